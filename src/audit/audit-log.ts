@@ -1,0 +1,56 @@
+/**
+ * The contract of the audit log: what is recorded of a request, and the promise that it is.
+ *
+ * An `AuditEvent` is the whole allow-list of what may be recorded: there is no member for a plaintext, a ciphertext or a
+ * policy document, and the log writes these members and no others. The log adds sequence number, time and chain.
+ *
+ * Source: AWS CloudTrail user guide, "CloudTrail record contents"; developer guide, "Logging KMS API calls".
+ */
+
+export interface AuditEvent {
+  readonly requestId: string;
+  /** Milliseconds since the epoch, when the request arrived. */
+  readonly receivedAtMs: number;
+  /** The operation's name, or what the caller asked for instead, cut to 64 characters. */
+  readonly eventName: string;
+  readonly readOnly: boolean;
+  readonly identity: {
+    readonly type: 'Root' | 'IAMUser' | 'AssumedRole' | 'Unknown';
+    readonly arn: string;
+    readonly accountId: string;
+    readonly userName?: string;
+    readonly accessKeyId?: string;
+    /** What the kernel said about the peer of a Unix socket. */
+    readonly unix?: { readonly uid: number; readonly gid: number; readonly pid: number };
+  };
+  /** An IP address, or `unix`. */
+  readonly sourceIPAddress: string;
+  /** Cut to 256 characters. */
+  readonly userAgent: string | null;
+  /** The request members that the operation declares as recordable (never blobs): `keyId`, `encryptionContext`, `keySpec`, … */
+  readonly requestParameters: Readonly<Record<string, unknown>> | null;
+  /** Members of the answer that the operation declares as recordable. */
+  readonly responseElements: Readonly<Record<string, unknown>> | null;
+  /** ARNs of the KMS keys that the request resolved to. */
+  readonly resources: readonly string[];
+  readonly errorCode: string | null;
+  /** The text that the caller got. */
+  readonly errorMessage: string | null;
+  /** Which statement of which document allowed or refused; the caller is not told. */
+  readonly decision: { readonly allowed: boolean; readonly because: string } | null;
+}
+
+/** How sure the log must be before an answer may go out. `written` survives the daemon's death, `synced` a power cut. */
+export type Durability = 'written' | 'synced';
+
+export interface AuditLog {
+  /**
+   * Appends the event and resolves when it is as durable as asked (or as `audit.sync: always` asks). Rejects when it
+   * cannot be recorded; then no answer may leave.
+   */
+  append(event: AuditEvent, durability: Durability): Promise<void>;
+  /** Where the chain stands: for `status`. */
+  head(): { readonly sequence: number; readonly hash: string };
+  /** Waits for everything appended, syncs, and closes. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,100 @@
+/**
+ * The calls that travel on the pipe: their numbers, what they carry, and whether they may be repeated.
+ *
+ * This one table serves both ends. A call's fields are listed in order; `u32` is a 4-byte big-endian number, `id` the 16
+ * bytes of a `CKA_ID`, `utf8` and `json` text, `bytes` anything. A call that is `repeatable` leaves nothing behind in the
+ * token, so the API process sends it once more when its host died under it; the others fail then.
+ */
+
+import type { KeyStoreFailure } from './key-store.ts';
+
+interface Call {
+  readonly number: number;
+  /** The fields of the request, in order. */
+  readonly request: readonly string[];
+  /** The fields of a successful reply, in order. */
+  readonly reply: readonly string[];
+  readonly repeatable: boolean;
+}
+
+export const calls = {
+  /**
+   * The first frame on a lane. To a host's first lane: loads the library, finds the token, logs in (once), probes, and
+   * enumerates the keys. `settings` is `HostSettings` as JSON, without the PIN, which stands alone so that it can be wiped.
+   */
+  open: { number: 1, request: ['json settings', 'bytes pin'], reply: ['json capabilities'], repeatable: true },
+  /** Answers at once: is the lane alive? */
+  ping: { number: 2, request: [], reply: [], repeatable: true },
+  random: { number: 3, request: ['u32 lengthBytes'], reply: ['bytes'], repeatable: true },
+  generateKey: {
+    number: 4,
+    request: ['id', 'utf8 label', 'utf8 keySpec', 'utf8 keyUsage'],
+    reply: ['json attributes'],
+    repeatable: false,
+  },
+  destroyKey: { number: 5, request: ['id'], reply: [], repeatable: true },
+  /** Drops what the lane remembers of a key (handle, session copy) after another lane destroyed it. */
+  forgetKey: { number: 6, request: ['id'], reply: [], repeatable: true },
+  describeKey: { number: 7, request: ['id'], reply: ['json attributes'], repeatable: true },
+  /** One page, from entry `offset` of the sweep that `offset` 0 makes anew; `[]` is the end. */
+  listKeys: { number: 8, request: ['u32 offset'], reply: ['json [{backingKeyId, label}]'], repeatable: true },
+  encrypt: {
+    number: 9,
+    request: ['id', 'bytes aad', 'bytes plaintext'],
+    reply: ['bytes iv', 'bytes ciphertext'],
+    repeatable: true,
+  },
+  decrypt: {
+    number: 10,
+    request: ['id', 'bytes aad', 'bytes iv', 'bytes ciphertext'],
+    reply: ['bytes plaintext'],
+    repeatable: true,
+  },
+  generateDataKey: {
+    number: 11,
+    request: ['id', 'bytes aad', 'u32 lengthBytes'],
+    reply: ['bytes iv', 'bytes ciphertext', 'bytes plaintext'],
+    repeatable: true,
+  },
+  generateDataKeyWithoutPlaintext: {
+    number: 12,
+    request: ['id', 'bytes aad', 'u32 lengthBytes'],
+    reply: ['bytes iv', 'bytes ciphertext'],
+    repeatable: true,
+  },
+  mac: { number: 13, request: ['id', 'bytes data'], reply: ['bytes mac'], repeatable: true },
+} as const satisfies Record<string, Call>;
+
+export type CallName = keyof typeof calls;
+
+/**
+ * The code of a reply: 0, or why the call failed; its one field is then a message for operators. The first group is the
+ * key store's own answer; the second is about the lane's connection and never reaches whoever called the key store.
+ */
+export const replyCodes = {
+  success: 0,
+  ciphertextInvalid: 1,
+  keyUnavailable: 2,
+  unsupported: 3,
+  tokenFull: 4,
+  busy: 5,
+  internal: 6,
+  /** The session or the token is gone; the lane ends after this reply and the host wants replacing. */
+  tokenGone: 16,
+  /** `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, …: nothing logs in again until a human says so. */
+  pinRefused: 17,
+  /** Library, token or settings cannot be used as configured. */
+  cannotOpen: 18,
+} as const satisfies Partial<Record<KeyStoreFailure, number>> & Record<string, number>;
+
+/** What a host needs to know to connect; the vendor profile's values are already merged in. */
+export interface HostSettings {
+  readonly library: string;
+  /** The token is found by one of these, never by its slot number. */
+  readonly token: { readonly label: string } | { readonly serial: string };
+  /** The name of the vendor profile: a file `native-config/vendors/NAME.yaml`, or an absolute path of one. */
+  readonly profile: string;
+  /** For `C_Initialize`'s reserved argument (NSS), or `null`. */
+  readonly libraryParameters: string | null;
+  readonly lanes: number;
+}

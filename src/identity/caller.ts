@@ -1,0 +1,32 @@
+/**
+ * Who is calling, and how that was proven. Made once per connection (Unix socket) or per request (SigV4); everything
+ * above believes it.
+ */
+
+import type { PrincipalArn } from '../kms/names.ts';
+
+export interface Caller {
+  readonly type: 'Root' | 'IAMUser' | 'AssumedRole';
+  readonly arn: PrincipalArn;
+  readonly accountId: string;
+  /** The user's name without its path; absent for the root. */
+  readonly userName?: string;
+  readonly proof: UnixPeer | SignedRequest;
+}
+
+/** `SO_PEERCRED` and `SO_PEERGROUPS`: what the kernel recorded when the peer called `connect`. */
+export interface UnixPeer {
+  readonly kind: 'unix';
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  /** Supplementary groups. */
+  readonly groups: readonly number[];
+}
+
+/** A request signed with an access key (AWS Signature Version 4) over the loopback listener. */
+export interface SignedRequest {
+  readonly kind: 'sigv4';
+  readonly accessKeyId: string;
+  readonly sourceIp: string;
+}

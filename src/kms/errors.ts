@@ -1,0 +1,61 @@
+/**
+ * The errors that a caller can be told of, named as AWS KMS names them.
+ *
+ * A `KmsError` is always meant for the caller: its message is AWS's wording and never carries a secret, a PIN, a
+ * handle, a path or a stack. What really happened goes into `cause`, which only the log and the audit event see.
+ * Failures of the world (token, disk, peer) are other types and become a `KmsError` in the layer that can judge them.
+ * HTTP status codes are not known here: `http/errors.ts` has the table from name to wire.
+ *
+ * Source: "Errors" of each operation in the AWS KMS API reference, and its "Common Errors".
+ */
+
+/** Every error name that leaves the daemon. A new one needs a row in `http/errors.ts`, or that file does not compile. */
+export const kmsErrorNames = [
+  'AccessDeniedException',
+  'AlreadyExistsException',
+  'DependencyTimeoutException',
+  'DisabledException',
+  'DryRunOperationException',
+  'ExpiredTokenException',
+  'IncompleteSignatureException',
+  'IncorrectKeyException',
+  'InvalidAliasNameException',
+  'InvalidArnException',
+  'InvalidCiphertextException',
+  'InvalidClientTokenIdException',
+  'InvalidGrantTokenException',
+  'InvalidKeyUsageException',
+  'InvalidMarkerException',
+  'InvalidSignatureException',
+  'KeyUnavailableException',
+  'KMSInternalException',
+  'KMSInvalidStateException',
+  'LimitExceededException',
+  'MalformedPolicyDocumentException',
+  'MissingAuthenticationTokenException',
+  'NotFoundException',
+  'RequestEntityTooLargeException',
+  'SerializationException',
+  'TagException',
+  'ThrottlingException',
+  'UnknownOperationException',
+  'UnrecognizedClientException',
+  'UnsupportedOperationException',
+  'ValidationException',
+] as const;
+
+export type KmsErrorName = (typeof kmsErrorNames)[number];
+
+export class KmsError extends Error {
+  override readonly name: KmsErrorName;
+
+  /**
+   * @param name The AWS error name, sent as `__type`.
+   * @param message AWS's wording, sent to the caller.
+   * @param cause What the operator may know and the caller may not.
+   */
+  constructor(name: KmsErrorName, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = name;
+  }
+}

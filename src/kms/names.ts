@@ -1,0 +1,80 @@
+/**
+ * Names of things in the KMS API, as types that cannot be mixed up: key ids, alias names, ARNs and their patterns.
+ *
+ * Each `parse…` takes a string from outside and returns the branded type or `undefined`; nothing else makes one, so a
+ * `KeyId` in a signature is known to be well formed. Region and account come from the configuration and are one value,
+ * `Realm`, because no part of Drawbridge ever needs one without the other.
+ *
+ * Source: AWS KMS API reference, "KeyId" and "AliasName"; ARN formats of the AWS service authorization reference.
+ */
+
+import { randomUUID } from 'node:crypto';
+
+declare const brand: unique symbol;
+type Branded<Name extends string> = string & { readonly [brand]: Name };
+
+/** The id of a KMS key: a lower-case UUID. */
+export type KeyId = Branded<'KeyId'>;
+/** `arn:aws:kms:REGION:ACCOUNT:key/KEY_ID`. */
+export type KeyArn = Branded<'KeyArn'>;
+/** `alias/NAME`, 1 to 256 characters in all. */
+export type AliasName = Branded<'AliasName'>;
+/** `arn:aws:kms:REGION:ACCOUNT:alias/NAME`. */
+export type AliasArn = Branded<'AliasArn'>;
+/** An IAM principal: `arn:aws:iam::ACCOUNT:root`, `…:user/PATH/NAME` or `…:role/NAME`. */
+export type PrincipalArn = Branded<'PrincipalArn'>;
+/** The identity of one PKCS#11 object: its `CKA_ID`, 16 random bytes as 32 lower-case hexadecimal digits. */
+export type BackingKeyId = Branded<'BackingKeyId'>;
+
+/** Where this daemon stands in AWS's name space. */
+export interface Realm {
+  readonly region: string;
+  readonly account: string;
+}
+
+const keyIdPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const aliasNamePattern = /^alias\/[a-zA-Z0-9/_-]+$/;
+const backingKeyIdPattern = /^[0-9a-f]{32}$/;
+const principalArnPattern = /^arn:aws:(?:iam|sts)::\d{12}:(?:root|(?:user|role|assumed-role)\/[\w+=,.@/-]{1,576})$/;
+
+export function newKeyId(): KeyId {
+  return randomUUID() as string as KeyId;
+}
+
+export function parseKeyId(text: string): KeyId | undefined {
+  return keyIdPattern.test(text) ? (text as KeyId) : undefined;
+}
+
+export function parseAliasName(text: string): AliasName | undefined {
+  return text.length <= 256 && aliasNamePattern.test(text) ? (text as AliasName) : undefined;
+}
+
+export function parseBackingKeyId(text: string): BackingKeyId | undefined {
+  return backingKeyIdPattern.test(text) ? (text as BackingKeyId) : undefined;
+}
+
+export function parsePrincipalArn(text: string): PrincipalArn | undefined {
+  return principalArnPattern.test(text) ? (text as PrincipalArn) : undefined;
+}
+
+export function keyArn({ region, account }: Realm, keyId: KeyId): KeyArn {
+  return `arn:aws:kms:${region}:${account}:key/${keyId}` as KeyArn;
+}
+
+export function aliasArn({ region, account }: Realm, aliasName: AliasName): AliasArn {
+  return `arn:aws:kms:${region}:${account}:${aliasName}` as AliasArn;
+}
+
+/** The account's root principal, `arn:aws:iam::ACCOUNT:root`. */
+export function rootArn({ account }: Realm): PrincipalArn {
+  return `arn:aws:iam::${account}:root` as PrincipalArn;
+}
+
+/**
+ * The principal of a Unix user that no configuration maps: `arn:aws:iam::ACCOUNT:user/unix/NAME`. A name with characters
+ * that IAM does not allow, and a uid without a name, become `uid=NUMBER`, which no Unix user can be called.
+ */
+export function unixUserArn({ account }: Realm, uid: number, userName: string | undefined): PrincipalArn {
+  const name = userName !== undefined && /^[\w+,.@-]{1,64}$/.test(userName) ? userName : `uid=${uid}`;
+  return `arn:aws:iam::${account}:user/unix/${name}` as PrincipalArn;
+}

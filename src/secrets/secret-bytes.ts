@@ -1,0 +1,70 @@
+/**
+ * Bytes that must not be seen: plaintexts, data keys and PINs.
+ *
+ * The bytes sit behind a `#` member, so that no logger, inspector or JSON serializer prints them by accident; `reveal()`
+ * is the only way in, and `grep -rn 'reveal('` is the list of places to review. Whoever ends a secret's life calls
+ * `wipe()` (or declares it with `using`). What cannot be wiped: the base64 strings in which AWS's wire format carries
+ * plaintexts (JavaScript strings are immutable and collected whenever the engine likes); they are kept as short-lived
+ * as the code allows, and core dumps are off.
+ */
+
+import { inspect } from 'node:util';
+
+class SecretBytes {
+  readonly #bytes: Buffer;
+
+  /**
+   * @param bytes The secret; the object owns this memory from here on and wipes it. It must come from `Buffer.alloc` or
+   * be a view of memory that nobody else uses (`Buffer.from` and `allocUnsafe` share one pool).
+   */
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get lengthBytes(): number {
+    return this.#bytes.length;
+  }
+
+  /** The bytes themselves, not a copy: they are zero after `wipe()`. */
+  reveal(): Buffer {
+    return this.#bytes;
+  }
+
+  wipe(): void {
+    this.#bytes.fill(0);
+  }
+
+  [Symbol.dispose](): void {
+    this.wipe();
+  }
+
+  toString(): string {
+    return `[${this.describe()}]`;
+  }
+
+  toJSON(): string {
+    return this.toString();
+  }
+
+  [inspect.custom](): string {
+    return this.toString();
+  }
+
+  protected describe(): string {
+    return `secret, ${this.#bytes.length} bytes`;
+  }
+}
+
+/** A caller's plaintext or a data key. */
+export class Plaintext extends SecretBytes {
+  protected override describe(): string {
+    return `plaintext, ${this.lengthBytes} bytes`;
+  }
+}
+
+/** The user PIN of a token. Its length is a secret too. */
+export class Pin extends SecretBytes {
+  protected override describe(): string {
+    return 'PIN';
+  }
+}
