@@ -1,0 +1,39 @@
+/**
+ * From a key store's failure to what the caller is told: one row per failure.
+ *
+ * The key store's own message is for operators and stays in `cause`; only what a token lacks is passed on, since the
+ * caller can act on it (choose another KeySpec).
+ */
+
+import { KeyStoreError, type KeyStoreFailure } from '../hsm/key-store.ts';
+import { KmsError, type KmsErrorName } from '../kms/errors.ts';
+
+/** The one text for every way in which a ciphertext can be wrong. */
+export const invalidCiphertextMessage =
+  'The ciphertext, or the encryption context that is authenticated with it, is corrupted, missing, or otherwise invalid.';
+export const internalMessage =
+  'The request was rejected because an internal exception occurred. The request can be retried.';
+
+const answers = {
+  ciphertextInvalid: { name: 'InvalidCiphertextException', message: () => invalidCiphertextMessage },
+  keyUnavailable: {
+    name: 'KeyUnavailableException',
+    message: () => 'The key material of the KMS key is not available.',
+  },
+  unsupported: { name: 'UnsupportedOperationException', message: (detail) => detail },
+  tokenFull: { name: 'LimitExceededException', message: () => 'The HSM has no room for another key.' },
+  busy: { name: 'ThrottlingException', message: () => 'Rate exceeded' },
+  unavailable: { name: 'KMSInternalException', message: () => internalMessage },
+  timeout: {
+    name: 'DependencyTimeoutException',
+    message: () => 'The HSM did not answer in time. The request can be retried.',
+  },
+  internal: { name: 'KMSInternalException', message: () => internalMessage },
+} as const satisfies Record<KeyStoreFailure, { name: KmsErrorName; message: (detail: string) => string }>;
+
+/** What to throw for an error that came out of a key store; anything but a `KeyStoreError` is given back unchanged. */
+export function fromKeyStoreError(error: unknown): unknown {
+  if (!(error instanceof KeyStoreError)) return error;
+  const { name, message } = answers[error.failure];
+  return new KmsError(name, message(error.message), error);
+}
