@@ -14,7 +14,7 @@ import { randomBytes } from 'node:crypto';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
-import { type BackingKeyId, type KeyId, newKeyId } from '../kms/names.ts';
+import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import type { BackingKeyRecord, Change, KeyRecord, LoadedMetadata } from '../store/metadata-store.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from './key-directory.ts';
 import { fromKeyStoreError } from './key-store-errors.ts';
@@ -27,6 +27,7 @@ export function newBackingKeyId(): BackingKeyId {
 }
 
 export interface NewKey {
+  readonly keyId: KeyId;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
   readonly description: string;
@@ -41,7 +42,7 @@ export interface NewKey {
  * @throws KmsError for what the key store cannot do; nothing is left behind then.
  */
 export async function createKey(directory: KeyDirectory, newKey: NewKey): Promise<KmsKey> {
-  const keyId = newKeyId();
+  const { keyId } = newKey;
   const createdAtMs = Date.now();
   const backingKey = backingKeyRecord(keyId, 1, newKey.keyStore, createdAtMs);
   const key: KeyRecord = {

@@ -20,9 +20,14 @@ import type { KeyDirectory } from './key-directory.ts';
 import { fromKeyStoreError, invalidCiphertextMessage } from './key-store-errors.ts';
 import type { BackingKey, KmsKey } from './kms-key.ts';
 
-export interface Encrypted {
-  readonly ciphertextBlob: Buffer;
+/** What was used, as the API tells it. */
+export interface UsedKeyMaterial {
+  readonly algorithm: 'SYMMETRIC_DEFAULT';
   readonly keyMaterialId: string;
+}
+
+export interface Encrypted extends UsedKeyMaterial {
+  readonly ciphertextBlob: Buffer;
 }
 
 /** Encrypts 1 to 4,096 bytes. */
@@ -35,7 +40,7 @@ export async function encrypt(
   const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, plaintext };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
-  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), keyMaterialId: backingKey.keyMaterialId };
+  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
 }
 
 /** A data key of `lengthBytes` from the HSM's random generator, in plaintext and encrypted. */
@@ -49,7 +54,7 @@ export async function generateDataKey(
   const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
   const { plaintext, iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
   const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
-  return { ciphertextBlob, keyMaterialId: backingKey.keyMaterialId, plaintext };
+  return { ciphertextBlob, plaintext, ...usedKeyMaterial(backingKey) };
 }
 
 /** As `generateDataKey`; the plaintext never leaves the HSM host. */
@@ -62,7 +67,7 @@ export async function generateDataKeyWithoutPlaintext(
   const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
-  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), keyMaterialId: backingKey.keyMaterialId };
+  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
 }
 
 /**
@@ -73,13 +78,13 @@ export async function decrypt(
   authorized: AuthorizedKey,
   blob: CiphertextBlob,
   context: EncryptionContext | undefined,
-): Promise<{ readonly plaintext: Plaintext; readonly keyMaterialId: string }> {
+): Promise<UsedKeyMaterial & { readonly plaintext: Plaintext }> {
   const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
   if (backingKey === undefined || blob.keyId !== authorized.key.record.keyId) throw invalidCiphertext();
   const { backingKeyId, iv, ciphertext } = blob;
   const aad = additionalAuthenticatedData(blob, context);
   const plaintext = await inKeyStore(() => backingKey.keyStore.decrypt({ backingKeyId, aad, iv, ciphertext }));
-  return { plaintext, keyMaterialId: backingKey.keyMaterialId };
+  return { plaintext, ...usedKeyMaterial(backingKey) };
 }
 
 export function invalidCiphertext(): KmsError {
@@ -108,6 +113,10 @@ async function countedBackingKey(directory: KeyDirectory, key: KmsKey): Promise<
       currentBackingKey = rotated.currentBackingKey;
     }
   }
+}
+
+function usedKeyMaterial({ keyMaterialId }: BackingKey): UsedKeyMaterial {
+  return { algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
 }
 
 async function inKeyStore<T>(call: () => Promise<T>): Promise<T> {

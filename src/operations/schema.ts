@@ -33,7 +33,7 @@ export interface OptionalShape<T> extends Shape<T> {
 
 export type Infer<S> = S extends Shape<infer T> ? T : never;
 
-type Members = Readonly<Record<string, Shape<never>>>;
+type Members = Readonly<Record<string, Shape<unknown>>>;
 type OptionalNames<M> = { [Name in keyof M]: M[Name] extends OptionalShape<unknown> ? Name : never }[keyof M];
 type Flatten<T> = { [Name in keyof T]: T[Name] };
 type InferMembers<M> = Flatten<
@@ -267,7 +267,7 @@ export function pathName(memberName: string): string {
   return memberName.charAt(0).toLowerCase() + memberName.slice(1);
 }
 
-export function object<const M extends Readonly<Record<string, Shape<never>>>>(members: M): ObjectShape<M> {
+export function object<const M extends Readonly<Record<string, Shape<unknown>>>>(members: M): ObjectShape<M> {
   const entries = Object.entries(members).map(([name, shape]) => ({
     name,
     path: pathName(name),

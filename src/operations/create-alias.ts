@@ -1,0 +1,37 @@
+/** `CreateAlias`: a name for a KMS key. */
+
+import { KmsError } from '../kms/errors.ts';
+import { aliasArn } from '../kms/names.ts';
+import { aliasNameOf, aliasResource } from './alias-request.ts';
+import { aliasName, keyNamedBy, keyReference } from './members.ts';
+import { operation } from './operation.ts';
+import { object } from './schema.ts';
+
+export const createAlias = operation({
+  name: 'CreateAlias',
+  request: object({ AliasName: aliasName, TargetKeyId: keyReference }),
+  response: object({}),
+  needs: {
+    resources: [{ action: 'kms:CreateAlias', resource: aliasResource }],
+    keys: {
+      target: { action: 'kms:CreateAlias', key: keyNamedBy('TargetKeyId', 'keyOnly'), anyState: true },
+    },
+  },
+  effect: 'changes',
+  record: ['AliasName', 'TargetKeyId'],
+  handle({ request, keys, directory }) {
+    const name = aliasNameOf(request);
+    return directory.exclusively(async () => {
+      if (directory.findAlias(name) !== undefined) {
+        throw new KmsError(
+          'AlreadyExistsException',
+          `An alias with the name ${aliasArn(directory.realm, name)} already exists`,
+        );
+      }
+      const now = Date.now();
+      const { keyId } = keys.target.key.record;
+      await directory.putAlias({ aliasName: name, keyId, createdAtMs: now, updatedAtMs: now });
+      return {};
+    });
+  },
+});

@@ -1,0 +1,156 @@
+/**
+ * `CreateKey`: a KMS key whose material is generated in the HSM and never leaves it.
+ *
+ * KeySpecs, origins and kinds of keys that this version does not build are refused by name, after the request itself was
+ * found to make sense.
+ */
+
+import { defaultKeyPolicy } from '../authorization/default-key-policy.ts';
+import { assertNoLockout } from '../authorization/lockout.ts';
+import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import { createKey as createKmsKey } from '../keys/key-creation.ts';
+import { KmsError } from '../kms/errors.ts';
+import { type KeySpec, type KeyUsage, keySpecRow } from '../kms/key-specs.ts';
+import { keyArn, newKeyId } from '../kms/names.ts';
+import { customerMasterKeySpec, describe, keyMetadata, keySpec, keyUsage, origin } from './key-metadata.ts';
+import { anyResource, assertPolicyLength, policyDocument, refuseCustomKeyStore, tag } from './members.ts';
+import { operation } from './operation.ts';
+import { boolean, type Infer, list, object, optional, string } from './schema.ts';
+
+const request = object({
+  Policy: optional(policyDocument),
+  Description: optional(string({ min: 0, max: 8192 })),
+  KeyUsage: optional(keyUsage),
+  CustomerMasterKeySpec: optional(customerMasterKeySpec),
+  KeySpec: optional(keySpec),
+  Origin: optional(origin),
+  CustomKeyStoreId: optional(string({ min: 1, max: 64 })),
+  BypassPolicyLockoutSafetyCheck: optional(boolean),
+  Tags: optional(list(tag)),
+  MultiRegion: optional(boolean),
+  XksKeyId: optional(string({ min: 1, max: 128, pattern: /^[a-zA-Z0-9-_.]+$/ })),
+});
+type Request = Infer<typeof request>;
+
+export const createKey = operation({
+  name: 'CreateKey',
+  request,
+  response: object({ KeyMetadata: optional(keyMetadata) }),
+  needs: {
+    resources: [
+      {
+        action: 'kms:CreateKey',
+        resource: anyResource,
+        conditions: [
+          'kms:BypassPolicyLockoutSafetyCheck',
+          'kms:KeyOrigin',
+          'kms:KeySpec',
+          'kms:KeyUsage',
+          'kms:MultiRegion',
+          'aws:RequestTag',
+          'aws:TagKeys',
+        ],
+      },
+      {
+        action: 'kms:TagResource',
+        resource: ({ Tags }) => (Tags === undefined || Tags.length === 0 ? undefined : '*'),
+      },
+    ],
+  },
+  effect: 'changes',
+  record: [
+    'Description',
+    'KeyUsage',
+    'CustomerMasterKeySpec',
+    'KeySpec',
+    'Origin',
+    'CustomKeyStoreId',
+    'BypassPolicyLockoutSafetyCheck',
+    'Tags',
+    'MultiRegion',
+    'XksKeyId',
+  ],
+  recordResponse: ['KeyMetadata'],
+  async handle({ request, caller, directory }) {
+    const { spec, usage } = specAndUsage(request);
+    refuseUnbuilt(request, spec);
+    const keyId = newKeyId();
+    const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
+    assertPolicyLength(policyDocument);
+    const policy = parsePolicyDocument(policyDocument, directory.realm);
+    if (request.BypassPolicyLockoutSafetyCheck !== true) {
+      assertNoLockout({ policy, caller, resource: keyArn(directory.realm, keyId) });
+    }
+    const key = await createKmsKey(directory, {
+      keyId,
+      keySpec: spec,
+      keyUsage: usage,
+      description: request.Description ?? '',
+      tags: uniqueTags(request.Tags ?? []),
+      policyDocument,
+      keyStore: 'default',
+    });
+    return { KeyMetadata: describe(directory.realm, key) };
+  },
+});
+
+function specAndUsage(request: Request): { readonly spec: KeySpec; readonly usage: KeyUsage } {
+  if (request.KeySpec !== undefined && request.CustomerMasterKeySpec !== undefined) {
+    throw new KmsError(
+      'ValidationException',
+      'You cannot specify KeySpec and CustomerMasterKeySpec in the same request. CustomerMasterKeySpec is deprecated.',
+    );
+  }
+  const spec = request.KeySpec ?? request.CustomerMasterKeySpec ?? 'SYMMETRIC_DEFAULT';
+  const usage = request.KeyUsage ?? (spec === 'SYMMETRIC_DEFAULT' ? 'ENCRYPT_DECRYPT' : undefined);
+  if (usage === undefined) {
+    throw new KmsError(
+      'ValidationException',
+      'You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.',
+    );
+  }
+  if (keySpecRow(spec).usages[usage] === undefined) {
+    throw new KmsError('ValidationException', `KeyUsage ${usage} is not compatible with KeySpec ${spec}`);
+  }
+  return { spec, usage };
+}
+
+function refuseUnbuilt(request: Request, spec: KeySpec): void {
+  const requestedOrigin = request.Origin ?? 'AWS_KMS';
+  if (request.XksKeyId !== undefined && requestedOrigin !== 'EXTERNAL_KEY_STORE') {
+    throw new KmsError('ValidationException', 'XksKeyId can be specified only when Origin is EXTERNAL_KEY_STORE.');
+  }
+  if (requestedOrigin === 'EXTERNAL_KEY_STORE' && request.XksKeyId === undefined) {
+    throw new KmsError('ValidationException', 'XksKeyId is required when Origin is EXTERNAL_KEY_STORE.');
+  }
+  if (requestedOrigin !== 'AWS_KMS') {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `Origin ${requestedOrigin} is not supported: keys are generated in the HSM.`,
+    );
+  }
+  refuseCustomKeyStore(request);
+  if (request.MultiRegion === true) {
+    throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported: this daemon serves one Region.');
+  }
+  if (!keySpecRow(spec).available) {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `KeySpec ${spec} is not supported by this version of Drawbridge.`,
+    );
+  }
+}
+
+const maxTagsPerKey = 50;
+
+/** Of two tags with one key the later counts, as AWS has it. */
+function uniqueTags(tags: NonNullable<Request['Tags']>): NonNullable<Request['Tags']> {
+  const byKey = new Map(tags.map((tag) => [tag.TagKey, tag]));
+  const reserved = tags.find(({ TagKey }) => TagKey.toLowerCase().startsWith('aws:'));
+  if (reserved !== undefined) {
+    throw new KmsError('TagException', `Tag keys that begin with aws: are reserved: ${reserved.TagKey}`);
+  }
+  if (byKey.size > maxTagsPerKey)
+    throw new KmsError('TagException', `A KMS key can have at most ${maxTagsPerKey} tags`);
+  return [...byKey.values()];
+}

@@ -1,0 +1,30 @@
+/** `GenerateRandom`: 1 to 1,024 bytes from the HSM's random generator. */
+
+import { fromKeyStoreError } from '../keys/key-store-errors.ts';
+import { KmsError } from '../kms/errors.ts';
+import { anyResource, dataKeyBytes, recipient, refuseCustomKeyStore, refuseRecipient } from './members.ts';
+import { operation } from './operation.ts';
+import { blob, object, optional, secretBlob, string } from './schema.ts';
+
+export const generateRandom = operation({
+  name: 'GenerateRandom',
+  request: object({
+    NumberOfBytes: optional(dataKeyBytes),
+    CustomKeyStoreId: optional(string({ min: 1, max: 64 })),
+    Recipient: recipient,
+  }),
+  response: object({ Plaintext: optional(secretBlob()), CiphertextForRecipient: optional(blob()) }),
+  needs: { resources: [{ action: 'kms:GenerateRandom', resource: anyResource }] },
+  effect: 'uses',
+  record: ['NumberOfBytes', 'CustomKeyStoreId'],
+  async handle({ request, directory }) {
+    refuseRecipient(request);
+    refuseCustomKeyStore(request);
+    if (request.NumberOfBytes === undefined) throw new KmsError('ValidationException', 'NumberOfBytes is required.');
+    try {
+      return { Plaintext: await directory.keyStore('default').random({ lengthBytes: request.NumberOfBytes }) };
+    } catch (error) {
+      throw fromKeyStoreError(error);
+    }
+  },
+});

@@ -1,0 +1,125 @@
+/** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
+
+import type { KmsKey } from '../keys/kms-key.ts';
+import { keySpecNames, keySpecRow, keyUsages } from '../kms/key-specs.ts';
+import type { Realm } from '../kms/names.ts';
+import { boolean, enumeration, type Infer, integer, list, object, optional, string, timestamp } from './schema.ts';
+
+export const keySpec = enumeration(keySpecNames);
+export const keyUsage = enumeration(keyUsages);
+export const origin = enumeration(['AWS_KMS', 'EXTERNAL', 'AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
+/** The specs that the deprecated `CustomerMasterKeySpec` can name; it was not given the later ones. */
+const formerKeySpecs = [
+  'RSA_2048',
+  'RSA_3072',
+  'RSA_4096',
+  'ECC_NIST_P256',
+  'ECC_NIST_P384',
+  'ECC_NIST_P521',
+  'ECC_SECG_P256K1',
+  'SYMMETRIC_DEFAULT',
+  'HMAC_224',
+  'HMAC_256',
+  'HMAC_384',
+  'HMAC_512',
+  'SM2',
+] as const;
+export const customerMasterKeySpec = enumeration(formerKeySpecs);
+const keyState = enumeration([
+  'Creating',
+  'Enabled',
+  'Disabled',
+  'PendingDeletion',
+  'PendingImport',
+  'PendingReplicaDeletion',
+  'Unavailable',
+  'Updating',
+]);
+const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
+
+/** Members about things that do not exist here yet (import, deletion, custom key stores, …) are declared and stay absent. */
+export const keyMetadata = object({
+  AWSAccountId: optional(string()),
+  KeyId: string(),
+  Arn: optional(string()),
+  CreationDate: optional(timestamp),
+  Enabled: optional(boolean),
+  Description: optional(string()),
+  KeyUsage: optional(keyUsage),
+  KeyState: optional(keyState),
+  DeletionDate: optional(timestamp),
+  ValidTo: optional(timestamp),
+  Origin: optional(origin),
+  CustomKeyStoreId: optional(string()),
+  CloudHsmClusterId: optional(string()),
+  ExpirationModel: optional(enumeration(['KEY_MATERIAL_EXPIRES', 'KEY_MATERIAL_DOES_NOT_EXPIRE'])),
+  KeyManager: optional(enumeration(['AWS', 'CUSTOMER'])),
+  CustomerMasterKeySpec: optional(customerMasterKeySpec),
+  KeySpec: optional(keySpec),
+  EncryptionAlgorithms: optional(
+    list(enumeration(['SYMMETRIC_DEFAULT', 'RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256', 'SM2PKE'])),
+  ),
+  SigningAlgorithms: optional(
+    list(
+      enumeration([
+        'RSASSA_PSS_SHA_256',
+        'RSASSA_PSS_SHA_384',
+        'RSASSA_PSS_SHA_512',
+        'RSASSA_PKCS1_V1_5_SHA_256',
+        'RSASSA_PKCS1_V1_5_SHA_384',
+        'RSASSA_PKCS1_V1_5_SHA_512',
+        'ECDSA_SHA_256',
+        'ECDSA_SHA_384',
+        'ECDSA_SHA_512',
+        'SM2DSA',
+        'ML_DSA_SHAKE_256',
+        'ED25519_SHA_512',
+        'ED25519_PH_SHA_512',
+      ]),
+    ),
+  ),
+  KeyAgreementAlgorithms: optional(list(enumeration(['ECDH']))),
+  EncapsulationAlgorithms: optional(list(enumeration(['ML_KEM']))),
+  MultiRegion: optional(boolean),
+  MultiRegionConfiguration: optional(
+    object({
+      MultiRegionKeyType: optional(enumeration(['PRIMARY', 'REPLICA'])),
+      PrimaryKey: optional(multiRegionKey),
+      ReplicaKeys: optional(list(multiRegionKey)),
+    }),
+  ),
+  PendingDeletionWindowInDays: optional(integer()),
+  MacAlgorithms: optional(list(enumeration(['HMAC_SHA_224', 'HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512']))),
+  XksKeyConfiguration: optional(object({ Id: optional(string()) })),
+  CurrentKeyMaterialId: optional(string()),
+});
+
+/** Which member lists a key's algorithms depends on its usage. */
+const algorithmsMember = {
+  ENCRYPT_DECRYPT: 'EncryptionAlgorithms',
+  SIGN_VERIFY: 'SigningAlgorithms',
+  GENERATE_VERIFY_MAC: 'MacAlgorithms',
+  KEY_AGREEMENT: 'KeyAgreementAlgorithms',
+  ENCAPSULATE_DECAPSULATE: 'EncapsulationAlgorithms',
+} as const;
+
+export function describe({ account }: Realm, { record, arn, currentBackingKey }: KmsKey): Infer<typeof keyMetadata> {
+  const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
+  return {
+    AWSAccountId: account,
+    KeyId: record.keyId,
+    Arn: arn,
+    CreationDate: new Date(record.createdAtMs),
+    Enabled: record.state === 'Enabled',
+    Description: record.description,
+    KeyUsage: record.keyUsage,
+    KeyState: record.state,
+    Origin: record.origin,
+    KeyManager: 'CUSTOMER',
+    CustomerMasterKeySpec: formerKeySpecs.find((name) => name === record.keySpec),
+    KeySpec: record.keySpec,
+    [algorithmsMember[record.keyUsage]]: algorithms,
+    MultiRegion: false,
+    CurrentKeyMaterialId: currentBackingKey.keyMaterialId,
+  };
+}

@@ -1,0 +1,93 @@
+/**
+ * What an operation is: one value that says what comes in, what goes out, who may, and what happens.
+ *
+ * An operation states; the pipeline does. Its `needs` are the permissions that a request takes, each with the resource it
+ * concerns: the pipeline finds the key, asks for the decision, checks state, usage and algorithm, and only then calls
+ * `handle` with the `AuthorizedKey`s. No operation parses, authorizes, audits or renders by itself.
+ */
+
+import type { Caller } from '../identity/caller.ts';
+import type { AuthorizedKey } from '../keys/authorized-key.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
+import type { KeyUsage } from '../kms/key-specs.ts';
+import type { Infer, Shape } from './schema.ts';
+
+interface NeedOf<Request> {
+  /** The IAM action, `kms:Encrypt`. */
+  readonly action: string;
+  /** The name of the operation in grants (`CreateGrant`, `Operations`), for operations that a grant can allow. */
+  readonly grant?: string;
+  /** The condition keys that a policy may use for this action beside the ones that every request has. */
+  readonly conditions?: readonly string[];
+  /** The KeyUsage that the key must have; absent for operations that work on any key. */
+  readonly usage?: KeyUsage;
+  /** The algorithm that the caller chose, which must be one of the key's. Only with `usage`. */
+  readonly algorithm?: (request: Request) => string;
+  /** `true` when the operation works on keys in any state; otherwise the key must be enabled. */
+  readonly anyState?: boolean;
+}
+
+/** A permission on a key, and how the request names the key. */
+export interface KeyNeed<Request> extends NeedOf<Request> {
+  readonly key: (request: Request, directory: KeyDirectory) => KmsKey;
+}
+
+/** A permission on something that is no key. `undefined`: this request does not need it. */
+export interface ResourceNeed<Request> extends NeedOf<Request> {
+  readonly resource: (request: Request, directory: KeyDirectory) => string | undefined;
+}
+
+/** What a request must be allowed, in the order in which it is asked; the first refusal is the answer. */
+export interface Needs<Request, Keys extends string> {
+  readonly resources?: readonly ResourceNeed<Request>[];
+  /** By a name of the operation's choice, under which its handler gets the `AuthorizedKey`. */
+  readonly keys?: { readonly [Name in Keys]: KeyNeed<Request> };
+}
+
+/** What a handler works with. */
+export interface Handling<Request, Keys extends string> {
+  readonly request: Request;
+  readonly keys: { readonly [Name in Keys]: AuthorizedKey };
+  readonly caller: Caller;
+  readonly directory: KeyDirectory;
+}
+
+/** Members that may go on record: those whose values are no blobs. */
+type Recordable<T> = {
+  [Name in keyof T]-?: NonNullable<T[Name]> extends { readonly buffer: unknown } | { wipe(): void } ? never : Name;
+}[keyof T] &
+  string;
+
+export interface OperationDefinition<Request, Response, Keys extends string> {
+  readonly name: string;
+  readonly request: Shape<Request>;
+  readonly response: Shape<Response>;
+  readonly needs: Needs<Request, Keys>;
+  /** `changes` is on disk before the answer goes out; `reads` and `uses` are on record. For CloudTrail, only `changes` is not read-only. */
+  readonly effect: 'reads' | 'uses' | 'changes';
+  /** The request members that the audit event shows. */
+  readonly record: readonly Recordable<Request>[];
+  /** The response members that the audit event shows. */
+  readonly recordResponse?: readonly Recordable<Response>[];
+  /** What a dry run checks beyond permission, state and usage; it has no effect. */
+  readonly rehearse?: (handling: Handling<Request, Keys>) => Promise<void>;
+  readonly handle: (handling: Handling<Request, Keys>) => Promise<Response>;
+}
+
+/** An operation whose types are forgotten, as the table and the pipeline hold it. */
+export type AnyOperation = OperationDefinition<Record<string, unknown>, Record<string, unknown>, string>;
+
+/** Declares an operation; its only purpose is to let the handler's types be derived from the schemas and needs. */
+export function operation<
+  const RequestShape extends Shape<unknown>,
+  const ResponseShape extends Shape<unknown>,
+  const Keys extends string = never,
+>(
+  definition: OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> & {
+    readonly request: RequestShape;
+    readonly response: ResponseShape;
+  },
+): OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> {
+  return definition;
+}

@@ -1,0 +1,285 @@
+/**
+ * The one way through: every request takes these steps, in this order, whatever its operation.
+ *
+ *  1. The operation is looked up, the body parsed and validated against its schema.
+ *  2. Grant tokens are checked (there are no grants yet, so every token is invalid).
+ *  3. For each need the resource is resolved and the decision asked for; a refusal ends the request.
+ *  4. The key's state, usage and algorithm are checked.
+ *  5. A dry run rehearses and ends here.
+ *  6. The handler runs.
+ *  7. The event goes on record.
+ *  8. The answer goes back; plaintexts are wiped.
+ *
+ * INVARIANT: `authorizeKey` is called only after a decision that allowed the action on that key; it is imported nowhere
+ * else. INVARIANT: `run` gives back an answer only after the audit log took the event.
+ */
+
+import { isUtf8 } from 'node:buffer';
+import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
+import { decide } from '../authorization/decide.ts';
+import type { Decision } from '../authorization/decision.ts';
+import type { Caller } from '../identity/caller.ts';
+import { type AuthorizedKey, authorizeKey } from '../keys/authorized-key.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
+import { KmsError, type KmsErrorName } from '../kms/errors.ts';
+import { keySpecRow } from '../kms/key-specs.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { AnyOperation, KeyNeed } from './operation.ts';
+import { decodeRequest, pathName } from './schema.ts';
+import type { KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
+import { findOperation, isUnbuilt } from './table.ts';
+
+export interface KmsServiceOptions {
+  readonly directory: KeyDirectory;
+  readonly audit: AuditLog;
+  readonly log: Logger;
+}
+
+type Request = Record<string, unknown>;
+
+/** What becomes known of a request on its way, for its audit event. */
+interface Trace {
+  operation: AnyOperation | undefined;
+  request: Request | undefined;
+  response: Request | undefined;
+  resources: string[];
+  decision: Decision | undefined;
+}
+
+export function createKmsService(options: KmsServiceOptions): KmsService {
+  const { audit, log } = options;
+
+  async function record(event: AuditEvent, durability: Durability, answer: KmsAnswer): Promise<KmsAnswer> {
+    try {
+      await audit.append(event, durability);
+      return answer;
+    } catch (error) {
+      log.error({ requestId: event.requestId, err: error }, 'the audit log cannot be written; the answer is withheld');
+      return { ok: false, error: new KmsError('KMSInternalException', internalMessage, error) };
+    }
+  }
+
+  return {
+    async run(kmsRequest) {
+      const trace: Trace = {
+        operation: undefined,
+        request: undefined,
+        response: undefined,
+        resources: [],
+        decision: undefined,
+      };
+      let answer: KmsAnswer;
+      try {
+        answer = { ok: true, body: await perform(kmsRequest, trace, options.directory) };
+      } catch (error) {
+        answer = { ok: false, error: toKmsError(error, kmsRequest, log) };
+      } finally {
+        kmsRequest.body.fill(0);
+        if (trace.request !== undefined) trace.operation?.request.wipe(trace.request);
+        if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
+      }
+      const durability = trace.operation?.effect === 'changes' && answer.ok ? 'synced' : 'written';
+      return record(auditEvent(kmsRequest, trace, answer), durability, answer);
+    },
+
+    refuse(origin, error) {
+      const event: AuditEvent = { ...emptyEvent(origin, origin.operationName, origin.caller), ...outcome(error) };
+      return record(event, 'written', { ok: false, error });
+    },
+  };
+}
+
+/** Steps 1 to 6; the answer's body, as JSON text. */
+async function perform(kmsRequest: KmsRequest, trace: Trace, directory: KeyDirectory): Promise<string> {
+  const operation = findOperation(kmsRequest.operationName);
+  if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
+  trace.operation = operation;
+  const request = decodeRequest(operation.request, parseJson(kmsRequest.body), kmsRequest.unknownMembers);
+  trace.request = request;
+  assertNoGrantTokens(request);
+  const keys = authorize(operation, request, kmsRequest.caller, directory, trace);
+  const handling = { request, keys, caller: kmsRequest.caller, directory };
+  if (request['DryRun'] === true) {
+    await operation.rehearse?.(handling);
+    throw new KmsError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.');
+  }
+  const response = await operation.handle(handling);
+  trace.response = response;
+  return operation.response.encode(response);
+}
+
+function unknownOperation(name: string): KmsError {
+  return isUnbuilt(name)
+    ? new KmsError('UnsupportedOperationException', `${name} is not supported by this version of Drawbridge.`)
+    : new KmsError('UnknownOperationException', 'The operation is not one of AWS KMS.');
+}
+
+/** An empty body is an empty request, as `curl -X POST` sends it. */
+function parseJson(body: Buffer): unknown {
+  if (body.length === 0) return {};
+  if (!isUtf8(body)) throw new KmsError('SerializationException', 'The request body is not UTF-8');
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    // The parser's own message quotes the body, which may hold a plaintext.
+    throw new KmsError('SerializationException', 'The request body is not JSON');
+  }
+}
+
+function assertNoGrantTokens(request: Request): void {
+  const tokens = request['GrantTokens'];
+  if (Array.isArray(tokens) && tokens.length > 0) {
+    throw new KmsError('InvalidGrantTokenException', 'The grant token is not valid.');
+  }
+}
+
+/** Steps 3 and 4. */
+function authorize(
+  operation: AnyOperation,
+  request: Request,
+  caller: Caller,
+  directory: KeyDirectory,
+  trace: Trace,
+): Readonly<Record<string, AuthorizedKey>> {
+  const { resources, keys } = operation.needs;
+  for (const need of resources ?? []) {
+    const resource = need.resource(request, directory);
+    if (resource === undefined) continue;
+    if (resource !== '*') trace.resources.push(resource);
+    allow(trace, caller, need.action, resource, undefined);
+  }
+  const authorized: Record<string, AuthorizedKey> = {};
+  for (const name in keys) {
+    const need = keys[name];
+    if (need === undefined) continue;
+    const key = need.key(request, directory);
+    trace.resources.push(key.arn);
+    allow(trace, caller, need.action, key.arn, key);
+    authorized[name] = authorizeKey(key, need.action);
+  }
+  for (const name in keys) {
+    const need = keys[name];
+    const key = authorized[name];
+    if (need !== undefined && key !== undefined) assertUsable(operation.name, need, request, key.key);
+  }
+  return authorized;
+}
+
+/** Asks for the decision; throws what AWS answers when it is no. */
+function allow(trace: Trace, caller: Caller, action: string, resource: string, key: KmsKey | undefined): void {
+  const decision = decide({
+    principal: caller.arn,
+    accountId: caller.accountId,
+    action,
+    resource,
+    keyPolicy: key?.policy,
+  });
+  trace.decision = decision;
+  if (!decision.allowed) throw new KmsError('AccessDeniedException', decision.message);
+}
+
+function assertUsable(operationName: string, need: KeyNeed<Request>, request: Request, key: KmsKey): void {
+  const { state, keyUsage, keySpec } = key.record;
+  if (need.anyState !== true && state !== 'Enabled') {
+    if (state === 'Disabled') throw new KmsError('DisabledException', `${key.arn} is disabled.`);
+    throw new KmsError('KMSInvalidStateException', `${key.arn} is ${state}.`);
+  }
+  if (need.usage === undefined) return;
+  if (keyUsage !== need.usage) {
+    throw new KmsError(
+      'InvalidKeyUsageException',
+      `${key.arn} key usage is ${keyUsage} which is not valid for ${operationName}.`,
+    );
+  }
+  const algorithm = need.algorithm?.(request);
+  if (algorithm !== undefined && keySpecRow(keySpec).usages[keyUsage]?.includes(algorithm) !== true) {
+    throw new KmsError(
+      'InvalidKeyUsageException',
+      `Algorithm ${algorithm} and key spec ${keySpec} are incompatible with each other.`,
+    );
+  }
+}
+
+/** Errors that are not the caller's fault: an operator must be able to read what really happened. */
+const faults: ReadonlySet<KmsErrorName> = new Set([
+  'KMSInternalException',
+  'DependencyTimeoutException',
+  'KeyUnavailableException',
+]);
+
+function toKmsError(error: unknown, { requestId, operationName }: KmsRequest, log: Logger): KmsError {
+  const translated = fromKeyStoreError(error);
+  if (translated instanceof KmsError) {
+    if (faults.has(translated.name)) {
+      log.error({ requestId, operation: operationName, err: translated.cause ?? translated }, 'a request failed');
+    }
+    return translated;
+  }
+  log.error({ requestId, operation: operationName, err: error }, 'a request failed in a way that should not happen');
+  return new KmsError('KMSInternalException', internalMessage, error);
+}
+
+/** Operation names come from callers: what is no operation is cut to this in the audit log. */
+const maxEventNameCharacters = 64;
+
+function emptyEvent(origin: RequestOrigin, operationName: string, caller: Caller | null): AuditEvent {
+  return {
+    requestId: origin.requestId,
+    receivedAtMs: origin.receivedAtMs,
+    eventName: operationName.slice(0, maxEventNameCharacters),
+    readOnly: true,
+    identity: identityOf(caller),
+    sourceIPAddress: origin.sourceIPAddress,
+    userAgent: origin.userAgent,
+    requestParameters: null,
+    responseElements: null,
+    resources: [],
+    errorCode: null,
+    errorMessage: null,
+    decision: null,
+  };
+}
+
+function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): AuditEvent {
+  const { operation, decision } = trace;
+  return {
+    ...emptyEvent(request, request.operationName, request.caller),
+    readOnly: operation?.effect !== 'changes',
+    requestParameters: recorded(operation?.record, trace.request),
+    responseElements: answer.ok ? recorded(operation?.recordResponse, trace.response) : null,
+    resources: trace.resources,
+    ...(answer.ok ? {} : outcome(answer.error)),
+    decision: decision === undefined ? null : { allowed: decision.allowed, because: decision.because },
+  };
+}
+
+function outcome(error: KmsError): Pick<AuditEvent, 'errorCode' | 'errorMessage'> {
+  return { errorCode: error.name, errorMessage: error.message };
+}
+
+/** The declared members of a request or response, named as CloudTrail names them. */
+function recorded(members: readonly string[] | undefined, values: Request | undefined): Request | null {
+  if (members === undefined || values === undefined) return null;
+  const result: Request = {};
+  for (const member of members) {
+    const value = values[member];
+    if (value !== undefined) result[pathName(member)] = value;
+  }
+  return result;
+}
+
+function identityOf(caller: Caller | null): AuditEvent['identity'] {
+  if (caller === null) return { type: 'Unknown', arn: '', accountId: '' };
+  const { type, arn, accountId, userName, proof } = caller;
+  return {
+    type,
+    arn,
+    accountId,
+    ...(userName === undefined ? {} : { userName }),
+    ...(proof.kind === 'unix'
+      ? { unix: { uid: proof.uid, gid: proof.gid, pid: proof.pid } }
+      : { accessKeyId: proof.accessKeyId }),
+  };
+}

@@ -1,0 +1,47 @@
+/** `PutKeyPolicy`: another key policy, unless it would lock its author out. */
+
+import { assertNoLockout } from '../authorization/lockout.ts';
+import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import {
+  assertDefaultPolicyName,
+  assertPolicyLength,
+  keyNamedBy,
+  keyReference,
+  policyDocument,
+  policyName,
+} from './members.ts';
+import { operation } from './operation.ts';
+import { boolean, object, optional } from './schema.ts';
+
+export const putKeyPolicy = operation({
+  name: 'PutKeyPolicy',
+  request: object({
+    KeyId: keyReference,
+    PolicyName: optional(policyName),
+    Policy: policyDocument,
+    BypassPolicyLockoutSafetyCheck: optional(boolean),
+  }),
+  response: object({}),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:PutKeyPolicy',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:BypassPolicyLockoutSafetyCheck'],
+        anyState: true,
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'PolicyName', 'BypassPolicyLockoutSafetyCheck'],
+  async handle({ request, keys, caller, directory }) {
+    assertDefaultPolicyName(request.PolicyName);
+    assertPolicyLength(request.Policy);
+    const policy = parsePolicyDocument(request.Policy, directory.realm);
+    if (request.BypassPolicyLockoutSafetyCheck !== true) {
+      assertNoLockout({ policy, caller, resource: keys.key.key.arn });
+    }
+    await directory.exclusively(() => directory.putPolicy(keys.key.key, request.Policy, policy));
+    return {};
+  },
+});

@@ -1,0 +1,43 @@
+/** `UpdateAlias`: lets an alias stand for another KMS key of the same kind. */
+
+import { KmsError } from '../kms/errors.ts';
+import { aliasResource, existingAlias, keyOfExistingAlias } from './alias-request.ts';
+import { aliasName, keyNamedBy, keyReference } from './members.ts';
+import { operation } from './operation.ts';
+import { object } from './schema.ts';
+
+export const updateAlias = operation({
+  name: 'UpdateAlias',
+  request: object({ AliasName: aliasName, TargetKeyId: keyReference }),
+  response: object({}),
+  needs: {
+    resources: [{ action: 'kms:UpdateAlias', resource: aliasResource }],
+    keys: {
+      current: { action: 'kms:UpdateAlias', key: keyOfExistingAlias, anyState: true },
+      target: { action: 'kms:UpdateAlias', key: keyNamedBy('TargetKeyId', 'keyOnly'), anyState: true },
+    },
+  },
+  effect: 'changes',
+  record: ['AliasName', 'TargetKeyId'],
+  handle({ request, keys, directory }) {
+    return directory.exclusively(async () => {
+      const alias = existingAlias(request, directory);
+      const { current, target } = { current: keys.current.key.record, target: keys.target.key.record };
+      // Permission was given for the key that the alias stood for then; if another caller moved it since, that one decides.
+      if (alias.keyId !== current.keyId) {
+        throw new KmsError(
+          'KMSInvalidStateException',
+          `Alias ${alias.aliasName} was changed by another request. Try again.`,
+        );
+      }
+      if (current.keyUsage !== target.keyUsage || current.keySpec !== target.keySpec) {
+        throw new KmsError(
+          'ValidationException',
+          `Alias ${alias.aliasName} cannot be changed from a key with KeyUsage ${current.keyUsage} and KeySpec ${current.keySpec} to one with KeyUsage ${target.keyUsage} and KeySpec ${target.keySpec}`,
+        );
+      }
+      await directory.putAlias({ ...alias, keyId: target.keyId, updatedAtMs: Date.now() });
+      return {};
+    });
+  },
+});
