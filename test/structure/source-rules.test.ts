@@ -1,0 +1,112 @@
+/** The rules of `source-rules.ts` find what they are there to find: each row is one planted violation, or code that is fine. */
+
+import { expect, test } from 'vitest';
+import { findViolations, maxLines } from './source-rules.ts';
+
+const header = '/** What it is for. */\n';
+
+function messagesFor(path: string, code: string, ...others: readonly [path: string, code: string][]): string[] {
+  const files = [[path, code] as const, ...others].map(([name, body]) => ({ path: name, text: header + body }));
+  return findViolations(files).map((violation) => `${violation.path} ${violation.message}`);
+}
+
+const planted: readonly [rule: string, path: string, code: string, message: string][] = [
+  [
+    'an import upwards',
+    'src/keys/a.ts',
+    "import { b } from '../http/b.ts';",
+    'imports `src/http/b.ts`: `keys` may use',
+  ],
+  ['an import sideways', 'src/keys/a.ts', "import { b } from '../authorization/b.ts';", 'may use its types only'],
+  ['an import over several lines', 'src/store/a.ts', "import {\n  b,\n  c,\n} from '../hsm/b.ts';", '`store` may use'],
+  ['an import for its effect', 'src/kms/a.ts', "import '../secrets/b.ts';", '`kms` may use nothing of ours'],
+  ['a re-export', 'src/kms/a.ts', "export { b } from '../keys/b.ts';", '`kms` may use nothing of ours'],
+  ['a dynamic import', 'src/kms/a.ts', "const b = await import('../keys/b.ts');", '`kms` may use nothing of ours'],
+  ['a type import where none is allowed', 'src/kms/a.ts', "import type { B } from '../keys/b.ts';", '`kms` may use'],
+  ['types mixed with values', 'src/keys/a.ts', "import { type B } from '../authorization/b.ts';", 'with `import type`'],
+  ['the host process linked into the daemon', 'src/hsm/a.ts', "import { b } from './host/b.ts';", '`hsm` may use'],
+  ['a computed import', 'src/cli/a.ts', 'await import(name);', 'imports a computed path'],
+  ['a require', 'src/cli/a.ts', "const b = require('b');", 'uses `require`'],
+  [
+    'pkcs11js loaded with createRequire',
+    'src/hsm/a.ts',
+    "createRequire(import.meta.url)('pkcs11js');",
+    'call a `KeyStore`',
+  ],
+  ['an import from outside of src/', 'src/cli/a.ts', "import { b } from '../../test/b.ts';", 'outside of src/'],
+  ['a folder without a layer', 'src/extra/a.ts', '', 'is in no layer'],
+  ['pkcs11js outside of the host', 'src/hsm/a.ts', "import pkcs11js from 'pkcs11js';", 'call a `KeyStore`'],
+  ['kysely outside of the store', 'src/keys/a.ts', "import { Kysely } from 'kysely';", 'use a `MetadataStore`'],
+  ['a part of a package', 'src/keys/a.ts', "import { x } from 'kysely/helpers';", 'use a `MetadataStore`'],
+  ['node:sqlite outside of the store', 'src/cli/a.ts', "import { DatabaseSync } from 'node:sqlite';", 'MetadataStore'],
+  ['Fastify outside of http', 'src/daemon/a.ts', "import { fastify } from 'fastify';", 'the wire is the business of'],
+  ['koffi anywhere', 'src/http/a.ts', "import koffi from 'koffi';", 'put the system call beside the others'],
+  ['SQL in a string', 'src/keys/a.ts', "const q = 'SELECT id FROM key';", 'contains SQL'],
+  ['console', 'scripts/a.ts', "console.log('x');", 'uses `console`'],
+  ['a TODO', 'src/keys/a.ts', '// TODO: later', 'has a TODO'],
+  ['a vague name', 'src/keys/utils.ts', '', '`utils.ts` says nothing'],
+  ['a vague folder', 'src/keys/helpers/a.ts', '', '`helpers` says nothing'],
+  ['a long file', 'src/keys/a.ts', 'x;\n'.repeat(maxLines), `the limit is ${maxLines}`],
+  [
+    'an AuthorizedKey made elsewhere',
+    'src/operations/encrypt.ts',
+    "import { authorizeKey } from '../keys/authorized-key.ts';",
+    'only src/operations/pipeline.ts makes',
+  ],
+  [
+    'an AuthorizedKey made through a namespace',
+    'src/keys/a.ts',
+    "import * as all from './authorized-key.ts';",
+    'only src/operations/pipeline.ts makes',
+  ],
+  ['a name with should', 'test/keys/a.test.ts', "test('a key should work', () => {});", 'test name with "should"'],
+];
+
+test.each(planted)('%s is found', (_rule, path, code, message) => {
+  expect(messagesFor(path, code)).toEqual([expect.stringContaining(message)]);
+});
+
+const fine: readonly [what: string, path: string, code: string][] = [
+  ['an import downwards', 'src/operations/a.ts', "import { b } from '../keys/b.ts';"],
+  ['an import from the same folder', 'src/keys/a.ts', "import { b } from './b.ts';"],
+  ['types of a neighbour', 'src/keys/a.ts', "import type { B } from '../authorization/b.ts';"],
+  [
+    'the type of an AuthorizedKey',
+    'src/operations/a.ts',
+    "import type { AuthorizedKey } from '../keys/authorized-key.ts';",
+  ],
+  [
+    'the maker in the pipeline',
+    'src/operations/pipeline.ts',
+    "import { authorizeKey } from '../keys/authorized-key.ts';",
+  ],
+  ['the host using the frames', 'src/hsm/host/a.ts', "import { b } from '../frames.ts';\nimport p from 'pkcs11js';"],
+  ['an import in a comment', 'src/kms/a.ts', "// import { b } from '../keys/b.ts';\n/* import '../keys/b.ts'; */"],
+  ['an exported constant that is a string', 'src/kms/a.ts', "export const a = '../keys/b.ts';"],
+  ['a test that uses a package with a home', 'test/hsm/a.test.ts', "import pkcs11js from 'pkcs11js';"],
+];
+
+test.each(fine)('%s is no violation', (_what, path, code) => {
+  expect(messagesFor(path, code)).toEqual([]);
+});
+
+test('a source file without a header is found', () => {
+  const found = findViolations([{ path: 'src/keys/a.ts', text: 'export const a = 1;\n' }]);
+  expect(found).toEqual([{ path: 'src/keys/a.ts', message: expect.stringContaining('doc comment') }]);
+});
+
+test('an operation that the table does not list is found', () => {
+  const table = ['src/operations/table.ts', "import { encrypt } from './encrypt.ts';"] as const;
+  const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
+  expect(messagesFor('src/operations/list-keys.ts', declared, [...table])).toEqual([
+    expect.stringContaining('`ListKeys`, which src/operations/table.ts does not list'),
+  ]);
+});
+
+test('an operation in a file of another name is found', () => {
+  const table = ['src/operations/table.ts', "import { listKeys } from './keys.ts';"] as const;
+  const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
+  expect(messagesFor('src/operations/keys.ts', declared, [...table])).toEqual([
+    expect.stringContaining('its name is `list-keys.ts`'),
+  ]);
+});

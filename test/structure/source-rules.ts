@@ -1,0 +1,284 @@
+/**
+ * The rules of the source layout that no type can hold, as a function from source files to violations.
+ *
+ * It reads text, not a syntax tree: the formatter fixes how an import is written (single quotes, one statement), so a few
+ * patterns are enough, and what they cannot read (an import of a computed path, a `require`) is itself a violation.
+ * Every message says what to do instead. `source-rules.test.ts` plants each violation; `tree.test.ts` reads the tree.
+ *
+ * Source: "Who may import whom" in README.md, "Working on Drawbridge".
+ */
+
+export interface SourceFile {
+  /** From the top of the checkout, with slashes: `src/keys/ciphertext.ts`. */
+  readonly path: string;
+  readonly text: string;
+}
+
+export interface Violation {
+  readonly path: string;
+  readonly message: string;
+}
+
+interface LayerRule {
+  /** Layers whose values and types it may import. */
+  readonly uses: readonly string[];
+  /** Layers of which it may import types only (`import type`). */
+  readonly usesTypesOf: readonly string[];
+}
+
+const vocabulary = ['kms', 'secrets'];
+const stores = ['hsm', 'store', 'audit'];
+const underOperations = ['authorization', 'keys', ...stores, ...vocabulary];
+const underDaemon = ['http', 'identity', 'operations', ...underOperations];
+
+/** One row for each folder of `src/`, from the bottom up. */
+export const layers: Readonly<Record<string, LayerRule>> = {
+  kms: { uses: [], usesTypesOf: [] },
+  secrets: { uses: [], usesTypesOf: [] },
+  store: { uses: vocabulary, usesTypesOf: [] },
+  audit: { uses: vocabulary, usesTypesOf: ['identity'] },
+  'hsm/host': { uses: ['hsm', ...vocabulary], usesTypesOf: [] },
+  hsm: { uses: vocabulary, usesTypesOf: [] },
+  identity: { uses: vocabulary, usesTypesOf: [] },
+  authorization: { uses: [...stores, ...vocabulary], usesTypesOf: ['keys', 'identity'] },
+  keys: { uses: [...stores, ...vocabulary], usesTypesOf: ['authorization', 'identity'] },
+  operations: { uses: underOperations, usesTypesOf: ['identity'] },
+  http: { uses: ['operations', 'identity', ...underOperations], usesTypesOf: [] },
+  config: { uses: vocabulary, usesTypesOf: ['identity', 'hsm'] },
+  daemon: { uses: ['config', ...underDaemon], usesTypesOf: [] },
+  cli: { uses: ['daemon', 'config', ...underDaemon], usesTypesOf: [] },
+};
+
+interface PackageRule {
+  readonly packages: readonly string[];
+  /** Folders (or files) whose files may import them. */
+  readonly allowed: readonly string[];
+  readonly instead: string;
+}
+
+/** Packages with one home. Tests may import what they like; `src/` and `scripts/` are held to this. */
+const packageRules: readonly PackageRule[] = [
+  {
+    packages: ['pkcs11js'],
+    allowed: ['src/hsm/host/'],
+    instead: 'call a `KeyStore` (src/hsm/key-store.ts): the vendor library lives in the HSM host process alone',
+  },
+  {
+    packages: ['kysely', 'node:sqlite', 'pg'],
+    allowed: ['src/store/'],
+    instead: 'use a `MetadataStore` (src/store/metadata-store.ts), and give it a method where it lacks one',
+  },
+  {
+    packages: ['fastify'],
+    allowed: ['src/http/'],
+    instead:
+      'take and return values of `KmsService` (src/operations/service.ts); the wire is the business of src/http/',
+  },
+  {
+    packages: ['koffi'],
+    allowed: ['src/identity/', 'src/secrets/'],
+    instead: 'put the system call beside the others in src/identity/ or src/secrets/ and export a function for it',
+  },
+];
+
+/** Files over `maxLines` that may stay so, each with its reason. Best empty. */
+export const longFileExemptions: Readonly<Record<string, string>> = {};
+export const maxLines = 400;
+
+/** What the top level may hold, besides dotfiles. */
+export const topLevelEntries = [
+  'LICENSE',
+  'README.md',
+  'native-config',
+  'package-lock.json',
+  'package.json',
+  'scripts',
+  'src',
+  'test',
+  'tsconfig.json',
+];
+
+interface Import {
+  readonly specifier: string;
+  readonly typesOnly: boolean;
+  /** The statement up to the specifier. */
+  readonly clause: string;
+}
+
+/** All violations in the files, in the order of the files. */
+export function findViolations(files: readonly SourceFile[]): Violation[] {
+  const violations: Violation[] = [];
+  for (const file of files) {
+    const report = (message: string): void => {
+      violations.push({ path: file.path, message });
+    };
+    checkName(file.path, report);
+    checkLength(file, report);
+    if (!file.path.endsWith('.ts')) continue;
+    // These rules' own files are full of what they look for.
+    if (file.path.startsWith('test/structure/')) continue;
+    const code = withoutComments(file.text);
+    checkText(file, code, report);
+    if (file.path.startsWith('test/')) continue;
+    const imports = readImports(code, report);
+    if (file.path.startsWith('src/')) checkLayers(file.path, imports, report);
+    checkPackages(file.path, imports, report);
+  }
+  checkOperationTable(files, violations);
+  return violations;
+}
+
+type Report = (message: string) => void;
+
+function checkName(path: string, report: Report): void {
+  const vague = path.split('/').find((part) => /^(?:utils?|helpers?|common|misc)(?:\.|$)/.test(part));
+  if (vague !== undefined) {
+    report(
+      `\`${vague}\` says nothing about its content: move each function to the thing it serves, in the lowest layer`,
+    );
+  }
+}
+
+function checkLength({ path, text }: SourceFile, report: Report): void {
+  const lines = text.split('\n').length - 1;
+  if (lines > maxLines && !(path in longFileExemptions)) {
+    report(`has ${lines} lines, the limit is ${maxLines}: split it by purpose, or exempt it with a reason`);
+  }
+}
+
+const sqlPattern = /\b(?:SELECT\s.+\sFROM|INSERT INTO|DELETE FROM|CREATE (?:TABLE|INDEX)|ALTER TABLE|PRAGMA \w+)\b/;
+
+function checkText({ path, text }: SourceFile, code: string, report: Report): void {
+  if (path.startsWith('src/') && !/^(?:#!.*\n)?\/\*\*/.test(text)) {
+    report('does not begin with a doc comment: say what the module guarantees, trusts and leaves to others');
+  }
+  if (/\bconsole\.\w/.test(code)) report('uses `console`: the daemon logs with pino, the CLI writes to process.stdout');
+  if (/\b(?:TODO|FIXME|XXX)\b/.test(text)) report('has a TODO: do it, or file it where work is planned');
+  if (path.startsWith('src/') && !path.startsWith('src/store/') && sqlPattern.test(code)) {
+    report('contains SQL: only src/store/ knows it; use a `MetadataStore` (src/store/metadata-store.ts)');
+  }
+  if (/\b(?:test|it)(?:\.\w+)?\(\s*['"`][^'"`]*\bshould\b/.test(code)) {
+    report('has a test name with "should": state the behaviour as a fact');
+  }
+}
+
+/** Cuts comments off; a `//` inside a string goes too, which can only hide what follows it on its line. */
+function withoutComments(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|[^:'"`])\/\/.*$/gm, '$1');
+}
+
+function readImports(code: string, report: Report): Import[] {
+  const imports: Import[] = [];
+  const statement = /^\s*((?:import|export)\b[^;'"]*?)(?:\bfrom\s*)?'([^']+)';/gm;
+  for (const [, clause = '', specifier = ''] of code.matchAll(statement)) {
+    if (/^export\s+(?:const|let|function|class|interface|default|async)\b|^export\s+type\s+\w+\s*=/.test(clause))
+      continue;
+    imports.push({ specifier, clause, typesOnly: /^(?:import|export)\s+type\b/.test(clause) });
+  }
+  for (const [, argument = ''] of code.matchAll(/\bimport\(\s*([^)]*?)\s*\)/g)) {
+    const literal = /^'([^']+)'$/.exec(argument)?.[1];
+    if (literal === undefined) report('imports a computed path: import a literal one, so that it can be checked');
+    else imports.push({ specifier: literal, clause: 'import()', typesOnly: false });
+  }
+  const loaded = /\bcreateRequire\(import\.meta\.url\)\('([^']+)'\)/g;
+  for (const [, specifier = ''] of code.matchAll(loaded)) {
+    imports.push({ specifier, clause: 'createRequire()', typesOnly: false });
+  }
+  if (/\brequire\(|\bcreateRequire\(/.test(code.replaceAll(loaded, ''))) {
+    report("uses `require`: write an `import`, or `createRequire(import.meta.url)('name')` for CommonJS");
+  }
+  return imports;
+}
+
+/** The row of a file of `src/`: the longest folder that has one. */
+function layerOf(path: string): string | undefined {
+  const folders = path.split('/').slice(1, -1);
+  for (let depth = folders.length; depth > 0; depth--) {
+    const name = folders.slice(0, depth).join('/');
+    if (name in layers) return name;
+  }
+  return undefined;
+}
+
+function resolveFrom(path: string, specifier: string): string {
+  const parts = path.split('/').slice(0, -1);
+  for (const step of specifier.split('/')) {
+    if (step === '..') parts.pop();
+    else if (step !== '.') parts.push(step);
+  }
+  return parts.join('/');
+}
+
+function checkLayers(path: string, imports: readonly Import[], report: Report): void {
+  const layer = layerOf(path);
+  const rule = layer === undefined ? undefined : layers[layer];
+  if (layer === undefined || rule === undefined) {
+    report('is in no layer: put it into a folder of src/, or give its folder a row in test/structure/source-rules.ts');
+    return;
+  }
+  for (const { specifier, typesOnly, clause } of imports) {
+    if (!specifier.startsWith('.')) continue;
+    const target = resolveFrom(path, specifier);
+    checkAuthorizedKey(path, target, clause, report);
+    const targetLayer = layerOf(target);
+    if (targetLayer === undefined) {
+      report(`imports \`${target}\`, which is outside of src/: only src/ is in the package`);
+    } else if (targetLayer !== layer && !rule.uses.includes(targetLayer)) {
+      if (!rule.usesTypesOf.includes(targetLayer)) {
+        report(`imports \`${target}\`: \`${layer}\` may use ${listed(rule.uses)}; pass it in as a value from above`);
+      } else if (!typesOnly) {
+        report(`imports values of \`${target}\`: \`${layer}\` may use its types only, with \`import type\``);
+      }
+    }
+  }
+}
+
+function listed(names: readonly string[]): string {
+  return names.length === 0 ? 'nothing of ours' : names.map((name) => `\`${name}\``).join(', ');
+}
+
+/** INVARIANT: only the pipeline makes an `AuthorizedKey`, so that holding one proves that the caller is allowed. */
+function checkAuthorizedKey(path: string, target: string, clause: string, report: Report): void {
+  if (target !== 'src/keys/authorized-key.ts' || path === 'src/operations/pipeline.ts') return;
+  if (/\bauthorizeKey\b|\*/.test(clause)) {
+    report('imports `authorizeKey`: only src/operations/pipeline.ts makes an `AuthorizedKey`; take one as a parameter');
+  }
+}
+
+function checkPackages(path: string, imports: readonly Import[], report: Report): void {
+  for (const { specifier } of imports) {
+    for (const { packages, allowed, instead } of packageRules) {
+      const named = packages.find((name) => specifier === name || specifier.startsWith(`${name}/`));
+      if (named !== undefined && !allowed.some((place) => path.startsWith(place))) {
+        report(`imports \`${named}\`: ${instead}`);
+      }
+    }
+  }
+}
+
+/** Each file of `src/operations/` that declares an operation is in the table, under the file's own name. */
+function checkOperationTable(files: readonly SourceFile[], violations: Violation[]): void {
+  const tablePath = 'src/operations/table.ts';
+  const table = files.find(({ path }) => path === tablePath);
+  if (table === undefined) return;
+  for (const { path, text } of files) {
+    if (!/^src\/operations\/[^/]+\.ts$/.test(path)) continue;
+    const name = /=\s*operation\(\{\s*name: '(\w+)'/.exec(text)?.[1];
+    if (name === undefined) continue;
+    const fileName = `${kebabCase(name)}.ts`;
+    if (path !== `src/operations/${fileName}`) {
+      violations.push({
+        path,
+        message: `declares \`${name}\`, so its name is \`${fileName}\`: one operation, one file`,
+      });
+    }
+    if (!table.text.includes(`'./${path.slice('src/operations/'.length)}'`)) {
+      violations.push({ path, message: `declares \`${name}\`, which ${tablePath} does not list: add its line` });
+    }
+  }
+}
+
+/** `ListKeyPolicies` → `list-key-policies`. */
+function kebabCase(name: string): string {
+  return name.replaceAll(/(?<=[a-z0-9])(?=[A-Z])/g, '-').toLowerCase();
+}

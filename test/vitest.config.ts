@@ -1,0 +1,39 @@
+/**
+ * The tiers of the tests, cheapest first: each is a vitest project, and a later one starts when the earlier ones ended.
+ *
+ * A tier is a set of folders of `test/`; a folder that no tier names belongs to `unit`. `scripts/test` passes this file
+ * with `--config`, because the top level of the checkout is kept free of configuration.
+ */
+
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+import { tierFolders, tierNames } from './tiers.ts';
+
+const named = Object.values(tierFolders).flat();
+
+export default defineConfig({
+  test: {
+    root: fileURLToPath(new URL('..', import.meta.url)),
+    projects: tierNames.map((name, groupOrder) => ({
+      extends: true as const,
+      test: {
+        name,
+        include:
+          name === 'unit' ? ['test/**/*.test.ts'] : tierFolders[name].map((folder) => `test/${folder}/**/*.test.ts`),
+        exclude: name === 'unit' ? named.map((folder) => `test/${folder}/**`) : [],
+        sequence: { groupOrder },
+      },
+    })),
+    // Two cores are what a small CI machine has, and a software HSM keeps one of them busy.
+    maxWorkers: 2,
+    // Generous, because nothing is proven by a time limit: it only ends what hangs.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    coverage: {
+      provider: 'v8',
+      include: ['src/**/*.ts'],
+      reportsDirectory: 'coverage',
+      reporter: ['text-summary', 'html', 'json-summary'],
+    },
+  },
+});
