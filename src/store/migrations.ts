@@ -1,0 +1,106 @@
+/**
+ * The schema, as the numbered steps that make it. A step that was released is never changed again.
+ *
+ * Types are ones that SQLite and PostgreSQL both have, so that one schema serves both. Columns are the members of the
+ * records in `metadata-store.ts`; times are milliseconds since the epoch; `mac` is hexadecimal, and `format` says which
+ * members it covers (`record-mac.ts`). There are no foreign keys: the store keeps records, and what belongs to what is
+ * authenticated in the records and judged above.
+ */
+
+import type { Kysely } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+import { StoreError } from './store-error.ts';
+
+/** Tables are made and named here; their rows are of any type until `record-columns.ts` has read them. */
+// biome-ignore lint/complexity/noBannedTypes: a migration knows no table's type, and `{}` is how Kysely spells that.
+type AnySchema = {};
+
+type Step = Pick<Migration, 'up'>;
+
+/** In order; the name is what the database remembers. */
+export const migrations: Readonly<Record<string, Step>> = {
+  '0001-keys-aliases-policies': {
+    async up(db: Kysely<AnySchema>) {
+      const authenticated = (table: string, primaryKey: string) =>
+        db.schema
+          .createTable(table)
+          .addColumn(primaryKey, 'text', (column) => column.primaryKey().notNull())
+          .addColumn('format', 'integer', (column) => column.notNull())
+          .addColumn('mac', 'text', (column) => column.notNull());
+
+      await authenticated('kmsKey', 'keyId')
+        .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('keySpec', 'text', (column) => column.notNull())
+        .addColumn('keyUsage', 'text', (column) => column.notNull())
+        .addColumn('origin', 'text', (column) => column.notNull())
+        .addColumn('description', 'text', (column) => column.notNull())
+        .addColumn('createdAtMs', 'bigint', (column) => column.notNull())
+        .addColumn('currentBackingKeyId', 'text', (column) => column.notNull())
+        .addColumn('tags', 'text', (column) => column.notNull())
+        .execute();
+
+      await authenticated('backingKey', 'backingKeyId')
+        .addColumn('keyId', 'text', (column) => column.notNull())
+        .addColumn('keyStore', 'text', (column) => column.notNull())
+        .addColumn('residency', 'text', (column) => column.notNull())
+        .addColumn('state', 'text', (column) => column.notNull())
+        .addColumn('ordinal', 'integer', (column) => column.notNull())
+        .addColumn('createdAtMs', 'bigint', (column) => column.notNull())
+        .addColumn('reservedEncryptions', 'bigint', (column) => column.notNull())
+        .execute();
+
+      await authenticated('keyPolicy', 'keyId')
+        .addColumn('document', 'text', (column) => column.notNull())
+        .execute();
+
+      await authenticated('alias', 'aliasName')
+        .addColumn('keyId', 'text', (column) => column.notNull())
+        .addColumn('createdAtMs', 'bigint', (column) => column.notNull())
+        .addColumn('updatedAtMs', 'bigint', (column) => column.notNull())
+        .execute();
+
+      await db.schema
+        .createTable('serviceKey')
+        .addColumn('purpose', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('backingKeyId', 'text', (column) => column.notNull())
+        .execute();
+    },
+  },
+};
+
+/**
+ * Brings the schema up to date, each step in a transaction of its own.
+ * @throws StoreError `newerSchema` when the database has a step that this version does not know.
+ */
+export async function migrateToLatest<Schema>(
+  db: Kysely<Schema>,
+  path: string,
+  steps: Readonly<Record<string, Step>> = migrations,
+): Promise<void> {
+  const migrator = new Migrator({
+    // The migrator works on any schema; Kysely's type of it is the widest one.
+    db: db as unknown as Kysely<AnySchema>,
+    provider: { getMigrations: async () => ({ ...steps }) },
+    migrationTableName: 'schemaMigration',
+    migrationLockTableName: 'schemaMigrationLock',
+  });
+  for (const name of await appliedSteps(db)) {
+    if (Object.hasOwn(steps, name)) continue;
+    throw new StoreError(
+      'newerSchema',
+      `\`${path}\` was written by a newer Drawbridge (it has the schema step \`${name}\`); run that version, or restore a backup from before it`,
+    );
+  }
+  const { error } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+}
+
+async function appliedSteps<Schema>(db: Kysely<Schema>): Promise<readonly string[]> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some((table) => table.name === 'schema_migration')) return [];
+  const rows = await (db as unknown as Kysely<{ schemaMigration: { name: string } }>)
+    .selectFrom('schemaMigration')
+    .select('name')
+    .execute();
+  return rows.map((row) => row.name);
+}

@@ -1,0 +1,143 @@
+/**
+ * How each member of each record becomes a column, and how a column that may have been edited becomes a member again.
+ *
+ * The table below is complete by construction: a member that a record has and the table lacks does not compile. A
+ * column holds text or a whole number and nothing else. `fromColumn` believes nothing: SQLite takes any type in any
+ * column, and whoever edits the file may use that; it gives `undefined` for what no write of ours could have put there.
+ */
+
+import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
+import { parseAliasName, parseBackingKeyId, parseKeyId } from '../kms/names.ts';
+import type { KeyRecord, MetadataRecords, RecordKind } from './metadata-store.ts';
+
+export type ColumnValue = string | number;
+
+interface Member<Value> {
+  /** @throws TypeError for a value that would not come back as it went in. */
+  readonly toColumn: (value: Value) => ColumnValue;
+  readonly fromColumn: (column: unknown) => Value | undefined;
+}
+
+/** A branded string, known by its parser. */
+function name<Value extends string>(parse: (text: string) => Value | undefined): Member<Value> {
+  return {
+    toColumn: wellFormed,
+    fromColumn: (column) => (typeof column === 'string' ? parse(column) : undefined),
+  };
+}
+
+function oneOf<const Value extends string>(values: readonly Value[]): Member<Value> {
+  return name((text) => values.find((value) => value === text));
+}
+
+const text: Member<string> = name((value) => value);
+
+/** A whole number from 0 to 2^53 - 1. */
+const integer: Member<number> = {
+  toColumn(value) {
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`${value} is not a number the store can keep`);
+    return value;
+  },
+  fromColumn(column) {
+    const value = typeof column === 'bigint' ? Number(column) : column;
+    return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : undefined;
+  },
+};
+
+/** A short list as JSON text, members in this order. */
+const tags: Member<KeyRecord['tags']> = {
+  toColumn: (value) => JSON.stringify(value.map((tag) => ({ TagKey: tag.TagKey, TagValue: tag.TagValue }))),
+  fromColumn: (column) => (typeof column === 'string' ? parseTags(column) : undefined),
+};
+
+export const recordColumns: {
+  readonly [Kind in RecordKind]: {
+    readonly [Name in keyof MetadataRecords[Kind]]-?: Member<MetadataRecords[Kind][Name]>;
+  };
+} = {
+  key: {
+    keyId: name(parseKeyId),
+    state: oneOf(['Creating', 'Enabled', 'Disabled']),
+    keySpec: oneOf(keySpecNames),
+    keyUsage: oneOf(keyUsages),
+    origin: oneOf(['AWS_KMS']),
+    description: text,
+    createdAtMs: integer,
+    currentBackingKeyId: name(parseBackingKeyId),
+    tags,
+  },
+  backingKey: {
+    backingKeyId: name(parseBackingKeyId),
+    keyId: name(parseKeyId),
+    keyStore: text,
+    residency: oneOf(['token']),
+    state: oneOf(['Creating', 'Active']),
+    ordinal: integer,
+    createdAtMs: integer,
+    reservedEncryptions: integer,
+  },
+  keyPolicy: { keyId: name(parseKeyId), document: text },
+  alias: { aliasName: name(parseAliasName), keyId: name(parseKeyId), createdAtMs: integer, updatedAtMs: integer },
+};
+
+export const recordKinds = Object.keys(recordColumns) as readonly RecordKind[];
+
+/** A record as columns, named as its members. */
+export type Columns = Readonly<Record<string, ColumnValue>>;
+
+/** @throws TypeError for a value that the store cannot keep to the letter. */
+export function toColumns<Kind extends RecordKind>(kind: Kind, record: MetadataRecords[Kind]): Columns {
+  const columns: Record<string, ColumnValue> = {};
+  for (const [memberName, member] of membersOf(kind)) {
+    columns[memberName] = member.toColumn(record[memberName as keyof MetadataRecords[Kind]]);
+  }
+  return columns;
+}
+
+/**
+ * @returns The record with the columns that it was read from, which are what its MAC covers; or the name of the first
+ * column that no write of ours left like this.
+ */
+export function fromColumns<Kind extends RecordKind>(
+  kind: Kind,
+  row: Readonly<Record<string, unknown>>,
+): { readonly record: MetadataRecords[Kind]; readonly columns: Columns } | { readonly badColumn: string } {
+  const record: Record<string, unknown> = {};
+  const columns: Record<string, ColumnValue> = {};
+  for (const [memberName, member] of membersOf(kind)) {
+    const column = row[memberName];
+    const value = member.fromColumn(column);
+    if (value === undefined) return { badColumn: memberName };
+    record[memberName] = value;
+    columns[memberName] = typeof column === 'string' ? column : Number(column);
+  }
+  // The loop above filled in every member, each through the parser of its own type.
+  return { record: record as unknown as MetadataRecords[Kind], columns };
+}
+
+/** The table's rows, with the types of their values forgotten: a name and its member always belong together. */
+function membersOf(kind: RecordKind): readonly (readonly [string, Member<unknown>])[] {
+  return Object.entries(recordColumns[kind] as unknown as Record<string, Member<unknown>>);
+}
+
+/** A lone surrogate would become U+FFFD on its way through UTF-8, and two records could end up the same. */
+function wellFormed(value: string): string {
+  if (!value.isWellFormed()) throw new TypeError('a text with a lone surrogate cannot be kept');
+  return value;
+}
+
+function parseTags(column: string): KeyRecord['tags'] | undefined {
+  try {
+    const list: unknown = JSON.parse(column);
+    if (!Array.isArray(list)) return undefined;
+    const parsed: { TagKey: string; TagValue: string }[] = [];
+    for (const item of list) {
+      if (typeof item?.TagKey !== 'string' || typeof item.TagValue !== 'string') return undefined;
+      parsed.push({ TagKey: item.TagKey, TagValue: item.TagValue });
+    }
+    return parsed;
+  } catch {
+    // Not JSON: no write of ours.
+    return undefined;
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * One SQLite file, opened so that it can be trusted to keep what it took, and Kysely's way to talk to it.
+ *
+ * Write-ahead log and `synchronous=FULL`: a transaction that committed is on disk. `locking_mode=EXCLUSIVE`: the first
+ * process keeps the file's locks until it closes it or dies, whichever way, so two daemons never write one store and a
+ * killed one leaves nothing locked; the index of the write-ahead log then lives in memory instead of a shared file.
+ * These are POSIX locks: they end when this process closes ANY descriptor of the file, so nothing here (nor a backup)
+ * may open the database by its path while it is in use.
+ *
+ * Kysely's SQLite dialect expects better-sqlite3; what it uses of it is four functions, which `node:sqlite` has under
+ * nearly the same names. It runs migrations outside transactions on SQLite (for PRAGMAs that we don't use); ours runs
+ * them inside, so that a crash during an upgrade leaves the old schema.
+ *
+ * Source: SQLite, "PRAGMA locking_mode", "Write-Ahead Logging" (section 8, use without shared memory).
+ */
+
+import { closeSync, constants, fsyncSync, lstatSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
+import {
+  type DatabaseIntrospector,
+  type Dialect,
+  type DialectAdapter,
+  type Driver,
+  type Kysely,
+  type QueryCompiler,
+  SqliteAdapter,
+  type SqliteDatabase,
+  SqliteDialect,
+} from 'kysely';
+import { privacyProblem } from '../secrets/private-files.ts';
+import { asStoreError, StoreError } from './store-error.ts';
+
+/**
+ * Opens the file, or makes it, and locks it.
+ * @throws StoreError `notPrivate`, `locked`, `damaged`, `readOnly`, `io`.
+ */
+export function openDatabaseFile(path: string): DatabaseSync {
+  assertPrivate(path);
+  let database: DatabaseSync | undefined;
+  try {
+    // Whoever waited for another daemon to end would rather hear of it: no time-out.
+    database = new DatabaseSync(path, { timeout: 0, enableDoubleQuotedStringLiterals: false });
+    database.exec('PRAGMA locking_mode = EXCLUSIVE');
+    database.exec('PRAGMA journal_mode = WAL');
+    database.exec('PRAGMA synchronous = FULL');
+    database.exec('PRAGMA trusted_schema = OFF');
+    // The lock is taken by the first use, and kept.
+    database.exec('BEGIN EXCLUSIVE; COMMIT');
+    return database;
+  } catch (error) {
+    database?.close();
+    throw asStoreError(error, 'open the metadata store', path);
+  }
+}
+
+/** The dialect through which Kysely uses this database. */
+export function sqliteDialect(database: DatabaseSync): Dialect {
+  return new TransactionalSqliteDialect(new SqliteDialect({ database: asKyselyDatabase(database) }));
+}
+
+/** SQLite creates its other files (the write-ahead log) with the mode of the database. */
+function assertPrivate(path: string): void {
+  const folder = dirname(path);
+  try {
+    const folderProblem = privacyProblem(folder, statSync(folder), 'folder');
+    if (folderProblem !== undefined) throw new StoreError('notPrivate', folderProblem);
+    const stats = lstatSync(path, { throwIfNoEntry: false });
+    if (stats === undefined) createFile(path, folder);
+    const problem = stats === undefined ? undefined : privacyProblem(path, stats, 'file');
+    if (problem !== undefined) throw new StoreError('notPrivate', problem);
+  } catch (error) {
+    if (error instanceof StoreError) throw error;
+    throw new StoreError('io', `cannot open the metadata store \`${path}\`: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function createFile(path: string, folder: string): void {
+  closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
+  const descriptor = openSync(folder, constants.O_RDONLY);
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function asKyselyDatabase(database: DatabaseSync): SqliteDatabase {
+  return {
+    close: () => database.close(),
+    prepare(sql) {
+      const statement = database.prepare(sql);
+      // A number above 2^53 - 1, which only an edit can have left, would otherwise fail the whole result.
+      statement.setReadBigInts(true);
+      const values = (parameters: readonly unknown[]): SQLInputValue[] => parameters.map(inputValue);
+      return {
+        reader: statement.columns().length > 0,
+        all: (parameters) => statement.all(...values(parameters)),
+        run: (parameters) => statement.run(...values(parameters)),
+        iterate: (parameters) => statement.iterate(...values(parameters)),
+      };
+    },
+  };
+}
+
+/** @throws TypeError for what is no column's value; the store binds texts and numbers, Kysely's migrator texts. */
+export function inputValue(value: unknown): SQLInputValue {
+  if (typeof value === 'string' || typeof value === 'number') return value;
+  throw new TypeError(`a value of type ${typeof value} is not stored`);
+}
+
+class TransactionalSqliteDialect implements Dialect {
+  readonly #inner: SqliteDialect;
+
+  constructor(inner: SqliteDialect) {
+    this.#inner = inner;
+  }
+
+  createAdapter(): DialectAdapter {
+    return new TransactionalSqliteAdapter();
+  }
+
+  createDriver(): Driver {
+    return this.#inner.createDriver();
+  }
+
+  createIntrospector(db: Kysely<unknown>): DatabaseIntrospector {
+    return this.#inner.createIntrospector(db);
+  }
+
+  createQueryCompiler(): QueryCompiler {
+    return this.#inner.createQueryCompiler();
+  }
+}
+
+class TransactionalSqliteAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
+  }
+}

@@ -1,0 +1,120 @@
+/** Records of every kind, as examples and as fast-check's arbitraries, and a MAC to store them with. */
+
+import { createHmac } from 'node:crypto';
+import fc from 'fast-check';
+import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
+import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import type { Change, LoadedMetadata, MetadataRecords, RecordMac } from '../../src/store/metadata-store.ts';
+import { primaryKeys } from '../../src/store/metadata-store.ts';
+import { recordKinds } from '../../src/store/record-columns.ts';
+
+/** What an HSM computes with an HMAC key, computed here: the store cannot tell, and needs no token for its tests. */
+export const testMac: RecordMac = async (data) => createHmac('sha256', 'a key for tests').update(data).digest();
+
+export type AnyPut = Extract<Change, { readonly record: unknown }>;
+
+const keyId = fc.uuid().map((text) => text as KeyId);
+const backingKeyId = fc.stringMatching(/^[0-9a-f]{32}$/).map((text) => text as BackingKeyId);
+const time = fc.nat({ max: Number.MAX_SAFE_INTEGER });
+/** Any text that JSON can carry, with quotes, NULs, line ends and characters beyond the BMP more often than by chance. */
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  fc.constantFrom('', '\0', '"', "'; drop table kms_key; --", 'ä\u0308', '😀', '\ufeff', '\ufffd', '\r\n'),
+);
+
+export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
+  key: fc.record({
+    keyId,
+    state: fc.constantFrom('Creating', 'Enabled', 'Disabled'),
+    keySpec: fc.constantFrom(...keySpecNames),
+    keyUsage: fc.constantFrom(...keyUsages),
+    origin: fc.constant('AWS_KMS'),
+    description: text,
+    createdAtMs: time,
+    currentBackingKeyId: backingKeyId,
+    tags: fc.array(fc.record({ TagKey: text, TagValue: text }), { maxLength: 3 }),
+  }),
+  backingKey: fc.record({
+    backingKeyId,
+    keyId,
+    keyStore: text,
+    residency: fc.constant('token'),
+    state: fc.constantFrom('Creating', 'Active'),
+    ordinal: time,
+    createdAtMs: time,
+    reservedEncryptions: time,
+  }),
+  keyPolicy: fc.record({ keyId, document: text }),
+  alias: fc.record({
+    aliasName: fc.stringMatching(/^alias\/[a-zA-Z0-9/_-]{1,20}$/).map((name) => name as AliasName),
+    keyId,
+    createdAtMs: time,
+    updatedAtMs: time,
+  }),
+};
+
+export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>
+  // The kind and its record come from the same row of the table.
+  (arbitraryRecord[kind] as fc.Arbitrary<unknown>).map((record) => ({ put: kind, record }) as AnyPut),
+);
+
+export function idOf(put: AnyPut): string {
+  return (put.record as unknown as Record<string, string>)[primaryKeys[put.put]] ?? '';
+}
+
+/** What was loaded, as puts in a fixed order, for comparisons. */
+export function asPuts(loaded: LoadedMetadata): readonly AnyPut[] {
+  return sorted(recordKinds.flatMap((kind) => loaded[kind].map((record) => ({ put: kind, record }) as AnyPut)));
+}
+
+/** The last put of each record, in the same order as `asPuts`. */
+export function lastPuts(puts: readonly AnyPut[]): readonly AnyPut[] {
+  return sorted([...new Map(puts.map((put) => [`${put.put} ${idOf(put)}`, put])).values()]);
+}
+
+function sorted(puts: readonly AnyPut[]): readonly AnyPut[] {
+  return [...puts].sort((a, b) => (`${a.put} ${idOf(a)}` < `${b.put} ${idOf(b)}` ? -1 : 1));
+}
+
+/** An example of each kind. */
+export const examples = {
+  key: {
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    state: 'Enabled',
+    keySpec: 'SYMMETRIC_DEFAULT',
+    keyUsage: 'ENCRYPT_DECRYPT',
+    origin: 'AWS_KMS',
+    description: 'the key of the payroll',
+    createdAtMs: 1_700_000_000_000,
+    currentBackingKeyId: '00112233445566778899aabbccddeeff' as BackingKeyId,
+    tags: [{ TagKey: 'team', TagValue: 'payroll' }],
+  },
+  backingKey: {
+    backingKeyId: '00112233445566778899aabbccddeeff' as BackingKeyId,
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    keyStore: 'default',
+    residency: 'token',
+    state: 'Active',
+    ordinal: 1,
+    createdAtMs: 1_700_000_000_000,
+    reservedEncryptions: 65_536,
+  },
+  keyPolicy: {
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    document: '{"Version":"2012-10-17","Statement":[]}',
+  },
+  alias: {
+    aliasName: 'alias/payroll' as AliasName,
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    createdAtMs: 1_700_000_000_000,
+    updatedAtMs: 1_700_000_000_001,
+  },
+} as const satisfies MetadataRecords;
+
+export const examplePuts: readonly AnyPut[] = recordKinds.map(
+  (kind) => ({ put: kind, record: examples[kind] }) as AnyPut,
+);
+
+export function aliasPut(name: string, updatedAtMs = 0): AnyPut {
+  return { put: 'alias', record: { ...examples.alias, aliasName: `alias/${name}` as AliasName, updatedAtMs } };
+}

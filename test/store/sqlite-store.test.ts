@@ -1,0 +1,204 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { BackingKeyId } from '../../src/kms/names.ts';
+import type { Change } from '../../src/store/metadata-store.ts';
+import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { StoreError } from '../../src/store/store-error.ts';
+import { aliasPut, arbitraryPut, asPuts, examplePuts, examples, idOf, lastPuts, testMac } from './records.ts';
+
+let folder: string;
+let path: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'drawbridge-store-'));
+  path = join(folder, 'metadata.db');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function reload() {
+  const store = await openSqliteStore({ path, mac: testMac });
+  try {
+    return await store.load();
+  } finally {
+    await store.close();
+  }
+}
+
+async function write(...changes: readonly Change[]): Promise<void> {
+  const store = await openSqliteStore({ path, mac: testMac });
+  try {
+    await store.write(changes);
+  } finally {
+    await store.close();
+  }
+}
+
+describe('the metadata store', () => {
+  test('is empty when it is new', async () => {
+    expect(await reload()).toEqual({ key: [], backingKey: [], keyPolicy: [], alias: [], quarantined: [] });
+  });
+
+  test('gives back after a restart what was written, to the letter', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(arbitraryPut, { maxLength: 8 }), async (puts) => {
+        await write(...puts);
+        const loaded = await reload();
+        expect(loaded.quarantined).toEqual([]);
+        expect(asPuts(loaded)).toEqual(lastPuts(puts));
+        await write(...puts.map((put) => ({ remove: put.put, id: idOf(put) })));
+        expect(asPuts(await reload())).toEqual([]);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('replaces a record that is put again, and removes one that is removed', async () => {
+    await write(...examplePuts);
+    await write({ put: 'keyPolicy', record: { ...examples.keyPolicy, document: '{}' } });
+    await write({ remove: 'alias', id: examples.alias.aliasName });
+    const loaded = await reload();
+    expect(loaded.keyPolicy).toEqual([{ ...examples.keyPolicy, document: '{}' }]);
+    expect(loaded.alias).toEqual([]);
+    expect(loaded.key).toEqual([examples.key]);
+  });
+
+  test('takes the removal of a record that is not there, and a write of nothing', async () => {
+    await write({ remove: 'alias', id: 'alias/none' });
+    await write();
+    expect(asPuts(await reload())).toEqual([]);
+  });
+
+  test('applies the changes of one write in their order', async () => {
+    await write(aliasPut('a'), { remove: 'alias', id: 'alias/a' }, aliasPut('b', 1), aliasPut('b', 2));
+    expect((await reload()).alias.map((alias) => [alias.aliasName, alias.updatedAtMs])).toEqual([['alias/b', 2]]);
+  });
+
+  test('applies concurrent writes in the order of the calls, however long their MACs take', async () => {
+    let calls = 0;
+    const store = await openSqliteStore({
+      path,
+      async mac(data) {
+        // The first ones take the longest.
+        for (let turns = 50 - calls++; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+        return testMac(data);
+      },
+    });
+    await Promise.all(Array.from({ length: 50 }, (_, index) => store.write([aliasPut('contended', index)])));
+    await store.close();
+    expect((await reload()).alias.map((alias) => alias.updatedAtMs)).toEqual([49]);
+  });
+
+  test('is not changed by what the caller does with a record after the call', async () => {
+    const tag = { TagKey: 'team', TagValue: 'payroll' };
+    const store = await openSqliteStore({ path, mac: testMac });
+    const written = store.write([{ put: 'key', record: { ...examples.key, tags: [tag] } }]);
+    tag.TagValue = 'somebody else';
+    await written;
+    await store.close();
+    expect((await reload()).key[0]?.tags).toEqual([{ TagKey: 'team', TagValue: 'payroll' }]);
+  });
+
+  test('changes nothing when the HSM cannot compute one of the MACs, passes its error on, and works again', async () => {
+    let broken = true;
+    const store = await openSqliteStore({
+      path,
+      async mac(data) {
+        if (broken && data.includes('alias/b')) throw new RangeError('the HSM is away');
+        return testMac(data);
+      },
+    });
+    await expect(store.write([aliasPut('a'), aliasPut('b')])).rejects.toThrow(new RangeError('the HSM is away'));
+    broken = false;
+    await store.write([aliasPut('c')]);
+    await store.close();
+    expect((await reload()).alias.map((alias) => alias.aliasName)).toEqual(['alias/c']);
+  });
+
+  test('changes nothing when one of the records cannot be kept', async () => {
+    const ill = { put: 'keyPolicy', record: { ...examples.keyPolicy, document: '\udfff' } } as const;
+    await expect(write(aliasPut('a'), ill)).rejects.toThrow(
+      new TypeError('a text with a lone surrogate cannot be kept'),
+    );
+    expect(asPuts(await reload())).toEqual([]);
+  });
+
+  test('refuses a MAC of another length than HMAC-SHA-256 has', async () => {
+    const store = await openSqliteStore({ path, mac: async () => Buffer.alloc(31) });
+    await expect(store.write([aliasPut('a')])).rejects.toThrow(new TypeError('a MAC has 32 bytes, not 31'));
+    await store.close();
+  });
+
+  test('fails to load, rather than quarantine, when the HSM cannot verify', async () => {
+    await write(...examplePuts);
+    const store = await openSqliteStore({ path, mac: () => Promise.reject(new RangeError('the HSM is away')) });
+    await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
+    await store.close();
+  });
+
+  test('keeps at most 64 MACs in flight, and loads thousands of records', async () => {
+    await write(...Array.from({ length: 3_000 }, (_, index) => aliasPut(`n${index}`)));
+    let inFlight = 0;
+    let most = 0;
+    const store = await openSqliteStore({
+      path,
+      async mac(data) {
+        most = Math.max(most, ++inFlight);
+        await new Promise((resolve) => setImmediate(resolve));
+        inFlight--;
+        return testMac(data);
+      },
+    });
+    const loaded = await store.load();
+    await store.close();
+    expect(loaded.alias).toHaveLength(3_000);
+    expect(loaded.quarantined).toEqual([]);
+    expect(most).toBe(64);
+  });
+
+  test('finishes the writes that were called before it was closed, and refuses those after', async () => {
+    const store = await openSqliteStore({ path, mac: testMac });
+    const before = store.write([aliasPut('before')]);
+    const closing = store.close();
+    const closed = new StoreError('closed', `the metadata store \`${path}\` is closed`);
+    await expect(store.write([aliasPut('after')])).rejects.toThrow(closed);
+    await Promise.all([before, closing]);
+    await store.close();
+    await expect(store.load()).rejects.toThrow(closed);
+    await expect(store.nameServiceKey('metadata-integrity', 'ab'.repeat(16) as BackingKeyId)).rejects.toThrow(closed);
+    expect((await reload()).alias.map((alias) => alias.aliasName)).toEqual(['alias/before']);
+  });
+});
+
+describe('the name of the service key', () => {
+  const first = '0'.repeat(32) as BackingKeyId;
+  const second = '1'.repeat(32) as BackingKeyId;
+
+  test('is unknown at first, is given once, and stays', async () => {
+    const store = await openSqliteStore({ path, mac: testMac });
+    expect(store.serviceKey('metadata-integrity')).toBe(undefined);
+    await store.nameServiceKey('metadata-integrity', first);
+    expect(store.serviceKey('metadata-integrity')).toBe(first);
+    await store.close();
+    const reopened = await openSqliteStore({ path, mac: testMac });
+    expect(reopened.serviceKey('metadata-integrity')).toBe(first);
+    await expect(reopened.nameServiceKey('metadata-integrity', second)).rejects.toMatchObject({
+      name: 'StoreError',
+      failure: 'serviceKeyNamed',
+      message: `\`${path}\` already names \`${first}\` as its metadata-integrity key`,
+    });
+    expect(reopened.serviceKey('metadata-integrity')).toBe(first);
+    await reopened.close();
+  });
+
+  test('is given to one of two who ask at once', async () => {
+    const store = await openSqliteStore({ path, mac: testMac });
+    const results = await Promise.allSettled(
+      [first, second].map((id) => store.nameServiceKey('metadata-integrity', id)),
+    );
+    expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected']);
+    expect(store.serviceKey('metadata-integrity')).toBe(first);
+    await store.close();
+  });
+});
