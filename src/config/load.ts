@@ -1,0 +1,170 @@
+/**
+ * Reads `drawbridge.yaml`: text in, a valid `Configuration` with absolute paths out, or one error that names every
+ * mistake with its line, the member it concerns, and what was expected there.
+ *
+ * Trusted for nothing: the file may be missing, huge, not YAML, or say the same thing twice. Values are not repeated in
+ * messages, because the most likely wrong value is a PIN that somebody wrote where it does not belong.
+ */
+
+import { open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { isNode, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { type Configuration, configurationSchema } from './schema.ts';
+
+/** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
+const maxConfigurationBytes = 1024 * 1024;
+
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+}
+
+/** @throws ConfigurationError for anything that keeps the file from being used. */
+export async function loadConfiguration(path: string): Promise<Configuration> {
+  return parseConfiguration(await readBounded(path), path);
+}
+
+/** @param path Where the text came from: for messages, and to resolve relative paths against its folder. */
+export function parseConfiguration(text: string, path: string): Configuration {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, strict: true, uniqueKeys: true, version: '1.2' });
+  const lineOf = (offset: number): number => lineCounter.linePos(offset).line;
+  if (document.errors.length > 0) {
+    throw mistakes(
+      path,
+      document.errors.map((error) => ({ line: lineOf(error.pos[0]), message: firstLine(error.message) })),
+    );
+  }
+  const parsed = configurationSchema.safeParse(toValue(document, path));
+  if (parsed.success) return withAbsolutePaths(parsed.data, dirname(resolve(path)));
+  throw mistakes(
+    path,
+    parsed.error.issues
+      .flatMap((issue) => describeIssue(issue, document.hasIn(issue.path)))
+      .map(({ at, message }) => ({
+        line: lineAt(at),
+        message,
+      })),
+  );
+
+  /** The line of the member, or of the nearest one around it that the file has. */
+  function lineAt(at: readonly PropertyKey[]): number {
+    for (let depth = at.length; depth > 0; depth--) {
+      const parent = document.getIn(at.slice(0, depth - 1), true);
+      const key = at[depth - 1];
+      const pair = (parent as { items?: readonly unknown[] } | undefined)?.items?.find(
+        (item) => String((item as { key?: unknown }).key) === String(key),
+      ) as { key?: unknown } | undefined;
+      if (pair !== undefined && isNode(pair.key) && pair.key.range) return lineOf(pair.key.range[0]);
+      const node = document.getIn(at.slice(0, depth), true);
+      if (isNode(node) && node.range) return lineOf(node.range[0]);
+    }
+    return 1;
+  }
+}
+
+function toValue(document: ReturnType<typeof parseDocument>, path: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 10 }) ?? {};
+  } catch (error) {
+    // Aliases that multiply into something huge, or that refer to nothing.
+    throw new ConfigurationError(`${path}: ${firstLine(String(error instanceof Error ? error.message : error))}`);
+  }
+}
+
+interface Mistake {
+  readonly line: number;
+  readonly message: string;
+}
+
+function mistakes(path: string, list: readonly Mistake[]): ConfigurationError {
+  const ordered = [...list].sort((a, b) => a.line - b.line);
+  return new ConfigurationError(ordered.map(({ line, message }) => `${path}:${line}: ${message}`).join('\n'));
+}
+
+function describeIssue(issue: z.core.$ZodIssue, isThere: boolean): { at: readonly PropertyKey[]; message: string }[] {
+  const name = issue.path.length === 0 ? 'the configuration' : `\`${issue.path.map(String).join('.')}\``;
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      at: [...issue.path, key],
+      message: `\`${[...issue.path.map(String), key].join('.')}\` is not known here; check the spelling`,
+    }));
+  }
+  const problem = isThere ? ': expected' : ' is missing:';
+  return [{ at: issue.path, message: `${name}${problem} ${expectationOf(issue)}` }];
+}
+
+/** Zod's own messages begin with a capital; ours say what was expected and do not. */
+function isOurWording(message: string): boolean {
+  return !/^[A-Z]/.test(message) || message.startsWith('AWS');
+}
+
+const typeNames: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  object: 'a mapping with members',
+  record: 'a mapping of names to values',
+  array: 'a list',
+  boolean: '`true` or `false`',
+};
+
+function expectationOf(issue: z.core.$ZodIssue): string {
+  if (isOurWording(issue.message)) return issue.message;
+  if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
+  if (issue.code === 'invalid_format' && issue.format === 'regex') return `a text that matches ${issue.pattern ?? ''}`;
+  if (issue.code === 'invalid_key') return 'another name for this member';
+  return 'another value';
+}
+
+function withAbsolutePaths(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
+  const absolute = (path: string): string => resolve(folder, path);
+  const { default: keyStore } = parsed.keyStores;
+  const dataDir = absolute(parsed.dataDir);
+  return {
+    ...parsed,
+    dataDir,
+    socket: { ...parsed.socket, path: absolute(parsed.socket.path) },
+    keyStores: {
+      default: {
+        ...keyStore,
+        // A profile is a name unless it looks like a path.
+        profile: keyStore.profile.includes('/') ? absolute(keyStore.profile) : keyStore.profile,
+        library: keyStore.library === undefined ? undefined : absolute(keyStore.library),
+        pin: 'file' in keyStore.pin ? { file: absolute(keyStore.pin.file) } : keyStore.pin,
+      },
+    },
+    audit: {
+      ...parsed.audit,
+      folder: parsed.audit.folder === undefined ? resolve(dataDir, 'audit') : absolute(parsed.audit.folder),
+    },
+  };
+}
+
+function firstLine(message: string): string {
+  return (message.split('\n')[0] ?? '').replace(/ at line \d+, column \d+:?$/, '');
+}
+
+async function readBounded(path: string): Promise<string> {
+  try {
+    await using file = await open(path, 'r');
+    const buffer = Buffer.alloc(maxConfigurationBytes + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    if (length > maxConfigurationBytes) {
+      throw new ConfigurationError(`\`${path}\` is larger than ${maxConfigurationBytes} bytes: not a configuration`);
+    }
+    return buffer.toString('utf8', 0, length);
+  } catch (error) {
+    if (error instanceof ConfigurationError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    const advice = code === 'ENOENT' ? '; `drawbridge init` writes one, `--config` names another' : '';
+    throw new ConfigurationError(`cannot read the configuration \`${path}\`: ${code ?? String(error)}${advice}`, {
+      cause: error,
+    });
+  }
+}

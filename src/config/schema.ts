@@ -1,0 +1,123 @@
+/**
+ * The configuration of a daemon: what `drawbridge.yaml` may say, what it means, and what holds when it says nothing.
+ *
+ * The schema is the declaration: `Configuration` is derived from it, an unknown member is an error (nothing is read and
+ * ignored), and every refusal says what was expected. Paths are resolved later, by `load.ts`, against the file's folder.
+ * A PIN is never in here, only where it is to be read from.
+ */
+
+import { z } from 'zod';
+
+const text = z.string().min(1, { error: 'a text that is not empty' });
+
+/** Unquoted, YAML makes a number of an account id, and loses its leading zeros. */
+const account = z
+  .string({ error: 'an account id of 12 digits in quotes, such as "000000000000"' })
+  .regex(/^\d{12}$/, { error: 'an account id of 12 digits in quotes, such as "000000000000"' });
+
+const socketMode = z
+  .string({ error: 'a file mode of four octal digits in quotes, such as "0660"' })
+  .regex(/^0[0-7]{3}$/, { error: 'a file mode of four octal digits in quotes, such as "0660"' });
+
+const pinExpectation =
+  'one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, ' +
+  'because backups, editors and version control copy that file';
+const pin = z.union(
+  [
+    z.strictObject({ file: text }),
+    z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/) }),
+    z.strictObject({ credential: z.string().regex(/^[A-Za-z0-9_.-]+$/) }),
+  ],
+  { error: pinExpectation },
+);
+
+const token = z.union([z.strictObject({ label: text }), z.strictObject({ serial: text })], {
+  error: 'either { label: TEXT } or { serial: TEXT }; a token is never named by its slot number, which changes',
+});
+
+const small = (max: number) =>
+  z
+    .int({ error: `a whole number from 1 to ${max}` })
+    .min(1, { error: `a whole number from 1 to ${max}` })
+    .max(max, {
+      error: `a whole number from 1 to ${max}`,
+    });
+
+const keyStore = z.strictObject({
+  /** A file of `native-config/vendors/` without `.yaml`, or the path of one of your own. */
+  profile: text,
+  /** The vendor's PKCS#11 library; absent: the first of the profile's places where there is one. */
+  library: text.optional(),
+  token,
+  pin,
+  /** Processes that load the library, and sessions in each; absent: what the profile says. */
+  hosts: small(16).optional(),
+  lanes: small(64).optional(),
+  /** For `C_Initialize`'s reserved argument: NSS softoken takes its database's folder here. */
+  libraryParameters: text.optional(),
+  /** Variables that the library reads, such as SOFTHSM2_CONF. The host gets nothing else of the daemon's environment. */
+  environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
+  deadlines: z
+    .strictObject({
+      /** How long one call to the HSM may take before its host is replaced. */
+      callMs: small(600_000).default(10_000),
+      /** How long it may take to load the library, log in and look at the token. */
+      openMs: small(600_000).default(60_000),
+    })
+    .prefault({}),
+});
+
+const principal = z.string().regex(/^arn:aws:iam::\d{12}:user\/[\w+=,.@/-]{1,576}$/, {
+  error: 'a user ARN such as "arn:aws:iam::000000000000:user/app"',
+});
+
+export const configurationSchema = z.strictObject({
+  region: z
+    .string()
+    .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, { error: 'an AWS Region name such as us-east-1' })
+    .default('us-east-1'),
+  account: account.default('000000000000'),
+  /** Metadata, and the audit log unless it has a folder of its own. Nobody but the daemon's user may look into it. */
+  dataDir: text,
+  socket: z.strictObject({
+    path: text,
+    /** Who may connect. Who may do what is decided by policies. */
+    mode: socketMode.default('0660'),
+    /** The group that the socket is given to; absent: the daemon's own. */
+    group: text.optional(),
+  }),
+  keyStores: z.strictObject({ default: keyStore }),
+  identity: z
+    .strictObject({
+      /** Unix users (names or uids) who are the account's root. */
+      root: z.array(z.union([text, z.int().min(0)], { error: 'a user name or a uid' })).default([0]),
+      /** Unix user → principal. A user whom nothing maps is user/unix/NAME. */
+      users: z.record(text, principal).default({}),
+      /** Unix group → principal; the first that the user is in counts. */
+      groups: z.record(text, principal).default({}),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      folder: text.optional(),
+      /** `default`: cryptographic operations are synced within 100 ms, changes before their answer. `always`: all before. */
+      sync: z.enum(['default', 'always'], { error: '`default` or `always`' }).default('default'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'], { error: 'one of `debug`, `info`, `warn`, `error`' })
+        .default('info'),
+    })
+    .prefault({}),
+});
+
+type Parsed = z.output<typeof configurationSchema>;
+
+/** A valid configuration with absolute paths. */
+export type Configuration = Omit<Parsed, 'audit'> & {
+  readonly audit: { readonly folder: string; readonly sync: 'default' | 'always' };
+};
+export type KeyStoreConfiguration = Parsed['keyStores']['default'];
+export type PinSource = KeyStoreConfiguration['pin'];

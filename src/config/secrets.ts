@@ -1,0 +1,96 @@
+/**
+ * Reads the PIN from where the configuration says, at the moment when it is needed, and refuses a place that others can
+ * read.
+ *
+ * INVARIANT: nothing in here puts a PIN into a message, and no PIN outlives the `Pin` that is handed out, which its user
+ * wipes. A PIN in an environment variable is the weakest of the three: it is a string that cannot be wiped and that
+ * child processes could inherit; it is taken out of this process's environment when it is first read, so that no HSM
+ * host and no tool gets it. Line ends after the PIN are dropped, because every editor adds one.
+ */
+
+import { constants, type Stats } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Pin } from '../secrets/secret-bytes.ts';
+import { ConfigurationError } from './load.ts';
+import type { PinSource } from './schema.ts';
+
+/** PKCS#11 leaves the length to the token; no token takes more. */
+const maxPinBytes = 256;
+
+export type PinReader = () => Promise<Pin>;
+
+/** A function that reads the PIN anew each time, except from the environment, where it is read once. */
+export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): PinReader {
+  if ('file' in source) return () => readPinFile(source.file);
+  if ('credential' in source) return () => readPinFile(credentialPath(source.credential, environment));
+  const text = environment[source.env];
+  delete environment[source.env];
+  return async () => {
+    if (text === undefined || text === '') {
+      throw new ConfigurationError(`the environment variable \`${source.env}\`, which holds the PIN, is not set`);
+    }
+    return pinOf(Buffer.from(text), `the environment variable \`${source.env}\``);
+  };
+}
+
+/** @throws ConfigurationError when the PIN's file is missing or open to others. Reads nothing of it. */
+export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.ProcessEnv): Promise<void> {
+  if ('env' in source) return;
+  const path = 'file' in source ? source.file : credentialPath(source.credential, environment);
+  try {
+    assertPrivate(path, await stat(path));
+  } catch (error) {
+    throw asConfigurationError(error, path);
+  }
+}
+
+/** @throws ConfigurationError with the command to run, when anybody but its owner may read the file or enter the folder. */
+export function assertPrivate(path: string, stats: Stats): void {
+  if ((stats.mode & 0o077) === 0) return;
+  const mode = stats.isDirectory() ? '0700' : stats.mode & 0o200 ? '0600' : '0400';
+  const found = (stats.mode & 0o7777).toString(8).padStart(4, '0');
+  throw new ConfigurationError(
+    `\`${path}\` has mode ${found}, so others can get at what is secret in it; run: chmod ${mode} ${path}`,
+  );
+}
+
+function credentialPath(name: string, environment: NodeJS.ProcessEnv): string {
+  const folder = environment['CREDENTIALS_DIRECTORY'];
+  if (folder === undefined) {
+    throw new ConfigurationError(
+      `the PIN is the systemd credential \`${name}\`, but CREDENTIALS_DIRECTORY is not set; start with systemd and LoadCredential=${name}:PATH`,
+    );
+  }
+  return join(folder, name);
+}
+
+async function readPinFile(path: string): Promise<Pin> {
+  try {
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    assertPrivate(path, await file.stat());
+    const bytes = Buffer.alloc(maxPinBytes + 3);
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
+    return pinOf(bytes.subarray(0, bytesRead), `\`${path}\``);
+  } catch (error) {
+    throw asConfigurationError(error, path);
+  }
+}
+
+function pinOf(bytes: Buffer, where: string): Pin {
+  let length = bytes.length;
+  while (length > 0 && (bytes[length - 1] === 0x0a || bytes[length - 1] === 0x0d)) length--;
+  const own = Buffer.alloc(length);
+  bytes.copy(own);
+  bytes.fill(0);
+  if (length === 0) throw new ConfigurationError(`${where} holds no PIN: it is empty`);
+  if (length > maxPinBytes)
+    throw new ConfigurationError(`${where} holds no PIN: it is longer than ${maxPinBytes} bytes`);
+  return new Pin(own);
+}
+
+function asConfigurationError(error: unknown, path: string): ConfigurationError {
+  if (error instanceof ConfigurationError) return error;
+  const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  return new ConfigurationError(`cannot read the PIN from \`${path}\`: ${code}`, { cause: error });
+}

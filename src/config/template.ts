@@ -1,0 +1,94 @@
+/**
+ * The commented `drawbridge.yaml` that `drawbridge init` and `drawbridge dev` write.
+ *
+ * Text and not a serialised object, because its comments are the documentation that an operator has at hand. A test
+ * loads every form of it, so that it cannot name a member that the schema does not have.
+ */
+
+import { stringify } from 'yaml';
+
+export interface ConfigurationChoices {
+  readonly region: string;
+  readonly account: string;
+  readonly dataDir: string;
+  readonly socket: { readonly path: string; readonly mode: string; readonly group?: string };
+  readonly keyStore: {
+    readonly profile: string;
+    readonly library?: string;
+    readonly token: { readonly label: string } | { readonly serial: string };
+    readonly pinFile: string;
+    readonly libraryParameters?: string;
+    readonly environment: Readonly<Record<string, string>>;
+  };
+  readonly root: readonly (string | number)[];
+}
+
+export function renderConfiguration(choices: ConfigurationChoices): string {
+  const { keyStore, socket } = choices;
+  return `# Configuration of Drawbridge. Relative paths are relative to this file's folder.
+# A member that is not known is an error, so a typing error never goes unnoticed.
+
+# The name space in which keys and principals live: arn:aws:kms:REGION:ACCOUNT:key/…
+region: ${scalar(choices.region)}
+account: ${quoted(choices.account)}
+
+# Metadata of the keys (never key material) and the audit log. Must be readable by the daemon's user alone (mode 0700).
+dataDir: ${scalar(choices.dataDir)}
+
+socket:
+  path: ${scalar(socket.path)}
+  # Who may connect at all. Who may do what is decided by key policies, with the kernel's word on who is calling.
+  mode: ${quoted(socket.mode)}
+  ${socket.group === undefined ? '# group: drawbridge' : `group: ${scalar(socket.group)}`}
+
+keyStores:
+  default:
+    # What differs between vendors: a file in native-config/vendors, or the path of your own.
+    profile: ${scalar(keyStore.profile)}
+    ${keyStore.library === undefined ? '# library: /path/of/the/vendor/pkcs11.so   # default: where the profile finds it' : `library: ${scalar(keyStore.library)}`}
+    # By label or serial, never by slot number.
+    token: ${flow(keyStore.token)}
+    # Where the PIN is read from, never the PIN itself: { file: PATH } (mode 0600), { env: NAME }, or
+    # { credential: NAME } for a systemd credential.
+    pin: ${flow({ file: keyStore.pinFile })}
+    # Processes that load the library, and sessions in each. Default: what the profile says.
+    # hosts: 1
+    # lanes: 1
+    ${keyStore.libraryParameters === undefined ? '# libraryParameters: text for C_Initialize, where the library wants one' : `libraryParameters: ${quoted(keyStore.libraryParameters)}`}
+    # Variables for the library; it gets nothing else of the daemon's environment.
+    environment: ${flow(keyStore.environment)}
+    deadlines:
+      # A call that takes longer is given up and its host process replaced.
+      callMs: 10000
+      openMs: 60000
+
+identity:
+  # Unix users (names or uids) who are the account's root principal.
+  root: ${flow([...choices.root])}
+  # Unix user or group → principal. Without a line here, user alice is arn:aws:iam::${choices.account}:user/unix/alice.
+  users: {}
+  groups: {}
+
+audit:
+  # folder: another folder than dataDir/audit
+  # default: a change of keys or policies is on disk before its answer, use of keys within 100 ms.
+  # always: everything is on disk before its answer.
+  sync: default
+
+log:
+  # debug, info, warn or error; one JSON object per line on stderr.
+  level: info
+`;
+}
+
+function scalar(value: string): string {
+  return stringify(value, { lineWidth: 0 }).trimEnd();
+}
+
+function quoted(value: string): string {
+  return JSON.stringify(value);
+}
+
+function flow(value: object): string {
+  return stringify(value, { collectionStyle: 'flow', lineWidth: 0, flowCollectionPadding: true }).trimEnd();
+}

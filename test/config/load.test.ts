@@ -1,0 +1,178 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, describe, expect, test } from 'vitest';
+import { ConfigurationError, loadConfiguration, parseConfiguration } from '../../src/config/load.ts';
+import { renderConfiguration } from '../../src/config/template.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'drawbridge-config-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const minimal = `dataDir: data
+socket:
+  path: kms.sock
+keyStores:
+  default:
+    profile: softhsm2
+    token: { label: t }
+    pin: { file: pin }
+`;
+
+const parse = (text: string) => parseConfiguration(text, '/etc/drawbridge/drawbridge.yaml');
+
+function messageOf(text: string): string {
+  try {
+    parse(text);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigurationError);
+    return (error as ConfigurationError).message.replaceAll('/etc/drawbridge/drawbridge.yaml', 'FILE');
+  }
+  throw new Error('the configuration was accepted');
+}
+
+describe('a configuration', () => {
+  test('needs no more than a data folder, a socket and a token; the rest has defaults', () => {
+    expect(parse(minimal)).toEqual({
+      region: 'us-east-1',
+      account: '000000000000',
+      dataDir: '/etc/drawbridge/data',
+      socket: { path: '/etc/drawbridge/kms.sock', mode: '0660' },
+      keyStores: {
+        default: {
+          profile: 'softhsm2',
+          library: undefined,
+          token: { label: 't' },
+          pin: { file: '/etc/drawbridge/pin' },
+          environment: {},
+          deadlines: { callMs: 10_000, openMs: 60_000 },
+        },
+      },
+      identity: { root: [0], users: {}, groups: {} },
+      audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },
+      log: { level: 'info' },
+    });
+  });
+
+  test('that init writes is valid in all its forms and says what was chosen', () => {
+    const base = {
+      region: 'eu-central-1',
+      account: '123456789012',
+      dataDir: '/srv/a b: c',
+      socket: { path: '/run/x # y.sock', mode: '0666' },
+      root: [0, 'op'],
+    };
+    const plain = { profile: 'softhsm2', token: { label: "it's: {x}" }, pinFile: '/p q', environment: {} };
+    const full = {
+      ...plain,
+      library: '/l.so',
+      libraryParameters: `configdir='sql:/d' flags=`,
+      environment: { SOFTHSM2_CONF: '/a, b' },
+    };
+    expect(parse(renderConfiguration({ ...base, keyStore: plain }))).toMatchObject({
+      region: base.region,
+      account: base.account,
+      dataDir: base.dataDir,
+      socket: base.socket,
+      keyStores: { default: { token: plain.token, pin: { file: '/p q' }, environment: {} } },
+      identity: { root: [0, 'op'] },
+    });
+    const grouped = { ...base, socket: { ...base.socket, group: 'kms: users' } };
+    expect(parse(renderConfiguration({ ...grouped, keyStore: full }))).toMatchObject({
+      socket: grouped.socket,
+      keyStores: {
+        default: { library: '/l.so', libraryParameters: full.libraryParameters, environment: full.environment },
+      },
+    });
+  });
+
+  const mistakes: [name: string, text: string, message: string][] = [
+    ['an unknown member', `${minimal}socker: {}\n`, 'FILE:9: `socker` is not known here; check the spelling'],
+    [
+      'an unknown member inside',
+      minimal.replace('path: kms.sock', 'path: kms.sock\n  mod: "0600"'),
+      'FILE:4: `socket.mod` is not known here; check the spelling',
+    ],
+    ['a missing member', minimal.replace('dataDir: data\n', ''), 'FILE:1: `dataDir` is missing: a text'],
+    [
+      'a missing member inside',
+      minimal.replace('    profile: softhsm2\n', ''),
+      'FILE:5: `keyStores.default.profile` is missing: a text',
+    ],
+    [
+      'an account id without quotes',
+      `account: 012345678901\n${minimal}`,
+      'FILE:1: `account`: expected an account id of 12 digits in quotes, such as "000000000000"',
+    ],
+    [
+      'a mode without quotes',
+      minimal.replace('path: kms.sock', 'path: kms.sock\n  mode: 0660'),
+      'FILE:4: `socket.mode`: expected a file mode of four octal digits in quotes, such as "0660"',
+    ],
+    [
+      'too many lanes',
+      `${minimal}    lanes: 1000\n`,
+      'FILE:9: `keyStores.default.lanes`: expected a whole number from 1 to 64',
+    ],
+    [
+      'a slot number',
+      minimal.replace('{ label: t }', '{ slot: 0 }'),
+      'FILE:7: `keyStores.default.token`: expected either { label: TEXT } or { serial: TEXT }; a token is never named by its slot number, which changes',
+    ],
+    [
+      'a role as the principal of a user',
+      `${minimal}identity:\n  users:\n    app: arn:aws:iam::000000000000:role/app\n`,
+      'FILE:11: `identity.users.app`: expected a user ARN such as "arn:aws:iam::000000000000:user/app"',
+    ],
+    ['a number for a path', minimal.replace('data\n', '5\n'), 'FILE:1: `dataDir`: expected a text'],
+    ['a member twice', `${minimal}dataDir: b\n`, 'FILE:9: Map keys must be unique'],
+    ['what is no mapping', '- a\n', 'FILE:1: the configuration: expected a mapping with members'],
+  ];
+  test.each(mistakes)('with %s is refused with its line', (_name, text, message) => {
+    expect(messageOf(text)).toBe(message);
+  });
+
+  test('with a PIN in it is refused, and the PIN is not repeated', () => {
+    const message = messageOf(minimal.replace('{ file: pin }', '"998877"'));
+    expect(message).toMatch(/^FILE:8: `keyStores\.default\.pin`: expected one of \{ file: PATH \}/);
+    expect(message).toContain('a PIN itself is never written into the configuration');
+    expect(message).not.toContain('998877');
+  });
+
+  test('with several mistakes is refused with all of them, in order', () => {
+    const text = `${minimal}    hosts: 0\nlog: { level: loud }\nx: 1\n`;
+    expect(messageOf(text).split('\n')).toEqual([
+      'FILE:9: `keyStores.default.hosts`: expected a whole number from 1 to 16',
+      'FILE:10: `log.level`: expected one of `debug`, `info`, `warn`, `error`',
+      'FILE:11: `x` is not known here; check the spelling',
+    ]);
+  });
+
+  test('is refused with a ConfigurationError and nothing else, whatever the text', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.json()), (text) => {
+        expect(() => parse(text)).toThrow(ConfigurationError);
+      }),
+    );
+    const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]', 'b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]', 'c: [*b,*b,*b,*b,*b,*b,*b]'];
+    expect(() => parse(bomb.join('\n'))).toThrow(ConfigurationError);
+  });
+
+  test('that is not there is refused with what to do', async () => {
+    await expect(loadConfiguration('/nonexistent/drawbridge.yaml')).rejects.toThrow(
+      'cannot read the configuration `/nonexistent/drawbridge.yaml`: ENOENT; `drawbridge init` writes one, `--config` names another',
+    );
+  });
+
+  test('that never ends is refused in bounded memory', async () => {
+    await expect(loadConfiguration('/dev/zero')).rejects.toThrow(
+      '`/dev/zero` is larger than 1048576 bytes: not a configuration',
+    );
+  });
+
+  test('resolves its paths against its own folder', async () => {
+    const path = join(folder, 'drawbridge.yaml');
+    writeFileSync(path, minimal);
+    expect((await loadConfiguration(path)).dataDir).toBe(join(folder, 'data'));
+  });
+});

@@ -1,0 +1,98 @@
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { assertPinIsPrivate, assertPrivate, pinReader } from '../../src/config/secrets.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'drawbridge-secrets-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function file(name: string, text: string, mode: number): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  chmodSync(path, mode);
+  return path;
+}
+
+const read = async (source: Parameters<typeof pinReader>[0], environment = {}) =>
+  (await pinReader(source, environment)()).reveal().toString();
+
+describe('a PIN', () => {
+  test.each([
+    ['without a line end', '1234'],
+    ['with a line end', '1234\n'],
+    ['with a line end of Windows', '1234\r\n'],
+  ])('is read from a file %s', async (_name, text) => {
+    expect(await read({ file: file('pin', text, 0o600) })).toBe('1234');
+  });
+
+  test('keeps its blanks', async () => {
+    expect(await read({ file: file('blanks', ' 1 2 \n', 0o400) })).toBe(' 1 2 ');
+  });
+
+  test('is read from a systemd credential', async () => {
+    file('hsm-pin', 'from-systemd\n', 0o400);
+    expect(await read({ credential: 'hsm-pin' }, { CREDENTIALS_DIRECTORY: folder })).toBe('from-systemd');
+  });
+
+  test('is read from an environment variable, which is gone then, as often as it is needed', async () => {
+    const environment = { HSM_PIN: 'abc' };
+    const reader = pinReader({ env: 'HSM_PIN' }, environment);
+    expect(environment).toEqual({});
+    const first = await reader();
+    first.wipe();
+    expect((await reader()).reveal().toString()).toBe('abc');
+  });
+
+  const refusals: [string, Parameters<typeof pinReader>[0], string][] = [
+    [
+      'in an empty file',
+      { file: file('empty', '\n', 0o600) },
+      `\`${join(folder, 'empty')}\` holds no PIN: it is empty`,
+    ],
+    [
+      'in a file that is no PIN',
+      { file: file('large', 'x'.repeat(5000), 0o600) },
+      `\`${join(folder, 'large')}\` holds no PIN: it is longer than 256 bytes`,
+    ],
+    ['in no file', { file: join(folder, 'none') }, `cannot read the PIN from \`${join(folder, 'none')}\`: ENOENT`],
+    [
+      'in a folder',
+      { file: '/proc' },
+      '`/proc` has mode 0555, so others can get at what is secret in it; run: chmod 0700 /proc',
+    ],
+    [
+      'in no variable',
+      { env: 'NO_SUCH_VARIABLE' },
+      'the environment variable `NO_SUCH_VARIABLE`, which holds the PIN, is not set',
+    ],
+    [
+      'in a credential without systemd',
+      { credential: 'x' },
+      'the PIN is the systemd credential `x`, but CREDENTIALS_DIRECTORY is not set; start with systemd and LoadCredential=x:PATH',
+    ],
+  ];
+  test.each(refusals)('%s is refused in words for the operator', async (_name, source, message) => {
+    await expect(read(source)).rejects.toThrow(message);
+  });
+
+  test.each([0o640, 0o604, 0o620, 0o644, 0o666])(
+    'in a file with mode %o is refused before it is read',
+    async (mode) => {
+      const path = file('open', '1234\n', mode);
+      const found = `0${mode.toString(8)}`;
+      const message = `\`${path}\` has mode ${found}, so others can get at what is secret in it; run: chmod 0600 ${path}`;
+      await expect(assertPinIsPrivate({ file: path }, {})).rejects.toThrow(message);
+      await expect(read({ file: path })).rejects.toThrow(message);
+    },
+  );
+});
+
+test('a folder that others may enter is refused with the command to run', () => {
+  chmodSync(folder, 0o750);
+  expect(() => assertPrivate(folder, statSync(folder))).toThrow(
+    `\`${folder}\` has mode 0750, so others can get at what is secret in it; run: chmod 0700 ${folder}`,
+  );
+  chmodSync(folder, 0o700);
+  expect(() => assertPrivate(folder, statSync(folder))).not.toThrow();
+});
