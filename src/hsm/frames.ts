@@ -14,9 +14,9 @@
  * `0000000e 00000007 03 01 00000004 00000020`: one field, a 4-byte number.
  *
  * A peer that sends anything else is broken, not untrusted: the reader throws `FrameError`, and the API process then
- * replaces the host (a host that reads nonsense ends itself). Fields are views of the chunk they arrived in and are
- * valid until the next `push`; whoever keeps one copies it. Frames carry plaintexts, so both ends wipe their buffers:
- * the writer after its bytes were handed on (`wipe`), the reader when it compacts.
+ * replaces the host (a host that reads nonsense ends itself). Fields are views of the reader's buffer and are valid
+ * until the next `push`, `room` or `wipeRead`; whoever keeps one copies it. Frames carry plaintexts, so both ends wipe
+ * their buffers: the writer after its bytes were handed on (`wipe`), the reader after frames were dealt with (`wipeRead`).
  */
 
 /** Larger than any call needs: a 4,096-byte plaintext, or one page of `listKeys`. Bounds what a broken peer can make us hold. */
@@ -103,14 +103,26 @@ export class FrameReader {
   #start = 0;
   #end = 0;
 
-  /** Takes over (copies) the bytes of a chunk. Throws `FrameError` for a length that no frame has. */
+  /** Takes over (copies) the bytes of a chunk. */
   push(chunk: Uint8Array): void {
-    this.#compact(chunk.length);
-    this.#buffer.set(chunk, this.#end);
-    this.#end += chunk.length;
+    this.room(chunk.length).set(chunk);
+    this.filled(chunk.length);
   }
 
-  /** The next complete frame, or `undefined`. Its fields are views, valid until the next `push`. */
+  /** At least `minBytes` of room for whoever reads into it directly; `filled` then says how many bytes came. */
+  room(minBytes: number): Buffer {
+    this.#compact(minBytes);
+    return this.#buffer.subarray(this.#end);
+  }
+
+  filled(bytes: number): void {
+    this.#end += bytes;
+  }
+
+  /**
+   * The next complete frame, or `undefined`. Its fields are views, valid until the next `push`, `room` or `wipeRead`.
+   * Throws `FrameError` for bytes that no frame has.
+   */
   next(): Frame | undefined {
     const available = this.#end - this.#start;
     if (available < lengthBytes) return undefined;
@@ -137,6 +149,15 @@ export class FrameReader {
     if (at !== end) throw new FrameError('a frame has bytes after its last field');
     this.#start = end;
     return { requestId, code, fields };
+  }
+
+  /** Zeroes the frames that `next` returned; what is unread stays. */
+  wipeRead(): void {
+    this.#buffer.fill(0, 0, this.#start);
+    if (this.#start === this.#end) {
+      this.#start = 0;
+      this.#end = 0;
+    }
   }
 
   /** Zeroes everything that was read or is left. */

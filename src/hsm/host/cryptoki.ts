@@ -1,0 +1,138 @@
+/**
+ * The vendor's library as this process calls it: pkcs11js's native functions, typed for what the host uses.
+ *
+ * pkcs11js wraps each native function in JavaScript that rebuilds errors and slices results; the wrappers cost 7 % of an
+ * AES-GCM call on SoftHSM2 (15.3 instead of 16.5 µs) and give nothing that the host needs, so it makes instances of the
+ * native class underneath. The difference: functions that fill a buffer return the length, and a return value other
+ * than `CKR_OK` is an `Error` whose message is `NAME:NUMBER`; `returnValueOf` reads it. Measured with pkcs11js 2.1.7.
+ *
+ * All calls are synchronous: the asynchronous ones neither pin their buffers nor free their templates, and halve the
+ * throughput of a software token.
+ */
+
+import { createRequire } from 'node:module';
+import { HostFailure } from './failures.ts';
+
+/** A slot, session or object: 8 opaque bytes. Never leaves this process. */
+export type Handle = Buffer;
+
+export interface Attribute {
+  readonly type: number;
+  readonly value?: number | boolean | string | Buffer;
+}
+
+export interface Mechanism {
+  readonly mechanism: number;
+  readonly parameter?: object;
+}
+
+interface Version {
+  readonly major: number;
+  readonly minor: number;
+}
+
+export interface TokenInfo {
+  readonly label: string;
+  readonly serialNumber: string;
+  readonly manufacturerID: string;
+  readonly model: string;
+}
+
+export interface Cryptoki {
+  load(path: string): void;
+  C_Initialize(options: { readonly flags: number; readonly libraryParameters?: string }): void;
+  C_GetInfo(): {
+    readonly cryptokiVersion: Version;
+    readonly libraryVersion: Version;
+    readonly libraryDescription: string;
+  };
+  C_GetSlotList(tokenPresent: boolean): Handle[];
+  C_GetTokenInfo(slot: Handle): TokenInfo;
+  C_GetMechanismList(slot: Handle): number[];
+  C_GetMechanismInfo(slot: Handle, mechanism: number): { readonly minKeySize: number; readonly maxKeySize: number };
+  C_OpenSession(slot: Handle, flags: number): Handle;
+  C_CloseSession(session: Handle): void;
+  C_Login(session: Handle, userType: number, pin: string): void;
+  C_GenerateRandom(session: Handle, output: Buffer): Buffer;
+  C_GenerateKey(session: Handle, mechanism: Mechanism, template: readonly Attribute[]): Handle;
+  C_CreateObject(session: Handle, template: readonly Attribute[]): Handle;
+  C_CopyObject(session: Handle, object: Handle, template: readonly Attribute[]): Handle;
+  C_DestroyObject(session: Handle, object: Handle): void;
+  C_GetAttributeValue(session: Handle, object: Handle, template: readonly Attribute[]): { readonly value?: Buffer }[];
+  C_FindObjectsInit(session: Handle, template: readonly Attribute[]): void;
+  C_FindObjects(session: Handle, maxObjects: number): Handle[];
+  C_FindObjectsFinal(session: Handle): void;
+  C_EncryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;
+  /** Returns the number of bytes written to `output`. */
+  C_Encrypt(session: Handle, input: Buffer, output: Buffer): number;
+  C_DecryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;
+  C_Decrypt(session: Handle, input: Buffer, output: Buffer): number;
+  C_SignInit(session: Handle, mechanism: Mechanism, key: Handle): void;
+  C_Sign(session: Handle, input: Buffer, output: Buffer): number;
+}
+
+const pkcs11js: unknown = createRequire(import.meta.url)('pkcs11js');
+const constants = new Map(Object.entries(pkcs11js as Record<string, unknown>));
+
+/**
+ * Numbers that pkcs11js 2.1.7 lacks.
+ * Source: PKCS#11 2.40 (CKR_ACTION_PROHIBITED), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
+ */
+const laterConstants: Readonly<Record<string, number>> = {
+  CKM_EC_EDWARDS_KEY_PAIR_GEN: 0x1055,
+  CKM_EDDSA: 0x1057,
+  CKM_ML_KEM_KEY_PAIR_GEN: 0x0f,
+  CKM_ML_KEM: 0x17,
+  CKM_ML_DSA_KEY_PAIR_GEN: 0x1c,
+  CKM_ML_DSA: 0x1d,
+  CKK_EC_EDWARDS: 0x40,
+  CKK_ML_KEM: 0x49,
+  CKK_ML_DSA: 0x4a,
+  CKR_ACTION_PROHIBITED: 0x1b,
+};
+
+/** The number of a PKCS#11 constant: `CKM_AES_GCM`, `CKA_LABEL`. An unknown name is a mistake in our tables. */
+export function constant(name: string): number {
+  const value = constants.get(name) ?? laterConstants[name];
+  if (typeof value !== 'number') throw new Error(`PKCS#11 has no constant ${name}`);
+  return value;
+}
+
+const nameByNumber = new Map<string, Map<number, string>>();
+
+/** The name of a number among the constants with one prefix (`CKM`, `CKK`, `CKO`); `CKM_0x80000001` where there is none. */
+export function constantName(prefix: string, value: number): string {
+  let names = nameByNumber.get(prefix);
+  if (names === undefined) {
+    names = new Map();
+    for (const [name, number] of [...constants, ...Object.entries(laterConstants)])
+      if (name.startsWith(`${prefix}_`) && typeof number === 'number' && !names.has(number)) names.set(number, name);
+    nameByNumber.set(prefix, names);
+  }
+  return names.get(value) ?? `${prefix}_0x${value.toString(16)}`;
+}
+
+/** The return value of a failed call, or `undefined` for an error that is not the library's (a mistake of ours). */
+export function returnValueOf(error: unknown): number | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const match = /^CKR_\w+:(\d+)$/.exec(error.message);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/**
+ * Loads the library into this process (a worker thread shares it with the others of its process). Calls nothing in it
+ * but `C_GetFunctionList`. Throws `HostFailure` (`cannotOpen`).
+ */
+export function loadCryptoki(path: string): Cryptoki {
+  // The class that pkcs11js's own, exported one extends; the package is pinned, and a test of every call goes through it.
+  const wrapper = constants.get('PKCS11') as new () => object;
+  const Native = Object.getPrototypeOf(wrapper) as new () => Cryptoki;
+  const cryptoki = new Native();
+  try {
+    cryptoki.load(path);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HostFailure('cannotOpen', `cannot load the PKCS#11 library \`${path}\`: ${why}`, { cause });
+  }
+  return cryptoki;
+}
