@@ -23,7 +23,9 @@ const arnPattern = /^arn:aws[a-z-]*:kms:([a-z0-9-]*):([0-9]*):(.*)$/;
 export function findReferencedKey(directory: KeyDirectory, reference: string, forms: KeyReferenceForms): KmsKey {
   const name = reference.startsWith('arn:') ? resourceOfArn(directory, reference) : reference;
   if (name.startsWith('alias/')) {
-    if (forms === 'keyOnly') throw aliasRefused(reference);
+    if (forms === 'keyOnly') {
+      throw new KmsError('InvalidArnException', 'Key Aliases are not supported for this operation.');
+    }
     return keyOfAlias(directory, name);
   }
   const keyId = parseKeyId(name);
@@ -33,12 +35,6 @@ export function findReferencedKey(directory: KeyDirectory, reference: string, fo
     throw new KmsError('NotFoundException', `Key '${keyArn(directory.realm, keyId)}' does not exist`);
   }
   return key;
-}
-
-function aliasRefused(reference: string): KmsError {
-  return reference.startsWith('arn:')
-    ? new KmsError('InvalidArnException', `Invalid arn ${reference}`)
-    : new KmsError('NotFoundException', `Invalid keyId '${reference}'`);
 }
 
 /** The last part of a KMS ARN of this region and account, as key id or alias name. */

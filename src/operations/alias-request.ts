@@ -18,7 +18,7 @@ export function aliasNameOf({ AliasName }: AliasRequest): AliasName {
   if (!AliasName.startsWith('alias/')) {
     throw new KmsError(
       'ValidationException',
-      `Alias must start with the prefix "alias/". Invalid alias name: ${AliasName}`,
+      'Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html',
     );
   }
   const aliasName = parseAliasName(AliasName);

@@ -86,7 +86,7 @@ export const createKey = operation({
       keySpec: spec,
       keyUsage: usage,
       description: request.Description ?? '',
-      tags: uniqueTags(request.Tags ?? []),
+      tags: checkedTags(request.Tags ?? []),
       policyDocument,
       keyStore: 'default',
     });
@@ -143,14 +143,14 @@ function refuseUnbuilt(request: Request, spec: KeySpec): void {
 
 const maxTagsPerKey = 50;
 
-/** Of two tags with one key the later counts, as AWS has it. */
-function uniqueTags(tags: NonNullable<Request['Tags']>): NonNullable<Request['Tags']> {
-  const byKey = new Map(tags.map((tag) => [tag.TagKey, tag]));
-  const reserved = tags.find(({ TagKey }) => TagKey.toLowerCase().startsWith('aws:'));
-  if (reserved !== undefined) {
-    throw new KmsError('TagException', `Tag keys that begin with aws: are reserved: ${reserved.TagKey}`);
+/** The tags of a request, in AWS's words where they cannot be. */
+function checkedTags(tags: NonNullable<Request['Tags']>): NonNullable<Request['Tags']> {
+  if (tags.length > maxTagsPerKey) throw new KmsError('TagException', 'Too many tags');
+  if (tags.some(({ TagKey }) => TagKey.toLowerCase().startsWith('aws:'))) {
+    throw new KmsError('TagException', 'Tags beginning with aws: are reserved');
   }
-  if (byKey.size > maxTagsPerKey)
-    throw new KmsError('TagException', `A KMS key can have at most ${maxTagsPerKey} tags`);
-  return [...byKey.values()];
+  if (new Set(tags.map(({ TagKey }) => TagKey)).size < tags.length) {
+    throw new KmsError('TagException', 'Duplicate tag keys');
+  }
+  return tags;
 }
