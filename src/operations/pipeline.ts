@@ -195,10 +195,7 @@ function assertUsable(operationName: string, need: KeyNeed<Request>, request: Re
   }
   const algorithm = need.algorithm?.(request);
   if (algorithm !== undefined && keySpecRow(keySpec).usages[keyUsage]?.includes(algorithm) !== true) {
-    throw new KmsError(
-      'InvalidKeyUsageException',
-      `Algorithm ${algorithm} and key spec ${keySpec} are incompatible with each other.`,
-    );
+    throw new KmsError('InvalidKeyUsageException', `Algorithm ${algorithm} is incompatible with key spec ${keySpec}.`);
   }
 }
 
