@@ -23,15 +23,26 @@ export interface AccessQuestion {
   readonly keyPolicy: CompiledPolicy | undefined;
 }
 
+/** Which statement of the key policy decided. */
+export interface StatementReference {
+  /** From 0, in the order of the document. */
+  readonly index: number;
+  readonly sid?: string;
+}
+
 export type Decision =
   | {
       readonly allowed: true;
       /** For the audit event: `key policy statement "Sid"`, `account root`. */
       readonly because: string;
+      /** Absent where no single statement decided. */
+      readonly statement?: StatementReference;
     }
   | {
       readonly allowed: false;
       readonly because: string;
+      /** The statement that denies, or the one that delegates to an account which does not allow. */
+      readonly statement?: StatementReference;
       /** AWS's text, for the caller: `User: … is not authorized to perform: …`. */
       readonly message: string;
     };
