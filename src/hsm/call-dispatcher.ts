@@ -1,0 +1,268 @@
+/**
+ * All calls of one key store, and which lane gets which: queues, bounds, deadlines, and what becomes of a lost call.
+ *
+ * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. What ends a call, beside
+ * its reply:
+ *
+ * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
+ *   `unavailable`, because the token may or may not have done it. A repeated call travels alone on its lane: if it is the
+ *   one that crashes hosts, it takes no bystander along the second time.
+ * - *Its host hung*: a lane with calls was silent for `callDeadlineMs`. Calls that are past their deadline then fail with
+ *   `timeout` and are not repeated. The call that hung is always among them: a host that reads it stands still from then
+ *   on, so it is at least as old as the silence. It therefore never hangs a second host.
+ * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent.
+ * - *There was no lane*, and none came within `reconnectWaitMs` of the loss of the last one: `unavailable`. A call that
+ *   comes after that fails at once.
+ * - *The device was busy* for every attempt, with growing pauses: `busy`. Only repeatable calls are tried again.
+ *
+ * A call on a lane that makes progress is waited for beyond its deadline; at most `maxInLane` are ahead of it.
+ */
+
+import type { CallName } from './calls.ts';
+import type { HostLane } from './host-lane.ts';
+import type { CallOwner, HsmHost } from './hsm-host.ts';
+import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
+import { type KeyStoreLimits, pauseMs } from './limits.ts';
+import { CallList, PendingCall } from './pending-call.ts';
+
+/** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
+const ticksPerDeadline = 20;
+
+interface LaneEntry {
+  readonly lane: HostLane;
+  readonly host: HsmHost;
+  /** Carries a repeated call, alone. */
+  alone: boolean;
+}
+
+export class CallDispatcher implements CallOwner {
+  readonly #limits: KeyStoreLimits;
+  readonly #tickMs: number;
+  readonly #ticker: NodeJS.Timeout;
+  readonly #waiting = new CallList();
+  /** Calls whose first lane was lost. They go before those that wait. */
+  readonly #repeats = new CallList();
+  #lanes: LaneEntry[] = [];
+  #inFlight = 0;
+  /** Since when there is no lane; `null` while there is one. */
+  #noLaneSinceMs: number | null = performance.now();
+  /** Why there will be no lane until somebody does something about it. */
+  #blockedBecause: string | null = null;
+  #closedBecause: string | null = null;
+  #whenIdle: (() => void) | undefined;
+  #tickedAtMs = performance.now();
+
+  constructor(limits: KeyStoreLimits) {
+    this.#limits = limits;
+    this.#tickMs = Math.max(5, limits.callDeadlineMs / ticksPerDeadline);
+    this.#ticker = setInterval(() => this.#tick(), this.#tickMs).unref();
+  }
+
+  /** Calls that were begun and have not ended. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get laneCount(): number {
+    return this.#lanes.length;
+  }
+
+  /**
+   * Has a call carried out.
+   * @param decode Copies what it keeps of the reply's fields. Throws `BadReplyError`.
+   * @param fields Read until the promise settles.
+   */
+  call<Result>(
+    name: CallName,
+    fields: readonly Uint8Array[],
+    decode: (fields: readonly Buffer[], lane: HostLane) => Result,
+  ): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      if (this.#closedBecause !== null) {
+        reject(new KeyStoreError('unavailable', `${name}: ${this.#closedBecause}`));
+        return;
+      }
+      if (this.#inFlight >= this.#limits.maxInFlight) {
+        reject(new KeyStoreError('busy', `${name}: ${this.#inFlight} calls are in flight already`));
+        return;
+      }
+      this.#inFlight++;
+      const call = new PendingCall({
+        name,
+        fields,
+        deadlineAtMs: performance.now() + this.#limits.callDeadlineMs,
+        addressed: false,
+        succeed: (reply, lane) => {
+          resolve(decode(reply, lane));
+          this.#settled();
+        },
+        fail: (error) => {
+          reject(error);
+          this.#settled();
+        },
+      });
+      this.#waiting.push(call);
+      this.#dispatch();
+    });
+  }
+
+  addHost(host: HsmHost): void {
+    for (const lane of host.lanes) this.#lanes.push({ lane, host, alone: false });
+    this.#noLaneSinceMs = null;
+    this.#dispatch();
+  }
+
+  hostEnding(ending: HsmHost): void {
+    const had = this.#lanes.length;
+    this.#lanes = this.#lanes.filter(({ host }) => host !== ending);
+    if (had > 0 && this.#lanes.length === 0) this.#noLaneSinceMs = performance.now();
+  }
+
+  /** Fails the calls that have no lane, and all that come, at once; `null` lets them wait again. */
+  block(because: string | null): void {
+    this.#blockedBecause = because;
+    if (because === null && this.#noLaneSinceMs !== null) this.#noLaneSinceMs = performance.now();
+    this.#dispatch();
+  }
+
+  /** Fails all calls that come; those in flight go on. */
+  refuseNew(because: string): void {
+    this.#closedBecause = because;
+  }
+
+  /** Resolves when nothing is in flight, or after that long. */
+  idle(atMostMs: number): Promise<void> {
+    if (this.#inFlight === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, atMostMs);
+      this.#whenIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Ends the clock. Blocked before, it has no calls that could need it. */
+  stop(): void {
+    clearInterval(this.#ticker);
+  }
+
+  replied(): void {
+    this.#dispatch();
+  }
+
+  refused(call: PendingCall, failure: KeyStoreFailure, message: string): void {
+    const { firstBusyPauseMs, maxBusyAttempts } = this.#limits;
+    if (failure !== 'busy' || !call.repeatable || call.addressed || ++call.busyReplies >= maxBusyAttempts) {
+      call.fail(failure, message);
+      return;
+    }
+    const waitMs = pauseMs(call.busyReplies - 1, firstBusyPauseMs, Infinity);
+    if (performance.now() + waitMs >= call.deadlineAtMs) {
+      call.fail('busy', message);
+      return;
+    }
+    setTimeout(() => {
+      this.#waiting.push(call);
+      this.#dispatch();
+    }, waitMs);
+  }
+
+  lost(calls: readonly PendingCall[], hung: boolean): void {
+    const soonMs = performance.now() + this.#tickMs;
+    for (const call of calls) {
+      if (call.addressed) call.fail('unavailable', 'the HSM host ended');
+      else if (hung && call.deadlineAtMs <= soonMs)
+        call.fail('timeout', `no reply within ${this.#limits.callDeadlineMs} ms; the HSM host was replaced`);
+      else if (!call.repeatable)
+        call.fail('unavailable', 'the HSM host ended during the call, and the call must not be repeated');
+      else if (call.repeated) call.fail('unavailable', 'the HSM host ended during the call, twice');
+      else {
+        call.repeated = true;
+        this.#repeats.push(call);
+      }
+    }
+    this.#dispatch();
+  }
+
+  /** Sends what can be sent, the repeated calls first. */
+  #dispatch(): void {
+    if (this.#lanes.length === 0) {
+      this.#failWithoutLane();
+      return;
+    }
+    while (this.#repeats.count > 0) {
+      // Until they are gone nothing else is sent, so a lane becomes empty as soon as it has answered what it has.
+      const entry = this.#leastLoaded(1);
+      if (entry === undefined) return;
+      entry.alone = true;
+      send(entry, this.#repeats);
+    }
+    while (this.#waiting.count > 0) {
+      const entry = this.#leastLoaded(this.#limits.maxInLane);
+      if (entry === undefined) return;
+      send(entry, this.#waiting);
+    }
+  }
+
+  /** The lane with the fewest calls, and less than `limit`. */
+  #leastLoaded(limit: number): LaneEntry | undefined {
+    let best: LaneEntry | undefined;
+    let fewest = limit;
+    for (const entry of this.#lanes) {
+      const count = entry.lane.callCount;
+      if (count === 0) {
+        entry.alone = false;
+        return entry;
+      }
+      if (count < fewest && !entry.alone) {
+        best = entry;
+        fewest = count;
+      }
+    }
+    return best;
+  }
+
+  #failWithoutLane(): void {
+    const because = this.#blockedBecause ?? this.#longOutage();
+    if (because === null) return;
+    for (const call of [...this.#repeats.drain(), ...this.#waiting.drain()]) call.fail('unavailable', because);
+  }
+
+  #longOutage(): string | null {
+    const forMs = this.#noLaneSinceMs === null ? 0 : performance.now() - this.#noLaneSinceMs;
+    return forMs > this.#limits.reconnectWaitMs ? 'there is no connection to the token' : null;
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    const { callDeadlineMs } = this.#limits;
+    // Late itself, this process was stopped or starved: replies may be there that it has not read yet.
+    const isLate = nowMs - this.#tickedAtMs > 2 * this.#tickMs;
+    this.#tickedAtMs = nowMs;
+    if (isLate) return;
+    for (const { lane, host } of [...this.#lanes])
+      if (lane.silentMs(nowMs) > callDeadlineMs) host.fail(`it was silent for ${callDeadlineMs} ms`, { hung: true });
+    if (this.#lanes.length === 0) this.#failWithoutLane();
+    this.#expire(this.#repeats, nowMs);
+    this.#expire(this.#waiting, nowMs);
+  }
+
+  /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */
+  #expire(list: CallList, nowMs: number): void {
+    while (list.first !== undefined && list.first.deadlineAtMs <= nowMs) {
+      const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
+      list.shift()?.fail(failure, `no lane was free within ${this.#limits.callDeadlineMs} ms`);
+    }
+  }
+
+  #settled(): void {
+    this.#inFlight--;
+    if (this.#inFlight === 0) this.#whenIdle?.();
+  }
+}
+
+function send(entry: LaneEntry, list: CallList): void {
+  const call = list.shift();
+  if (call !== undefined) entry.lane.send(call);
+}

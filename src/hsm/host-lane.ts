@@ -1,0 +1,183 @@
+/**
+ * The API process's end of one lane: sends calls, matches replies to them, and notices when it cannot.
+ *
+ * Calls of one turn of the event loop leave in one write, and the replies of one read are dealt with together: that,
+ * and not the bytes, is what a pipe costs. A lane decides nothing about calls that fail or are lost; it tells its owner.
+ * The peer is trusted not to lie but may be broken: a frame that is none, a reply to a call that is not in flight or
+ * that does not fit it, and the owner is told that the host is broken.
+ *
+ * Plaintexts pass through here: what was read is wiped as soon as its replies are dealt with, what was written as soon
+ * as the system took it.
+ */
+
+import type { Socket } from 'node:net';
+import { type CallName, replyCodes } from './calls.ts';
+import { type Frame, FrameError, FrameReader, FrameWriter } from './frames.ts';
+import { BadReplyError, PendingCall } from './pending-call.ts';
+
+/** A message of a host is cut to this: it goes to the log and into errors. */
+const maxMessageCharacters = 500;
+const maxRequestId = 0xffff_ffff;
+
+export interface LaneOwner {
+  /** Replies came, so there may be room for other calls. */
+  replied(lane: HostLane): void;
+  /** The reply is a failure. The call is not in the lane any more and has not settled. */
+  refused(lane: HostLane, call: PendingCall, code: number, message: string): void;
+  /** The peer broke the protocol. What follows is `lost`, when the owner ends the host. */
+  broken(lane: HostLane, reason: string): void;
+  /** The lane is over, with these calls on it. Told once. */
+  lost(lane: HostLane, calls: readonly PendingCall[]): void;
+}
+
+export class HostLane {
+  readonly #socket: Socket;
+  readonly #owner: LaneOwner;
+  readonly #reader = new FrameReader();
+  readonly #writer = new FrameWriter();
+  /** In the order in which they were sent. */
+  readonly #calls = new Map<number, PendingCall>();
+  #lastRequestId = 0;
+  #progressAtMs = 0;
+  #flushIsDue = false;
+  #socketIsFull = false;
+  #state: 'open' | 'broken' | 'over' = 'open';
+
+  constructor(socket: Socket, owner: LaneOwner) {
+    this.#socket = socket;
+    this.#owner = owner;
+    socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    socket.on('drain', () => {
+      this.#socketIsFull = false;
+      this.#flush();
+    });
+    // The host's end is seen as an end of file, an error or both; `close` follows each of them.
+    socket.on('error', () => undefined);
+    socket.on('end', () => socket.destroy());
+    socket.on('close', () => this.#lose());
+  }
+
+  /** Calls on the lane: sent, or about to be in this turn of the event loop. */
+  get callCount(): number {
+    return this.#calls.size;
+  }
+
+  get isOpen(): boolean {
+    return this.#state === 'open';
+  }
+
+  /** For how long there have been calls on the lane and no reply. */
+  silentMs(nowMs: number): number {
+    return this.#calls.size === 0 ? 0 : nowMs - this.#progressAtMs;
+  }
+
+  /** Whoever sends on a lane that is not open gets the call back as lost, as if it had been on the way. */
+  send(call: PendingCall): void {
+    if (this.#state !== 'open') {
+      this.#owner.lost(this, [call]);
+      return;
+    }
+    const requestId = this.#lastRequestId === maxRequestId ? 0 : this.#lastRequestId + 1;
+    try {
+      this.#writer.append(requestId, call.number, call.fields);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      call.fail('internal', error.message);
+      return;
+    }
+    this.#lastRequestId = requestId;
+    if (this.#calls.size === 0) this.#progressAtMs = performance.now();
+    this.#calls.set(requestId, call);
+    if (this.#flushIsDue || this.#socketIsFull) return;
+    this.#flushIsDue = true;
+    setImmediate(this.#flushWhenDue);
+  }
+
+  /** No more calls after those sent. The host answers them and ends. */
+  end(): void {
+    this.#flush();
+    this.#socket.end();
+  }
+
+  /** Ends the lane now, whatever is on it. */
+  destroy(): void {
+    this.#socket.destroy();
+    this.#lose();
+  }
+
+  readonly #flushWhenDue = (): void => {
+    this.#flushIsDue = false;
+    this.#flush();
+  };
+
+  #flush(): void {
+    if (this.#state !== 'open' || this.#socketIsFull || this.#writer.pendingBytes === 0) return;
+    const bytes = this.#writer.take();
+    // The callback also runs for bytes that were never sent, with an error, when the socket is destroyed.
+    this.#socketIsFull = !this.#socket.write(bytes, () => bytes.fill(0));
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#state !== 'open') {
+      chunk.fill(0);
+      return;
+    }
+    this.#progressAtMs = performance.now();
+    this.#reader.push(chunk);
+    chunk.fill(0);
+    try {
+      for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
+        this.#settle(frame);
+        if (!this.isOpen) return; // What a failure made of the host ends the lane under our feet.
+      }
+      this.#reader.wipeRead();
+    } catch (error) {
+      if (!(error instanceof FrameError || error instanceof BadReplyError)) throw error;
+      this.#state = 'broken';
+      this.#owner.broken(this, error.message);
+      return;
+    }
+    this.#owner.replied(this);
+  }
+
+  #settle({ requestId, code, fields }: Frame): void {
+    const call = this.#calls.get(requestId);
+    if (call === undefined) throw new BadReplyError(`a reply to request ${requestId}, which is not in flight`);
+    if (code === replyCodes.success) {
+      call.succeed(fields, this);
+      this.#calls.delete(requestId);
+      return;
+    }
+    const message = fields[0];
+    if (message === undefined || fields.length !== 1)
+      throw new BadReplyError(`a failure has one field, its message, not ${fields.length}`);
+    this.#calls.delete(requestId);
+    this.#owner.refused(this, call, code, message.toString('utf8').slice(0, maxMessageCharacters));
+  }
+
+  #lose(): void {
+    if (this.#state === 'over') return;
+    this.#state = 'over';
+    this.#reader.wipe();
+    this.#writer.wipe();
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    this.#owner.lost(this, calls);
+  }
+}
+
+/**
+ * One call to this lane and no other. It has no deadline of its own: what bounds it is the watch over silent lanes.
+ * Rejects with `unavailable` when the lane is lost.
+ */
+export function callOn<Result>(
+  lane: HostLane,
+  name: CallName,
+  fields: readonly Uint8Array[],
+  decode: (fields: readonly Buffer[], lane: HostLane) => Result,
+): Promise<Result> {
+  return new Promise((resolve, fail) => {
+    const succeed = (reply: readonly Buffer[]) => resolve(decode(reply, lane));
+    lane.send(new PendingCall({ name, fields, deadlineAtMs: Infinity, addressed: true, succeed, fail }));
+  });
+}

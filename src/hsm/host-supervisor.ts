@@ -1,0 +1,198 @@
+/**
+ * Keeps one HSM host running, for ever and without an operator.
+ *
+ * When a host ends, for whatever reason, another is started: at once if it had been stable, else after a pause that
+ * doubles (half of it random, so that many do not knock on the token together). Each host reads the PIN anew. A refused
+ * PIN alone stops the circle: it goes on when `wake` is called, which is what a human's `reconnect` does.
+ */
+
+import type { Logger } from '../kms/logger.ts';
+import type { Pin } from '../secrets/secret-bytes.ts';
+import type { CallDispatcher } from './call-dispatcher.ts';
+import type { HostSettings } from './calls.ts';
+import { HostOpenError, HsmHost } from './hsm-host.ts';
+import type { KeyStoreCapabilities } from './key-store.ts';
+import { type KeyStoreLimits, pauseMs } from './limits.ts';
+import type { LoginGate } from './login-gate.ts';
+
+export interface SupervisorOptions {
+  readonly keyStore: string;
+  readonly settings: HostSettings;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly pin: () => Promise<Pin>;
+  readonly limits: KeyStoreLimits;
+  readonly log: Logger;
+  readonly dispatcher: CallDispatcher;
+  readonly gate: LoginGate;
+  readonly events: SupervisorEvents;
+}
+
+export interface SupervisorEvents {
+  connected(capabilities: KeyStoreCapabilities): void;
+  /** A host was lost, or could not be connected; another will be. */
+  failed(reason: string): void;
+  pinRefused(refusal: HostOpenError): void;
+}
+
+export class HostSupervisor {
+  readonly #options: SupervisorOptions;
+  #host: HsmHost | undefined;
+  #isConnected = false;
+  #isStopped = false;
+  /** Keys that were destroyed while the host was being connected: it may have seen them before. */
+  #destroyedMeanwhile: Buffer[] = [];
+  /** Ends the pause before the next attempt. */
+  #endPause: () => void = () => undefined;
+  #attemptEnded = signal();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+  }
+
+  /** The host that serves calls, or `undefined`. */
+  get connectedHost(): HsmHost | undefined {
+    return this.#isConnected ? this.#host : undefined;
+  }
+
+  /** The process, connected or connecting. */
+  get pid(): number | undefined {
+    return this.#host?.pid;
+  }
+
+  /** Starts the circle. Resolves when the first host is connected; rejects, the circle going on, when it cannot be. */
+  start(): Promise<void> {
+    const first = this.#attemptEnded.promise;
+    this.#running = this.#run();
+    return first;
+  }
+
+  /** Makes the next attempt now. Resolves when it succeeded, or a host is connected already; rejects when it failed. */
+  async wake(): Promise<void> {
+    if (this.#isConnected) return;
+    const next = this.#attemptEnded.promise;
+    this.#endPause();
+    await next;
+  }
+
+  /** A key was destroyed through some lane. Resolves when no lane here uses it any more. */
+  async keyDestroyed(backingKeyId: Buffer): Promise<void> {
+    const host = this.#host;
+    if (host === undefined) return;
+    if (this.#isConnected) await Promise.all(host.lanes.map((lane) => host.forget(lane, [backingKeyId])));
+    else this.#destroyedMeanwhile.push(backingKeyId);
+  }
+
+  /** No further host; the present one ends after what it has to do. Resolves when its process is gone. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#endPause();
+    if (this.#isConnected) this.#host?.end();
+    else this.#host?.fail('the key store was closed');
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { limits, events, gate } = this.#options;
+    let failures = 0;
+    while (!this.#isStopped) {
+      if (failures > 0) await this.#pause(pauseMs(failures - 1, limits.firstPauseMs, limits.maxPauseMs));
+      if (this.#isStopped) break;
+      try {
+        const host = await gate.pass(() => this.#connect());
+        const connectedAtMs = performance.now();
+        this.#endAttempt(null);
+        const reason = await host.ended;
+        this.#isConnected = false;
+        if (this.#isStopped) break;
+        events.failed(reason);
+        failures = performance.now() - connectedAtMs >= limits.stableAfterMs ? 0 : failures + 1;
+      } catch (cause) {
+        const error = cause instanceof HostOpenError ? cause : this.#unexpected(cause);
+        failures++;
+        if (error.kind === 'pinRefused') {
+          events.pinRefused(error);
+          const woken = this.#pause(null);
+          this.#endAttempt(error);
+          await woken;
+          failures = 0;
+        } else {
+          events.failed(error.message);
+          this.#endAttempt(error);
+        }
+      } finally {
+        this.#host = undefined;
+        this.#isConnected = false;
+      }
+    }
+    this.#endAttempt(new HostOpenError('failed', 'the key store was closed'));
+  }
+
+  /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */
+  async #connect(): Promise<HsmHost> {
+    const { keyStore, settings, environment, limits, log, dispatcher, events } = this.#options;
+    if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
+    const pin = await this.#readPin();
+    this.#destroyedMeanwhile = [];
+    const host = new HsmHost({ lanes: settings.lanes, environment, owner: dispatcher, log, keyStore });
+    this.#host = host;
+    if (this.#isStopped) host.fail('the key store was closed');
+    const capabilities = await host.open(settings, pin, limits.openDeadlineMs);
+    // Ids may be added while lanes forget others; a host that is connected is told of each.
+    for (let ids = this.#destroyedMeanwhile; ids.length > 0; ids = this.#destroyedMeanwhile) {
+      this.#destroyedMeanwhile = [];
+      await Promise.all(host.lanes.map((lane) => host.forget(lane, ids)));
+    }
+    if (!host.lanes.every((lane) => lane.isOpen)) throw new HostOpenError('failed', await host.ended);
+    this.#isConnected = true;
+    events.connected(capabilities);
+    dispatcher.addHost(host);
+    return host;
+  }
+
+  /** A mistake of ours: loud, and no reason to leave callers without a token. */
+  #unexpected(cause: unknown): HostOpenError {
+    this.#options.log.error({ keyStore: this.#options.keyStore, err: cause }, 'the supervision of an HSM host failed');
+    return new HostOpenError('failed', cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+
+  async #readPin(): Promise<Pin> {
+    try {
+      return await this.#options.pin();
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new HostOpenError('failed', `cannot read the PIN: ${why}`, { cause });
+    }
+  }
+
+  /** Waits that long, or (`null`) until it is woken. */
+  #pause(forMs: number | null): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = forMs === null ? undefined : setTimeout(resolve, forMs);
+      this.#endPause = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #endAttempt(error: HostOpenError | null): void {
+    const ended = this.#attemptEnded;
+    this.#attemptEnded = signal();
+    if (error === null) ended.resolve();
+    else ended.reject(error);
+  }
+}
+
+interface Signal {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A promise to be settled from outside; that nobody waits for it is no mistake. */
+function signal(): Signal {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  promise.catch(() => undefined);
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,255 @@
+/**
+ * One HSM host as the API process sees it: a child process with its lanes, from its start to its end.
+ *
+ * A host ends in one of three ways. It ends by itself (a crash, a token that is gone, `kill -9`): its lanes reach their
+ * end of file, after the replies that were still on the way. It is ended because it cannot be trusted any more (`fail`:
+ * silence, nonsense): it is killed with SIGKILL and its lanes are closed at once. Or it is told to end (`end`). `ended`
+ * tells why, once the process is no more. It never outlives us: its lanes' end of file ends it when we die, and on an
+ * orderly exit we kill it.
+ *
+ * The host gets a minimal environment: what a C library needs to find its way, and what the key store's configuration
+ * adds. Nothing of ours that may be secret is inherited.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { Socket } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from '../kms/logger.ts';
+import type { Pin } from '../secrets/secret-bytes.ts';
+import { type HostSettings, replyCodes } from './calls.ts';
+import { callOn, HostLane, type LaneOwner } from './host-lane.ts';
+import type { KeyStoreCapabilities, KeyStoreFailure } from './key-store.ts';
+import { logLines } from './line-log.ts';
+import type { PendingCall } from './pending-call.ts';
+import { capabilities, nothing } from './replies.ts';
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const hostProgram = fileURLToPath(new URL(`./host/main.${extension}`, import.meta.url));
+const firstLaneFd = 3;
+const inheritedVariables = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
+
+/** How long a host may take to exit once its lanes are closed, before it is killed. */
+const exitGraceMs = 1_000;
+/** How long lanes may stay open once the process is gone (a process that the library left behind may hold them). */
+const laneGraceMs = 200;
+/** SIGKILL does not end a process that hangs in the kernel. It is not waited for longer than this. */
+const killGraceMs = 5_000;
+
+/** Why a host could not be connected. */
+export class HostOpenError extends Error {
+  override readonly name = 'HostOpenError';
+  /** `pinRefused`: no other attempt until a human says so. `failed`: another attempt may succeed. */
+  readonly kind: 'pinRefused' | 'failed';
+
+  constructor(kind: HostOpenError['kind'], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.kind = kind;
+  }
+}
+
+/** Whoever has the calls that hosts carry out. */
+export interface CallOwner {
+  /** Its lanes take no more calls, and lose those that they have soon. */
+  hostEnding(host: HsmHost): void;
+  replied(): void;
+  refused(call: PendingCall, failure: KeyStoreFailure, message: string): void;
+  /** @param hung Was it silence that ended the host? */
+  lost(calls: readonly PendingCall[], hung: boolean): void;
+}
+
+export interface HostStart {
+  readonly lanes: number;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly owner: CallOwner;
+  readonly log: Logger;
+  /** For the lines that it prints. */
+  readonly keyStore: string;
+}
+
+export class HsmHost implements LaneOwner {
+  readonly pid: number;
+  readonly lanes: readonly HostLane[];
+  /** Why it ended; resolves when process and lanes are no more. */
+  readonly ended: Promise<string>;
+  readonly #child: ChildProcess;
+  readonly #owner: CallOwner;
+  #resolveEnded: (reason: string) => void = () => undefined;
+  #reason: string | undefined;
+  #exit: string | undefined;
+  #lanesOpen: number;
+  #isEnding = false;
+  #hung = false;
+  /** Rejects `open` while it runs. */
+  #failOpen: (error: HostOpenError) => void = () => undefined;
+
+  /** Starts the process. Throws `HostOpenError` when the system has no room for another. */
+  constructor({ lanes, environment, owner, log, keyStore }: HostStart) {
+    this.#owner = owner;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+    this.#child = startProcess(lanes, environment);
+    const { pid, stdout, stderr } = this.#child;
+    const sockets = this.#child.stdio.slice(firstLaneFd).filter((stream) => stream instanceof Socket);
+    if (pid === undefined || stdout === null || stderr === null || sockets.length !== lanes) {
+      this.#child.kill('SIGKILL');
+      throw new HostOpenError('failed', 'the system cannot start another process');
+    }
+    this.pid = pid;
+    this.#lanesOpen = lanes;
+    this.lanes = sockets.map((socket) => new HostLane(socket, this));
+    logLines(stdout, log, { keyStore, pid, stream: 'stdout' });
+    logLines(stderr, log, { keyStore, pid, stream: 'stderr' });
+    this.#child.once('exit', (code, signal) => this.#exited(code, signal));
+  }
+
+  /**
+   * Opens every lane, the first one with the PIN, which is wiped as soon as it is in the pipe. Rejects with `HostOpenError`;
+   * the host is ending then.
+   */
+  async open(settings: HostSettings, pin: Pin, deadlineMs: number): Promise<KeyStoreCapabilities> {
+    const deadline = setTimeout(() => this.fail(`it did not open the token within ${deadlineMs} ms`), deadlineMs);
+    const refused = new Promise<never>((_resolve, reject) => {
+      this.#failOpen = reject;
+    });
+    try {
+      return await Promise.race([this.#openLanes(settings, pin), refused]);
+    } catch (error) {
+      const reason = await this.ended;
+      throw error instanceof HostOpenError ? error : new HostOpenError('failed', reason, { cause: error });
+    } finally {
+      clearTimeout(deadline);
+    }
+  }
+
+  /** Has `lane` forget keys that were destroyed through another. A lane that cannot do that must not live on. */
+  async forget(lane: HostLane, backingKeyIds: readonly Buffer[]): Promise<void> {
+    try {
+      await Promise.all(backingKeyIds.map((id) => callOn(lane, 'forgetKey', [id], nothing)));
+    } catch (error) {
+      this.fail(`it could not forget a destroyed key: ${error instanceof Error ? error.message : error}`);
+      await this.ended;
+    }
+  }
+
+  /** Kills it now; its calls are lost. Only the first reason counts. */
+  fail(reason: string, { hung = false } = {}): void {
+    if (this.#exit === undefined) this.#child.kill('SIGKILL');
+    this.#reason ??= reason;
+    this.#hung ||= hung;
+    this.#startEnding();
+    for (const lane of this.lanes) lane.destroy();
+    setTimeout(() => this.#resolveEnded(`${this.#reason}; it cannot be killed`), killGraceMs).unref();
+  }
+
+  /** Closes the lanes; the host answers what it has and exits, or is killed after a while. */
+  end(): void {
+    this.#reason ??= 'it was told to end';
+    this.#startEnding();
+    for (const lane of this.lanes) lane.end();
+    setTimeout(() => this.fail('it did not end'), exitGraceMs).unref();
+  }
+
+  replied(): void {
+    this.#owner.replied();
+  }
+
+  refused(_lane: HostLane, call: PendingCall, code: number, message: string): void {
+    const failure = failureByCode.get(code);
+    if (failure !== undefined && call.name !== 'open') {
+      this.#owner.refused(call, failure, message);
+      return;
+    }
+    if (call.name === 'open')
+      this.#failOpen(new HostOpenError(code === replyCodes.pinRefused ? 'pinRefused' : 'failed', message));
+    else this.#owner.lost([call], false);
+    // It ends by itself after such a reply; to be sure, and for the reason, it is ended here.
+    this.fail(code === replyCodes.tokenGone ? `it lost its token: ${message}` : message);
+  }
+
+  broken(_lane: HostLane, reason: string): void {
+    this.fail(`it sent nonsense: ${reason}`);
+  }
+
+  lost(lane: HostLane, calls: readonly PendingCall[]): void {
+    this.#startEnding();
+    if (calls.length > 0) this.#owner.lost(calls, this.#hung);
+    if (lane.isOpen || this.#lanesOpen === 0) return;
+    this.#lanesOpen = this.lanes.filter((other) => other.isOpen).length;
+    this.#settleEnd();
+  }
+
+  #startEnding(): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#owner.hostEnding(this);
+    setTimeout(() => this.fail('it closed its lanes and did not end'), exitGraceMs).unref();
+  }
+
+  #exited(code: number | null, signal: string | null): void {
+    liveHosts.delete(this.#child);
+    if (liveHosts.size === 0) process.off('exit', killLiveHosts);
+    this.#exit = signal === null ? `it exited with code ${code}` : `it was ended by ${signal}`;
+    setTimeout(() => {
+      for (const lane of this.lanes) lane.destroy();
+    }, laneGraceMs).unref();
+    this.#settleEnd();
+  }
+
+  #settleEnd(): void {
+    if (this.#exit !== undefined && this.#lanesOpen === 0) this.#resolveEnded(this.#reason ?? this.#exit);
+  }
+
+  async #openLanes(settings: HostSettings, pin: Pin): Promise<KeyStoreCapabilities> {
+    const [first, ...others] = this.lanes;
+    if (first === undefined) throw new RangeError('a host has at least one lane');
+    const settingsField = Buffer.from(JSON.stringify(settings));
+    const opened = callOn(first, 'open', [settingsField, pin.reveal()], capabilities);
+    pin.wipe(); // The lane has a copy, which it wipes once it is written.
+    const found = await opened;
+    const noPin = Buffer.alloc(0);
+    await Promise.all(others.map((lane) => callOn(lane, 'open', [settingsField, noPin], capabilities)));
+    return found;
+  }
+}
+
+const failureByCode: ReadonlyMap<number, KeyStoreFailure> = new Map([
+  [replyCodes.ciphertextInvalid, 'ciphertextInvalid'],
+  [replyCodes.keyUnavailable, 'keyUnavailable'],
+  [replyCodes.unsupported, 'unsupported'],
+  [replyCodes.tokenFull, 'tokenFull'],
+  [replyCodes.busy, 'busy'],
+  [replyCodes.internal, 'internal'],
+]);
+
+/** Hosts to kill when this process exits while they live. */
+const liveHosts = new Set<ChildProcess>();
+
+function killLiveHosts(): void {
+  for (const child of liveHosts) child.kill('SIGKILL');
+}
+
+function startProcess(lanes: number, environment: Readonly<Record<string, string>>): ChildProcess {
+  const inherited = inheritedVariables.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, [hostProgram, String(lanes)], {
+      env: { ...Object.fromEntries(inherited), ...environment },
+      stdio: ['ignore', 'pipe', 'pipe', ...Array.from({ length: lanes }, () => 'pipe' as const)],
+    });
+  } catch (cause) {
+    throw new HostOpenError('failed', `cannot start the HSM host: ${cause instanceof Error ? cause.message : cause}`, {
+      cause,
+    });
+  }
+  // A process that could not be started has no pid, which the caller sees; one that could not be killed is given up on.
+  child.on('error', () => undefined);
+  if (child.pid !== undefined) {
+    if (liveHosts.size === 0) process.on('exit', killLiveHosts);
+    liveHosts.add(child);
+  }
+  return child;
+}

@@ -1,0 +1,110 @@
+/**
+ * One call from the moment a caller makes it to the moment its promise settles, and lists of such calls.
+ *
+ * INVARIANT: a call settles exactly once (`succeed` or `fail`); whoever takes it out of a list or of a lane either settles
+ * it or hands it on. Its fields are the caller's memory (plaintexts among them) and are not read after it has settled.
+ */
+
+import { type CallName, calls } from './calls.ts';
+import type { HostLane } from './host-lane.ts';
+import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
+
+/** A reply that the call cannot have: its host is broken. */
+export class BadReplyError extends Error {
+  override readonly name = 'BadReplyError';
+}
+
+export interface CallOutline {
+  readonly name: CallName;
+  /** As the call's row in `calls.ts` lists them. */
+  readonly fields: readonly Uint8Array[];
+  readonly deadlineAtMs: number;
+  /**
+   * Meant for one lane, whatever becomes of it: when the lane is lost the call is lost with it and never goes elsewhere.
+   */
+  readonly addressed: boolean;
+  /** Takes what it keeps of the reply's fields (views) and resolves the promise. Throws `BadReplyError`. */
+  readonly succeed: (fields: readonly Buffer[], lane: HostLane) => void;
+  readonly fail: (error: Error) => void;
+}
+
+export class PendingCall {
+  readonly name: CallName;
+  readonly number: number;
+  readonly repeatable: boolean;
+  readonly fields: readonly Uint8Array[];
+  readonly deadlineAtMs: number;
+  readonly addressed: boolean;
+  /** Was a lane lost under it? It is sent once more then, alone on its lane. */
+  repeated = false;
+  /** How often a busy device refused it. */
+  busyReplies = 0;
+  /** The next in the list that it is in. */
+  next: PendingCall | undefined = undefined;
+  readonly #replyFields: number;
+  readonly #succeed: CallOutline['succeed'];
+  readonly #fail: CallOutline['fail'];
+
+  constructor({ name, fields, deadlineAtMs, addressed, succeed, fail }: CallOutline) {
+    const call = calls[name];
+    this.name = name;
+    this.number = call.number;
+    this.repeatable = call.repeatable;
+    this.fields = fields;
+    this.deadlineAtMs = deadlineAtMs;
+    this.addressed = addressed;
+    this.#replyFields = call.reply.length;
+    this.#succeed = succeed;
+    this.#fail = fail;
+  }
+
+  /** Throws `BadReplyError`, not having settled, when the reply is not one to this call. */
+  succeed(fields: readonly Buffer[], lane: HostLane): void {
+    if (fields.length !== this.#replyFields)
+      throw new BadReplyError(`a reply to \`${this.name}\` has ${this.#replyFields} fields, not ${fields.length}`);
+    this.#succeed(fields, lane);
+  }
+
+  fail(failure: KeyStoreFailure, message: string): void {
+    this.#fail(new KeyStoreError(failure, `${this.name}: ${message}`));
+  }
+}
+
+/** First in, first out. Linked through the calls themselves, so that it costs no memory of its own. */
+export class CallList {
+  #first: PendingCall | undefined = undefined;
+  #last: PendingCall | undefined = undefined;
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get first(): PendingCall | undefined {
+    return this.#first;
+  }
+
+  push(call: PendingCall): void {
+    if (this.#last === undefined) this.#first = call;
+    else this.#last.next = call;
+    this.#last = call;
+    this.#count++;
+  }
+
+  shift(): PendingCall | undefined {
+    const call = this.#first;
+    if (call === undefined) return undefined;
+    this.#first = call.next;
+    if (this.#first === undefined) this.#last = undefined;
+    call.next = undefined;
+    this.#count--;
+    return call;
+  }
+
+  /** Takes out and returns all. */
+  drain(): PendingCall[] {
+    const all: PendingCall[] = [];
+    for (let call = this.shift(); call !== undefined; call = this.shift()) all.push(call);
+    return all;
+  }
+}

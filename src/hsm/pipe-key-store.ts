@@ -1,0 +1,264 @@
+/**
+ * The key store that speaks to HSM hosts: turns each call into fields and each reply into a value, and puts together what
+ * takes several calls.
+ *
+ * INVARIANT: once `destroyKey` resolves, no lane of any host uses the key any more. Hosts remember handles and session
+ * copies, so it is not enough that one lane destroyed the object: every lane is told to forget the key, a host that is
+ * being connected is told before it serves, and a lane that cannot forget is killed with its host.
+ */
+
+import type { Logger } from '../kms/logger.ts';
+import type { BackingKeyId } from '../kms/names.ts';
+import { CallDispatcher } from './call-dispatcher.ts';
+import { connectionError } from './connection-error.ts';
+import { callOn, type HostLane } from './host-lane.ts';
+import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
+import { HostOpenError } from './hsm-host.ts';
+import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
+import type { KeyStoreLimits } from './limits.ts';
+import { LoginGate } from './login-gate.ts';
+import * as replies from './replies.ts';
+
+/** A listing that is longer than this is a host that does not find its end. */
+const maxListedKeys = 1_000_000;
+
+export interface PipeKeyStoreOptions
+  extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'log'> {
+  readonly name: string;
+  readonly hosts: number;
+}
+
+type Requests = {
+  [Name in keyof KeyStore]: KeyStore[Name] extends (request: infer Request) => unknown ? Request : never;
+};
+
+export class PipeKeyStore implements KeyStore {
+  readonly name: string;
+  readonly #options: PipeKeyStoreOptions;
+  readonly #limits: KeyStoreLimits;
+  readonly #log: Logger;
+  readonly #dispatcher: CallDispatcher;
+  readonly #gate = new LoginGate();
+  readonly #supervisors: readonly HostSupervisor[];
+  #capabilities: KeyStoreCapabilities | undefined;
+  #restarts = 0;
+  #lastFailure: string | null = null;
+  #reportedRefusal: HostOpenError | null = null;
+  #listing: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  constructor(options: PipeKeyStoreOptions) {
+    const { name, hosts, limits, log } = options;
+    this.name = name;
+    this.#options = options;
+    this.#limits = limits;
+    this.#log = log;
+    this.#dispatcher = new CallDispatcher(limits);
+    const events: SupervisorOptions['events'] = {
+      connected: (capabilities) => this.#connected(capabilities),
+      failed: (reason) => this.#failed(reason),
+      pinRefused: (refusal) => this.#pinRefused(refusal),
+    };
+    const shared = { ...options, keyStore: name, dispatcher: this.#dispatcher, gate: this.#gate, events };
+    this.#supervisors = Array.from({ length: hosts }, () => new HostSupervisor(shared));
+  }
+
+  /**
+   * The first connection. The first host goes ahead: when it cannot be connected this rejects with its `HostOpenError`,
+   * and the others have not tried.
+   */
+  async connect(): Promise<void> {
+    const [first, ...others] = this.#supervisors;
+    await first?.start();
+    await Promise.allSettled(others.map((supervisor) => supervisor.start()));
+  }
+
+  status(): KeyStoreStatus {
+    const pids = this.#supervisors.flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
+    return {
+      name: this.name,
+      state: this.#state(),
+      hosts: this.#supervisors.filter(({ connectedHost }) => connectedHost !== undefined).length,
+      lanes: this.#dispatcher.laneCount,
+      restarts: this.#restarts,
+      lastFailure: this.#lastFailure,
+      inFlight: this.#dispatcher.inFlight,
+      pids,
+    };
+  }
+
+  capabilities(): KeyStoreCapabilities {
+    if (this.#capabilities !== undefined) return this.#capabilities;
+    throw new KeyStoreError('unavailable', `key store \`${this.name}\` has not been connected yet`);
+  }
+
+  async reconnect(): Promise<void> {
+    this.#gate.reset();
+    this.#dispatcher.block(null);
+    const attempts = await Promise.allSettled(this.#supervisors.map((supervisor) => supervisor.wake()));
+    const failed = attempts.find((attempt) => attempt.status === 'rejected');
+    if (failed === undefined || attempts.some((attempt) => attempt.status === 'fulfilled')) return;
+    throw failed.reason instanceof HostOpenError
+      ? connectionError(this.name, this.#options.settings, failed.reason)
+      : failed.reason;
+  }
+
+  random({ lengthBytes }: Requests['random']) {
+    return this.#dispatcher.call('random', [u32(lengthBytes)], ([bytes]) => replies.plaintext(bytes, lengthBytes));
+  }
+
+  generateKey({ backingKeyId, label, keySpec, keyUsage }: Requests['generateKey']) {
+    const fields = [keyId(backingKeyId), Buffer.from(label), Buffer.from(keySpec), Buffer.from(keyUsage)];
+    return this.#dispatcher.call('generateKey', fields, (reply) => replies.attributes(reply, backingKeyId));
+  }
+
+  async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
+    const id = keyId(backingKeyId);
+    await this.#dispatcher.call('destroyKey', [id], replies.nothing);
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.keyDestroyed(id)));
+  }
+
+  describeKey({ backingKeyId }: Requests['describeKey']) {
+    const fields = [keyId(backingKeyId)];
+    return this.#dispatcher.call('describeKey', fields, (reply) => replies.attributes(reply, backingKeyId));
+  }
+
+  /** One listing at a time, because a lane keeps one list for all its pages. Begins anew, once, when its lane is lost. */
+  listKeys(): Promise<readonly replies.ListedKey[]> {
+    const listing = this.#listing.then(async () => {
+      try {
+        return await this.#listPages();
+      } catch (error) {
+        if (!(error instanceof KeyStoreError && error.failure === 'unavailable')) throw error;
+        return await this.#listPages();
+      }
+    });
+    this.#listing = listing.catch(() => undefined); // The next one's turn comes however this one ended.
+    return listing;
+  }
+
+  encrypt({ backingKeyId, aad, plaintext }: Requests['encrypt']) {
+    const fields = [keyId(backingKeyId), aad, plaintext.reveal()];
+    return this.#dispatcher.call('encrypt', fields, (reply) => replies.encrypted(reply, plaintext.lengthBytes));
+  }
+
+  decrypt({ backingKeyId, aad, iv, ciphertext }: Requests['decrypt']) {
+    const fields = [keyId(backingKeyId), aad, iv, ciphertext];
+    const lengthBytes = ciphertext.length - replies.tagBytes;
+    return this.#dispatcher.call('decrypt', fields, ([bytes]) => replies.plaintext(bytes, lengthBytes));
+  }
+
+  generateDataKey({ backingKeyId, aad, lengthBytes }: Requests['generateDataKey']) {
+    const fields = [keyId(backingKeyId), aad, u32(lengthBytes)];
+    return this.#dispatcher.call('generateDataKey', fields, (reply) => ({
+      ...replies.encrypted(reply, lengthBytes),
+      plaintext: replies.plaintext(reply[2], lengthBytes),
+    }));
+  }
+
+  generateDataKeyWithoutPlaintext({ backingKeyId, aad, lengthBytes }: Requests['generateDataKeyWithoutPlaintext']) {
+    const fields = [keyId(backingKeyId), aad, u32(lengthBytes)];
+    const decode = (reply: readonly Buffer[]) => replies.encrypted(reply, lengthBytes);
+    return this.#dispatcher.call('generateDataKeyWithoutPlaintext', fields, decode);
+  }
+
+  mac({ backingKeyId, data }: Requests['mac']) {
+    const fields = [keyId(backingKeyId), data];
+    return this.#dispatcher.call('mac', fields, ([mac]) => replies.bytes(mac, replies.macBytes, 'a MAC'));
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#dispatcher.refuseNew('the key store was closed');
+    await this.#dispatcher.idle(this.#limits.closeDeadlineMs);
+    this.#dispatcher.block('the key store was closed');
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.stop()));
+    this.#dispatcher.stop();
+  }
+
+  async #listPages(): Promise<readonly replies.ListedKey[]> {
+    const keys: replies.ListedKey[] = [];
+    let lane: HostLane | undefined;
+    const decode = (reply: readonly Buffer[], from: HostLane) => {
+      lane = from;
+      return replies.listedPage(reply);
+    };
+    for (let offset = 0; offset < maxListedKeys; ) {
+      const fields = [u32(offset)];
+      const page = await (lane === undefined
+        ? this.#dispatcher.call('listKeys', fields, decode)
+        : callOn(lane, 'listKeys', fields, decode));
+      if (page.entries === 0) return keys;
+      offset += page.entries;
+      keys.push(...page.keys);
+    }
+    throw new KeyStoreError('internal', `listKeys: there is no end after ${maxListedKeys} keys`);
+  }
+
+  #state(): KeyStoreStatus['state'] {
+    if (this.#closing !== undefined) return 'closed';
+    if (this.#gate.refusal !== null) return 'pinRefused';
+    if (this.#dispatcher.laneCount > 0) return 'connected';
+    return this.#capabilities === undefined ? 'connecting' : 'reconnecting';
+  }
+
+  #connected(capabilities: KeyStoreCapabilities): void {
+    const former = this.#capabilities;
+    this.#capabilities = capabilities;
+    const { token, library } = capabilities;
+    this.#log.info({ keyStore: this.name, token, library }, 'an HSM host is connected');
+    if (former === undefined) return;
+    const changes = capabilityChanges(former, capabilities);
+    if (changes.length > 0)
+      this.#log.warn({ keyStore: this.name, changes }, 'the token is not what it was at the last connection');
+  }
+
+  #failed(reason: string): void {
+    this.#restarts++;
+    this.#lastFailure = reason;
+    this.#log.warn({ keyStore: this.name, reason }, 'an HSM host is being replaced');
+  }
+
+  #pinRefused(refusal: HostOpenError): void {
+    // Every supervisor that comes to the closed gate reports the one refusal.
+    if (this.#reportedRefusal === refusal) return;
+    this.#reportedRefusal = refusal;
+    const error = connectionError(this.name, this.#options.settings, refusal);
+    this.#lastFailure = error.message;
+    this.#dispatcher.block(error.message);
+    this.#log.error({ keyStore: this.name, reason: error.message }, 'the PIN was refused');
+  }
+}
+
+function keyId(backingKeyId: BackingKeyId): Buffer {
+  return Buffer.from(backingKeyId, 'hex');
+}
+
+function u32(value: number): Buffer {
+  const field = Buffer.allocUnsafe(4);
+  field.writeUInt32BE(value);
+  return field;
+}
+
+/** What an operator ought to know after a reconnection, one line each. */
+function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCapabilities): readonly string[] {
+  const facts = ({ library, token, mechanisms, capabilities }: KeyStoreCapabilities): ReadonlyMap<string, string> =>
+    new Map([
+      ...Object.entries(library).map(([name, value]) => [`library.${name}`, value] as const),
+      ...Object.entries(token).map(([name, value]) => [`token.${name}`, value] as const),
+      ...mechanisms.map((mechanism) => [mechanism, 'there'] as const),
+      ...capabilities.map(
+        ({ keySpec, keyUsage, algorithm, works }) =>
+          [`${keySpec} ${keyUsage} ${algorithm}`, works ? 'works' : 'does not work'] as const,
+      ),
+    ]);
+  const before = facts(former);
+  const after = facts(now);
+  return [...new Set([...before.keys(), ...after.keys()])]
+    .filter((name) => before.get(name) !== after.get(name))
+    .map((name) => `${name}: ${before.get(name) ?? 'not there'} → ${after.get(name) ?? 'not there'}`);
+}

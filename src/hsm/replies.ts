@@ -1,0 +1,137 @@
+/**
+ * What the replies of an HSM host say, checked and copied out of the pipe's buffers.
+ *
+ * Each function takes the fields of a successful reply, as many as `calls.ts` lists, and what was asked. Whatever does
+ * not fit the question is a `BadReplyError`: a host that answers 31 bytes when asked for 32 is broken, and its answer
+ * reaches nobody. Plaintexts are copied into memory of their own (`Buffer.alloc`), never into the shared pool.
+ */
+
+import { z } from 'zod';
+import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
+import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
+import { Plaintext } from '../secrets/secret-bytes.ts';
+import type { BackingKeyAttributes, KeyStoreCapabilities } from './key-store.ts';
+import { BadReplyError } from './pending-call.ts';
+
+export const ivBytes = 12;
+export const tagBytes = 16;
+export const macBytes = 32;
+
+type Fields = readonly Buffer[];
+
+export function nothing(_fields: Fields): void {}
+
+export function plaintext(field: Buffer | undefined, lengthBytes: number): Plaintext {
+  const view = sized(field, lengthBytes, 'a plaintext');
+  const own = Buffer.alloc(lengthBytes);
+  view.copy(own);
+  return new Plaintext(own);
+}
+
+/** A copy of a field that is not secret. */
+export function bytes(field: Buffer | undefined, lengthBytes: number, what: string): Buffer {
+  return Buffer.from(sized(field, lengthBytes, what));
+}
+
+export interface Encrypted {
+  readonly iv: Buffer;
+  readonly ciphertext: Buffer;
+}
+
+export function encrypted(fields: Fields, plaintextBytes: number): Encrypted {
+  return {
+    iv: bytes(fields[0], ivBytes, 'an IV'),
+    ciphertext: bytes(fields[1], plaintextBytes + tagBytes, 'a ciphertext'),
+  };
+}
+
+export function attributes(fields: Fields, asked: BackingKeyId): BackingKeyAttributes {
+  const result = json(fields[0], attributesSchema, 'attributes');
+  if (result.backingKeyId !== asked) throw new BadReplyError('the attributes are of another key');
+  return result;
+}
+
+export interface ListedKey {
+  readonly backingKeyId: BackingKeyId;
+  readonly label: string;
+}
+
+export interface ListedPage {
+  /** How many entries of the host's list this page has: the offset of the next one counts them. */
+  readonly entries: number;
+  /** Those that are backing keys; an object that has our label and another kind of `CKA_ID` is none. */
+  readonly keys: readonly ListedKey[];
+}
+
+export function listedPage(fields: Fields): ListedPage {
+  const page = json(fields[0], listedPageSchema, 'a page of keys');
+  const keys = page.flatMap(({ backingKeyId, label }) => {
+    const parsed = parseBackingKeyId(backingKeyId);
+    return parsed === undefined ? [] : [{ backingKeyId: parsed, label }];
+  });
+  return { entries: page.length, keys };
+}
+
+export function capabilities(fields: Fields): KeyStoreCapabilities {
+  return json(fields[0], capabilitiesSchema, 'capabilities');
+}
+
+const attributesSchema = z.object({
+  backingKeyId: z.string().transform((text, context): BackingKeyId => {
+    const parsed = parseBackingKeyId(text);
+    if (parsed !== undefined) return parsed;
+    context.addIssue('not the id of a backing key');
+    return z.NEVER;
+  }),
+  label: z.string(),
+  objectClass: z.string(),
+  keyType: z.string(),
+  keyBits: z.number().nullable(),
+  token: z.boolean(),
+  private: z.boolean(),
+  sensitive: z.boolean(),
+  alwaysSensitive: z.boolean(),
+  extractable: z.boolean(),
+  neverExtractable: z.boolean(),
+  modifiable: z.boolean(),
+  local: z.boolean(),
+  usages: z.array(z.string()),
+}) satisfies z.ZodType<BackingKeyAttributes>;
+
+const listedPageSchema = z.array(z.object({ backingKeyId: z.string(), label: z.string() }));
+
+const capabilitiesSchema = z.object({
+  profile: z.string(),
+  library: z.object({ path: z.string(), description: z.string(), version: z.string(), cryptoki: z.string() }),
+  token: z.object({ label: z.string(), serial: z.string(), manufacturer: z.string(), model: z.string() }),
+  mechanisms: z.array(z.string()),
+  capabilities: z.array(
+    z.object({
+      keySpec: z.enum(keySpecNames),
+      keyUsage: z.enum(keyUsages),
+      algorithm: z.string(),
+      works: z.boolean(),
+      evidence: z.enum(['probed', 'reported']),
+      reason: z.string().nullable(),
+    }),
+  ),
+}) satisfies z.ZodType<KeyStoreCapabilities>;
+
+function json<Value>(field: Buffer | undefined, schema: z.ZodType<Value>, what: string): Value {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(field?.toString('utf8') ?? '');
+  } catch {
+    // The text is not quoted: it came from a process that is out of its mind.
+    throw new BadReplyError(`${what} are not JSON`);
+  }
+  const result = schema.safeParse(parsed);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new BadReplyError(`${what}: \`${issue?.path.join('.')}\`: ${issue?.message}`);
+}
+
+function sized(field: Buffer | undefined, lengthBytes: number, what: string): Buffer {
+  if (field?.length === lengthBytes) return field;
+  throw new BadReplyError(`${what} has ${lengthBytes} bytes, not ${field?.length}`);
+}
