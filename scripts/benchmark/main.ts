@@ -1,0 +1,98 @@
+/**
+ * The bench: a direct PKCS#11 loop in C, the HSM host through its pipe, and the whole daemon, measured beside each other.
+ *
+ * One token, one run, interleaved: every round measures each case with all three before the next case, so that whatever
+ * else the machine does hits them alike. Loops are closed: a connection has one request under way.
+ */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { cases, connectionCounts } from './cases.ts';
+import { compile } from './compile.ts';
+import { profileDaemon } from './profile.ts';
+import { renderAims, renderRows, type Series, toRows } from './results.ts';
+import { startDaemon, startDirect, startHost, type Target } from './targets.ts';
+
+const help = `Usage: scripts/bench [--quick] [--json FILE] [--profile]
+
+Measures, over one SoftHSM2 token and interleaved:
+  direct   a plain PKCS#11 loop in C: one session, the token object as it is
+  host     the HSM host through its pipe alone, from one process (API µs: the CPU of that process)
+  daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C
+
+  --quick      one short round; under a minute
+  --json FILE  write all rows to FILE as JSON
+  --profile    instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
+  --help       this text
+
+Read the ratios, not the absolute numbers: on a machine that is busy otherwise all of them sink.
+DescribeKey has no counterpart in PKCS#11; direct and host read the attributes of the key object.
+`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+      profile: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(help);
+    return;
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'db-bench-'));
+  try {
+    if (values.profile) {
+      process.stdout.write(await profileDaemon(folder, compile('load', folder), values.quick ? 3000 : 10_000));
+    } else {
+      await bench(folder, values.quick, values.json);
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function bench(folder: string, quick: boolean, json: string | undefined): Promise<void> {
+  const [load1 = 0] = loadavg();
+  process.stdout.write(`${cpus().length} × ${cpus()[0]?.model}, load average before ${load1.toFixed(1)}\n\n`);
+  const dir = join(folder, 'instance');
+  await using targets = new AsyncDisposableStack();
+  const open = async (started: Promise<Target>): Promise<Target> =>
+    targets.adopt(await started, (target) => target.close());
+  const daemon = await open(startDaemon(dir, compile('load', folder)));
+  const host = await open(startHost(dir));
+  const direct = await open(startDirect(compile('direct', folder), dir));
+
+  const series: Series[] = cases.flatMap((what) => [
+    { what, target: 'direct' as const, connections: 1, rounds: [] },
+    ...connectionCounts.flatMap((connections) =>
+      (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
+    ),
+  ]);
+  const byName = { direct, host, daemon };
+  const rounds = quick ? 1 : 3;
+  const timing = quick ? { warmupMs: 150, measureMs: 700 } : { warmupMs: 250, measureMs: 1500 };
+  // Just-in-time compilation is over before anything counts.
+  await daemon.measure({ operation: 'Encrypt', payloadBytes: 64 }, 16, { warmupMs: 0, measureMs: quick ? 1500 : 4000 });
+  for (let round = 1; round <= rounds; round++) {
+    for (const [index, { what, target, connections, rounds: measurements }] of series.entries()) {
+      progress(`round ${round} of ${rounds}, ${Math.round((index / series.length) * 100)} %`);
+      measurements.push(await byName[target].measure(what, connections, timing));
+    }
+  }
+  progress('');
+  const rows = toRows(series);
+  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n`);
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
+}
+
+/** One line on a terminal that the next call overwrites; nothing elsewhere. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+}
+
+await main();

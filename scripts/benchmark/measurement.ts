@@ -1,0 +1,58 @@
+/** One measurement, and the counters of CPU time that go with it. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+
+export interface Timing {
+  readonly warmupMs: number;
+  readonly measureMs: number;
+}
+
+/** What `direct.c`, `load.c` and `host-loop.ts` print. */
+export interface LoopResult {
+  readonly count: number;
+  readonly seconds: number;
+  readonly p50Micros: number;
+  readonly p99Micros: number;
+}
+
+export interface Measurement extends LoopResult {
+  /** CPU of the process that holds the API, or drives the pipe in its place; `null` where there is none. */
+  readonly apiCpuMicros: number | null;
+  /** CPU of the process that calls the vendor's library. */
+  readonly hostCpuMicros: number;
+}
+
+/**
+ * CPU time that the processes have used so far, user and system, in microseconds: the scheduler's own count of each
+ * thread, which is in nanoseconds (`/proc/PID/stat` counts in steps of 10 ms).
+ */
+export function cpuMicros(pids: readonly number[]): number {
+  let nanos = 0;
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      try {
+        nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+      } catch {
+        // The thread ended between the two calls; short-lived ones are few and small.
+      }
+    }
+  }
+  return nanos / 1000;
+}
+
+/** Reads CPU counters at two moments and divides what was used between them by the number of requests. */
+export class CpuWindow {
+  readonly #pids: readonly (readonly number[])[];
+  readonly #atStart: readonly number[];
+
+  /** Starts now. */
+  constructor(...pids: readonly (readonly number[])[]) {
+    this.#pids = pids;
+    this.#atStart = pids.map(cpuMicros);
+  }
+
+  /** CPU microseconds per request, in the order of the constructor's lists. */
+  end(count: number): number[] {
+    return this.#pids.map((pids, index) => (cpuMicros(pids) - (this.#atStart[index] ?? 0)) / Math.max(count, 1));
+  }
+}

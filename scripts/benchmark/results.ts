@@ -1,0 +1,122 @@
+/** From measurements to rows, and from rows to the table that is printed. */
+
+import type { Case } from './cases.ts';
+import type { Measurement } from './measurement.ts';
+
+/** One row of `--json`. */
+export interface Row {
+  readonly operation: string;
+  readonly payloadBytes: number;
+  readonly connections: number;
+  readonly target: 'direct' | 'host' | 'daemon';
+  readonly requestsPerSecond: number;
+  readonly ratioToDirect: number;
+  /** `null` for the direct loop, which has no such process. */
+  readonly apiCpuMicros: number | null;
+  readonly hostCpuMicros: number;
+  readonly p50Micros: number;
+  readonly p99Micros: number;
+}
+
+/** All rounds of one case, target and number of connections. */
+export interface Series {
+  readonly what: Case;
+  readonly target: Row['target'];
+  readonly connections: number;
+  readonly rounds: Measurement[];
+}
+
+export function toRows(series: readonly Series[]): Row[] {
+  return series.map((one) => {
+    const direct = series.find(({ what, target }) => target === 'direct' && what === one.what);
+    const requestsPerSecond = rate(one.rounds);
+    const api = one.rounds.map(({ apiCpuMicros }) => apiCpuMicros).filter((micros) => micros !== null);
+    return {
+      operation: one.what.operation,
+      payloadBytes: one.what.payloadBytes,
+      connections: one.connections,
+      target: one.target,
+      requestsPerSecond: round(requestsPerSecond, 0),
+      ratioToDirect: round(requestsPerSecond / (direct === undefined ? Number.NaN : rate(direct.rounds)), 3),
+      apiCpuMicros: api.length === 0 ? null : round(mean(api), 1),
+      hostCpuMicros: round(mean(one.rounds.map(({ hostCpuMicros }) => hostCpuMicros)), 1),
+      p50Micros: round(median(one.rounds.map(({ p50Micros }) => p50Micros)), 1),
+      p99Micros: round(median(one.rounds.map(({ p99Micros }) => p99Micros)), 1),
+    };
+  });
+}
+
+function rate(rounds: readonly Measurement[]): number {
+  return sum(rounds.map(({ count }) => count)) / sum(rounds.map(({ seconds }) => seconds));
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+const mean = (numbers: readonly number[]): number => sum(numbers) / Math.max(numbers.length, 1);
+const round = (number: number, digits: number): number => Number(number.toFixed(digits));
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+}
+
+const columns = [
+  'operation',
+  'bytes',
+  'target',
+  'connections',
+  'requests/s',
+  'of direct',
+  'API µs',
+  'host µs',
+  'p50 µs',
+  'p99 µs',
+];
+
+export function renderRows(rows: readonly Row[]): string {
+  const cells = rows.map((row) => [
+    row.operation,
+    String(row.payloadBytes),
+    row.target,
+    String(row.connections),
+    row.requestsPerSecond.toLocaleString('en'),
+    row.ratioToDirect.toFixed(2),
+    row.apiCpuMicros === null ? '-' : row.apiCpuMicros.toFixed(1),
+    row.hostCpuMicros.toFixed(1),
+    row.p50Micros.toFixed(0),
+    row.p99Micros.toFixed(0),
+  ]);
+  const lines = renderTable(columns, cells, new Set([0, 2])).split('\n');
+  return lines
+    .map((line, index) => {
+      const startsCase = index > 1 && cells[index - 1]?.[2] === 'direct';
+      return startsCase ? `\n${line}` : line;
+    })
+    .join('\n');
+}
+
+/** Columns aligned to the right, but for those in `left`. */
+export function renderTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  left: ReadonlySet<number>,
+): string {
+  const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, column) => (left.has(column) ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
+      .join('  ')
+      .trimEnd();
+  return [head, ...rows].map(line).join('\n');
+}
+
+/** How the run compares with what the hot path is meant to cost. */
+export function renderAims(rows: readonly Row[]): string {
+  const row = rows.find(
+    ({ operation, payloadBytes, connections, target }) =>
+      operation === 'Encrypt' && payloadBytes === 64 && connections === 16 && target === 'daemon',
+  );
+  if (row === undefined) return '';
+  return (
+    `Encrypt, 64 bytes, 16 connections: ${row.ratioToDirect.toFixed(2)} of the direct loop (aim: at least 0.45), ` +
+    `${row.apiCpuMicros?.toFixed(1)} µs of CPU in the API process (aim: at most 60)`
+  );
+}

@@ -1,0 +1,149 @@
+/**
+ * The three things that are measured, over one token: the direct loop, the HSM host through the pipe alone, and the
+ * whole daemon over its socket with policy and audit on. Each is its own process, idle while another one is measured.
+ *
+ * The instance is that of `drawbridge dev`; the other two read its configuration for the library, the token and the PIN.
+ */
+
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { pinReader } from '../../src/config/secrets.ts';
+import { libraryOf } from '../../src/daemon/key-store.ts';
+import { type Case, requestFor } from './cases.ts';
+import { LineProcess } from './line-process.ts';
+import { CpuWindow, type LoopResult, type Measurement, type Timing } from './measurement.ts';
+
+export interface Target {
+  readonly name: 'direct' | 'host' | 'daemon';
+  measure(what: Case, connections: number, timing: Timing): Promise<Measurement>;
+  close(): Promise<void>;
+}
+
+const fromHere = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** @param dir The folder of a `drawbridge dev` instance. */
+export async function startDirect(program: string, dir: string): Promise<Target> {
+  const { default: keyStore } = (await loadConfiguration(join(dir, 'drawbridge.yaml'))).keyStores;
+  if (!('label' in keyStore.token)) throw new Error('the direct loop finds its token by label');
+  const loop = new LineProcess('the direct loop', [program, libraryOf(keyStore), keyStore.token.label], {
+    env: { ...process.env, ...keyStore.environment },
+  });
+  using pin = await pinReader(keyStore.pin, process.env)();
+  loop.write(`${pin.reveal().toString()}\n`);
+  return {
+    name: 'direct',
+    async measure({ operation, payloadBytes }, _connections, { warmupMs, measureMs }) {
+      const window = new CpuWindow([loop.pid]);
+      loop.write(`${operation} ${payloadBytes} ${warmupMs} ${measureMs}\n`);
+      const result = await loop.nextJson<LoopResult>();
+      // The warm-up is in the window too, at the same rate.
+      const requests = (result.count * (warmupMs + measureMs)) / measureMs;
+      const [hostCpuMicros = 0] = window.end(requests);
+      return { ...result, apiCpuMicros: null, hostCpuMicros };
+    },
+    close: () => loop.close(),
+  };
+}
+
+export async function startHost(dir: string): Promise<Target> {
+  const loop = new LineProcess('the loop over the HSM host', [process.execPath, fromHere('host-loop.ts'), dir]);
+  const { pids } = await loop.nextJson<{ pids: number[] }>();
+  return {
+    name: 'host',
+    async measure({ operation, payloadBytes }, connections, { warmupMs, measureMs }) {
+      loop.write(`${operation} ${payloadBytes} ${connections} ${warmupMs} ${measureMs}\n`);
+      await loop.nextLine();
+      const window = new CpuWindow([loop.pid], pids);
+      const result = await loop.nextJson<LoopResult>();
+      const [apiCpuMicros = 0, hostCpuMicros = 0] = window.end(result.count);
+      return { ...result, apiCpuMicros, hostCpuMicros };
+    },
+    close: () => loop.close(),
+  };
+}
+
+export interface DaemonTarget extends Target {
+  readonly dir: string;
+}
+
+/** @param nodeOptions For the process of the API: `--cpu-prof`. */
+export async function startDaemon(
+  dir: string,
+  loadProgram: string,
+  nodeOptions: readonly string[] = [],
+): Promise<DaemonTarget> {
+  const main = fromHere('../../src/cli/main.ts');
+  const daemon = new LineProcess('the daemon', [process.execPath, ...nodeOptions, main, 'dev', '--dir', dir]);
+  const { socket } = await daemon.nextJson<{ socket: string }>();
+  const status = await ask<Status>(socket, 'GET', '/status');
+  const hostPids = status.keyStores.flatMap(({ pids }) => pids);
+  const { KeyMetadata } = await ask<CreatedKey>(socket, 'POST', '/v1/CreateKey', {});
+  const keyId = KeyMetadata.KeyId;
+  const example = requestFor({ operation: 'Encrypt', payloadBytes: 64 }, keyId, '');
+  const { CiphertextBlob } = await ask<{ CiphertextBlob: string }>(socket, 'POST', '/v1/Encrypt', example);
+
+  return {
+    name: 'daemon',
+    dir,
+    async measure(what, connections, { warmupMs, measureMs }) {
+      const body = JSON.stringify(requestFor(what, keyId, CiphertextBlob));
+      const load = new LineProcess('the load generator', [
+        loadProgram,
+        socket,
+        String(connections),
+        String(warmupMs),
+        String(measureMs),
+      ]);
+      load.endInput(httpRequest(what.operation, body));
+      await load.nextLine();
+      const window = new CpuWindow([daemon.pid], hostPids);
+      const result = await load.nextJson<LoopResult>();
+      const [apiCpuMicros = 0, hostCpuMicros = 0] = window.end(result.count);
+      await load.close();
+      return { ...result, apiCpuMicros, hostCpuMicros };
+    },
+    close: () => daemon.close('SIGTERM'),
+  };
+}
+
+interface Status {
+  readonly keyStores: readonly { readonly pids: readonly number[] }[];
+}
+
+interface CreatedKey {
+  readonly KeyMetadata: { readonly KeyId: string };
+}
+
+/** The bytes that an AWS SDK would send, less the headers that nobody reads here (signature, SDK's telemetry). */
+function httpRequest(operation: string, body: string): string {
+  return [
+    'POST / HTTP/1.1',
+    'Host: kms',
+    'Content-Type: application/x-amz-json-1.1',
+    `X-Amz-Target: TrentService.${operation}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    '',
+    body,
+  ].join('\r\n');
+}
+
+function ask<T>(socketPath: string, method: string, path: string, body?: object): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+    const call = request({ socketPath, method, path, headers }, (response) => {
+      let answer = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        answer += chunk;
+      });
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(JSON.parse(answer) as T);
+        else reject(new Error(`${path}: ${answer}`));
+      });
+    });
+    call.on('error', reject);
+    call.end(text);
+  });
+}
