@@ -11,7 +11,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LineCounter, parseDocument } from 'yaml';
-import { z } from 'zod';
 import { keySpecNames } from '../kms/key-specs.ts';
 
 /**
@@ -42,44 +41,45 @@ export const returnValueMeanings = [
 ] as const;
 export type ReturnValueMeaning = (typeof returnValueMeanings)[number];
 
-const text = z.string().min(1);
-const name = (prefix: string) => z.string().regex(new RegExp(`^${prefix}_[A-Z0-9_]+$`), `expected a name ${prefix}_…`);
-const count = (max: number) => z.int().min(1).max(max);
+const text = matching(/./s, 'text');
+const name = (prefix: string) => matching(new RegExp(`^${prefix}_[A-Z0-9_]+$`), `a name ${prefix}_…`);
+const count = check(
+  'a number from 1 to 64',
+  (value) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 64,
+);
 
-const profileSchema = z.strictObject({
+const readProfile = object({
   /** For people. */
   name: text,
   /** Where distributions put the library, in the order in which they are tried when the configuration names none. */
-  libraries: z.array(text),
+  libraries: list(text),
   /** For `C_Initialize`'s reserved argument, `{folder}` standing for the token's folder; `null` where it takes none. */
-  libraryParameters: text.nullable(),
+  libraryParameters: orNull(text),
   /** What a key store of this vendor gets when the configuration says nothing: processes, and sessions in each. */
-  defaults: z.strictObject({ hosts: count(64), lanes: count(64) }),
-  attributes: z.strictObject({
+  defaults: object({ hosts: count as Reader<number>, lanes: count as Reader<number> }),
+  attributes: object({
     /** Are keys made with `CKA_MODIFIABLE` false? */
-    nonModifiable: z.boolean(),
+    nonModifiable: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
     /** Attributes that the token does not report truly; the check after a key's generation leaves them out. */
-    notReadBack: z.array(name('CKA')),
+    notReadBack: list(name('CKA')),
   }),
   /** The key types whose token keys are used through a session copy (`C_CopyObject`), because that is faster. */
-  sessionCopies: z.array(name('CKK')),
+  sessionCopies: list(name('CKK')),
   /** Return values that mean something else here than in the host's table. */
-  returnValues: z.array(
-    z.strictObject({
+  returnValues: list(
+    object({
       mechanism: name('CKM'),
-      function: z.string().regex(/^C_[A-Za-z]+$/, 'expected the name of a PKCS#11 function, C_…'),
-      values: z.record(name('CKR'), z.enum(returnValueMeanings)),
+      function: matching(/^C_[A-Za-z]+$/, 'the name of a PKCS#11 function, C_…'),
+      values: record(name('CKR'), oneOf(returnValueMeanings)),
     }),
   ),
-  /** What the token's mechanism list promises and the token does not do. */
-  cannot: z.array(
-    z.strictObject({ keySpec: z.enum(keySpecNames).optional(), algorithm: text.optional(), reason: text }),
-  ),
+  /** What the token's mechanism list promises and the token does not do: a KeySpec, an algorithm, or one with the other. */
+  cannot: list(object({ keySpec: orNull(oneOf(keySpecNames)), algorithm: orNull(text), reason: text })),
   /** Oddities that somebody met, with the version that has them; for people. */
-  measured: z.array(z.strictObject({ library: text, fact: text })),
+  measured: list(object({ library: text, fact: text })),
 });
 
-export type VendorProfile = Readonly<z.infer<typeof profileSchema>>;
+export type VendorProfile = ReturnType<typeof readProfile>;
 
 export class VendorProfileError extends Error {
   override readonly name = 'VendorProfileError';
@@ -109,15 +109,16 @@ export function parseVendorProfile(source: string, path: string): VendorProfile 
     const line = syntaxError.linePos?.[0].line ?? 1;
     throw new VendorProfileError(`${path}:${line}: not YAML: ${syntaxError.message.split('\n')[0]}`);
   }
-  const result = profileSchema.safeParse(document.toJS());
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  if (issue === undefined) throw new VendorProfileError(`${path}: not a vendor profile`);
-  const member = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : issue.path;
-  throw new VendorProfileError(`${path}:${lineOf(member)}: \`${member.join('.')}\`: ${issue.message}`);
+  try {
+    return readProfile(document.toJS(), []);
+  } catch (error) {
+    if (!(error instanceof Mistake)) throw error;
+    const member = error.path.length === 0 ? '' : `\`${error.path.join('.')}\`: `;
+    throw new VendorProfileError(`${path}:${lineOf(error.path)}: ${member}${error.message}`);
+  }
 
   /** The line of a member, or of the nearest one around it that is there. */
-  function lineOf(member: readonly PropertyKey[]): number {
+  function lineOf(member: Path): number {
     for (let depth = member.length; depth > 0; depth--) {
       const node: unknown = document.getIn(member.slice(0, depth), true);
       const range = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
@@ -142,4 +143,77 @@ function profilePath(nameOrPath: string): string {
   if (!/^[a-z0-9][a-z0-9-]*$/.test(nameOrPath))
     throw new VendorProfileError(`\`${nameOrPath}\` is neither the name of a vendor profile nor an absolute path`);
   return fileURLToPath(new URL(`../../native-config/vendors/${nameOrPath}.yaml`, import.meta.url));
+}
+
+/*
+ * A schema as a few functions: a host reads its profile each time it starts, and loading a schema library takes longer
+ * than all the rest of a host's modules together (110 of 240 ms).
+ */
+
+type Path = readonly (string | number)[];
+type Reader<Value> = (value: unknown, path: Path) => Value;
+
+class Mistake extends Error {
+  readonly path: Path;
+
+  constructor(path: Path, message: string) {
+    super(message);
+    this.path = path;
+  }
+}
+
+function check(expected: string, isGood: (value: unknown) => boolean): Reader<unknown> {
+  return (value, path) => {
+    if (!isGood(value))
+      throw new Mistake(path, value === undefined ? `is missing; expected ${expected}` : `expected ${expected}`);
+    return value;
+  };
+}
+
+function matching(pattern: RegExp, expected: string): Reader<string> {
+  return check(expected, (value) => typeof value === 'string' && pattern.test(value)) as Reader<string>;
+}
+
+function oneOf<const Name extends string>(names: readonly Name[]): Reader<Name> {
+  return check(`one of ${names.join(', ')}`, (value) => names.some((name) => name === value)) as Reader<Name>;
+}
+
+function orNull<Value>(reader: Reader<Value>): Reader<Value | null> {
+  return (value, path) => (value === null ? null : reader(value, path));
+}
+
+function list<Value>(reader: Reader<Value>): Reader<readonly Value[]> {
+  return (value, path) => {
+    if (!Array.isArray(value)) throw new Mistake(path, 'expected a list');
+    return value.map((item: unknown, index) => reader(item, [...path, index]));
+  };
+}
+
+function record<Name extends string, Value>(
+  key: Reader<Name>,
+  reader: Reader<Value>,
+): Reader<Readonly<Record<Name, Value>>> {
+  return (value, path) =>
+    Object.fromEntries(
+      membersOf(value, path).map(([name, item]) => [key(name, [...path, name]), reader(item, [...path, name])]),
+    ) as Readonly<Record<Name, Value>>;
+}
+
+/** Exactly these members, none missing and none unknown. */
+function object<Members extends Readonly<Record<string, Reader<unknown>>>>(
+  members: Members,
+): Reader<{ readonly [Name in keyof Members]: ReturnType<Members[Name]> }> {
+  return (value, path) => {
+    const given = new Map(membersOf(value, path));
+    for (const name of given.keys())
+      if (!Object.hasOwn(members, name)) throw new Mistake([...path, name], 'there is no such member');
+    return Object.fromEntries(
+      Object.entries(members).map(([name, reader]) => [name, reader(given.get(name), [...path, name])]),
+    ) as { readonly [Name in keyof Members]: ReturnType<Members[Name]> };
+  };
+}
+
+function membersOf(value: unknown, path: Path): [string, unknown][] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Mistake(path, 'expected members');
+  return Object.entries(value);
 }

@@ -66,8 +66,7 @@ function whyNot(
   if (!listed.has(mechanism)) return `${mechanism} is not in the token's mechanism list`;
   const known = profile.cannot.find(
     (row) =>
-      (row.keySpec === undefined || row.keySpec === keySpec) &&
-      (row.algorithm === undefined || row.algorithm === algorithm),
+      (row.keySpec === null || row.keySpec === keySpec) && (row.algorithm === null || row.algorithm === algorithm),
   );
   return known?.reason ?? null;
 }

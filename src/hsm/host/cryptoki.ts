@@ -52,6 +52,7 @@ export interface Cryptoki {
   C_GetMechanismInfo(slot: Handle, mechanism: number): { readonly minKeySize: number; readonly maxKeySize: number };
   C_OpenSession(slot: Handle, flags: number): Handle;
   C_CloseSession(session: Handle): void;
+  C_GetSessionInfo(session: Handle): { readonly state: number };
   C_Login(session: Handle, userType: number, pin: string): void;
   C_GenerateRandom(session: Handle, output: Buffer): Buffer;
   C_GenerateKey(session: Handle, mechanism: Mechanism, template: readonly Attribute[]): Handle;
@@ -76,7 +77,7 @@ const constants = new Map(Object.entries(pkcs11js as Record<string, unknown>));
 
 /**
  * Numbers that pkcs11js 2.1.7 lacks.
- * Source: PKCS#11 2.40 (CKR_ACTION_PROHIBITED), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
+ * Source: PKCS#11 2.40 (CKR_…, CKS_…), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
  */
 const laterConstants: Readonly<Record<string, number>> = {
   CKM_EC_EDWARDS_KEY_PAIR_GEN: 0x1055,
@@ -89,6 +90,7 @@ const laterConstants: Readonly<Record<string, number>> = {
   CKK_ML_KEM: 0x49,
   CKK_ML_DSA: 0x4a,
   CKR_ACTION_PROHIBITED: 0x1b,
+  CKS_RW_USER_FUNCTIONS: 3,
 };
 
 /** The number of a PKCS#11 constant: `CKM_AES_GCM`, `CKA_LABEL`. An unknown name is a mistake in our tables. */
@@ -119,6 +121,9 @@ export function returnValueOf(error: unknown): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
+/** pkcs11js unloads a library whose object is collected, even one that others in this process have initialised. */
+const loaded: Cryptoki[] = [];
+
 /**
  * Loads the library into this process (a worker thread shares it with the others of its process). Calls nothing in it
  * but `C_GetFunctionList`. Throws `HostFailure` (`cannotOpen`).
@@ -130,6 +135,7 @@ export function loadCryptoki(path: string): Cryptoki {
   const cryptoki = new Native();
   try {
     cryptoki.load(path);
+    loaded.push(cryptoki);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new HostFailure('cannotOpen', `cannot load the PKCS#11 library \`${path}\`: ${why}`, { cause });

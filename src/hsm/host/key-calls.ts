@@ -77,7 +77,7 @@ export class KeyCalls {
     return this.#session.run(() => {
       const found = this.#keys.find(id);
       const key = found[0];
-      if (key === undefined) throw new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+      if (key === undefined) throw this.#keys.missing();
       if (found.length > 1)
         throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
       return readKeyAttributes(this.#session.cryptoki, this.#session.handle, key.handle);

@@ -50,6 +50,7 @@ interface Entry {
 
 export class KeyTable {
   readonly #session: TokenSession;
+  readonly #maxCopies: number;
   readonly #copiedKeyTypes: ReadonlySet<number>;
   readonly #entries = new Map<string, Entry>();
   /** The entries that hold a session copy. */
@@ -58,8 +59,10 @@ export class KeyTable {
   /** INVARIANT: the handles here are those of this session number; `#follow` keeps it before any of them is used. */
   #sessionNumber: number;
 
-  constructor(session: TokenSession, profile: VendorProfile) {
+  /** @param maxCopies `maxSessionCopies`, or fewer. */
+  constructor(session: TokenSession, profile: VendorProfile, maxCopies = maxSessionCopies) {
     this.#session = session;
+    this.#maxCopies = maxCopies;
     this.#sessionNumber = session.number;
     this.#copiedKeyTypes = new Set(profile.sessionCopies.map(constant));
   }
@@ -109,6 +112,12 @@ export class KeyTable {
     return this.#find([{ type: constant('CKA_ID'), value: id }]);
   }
 
+  /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
+  missing(): HostFailure {
+    this.#session.assertLoggedIn();
+    return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+  }
+
   /** After a new session: its session copies are gone, and handles are resolved again. */
   #follow(): void {
     if (this.#sessionNumber === this.#session.number) return;
@@ -121,7 +130,7 @@ export class KeyTable {
   #lookUp(id: Buffer, name: string): Entry {
     const found = this.find(id);
     const first = found[0];
-    if (first === undefined) throw new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+    if (first === undefined) throw this.missing();
     const entry: Entry = { handle: first.handle, ambiguous: found.length > 1, working: null, lastUsed: 0 };
     // An ambiguous id is looked up anew each time: an operator may be removing the other object.
     if (!entry.ambiguous) this.#entries.set(name, entry);
@@ -170,7 +179,7 @@ export class KeyTable {
     this.#session.step = 'C_GetAttributeValue';
     const keyType = ulong(read(entry.handle, 'CKA_KEY_TYPE'));
     if (keyType === undefined || !this.#copiedKeyTypes.has(keyType)) return null;
-    if (this.#copied.size >= maxSessionCopies) this.#evict();
+    if (this.#copied.size >= this.#maxCopies) this.#evict();
     this.#session.step = 'C_CopyObject';
     let copy: Handle;
     try {

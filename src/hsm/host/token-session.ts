@@ -68,6 +68,16 @@ export class TokenSession {
     }
   }
 
+  /**
+   * Throws `HostFailure` (`tokenGone`) when the token no longer knows that we logged in. To such a session every private
+   * object is simply absent, so whoever misses a key asks this before calling it unavailable.
+   */
+  assertLoggedIn(): void {
+    this.step = 'C_GetSessionInfo';
+    if (this.cryptoki.C_GetSessionInfo(this.#handle).state === constant('CKS_RW_USER_FUNCTIONS')) return;
+    throw new HostFailure('tokenGone', 'the token has logged us out');
+  }
+
   /** The meaning of an error of the library in the current `step`. An error that is not the library's is thrown on. */
   meaningOf(error: unknown): ReturnValueMeaning {
     const code = returnValueOf(error);

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { describeEachToken } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, HostProcess, newId, type Reply, u32 } from './host-process.ts';
+
+// Each host is a process that starts; a loaded machine takes its time.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 describeEachToken('HSM host, secret calls', (token) => {
   let host: HostProcess;

@@ -1,0 +1,105 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { ReturnValues } from '../../src/hsm/host/return-values.ts';
+import {
+  libraryParametersFor,
+  loadVendorProfile,
+  parseVendorProfile,
+  VendorProfileError,
+} from '../../src/hsm/vendor-profile.ts';
+
+const vendors = new URL('../../native-config/vendors/', import.meta.url);
+const names = readdirSync(vendors).map((file) => file.replace(/\.yaml$/, ''));
+const nss = readFileSync(new URL('nss.yaml', vendors), 'utf8');
+const with1 = (from: string, to: string) => {
+  if (!nss.includes(from)) throw new Error(`nss.yaml has no ${from}`);
+  return nss.replace(from, () => to);
+};
+
+test.each(names)('the profile %s is valid, to its last return value', (name) => {
+  const profile = loadVendorProfile(name);
+  expect(new ReturnValues(profile).meaning(0xb3, 'C_GenerateRandom')).toBe('reopenSession');
+});
+
+test.each([
+  [
+    'a wrong type',
+    with1('nonModifiable: true', 'nonModifiable: 1'),
+    /:\d+: `attributes.nonModifiable`: expected true or false$/,
+  ],
+  ['an unknown member', with1('name: NSS softoken', 'name: x\ncolour: red'), /:5: `colour`: there is no such member$/],
+  [
+    'a member of a prototype',
+    with1('name: NSS softoken', 'name: x\nconstructor: 1'),
+    /:5: `constructor`: there is no such member$/,
+  ],
+  [
+    'an unknown member inside',
+    with1('  nonModifiable', '  fips: 1\n  nonModifiable'),
+    /:\d+: `attributes.fips`: there is no such member$/,
+  ],
+  ['a missing member', with1('name: NSS softoken', ''), /:1: `name`: is missing; expected text$/],
+  ['a member twice', `${nss}\nname: y\n`, /:\d+: not YAML: Map keys must be unique/],
+  ['too many lanes', with1('lanes: 1', 'lanes: 65'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  ['half a lane', with1('lanes: 1', 'lanes: 0.5'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  [
+    'a name of the wrong kind',
+    with1('[CKA_LOCAL]', '[LOCAL]'),
+    /:\d+: `attributes.notReadBack.0`: expected a name CKA_…$/,
+  ],
+  ['an unknown KeySpec', with1('ECC_SECG_P256K1', 'ECC_P1'), /:\d+: `cannot.0.keySpec`: expected one of RSA_2048, /],
+  [
+    'an unknown meaning',
+    with1('returnValues: []', 'returnValues:\n  - {mechanism: CKM_X, function: C_Sign, values: {CKR_OK: fine}}'),
+    /:\d+: `returnValues.0.values.CKR_OK`: expected one of callersFault, /,
+  ],
+  [
+    'a function that is none',
+    with1('returnValues: []', 'returnValues:\n  - {mechanism: CKM_X, function: Sign, values: {}}'),
+    /:\d+: `returnValues.0.function`: expected the name of a PKCS#11 function, C_…$/,
+  ],
+  ['no list', with1('returnValues: []', 'returnValues: 1'), /:\d+: `returnValues`: expected a list$/],
+  ['an empty file', '', /:1: expected members$/],
+  ['no YAML', '- [', /:\d+: not YAML: /],
+])('a profile with %s is refused with file, line and member', (_what, source, message) => {
+  const parse = () => parseVendorProfile(source, '/etc/drawbridge/hsm.yaml');
+  expect(parse).toThrow(VendorProfileError);
+  expect(parse).toThrow(message);
+  expect(parse).toThrow(/^\/etc\/drawbridge\/hsm\.yaml:/);
+});
+
+test('a return value that PKCS#11 does not have is refused by name', () => {
+  const source = with1(
+    'returnValues: []',
+    'returnValues:\n  - {mechanism: CKM_AES_GCM, function: C_Decrypt, values: {CKR_BAD_LUCK: busy}}',
+  );
+  expect(() => new ReturnValues(parseVendorProfile(source, 'x'))).toThrow(
+    '`CKR_BAD_LUCK` in the vendor profile is not a PKCS#11 return value',
+  );
+});
+
+test('a profile is found by its name or by an absolute path, and nothing else', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-profile-'));
+  try {
+    const path = join(folder, 'own.yaml');
+    writeFileSync(path, nss);
+    expect(loadVendorProfile(path)).toEqual(loadVendorProfile('nss'));
+    expect(() => loadVendorProfile(join(folder, 'none.yaml'))).toThrow(/^cannot read vendor profile `.*none.yaml`/);
+    for (const wrong of ['', '../nss', 'nss.yaml', 'NSS', 'own/nss', '.'])
+      expect(() => loadVendorProfile(wrong)).toThrow(
+        new VendorProfileError(`\`${wrong}\` is neither the name of a vendor profile nor an absolute path`),
+      );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('library parameters name the folder of the token, whatever characters it has', () => {
+  const profile = loadVendorProfile('nss');
+  expect(libraryParametersFor(profile, '/var/lib/$& db')).toBe(
+    "configdir='sql:/var/lib/$& db' certPrefix='' keyPrefix='' secmod='secmod.db' flags=",
+  );
+  expect(libraryParametersFor(loadVendorProfile('softhsm2'), '/anywhere')).toBeNull();
+});

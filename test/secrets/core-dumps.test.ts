@@ -1,0 +1,22 @@
+import { execFileSync } from 'node:child_process';
+import { expect, test } from 'vitest';
+
+const coreDumps = new URL('../../src/secrets/core-dumps.ts', import.meta.url).href;
+
+test('after disableCoreDumps a process may write no core file and is not dumpable', () => {
+  const program = `
+    import { readFileSync } from 'node:fs';
+    import koffi from 'koffi';
+    import { disableCoreDumps } from ${JSON.stringify(coreDumps)};
+    const dumpable = () => koffi.load(null).func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)')(3, 0, 0, 0, 0);
+    const before = dumpable();
+    disableCoreDumps();
+    const limit = /Max core file size +(\\d+) +(\\d+)/.exec(readFileSync('/proc/self/limits', 'latin1'));
+    process.stdout.write(JSON.stringify({ before, after: dumpable(), soft: limit[1], hard: limit[2] }));
+  `;
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: new URL('../..', import.meta.url),
+    encoding: 'utf8',
+  });
+  expect(JSON.parse(output)).toEqual({ before: 1, after: 0, soft: '0', hard: '0' });
+});
