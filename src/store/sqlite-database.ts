@@ -14,7 +14,7 @@
  * Source: SQLite, "PRAGMA locking_mode", "Write-Ahead Logging" (section 8, use without shared memory).
  */
 
-import { closeSync, constants, fsyncSync, lstatSync, openSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, fsyncSync, lstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import {
@@ -69,9 +69,12 @@ function assertPrivate(path: string): void {
     if (stats === undefined) createFile(path, folder);
     const problem = stats === undefined ? undefined : privacyProblem(path, stats, 'file');
     if (problem !== undefined) throw new StoreError('notPrivate', problem);
+    accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
     if (error instanceof StoreError) throw error;
-    throw new StoreError('io', `cannot open the metadata store \`${path}\`: ${messageOf(error)}`, { cause: error });
+    const { code, message } = error as NodeJS.ErrnoException;
+    const failure = code === 'EROFS' || code === 'EACCES' ? 'readOnly' : 'io';
+    throw new StoreError(failure, `cannot open the metadata store \`${path}\`: ${message}`, { cause: error });
   }
 }
 
@@ -80,10 +83,6 @@ function createFile(path: string, folder: string): void {
   const descriptor = openSync(folder, constants.O_RDONLY);
   fsyncSync(descriptor);
   closeSync(descriptor);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function asKyselyDatabase(database: DatabaseSync): SqliteDatabase {

@@ -7,7 +7,8 @@ import type { BackingKeyId } from '../../src/kms/names.ts';
 import type { Change } from '../../src/store/metadata-store.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { StoreError } from '../../src/store/store-error.ts';
-import { aliasPut, arbitraryPut, asPuts, examplePuts, examples, idOf, lastPuts, testMac } from './records.ts';
+import { arbitraryPut } from './arbitrary-records.ts';
+import { aliasPut, asPuts, examplePuts, examples, idOf, lastPuts, testMac } from './records.ts';
 
 let folder: string;
 let path: string;
@@ -40,7 +41,7 @@ describe('the metadata store', () => {
     expect(await reload()).toEqual({ key: [], backingKey: [], keyPolicy: [], alias: [], quarantined: [] });
   });
 
-  test('gives back after a restart what was written, to the letter', async () => {
+  test('gives back after a restart what was written, to the letter', { timeout: 60_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(arbitraryPut, { maxLength: 8 }), async (puts) => {
         await write(...puts);
@@ -137,7 +138,7 @@ describe('the metadata store', () => {
     await store.close();
   });
 
-  test('keeps at most 64 MACs in flight, and loads thousands of records', async () => {
+  test('keeps at most 64 MACs in flight, and loads thousands of records', { timeout: 60_000 }, async () => {
     await write(...Array.from({ length: 3_000 }, (_, index) => aliasPut(`n${index}`)));
     let inFlight = 0;
     let most = 0;

@@ -1,0 +1,53 @@
+/** Records of every kind, as fast-check's arbitraries. */
+
+import fc from 'fast-check';
+import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
+import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import type { MetadataRecords } from '../../src/store/metadata-store.ts';
+import { recordKinds } from '../../src/store/record-columns.ts';
+import type { AnyPut } from './records.ts';
+
+const keyId = fc.uuid().map((text) => text as KeyId);
+const backingKeyId = fc.stringMatching(/^[0-9a-f]{32}$/).map((text) => text as BackingKeyId);
+const time = fc.nat({ max: Number.MAX_SAFE_INTEGER });
+/** Any text that JSON can carry, with quotes, NULs, line ends and characters beyond the BMP more often than by chance. */
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  fc.constantFrom('', '\0', '"', "'; drop table kms_key; --", 'ä\u0308', '😀', '\ufeff', '\ufffd', '\r\n'),
+);
+
+export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
+  key: fc.record({
+    keyId,
+    state: fc.constantFrom('Creating', 'Enabled', 'Disabled'),
+    keySpec: fc.constantFrom(...keySpecNames),
+    keyUsage: fc.constantFrom(...keyUsages),
+    origin: fc.constant('AWS_KMS'),
+    description: text,
+    createdAtMs: time,
+    currentBackingKeyId: backingKeyId,
+    tags: fc.array(fc.record({ TagKey: text, TagValue: text }), { maxLength: 3 }),
+  }),
+  backingKey: fc.record({
+    backingKeyId,
+    keyId,
+    keyStore: text,
+    residency: fc.constant('token'),
+    state: fc.constantFrom('Creating', 'Active'),
+    ordinal: time,
+    createdAtMs: time,
+    reservedEncryptions: time,
+  }),
+  keyPolicy: fc.record({ keyId, document: text }),
+  alias: fc.record({
+    aliasName: fc.stringMatching(/^alias\/[a-zA-Z0-9/_-]{1,20}$/).map((name) => name as AliasName),
+    keyId,
+    createdAtMs: time,
+    updatedAtMs: time,
+  }),
+};
+
+export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>
+  // The kind and its record come from the same row of the table.
+  (arbitraryRecord[kind] as fc.Arbitrary<unknown>).map((record) => ({ put: kind, record }) as AnyPut),
+);

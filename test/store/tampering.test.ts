@@ -1,0 +1,173 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { type AnyPut, asPuts, examplePuts, examples, testMac } from './records.ts';
+
+let folder: string;
+let path: string;
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'drawbridge-store-'));
+  path = join(folder, 'metadata.db');
+  const store = await openSqliteStore({ path, mac: testMac });
+  await store.write(examplePuts);
+  await store.close();
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function load() {
+  const store = await openSqliteStore({ path, mac: testMac });
+  try {
+    return await store.load();
+  } finally {
+    await store.close();
+  }
+}
+
+/** Edits the file behind the store's back, as anybody could who may write to it. */
+function edit<T>(action: (database: DatabaseSync) => T): T {
+  const database = new DatabaseSync(path);
+  try {
+    return action(database);
+  } finally {
+    database.close();
+  }
+}
+
+const kindOfTable = { kms_key: 'key', backing_key: 'backingKey', key_policy: 'keyPolicy', alias: 'alias' } as const;
+type Table = keyof typeof kindOfTable;
+const tables = Object.keys(kindOfTable) as Table[];
+
+const edited = 'its MAC does not verify: it was edited or damaged';
+const impossible = (member: string) => `its member ${member} has a value that nothing here writes`;
+const unknownFormat = 'its format is not known to this version';
+
+describe('a record that was edited in the database file', () => {
+  test('is found whatever column of whatever row was edited, is not returned, and harms no other record', {
+    timeout: 60_000,
+  }, async () => {
+    const cells = edit((database) =>
+      tables.flatMap((table) =>
+        Object.entries(database.prepare(`SELECT * FROM ${table}`).get() ?? {}).map(([column, value]) => ({
+          table,
+          column,
+          value,
+        })),
+      ),
+    );
+    expect(cells.length).toBeGreaterThan(30);
+    const newValue: fc.Arbitrary<SQLInputValue> = fc.oneof(
+      fc.string(),
+      fc.maxSafeNat(),
+      fc.constantFrom<SQLInputValue>(2n ** 62n, -1, 0.5, '', 'Enabled', '[]', 'alias/other', new Uint8Array([1, 2])),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...cells), newValue, async ({ table, column, value }, replacement) => {
+        const stored = edit((database) => {
+          database.prepare(`UPDATE ${table} SET ${column} = ?`).run(replacement);
+          return database.prepare(`SELECT ${column} AS cell FROM ${table} WHERE ${column} IS ?`).get(value);
+        });
+        fc.pre(stored === undefined);
+        try {
+          const loaded = await load();
+          expect(loaded.quarantined.map((record) => record.kind)).toEqual([kindOfTable[table]]);
+          expect(asPuts(loaded)).toEqual(examplePuts.filter((put) => put.put !== kindOfTable[table]).sort(byKind));
+        } finally {
+          edit((database) => database.prepare(`UPDATE ${table} SET ${column} = ?`).run(value));
+        }
+      }),
+      { numRuns: 150 },
+    );
+    expect(asPuts(await load())).toHaveLength(4);
+  });
+
+  test.each<[string, string, string, string]>([
+    ['a key that was disabled is enabled', "UPDATE kms_key SET state = 'Disabled'", 'key', edited],
+    ['a policy allows more', "UPDATE key_policy SET document = document || ' '", 'keyPolicy', edited],
+    ['a tag list is spelled differently', "UPDATE kms_key SET tags = replace(tags, ':', ': ')", 'key', edited],
+    ['a MAC is spelled differently', 'UPDATE alias SET mac = upper(mac)', 'alias', edited],
+    ['a MAC is cut', 'UPDATE alias SET mac = substr(mac, 3)', 'alias', edited],
+    ['a MAC is empty', "UPDATE alias SET mac = ''", 'alias', edited],
+    ['a counter is set back', 'UPDATE backing_key SET reserved_encryptions = 0', 'backingKey', edited],
+    ['an alias names another key', "UPDATE alias SET key_id = replace(key_id, '1', '2')", 'alias', edited],
+    ['an alias has another name', "UPDATE alias SET alias_name = 'alias/root'", 'alias', edited],
+    ['a number is huge', 'UPDATE alias SET created_at_ms = 9223372036854775807', 'alias', impossible('createdAtMs')],
+    ['a number is negative', 'UPDATE alias SET created_at_ms = -1', 'alias', impossible('createdAtMs')],
+    ['a number is a text', "UPDATE backing_key SET ordinal = 'one'", 'backingKey', impossible('ordinal')],
+    ['a text is bytes', "UPDATE key_policy SET document = x'7b7d'", 'keyPolicy', impossible('document')],
+    ['a state is unknown', "UPDATE kms_key SET state = '__proto__'", 'key', impossible('state')],
+    ['an id is none', "UPDATE kms_key SET key_id = '../../etc'", 'key', impossible('keyId')],
+    ['tags are not JSON', "UPDATE kms_key SET tags = '['", 'key', impossible('tags')],
+    ['tags are null', "UPDATE kms_key SET tags = 'null'", 'key', impossible('tags')],
+    ['tags hold null', "UPDATE kms_key SET tags = '[null]'", 'key', impossible('tags')],
+    ['tags hold a number', `UPDATE kms_key SET tags = '[{"TagKey":1,"TagValue":""}]'`, 'key', impossible('tags')],
+    ['a format is newer', 'UPDATE alias SET format = 2', 'alias', unknownFormat],
+    ['a format is a text', "UPDATE alias SET format = 'x'", 'alias', unknownFormat],
+  ])('is refused with its reason: %s', async (_what, sql, kind, reason) => {
+    edit((database) => database.exec(sql));
+    const { quarantined } = await load();
+    expect(quarantined.map((record) => [record.kind, record.reason])).toEqual([[kind, reason]]);
+  });
+
+  test('cannot take the MAC of another record', async () => {
+    const store = await openSqliteStore({ path, mac: testMac });
+    const open = {
+      keyId: examples.key.keyId.replaceAll('1', '2') as typeof examples.key.keyId,
+      document: '{"open":1}',
+    };
+    await store.write([{ put: 'keyPolicy', record: open }]);
+    await store.close();
+    edit((database) => {
+      database.exec(
+        `UPDATE key_policy SET (document, mac) = (SELECT document, mac FROM key_policy WHERE key_id = '${open.keyId}')
+         WHERE key_id = '${examples.key.keyId}'`,
+      );
+    });
+    const loaded = await load();
+    expect(loaded.quarantined).toEqual([{ kind: 'keyPolicy', id: examples.key.keyId, reason: edited }]);
+    expect(loaded.keyPolicy).toEqual([open]);
+  });
+
+  test('cannot be made up without the key of the MACs', async () => {
+    edit((database) => {
+      database.exec(
+        "INSERT INTO alias SELECT 'alias/forged', format, mac, key_id, created_at_ms, updated_at_ms FROM alias",
+      );
+    });
+    expect((await load()).quarantined).toEqual([{ kind: 'alias', id: 'alias/forged', reason: edited }]);
+  });
+
+  test('is quarantined as a whole when the store was written with another key', async () => {
+    const store = await openSqliteStore({ path, mac: (data) => testMac(Buffer.concat([data, Buffer.of(0)])) });
+    const loaded = await store.load();
+    await store.close();
+    expect(asPuts(loaded)).toEqual([]);
+    expect(loaded.quarantined).toHaveLength(4);
+  });
+
+  test('is whole again when it is put again', async () => {
+    edit((database) => database.exec("UPDATE alias SET mac = ''"));
+    const store = await openSqliteStore({ path, mac: testMac });
+    await store.write(examplePuts);
+    await store.close();
+    expect((await load()).quarantined).toEqual([]);
+  });
+
+  test('shows up neither when a whole earlier row is put back: the price of one MAC per record', async () => {
+    const earlier = edit((database) => database.prepare('SELECT document, mac FROM key_policy').get());
+    const store = await openSqliteStore({ path, mac: testMac });
+    await store.write([{ put: 'keyPolicy', record: { ...examples.keyPolicy, document: '{"stricter":1}' } }]);
+    await store.close();
+    edit((database) => {
+      database.prepare('UPDATE key_policy SET document = ?, mac = ?').run(...Object.values(earlier ?? {}));
+    });
+    expect((await load()).keyPolicy).toEqual([examples.keyPolicy]);
+  });
+});
+
+function byKind(one: AnyPut, other: AnyPut): number {
+  return one.put < other.put ? -1 : 1;
+}
