@@ -1,0 +1,117 @@
+/*
+ * A PKCS#11 library that passes every call on to a real one, and on demand crashes, hangs, dawdles or returns an error.
+ *
+ * Tests put it where a vendor's library goes. DRAWBRIDGE_SHIM_LIBRARY is the real library, DRAWBRIDGE_SHIM_FOLDER a folder
+ * through which a test commands every process that has loaded the shim, at any moment:
+ *
+ *   FUNCTION         a fault, looked for at each call of FUNCTION: `crash`, `hang`, `return NUMBER` (not having called the
+ *                    real function) or `delay MILLISECONDS` (before calling it). With `once ` in front only one call, of
+ *                    one process, has the fault: the one that unlinks the file.
+ *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
+ *
+ * One wrapper serves all functions: every argument of a PKCS#11 function is passed like a long, and none has more than
+ * eight. Calling with eight where fewer are taken is harmless on the ABIs that tests run on (x86-64, AArch64).
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CKR_GENERAL_ERROR 5UL
+
+/* In the order of CK_FUNCTION_LIST, PKCS#11 2.40. */
+#define FUNCTIONS(X)                                                                                                  \
+  X(C_Initialize) X(C_Finalize) X(C_GetInfo) X(C_GetFunctionList) X(C_GetSlotList) X(C_GetSlotInfo) X(C_GetTokenInfo) \
+  X(C_GetMechanismList) X(C_GetMechanismInfo) X(C_InitToken) X(C_InitPIN) X(C_SetPIN) X(C_OpenSession)                \
+  X(C_CloseSession) X(C_CloseAllSessions) X(C_GetSessionInfo) X(C_GetOperationState) X(C_SetOperationState)           \
+  X(C_Login) X(C_Logout) X(C_CreateObject) X(C_CopyObject) X(C_DestroyObject) X(C_GetObjectSize)                      \
+  X(C_GetAttributeValue) X(C_SetAttributeValue) X(C_FindObjectsInit) X(C_FindObjects) X(C_FindObjectsFinal)           \
+  X(C_EncryptInit) X(C_Encrypt) X(C_EncryptUpdate) X(C_EncryptFinal) X(C_DecryptInit) X(C_Decrypt)                    \
+  X(C_DecryptUpdate) X(C_DecryptFinal) X(C_DigestInit) X(C_Digest) X(C_DigestUpdate) X(C_DigestKey) X(C_DigestFinal)  \
+  X(C_SignInit) X(C_Sign) X(C_SignUpdate) X(C_SignFinal) X(C_SignRecoverInit) X(C_SignRecover) X(C_VerifyInit)        \
+  X(C_Verify) X(C_VerifyUpdate) X(C_VerifyFinal) X(C_VerifyRecoverInit) X(C_VerifyRecover) X(C_DigestEncryptUpdate)   \
+  X(C_DecryptDigestUpdate) X(C_SignEncryptUpdate) X(C_DecryptVerifyUpdate) X(C_GenerateKey) X(C_GenerateKeyPair)      \
+  X(C_WrapKey) X(C_UnwrapKey) X(C_DeriveKey) X(C_SeedRandom) X(C_GenerateRandom) X(C_GetFunctionStatus)               \
+  X(C_CancelFunction) X(C_WaitForSlotEvent)
+
+typedef unsigned long (*function)(long, long, long, long, long, long, long, long);
+
+#define INDEX(name) index_##name,
+enum { FUNCTIONS(INDEX) function_count };
+
+struct function_list {
+  unsigned char major, minor;
+  function functions[function_count];
+};
+
+static struct function_list *real;
+
+static void path_of(char *path, size_t size, const char *name, const char *suffix) {
+  const char *folder = getenv("DRAWBRIDGE_SHIM_FOLDER");
+  snprintf(path, size, "%s/%s%s", folder ? folder : "/nonexistent", name, suffix);
+}
+
+static void count(const char *name) {
+  char path[512];
+  path_of(path, sizeof path, name, ".count");
+  int file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (file < 0) return;
+  if (write(file, "x", 1) != 1) abort();
+  close(file);
+}
+
+/* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
+static int fault(const char *name, unsigned long *result) {
+  char path[512], text[64] = "";
+  path_of(path, sizeof path, name, "");
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return 0;
+  ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  if (length <= 0) return 0;
+
+  char *action = text;
+  if (strncmp(action, "once ", 5) == 0) {
+    if (unlink(path) != 0) return 0; /* Another call was faster. */
+    action += 5;
+  }
+  if (strncmp(action, "crash", 5) == 0) raise(SIGSEGV);
+  if (strncmp(action, "hang", 4) == 0)
+    for (;;) pause();
+  if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
+  if (strncmp(action, "return ", 7) != 0) return 0;
+  *result = strtoul(action + 7, NULL, 0);
+  return 1;
+}
+
+#define WRAPPER(name)                                                                              \
+  static unsigned long shim_##name(long a, long b, long c, long d, long e, long f, long g, long h) { \
+    unsigned long result;                                                                          \
+    count(#name);                                                                                  \
+    if (fault(#name, &result)) return result;                                                      \
+    return real->functions[index_##name](a, b, c, d, e, f, g, h);                                  \
+  }
+FUNCTIONS(WRAPPER)
+
+#define ENTRY(name) shim_##name,
+static struct function_list shim = {2, 40, {FUNCTIONS(ENTRY)}};
+
+unsigned long C_GetFunctionList(struct function_list **list) {
+  if (real == NULL) {
+    const char *path = getenv("DRAWBRIDGE_SHIM_LIBRARY");
+    void *library = dlopen(path ? path : "", RTLD_NOW | RTLD_LOCAL);
+    unsigned long (*get)(struct function_list **) = NULL;
+    if (library != NULL) *(void **)&get = dlsym(library, "C_GetFunctionList");
+    if (get == NULL || get(&real) != 0) {
+      fprintf(stderr, "pkcs11-shim: cannot load %s: %s\n", path ? path : "nothing", library ? "no list" : dlerror());
+      return CKR_GENERAL_ERROR;
+    }
+  }
+  *list = &shim;
+  return 0;
+}

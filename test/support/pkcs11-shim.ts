@@ -1,0 +1,94 @@
+/**
+ * Tokens whose library can be made to crash, hang, dawdle or fail: `pkcs11-shim.c`, compiled here, between host and library.
+ *
+ * A fault is a file that every process with the shim looks for at each call, so that a test can switch it on and off while
+ * hosts run, and hosts that are started later have it too.
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe } from 'vitest';
+import { type TestToken, tokenKinds } from './tokens.ts';
+
+const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
+
+/** What a function does instead of, or before, its work. With `once`, at one call of one process only. */
+export type Fault = `${'' | 'once '}${'crash' | 'hang' | `return ${number}` | `delay ${number}`}`;
+
+export interface ShimmedToken extends TestToken {
+  /** From now on, in every host. */
+  fault(pkcs11Function: string, fault: Fault): void;
+  heal(pkcs11Function: string): void;
+  /** Counts the calls of a function from now on; the result says how many there were. */
+  counting(pkcs11Function: string): () => number;
+}
+
+/** As `describeEachToken`, with the shim in front of each token's library. */
+export function describeEachShimmedToken(name: string, define: (token: () => ShimmedToken) => void): void {
+  const noCompiler = hasCompiler() ? null : 'no cc';
+  for (const kind of tokenKinds) {
+    const missing = kind.missing ?? noCompiler;
+    if (missing !== null) process.stdout.write(`skipped: ${name} (${kind.name}): ${missing}\n`);
+    describe.skipIf(missing !== null)(`${name} (${kind.name})`, () => {
+      let token: ShimmedToken | undefined;
+      beforeAll(() => {
+        token = shimmed(kind.create());
+      });
+      afterAll(() => token?.remove());
+      define(() => {
+        if (token === undefined) throw new Error('the token exists inside of tests and hooks only');
+        return token;
+      });
+    });
+  }
+}
+
+/** The same token behind a shim. Removing it removes the token as well. */
+function shimmed(token: TestToken): ShimmedToken {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-shim-'));
+  const library = join(folder, 'pkcs11-shim.so');
+  execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, source, '-ldl'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  return {
+    ...token,
+    name: `${token.name} behind a shim`,
+    library,
+    environment: {
+      ...token.environment,
+      DRAWBRIDGE_SHIM_LIBRARY: token.library,
+      DRAWBRIDGE_SHIM_FOLDER: folder,
+    },
+    settings: (lanes) => ({ ...token.settings(lanes), library }),
+    fault(pkcs11Function, fault) {
+      // Renamed into its place, so that no call reads half a fault.
+      const written = join(folder, `${pkcs11Function}.new`);
+      writeFileSync(written, fault);
+      renameSync(written, join(folder, pkcs11Function));
+    },
+    heal(pkcs11Function) {
+      rmSync(join(folder, pkcs11Function), { force: true });
+    },
+    counting(pkcs11Function) {
+      const file = join(folder, `${pkcs11Function}.count`);
+      writeFileSync(file, '');
+      return () => statSync(file).size;
+    },
+    remove() {
+      token.remove();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function hasCompiler(): boolean {
+  try {
+    execFileSync('cc', ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false; // Not there, or not working: the tests that need it say that they are skipped.
+  }
+}
