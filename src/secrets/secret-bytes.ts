@@ -68,3 +68,10 @@ export class Pin extends SecretBytes {
     return 'PIN';
   }
 }
+
+/** A secret of another kind, such as a secret access key. Its length is a secret too. */
+export class Secret extends SecretBytes {
+  protected override describe(): string {
+    return 'secret';
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Remembers what the user database said, so that connections do not wait for it.
+ *
+ * An answer is believed for `freshMs`. After that it is still used, while a new one is fetched on another thread; only
+ * what has not been asked for longer than `staleMs` is forgotten. So a change in the database is seen within a minute on
+ * a busy socket and within ten on any.
+ *
+ * The first question about a user has to be answered before his connection is served, and blocks. That is fine where
+ * users are in files (microseconds), and could stop the daemon where a directory server hangs, or where somebody connects
+ * under thousands of uids (subordinate uids are many). So the time spent blocking is an allowance that refills slowly:
+ * when it is used up, a connection with an unknown user is refused at once, the question is asked on another thread,
+ * and the next connection of that user finds the answer. A question that failed is remembered as failed and asked again
+ * on another thread only.
+ *
+ * INVARIANT: what could not be found out is an error and never "has no name", because a policy may deny by name.
+ */
+
+export interface Lookup<Key, Value> {
+  /** Blocks. `undefined`: there is none. Throws: it could not be found out. */
+  now(key: Key): Value | undefined;
+  later(key: Key): Promise<Value | undefined>;
+}
+
+/** Nothing is known yet, and there was no time to wait. */
+export class NameNotKnownYetError extends Error {
+  override readonly name = 'NameNotKnownYetError';
+}
+
+export const freshMs = 60_000;
+export const staleMs = 600_000;
+/** A user who connects again is among the last this many; more are looked up again. */
+export const maxEntries = 4096;
+/** Questions under way on other threads; each may hold one for as long as a directory server is silent. */
+const maxPending = 16;
+
+/** How much blocking is saved up at most, and how fast: one part in ten of the time that passes. */
+export const maxAllowanceMs = 1_000;
+const allowanceRefill = 0.1;
+
+/** How long questions may block, over time. */
+export class BlockingAllowance {
+  readonly #clock: () => number;
+  #availableMs = maxAllowanceMs;
+  #countedAtMs: number;
+
+  constructor(clock: () => number) {
+    this.#clock = clock;
+    this.#countedAtMs = clock();
+  }
+
+  isUsedUp(): boolean {
+    const nowMs = this.#clock();
+    const refillMs = (nowMs - this.#countedAtMs) * allowanceRefill;
+    this.#availableMs = Math.min(maxAllowanceMs, this.#availableMs + refillMs);
+    this.#countedAtMs = nowMs;
+    return this.#availableMs <= 0;
+  }
+
+  /** Runs it, and counts how long it took. A question that took very long costs more than there was. */
+  spend<T>(question: () => T): T {
+    const startMs = this.#clock();
+    try {
+      return question();
+    } finally {
+      this.#availableMs -= this.#clock() - startMs;
+    }
+  }
+}
+
+type Answer<Value> = { readonly value: Value | undefined } | { readonly error: unknown };
+
+export class NameCache<Key, Value> {
+  readonly #lookup: Lookup<Key, Value>;
+  readonly #allowance: BlockingAllowance;
+  readonly #clock: () => number;
+  /** In the order in which they were learnt. */
+  readonly #entries = new Map<Key, { readonly answer: Answer<Value>; readonly atMs: number }>();
+  readonly #pending = new Set<Key>();
+
+  constructor(lookup: Lookup<Key, Value>, allowance: BlockingAllowance, clock: () => number) {
+    this.#lookup = lookup;
+    this.#allowance = allowance;
+    this.#clock = clock;
+  }
+
+  /**
+   * What the user database says, or said a short time ago.
+   *
+   * @throws whatever the look-up throws; NameNotKnownYetError.
+   */
+  get(key: Key): Value | undefined {
+    const entry = this.#entries.get(key);
+    const ageMs = entry === undefined ? Number.POSITIVE_INFINITY : this.#clock() - entry.atMs;
+    if (entry !== undefined && ageMs < freshMs) return unwrap(entry.answer);
+    if (entry !== undefined && ageMs < staleMs) {
+      this.#refresh(key);
+      return unwrap(entry.answer);
+    }
+    if (this.#allowance.isUsedUp()) {
+      this.#refresh(key);
+      throw new NameNotKnownYetError(`the user database was not asked about \`${key}\` yet`);
+    }
+    const answer = this.#allowance.spend(() => attempt(() => this.#lookup.now(key)));
+    this.#learn(key, answer);
+    return unwrap(answer);
+  }
+
+  #refresh(key: Key): void {
+    if (this.#pending.has(key) || this.#pending.size >= maxPending) return;
+    this.#pending.add(key);
+    this.#lookup
+      .later(key)
+      .then(
+        (value) => this.#learn(key, { value }),
+        (error: unknown) => this.#learn(key, { error }),
+      )
+      .finally(() => this.#pending.delete(key));
+  }
+
+  #learn(key: Key, answer: Answer<Value>): void {
+    this.#entries.delete(key);
+    this.#entries.set(key, { answer, atMs: this.#clock() });
+    if (this.#entries.size <= maxEntries) return;
+    const [oldest] = this.#entries.keys();
+    if (oldest !== undefined) this.#entries.delete(oldest);
+  }
+}
+
+function attempt<Value>(question: () => Value | undefined): Answer<Value> {
+  try {
+    return { value: question() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+function unwrap<Value>(answer: Answer<Value>): Value | undefined {
+  if ('error' in answer) throw answer.error;
+  return answer.value;
+}

@@ -1,0 +1,140 @@
+/**
+ * AWS Signature Version 4, the computation: from a request and a secret access key to the signature that it must carry.
+ *
+ * It is written for the server's side, from the bytes that arrived, and with `node:crypto`: the SDK's own
+ * `@smithy/signature-v4` signs what a client is about to send (it picks, drops and adds headers by itself, and cannot be
+ * asked synchronously). The two are held together by tests that run the unmodified SDK against this.
+ *
+ * Source: IAM user guide, "Create a signed AWS API request"; its elements are named as there.
+ */
+
+import { createHash, createHmac } from 'node:crypto';
+import type { Secret } from '../secrets/secret-bytes.ts';
+
+export interface SignedContent {
+  readonly method: string;
+  /** As it came, with its query. */
+  readonly path: string;
+  /** By lower-case name, all values in their order. */
+  readonly headers: ReadonlyMap<string, readonly string[]>;
+  readonly body: Buffer;
+}
+
+export interface CredentialScope {
+  /** `YYYYMMDD` */
+  readonly date: string;
+  readonly region: string;
+  readonly service: string;
+}
+
+export const algorithm = 'AWS4-HMAC-SHA256';
+export const terminator = 'aws4_request';
+
+/**
+ * The one form of a request that both sides compute.
+ *
+ * @param signedHeaders Lower-case names; each must be in the request.
+ */
+export function canonicalRequest(content: SignedContent, signedHeaders: readonly string[]): string {
+  const { method, path, headers, body } = content;
+  const queryStart = path.indexOf('?');
+  const names = [...new Set(signedHeaders)].sort();
+  return [
+    method,
+    canonicalPath(queryStart === -1 ? path : path.slice(0, queryStart)),
+    queryStart === -1 ? '' : canonicalQuery(path.slice(queryStart + 1)),
+    ...names.map((name) => `${name}:${(headers.get(name) ?? []).map(canonicalValue).join(',')}`),
+    '',
+    names.join(';'),
+    sha256(body),
+  ].join('\n');
+}
+
+/** @returns 32 bytes. */
+export function computeSignature(
+  secret: Secret,
+  { date, region, service }: CredentialScope,
+  timestamp: string,
+  canonical: string,
+): Buffer {
+  const scope = [date, region, service, terminator].join('/');
+  // Node.js gives header values as one character per byte; everything else is ASCII.
+  const stringToSign = [algorithm, timestamp, scope, sha256(Buffer.from(canonical, 'latin1'))].join('\n');
+  const start = Buffer.alloc(secretPrefix.length + secret.lengthBytes);
+  start.write(secretPrefix);
+  secret.reveal().copy(start, secretPrefix.length);
+  const keys = [start];
+  try {
+    let key = start;
+    for (const text of [date, region, service, terminator]) {
+      key = hmac(key, text);
+      keys.push(key);
+    }
+    return hmac(key, stringToSign);
+  } finally {
+    for (const key of keys) key.fill(0);
+  }
+}
+
+const secretPrefix = 'AWS4';
+
+function hmac(key: Buffer, text: string): Buffer<ArrayBuffer> {
+  return createHmac('sha256', key).update(text).digest();
+}
+
+/** As hexadecimal digits. */
+export function sha256(data: Buffer): string {
+  return createHash('sha256').update(data).digest('hex');
+}
+
+/** Each segment is encoded once more than it came (S3 is the exception), after `.`, `..` and empty ones are gone. */
+function canonicalPath(path: string): string {
+  const segments: string[] = [];
+  for (const segment of path.split('/')) {
+    if (segment === '..') segments.pop();
+    else if (segment !== '' && segment !== '.') segments.push(encode(segment));
+  }
+  const end = segments.length > 0 && path.endsWith('/') ? '/' : '';
+  return `/${segments.join('/')}${end}`;
+}
+
+/** Decoded and encoded anew, so that two spellings of a character are one; sorted by name, then by value. */
+function canonicalQuery(query: string): string {
+  return query
+    .split('&')
+    .filter((parameter) => parameter !== '')
+    .map((parameter) => {
+      const separator = parameter.indexOf('=');
+      const name = separator === -1 ? parameter : parameter.slice(0, separator);
+      const value = separator === -1 ? '' : parameter.slice(separator + 1);
+      return [encode(decode(name)), encode(decode(value))] as const;
+    })
+    .sort(([nameA, valueA], [nameB, valueB]) => compare(nameA, nameB) || compare(valueA, valueB))
+    .map(([name, value]) => `${name}=${value}`)
+    .join('&');
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // No UTF-8 in it: a signer who wrote that signed it as it is, or his signature does not match.
+  }
+}
+
+/** RFC 3986: everything but letters, digits and `-._~`. */
+function encode(text: string): string {
+  return encodeURIComponent(text.toWellFormed()).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}
+
+/** Space around a value is gone, and within it there is never more than one. */
+function canonicalValue(value: string): string {
+  return value.trim().replaceAll(/\s+/g, ' ');
+}

@@ -1,0 +1,118 @@
+/**
+ * From a Unix user to a principal: what the configuration says, and what holds where it says nothing.
+ *
+ * In this order: a user who is one of `roots` is the account's root; a user in `users` is the principal given there; a
+ * user who is in a group of `groups` (as his own or a supplementary one) is the principal of the first such group in the
+ * configured order; anybody else is `user/unix/NAME`, so that a key policy can name him with no configuration at all.
+ *
+ * Users and groups are given by name or number, and compared by number, which is what the kernel vouches for: a name in
+ * the configuration stands for the uid that it has at the time. Names that are only digits are numbers. (A JavaScript
+ * object lists members that look like numbers first, so groups given by number come before those given by name.)
+ */
+
+import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
+import type { Caller, UnixPeer } from './caller.ts';
+import { BlockingAllowance, NameCache } from './name-cache.ts';
+import { groupIds, userIds, userNames } from './user-database.ts';
+
+export interface UnixMapping {
+  readonly realm: Realm;
+  /** Users, by name or uid, who are the account's root. The operating system's root is one only if 0 is among them. */
+  readonly roots: readonly (string | number)[];
+  /** By user name or uid. */
+  readonly users: Readonly<Record<string, PrincipalArn>>;
+  /** By group name or gid. */
+  readonly groups: Readonly<Record<string, PrincipalArn>>;
+}
+
+/** Only the operating system's root is the account's root, and nobody else is anybody special. */
+export function defaultUnixMapping(realm: Realm): UnixMapping {
+  return { realm, roots: [0], users: {}, groups: {} };
+}
+
+/** In words for the operator. */
+export class UnixMappingError extends Error {
+  override readonly name = 'UnixMappingError';
+}
+
+/**
+ * Refuses a mapping to what no caller can be. To be called once, when a configuration is read; a mapping that was not
+ * checked fails for each caller whom it concerns.
+ *
+ * @throws UnixMappingError
+ */
+export function assertUnixMapping({ realm, users, groups }: UnixMapping): void {
+  for (const [who, arn] of Object.entries(users)) userNameOf(arn, realm, `user \`${who}\``);
+  for (const [who, arn] of Object.entries(groups)) userNameOf(arn, realm, `group \`${who}\``);
+}
+
+/** Names of the mapping that no user or group of this machine has: worth a warning, for they may come. */
+export function findUnknownNames({ roots, users, groups }: UnixMapping): readonly string[] {
+  const unknown = (
+    kind: string,
+    names: readonly (string | number)[],
+    idOf: (who: string | number) => number | undefined,
+  ) => names.filter((name) => idOf(name) === undefined).map((name) => `${kind} \`${name}\``);
+  return [
+    ...unknown('user', [...roots, ...Object.keys(users)], uidOf),
+    ...unknown('group', Object.keys(groups), gidOf),
+  ];
+}
+
+/**
+ * @throws UserDatabaseError or NameNotKnownYetError when the name of the user cannot be told, UnixMappingError. The
+ * connection is then nobody's.
+ */
+export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller {
+  const { realm, roots, users, groups } = mapping;
+  if (roots.some((who) => uidOf(who) === peer.uid)) {
+    return { type: 'Root', arn: rootArn(realm), accountId: realm.account, proof: peer };
+  }
+  const arn =
+    findMapped(users, (who) => uidOf(who) === peer.uid) ??
+    findMapped(groups, (who) => isMember(peer, gidOf(who))) ??
+    unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid));
+  const userName = userNameOf(arn, realm, `uid ${peer.uid}`);
+  return { type: 'IAMUser', arn, accountId: realm.account, userName, proof: peer };
+}
+
+function findMapped(
+  principals: Readonly<Record<string, PrincipalArn>>,
+  matches: (who: string) => boolean,
+): PrincipalArn | undefined {
+  const who = Object.keys(principals).find(matches);
+  return who === undefined ? undefined : principals[who];
+}
+
+function isMember({ gid, groups }: UnixPeer, id: number | undefined): boolean {
+  return id !== undefined && (gid === id || groups.includes(id));
+}
+
+const clock = (): number => performance.now();
+const allowance = new BlockingAllowance(clock);
+const cachedUserNames = new NameCache(userNames, allowance, clock);
+const cachedUserIds = new NameCache(userIds, allowance, clock);
+const cachedGroupIds = new NameCache(groupIds, allowance, clock);
+
+function uidOf(who: string | number): number | undefined {
+  return numberOf(who) ?? cachedUserIds.get(String(who));
+}
+
+function gidOf(who: string | number): number | undefined {
+  return numberOf(who) ?? cachedGroupIds.get(String(who));
+}
+
+function numberOf(who: string | number): number | undefined {
+  if (typeof who === 'number') return who;
+  return /^\d+$/.test(who) ? Number(who) : undefined;
+}
+
+/** The user's name without its path. Roles are refused: a session of a role needs its own kind of principal. */
+function userNameOf(arn: PrincipalArn, { account }: Realm, who: string): string {
+  const start = `arn:aws:iam::${account}:user/`;
+  const name = arn.slice(arn.lastIndexOf('/') + 1);
+  if (arn.startsWith(start) && name !== '' && parsePrincipalArn(arn) !== undefined) return name;
+  throw new UnixMappingError(
+    `${who} is mapped to \`${arn}\`, which is not a user of this account; write \`${start}NAME\``,
+  );
+}
