@@ -1,0 +1,61 @@
+/**
+ * From an error's name to the wire: the only place that knows HTTP status codes.
+ *
+ * AWS KMS answers every client error with 400 and every server error with 500, whatever the service's model says. A name
+ * without a row does not compile; an error that is no `KmsError` never gets here, because the service turns it into
+ * `KMSInternalException` without detail.
+ *
+ * Source: observed answers of the service; Smithy, "AWS JSON 1.1 protocol", "Operation error serialization".
+ */
+
+import type { KmsError, KmsErrorName } from '../kms/errors.ts';
+
+const client = 400;
+const server = 500;
+
+const statusOf = {
+  AccessDeniedException: client,
+  AlreadyExistsException: client,
+  DependencyTimeoutException: server,
+  DisabledException: client,
+  DryRunOperationException: client,
+  ExpiredTokenException: client,
+  IncompleteSignatureException: client,
+  IncorrectKeyException: client,
+  InvalidAliasNameException: client,
+  InvalidArnException: client,
+  InvalidCiphertextException: client,
+  InvalidClientTokenIdException: client,
+  InvalidGrantTokenException: client,
+  InvalidKeyUsageException: client,
+  InvalidMarkerException: client,
+  InvalidSignatureException: client,
+  KeyUnavailableException: server,
+  KMSInternalException: server,
+  KMSInvalidStateException: client,
+  LimitExceededException: client,
+  MalformedPolicyDocumentException: client,
+  MissingAuthenticationTokenException: client,
+  NotFoundException: client,
+  RequestEntityTooLargeException: client,
+  SerializationException: client,
+  TagException: client,
+  ThrottlingException: client,
+  UnknownOperationException: client,
+  UnrecognizedClientException: client,
+  UnsupportedOperationException: client,
+  ValidationException: client,
+} as const satisfies Record<KmsErrorName, 400 | 500>;
+
+export interface WireError {
+  readonly statusCode: 400 | 500;
+  /** JSON text. */
+  readonly body: string;
+}
+
+export function toWireError(error: KmsError): WireError {
+  return {
+    statusCode: statusOf[error.name],
+    body: JSON.stringify({ __type: error.name, message: error.message }),
+  };
+}

@@ -1,0 +1,201 @@
+/**
+ * One request and its answer, as all routes see it: the body is read, the caller is known, and the one answer goes out.
+ *
+ * The path of every KMS operation is `receive` → route → `KmsService.run` → `answer`; every refusal by the wire itself
+ * goes through `KmsService.refuse`, so that it is on record like any other.
+ */
+
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Caller } from '../identity/caller.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { KmsAnswer, KmsService, RequestOrigin } from '../operations/service.ts';
+import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer } from './answers.ts';
+import type { Authentication } from './authentication.ts';
+import { answerAndClose, type Connection, type Connections, requestAnswered, requestArrived } from './connections.ts';
+import { toWireError } from './errors.ts';
+import type { WireLimits } from './limits.ts';
+import { collectBody } from './request-body.ts';
+
+export interface Wire {
+  readonly service: KmsService;
+  readonly authentication: Authentication;
+  readonly connections: Connections;
+  readonly limits: WireLimits;
+  readonly log: Logger;
+  /** The server is stopping: answers tell their clients to go. */
+  draining: boolean;
+}
+
+export interface Exchange {
+  readonly message: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly connection: Connection;
+  readonly contentType: ContentType;
+  readonly origin: RequestOrigin;
+}
+
+/** What a refused request called itself, where it did not come to naming an operation. */
+export const unnamedOperation = 'Unknown';
+
+function originOf(wire: Wire, message: IncomingMessage): RequestOrigin {
+  return {
+    requestId: randomUUID(),
+    receivedAtMs: Date.now(),
+    sourceIPAddress: wire.authentication.sourceOf(message.socket),
+    userAgent: message.headers['user-agent'] ?? null,
+  };
+}
+
+/** Reads the body; `then` runs when all of it is there. Everything else is answered here. */
+export function receiveBody(
+  wire: Wire,
+  message: IncomingMessage,
+  response: ServerResponse,
+  contentType: ContentType,
+  then: (exchange: Exchange, body: Buffer) => void,
+): void {
+  const connection = wire.connections.of(message.socket);
+  const exchange: Exchange = {
+    message,
+    response,
+    connection,
+    contentType,
+    origin: originOf(wire, message),
+  };
+  collectBody(message, wire.limits.maxBodyBytes, (outcome) => {
+    switch (outcome.kind) {
+      case 'complete':
+        requestArrived(connection);
+        return then(exchange, outcome.body);
+      case 'tooLarge':
+        return void refuseTooLarge(wire, exchange);
+      case 'gone':
+        return;
+      default:
+        outcome satisfies never;
+    }
+  });
+}
+
+/** As `receiveBody`, and finds out who is calling. */
+export function receive(
+  wire: Wire,
+  message: IncomingMessage,
+  response: ServerResponse,
+  contentType: ContentType,
+  then: (exchange: Exchange, caller: Caller, body: Buffer) => void,
+): void {
+  receiveBody(wire, message, response, contentType, (exchange, body) => withCaller(wire, exchange, body, then));
+}
+
+function withCaller(
+  wire: Wire,
+  exchange: Exchange,
+  body: Buffer,
+  then: (exchange: Exchange, caller: Caller, body: Buffer) => void,
+): void {
+  let caller: Caller;
+  try {
+    caller = wire.authentication.callerOf(exchange.message, body);
+  } catch (error) {
+    body.fill(0);
+    const refusal =
+      error instanceof KmsError
+        ? error
+        : new KmsError('KMSInternalException', 'The request could not be authenticated.', error);
+    void refuse(wire, exchange, null, targetOf(exchange.message), refusal);
+    return;
+  }
+  then(exchange, caller, body);
+}
+
+/** Answers with what the service made of it. */
+export function answer(wire: Wire, exchange: Exchange, outcome: KmsAnswer): void {
+  const { statusCode, body } = outcome.ok
+    ? { statusCode: 200 as const, body: outcome.body }
+    : toWireError(outcome.error);
+  send(wire, exchange, statusCode, body);
+}
+
+export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusCode'], body: string): void {
+  const { response, connection, contentType, origin } = exchange;
+  const { requestId } = origin;
+  if (!response.destroyed) {
+    writeAnswer(response, {
+      statusCode,
+      contentType,
+      requestId,
+      body,
+      close: wire.draining,
+    });
+  }
+  requestAnswered(connection);
+}
+
+/** Puts the refusal on record and answers with it. */
+export async function refuse(
+  wire: Wire,
+  exchange: Exchange,
+  caller: Caller | null,
+  operationName: string,
+  error: KmsError,
+): Promise<void> {
+  answer(wire, exchange, await wire.service.refuse({ ...exchange.origin, operationName, caller }, error));
+}
+
+/** The rest of the body is still on its way, so the connection cannot go on. */
+async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
+  const { message, response, contentType, origin } = exchange;
+  const caller = wire.authentication.peerOf(message.socket);
+  const error = new KmsError(
+    'RequestEntityTooLargeException',
+    `The request body must not be larger than ${wire.limits.maxBodyBytes} bytes.`,
+  );
+  const outcome = await wire.service.refuse({ ...origin, operationName: targetOf(message), caller }, error);
+  const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
+  const text: Answer = {
+    statusCode,
+    contentType,
+    requestId: origin.requestId,
+    body,
+    close: true,
+  };
+  // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
+  if (response.socket === null) writeAnswer(response, text);
+  else answerAndClose(response.socket, rawAnswer(text));
+}
+
+/** Refuses what Node's parser could not read as a request, or not in time. */
+export async function refuseConnection(wire: Wire, connection: Connection, error: KmsError): Promise<void> {
+  const { socket } = connection;
+  const origin: RequestOrigin = {
+    requestId: randomUUID(),
+    receivedAtMs: Date.now(),
+    sourceIPAddress: wire.authentication.sourceOf(socket),
+    userAgent: null,
+  };
+  const caller = wire.authentication.peerOf(socket);
+  const outcome = await wire.service.refuse({ ...origin, operationName: unnamedOperation, caller }, error);
+  const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
+  const { requestId } = origin;
+  const text = rawAnswer({
+    statusCode,
+    contentType: awsJson,
+    requestId,
+    body,
+    close: true,
+  });
+  const write = (): void => answerAndClose(socket, text);
+  if (connection.inFlight === 0) write();
+  else connection.afterAnswers = write;
+}
+
+/** What the client wrote as its target, for the record. */
+export function targetOf(message: IncomingMessage): string {
+  const target = message.headers['x-amz-target'];
+  if (typeof target === 'string') return target.slice(target.indexOf('.') + 1) || unnamedOperation;
+  const path = message.url?.split('?')[0] ?? '';
+  return path.startsWith('/v1/') ? path.slice('/v1/'.length) || unnamedOperation : unnamedOperation;
+}

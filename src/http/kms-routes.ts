@@ -1,0 +1,95 @@
+/**
+ * The two spellings of a KMS operation.
+ *
+ * AWS's: `POST /`, `Content-Type: application/x-amz-json-1.1`, `X-Amz-Target: TrentService.Encrypt`. For shells:
+ * `POST /v1/Encrypt` with plain JSON and whatever content type the client sends (curl's default calls it a form).
+ * Whatever else comes is `UnknownOperationException`, as AWS answers it.
+ *
+ * Source: Smithy, "AWS JSON 1.1 protocol", "Protocol behavior".
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { KmsError } from '../kms/errors.ts';
+import { awsJson, plainJson } from './answers.ts';
+import { answer, type Exchange, receive, refuse, targetOf, type Wire } from './exchange.ts';
+
+export const plainPrefix = '/v1/';
+const targetPrefix = 'TrentService.';
+
+/** `POST /`. */
+export function awsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
+  receive(wire, message, response, awsJson, (exchange, caller, body) => {
+    const { headers } = message;
+    const target = headers['x-amz-target'];
+    const problem = isAwsJson(headers['content-type'])
+      ? typeof target === 'string' && target.startsWith(targetPrefix)
+        ? undefined
+        : `The X-Amz-Target header must be ${targetPrefix} and the name of an operation.`
+      : `The Content-Type header must be ${awsJson}.`;
+    if (problem !== undefined || typeof target !== 'string') {
+      body.fill(0);
+      void refuse(wire, exchange, caller, targetOf(message), unknownOperation(problem ?? ''));
+      return;
+    }
+    const operationName = target.slice(targetPrefix.length);
+    void run(wire, exchange, {
+      operationName,
+      body,
+      caller,
+      unknownMembers: 'ignore',
+    });
+  });
+}
+
+/** `POST /v1/OPERATION`. */
+export function plainRequest(
+  wire: Wire,
+  message: IncomingMessage,
+  response: ServerResponse,
+  operationName: string,
+): void {
+  receive(wire, message, response, plainJson, (exchange, caller, body) => {
+    void run(wire, exchange, {
+      operationName,
+      body,
+      caller,
+      unknownMembers: 'refuse',
+    });
+  });
+}
+
+/** Any other method or path. */
+export function unknownRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
+  receive(wire, message, response, awsJson, (exchange, caller, body) => {
+    body.fill(0);
+    const error = unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
+    void refuse(wire, exchange, caller, targetOf(message), error);
+  });
+}
+
+type Operation = Omit<Parameters<Wire['service']['run']>[0], keyof Exchange['origin']>;
+
+async function run(wire: Wire, exchange: Exchange, operation: Operation): Promise<void> {
+  const { requestId, receivedAtMs, sourceIPAddress, userAgent } = exchange.origin;
+  const { operationName, body, caller, unknownMembers } = operation;
+  const request = {
+    requestId,
+    receivedAtMs,
+    sourceIPAddress,
+    userAgent,
+    operationName,
+    body,
+    caller,
+    unknownMembers,
+  };
+  answer(wire, exchange, await wire.service.run(request));
+}
+
+function isAwsJson(contentType: string | undefined): boolean {
+  if (contentType === awsJson) return true;
+  return contentType !== undefined && contentType.split(';')[0]?.trim().toLowerCase() === awsJson;
+}
+
+function unknownOperation(message: string): KmsError {
+  return new KmsError('UnknownOperationException', message);
+}

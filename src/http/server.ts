@@ -1,0 +1,208 @@
+/**
+ * The HTTP server: Fastify for routing, on a Unix socket or on the loopback address.
+ *
+ * Fastify is used at its leanest: no logger, no hooks, no schemas, no reply serialisation. Its routes hand Node's own
+ * request and response on to `exchange.ts`, which reads the body (Fastify's parser would copy it into memory that nobody
+ * wipes) and writes the answer. What Node's parser refuses (header floods, half requests, what is not HTTP) is answered
+ * here too, with 400, a request id, and a record.
+ *
+ * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
+ */
+
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { type FastifyInstance, fastify } from 'fastify';
+import type { SigningKey } from '../identity/sigv4.ts';
+import type { UnixMapping } from '../identity/unix-caller.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { Realm } from '../kms/names.ts';
+import type { KmsService } from '../operations/service.ts';
+import { peerAuthentication, signatureAuthentication } from './authentication.ts';
+import { Connections } from './connections.ts';
+import { refuseConnection, type Wire } from './exchange.ts';
+import { awsRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
+import { defaultWireLimits, type WireLimits } from './limits.ts';
+import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
+import { type ListeningSocket, listenAt } from './unix-socket.ts';
+
+export type Listener =
+  | {
+      readonly kind: 'unix';
+      readonly path: string;
+      /** Octal digits, `0660`. */
+      readonly mode: string;
+      readonly group?: string | undefined;
+      readonly mapping: UnixMapping;
+    }
+  | {
+      readonly kind: 'tcp';
+      readonly host: string;
+      /** 0: any free one. */
+      readonly port: number;
+      readonly realm: Realm;
+      readonly keys: (accessKeyId: string) => SigningKey | undefined;
+    };
+
+export interface HttpServerOptions {
+  readonly service: KmsService;
+  readonly listener: Listener;
+  readonly status: StatusSource;
+  readonly log: Logger;
+  readonly limits?: Partial<WireLimits>;
+}
+
+export interface HttpServer {
+  /** A socket path, or `http://HOST:PORT`. */
+  readonly address: string;
+  /** Resolves when the last answer is out, at the latest after `drainMs`. */
+  stop(drainMs: number): Promise<void>;
+}
+
+/** Listens when the promise resolves. Rejects with a message for operators. */
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { service, listener, status, log } = options;
+  const limits = { ...defaultWireLimits, ...options.limits };
+  const authentication =
+    listener.kind === 'unix'
+      ? peerAuthentication(listener.mapping, log)
+      : signatureAuthentication(listener.keys, listener.realm);
+  const wire: Wire = {
+    service,
+    authentication,
+    connections: new Connections(),
+    limits,
+    log,
+    draining: false,
+  };
+  const app = fastify({
+    logger: false,
+    serverFactory: (handler) => configureServer(createServer(serverOptions(limits), handler), wire),
+    clientErrorHandler: (error, socket) => {
+      const refusal = clientErrorOf(error.code ?? '');
+      if (refusal === undefined || !socket.writable) socket.destroy();
+      else void refuseConnection(wire, wire.connections.of(socket), refusal);
+    },
+    // A bad URL (`/%zz`) is answered like any other unknown one.
+    frameworkErrors: (_error, request, reply) => {
+      reply.hijack();
+      unknownRequest(wire, request.raw, reply.raw);
+    },
+  });
+  addRoutes(app, wire, status);
+  await app.ready();
+  const server = app.server as Server;
+  const socket = await listen(server, listener);
+  return {
+    address: addressOf(server, listener),
+    stop: (drainMs) => stop(server, wire, socket, drainMs),
+  };
+}
+
+function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void {
+  app.removeAllContentTypeParsers();
+  // Leaves the body where it is: `exchange.ts` reads it.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+  app.post('/', (request, reply) => {
+    reply.hijack();
+    awsRequest(wire, request.raw, reply.raw);
+  });
+  app.post<{ Params: { operation: string } }>('/v1/:operation', (request, reply) => {
+    reply.hijack();
+    const { operation } = request.params;
+    if (operation === '') unknownRequest(wire, request.raw, reply.raw);
+    else plainRequest(wire, request.raw, reply.raw, operation);
+  });
+  app.get('/health', (request, reply) => {
+    reply.hijack();
+    healthRequest(wire, status, request.raw, reply.raw);
+  });
+  app.get('/status', (request, reply) => {
+    reply.hijack();
+    statusRequest(wire, status, request.raw, reply.raw);
+  });
+  app.get<{ Params: { keyId: string } }>('/status/keys/:keyId', (request, reply) => {
+    reply.hijack();
+    statusRequest(wire, status, request.raw, reply.raw, request.params.keyId);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack();
+    unknownRequest(wire, request.raw, reply.raw);
+  });
+  // Fastify's own refusals, such as a content type that is none.
+  app.setErrorHandler((error, request, reply) => {
+    wire.log.debug({ err: error }, 'a request was refused before its route');
+    reply.hijack();
+    if (request.url.startsWith(plainPrefix))
+      plainRequest(wire, request.raw, reply.raw, request.url.slice(plainPrefix.length));
+    else awsRequest(wire, request.raw, reply.raw);
+  });
+}
+
+function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
+  return {
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    connectionsCheckingInterval: Math.max(100, Math.min(limits.headersTimeoutMs / 4, 2_000)),
+    noDelay: true,
+  };
+}
+
+function configureServer(server: Server, wire: Wire): Server {
+  server.maxConnections = wire.limits.maxConnections;
+  server.setTimeout(wire.limits.stalledTimeoutMs);
+  server.on('connection', (socket: Socket) => {
+    wire.authentication.accepted(socket);
+    wire.connections.open(socket);
+  });
+  server.on('drop', () =>
+    wire.log.warn({ connections: wire.limits.maxConnections }, 'too many connections: refused one'),
+  );
+  return server;
+}
+
+/** What to answer to a connection on which Node cannot go on; nothing when the peer is gone. */
+function clientErrorOf(code: string): KmsError | undefined {
+  if (code === 'HPE_HEADER_OVERFLOW' || code === 'HPE_CHUNK_EXTENSIONS_OVERFLOW') {
+    return new KmsError('SerializationException', 'The headers of the request are too large.');
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new KmsError('SerializationException', 'The request did not arrive completely in time.');
+  }
+  if (code.startsWith('HPE_')) return new KmsError('SerializationException', 'The request is not valid HTTP.');
+  return undefined;
+}
+
+async function listen(server: Server, listener: Listener): Promise<ListeningSocket | undefined> {
+  if (listener.kind === 'unix') return listenAt(server, listener);
+  const { host, port } = listener;
+  await new Promise<void>((resolve, reject) => {
+    const refused = (error: NodeJS.ErrnoException): void => {
+      reject(new Error(`cannot listen on \`${host}:${port}\`: ${error.code ?? error.message}`, { cause: error }));
+    };
+    server.once('error', refused);
+    server.listen({ host, port }, () => {
+      server.removeListener('error', refused);
+      resolve();
+    });
+  });
+  return undefined;
+}
+
+function addressOf(server: Server, listener: Listener): string {
+  if (listener.kind === 'unix') return listener.path;
+  // A server that listens on TCP has an address with a port.
+  const { address, port, family } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+async function stop(server: Server, wire: Wire, socket: ListeningSocket | undefined, drainMs: number): Promise<void> {
+  wire.draining = true;
+  await socket?.release();
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  const timer = setTimeout(() => server.closeAllConnections(), drainMs);
+  await closed;
+  clearTimeout(timer);
+}

@@ -1,0 +1,150 @@
+/**
+ * The socket file: taking the path, giving it its permissions, and letting go of it.
+ *
+ * The server listens under a temporary name in the same folder, gets its mode and group there, and is then renamed to
+ * its path: nobody can ever connect to a socket whose permissions are not the configured ones, whatever the umask, and a
+ * name is never without a living socket behind it. What is at the path before is replaced only when it is a socket on
+ * which nobody listens, which is what a killed daemon leaves; anything else is refused and left alone.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, lstat, mkdir, rename, stat, unlink } from 'node:fs/promises';
+import { connect, type Server } from 'node:net';
+import { dirname, join } from 'node:path';
+import { groupIds } from '../identity/user-database.ts';
+
+/** `sun_path` has 108 bytes with its closing zero. */
+const maxPathBytes = 107;
+/** The kernel completes connections on its own up to this many; more wait in `connect`. */
+const backlog = 1024;
+
+export class SocketPathError extends Error {
+  override readonly name = 'SocketPathError';
+}
+
+export interface UnixSocketPlace {
+  readonly path: string;
+  /** Octal digits, `0660`. */
+  readonly mode: string;
+  /** A group's name or gid. */
+  readonly group?: string | undefined;
+}
+
+export interface ListeningSocket {
+  /** Removes the file, if it is still the one that was put there. */
+  release(): Promise<void>;
+}
+
+/** @throws SocketPathError in words for the operator. */
+export async function listenAt(server: Server, place: UnixSocketPlace): Promise<ListeningSocket> {
+  const { path } = place;
+  const folder = dirname(path);
+  const temporary = join(folder, `.${randomBytes(4).toString('hex')}`);
+  for (const name of [path, temporary]) {
+    if (Buffer.byteLength(name) > maxPathBytes) {
+      throw new SocketPathError(
+        `the socket path \`${path}\` is too long: a Unix socket's path has at most ${maxPathBytes} bytes`,
+      );
+    }
+  }
+  await prepareFolder(folder);
+  await assertFree(path);
+  const gid = place.group === undefined ? undefined : await groupId(place.group);
+  await listen(server, temporary, path);
+  try {
+    if (gid !== undefined) await chown(temporary, -1, gid);
+    await chmod(temporary, Number.parseInt(place.mode, 8));
+    await rename(temporary, path);
+  } catch (error) {
+    await unlink(temporary);
+    throw new SocketPathError(`cannot give the socket \`${path}\` its permissions: ${codeOf(error)}`, { cause: error });
+  }
+  const { dev, ino } = await lstat(path);
+  return {
+    async release() {
+      const current = await lstat(path).catch(() => undefined); // Already gone: there is nothing to remove.
+      if (current?.dev === dev && current.ino === ino) await unlink(path);
+    },
+  };
+}
+
+async function prepareFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    const { mode } = await stat(folder);
+    if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
+      throw new SocketPathError(
+        `everybody may replace files in \`${folder}\`, so anybody could pose as the daemon; run: chmod o-w ${folder}`,
+      );
+    }
+  } catch (error) {
+    if (error instanceof SocketPathError) throw error;
+    throw new SocketPathError(`cannot use the socket's folder \`${folder}\`: ${codeOf(error)}`, { cause: error });
+  }
+}
+
+/** Removes the socket of a dead daemon. Refuses everything else that is at the path. */
+async function assertFree(path: string): Promise<void> {
+  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new SocketPathError(`cannot look at the socket path \`${path}\`: ${codeOf(error)}`, { cause: error });
+  });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new SocketPathError(
+      `\`${path}\` exists and is not a socket; it is left alone: remove it or configure another path`,
+    );
+  }
+  const problem = await tryToConnect(path);
+  if (problem === undefined) {
+    throw new SocketPathError(`another daemon answers on \`${path}\`; stop it or configure another path`);
+  }
+  if (problem === 'ENOENT') return;
+  if (problem !== 'ECONNREFUSED') {
+    throw new SocketPathError(`cannot tell whether a daemon answers on \`${path}\`: ${problem}`);
+  }
+  await unlink(path);
+}
+
+/** The error code, or `undefined` when somebody answered. A full backlog (`EAGAIN`) is an answer: somebody listens. */
+function tryToConnect(path: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(undefined);
+    });
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code === 'EAGAIN' ? undefined : (error.code ?? String(error)));
+    });
+  });
+}
+
+function listen(server: Server, temporary: string, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refused = (error: NodeJS.ErrnoException): void => {
+      reject(
+        new SocketPathError(`cannot listen on \`${path}\`: ${codeOf(error)}`, {
+          cause: error,
+        }),
+      );
+    };
+    server.once('error', refused);
+    server.listen({ path: temporary, backlog }, () => {
+      server.removeListener('error', refused);
+      resolve();
+    });
+  });
+}
+
+async function groupId(group: string): Promise<number> {
+  if (/^\d+$/.test(group)) return Number(group);
+  const gid = await groupIds.later(group);
+  if (gid === undefined)
+    throw new SocketPathError(`there is no group \`${group}\`, to which the socket is to be given`);
+  return gid;
+}
+
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? String(error);
+}

@@ -1,0 +1,134 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { listenAt } from '../../src/http/unix-socket.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'drawbridge-socket-'));
+const servers: Server[] = [];
+let path: string;
+let count = 0;
+
+beforeEach(() => {
+  const own = join(folder, String(count++));
+  mkdirSync(own);
+  path = join(own, 'kms.sock');
+});
+afterAll(() => {
+  for (const server of servers) server.close();
+  rmSync(folder, { recursive: true });
+});
+
+function server(): Server {
+  const created = createServer((socket) => socket.destroy());
+  servers.push(created);
+  return created;
+}
+
+/** What a daemon leaves that was killed. */
+function leaveStaleSocket(): void {
+  const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', script]);
+  expect(statSync(path).isSocket()).toBe(true);
+}
+
+describe('the socket', () => {
+  test.each(['0600', '0660', '0666'])('has mode %s when it appears, whatever the umask', async (mode) => {
+    const before = process.umask(0o027);
+    try {
+      await listenAt(server(), { path, mode });
+    } finally {
+      process.umask(before);
+    }
+    expect((statSync(path).mode & 0o777).toString(8)).toBe(mode.slice(1));
+    expect(readdirSync(join(path, '..'))).toEqual(['kms.sock']);
+  });
+
+  test.skipIf(process.getuid?.() !== 0)('is given to its group, by name or gid', async () => {
+    await listenAt(server(), { path, mode: '0660', group: 'daemon' });
+    const gid = statSync(path).gid;
+    expect(gid).toBeGreaterThan(0);
+    await listenAt(server(), {
+      path: `${path}2`,
+      mode: '0660',
+      group: String(gid),
+    });
+    expect(statSync(`${path}2`).gid).toBe(gid);
+  });
+
+  test('makes its folder', async () => {
+    const deep = join(path, '..', 'a', 'b', 'kms.sock');
+    await listenAt(server(), { path: deep, mode: '0600' });
+    expect(existsSync(deep)).toBe(true);
+  });
+
+  test('takes the place of the socket of a dead daemon', async () => {
+    leaveStaleSocket();
+    await listenAt(server(), { path, mode: '0600' });
+    await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow('another daemon answers');
+  });
+
+  test('is removed at the end', async () => {
+    const { release } = await listenAt(server(), { path, mode: '0600' });
+    await release();
+    expect(existsSync(path)).toBe(false);
+    await release();
+  });
+
+  test("is left alone at the end when it is another daemon's by then", async () => {
+    const first = await listenAt(server(), { path, mode: '0600' });
+    rmSync(path);
+    await listenAt(server(), { path, mode: '0600' });
+    await first.release();
+    expect(existsSync(path)).toBe(true);
+  });
+});
+
+describe('a socket path', () => {
+  test('on which a daemon answers is refused and goes on working', async () => {
+    await listenAt(server(), { path, mode: '0600' });
+    const { ino } = statSync(path);
+    await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow(
+      `another daemon answers on \`${path}\`; stop it or configure another path`,
+    );
+    expect(statSync(path).ino).toBe(ino);
+  });
+
+  test.each([
+    ['a file', () => writeFileSync(path, 'precious')],
+    ['a folder', () => mkdirSync(path)],
+  ])('that is %s is refused, and what is there is left alone', async (_name, make) => {
+    make();
+    const before = statSync(path);
+    await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow(
+      `\`${path}\` exists and is not a socket; it is left alone: remove it or configure another path`,
+    );
+    expect(statSync(path)).toEqual(before);
+  });
+
+  test('that is too long is refused with the limit', async () => {
+    const long = join(folder, 'x'.repeat(108));
+    await expect(listenAt(server(), { path: long, mode: '0600' })).rejects.toThrow(
+      `the socket path \`${long}\` is too long: a Unix socket's path has at most 107 bytes`,
+    );
+  });
+
+  test('in a folder where everybody may replace it is refused with the command to run', async () => {
+    const open = join(path, '..');
+    chmodSync(open, 0o777);
+    await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow(
+      `everybody may replace files in \`${open}\`, so anybody could pose as the daemon; run: chmod o-w ${open}`,
+    );
+    chmodSync(open, 0o1777);
+    await listenAt(server(), { path, mode: '0600' });
+  });
+
+  test('for a group that does not exist is refused, and nothing is left', async () => {
+    await expect(listenAt(server(), { path, mode: '0660', group: 'no-such-group' })).rejects.toThrow(
+      'there is no group `no-such-group`, to which the socket is to be given',
+    );
+    expect(readdirSync(join(path, '..'))).toEqual([]);
+  });
+});

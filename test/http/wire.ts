@@ -1,0 +1,198 @@
+/**
+ * A real HTTP server on a real socket, with a `KmsService` behind it that notes what gets through to it. What is under
+ * test is the wire; what the operations do is tested elsewhere, and all of it together in `test/end-to-end`.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { WireLimits } from '../../src/http/limits.ts';
+import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
+import type { StatusSource } from '../../src/http/status-routes.ts';
+import type { UnixMapping } from '../../src/identity/unix-caller.ts';
+import type { KmsError } from '../../src/kms/errors.ts';
+import type { Logger } from '../../src/kms/logger.ts';
+import type { KmsRequest, KmsService } from '../../src/operations/service.ts';
+
+export interface Noted {
+  readonly operationName: string;
+  readonly requestId: string;
+  readonly caller: string | null;
+  readonly body?: string;
+  readonly unknownMembers?: 'ignore' | 'refuse';
+  readonly userAgent: string | null;
+  readonly refusal?: string;
+}
+
+export interface Wire {
+  readonly path: string;
+  readonly server: HttpServer;
+  readonly noted: Noted[];
+  /** Set to hold answers back until it resolves. */
+  hold: Promise<void>;
+  close(): Promise<void>;
+}
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+export const mapping: UnixMapping = {
+  realm: { region: 'us-east-1', account: '000000000000' },
+  roots: [0, process.getuid?.() ?? 0],
+  users: {},
+  groups: {},
+};
+
+const status: StatusSource = {
+  health: () => ({ healthy: true, reason: null }),
+  report: () => ({ version: 'test' }),
+  key: async (keyId) => (keyId === 'known' ? { keyId } : undefined),
+};
+
+export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire> {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
+  const path = join(folder, 'kms.sock');
+  const noted: Noted[] = [];
+  const wire = { hold: Promise.resolve() };
+  const service: KmsService = {
+    async run(request: KmsRequest) {
+      const { operationName, requestId, caller, body, unknownMembers, userAgent } = request;
+      noted.push({
+        operationName,
+        requestId,
+        caller: caller.arn,
+        body: body.toString(),
+        unknownMembers,
+        userAgent,
+      });
+      await wire.hold;
+      return {
+        ok: true,
+        body: JSON.stringify({ ran: operationName, bytes: body.length }),
+      };
+    },
+    async refuse({ operationName, requestId, caller, userAgent }, error: KmsError) {
+      noted.push({
+        operationName,
+        requestId,
+        caller: caller?.arn ?? null,
+        userAgent,
+        refusal: error.name,
+      });
+      return { ok: false, error };
+    },
+  };
+  const listener = { kind: 'unix', path, mode: '0600', mapping } as const;
+  const server = await createHttpServer({
+    service,
+    listener,
+    status,
+    log: silent,
+    limits,
+  });
+  return Object.assign(wire, {
+    path,
+    server,
+    noted,
+    async close() {
+      await server.stop(0);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  });
+}
+
+/** A connection that sends exactly what it is told, and everything that came back when the server closed it. */
+export class RawClient {
+  readonly socket: Socket;
+  received = '';
+  readonly closed: Promise<string>;
+
+  constructor(path: string) {
+    this.socket = connect({ path, allowHalfOpen: true });
+    this.socket.setEncoding('latin1').on('data', (text: string) => {
+      this.received += text;
+    });
+    this.socket.on('error', () => undefined); // A reset is one of the ways in which the server may close.
+    this.closed = new Promise((resolve) => {
+      this.socket.on('end', () => {
+        this.socket.end();
+        resolve(this.received);
+      });
+      this.socket.on('close', () => resolve(this.received));
+    });
+  }
+
+  send(text: string | Buffer): this {
+    this.socket.write(text);
+    return this;
+  }
+
+  /** Waits until `count` complete answers are there. */
+  async answers(count: number): Promise<Answer[]> {
+    while (true) {
+      const answers = parseAnswers(this.received);
+      if (answers.length >= count) return answers;
+      if (this.socket.destroyed || this.socket.readableEnded) {
+        throw new Error(`the connection ended after ${answers.length} answers: ${this.received.slice(0, 500)}`);
+      }
+      await Promise.race([this.closed, new Promise((resolve) => this.socket.once('data', resolve))]);
+    }
+  }
+
+  async answer(): Promise<Answer> {
+    const [answer] = await this.answers(1);
+    if (answer === undefined) throw new Error('there is no answer');
+    return answer;
+  }
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** The complete answers at the beginning of `text`; all of ours have a Content-Length. */
+export function parseAnswers(text: string): Answer[] {
+  const answers: Answer[] = [];
+  let rest = text;
+  while (true) {
+    const end = rest.indexOf('\r\n\r\n');
+    if (end < 0) return answers;
+    const [first = '', ...lines] = rest.slice(0, end).split('\r\n');
+    const headers = Object.fromEntries(
+      lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
+    );
+    const length = Number(headers['content-length'] ?? 0);
+    if (first.startsWith('HTTP/1.1 100')) {
+      rest = rest.slice(end + 4);
+      continue;
+    }
+    const body = rest.slice(end + 4, end + 4 + length);
+    if (body.length < length) return answers;
+    answers.push({ status: Number(first.split(' ')[1]), headers, body });
+    rest = rest.slice(end + 4 + length);
+  }
+}
+
+/** A request as text. `Content-Length` is added unless the headers say how the body comes. */
+export function httpRequest(
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+  body = '',
+): string {
+  const has = (name: string): boolean => Object.keys(headers).some((key) => key.toLowerCase() === name);
+  const framed =
+    has('content-length') || has('transfer-encoding') ? headers : { ...headers, 'Content-Length': String(body.length) };
+  const lines = Object.entries(framed).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `${method} ${path} HTTP/1.1\r\nHost: kms\r\n${lines.join('')}\r\n${body}`;
+}
+
+export function awsRequest(operation: string, body = '{}', headers: Readonly<Record<string, string>> = {}): string {
+  const own = {
+    'Content-Type': 'application/x-amz-json-1.1',
+    'X-Amz-Target': `TrentService.${operation}`,
+  };
+  return httpRequest('POST', '/', { ...own, ...headers }, body);
+}
