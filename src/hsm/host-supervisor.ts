@@ -103,11 +103,12 @@ export class HostSupervisor {
         const connectedAtMs = performance.now();
         this.#endAttempt(null);
         const reason = await host.ended;
-        this.#isConnected = false;
+        this.#forgetHost();
         if (this.#isStopped) break;
         events.failed(reason);
         failures = performance.now() - connectedAtMs >= limits.stableAfterMs ? 0 : failures + 1;
       } catch (cause) {
+        this.#forgetHost();
         const error = cause instanceof HostOpenError ? cause : this.#unexpected(cause);
         failures++;
         if (error.kind === 'pinRefused') {
@@ -120,12 +121,14 @@ export class HostSupervisor {
           events.failed(error.message);
           this.#endAttempt(error);
         }
-      } finally {
-        this.#host = undefined;
-        this.#isConnected = false;
       }
     }
     this.#endAttempt(new HostOpenError('failed', 'the key store was closed'));
+  }
+
+  #forgetHost(): void {
+    this.#host = undefined;
+    this.#isConnected = false;
   }
 
   /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */

@@ -160,6 +160,8 @@ export class HsmHost implements LaneOwner {
       this.#owner.refused(call, failure, message);
       return;
     }
+    // Before the call is handed on: it must not come back to this host.
+    this.#startEnding();
     if (call.name === 'open')
       this.#failOpen(new HostOpenError(code === replyCodes.pinRefused ? 'pinRefused' : 'failed', message));
     else this.#owner.lost([call], false);

@@ -6,11 +6,11 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe } from 'vitest';
 import { type TestToken, tokenKinds } from './tokens.ts';
 
 const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
@@ -22,11 +22,12 @@ export interface ShimmedToken extends TestToken {
   /** From now on, in every host. */
   fault(pkcs11Function: string, fault: Fault): void;
   heal(pkcs11Function: string): void;
+  healAll(): void;
   /** Counts the calls of a function from now on; the result says how many there were. */
   counting(pkcs11Function: string): () => number;
 }
 
-/** As `describeEachToken`, with the shim in front of each token's library. */
+/** As `describeEachToken`, with the shim in front of each token's library. A fault ends with the test that made it. */
 export function describeEachShimmedToken(name: string, define: (token: () => ShimmedToken) => void): void {
   const noCompiler = hasCompiler() ? null : 'no cc';
   for (const kind of tokenKinds) {
@@ -37,6 +38,7 @@ export function describeEachShimmedToken(name: string, define: (token: () => Shi
       beforeAll(() => {
         token = shimmed(kind.create());
       });
+      afterEach(() => token?.healAll());
       afterAll(() => token?.remove());
       define(() => {
         if (token === undefined) throw new Error('the token exists inside of tests and hooks only');
@@ -71,6 +73,10 @@ function shimmed(token: TestToken): ShimmedToken {
     },
     heal(pkcs11Function) {
       rmSync(join(folder, pkcs11Function), { force: true });
+    },
+    healAll() {
+      for (const name of readdirSync(folder))
+        if (/^C_[A-Za-z]+$/.test(name)) rmSync(join(folder, name), { force: true });
     },
     counting(pkcs11Function) {
       const file = join(folder, `${pkcs11Function}.count`);
