@@ -31,7 +31,7 @@ async function main(dir: string): Promise<void> {
   if (backingKeyId === undefined) throw new Error('32 hexadecimal digits are a backing key id');
   await keyStore.generateKey({
     backingKeyId,
-    label: 'bench',
+    label: 'drawbridge:bench',
     keySpec: 'SYMMETRIC_DEFAULT',
     keyUsage: 'ENCRYPT_DECRYPT',
   });

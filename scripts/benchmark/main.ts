@@ -22,7 +22,7 @@ Measures, over one SoftHSM2 token and interleaved:
   host     the HSM host through its pipe alone, from one process (API µs: the CPU of that process)
   daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C
 
-  --quick      one short round; under a minute
+  --quick      two short rounds; under a minute
   --json FILE  write all rows to FILE as JSON
   --profile    instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
   --help       this text
@@ -74,10 +74,13 @@ async function bench(folder: string, quick: boolean, json: string | undefined): 
     ),
   ]);
   const byName = { direct, host, daemon };
-  const rounds = quick ? 1 : 3;
-  const timing = quick ? { warmupMs: 150, measureMs: 700 } : { warmupMs: 250, measureMs: 1500 };
+  const rounds = quick ? 2 : 4;
+  const timing = quick ? { warmupMs: 50, measureMs: 250 } : { warmupMs: 200, measureMs: 1200 };
   // Just-in-time compilation is over before anything counts.
-  await daemon.measure({ operation: 'Encrypt', payloadBytes: 64 }, 16, { warmupMs: 0, measureMs: quick ? 1500 : 4000 });
+  for (const what of cases) {
+    progress('warming up');
+    for (const target of [host, daemon]) await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 300 : 2000 });
+  }
   for (let round = 1; round <= rounds; round++) {
     for (const [index, { what, target, connections, rounds: measurements }] of series.entries()) {
       progress(`round ${round} of ${rounds}, ${Math.round((index / series.length) * 100)} %`);
@@ -95,4 +98,9 @@ function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`);
+  process.exitCode = 1;
+}

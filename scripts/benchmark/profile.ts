@@ -1,11 +1,11 @@
 /**
  * Where the CPU of the API process goes: its V8 profile under load, summed by stage of a request and by function.
  *
- * A sample belongs to the stage of the function it was taken in (self time). Work that V8 attributes to no script, such
- * as system calls and garbage collection, is a stage of its own.
+ * A sample belongs to the stage of the function it was taken in (self time). A native function of Node.js (`writeBuffer`)
+ * includes the system call that it makes. The profiler is switched on over the inspector's protocol and only while the
+ * load runs, so that nothing of the start is in it; it makes the daemon slower, so read shares rather than microseconds.
  */
 
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { renderTable } from './results.ts';
 import { startDaemon } from './targets.ts';
@@ -19,21 +19,69 @@ interface CpuProfile {
   readonly timeDeltas: readonly number[];
 }
 
-const listedFunctions = 25;
+const listedStages = 20;
+const listedFunctions = 30;
+const samplingIntervalMicros = 200;
 
 export async function profileDaemon(folder: string, loadProgram: string, measureMs: number): Promise<string> {
-  const options = ['--cpu-prof', `--cpu-prof-dir=${join(folder, 'profile')}`, '--cpu-prof-interval=200'];
-  const daemon = await startDaemon(join(folder, 'instance'), loadProgram, options);
-  const what = { operation: 'Encrypt', payloadBytes: 64 } as const;
-  const measured = await daemon.measure(what, 16, { warmupMs: 500, measureMs });
-  await daemon.close();
-  const profiles = readdirSync(join(folder, 'profile')).map(
-    (name) => JSON.parse(readFileSync(join(folder, 'profile', name), 'utf8')) as CpuProfile,
-  );
-  // The process of the API is the one that worked; helper processes with the same options leave smaller ones.
-  const profile = profiles.sort((a, b) => b.samples.length - a.samples.length)[0];
-  if (profile === undefined) throw new Error('the daemon left no profile');
-  return render(profile, measured.count / measured.seconds, measured.apiCpuMicros ?? 0);
+  const daemon = await startDaemon(join(folder, 'instance'), loadProgram, ['--inspect=127.0.0.1:0']);
+  try {
+    const what = { operation: 'Encrypt', payloadBytes: 64 } as const;
+    await daemon.measure(what, 16, { warmupMs: 0, measureMs: 3000 });
+    const address = /ws:\/\/\S+/.exec(daemon.log())?.[0];
+    if (address === undefined) throw new Error('the daemon did not say where its inspector listens');
+    await using inspector = await Inspector.connect(address);
+    await inspector.ask('Profiler.enable');
+    await inspector.ask('Profiler.setSamplingInterval', { interval: samplingIntervalMicros });
+    await inspector.ask('Profiler.start');
+    const measured = await daemon.measure(what, 16, { warmupMs: 0, measureMs });
+    const { profile } = await inspector.ask<{ profile: CpuProfile }>('Profiler.stop');
+    return render(profile, measured.count / measured.seconds, measured.apiCpuMicros ?? 0);
+  } finally {
+    await daemon.close();
+  }
+}
+
+/** As much of the Chrome DevTools protocol as a profile needs: one question at a time. */
+class Inspector implements AsyncDisposable {
+  readonly #socket: WebSocket;
+  #lastId = 0;
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket;
+  }
+
+  static connect(address: string): Promise<Inspector> {
+    const socket = new WebSocket(address);
+    return new Promise((resolve, reject) => {
+      socket.addEventListener('open', () => resolve(new Inspector(socket)), { once: true });
+      socket.addEventListener('error', () => reject(new Error(`cannot connect to \`${address}\``)), { once: true });
+    });
+  }
+
+  ask<Result>(method: string, params: object = {}): Promise<Result> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    return new Promise((resolve, reject) => {
+      const listen = ({ data }: MessageEvent): void => {
+        const answer = JSON.parse(String(data)) as { id?: number; result?: Result; error?: { message: string } };
+        if (answer.id !== id) return;
+        this.#socket.removeEventListener('message', listen);
+        if (answer.result === undefined) reject(new Error(`${method}: ${answer.error?.message}`));
+        else resolve(answer.result);
+      };
+      this.#socket.addEventListener('message', listen);
+      this.#socket.send(JSON.stringify({ id, method, params }));
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#socket.addEventListener('close', () => resolve(), { once: true });
+    });
+    this.#socket.close();
+    return closed;
+  }
 }
 
 function render(profile: CpuProfile, requestsPerSecond: number, apiCpuMicros: number): string {
@@ -47,7 +95,7 @@ function render(profile: CpuProfile, requestsPerSecond: number, apiCpuMicros: nu
     if (frame === undefined || frame.functionName === '(idle)' || frame.functionName === '(root)') continue;
     total += micros;
     add(byStage, stageOf(frame.functionName, frame.url), micros);
-    add(byFunction, `${frame.functionName || '(anonymous)'} ${shortPath(frame.url)}:${frame.lineNumber + 1}`, micros);
+    add(byFunction, nameOf(frame), micros);
   }
   const share = (micros: number): string[] => [
     `${((micros / total) * 100).toFixed(1)} %`,
@@ -63,7 +111,7 @@ function render(profile: CpuProfile, requestsPerSecond: number, apiCpuMicros: nu
     `Encrypt, 64 bytes, 16 connections, while being profiled: ${Math.round(requestsPerSecond)} requests/s, ` +
       `${apiCpuMicros.toFixed(1)} µs of CPU per request in the API process`,
     '',
-    renderTable(['stage', 'share', 'µs'], rows(byStage, Number.POSITIVE_INFINITY), left),
+    renderTable(['stage', 'share', 'µs'], rows(byStage, listedStages), left),
     '',
     renderTable(['function (self time)', 'share', 'µs'], rows(byFunction, listedFunctions), left),
     '',
@@ -77,7 +125,7 @@ function add(sums: Map<string, number>, name: string, micros: number): void {
 /** A layer of ours, a package, a part of Node.js, or what V8 calls its own. */
 function stageOf(functionName: string, url: string): string {
   if (functionName === '(garbage collector)') return 'V8: garbage collection';
-  if (functionName === '(program)') return 'V8: native code and system calls';
+  if (functionName === '(program)') return 'V8: everything without a function';
   const layer = /\/src\/([\w-]+)\//.exec(url)?.[1];
   if (layer !== undefined && !url.includes('/node_modules/')) return `Drawbridge: ${layer}`;
   const packageName = /\/node_modules\/((?:@[\w.-]+\/)?[\w.-]+)\//.exec(url)?.[1];
@@ -89,9 +137,10 @@ function stageOf(functionName: string, url: string): string {
         .replace(/^internal\//, '')
         .split('/')[0]
     }`;
-  return 'Node.js: built-in functions';
+  return 'Node.js: native functions, with their system calls';
 }
 
-function shortPath(url: string): string {
-  return url.replace(/^file:\/\/.*?\/(?=src\/|node_modules\/)/, '');
+function nameOf({ functionName, url, lineNumber }: CpuProfile['nodes'][number]['callFrame']): string {
+  const name = functionName || '(anonymous)';
+  return url === '' ? name : `${name} ${url.replace(/^file:\/\/.*?\/(?=src\/|node_modules\/)/, '')}:${lineNumber + 1}`;
 }

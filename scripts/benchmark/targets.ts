@@ -65,10 +65,11 @@ export async function startHost(dir: string): Promise<Target> {
 }
 
 export interface DaemonTarget extends Target {
-  readonly dir: string;
+  /** What the daemon wrote to standard error last. */
+  log(): string;
 }
 
-/** @param nodeOptions For the process of the API: `--cpu-prof`. */
+/** @param nodeOptions For the process of the API. */
 export async function startDaemon(
   dir: string,
   loadProgram: string,
@@ -86,7 +87,7 @@ export async function startDaemon(
 
   return {
     name: 'daemon',
-    dir,
+    log: () => daemon.errors,
     async measure(what, connections, { warmupMs, measureMs }) {
       const body = JSON.stringify(requestFor(what, keyId, CiphertextBlob));
       const load = new LineProcess('the load generator', [

@@ -61,10 +61,10 @@ async function demonstrate(folder: string, running: Running): Promise<void> {
   const kms = connect(socket);
   const keyId = await createKey(kms);
   const file = await encryptBackup(kms, folder);
-  showKey(socket);
+  showKey();
   await showWrongContext(kms, file);
   await showOtherUser(socket, keyId, file);
-  showAudit(socket);
+  showAudit();
 
   step('Clean up');
   kms.destroy();
@@ -91,6 +91,8 @@ and holds the PIN. The HSM here is SoftHSM2, a software token; with a card or a 
   for await (const line of createInterface({ input: daemon.stdout })) {
     const { socket } = JSON.parse(line) as { socket: string };
     done(`ready on ${socket}`);
+    command(`export DRAWBRIDGE_SOCKET=${socket}`);
+    process.env['DRAWBRIDGE_SOCKET'] = socket;
     return socket;
   }
   throw new Error(`the instance did not start:\n${log}`);
@@ -178,13 +180,13 @@ function elapsed(since: number): string {
   return `${(performance.now() - since).toFixed(0)} ms`;
 }
 
-function showKey(socket: string): void {
+function showKey(): void {
   step('Ask the HSM about the key');
   explain(
     `What follows is read from the PKCS#11 object itself. SENSITIVE and not EXTRACTABLE: no call gets the key out of the
 token, not even for Drawbridge. ALWAYS and NEVER: that was so from the beginning. LOCAL: the token generated it.`,
   );
-  output(runDrawbridge('keys', 'show', alias, '--socket', socket));
+  runDrawbridge('keys', 'show', alias);
 }
 
 async function showWrongContext(kms: KMSClient, { envelope }: EncryptedFile): Promise<void> {
@@ -215,7 +217,7 @@ does not name, and get AccessDeniedException.`,
     `The same request once more, everything right in it, from a process of the user \`nobody\`. The kernel tells the daemon
 who connects (SO_PEERCRED), so there is nothing to steal and nothing to forge:`,
   );
-  command(`setpriv --reuid nobody --clear-groups curl --unix-socket ${socket} http://kms/v1/Decrypt -d '{…}'`);
+  command(`setpriv --reuid nobody --clear-groups curl --unix-socket $DRAWBRIDGE_SOCKET http://kms/v1/Decrypt -d '{…}'`);
   const program = fileURLToPath(new URL('other-user.ts', import.meta.url));
   const answer = execFileSync(process.execPath, [program, socket, keyId, file.encryptedDataKey.toString('base64')], {
     input: JSON.stringify(file.context),
@@ -226,18 +228,18 @@ who connects (SO_PEERCRED), so there is nothing to steal and nothing to forge:`,
   refused(`${__type}: ${message}`);
 }
 
-function showAudit(socket: string): void {
+function showAudit(): void {
   step('Look at the record');
   explain(
     `Nothing is answered before it is on record. Each line holds the hash of the one before it; here is what was just done:`,
   );
-  command('./scripts/drawbridge audit show');
-  output(runDrawbridge('audit', 'show', '--socket', socket));
+  runDrawbridge('audit', 'show');
 }
 
-function runDrawbridge(...args: readonly string[]): string {
-  if (args[0] !== 'audit') command(`./scripts/drawbridge ${args.slice(0, -2).join(' ')}`);
-  return execFileSync(drawbridge, args, { encoding: 'utf8' });
+/** A command of the CLI, which finds the socket in the environment, and what it prints. */
+function runDrawbridge(...args: readonly string[]): void {
+  command(`./scripts/drawbridge ${args.join(' ')}`);
+  output(execFileSync(drawbridge, args, { encoding: 'utf8' }));
 }
 
 async function stop(daemon: ChildProcess | undefined): Promise<void> {
