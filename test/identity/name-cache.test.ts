@@ -1,0 +1,165 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  BlockingAllowance,
+  freshMs,
+  type Lookup,
+  maxAllowanceMs,
+  maxEntries,
+  NameCache,
+  NameNotKnownYetError,
+  staleMs,
+} from '../../src/identity/name-cache.ts';
+
+/** A clock that moves when it is told to. */
+let nowMs: number;
+const clock = (): number => nowMs;
+
+/** A user database in memory, which says how it was asked. */
+class Database implements Lookup<number, string> {
+  readonly names = new Map<number, string>();
+  readonly asked: string[] = [];
+  /** How long a blocking question takes. */
+  delayMs = 0;
+  failure: Error | undefined;
+
+  now(key: number): string | undefined {
+    this.asked.push(`now ${key}`);
+    nowMs += this.delayMs;
+    if (this.failure !== undefined) throw this.failure;
+    return this.names.get(key);
+  }
+
+  async later(key: number): Promise<string | undefined> {
+    this.asked.push(`later ${key}`);
+    if (this.failure !== undefined) throw this.failure;
+    return this.names.get(key);
+  }
+}
+
+let database: Database;
+let cache: NameCache<number, string>;
+
+beforeEach(() => {
+  nowMs = 1_000_000;
+  database = new Database();
+  database.names.set(1, 'alice');
+  cache = new NameCache(database, new BlockingAllowance(clock), clock);
+});
+
+/** Lets questions on other threads come back. */
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('the user database', () => {
+  test('is asked once for many connections of one user', () => {
+    for (let count = 0; count < 1000; count++) expect(cache.get(1)).toBe('alice');
+    expect(database.asked).toEqual(['now 1']);
+  });
+
+  test('is asked once for many connections of a uid without a name', () => {
+    for (let count = 0; count < 1000; count++) expect(cache.get(2)).toBeUndefined();
+    expect(database.asked).toEqual(['now 2']);
+  });
+
+  test('is asked again on another thread when an answer is no longer fresh, and the old one serves until then', async () => {
+    cache.get(1);
+    database.names.set(1, 'bob');
+    nowMs += freshMs - 1;
+    expect(cache.get(1)).toBe('alice');
+    nowMs += 1;
+    expect([cache.get(1), cache.get(1)]).toEqual(['alice', 'alice']);
+    await settle();
+    expect(cache.get(1)).toBe('bob');
+    expect(database.asked).toEqual(['now 1', 'later 1']);
+  });
+
+  test('is asked anew about a user who has not been there for long', () => {
+    cache.get(1);
+    database.names.set(1, 'bob');
+    nowMs += staleMs;
+    expect(cache.get(1)).toBe('bob');
+    expect(database.asked).toEqual(['now 1', 'now 1']);
+  });
+});
+
+describe('an answer that cannot be had', () => {
+  const failure = new Error('the user database does not answer');
+
+  test('is an error and not a user without a name', () => {
+    database.failure = failure;
+    expect(() => cache.get(1)).toThrow(failure);
+  });
+
+  test('is asked for again on another thread only', async () => {
+    database.failure = failure;
+    expect(() => cache.get(1)).toThrow(failure);
+    expect(() => cache.get(1)).toThrow(failure);
+    nowMs += freshMs;
+    expect(() => cache.get(1)).toThrow(failure);
+    await settle();
+    expect(() => cache.get(1)).toThrow(failure);
+    database.failure = undefined;
+    nowMs += freshMs;
+    expect(() => cache.get(1)).toThrow(failure);
+    await settle();
+    expect(cache.get(1)).toBe('alice');
+    expect(database.asked).toEqual(['now 1', 'later 1', 'later 1']);
+  });
+
+  test('replaces the old one when that is no longer fresh', async () => {
+    cache.get(1);
+    database.failure = failure;
+    nowMs += freshMs;
+    expect(cache.get(1)).toBe('alice');
+    await settle();
+    expect(() => cache.get(1)).toThrow(failure);
+  });
+});
+
+describe('a slow user database', () => {
+  const notYet = new NameNotKnownYetError('the user database was not asked about `2` yet');
+
+  test('blocks until the allowance is used up; then unknown users are refused until they are known', async () => {
+    database.names.set(2, 'bob');
+    database.delayMs = 2 * maxAllowanceMs; // While it blocks, a tenth comes back.
+    expect(cache.get(1)).toBe('alice');
+    expect(() => cache.get(2)).toThrow(notYet);
+    expect(cache.get(1)).toBe('alice');
+    await settle();
+    expect(cache.get(2)).toBe('bob');
+    expect(database.asked).toEqual(['now 1', 'later 2']);
+  });
+
+  test('blocks at most a tenth of the time, however many users come', () => {
+    database.delayMs = 3 * maxAllowanceMs;
+    const startMs = nowMs;
+    let blockedMs = 0;
+    for (let uid = 0; uid < 20_000; uid++) {
+      const beforeMs = nowMs;
+      try {
+        cache.get(uid);
+      } catch (error) {
+        expect(error).toBeInstanceOf(NameNotKnownYetError);
+      }
+      blockedMs += nowMs - beforeMs;
+      nowMs += 10;
+    }
+    expect(blockedMs).toBeGreaterThan(0);
+    expect(blockedMs).toBeLessThanOrEqual((nowMs - startMs) * 0.1 + maxAllowanceMs + database.delayMs);
+  });
+
+  test('has few questions under way at once', () => {
+    database.delayMs = 100 * maxAllowanceMs;
+    cache.get(1);
+    for (let uid = 2; uid < 1000; uid++) expect(() => cache.get(uid)).toThrow(NameNotKnownYetError);
+    expect(database.asked.filter((question) => question.startsWith('later'))).toHaveLength(16);
+  });
+});
+
+test('the cache keeps the users who were learnt last, and no more than fit', () => {
+  for (let uid = 0; uid <= maxEntries; uid++) cache.get(uid);
+  database.asked.length = 0;
+  for (let uid = 1; uid <= maxEntries; uid++) cache.get(uid);
+  expect(database.asked).toEqual([]);
+  cache.get(0);
+  expect(database.asked).toEqual(['now 0']);
+});
