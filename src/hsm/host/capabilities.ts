@@ -63,7 +63,8 @@ function whyNot(
 ): string | null {
   const { keySpec, algorithm, mechanism } = asked;
   if (mechanism === null) return `PKCS#11 has no mechanism for ${keySpec}; a vendor's own is not known here`;
-  if (!listed.has(mechanism)) return `${mechanism} is not in the token's mechanism list`;
+  // One number can have an old name and a new one (`CKM_ECDSA_KEY_PAIR_GEN`); the list has either.
+  if (!listed.has(constantName('CKM', constant(mechanism)))) return `${mechanism} is not in the token's mechanism list`;
   const known = profile.cannot.find(
     (row) =>
       (row.keySpec === null || row.keySpec === keySpec) && (row.algorithm === null || row.algorithm === algorithm),

@@ -5,10 +5,11 @@
 
 import type { BackingKeyAttributes } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
+import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { deviations, labelPrefix, readKeyAttributes, secretKeyTemplate } from './key-attributes.ts';
-import { generationRow } from './key-specs.ts';
+import { generationRow, type HostKeySpec, type UsageRow } from './key-specs.ts';
 import type { FoundKey, KeyTable } from './key-table.ts';
 import type { TokenSession } from './token-session.ts';
 
@@ -16,13 +17,22 @@ const maxLabelBytes = 100;
 /** Well under a frame (256 KiB), whatever labels other programs gave their objects. */
 const maxPageBytes = 128 * 1024;
 
+interface NewKey {
+  readonly id: Buffer;
+  readonly label: string;
+  readonly row: HostKeySpec;
+  readonly usage: UsageRow;
+}
+
 export class KeyCalls {
   readonly #session: TokenSession;
   readonly #keys: KeyTable;
   readonly #profile: VendorProfile;
+  readonly #lock: ChangeLock;
   #listing: readonly FoundKey[] = [];
 
-  constructor(session: TokenSession, keys: KeyTable, profile: VendorProfile) {
+  constructor(session: TokenSession, keys: KeyTable, profile: VendorProfile, lock: ChangeLock) {
+    this.#lock = lock;
     this.#session = session;
     this.#keys = keys;
     this.#profile = profile;
@@ -37,6 +47,10 @@ export class KeyCalls {
     const { row, usage } = generationRow(request.keySpec, request.keyUsage);
     if (!label.startsWith(labelPrefix) || !/^[\x20-\x7e]+$/.test(label) || label.length > maxLabelBytes)
       throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
+    return this.#lock.hold(() => this.#generate({ id, label, row, usage }));
+  }
+
+  #generate({ id, label, row, usage }: NewKey): BackingKeyAttributes {
     if (this.#session.run(() => this.#keys.find(id)).length > 0)
       throw new HostFailure('internal', 'an object with this CKA_ID is in the token already');
 
@@ -68,9 +82,11 @@ export class KeyCalls {
   /** Destroys every object of ours with this id; that there is none is success. */
   destroy(id: Buffer): void {
     this.#keys.forget(id);
-    this.#session.run(() => {
-      for (const { handle } of this.#keys.find(id)) this.#destroy(handle);
-    });
+    this.#lock.hold(() =>
+      this.#session.run(() => {
+        for (const { handle } of this.#keys.find(id)) this.#destroy(handle);
+      }),
+    );
   }
 
   describe(id: Buffer): BackingKeyAttributes {

@@ -10,6 +10,7 @@ import { calls, replyCodes } from '../calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from '../frames.ts';
 import type { KeyStoreCapabilities } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
+import { ChangeLock } from './change-lock.ts';
 import { type Handle, loadCryptoki } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { KeyCalls } from './key-calls.ts';
@@ -29,6 +30,8 @@ export interface OpenedToken {
   readonly profile: VendorProfile;
   readonly keys: readonly FoundKey[];
   readonly capabilities: KeyStoreCapabilities;
+  /** The memory of the lanes' `ChangeLock`. */
+  readonly changeLock: SharedArrayBuffer;
 }
 
 type Handler = (fields: readonly Buffer[]) => readonly Uint8Array[];
@@ -51,7 +54,8 @@ export class Lane {
     const table = new KeyTable(session, token.profile);
     table.fill(token.keys.map((key) => ({ ...key, handle: Buffer.from(key.handle) })));
     this.#secrets = new SecretCalls(session, table);
-    this.#handlers = handlers(this.#secrets, new KeyCalls(session, table, token.profile), table);
+    const keyCalls = new KeyCalls(session, table, token.profile, new ChangeLock(token.changeLock));
+    this.#handlers = handlers(this.#secrets, keyCalls, table);
   }
 
   /** Serves calls until the peer is gone (returns) or the token is (returns, after the reply that says so). */

@@ -14,6 +14,7 @@
 import type { HostSettings } from '../calls.ts';
 import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../vendor-profile.ts';
 import { findCapabilities, mechanismNames } from './capabilities.ts';
+import { newChangeLockMemory } from './change-lock.ts';
 import { type Cryptoki, constant, type Handle, loadCryptoki, returnValueOf, type TokenInfo } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { KeyTable } from './key-table.ts';
@@ -44,6 +45,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
     slot,
     profile,
     keys,
+    changeLock: newChangeLockMemory(),
     capabilities: {
       profile: settings.profile,
       library: {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test, vi } from 'vitest';
 import { calls } from '../../../src/hsm/calls.ts';
 import { describeEachToken } from '../../support/tokens.ts';
-import { fieldOf, fieldsOf, HostProcess, newId, u32, withHost } from './host-process.ts';
+import { fieldOf, fieldsOf, type HostLane, HostProcess, newId, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
@@ -191,6 +191,25 @@ describeEachToken('HSM host with four lanes', (token) => {
           fieldsOf(await lane.call('forgetKey', [destroyed]));
           expect((await lane.call('encrypt', [destroyed, aad, Buffer.from('x')])).code).toBe('keyUnavailable');
         }
+      },
+      4,
+    );
+  });
+
+  test('keys made and destroyed on all lanes at once are each made, used and gone', async () => {
+    await withHost(
+      token(),
+      async (host) => {
+        const work = async (lane: HostLane) => {
+          for (let round = 0; round < 12; round++) {
+            const key = await lane.generateKey('SYMMETRIC_DEFAULT');
+            fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
+            fieldsOf(await lane.call('destroyKey', [key]));
+          }
+        };
+        const before = fieldOf(await host.lane.call('listKeys', [u32(0)])).toString();
+        await Promise.all(host.lanes.map(work));
+        expect(fieldOf(await host.lane.call('listKeys', [u32(0)])).toString()).toBe(before);
       },
       4,
     );

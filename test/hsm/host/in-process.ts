@@ -3,6 +3,7 @@
  * known, and disturb the session behind the host's back. Only one token of a vendor can be open in a process at a time.
  */
 
+import { ChangeLock } from '../../../src/hsm/host/change-lock.ts';
 import { type Cryptoki, constant, type Handle, loadCryptoki } from '../../../src/hsm/host/cryptoki.ts';
 import { KeyCalls } from '../../../src/hsm/host/key-calls.ts';
 import { KeyTable } from '../../../src/hsm/host/key-table.ts';
@@ -27,7 +28,7 @@ export interface InProcessHost {
 
 export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
   Object.assign(process.env, token.environment);
-  const { slot, profile } = openToken(token.settings(), Buffer.from(token.pin));
+  const { slot, profile, changeLock } = openToken(token.settings(), Buffer.from(token.pin));
   const cryptoki = loadCryptoki(token.library);
   const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(profile) });
   const table = new KeyTable(session, profile, maxCopies);
@@ -37,7 +38,7 @@ export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
     session,
     table,
     secrets: new SecretCalls(session, table),
-    keys: new KeyCalls(session, table, profile),
+    keys: new KeyCalls(session, table, profile, new ChangeLock(changeLock)),
     profile,
     elsewhere,
     close: () => {
