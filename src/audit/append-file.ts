@@ -1,0 +1,42 @@
+/**
+ * The file under the audit log: appends bytes and says how many of them got there, syncs, closes.
+ *
+ * Callbacks rather than promises, and one call at a time: it is on the path of every request, and its only user queues.
+ */
+
+import { close, fdatasync, write } from 'node:fs';
+
+export class AppendFile {
+  readonly #descriptor: number;
+
+  /** @param descriptor Opened for appending. The file owns it from here on. */
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  /**
+   * Appends all bytes, in as many calls as the system needs.
+   * @param done Is told how many bytes are in the file now, and why not all when fewer.
+   */
+  append(bytes: Buffer, done: (writtenBytes: number, error: Error | null) => void): void {
+    const writeFrom = (from: number): void => {
+      write(this.#descriptor, bytes, from, bytes.length - from, null, (error, count) => {
+        if (error !== null) return done(from, error);
+        if (count === 0) return done(from, new Error('the system wrote nothing and said no reason'));
+        if (from + count < bytes.length) return writeFrom(from + count);
+        done(bytes.length, null);
+      });
+    };
+    writeFrom(0);
+  }
+
+  sync(done: (error: Error | null) => void): void {
+    fdatasync(this.#descriptor, done);
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      close(this.#descriptor, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+}

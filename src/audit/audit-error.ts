@@ -1,0 +1,27 @@
+/** Why the audit log could not take an event, or not be opened. Messages are for operators. */
+
+export type AuditFailure =
+  /** Used after `close()`. */
+  | 'closed'
+  /** More events wait for the disk than are allowed to. */
+  | 'overloaded'
+  /** The event, or an earlier one that it is chained to, did not get to the file or to the disk. */
+  | 'notWritten'
+  /** Another process has the log open. */
+  | 'locked'
+  /** Others could get at the file or its folder, or it is not what it has to be. */
+  | 'notPrivate'
+  /** What is in the file does not fit together. */
+  | 'damaged'
+  /** The file or folder cannot be opened. */
+  | 'io';
+
+export class AuditError extends Error {
+  override readonly name = 'AuditError';
+  readonly failure: AuditFailure;
+
+  constructor(failure: AuditFailure, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.failure = failure;
+  }
+}
