@@ -1,0 +1,52 @@
+/** `drawbridge dev`: a complete throw-away instance, announced by one line of JSON. */
+
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { type NewTokenKind, newTokenKinds } from '../../daemon/token-kinds.ts';
+import { print } from '../output.ts';
+
+interface Options {
+  readonly dir?: string;
+  readonly tcp?: { readonly host: string; readonly port: number };
+  readonly token: NewTokenKind;
+}
+
+export function devCommand(): Command {
+  return new Command('dev')
+    .description('run a throw-away instance over a software token')
+    .option('--dir <folder>', 'where it lives and stays; without it, a temporary folder that is removed at the end')
+    .addOption(
+      new Option(
+        '--tcp <address>',
+        'listen on 127.0.0.1:PORT too, for clients that sign their requests; PORT 0: any free one',
+      ).argParser(parseLoopback),
+    )
+    .addOption(new Option('--token <kind>', 'the software token').choices(newTokenKinds).default('softhsm2'))
+    .addHelpText(
+      'after',
+      `
+Prints one line of JSON when it is ready:
+  {"socket", "endpoint" (or null), "region", "account", "accessKeyId", "secretAccessKey", "dir"}
+The log goes to stderr. It runs until SIGTERM or SIGINT. You, and the system's root, are the account's root.
+
+Examples:
+  drawbridge dev
+  drawbridge dev --dir ./kms --tcp 127.0.0.1:0`,
+    )
+    .action(async (options: Options) => {
+      const { runUntilSignal, startDev } = await import('../../daemon/index.ts');
+      const environment = process.env;
+      const { line, daemon, log } = await startDev({ ...options, environment });
+      print(JSON.stringify(line));
+      await runUntilSignal(daemon, environment, log);
+    });
+}
+
+/** Loopback addresses alone: the listener is plain HTTP, and nothing but a signature protects it. */
+function parseLoopback(text: string): { host: string; port: number } {
+  const match = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (match?.[1] === undefined || port > 65535) {
+    throw new InvalidArgumentError('expected a loopback address and a port, such as 127.0.0.1:8080.');
+  }
+  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+}

@@ -1,0 +1,26 @@
+/** `drawbridge serve`: runs the daemon until a signal ends it. */
+
+import { Command } from 'commander';
+import { readConfiguration, withConfig } from '../options.ts';
+
+export function serveCommand(): Command {
+  return withConfig(new Command('serve').description('run the daemon'))
+    .addHelpText(
+      'after',
+      `
+The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops;
+a second one ends the daemon at once.
+
+Example:
+  drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
+    )
+    .action(async ({ config }: { config: string }) => {
+      const configuration = await readConfiguration(config);
+      // The daemon is loaded by the commands that run it: the others start in a fraction of its time.
+      const { createLog, runUntilSignal, startDaemon } = await import('../../daemon/index.ts');
+      const log = createLog(configuration.log.level);
+      const environment = process.env;
+      const daemon = await startDaemon({ configuration, environment, log });
+      await runUntilSignal(daemon, environment, log);
+    });
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+/**
+ * The `drawbridge` command.
+ *
+ * Exit codes: 0 when everything was done, 1 when something failed, 2 when the command line was not understood. What was
+ * asked for goes to stdout, everything else to stderr.
+ */
+
+import { CommanderError } from 'commander';
+import { describeError, UsageError } from './errors.ts';
+import { buildProgram } from './program.ts';
+
+const usageExitCode = 2;
+
+try {
+  await buildProgram().parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has printed its message; help and version end here too, with code 0.
+    process.exitCode = error.exitCode === 0 ? 0 : usageExitCode;
+  } else {
+    process.stderr.write(`drawbridge: ${describeError(error)}\n`);
+    process.exitCode = error instanceof UsageError ? usageExitCode : 1;
+  }
+}

@@ -1,0 +1,51 @@
+/** What commands print: tables for people, JSON for programs. */
+
+let isWatched = false;
+
+export function print(text: string): void {
+  if (!isWatched) {
+    isWatched = true;
+    // A reader that has seen enough (`drawbridge keys list | head -1`) is no reason to complain.
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  }
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+/** A note for the person at the terminal, which a program that reads stdout does not get to see. */
+export function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** Columns as wide as their widest cell; the last one runs free. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => printable(row[column] ?? '').length)),
+  );
+  return [header, ...rows]
+    .map((row) =>
+      row
+        .map((cell, column) =>
+          column === header.length - 1 ? printable(cell) : printable(cell).padEnd(widths[column] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** `name  value` lines. */
+export function facts(pairs: readonly (readonly [string, string | number | boolean | null])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length));
+  return pairs.map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value ?? '-'))}`.trimEnd()).join('\n');
+}
+
+/** Text that others chose (descriptions, labels, user agents) cannot steer the terminal. */
+
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced here.
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+}

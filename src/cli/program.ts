@@ -1,0 +1,64 @@
+/** The command line as a whole: its commands, in the order in which `--help` lists them. */
+
+import { Command } from 'commander';
+import { version } from '../daemon/version.ts';
+import { auditCommand } from './commands/audit.ts';
+import { decryptCommand } from './commands/decrypt.ts';
+import { devCommand } from './commands/dev.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { encryptCommand } from './commands/encrypt.ts';
+import { initCommand } from './commands/init.ts';
+import { keysCommand } from './commands/keys.ts';
+import { policyCommand } from './commands/policy.ts';
+import { serveCommand } from './commands/serve.ts';
+import { statusCommand } from './commands/status.ts';
+
+export function buildProgram(): Command {
+  const program = new Command('drawbridge')
+    .description('An HSM behind the AWS KMS API, over a local Unix socket.')
+    .version(version, '--version', 'print the version')
+    .helpOption('--help', 'print help')
+    .addHelpText('after', helpText);
+  const commands = [
+    initCommand,
+    serveCommand,
+    devCommand,
+    statusCommand,
+    doctorCommand,
+    keysCommand,
+    encryptCommand,
+    decryptCommand,
+    policyCommand,
+    auditCommand,
+  ];
+  for (const command of commands) program.addCommand(command());
+  for (const command of withSubcommands(program)) settle(command);
+  return program;
+}
+
+/** Every command ends by throwing, so that `main.ts` alone decides about exit codes. */
+function settle(command: Command): void {
+  command
+    .helpOption('--help', 'print help')
+    .exitOverride()
+    .showSuggestionAfterError(true)
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'drawbridge: ')) });
+  if (command.commands.length > 0) command.helpCommand(false);
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
+}
+
+const helpText = `
+Examples:
+  drawbridge dev                                    a throw-away instance over SoftHSM2, to try things
+  drawbridge init --config drawbridge.yaml --dir .  a configuration and a token
+  drawbridge serve --config drawbridge.yaml
+  export DRAWBRIDGE_SOCKET=/run/drawbridge/kms.sock
+  drawbridge keys create --alias alias/backup
+  tar c /srv | drawbridge encrypt --key alias/backup --context host=web1 > backup.enc
+  drawbridge decrypt --context host=web1 --in backup.enc | tar t
+
+Exit codes: 0 done, 1 failed, 2 the command line was not understood.
+Environment: DRAWBRIDGE_SOCKET is the socket where --socket is not given.`;

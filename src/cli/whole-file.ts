@@ -1,0 +1,62 @@
+/**
+ * Output that is there completely or not at all.
+ *
+ * A named file is written under another name beside it and takes its name only when everything is written, verified and
+ * on disk; until then, and after any failure, whatever had that name is as it was. Stdout, pipes and devices cannot be
+ * taken back: what goes there is final as it goes.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { createWriteStream, rmSync } from 'node:fs';
+import { open, rename, rm, stat } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
+
+export interface Output {
+  readonly stream: Writable;
+  /** Everything was written and verified. */
+  complete(): Promise<void>;
+  abandon(): Promise<void>;
+}
+
+/**
+ * @param path `undefined` or `-`: stdout.
+ * @param mode For a new file: plaintexts are their owner's alone.
+ */
+export async function openOutput(path: string | undefined, mode: number): Promise<Output> {
+  if (path === undefined || path === '-') return finalOutput(process.stdout);
+  const existing = await stat(path).catch(() => undefined); // It is only asked whether it is something special.
+  if (existing !== undefined && !existing.isFile()) return finalOutput(createWriteStream(path));
+  const partial = `${path}.${randomBytes(4).toString('hex')}.partial`;
+  const file = await open(partial, 'wx', mode).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`cannot write \`${path}\`: ${error.code ?? error.message}`, { cause: error });
+  });
+  const stream = file.createWriteStream({ flush: true });
+  const removeAtOnce = (): void => rmSync(partial, { force: true });
+  process.on('exit', removeAtOnce);
+  const onSignal = (signal: NodeJS.Signals): void => {
+    removeAtOnce();
+    process.exit(signal === 'SIGINT' ? 130 : 143);
+  };
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  const release = (): void => {
+    process.off('exit', removeAtOnce);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+  };
+  return {
+    stream,
+    async complete() {
+      await rename(partial, path);
+      release();
+    },
+    async abandon() {
+      stream.destroy();
+      await rm(partial, { force: true });
+      release();
+    },
+  };
+}
+
+function finalOutput(stream: Writable): Output {
+  stream.on('error', () => undefined); // Whoever writes to it hears of it as well.
+  return { stream, complete: () => Promise.resolve(), abandon: () => Promise.resolve() };
+}

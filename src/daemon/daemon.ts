@@ -1,0 +1,119 @@
+/**
+ * Assembles a daemon and takes it apart again.
+ *
+ * Starting is a list of steps, each of which relies on those before: core dumps off, secrets checked, data folder locked,
+ * token connected, service key checked, records verified and reconciled with the HSM, audit log open, sockets listening.
+ * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
+ * same list backwards: no new requests, answers out, audit log synced, records closed, HSM hosts ended.
+ */
+
+import { openAuditLog } from '../audit/open-audit-log.ts';
+import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import { ConfigurationError } from '../config/load.ts';
+import type { Configuration } from '../config/schema.ts';
+import { assertPinIsPrivate } from '../config/secrets.ts';
+import { createHttpServer } from '../http/server.ts';
+import type { SigningKey } from '../identity/sigv4.ts';
+import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
+import { openKeyDirectory } from '../keys/key-creation.ts';
+import type { Logger } from '../kms/logger.ts';
+import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import { createKmsService } from '../operations/pipeline.ts';
+import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
+import { openConfiguredKeyStore } from './key-store.ts';
+import { statusSource } from './status.ts';
+
+/** Requests in flight get this long when the daemon stops: longer than any call to an HSM may take by default. */
+const drainMs = 15_000;
+
+export interface DaemonOptions {
+  readonly configuration: Configuration;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly log: Logger;
+  /** The loopback listener of dev mode, and the keys that it takes. */
+  readonly loopback?: {
+    readonly host: string;
+    readonly port: number;
+    readonly keys: (accessKeyId: string) => SigningKey | undefined;
+  };
+}
+
+export interface Daemon {
+  readonly socketPath: string;
+  /** `http://HOST:PORT`, where there is a loopback listener. */
+  readonly endpoint: string | null;
+  stop(): Promise<void>;
+}
+
+/** Rejects, with a message for operators, when anything is not as it has to be. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { configuration, environment, log, loopback } = options;
+  const { region, account, dataDir } = configuration;
+  const realm = { region, account };
+  const mapping = unixMapping(configuration, log);
+  const keyStoreConfiguration = configuration.keyStores.default;
+  await using started = new AsyncDisposableStack();
+
+  disableCoreDumps();
+  await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
+  const isInitialised = await hasMetadata(dataDir);
+  const opened = isInitialised ? await openStore(dataDir) : undefined;
+  if (opened !== undefined) started.defer(() => opened.store.close());
+
+  const keyStore = await openConfiguredKeyStore('default', keyStoreConfiguration, environment, log);
+  started.defer(() => keyStore.close());
+  if (opened === undefined) {
+    await assertTokenIsFresh(dataDir, keyStore);
+    throw new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
+  }
+  await opened.useServiceKey(keyStore);
+
+  const keyStores = new Map([['default', keyStore]]);
+  const compilePolicy = (document: string) => parsePolicyDocument(document, realm);
+  const directory = await openKeyDirectory({ realm, store: opened.store, keyStores, compilePolicy, log });
+  const audit = await openAuditLog({ ...configuration.audit, region, log });
+  started.defer(() => audit.close());
+
+  const service = createKmsService({ directory, audit, log });
+  const status = statusSource({ configuration, keyStores, directory, audit });
+  const unix = await createHttpServer({
+    service,
+    status,
+    log,
+    listener: { kind: 'unix', ...configuration.socket, mapping },
+  });
+  started.defer(() => unix.stop(drainMs));
+  let endpoint: string | null = null;
+  if (loopback !== undefined) {
+    const tcp = await createHttpServer({ service, status, log, listener: { kind: 'tcp', realm, ...loopback } });
+    started.defer(() => tcp.stop(drainMs));
+    endpoint = tcp.address;
+  }
+
+  const running = started.move();
+  log.info({ socket: unix.address, endpoint, ...directory.counts() }, 'ready');
+  return { socketPath: unix.address, endpoint, stop: () => running.disposeAsync() };
+}
+
+/** @throws UnixMappingError for a mapping to what no caller can be. */
+function unixMapping({ region, account, identity }: Configuration, log: Logger): UnixMapping {
+  const { root: roots } = identity;
+  const [users, groups] = [principals(identity.users), principals(identity.groups)];
+  const mapping = { realm: { region, account }, roots, users, groups };
+  assertUnixMapping(mapping);
+  const unknown = findUnknownNames(mapping);
+  if (unknown.length > 0)
+    log.warn({ unknown }, 'the configuration names users or groups that this machine does not have');
+  return mapping;
+}
+
+function principals(mapping: Readonly<Record<string, string>>): Record<string, PrincipalArn> {
+  return Object.fromEntries(
+    Object.entries(mapping).map(([name, text]) => {
+      const arn = parsePrincipalArn(text);
+      if (arn === undefined) throw new ConfigurationError(`\`identity\`: \`${text}\` is not the ARN of a principal`);
+      return [name, arn];
+    }),
+  );
+}

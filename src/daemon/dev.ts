@@ -1,0 +1,123 @@
+/**
+ * Dev mode: a complete instance in one folder, over a software token that it makes itself.
+ *
+ *     DIR/drawbridge.yaml   its configuration, as `init` would write it
+ *     DIR/kms.sock          open to every user of the machine: policies decide, and the kernel says who calls
+ *     DIR/pin               the token's PIN, for the daemon's user alone
+ *     DIR/token/, DIR/data/ the token; metadata and audit log
+ *
+ * A folder that already holds an instance is started as it is; a temporary one is removed at the end. Whoever starts it
+ * is the account's root, over the socket and with the one access key of the loopback listener, which is made anew at
+ * each start and is nowhere but in memory and in the line that is printed.
+ */
+
+import { randomBytes, randomInt } from 'node:crypto';
+import { access, chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { loadConfiguration } from '../config/load.ts';
+import type { SigningKey } from '../identity/sigv4.ts';
+import type { Logger } from '../kms/logger.ts';
+import { rootArn } from '../kms/names.ts';
+import { Secret } from '../secrets/secret-bytes.ts';
+import { type Daemon, startDaemon } from './daemon.ts';
+import { createLog } from './log.ts';
+import { createInstance, createToken } from './new-instance.ts';
+import type { NewTokenKind } from './token-kinds.ts';
+
+export interface DevOptions {
+  /** A temporary folder if not given. */
+  readonly dir?: string | undefined;
+  readonly tcp?: { readonly host: string; readonly port: number } | undefined;
+  readonly token: NewTokenKind;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** The line that `drawbridge dev` prints when it is ready. Its members are a contract with those who parse it. */
+export interface DevLine {
+  readonly socket: string;
+  readonly endpoint: string | null;
+  readonly region: string;
+  readonly account: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly dir: string;
+}
+
+export interface DevInstance {
+  readonly line: DevLine;
+  readonly daemon: Daemon;
+  readonly log: Logger;
+}
+
+export async function startDev(options: DevOptions): Promise<DevInstance> {
+  const isTemporary = options.dir === undefined;
+  const dir = options.dir === undefined ? await mkdtemp(join(tmpdir(), 'drawbridge-dev-')) : resolve(options.dir);
+  await using started = new AsyncDisposableStack();
+  if (isTemporary) started.defer(() => rm(dir, { recursive: true, force: true }));
+  const log = createLog('info');
+  const configurationFile = join(dir, 'drawbridge.yaml');
+  if (!(await exists(configurationFile))) await createDevInstance(dir, configurationFile, options);
+  const configuration = await loadConfiguration(configurationFile);
+
+  const { region, account } = configuration;
+  const accessKeyId = `AKIA${randomText(16, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567')}`;
+  const secretAccessKey = randomBytes(30).toString('base64');
+  const key = rootKey(secretAccessKey, { region, account });
+  const keys = (id: string): SigningKey | undefined => (id === accessKeyId ? key : undefined);
+  const daemon = await startDaemon({
+    configuration,
+    environment: options.environment,
+    log,
+    ...(options.tcp === undefined ? {} : { loopback: { ...options.tcp, keys } }),
+  });
+  started.defer(() => daemon.stop());
+
+  const running = started.move();
+  const { socketPath: socket, endpoint } = daemon;
+  const stop = (): Promise<void> => running.disposeAsync();
+  return {
+    line: { socket, endpoint, region, account, accessKeyId, secretAccessKey, dir },
+    daemon: { ...daemon, stop },
+    log,
+  };
+}
+
+async function createDevInstance(dir: string, configurationFile: string, options: DevOptions): Promise<void> {
+  const isNew = options.dir === undefined || (await mkdir(dir, { recursive: true })) !== undefined;
+  if (isNew) await chmod(dir, 0o755); // Other users have to reach the socket; what is secret has modes of its own.
+  const keyStore = await createToken(options.token, join(dir, 'token'), 'drawbridge-dev', join(dir, 'pin'));
+  await createInstance(
+    configurationFile,
+    {
+      region: 'us-east-1',
+      account: '000000000000',
+      dataDir: join(dir, 'data'),
+      socket: { path: join(dir, 'kms.sock'), mode: '0666' },
+      keyStore,
+      root: [...new Set([0, process.getuid?.() ?? 0])],
+    },
+    options.environment,
+    createLog('warn'),
+  );
+}
+
+function rootKey(secretAccessKey: string, realm: { region: string; account: string }): SigningKey {
+  const bytes = Buffer.alloc(Buffer.byteLength(secretAccessKey));
+  bytes.write(secretAccessKey);
+  return {
+    secret: new Secret(bytes),
+    caller: { type: 'Root', arn: rootArn(realm), accountId: realm.account },
+  };
+}
+
+function randomText(length: number, alphabet: string): string {
+  return Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join('');
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,150 @@
+/**
+ * Makes what a daemon needs before its first start: a token with random PINs (or an existing one), the configuration, the
+ * data folder, the service key. Used by `init` and by `dev`.
+ *
+ * INVARIANT: nothing that exists is overwritten. The configuration is written last, so a folder with a configuration is
+ * a folder that works, and an interrupted `init` can be repeated after its token was removed.
+ */
+
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { access, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { ConfigurationError, loadConfiguration } from '../config/load.ts';
+import { type ConfigurationChoices, renderConfiguration } from '../config/template.ts';
+import { initializeToken } from '../hsm/initialize-token.ts';
+import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import type { Logger } from '../kms/logger.ts';
+import { createDataFolder, createMetadata } from './data-folder.ts';
+import { openConfiguredKeyStore } from './key-store.ts';
+import type { NewTokenKind } from './token-kinds.ts';
+
+type KeyStoreChoices = ConfigurationChoices['keyStore'];
+
+/**
+ * Makes a token of one of the two software kinds in `folder`, with its PIN in `pinFile` (mode 0600).
+ * @param label 1 to 32 characters; NSS softoken's token has a name of its own, which cannot be chosen.
+ */
+export async function createToken(
+  kind: NewTokenKind,
+  folder: string,
+  label: string,
+  pinFile: string,
+): Promise<KeyStoreChoices> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const pin = randomPin();
+  await writeNew(pinFile, `${pin}\n`, 0o600);
+  return kind === 'softhsm2' ? createSoftHsm2Token(folder, label, pin, pinFile) : createNssToken(folder, pinFile);
+}
+
+async function createSoftHsm2Token(
+  folder: string,
+  label: string,
+  pin: string,
+  pinFile: string,
+): Promise<KeyStoreChoices> {
+  const library = libraryOfProfile('softhsm2');
+  const tokens = join(folder, 'tokens');
+  const configurationFile = join(folder, 'softhsm2.conf');
+  await mkdir(tokens, { mode: 0o700 });
+  const lines = [
+    `directories.tokendir = ${tokens}`,
+    'objectstore.backend = file',
+    'objectstore.umask = 0077',
+    'log.level = ERROR',
+  ];
+  await writeNew(configurationFile, `${lines.join('\n')}\n`, 0o600);
+  const environment = { SOFTHSM2_CONF: configurationFile };
+  const soPin = randomPin();
+  await writeNew(join(folder, 'so-pin'), `${soPin}\n`, 0o600);
+  await initializeToken({ library, libraryParameters: null, label, soPin, pin, environment });
+  return { profile: 'softhsm2', token: { label }, pinFile, environment };
+}
+
+async function createNssToken(folder: string, pinFile: string): Promise<KeyStoreChoices> {
+  libraryOfProfile('nss');
+  try {
+    await promisify(execFile)('certutil', ['-N', '-d', `sql:${folder}`, '-f', pinFile]);
+  } catch (error) {
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const reason = missing ? 'no certutil; install libnss3-tools' : 'certutil refused';
+    throw new Error(`cannot make an NSS database in \`${folder}\`: ${reason}`, { cause: error });
+  }
+  const libraryParameters = libraryParametersFor(loadVendorProfile('nss'), folder);
+  return {
+    profile: 'nss',
+    token: { label: 'NSS Certificate DB' },
+    pinFile,
+    environment: {},
+    ...(libraryParameters === null ? {} : { libraryParameters }),
+  };
+}
+
+function libraryOfProfile(name: NewTokenKind): string {
+  const profile = loadVendorProfile(name);
+  const library = findLibrary(profile);
+  if (library === undefined) {
+    throw new Error(
+      `${profile.name} is not installed: looked for ${profile.libraries.map((path) => `\`${path}\``).join(', ')}`,
+    );
+  }
+  return library;
+}
+
+/**
+ * Makes the data folder with its service key, and writes the configuration to `path`.
+ * @throws ConfigurationError when there is a configuration already.
+ */
+export async function createInstance(
+  path: string,
+  choices: ConfigurationChoices,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<void> {
+  await assertAbsent(path);
+  await mkdir(dirname(path), { recursive: true });
+  const draft = `${path}.new`;
+  await unlink(draft).catch(() => undefined); // Left by an interrupted run, or never there.
+  await writeNew(draft, renderConfiguration(choices), 0o644);
+  try {
+    const configuration = await loadConfiguration(draft);
+    await createDataFolder(configuration.dataDir);
+    const keyStore = await openConfiguredKeyStore('default', configuration.keyStores.default, environment, log);
+    try {
+      await createMetadata(configuration.dataDir, keyStore);
+    } finally {
+      await keyStore.close();
+    }
+    await rename(draft, path);
+  } catch (error) {
+    await unlink(draft).catch(() => undefined); // Renamed in the meantime, or gone.
+    throw error;
+  }
+}
+
+export async function assertAbsent(path: string): Promise<void> {
+  const exists = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (exists) throw new ConfigurationError(`\`${path}\` exists; it is not overwritten`);
+}
+
+async function writeNew(path: string, text: string, mode: number): Promise<void> {
+  try {
+    await using file = await open(path, 'wx', mode);
+    await file.chmod(mode); // Whatever the umask took away.
+    await file.writeFile(text);
+    await file.sync();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'EEXIST' ? 'it exists, and is not overwritten' : code;
+    throw new ConfigurationError(`cannot write \`${path}\`: ${reason}`, { cause: error });
+  }
+}
+
+/** 144 bits in characters that every tool takes. */
+function randomPin(): string {
+  return randomBytes(18).toString('base64url');
+}

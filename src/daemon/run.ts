@@ -1,0 +1,33 @@
+/**
+ * Keeps a daemon running until a signal ends it: the first SIGTERM or SIGINT lets requests in flight finish, a second one
+ * ends the process at once. What was answered is on disk either way.
+ */
+
+import type { Logger } from '../kms/logger.ts';
+import type { Daemon } from './daemon.ts';
+import { notifySystemd } from './notify.ts';
+
+const stopSignals = ['SIGTERM', 'SIGINT'] as const;
+/** What a shell shows for a process that a SIGTERM ended. */
+const exitCodeAfterSecondSignal = 143;
+
+/** Resolves with the daemon stopped. */
+export async function runUntilSignal(daemon: Daemon, environment: NodeJS.ProcessEnv, log: Logger): Promise<void> {
+  const signal = firstSignal();
+  await notifySystemd('ready', environment, log);
+  log.info({ signal: await signal }, 'stopping');
+  for (const name of stopSignals) process.on(name, () => process.exit(exitCodeAfterSecondSignal));
+  await notifySystemd('stopping', environment, log);
+  await daemon.stop();
+  log.info({}, 'stopped');
+}
+
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    const stop = (signal: NodeJS.Signals): void => {
+      for (const name of stopSignals) process.off(name, stop);
+      resolve(signal);
+    };
+    for (const name of stopSignals) process.on(name, stop);
+  });
+}

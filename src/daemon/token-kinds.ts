@@ -1,0 +1,4 @@
+/** The software tokens that Drawbridge can make itself; their names are those of their vendor profiles. */
+
+export const newTokenKinds = ['softhsm2', 'nss'] as const;
+export type NewTokenKind = (typeof newTokenKinds)[number];

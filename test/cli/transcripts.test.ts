@@ -1,0 +1,26 @@
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { runTranscript } from './transcript.ts';
+
+const timeoutMs = 120_000;
+const folder = fileURLToPath(new URL('./transcripts/', import.meta.url));
+const transcripts = readdirSync(folder).filter((name) => name.endsWith('.txt'));
+const missing = missingForInstance();
+if (missing !== null) process.stdout.write(`skipped: the command line's transcripts: ${missing}\n`);
+
+describe.skipIf(missing !== null)('the command line does and says what is written in', () => {
+  let instance: Instance;
+  beforeAll(async () => {
+    instance = await startInstance();
+  }, timeoutMs);
+  afterAll(() => instance?.stop(), timeoutMs);
+
+  test.each(transcripts)('%s', { timeout: timeoutMs }, (name) => {
+    runTranscript(`${folder}${name}`, {
+      DRAWBRIDGE_SOCKET: instance.socket,
+      INSTANCE: instance.dir,
+    });
+  });
+});
