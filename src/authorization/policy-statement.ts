@@ -18,15 +18,19 @@ import { compileWildcards, type Matcher } from './wildcard.ts';
 /** The version of the policy language; policy variables came with the second. */
 export type PolicyVersion = '2008-10-17' | '2012-10-17';
 
-/** Every element that a statement can have. `later` ones would change the meaning of the others, so they are refused. */
+/**
+ * Every element that a statement can have, and what follows when it is not there. `later` ones would change the meaning of
+ * the others, so they are refused. A statement without one of the `ineffective` ones is taken and has no effect, as the
+ * CreateKey and PutKeyPolicy pages of the AWS KMS API reference have it.
+ */
 const statementElements = {
   Sid: 'optional',
   Effect: 'required',
   Principal: 'required',
   NotPrincipal: 'later',
-  Action: 'required',
+  Action: 'ineffective',
   NotAction: 'later',
-  Resource: 'required',
+  Resource: 'ineffective',
   NotResource: 'later',
   Condition: 'later',
 } as const;
@@ -51,10 +55,14 @@ export function compileStatement({ value, index, place, version, realm }: Statem
     reference: sid === undefined ? { index } : { index, sid },
     effect: parseEffect(`${place}.Effect`, element('Effect')),
     principals: parsePrincipalElement(`${place}.Principal`, element('Principal'), realm),
-    matchesAction: parseAction(`${place}.Action`, element('Action')),
-    matchesResource: parseResource(`${place}.Resource`, element('Resource'), version),
+    matchesAction: statement.has('Action') ? parseAction(`${place}.Action`, element('Action')) : matchesNothing,
+    matchesResource: statement.has('Resource')
+      ? parseResource(`${place}.Resource`, element('Resource'), version)
+      : matchesNothing,
   };
 }
+
+const matchesNothing: Matcher = compileWildcards([]);
 
 function assertElements(statement: JsonObject, place: string): void {
   for (const name of statement.keys()) {

@@ -332,3 +332,16 @@ test('the default key policy is AWS’s, to the letter, and gives everything to 
   expect(ask(defaultKeyPolicy(realm), root, 'kms:ScheduleKeyDeletion').allowed).toBe(true);
   expect(ask(defaultKeyPolicy(realm), alice, 'kms:Encrypt').allowed).toBe(false);
 });
+
+describe('a statement without Action or Resource', () => {
+  const request = { principal: alice, accountId: realm.account, action: 'kms:Encrypt', resource: keyArn };
+  const decisionBy = (...statements: readonly object[]) =>
+    decide({ ...request, keyPolicy: parsePolicyDocument(JSON.stringify({ Statement: statements }), realm) });
+
+  test.each(['Action', 'Resource'])('is taken without %s, and then neither allows nor denies', (missing) => {
+    const statement = { Effect: 'Allow', Principal: { AWS: alice }, Action: 'kms:*', Resource: '*' };
+    const without = { ...statement, [missing]: undefined };
+    expect(decisionBy(without).allowed).toBe(false);
+    expect(decisionBy(statement, { ...without, Effect: 'Deny' }).allowed).toBe(true);
+  });
+});

@@ -97,8 +97,6 @@ describe('a document is refused, with the place and the reason:', () => {
     ['an Effect in lower case', having({ Effect: 'deny' }), 'Statement[0].Effect: it must be "Allow" or "Deny".'],
     ['an Effect that is null', having({ Effect: null }), 'Statement[0].Effect: it must be "Allow" or "Deny".'],
     ['no Principal', having({ Principal: undefined }), 'Statement[0]: the element Principal is missing.'],
-    ['no Action', having({ Action: undefined }), 'Statement[0]: the element Action is missing.'],
-    ['no Resource', having({ Resource: undefined }), 'Statement[0]: the element Resource is missing.'],
     ...['Condition', 'NotPrincipal', 'NotAction', 'NotResource'].map((name) => [
       name,
       having({ [name]: name === 'Condition' ? {} : '*' }),
