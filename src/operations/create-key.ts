@@ -71,6 +71,7 @@ export const createKey = operation({
     'XksKeyId',
   ],
   recordResponse: ['KeyMetadata'],
+  made: ({ KeyMetadata }) => (KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn]),
   async handle({ request, caller, directory }) {
     const { spec, usage } = specAndUsage(request);
     refuseUnbuilt(request, spec);

@@ -70,6 +70,8 @@ export interface OperationDefinition<Request, Response, Keys extends string> {
   readonly record: readonly Recordable<Request>[];
   /** The response members that the audit event shows. */
   readonly recordResponse?: readonly Recordable<Response>[];
+  /** ARNs of the resources that the operation made, for the audit event: no need could name them before. */
+  readonly made?: (response: Response) => readonly string[];
   /** What a dry run checks beyond permission, state and usage; it has no effect. */
   readonly rehearse?: (handling: Handling<Request, Keys>) => Promise<void>;
   readonly handle: (handling: Handling<Request, Keys>) => Promise<Response>;

@@ -107,6 +107,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, directory: KeyDirec
   }
   const response = await operation.handle(handling);
   trace.response = response;
+  trace.resources.push(...(operation.made?.(response) ?? []));
   return operation.response.encode(response);
 }
 
