@@ -106,8 +106,8 @@ export class CallDispatcher implements CallOwner {
     });
   }
 
-  addHost(host: HsmHost): void {
-    for (const lane of host.lanes) this.#lanes.push({ lane, host, alone: false });
+  laneOpened(host: HsmHost, lane: HostLane): void {
+    this.#lanes.push({ lane, host, alone: false });
     this.#noLaneSinceMs = null;
     this.#dispatch();
   }

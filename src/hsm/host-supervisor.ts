@@ -39,8 +39,6 @@ export class HostSupervisor {
   #host: HsmHost | undefined;
   #isConnected = false;
   #isStopped = false;
-  /** Keys that were destroyed while the host was being connected: it may have seen them before. */
-  #destroyedMeanwhile: Buffer[] = [];
   /** Ends the pause before the next attempt. */
   #endPause: () => void = () => undefined;
   #attemptEnded = signal();
@@ -50,7 +48,7 @@ export class HostSupervisor {
     this.#options = options;
   }
 
-  /** The host that serves calls, or `undefined`. */
+  /** The host, once all its lanes serve calls. */
   get connectedHost(): HsmHost | undefined {
     return this.#isConnected ? this.#host : undefined;
   }
@@ -77,10 +75,7 @@ export class HostSupervisor {
 
   /** A key was destroyed through some lane. Resolves when no lane here uses it any more. */
   async keyDestroyed(backingKeyId: Buffer): Promise<void> {
-    const host = this.#host;
-    if (host === undefined) return;
-    if (this.#isConnected) await Promise.all(host.lanes.map((lane) => host.forget(lane, [backingKeyId])));
-    else this.#destroyedMeanwhile.push(backingKeyId);
+    await this.#host?.keyDestroyed(backingKeyId);
   }
 
   /** No further host; the present one ends after what it has to do. Resolves when its process is gone. */
@@ -136,20 +131,12 @@ export class HostSupervisor {
     const { keyStore, settings, environment, limits, log, dispatcher, events } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const pin = await this.#readPin();
-    this.#destroyedMeanwhile = [];
     const host = new HsmHost({ lanes: settings.lanes, environment, owner: dispatcher, log, keyStore });
     this.#host = host;
     if (this.#isStopped) host.fail('the key store was closed');
     const capabilities = await host.open(settings, pin, limits.openDeadlineMs);
-    // Ids may be added while lanes forget others; a host that is connected is told of each.
-    for (let ids = this.#destroyedMeanwhile; ids.length > 0; ids = this.#destroyedMeanwhile) {
-      this.#destroyedMeanwhile = [];
-      await Promise.all(host.lanes.map((lane) => host.forget(lane, ids)));
-    }
-    if (!host.lanes.every((lane) => lane.isOpen)) throw new HostOpenError('failed', await host.ended);
     this.#isConnected = true;
     events.connected(capabilities);
-    dispatcher.addHost(host);
     return host;
   }
 

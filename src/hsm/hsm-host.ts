@@ -49,6 +49,8 @@ export class HostOpenError extends Error {
 
 /** Whoever has the calls that hosts carry out. */
 export interface CallOwner {
+  /** A lane is ready for calls. */
+  laneOpened(host: HsmHost, lane: HostLane): void;
   /** Its lanes take no more calls, and lose those that they have soon. */
   hostEnding(host: HsmHost): void;
   replied(): void;
@@ -79,6 +81,9 @@ export class HsmHost implements LaneOwner {
   #lanesOpen: number;
   #isEnding = false;
   #hung = false;
+  /** The lanes that serve calls, and the keys that were destroyed before all of them did. */
+  readonly #serving = new Set<HostLane>();
+  readonly #destroyedMeanwhile: Buffer[] = [];
   /** Rejects `open` while it runs. */
   #failOpen: (error: HostOpenError) => void = () => undefined;
 
@@ -104,8 +109,9 @@ export class HsmHost implements LaneOwner {
   }
 
   /**
-   * Opens every lane, the first one with the PIN, which is wiped as soon as it is in the pipe. Rejects with `HostOpenError`;
-   * the host is ending then.
+   * Opens the first lane with the PIN, which is wiped as soon as it is in the pipe, and then the others; each serves as soon
+   * as it is open, because every lane takes a host some 100 ms. Resolves when all do. Rejects with `HostOpenError` when the
+   * host has ended instead.
    */
   async open(settings: HostSettings, pin: Pin, deadlineMs: number): Promise<KeyStoreCapabilities> {
     const deadline = setTimeout(() => this.fail(`it did not open the token within ${deadlineMs} ms`), deadlineMs);
@@ -122,14 +128,10 @@ export class HsmHost implements LaneOwner {
     }
   }
 
-  /** Has `lane` forget keys that were destroyed through another. A lane that cannot do that must not live on. */
-  async forget(lane: HostLane, backingKeyIds: readonly Buffer[]): Promise<void> {
-    try {
-      await Promise.all(backingKeyIds.map((id) => callOn(lane, 'forgetKey', [id], nothing)));
-    } catch (error) {
-      this.fail(`it could not forget a destroyed key: ${error instanceof Error ? error.message : error}`);
-      await this.ended;
-    }
+  /** A key was destroyed through some lane. Resolves when no lane of this host uses it any more. */
+  async keyDestroyed(backingKeyId: Buffer): Promise<void> {
+    if (this.#serving.size < this.lanes.length) this.#destroyedMeanwhile.push(backingKeyId);
+    await Promise.all([...this.#serving].map((lane) => this.#forget(lane, [backingKeyId])));
   }
 
   /** Kills it now; its calls are lost. Only the first reason counts. */
@@ -206,12 +208,35 @@ export class HsmHost implements LaneOwner {
     const [first, ...others] = this.lanes;
     if (first === undefined) throw new RangeError('a host has at least one lane');
     const settingsField = Buffer.from(JSON.stringify(settings));
-    const opened = callOn(first, 'open', [settingsField, pin.reveal()], capabilities);
+    const opened = this.#openLane(first, [settingsField, pin.reveal()]);
     pin.wipe(); // The lane has a copy, which it wipes once it is written.
     const found = await opened;
-    const noPin = Buffer.alloc(0);
-    await Promise.all(others.map((lane) => callOn(lane, 'open', [settingsField, noPin], capabilities)));
+    await Promise.all(others.map((lane) => this.#openLane(lane, [settingsField, Buffer.alloc(0)])));
     return found;
+  }
+
+  async #openLane(lane: HostLane, fields: readonly Uint8Array[]): Promise<KeyStoreCapabilities> {
+    const found = await callOn(lane, 'open', fields, capabilities);
+    // All lanes begin with the keys that the host saw when it opened the token. While this one forgets, more may go.
+    for (let told = 0; told < this.#destroyedMeanwhile.length; ) {
+      const ids = this.#destroyedMeanwhile.slice(told);
+      told += ids.length;
+      await this.#forget(lane, ids);
+    }
+    if (!lane.isOpen) throw new HostOpenError('failed', await this.ended);
+    this.#serving.add(lane);
+    this.#owner.laneOpened(this, lane);
+    return found;
+  }
+
+  /** A lane that cannot forget a destroyed key must not live on. */
+  async #forget(lane: HostLane, backingKeyIds: readonly Buffer[]): Promise<void> {
+    try {
+      await Promise.all(backingKeyIds.map((id) => callOn(lane, 'forgetKey', [id], nothing)));
+    } catch (error) {
+      this.fail(`it could not forget a destroyed key: ${error instanceof Error ? error.message : error}`);
+      await this.ended;
+    }
   }
 }
 
