@@ -62,7 +62,7 @@ export class ChainWalker {
     if (!record.isIntact)
       return this.#problem('this record was changed: its bytes do not have the hash that it states');
     if (this.#head !== undefined) {
-      const problem = this.#doesNotFollow(record, this.#head) ?? this.#doesNotAccount(piece.bytes);
+      const problem = this.#doesNotAccount(piece.bytes) ?? this.#doesNotFollow(record, this.#head);
       if (problem !== undefined) return problem;
     }
     this.#torn = undefined;

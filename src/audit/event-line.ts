@@ -2,11 +2,12 @@
  * An audit event as JSON text in CloudTrail's event shape, without its closing brace: `chain.ts` completes it.
  *
  * INVARIANT: exactly the members of `AuditEvent` are written, each by name; whatever else an object carries is not read.
- * Strings come from callers: quotes, control characters and lone surrogates are escaped as JSON has it, so an event is
- * always one line, and long ones are cut with a mark. The limits below keep the whole line under `maxLineBytes`, whatever
- * a caller sends. Bytes are never written, even where an operation names them as recordable by mistake.
+ * Strings come from callers: JSON escapes quotes, control characters and lone surrogates, so an event is always one line,
+ * and long ones are cut with a mark. The limits below keep the whole line under `maxLineBytes`, whatever a caller sends.
+ * Bytes are never written, even where an operation names them as recordable by mistake.
  *
- * The text is put together by hand because it is on the path of every request.
+ * This is on the path of every request (measured: 2.5 µs, and 2 µs for the chain's hash). One `JSON.stringify` of one
+ * object literal takes less time than text put together by hand, whose many small strings have to be tested and joined.
  *
  * Source: AWS CloudTrail user guide, "CloudTrail record contents" (event version 1.11).
  */
@@ -37,25 +38,48 @@ const maxMembers = 64;
 const maxDepth = 5;
 
 export function renderEvent(event: AuditEvent, region: string): string {
-  const { identity } = event;
-  const accountId = quote(identity.accountId, limits.identifier);
-  const errors =
-    event.errorCode === null
-      ? ''
-      : `"errorCode":${quote(event.errorCode, limits.identifier)},"errorMessage":${quoteOrNull(event.errorMessage, limits.errorMessage)},`;
-  return [
-    `{"eventVersion":"1.11","userIdentity":${renderIdentity(identity, accountId)}`,
-    `"eventTime":"${new Date(event.receivedAtMs).toISOString()}","eventSource":"kms.amazonaws.com"`,
-    `"eventName":${quote(event.eventName, limits.name)},"awsRegion":${quote(region, limits.name)}`,
-    `"sourceIPAddress":${quote(event.sourceIPAddress, limits.name)}`,
-    `"userAgent":${quoteOrNull(event.userAgent, limits.userAgent)}`,
-    `${errors}"requestParameters":${renderBounded(event.requestParameters, maxRequestParametersBytes)}`,
-    `"responseElements":${renderBounded(event.responseElements, maxResponseElementsBytes)}`,
-    `"additionalEventData":${renderAdditional(event)},"requestID":${quote(event.requestId, limits.identifier)}`,
-    `"eventID":"${randomUUID()}","readOnly":${event.readOnly === true}`,
-    `"resources":${renderResources(event.resources, accountId)},"eventType":"AwsApiCall","managementEvent":true`,
-    `"recipientAccountId":${accountId},"eventCategory":"Management"`,
-  ].join(',');
+  const { identity, decision } = event;
+  const accountId = cut(identity.accountId, limits.identifier);
+  const arn = cut(identity.arn, limits.arn);
+  return withoutBrace({
+    eventVersion: '1.11',
+    userIdentity: {
+      type: identity.type,
+      principalId: identity.type === 'Root' ? accountId : arn,
+      arn,
+      accountId,
+      accessKeyId: identity.accessKeyId === undefined ? undefined : cut(identity.accessKeyId, limits.identifier),
+      userName: identity.userName === undefined ? undefined : cut(identity.userName, limits.identifier),
+    },
+    eventTime: new Date(event.receivedAtMs).toISOString(),
+    eventSource: 'kms.amazonaws.com',
+    eventName: cut(event.eventName, limits.name),
+    awsRegion: region,
+    sourceIPAddress: cut(event.sourceIPAddress, limits.name),
+    userAgent: event.userAgent === null ? null : cut(event.userAgent, limits.userAgent),
+    errorCode: event.errorCode === null ? undefined : cut(event.errorCode, limits.identifier),
+    errorMessage: event.errorMessage === null ? undefined : cut(event.errorMessage, limits.errorMessage),
+    requestParameters: bounded(event.requestParameters, maxRequestParametersBytes),
+    responseElements: bounded(event.responseElements, maxResponseElementsBytes),
+    additionalEventData: {
+      decision:
+        decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
+      unixPeer:
+        identity.unix === undefined
+          ? undefined
+          : { uid: identity.unix.uid, gid: identity.unix.gid, pid: identity.unix.pid },
+    },
+    requestID: cut(event.requestId, limits.identifier),
+    eventID: randomUUID(),
+    readOnly: event.readOnly,
+    resources: event.resources
+      .slice(0, maxResources)
+      .map((ARN) => ({ accountId, type: 'AWS::KMS::Key', ARN: cut(ARN, limits.identifier) })),
+    eventType: 'AwsApiCall',
+    managementEvent: true,
+    recipientAccountId: accountId,
+    eventCategory: 'Management',
+  });
 }
 
 /** What a line that was not completely written is accounted for with. */
@@ -69,14 +93,26 @@ const tornLineBeginning = '"eventSource":"drawbridge","eventName":"AuditTornLine
 
 /** The event that accounts for an incomplete line before it. Only the log itself makes one: see `readTornLine`. */
 export function renderTornLine({ bytes, sha256 }: TornLine, region: string, nowMs: number): string {
-  return [
-    '{"eventVersion":"1.11","userIdentity":{"type":"AWSService","invokedBy":"drawbridge"}',
-    `"eventTime":"${new Date(nowMs).toISOString()}",${tornLineBeginning},"awsRegion":${quote(region, limits.name)}`,
-    '"sourceIPAddress":"drawbridge","userAgent":"drawbridge","requestParameters":null,"responseElements":null',
-    `"additionalEventData":{"tornLine":{"bytes":${bytes},"sha256":"${sha256}"}},"requestID":null`,
-    `"eventID":"${randomUUID()}","readOnly":true,"resources":[],"eventType":"AwsServiceEvent","managementEvent":true`,
-    '"eventCategory":"Management"',
-  ].join(',');
+  return withoutBrace({
+    eventVersion: '1.11',
+    userIdentity: { type: 'AWSService', invokedBy: 'drawbridge' },
+    eventTime: new Date(nowMs).toISOString(),
+    eventSource: 'drawbridge',
+    eventName: 'AuditTornLine',
+    awsRegion: region,
+    sourceIPAddress: 'drawbridge',
+    userAgent: 'drawbridge',
+    requestParameters: null,
+    responseElements: null,
+    additionalEventData: { tornLine: { bytes, sha256 } },
+    requestID: null,
+    eventID: randomUUID(),
+    readOnly: true,
+    resources: [],
+    eventType: 'AwsServiceEvent',
+    managementEvent: true,
+    eventCategory: 'Management',
+  });
 }
 
 /**
@@ -98,85 +134,89 @@ export function readTornLine(line: Buffer): TornLine | undefined {
   }
 }
 
-function renderIdentity(identity: AuditEvent['identity'], accountId: string): string {
-  const arn = quote(identity.arn, limits.arn);
-  const principalId = identity.type === 'Root' ? accountId : arn;
-  const accessKeyId =
-    identity.accessKeyId === undefined ? '' : `,"accessKeyId":${quote(identity.accessKeyId, limits.identifier)}`;
-  const userName = identity.userName === undefined ? '' : `,"userName":${quote(identity.userName, limits.identifier)}`;
-  return `{"type":"${identity.type}","principalId":${principalId},"arn":${arn},"accountId":${accountId}${accessKeyId}${userName}}`;
+function withoutBrace(event: object): string {
+  return JSON.stringify(event).slice(0, -1);
 }
 
-function renderAdditional({ decision, identity: { unix } }: AuditEvent): string {
-  const decided =
-    decision === null
-      ? 'null'
-      : `{"allowed":${decision.allowed === true},"because":${quote(decision.because, limits.because)}}`;
-  const peer = unix === undefined ? '' : `,"unixPeer":{"uid":${+unix.uid},"gid":${+unix.gid},"pid":${+unix.pid}}`;
-  return `{"decision":${decided}${peer}}`;
+function cut(text: string, maxCharacters: number): string {
+  if (text.length <= maxCharacters) return text;
+  return `${text.slice(0, maxCharacters)}…[cut ${text.length - maxCharacters} characters]`;
 }
 
-function renderResources(arns: readonly string[], accountId: string): string {
-  if (arns.length === 0) return '[]';
-  const rows = arns
-    .slice(0, maxResources)
-    .map((arn) => `{"accountId":${accountId},"type":"AWS::KMS::Key","ARN":${quote(arn, limits.identifier)}}`);
-  return `[${rows.join(',')}]`;
-}
+type Members = Readonly<Record<string, unknown>>;
 
-function renderBounded(members: Readonly<Record<string, unknown>> | null, maxBytes: number): string {
-  if (members === null) return 'null';
+/** The members as they are, or a copy with what is too long cut, or a remark in their place. */
+function bounded(members: Members | null, maxBytes: number): Members | null {
+  if (members === null || lengthOf(members, 0) * maxBytesPerCharacter <= maxBytes) return members;
   for (const maxCharacters of [limits.parameter, limits.parameterOfMany]) {
-    const text = renderMembers(members, maxCharacters, 0);
-    // A character of this text takes at most three bytes: what would take more is escaped or a pair of surrogates.
-    if (text.length * 3 <= maxBytes || Buffer.byteLength(text) <= maxBytes) return text;
+    const kept = keepMembers(members, maxCharacters, 0);
+    if (Buffer.byteLength(JSON.stringify(kept)) <= maxBytes) return kept;
   }
-  return '{"notRecorded":"too long"}';
+  return { notRecorded: 'too long' };
 }
 
-function renderValue(value: unknown, maxCharacters: number, depth: number): string {
-  if (typeof value === 'string') return quote(value, maxCharacters);
-  if (typeof value === 'boolean') return value ? 'true' : 'false';
-  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : 'null';
-  if (value === null) return 'null';
-  if (typeof value !== 'object') return '"[not recorded]"';
-  if (depth > maxDepth) return '"[not recorded: too deep]"';
-  if (Array.isArray(value)) return renderList(value, maxCharacters, depth);
+/** What JSON makes of a character at worst: `\u0000`. */
+const maxBytesPerCharacter = 6;
+
+/**
+ * At least the length of the value's JSON text before anything is escaped; infinite when `keep` has to change something
+ * other than long texts. Ordinary parameters are short and are so found to need no copy.
+ */
+function lengthOf(value: unknown, depth: number): number {
+  if (typeof value === 'string') return value.length + 3;
+  if (typeof value === 'boolean' || typeof value === 'number' || value === null) return maxNumberCharacters;
+  if (typeof value !== 'object' || depth > maxDepth) return Number.POSITIVE_INFINITY;
+  let length = 2;
+  if (Array.isArray(value)) {
+    for (const item of value) length += lengthOf(item, depth + 1);
+    return value.length > maxMembers ? Number.POSITIVE_INFINITY : length;
+  }
+  if (!isPlain(value)) return Number.POSITIVE_INFINITY;
+  const names = Object.keys(value);
+  if (names.length > maxMembers) return Number.POSITIVE_INFINITY;
+  for (const name of names) {
+    const member = (value as Members)[name];
+    if (member !== undefined) length += name.length + 3 + lengthOf(member, depth + 1);
+  }
+  return length;
+}
+
+const maxNumberCharacters = 26;
+
+/** Anything with a class of its own may be bytes or a secret. */
+function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
-  // Anything with a class of its own may be bytes or a secret.
-  if (prototype !== Object.prototype && prototype !== null) return '"[not recorded]"';
-  return renderMembers(value as Readonly<Record<string, unknown>>, maxCharacters, depth);
+  return prototype === Object.prototype || prototype === null;
 }
 
-function renderMembers(members: Readonly<Record<string, unknown>>, maxCharacters: number, depth: number): string {
-  let text = '';
+function keep(value: unknown, maxCharacters: number, depth: number): unknown {
+  if (typeof value === 'string') return cut(value, maxCharacters);
+  if (typeof value === 'boolean' || typeof value === 'number' || value === null) return value;
+  if (typeof value !== 'object') return '[not recorded]';
+  if (depth > maxDepth) return '[not recorded: too deep]';
+  if (Array.isArray(value)) return keepItems(value, maxCharacters, depth);
+  if (!isPlain(value)) return '[not recorded]';
+  return keepMembers(value as Members, maxCharacters, depth);
+}
+
+/** A copy without prototype, in which `__proto__` is a name like any other. */
+function keepMembers(members: Members, maxCharacters: number, depth: number): Members {
+  const kept: Record<string, unknown> = { __proto__: null };
   let count = 0;
   for (const name of Object.keys(members)) {
     const value = members[name];
     if (value === undefined) continue;
-    if (count === maxMembers) return `{${text},"…":"[more members cut]"}`;
-    text += `${count++ === 0 ? '' : ','}${quote(name, maxCharacters)}:${renderValue(value, maxCharacters, depth + 1)}`;
+    if (count++ === maxMembers) {
+      kept['…'] = '[more members cut]';
+      break;
+    }
+    kept[cut(name, maxCharacters)] = keep(value, maxCharacters, depth + 1);
   }
-  return `{${text}}`;
+  return kept;
 }
 
-function renderList(list: readonly unknown[], maxCharacters: number, depth: number): string {
-  const items = list.slice(0, maxMembers).map((item) => renderValue(item, maxCharacters, depth + 1));
-  if (list.length > maxMembers) items.push(`"…[${list.length - maxMembers} more cut]"`);
-  return `[${items.join(',')}]`;
-}
-
-/** Printable ASCII that JSON takes as it is. */
-const plain = /^[ !#-[\]-~]*$/;
-
-function quote(text: string, maxCharacters: number): string {
-  const kept =
-    text.length <= maxCharacters
-      ? text
-      : `${text.slice(0, maxCharacters)}…[cut ${text.length - maxCharacters} characters]`;
-  return plain.test(kept) ? `"${kept}"` : JSON.stringify(kept);
-}
-
-function quoteOrNull(text: string | null, maxCharacters: number): string {
-  return text === null ? 'null' : quote(text, maxCharacters);
+function keepItems(items: readonly unknown[], maxCharacters: number, depth: number): readonly unknown[] {
+  const kept = items.slice(0, maxMembers).map((item) => keep(item, maxCharacters, depth + 1));
+  if (items.length > maxMembers) kept.push(`…[${items.length - maxMembers} more cut]`);
+  return kept;
 }

@@ -1,0 +1,186 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { AuditEvent } from '../../src/audit/audit-log.ts';
+import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { maxLineBytes, readTornLine, renderEvent, renderTornLine } from '../../src/audit/event-line.ts';
+import { Plaintext } from '../../src/secrets/secret-bytes.ts';
+import { arbitraryEvent } from './events.ts';
+import { exampleEvent } from './example-event.ts';
+
+const example = exampleEvent(1);
+const lineOf = (event: AuditEvent) => chainLine(renderEvent(event, 'us-east-1'), chainStart).line;
+const parse = (event: AuditEvent) => JSON.parse(lineOf(event));
+const parametersOf = (requestParameters: AuditEvent['requestParameters']) =>
+  parse({ ...example, requestParameters }).requestParameters;
+
+describe('an audit event', () => {
+  test('is written in the shape of a CloudTrail event', () => {
+    expect(parse(example)).toEqual({
+      eventVersion: '1.11',
+      userIdentity: {
+        type: 'IAMUser',
+        principalId: 'arn:aws:iam::000000000000:user/unix/alice',
+        arn: 'arn:aws:iam::000000000000:user/unix/alice',
+        accountId: '000000000000',
+        userName: 'alice',
+      },
+      eventTime: '2027-01-15T08:00:00.001Z',
+      eventSource: 'kms.amazonaws.com',
+      eventName: 'Encrypt',
+      awsRegion: 'us-east-1',
+      sourceIPAddress: 'unix',
+      userAgent: 'aws-sdk-js/3',
+      requestParameters: { keyId: 'alias/payroll', encryptionContext: { department: 'payroll' } },
+      responseElements: null,
+      additionalEventData: {
+        decision: { allowed: true, because: 'key policy statement "payroll"' },
+        unixPeer: { uid: 1000, gid: 1001, pid: 4242 },
+      },
+      requestID: '00000000-0000-4000-8000-000000000001',
+      eventID: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      readOnly: true,
+      resources: [
+        {
+          accountId: '000000000000',
+          type: 'AWS::KMS::Key',
+          ARN: 'arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555',
+        },
+      ],
+      eventType: 'AwsApiCall',
+      managementEvent: true,
+      recipientAccountId: '000000000000',
+      eventCategory: 'Management',
+      drawbridge: { sequence: 1, previousHash: '0'.repeat(64), hash: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
+  });
+
+  test('says what failed and how the decision was made when it failed', () => {
+    expect(
+      parse({
+        ...example,
+        identity: {
+          type: 'Root',
+          arn: 'arn:aws:iam::000000000000:root',
+          accountId: '000000000000',
+          accessKeyId: 'AK1',
+        },
+        resources: [],
+        errorCode: 'AccessDeniedException',
+        errorMessage: 'User: … is not authorized',
+        decision: { allowed: false, because: 'no statement allows it' },
+      }),
+    ).toMatchObject({
+      userIdentity: { type: 'Root', principalId: '000000000000', accessKeyId: 'AK1' },
+      errorCode: 'AccessDeniedException',
+      errorMessage: 'User: … is not authorized',
+      additionalEventData: { decision: { allowed: false, because: 'no statement allows it' } },
+      resources: [],
+    });
+  });
+
+  test('has no other members than these, whatever the object carries', () => {
+    const careless = {
+      ...example,
+      plaintext: 'c2VjcmV0',
+      identity: { ...example.identity, secretAccessKey: 'secret' },
+      decision: { ...example.decision, policy: 'secret' },
+    } as AuditEvent;
+    expect(lineOf(careless)).not.toMatch(/secret|c2VjcmV0/);
+  });
+
+  test.each<[string, unknown, unknown]>([
+    ['bytes', Buffer.from('secret'), '[not recorded]'],
+    ['typed arrays', new Uint8Array([1, 2, 3]), '[not recorded]'],
+    ['a plaintext', new Plaintext(Buffer.alloc(4)), '[not recorded]'],
+    ['a function', () => 'secret', '[not recorded]'],
+    ['a bigint', 1n, '[not recorded]'],
+    ['an object that spells itself', { toJSON: () => 'secret' }, { toJSON: '[not recorded]' }],
+    ['not a number', Number.NaN, null],
+    [
+      'something deep',
+      { a: { b: { c: { d: { e: { f: {} } } } } } },
+      { a: { b: { c: { d: { e: '[not recorded: too deep]' } } } } },
+    ],
+    ['a long text', 'x'.repeat(8_200), `${'x'.repeat(8_192)}…[cut 8 characters]`],
+    ['a long list', Array(66).fill(0), [...Array(64).fill(0), '…[2 more cut]']],
+    ['nothing', undefined, undefined],
+    ['a half of a character', '\ud83d', '\ud83d'],
+  ])('keeps of its parameters what is fit for a log: %s', (_what, value, recorded) => {
+    expect(parametersOf({ value })).toEqual(recorded === undefined ? {} : { value: recorded });
+  });
+
+  test('keeps the first members of a parameter that has too many', () => {
+    const many = Object.fromEntries(Array.from({ length: 70 }, (_, index) => [`k${index}`, index]));
+    const recorded = parametersOf({ many }).many;
+    expect(Object.keys(recorded)).toHaveLength(65);
+    expect(recorded['…']).toBe('[more members cut]');
+  });
+
+  test('keeps a name that means something to JavaScript as a name', () => {
+    const line = lineOf({ ...example, requestParameters: JSON.parse(`{"__proto__":"${'x'.repeat(9_000)}"}`) });
+    expect(line).toContain(`"requestParameters":{"__proto__":"${'x'.repeat(8_192)}…[cut 808 characters]"}`);
+  });
+
+  test('says so when its parameters are too long even after cutting', () => {
+    const long = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`k${index}`, '\0'.repeat(9_000)]));
+    expect(parametersOf(long)).toEqual({ notRecorded: 'too long' });
+    const cut = Object.fromEntries(Array.from({ length: 10 }, (_, index) => [`k${index}`, 'x'.repeat(9_000)]));
+    expect(parametersOf(cut).k9).toBe(`${'x'.repeat(128)}…[cut 8872 characters]`);
+  });
+
+  test('is one line of valid JSON, whatever a caller sends', () => {
+    fc.assert(
+      fc.property(arbitraryEvent, (event) => {
+        const line = lineOf(event);
+        expect(line).not.toMatch(/[\n\r\0]/);
+        expect(JSON.parse(line)).toMatchObject({
+          eventName: event.eventName,
+          userAgent: event.userAgent,
+          errorMessage: event.errorMessage,
+        });
+      }),
+    );
+  });
+
+  test('stays under the longest line when everything in it is as long and as costly as it can be', () => {
+    const costly = '\0'.repeat(10_000);
+    const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`${index}${costly}`, costly]));
+    const unix = { uid: 2 ** 32, gid: 2 ** 32, pid: 2 ** 32 };
+    for (const members of [{ a: costly.slice(0, 4_000) }, { a: '\u0fff'.repeat(8_000) }, many]) {
+      const event: AuditEvent = {
+        requestId: costly,
+        receivedAtMs: 0,
+        eventName: costly,
+        readOnly: true,
+        identity: { type: 'AssumedRole', arn: costly, accountId: costly, userName: costly, accessKeyId: costly, unix },
+        sourceIPAddress: costly,
+        userAgent: costly,
+        requestParameters: members,
+        responseElements: members,
+        resources: Array(20).fill(costly),
+        errorCode: costly,
+        errorMessage: costly,
+        decision: { allowed: false, because: costly },
+      };
+      expect(Buffer.byteLength(`${lineOf(event)}\n`)).toBeLessThanOrEqual(maxLineBytes);
+    }
+  });
+});
+
+describe('the record that accounts for a torn line', () => {
+  const torn = { bytes: 17, sha256: 'ab'.repeat(32) };
+
+  test('is read back as it was written', () => {
+    const { line } = chainLine(renderTornLine(torn, 'us-east-1', 0), chainStart);
+    expect(JSON.parse(line)).toMatchObject({ eventName: 'AuditTornLine', eventType: 'AwsServiceEvent' });
+    expect(readTornLine(Buffer.from(line))).toEqual(torn);
+  });
+
+  test('cannot be made by a caller, whatever he calls his operation', () => {
+    const claim = '"eventSource":"drawbridge","eventName":"AuditTornLine"';
+    for (const eventName of ['AuditTornLine', claim]) {
+      const event = { ...example, eventName, requestParameters: { claim, tornLine: torn } };
+      expect(readTornLine(Buffer.from(lineOf(event)))).toBe(undefined);
+    }
+  });
+});
