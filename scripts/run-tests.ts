@@ -9,7 +9,7 @@
  */
 
 import { type SpawnOptions, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -51,6 +51,8 @@ async function main(): Promise<void> {
   await runCheck('format and lint', [bin('biome'), 'check', '--error-on-warnings', '.'], tally);
   await runCheck('types', [bin('tsc'), '--project', '.'], tally);
   const folder = mkdtempSync(join(tmpdir(), 'db-'));
+  // Tests that call as another Unix user reach sockets in here; what is private has modes of its own.
+  chmodSync(folder, 0o711);
   try {
     await runTests(folder, quick, vitestArgs, tally);
     await checkCleanUp(folder, tally);

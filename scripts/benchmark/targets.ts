@@ -11,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { pinReader } from '../../src/config/secrets.ts';
 import { libraryOf } from '../../src/daemon/key-store.ts';
+import { LineProcess } from '../line-process.ts';
 import { type Case, requestFor } from './cases.ts';
-import { LineProcess } from './line-process.ts';
 import { CpuWindow, type LoopResult, type Measurement, type Timing } from './measurement.ts';
 
 export interface Target {

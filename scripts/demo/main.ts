@@ -224,6 +224,12 @@ who connects (SO_PEERCRED), so there is nothing to steal and nothing to forge:`,
     encoding: 'utf8',
   });
   const { __type, message } = JSON.parse(answer) as { __type?: string; message?: string };
+  if (__type === 'unreachable') {
+    refused(
+      `${message}: others cannot even reach the folder for temporary files here; set TMPDIR=/tmp to see the rest`,
+    );
+    return;
+  }
   if (__type !== 'AccessDeniedException') throw new Error(`\`nobody\` was not refused: ${__type ?? 'success'}`);
   refused(`${__type}: ${message}`);
 }
@@ -248,4 +254,9 @@ async function stop(daemon: ChildProcess | undefined): Promise<void> {
   await once(daemon, 'exit');
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  process.stderr.write(`quickstart: ${error instanceof Error ? error.message : error}\n`);
+  process.exitCode = 1;
+}

@@ -23,4 +23,5 @@ const call = request({ socketPath, path: '/v1/Decrypt', method: 'POST' }, async 
   const answer = await text(response);
   process.stdout.write(`${answer}\n`);
 });
+call.on('error', ({ message }) => process.stdout.write(`${JSON.stringify({ __type: 'unreachable', message })}\n`));
 call.end(body);

@@ -65,6 +65,16 @@ export class LineProcess {
     return JSON.parse(await this.nextLine()) as T;
   }
 
+  /** Everything that it still prints, when it has ended. */
+  async rest(): Promise<string> {
+    this.endInput();
+    const lines: string[] = [];
+    for (let line = await this.#lines.next(); !line.done; line = await this.#lines.next()) lines.push(line.value);
+    await this.#ended;
+    if (lines.length === 0) throw new Error(`${this.#name} printed nothing:\n${this.#errors.trim()}`);
+    return lines.join('\n');
+  }
+
   /** Ends it: by the end of its input, or by a signal where it does not watch that. */
   async close(signal?: NodeJS.Signals): Promise<void> {
     this.#child.stdin.end();

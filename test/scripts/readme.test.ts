@@ -1,0 +1,84 @@
+/** What README.md tells people to type works, and what it says about tokens is what `doctor` says. */
+
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { askDoctor, renderTokenTable, splitAtTable, tokens } from '../../scripts/token-table.ts';
+import { type Instance, startInstance } from '../support/instance.ts';
+import { tokenKinds } from '../support/tokens.ts';
+import { root, run } from './run-script.ts';
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8');
+
+interface Block {
+  readonly language: string;
+  readonly code: string;
+}
+
+const blocks: readonly Block[] = [...readme.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].map(
+  ([, language = '', code = '']) => ({ language, code }),
+);
+const withLanguage = (wanted: string): Block[] => blocks.filter(({ language }) => language === wanted);
+
+const missing = tokenKinds.map((kind) => kind.missing).find((reason) => reason !== null) ?? null;
+if (missing !== null) process.stdout.write(`skipped: README.md: ${missing}\n`);
+
+test('every script that README.md tells to run is there and can be run', () => {
+  const commands = withLanguage('console').flatMap(({ code }) => code.trim().split('\n'));
+  expect(commands).not.toEqual([]);
+  for (const command of commands) accessSync(join(root, command), constants.X_OK);
+});
+
+describe.skipIf(missing !== null)('README.md', () => {
+  let instance: Instance;
+  let folder: string;
+  let env: NodeJS.ProcessEnv;
+
+  beforeAll(async () => {
+    instance = await startInstance();
+    folder = mkdtempSync(join(tmpdir(), 'readme-'));
+    const bin = join(folder, 'bin');
+    mkdirSync(bin);
+    symlinkSync(join(root, 'scripts', 'drawbridge'), join(bin, 'drawbridge'));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    env = { ...process.env, PATH: `${bin}:${process.env['PATH']}`, DRAWBRIDGE_SOCKET: instance.socket };
+  });
+
+  afterAll(async () => {
+    await instance.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('its shell commands and its program work, in the order in which they stand', async () => {
+    expect(withLanguage('sh').length).toBeGreaterThanOrEqual(3);
+    for (const { code } of withLanguage('sh')) {
+      const ended = await run('bash', ['-euo', 'pipefail', '-c', code], { cwd: folder, env });
+      expect(ended, code).toMatchObject({ code: 0 });
+    }
+    const [program] = withLanguage('js');
+    writeFileSync(join(folder, 'program.mjs'), program?.code ?? '');
+    const ended = await run(process.execPath, ['program.mjs'], { cwd: folder, env });
+    expect(ended).toMatchObject({ code: 0, stdout: 'secret\n' });
+  });
+
+  test('its table of tokens is what doctor says', async ({ skip }) => {
+    const reports = await Promise.all(tokens.map(({ kind }) => askDoctor(kind)));
+    const table = renderTokenTable(reports);
+    const [, written] = splitAtTable(readme);
+    if (table.split('\n')[0] !== written.split('\n')[0]) {
+      process.stdout.write('skipped: the table of tokens in README.md: it is about other versions of the libraries\n');
+      skip();
+    }
+    expect(written).toBe(table);
+  });
+});

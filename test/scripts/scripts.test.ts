@@ -1,0 +1,98 @@
+/** The scripts that people and continuous integration start with. */
+
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cases as benchCases, connectionCounts } from '../../scripts/benchmark/cases.ts';
+import { softHsm2 } from '../support/tokens.ts';
+import { root, run, runScript } from './run-script.ts';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'scripts-'));
+  chmodSync(folder, 0o711); // `nobody`, whom the quickstart calls as, reaches a socket in here.
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test.each(['bench', 'bootstrap', 'drawbridge', 'quickstart', 'test'])(
+  'scripts/%s --help says how it is used',
+  async (name) => {
+    const ended = await runScript(name, ['--help'], { cwd: folder });
+    expect(ended.code).toBe(0);
+    expect(ended.stdout).toMatch(/^Usage: /);
+  },
+);
+
+describe('scripts/bootstrap', () => {
+  test('finds a complete checkout complete, from any folder and through a link', async () => {
+    const link = join(folder, 'bootstrap');
+    symlinkSync(join(root, 'scripts', 'bootstrap'), link);
+    const ended = await run(link, [], { cwd: folder });
+    expect(ended).toMatchObject({ code: 0, stderr: expect.stringMatching(/^set-up: ready, with Node\.js v\d+/) });
+  });
+
+  test('refuses an argument that it does not know', async () => {
+    const ended = await runScript('bootstrap', ['--fast']);
+    expect(ended).toMatchObject({ code: 2, stderr: 'bootstrap: unknown argument `--fast`; see --help\n' });
+  });
+
+  test('says what to install where it cannot install it itself', async () => {
+    // Everything that this machine has, less the tool of the NSS token and less apt-get.
+    const bin = mkdtempSync(join(folder, 'bin-'));
+    const hidden = new Set(['certutil', 'apt-get']);
+    for (const name of readdirSync('/usr/bin'))
+      if (!hidden.has(name)) symlinkSync(join('/usr/bin', name), join(bin, name));
+    const ended = await runScript('bootstrap', [], { env: { ...process.env, PATH: bin } });
+    expect(ended.code).not.toBe(0);
+    expect(ended.stderr).toContain('set-up: libnss3-tools: certutil, which initialises that token\n');
+    expect(ended.stderr).toContain('install its equivalents of: libnss3 libnss3-tools\n');
+  });
+});
+
+describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
+  if (softHsm2.missing !== null) process.stdout.write(`skipped: quickstart and bench: ${softHsm2.missing}\n`);
+
+  test('scripts/quickstart shows the main job, the refusals and the record, and leaves nothing', async () => {
+    const ended = await runScript('quickstart', [], { cwd: folder, env: { ...process.env, TMPDIR: folder } });
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    const shown = [
+      /CKA_SENSITIVE +true/,
+      /CKA_NEVER_EXTRACTABLE +true/,
+      /both files have the SHA-256 [0-9a-f]{64}/,
+      /✗ InvalidCiphertextException/,
+      process.getuid?.() === 0
+        ? /✗ AccessDeniedException: User: arn:aws:iam::000000000000:user\/unix\/nobody is not authorized/
+        : /This part needs root/,
+      /GenerateDataKey +ok/,
+    ];
+    for (const pattern of shown) expect(ended.stdout).toMatch(pattern);
+    // No colours where no terminal is.
+    expect(ended.stdout).not.toContain('\x1b[');
+    expect(readdirSync(folder).filter((name) => name.startsWith('db-quickstart'))).toEqual([]);
+  });
+
+  test('scripts/bench --quick measures each case with all three targets', async () => {
+    const file = join(folder, 'bench.json');
+    const ended = await runScript('bench', ['--quick', '--json', file], { env: { ...process.env, TMPDIR: folder } });
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    const rows = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>[];
+    expect(rows).toHaveLength(benchCases.length * (1 + 2 * connectionCounts.length));
+    for (const row of rows) {
+      expect(row).toEqual({
+        operation: expect.any(String),
+        payloadBytes: expect.any(Number),
+        connections: expect.any(Number),
+        target: expect.stringMatching(/^(?:direct|host|daemon)$/),
+        requestsPerSecond: expect.any(Number),
+        ratioToDirect: expect.any(Number),
+        apiCpuMicros: row['target'] === 'direct' ? null : expect.any(Number),
+        hostCpuMicros: expect.any(Number),
+        p50Micros: expect.any(Number),
+        p99Micros: expect.any(Number),
+      });
+      expect(row['requestsPerSecond']).toBeGreaterThan(0);
+    }
+    expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
+  }, 300_000);
+});
