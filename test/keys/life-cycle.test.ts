@@ -1,0 +1,294 @@
+/** Creation, rotation and reconciliation of keys: over a real token and a real SQLite file, closed and opened again. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
+import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { openKeyStore } from '../../src/hsm/open-key-store.ts';
+import { authorizeKey } from '../../src/keys/authorized-key.ts';
+import { parseCiphertext } from '../../src/keys/ciphertext.ts';
+import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
+import { createKey, newBackingKeyId, openKeyDirectory } from '../../src/keys/key-creation.ts';
+import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import type { KmsKey } from '../../src/keys/kms-key.ts';
+import { assertServiceKey, createServiceKey, findServiceKeys } from '../../src/keys/service-keys.ts';
+import { decrypt, encrypt } from '../../src/keys/symmetric-encryption.ts';
+import { newKeyId } from '../../src/kms/names.ts';
+import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
+import type { Change } from '../../src/store/metadata-store.ts';
+import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
+import { describeEachToken } from '../support/tokens.ts';
+
+const realm = { region: 'us-east-1', account: '000000000000' };
+
+/** A logger that remembers what was said. */
+function remembering() {
+  const lines: { readonly level: string; readonly message: string; readonly fields: object }[] = [];
+  const at = (level: string) => (fields: object, message: string) => void lines.push({ level, message, fields });
+  return { lines, log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') } };
+}
+
+describeEachToken('Keys that are closed and opened again', (token) => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-keys-'));
+  const file = join(folder, 'metadata.sqlite');
+  let serviceKey: Awaited<ReturnType<typeof createServiceKey>>;
+  let open: { readonly store: SqliteStore; readonly keyStore: KeyStore } | undefined;
+
+  async function openKeys(): Promise<KeyStore> {
+    const { settings, environment, pin } = token();
+    return openKeyStore({
+      name: 'default',
+      settings: settings(),
+      hosts: 1,
+      pin: async () => new Pin(Buffer.from(pin)),
+      environment,
+      log: remembering().log,
+    });
+  }
+
+  async function openStore(keyStore: KeyStore): Promise<SqliteStore> {
+    return openSqliteStore({ path: file, mac: (data) => keyStore.mac({ backingKeyId: serviceKey, data }) });
+  }
+
+  /** Opens everything, as the daemon does; `close()` or the end of the test closes it. */
+  async function start(encryptionLimits?: EncryptionLimits) {
+    const keyStore = await openKeys();
+    const store = await openStore(keyStore);
+    open = { store, keyStore };
+    const { lines, log } = remembering();
+    const directory = await openKeyDirectory({
+      realm,
+      store,
+      keyStores: new Map([['default', keyStore]]),
+      compilePolicy: (document) => parsePolicyDocument(document, realm),
+      log,
+      ...(encryptionLimits === undefined ? {} : { encryptionLimits }),
+    });
+    return { directory, store, keyStore, lines };
+  }
+
+  async function close(): Promise<void> {
+    await open?.store.close();
+    await open?.keyStore.close();
+    open = undefined;
+  }
+
+  const create = (directory: KeyDirectory): Promise<KmsKey> =>
+    createKey(directory, {
+      keyId: newKeyId(),
+      keySpec: 'SYMMETRIC_DEFAULT',
+      keyUsage: 'ENCRYPT_DECRYPT',
+      description: '',
+      tags: [],
+      policyDocument: defaultKeyPolicy(realm),
+      keyStore: 'default',
+    });
+
+  const encryptOne = (directory: KeyDirectory, key: KmsKey) =>
+    encrypt(directory, authorizeKey(key, 'kms:Encrypt'), new Plaintext(Buffer.from('attack at dawn')), undefined);
+
+  async function decryptOne(key: KmsKey, blob: Buffer): Promise<string> {
+    const parsed = parseCiphertext(blob);
+    if (parsed === undefined) throw new TypeError('Encrypt gave what is no ciphertext blob');
+    return (await decrypt(authorizeKey(key, 'kms:Decrypt'), parsed, undefined)).plaintext.reveal().toString();
+  }
+
+  function found(directory: KeyDirectory, key: KmsKey): KmsKey {
+    const again = directory.findKey(key.record.keyId);
+    if (again === undefined) throw new TypeError('the key is not there');
+    return again;
+  }
+
+  beforeAll(async () => {
+    const keyStore = await openKeys();
+    serviceKey = await createServiceKey(keyStore, 'metadata-integrity');
+    await keyStore.close();
+    return () => rm(folder, { recursive: true });
+  });
+  afterEach(close);
+
+  test('a key decrypts after a restart what it encrypted before', async () => {
+    const before = await start();
+    const key = await create(before.directory);
+    const { ciphertextBlob } = await encryptOne(before.directory, key);
+    await close();
+    const { directory } = await start();
+    expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
+  });
+
+  test('a creation that the HSM refuses leaves no record and no object', async () => {
+    const { directory, store, keyStore } = await start();
+    const objects = await keyStore.listKeys();
+    const refused = createKey(directory, {
+      keyId: newKeyId(),
+      keySpec: 'RSA_2048',
+      keyUsage: 'ENCRYPT_DECRYPT',
+      description: '',
+      tags: [],
+      policyDocument: defaultKeyPolicy(realm),
+      keyStore: 'default',
+    });
+    await expect(refused).rejects.toMatchObject({ name: 'UnsupportedOperationException' });
+    expect((await store.load()).key.filter((record) => record.state === 'Creating')).toEqual([]);
+    expect(await keyStore.listKeys()).toEqual(objects);
+  });
+
+  test.each(['before', 'after'])('a creation that was cut off %s the HSM made the key is undone', async (moment) => {
+    const { directory, store, keyStore } = await start();
+    const survivor = await create(directory);
+    const keyId = newKeyId();
+    const backingKeyId = newBackingKeyId();
+    const createdAtMs = Date.now();
+    const intent: readonly Change[] = [
+      {
+        put: 'key',
+        record: {
+          keyId,
+          state: 'Creating',
+          keySpec: 'SYMMETRIC_DEFAULT',
+          keyUsage: 'ENCRYPT_DECRYPT',
+          origin: 'AWS_KMS',
+          description: '',
+          createdAtMs,
+          currentBackingKeyId: backingKeyId,
+          tags: [],
+        },
+      },
+      {
+        put: 'backingKey',
+        record: {
+          backingKeyId,
+          keyId,
+          keyStore: 'default',
+          residency: 'token',
+          state: 'Creating',
+          ordinal: 1,
+          createdAtMs,
+          reservedEncryptions: 0,
+        },
+      },
+      { put: 'keyPolicy', record: { keyId, document: defaultKeyPolicy(realm) } },
+    ];
+    await store.write(intent);
+    if (moment === 'after') {
+      const keySpec = 'SYMMETRIC_DEFAULT';
+      await keyStore.generateKey({ backingKeyId, label: 'drawbridge:cut-off:1', keySpec, keyUsage: 'ENCRYPT_DECRYPT' });
+    }
+    await close();
+
+    const again = await start();
+    expect(again.directory.findKey(keyId)).toBeUndefined();
+    expect((await again.store.load()).backingKey.map((record) => record.backingKeyId)).not.toContain(backingKeyId);
+    expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).not.toContain(backingKeyId);
+    expect(found(again.directory, survivor).record.state).toBe('Enabled');
+    expect(again.lines.map((line) => line.message)).toContain('undid an unfinished key creation');
+  });
+
+  test('an object of ours that no record names is reported and left alone', async () => {
+    const { keyStore } = await start();
+    const backingKeyId = newBackingKeyId();
+    const request = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+    await keyStore.generateKey({ backingKeyId, label: 'drawbridge:somebody-else:1', ...request });
+    await close();
+
+    const again = await start();
+    const report = again.lines.find((line) => JSON.stringify(line.fields).includes(backingKeyId));
+    expect(report?.message).toBe('an object in the HSM belongs to no record; it is left alone');
+    expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).toContain(backingKeyId);
+    expect(JSON.stringify(again.lines)).not.toContain(serviceKey);
+  });
+
+  test('a backing key that is gone from the HSM is reported, and using it is an error of the right name', async () => {
+    const before = await start();
+    const key = await create(before.directory);
+    await before.keyStore.destroyKey({ backingKeyId: key.record.currentBackingKeyId });
+    await close();
+
+    const { directory, lines } = await start();
+    expect(lines.map((line) => line.message)).toContain('a backing key is not in the HSM');
+    await expect(encryptOne(directory, found(directory, key))).rejects.toMatchObject({
+      name: 'KeyUnavailableException',
+    });
+  });
+
+  test('a key at its limit rotates itself under 60 callers at once, and everything still decrypts', async () => {
+    const limits = { maxEncryptionsPerBackingKey: 16, reservationBlock: 4 };
+    const { directory, store } = await start(limits);
+    const key = await create(directory);
+    const blobs = await Promise.all(
+      Array.from({ length: 60 }, async () => (await encryptOne(directory, found(directory, key))).ciphertextBlob),
+    );
+
+    const perBackingKey = new Map<string, number>();
+    for (const blob of blobs) {
+      const id = parseCiphertext(blob)?.backingKeyId ?? 'none';
+      perBackingKey.set(id, (perBackingKey.get(id) ?? 0) + 1);
+      expect(await decryptOne(found(directory, key), blob)).toBe('attack at dawn');
+    }
+    expect([...perBackingKey.values()].every((count) => count <= 16)).toBe(true);
+    expect(perBackingKey.size).toBeGreaterThanOrEqual(4);
+    const records = (await store.load()).backingKey.filter((record) => record.keyId === key.record.keyId);
+    expect(records.every((record) => record.reservedEncryptions <= 16)).toBe(true);
+
+    await close();
+    const again = await start(limits);
+    for (const blob of blobs) expect(await decryptOne(found(again.directory, key), blob)).toBe('attack at dawn');
+  });
+
+  test('numbers that were reserved are not given out again after a restart', async () => {
+    const limits = { maxEncryptionsPerBackingKey: 16, reservationBlock: 4 };
+    const before = await start(limits);
+    const key = await create(before.directory);
+    await encryptOne(before.directory, key);
+    await close();
+    const { directory } = await start(limits);
+    expect(found(directory, key).currentBackingKey.counter.used).toBe(4);
+  });
+
+  describe('with records that somebody edited', () => {
+    const edit = (sql: string, ...values: string[]): void => {
+      const database = new DatabaseSync(file);
+      database.prepare(sql).run(...values);
+      database.close();
+    };
+
+    test.each([
+      ['the policy', 'update key_policy set document = document || ? where key_id = ?', ' '],
+      ['the policy, by removing it', "delete from key_policy where ? <> '' and key_id = ?", 'x'],
+      ['the description', 'update kms_key set description = ? where key_id = ?', 'mine'],
+      ['the backing key, by removing it', "delete from backing_key where ? <> '' and key_id = ?", 'x'],
+    ])('a key is refused after somebody edited %s', async (_what, sql, value) => {
+      const before = await start();
+      const key = await create(before.directory);
+      const untouched = await create(before.directory);
+      await close();
+      edit(sql, value, key.record.keyId);
+
+      const { directory, lines } = await start();
+      expect(() => directory.findKey(key.record.keyId)).toThrow(
+        expect.objectContaining({ name: 'KMSInternalException' }),
+      );
+      expect(lines.filter((line) => line.level === 'error')).not.toEqual([]);
+      expect(found(directory, untouched).record.state).toBe('Enabled');
+    });
+  });
+
+  test('a service key is found by its label, and a KMS key in its place is refused', async () => {
+    const { keyStore, directory } = await start();
+    const key = await create(directory);
+    expect(await findServiceKeys(keyStore, 'metadata-integrity')).toEqual([serviceKey]);
+    await expect(assertServiceKey(keyStore, 'metadata-integrity', serviceKey)).resolves.toBeUndefined();
+    await expect(
+      assertServiceKey(keyStore, 'metadata-integrity', key.record.currentBackingKeyId),
+    ).rejects.toMatchObject({ name: 'KeyStoreError', failure: 'keyUnavailable' });
+    await expect(
+      assertServiceKey(keyStore, 'metadata-integrity', randomBytes(16).toString('hex') as typeof serviceKey),
+    ).rejects.toMatchObject({ name: 'KeyStoreError', failure: 'keyUnavailable' });
+  });
+});
