@@ -1,0 +1,141 @@
+/** DryRun: it says whether the request would succeed, and otherwise what the request itself would be told. */
+
+import { beforeAll, expect, test } from 'vitest';
+import { keyArn, rootArn, unknownKeyId } from './support/arns.ts';
+import { describeDaemon, newKey, present } from './support/daemon.ts';
+import { deny, policy, rootMayAll } from './support/policies.ts';
+import { accessDenied, dryRunSucceeded, incorrectKey, invalidCiphertext, keyNotFound } from './support/refusals.ts';
+import { call, errorIn } from './support/wire.ts';
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
+const plaintext = base64(Buffer.from('x'));
+
+describeDaemon('DryRun', (daemon) => {
+  let open: { readonly id: string; readonly arn: string };
+  let closed: { readonly id: string; readonly arn: string };
+  let blob: string;
+  let blobOfClosed: string;
+  beforeAll(async () => {
+    const { kms } = daemon();
+    open = await newKey(kms);
+    closed = await newKey(kms);
+    const encrypt = async (KeyId: string) =>
+      base64(
+        present(
+          (await kms.encrypt({ KeyId, Plaintext: Buffer.from('x'), EncryptionContext: { a: 'b' } })).CiphertextBlob,
+        ),
+      );
+    [blob, blobOfClosed] = [await encrypt(open.id), await encrypt(closed.id)];
+    const uses = ['Encrypt', 'Decrypt', 'ReEncrypt*', 'GenerateDataKey*'].map((action) => `kms:${action}`);
+    await kms.putKeyPolicy({ KeyId: closed.id, Policy: policy(rootMayAll, deny(rootArn, uses)) });
+  });
+
+  const told = async (operation: string, body: object) => {
+    const answer = await call(daemon().socket, operation, body);
+    expect(answer.status).toBe(400);
+    return errorIn(answer);
+  };
+  const EncryptionContext = { a: 'b' };
+  interface Row {
+    readonly operation: string;
+    readonly permission: string;
+    body(keyId: string, blob: string): object;
+  }
+  const rows: readonly Row[] = [
+    { operation: 'Encrypt', permission: 'Encrypt', body: (KeyId) => ({ KeyId, Plaintext: plaintext }) },
+    {
+      operation: 'Decrypt',
+      permission: 'Decrypt',
+      body: (KeyId, CiphertextBlob) => ({ KeyId, CiphertextBlob, EncryptionContext }),
+    },
+    {
+      operation: 'ReEncrypt',
+      permission: 'ReEncryptFrom',
+      body: (SourceKeyId, CiphertextBlob) => ({
+        SourceKeyId,
+        CiphertextBlob,
+        SourceEncryptionContext: EncryptionContext,
+        DestinationKeyId: open.id,
+      }),
+    },
+    { operation: 'GenerateDataKey', permission: 'GenerateDataKey', body: (KeyId) => ({ KeyId, KeySpec: 'AES_256' }) },
+    {
+      operation: 'GenerateDataKeyWithoutPlaintext',
+      permission: 'GenerateDataKeyWithoutPlaintext',
+      body: (KeyId) => ({ KeyId, NumberOfBytes: 64 }),
+    },
+  ];
+
+  test.each(rows)(
+    '$operation with DryRun says that it would succeed, and does nothing',
+    async ({ operation, body }) => {
+      expect(await told(operation, { ...body(open.id, blob), DryRun: true })).toEqual(dryRunSucceeded);
+      expect((await call(daemon().socket, operation, { ...body(open.id, blob), DryRun: false })).status).toBe(200);
+    },
+  );
+
+  test.each(rows)('$operation with DryRun says who is not allowed', async ({ operation, permission, body }) => {
+    expect(await told(operation, { ...body(closed.id, blobOfClosed), DryRun: true })).toEqual(
+      accessDenied(rootArn, permission, closed.arn, 'denied'),
+    );
+  });
+
+  test.each(rows)('$operation with DryRun says which key is not there', async ({ operation, body }) => {
+    expect(await told(operation, { ...body(unknownKeyId, blob), DryRun: true })).toEqual(
+      keyNotFound(keyArn(unknownKeyId)),
+    );
+  });
+
+  test('a dry run finds what is wrong with a request before it says that it would succeed', async () => {
+    const DryRun = true;
+    expect((await told('Encrypt', { KeyId: open.id, Plaintext: '', DryRun })).name).toBe('ValidationException');
+    expect((await told('GenerateDataKey', { KeyId: open.id, DryRun })).name).toBe('ValidationException');
+    expect(
+      (await told('Encrypt', { KeyId: open.id, Plaintext: plaintext, EncryptionAlgorithm: 'RSAES_OAEP_SHA_1', DryRun }))
+        .name,
+    ).toBe('InvalidKeyUsageException');
+    expect((await told('Encrypt', { KeyId: open.id, Plaintext: plaintext, GrantTokens: ['none'], DryRun })).name).toBe(
+      'InvalidGrantTokenException',
+    );
+    expect(await told('Decrypt', { KeyId: closed.id, CiphertextBlob: blob, EncryptionContext, DryRun })).toEqual(
+      incorrectKey,
+    );
+    expect(await told('Decrypt', { CiphertextBlob: plaintext, DryRun })).toEqual(invalidCiphertext);
+    expect(await told('Decrypt', { CiphertextBlob: blob, EncryptionContext: { a: 'c' }, DryRun })).toEqual(
+      invalidCiphertext,
+    );
+    expect(await told('ReEncrypt', { CiphertextBlob: blob, DestinationKeyId: open.id, DryRun })).toEqual(
+      invalidCiphertext,
+    );
+  });
+
+  test('with IGNORE_CIPHERTEXT only the permission is looked at, and the key must be named', async () => {
+    const modified = { DryRun: true, DryRunModifiers: ['IGNORE_CIPHERTEXT'] };
+    expect(await told('Decrypt', { KeyId: open.id, ...modified })).toEqual(dryRunSucceeded);
+    expect(await told('Decrypt', { KeyId: open.arn, CiphertextBlob: plaintext, ...modified })).toEqual(dryRunSucceeded);
+    expect(await told('Decrypt', { KeyId: closed.id, ...modified })).toEqual(
+      accessDenied(rootArn, 'Decrypt', closed.arn, 'denied'),
+    );
+    expect((await told('Decrypt', modified)).name).toBe('ValidationException');
+    const reEncrypt = { SourceKeyId: open.id, DestinationKeyId: open.id, ...modified };
+    expect(await told('ReEncrypt', reEncrypt)).toEqual(dryRunSucceeded);
+    expect(await told('ReEncrypt', { ...reEncrypt, SourceKeyId: closed.id })).toEqual(
+      accessDenied(rootArn, 'ReEncryptFrom', closed.arn, 'denied'),
+    );
+    expect(await told('ReEncrypt', { ...reEncrypt, DestinationKeyId: closed.id })).toEqual(
+      accessDenied(rootArn, 'ReEncryptTo', closed.arn, 'denied'),
+    );
+    expect((await told('ReEncrypt', { DestinationKeyId: open.id, ...modified })).name).toBe('ValidationException');
+  });
+
+  test('a ciphertext can be left out of dry runs alone, and of those that say so', async () => {
+    expect((await told('Decrypt', { KeyId: open.id, DryRun: true })).name).toBe('ValidationException');
+    expect((await told('Decrypt', { KeyId: open.id })).name).toBe('ValidationException');
+    expect((await told('Decrypt', { KeyId: open.id, DryRunModifiers: ['IGNORE_CIPHERTEXT'] })).name).toBe(
+      'ValidationException',
+    );
+    const unknown = await told('Decrypt', { KeyId: open.id, DryRun: true, DryRunModifiers: ['IGNORE_POLICY'] });
+    expect(unknown.name).toBe('ValidationException');
+    expect(unknown.message).toContain('IGNORE_CIPHERTEXT');
+  });
+});

@@ -1,0 +1,57 @@
+/**
+ * One real Drawbridge per test file, and the unmodified AWS SDK talking to it over its Unix socket.
+ *
+ * The tests of this folder are written from AWS's documentation and know nothing of the sources: whatever they need is
+ * on the wire, in the instance's folder or in the process table. Each file starts its own instance over a throw-away
+ * SoftHSM2 token and stops it; machines without SoftHSM2 skip with a line that says so.
+ */
+
+import type { KMS } from '@aws-sdk/client-kms';
+import { afterAll, beforeAll, describe } from 'vitest';
+import { type Instance, startInstance } from '../../support/instance.ts';
+import { softHsm2 } from '../../support/tokens.ts';
+import { kmsOver } from './connect.ts';
+
+export interface Daemon {
+  readonly instance: Instance;
+  readonly socket: string;
+  /** The SDK's client with one method per operation. */
+  readonly kms: KMS;
+}
+
+/** Boots, which creates a token and a data folder, and every hook that waits for it. */
+export const bootTimeoutMs = 60_000;
+
+/** The tests of `define` over one instance, which exists inside of tests and hooks only. */
+export function describeDaemon(name: string, define: (daemon: () => Daemon) => void): void {
+  if (softHsm2.missing !== null) process.stdout.write(`skipped: ${name}: ${softHsm2.missing}\n`);
+  describe.skipIf(softHsm2.missing !== null)(name, () => {
+    let daemon: Daemon | undefined;
+    beforeAll(async () => {
+      const instance = await startInstance();
+      daemon = { instance, socket: instance.socket, kms: kmsOver(instance.socket) };
+    }, bootTimeoutMs);
+    afterAll(async () => {
+      daemon?.kms.destroy();
+      await daemon?.instance.stop();
+    }, bootTimeoutMs);
+    define(() => {
+      if (daemon === undefined) throw new Error('the daemon exists inside of tests and hooks only');
+      return daemon;
+    });
+  });
+}
+
+/** Makes a key and gives its id and ARN. */
+export async function newKey(kms: KMS, policy?: string): Promise<{ readonly id: string; readonly arn: string }> {
+  const { KeyMetadata } = await kms.createKey(
+    policy === undefined ? {} : { Policy: policy, BypassPolicyLockoutSafetyCheck: true },
+  );
+  return { id: present(KeyMetadata?.KeyId), arn: present(KeyMetadata?.Arn) };
+}
+
+/** The SDK types every member of an answer as optional; the tests say where one must be there. */
+export function present<T>(value: T | undefined | null): T {
+  if (value === undefined || value === null) throw new Error('a member is missing from the answer');
+  return value;
+}
