@@ -95,7 +95,11 @@ export type RecordMac = (data: Buffer) => Promise<Buffer>;
 export interface MetadataStore {
   /** Reads and verifies everything. Called once, at start. */
   load(): Promise<LoadedMetadata>;
-  /** Writes all changes in one transaction and waits for the disk. Rejects, having changed nothing, when it cannot. */
+  /**
+   * Writes all changes in one transaction and waits for the disk. Rejects, having changed nothing: with a `StoreError`
+   * when the disk or the database refuses, with the MAC's own error when the HSM does, and with a `TypeError` when a text
+   * has a lone surrogate or a number is not whole, which callers make sure of.
+   */
   write(changes: readonly Change[]): Promise<void>;
   close(): Promise<void>;
 }

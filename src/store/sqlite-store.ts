@@ -2,8 +2,8 @@
  * The metadata store in one SQLite file: `metadata-store.ts` kept, with `node:sqlite` under Kysely.
  *
  * Kysely compiles the statements; a write runs them in one synchronous transaction, so that nothing else of this process
- * comes between its statements, and blocks the process for the disk's sync (measured: well under a millisecond on an SSD,
- * some milliseconds on a spinning disk). Writes are rare: changes of keys, and one per 65,536 encryptions.
+ * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk). Writes are
+ * rare: changes of keys, and one per 65,536 encryptions.
  *
  * MACs are computed before the transaction, by the HSM, for several writes at once; the transactions follow in the order
  * of the calls. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
