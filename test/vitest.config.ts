@@ -29,6 +29,7 @@ export default defineConfig({
     // Generous, because nothing is proven by a time limit: it only ends what hangs.
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 30_000 } },
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],

@@ -7,7 +7,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ export function missingForInstance(token: 'softhsm2' | 'nss' = 'softhsm2'): stri
 
 export async function startInstance(options: InstanceOptions = {}): Promise<Instance> {
   const isOurs = options.dir === undefined;
-  const dir = options.dir ?? join(mkdtempSync(join(tmpdir(), 'drawbridge-test-')), 'instance');
+  const dir = options.dir ?? newFolder();
   const child = spawn(process.execPath, [program, ...argumentsOf(options, dir)], {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -120,6 +120,13 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
     },
   };
   return instance;
+}
+
+/** Other Unix users, whom some tests are about, have to be able to reach the socket in it. */
+function newFolder(): string {
+  const parent = mkdtempSync(join(tmpdir(), 'drawbridge-test-'));
+  chmodSync(parent, 0o755);
+  return join(parent, 'instance');
 }
 
 function argumentsOf({ token, tcp }: InstanceOptions, dir: string): string[] {
