@@ -101,7 +101,7 @@ describeDaemon('The audit log', (daemon) => {
     expect(auditLines(instance.dir).filter((event) => event['userAgent'] === agent)).toHaveLength(1);
   });
 
-  test('every line carries the hash of the line before', () => {
+  test('every line carries its hash and the hash of the line before', () => {
     expect(brokenLink(daemon().instance.dir)).toBeUndefined();
   });
 

@@ -15,7 +15,7 @@ export interface AuditLine {
   readonly responseElements: Readonly<Record<string, unknown>> | null;
   readonly resources: readonly { readonly ARN: string }[];
   /** Where the line stands in the chain. */
-  readonly drawbridge: { readonly sequence: number; readonly previousHash: string };
+  readonly drawbridge: { readonly sequence: number; readonly previousHash: string; readonly hash: string };
   readonly [member: string]: unknown;
 }
 
@@ -33,7 +33,7 @@ export function auditFolder(instanceFolder: string): string {
 }
 
 export function auditLines(instanceFolder: string): AuditLine[] {
-  return linesOf(instanceFolder).map((line) => JSON.parse(line) as AuditLine);
+  return linesOf(instanceFolder).flatMap((line) => eventIn(line) ?? []);
 }
 
 function linesOf(instanceFolder: string): string[] {
@@ -42,21 +42,43 @@ function linesOf(instanceFolder: string): string[] {
     .filter((line) => line !== '');
 }
 
+/** `undefined` for the beginning of a line, which is all that a killed daemon may leave of one. */
+function eventIn(line: string): AuditLine | undefined {
+  try {
+    return JSON.parse(line) as AuditLine;
+  } catch {
+    return undefined; // Whether it may be there is for `brokenLink` to say.
+  }
+}
+
 /**
- * Checks the chain with nothing but SHA-256, as anybody can who does not trust the program that wrote it.
+ * Checks the chain with nothing but SHA-256 and the description of the log, as anybody can who does not trust the program
+ * that wrote it. The beginning of a line is in order where the next record accounts for it, and at the very end.
  * @returns What is wrong with the first line that does not fit, `undefined` when all do.
  */
 export function brokenLink(instanceFolder: string): string | undefined {
-  const lines = linesOf(instanceFolder);
-  for (const [index, line] of lines.entries()) {
-    const before = lines[index - 1];
-    if (before === undefined) continue;
-    const { sequence, previousHash } = (JSON.parse(line) as AuditLine).drawbridge;
-    const formerSequence = (JSON.parse(before) as AuditLine).drawbridge.sequence;
-    if (sequence !== formerSequence + 1) return `line ${index + 1} has sequence ${sequence} after ${formerSequence}`;
-    if (previousHash !== createHash('sha256').update(before).digest('hex')) {
-      return `line ${index + 1} does not carry the hash of the line before`;
+  let sequence = 0;
+  let previousHash = '0'.repeat(64);
+  let torn = '';
+  for (const [index, line] of linesOf(instanceFolder).entries()) {
+    const event = eventIn(line);
+    if (event === undefined) {
+      torn += line;
+      continue;
     }
+    const link = event.drawbridge;
+    const hash = sha256(line.slice(0, line.lastIndexOf(',"hash":"')));
+    const place = `line ${index + 1}, ${event.eventName},`;
+    if (link.sequence !== sequence + 1) return `${place} has sequence ${link.sequence} after ${sequence}`;
+    if (link.previousHash !== previousHash) return `${place} does not carry the hash of the record before`;
+    if (link.hash !== hash) return `${place} does not carry its own hash`;
+    if ((torn !== '') !== (event.eventName === 'AuditTornLine')) return `${place} follows ${JSON.stringify(torn)}`;
+    if (torn !== '' && !line.includes(sha256(torn))) return `${place} accounts for other bytes than ${torn}`;
+    torn = '';
+    sequence = link.sequence;
+    previousHash = hash;
   }
   return undefined;
 }
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
