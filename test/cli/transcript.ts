@@ -27,7 +27,8 @@ interface Step {
 }
 
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const commandTimeoutMs = 60_000;
+/** `timeout` ends what a command left in the background, too. */
+const commandTimeoutSeconds = 120;
 
 const patterns: Readonly<Record<string, string>> = {
   '<uuid>': '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}',
@@ -51,15 +52,19 @@ export function runTranscript(path: string, environment: Readonly<Record<string,
       HOME,
       TMPDIR: folder,
       LC_ALL: 'C.UTF-8',
+      NODE_COMPILE_CACHE: join(folder, '.cache'),
       ...environment,
     };
     for (const step of parseTranscript(readFileSync(path, 'utf8'))) {
-      const { stdout, stderr, status } = spawnSync('bash', ['-c', step.command], {
-        cwd: folder,
-        env,
-        encoding: 'utf8',
-        timeout: commandTimeoutMs,
-      });
+      const { stdout, stderr, status } = spawnSync(
+        'timeout',
+        [`${commandTimeoutSeconds}`, 'bash', '-c', step.command],
+        {
+          cwd: folder,
+          env,
+          encoding: 'utf8',
+        },
+      );
       const where = `line ${step.line}: ${step.command}`;
       const actual = `${stdout}\n--- stderr\n${stderr}\n--- exit ${status}`;
       const matches =

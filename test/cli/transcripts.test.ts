@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { runTranscript } from './transcript.ts';
 
-const timeoutMs = 120_000;
+const timeoutMs = 300_000;
 const folder = fileURLToPath(new URL('./transcripts/', import.meta.url));
 const transcripts = readdirSync(folder).filter((name) => name.endsWith('.txt'));
 const missing = missingForInstance();

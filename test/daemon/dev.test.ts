@@ -1,0 +1,134 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CreateKeyCommand, DecryptCommand, EncryptCommand, KMSClient, ListKeysCommand } from '@aws-sdk/client-kms';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+
+const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const missing = missingForInstance();
+if (missing !== null) process.stdout.write(`skipped: dev mode: ${missing}\n`);
+
+describe.skipIf(missing !== null)('drawbridge dev', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'prints one line of JSON, ends on %s, and leaves nothing behind',
+    async (signal) => {
+      const parent = mkdtempSync(join(tmpdir(), 'drawbridge-dev-test-'));
+      try {
+        const child = spawn(process.execPath, [program, 'dev'], {
+          env: { ...process.env, TMPDIR: parent },
+          stdio: ['ignore', 'pipe', 'ignore'],
+        });
+        let output = '';
+        child.stdout.setEncoding('utf8').on('data', (text: string) => {
+          output += text;
+        });
+        await once(child.stdout, 'data');
+        const line = JSON.parse(output);
+        expect(Object.keys(line)).toEqual([
+          'socket',
+          'endpoint',
+          'region',
+          'account',
+          'accessKeyId',
+          'secretAccessKey',
+          'dir',
+        ]);
+        expect(line).toMatchObject({ endpoint: null, region: 'us-east-1', account: '000000000000' });
+        expect(line.dir.startsWith(parent)).toBe(true);
+        expect(statSync(line.socket).mode & 0o777).toBe(0o666);
+        child.kill(signal);
+        const [code] = await once(child, 'exit');
+        expect(code).toBe(0);
+        expect(output.split('\n')).toHaveLength(2);
+        expect(readdirSync(parent)).toEqual([]);
+      } finally {
+        rmSync(parent, { recursive: true, force: true });
+      }
+    },
+  );
+});
+
+for (const token of ['softhsm2', 'nss'] as const) {
+  const lacking = missingForInstance(token);
+  if (lacking !== null) process.stdout.write(`skipped: an instance over ${token}: ${lacking}\n`);
+  describe.skipIf(lacking !== null)(`an instance over ${token}`, () => {
+    test('has its keys again after kill -9, in the same folder and on the same socket', async () => {
+      let instance = await startInstance({ token });
+      try {
+        const first = instance.sdkClient();
+        const { KeyMetadata } = await first.send(new CreateKeyCommand({}));
+        const Plaintext = Buffer.from('kept');
+        const { CiphertextBlob } = await first.send(new EncryptCommand({ KeyId: KeyMetadata?.KeyId, Plaintext }));
+        const { dir, socket } = instance;
+        await instance.kill9();
+        expect(existsSync(socket)).toBe(true);
+        instance = await instance.restart();
+        expect(instance).toMatchObject({ dir, socket });
+        const answer = await instance.sdkClient().send(new DecryptCommand({ CiphertextBlob }));
+        expect(answer.KeyId).toBe(KeyMetadata?.Arn);
+        expect(Buffer.from(answer.Plaintext ?? []).toString()).toBe('kept');
+      } finally {
+        expect(await instance.stop()).toBe(0);
+      }
+    });
+  });
+}
+
+describe.skipIf(missing !== null)('the loopback listener', () => {
+  let instance: Instance;
+  beforeAll(async () => {
+    instance = await startInstance({ tcp: true });
+  });
+  afterAll(() => instance?.stop());
+
+  test('serves the unmodified SDK with the access key that was printed', async () => {
+    await expect(instance.sdkClient({ over: 'tcp' }).send(new ListKeysCommand({}))).resolves.toMatchObject({
+      Keys: [],
+    });
+  });
+
+  const refusals: [string, { accessKeyId?: string; secretAccessKey?: string }, string, string][] = [
+    [
+      'another secret',
+      { secretAccessKey: 'other' },
+      'InvalidSignatureException',
+      'The request signature we calculated does not match the signature you provided.',
+    ],
+    [
+      'another access key',
+      { accessKeyId: 'AKIAIOSFODNN7EXAMPLE' },
+      'UnrecognizedClientException',
+      'The security token included in the request is invalid.',
+    ],
+  ];
+  test.each(refusals)('refuses %s with 400', async (_name, other, name, message) => {
+    const { accessKeyId, secretAccessKey, endpoint, region } = instance;
+    const credentials = { accessKeyId, secretAccessKey, ...other };
+    const client = new KMSClient({ region, endpoint: endpoint ?? '', credentials, maxAttempts: 1 });
+    const error = await client.send(new ListKeysCommand({})).catch((refusal: unknown) => refusal);
+    client.destroy();
+    expect(error).toMatchObject({ name, $metadata: { httpStatusCode: 400 } });
+    expect((error as Error).message.startsWith(message)).toBe(true);
+  });
+
+  test('refuses an unsigned request, and says nothing of the daemon but its health', async () => {
+    const unsigned = await fetch(`${instance.endpoint}/v1/ListKeys`, { method: 'POST', body: '{}' });
+    expect([unsigned.status, await unsigned.json()]).toEqual([
+      400,
+      { __type: 'MissingAuthenticationTokenException', message: 'Missing Authentication Token' },
+    ]);
+    expect((await fetch(`${instance.endpoint}/status`)).status).toBe(400);
+    expect((await fetch(`${instance.endpoint}/health`)).status).toBe(200);
+  });
+
+  test('shows no secret in the log, whatever happened', () => {
+    const pin = readFileSync(join(instance.dir, 'pin'), 'utf8').trim();
+    const log = instance.log();
+    expect(log).toContain('"msg":"ready"');
+    for (const secret of [pin, instance.secretAccessKey]) expect(log).not.toContain(secret);
+  });
+});
