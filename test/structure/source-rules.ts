@@ -77,7 +77,8 @@ const packageRules: readonly PackageRule[] = [
   {
     packages: ['koffi'],
     allowed: ['src/identity/', 'src/secrets/', 'src/hsm/host/'],
-    instead: 'put the system call beside the others in src/identity/ (peers) or src/secrets/ (memory) and export a function',
+    instead:
+      'put the system call beside the others in src/identity/ (peers) or src/secrets/ (memory) and export a function',
   },
 ];
 
