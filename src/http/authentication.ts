@@ -2,13 +2,14 @@
  * Who sends a request: by the kernel's word on a Unix socket, by a signature on the loopback listener.
  *
  * On a Unix socket the kernel is asked once per connection, when it is accepted and before any byte of it is read; what
- * it says cannot change afterwards, even if the peer passes its end to another process. On the loopback listener every
+ * it says cannot change afterwards, even if the peer passes its end to another process. The uid becomes a principal at
+ * the first request, which can wait for a directory server that the connection cannot. On the loopback listener every
  * request proves itself anew.
  */
 
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Caller } from '../identity/caller.ts';
+import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
 import { type SigningKey, verifySignedRequest } from '../identity/sigv4.ts';
 import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
@@ -17,8 +18,11 @@ import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
 
 export interface Authentication {
-  /** A connection was accepted; nothing of it was read yet. */
-  accepted(socket: Socket): void;
+  /**
+   * A connection was accepted; nothing of it was read yet.
+   * @returns Whose connection it is, for counting (`uid 1000`); `undefined` where nothing is known before a request.
+   */
+  accepted(socket: Socket): string | undefined;
   /**
    * @param body All of it: a signature covers it.
    * @throws KmsError when the request does not prove who sends it.
@@ -31,22 +35,41 @@ export interface Authentication {
 }
 
 export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentication {
+  const peers = new WeakMap<Socket, UnixPeer>();
   const callers = new WeakMap<Socket, Caller>();
+  /** The peer's principal; its name may have to be looked up, which can fail now and work later. */
+  const resolve = (socket: Socket): Caller | undefined => {
+    const known = callers.get(socket);
+    if (known !== undefined) return known;
+    const peer = peers.get(socket);
+    if (peer === undefined) return undefined;
+    try {
+      const caller = resolveUnixCaller(peer, mapping);
+      callers.set(socket, caller);
+      return caller;
+    } catch (error) {
+      log.warn({ err: error, uid: peer.uid }, 'the name of a caller could not be looked up');
+      return undefined;
+    }
+  };
   return {
     accepted(socket) {
       try {
-        callers.set(socket, resolveUnixCaller(readUnixPeer(socket), mapping));
+        const peer = readUnixPeer(socket);
+        peers.set(socket, peer);
+        return `uid ${peer.uid}`;
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
-        log.error({ err: error }, 'the kernel did not say who connected');
+        log.warn({ err: error }, 'the kernel did not say who connected');
+        return undefined;
       }
     },
     callerOf(message) {
-      const caller = callers.get(message.socket);
+      const caller = resolve(message.socket);
       if (caller !== undefined) return caller;
-      throw new KmsError('KMSInternalException', 'The caller of this connection could not be identified.');
+      throw new KmsError('KMSInternalException', 'The caller could not be identified. The request can be retried.');
     },
-    peerOf: (socket) => callers.get(socket) ?? null,
+    peerOf: (socket) => resolve(socket) ?? null,
     sourceOf: () => 'unix',
   };
 }
@@ -60,13 +83,7 @@ export function signatureAuthentication(
     callerOf(message, body) {
       const { method = '', url: path = '', rawHeaders, socket } = message;
       return verifySignedRequest(
-        {
-          method,
-          path,
-          rawHeaders,
-          body,
-          sourceIp: socket.remoteAddress ?? 'unknown',
-        },
+        { method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' },
         keys,
         new Date(),
         realm,

@@ -30,17 +30,36 @@ export class Connections {
   readonly #bySocket = new WeakMap<Socket, Connection>();
 
   open(socket: Socket): Connection {
-    const connection: Connection = {
-      socket,
-      inFlight: 0,
-      afterAnswers: undefined,
-    };
+    const connection: Connection = { socket, inFlight: 0, afterAnswers: undefined };
     this.#bySocket.set(socket, connection);
     return connection;
   }
 
   of(socket: Socket): Connection {
     return this.#bySocket.get(socket) ?? this.open(socket);
+  }
+}
+
+/** How many connections each user has. */
+export class ConnectionCounts {
+  readonly #max: number;
+  readonly #counts = new Map<string, number>();
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** Counts the connection until it closes, unless it is one too many. */
+  admit(whose: string, socket: Socket): boolean {
+    const count = this.#counts.get(whose) ?? 0;
+    if (count >= this.#max) return false;
+    this.#counts.set(whose, count + 1);
+    socket.once('close', () => {
+      const remaining = (this.#counts.get(whose) ?? 1) - 1;
+      if (remaining === 0) this.#counts.delete(whose);
+      else this.#counts.set(whose, remaining);
+    });
+    return true;
   }
 }
 

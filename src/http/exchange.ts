@@ -7,6 +7,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -57,20 +58,14 @@ export function receiveBody(
   then: (exchange: Exchange, body: Buffer) => void,
 ): void {
   const connection = wire.connections.of(message.socket);
-  const exchange: Exchange = {
-    message,
-    response,
-    connection,
-    contentType,
-    origin: originOf(wire, message),
-  };
+  const exchange: Exchange = { message, response, connection, contentType, origin: originOf(wire, message) };
   collectBody(message, wire.limits.maxBodyBytes, (outcome) => {
     switch (outcome.kind) {
       case 'complete':
         requestArrived(connection);
         return then(exchange, outcome.body);
       case 'tooLarge':
-        return void refuseTooLarge(wire, exchange);
+        return finish(wire, connection.socket, refuseTooLarge(wire, exchange));
       case 'gone':
         return;
       default:
@@ -105,7 +100,7 @@ function withCaller(
       error instanceof KmsError
         ? error
         : new KmsError('KMSInternalException', 'The request could not be authenticated.', error);
-    void refuse(wire, exchange, null, targetOf(exchange.message), refusal);
+    refuse(wire, exchange, null, targetOf(exchange.message), refusal);
     return;
   }
   then(exchange, caller, body);
@@ -123,19 +118,34 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
   const { response, connection, contentType, origin } = exchange;
   const { requestId } = origin;
   if (!response.destroyed) {
-    writeAnswer(response, {
-      statusCode,
-      contentType,
-      requestId,
-      body,
-      close: wire.draining,
-    });
+    writeAnswer(response, { statusCode, contentType, requestId, body, close: wire.draining });
   }
   requestAnswered(connection);
 }
 
+/**
+ * For the asynchronous end of an exchange. The service promises never to reject; if it does, nothing is known to be on
+ * record, so the connection ends without an answer, and the daemon goes on.
+ */
+export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
+  work.catch((error: unknown) => {
+    wire.log.error({ err: error }, 'an exchange failed; its connection is closed without an answer');
+    socket.destroy();
+  });
+}
+
 /** Puts the refusal on record and answers with it. */
-export async function refuse(
+export function refuse(
+  wire: Wire,
+  exchange: Exchange,
+  caller: Caller | null,
+  operationName: string,
+  error: KmsError,
+): void {
+  finish(wire, exchange.connection.socket, recordRefusal(wire, exchange, caller, operationName, error));
+}
+
+async function recordRefusal(
   wire: Wire,
   exchange: Exchange,
   caller: Caller | null,
@@ -155,13 +165,7 @@ async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
   );
   const outcome = await wire.service.refuse({ ...origin, operationName: targetOf(message), caller }, error);
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
-  const text: Answer = {
-    statusCode,
-    contentType,
-    requestId: origin.requestId,
-    body,
-    close: true,
-  };
+  const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
   else answerAndClose(response.socket, rawAnswer(text));
@@ -180,13 +184,7 @@ export async function refuseConnection(wire: Wire, connection: Connection, error
   const outcome = await wire.service.refuse({ ...origin, operationName: unnamedOperation, caller }, error);
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
   const { requestId } = origin;
-  const text = rawAnswer({
-    statusCode,
-    contentType: awsJson,
-    requestId,
-    body,
-    close: true,
-  });
+  const text = rawAnswer({ statusCode, contentType: awsJson, requestId, body, close: true });
   const write = (): void => answerAndClose(socket, text);
   if (connection.inFlight === 0) write();
   else connection.afterAnswers = write;

@@ -11,7 +11,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KmsError } from '../kms/errors.ts';
 import { awsJson, plainJson } from './answers.ts';
-import { answer, type Exchange, receive, refuse, targetOf, type Wire } from './exchange.ts';
+import { answer, type Exchange, finish, receive, refuse, targetOf, type Wire } from './exchange.ts';
 
 export const plainPrefix = '/v1/';
 const targetPrefix = 'TrentService.';
@@ -19,25 +19,17 @@ const targetPrefix = 'TrentService.';
 /** `POST /`. */
 export function awsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
   receive(wire, message, response, awsJson, (exchange, caller, body) => {
-    const { headers } = message;
-    const target = headers['x-amz-target'];
-    const problem = isAwsJson(headers['content-type'])
-      ? typeof target === 'string' && target.startsWith(targetPrefix)
-        ? undefined
-        : `The X-Amz-Target header must be ${targetPrefix} and the name of an operation.`
-      : `The Content-Type header must be ${awsJson}.`;
-    if (problem !== undefined || typeof target !== 'string') {
+    const { 'content-type': contentType, 'x-amz-target': target } = message.headers;
+    const refuseWith = (text: string): void => {
       body.fill(0);
-      void refuse(wire, exchange, caller, targetOf(message), unknownOperation(problem ?? ''));
-      return;
+      refuse(wire, exchange, caller, targetOf(message), unknownOperation(text));
+    };
+    if (!isAwsJson(contentType)) return refuseWith(`The Content-Type header must be ${awsJson}.`);
+    if (typeof target !== 'string' || !target.startsWith(targetPrefix)) {
+      return refuseWith(`The X-Amz-Target header must be ${targetPrefix} and the name of an operation.`);
     }
     const operationName = target.slice(targetPrefix.length);
-    void run(wire, exchange, {
-      operationName,
-      body,
-      caller,
-      unknownMembers: 'ignore',
-    });
+    finish(wire, message.socket, run(wire, exchange, { operationName, body, caller, unknownMembers: 'ignore' }));
   });
 }
 
@@ -49,12 +41,7 @@ export function plainRequest(
   operationName: string,
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
-    void run(wire, exchange, {
-      operationName,
-      body,
-      caller,
-      unknownMembers: 'refuse',
-    });
+    finish(wire, message.socket, run(wire, exchange, { operationName, body, caller, unknownMembers: 'refuse' }));
   });
 }
 
@@ -63,7 +50,7 @@ export function unknownRequest(wire: Wire, message: IncomingMessage, response: S
   receive(wire, message, response, awsJson, (exchange, caller, body) => {
     body.fill(0);
     const error = unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
-    void refuse(wire, exchange, caller, targetOf(message), error);
+    refuse(wire, exchange, caller, targetOf(message), error);
   });
 }
 
@@ -72,16 +59,8 @@ type Operation = Omit<Parameters<Wire['service']['run']>[0], keyof Exchange['ori
 async function run(wire: Wire, exchange: Exchange, operation: Operation): Promise<void> {
   const { requestId, receivedAtMs, sourceIPAddress, userAgent } = exchange.origin;
   const { operationName, body, caller, unknownMembers } = operation;
-  const request = {
-    requestId,
-    receivedAtMs,
-    sourceIPAddress,
-    userAgent,
-    operationName,
-    body,
-    caller,
-    unknownMembers,
-  };
+  // Member by member: cheaper than spreading two objects on each request.
+  const request = { requestId, receivedAtMs, sourceIPAddress, userAgent, operationName, body, caller, unknownMembers };
   answer(wire, exchange, await wire.service.run(request));
 }
 

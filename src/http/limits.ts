@@ -21,6 +21,8 @@ export interface WireLimits {
   readonly stalledTimeoutMs: number;
   /** Each connection costs a file descriptor and up to `maxBodyBytes` of memory. */
   readonly maxConnections: number;
+  /** Of one Unix user: so that one cannot keep the others out. */
+  readonly maxConnectionsPerUser: number;
 }
 
 export const defaultWireLimits: WireLimits = {
@@ -31,4 +33,5 @@ export const defaultWireLimits: WireLimits = {
   keepAliveTimeoutMs: 75_000,
   stalledTimeoutMs: 60_000,
   maxConnections: 2048,
+  maxConnectionsPerUser: 1024,
 };

@@ -19,8 +19,8 @@ import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
 import type { KmsService } from '../operations/service.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
-import { Connections } from './connections.ts';
-import { refuseConnection, type Wire } from './exchange.ts';
+import { ConnectionCounts, Connections } from './connections.ts';
+import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { awsRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
 import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
@@ -67,21 +67,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     listener.kind === 'unix'
       ? peerAuthentication(listener.mapping, log)
       : signatureAuthentication(listener.keys, listener.realm);
-  const wire: Wire = {
-    service,
-    authentication,
-    connections: new Connections(),
-    limits,
-    log,
-    draining: false,
-  };
+  const wire: Wire = { service, authentication, connections: new Connections(), limits, log, draining: false };
   const app = fastify({
     logger: false,
     serverFactory: (handler) => configureServer(createServer(serverOptions(limits), handler), wire),
     clientErrorHandler: (error, socket) => {
       const refusal = clientErrorOf(error.code ?? '');
       if (refusal === undefined || !socket.writable) socket.destroy();
-      else void refuseConnection(wire, wire.connections.of(socket), refusal);
+      else finish(wire, socket, refuseConnection(wire, wire.connections.of(socket), refusal));
     },
     // A bad URL (`/%zz`) is answered like any other unknown one.
     frameworkErrors: (_error, request, reply) => {
@@ -93,10 +86,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await app.ready();
   const server = app.server as Server;
   const socket = await listen(server, listener);
-  return {
-    address: addressOf(server, listener),
-    stop: (drainMs) => stop(server, wire, socket, drainMs),
-  };
+  return { address: addressOf(server, listener), stop: (drainMs) => stop(server, wire, socket, drainMs) };
 }
 
 function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void {
@@ -133,8 +123,8 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
   app.setErrorHandler((error, request, reply) => {
     wire.log.debug({ err: error }, 'a request was refused before its route');
     reply.hijack();
-    if (request.url.startsWith(plainPrefix))
-      plainRequest(wire, request.raw, reply.raw, request.url.slice(plainPrefix.length));
+    const [path = ''] = request.url.split('?');
+    if (path.startsWith(plainPrefix)) plainRequest(wire, request.raw, reply.raw, path.slice(plainPrefix.length));
     else awsRequest(wire, request.raw, reply.raw);
   });
 }
@@ -153,14 +143,35 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
 function configureServer(server: Server, wire: Wire): Server {
   server.maxConnections = wire.limits.maxConnections;
   server.setTimeout(wire.limits.stalledTimeoutMs);
+  // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
+  Object.assign(server, { httpAllowHalfOpen: true });
+  const counts = new ConnectionCounts(wire.limits.maxConnectionsPerUser);
+  const warnOfTooMany = atMostEvery(tooManyWarningMs, (whose: string) =>
+    wire.log.warn({ whose }, 'too many connections: some are refused'),
+  );
   server.on('connection', (socket: Socket) => {
-    wire.authentication.accepted(socket);
+    const whose = wire.authentication.accepted(socket);
+    if (whose !== undefined && !counts.admit(whose, socket)) {
+      warnOfTooMany(whose);
+      socket.destroy();
+      return;
+    }
     wire.connections.open(socket);
   });
-  server.on('drop', () =>
-    wire.log.warn({ connections: wire.limits.maxConnections }, 'too many connections: refused one'),
-  );
+  server.on('drop', () => warnOfTooMany('all'));
   return server;
+}
+
+/** Whoever provokes a warning cannot fill the log with it. */
+const tooManyWarningMs = 10_000;
+
+function atMostEvery<Argument>(pauseMs: number, run: (argument: Argument) => void): (argument: Argument) => void {
+  let notBeforeMs = 0;
+  return (argument) => {
+    if (Date.now() < notBeforeMs) return;
+    notBeforeMs = Date.now() + pauseMs;
+    run(argument);
+  };
 }
 
 /** What to answer to a connection on which Node cannot go on; nothing when the peer is gone. */

@@ -9,7 +9,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { plainJson } from './answers.ts';
-import { answer, receive, receiveBody, refuse, send, type Wire } from './exchange.ts';
+import { answer, finish, receive, receiveBody, refuse, send, type Wire } from './exchange.ts';
 
 export interface StatusSource {
   health(): { readonly healthy: boolean; readonly reason: string | null };
@@ -28,10 +28,7 @@ export function healthRequest(
   receiveBody(wire, message, response, plainJson, (exchange) => {
     const { healthy, reason } = status.health();
     const isServing = healthy && !wire.draining;
-    const answer = {
-      status: isServing ? 'ok' : 'unavailable',
-      reason: wire.draining ? 'stopping' : reason,
-    };
+    const answer = { status: isServing ? 'ok' : 'unavailable', reason: wire.draining ? 'stopping' : reason };
     send(wire, exchange, isServing ? 200 : 503, JSON.stringify(answer));
   });
 }
@@ -48,13 +45,14 @@ export function statusRequest(
     const operationName = keyId === undefined ? 'GetDaemonStatus' : 'GetBackingKeys';
     if (caller.type !== 'Root') {
       const text = `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`;
-      void refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
+      refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
       return;
     }
-    void reportOn(wire.log, status, keyId).then((report) => {
+    const reported = reportOn(wire.log, status, keyId).then((report) => {
       if (report instanceof KmsError) answer(wire, exchange, { ok: false, error: report });
       else send(wire, exchange, 200, JSON.stringify(report));
     });
+    finish(wire, message.socket, reported);
   });
 }
 

@@ -63,6 +63,24 @@ test('a connection too many is closed, and the others go on', async () => {
   }
 });
 
+test('a user with too many connections cannot open more, until one of them closes', async () => {
+  wire = await startWire({ maxConnectionsPerUser: 2 });
+  const { path } = wire;
+  const [first, second] = [new RawClient(path), new RawClient(path)];
+  await first.send(awsRequest('A')).answer();
+  await second.send(awsRequest('A')).answer();
+  expect(await new RawClient(path).closed).toBe('');
+  first.socket.destroy();
+  await first.closed;
+  await expect
+    .poll(async () => {
+      const third = new RawClient(path).send(awsRequest('B'));
+      return Promise.race([third.answer().then(({ status }) => status), third.closed]).catch(() => '');
+    })
+    .toBe(200);
+  second.socket.destroy();
+});
+
 describe('a server that stops', () => {
   test('answers what it has accepted, takes no new connection, and removes its socket', async () => {
     wire = await startWire();

@@ -75,6 +75,12 @@ describe('an operation', () => {
     expect(wire.noted).toMatchObject([{ operationName: 'ListKeys', body: '' }]);
   });
 
+  test('is answered when the client says that it sends no more', async () => {
+    const client = new RawClient(wire.path).send(awsRequest('Last'));
+    client.socket.end();
+    expect(parseAnswers(await client.closed)).toMatchObject([{ status: 200, body: '{"ran":"Last","bytes":2}' }]);
+  });
+
   test('may come in chunks of one byte', async () => {
     const body = [...'{"KeyId":"x"}'].map((character) => `1\r\n${character}\r\n`).join('');
     const headers = { 'Transfer-Encoding': 'chunked', 'Content-Length': '' };
