@@ -49,6 +49,8 @@ export interface AuditLog {
    * cannot be recorded; then no answer may leave.
    */
   append(event: AuditEvent, durability: Durability): Promise<void>;
+  /** Why events cannot be recorded now, as far as the last attempt told; `null` when they can. */
+  failure(): string | null;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** Waits for everything appended, syncs, and closes. */

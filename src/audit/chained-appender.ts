@@ -98,6 +98,11 @@ export class ChainedAppender implements AuditLog {
     this.#needsLineFeed = options.end.needsLineFeed;
   }
 
+  failure(): string | null {
+    if (this.#syncFailure !== undefined) return 'the audit log could not be synced; restart the daemon';
+    return this.#isFailing ? 'the audit log cannot be written' : null;
+  }
+
   head(): Link {
     return this.#head;
   }

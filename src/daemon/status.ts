@@ -23,7 +23,8 @@ export function statusSource({ configuration, keyStores, directory, audit }: Sta
         const { state } = keyStore.status();
         if (state !== 'connected') return { healthy: false, reason: `key store ${name} is ${state}` };
       }
-      return { healthy: true, reason: null };
+      const auditFailure = audit.failure();
+      return { healthy: auditFailure === null, reason: auditFailure };
     },
     report() {
       const { region, account, dataDir, socket } = configuration;

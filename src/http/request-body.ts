@@ -21,39 +21,46 @@ export function collectBody(message: IncomingMessage, maxBytes: number, done: (o
     done({ kind: 'tooLarge' });
     return;
   }
-  const pieces: Buffer[] = [];
+  let body = Buffer.alloc(0);
   let bytes = 0;
   let ended = false;
-  const finish = (outcome: BodyOutcome): void => {
+  const finish = (kind: BodyOutcome['kind']): void => {
     if (ended) return;
     ended = true;
-    if (outcome.kind !== 'complete') for (const piece of pieces) piece.fill(0);
-    done(outcome);
-  };
-  message.on('data', (piece: Buffer) => {
-    if (ended) {
-      piece.fill(0);
+    if (kind === 'complete') {
+      done({ kind, body: body.subarray(0, bytes) });
       return;
     }
-    bytes += piece.length;
-    pieces.push(piece);
-    if (bytes > maxBytes) finish({ kind: 'tooLarge' });
+    body.fill(0);
+    done({ kind });
+  };
+  message.on('data', (piece: Buffer) => {
+    if (!ended && bytes + piece.length > maxBytes) finish('tooLarge');
+    if (!ended) {
+      body = withRoom(body, bytes, piece.length, declaredBytes);
+      body.set(piece, bytes);
+      bytes += piece.length;
+    }
+    piece.fill(0);
   });
-  message.on('end', () => finish({ kind: 'complete', body: join(pieces, bytes) }));
-  message.on('error', () => finish({ kind: 'gone' }));
-  message.on('close', () => finish({ kind: 'gone' }));
+  message.on('end', () => finish('complete'));
+  message.on('error', () => finish('gone'));
+  message.on('close', () => finish('gone'));
 }
 
-function join(pieces: readonly Buffer[], bytes: number): Buffer {
-  const [first] = pieces;
-  // Node copies each piece out of the socket's buffer, so a single one is already nobody else's memory.
-  if (first !== undefined && pieces.length === 1) return first;
-  const body = Buffer.alloc(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    body.set(piece, at);
-    at += piece.length;
-    piece.fill(0);
-  }
-  return body;
+/**
+ * The memory for a body with room for `more` bytes. Pieces are copied as they come: a client that sends a byte at a time
+ * would otherwise make every byte cost a `Buffer` of its own.
+ */
+function withRoom(
+  body: Buffer<ArrayBuffer>,
+  usedBytes: number,
+  more: number,
+  declaredBytes: number,
+): Buffer<ArrayBuffer> {
+  if (usedBytes + more <= body.length) return body;
+  const larger = Buffer.alloc(Math.max(usedBytes + more, body.length * 2, usedBytes === 0 ? declaredBytes : 0));
+  larger.set(body.subarray(0, usedBytes));
+  body.fill(0);
+  return larger;
 }

@@ -6,6 +6,9 @@
  * When (2) or (3) fails the creation is undone: the object is destroyed, then the intent removed. When that fails too, or
  * the daemon dies in between, `openKeyDirectory` does it at the next start. Rotation makes a backing key the same way.
  *
+ * A metadata store that is put back from a copy made in the middle of a creation says that this creation did not finish,
+ * and its key is destroyed. Copies are therefore made while the daemon is stopped.
+ *
  * Objects of ours in the HSM that no record names are reported and left alone: they may be another daemon's, or all
  * that is left after a lost database.
  */
@@ -174,9 +177,15 @@ export async function openKeyDirectory(options: KeyDirectoryOptions): Promise<Ke
 }
 
 async function undoUnfinished(directory: KeyDirectory, loaded: LoadedMetadata): Promise<LoadedMetadata> {
-  const unfinishedKeyIds = new Set(loaded.key.filter((key) => key.state === 'Creating').map((key) => key.keyId));
-  const isUnfinished = (record: BackingKeyRecord): boolean =>
-    record.state === 'Creating' || unfinishedKeyIds.has(record.keyId);
+  // Only a backing key's own record condemns its object. An old row of the KMS key that somebody put back, still in state
+  // `Creating`, must not be able to destroy material that was finished since; such a key stays, and is of no use.
+  const isUnfinished = (record: BackingKeyRecord): boolean => record.state === 'Creating';
+  const finishedKeyIds = new Set(
+    loaded.backingKey.filter((record) => !isUnfinished(record)).map((record) => record.keyId),
+  );
+  const unfinishedKeyIds = new Set(
+    loaded.key.filter((key) => key.state === 'Creating' && !finishedKeyIds.has(key.keyId)).map((key) => key.keyId),
+  );
   for (const record of loaded.backingKey.filter(isUnfinished)) {
     await directory.keyStore(record.keyStore).destroyKey({ backingKeyId: record.backingKeyId });
     await directory.writeIntent([{ remove: 'backingKey', id: record.backingKeyId }]);

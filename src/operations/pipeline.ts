@@ -72,7 +72,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       };
       let answer: KmsAnswer;
       try {
-        answer = { ok: true, body: await perform(kmsRequest, trace, options.directory) };
+        answer = { ok: true, body: await perform(kmsRequest, trace, options) };
       } catch (error) {
         answer = { ok: false, error: toKmsError(error, kmsRequest, log) };
       } finally {
@@ -92,7 +92,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
 }
 
 /** Steps 1 to 6; the answer's body, as JSON text. */
-async function perform(kmsRequest: KmsRequest, trace: Trace, directory: KeyDirectory): Promise<string> {
+async function perform(kmsRequest: KmsRequest, trace: Trace, { directory, audit }: KmsServiceOptions): Promise<string> {
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
@@ -105,10 +105,21 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, directory: KeyDirec
     await operation.rehearse?.(handling);
     throw new KmsError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.');
   }
+  if (operation.effect === 'changes') assertRecordable(audit);
   const response = await operation.handle(handling);
   trace.response = response;
   trace.resources.push(...(operation.made?.(response) ?? []));
   return operation.response.encode(response);
+}
+
+/**
+ * A change takes effect before its event is written, so it is not begun while the log is known not to take events. The
+ * price of one event per request: the very first request that finds the disk full may be a change, which then stands
+ * without a record, its answer withheld.
+ */
+function assertRecordable(audit: AuditLog): void {
+  const failure = audit.failure();
+  if (failure !== null) throw new KmsError('KMSInternalException', internalMessage, new Error(failure));
 }
 
 function unknownOperation(name: string): KmsError {

@@ -2,6 +2,7 @@
 
 import { assertNoLockout } from '../authorization/lockout.ts';
 import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import { KmsError } from '../kms/errors.ts';
 import {
   assertDefaultPolicyName,
   assertPolicyLength,
@@ -41,7 +42,14 @@ export const putKeyPolicy = operation({
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout({ policy, caller, resource: keys.key.key.arn });
     }
-    await directory.exclusively(() => directory.putPolicy(keys.key.key, request.Policy, policy));
+    await directory.exclusively(async () => {
+      // Permission was given by the policy of then. If it was replaced while this change waited for its turn, its author may
+      // have lost the permission, and must not take it back.
+      if (directory.findKey(keys.key.key.record.keyId)?.policy !== keys.key.key.policy) {
+        throw new KmsError('KMSInvalidStateException', 'The key policy was changed by another request. Try again.');
+      }
+      await directory.putPolicy(keys.key.key, request.Policy, policy);
+    });
     return {};
   },
 });

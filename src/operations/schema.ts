@@ -46,6 +46,8 @@ type InferMembers<M> = Flatten<
 export interface DecodeContext {
   readonly unknownMembers: 'ignore' | 'refuse';
   readonly problems: string[];
+  /** Every secret decoded so far, so that a request refused half way is wiped too. */
+  readonly secrets: Plaintext[];
 }
 
 /** AWS names at most this many problems; more would only make a longer message. */
@@ -199,6 +201,7 @@ export function secretBlob(limits: LengthLimits = {}): Shape<Plaintext> {
   return {
     decode(value, path, context) {
       const plaintext = new Plaintext(decodeBase64(value));
+      context.secrets.push(plaintext);
       checkLength(plaintext.lengthBytes, limits, null, path, context);
       return plaintext;
     },
@@ -332,15 +335,17 @@ function refuseUnknown(value: object, known: ReadonlySet<string>): void {
  * @throws KmsError `SerializationException` for a wrong JSON type, `ValidationException` listing every broken constraint.
  */
 export function decodeRequest<T>(shape: Shape<T>, value: unknown, unknownMembers: 'ignore' | 'refuse'): T {
-  const context: DecodeContext = { unknownMembers, problems: [] };
-  const decoded = shape.decode(value, '', context);
-  const count = context.problems.length;
-  if (count > 0) {
-    shape.wipe(decoded);
+  const context: DecodeContext = { unknownMembers, problems: [], secrets: [] };
+  try {
+    const decoded = shape.decode(value, '', context);
+    const count = context.problems.length;
+    if (count === 0) return decoded;
     throw new KmsError(
       'ValidationException',
       `${count} validation error${count === 1 ? '' : 's'} detected: ${context.problems.join('; ')}`,
     );
+  } catch (error) {
+    for (const secret of context.secrets) secret.wipe();
+    throw error;
   }
-  return decoded;
 }

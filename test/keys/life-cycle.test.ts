@@ -190,6 +190,19 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     expect(again.lines.map((line) => line.message)).toContain('undid an unfinished key creation');
   });
 
+  test('an old row of a key that somebody put back destroys nothing', async () => {
+    const before = await start();
+    const key = await create(before.directory);
+    const { ciphertextBlob } = await encryptOne(before.directory, key);
+    await before.store.write([{ put: 'key', record: { ...key.record, state: 'Creating' } }]);
+    await close();
+    const again = await start();
+    await again.store.write([{ put: 'key', record: key.record }]);
+    await close();
+    const { directory } = await start();
+    expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
+  });
+
   test('an object of ours that no record names is reported and left alone', async () => {
     const { keyStore } = await start();
     const backingKeyId = newBackingKeyId();
