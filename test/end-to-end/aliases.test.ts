@@ -1,9 +1,11 @@
 /** CreateAlias, UpdateAlias, DeleteAlias, and what an alias means where a key is asked for. */
 
 import { beforeAll, expect, test } from 'vitest';
-import { aliasArn, keyArn, unknownKeyId } from './support/arns.ts';
+import { aliasArn, keyArn, rootArn, unknownKeyId } from './support/arns.ts';
 import { describeDaemon, newKey, present } from './support/daemon.ts';
+import { deny, policy, rootMayAll } from './support/policies.ts';
 import {
+  accessDenied,
   aliasesNotSupported,
   aliasNotFound,
   invalid,
@@ -189,6 +191,25 @@ describeDaemon('Aliases', (daemon) => {
       expect(await targetOf(AliasName)).toBe(operation === 'UpdateAlias' ? first.id : undefined);
     },
   );
+
+  test('an alias is made, moved and deleted only with the permission of every key that it concerns', async () => {
+    const { kms } = daemon();
+    const closed = await newKey(kms);
+    const onClosed = { AliasName: 'alias/on-closed', TargetKeyId: closed.id };
+    const onOpen = { AliasName: 'alias/on-open', TargetKeyId: first.id };
+    await kms.createAlias(onClosed);
+    await kms.createAlias(onOpen);
+    await kms.putKeyPolicy({ KeyId: closed.id, Policy: policy(rootMayAll, deny(rootArn, 'kms:*Alias')) });
+    const denied = (operation: string) => accessDenied(rootArn, operation, closed.arn, 'denied');
+
+    const another = { ...onClosed, AliasName: 'alias/another-on-closed' };
+    expect(await refusal(kms.createAlias(another))).toEqual(denied('CreateAlias'));
+    expect(await refusal(kms.deleteAlias({ AliasName: onClosed.AliasName }))).toEqual(denied('DeleteAlias'));
+    expect(await refusal(kms.updateAlias({ ...onClosed, TargetKeyId: first.id }))).toEqual(denied('UpdateAlias'));
+    expect(await refusal(kms.updateAlias({ ...onOpen, TargetKeyId: closed.id }))).toEqual(denied('UpdateAlias'));
+    expect([await targetOf(onClosed.AliasName), await targetOf(onOpen.AliasName)]).toEqual([closed.id, first.id]);
+    expect(await targetOf(another.AliasName)).toBeUndefined();
+  });
 
   test('a key can have many aliases, and loses none of them with another', async () => {
     const { kms } = daemon();

@@ -90,9 +90,6 @@ describeDaemon('Key policies', (daemon) => {
       'a principal with a wildcard in its name',
       policy(rootMayAll, statement({ Principal: { AWS: `${nobody.slice(0, -1)}*` } })),
     ],
-    // AWS takes the next two and lets the statement have no effect; a Deny that does nothing is a trap, so not here.
-    ['a statement without an action', policy(rootMayAll, without('Action'))],
-    ['a statement without a resource', policy(rootMayAll, without('Resource'))],
     ['an action that is a number', policy(rootMayAll, statement({ Action: 7 }))],
     ['a resource that is an object', policy(rootMayAll, statement({ Resource: {} }))],
     ['a condition', policy(rootMayAll, statement({ Condition: { StringEquals: { 'kms:EncryptionContext:a': 'b' } } }))],
@@ -107,6 +104,15 @@ describeDaemon('Key policies', (daemon) => {
     expect(told.name).toBe(malformed);
     expect(told.message.length).toBeGreaterThan(0);
     expect(await policyOf(id)).toBe(policy(rootMayAll));
+  });
+
+  test.each(['Action', 'Resource'])('a statement without %s is taken and has no effect', async (member) => {
+    const { kms } = daemon();
+    const { id } = await newKey(kms);
+    const silent: Record<string, unknown> = { ...deny(rootArn, 'kms:*') };
+    delete silent[member];
+    await kms.putKeyPolicy({ KeyId: id, Policy: policy(rootMayAll, silent) });
+    await kms.describeKey({ KeyId: id });
   });
 
   test.each([
