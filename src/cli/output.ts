@@ -23,7 +23,7 @@ export function note(text: string): void {
 /** Columns as wide as their widest cell; the last one runs free. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => printable(row[column] ?? '').length)),
+    rows.reduce((width, row) => Math.max(width, printable(row[column] ?? '').length), title.length),
   );
   return [header, ...rows]
     .map((row) =>

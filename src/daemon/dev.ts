@@ -12,7 +12,7 @@
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
-import { access, chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { loadConfiguration } from '../config/load.ts';
@@ -22,7 +22,7 @@ import { rootArn } from '../kms/names.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { createLog } from './log.ts';
-import { createInstance, createToken } from './new-instance.ts';
+import { createInstanceWithToken, exists } from './new-instance.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
 export interface DevOptions {
@@ -86,15 +86,14 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
 async function createDevInstance(dir: string, configurationFile: string, options: DevOptions): Promise<void> {
   const isNew = options.dir === undefined || (await mkdir(dir, { recursive: true })) !== undefined;
   if (isNew) await chmod(dir, 0o755); // Other users have to reach the socket; what is secret has modes of its own.
-  const keyStore = await createToken(options.token, join(dir, 'token'), 'drawbridge-dev', join(dir, 'pin'));
-  await createInstance(
+  await createInstanceWithToken(
     configurationFile,
+    { kind: options.token, folder: join(dir, 'token'), label: 'drawbridge-dev', pinFile: join(dir, 'pin') },
     {
       region: 'us-east-1',
       account: '000000000000',
       dataDir: join(dir, 'data'),
       socket: { path: join(dir, 'kms.sock'), mode: '0666' },
-      keyStore,
       root: [...new Set([0, process.getuid?.() ?? 0])],
     },
     options.environment,
@@ -113,11 +112,4 @@ function rootKey(secretAccessKey: string, realm: { region: string; account: stri
 
 function randomText(length: number, alphabet: string): string {
   return Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join('');
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

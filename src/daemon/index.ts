@@ -5,5 +5,5 @@ export { startDaemon } from './daemon.ts';
 export { startDev } from './dev.ts';
 export { libraryOf, openConfiguredKeyStore } from './key-store.ts';
 export { createLog } from './log.ts';
-export { assertAbsent, createInstance, createToken } from './new-instance.ts';
-export { runUntilSignal } from './run.ts';
+export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
+export { runUntilSignal, stopSignal } from './run.ts';

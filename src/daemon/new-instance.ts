@@ -2,13 +2,14 @@
  * Makes what a daemon needs before its first start: a token with random PINs (or an existing one), the configuration, the
  * data folder, the service key. Used by `init` and by `dev`.
  *
- * INVARIANT: nothing that exists is overwritten. The configuration is written last, so a folder with a configuration is
- * a folder that works, and an interrupted `init` can be repeated after its token was removed.
+ * INVARIANT: nothing that exists is overwritten or removed. The configuration is written last, so a folder with a
+ * configuration is a folder that works. What fails removes what it made, but for a service key in a token that was there
+ * before: then the data folder stays, which names it, and `init` can be repeated.
  */
 
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { access, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
@@ -22,16 +23,35 @@ import type { NewTokenKind } from './token-kinds.ts';
 
 type KeyStoreChoices = ConfigurationChoices['keyStore'];
 
-/**
- * Makes a token of one of the two software kinds in `folder`, with its PIN in `pinFile` (mode 0600).
- * @param label 1 to 32 characters; NSS softoken's token has a name of its own, which cannot be chosen.
- */
-export async function createToken(
-  kind: NewTokenKind,
-  folder: string,
-  label: string,
-  pinFile: string,
-): Promise<KeyStoreChoices> {
+export interface NewTokenChoices {
+  readonly kind: NewTokenKind;
+  /** Where the token goes. */
+  readonly folder: string;
+  /** 1 to 32 characters; NSS softoken's token has a name of its own, which cannot be chosen. */
+  readonly label: string;
+  /** Is written with mode 0600. */
+  readonly pinFile: string;
+}
+
+/** A token and an instance over it. Leaves nothing behind when it fails. */
+export async function createInstanceWithToken(
+  path: string,
+  token: NewTokenChoices,
+  choices: Omit<ConfigurationChoices, 'keyStore'>,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<void> {
+  await using made = new AsyncDisposableStack();
+  for (const place of [token.folder, token.pinFile, choices.dataDir]) {
+    if (!(await exists(place))) made.defer(() => rm(place, { recursive: true, force: true }));
+  }
+  const keyStore = await createToken(token);
+  await createInstance(path, { ...choices, keyStore }, environment, log);
+  made.move();
+}
+
+/** Makes a token of one of the two software kinds, with a random PIN. */
+async function createToken({ kind, folder, label, pinFile }: NewTokenChoices): Promise<KeyStoreChoices> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const pin = randomPin();
   await writeNew(pinFile, `${pin}\n`, 0o600);
@@ -124,11 +144,14 @@ export async function createInstance(
 }
 
 export async function assertAbsent(path: string): Promise<void> {
-  const exists = await access(path).then(
+  if (await exists(path)) throw new ConfigurationError(`\`${path}\` exists; it is not overwritten`);
+}
+
+export function exists(path: string): Promise<boolean> {
+  return access(path).then(
     () => true,
     () => false,
   );
-  if (exists) throw new ConfigurationError(`\`${path}\` exists; it is not overwritten`);
 }
 
 async function writeNew(path: string, text: string, mode: number): Promise<void> {
@@ -139,7 +162,8 @@ async function writeNew(path: string, text: string, mode: number): Promise<void>
     await file.sync();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const reason = code === 'EEXIST' ? 'it exists, and is not overwritten' : code;
+    const reason =
+      code === 'EEXIST' ? 'it exists, and is not overwritten; remove it if an interrupted run left it' : code;
     throw new ConfigurationError(`cannot write \`${path}\`: ${reason}`, { cause: error });
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Keeps a daemon running until a signal ends it: the first SIGTERM or SIGINT lets requests in flight finish, a second one
- * ends the process at once. What was answered is on disk either way.
+ * ends the process at once. What was answered is on disk either way. A signal during the start counts: the start is
+ * finished and undone, so that it leaves nothing half made behind.
  */
 
 import type { Logger } from '../kms/logger.ts';
@@ -11,9 +12,16 @@ const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 /** What a shell shows for a process that a SIGTERM ended. */
 const exitCodeAfterSecondSignal = 143;
 
-/** Resolves with the daemon stopped. */
-export async function runUntilSignal(daemon: Daemon, environment: NodeJS.ProcessEnv, log: Logger): Promise<void> {
-  const signal = firstSignal();
+/**
+ * Resolves with the daemon stopped.
+ * @param signal What `stopSignal` gave before the start.
+ */
+export async function runUntilSignal(
+  daemon: Daemon,
+  signal: Promise<NodeJS.Signals>,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<void> {
   await notifySystemd('ready', environment, log);
   log.info({ signal: await signal }, 'stopping');
   for (const name of stopSignals) process.on(name, () => process.exit(exitCodeAfterSecondSignal));
@@ -22,7 +30,8 @@ export async function runUntilSignal(daemon: Daemon, environment: NodeJS.Process
   log.info({}, 'stopped');
 }
 
-function firstSignal(): Promise<NodeJS.Signals> {
+/** The first signal to stop. To be called before the start; from then on only a second one ends the process by itself. */
+export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     const stop = (signal: NodeJS.Signals): void => {
       for (const name of stopSignals) process.off(name, stop);

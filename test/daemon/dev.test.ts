@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,7 +56,9 @@ for (const token of ['softhsm2', 'nss'] as const) {
   const lacking = missingForInstance(token);
   if (lacking !== null) process.stdout.write(`skipped: an instance over ${token}: ${lacking}\n`);
   describe.skipIf(lacking !== null)(`an instance over ${token}`, () => {
-    test('has its keys again after kill -9, in the same folder and on the same socket', async () => {
+    test('has its keys again after kill -9, in the same folder and on the same socket', {
+      timeout: 180_000,
+    }, async () => {
       let instance = await startInstance({ token });
       try {
         const first = instance.sdkClient();
@@ -130,5 +132,40 @@ describe.skipIf(missing !== null)('the loopback listener', () => {
     const log = instance.log();
     expect(log).toContain('"msg":"ready"');
     for (const secret of [pin, instance.secretAccessKey]) expect(log).not.toContain(secret);
+  });
+});
+
+describe.skipIf(missing !== null)('a signal during the start', () => {
+  test('ends it as soon as it is there, with nothing left behind', async () => {
+    const parent = mkdtempSync(join(tmpdir(), 'drawbridge-dev-test-'));
+    try {
+      const env = { ...process.env, TMPDIR: parent };
+      const child = spawn(process.execPath, [program, 'dev'], { env, stdio: 'ignore' });
+      await expect.poll(() => readdirSync(parent).length).toBe(1);
+      child.kill('SIGTERM');
+      expect(await once(child, 'exit')).toEqual([0, null]);
+      expect(readdirSync(parent)).toEqual([]);
+    } finally {
+      rmSync(parent, { recursive: true, force: true });
+    }
+  });
+});
+
+describe.skipIf(missing !== null)('an instance that cannot be made', () => {
+  test('leaves no token and no PIN behind, and can be made when the obstacle is gone', async () => {
+    const parent = mkdtempSync(join(tmpdir(), 'drawbridge-dev-test-'));
+    const dir = join(parent, 'kms');
+    try {
+      mkdirSync(join(dir, 'data'), { recursive: true, mode: 0o755 });
+      await expect(startInstance({ dir })).rejects.toThrow(
+        `\`${join(dir, 'data')}\` has mode 0755, so others can get at what is secret in it`,
+      );
+      expect(readdirSync(dir)).toEqual(['data']);
+      chmodSync(join(dir, 'data'), 0o700);
+      const instance = await startInstance({ dir });
+      expect(await instance.stop()).toBe(0);
+    } finally {
+      rmSync(parent, { recursive: true, force: true });
+    }
   });
 });

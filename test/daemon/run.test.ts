@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, DecryptCommand, EncryptCommand } from '@aws-sdk/client-kms';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { readAuditEvents } from '../../src/audit/read-audit-log.ts';
 import { awsRequest, parseAnswers, RawClient } from '../http/wire.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
@@ -13,11 +13,8 @@ const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: the daemon's life: ${missing}\n`);
 
-let instance: Instance | undefined;
-afterEach(async () => {
-  await instance?.stop();
-  instance = undefined;
-});
+/** Several starts in one test take their time on two busy cores. */
+const timeoutMs = 180_000;
 
 /** Runs `drawbridge serve` to its end. */
 async function serve(configuration: string): Promise<{ code: number | null; said: string }> {
@@ -47,16 +44,20 @@ function changed({ dir }: Instance, change: (text: string) => string): string {
 }
 
 describe.skipIf(missing !== null)('a second daemon', () => {
-  test('on the same data folder is refused before it touches the token, and the first goes on', async () => {
+  let instance: Instance;
+  beforeAll(async () => {
     instance = await startInstance();
+  });
+  afterAll(() => instance?.stop());
+
+  test('on the same data folder is refused before it touches the token, and the first goes on', async () => {
     const { code, said } = await serve(join(instance.dir, 'drawbridge.yaml'));
     expect(code).toBe(1);
     expect(said).toMatch(/^drawbridge: .*metadata\.db.*another/);
     await instance.sdkClient().send(new CreateKeyCommand({}));
   });
 
-  test('on the same socket is refused, and the first goes on', async () => {
-    instance = await startInstance();
+  test('on the same socket is refused, and the first goes on', { timeout: timeoutMs }, async () => {
     const other = await startInstance();
     await other.kill9();
     try {
@@ -72,7 +73,13 @@ describe.skipIf(missing !== null)('a second daemon', () => {
 });
 
 describe.skipIf(missing !== null)('a wrong PIN', () => {
-  test('ends the start with one sentence, and is not in it', async () => {
+  let instance: Instance | undefined;
+  afterEach(async () => {
+    await instance?.stop();
+    instance = undefined;
+  });
+
+  test('ends the start with one sentence, and is not in it', { timeout: timeoutMs }, async () => {
     instance = await startInstance();
     await instance.kill9();
     const { dir } = instance;
@@ -87,7 +94,15 @@ describe.skipIf(missing !== null)('a wrong PIN', () => {
 });
 
 describe.skipIf(missing !== null)('SIGTERM', () => {
-  test('under load lets every accepted request finish, with all of them on record, and removes the socket', async () => {
+  let instance: Instance | undefined;
+  afterEach(async () => {
+    await instance?.stop();
+    instance = undefined;
+  });
+
+  test('under load lets every accepted request finish, with all of them on record, and removes the socket', {
+    timeout: timeoutMs,
+  }, async () => {
     instance = await startInstance();
     const client = instance.sdkClient();
     const { KeyMetadata } = await client.send(new CreateKeyCommand({}));
@@ -123,7 +138,7 @@ describe.skipIf(missing !== null)('SIGTERM', () => {
     await again.stop();
   });
 
-  test('twice ends the daemon at once, even while a request is still coming in', async () => {
+  test('twice ends the daemon at once, even while a request is still coming in', { timeout: timeoutMs }, async () => {
     instance = await startInstance();
     const { pid, socket } = instance;
     const half = new RawClient(socket).send(awsRequest('Encrypt', '{', { 'Content-Length': '100' }));
@@ -138,15 +153,19 @@ describe.skipIf(missing !== null)('SIGTERM', () => {
 });
 
 describe.skipIf(missing !== null)('the daemon', () => {
-  test('cannot be dumped or read by a debugger of its user', async () => {
+  let instance: Instance;
+  beforeAll(async () => {
     instance = await startInstance();
+  });
+  afterAll(() => instance?.stop());
+
+  test('cannot be dumped or read by a debugger of its user', async () => {
     // An undumpable process's files in /proc are root's, whoever runs it; its core limit is 0.
     const limits = readFileSync(`/proc/${instance.pid}/limits`, 'utf8');
     expect(limits).toMatch(/Max core file size\s+0\s+0/);
   });
 
   test('is ready for whoever asks its health, and tells its status to root alone', async () => {
-    instance = await startInstance();
     const client = new RawClient(instance.socket).send('GET /status HTTP/1.1\r\nHost: kms\r\n\r\n');
     const status = JSON.parse((await client.answer()).body);
     client.socket.destroy();
@@ -159,7 +178,6 @@ describe.skipIf(missing !== null)('the daemon', () => {
   });
 
   test.skipIf(process.getuid?.() !== 0)('refuses its status to another user, in words that name him', async () => {
-    instance = await startInstance();
     const script = `require('http').get({ socketPath: ${JSON.stringify(instance.socket)}, path: '/status' }, (answer) => answer.pipe(process.stdout))`;
     const child = spawn(process.execPath, ['-e', script], {
       uid: 65534,

@@ -5,6 +5,9 @@ import type { Members } from '../kms-client.ts';
 import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../options.ts';
 import { print, table } from '../output.ts';
 
+/** A log can be larger than the memory: it is shown as a table after the other. */
+const tablePageRows = 1_000;
+
 interface Options extends SocketOptions {
   readonly folder?: string;
   readonly after?: number;
@@ -39,7 +42,11 @@ Examples:
 async function show(options: Options): Promise<void> {
   const { readAuditEvents } = await import('../../audit/read-audit-log.ts');
   const folder = options.folder ?? (await folderOf(options));
-  const rows: string[][] = [];
+  let rows: string[][] = [];
+  const printRows = (): void => {
+    if (rows.length > 0) print(table(['SEQUENCE', 'TIME', 'WHO', 'OPERATION', 'RESULT', 'KEYS'], rows));
+    rows = [];
+  };
   const { after, limit, operation } = options;
   const events = readAuditEvents(folder, {
     ...(after === undefined ? {} : { after }),
@@ -48,9 +55,9 @@ async function show(options: Options): Promise<void> {
   });
   for await (const event of events) {
     if (options.json) print(JSON.stringify(event));
-    else rows.push(row(event));
+    else if (rows.push(row(event)) === tablePageRows) printRows();
   }
-  if (!options.json) print(table(['SEQUENCE', 'TIME', 'WHO', 'OPERATION', 'RESULT', 'KEYS'], rows));
+  printRows();
 }
 
 function row(event: Members): string[] {

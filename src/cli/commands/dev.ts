@@ -20,7 +20,9 @@ export function devCommand(): Command {
         'listen on 127.0.0.1:PORT too, for clients that sign their requests; PORT 0: any free one',
       ).argParser(parseLoopback),
     )
-    .addOption(new Option('--token <kind>', 'the software token').choices(newTokenKinds).default('softhsm2'))
+    .addOption(
+      new Option('--token <kind>', 'the software token of a new instance').choices(newTokenKinds).default('softhsm2'),
+    )
     .addHelpText(
       'after',
       `
@@ -33,11 +35,12 @@ Examples:
   drawbridge dev --dir ./kms --tcp 127.0.0.1:0`,
     )
     .action(async (options: Options) => {
-      const { runUntilSignal, startDev } = await import('../../daemon/index.ts');
+      const { runUntilSignal, startDev, stopSignal } = await import('../../daemon/index.ts');
+      const signal = stopSignal();
       const environment = process.env;
       const { line, daemon, log } = await startDev({ ...options, environment });
       print(JSON.stringify(line));
-      await runUntilSignal(daemon, environment, log);
+      await runUntilSignal(daemon, signal, environment, log);
     });
 }
 

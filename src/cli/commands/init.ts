@@ -1,6 +1,6 @@
 /** `drawbridge init`: a commented configuration, a token, the data folder and its service key. */
 
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { type NewTokenKind, newTokenKinds } from '../../daemon/token-kinds.ts';
 import { UsageError } from '../errors.ts';
@@ -16,7 +16,7 @@ interface Options {
   readonly libraryParameters?: string;
   readonly tokenLabel?: string;
   readonly pinFile?: string;
-  readonly socket?: string;
+  readonly socket: string;
   readonly region: string;
   readonly account: string;
 }
@@ -52,25 +52,27 @@ async function init(options: Options): Promise<void> {
   if (options.token !== undefined && options.profile !== undefined) {
     throw new UsageError('--token makes a new token and --profile uses an existing one; give one of them');
   }
-  const { assertAbsent, createInstance, createLog } = await import('../../daemon/index.ts');
+  const { assertAbsent, createInstance, createInstanceWithToken, createLog } = await import('../../daemon/index.ts');
   const config = resolve(options.config);
   const dir = resolve(options.dir ?? '/var/lib/drawbridge');
   await assertAbsent(config);
-  const keyStore =
-    options.profile === undefined ? await newToken(options, dir) : existingToken(options, options.profile);
   const root = [...new Set([0, process.getuid?.() ?? 0])];
-  const socket = { path: resolve(options.socket ?? join(dirname(config), 'kms.sock')), mode: '0660' };
-  const { region, account } = options;
-  const choices = { region, account, dataDir: join(dir, 'data'), socket, keyStore, root };
-  await createInstance(config, choices, process.env, createLog('warn'));
+  const socket = { path: resolve(options.socket), mode: '0660' };
+  const { region, account, profile } = options;
+  const choices = { region, account, dataDir: join(dir, 'data'), socket, root };
+  const log = createLog('warn');
+  if (profile === undefined) {
+    await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log);
+  } else {
+    await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log);
+  }
   print(`wrote \`${config}\`; the data folder is \`${choices.dataDir}\`\nnext: drawbridge serve --config ${config}`);
 }
 
-async function newToken({ token = 'softhsm2', tokenLabel = 'drawbridge', pinFile }: Options, dir: string) {
+function newToken({ token: kind = 'softhsm2', tokenLabel: label = 'drawbridge', pinFile }: Options, dir: string) {
   if (pinFile !== undefined) throw new UsageError('--pin-file is for an existing token; a new one gets a random PIN');
-  if (!/^[\x20-\x7e]{1,32}$/.test(tokenLabel)) throw new UsageError('a token label has 1 to 32 ASCII characters');
-  const { createToken } = await import('../../daemon/index.ts');
-  return createToken(token, join(dir, 'token'), tokenLabel, join(dir, 'pin'));
+  if (!/^[\x20-\x7e]{1,32}$/.test(label)) throw new UsageError('a token label has 1 to 32 ASCII characters');
+  return { kind, folder: join(dir, 'token'), label, pinFile: join(dir, 'pin') };
 }
 
 function existingToken(options: Options, profile: string) {

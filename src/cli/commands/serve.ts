@@ -17,10 +17,11 @@ Example:
     .action(async ({ config }: { config: string }) => {
       const configuration = await readConfiguration(config);
       // The daemon is loaded by the commands that run it: the others start in a fraction of its time.
-      const { createLog, runUntilSignal, startDaemon } = await import('../../daemon/index.ts');
+      const { createLog, runUntilSignal, startDaemon, stopSignal } = await import('../../daemon/index.ts');
+      const signal = stopSignal();
       const log = createLog(configuration.log.level);
       const environment = process.env;
       const daemon = await startDaemon({ configuration, environment, log });
-      await runUntilSignal(daemon, environment, log);
+      await runUntilSignal(daemon, signal, environment, log);
     });
 }
