@@ -9,16 +9,22 @@ export const tierFolders = {
   /** Pure logic, and every folder that the other tiers do not name. */
   unit: [],
   /** One part against the real thing that it talks to: tokens, SQLite, sockets, processes. */
-  component: ['hsm', 'keys', 'store', 'http', 'daemon', 'cli'],
+  component: ['hsm', 'keys', 'store', 'audit', 'http', 'daemon', 'cli'],
   /** The whole daemon through the unmodified AWS SDK and `curl`; the scripts and the README. */
   'end-to-end': ['end-to-end', 'scripts'],
   /** The daemon and a program as two containers. */
   containers: ['containers'],
   /** Crashes, hangs, lost sessions, full disks, `kill -9`. */
-  faults: ['faults'],
+  faults: [],
 } as const satisfies Record<string, readonly string[]>;
 
 export type Tier = keyof typeof tierFolders;
+
+/**
+ * What belongs to `faults`, in whatever folder it stands beside the tests of the same thing: `faults.test.ts`, and
+ * everything that is called slow.
+ */
+export const faultFiles = ['**/faults.test.ts', '**/*.slow.test.ts'] as const;
 
 // Safe: the object above has exactly these keys.
 export const tierNames = Object.keys(tierFolders) as readonly Tier[];
@@ -28,6 +34,7 @@ export const quickTiers: readonly Tier[] = ['structure', 'unit'];
 
 /** @param path From the top of the checkout: `test/hsm/key-store.test.ts`. */
 export function tierOf(path: string): Tier {
+  if (/(?:^|\/)faults\.test\.ts$|\.slow\.test\.ts$/.test(path)) return 'faults';
   const folder = path.split('/')[1] ?? '';
   return tierNames.find((name) => (tierFolders[name] as readonly string[]).includes(folder)) ?? 'unit';
 }

@@ -1,15 +1,24 @@
 /**
  * The tiers of the tests, cheapest first: each is a vitest project, and a later one starts when the earlier ones ended.
  *
- * A tier is a set of folders of `test/`; a folder that no tier names belongs to `unit`. `scripts/test` passes this file
+ * A tier is a set of folders of `test/`, or the files that test faults; a folder that no tier names belongs to `unit`. `scripts/test` passes this file
  * with `--config`, because the top level of the checkout is kept free of configuration.
  */
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
-import { tierFolders, tierNames } from './tiers.ts';
+import { faultFiles, type Tier, tierFolders, tierNames } from './tiers.ts';
 
-const named = Object.values(tierFolders).flat();
+const inFolders = (folders: readonly string[]): string[] => folders.map((folder) => `test/${folder}/**`);
+const inFaults = faultFiles.map((pattern) => `test/${pattern}`);
+
+function filesOf(name: Tier): { readonly include: string[]; readonly exclude: string[] } {
+  if (name === 'faults') return { include: inFaults, exclude: [] };
+  if (name !== 'unit') {
+    return { include: inFolders(tierFolders[name]).map((folder) => `${folder}/*.test.ts`), exclude: inFaults };
+  }
+  return { include: ['test/**/*.test.ts'], exclude: [...inFolders(Object.values(tierFolders).flat()), ...inFaults] };
+}
 
 export default defineConfig({
   test: {
@@ -18,9 +27,7 @@ export default defineConfig({
       extends: true as const,
       test: {
         name,
-        include:
-          name === 'unit' ? ['test/**/*.test.ts'] : tierFolders[name].map((folder) => `test/${folder}/**/*.test.ts`),
-        exclude: name === 'unit' ? named.map((folder) => `test/${folder}/**`) : [],
+        ...filesOf(name),
         sequence: { groupOrder },
       },
     })),

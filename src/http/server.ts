@@ -10,7 +10,7 @@
  */
 
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import type { SigningKey } from '../identity/sigv4.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
@@ -137,6 +137,8 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.max(100, Math.min(limits.headersTimeoutMs / 4, 2_000)),
     noDelay: true,
+    // Node's own answer would have no request id and be on no record; which host a client means is of no interest here.
+    requireHostHeader: false,
   };
 }
 
@@ -149,6 +151,8 @@ function configureServer(server: Server, wire: Wire): Server {
   const warnOfTooMany = atMostEvery(tooManyWarningMs, (whose: string) =>
     wire.log.warn({ whose }, 'too many connections: some are refused'),
   );
+  // An `Expect` that nobody knows is no reason to answer beside the routes.
+  server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   server.on('connection', (socket: Socket) => {
     const whose = wire.authentication.accepted(socket);
     if (whose !== undefined && !counts.admit(whose, socket)) {
@@ -209,11 +213,19 @@ function addressOf(server: Server, listener: Listener): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
+/** How long a connection may stay open without a request once the server stops. */
+const farewellMs = 250;
+
 async function stop(server: Server, wire: Wire, socket: ListeningSocket | undefined, drainMs: number): Promise<void> {
   wire.draining = true;
   await socket?.release();
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  const timer = setTimeout(() => server.closeAllConnections(), drainMs);
+  // `Server.close` of HTTP would at once close every connection that looks idle, also one whose next request waits unread in
+  // the kernel: its client would see a reset. So only the listening ends here, and for a moment whoever still asks is
+  // answered and told to go.
+  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
+  const farewell = setTimeout(() => server.closeIdleConnections(), Math.min(farewellMs, drainMs));
+  const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
   await closed;
-  clearTimeout(timer);
+  clearTimeout(farewell);
+  clearTimeout(deadline);
 }
