@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,11 +16,17 @@ if (missing !== null) process.stdout.write(`skipped: the daemon's life: ${missin
 /** Several starts in one test take their time on two busy cores. */
 const timeoutMs = 180_000;
 
+const children: ChildProcess[] = [];
+afterAll(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** Runs `drawbridge serve` to its end. */
 async function serve(configuration: string): Promise<{ code: number | null; said: string }> {
   const child = spawn(process.execPath, [program, 'serve', '--config', configuration], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  children.push(child);
   let text = '';
   child.stderr.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
