@@ -1,7 +1,8 @@
 /**
  * All calls of one key store, and which lane gets which: queues, bounds, deadlines, and what becomes of a lost call.
  *
- * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. What ends a call, beside
+ * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. Of the calls
+ * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). What ends a call, beside
  * its reply:
  *
  * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
@@ -40,6 +41,10 @@ export class CallDispatcher implements CallOwner {
   readonly #tickMs: number;
   readonly #ticker: NodeJS.Timeout;
   readonly #waiting = new CallList();
+  /** Calls that change keys, waiting for their turn (`Call.changesKeys`). */
+  readonly #changes = new CallList();
+  /** The one of them whose turn it is, until it settles. */
+  #change: PendingCall | undefined;
   /** Calls whose first lane was lost. They go before those that wait. */
   readonly #repeats = new CallList();
   #lanes: LaneEntry[] = [];
@@ -51,6 +56,7 @@ export class CallDispatcher implements CallOwner {
   #closedBecause: string | null = null;
   #whenIdle: (() => void) | undefined;
   #tickedAtMs = performance.now();
+  #skippedTick = false;
 
   constructor(limits: KeyStoreLimits) {
     this.#limits = limits;
@@ -94,14 +100,14 @@ export class CallDispatcher implements CallOwner {
         addressed: false,
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
-          this.#settled();
+          this.#settled(call);
         },
         fail: (error) => {
           reject(error);
-          this.#settled();
+          this.#settled(call);
         },
       });
-      this.#waiting.push(call);
+      (call.changesKeys ? this.#changes : this.#waiting).push(call);
       this.#dispatch();
     });
   }
@@ -198,6 +204,10 @@ export class CallDispatcher implements CallOwner {
       entry.alone = true;
       send(entry, this.#repeats);
     }
+    if (this.#change === undefined && this.#changes.count > 0) {
+      this.#change = this.#changes.shift();
+      if (this.#change !== undefined) this.#waiting.unshift(this.#change);
+    }
     while (this.#waiting.count > 0) {
       const entry = this.#leastLoaded(this.#limits.maxInLane);
       if (entry === undefined) return;
@@ -226,7 +236,8 @@ export class CallDispatcher implements CallOwner {
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    for (const call of [...this.#repeats.drain(), ...this.#waiting.drain()]) call.fail('unavailable', because);
+    for (const call of [...this.#repeats.drain(), ...this.#waiting.drain(), ...this.#changes.drain()])
+      call.fail('unavailable', because);
   }
 
   #longOutage(): string | null {
@@ -237,26 +248,29 @@ export class CallDispatcher implements CallOwner {
   #tick(): void {
     const nowMs = performance.now();
     const { callDeadlineMs } = this.#limits;
-    // Late itself, this process was stopped or starved: replies may be there that it has not read yet.
+    // Late itself, this process was stopped or starved, and replies may be there that it has not read. By the next tick it has.
     const isLate = nowMs - this.#tickedAtMs > 2 * this.#tickMs;
     this.#tickedAtMs = nowMs;
-    if (isLate) return;
+    this.#skippedTick = isLate && !this.#skippedTick;
+    if (this.#skippedTick) return;
     for (const { lane, host } of [...this.#lanes])
       if (lane.silentMs(nowMs) > callDeadlineMs) host.fail(`it was silent for ${callDeadlineMs} ms`, { hung: true });
-    if (this.#lanes.length === 0) this.#failWithoutLane();
     this.#expire(this.#repeats, nowMs);
     this.#expire(this.#waiting, nowMs);
+    this.#expire(this.#changes, nowMs);
+    this.#dispatch();
   }
 
   /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */
   #expire(list: CallList, nowMs: number): void {
     while (list.first !== undefined && list.first.deadlineAtMs <= nowMs) {
       const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
-      list.shift()?.fail(failure, `no lane was free within ${this.#limits.callDeadlineMs} ms`);
+      list.shift()?.fail(failure, `its turn did not come within ${this.#limits.callDeadlineMs} ms`);
     }
   }
 
-  #settled(): void {
+  #settled(call: PendingCall): void {
+    if (call === this.#change) this.#change = undefined;
     this.#inFlight--;
     if (this.#inFlight === 0) this.#whenIdle?.();
   }

@@ -8,13 +8,18 @@
 
 import type { KeyStoreFailure } from './key-store.ts';
 
-interface Call {
+export interface Call {
   readonly number: number;
   /** The fields of the request, in order. */
   readonly request: readonly string[];
   /** The fields of a successful reply, in order. */
   readonly reply: readonly string[];
   readonly repeatable: boolean;
+  /**
+   * Makes or destroys token objects. A key store has one such call carried out at a time, over all its hosts: two processes
+   * that change a token of SoftHSM2 2.6.1 at once may each fail, for ever, to see the other's key (measured).
+   */
+  readonly changesKeys?: true;
 }
 
 export const calls = {
@@ -31,8 +36,9 @@ export const calls = {
     request: ['id', 'utf8 label', 'utf8 keySpec', 'utf8 keyUsage'],
     reply: ['json attributes'],
     repeatable: false,
+    changesKeys: true,
   },
-  destroyKey: { number: 5, request: ['id'], reply: [], repeatable: true },
+  destroyKey: { number: 5, request: ['id'], reply: [], repeatable: true, changesKeys: true },
   /** Drops what the lane remembers of a key (handle, session copy) after another lane destroyed it. */
   forgetKey: { number: 6, request: ['id'], reply: [], repeatable: true },
   describeKey: { number: 7, request: ['id'], reply: ['json attributes'], repeatable: true },

@@ -5,7 +5,7 @@
  * it or hands it on. Its fields are the caller's memory (plaintexts among them) and are not read after it has settled.
  */
 
-import { type CallName, calls } from './calls.ts';
+import { type Call, type CallName, calls } from './calls.ts';
 import type { HostLane } from './host-lane.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 
@@ -32,6 +32,7 @@ export class PendingCall {
   readonly name: CallName;
   readonly number: number;
   readonly repeatable: boolean;
+  readonly changesKeys: boolean;
   readonly fields: readonly Uint8Array[];
   readonly deadlineAtMs: number;
   readonly addressed: boolean;
@@ -46,10 +47,11 @@ export class PendingCall {
   readonly #fail: CallOutline['fail'];
 
   constructor({ name, fields, deadlineAtMs, addressed, succeed, fail }: CallOutline) {
-    const call = calls[name];
+    const call: Call = calls[name];
     this.name = name;
     this.number = call.number;
     this.repeatable = call.repeatable;
+    this.changesKeys = call.changesKeys ?? false;
     this.fields = fields;
     this.deadlineAtMs = deadlineAtMs;
     this.addressed = addressed;
@@ -88,6 +90,14 @@ export class CallList {
     if (this.#last === undefined) this.#first = call;
     else this.#last.next = call;
     this.#last = call;
+    this.#count++;
+  }
+
+  /** Puts a call before all others. */
+  unshift(call: PendingCall): void {
+    call.next = this.#first;
+    this.#first = call;
+    this.#last ??= call;
     this.#count++;
   }
 

@@ -129,7 +129,9 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     token().heal('C_GenerateRandom');
     const busy = ends.filter(({ failure }) => failure === 'busy');
     expect(busy.length).toBeGreaterThan(0);
-    expect(new Set(busy.map(({ message }) => message))).toEqual(new Set(['random: no lane was free within 500 ms']));
+    expect(new Set(busy.map(({ message }) => message))).toEqual(
+      new Set(['random: its turn did not come within 500 ms']),
+    );
     expect(calls()).toBe(40 - busy.length);
     expect(keyStore.status().restarts).toBe(0);
   });

@@ -9,6 +9,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { callOn, HostLane } from '../../src/hsm/host-lane.ts';
 import { KeyStoreError } from '../../src/hsm/key-store.ts';
 import { bytes, encrypted, nothing, plaintext } from '../../src/hsm/replies.ts';
+import { until } from './test-store.ts';
 
 interface Nonsense {
   readonly what: string;
@@ -80,9 +81,12 @@ test.each(nonsense)('A lane whose peer sends $what is broken, and answers nobody
 test('A lane whose peer falls silent in the middle of a frame is lost when the peer ends', async () => {
   const { lane, events, child } = startPeer(frame(1, 0, ofBytes(32)).slice(0, 40));
   const call = callOn(lane, 'random', [Buffer.from([0, 0, 0, 32])], ([field]) => plaintext(field, 32));
-  setTimeout(() => child.kill('SIGKILL'), 300);
-  await expect(call).rejects.toEqual(new KeyStoreError('unavailable', 'random: lost'));
-  expect(events).toEqual(['lost']);
+  const lost = expect(call).rejects.toEqual(new KeyStoreError('unavailable', 'random: lost'));
+  // Half a frame has been read, and is no reply.
+  await until(() => events.length === 1);
+  child.kill('SIGKILL');
+  await lost;
+  expect(events).toEqual(['replied', 'lost']);
 });
 
 test('A lane gives back as lost what is sent on it after its end', async () => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
@@ -96,6 +97,19 @@ describeEachToken('A key store', (token) => {
     await keyStore.destroyKey({ backingKeyId });
   });
 
+  test('uses in every host, at once, keys that were made at once through several', async () => {
+    const { keyStore } = await openTestStore(token(), { hosts: 3 });
+    for (let round = 0; round < 10; round++) {
+      const keys = await Promise.all(Array.from({ length: 6 }, () => newKey(keyStore, 'HMAC_256')));
+      const macs = keys.flatMap((backingKeyId) =>
+        Array.from({ length: 12 }, () => failureOf(keyStore.mac({ backingKeyId, data: aad }))),
+      );
+      expect(new Set((await Promise.all(macs)).map(({ message }) => message))).toEqual(new Set(['the call succeeded']));
+      await Promise.all(keys.map((backingKeyId) => keyStore.destroyKey({ backingKeyId })));
+    }
+    expect(await keyStore.listKeys()).toEqual([]);
+  });
+
   test('says of each refusal whose fault it is, and goes on', async () => {
     const { keyStore } = await openTestStore(token());
     const backingKeyId = await newKey(keyStore);
@@ -186,6 +200,7 @@ describeEachToken('A key store', (token) => {
       expect(failure).toBe('unavailable');
       expect(text).toMatch(message);
       expect(log.filter((line) => line.message === 'an HSM host is connected')).toEqual([]);
+      expect(childPids()).toEqual([]);
     }
   });
 
@@ -203,14 +218,16 @@ describeEachToken('A key store', (token) => {
 
   test('keeps the PIN out of arguments, environment, log and errors', async () => {
     const { keyStore, log } = await openTestStore(token());
-    const { readFileSync } = await import('node:fs');
     const [pid] = keyStore.status().pids;
     const seen = [
-      readFileSync(`/proc/${pid}/cmdline`, 'utf8'),
+      readOrNothing(`/proc/${pid}/cmdline`),
+      // Nobody but root can read this one: the host is not dumpable.
+      readOrNothing(`/proc/${pid}/environ`),
       JSON.stringify(log),
       JSON.stringify(keyStore.status()),
       JSON.stringify(keyStore.capabilities()),
     ];
+    expect(seen[0]).toContain('main.ts');
     for (const text of seen) expect(text).not.toContain(token().pin);
   });
 });
@@ -277,4 +294,18 @@ async function mixedCalls(
     expect(unwrapped.reveal().equals(plaintext.reveal())).toBe(true);
     expect(refused.failure).toBe('ciphertextInvalid');
   }
+}
+
+function readOrNothing(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // Not for us: what cannot be read cannot be leaked.
+  }
+}
+
+/** The processes that this one has started and that are still there. */
+function childPids(): readonly string[] {
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8');
+  return children.split(' ').filter((pid) => pid !== '' && readOrNothing(`/proc/${pid}/cmdline`).includes('main.ts'));
 }
