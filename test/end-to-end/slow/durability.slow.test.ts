@@ -5,7 +5,9 @@
  * daemon or its HSM host is killed at a moment that nobody chose, and everything noted is asked for again.
  */
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Instance, startInstance } from '../../support/instance.ts';
@@ -38,7 +40,8 @@ describe.skipIf(softHsm2.missing !== null)('kill -9 under load', () => {
   test(
     'of the daemon loses nothing that it acknowledged',
     async () => {
-      let instance = await startInstance();
+      const dir = newFolder();
+      let instance = await startInstance({ dir });
       const done = new Acknowledged();
       try {
         for (let round = 0; round < rounds; round += 1) {
@@ -46,7 +49,7 @@ describe.skipIf(softHsm2.missing !== null)('kill -9 under load', () => {
           await load.atLeast(40 + Math.floor(Math.random() * 200));
           await instance.kill9();
           await load.ended();
-          instance = await instance.restart();
+          instance = await startInstance({ dir });
           await assertAllThere(instance, done);
         }
       } finally {
@@ -82,7 +85,8 @@ describe.skipIf(softHsm2.missing !== null)('kill -9 under load', () => {
   test(
     'of the daemon ends its HSM hosts',
     async () => {
-      const instance = await startInstance();
+      const dir = newFolder();
+      const instance = await startInstance({ dir });
       const hosts = childrenOf(instance.pid);
       expect(hosts.length).toBeGreaterThan(0);
       await instance.kill9();
@@ -96,11 +100,20 @@ describe.skipIf(softHsm2.missing !== null)('kill -9 under load', () => {
   );
 });
 
-/** Ended after each test, so that one that failed leaves no caller behind. */
+/** Ended and removed after each test, so that one that failed leaves nothing behind. */
 const loads: { stop(): void }[] = [];
+const folders: string[] = [];
 afterEach(() => {
   for (const load of loads.splice(0)) load.stop();
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
+
+/** For an instance that is started more than once. */
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-durability-'));
+  folders.push(folder);
+  return join(folder, 'instance');
+}
 
 function startLoad(socketPath: string, done: Acknowledged, tag: string) {
   let stopping = false;
