@@ -12,6 +12,7 @@
  */
 
 import type { VendorProfile } from '../vendor-profile.ts';
+import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
@@ -50,6 +51,7 @@ interface Entry {
 
 export class KeyTable {
   readonly #session: TokenSession;
+  readonly #lock: ChangeLock | null;
   readonly #maxCopies: number;
   readonly #copiedKeyTypes: ReadonlySet<number>;
   readonly #entries = new Map<string, Entry>();
@@ -60,7 +62,13 @@ export class KeyTable {
   #sessionNumber: number;
 
   /** @param maxCopies `maxSessionCopies`, or fewer. */
-  constructor(session: TokenSession, profile: VendorProfile, maxCopies = maxSessionCopies) {
+  constructor(
+    session: TokenSession,
+    profile: VendorProfile,
+    maxCopies = maxSessionCopies,
+    lock: ChangeLock | null = null,
+  ) {
+    this.#lock = lock;
     this.#session = session;
     this.#maxCopies = maxCopies;
     this.#sessionNumber = session.number;
@@ -85,11 +93,25 @@ export class KeyTable {
   resolve(id: Buffer): Handle {
     this.#follow();
     const name = id.toString('latin1', 0, idBytes);
+    const known = this.#entries.get(name);
+    if (known?.working) {
+      known.lastUsed = ++this.#clock;
+      return known.working;
+    }
+    const entry = this.#lock === null ? this.#prepare(id, name) : this.#lock.hold(() => this.#prepare(id, name));
+    entry.lastUsed = ++this.#clock;
+    return entry.working ?? entry.handle;
+  }
+
+  /**
+   * One lane at a time: while SoftHSM2 2.6.1 carries out C_CopyObject, its new session object is still marked as a token
+   * object for a moment, and a search in another thread finds the key twice (measured).
+   */
+  #prepare(id: Buffer, name: string): Entry {
     const entry = this.#entries.get(name) ?? this.#lookUp(id, name);
     if (entry.ambiguous) throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
-    entry.lastUsed = ++this.#clock;
     entry.working ??= this.#copyOf(entry) ?? entry.handle;
-    return entry.working;
+    return entry;
   }
 
   /** Drops what is known of a key, and its session copy. */

@@ -51,10 +51,11 @@ export class Lane {
     // Structured cloning turns a Buffer into a plain Uint8Array, which pkcs11js does not take.
     const slot = Buffer.from(token.slot);
     const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(token.profile) });
-    const table = new KeyTable(session, token.profile);
+    const lock = new ChangeLock(token.changeLock);
+    const table = new KeyTable(session, token.profile, undefined, lock);
     table.fill(token.keys.map((key) => ({ ...key, handle: Buffer.from(key.handle) })));
     this.#secrets = new SecretCalls(session, table);
-    const keyCalls = new KeyCalls(session, table, token.profile, new ChangeLock(token.changeLock));
+    const keyCalls = new KeyCalls(session, table, token.profile, lock);
     this.#handlers = handlers(this.#secrets, keyCalls, table);
   }
 
