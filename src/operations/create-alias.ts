@@ -19,9 +19,10 @@ export const createAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName', 'TargetKeyId'],
-  handle({ request, keys, directory }) {
+  handle({ request, keys, directory, assertStillAllowed }) {
     const name = aliasNameOf(request);
     return directory.exclusively(async () => {
+      assertStillAllowed();
       if (directory.findAlias(name) !== undefined) {
         throw new KmsError(
           'AlreadyExistsException',

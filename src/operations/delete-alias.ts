@@ -16,8 +16,9 @@ export const deleteAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName'],
-  handle({ request, keys, directory }) {
+  handle({ request, keys, directory, assertStillAllowed }) {
     return directory.exclusively(async () => {
+      assertStillAllowed();
       const alias = existingAlias(request, directory);
       // Permission was given for the key that the alias stood for then.
       if (alias.keyId !== keys.current.key.record.keyId) {

@@ -1,6 +1,5 @@
 /** `GenerateRandom`: 1 to 1,024 bytes from the HSM's random generator. */
 
-import { fromKeyStoreError } from '../keys/key-store-errors.ts';
 import { KmsError } from '../kms/errors.ts';
 import { anyResource, dataKeyBytes, recipient, refuseCustomKeyStore, refuseRecipient } from './members.ts';
 import { operation } from './operation.ts';
@@ -21,10 +20,6 @@ export const generateRandom = operation({
     refuseRecipient(request);
     refuseCustomKeyStore(request);
     if (request.NumberOfBytes === undefined) throw new KmsError('ValidationException', 'NumberOfBytes is required.');
-    try {
-      return { Plaintext: await directory.keyStore('default').random({ lengthBytes: request.NumberOfBytes }) };
-    } catch (error) {
-      throw fromKeyStoreError(error);
-    }
+    return { Plaintext: await directory.keyStore('default').random({ lengthBytes: request.NumberOfBytes }) };
   },
 });

@@ -51,6 +51,11 @@ export interface Handling<Request, Keys extends string> {
   readonly keys: { readonly [Name in Keys]: AuthorizedKey };
   readonly caller: Caller;
   readonly directory: KeyDirectory;
+  /**
+   * For a change that waited for its turn: throws unless the key policies that are in force now still allow it. Whoever
+   * was revoked in the meantime must not take the permission back.
+   */
+  readonly assertStillAllowed: () => void;
 }
 
 /** Members that may go on record: those whose values are no blobs. */

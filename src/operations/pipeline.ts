@@ -100,7 +100,13 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, { directory, audit 
   trace.request = request;
   assertNoGrantTokens(request);
   const keys = authorize(operation, request, kmsRequest.caller, directory, trace);
-  const handling = { request, keys, caller: kmsRequest.caller, directory };
+  const handling = {
+    request,
+    keys,
+    caller: kmsRequest.caller,
+    directory,
+    assertStillAllowed: () => assertStillAllowed(keys, kmsRequest.caller, directory, trace),
+  };
   if (request['DryRun'] === true) {
     await operation.rehearse?.(handling);
     throw new KmsError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.');
@@ -177,6 +183,19 @@ function authorize(
     if (need !== undefined && key !== undefined) assertUsable(operation.name, need, request, key.key);
   }
   return authorized;
+}
+
+/** Asks again about every key whose policy is another one by now. */
+function assertStillAllowed(
+  keys: Readonly<Record<string, AuthorizedKey>>,
+  caller: Caller,
+  directory: KeyDirectory,
+  trace: Trace,
+): void {
+  for (const { key, action } of Object.values(keys)) {
+    const current = directory.findKey(key.record.keyId);
+    if (current?.policy !== key.policy) allow(trace, caller, action, key.arn, current);
+  }
 }
 
 /** Asks for the decision; throws what AWS answers when it is no. */

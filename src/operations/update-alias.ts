@@ -19,10 +19,12 @@ export const updateAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName', 'TargetKeyId'],
-  handle({ request, keys, directory }) {
+  handle({ request, keys, directory, assertStillAllowed }) {
     return directory.exclusively(async () => {
+      assertStillAllowed();
       const alias = existingAlias(request, directory);
-      const { current, target } = { current: keys.current.key.record, target: keys.target.key.record };
+      const current = keys.current.key.record;
+      const target = keys.target.key.record;
       // Permission was given for the key that the alias stood for then; if another caller moved it since, that one decides.
       if (alias.keyId !== current.keyId) {
         throw new KmsError(
