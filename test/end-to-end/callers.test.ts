@@ -63,6 +63,21 @@ describe.skipIf(!runsAsRoot)('Unix users', () => {
       });
     });
 
+    test('a user who is revoked while his own policies wait does not take the permission back', async () => {
+      const { kms } = daemon();
+      const his = policy(rootMayAll, allow(nobody, ['kms:PutKeyPolicy', 'kms:Encrypt']));
+      const revoked = policy(rootMayAll);
+      for (let round = 0; round < 8; round++) {
+        const key = await newKey(kms, his);
+        const put = () => clients.nobody.send('PutKeyPolicy', { KeyId: key.id, Policy: his });
+        const waiting = Array.from({ length: 15 }, put);
+        await kms.putKeyPolicy({ KeyId: key.id, Policy: revoked });
+        await Promise.all(waiting);
+        expect((await kms.getKeyPolicy({ KeyId: key.id })).Policy).toBe(revoked);
+        expect(await put()).toEqual({ ok: false, ...identityDenied(nobody, 'PutKeyPolicy', key.arn) });
+      }
+    });
+
     test('an explicit deny wins over every allow', async () => {
       const document = policy(rootMayAll, allow('*', 'kms:*'), deny(nobody, 'kms:Decrypt'));
       const key = await newKey(daemon().kms, document);
