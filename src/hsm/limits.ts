@@ -46,6 +46,6 @@ export const defaultLimits: KeyStoreLimits = {
 
 /** A pause that doubles with each attempt up to `maxMs`; half of it is random, so that many do not come back at once. */
 export function pauseMs(attempt: number, firstMs: number, maxMs: number): number {
-  const fullMs = Math.min(maxMs, firstMs * 2 ** Math.min(attempt, 30));
+  const fullMs = Math.min(maxMs, firstMs * 2 ** attempt);
   return fullMs / 2 + Math.random() * (fullMs / 2);
 }
