@@ -51,7 +51,7 @@ export async function openStore(dataDir: string): Promise<OpenStore> {
         );
       }
       await assertServiceKey(keyStore, purpose, backingKeyId);
-      mac = (data) => keyStore.mac({ backingKeyId, data });
+      mac = (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data });
     },
   };
 }

@@ -34,7 +34,8 @@ export const calls = {
   generateKey: {
     number: 4,
     request: ['id', 'utf8 label', 'utf8 keySpec', 'utf8 keyUsage'],
-    reply: ['json attributes'],
+    // The public key is a SubjectPublicKeyInfo in DER, empty for a secret key.
+    reply: ['json attributes', 'bytes publicKey'],
     repeatable: false,
     changesKeys: true,
   },
@@ -68,7 +69,27 @@ export const calls = {
     reply: ['bytes iv', 'bytes ciphertext'],
     repeatable: true,
   },
-  mac: { number: 13, request: ['id', 'bytes data'], reply: ['bytes mac'], repeatable: true },
+  mac: { number: 13, request: ['id', 'utf8 algorithm', 'bytes data'], reply: ['bytes mac'], repeatable: true },
+  sign: {
+    number: 14,
+    request: ['id', 'utf8 algorithm', 'utf8 content', 'bytes message'],
+    reply: ['bytes signature'],
+    repeatable: true,
+  },
+  decryptAsymmetric: {
+    number: 15,
+    request: ['id', 'utf8 algorithm', 'bytes ciphertext'],
+    reply: ['bytes plaintext'],
+    repeatable: true,
+  },
+  deriveSharedSecret: { number: 16, request: ['id', 'bytes publicKey'], reply: ['bytes secret'], repeatable: true },
+  /** `withPlaintext` is 1 or 0; the reply's last field is empty for 0. */
+  generateDataKeyPair: {
+    number: 17,
+    request: ['id', 'bytes aad', 'utf8 keyPairSpec', 'u32 withPlaintext'],
+    reply: ['bytes publicKey', 'bytes iv', 'bytes ciphertext', 'bytes plaintext'],
+    repeatable: true,
+  },
 } as const satisfies Record<string, Call>;
 
 export type CallName = keyof typeof calls;
@@ -85,6 +106,7 @@ export const replyCodes = {
   tokenFull: 4,
   busy: 5,
   internal: 6,
+  publicKeyInvalid: 7,
   /** The session or the token is gone; the lane ends after this reply and the host wants replacing. */
   tokenGone: 16,
   /** `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, …: nothing logs in again until a human says so. */

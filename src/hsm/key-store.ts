@@ -14,6 +14,8 @@ import type { Plaintext } from '../secrets/secret-bytes.ts';
 export type KeyStoreFailure =
   /** The ciphertext, tag or AAD does not belong together; nothing else is said about why. */
   | 'ciphertextInvalid'
+  /** The peer's public key is not a point on the curve of the key. */
+  | 'publicKeyInvalid'
   /** No object, or more than one, has this `CKA_ID`, or it lacks the usage. */
   | 'keyUnavailable'
   /** The token lacks a mechanism or function; the message names it (`CKM_…`). */
@@ -59,6 +61,18 @@ export interface BackingKeyAttributes {
   /** The usage attributes that are true: `CKA_ENCRYPT`, `CKA_DECRYPT`, … */
   readonly usages: readonly string[];
 }
+
+/** A key that was just made. */
+export interface GeneratedKey extends BackingKeyAttributes {
+  /** The public half of a pair as an X.509 SubjectPublicKeyInfo in DER; `null` for a secret key. */
+  readonly publicKey: Buffer | null;
+}
+
+/**
+ * What `sign` is given: the message itself, its digest, or ML-DSA's mu (FIPS 204, section 6.2), which whoever has the public key
+ * computes from the message.
+ */
+export type SignedContent = 'RAW' | 'DIGEST' | 'EXTERNAL_MU';
 
 /** One line of what a token can do: an algorithm of a KeySpec, and why (not). */
 export interface Capability {
@@ -117,8 +131,9 @@ export interface KeyStore {
   random(request: { readonly lengthBytes: number }): Promise<Plaintext>;
 
   /**
-   * Generates a token object and reads its attributes back. A key whose protection is weaker than asked is destroyed and
-   * the call fails with `internal`. Not repeatable.
+   * Generates a token object, or a pair of them, and reads the attributes back, those of the private half for a pair. A key
+   * whose protection is weaker than asked is destroyed and the call fails with `internal`. What the token cannot do is
+   * `unsupported`, with what is missing. Not repeatable.
    * @param request.label At most 100 bytes of ASCII; shown to operators, never used as identity.
    */
   generateKey(request: {
@@ -126,8 +141,8 @@ export interface KeyStore {
     readonly label: string;
     readonly keySpec: KeySpec;
     readonly keyUsage: KeyUsage;
-  }): Promise<BackingKeyAttributes>;
-  /** Destroys the object in every lane's view. Succeeds when there is no such object. */
+  }): Promise<GeneratedKey>;
+  /** Destroys the object, or both halves of a pair, in every lane's view. Succeeds when there is no such object. */
   destroyKey(request: { readonly backingKeyId: BackingKeyId }): Promise<void>;
   describeKey(request: { readonly backingKeyId: BackingKeyId }): Promise<BackingKeyAttributes>;
   /** All key objects on the token whose label begins with `drawbridge:`. */
@@ -158,8 +173,68 @@ export interface KeyStore {
     readonly aad: Buffer;
     readonly lengthBytes: number;
   }): Promise<{ readonly iv: Buffer; readonly ciphertext: Buffer }>;
-  /** HMAC-SHA-256 (32 bytes) of `data` under an `HMAC_256` key. Repeatable. */
-  mac(request: { readonly backingKeyId: BackingKeyId; readonly data: Buffer }): Promise<Buffer>;
+  /**
+   * Makes a key pair in the HSM, as session objects that may leave it, and encrypts the private key under a symmetric
+   * backing key in the same call, as `encrypt` does. The private key is PKCS#8 in DER, the public one SubjectPublicKeyInfo.
+   * A curve that the token lacks is `unsupported`.
+   * @param request.keyPairSpec KMS's name: `RSA_2048`, `ECC_NIST_P256`, `ECC_NIST_EDWARDS25519`, …
+   */
+  generateDataKeyPair(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly aad: Buffer;
+    readonly keyPairSpec: string;
+    /** Without it the private key in the clear never leaves the HSM host, and `plaintext` is `null`. */
+    readonly withPlaintext: boolean;
+  }): Promise<{
+    readonly publicKey: Buffer;
+    readonly iv: Buffer;
+    readonly ciphertext: Buffer;
+    readonly plaintext: Plaintext | null;
+  }>;
+
+  /** The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable. */
+  mac(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly algorithm: string;
+    readonly data: Buffer;
+  }): Promise<Buffer>;
+  /** Is this the MAC of `data`? Takes the same time whatever is wrong with it. Repeatable. */
+  verifyMac(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly algorithm: string;
+    readonly data: Buffer;
+    readonly mac: Buffer;
+  }): Promise<boolean>;
+
+  /**
+   * Signs with the private half of a pair: PKCS#1 v1.5 and PSS (salt as long as the hash) for RSA, as long as the modulus;
+   * a DER `ECDSA-Sig-Value` for ECDSA; 64 bytes for Ed25519. Repeatable.
+   * @param request.algorithm KMS's name: `RSASSA_PSS_SHA_256`, `ECDSA_SHA_384`, `ED25519_SHA_512`, …
+   * @param request.message What `content` says. For algorithms that begin with a hash it is the digest, whoever computed it.
+   */
+  sign(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly algorithm: string;
+    readonly content: SignedContent;
+    readonly message: Buffer;
+  }): Promise<Buffer>;
+
+  /**
+   * `RSAES_OAEP_SHA_1` or `RSAES_OAEP_SHA_256` with the private half of a pair. Whatever is wrong with the ciphertext fails with
+   * `ciphertextInvalid`. Repeatable.
+   */
+  decryptAsymmetric(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly algorithm: string;
+    readonly ciphertext: Buffer;
+  }): Promise<Plaintext>;
+
+  /**
+   * ECDH: the x coordinate of the shared point, as long as the curve's field (32, 48, 66 bytes).
+   * @param request.publicKey The peer's, as SubjectPublicKeyInfo in DER. One that is not on the key's curve fails with
+   * `publicKeyInvalid`, and the token never sees it. Repeatable.
+   */
+  deriveSharedSecret(request: { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }): Promise<Plaintext>;
 
   /** Ends the hosts after the calls in flight. */
   close(): Promise<void>;

@@ -7,6 +7,7 @@
  * being connected is told before it serves, and a lane that cannot forget is killed with its host.
  */
 
+import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
@@ -109,7 +110,7 @@ export class PipeKeyStore implements KeyStore {
 
   generateKey({ backingKeyId, label, keySpec, keyUsage }: Requests['generateKey']) {
     const fields = [keyId(backingKeyId), Buffer.from(label), Buffer.from(keySpec), Buffer.from(keyUsage)];
-    return this.#dispatcher.call('generateKey', fields, (reply) => replies.attributes(reply, backingKeyId));
+    return this.#dispatcher.call('generateKey', fields, (reply) => replies.generatedKey(reply, backingKeyId));
   }
 
   async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
@@ -162,9 +163,40 @@ export class PipeKeyStore implements KeyStore {
     return this.#dispatcher.call('generateDataKeyWithoutPlaintext', fields, decode);
   }
 
-  mac({ backingKeyId, data }: Requests['mac']) {
-    const fields = [keyId(backingKeyId), data];
-    return this.#dispatcher.call('mac', fields, ([mac]) => replies.bytes(mac, replies.macBytes, 'a MAC'));
+  generateDataKeyPair({ backingKeyId, aad, keyPairSpec, withPlaintext }: Requests['generateDataKeyPair']) {
+    const fields = [keyId(backingKeyId), aad, Buffer.from(keyPairSpec), u32(withPlaintext ? 1 : 0)];
+    return this.#dispatcher.call('generateDataKeyPair', fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
+  }
+
+  mac({ backingKeyId, algorithm, data }: Requests['mac']) {
+    const fields = [keyId(backingKeyId), Buffer.from(algorithm), data];
+    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm));
+  }
+
+  /**
+   * Compares here, in constant time, instead of asking the token: how a token's C_Verify compares is not known, MACs cut
+   * short would need another mechanism, and keys need not be allowed CKA_VERIFY.
+   */
+  async verifyMac({ backingKeyId, algorithm, data, mac }: Requests['verifyMac']): Promise<boolean> {
+    const right = await this.mac({ backingKeyId, algorithm, data });
+    const isAsLong = mac.length === right.length;
+    return timingSafeEqual(isAsLong ? mac : Buffer.alloc(right.length), right) && isAsLong;
+  }
+
+  sign({ backingKeyId, algorithm, content, message }: Requests['sign']) {
+    const fields = [keyId(backingKeyId), Buffer.from(algorithm), Buffer.from(content), message];
+    return this.#dispatcher.call('sign', fields, ([signature]) => replies.signature(signature));
+  }
+
+  decryptAsymmetric({ backingKeyId, algorithm, ciphertext }: Requests['decryptAsymmetric']) {
+    const fields = [keyId(backingKeyId), Buffer.from(algorithm), ciphertext];
+    const decode = ([bytes]: readonly Buffer[]) => replies.shortPlaintext(bytes, ciphertext.length);
+    return this.#dispatcher.call('decryptAsymmetric', fields, decode);
+  }
+
+  deriveSharedSecret({ backingKeyId, publicKey }: Requests['deriveSharedSecret']) {
+    const fields = [keyId(backingKeyId), publicKey];
+    return this.#dispatcher.call('deriveSharedSecret', fields, ([secret]) => replies.sharedSecret(secret));
   }
 
   close(): Promise<void> {

@@ -10,12 +10,21 @@ import { z } from 'zod';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
-import type { BackingKeyAttributes, KeyStoreCapabilities } from './key-store.ts';
+import type { BackingKeyAttributes, GeneratedKey, KeyStoreCapabilities } from './key-store.ts';
 import { BadReplyError } from './pending-call.ts';
 
 export const ivBytes = 12;
 export const tagBytes = 16;
-export const macBytes = 32;
+/** The longest that a pair's public key and signature are: of RSA with 4,096 bits, with room for its DER. */
+const maxPublicBytes = 1024;
+/** The longest private key is that of RSA with 4,096 bits: 2,376 bytes of PKCS#8. */
+const maxPrivateBytes = 4096;
+const macBytesOf: ReadonlyMap<string, number> = new Map([
+  ['HMAC_SHA_224', 28],
+  ['HMAC_SHA_256', 32],
+  ['HMAC_SHA_384', 48],
+  ['HMAC_SHA_512', 64],
+]);
 
 type Fields = readonly Buffer[];
 
@@ -49,6 +58,46 @@ export function attributes(fields: Fields, asked: BackingKeyId): BackingKeyAttri
   const result = json(fields[0], attributesSchema, 'attributes');
   if (result.backingKeyId !== asked) throw new BadReplyError('the attributes are of another key');
   return result;
+}
+
+export function generatedKey(fields: Fields, asked: BackingKeyId): GeneratedKey {
+  const publicKey = fields[1]?.length === 0 ? null : atMost(fields[1], maxPublicBytes, 'a public key');
+  return { ...attributes(fields, asked), publicKey: publicKey === null ? null : Buffer.from(publicKey) };
+}
+
+export interface DataKeyPair extends Encrypted {
+  readonly publicKey: Buffer;
+  readonly plaintext: Plaintext | null;
+}
+
+export function dataKeyPair(fields: Fields, withPlaintext: boolean): DataKeyPair {
+  const ciphertext = atMost(fields[2], maxPrivateBytes + tagBytes, 'an encrypted private key');
+  const privateKeyBytes = ciphertext.length - tagBytes;
+  return {
+    publicKey: Buffer.from(atMost(fields[0], maxPublicBytes, 'a public key')),
+    ...encrypted(fields.slice(1), privateKeyBytes),
+    plaintext: withPlaintext ? plaintext(fields[3], privateKeyBytes) : none(fields[3]),
+  };
+}
+
+export function mac(field: Buffer | undefined, algorithm: string): Buffer {
+  return bytes(field, macBytesOf.get(algorithm) ?? 0, 'a MAC');
+}
+
+export function signature(field: Buffer | undefined): Buffer {
+  return Buffer.from(atMost(field, maxPublicBytes, 'a signature'));
+}
+
+/** A plaintext whose length the padding tells: shorter than the modulus, possibly empty. */
+export function shortPlaintext(field: Buffer | undefined, ciphertextBytes: number): Plaintext {
+  if (field?.length === 0) return new Plaintext(Buffer.alloc(0));
+  return plaintext(field, atMost(field, ciphertextBytes, 'a plaintext').length);
+}
+
+/** The x coordinate of a point on a NIST curve. */
+export function sharedSecret(field: Buffer | undefined): Plaintext {
+  const lengthBytes = [32, 48, 66].find((length) => field?.length === length);
+  return plaintext(field, lengthBytes ?? 32);
 }
 
 export interface ListedKey {
@@ -129,6 +178,16 @@ function json<Value>(field: Buffer | undefined, schema: z.ZodType<Value>, what: 
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new BadReplyError(`${what}: \`${issue?.path.join('.')}\`: ${issue?.message}`);
+}
+
+function none(field: Buffer | undefined): null {
+  sized(field, 0, 'a plaintext that was not asked for');
+  return null;
+}
+
+function atMost(field: Buffer | undefined, maxBytes: number, what: string): Buffer {
+  if (field !== undefined && field.length > 0 && field.length <= maxBytes) return field;
+  throw new BadReplyError(`${what} has 1 to ${maxBytes} bytes, not ${field?.length}`);
 }
 
 function sized(field: Buffer | undefined, lengthBytes: number, what: string): Buffer {

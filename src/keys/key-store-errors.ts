@@ -16,6 +16,7 @@ export const internalMessage =
 
 const answers = {
   ciphertextInvalid: { name: 'InvalidCiphertextException', message: () => invalidCiphertextMessage },
+  publicKeyInvalid: { name: 'ValidationException', message: () => 'The public key is invalid.' },
   keyUnavailable: {
     name: 'KeyUnavailableException',
     message: () => 'The key material of the KMS key is not available.',

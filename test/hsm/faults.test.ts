@@ -49,7 +49,9 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const poison = failureOf(keyStore.destroyKey({ backingKeyId }));
     const after = [
       ...bystanders(),
-      ...Array.from({ length: 30 }, () => failureOf(keyStore.mac({ backingKeyId: hmacKey, data: aad }))),
+      ...Array.from({ length: 30 }, () =>
+        failureOf(keyStore.mac({ backingKeyId: hmacKey, algorithm: 'HMAC_SHA_256', data: aad })),
+      ),
     ];
     expect(await poison).toEqual({
       failure: 'unavailable',

@@ -98,7 +98,12 @@ test('A lane gives back as lost what is sent on it after its end', async () => {
 
 test('A lane refuses a call that no frame holds, and goes on', async () => {
   const { lane, events } = startPeer(frame(1, 0));
-  const tooLarge = callOn(lane, 'mac', [Buffer.alloc(16), Buffer.alloc(256 * 1024)], nothing);
+  const tooLarge = callOn(
+    lane,
+    'mac',
+    [Buffer.alloc(16), Buffer.from('HMAC_SHA_256'), Buffer.alloc(256 * 1024)],
+    nothing,
+  );
   await expect(tooLarge).rejects.toThrow('mac: a frame has at most 262144 bytes');
   await callOn(lane, 'ping', [], nothing);
   expect(events).toEqual(['replied']);

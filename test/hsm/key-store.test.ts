@@ -69,10 +69,14 @@ describeEachToken('A key store', (token) => {
     expect((await keyStore.decrypt({ backingKeyId, aad, ...hidden })).lengthBytes).toBe(64);
 
     const hmacKey = await newKey(keyStore, 'HMAC_256');
-    const mac = await keyStore.mac({ backingKeyId: hmacKey, data: Buffer.from('record') });
+    const mac = await keyStore.mac({ backingKeyId: hmacKey, algorithm: 'HMAC_SHA_256', data: Buffer.from('record') });
     expect(mac).toHaveLength(32);
-    expect(await keyStore.mac({ backingKeyId: hmacKey, data: Buffer.from('record') })).toEqual(mac);
-    expect(await keyStore.mac({ backingKeyId: hmacKey, data: Buffer.from('Record') })).not.toEqual(mac);
+    expect(
+      await keyStore.mac({ backingKeyId: hmacKey, algorithm: 'HMAC_SHA_256', data: Buffer.from('record') }),
+    ).toEqual(mac);
+    expect(
+      await keyStore.mac({ backingKeyId: hmacKey, algorithm: 'HMAC_SHA_256', data: Buffer.from('Record') }),
+    ).not.toEqual(mac);
 
     const random = await Promise.all([1, 32, 1024].map((lengthBytes) => keyStore.random({ lengthBytes })));
     expect(random.map((bytes) => bytes.lengthBytes)).toEqual([1, 32, 1024]);
@@ -102,7 +106,9 @@ describeEachToken('A key store', (token) => {
     for (let round = 0; round < 10; round++) {
       const keys = await Promise.all(Array.from({ length: 6 }, () => newKey(keyStore, 'HMAC_256')));
       const macs = keys.flatMap((backingKeyId) =>
-        Array.from({ length: 12 }, () => failureOf(keyStore.mac({ backingKeyId, data: aad }))),
+        Array.from({ length: 12 }, () =>
+          failureOf(keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data: aad })),
+        ),
       );
       expect(new Set((await Promise.all(macs)).map(({ message }) => message))).toEqual(new Set(['the call succeeded']));
       await Promise.all(keys.map((backingKeyId) => keyStore.destroyKey({ backingKeyId })));
@@ -282,8 +288,8 @@ async function mixedCalls(
     const [decrypted, random, mac, sameMac, dataKey, refused] = await Promise.all([
       keyStore.decrypt({ backingKeyId, aad: own, ...encrypted }),
       keyStore.random({ lengthBytes }),
-      keyStore.mac({ backingKeyId: key(hmac, i), data: own }),
-      keyStore.mac({ backingKeyId: key(hmac, i), data: own }),
+      keyStore.mac({ backingKeyId: key(hmac, i), algorithm: 'HMAC_SHA_256', data: own }),
+      keyStore.mac({ backingKeyId: key(hmac, i), algorithm: 'HMAC_SHA_256', data: own }),
       keyStore.generateDataKey({ backingKeyId, aad: own, lengthBytes }),
       failureOf(keyStore.decrypt({ backingKeyId: key(symmetric, caller + i + 1), aad: own, ...encrypted })),
     ]);

@@ -53,7 +53,10 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   }
 
   async function openStore(keyStore: KeyStore): Promise<SqliteStore> {
-    return openSqliteStore({ path: file, mac: (data) => keyStore.mac({ backingKeyId: serviceKey, data }) });
+    return openSqliteStore({
+      path: file,
+      mac: (data) => keyStore.mac({ backingKeyId: serviceKey, algorithm: 'HMAC_SHA_256', data }),
+    });
   }
 
   /** Opens everything, as the daemon does; `close()` or the end of the test closes it. */

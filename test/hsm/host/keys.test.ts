@@ -101,8 +101,8 @@ describeEachToken('HSM host, keys', (token) => {
       expect(ids).toContain(theirs.toString('hex'));
       expect((await list(other)).map((line) => line.backingKeyId).sort()).toEqual([...ids].sort());
       // Made after the sweep of `host`, so found by its id on first use.
-      expect(fieldOf(await host.lane.call('mac', [theirs, Buffer.from('x')]))).toEqual(
-        fieldOf(await other.lane.call('mac', [theirs, Buffer.from('x')])),
+      expect(fieldOf(await host.lane.call('mac', [theirs, Buffer.from('HMAC_SHA_256'), Buffer.from('x')]))).toEqual(
+        fieldOf(await other.lane.call('mac', [theirs, Buffer.from('HMAC_SHA_256'), Buffer.from('x')])),
       );
       const [iv, ciphertext] = fieldsOf(await encrypts(mine, other)) as [Buffer, Buffer];
       expect(fieldOf(await host.lane.call('decrypt', [mine, Buffer.from('aad'), iv, ciphertext])).toString()).toBe('x');

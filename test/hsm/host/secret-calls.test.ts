@@ -6,6 +6,8 @@ import { fieldOf, fieldsOf, HostProcess, newId, type Reply, u32 } from './host-p
 // Each host is a process that starts; a loaded machine takes its time.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
+const hmacSha256 = Buffer.from('HMAC_SHA_256');
+
 describeEachToken('HSM host, secret calls', (token) => {
   let host: HostProcess;
   let aesKey: Buffer;
@@ -117,13 +119,13 @@ describeEachToken('HSM host, secret calls', (token) => {
 
   test('a MAC depends on key and data alone', async () => {
     const mac = async (key: Buffer, data: string) =>
-      fieldOf(await host.lane.call('mac', [key, Buffer.from(data)])).toString('hex');
+      fieldOf(await host.lane.call('mac', [key, hmacSha256, Buffer.from(data)])).toString('hex');
     const first = await mac(hmacKey, 'record');
     expect(first).toMatch(/^[0-9a-f]{64}$/);
     expect(await mac(hmacKey, 'record')).toBe(first);
     expect(await mac(hmacKey, 'recore')).not.toBe(first);
     expect(await mac(await host.lane.generateKey('HMAC_256'), 'record')).not.toBe(first);
-    expect((await host.lane.call('mac', [hmacKey, Buffer.alloc(0)])).code).toBe('internal');
+    expect((await host.lane.call('mac', [hmacKey, hmacSha256, Buffer.alloc(0)])).code).toBe('internal');
   });
 
   test('a key does only what it is for, and an unknown key nothing', async () => {
@@ -131,11 +133,11 @@ describeEachToken('HSM host, secret calls', (token) => {
     const attempts: [string, () => Promise<Reply>][] = [
       ['encrypt with an HMAC key', () => host.lane.call('encrypt', [hmacKey, aad, Buffer.from('x')])],
       ['decrypt with an HMAC key', () => host.lane.call('decrypt', [hmacKey, aad, iv, ciphertext])],
-      ['MAC with an AES key', () => host.lane.call('mac', [aesKey, Buffer.from('x')])],
+      ['MAC with an AES key', () => host.lane.call('mac', [aesKey, hmacSha256, Buffer.from('x')])],
       ['encrypt with no key', () => host.lane.call('encrypt', [newId(), aad, Buffer.from('x')])],
       ['decrypt with no key', () => host.lane.call('decrypt', [newId(), aad, iv, ciphertext])],
       ['data key with no key', () => host.lane.call('generateDataKey', [newId(), aad, u32(32)])],
-      ['MAC with no key', () => host.lane.call('mac', [newId(), Buffer.from('x')])],
+      ['MAC with no key', () => host.lane.call('mac', [newId(), hmacSha256, Buffer.from('x')])],
     ];
     for (const [what, attempt] of attempts)
       expect({ what, ...refused(await attempt()) }).toEqual({ what, code: 'keyUnavailable', fields: 1 });
