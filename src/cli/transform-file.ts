@@ -1,9 +1,7 @@
 /** What `encrypt` and `decrypt` share: from one file or pipe through a stream into another. */
 
-import { createReadStream, type Stats } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { openInput } from './input.ts';
 import type { MessageStream } from './message-format.ts';
 import { showProgress } from './progress.ts';
 import { openOutput } from './whole-file.ts';
@@ -20,7 +18,7 @@ export interface FileTransformation {
   readonly through: () => Promise<MessageStream>;
 }
 
-/** Resolves when everything is written and in place. Rejects, leaving a named output as it was, otherwise. */
+/** Resolves when everything is written and in place, or nobody reads it any more. Rejects, leaving a named output as it was, otherwise. */
 export async function transformFile({ from, to, mode, label, through }: FileTransformation): Promise<void> {
   const input = await openInput(from);
   const output = await openOutput(to, mode);
@@ -32,6 +30,10 @@ export async function transformFile({ from, to, mode, label, through }: FileTran
     await output.complete();
   } catch (error) {
     await output.abandon();
+    if (isUnwanted(error)) {
+      process.exitCode = exitCodeOfSigpipe;
+      return;
+    }
     throw message === undefined ? error : message.explain(error);
   } finally {
     progress.stop();
@@ -39,14 +41,10 @@ export async function transformFile({ from, to, mode, label, through }: FileTran
   }
 }
 
-async function openInput(path: string | undefined): Promise<{ stream: Readable; totalBytes: number | undefined }> {
-  if (path === undefined || path === '-') return { stream: process.stdin, totalBytes: undefined };
-  let stats: Stats;
-  try {
-    stats = await stat(path);
-  } catch (error) {
-    throw new Error(`cannot read \`${path}\`: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
-  }
-  if (stats.isDirectory()) throw new Error(`cannot read \`${path}\`: it is a folder`);
-  return { stream: createReadStream(path), totalBytes: stats.isFile() ? stats.size : undefined };
+/** What a shell shows for a program that a closed pipe ended, such as `cat large | head -1`. */
+const exitCodeOfSigpipe = 141;
+
+/** Whoever reads the output has seen enough: there is nothing to complain about. */
+function isUnwanted(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EPIPE' && (error as NodeJS.ErrnoException).syscall === 'write';
 }

@@ -15,7 +15,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { loadConfiguration } from '../config/load.ts';
+import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import type { SigningKey } from '../identity/sigv4.ts';
 import type { Logger } from '../kms/logger.ts';
 import { rootArn } from '../kms/names.ts';
@@ -29,7 +29,8 @@ export interface DevOptions {
   /** A temporary folder if not given. */
   readonly dir?: string | undefined;
   readonly tcp?: { readonly host: string; readonly port: number } | undefined;
-  readonly token: NewTokenKind;
+  /** Of a new instance; SoftHSM2 if not given. One that exists has to be of this kind. */
+  readonly token?: NewTokenKind | undefined;
   readonly environment: NodeJS.ProcessEnv;
 }
 
@@ -59,6 +60,12 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   const configurationFile = join(dir, 'drawbridge.yaml');
   if (!(await exists(configurationFile))) await createDevInstance(dir, configurationFile, options);
   const configuration = await loadConfiguration(configurationFile);
+  const { profile } = configuration.keyStores.default;
+  if (options.token !== undefined && options.token !== profile) {
+    throw new ConfigurationError(
+      `the instance in \`${dir}\` is over \`${profile}\`, not \`${options.token}\`; leave --token out, or give another folder`,
+    );
+  }
 
   const { region, account } = configuration;
   const accessKeyId = `AKIA${randomText(16, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567')}`;
@@ -84,11 +91,16 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
 }
 
 async function createDevInstance(dir: string, configurationFile: string, options: DevOptions): Promise<void> {
-  const isNew = options.dir === undefined || (await mkdir(dir, { recursive: true })) !== undefined;
+  const isNew = options.dir === undefined || (await makeFolder(dir));
   if (isNew) await chmod(dir, 0o755); // Other users have to reach the socket; what is secret has modes of its own.
   await createInstanceWithToken(
     configurationFile,
-    { kind: options.token, folder: join(dir, 'token'), label: 'drawbridge-dev', pinFile: join(dir, 'pin') },
+    {
+      kind: options.token ?? 'softhsm2',
+      folder: join(dir, 'token'),
+      label: 'drawbridge-dev',
+      pinFile: join(dir, 'pin'),
+    },
     {
       region: 'us-east-1',
       account: '000000000000',
@@ -99,6 +111,17 @@ async function createDevInstance(dir: string, configurationFile: string, options
     options.environment,
     createLog('warn'),
   );
+}
+
+/** Whether it was not there before. */
+async function makeFolder(dir: string): Promise<boolean> {
+  try {
+    return (await mkdir(dir, { recursive: true })) !== undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'EEXIST' || code === 'ENOTDIR' ? 'something on its path is a file' : code;
+    throw new ConfigurationError(`cannot make the folder \`${dir}\`: ${reason}`, { cause: error });
+  }
 }
 
 function rootKey(secretAccessKey: string, realm: { region: string; account: string }): SigningKey {

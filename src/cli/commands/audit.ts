@@ -1,9 +1,9 @@
-/** `drawbridge audit`: the audit log, for people and for programs. */
+/** `drawbridge audit`: the audit log, for people and for programs, and the proof that it is whole. */
 
 import { Command, InvalidArgumentError } from 'commander';
 import type { Members } from '../kms-client.ts';
 import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../options.ts';
-import { print, table } from '../output.ts';
+import { facts, print, printJson, table } from '../output.ts';
 
 /** A log can be larger than the memory: it is shown as a table after the other. */
 const tablePageRows = 1_000;
@@ -17,7 +17,10 @@ interface Options extends SocketOptions {
 }
 
 export function auditCommand(): Command {
-  return new Command('audit').description('show the audit log').addCommand(showCommand());
+  return new Command('audit')
+    .description('show and verify the audit log')
+    .addCommand(showCommand())
+    .addCommand(verifyCommand());
 }
 
 function showCommand(): Command {
@@ -30,7 +33,7 @@ function showCommand(): Command {
       'after',
       `
 The log is read from its file, so you need to be allowed to read that. With --json each event is one line of JSON,
-with its place in the chain and its hash.
+with its place in the chain and its hash. What was changed or torn is passed over: "drawbridge audit verify" judges.
 
 Examples:
   drawbridge audit show --limit 20
@@ -84,4 +87,71 @@ async function folderOf(options: Options): Promise<string> {
 function parseCount(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
   return Number(text);
+}
+
+/** The end of the chain as `audit verify` printed it once: whoever keeps it elsewhere can prove that nothing before it was lost. */
+interface NotedHead {
+  readonly sequence: number;
+  readonly hash: string;
+}
+
+interface VerifyOptions extends SocketOptions {
+  readonly folder?: string;
+  readonly noted?: NotedHead;
+  readonly json?: true;
+}
+
+function verifyCommand(): Command {
+  return withJson(
+    withSocket(new Command('verify').description('prove that no event was changed, dropped, added or moved')),
+  )
+    .option('--folder <folder>', "the log's folder; without it, the configuration or the daemon says where it is")
+    .option('--noted <head>', 'a head that was printed earlier, SEQUENCE:HASH; it has to be in the log', parseHead)
+    .addHelpText(
+      'after',
+      `
+Each event carries the hash of the one before, so any change shows; events that were cut off at the end, or a log that
+was rewritten to its end, show only against a head that was noted before, elsewhere: keep what this prints, and give it
+with --noted the next time. An event that the daemon is writing at this moment is reported as incomplete: try again.
+The exit code is 1 when the log is not whole.
+
+Examples:
+  drawbridge audit verify
+  drawbridge audit verify | sed -n 's/^head *//p' > /mnt/elsewhere/head
+  drawbridge audit verify --noted "$(cat /mnt/elsewhere/head)"`,
+    )
+    .action(verify);
+}
+
+async function verify(options: VerifyOptions): Promise<void> {
+  const { readAuditEvents, verifyAuditLog } = await import('../../audit/read-audit-log.ts');
+  const folder = options.folder ?? (await folderOf(options));
+  const { ok, events, head, firstProblem } = await verifyAuditLog(folder);
+  let problem = firstProblem === undefined ? null : `line ${firstProblem.line}: ${firstProblem.what}`;
+  const { noted } = options;
+  if (ok && noted !== undefined && noted.sequence > 0) {
+    const { value: found } = await readAuditEvents(folder, { after: noted.sequence - 1, limit: 1 }).next();
+    if (found?.drawbridge.sequence !== noted.sequence) problem = `event ${noted.sequence}, noted earlier, is missing`;
+    else if (found.drawbridge.hash !== noted.hash) problem = `event ${noted.sequence} is not the one noted earlier`;
+  }
+  const headText = `${head.sequence}:${head.hash}`;
+  if (options.json) printJson({ ok: problem === null, folder, events, head: headText, problem });
+  else
+    print(
+      facts([
+        ['audit log', problem === null ? 'whole' : 'NOT WHOLE'],
+        ['problem', problem],
+        ['intact events', events],
+        ['head', headText],
+      ]),
+    );
+  if (problem !== null) process.exitCode = 1;
+}
+
+function parseHead(text: string): NotedHead {
+  const [, sequence, hash] = /^(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  if (sequence === undefined || hash === undefined) {
+    throw new InvalidArgumentError('expected SEQUENCE:HASH, as `drawbridge audit verify` prints it.');
+  }
+  return { sequence: Number(sequence), hash };
 }

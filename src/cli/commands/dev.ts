@@ -7,7 +7,7 @@ import { print } from '../output.ts';
 interface Options {
   readonly dir?: string;
   readonly tcp?: { readonly host: string; readonly port: number };
-  readonly token: NewTokenKind;
+  readonly token?: NewTokenKind;
 }
 
 export function devCommand(): Command {
@@ -21,7 +21,9 @@ export function devCommand(): Command {
       ).argParser(parseLoopback),
     )
     .addOption(
-      new Option('--token <kind>', 'the software token of a new instance').choices(newTokenKinds).default('softhsm2'),
+      new Option('--token <kind>', 'the software token of a new instance; softhsm2 if not given').choices(
+        newTokenKinds,
+      ),
     )
     .addHelpText(
       'after',
