@@ -10,7 +10,7 @@
 
 import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { Pin } from '../secrets/secret-bytes.ts';
 import { ConfigurationError } from './load.ts';
 import type { PinSource } from './schema.ts';
@@ -42,6 +42,24 @@ export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.
     assertPrivate(path, await stat(path));
   } catch (error) {
     throw asConfigurationError(error, path);
+  }
+}
+
+/** Where `init` leaves the security officer's PIN of a token that it makes: beside the library's configuration file. */
+export const securityOfficerPinFile = 'so-pin';
+
+/**
+ * @param libraryEnvironment The variables that the library reads; some are the paths of its files.
+ * @throws ConfigurationError when a security officer's PIN lies beside one of them, open to others: whoever has it can set
+ * a new PIN.
+ */
+export async function assertSecurityOfficerPinIsPrivate(
+  libraryEnvironment: Readonly<Record<string, string>>,
+): Promise<void> {
+  for (const path of Object.values(libraryEnvironment).filter((value) => isAbsolute(value))) {
+    const pinFile = join(dirname(path), securityOfficerPinFile);
+    const stats = await stat(pinFile).catch(() => undefined); // Most installations have none, or keep it elsewhere.
+    if (stats !== undefined) assertPrivate(pinFile, stats);
   }
 }
 

@@ -11,7 +11,7 @@ import { openAuditLog } from '../audit/open-audit-log.ts';
 import { parsePolicyDocument } from '../authorization/policy-document.ts';
 import { ConfigurationError } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
-import { assertPinIsPrivate } from '../config/secrets.ts';
+import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import { createHttpServer } from '../http/server.ts';
 import type { SigningKey } from '../identity/sigv4.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
@@ -57,6 +57,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   disableCoreDumps();
   await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
+  await assertSecurityOfficerPinIsPrivate(keyStoreConfiguration.environment);
   const isInitialised = await hasMetadata(dataDir);
   const opened = isInitialised ? await openStore(dataDir) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());

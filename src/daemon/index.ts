@@ -1,6 +1,6 @@
 /** What the command line uses of the daemon, in one module, which it loads when a command needs it. */
 
-export { assertPinIsPrivate, assertPrivate } from '../config/secrets.ts';
+export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 export { startDaemon } from './daemon.ts';
 export { startDev } from './dev.ts';
 export { libraryOf, openConfiguredKeyStore } from './key-store.ts';

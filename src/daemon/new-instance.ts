@@ -13,6 +13,7 @@ import { access, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
+import { securityOfficerPinFile } from '../config/secrets.ts';
 import { type ConfigurationChoices, renderConfiguration } from '../config/template.ts';
 import { initializeToken } from '../hsm/initialize-token.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
@@ -77,7 +78,7 @@ async function createSoftHsm2Token(
   await writeNew(configurationFile, `${lines.join('\n')}\n`, 0o600);
   const environment = { SOFTHSM2_CONF: configurationFile };
   const soPin = randomPin();
-  await writeNew(join(folder, 'so-pin'), `${soPin}\n`, 0o600);
+  await writeNew(join(folder, securityOfficerPinFile), `${soPin}\n`, 0o600);
   await initializeToken({ library, libraryParameters: null, label, soPin, pin, environment });
   return { profile: 'softhsm2', token: { label }, pinFile, environment };
 }

@@ -2,7 +2,12 @@ import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { assertPinIsPrivate, assertPrivate, pinReader } from '../../src/config/secrets.ts';
+import {
+  assertPinIsPrivate,
+  assertPrivate,
+  assertSecurityOfficerPinIsPrivate,
+  pinReader,
+} from '../../src/config/secrets.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'drawbridge-secrets-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -95,4 +100,14 @@ test('a folder that others may enter is refused with the command to run', () => 
   );
   chmodSync(folder, 0o700);
   expect(() => assertPrivate(folder, statSync(folder))).not.toThrow();
+});
+
+test("a security officer's PIN beside the library's configuration is refused when others may read it", async () => {
+  const pin = file('so-pin', '1234\n', 0o644);
+  const environment = { OTHER: 'text', SOFTHSM2_CONF: join(folder, 'softhsm2.conf') };
+  await expect(assertSecurityOfficerPinIsPrivate(environment)).rejects.toThrow(
+    `\`${pin}\` has mode 0644, so others can get at what is secret in it; run: chmod 0600 ${pin}`,
+  );
+  chmodSync(pin, 0o600);
+  await expect(assertSecurityOfficerPinIsPrivate(environment)).resolves.toBeUndefined();
 });

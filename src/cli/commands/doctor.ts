@@ -81,7 +81,7 @@ async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabil
   );
   if (configuration === undefined) return [];
   const keyStore = configuration.keyStores.default;
-  const { assertPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
+  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
   await check(
     'data folder',
     () => assertFolderIsPrivate(configuration),
@@ -89,7 +89,10 @@ async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabil
   );
   await check(
     'PIN is private',
-    () => assertPinIsPrivate(keyStore.pin, process.env),
+    async () => {
+      await assertPinIsPrivate(keyStore.pin, process.env);
+      await assertSecurityOfficerPinIsPrivate(keyStore.environment);
+    },
     () => Object.keys(keyStore.pin).join(),
   );
   const library = await check(
