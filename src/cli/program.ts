@@ -3,15 +3,21 @@
 import { Command } from 'commander';
 import { version } from '../daemon/version.ts';
 import { auditCommand } from './commands/audit.ts';
+import { certificateCommand } from './commands/certificate.ts';
+import { csrCommand } from './commands/csr.ts';
 import { decryptCommand } from './commands/decrypt.ts';
 import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { encryptCommand } from './commands/encrypt.ts';
 import { initCommand } from './commands/init.ts';
 import { keysCommand } from './commands/keys.ts';
+import { macCommand } from './commands/mac.ts';
 import { policyCommand } from './commands/policy.ts';
+import { publicKeyCommand } from './commands/public-key.ts';
 import { serveCommand } from './commands/serve.ts';
+import { signCommand } from './commands/sign.ts';
 import { statusCommand } from './commands/status.ts';
+import { verifyCommand } from './commands/verify.ts';
 
 export function buildProgram(): Command {
   const program = new Command('drawbridge')
@@ -28,6 +34,12 @@ export function buildProgram(): Command {
     keysCommand,
     encryptCommand,
     decryptCommand,
+    signCommand,
+    verifyCommand,
+    macCommand,
+    publicKeyCommand,
+    csrCommand,
+    certificateCommand,
     policyCommand,
     auditCommand,
   ];

@@ -1,0 +1,64 @@
+/** What a command reads: a named file or stdin, as a stream, as a whole up to a limit, or as its hash. */
+
+import { createHash } from 'node:crypto';
+import { createReadStream, type Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { showProgress } from './progress.ts';
+
+export interface Input {
+  readonly stream: Readable;
+  /** `undefined` for a pipe. */
+  readonly totalBytes: number | undefined;
+}
+
+/** @param path `undefined` or `-`: stdin. */
+export async function openInput(path: string | undefined): Promise<Input> {
+  if (path === undefined || path === '-') return { stream: process.stdin, totalBytes: undefined };
+  let stats: Stats;
+  try {
+    stats = await stat(path);
+  } catch (error) {
+    throw new Error(`cannot read \`${path}\`: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
+  }
+  if (stats.isDirectory()) throw new Error(`cannot read \`${path}\`: it is a folder`);
+  return { stream: createReadStream(path), totalBytes: stats.isFile() ? stats.size : undefined };
+}
+
+/** All of the input, or `undefined` when it is longer than `maxBytes`; then the rest of it is not read. */
+export async function readUpTo(path: string | undefined, maxBytes: number): Promise<Buffer | undefined> {
+  const { stream } = await openInput(path);
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of stream as AsyncIterable<Buffer>) {
+      bytes += piece.length;
+      if (bytes > maxBytes) return undefined;
+      pieces.push(piece);
+    }
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  return Buffer.concat(pieces);
+}
+
+/** The hash of an input of any size, which passes by piece by piece. @param algorithm Node's name: `sha256`. */
+export async function hashInput(path: string | undefined, algorithm: string): Promise<Buffer> {
+  const { stream, totalBytes } = await openInput(path);
+  const progress = showProgress('hashing', totalBytes);
+  const hash = createHash(algorithm);
+  try {
+    await pipeline(stream, progress.counter, hash);
+  } catch (error) {
+    throw unreadable(path, error);
+  } finally {
+    progress.stop();
+  }
+  return hash.digest();
+}
+
+function unreadable(path: string | undefined, error: unknown): Error {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return new Error(`cannot read \`${path ?? '-'}\`: ${code ?? message}`, { cause: error });
+}

@@ -1,0 +1,57 @@
+/** The options that `csr` and `certificate` share, and what they say about the certificate that is to be. */
+
+import type { Name } from '@peculiar/asn1-x509';
+import { type Command, InvalidArgumentError } from 'commander';
+import { UsageError } from '../errors.ts';
+import type { Profile } from './extensions.ts';
+
+export interface ProfileOptions {
+  readonly san?: readonly string[];
+  readonly ca?: true;
+  readonly pathLength?: number;
+  readonly keyUsage?: readonly string[];
+  readonly extendedKeyUsage?: readonly string[];
+}
+
+export function withProfile(command: Command): Command {
+  return command
+    .option('--san <name>', 'an alternative name, DNS:… IP:… email:… or URI:…; can be repeated', collect)
+    .option('--ca', 'for a key that issues certificates')
+    .option('--path-length <count>', 'how many authorities may follow below it; with --ca', wholeNumber)
+    .option('--key-usage <usages>', 'separated by commas; digitalSignature, or keyCertSign,cRLSign with --ca', list)
+    .option('--extended-key-usage <usages>', 'separated by commas: serverAuth, clientAuth, codeSigning, …', list);
+}
+
+/** Loads what it needs when it is called. @param subject Empty where there are alternative names alone. */
+export async function profileOf(
+  options: ProfileOptions,
+  subject: Name,
+  requestedNames: Profile['alternativeNames'] = [],
+): Promise<Profile> {
+  const { parseAlternativeName } = await import('./alternative-names.ts');
+  if (options.pathLength !== undefined && !options.ca)
+    throw new UsageError('--path-length is about authorities: give --ca too');
+  const alternativeNames = options.san?.map(parseAlternativeName) ?? requestedNames;
+  if (subject.length === 0 && alternativeNames.length === 0) throw new UsageError('give --subject, --san, or both');
+  return {
+    isAuthority: options.ca ?? false,
+    pathLength: options.pathLength,
+    keyUsage: options.keyUsage ?? (options.ca ? ['keyCertSign', 'cRLSign'] : ['digitalSignature']),
+    extendedKeyUsage: options.extendedKeyUsage ?? [],
+    alternativeNames,
+    hasSubject: subject.length > 0,
+  };
+}
+
+function collect(text: string, earlier: readonly string[] = []): readonly string[] {
+  return [...earlier, text];
+}
+
+function list(text: string): readonly string[] {
+  return text.split(',').map((name) => name.trim());
+}
+
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
