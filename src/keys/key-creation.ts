@@ -116,6 +116,7 @@ function backingKeyRecord(keyId: KeyId, ordinal: number, keyStore: string, creat
     ordinal,
     createdAtMs,
     reservedEncryptions: 0,
+    publicKey: null,
   };
 }
 
@@ -134,13 +135,13 @@ async function generate(
   const keyStore = directory.keyStore(backingKey.keyStore);
   await directory.writeIntent(steps.intent);
   try {
-    await keyStore.generateKey({
+    const { publicKey } = await keyStore.generateKey({
       backingKeyId: backingKey.backingKeyId,
       label: `drawbridge:${key.keyId}:${backingKey.ordinal}`,
       keySpec: key.keySpec,
       keyUsage: key.keyUsage,
     });
-    return await steps.commit({ ...backingKey, state: 'Active' });
+    return await steps.commit({ ...backingKey, state: 'Active', publicKey });
   } catch (error) {
     await undo(directory, keyStore, backingKey.backingKeyId, steps.undo);
     throw fromKeyStoreError(error);
@@ -202,6 +203,7 @@ async function undoUnfinished(directory: KeyDirectory, loaded: LoadedMetadata): 
     backingKey: loaded.backingKey.filter((record) => !isUnfinished(record)),
     keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
     alias: loaded.alias,
+    grant: loaded.grant,
     quarantined: loaded.quarantined,
   };
 }

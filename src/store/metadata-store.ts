@@ -38,6 +38,8 @@ export interface BackingKeyRecord {
   readonly createdAtMs: number;
   /** How many encryptions have been reserved so far; at least as many as have been done (NIST SP 800-38D, 8.3). */
   readonly reservedEncryptions: number;
+  /** The public half of a pair, X.509 SubjectPublicKeyInfo in DER; `null` for a secret key, and before it was generated. */
+  readonly publicKey: Buffer | null;
 }
 
 export interface KeyPolicyRecord {

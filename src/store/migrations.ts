@@ -66,6 +66,15 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0002-public-keys': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .alterTable('backingKey')
+        .addColumn('publicKey', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+    },
+  },
 };
 
 /**

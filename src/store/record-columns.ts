@@ -50,6 +50,17 @@ const tags: Member<KeyRecord['tags']> = {
   fromColumn: (column) => (typeof column === 'string' ? parseTags(column) : undefined),
 };
 
+/** Bytes as base64, canonical; no text for `null`. */
+const bytesOrNull: Member<Buffer | null> = {
+  toColumn: (value) => value?.toString('base64') ?? '',
+  fromColumn(column) {
+    if (typeof column !== 'string') return undefined;
+    const value = Buffer.from(column, 'base64');
+    if (value.toString('base64') !== column) return undefined;
+    return column === '' ? null : value;
+  },
+};
+
 export const recordColumns: {
   readonly [Kind in RecordKind]: {
     readonly [Name in keyof MetadataRecords[Kind]]-?: Member<MetadataRecords[Kind][Name]>;
@@ -75,6 +86,7 @@ export const recordColumns: {
     ordinal: integer,
     createdAtMs: integer,
     reservedEncryptions: integer,
+    publicKey: bytesOrNull,
   },
   keyPolicy: { keyId: name(parseKeyId), document: text },
   alias: { aliasName: name(parseAliasName), keyId: name(parseKeyId), createdAtMs: integer, updatedAtMs: integer },

@@ -4,7 +4,7 @@
  * The form holds exactly what the row's columns hold, so that any edit of any column shows:
  *
  *     string  `drawbridge/metadata-record`     keeps this MAC apart from any other use of the same key
- *     u32     format of the record (`recordFormat`)
+ *     u32     format of the record (`recordFormats`)
  *     string  kind of the record: `key`, `backingKey`, `keyPolicy`, `alias`
  *     u32     number of members
  *     then, for each member in the order of their names' code units:
@@ -15,9 +15,9 @@
  * the format says the members, so two different records never share a form. The kind keeps a row from being moved to
  * another table, the primary key (a member like any other) from standing in for another row.
  *
- * The format is stored beside each MAC. A later version that adds members gives them a new format and keeps reading the
- * old one, in which an added member can only have its default value; rows are rewritten as they change. Migrations
- * themselves cannot compute a MAC: they run before the HSM is connected.
+ * The format is stored beside each MAC. A version that adds members to a kind gives it a new format (`addedMembers`) and
+ * keeps reading the old ones, in which an added member can only have the value that its migration gave it; rows are
+ * rewritten as they change. Migrations themselves cannot compute a MAC: they run before the HSM is connected.
  *
  * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
  * delete rows; each of these verifies, since each was once true. A policy, an alias or a key's state can so be set back to
@@ -27,16 +27,47 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import type { RecordKind } from './metadata-store.ts';
-import type { Columns } from './record-columns.ts';
+import type { Columns, ColumnValue } from './record-columns.ts';
 
-export const recordFormat = 1;
+/** The format in which each kind is written. */
+export const recordFormats = {
+  key: 1,
+  backingKey: 2,
+  keyPolicy: 1,
+  alias: 1,
+} as const satisfies Record<RecordKind, number>;
 export const macBytes = 32;
+
+/** Members that a kind did not have from the beginning: the format that brought each, and its column in older rows. */
+const addedMembers: Partial<Record<RecordKind, Readonly<Record<string, { format: number; column: ColumnValue }>>>> = {
+  backingKey: { publicKey: { format: 2, column: '' } },
+};
 
 const domain = 'drawbridge/metadata-record';
 
-export function canonicalRecord(kind: RecordKind, columns: Columns): Buffer {
+/** Is this a format in which records of the kind are read? */
+export function isKnownFormat(kind: RecordKind, format: number): boolean {
+  return Number.isInteger(format) && format >= 1 && format <= recordFormats[kind];
+}
+
+/**
+ * @returns The columns that a row of this format has, or `undefined` when one of those that came later has another value
+ * than its migration gave it, which no MAC of this format covers.
+ */
+export function columnsOfFormat(kind: RecordKind, columns: Columns, format: number): Columns | undefined {
+  const covered: Record<string, ColumnValue> = { ...columns };
+  for (const [name, added] of Object.entries(addedMembers[kind] ?? {})) {
+    if (added.format <= format) continue;
+    if (covered[name] !== added.column) return undefined;
+    delete covered[name];
+  }
+  return covered;
+}
+
+/** @param columns Those of the format, which is the newest one if not given. */
+export function canonicalRecord(kind: RecordKind, columns: Columns, format: number = recordFormats[kind]): Buffer {
   const names = Object.keys(columns).sort();
-  const parts: Buffer[] = [string(domain), u32(recordFormat), string(kind), u32(names.length)];
+  const parts: Buffer[] = [string(domain), u32(format), string(kind), u32(names.length)];
   for (const name of names) {
     const value = columns[name];
     if (value === undefined) throw new TypeError(`member ${name} is missing`);

@@ -29,7 +29,7 @@ import {
 } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
 import { type Columns, type ColumnValue, fromColumns, toColumns } from './record-columns.ts';
-import { canonicalRecord, isMacEqual, macBytes, recordFormat } from './record-mac.ts';
+import { canonicalRecord, columnsOfFormat, isKnownFormat, isMacEqual, macBytes, recordFormats } from './record-mac.ts';
 import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
@@ -184,11 +184,13 @@ class OpenSqliteStore implements SqliteStore {
     kind: Kind,
     row: Readonly<Record<string, unknown>>,
   ): Promise<{ readonly record: MetadataRecords[Kind] } | { readonly reason: string }> {
-    if (row['format'] !== BigInt(recordFormat)) return { reason: 'its format is not known to this version' };
+    const format = typeof row['format'] === 'bigint' ? Number(row['format']) : Number.NaN;
+    if (!isKnownFormat(kind, format)) return { reason: 'its format is not known to this version' };
     const parsed = fromColumns(kind, row);
     if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
-    const computed = await this.#mac(kind, parsed.columns);
-    return isMacEqual(computed, row['mac']) ? parsed : { reason: 'its MAC does not verify: it was edited or damaged' };
+    const covered = columnsOfFormat(kind, parsed.columns, format);
+    const verifies = covered !== undefined && isMacEqual(await this.#mac(kind, covered, format), row['mac']);
+    return verifies ? parsed : { reason: 'its MAC does not verify: it was edited or damaged' };
   }
 
   async #compile(change: PreparedChange): Promise<CompiledQuery> {
@@ -198,8 +200,9 @@ class OpenSqliteStore implements SqliteStore {
     if ('id' in change) {
       return db.deleteFrom(table).where(primaryKeys[kind], '=', change.id).compile();
     }
-    const mac = (await this.#mac(kind, change.columns)).toString('hex');
-    const row = { ...change.columns, format: recordFormat, mac };
+    const format = recordFormats[kind];
+    const mac = (await this.#mac(kind, change.columns, format)).toString('hex');
+    const row = { ...change.columns, format, mac };
     return db
       .insertInto(table)
       .values(row)
@@ -207,8 +210,8 @@ class OpenSqliteStore implements SqliteStore {
       .compile();
   }
 
-  async #mac(kind: RecordKind, columns: Columns): Promise<Buffer> {
-    const computed = await this.#parts.mac(canonicalRecord(kind, columns));
+  async #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
+    const computed = await this.#parts.mac(canonicalRecord(kind, columns, format));
     if (computed.length !== macBytes) throw new TypeError(`a MAC has ${macBytes} bytes, not ${computed.length}`);
     return computed;
   }

@@ -174,6 +174,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
           ordinal: 1,
           createdAtMs,
           reservedEncryptions: 0,
+          publicKey: null,
         },
       },
       { put: 'keyPolicy', record: { keyId, document: defaultKeyPolicy(realm) } },

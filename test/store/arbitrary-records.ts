@@ -37,6 +37,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     ordinal: time,
     createdAtMs: time,
     reservedEncryptions: time,
+    publicKey: fc.option(fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes))),
   }),
   keyPolicy: fc.record({ keyId, document: text }),
   alias: fc.record({

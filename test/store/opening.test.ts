@@ -127,7 +127,7 @@ describe('opening the metadata store', () => {
         plugins: [new CamelCasePlugin()],
       });
       try {
-        await migrateToLatest(db, path, { ...migrations, '0002-test': { up } });
+        await migrateToLatest(db, path, { ...migrations, '9999-test': { up } });
         return database.prepare("SELECT name FROM sqlite_schema WHERE name LIKE 'added%' ORDER BY name").all();
       } finally {
         database.close();

@@ -51,6 +51,7 @@ export const examples = {
     ordinal: 1,
     createdAtMs: 1_700_000_000_000,
     reservedEncryptions: 65_536,
+    publicKey: Buffer.from('302a300506032b6570032100', 'hex'),
   },
   keyPolicy: {
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
