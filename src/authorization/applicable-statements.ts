@@ -2,9 +2,9 @@
  * What a policy says of one action on one resource, by principal: the part of a decision that is the same for every
  * request with that action.
  *
- * A key policy is asked about one resource, its key, and a few dozen actions, so all answers are kept, and a policy of
- * 32 KB decides as fast as a short one. The memory is bounded by `maxRememberedActions`; answers beyond that, and for a
- * second resource, are computed each time.
+ * A key policy is asked about one resource, its key, and a few dozen actions; an identity policy about many resources.
+ * Answers are remembered, so that a policy of 32 KB decides as fast as a short one. The memory is bounded by
+ * `maxRememberedAnswers`; when it is full it starts anew, so that nobody can fill it once and for all.
  */
 
 import type { CompiledStatement } from './compiled-policy.ts';
@@ -20,18 +20,36 @@ export interface ApplicableStatements {
   readonly allows: StatementsByPrincipal;
 }
 
-/** More than KMS has actions (54 in 2025). */
-const maxRememberedActions = 128;
+/** Several times the actions that KMS has (54 in 2025). */
+const maxRememberedAnswers = 512;
+
+interface Answer {
+  readonly resource: string;
+  readonly applicable: ApplicableStatements;
+}
 
 export function rememberApplicable(
   statements: readonly CompiledStatement[],
 ): (action: string, resource: string) => ApplicableStatements {
-  const remembered = new Map<string, { readonly resource: string; readonly applicable: ApplicableStatements }>();
+  /** By action: about the resource that was asked about first. */
+  const first = new Map<string, Answer>();
+  /** By action and resource: the others. */
+  const others = new Map<string, ApplicableStatements>();
   return (action, resource) => {
-    const known = remembered.get(action);
+    const known = first.get(action);
     if (known?.resource === resource) return known.applicable;
+    if (known !== undefined) {
+      const name = `${action} ${resource}`;
+      const other = others.get(name);
+      if (other !== undefined) return other;
+      const applicable = selectApplicable(statements, action, resource);
+      if (others.size >= maxRememberedAnswers) others.clear();
+      others.set(name, applicable);
+      return applicable;
+    }
     const applicable = selectApplicable(statements, action, resource);
-    if (known === undefined && remembered.size < maxRememberedActions) remembered.set(action, { resource, applicable });
+    if (first.size >= maxRememberedAnswers) first.clear();
+    first.set(action, { resource, applicable });
     return applicable;
   };
 }

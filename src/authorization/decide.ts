@@ -1,49 +1,108 @@
 /**
- * The decision: may this principal do this to this resource, and which statement says so.
+ * The decision: may this principal do this to this resource, and what says so.
  *
- * In this order, as in AWS: a statement that denies wins over everything; then a statement that allows the principal by
- * its ARN, everybody, or, to the account's root, the account. A statement that allows the account also delegates to the
- * account's identity policies, of which there are none yet, so for others than the root it only changes the reason of the
- * refusal. A statement that denies the account denies every principal in it.
+ * In this order, as in AWS:
+ *
+ *  1. A statement that denies, of the key policy or of an identity policy, wins over everything. One that denies the
+ *     account denies every principal in it.
+ *  2. A statement of the key policy allows the principal (by its ARN, its role's ARN, as one of everybody, or, to the
+ *     account's root, the account).
+ *  3. A grant allows.
+ *  4. Where a statement of the key policy allows the account, it delegates to the account's identity policies, and a
+ *     statement of one of the caller's allows. What has no key policy is delegated from the start.
  *
  * Pure and cheap: nothing is parsed or matched here that depends only on policy, action and resource.
  *
- * Source: IAM user guide, "Policy evaluation logic", "AWS JSON policy elements: Principal" (account principals); KMS
- * developer guide, "Default key policy" and "Troubleshooting AWS KMS permissions".
+ * Source: IAM user guide, "Policy evaluation logic", "AWS JSON policy elements: Principal" (account principals, role
+ * session principals); KMS developer guide, "Default key policy" and "Troubleshooting AWS KMS permissions".
  */
 
-import type { ApplicableStatements } from './applicable-statements.ts';
-import type { AccessQuestion, Decision, StatementReference } from './decision.ts';
+import type { ApplicableStatements, StatementsByPrincipal } from './applicable-statements.ts';
+import type { CompiledStatement } from './compiled-policy.ts';
+import type { AccessQuestion, Decision, RefusalReason, StatementReference } from './decision.ts';
 
 export function decide(question: AccessQuestion): Decision {
   const { keyPolicy, action, resource } = question;
-  if (keyPolicy === undefined) return decideWithoutKeyPolicy(question);
-  const statements = keyPolicy.applicableTo(action, resource);
-  const denying = findDenying(statements, question);
-  if (denying !== undefined) return refuse(question, 'denied', denying);
+  const statements = keyPolicy?.applicableTo(action, resource);
+  const denying = statements === undefined ? undefined : findDenying(statements, question);
+  if (denying !== undefined) return refuse(question, 'denied by key policy', denying);
+  const denyingIdentity = findInIdentityPolicies('denies', question);
+  if (denyingIdentity !== undefined) return refuse(question, 'denied by identity policy', denyingIdentity);
+  if (statements === undefined) return decideWithoutKeyPolicy(question);
+
   const allowing = findAllowing(statements, question);
   if (allowing !== undefined) {
-    return { allowed: true, because: `key policy ${describe(allowing)}`, statement: allowing };
+    return { allowed: true, by: 'key policy', because: describe(allowing), statement: allowing };
   }
-  const delegating = statements.allows.account[0]?.reference;
-  return delegating === undefined
-    ? refuse(question, 'not in key policy', undefined)
-    : refuse(question, 'not in identity policies', delegating);
+  const grant = question.findGrant?.();
+  if (grant !== undefined) return { allowed: true, by: 'grant', because: `grant ${grant.grantId}`, grant };
+
+  const delegating = firstThatHolds(statements.allows.account, question);
+  if (delegating === undefined) return refuse(question, 'not in key policy', undefined);
+  const allowingIdentity = findInIdentityPolicies('allows', question);
+  return allowingIdentity === undefined
+    ? refuse(question, 'not in identity policies', delegating)
+    : allowByIdentityPolicy(allowingIdentity);
 }
 
 /** What no key policy governs is the account's to give: its root has it, the others need an identity policy. */
 function decideWithoutKeyPolicy(question: AccessQuestion): Decision {
-  if (isAccountRoot(question)) return { allowed: true, because: 'account root' };
-  return refuse(question, 'not in identity policies', undefined);
+  if (isAccountRoot(question)) return { allowed: true, by: 'account root', because: 'account root' };
+  const allowing = findInIdentityPolicies('allows', question);
+  return allowing === undefined
+    ? refuse(question, 'not in identity policies', undefined)
+    : allowByIdentityPolicy(allowing);
 }
 
-function findDenying({ denies }: ApplicableStatements, { principal }: AccessQuestion): StatementReference | undefined {
-  return (denies.anyone[0] ?? denies.named.get(principal)?.[0] ?? denies.account[0])?.reference;
+function allowByIdentityPolicy(statement: StatementReference): Decision {
+  return { allowed: true, by: 'identity policy', because: describe(statement), statement };
+}
+
+function findDenying({ denies }: ApplicableStatements, question: AccessQuestion): StatementReference | undefined {
+  return findByName(denies, question) ?? firstThatHolds(denies.account, question);
 }
 
 function findAllowing({ allows }: ApplicableStatements, question: AccessQuestion): StatementReference | undefined {
-  const byName = allows.anyone[0] ?? allows.named.get(question.principal)?.[0];
-  return (byName ?? (isAccountRoot(question) ? allows.account[0] : undefined))?.reference;
+  const byName = findByName(allows, question);
+  if (byName !== undefined || allows.account.length === 0 || !isAccountRoot(question)) return byName;
+  return firstThatHolds(allows.account, question);
+}
+
+/** A session is itself and its role. */
+function findByName(
+  { anyone, named }: StatementsByPrincipal,
+  question: AccessQuestion,
+): StatementReference | undefined {
+  const { principal, role } = question;
+  return (
+    firstThatHolds(anyone, question) ??
+    firstThatHolds(named.get(principal), question) ??
+    (role === undefined ? undefined : firstThatHolds(named.get(role), question))
+  );
+}
+
+/** Identity policies name no principal: whom they are attached to was settled before the question. */
+function findInIdentityPolicies(
+  effect: keyof ApplicableStatements,
+  question: AccessQuestion,
+): StatementReference | undefined {
+  for (const policy of question.identityPolicies) {
+    const applicable = policy.applicableTo(question.action, question.resource);
+    const found = firstThatHolds(applicable[effect].anyone, question);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function firstThatHolds(
+  statements: readonly CompiledStatement[] | undefined,
+  question: AccessQuestion,
+): StatementReference | undefined {
+  if (statements === undefined) return undefined;
+  for (const { holds, reference } of statements) {
+    if (holds === undefined || holds(question)) return reference;
+  }
+  return undefined;
 }
 
 /** Root in any account but the key's own is no principal of this daemon; `accountId` is the realm's. */
@@ -51,38 +110,41 @@ function isAccountRoot({ principal, accountId }: AccessQuestion): boolean {
   return principal === `arn:aws:iam::${accountId}:root`;
 }
 
-type RefusalReason = 'denied' | 'not in key policy' | 'not in identity policies';
-
 /** Clients match these texts. */
 const aws: Record<RefusalReason, (action: string) => string> = {
-  denied: () => 'with an explicit deny in a resource-based policy',
+  'denied by key policy': () => 'with an explicit deny in a resource-based policy',
+  'denied by identity policy': () => 'with an explicit deny in an identity-based policy',
   'not in key policy': (action) => `because no resource-based policy allows the ${action} action`,
   'not in identity policies': (action) => `because no identity-based policy allows the ${action} action`,
 };
 
 const explain: Record<RefusalReason, (statement: StatementReference | undefined) => string> = {
-  denied: (statement) => `key policy ${describe(statement)} denies`,
+  'denied by key policy': (statement) => `${describe(statement)} denies`,
+  'denied by identity policy': (statement) => `${describe(statement)} denies`,
   'not in key policy': () => 'no statement of the key policy allows',
   'not in identity policies': (statement) =>
     statement === undefined
       ? 'no identity policy allows'
-      : `key policy ${describe(statement)} delegates to the account and no identity policy allows`,
+      : `${describe(statement)} delegates to the account and no identity policy allows`,
 };
 
 function refuse(
   { principal, action, resource }: AccessQuestion,
-  reason: RefusalReason,
+  by: RefusalReason,
   statement: StatementReference | undefined,
 ): Decision {
   return {
     allowed: false,
-    because: explain[reason](statement),
+    by,
+    because: explain[by](statement),
     ...(statement === undefined ? {} : { statement }),
-    message: `User: ${principal} is not authorized to perform: ${action} on resource: ${resource} ${aws[reason](action)}`,
+    message: `User: ${principal} is not authorized to perform: ${action} on resource: ${resource} ${aws[by](action)}`,
   };
 }
 
-/** `statement "Sid"`, or by its number where it has none. */
+/** `key policy statement "Sid"`, or by its number where it has none; an identity policy by its file. */
 function describe(statement: StatementReference | undefined): string {
-  return statement?.sid === undefined ? `statement ${statement?.index}` : `statement ${JSON.stringify(statement.sid)}`;
+  const document = statement?.document === undefined ? 'key policy' : `identity policy ${statement.document}`;
+  const name = statement?.sid === undefined ? statement?.index : JSON.stringify(statement.sid);
+  return `${document} statement ${name}`;
 }

@@ -1,19 +1,23 @@
 /**
  * The contract of authorization: the question that the pipeline asks, and the answer with its reason.
  *
- * The decision is AWS's. An explicit deny anywhere wins; then the key policy allows, or delegates to the account; nothing
- * is allowed by default. It is pure: no clock, no disk, no token. The account's root is, as in AWS, outside of identity
- * policies: what no key policy governs (CreateKey, ListKeys, …) it may do, and what a key policy governs it may do only
- * where the key policy says so.
+ * The decision is AWS's. An explicit deny anywhere wins; then the key policy allows, or a grant, or, where the key policy
+ * delegates to the account, an identity policy of the caller; nothing is allowed by default. It is pure: whatever depends
+ * on the request, the clock or other records is a value or a function of the question. The account's root is, as in AWS,
+ * outside of identity policies: what no key policy governs (CreateKey, ListKeys, …) it may do, and what a key policy
+ * governs it may do only where the key policy says so.
  *
  * Source: IAM user guide, "Policy evaluation logic"; KMS developer guide, "Key policies" and "Troubleshooting key access".
  */
 
 import type { PrincipalArn } from '../kms/names.ts';
-import type { CompiledPolicy } from './policy-document.ts';
+import type { CompiledPolicy } from './compiled-policy.ts';
+import type { ConditionValues } from './condition-keys.ts';
 
 export interface AccessQuestion {
   readonly principal: PrincipalArn;
+  /** The role of a session (`arn:aws:iam::ACCOUNT:role/…`), whose policies are the session's; absent for others. */
+  readonly role?: PrincipalArn | undefined;
   readonly accountId: string;
   /** `kms:Encrypt` */
   readonly action: string;
@@ -21,25 +25,46 @@ export interface AccessQuestion {
   readonly resource: string;
   /** The policy of the key; `undefined` where the resource has no resource-based policy (aliases, `*`). */
   readonly keyPolicy: CompiledPolicy | undefined;
+  /** The identity policies that are attached to the caller, his role or his groups. */
+  readonly identityPolicies: readonly CompiledPolicy[];
+  /** What conditions and policy variables are about; nothing of it is computed unless a statement asks. */
+  readonly context: ConditionValues;
+  /** Looks for a grant. Called only when no policy denies and the key policy does not allow. Absent: no grant can allow this. */
+  findGrant?(): GrantReference | undefined;
 }
 
-/** Which statement of the key policy decided. */
+/** Which statement of which document decided. */
 export interface StatementReference {
   /** From 0, in the order of the document. */
   readonly index: number;
   readonly sid?: string;
+  /** The file of an identity policy; absent for the key policy. */
+  readonly document?: string;
 }
+
+export interface GrantReference {
+  readonly grantId: string;
+}
+
+export type RefusalReason =
+  | 'denied by key policy'
+  | 'denied by identity policy'
+  | 'not in key policy'
+  | 'not in identity policies';
 
 export type Decision =
   | {
       readonly allowed: true;
+      readonly by: 'key policy' | 'grant' | 'identity policy' | 'account root';
       /** For the audit event: `key policy statement "Sid"`, `account root`. */
       readonly because: string;
       /** Absent where no single statement decided. */
       readonly statement?: StatementReference;
+      readonly grant?: GrantReference;
     }
   | {
       readonly allowed: false;
+      readonly by: RefusalReason;
       readonly because: string;
       /** The statement that denies, or the one that delegates to an account which does not allow. */
       readonly statement?: StatementReference;

@@ -9,8 +9,10 @@ export interface Caller {
   readonly type: 'Root' | 'IAMUser' | 'AssumedRole';
   readonly arn: PrincipalArn;
   readonly accountId: string;
-  /** The user's name without its path; absent for the root. */
+  /** The user's name without its path; absent for the root and for sessions of roles. */
   readonly userName?: string;
+  /** Of a session, the role, `arn:aws:iam::ACCOUNT:role/NAME`: policies that name it are about the session too. */
+  readonly role?: PrincipalArn;
   readonly proof: UnixPeer | SignedRequest;
 }
 
@@ -29,4 +31,6 @@ export interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
   readonly sourceIp: string;
+  /** To whom the access key was given, where that was by the kernel's word: his groups are the caller's. */
+  readonly issuedTo?: UnixPeer;
 }

@@ -72,7 +72,7 @@ export const createKey = operation({
   ],
   recordResponse: ['KeyMetadata'],
   made: ({ KeyMetadata }) => (KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn]),
-  async handle({ request, caller, directory }) {
+  async handle({ request, directory, decideUnder }) {
     const { spec, usage } = specAndUsage(request);
     refuseUnbuilt(request, spec);
     const keyId = newKeyId();
@@ -80,7 +80,7 @@ export const createKey = operation({
     assertPolicyLength(policyDocument);
     const policy = parsePolicyDocument(policyDocument, directory.realm);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
-      assertNoLockout({ policy, caller, resource: keyArn(directory.realm, keyId) });
+      assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
     }
     const key = await createKmsKey(directory, {
       keyId,

@@ -6,6 +6,8 @@
  * `handle` with the `AuthorizedKey`s. No operation parses, authorizes, audits or renders by itself.
  */
 
+import type { CompiledPolicy } from '../authorization/compiled-policy.ts';
+import type { Decision } from '../authorization/decision.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
@@ -13,7 +15,7 @@ import type { KmsKey } from '../keys/kms-key.ts';
 import type { KeyUsage } from '../kms/key-specs.ts';
 import type { Infer, Shape } from './schema.ts';
 
-interface NeedOf<Request> {
+export interface NeedOf<Request> {
   /** The IAM action, `kms:Encrypt`. */
   readonly action: string;
   /** The name of the operation in grants (`CreateGrant`, `Operations`), for operations that a grant can allow. */
@@ -56,6 +58,8 @@ export interface Handling<Request, Keys extends string> {
    * was revoked in the meantime must not take the permission back.
    */
   readonly assertStillAllowed: () => void;
+  /** What this caller would be told of an action on a key if its policy were this one. */
+  readonly decideUnder: (policy: CompiledPolicy, action: string, keyArn: string) => Decision;
 }
 
 /** Members that may go on record: those whose values are no blobs. */

@@ -18,6 +18,7 @@ import { isUtf8 } from 'node:buffer';
 import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
 import { decide } from '../authorization/decide.ts';
 import type { Decision } from '../authorization/decision.ts';
+import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
 import type { Caller } from '../identity/caller.ts';
 import { type AuthorizedKey, authorizeKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
@@ -26,7 +27,8 @@ import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import { keySpecRow } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { AnyOperation, KeyNeed } from './operation.ts';
+import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
+import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
 import { decodeRequest, pathName } from './schema.ts';
 import type { KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
 import { findOperation, isUnbuilt } from './table.ts';
@@ -35,6 +37,8 @@ export interface KmsServiceOptions {
   readonly directory: KeyDirectory;
   readonly audit: AuditLog;
   readonly log: Logger;
+  /** Those in force; asked anew for each request. Absent: there are none. */
+  readonly identityPolicies?: () => IdentityPolicies;
 }
 
 type Request = Record<string, unknown>;
@@ -92,20 +96,35 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
 }
 
 /** Steps 1 to 6; the answer's body, as JSON text. */
-async function perform(kmsRequest: KmsRequest, trace: Trace, { directory, audit }: KmsServiceOptions): Promise<string> {
+async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<string> {
+  const { directory, audit } = options;
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
   const request = decodeRequest(operation.request, parseJson(kmsRequest.body), kmsRequest.unknownMembers);
   trace.request = request;
   assertNoGrantTokens(request);
-  const keys = authorize(operation, request, kmsRequest.caller, directory, trace);
-  const handling = {
+  const { caller } = kmsRequest;
+  const identityPolicies = (): IdentityPolicies => options.identityPolicies?.() ?? noIdentityPolicies;
+  const source: QuestionSource = {
+    operation,
+    request,
+    origin: kmsRequest,
+    caller,
+    directory,
+    identityPolicies: identityPolicies().attachedTo(caller),
+  };
+  const keys = authorize(source, trace);
+  const handling: Handling<Request, string> = {
     request,
     keys,
-    caller: kmsRequest.caller,
+    caller,
     directory,
-    assertStillAllowed: () => assertStillAllowed(keys, kmsRequest.caller, directory, trace),
+    assertStillAllowed() {
+      assertStillAllowed({ ...source, identityPolicies: identityPolicies().attachedTo(caller) }, keys, trace);
+    },
+    decideUnder: (keyPolicy, action, keyArn) =>
+      decide(new RequestQuestion(source, { action }, keyArn, undefined, keyPolicy)),
   };
   if (request['DryRun'] === true) {
     await operation.rehearse?.(handling);
@@ -154,19 +173,14 @@ function assertNoGrantTokens(request: Request): void {
 }
 
 /** Steps 3 and 4. */
-function authorize(
-  operation: AnyOperation,
-  request: Request,
-  caller: Caller,
-  directory: KeyDirectory,
-  trace: Trace,
-): Readonly<Record<string, AuthorizedKey>> {
+function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string, AuthorizedKey>> {
+  const { operation, request, directory } = source;
   const { resources, keys } = operation.needs;
   for (const need of resources ?? []) {
     const resource = need.resource(request, directory);
     if (resource === undefined) continue;
     if (resource !== '*') trace.resources.push(resource);
-    allow(trace, caller, need.action, resource, undefined);
+    allow(source, trace, need, resource, undefined);
   }
   const authorized: Record<string, AuthorizedKey> = {};
   for (const name in keys) {
@@ -174,7 +188,7 @@ function authorize(
     if (need === undefined) continue;
     const key = need.key(request, directory);
     trace.resources.push(key.arn);
-    allow(trace, caller, need.action, key.arn, key);
+    allow(source, trace, need, key.arn, key);
     authorized[name] = authorizeKey(key, need.action);
   }
   for (const name in keys) {
@@ -185,28 +199,24 @@ function authorize(
   return authorized;
 }
 
-/** Asks again about every key whose policy is another one by now. */
+/** Asks again about every key, under the key policies, identity policies and grants that are in force by now. */
 function assertStillAllowed(
-  keys: Readonly<Record<string, AuthorizedKey>>,
-  caller: Caller,
-  directory: KeyDirectory,
+  source: QuestionSource,
+  authorized: Readonly<Record<string, AuthorizedKey>>,
   trace: Trace,
 ): void {
-  for (const { key, action } of Object.values(keys)) {
-    const current = directory.findKey(key.record.keyId);
-    if (current?.policy !== key.policy) allow(trace, caller, action, key.arn, current);
+  const { keys } = source.operation.needs;
+  for (const name in keys) {
+    const need = keys[name];
+    const key = authorized[name]?.key;
+    if (need === undefined || key === undefined) continue;
+    allow(source, trace, need, key.arn, source.directory.findKey(key.record.keyId) ?? key);
   }
 }
 
 /** Asks for the decision; throws what AWS answers when it is no. */
-function allow(trace: Trace, caller: Caller, action: string, resource: string, key: KmsKey | undefined): void {
-  const decision = decide({
-    principal: caller.arn,
-    accountId: caller.accountId,
-    action,
-    resource,
-    keyPolicy: key?.policy,
-  });
+function allow(source: QuestionSource, trace: Trace, need: Need, resource: string, key: KmsKey | undefined): void {
+  const decision = decide(new RequestQuestion(source, need, resource, key));
   trace.decision = decision;
   if (!decision.allowed) throw new KmsError('AccessDeniedException', decision.message);
 }

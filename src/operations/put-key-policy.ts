@@ -34,12 +34,12 @@ export const putKeyPolicy = operation({
   },
   effect: 'changes',
   record: ['KeyId', 'PolicyName', 'BypassPolicyLockoutSafetyCheck'],
-  async handle({ request, keys, caller, directory, assertStillAllowed }) {
+  async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy);
     const policy = parsePolicyDocument(request.Policy, directory.realm);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
-      assertNoLockout({ policy, caller, resource: keys.key.key.arn });
+      assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
     }
     await directory.exclusively(async () => {
       assertStillAllowed();

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { decide } from '../../src/authorization/decide.ts';
+import { noContext } from '../../src/authorization/condition-keys.ts';
+import { decide as decideQuestion } from '../../src/authorization/decide.ts';
+import type { AccessQuestion } from '../../src/authorization/decision.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import type { PrincipalArn } from '../../src/kms/names.ts';
@@ -17,6 +19,10 @@ import {
   root,
   type Statement,
 } from './policies.ts';
+
+/** Of requests without a context, by callers without identity policies. */
+const decide = (question: Omit<AccessQuestion, 'identityPolicies' | 'context'>) =>
+  decideQuestion({ ...question, identityPolicies: [], context: noContext });
 
 type Outcome = 'allowed' | 'denied' | 'not in key policy' | 'not in identity policies';
 
@@ -269,9 +275,10 @@ describe('without a key policy', () => {
     ['kms:DeleteAlias', 'arn:aws:kms:us-east-1:000000000000:alias/app'],
     ['kms:UpdateAlias', 'arn:aws:kms:us-east-1:000000000000:alias/app'],
   ])('%s on %s is for the root of the account alone', (action, resource) => {
-    expect(askWithout(root, action, resource)).toEqual({ allowed: true, because: 'account root' });
+    expect(askWithout(root, action, resource)).toEqual({ allowed: true, by: 'account root', because: 'account root' });
     expect(askWithout(alice, action, resource)).toEqual({
       allowed: false,
+      by: 'not in identity policies',
       because: 'no identity policy allows',
       message: messageFor(alice, action, resource, 'not in identity policies'),
     });

@@ -1,21 +1,15 @@
 import { expect, test } from 'vitest';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../src/authorization/lockout.ts';
-import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import { KmsError } from '../../src/kms/errors.ts';
-import { alice, allow, bob, deny, keyArn, otherKeyArn, policy, realm, root } from './policies.ts';
+import { alice, allow, ask, bob, deny, otherKeyArn, policy, realm, root } from './policies.ts';
 
 const lockedOut = new KmsError(
   'MalformedPolicyDocumentException',
   'The new key policy will not allow you to update the key policy in the future.',
 );
 
-const check = (document: string, arn: typeof alice) => () =>
-  assertNoLockout({
-    policy: parsePolicyDocument(document, realm),
-    caller: { arn, accountId: realm.account },
-    resource: keyArn,
-  });
+const check = (document: string, arn: typeof alice) => () => assertNoLockout(ask(document, arn, 'kms:PutKeyPolicy'));
 
 test.each([
   ['the default policy put by the root', root, defaultKeyPolicy(realm)],

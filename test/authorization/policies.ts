@@ -1,5 +1,6 @@
 /** Key policies as tables read them, and the principals that ask. */
 
+import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import type { Decision } from '../../src/authorization/decision.ts';
 import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
@@ -59,6 +60,8 @@ export function ask(document: string, who: PrincipalArn, action: string, resourc
     action,
     resource,
     keyPolicy: parsePolicyDocument(document, realm),
+    identityPolicies: [],
+    context: noContext,
   });
 }
 
