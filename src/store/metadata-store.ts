@@ -7,6 +7,7 @@
  * Who may change what, and what a record means, is decided above; the store keeps and protects.
  */
 
+import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../kms/grants.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { AliasName, BackingKeyId, KeyId } from '../kms/names.ts';
 
@@ -55,18 +56,37 @@ export interface AliasRecord {
   readonly updatedAtMs: number;
 }
 
+/** A permission on one KMS key that was given with CreateGrant. It is never changed, only removed. */
+export interface GrantRecord {
+  readonly grantId: GrantId;
+  readonly keyId: KeyId;
+  /** The caller's name for it; empty when there is none. */
+  readonly name: string;
+  readonly grantee: GrantPrincipal;
+  /** Who may retire it, if the grant names somebody. */
+  readonly retiring: GrantPrincipal | null;
+  /** The account of the one who made it: 12 digits. */
+  readonly issuingAccount: string;
+  /** In the order of the request, each once. */
+  readonly operations: readonly GrantOperation[];
+  readonly constraints: GrantConstraints;
+  readonly createdAtMs: number;
+}
+
 /** The kinds of records, and which member of each is its primary key. */
 export interface MetadataRecords {
   key: KeyRecord;
   backingKey: BackingKeyRecord;
   keyPolicy: KeyPolicyRecord;
   alias: AliasRecord;
+  grant: GrantRecord;
 }
 export const primaryKeys = {
   key: 'keyId',
   backingKey: 'backingKeyId',
   keyPolicy: 'keyId',
   alias: 'aliasName',
+  grant: 'grantId',
 } as const satisfies { [Kind in keyof MetadataRecords]: keyof MetadataRecords[Kind] };
 
 export type RecordKind = keyof MetadataRecords;
@@ -88,6 +108,7 @@ export interface LoadedMetadata {
   readonly backingKey: readonly BackingKeyRecord[];
   readonly keyPolicy: readonly KeyPolicyRecord[];
   readonly alias: readonly AliasRecord[];
+  readonly grant: readonly GrantRecord[];
   readonly quarantined: readonly QuarantinedRecord[];
 }
 

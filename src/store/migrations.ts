@@ -75,6 +75,25 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0003-grants': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .createTable('keyGrant')
+        .addColumn('grantId', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('format', 'integer', (column) => column.notNull())
+        .addColumn('mac', 'text', (column) => column.notNull())
+        .addColumn('keyId', 'text', (column) => column.notNull())
+        .addColumn('name', 'text', (column) => column.notNull())
+        .addColumn('grantee', 'text', (column) => column.notNull())
+        .addColumn('retiring', 'text', (column) => column.notNull())
+        .addColumn('issuingAccount', 'text', (column) => column.notNull())
+        .addColumn('operations', 'text', (column) => column.notNull())
+        .addColumn('constraints', 'text', (column) => column.notNull())
+        .addColumn('createdAtMs', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  },
 };
 
 /**

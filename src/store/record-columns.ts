@@ -6,17 +6,12 @@
  * column, and whoever edits the file may use that; it gives `undefined` for what no write of ours could have put there.
  */
 
+import { parseGrantId, parseGrantPrincipal } from '../kms/grants.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { parseAliasName, parseBackingKeyId, parseKeyId } from '../kms/names.ts';
+import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
+import { grantConstraints, grantOperations } from './grant-columns.ts';
 import type { KeyRecord, MetadataRecords, RecordKind } from './metadata-store.ts';
-
-export type ColumnValue = string | number;
-
-interface Member<Value> {
-  /** @throws TypeError for a value that would not come back as it went in. */
-  readonly toColumn: (value: Value) => ColumnValue;
-  readonly fromColumn: (column: unknown) => Value | undefined;
-}
 
 /** A branded string, known by its parser. */
 function name<Value extends string>(parse: (text: string) => Value | undefined): Member<Value> {
@@ -31,6 +26,14 @@ function oneOf<const Value extends string>(values: readonly Value[]): Member<Val
 }
 
 const text: Member<string> = name((value) => value);
+
+/** A text that may be absent: as a column it is then empty, which no value of the member is. */
+function orEmpty<Value extends string>(member: Member<Value>): Member<Value | null> {
+  return {
+    toColumn: (value) => (value === null ? '' : member.toColumn(value)),
+    fromColumn: (column) => (column === '' ? null : member.fromColumn(column)),
+  };
+}
 
 /** A whole number from 0 to 2^53 - 1. */
 const integer: Member<number> = {
@@ -90,6 +93,17 @@ export const recordColumns: {
   },
   keyPolicy: { keyId: name(parseKeyId), document: text },
   alias: { aliasName: name(parseAliasName), keyId: name(parseKeyId), createdAtMs: integer, updatedAtMs: integer },
+  grant: {
+    grantId: name(parseGrantId),
+    keyId: name(parseKeyId),
+    name: text,
+    grantee: name(parseGrantPrincipal),
+    retiring: orEmpty(name(parseGrantPrincipal)),
+    issuingAccount: text,
+    operations: grantOperations,
+    constraints: grantConstraints,
+    createdAtMs: integer,
+  },
 };
 
 export const recordKinds = Object.keys(recordColumns) as readonly RecordKind[];
@@ -130,12 +144,6 @@ export function fromColumns<Kind extends RecordKind>(
 /** The table's rows, with the types of their values forgotten: a name and its member always belong together. */
 function membersOf(kind: RecordKind): readonly (readonly [string, Member<unknown>])[] {
   return Object.entries(recordColumns[kind] as unknown as Record<string, Member<unknown>>);
-}
-
-/** A lone surrogate would become U+FFFD on its way through UTF-8, and two records could end up the same. */
-function wellFormed(value: string): string {
-  if (!value.isWellFormed()) throw new TypeError('a text with a lone surrogate cannot be kept');
-  return value;
 }
 
 function parseTags(column: string): KeyRecord['tags'] | undefined {

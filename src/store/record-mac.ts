@@ -5,7 +5,7 @@
  *
  *     string  `drawbridge/metadata-record`     keeps this MAC apart from any other use of the same key
  *     u32     format of the record (`recordFormats`)
- *     string  kind of the record: `key`, `backingKey`, `keyPolicy`, `alias`
+ *     string  kind of the record: `key`, `keyPolicy`, `grant`, …
  *     u32     number of members
  *     then, for each member in the order of their names' code units:
  *     string  name
@@ -20,14 +20,15 @@
  * rewritten as they change. Migrations themselves cannot compute a MAC: they run before the HSM is connected.
  *
  * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
- * delete rows; each of these verifies, since each was once true. A policy, an alias or a key's state can so be set back to
- * what an administrator had chosen before, and `reservedEncryptions` to a smaller count, which weakens the limit of
+ * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant or a key's state can so be set
+ * back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count, which weakens the limit of
  * SP 800-38D. The audit log, which has every change, shows the difference. No one can get a permission that nobody gave.
  */
 
 import { timingSafeEqual } from 'node:crypto';
+import type { ColumnValue } from './column-member.ts';
 import type { RecordKind } from './metadata-store.ts';
-import type { Columns, ColumnValue } from './record-columns.ts';
+import type { Columns } from './record-columns.ts';
 
 /** The format in which each kind is written. */
 export const recordFormats = {
@@ -35,6 +36,7 @@ export const recordFormats = {
   backingKey: 2,
   keyPolicy: 1,
   alias: 1,
+  grant: 1,
 } as const satisfies Record<RecordKind, number>;
 export const macBytes = 32;
 

@@ -17,6 +17,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { CamelCasePlugin, type ColumnType, type CompiledQuery, Kysely } from 'kysely';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
+import type { ColumnValue } from './column-member.ts';
 import {
   type Change,
   type LoadedMetadata,
@@ -28,7 +29,7 @@ import {
   type RecordMac,
 } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
-import { type Columns, type ColumnValue, fromColumns, toColumns } from './record-columns.ts';
+import { type Columns, fromColumns, toColumns } from './record-columns.ts';
 import { canonicalRecord, columnsOfFormat, isKnownFormat, isMacEqual, macBytes, recordFormats } from './record-mac.ts';
 import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
@@ -49,6 +50,7 @@ const tables = {
   backingKey: 'backingKey',
   keyPolicy: 'keyPolicy',
   alias: 'alias',
+  grant: 'keyGrant',
 } as const satisfies Record<RecordKind, string>;
 type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey', AnyRow>;
 
@@ -131,6 +133,7 @@ class OpenSqliteStore implements SqliteStore {
       backingKey: await this.#loadKind('backingKey', quarantined),
       keyPolicy: await this.#loadKind('keyPolicy', quarantined),
       alias: await this.#loadKind('alias', quarantined),
+      grant: await this.#loadKind('grant', quarantined),
       quarantined,
     };
   }

@@ -1,6 +1,7 @@
 /** Records of every kind, as fast-check's arbitraries. */
 
 import fc from 'fast-check';
+import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grants.ts';
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
 import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
 import type { MetadataRecords } from '../../src/store/metadata-store.ts';
@@ -15,6 +16,10 @@ const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
   fc.constantFrom('', '\0', '"', "'; drop table kms_key; --", 'ä\u0308', '😀', '\ufeff', '\ufffd', '\r\n'),
 );
+const principal = fc
+  .constantFrom('arn:aws:iam::000000000000:root', 'arn:aws:iam::111122223333:user/unix/a', 'dynamodb.amazonaws.com')
+  .map((name) => name as GrantPrincipal);
+const pairs = fc.dictionary(fc.oneof(text, fc.constant('__proto__')), text, { maxKeys: 3, noNullPrototype: false });
 
 export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
   key: fc.record({
@@ -45,6 +50,20 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     keyId,
     createdAtMs: time,
     updatedAtMs: time,
+  }),
+  grant: fc.record({
+    grantId: fc.stringMatching(/^[0-9a-f]{64}$/).map((id) => id as GrantId),
+    keyId,
+    name: text,
+    grantee: principal,
+    retiring: fc.option(principal),
+    issuingAccount: text,
+    operations: fc.subarray([...grantOperationNames]),
+    constraints: fc.oneof(
+      fc.record({ EncryptionContextEquals: pairs, SourceArn: text }, { requiredKeys: [] }),
+      fc.record({ EncryptionContextSubset: pairs, SourceArn: text }, { requiredKeys: [] }),
+    ),
+    createdAtMs: time,
   }),
 };
 

@@ -1,6 +1,7 @@
 /** Records of every kind, as examples, and a MAC to store them with. */
 
 import { createHmac } from 'node:crypto';
+import type { GrantId, GrantPrincipal } from '../../src/kms/grants.ts';
 import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
 import type { Change, LoadedMetadata, MetadataRecords, RecordMac } from '../../src/store/metadata-store.ts';
 import { primaryKeys } from '../../src/store/metadata-store.ts';
@@ -62,6 +63,17 @@ export const examples = {
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     createdAtMs: 1_700_000_000_000,
     updatedAtMs: 1_700_000_000_001,
+  },
+  grant: {
+    grantId: '0c237476b39f8bc44e45212e08498fbe3151305030726c0590dd8d3e9f3d6a60' as GrantId,
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    name: 'backup',
+    grantee: 'arn:aws:iam::000000000000:user/unix/backup' as GrantPrincipal,
+    retiring: null,
+    issuingAccount: '000000000000',
+    operations: ['Decrypt', 'RetireGrant'],
+    constraints: { EncryptionContextSubset: { department: 'payroll' } },
+    createdAtMs: 1_700_000_000_000,
   },
 } as const satisfies MetadataRecords;
 
