@@ -125,6 +125,14 @@ describeEachToken('A key store whose hosts are killed', (token) => {
     await until(() => !pids.some(isAlive));
   });
 
+  test('leaves no host behind that hangs when its process is killed', async () => {
+    const { client, pids } = await startClient();
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    client.kill('SIGKILL');
+    await once(client, 'exit');
+    await until(() => !pids.some(isAlive));
+  });
+
   /** A process that has opened the token with two hosts. */
   async function startClient(): Promise<{ client: ChildProcess; pids: readonly number[] }> {
     const client = spawn(process.execPath, [clientProgram], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });

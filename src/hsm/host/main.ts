@@ -10,7 +10,7 @@
  * opened (after the reply that says so), and when anything unforeseen happens (after a line on standard error). It ends by
  * `_exit`: worker threads sit in blocking reads and could not be joined, and a vendor's exit handlers are not waited for.
  * SIGINT and SIGTERM, which a terminal and systemd send to every process of a service, are ignored, so that the daemon can
- * drain; a host that hangs is ended by SIGKILL.
+ * drain; a host that hangs is ended by SIGKILL, which the kernel sends too when the API process dies.
  */
 
 import { writeSync } from 'node:fs';
@@ -22,6 +22,7 @@ import { FrameError, FrameReader, FrameWriter } from '../frames.ts';
 import { HostFailure } from './failures.ts';
 import { Lane, type OpenedToken } from './lane.ts';
 import { openToken } from './open-token.ts';
+import { endWithParent } from './parent-death.ts';
 import { PeerGone, Pipe } from './pipe.ts';
 
 const firstLaneFd = 3;
@@ -44,6 +45,7 @@ function main(): void {
     if (!Number.isInteger(lanes) || lanes < 1 || lanes > maxLanes)
       throw new Error(`usage: main.ts LANES, with 1 to ${maxLanes} lanes`);
     disableCoreDumps();
+    endWithParent();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);
     const token = answerOpen(firstPipe, (settings, pin) => openToken(settings, pin));
