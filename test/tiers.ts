@@ -9,7 +9,7 @@ export const tierFolders = {
   /** Pure logic, and every folder that the other tiers do not name. */
   unit: [],
   /** One part against the real thing that it talks to: tokens, SQLite, sockets, processes. */
-  component: ['hsm', 'keys', 'store', 'audit', 'http', 'daemon', 'cli'],
+  component: ['hsm', 'keys', 'store', 'audit', 'http', 'daemon', 'cli', 'vectors'],
   /** The whole daemon through the unmodified AWS SDK and `curl`; the scripts and the README. */
   'end-to-end': ['end-to-end', 'scripts'],
   /** The daemon and a program as two containers. */
