@@ -14,6 +14,8 @@ import type { KmsKey } from './kms-key.ts';
 
 export type KeyReferenceForms = 'keyOnly' | 'keyOrAlias';
 
+/** A well-formed id that no key of one region has. */
+const multiRegionKeyId = /^mrk-[0-9a-f]{32}$/;
 const arnPattern = /^arn:aws[a-z-]*:kms:([a-z0-9-]*):([0-9]*):(.*)$/;
 
 /**
@@ -29,6 +31,10 @@ export function findReferencedKey(directory: KeyDirectory, reference: string, fo
     return keyOfAlias(directory, name);
   }
   const keyId = parseKeyId(name);
+  if (keyId === undefined && multiRegionKeyId.test(name)) {
+    const { region, account } = directory.realm;
+    throw new KmsError('NotFoundException', `Key 'arn:aws:kms:${region}:${account}:key/${name}' does not exist`);
+  }
   if (keyId === undefined) throw new KmsError('NotFoundException', `Invalid keyId '${name}'`);
   const key = directory.findKey(keyId);
   if (key === undefined) {

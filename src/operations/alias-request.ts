@@ -1,6 +1,7 @@
 /** What `CreateAlias`, `UpdateAlias` and `DeleteAlias` share: which alias a request means, and whether it can exist. */
 
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import { findReferencedKey } from '../keys/key-reference.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type AliasName, aliasArn, parseAliasName } from '../kms/names.ts';
@@ -37,6 +38,17 @@ export function aliasNameOf({ AliasName }: AliasRequest): AliasName {
 /** For `needs`: the alias as a resource. */
 export function aliasResource(request: AliasRequest, directory: KeyDirectory): string {
   return aliasArn(directory.realm, aliasNameOf(request));
+}
+
+/**
+ * For `needs`: the key that an alias is to stand for.
+ * @throws KmsError `ValidationException` for another alias; `NotFoundException`, `InvalidArnException`.
+ */
+export function targetKeyOf({ TargetKeyId }: { readonly TargetKeyId: string }, directory: KeyDirectory): KmsKey {
+  if (/^(arn:[^/]*:)?alias\//.test(TargetKeyId)) {
+    throw new KmsError('ValidationException', 'Aliases must refer to keys. Not aliases');
+  }
+  return findReferencedKey(directory, TargetKeyId, 'keyOnly');
 }
 
 /**

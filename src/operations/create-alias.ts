@@ -2,8 +2,8 @@
 
 import { KmsError } from '../kms/errors.ts';
 import { aliasArn } from '../kms/names.ts';
-import { aliasNameOf, aliasResource } from './alias-request.ts';
-import { aliasName, keyNamedBy, keyReference } from './members.ts';
+import { aliasNameOf, aliasResource, targetKeyOf } from './alias-request.ts';
+import { aliasName, keyReference } from './members.ts';
 import { operation } from './operation.ts';
 import { object } from './schema.ts';
 
@@ -14,7 +14,7 @@ export const createAlias = operation({
   needs: {
     resources: [{ action: 'kms:CreateAlias', resource: aliasResource }],
     keys: {
-      target: { action: 'kms:CreateAlias', key: keyNamedBy('TargetKeyId', 'keyOnly'), anyState: true },
+      target: { action: 'kms:CreateAlias', key: targetKeyOf, anyState: true },
     },
   },
   effect: 'changes',

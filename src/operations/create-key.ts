@@ -59,6 +59,7 @@ export const createKey = operation({
   },
   effect: 'changes',
   record: [
+    'Policy',
     'Description',
     'KeyUsage',
     'CustomerMasterKeySpec',

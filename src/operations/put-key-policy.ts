@@ -33,7 +33,7 @@ export const putKeyPolicy = operation({
     },
   },
   effect: 'changes',
-  record: ['KeyId', 'PolicyName', 'BypassPolicyLockoutSafetyCheck'],
+  record: ['KeyId', 'PolicyName', 'Policy', 'BypassPolicyLockoutSafetyCheck'],
   async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy);

@@ -1,8 +1,9 @@
 /** `UpdateAlias`: lets an alias stand for another KMS key of the same kind. */
 
 import { KmsError } from '../kms/errors.ts';
-import { aliasResource, existingAlias, keyOfExistingAlias } from './alias-request.ts';
-import { aliasName, keyNamedBy, keyReference } from './members.ts';
+import type { KeySpec } from '../kms/key-specs.ts';
+import { aliasResource, existingAlias, keyOfExistingAlias, targetKeyOf } from './alias-request.ts';
+import { aliasName, keyReference } from './members.ts';
 import { operation } from './operation.ts';
 import { object } from './schema.ts';
 
@@ -14,7 +15,7 @@ export const updateAlias = operation({
     resources: [{ action: 'kms:UpdateAlias', resource: aliasResource }],
     keys: {
       current: { action: 'kms:UpdateAlias', key: keyOfExistingAlias, anyState: true },
-      target: { action: 'kms:UpdateAlias', key: keyNamedBy('TargetKeyId', 'keyOnly'), anyState: true },
+      target: { action: 'kms:UpdateAlias', key: targetKeyOf, anyState: true },
     },
   },
   effect: 'changes',
@@ -32,7 +33,7 @@ export const updateAlias = operation({
           `Alias ${alias.aliasName} was changed by another request. Try again.`,
         );
       }
-      if (current.keyUsage !== target.keyUsage || current.keySpec !== target.keySpec) {
+      if (current.keyUsage !== target.keyUsage || kindOf(current.keySpec) !== kindOf(target.keySpec)) {
         throw new KmsError(
           'ValidationException',
           `Alias ${alias.aliasName} cannot be changed from a key with KeyUsage ${current.keyUsage} and KeySpec ${current.keySpec} to one with KeyUsage ${target.keyUsage} and KeySpec ${target.keySpec}`,
@@ -43,3 +44,9 @@ export const updateAlias = operation({
     });
   },
 });
+
+/** What an alias cannot be moved across. Source: AWS KMS API reference, UpdateAlias. */
+function kindOf(keySpec: KeySpec): 'symmetric' | 'HMAC' | 'asymmetric' {
+  if (keySpec === 'SYMMETRIC_DEFAULT') return 'symmetric';
+  return keySpec.startsWith('HMAC_') ? 'HMAC' : 'asymmetric';
+}

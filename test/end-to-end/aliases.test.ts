@@ -6,8 +6,8 @@ import { describeDaemon, newKey, present } from './support/daemon.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
 import {
   accessDenied,
-  aliasesNotSupported,
   aliasNotFound,
+  aliasOfAlias,
   invalid,
   invalidKeyId,
   keyNotFound,
@@ -186,8 +186,8 @@ describeDaemon('Aliases', (daemon) => {
       expect(await told('not-a-key')).toEqual(invalidKeyId('not-a-key'));
       expect(await told('')).toEqual(invalid(problem.tooShort('', 'targetKeyId', 1)));
       expect(await told(null)).toEqual(invalid(problem.missing('targetKeyId')));
-      expect(await told(`alias/other-of-${operation}`)).toEqual(aliasesNotSupported);
-      expect(await told(aliasArn(`alias/other-of-${operation}`))).toEqual(aliasesNotSupported);
+      expect(await told(`alias/other-of-${operation}`)).toEqual(aliasOfAlias);
+      expect(await told(aliasArn(`alias/other-of-${operation}`))).toEqual(aliasOfAlias);
       expect(await targetOf(AliasName)).toBe(operation === 'UpdateAlias' ? first.id : undefined);
     },
   );

@@ -151,13 +151,23 @@ describeDaemon('The audit log', (daemon) => {
     expect(firstFound(Buffer.from(instance.log()), needles), 'what daemon and host wrote').toBeUndefined();
   });
 
-  test('policy documents are not on record', async () => {
+  test('a policy is on record where somebody gave it to a key, and not where it was read', async () => {
     const { instance, kms } = daemon();
-    const marked = JSON.stringify({ Version: '2012-10-17', Id: 'MARKER-of-a-policy', Statement: [rootMayAll] });
-    await kms.putKeyPolicy({ KeyId: key.id, Policy: marked });
-    await kms.getKeyPolicy({ KeyId: key.id });
-    await refusal(kms.putKeyPolicy({ KeyId: key.id, Policy: 'MARKER-of-a-policy' }));
-    expect(readFileSync(`${auditFolder(instance.dir)}/audit.jsonl`, 'utf8')).not.toContain('MARKER-of-a-policy');
+    const document = (id: string) => JSON.stringify({ Version: '2012-10-17', Id: id, Statement: [rootMayAll] });
+    const before = auditLines(instance.dir).length;
+    const { KeyMetadata } = await kms.createKey({ Policy: document('first') });
+    const { Arn = '' } = present(KeyMetadata);
+    await kms.putKeyPolicy({ KeyId: Arn, Policy: document('second') });
+    await kms.getKeyPolicy({ KeyId: Arn });
+    await refusal(kms.putKeyPolicy({ KeyId: Arn, Policy: 'third' }));
+    const events = auditLines(instance.dir).slice(before);
+    expect(events.map(({ eventName, requestParameters }) => [eventName, requestParameters?.['policy']])).toEqual([
+      ['CreateKey', document('first')],
+      ['PutKeyPolicy', document('second')],
+      ['GetKeyPolicy', undefined],
+      ['PutKeyPolicy', 'third'],
+    ]);
+    expect(JSON.stringify(events[2])).not.toContain('second');
   });
 
   test('the log, the database and the secrets of the instance are closed to other users', () => {

@@ -85,6 +85,11 @@ describeDaemon('The forms of a KeyId', (daemon) => {
     expect(await told('DescribeKey', { KeyId })).toEqual(invalidKeyId(KeyId));
   });
 
+  test('a multi-Region key id is one of a key that is not there', async () => {
+    const KeyId = `mrk-${'0123456789abcdef'.repeat(2)}`;
+    expect(await told('DescribeKey', { KeyId })).toEqual(keyNotFound(keyArn(KeyId)));
+  });
+
   test('a key id in capitals, in braces or with a blank is no key id', async () => {
     for (const KeyId of [
       key.id.toUpperCase(),

@@ -73,6 +73,7 @@ export const lockedOut = refused(
   'MalformedPolicyDocumentException',
   'The new key policy will not allow you to update the key policy in the future.',
 );
+export const aliasOfAlias = refused('ValidationException', 'Aliases must refer to keys. Not aliases');
 export const aliasesNotSupported = refused('InvalidArnException', 'Key Aliases are not supported for this operation.');
 
 export const keyNotFound = (keyArn: string): Refusal => refused('NotFoundException', `Key '${keyArn}' does not exist`);
