@@ -24,12 +24,8 @@ export const tableEnd = '<!-- made by scripts/token-table.ts: end -->';
 const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 const readme = fileURLToPath(new URL('../README.md', import.meta.url));
 
-interface DoctorReport extends KeyStoreCapabilities {
-  readonly capabilities: readonly (Capability & { readonly built: boolean })[];
-}
-
 /** What `doctor` says about a throw-away token of this kind. */
-export async function askDoctor(kind: TokenKind): Promise<DoctorReport> {
+export async function askDoctor(kind: TokenKind): Promise<KeyStoreCapabilities> {
   const daemon = new LineProcess('drawbridge dev', [process.execPath, cli, 'dev', '--token', kind]);
   try {
     const { socket } = await daemon.nextJson<{ socket: string }>();
@@ -41,7 +37,7 @@ export async function askDoctor(kind: TokenKind): Promise<DoctorReport> {
       socket,
       '--json',
     ]);
-    const { keyStores } = JSON.parse(await doctor.rest()) as { keyStores: readonly DoctorReport[] };
+    const { keyStores } = JSON.parse(await doctor.rest()) as { keyStores: readonly KeyStoreCapabilities[] };
     const [report] = keyStores;
     if (report === undefined) throw new Error('doctor reported no key store');
     return report;
@@ -51,12 +47,12 @@ export async function askDoctor(kind: TokenKind): Promise<DoctorReport> {
 }
 
 /** The Markdown of the table, for reports in the order of `tokens`. */
-export function renderTokenTable(reports: readonly DoctorReport[]): string {
+export function renderTokenTable(reports: readonly KeyStoreCapabilities[]): string {
   const names = reports.map(({ library }, index) => `${tokens[index]?.name} ${library.version}`);
   const rows = groupRows(reports).map((cells) => `| ${cells.join(' | ')} |`);
   return [
-    `| Key spec | Key usage | Algorithm | ${names.join(' | ')} | In this version |`,
-    `| --- | --- | --- | ${names.map(() => '---').join(' | ')} | --- |`,
+    `| Key spec | Key usage | Algorithm | ${names.join(' | ')} |`,
+    `| --- | --- | --- | ${names.map(() => '---').join(' | ')} |`,
     ...rows,
   ].join('\n');
 }
@@ -64,12 +60,12 @@ export function renderTokenTable(reports: readonly DoctorReport[]): string {
 type Cells = [keySpecs: string, keyUsage: string, algorithms: string, ...works: string[]];
 
 /** Algorithms of one KeySpec that agree in everything share a row, and then KeySpecs of one family. */
-function groupRows(reports: readonly DoctorReport[]): Cells[] {
+function groupRows(reports: readonly KeyStoreCapabilities[]): Cells[] {
   const bySpec: Cells[] = [];
   for (const capability of reports[0]?.capabilities ?? []) {
-    const { keySpec, keyUsage, algorithm, built } = capability;
+    const { keySpec, keyUsage, algorithm } = capability;
     if (algorithm === 'KEY_GENERATION') continue;
-    const works = [...reports.map((report) => (canUse(report, capability) ? 'yes' : 'no')), built ? 'yes' : 'not yet'];
+    const works = reports.map((report) => (canUse(report, capability) ? 'yes' : 'no'));
     const same = bySpec.find(
       ([spec, usage, , ...others]) => spec === keySpec && usage === keyUsage && sameCells(others, works),
     );
@@ -96,7 +92,7 @@ function family(keySpec: string): string | undefined {
 }
 
 /** The token does the algorithm and can generate the key for it. */
-function canUse({ capabilities }: DoctorReport, { keySpec, keyUsage, algorithm }: Capability): boolean {
+function canUse({ capabilities }: KeyStoreCapabilities, { keySpec, keyUsage, algorithm }: Capability): boolean {
   const works = (name: string): boolean =>
     capabilities.some(
       (one) => one.keySpec === keySpec && one.keyUsage === keyUsage && one.algorithm === name && one.works,
@@ -119,7 +115,7 @@ export function splitAtTable(text: string): [before: string, table: string, afte
 }
 
 async function main(): Promise<void> {
-  const reports: DoctorReport[] = [];
+  const reports: KeyStoreCapabilities[] = [];
   for (const { kind } of tokens) reports.push(await askDoctor(kind));
   const table = renderTokenTable(reports);
   if (process.argv.includes('--write')) writeFileSync(readme, withTable(readFileSync(readme, 'utf8'), table));

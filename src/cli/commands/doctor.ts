@@ -8,8 +8,7 @@
 import { stat } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Configuration } from '../../config/schema.ts';
-import type { Capability, KeyStoreCapabilities } from '../../hsm/key-store.ts';
-import { keySpecRow } from '../../kms/key-specs.ts';
+import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
 import { describeError } from '../errors.ts';
 import {
   connectTo,
@@ -129,18 +128,13 @@ async function capabilitiesOf(configuration: Configuration): Promise<KeyStoreCap
   }
 }
 
-/** Does Drawbridge itself make such keys yet? */
-function isBuilt({ keySpec }: Capability): boolean {
-  return keySpecRow(keySpec).available;
-}
-
 function forPrograms({ profile, library, token, mechanisms, capabilities }: KeyStoreCapabilities): object {
   return {
     profile,
     library,
     token,
     mechanisms,
-    capabilities: capabilities.map((capability) => ({ ...capability, built: isBuilt(capability) })),
+    capabilities,
   };
 }
 
@@ -162,9 +156,8 @@ function describeKeyStore({ library, token, capabilities }: KeyStoreCapabilities
     capability.algorithm,
     capability.works ? 'yes' : 'no',
     capability.evidence,
-    isBuilt(capability) ? 'yes' : 'no',
     capability.reason ?? '',
   ]);
-  const columns = ['KEY SPEC', 'KEY USAGE', 'ALGORITHM', 'TOKEN', 'HOW KNOWN', 'BUILT', 'WHY'];
+  const columns = ['KEY SPEC', 'KEY USAGE', 'ALGORITHM', 'TOKEN', 'HOW KNOWN', 'WHY'];
   return `${head}\n\n${table(columns, rows)}`;
 }
