@@ -34,24 +34,37 @@ export function readWycheproof<Group extends z.ZodRawShape, Vector extends z.Zod
   name: string,
   group: Group,
   vector: Vector,
-) {
-  const vectors = z.array(z.strictObject({ ...vectorMembers, ...vector }));
-  const file = z.strictObject({
-    algorithm: z.string(),
-    schema: z.string(),
-    numberOfTests: z.number(),
-    header: z.array(z.string()),
-    notes: z.record(z.string(), z.object({ bugType: z.string() })),
-    testGroups: z.array(z.strictObject({ type: z.string(), source: unused, ...group, tests: vectors })),
-  });
+): WycheproofGroup<Group, Vector>[] {
   const path = new URL(`./wycheproof/${name}_test.json.gz`, import.meta.url);
-  const { testGroups, numberOfTests } = file.parse(JSON.parse(gunzipSync(readFileSync(path)).toString()));
-  const found = testGroups.reduce((sum, { tests }) => sum + tests.length, 0);
+  const { testGroups, numberOfTests } = fileSchema.parse(JSON.parse(gunzipSync(readFileSync(path)).toString()));
+  const groupSchema = z.strictObject({ ...groupMembers, ...group });
+  const vectorSchema = z.strictObject({ ...vectorMembers, ...vector });
+  const groups = testGroups.map(({ tests, ...members }) => ({
+    group: groupSchema.parse(members) as z.output<z.ZodObject<Group>>,
+    tests: tests.map((one) => vectorSchema.parse(one) as JudgedVector & z.output<z.ZodObject<Vector>>),
+  }));
+  const found = groups.reduce((sum, { tests }) => sum + tests.length, 0);
   if (found !== numberOfTests) throw new Error(`${name} has ${found} vectors and says ${numberOfTests}`);
-  return testGroups;
+  return groups;
 }
 
-interface JudgedVector {
+export interface WycheproofGroup<Group extends z.ZodRawShape, Vector extends z.ZodRawShape> {
+  readonly group: z.output<z.ZodObject<Group>>;
+  readonly tests: readonly (JudgedVector & z.output<z.ZodObject<Vector>>)[];
+}
+
+const groupMembers = { type: z.string(), source: unused };
+
+const fileSchema = z.strictObject({
+  algorithm: z.string(),
+  schema: z.string(),
+  numberOfTests: z.number(),
+  header: z.array(z.string()),
+  notes: z.record(z.string(), z.looseObject({ bugType: z.string() })),
+  testGroups: z.array(z.looseObject({ tests: z.array(z.unknown()) })),
+});
+
+export interface JudgedVector {
   readonly tcId: number;
   readonly comment: string;
   readonly flags: readonly string[];
