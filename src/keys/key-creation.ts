@@ -166,11 +166,12 @@ async function undo(
 /**
  * Loads the metadata, undoes creations that did not finish, compares the records with the HSM's objects, and opens the
  * directory.
+ * @param metadata What the store has loaded already, where somebody else needs it too.
  * @throws KeyStoreError when a key store cannot be read: better not to start than to start half reconciled.
  */
-export async function openKeyDirectory(options: KeyDirectoryOptions): Promise<KeyDirectory> {
+export async function openKeyDirectory(options: KeyDirectoryOptions, metadata?: LoadedMetadata): Promise<KeyDirectory> {
   const directory = new KeyDirectory(options);
-  const loaded = await options.store.load();
+  const loaded = metadata ?? (await options.store.load());
   const finished = await undoUnfinished(directory, loaded);
   directory.take(finished);
   for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, loaded, options.log);
@@ -199,12 +200,10 @@ async function undoUnfinished(directory: KeyDirectory, loaded: LoadedMetadata): 
     ]);
   }
   return {
+    ...loaded,
     key: loaded.key.filter((key) => !unfinishedKeyIds.has(key.keyId)),
     backingKey: loaded.backingKey.filter((record) => !isUnfinished(record)),
     keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
-    alias: loaded.alias,
-    grant: loaded.grant,
-    quarantined: loaded.quarantined,
   };
 }
 

@@ -1,32 +1,45 @@
 /**
  * Service keys: the keys that Drawbridge keeps in the HSM for itself. Callers never see them.
  *
- * There is one now: `metadata-integrity`, an HMAC-SHA-256 key whose MAC every record in the metadata store carries. The
- * store names it by its `CKA_ID`, in a row that cannot carry a MAC itself. Whoever edits the database could name another
- * HMAC key there, one that he may use through the API, and so forge records; therefore the object's label is compared:
+ *     metadata-integrity       HMAC-SHA-256   the MAC that every record in the metadata store carries
+ *     access-key-encryption    AES-256-GCM    encrypts the secrets of access keys
+ *     session-credentials      HMAC-SHA-256   short-lived credentials are derived from it
+ *
+ * The store names each by its `CKA_ID`, in a row that cannot carry a MAC itself. Whoever edits the database could name
+ * another key there, one that he may use through the API, and so forge records; therefore the object's label is compared:
  * labels are set when the HSM generates a key, those of KMS keys are always `drawbridge:<key id>:<n>`, and nothing in the
  * API sets one.
  */
 
 import { randomBytes } from 'node:crypto';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 
 export const serviceKeyLabelPrefix = 'drawbridge:service:';
-export type ServiceKeyPurpose = 'metadata-integrity';
+export type ServiceKeyPurpose = keyof typeof serviceKeys;
+
+const macKey = { keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' } as const;
+const serviceKeys = {
+  'metadata-integrity': macKey,
+  'access-key-encryption': { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },
+  'session-credentials': macKey,
+} as const satisfies Record<string, { readonly keySpec: KeySpec; readonly keyUsage: KeyUsage }>;
 
 export function serviceKeyLabel(purpose: ServiceKeyPurpose): string {
   return `${serviceKeyLabelPrefix}${purpose}`;
 }
 
-/** Generates a service key. Called by `drawbridge init` alone, never by a running daemon. */
+/**
+ * Generates a service key. A lost `metadata-integrity` key is never made anew by a running daemon: that would hide the
+ * loss.
+ */
 export async function createServiceKey(keyStore: KeyStore, purpose: ServiceKeyPurpose): Promise<BackingKeyId> {
   const backingKeyId = randomBytes(16).toString('hex') as BackingKeyId;
   await keyStore.generateKey({
     backingKeyId,
     label: serviceKeyLabel(purpose),
-    keySpec: 'HMAC_256',
-    keyUsage: 'GENERATE_VERIFY_MAC',
+    ...serviceKeys[purpose],
   });
   return backingKeyId;
 }

@@ -23,6 +23,8 @@ export type AliasName = Branded<'AliasName'>;
 export type AliasArn = Branded<'AliasArn'>;
 /** An IAM principal: `arn:aws:iam::ACCOUNT:root`, `…:user/PATH/NAME` or `…:role/NAME`. */
 export type PrincipalArn = Branded<'PrincipalArn'>;
+/** The id of an access key that is good until it is revoked: `AKIA` and 16 characters of base32. */
+export type AccessKeyId = Branded<'AccessKeyId'>;
 /** The identity of one PKCS#11 object: its `CKA_ID`, 16 random bytes as 32 lower-case hexadecimal digits. */
 export type BackingKeyId = Branded<'BackingKeyId'>;
 
@@ -35,6 +37,7 @@ export interface Realm {
 const keyIdPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const aliasNamePattern = /^alias\/[a-zA-Z0-9/_-]+$/;
 const backingKeyIdPattern = /^[0-9a-f]{32}$/;
+const accessKeyIdPattern = /^AKIA[A-Z2-7]{16}$/;
 const principalArnPattern = /^arn:aws:(?:iam|sts)::\d{12}:(?:root|(?:user|role|assumed-role)\/[\w+=,.@/-]{1,576})$/;
 
 export function newKeyId(): KeyId {
@@ -51,6 +54,10 @@ export function parseAliasName(text: string): AliasName | undefined {
 
 export function parseBackingKeyId(text: string): BackingKeyId | undefined {
   return backingKeyIdPattern.test(text) ? (text as BackingKeyId) : undefined;
+}
+
+export function parseAccessKeyId(text: string): AccessKeyId | undefined {
+  return accessKeyIdPattern.test(text) ? (text as AccessKeyId) : undefined;
 }
 
 export function parsePrincipalArn(text: string): PrincipalArn | undefined {

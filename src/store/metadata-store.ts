@@ -9,7 +9,7 @@
 
 import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../kms/grants.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
-import type { AliasName, BackingKeyId, KeyId } from '../kms/names.ts';
+import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../kms/names.ts';
 
 /** A KMS key. Times are milliseconds since the epoch. */
 export interface KeyRecord {
@@ -73,6 +73,16 @@ export interface GrantRecord {
   readonly createdAtMs: number;
 }
 
+/** A long-lived access key for signed requests. It is never changed, only removed. */
+export interface AccessKeyRecord {
+  readonly accessKeyId: AccessKeyId;
+  /** Whose requests those are that it signs. */
+  readonly principal: PrincipalArn;
+  /** The secret access key, encrypted in the HSM: `daemon/credentials.ts` says how. */
+  readonly sealedSecret: Buffer;
+  readonly createdAtMs: number;
+}
+
 /** The kinds of records, and which member of each is its primary key. */
 export interface MetadataRecords {
   key: KeyRecord;
@@ -80,6 +90,7 @@ export interface MetadataRecords {
   keyPolicy: KeyPolicyRecord;
   alias: AliasRecord;
   grant: GrantRecord;
+  accessKey: AccessKeyRecord;
 }
 export const primaryKeys = {
   key: 'keyId',
@@ -87,6 +98,7 @@ export const primaryKeys = {
   keyPolicy: 'keyId',
   alias: 'aliasName',
   grant: 'grantId',
+  accessKey: 'accessKeyId',
 } as const satisfies { [Kind in keyof MetadataRecords]: keyof MetadataRecords[Kind] };
 
 export type RecordKind = keyof MetadataRecords;
@@ -109,6 +121,7 @@ export interface LoadedMetadata {
   readonly keyPolicy: readonly KeyPolicyRecord[];
   readonly alias: readonly AliasRecord[];
   readonly grant: readonly GrantRecord[];
+  readonly accessKey: readonly AccessKeyRecord[];
   readonly quarantined: readonly QuarantinedRecord[];
 }
 

@@ -94,6 +94,20 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0004-access-keys': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .createTable('accessKey')
+        .addColumn('accessKeyId', 'text', (column) => column.primaryKey().notNull())
+        .addColumn('format', 'integer', (column) => column.notNull())
+        .addColumn('mac', 'text', (column) => column.notNull())
+        .addColumn('principal', 'text', (column) => column.notNull())
+        .addColumn('sealedSecret', 'text', (column) => column.notNull())
+        .addColumn('createdAtMs', 'bigint', (column) => column.notNull())
+        .execute();
+    },
+  },
 };
 
 /**

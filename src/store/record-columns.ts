@@ -8,7 +8,7 @@
 
 import { parseGrantId, parseGrantPrincipal } from '../kms/grants.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
-import { parseAliasName, parseBackingKeyId, parseKeyId } from '../kms/names.ts';
+import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parsePrincipalArn } from '../kms/names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
 import { grantConstraints, grantOperations } from './grant-columns.ts';
 import type { KeyRecord, MetadataRecords, RecordKind } from './metadata-store.ts';
@@ -53,15 +53,20 @@ const tags: Member<KeyRecord['tags']> = {
   fromColumn: (column) => (typeof column === 'string' ? parseTags(column) : undefined),
 };
 
-/** Bytes as base64, canonical; no text for `null`. */
-const bytesOrNull: Member<Buffer | null> = {
-  toColumn: (value) => value?.toString('base64') ?? '',
+/** Bytes as base64, canonical. */
+const bytes: Member<Buffer> = {
+  toColumn: (value) => value.toString('base64'),
   fromColumn(column) {
     if (typeof column !== 'string') return undefined;
     const value = Buffer.from(column, 'base64');
-    if (value.toString('base64') !== column) return undefined;
-    return column === '' ? null : value;
+    return value.toString('base64') === column ? value : undefined;
   },
+};
+
+/** The same, with no text for `null`. */
+const bytesOrNull: Member<Buffer | null> = {
+  toColumn: (value) => (value === null ? '' : bytes.toColumn(value)),
+  fromColumn: (column) => (column === '' ? null : bytes.fromColumn(column)),
 };
 
 export const recordColumns: {
@@ -102,6 +107,12 @@ export const recordColumns: {
     issuingAccount: text,
     operations: grantOperations,
     constraints: grantConstraints,
+    createdAtMs: integer,
+  },
+  accessKey: {
+    accessKeyId: name(parseAccessKeyId),
+    principal: name(parsePrincipalArn),
+    sealedSecret: bytes,
     createdAtMs: integer,
   },
 };

@@ -34,7 +34,8 @@ import { canonicalRecord, columnsOfFormat, isKnownFormat, isMacEqual, macBytes, 
 import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
-export type ServiceKeyPurpose = 'metadata-integrity';
+/** What a service key is for, as its row and its label in the HSM say. */
+export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' | 'session-credentials';
 
 export interface SqliteStore extends MetadataStore {
   /** The key that the MACs are computed with, as the store names it; `undefined` in a new store. */
@@ -51,6 +52,7 @@ const tables = {
   keyPolicy: 'keyPolicy',
   alias: 'alias',
   grant: 'keyGrant',
+  accessKey: 'accessKey',
 } as const satisfies Record<RecordKind, string>;
 type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey', AnyRow>;
 
@@ -134,6 +136,7 @@ class OpenSqliteStore implements SqliteStore {
       keyPolicy: await this.#loadKind('keyPolicy', quarantined),
       alias: await this.#loadKind('alias', quarantined),
       grant: await this.#loadKind('grant', quarantined),
+      accessKey: await this.#loadKind('accessKey', quarantined),
       quarantined,
     };
   }

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grants.ts';
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
-import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { MetadataRecords } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
 import type { AnyPut } from './records.ts';
@@ -63,6 +63,15 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
       fc.record({ EncryptionContextEquals: pairs, SourceArn: text }, { requiredKeys: [] }),
       fc.record({ EncryptionContextSubset: pairs, SourceArn: text }, { requiredKeys: [] }),
     ),
+    createdAtMs: time,
+  }),
+  accessKey: fc.record({
+    accessKeyId: fc.stringMatching(/^AKIA[A-Z2-7]{16}$/).map((id) => id as AccessKeyId),
+    principal: fc.constantFrom(
+      'arn:aws:iam::000000000000:root' as PrincipalArn,
+      'arn:aws:iam::000000000000:user/a/b' as PrincipalArn,
+    ),
+    sealedSecret: fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes)),
     createdAtMs: time,
   }),
 };

@@ -94,7 +94,7 @@ describe('opening the metadata store', () => {
     await store.close();
     await openInAnotherProcess();
     const reopened = await open();
-    expect(asPuts(await reopened.load())).toHaveLength(4);
+    expect(asPuts(await reopened.load())).toHaveLength(examplePuts.length);
     await reopened.close();
   });
 

@@ -2,7 +2,7 @@
 
 import { createHmac } from 'node:crypto';
 import type { GrantId, GrantPrincipal } from '../../src/kms/grants.ts';
-import type { AliasName, BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { Change, LoadedMetadata, MetadataRecords, RecordMac } from '../../src/store/metadata-store.ts';
 import { primaryKeys } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
@@ -73,6 +73,12 @@ export const examples = {
     issuingAccount: '000000000000',
     operations: ['Decrypt', 'RetireGrant'],
     constraints: { EncryptionContextSubset: { department: 'payroll' } },
+    createdAtMs: 1_700_000_000_000,
+  },
+  accessKey: {
+    accessKeyId: 'AKIAIOSFODNN7EXAMPLE' as AccessKeyId,
+    principal: 'arn:aws:iam::000000000000:user/app' as PrincipalArn,
+    sealedSecret: Buffer.from('a sealed secret'),
     createdAtMs: 1_700_000_000_000,
   },
 } as const satisfies MetadataRecords;

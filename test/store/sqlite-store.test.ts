@@ -38,7 +38,15 @@ async function write(...changes: readonly Change[]): Promise<void> {
 
 describe('the metadata store', () => {
   test('is empty when it is new', async () => {
-    expect(await reload()).toEqual({ key: [], backingKey: [], keyPolicy: [], alias: [], grant: [], quarantined: [] });
+    expect(await reload()).toEqual({
+      key: [],
+      backingKey: [],
+      keyPolicy: [],
+      alias: [],
+      grant: [],
+      accessKey: [],
+      quarantined: [],
+    });
   });
 
   test('gives back after a restart what was written, to the letter', { timeout: 60_000 }, async () => {
