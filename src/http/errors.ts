@@ -32,6 +32,8 @@ const statusOf = {
   InvalidSignatureException: client,
   KeyUnavailableException: server,
   KMSInternalException: server,
+  KMSInvalidMacException: client,
+  KMSInvalidSignatureException: client,
   KMSInvalidStateException: client,
   LimitExceededException: client,
   MalformedPolicyDocumentException: client,

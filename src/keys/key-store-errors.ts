@@ -32,6 +32,20 @@ const answers = {
   internal: { name: 'KMSInternalException', message: () => internalMessage },
 } as const satisfies Record<KeyStoreFailure, { name: KmsErrorName; message: (detail: string) => string }>;
 
+/** The one error for every way in which a ciphertext can be wrong. */
+export function invalidCiphertext(): KmsError {
+  return new KmsError('InvalidCiphertextException', invalidCiphertextMessage);
+}
+
+/** Makes a call to a key store; what it throws is then what the caller is told. */
+export async function inKeyStore<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw fromKeyStoreError(error);
+  }
+}
+
 /** What to throw for an error that came out of a key store; anything but a `KeyStoreError` is given back unchanged. */
 export function fromKeyStoreError(error: unknown): unknown {
   if (!(error instanceof KeyStoreError)) return error;

@@ -6,7 +6,6 @@
  * that it belongs to the authorized key. Every way in which a blob can be wrong is one error with one text.
  */
 
-import { KmsError } from '../kms/errors.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from './authorized-key.ts';
 import {
@@ -17,7 +16,7 @@ import {
 } from './ciphertext.ts';
 import { rotateKey } from './key-creation.ts';
 import type { KeyDirectory } from './key-directory.ts';
-import { fromKeyStoreError, invalidCiphertextMessage } from './key-store-errors.ts';
+import { inKeyStore, invalidCiphertext } from './key-store-errors.ts';
 import type { BackingKey, KmsKey } from './kms-key.ts';
 
 /** What was used, as the API tells it. */
@@ -70,6 +69,21 @@ export async function generateDataKeyWithoutPlaintext(
   return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
 }
 
+/** A key pair from the HSM: its public key, its private key encrypted and, only if asked for, in plaintext. */
+export async function generateDataKeyPair(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  pair: { readonly keyPairSpec: string; readonly withPlaintext: boolean },
+  context: EncryptionContext | undefined,
+): Promise<Encrypted & { readonly publicKey: Buffer; readonly plaintext: Plaintext | null }> {
+  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const request = { backingKeyId: header.backingKeyId, aad, ...pair };
+  const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
+  const { publicKey, plaintext, iv, ciphertext } = generated;
+  const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
+  return { ciphertextBlob, publicKey, plaintext, ...usedKeyMaterial(backingKey) };
+}
+
 /**
  * Decrypts a blob of the authorized key.
  * @throws KmsError `InvalidCiphertextException` for whatever is wrong with the blob or its encryption context.
@@ -85,10 +99,6 @@ export async function decrypt(
   const aad = additionalAuthenticatedData(blob, context);
   const plaintext = await inKeyStore(() => backingKey.keyStore.decrypt({ backingKeyId, aad, iv, ciphertext }));
   return { plaintext, ...usedKeyMaterial(backingKey) };
-}
-
-export function invalidCiphertext(): KmsError {
-  return new KmsError('InvalidCiphertextException', invalidCiphertextMessage);
 }
 
 async function prepareEncryption(
@@ -117,12 +127,4 @@ async function countedBackingKey(directory: KeyDirectory, key: KmsKey): Promise<
 
 function usedKeyMaterial({ keyMaterialId }: BackingKey): UsedKeyMaterial {
   return { algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
-}
-
-async function inKeyStore<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    throw fromKeyStoreError(error);
-  }
 }

@@ -29,6 +29,8 @@ export const kmsErrorNames = [
   'InvalidSignatureException',
   'KeyUnavailableException',
   'KMSInternalException',
+  'KMSInvalidMacException',
+  'KMSInvalidSignatureException',
   'KMSInvalidStateException',
   'LimitExceededException',
   'MalformedPolicyDocumentException',

@@ -1,14 +1,15 @@
 /**
  * `CreateKey`: a KMS key whose material is generated in the HSM and never leaves it.
  *
- * KeySpecs, origins and kinds of keys that this version does not build are refused by name, after the request itself was
- * found to make sense.
+ * Origins and kinds of keys that this version does not build are refused by name, and KeySpecs that the token cannot hold
+ * with the name of the mechanism that it lacks, after the request itself was found to make sense.
  */
 
 import { defaultKeyPolicy } from '../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../authorization/lockout.ts';
 import { parsePolicyDocument } from '../authorization/policy-document.ts';
 import { createKey as createKmsKey } from '../keys/key-creation.ts';
+import { assertTokenCanHold } from '../keys/token-capabilities.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../kms/key-specs.ts';
 import { keyArn, newKeyId } from '../kms/names.ts';
@@ -75,7 +76,8 @@ export const createKey = operation({
   made: ({ KeyMetadata }) => (KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn]),
   async handle({ request, directory, decideUnder }) {
     const { spec, usage } = specAndUsage(request);
-    refuseUnbuilt(request, spec);
+    refuseUnbuilt(request);
+    assertTokenCanHold(directory.keyStore('default'), spec, usage);
     const keyId = newKeyId();
     const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
     assertPolicyLength(policyDocument);
@@ -117,7 +119,7 @@ function specAndUsage(request: Request): { readonly spec: KeySpec; readonly usag
   return { spec, usage };
 }
 
-function refuseUnbuilt(request: Request, spec: KeySpec): void {
+function refuseUnbuilt(request: Request): void {
   const requestedOrigin = request.Origin ?? 'AWS_KMS';
   if (request.XksKeyId !== undefined && requestedOrigin !== 'EXTERNAL_KEY_STORE') {
     throw new KmsError('ValidationException', 'XksKeyId can be specified only when Origin is EXTERNAL_KEY_STORE.');
@@ -134,12 +136,6 @@ function refuseUnbuilt(request: Request, spec: KeySpec): void {
   refuseCustomKeyStore(request);
   if (request.MultiRegion === true) {
     throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported: this daemon serves one Region.');
-  }
-  if (!keySpecRow(spec).available) {
-    throw new KmsError(
-      'UnsupportedOperationException',
-      `KeySpec ${spec} is not supported by this version of Drawbridge.`,
-    );
   }
 }
 

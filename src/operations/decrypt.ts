@@ -1,7 +1,7 @@
 /** `Decrypt`: what `Encrypt`, `GenerateDataKey` and `ReEncrypt` made. */
 
-import { decrypt as decryptSymmetric } from '../keys/symmetric-encryption.ts';
-import { blobOf, ignoresCiphertext, keyOfCiphertext } from './ciphertext-request.ts';
+import { decrypt as decryptWithKey } from '../keys/encryption.ts';
+import { cipherOf, ciphertextOf, ignoresCiphertext, keyOfCiphertext } from './ciphertext-request.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
@@ -41,7 +41,7 @@ export const decrypt = operation({
     keys: {
       key: {
         action: 'kms:Decrypt',
-        key: keyOfCiphertext('KeyId'),
+        key: keyOfCiphertext('KeyId', 'EncryptionAlgorithm'),
         grant: 'Decrypt',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',
@@ -54,12 +54,12 @@ export const decrypt = operation({
   async rehearse({ request, keys }) {
     refuseRecipient(request);
     if (ignoresCiphertext(request)) return;
-    const { plaintext } = await decryptSymmetric(keys.key, blobOf(request), request.EncryptionContext);
+    const { plaintext } = await decryptWithKey(keys.key, cipherOf(request), ciphertextOf(request));
     plaintext.wipe();
   },
   async handle({ request, keys }) {
     refuseRecipient(request);
-    const decrypted = await decryptSymmetric(keys.key, blobOf(request), request.EncryptionContext);
+    const decrypted = await decryptWithKey(keys.key, cipherOf(request), ciphertextOf(request));
     return {
       KeyId: keys.key.key.arn,
       Plaintext: decrypted.plaintext,

@@ -1,6 +1,7 @@
 /** `Encrypt`: up to 4,096 bytes under a KMS key. */
 
-import { encrypt as encryptSymmetric } from '../keys/symmetric-encryption.ts';
+import { assertCanEncrypt, encrypt as encryptWithKey } from '../keys/encryption.ts';
+import { cipherOf } from './ciphertext-request.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
@@ -44,8 +45,11 @@ export const encrypt = operation({
   },
   effect: 'uses',
   record: ['KeyId', 'EncryptionContext', 'EncryptionAlgorithm', 'DryRun'],
+  async rehearse({ request, keys }) {
+    assertCanEncrypt(keys.key, cipherOf(request), request.Plaintext);
+  },
   async handle({ request, keys, directory }) {
-    const encrypted = await encryptSymmetric(directory, keys.key, request.Plaintext, request.EncryptionContext);
+    const encrypted = await encryptWithKey(directory, keys.key, cipherOf(request), request.Plaintext);
     return {
       CiphertextBlob: encrypted.ciphertextBlob,
       KeyId: keys.key.key.arn,

@@ -1,12 +1,23 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
 import type { KmsKey } from '../keys/kms-key.ts';
-import { keySpecNames, keySpecRow, keyUsages } from '../kms/key-specs.ts';
+import {
+  encapsulationAlgorithms,
+  encryptionAlgorithms,
+  keyAgreementAlgorithms,
+  macAlgorithms,
+  signingAlgorithms,
+} from '../kms/algorithms.ts';
+import { type KeySpec, type KeyUsage, keySpecNames, keySpecRow, keyUsages } from '../kms/key-specs.ts';
 import type { Realm } from '../kms/names.ts';
 import { boolean, enumeration, type Infer, integer, list, object, optional, string, timestamp } from './schema.ts';
 
 export const keySpec = enumeration(keySpecNames);
 export const keyUsage = enumeration(keyUsages);
+export const signingAlgorithm = enumeration(signingAlgorithms);
+export const macAlgorithm = enumeration(macAlgorithms);
+export const keyAgreementAlgorithm = enumeration(keyAgreementAlgorithms);
+export const encapsulationAlgorithm = enumeration(encapsulationAlgorithms);
 export const origin = enumeration(['AWS_KMS', 'EXTERNAL', 'AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
 /** The specs that the deprecated `CustomerMasterKeySpec` can name; it was not given the later ones. */
 const formerKeySpecs = [
@@ -56,30 +67,10 @@ export const keyMetadata = object({
   KeyManager: optional(enumeration(['AWS', 'CUSTOMER'])),
   CustomerMasterKeySpec: optional(customerMasterKeySpec),
   KeySpec: optional(keySpec),
-  EncryptionAlgorithms: optional(
-    list(enumeration(['SYMMETRIC_DEFAULT', 'RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256', 'SM2PKE'])),
-  ),
-  SigningAlgorithms: optional(
-    list(
-      enumeration([
-        'RSASSA_PSS_SHA_256',
-        'RSASSA_PSS_SHA_384',
-        'RSASSA_PSS_SHA_512',
-        'RSASSA_PKCS1_V1_5_SHA_256',
-        'RSASSA_PKCS1_V1_5_SHA_384',
-        'RSASSA_PKCS1_V1_5_SHA_512',
-        'ECDSA_SHA_256',
-        'ECDSA_SHA_384',
-        'ECDSA_SHA_512',
-        'SM2DSA',
-        'ML_DSA_SHAKE_256',
-        'ED25519_SHA_512',
-        'ED25519_PH_SHA_512',
-      ]),
-    ),
-  ),
-  KeyAgreementAlgorithms: optional(list(enumeration(['ECDH']))),
-  EncapsulationAlgorithms: optional(list(enumeration(['ML_KEM']))),
+  EncryptionAlgorithms: optional(list(enumeration(encryptionAlgorithms))),
+  SigningAlgorithms: optional(list(signingAlgorithm)),
+  KeyAgreementAlgorithms: optional(list(keyAgreementAlgorithm)),
+  EncapsulationAlgorithms: optional(list(encapsulationAlgorithm)),
   MultiRegion: optional(boolean),
   MultiRegionConfiguration: optional(
     object({
@@ -89,19 +80,29 @@ export const keyMetadata = object({
     }),
   ),
   PendingDeletionWindowInDays: optional(integer()),
-  MacAlgorithms: optional(list(enumeration(['HMAC_SHA_224', 'HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512']))),
+  MacAlgorithms: optional(list(macAlgorithm)),
   XksKeyConfiguration: optional(object({ Id: optional(string()) })),
   CurrentKeyMaterialId: optional(string()),
 });
 
 /** Which member lists a key's algorithms depends on its usage. */
-const algorithmsMember = {
+const algorithmsMembers = {
   ENCRYPT_DECRYPT: 'EncryptionAlgorithms',
   SIGN_VERIFY: 'SigningAlgorithms',
   GENERATE_VERIFY_MAC: 'MacAlgorithms',
   KEY_AGREEMENT: 'KeyAgreementAlgorithms',
   ENCAPSULATE_DECAPSULATE: 'EncapsulationAlgorithms',
-} as const;
+} as const satisfies Record<KeyUsage, string>;
+
+/** The member that lists what a key of this usage can do, here and in `GetPublicKey`. */
+export function algorithmsMember<Usage extends KeyUsage>(usage: Usage): (typeof algorithmsMembers)[Usage] {
+  return algorithmsMembers[usage];
+}
+
+/** The spec as the deprecated `CustomerMasterKeySpec` has it, if it has it. */
+export function formerKeySpec(spec: KeySpec): (typeof formerKeySpecs)[number] | undefined {
+  return formerKeySpecs.find((name) => name === spec);
+}
 
 export function describe({ account }: Realm, { record, arn, currentBackingKey }: KmsKey): Infer<typeof keyMetadata> {
   const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
@@ -116,10 +117,11 @@ export function describe({ account }: Realm, { record, arn, currentBackingKey }:
     KeyState: record.state,
     Origin: record.origin,
     KeyManager: 'CUSTOMER',
-    CustomerMasterKeySpec: formerKeySpecs.find((name) => name === record.keySpec),
+    CustomerMasterKeySpec: formerKeySpec(record.keySpec),
     KeySpec: record.keySpec,
-    [algorithmsMember[record.keyUsage]]: algorithms,
+    [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: false,
-    CurrentKeyMaterialId: currentBackingKey.keyMaterialId,
+    // Keys of the other kinds have one key material for ever, and AWS does not name it.
+    ...(record.keySpec === 'SYMMETRIC_DEFAULT' ? { CurrentKeyMaterialId: currentBackingKey.keyMaterialId } : {}),
   };
 }

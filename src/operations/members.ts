@@ -8,19 +8,28 @@ import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../keys/key-reference.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
+import { encryptionAlgorithms } from '../kms/algorithms.ts';
 import { KmsError } from '../kms/errors.ts';
-import { blob, boolean, enumeration, integer, list, object, optional, string, stringMap } from './schema.ts';
+import {
+  blob,
+  boolean,
+  enumeration,
+  integer,
+  list,
+  object,
+  optional,
+  secretBlob,
+  string,
+  stringMap,
+} from './schema.ts';
 
 export const keyReference = string({ min: 1, max: 2048 });
 export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
 export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
-export const encryptionAlgorithm = enumeration([
-  'SYMMETRIC_DEFAULT',
-  'RSAES_OAEP_SHA_1',
-  'RSAES_OAEP_SHA_256',
-  'SM2PKE',
-]);
+export const encryptionAlgorithm = enumeration(encryptionAlgorithms);
+/** What is signed or authenticated: wiped like a plaintext, and never on record. */
+export const message = secretBlob({ min: 1, max: 4096 });
 export const dataKeySpec = enumeration(['AES_256', 'AES_128']);
 export const dataKeyBytes = integer({ min: 1, max: 1024 });
 /** The canonical form of a context travels to the HSM with every call: bounded, as AWS bounds it. */

@@ -1,7 +1,7 @@
 /** `ReEncrypt`: from one KMS key or encryption context to another, without the caller seeing the plaintext. */
 
-import { decrypt, encrypt } from '../keys/symmetric-encryption.ts';
-import { blobOf, ignoresCiphertext, keyOfCiphertext } from './ciphertext-request.ts';
+import { assertCanEncrypt, type Cipher, decrypt, encrypt } from '../keys/encryption.ts';
+import { ciphertextOf, ignoresCiphertext, keyOfCiphertext } from './ciphertext-request.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
@@ -15,24 +15,27 @@ import {
   keyReference,
 } from './members.ts';
 import { operation } from './operation.ts';
-import { object, optional, string } from './schema.ts';
+import { type Infer, object, optional, string } from './schema.ts';
+
+const request = object({
+  CiphertextBlob: optional(ciphertextBlob),
+  SourceEncryptionContext: encryptionContext,
+  SourceKeyId: optional(keyReference),
+  DestinationKeyId: keyReference,
+  DestinationEncryptionContext: encryptionContext,
+  SourceEncryptionAlgorithm: optional(encryptionAlgorithm),
+  DestinationEncryptionAlgorithm: optional(encryptionAlgorithm),
+  GrantTokens: grantTokens,
+  DryRun: dryRun,
+  DryRunModifiers: dryRunModifiers,
+});
+type Request = Infer<typeof request>;
 
 const conditions = [...encryptionConditions, 'kms:ReEncryptOnSameKey'] as const;
 
 export const reEncrypt = operation({
   name: 'ReEncrypt',
-  request: object({
-    CiphertextBlob: optional(ciphertextBlob),
-    SourceEncryptionContext: encryptionContext,
-    SourceKeyId: optional(keyReference),
-    DestinationKeyId: keyReference,
-    DestinationEncryptionContext: encryptionContext,
-    SourceEncryptionAlgorithm: optional(encryptionAlgorithm),
-    DestinationEncryptionAlgorithm: optional(encryptionAlgorithm),
-    GrantTokens: grantTokens,
-    DryRun: dryRun,
-    DryRunModifiers: dryRunModifiers,
-  }),
+  request,
   response: object({
     CiphertextBlob: optional(ciphertextBlob),
     SourceKeyId: optional(string()),
@@ -46,7 +49,7 @@ export const reEncrypt = operation({
     keys: {
       source: {
         action: 'kms:ReEncryptFrom',
-        key: keyOfCiphertext('SourceKeyId'),
+        key: keyOfCiphertext('SourceKeyId', 'SourceEncryptionAlgorithm'),
         grant: 'ReEncryptFrom',
         conditions,
         usage: 'ENCRYPT_DECRYPT',
@@ -75,18 +78,17 @@ export const reEncrypt = operation({
   ],
   async rehearse({ request, keys }) {
     if (ignoresCiphertext(request)) return;
-    const { plaintext } = await decrypt(keys.source, blobOf(request), request.SourceEncryptionContext);
-    plaintext.wipe();
+    const { plaintext } = await decrypt(keys.source, sourceCipher(request), ciphertextOf(request));
+    try {
+      assertCanEncrypt(keys.destination, destinationCipher(request), plaintext);
+    } finally {
+      plaintext.wipe();
+    }
   },
   async handle({ request, keys, directory }) {
-    const source = await decrypt(keys.source, blobOf(request), request.SourceEncryptionContext);
+    const source = await decrypt(keys.source, sourceCipher(request), ciphertextOf(request));
     try {
-      const destination = await encrypt(
-        directory,
-        keys.destination,
-        source.plaintext,
-        request.DestinationEncryptionContext,
-      );
+      const destination = await encrypt(directory, keys.destination, destinationCipher(request), source.plaintext);
       return {
         CiphertextBlob: destination.ciphertextBlob,
         SourceKeyId: keys.source.key.arn,
@@ -101,3 +103,14 @@ export const reEncrypt = operation({
     }
   },
 });
+
+function sourceCipher(asked: Request): Cipher {
+  return { algorithm: asked.SourceEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT', context: asked.SourceEncryptionContext };
+}
+
+function destinationCipher(asked: Request): Cipher {
+  return {
+    algorithm: asked.DestinationEncryptionAlgorithm ?? 'SYMMETRIC_DEFAULT',
+    context: asked.DestinationEncryptionContext,
+  };
+}

@@ -50,6 +50,16 @@ export type Requests = [
   Assert<Equal<OwnRequest<'PutKeyPolicy'>, Level<Sdk.PutKeyPolicyRequest>>>,
   Assert<Equal<OwnRequest<'ReEncrypt'>, Level<Sdk.ReEncryptRequest>>>,
   Assert<Equal<OwnRequest<'UpdateAlias'>, Level<Sdk.UpdateAliasRequest>>>,
+  Assert<Equal<OwnRequest<'Decapsulate'>, Level<Sdk.DecapsulateRequest>>>,
+  Assert<Equal<OwnRequest<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretRequest>>>,
+  Assert<Equal<OwnRequest<'Encapsulate'>, Level<Sdk.EncapsulateRequest>>>,
+  Assert<Equal<OwnRequest<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairRequest>>>,
+  Assert<Equal<OwnRequest<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextRequest>>>,
+  Assert<Equal<OwnRequest<'GenerateMac'>, Level<Sdk.GenerateMacRequest>>>,
+  Assert<Equal<OwnRequest<'GetPublicKey'>, Level<Sdk.GetPublicKeyRequest>>>,
+  Assert<Equal<OwnRequest<'Sign'>, Level<Sdk.SignRequest>>>,
+  Assert<Equal<OwnRequest<'Verify'>, Level<Sdk.VerifyRequest>>>,
+  Assert<Equal<OwnRequest<'VerifyMac'>, Level<Sdk.VerifyMacRequest>>>,
 ];
 
 export type Responses = [
@@ -69,6 +79,16 @@ export type Responses = [
   Assert<Equal<OwnResponse<'UpdateAlias'>, Level<OutputMembers<Sdk.UpdateAliasCommandOutput>>>>,
   Assert<Equal<OwnResponse<'DeleteAlias'>, Level<OutputMembers<Sdk.DeleteAliasCommandOutput>>>>,
   Assert<Equal<OwnResponse<'PutKeyPolicy'>, Level<OutputMembers<Sdk.PutKeyPolicyCommandOutput>>>>,
+  Assert<Equal<OwnResponse<'Decapsulate'>, Level<Sdk.DecapsulateResponse>>>,
+  Assert<Equal<OwnResponse<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretResponse>>>,
+  Assert<Equal<OwnResponse<'Encapsulate'>, Level<Sdk.EncapsulateResponse>>>,
+  Assert<Equal<OwnResponse<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairResponse>>>,
+  Assert<Equal<OwnResponse<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextResponse>>>,
+  Assert<Equal<OwnResponse<'GenerateMac'>, Level<Sdk.GenerateMacResponse>>>,
+  Assert<Equal<OwnResponse<'GetPublicKey'>, Level<Sdk.GetPublicKeyResponse>>>,
+  Assert<Equal<OwnResponse<'Sign'>, Level<Sdk.SignResponse>>>,
+  Assert<Equal<OwnResponse<'Verify'>, Level<Sdk.VerifyResponse>>>,
+  Assert<Equal<OwnResponse<'VerifyMac'>, Level<Sdk.VerifyMacResponse>>>,
 ];
 
 /** Every operation that has a row above, so that a new one without a row does not compile. */
@@ -88,6 +108,16 @@ type Compared =
   | 'ListKeys'
   | 'PutKeyPolicy'
   | 'ReEncrypt'
+  | 'Decapsulate'
+  | 'DeriveSharedSecret'
+  | 'Encapsulate'
+  | 'GenerateDataKeyPair'
+  | 'GenerateDataKeyPairWithoutPlaintext'
+  | 'GenerateMac'
+  | 'GetPublicKey'
+  | 'Sign'
+  | 'Verify'
+  | 'VerifyMac'
   | 'UpdateAlias';
 export type Complete = Assert<Equal<Compared, keyof Built>>;
 

@@ -1,0 +1,42 @@
+/**
+ * The algorithms of AWS KMS by name, one list for each KeyUsage.
+ *
+ * From these lists the schemas draw their enumerations, `key-specs.ts` what a key has, and the tables in `keys/` and
+ * `hsm/host/` their rows: a name without a row does not compile.
+ *
+ * Source: AWS KMS API reference, EncryptionAlgorithmSpec, SigningAlgorithmSpec, MacAlgorithmSpec,
+ * KeyAgreementAlgorithmSpec, EncapsulationAlgorithmSpec and MessageType.
+ */
+
+export const encryptionAlgorithms = ['SYMMETRIC_DEFAULT', 'RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256', 'SM2PKE'] as const;
+export type EncryptionAlgorithm = (typeof encryptionAlgorithms)[number];
+
+export const signingAlgorithms = [
+  'RSASSA_PSS_SHA_256',
+  'RSASSA_PSS_SHA_384',
+  'RSASSA_PSS_SHA_512',
+  'RSASSA_PKCS1_V1_5_SHA_256',
+  'RSASSA_PKCS1_V1_5_SHA_384',
+  'RSASSA_PKCS1_V1_5_SHA_512',
+  'ECDSA_SHA_256',
+  'ECDSA_SHA_384',
+  'ECDSA_SHA_512',
+  'SM2DSA',
+  'ML_DSA_SHAKE_256',
+  'ED25519_SHA_512',
+  'ED25519_PH_SHA_512',
+] as const;
+export type SigningAlgorithm = (typeof signingAlgorithms)[number];
+
+export const macAlgorithms = ['HMAC_SHA_224', 'HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512'] as const;
+export type MacAlgorithm = (typeof macAlgorithms)[number];
+
+export const keyAgreementAlgorithms = ['ECDH'] as const;
+export type KeyAgreementAlgorithm = (typeof keyAgreementAlgorithms)[number];
+
+export const encapsulationAlgorithms = ['ML_KEM'] as const;
+export type EncapsulationAlgorithm = (typeof encapsulationAlgorithms)[number];
+
+/** What the `Message` of Sign and Verify is. */
+export const messageTypes = ['RAW', 'DIGEST', 'EXTERNAL_MU'] as const;
+export type MessageType = (typeof messageTypes)[number];

@@ -1,0 +1,50 @@
+/** `GenerateDataKeyPairWithoutPlaintext`: a key pair for later; its private half in the clear never leaves the HSM's host. */
+
+import { generateDataKeyPair as generateInHsm } from '../keys/symmetric-encryption.ts';
+import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
+import { ciphertextBlob, dryRun, encryptionContext, grantTokens, keyNamedBy, keyReference } from './members.ts';
+import { operation } from './operation.ts';
+import { blob, object, optional, string } from './schema.ts';
+
+export const generateDataKeyPairWithoutPlaintext = operation({
+  name: 'GenerateDataKeyPairWithoutPlaintext',
+  request: object({
+    EncryptionContext: encryptionContext,
+    KeyId: keyReference,
+    KeyPairSpec: dataKeyPairSpec,
+    GrantTokens: grantTokens,
+    DryRun: dryRun,
+  }),
+  response: object({
+    PrivateKeyCiphertextBlob: optional(ciphertextBlob),
+    PublicKey: optional(blob()),
+    KeyId: optional(string()),
+    KeyPairSpec: optional(dataKeyPairSpec),
+    KeyMaterialId: optional(string()),
+  }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:GenerateDataKeyPairWithoutPlaintext',
+        key: keyNamedBy('KeyId', 'keyOrAlias'),
+        grant: 'GenerateDataKeyPairWithoutPlaintext',
+        conditions: dataKeyPairConditions,
+        usage: 'ENCRYPT_DECRYPT',
+        algorithm: () => 'SYMMETRIC_DEFAULT',
+      },
+    },
+  },
+  effect: 'uses',
+  record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
+  async handle({ request, keys, directory }) {
+    const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: false };
+    const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);
+    return {
+      PrivateKeyCiphertextBlob: pair.ciphertextBlob,
+      PublicKey: pair.publicKey,
+      KeyId: keys.key.key.arn,
+      KeyPairSpec: request.KeyPairSpec,
+      KeyMaterialId: pair.keyMaterialId,
+    };
+  },
+});
