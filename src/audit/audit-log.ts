@@ -13,6 +13,8 @@ export interface AuditEvent {
   readonly receivedAtMs: number;
   /** The operation's name, or what the caller asked for instead, cut to 64 characters. */
   readonly eventName: string;
+  /** The service that was asked, as CloudTrail names it; absent: `kms.amazonaws.com`. */
+  readonly eventSource?: string;
   readonly readOnly: boolean;
   readonly identity: {
     readonly type: 'Root' | 'IAMUser' | 'AssumedRole' | 'Unknown';

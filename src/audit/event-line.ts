@@ -52,7 +52,7 @@ export function renderEvent(event: AuditEvent, region: string): string {
       userName: identity.userName === undefined ? undefined : cut(identity.userName, limits.identifier),
     },
     eventTime: new Date(event.receivedAtMs).toISOString(),
-    eventSource: 'kms.amazonaws.com',
+    eventSource: event.eventSource === undefined ? 'kms.amazonaws.com' : cut(event.eventSource, limits.name),
     eventName: cut(event.eventName, limits.name),
     awsRegion: region,
     sourceIPAddress: cut(event.sourceIPAddress, limits.name),

@@ -31,6 +31,15 @@ export class KmsClient {
     return this.#exchange('GET', path, undefined);
   }
 
+  /** For what is no KMS operation. */
+  post(path: string, members: Members): Promise<Members> {
+    return this.#exchange('POST', path, JSON.stringify(members));
+  }
+
+  delete(path: string): Promise<Members> {
+    return this.#exchange('DELETE', path, undefined);
+  }
+
   /** All items of an operation that answers in pages. */
   async list(operation: string, member: string, members: Members = {}): Promise<Members[]> {
     const items: Members[] = [];

@@ -2,8 +2,10 @@
 
 import { Command } from 'commander';
 import { version } from '../daemon/version.ts';
+import { accessKeysCommand } from './commands/access-keys.ts';
 import { auditCommand } from './commands/audit.ts';
 import { certificateCommand } from './commands/certificate.ts';
+import { credentialsCommand } from './commands/credentials.ts';
 import { csrCommand } from './commands/csr.ts';
 import { decryptCommand } from './commands/decrypt.ts';
 import { devCommand } from './commands/dev.ts';
@@ -41,6 +43,8 @@ export function buildProgram(): Command {
     csrCommand,
     certificateCommand,
     policyCommand,
+    credentialsCommand,
+    accessKeysCommand,
     auditCommand,
   ];
   for (const command of commands) program.addCommand(command());

@@ -7,6 +7,7 @@
  */
 
 import { z } from 'zod';
+import { parseLoopbackAddress } from './loopback-address.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
 
@@ -18,6 +19,15 @@ const account = z
 const socketMode = z
   .string({ error: 'a file mode of four octal digits in quotes, such as "0660"' })
   .regex(/^0[0-7]{3}$/, { error: 'a file mode of four octal digits in quotes, such as "0660"' });
+
+const loopbackExpectation =
+  'a loopback address and a port, such as 127.0.0.1:4599; the listener is plain HTTP and never on a network';
+const loopbackAddress = z.string({ error: loopbackExpectation }).transform((value, context) => {
+  const address = parseLoopbackAddress(value);
+  if (address !== undefined) return address;
+  context.addIssue({ code: 'custom', message: loopbackExpectation });
+  return z.NEVER;
+});
 
 const pinExpectation =
   'one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, ' +
@@ -86,6 +96,13 @@ export const configurationSchema = z.strictObject({
     /** The group that the socket is given to; absent: the daemon's own. */
     group: text.optional(),
   }),
+  /** Beside the socket, for programs whose SDK cannot use one. */
+  listen: z
+    .strictObject({
+      /** Takes signed requests over plain HTTP. Absent: there is no such listener. */
+      tcp: loopbackAddress.optional(),
+    })
+    .prefault({}),
   keyStores: z.strictObject({ default: keyStore }),
   identity: z
     .strictObject({

@@ -41,6 +41,11 @@ socket:
   mode: ${quoted(socket.mode)}
   ${socket.group === undefined ? '# group: drawbridge' : `group: ${scalar(socket.group)}`}
 
+# For programs whose SDK cannot use a Unix socket: plain HTTP on the loopback address, for requests signed with an access
+# key (drawbridge access-keys) or with short-lived credentials (drawbridge credentials). Off unless this says where.
+# listen:
+#   tcp: 127.0.0.1:4599
+
 keyStores:
   default:
     # What differs between vendors: a file in native-config/vendors, or the path of your own.

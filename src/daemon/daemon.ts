@@ -10,16 +10,18 @@
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import { parsePolicyDocument } from '../authorization/policy-document.ts';
 import { ConfigurationError } from '../config/load.ts';
+import type { LoopbackAddress } from '../config/loopback-address.ts';
 import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import { createHttpServer } from '../http/server.ts';
-import type { SigningKey } from '../identity/sigv4.ts';
+import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import { openKeyDirectory } from '../keys/key-creation.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { createKmsService } from '../operations/pipeline.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import { openCredentials } from './credentials.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import { statusSource } from './status.ts';
@@ -31,12 +33,10 @@ export interface DaemonOptions {
   readonly configuration: Configuration;
   readonly environment: NodeJS.ProcessEnv;
   readonly log: Logger;
-  /** The loopback listener of dev mode, and the keys that it takes. */
-  readonly loopback?: {
-    readonly host: string;
-    readonly port: number;
-    readonly keys: (accessKeyId: string) => SigningKey | undefined;
-  };
+  /** Where the loopback listener is, instead of where the configuration says. */
+  readonly loopback?: LoopbackAddress | undefined;
+  /** An access key beside those of the store. */
+  readonly findFixedKey?: FindSigningKey | undefined;
 }
 
 export interface Daemon {
@@ -48,7 +48,8 @@ export interface Daemon {
 
 /** Rejects, with a message for operators, when anything is not as it has to be. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { configuration, environment, log, loopback } = options;
+  const { configuration, environment, log, findFixedKey } = options;
+  const loopback = options.loopback ?? configuration.listen.tcp;
   const { region, account, dataDir } = configuration;
   const realm = { region, account };
   const mapping = unixMapping(configuration, log);
@@ -72,7 +73,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const keyStores = new Map([['default', keyStore]]);
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm);
-  const directory = await openKeyDirectory({ realm, store: opened.store, keyStores, compilePolicy, log });
+  const { store } = opened;
+  const metadata = await store.load();
+  const directory = await openKeyDirectory({ realm, store, keyStores, compilePolicy, log }, metadata);
+  const accessKeys = metadata.accessKey;
+  const { source: credentials, findKey } = await openCredentials({
+    realm,
+    store,
+    keyStore,
+    accessKeys,
+    mapping,
+    findFixedKey,
+  });
   const audit = await openAuditLog({ ...configuration.audit, region, log });
   started.defer(() => audit.close());
 
@@ -81,13 +93,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const unix = await createHttpServer({
     service,
     status,
+    credentials,
     log,
     listener: { kind: 'unix', ...configuration.socket, mapping },
   });
   started.defer(() => unix.stop(drainMs));
   let endpoint: string | null = null;
   if (loopback !== undefined) {
-    const tcp = await createHttpServer({ service, status, log, listener: { kind: 'tcp', realm, ...loopback } });
+    const listener = { kind: 'tcp', realm, findKey, ...loopback } as const;
+    const tcp = await createHttpServer({ service, status, credentials, log, listener });
     started.defer(() => tcp.stop(drainMs));
     endpoint = tcp.address;
   }

@@ -11,12 +11,13 @@
  * each start and is nowhere but in memory and in the line that is printed.
  */
 
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
-import type { SigningKey } from '../identity/sigv4.ts';
+import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
+import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { rootArn } from '../kms/names.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
@@ -68,15 +69,15 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   }
 
   const { region, account } = configuration;
-  const accessKeyId = `AKIA${randomText(16, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567')}`;
+  const accessKeyId = lastingAccessKeyId(randomBytes(accessKeyIdBytes));
   const secretAccessKey = randomBytes(30).toString('base64');
   const key = rootKey(secretAccessKey, { region, account });
-  const keys = (id: string): SigningKey | undefined => (id === accessKeyId ? key : undefined);
   const daemon = await startDaemon({
     configuration,
     environment: options.environment,
     log,
-    ...(options.tcp === undefined ? {} : { loopback: { ...options.tcp, keys } }),
+    loopback: options.tcp,
+    findFixedKey: (id) => (id === accessKeyId ? key : undefined),
   });
   started.defer(() => daemon.stop());
 
@@ -131,8 +132,4 @@ function rootKey(secretAccessKey: string, realm: { region: string; account: stri
     secret: new Secret(bytes),
     caller: { type: 'Root', arn: rootArn(realm), accountId: realm.account },
   };
-}
-
-function randomText(length: number, alphabet: string): string {
-  return Array.from({ length }, () => alphabet[randomInt(alphabet.length)]).join('');
 }

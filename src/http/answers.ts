@@ -9,13 +9,15 @@ import { type ServerResponse, STATUS_CODES } from 'node:http';
 
 export const awsJson = 'application/x-amz-json-1.1';
 export const plainJson = 'application/json';
-export type ContentType = typeof awsJson | typeof plainJson;
+/** Of AWS's older query protocol, which STS speaks. */
+export const xml = 'text/xml';
+export type ContentType = typeof awsJson | typeof plainJson | typeof xml;
 
 export interface Answer {
-  readonly statusCode: 200 | 400 | 500 | 503;
+  readonly statusCode: 200 | 400 | 403 | 500 | 503;
   readonly contentType: ContentType;
   readonly requestId: string;
-  /** JSON text. */
+  /** JSON text, or XML. */
   readonly body: string;
   /** Tells the client that this connection ends here. */
   readonly close: boolean;

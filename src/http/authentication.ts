@@ -11,11 +11,11 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
-import { type SigningKey, verifySignedRequest } from '../identity/sigv4.ts';
+import type { RequestVerifier } from '../identity/request-verifier.ts';
+import type { ServiceName } from '../identity/sigv4.ts';
 import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Realm } from '../kms/names.ts';
 
 export interface Authentication {
   /**
@@ -24,10 +24,11 @@ export interface Authentication {
    */
   accepted(socket: Socket): string | undefined;
   /**
+   * A promise only when the key of a signature has to be fetched first.
    * @param body All of it: a signature covers it.
-   * @throws KmsError when the request does not prove who sends it.
+   * @throws KmsError (or rejects with one) when the request does not prove who sends it.
    */
-  callerOf(message: IncomingMessage, body: Buffer): Caller;
+  callerOf(message: IncomingMessage, body: Buffer, service: ServiceName): Caller | Promise<Caller>;
   /** Who is known to be at the other end before any request was understood. */
   peerOf(socket: Socket): Caller | null;
   /** An IP address, or `unix`. */
@@ -74,20 +75,11 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
   };
 }
 
-export function signatureAuthentication(
-  keys: (accessKeyId: string) => SigningKey | undefined,
-  realm: Realm,
-): Authentication {
+export function signatureAuthentication(verifier: RequestVerifier): Authentication {
   return {
     accepted: () => undefined,
-    callerOf(message, body) {
-      const { method = '', url: path = '', rawHeaders, socket } = message;
-      return verifySignedRequest(
-        { method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' },
-        keys,
-        new Date(),
-        realm,
-      );
+    callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
+      return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
     },
     peerOf: () => null,
     sourceOf: (socket) => socket.remoteAddress ?? 'unknown',

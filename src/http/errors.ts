@@ -26,6 +26,7 @@ const statusOf = {
   InvalidArnException: client,
   InvalidCiphertextException: client,
   InvalidClientTokenIdException: client,
+  InvalidGrantIdException: client,
   InvalidGrantTokenException: client,
   InvalidKeyUsageException: client,
   InvalidMarkerException: client,
@@ -50,8 +51,8 @@ const statusOf = {
 } as const satisfies Record<KmsErrorName, 400 | 500>;
 
 export interface WireError {
-  readonly statusCode: 400 | 500;
-  /** JSON text. */
+  readonly statusCode: 400 | 403 | 500;
+  /** JSON text; XML in the query protocol. */
   readonly body: string;
 }
 

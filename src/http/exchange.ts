@@ -12,11 +12,12 @@ import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { KmsAnswer, KmsService, RequestOrigin } from '../operations/service.ts';
-import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer } from './answers.ts';
+import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
 import type { Authentication } from './authentication.ts';
 import { answerAndClose, type Connection, type Connections, requestAnswered, requestArrived } from './connections.ts';
-import { toWireError } from './errors.ts';
+import { toWireError, type WireError } from './errors.ts';
 import type { WireLimits } from './limits.ts';
+import { toQueryError } from './query-errors.ts';
 import { collectBody } from './request-body.ts';
 
 export interface Wire {
@@ -91,27 +92,43 @@ function withCaller(
   body: Buffer,
   then: (exchange: Exchange, caller: Caller, body: Buffer) => void,
 ): void {
-  let caller: Caller;
-  try {
-    caller = wire.authentication.callerOf(exchange.message, body);
-  } catch (error) {
+  const { message, contentType, connection } = exchange;
+  const refuseUnproven = (error: unknown): void => {
     body.fill(0);
-    const refusal =
-      error instanceof KmsError
-        ? error
-        : new KmsError('KMSInternalException', 'The request could not be authenticated.', error);
-    refuse(wire, exchange, null, targetOf(exchange.message), refusal);
+    if (!(error instanceof KmsError)) wire.log.error({ err: error }, 'a request could not be authenticated');
+    refuse(wire, exchange, null, targetOf(message), asRefusal(error));
+  };
+  let caller: Caller | Promise<Caller>;
+  try {
+    caller = wire.authentication.callerOf(message, body, contentType === xml ? 'sts' : 'kms');
+  } catch (error) {
+    refuseUnproven(error);
     return;
   }
-  then(exchange, caller, body);
+  if (caller instanceof Promise) {
+    const found = caller.then((proven) => then(exchange, proven, body), refuseUnproven);
+    finish(wire, connection.socket, found);
+  } else {
+    then(exchange, caller, body);
+  }
+}
+
+function asRefusal(error: unknown): KmsError {
+  if (error instanceof KmsError) return error;
+  return new KmsError('KMSInternalException', 'The request could not be authenticated.', error);
 }
 
 /** Answers with what the service made of it. */
 export function answer(wire: Wire, exchange: Exchange, outcome: KmsAnswer): void {
   const { statusCode, body } = outcome.ok
     ? { statusCode: 200 as const, body: outcome.body }
-    : toWireError(outcome.error);
+    : errorAnswer(exchange, outcome.error);
   send(wire, exchange, statusCode, body);
+}
+
+/** The error as the protocol of the request has it. */
+function errorAnswer({ contentType, origin }: Pick<Exchange, 'contentType' | 'origin'>, error: KmsError): WireError {
+  return contentType === xml ? toQueryError(error, origin.requestId) : toWireError(error);
 }
 
 export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusCode'], body: string): void {
@@ -164,7 +181,7 @@ async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
     `The request body must not be larger than ${wire.limits.maxBodyBytes} bytes.`,
   );
   const outcome = await wire.service.refuse({ ...origin, operationName: targetOf(message), caller }, error);
-  const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
+  const { statusCode, body } = errorAnswer(exchange, outcome.ok ? error : outcome.error);
   const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);

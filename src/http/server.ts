@@ -12,7 +12,8 @@
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
-import type { SigningKey } from '../identity/sigv4.ts';
+import { RequestVerifier } from '../identity/request-verifier.ts';
+import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -21,9 +22,11 @@ import type { KmsService } from '../operations/service.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { ConnectionCounts, Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
+import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { awsRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
 import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
+import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { type ListeningSocket, listenAt } from './unix-socket.ts';
 
 export type Listener =
@@ -41,13 +44,14 @@ export type Listener =
       /** 0: any free one. */
       readonly port: number;
       readonly realm: Realm;
-      readonly keys: (accessKeyId: string) => SigningKey | undefined;
+      readonly findKey: FindSigningKey;
     };
 
 export interface HttpServerOptions {
   readonly service: KmsService;
   readonly listener: Listener;
   readonly status: StatusSource;
+  readonly credentials: CredentialSource;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -61,12 +65,12 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, log } = options;
+  const { service, listener, status, credentials, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
       ? peerAuthentication(listener.mapping, log)
-      : signatureAuthentication(listener.keys, listener.realm);
+      : signatureAuthentication(new RequestVerifier({ ...listener, clock: Date.now }));
   const wire: Wire = { service, authentication, connections: new Connections(), limits, log, draining: false };
   const app = fastify({
     logger: false,
@@ -83,6 +87,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     },
   });
   addRoutes(app, wire, status);
+  addIdentityRoutes(app, wire, credentials);
   await app.ready();
   const server = app.server as Server;
   const socket = await listen(server, listener);
@@ -95,7 +100,13 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
   app.post('/', (request, reply) => {
     reply.hijack();
-    awsRequest(wire, request.raw, reply.raw);
+    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw);
+    else awsRequest(wire, request.raw, reply.raw);
+  });
+  app.get('/', (request, reply) => {
+    reply.hijack();
+    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw);
+    else unknownRequest(wire, request.raw, reply.raw);
   });
   app.post<{ Params: { operation: string } }>('/v1/:operation', (request, reply) => {
     reply.hijack();

@@ -30,8 +30,11 @@ export interface CredentialScope {
 export const algorithm = 'AWS4-HMAC-SHA256';
 export const terminator = 'aws4_request';
 
+/** The parameter of a presigned request's query that its own signature cannot cover. */
+export const signatureParameter = 'X-Amz-Signature';
+
 /**
- * The one form of a request that both sides compute.
+ * The one form of a request that both sides compute. A signature in the query is left out.
  *
  * @param signedHeaders Lower-case names; each must be in the request.
  */
@@ -109,6 +112,7 @@ function canonicalQuery(query: string): string {
       const value = separator === -1 ? '' : parameter.slice(separator + 1);
       return [encode(decode(name)), encode(decode(value))] as const;
     })
+    .filter(([name]) => name !== signatureParameter)
     .sort(([nameA, valueA], [nameB, valueB]) => compare(nameA, nameB) || compare(valueA, valueB))
     .map(([name, value]) => `${name}=${value}`)
     .join('&');

@@ -1,15 +1,14 @@
 /**
- * Who signed a request, by AWS Signature Version 4 in its `Authorization` header.
+ * Who signed a request, by AWS Signature Version 4, in its `Authorization` header or in its query (presigned).
  *
  * A request is taken when its signature was made with the secret of the access key that it names, over its method, path,
- * query, body, `Host`, `X-Amz-Date` and every other `x-amz-…` header (the operation is one of those), for this Region and
- * this service, not more than five minutes ago or ahead. Anything else is refused in AWS's order and words, and before
- * an operation hears of it.
+ * query, body, `Host`, date and every other `x-amz-…` header (the operation and the session token are among those), for
+ * this Region and the service that it asks, not more than five minutes ago or ahead. A presigned request may shorten that
+ * with `X-Amz-Expires`, and cannot lengthen it. Anything else is refused in AWS's order and words, and before an operation
+ * hears of it. `replay-memory.ts` says how often a request is taken.
  *
- * Within those five minutes a request can be repeated by whoever records it, as with AWS; on the loopback address that
- * is somebody who could read the program's memory as well. Presigned URLs and temporary credentials are not accepted.
- *
- * That an access key does not exist is told apart from a wrong signature, as AWS does it: its id is not a secret.
+ * This is the parsing and the comparison; `request-verifier.ts` brings them together with the keys. That an access key
+ * does not exist is told apart from a wrong signature, as AWS does it: its id is not a secret.
  *
  * Source: IAM user guide, "AWS Signature Version 4 for API requests"; the texts are the service's, as users of AWS have
  * published them.
@@ -19,7 +18,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Realm } from '../kms/names.ts';
 import type { Secret } from '../secrets/secret-bytes.ts';
-import type { Caller } from './caller.ts';
+import { maxSkewMs } from './replay-memory.ts';
 import {
   algorithm,
   type CredentialScope,
@@ -40,43 +39,72 @@ export interface SignedRequestParts {
   readonly sourceIp: string;
 }
 
-/** An access key: its secret, and whom it belongs to. */
-export interface SigningKey {
-  readonly secret: Secret;
-  readonly caller: Omit<Caller, 'proof'>;
+/** The services whose requests are answered here, as a credential's scope names them. */
+export type ServiceName = 'kms' | 'sts';
+
+/** What a request says about its signature. Complete and current, and not yet believed. */
+export interface SignatureClaim {
+  readonly accessKeyId: string;
+  readonly sessionToken: string | undefined;
+  readonly signedAtMs: number;
+  readonly scope: CredentialScope;
+  /** The date as it was signed. */
+  readonly timestamp: string;
+  readonly signedHeaders: readonly string[];
+  /** As it came: of any form. */
+  readonly signature: string;
+  readonly content: SignedContent;
 }
 
-const service = 'kms';
-const maxSkewMinutes = 5;
+const securityToken = 'x-amz-security-token';
+const maxSkewMinutes = maxSkewMs / 60_000;
+const maxExpiresSeconds = 604_800;
 
-/** @throws KmsError when the request does not prove who sends it. */
-export function verifySignedRequest(
+/** @throws KmsError when what has to be there is not, or is not for this time, Region and service. */
+export function readSignature(
   request: SignedRequestParts,
-  keys: (accessKeyId: string) => SigningKey | undefined,
+  service: ServiceName,
   now: Date,
   realm: Realm,
-): Caller {
+): SignatureClaim {
   const headers = groupHeaders(request.rawHeaders);
-  const authorization = parseAuthorization(headers);
-  const timestamp = readTimestamp(headers, now);
-  const signedHeaders = authorization.signedHeaders.toLowerCase().split(';');
+  const query = presignature(request.path);
+  const isInHeader = headers.get('authorization')?.[0]?.startsWith('AWS4-') === true;
+  const given = query === undefined || isInHeader ? fromHeader(headers) : fromQuery(query);
+  const { timestamp, signedAtMs } = readTimestamp(given, now);
+  const signedHeaders = given.signedHeaders.toLowerCase().split(';');
   assertSigned(headers, signedHeaders);
-  if (authorization.algorithm !== algorithm) {
-    throw incomplete(`Unsupported AWS 'algorithm': '${short(authorization.algorithm)}'.`);
-  }
-  const { accessKeyId, scope } = parseCredential(authorization.credential, timestamp, realm);
-  const key = keys(accessKeyId);
-  if (key === undefined || headers.has('x-amz-security-token')) {
-    throw refused('UnrecognizedClientException', 'The security token included in the request is invalid.');
-  }
-  const content: SignedContent = { method: request.method, path: request.path, headers, body: request.body };
-  const expected = computeSignature(key.secret, scope, timestamp, canonicalRequest(content, signedHeaders));
-  const isSame = isSignature(expected, authorization.signature);
-  if (!isSame || !bodyHashHolds(headers, request.body)) throw mismatch();
-  return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp: request.sourceIp } };
+  if (given.algorithm !== algorithm) throw incomplete(`Unsupported AWS 'algorithm': '${short(given.algorithm)}'.`);
+  const { accessKeyId, scope } = parseCredential(given.credential, timestamp, service, realm);
+  const { method, path, body } = request;
+  const content: SignedContent = { method, path, headers, body };
+  const { sessionToken, signature } = given;
+  return { accessKeyId, sessionToken, signedAtMs, scope, timestamp, signedHeaders, signature, content };
 }
 
-type Headers = ReadonlyMap<string, readonly string[]>;
+/**
+ * @returns The signature's bytes.
+ * @throws KmsError when it is not the one that this secret makes.
+ */
+export function assertSignature(claim: SignatureClaim, secret: Secret): Buffer {
+  const { content, scope, timestamp, signedHeaders, signature } = claim;
+  const expected = computeSignature(secret, scope, timestamp, canonicalRequest(content, signedHeaders));
+  const isSame = isSignature(expected, signature);
+  if (!isSame || !bodyHashHolds(content.headers, content.body)) throw mismatch();
+  return expected;
+}
+
+/** For an access key that is not known, or does not go with the session token. */
+export function unrecognized(): KmsError {
+  return refused('UnrecognizedClientException', 'The security token included in the request is invalid.');
+}
+
+/** For a request that may have been taken before. */
+export function replayed({ timestamp }: SignatureClaim): KmsError {
+  return invalid(`Signature expired: ${timestamp} was signed before this endpoint started, or has been used before.`);
+}
+
+type Headers = SignedContent['headers'];
 
 function groupHeaders(rawHeaders: readonly string[]): Headers {
   const headers = new Map<string, string[]>();
@@ -90,26 +118,29 @@ function groupHeaders(rawHeaders: readonly string[]): Headers {
   return headers;
 }
 
-interface Authorization {
+/** What the header or the query gives, as it came. */
+interface GivenSignature {
   readonly algorithm: string;
   readonly credential: string;
   readonly signedHeaders: string;
   readonly signature: string;
+  readonly date: string;
+  readonly sessionToken: string | undefined;
+  /** How long it wants to be good. */
+  readonly validMs: number;
 }
 
 /** `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`. */
-function parseAuthorization(headers: Headers): Authorization {
+function fromHeader(headers: Headers): GivenSignature {
   const [text = '', ...others] = headers.get('authorization') ?? [];
-  if (!text.startsWith('AWS4-') || others.length > 0) {
-    throw refused('MissingAuthenticationTokenException', 'Missing Authentication Token');
-  }
+  if (!text.startsWith('AWS4-') || others.length > 0) throw missingToken();
   const [algorithm = '', ...rest] = text.split(' ');
   const parameters = new Map<string, string>();
   for (const part of rest
     .join(' ')
     .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '')) {
+    .map((piece) => piece.trim())
+    .filter((piece) => piece !== '')) {
     const separator = part.indexOf('=');
     if (separator === -1) {
       throw incomplete(`'${short(part)}' not a valid key=value pair (missing equal-sign) in Authorization header.`);
@@ -125,29 +156,73 @@ function parseAuthorization(headers: Headers): Authorization {
     missing.push("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.");
   }
   if (missing.length > 0) throw incomplete(missing.join(' '));
+  const [date = '', ...otherDates] = headers.get('x-amz-date') ?? [];
+  if (otherDates.length > 0) throw badDate(date);
   return {
     algorithm,
     credential: parameters.get('Credential') ?? '',
     signedHeaders: parameters.get('SignedHeaders') ?? '',
     signature: parameters.get('Signature') ?? '',
+    date,
+    sessionToken: headers.get(securityToken)?.[0],
+    validMs: maxSkewMs,
   };
 }
 
-/** `YYYYMMDDTHHMMSSZ`, within the skew that is allowed. */
-function readTimestamp(headers: Headers, now: Date): string {
-  const [text = '', ...others] = headers.get('x-amz-date') ?? [];
-  const date = new Date(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
-  if (others.length > 0 || Number.isNaN(date.getTime()) || basicFormat(date) !== text) {
-    throw incomplete(
-      `Date must be in ISO-8601 'basic format'. Got '${short(text)}'. See http://en.wikipedia.org/wiki/ISO_8601`,
-    );
+/** The query's parameters when one of them is about a signature, else `undefined`. */
+function presignature(path: string): URLSearchParams | undefined {
+  const start = path.indexOf('?');
+  if (start === -1) return undefined;
+  const query = new URLSearchParams(path.slice(start + 1));
+  return ['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature'].some((name) => query.has(name)) ? query : undefined;
+}
+
+function fromQuery(query: URLSearchParams): GivenSignature {
+  const required = ['X-Amz-Algorithm', 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-SignedHeaders', 'X-Amz-Date'];
+  const missing = required
+    .filter((name) => !query.get(name))
+    .map((name) => `AWS query-string parameters must include '${name}'.`);
+  if (missing.length > 0) throw incomplete(`${missing.join(' ')} Re-examine the query-string parameters.`);
+  for (const name of [...required, 'X-Amz-Expires', 'X-Amz-Security-Token']) {
+    if (query.getAll(name).length > 1) throw incomplete(`The query string has the '${name}' parameter twice.`);
   }
-  const skewMs = maxSkewMinutes * 60_000;
-  const earliest = new Date(now.getTime() - skewMs);
-  const latest = new Date(now.getTime() + skewMs);
+  const value = (name: string): string => query.get(name) ?? '';
+  return {
+    algorithm: value('X-Amz-Algorithm'),
+    credential: value('X-Amz-Credential'),
+    signedHeaders: value('X-Amz-SignedHeaders'),
+    signature: value('X-Amz-Signature'),
+    date: value('X-Amz-Date'),
+    sessionToken: query.get('X-Amz-Security-Token') ?? undefined,
+    validMs: Math.min(readExpires(query.get('X-Amz-Expires')), maxSkewMs),
+  };
+}
+
+/** Milliseconds. A presigned request that does not say is good for as long as any. */
+function readExpires(text: string | null): number {
+  if (text === null) return maxSkewMs;
+  if (!/^-?\d{1,15}$/.test(text)) throw incomplete('X-Amz-Expires should be a number');
+  const seconds = Number(text);
+  if (seconds < 0) throw incomplete('X-Amz-Expires must be non-negative');
+  if (seconds > maxExpiresSeconds) {
+    throw incomplete(`X-Amz-Expires must be less than a week (in seconds) that is (${maxExpiresSeconds})`);
+  }
+  return seconds * 1000;
+}
+
+/** `YYYYMMDDTHHMMSSZ`, within the skew that is allowed. */
+function readTimestamp(
+  { date: text, validMs }: GivenSignature,
+  now: Date,
+): { readonly timestamp: string; readonly signedAtMs: number } {
+  const date = new Date(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
+  if (Number.isNaN(date.getTime()) || basicFormat(date) !== text) throw badDate(text);
+  const earliest = new Date(now.getTime() - validMs);
+  const latest = new Date(now.getTime() + maxSkewMs);
   if (date < earliest) {
+    const valid = validMs === maxSkewMs ? `${maxSkewMinutes} min.` : `${validMs / 1000} sec.`;
     throw invalid(
-      `Signature expired: ${text} is now earlier than ${basicFormat(earliest)} (${basicFormat(now)} - ${maxSkewMinutes} min.)`,
+      `Signature expired: ${text} is now earlier than ${basicFormat(earliest)} (${basicFormat(now)} - ${valid})`,
     );
   }
   if (date > latest) {
@@ -155,7 +230,7 @@ function readTimestamp(headers: Headers, now: Date): string {
       `Signature not yet current: ${text} is still later than ${basicFormat(latest)} (${basicFormat(now)} + ${maxSkewMinutes} min.)`,
     );
   }
-  return text;
+  return { timestamp: text, signedAtMs: date.getTime() };
 }
 
 function basicFormat(date: Date): string {
@@ -184,6 +259,7 @@ function assertSigned(headers: Headers, signedHeaders: readonly string[]): void 
 function parseCredential(
   credential: string,
   timestamp: string,
+  service: ServiceName,
   { region }: Realm,
 ): { readonly accessKeyId: string; readonly scope: CredentialScope } {
   const parts = credential.split('/');
@@ -225,8 +301,18 @@ function refused(name: KmsErrorName, message: string): KmsError {
   return new KmsError(name, message);
 }
 
+function missingToken(): KmsError {
+  return refused('MissingAuthenticationTokenException', 'Missing Authentication Token');
+}
+
 function incomplete(message: string): KmsError {
   return refused('IncompleteSignatureException', message);
+}
+
+function badDate(text: string): KmsError {
+  return incomplete(
+    `Date must be in ISO-8601 'basic format'. Got '${short(text)}'. See http://en.wikipedia.org/wiki/ISO_8601`,
+  );
 }
 
 function invalid(message: string): KmsError {

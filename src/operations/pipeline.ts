@@ -30,7 +30,7 @@ import type { Logger } from '../kms/logger.ts';
 import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
 import { decodeRequest, pathName } from './schema.ts';
-import type { KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
+import type { ActResult, KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
 import { findOperation, isUnbuilt } from './table.ts';
 
 export interface KmsServiceOptions {
@@ -91,6 +91,27 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
     refuse(origin, error) {
       const event: AuditEvent = { ...emptyEvent(origin, origin.operationName, origin.caller), ...outcome(error) };
       return record(event, 'written', { ok: false, error });
+    },
+
+    async act(act, perform) {
+      let result: ActResult | undefined;
+      let answer: KmsAnswer;
+      try {
+        if (act.effect === 'changes') assertRecordable(audit);
+        result = await perform();
+        answer = { ok: true, body: result.body };
+      } catch (error) {
+        answer = { ok: false, error: toKmsError(error, act, log) };
+      }
+      const event: AuditEvent = {
+        ...emptyEvent(act, act.operationName, act.caller),
+        eventSource: act.eventSource,
+        readOnly: act.effect !== 'changes',
+        requestParameters: act.parameters,
+        responseElements: result?.record ?? null,
+        ...(answer.ok ? {} : outcome(answer.error)),
+      };
+      return record(event, act.effect === 'changes' && answer.ok ? 'synced' : 'written', answer);
     },
   };
 }
@@ -247,7 +268,11 @@ const faults: ReadonlySet<KmsErrorName> = new Set([
   'KeyUnavailableException',
 ]);
 
-function toKmsError(error: unknown, { requestId, operationName }: KmsRequest, log: Logger): KmsError {
+function toKmsError(
+  error: unknown,
+  { requestId, operationName }: Pick<KmsRequest, 'requestId' | 'operationName'>,
+  log: Logger,
+): KmsError {
   const translated = fromKeyStoreError(error);
   if (translated instanceof KmsError) {
     if (faults.has(translated.name)) {

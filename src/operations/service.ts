@@ -26,8 +26,27 @@ export interface KmsRequest extends RequestOrigin {
 }
 
 export type KmsAnswer =
-  | { readonly ok: true /** JSON text. */; readonly body: string }
+  | { readonly ok: true /** JSON text; of an act, whatever it gives. */; readonly body: string }
   | { readonly ok: false; readonly error: KmsError };
+
+/** Something that is done for a caller and is no KMS operation: access keys, credentials, who-am-I. */
+export interface Act extends RequestOrigin {
+  readonly operationName: string;
+  /** As CloudTrail names the service: `iam.amazonaws.com`. */
+  readonly eventSource: string;
+  /** `changes` is begun only while the audit log takes events, and is on disk before its answer. */
+  readonly effect: 'reads' | 'uses' | 'changes';
+  readonly caller: Caller;
+  /** What the request said, as far as it may be on record. */
+  readonly parameters: Readonly<Record<string, unknown>> | null;
+}
+
+export interface ActResult {
+  /** The answer's text. */
+  readonly body: string;
+  /** What of the answer may be on record. */
+  readonly record: Readonly<Record<string, unknown>> | null;
+}
 
 export interface KmsService {
   /** Runs one operation. Never rejects: whatever goes wrong is an answer, and every answer is on record. */
@@ -40,4 +59,6 @@ export interface KmsService {
     request: RequestOrigin & { readonly operationName: string; readonly caller: Caller | null },
     error: KmsError,
   ): Promise<KmsAnswer>;
+  /** Does what is no KMS operation, whose permission the wire has checked. Never rejects, and every answer is on record. */
+  act(act: Act, perform: () => Promise<ActResult>): Promise<KmsAnswer>;
 }

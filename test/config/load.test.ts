@@ -38,6 +38,7 @@ describe('a configuration', () => {
       account: '000000000000',
       dataDir: '/etc/drawbridge/data',
       socket: { path: '/etc/drawbridge/kms.sock', mode: '0660' },
+      listen: {},
       keyStores: {
         default: {
           profile: 'softhsm2',
@@ -84,6 +85,34 @@ describe('a configuration', () => {
         default: { library: '/l.so', libraryParameters: full.libraryParameters, environment: full.environment },
       },
     });
+  });
+
+  test.each([
+    ['127.0.0.1:4599', { host: '127.0.0.1', port: 4599 }],
+    ['127.255.0.1:0', { host: '127.255.0.1', port: 0 }],
+    ['localhost:65535', { host: 'localhost', port: 65_535 }],
+    ["'[::1]:80'", { host: '::1', port: 80 }],
+  ])('listens on %s', (address, expected) => {
+    expect(parse(`${minimal}listen:\n  tcp: ${address}\n`).listen).toEqual({ tcp: expected });
+  });
+
+  test.each([
+    '0.0.0.0:4599',
+    '10.0.0.1:4599',
+    '127.0.0.256:80',
+    '127.0.0.1',
+    '127.0.0.1:65536',
+    "'127.0.0.1:'",
+    '4599',
+    "':4599'",
+    "'[::]:80'",
+    '127.0.0.1.example.com:80',
+    'kms.example.com:80',
+    "'127.0.0.1:80 '",
+  ])('never listens on %s, where others could hear it', (address) => {
+    expect(messageOf(`${minimal}listen:\n  tcp: ${address}\n`)).toBe(
+      'FILE:10: `listen.tcp`: expected a loopback address and a port, such as 127.0.0.1:4599; the listener is plain HTTP and never on a network',
+    );
   });
 
   const mistakes: [name: string, text: string, message: string][] = [

@@ -7,11 +7,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import type { WireLimits } from '../../src/http/limits.ts';
 import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
-import type { KmsError } from '../../src/kms/errors.ts';
+import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import type { KmsRequest, KmsService } from '../../src/operations/service.ts';
 
@@ -49,6 +50,34 @@ const status: StatusSource = {
   key: async (keyId) => (keyId === 'known' ? { keyId } : undefined),
 };
 
+/** Access keys in memory, with secrets that say whose they are. */
+function exampleCredentials(): CredentialSource {
+  const keys = new Map<string, AccessKeyDescription>();
+  return {
+    async createAccessKey(principal) {
+      const accessKeyId = `AKIA${String(keys.size).padStart(16, 'A')}`;
+      const key = { accessKeyId, principal, createdAtMs: 0 };
+      keys.set(accessKeyId, key);
+      return { ...key, secretAccessKey: `secret of ${principal}` };
+    },
+    accessKeys: () => [...keys.values()],
+    async revokeAccessKey(accessKeyId) {
+      const key = keys.get(accessKeyId);
+      if (key === undefined) throw new KmsError('NotFoundException', `no ${accessKeyId}`);
+      keys.delete(accessKeyId);
+      return key;
+    },
+    async issueCredentials(peer, lifetimeSeconds) {
+      return {
+        accessKeyId: 'ASIA',
+        secretAccessKey: 'secret',
+        sessionToken: `uid ${peer.uid}`,
+        expiresAtMs: lifetimeSeconds * 1000,
+      };
+    },
+  };
+}
+
 export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
@@ -81,12 +110,22 @@ export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire>
       });
       return { ok: false, error };
     },
+    async act({ operationName, requestId, caller, userAgent }, perform) {
+      noted.push({ operationName, requestId, caller: caller.arn, userAgent });
+      try {
+        return { ok: true, body: (await perform()).body };
+      } catch (error) {
+        if (error instanceof KmsError) return { ok: false, error };
+        throw error;
+      }
+    },
   };
   const listener = { kind: 'unix', path, mode: '0600', mapping } as const;
   const server = await createHttpServer({
     service,
     listener,
     status,
+    credentials: exampleCredentials(),
     log: silent,
     limits,
   });

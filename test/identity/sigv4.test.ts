@@ -4,7 +4,10 @@ import type { AddressInfo } from 'node:net';
 import { DescribeKeyCommand, EncryptCommand, KMSClient, type KMSClientConfig } from '@aws-sdk/client-kms';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type SignedRequestParts, type SigningKey, verifySignedRequest } from '../../src/identity/sigv4.ts';
+import type { Caller } from '../../src/identity/caller.ts';
+import { RequestVerifier } from '../../src/identity/request-verifier.ts';
+import type { FindSigningKey, SigningKey } from '../../src/identity/signing-key.ts';
+import type { ServiceName, SignedRequestParts } from '../../src/identity/sigv4.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { type Realm, rootArn } from '../../src/kms/names.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
@@ -21,7 +24,8 @@ function signingKey(secret: string): SigningKey {
 }
 
 const key = signingKey(secretAccessKey);
-const keys = (id: string): SigningKey | undefined => (id === accessKeyId ? key : undefined);
+const findKey: FindSigningKey = (id, sessionToken) =>
+  id === accessKeyId && sessionToken === undefined ? key : undefined;
 
 /** What the unmodified SDK sends, as it arrives at a real server. */
 let server: Server;
@@ -91,7 +95,15 @@ const change = {
     change.header('authorization', (value) => value.replace(pattern, replacement)),
 };
 
-const verify = (request: SignedRequestParts, now = new Date()) => verifySignedRequest(request, keys, now, realm);
+/** As a daemon does that has been running for an hour. */
+function verify(request: SignedRequestParts, now = new Date(), service: ServiceName = 'kms'): Caller {
+  let nowMs = now.getTime() - 3_600_000;
+  const verifier = new RequestVerifier({ realm, findKey, clock: () => nowMs });
+  nowMs = now.getTime();
+  const caller = verifier.verify(request, service);
+  if (caller instanceof Promise) throw new TypeError('a key that is known is no promise');
+  return caller;
+}
 
 const mismatch = new KmsError(
   'InvalidSignatureException',
@@ -151,7 +163,7 @@ describe('a request that the AWS SDK signed', () => {
     expect(refusal(() => verify(request))).toEqual(named(unrecognized));
   });
 
-  test('is refused when it carries a session token, for there are no temporary credentials', async () => {
+  test('is refused when it carries a session token that does not go with its access key', async () => {
     const request = await signedBySdk({ credentials: { accessKeyId, secretAccessKey, sessionToken: 'token' } });
     expect(refusal(() => verify(request))).toEqual(named(unrecognized));
   });

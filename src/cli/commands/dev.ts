@@ -1,12 +1,13 @@
 /** `drawbridge dev`: a complete throw-away instance, announced by one line of JSON. */
 
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { type LoopbackAddress, parseLoopbackAddress } from '../../config/loopback-address.ts';
 import { type NewTokenKind, newTokenKinds } from '../../daemon/token-kinds.ts';
 import { print } from '../output.ts';
 
 interface Options {
   readonly dir?: string;
-  readonly tcp?: { readonly host: string; readonly port: number };
+  readonly tcp?: LoopbackAddress;
   readonly token?: NewTokenKind;
 }
 
@@ -46,12 +47,8 @@ Examples:
     });
 }
 
-/** Loopback addresses alone: the listener is plain HTTP, and nothing but a signature protects it. */
-function parseLoopback(text: string): { host: string; port: number } {
-  const match = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|localhost|\[::1\]):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[2]);
-  if (match?.[1] === undefined || port > 65535) {
-    throw new InvalidArgumentError('expected a loopback address and a port, such as 127.0.0.1:8080.');
-  }
-  return { host: match[1].replace(/^\[|\]$/g, ''), port };
+function parseLoopback(text: string): LoopbackAddress {
+  const address = parseLoopbackAddress(text);
+  if (address !== undefined) return address;
+  throw new InvalidArgumentError('expected a loopback address and a port, such as 127.0.0.1:8080.');
 }

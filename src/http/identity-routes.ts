@@ -1,0 +1,233 @@
+/**
+ * Access keys and short-lived credentials, on the Unix socket alone: here the kernel says who asks.
+ *
+ *     POST   /credentials        short-lived credentials for the caller himself; `{"DurationSeconds": 900}` if he likes
+ *     GET    /access-keys        all access keys, without their secrets
+ *     POST   /access-keys        makes one: `{"Principal": "arn:aws:iam::…:user/app"}`
+ *     DELETE /access-keys/ID     revokes it
+ *
+ * All but the first are for the account's root. They are not allowed over the loopback listener, because a stolen secret
+ * must not be good for making others, and a session must not renew itself. Everything is on record; secrets are in the
+ * answer and nowhere else.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+import type { Caller, UnixPeer } from '../identity/caller.ts';
+import { sessionSeconds } from '../identity/session-credentials.ts';
+import { KmsError } from '../kms/errors.ts';
+import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import type { Act } from '../operations/service.ts';
+import { plainJson } from './answers.ts';
+import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
+
+export interface AccessKeyDescription {
+  readonly accessKeyId: string;
+  readonly principal: PrincipalArn;
+  readonly createdAtMs: number;
+}
+
+export interface CredentialSource {
+  /** @throws KmsError `ValidationException`, `LimitExceededException`. */
+  createAccessKey(principal: PrincipalArn): Promise<AccessKeyDescription & { readonly secretAccessKey: string }>;
+  accessKeys(): readonly AccessKeyDescription[];
+  /** @throws KmsError `NotFoundException` */
+  revokeAccessKey(accessKeyId: string): Promise<AccessKeyDescription>;
+  issueCredentials(
+    peer: UnixPeer,
+    lifetimeSeconds: number,
+  ): Promise<{
+    readonly accessKeyId: string;
+    readonly secretAccessKey: string;
+    readonly sessionToken: string;
+    readonly expiresAtMs: number;
+  }>;
+}
+
+interface Asked {
+  readonly members: Readonly<Record<string, unknown>>;
+  readonly peer: UnixPeer;
+  /** What the path names. */
+  readonly accessKeyId: string;
+}
+
+/** What one of these routes does: what it is called on record, and what it does and gives back. */
+interface IdentityAct {
+  readonly operationName: string;
+  readonly eventSource: string;
+  readonly effect: Act['effect'];
+  readonly rootOnly: boolean;
+  /** What the request may say. */
+  readonly members: readonly string[];
+  readonly perform: (
+    source: CredentialSource,
+    asked: Asked,
+  ) => Promise<{ readonly answer: object; readonly record: Readonly<Record<string, unknown>> | null }>;
+}
+
+const issueCredentials: IdentityAct = {
+  operationName: 'IssueCredentials',
+  eventSource: 'sts.amazonaws.com',
+  effect: 'uses',
+  rootOnly: false,
+  members: ['DurationSeconds'],
+  async perform(source, { members, peer }) {
+    const issued = await source.issueCredentials(peer, parseDuration(members['DurationSeconds']));
+    const { accessKeyId, secretAccessKey, sessionToken, expiresAtMs } = issued;
+    const Expiration = new Date(expiresAtMs).toISOString();
+    return {
+      answer: { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, SessionToken: sessionToken, Expiration },
+      record: { accessKeyId, expiration: Expiration },
+    };
+  },
+};
+
+const listAccessKeys: IdentityAct = {
+  operationName: 'ListAccessKeys',
+  eventSource: 'iam.amazonaws.com',
+  effect: 'reads',
+  rootOnly: true,
+  members: [],
+  async perform(source) {
+    return { answer: { AccessKeys: source.accessKeys().map(describe) }, record: null };
+  },
+};
+
+const createAccessKey: IdentityAct = {
+  operationName: 'CreateAccessKey',
+  eventSource: 'iam.amazonaws.com',
+  effect: 'changes',
+  rootOnly: true,
+  members: ['Principal'],
+  async perform(source, { members }) {
+    const { secretAccessKey, ...made } = await source.createAccessKey(parsePrincipal(members['Principal']));
+    const { accessKeyId, principal } = made;
+    return { answer: { ...describe(made), SecretAccessKey: secretAccessKey }, record: { accessKeyId, principal } };
+  },
+};
+
+const revokeAccessKey: IdentityAct = {
+  operationName: 'DeleteAccessKey',
+  eventSource: 'iam.amazonaws.com',
+  effect: 'changes',
+  rootOnly: true,
+  members: [],
+  async perform(source, asked) {
+    const { accessKeyId, principal } = await source.revokeAccessKey(asked.accessKeyId);
+    return { answer: {}, record: { accessKeyId, principal } };
+  },
+};
+
+export function addIdentityRoutes(app: FastifyInstance, wire: Wire, source: CredentialSource): void {
+  const route = (method: 'GET' | 'POST' | 'DELETE', url: string, act: IdentityAct): void => {
+    app.route<{ Params: { accessKeyId?: string } }>({
+      method,
+      url,
+      handler(request, reply) {
+        reply.hijack();
+        identityRequest(wire, source, act, request.raw, reply.raw, request.params.accessKeyId ?? '');
+      },
+    });
+  };
+  route('POST', '/credentials', issueCredentials);
+  route('GET', '/access-keys', listAccessKeys);
+  route('POST', '/access-keys', createAccessKey);
+  route('DELETE', '/access-keys/:accessKeyId', revokeAccessKey);
+}
+
+function identityRequest(
+  wire: Wire,
+  source: CredentialSource,
+  act: IdentityAct,
+  message: IncomingMessage,
+  response: ServerResponse,
+  accessKeyId: string,
+): void {
+  receive(wire, message, response, plainJson, (exchange, caller, body) => {
+    const { operationName } = act;
+    const { proof } = caller;
+    const refusal = proof.kind === 'unix' ? refusalOf(act, caller) : notHere(operationName);
+    if (refusal !== undefined || proof.kind !== 'unix') {
+      refuse(wire, exchange, caller, operationName, refusal ?? notHere(operationName));
+      return;
+    }
+    finish(wire, message.socket, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));
+  });
+}
+
+async function perform(
+  wire: Wire,
+  exchange: Exchange,
+  asked: {
+    readonly source: CredentialSource;
+    readonly act: IdentityAct;
+    readonly caller: Caller;
+    readonly peer: UnixPeer;
+    readonly body: Buffer;
+    readonly accessKeyId: string;
+  },
+): Promise<void> {
+  const { source, act, caller, peer, body, accessKeyId } = asked;
+  const { operationName, eventSource, effect } = act;
+  const parameters = accessKeyId === '' ? null : { accessKeyId };
+  const onRecord = { ...exchange.origin, operationName, eventSource, effect, caller, parameters };
+  const outcome = await wire.service.act(onRecord, async () => {
+    const members = parseMembers(body, act.members);
+    const { answer: answered, record } = await act.perform(source, { members, peer, accessKeyId });
+    return { body: JSON.stringify(answered), record };
+  });
+  answer(wire, exchange, outcome);
+}
+
+function notHere(operationName: string): KmsError {
+  return new KmsError(
+    'AccessDeniedException',
+    `drawbridge:${operationName} is allowed over the Unix socket only, where the kernel says who is calling`,
+  );
+}
+
+function refusalOf({ rootOnly, operationName }: IdentityAct, caller: Caller): KmsError | undefined {
+  if (!rootOnly || caller.type === 'Root') return undefined;
+  return new KmsError(
+    'AccessDeniedException',
+    `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`,
+  );
+}
+
+/** The body's members; one that is not known is a typing error. An empty body has none. */
+function parseMembers(body: Buffer, known: readonly string[]): Readonly<Record<string, unknown>> {
+  if (body.length === 0) return {};
+  let members: unknown;
+  try {
+    members = JSON.parse(body.toString('utf8'));
+  } catch {
+    // The parser's own message quotes the body.
+    throw new KmsError('SerializationException', 'The request body is not JSON');
+  }
+  if (typeof members !== 'object' || members === null || Array.isArray(members)) {
+    throw new KmsError('SerializationException', 'The request body is not a JSON object');
+  }
+  const unknown = Object.keys(members).find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new KmsError('ValidationException', `\`${unknown.slice(0, 64)}\` is not known here.`);
+  }
+  // An object that JSON made has strings for names.
+  return members as Readonly<Record<string, unknown>>;
+}
+
+function parsePrincipal(value: unknown): PrincipalArn {
+  const principal = typeof value === 'string' ? parsePrincipalArn(value) : undefined;
+  if (principal !== undefined) return principal;
+  throw new KmsError('ValidationException', 'Principal must be the ARN of a user or of the account.');
+}
+
+function parseDuration(value: unknown): number {
+  const { min, max } = sessionSeconds;
+  if (value === undefined) return sessionSeconds.default;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new KmsError('ValidationException', `DurationSeconds must be a whole number from ${min} to ${max}.`);
+}
+
+function describe({ accessKeyId, principal, createdAtMs }: AccessKeyDescription): object {
+  return { AccessKeyId: accessKeyId, Principal: principal, CreateDate: new Date(createdAtMs).toISOString() };
+}

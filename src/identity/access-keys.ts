@@ -1,0 +1,162 @@
+/**
+ * Long-lived access keys for signed requests: made, listed, revoked, and found when a request names one.
+ *
+ * A secret is random bytes of the HSM, told once to whoever made the key, and kept encrypted under a key of the HSM. It is
+ * decrypted when its key is first used and stays in memory from then on: each signature is computed from it. A change is
+ * on disk before it is answered, and is in force from that moment; a revoked key is refused before it is taken off the
+ * disk, and is taken again only if that fails.
+ *
+ * Who may do this is decided above. Disk and HSM come as an `AccessKeyVault`.
+ */
+
+import { KmsError } from '../kms/errors.ts';
+import { type AccessKeyId, type PrincipalArn, parseAccessKeyId, type Realm, rootArn } from '../kms/names.ts';
+import { Secret } from '../secrets/secret-bytes.ts';
+import { accessKeyIdBytes, lastingAccessKeyId } from './access-key-id.ts';
+import type { Caller } from './caller.ts';
+import type { SigningKey } from './signing-key.ts';
+
+export interface AccessKey {
+  readonly accessKeyId: AccessKeyId;
+  readonly principal: PrincipalArn;
+  readonly sealedSecret: Buffer;
+  readonly createdAtMs: number;
+}
+
+export interface AccessKeyVault {
+  /** From the HSM's random generator. */
+  random(lengthBytes: number): Promise<Buffer>;
+  /** Encrypts in the HSM. The secret can only be had back for the same access key. */
+  seal(secret: Secret, key: Pick<AccessKey, 'accessKeyId' | 'principal'>): Promise<Buffer>;
+  unseal(key: AccessKey): Promise<Secret>;
+  /** On disk when it resolves. */
+  save(key: AccessKey): Promise<void>;
+  remove(accessKeyId: AccessKeyId): Promise<void>;
+}
+
+/** All of them are in memory. */
+export const maxAccessKeys = 1_000;
+/** As many characters as AWS's secrets have, once they are base64. */
+const secretBytes = 30;
+
+interface Entry {
+  readonly key: AccessKey;
+  readonly caller: Omit<Caller, 'proof'>;
+  /** Once it was used; a promise while the HSM decrypts. */
+  signing: SigningKey | Promise<SigningKey> | undefined;
+}
+
+export class AccessKeys {
+  readonly #realm: Realm;
+  readonly #vault: AccessKeyVault;
+  readonly #entries = new Map<string, Entry>();
+  /** Keys that are being made count too. */
+  #underWay = 0;
+
+  constructor(realm: Realm, vault: AccessKeyVault, keys: readonly AccessKey[]) {
+    this.#realm = realm;
+    this.#vault = vault;
+    for (const key of keys) {
+      // One that was made for another account, before the configuration changed, is not taken.
+      if (key.principal.startsWith(`arn:aws:iam::${realm.account}:`)) this.#add(key, undefined);
+    }
+  }
+
+  list(): readonly AccessKey[] {
+    return [...this.#entries.values()]
+      .map(({ key }) => key)
+      .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.accessKeyId < b.accessKeyId ? -1 : 1));
+  }
+
+  /** @throws KmsError `ValidationException` for who cannot have one, `LimitExceededException`. */
+  async create(principal: PrincipalArn): Promise<{ readonly key: AccessKey; readonly secretAccessKey: string }> {
+    callerOf(principal, this.#realm);
+    if (this.#entries.size + this.#underWay >= maxAccessKeys) {
+      throw new KmsError('LimitExceededException', `Cannot exceed quota for access keys: ${maxAccessKeys}`);
+    }
+    this.#underWay++;
+    try {
+      const accessKeyId = parseAccessKeyId(lastingAccessKeyId(await this.#vault.random(accessKeyIdBytes)));
+      if (accessKeyId === undefined) throw new TypeError('an access key id was made that is none');
+      const secret = secretOf(await this.#vault.random(secretBytes));
+      const sealedSecret = await this.#vault.seal(secret, { accessKeyId, principal });
+      const key: AccessKey = { accessKeyId, principal, sealedSecret, createdAtMs: Date.now() };
+      await this.#vault.save(key);
+      this.#add(key, secret);
+      return { key, secretAccessKey: secret.reveal().toString('latin1') };
+    } finally {
+      this.#underWay--;
+    }
+  }
+
+  /** @throws KmsError `NotFoundException` */
+  async revoke(accessKeyId: string): Promise<AccessKey> {
+    const entry = this.#entries.get(accessKeyId);
+    if (entry === undefined) {
+      throw new KmsError('NotFoundException', `The Access Key with id ${accessKeyId.slice(0, 64)} cannot be found.`);
+    }
+    const { key, signing } = entry;
+    this.#entries.delete(accessKeyId);
+    try {
+      await this.#vault.remove(key.accessKeyId);
+    } catch (error) {
+      this.#entries.set(accessKeyId, entry);
+      throw error;
+    }
+    if (signing !== undefined && !(signing instanceof Promise)) signing.secret.wipe();
+    return key;
+  }
+
+  find(accessKeyId: string): SigningKey | undefined | Promise<SigningKey | undefined> {
+    const entry = this.#entries.get(accessKeyId);
+    if (entry === undefined) return undefined;
+    if (entry.signing === undefined) entry.signing = this.#unseal(entry);
+    const { signing } = entry;
+    // It may be revoked while the HSM decrypts its secret.
+    if (signing instanceof Promise) {
+      return signing.then((found) => (this.#entries.get(accessKeyId) === entry ? found : undefined));
+    }
+    return signing;
+  }
+
+  async #unseal(entry: Entry): Promise<SigningKey> {
+    try {
+      const signing = { secret: await this.#vault.unseal(entry.key), caller: entry.caller };
+      entry.signing = signing;
+      return signing;
+    } catch (error) {
+      entry.signing = undefined;
+      throw error;
+    }
+  }
+
+  #add(key: AccessKey, secret: Secret | undefined): void {
+    const caller = callerOf(key.principal, this.#realm);
+    this.#entries.set(key.accessKeyId, { key, caller, signing: secret === undefined ? undefined : { secret, caller } });
+  }
+}
+
+function secretOf(random: Buffer): Secret {
+  const text = Buffer.alloc((secretBytes / 3) * 4);
+  text.write(random.toString('base64'), 'latin1');
+  random.fill(0);
+  return new Secret(text);
+}
+
+/**
+ * Users and the account's root have access keys, as on AWS. Sessions of roles are had by mapping a Unix user or group, and
+ * `drawbridge credentials`.
+ */
+function callerOf(principal: PrincipalArn, realm: Realm): Omit<Caller, 'proof'> {
+  const { account } = realm;
+  if (principal === rootArn(realm)) return { type: 'Root', arn: principal, accountId: account };
+  const start = `arn:aws:iam::${account}:user/`;
+  const userName = principal.slice(principal.lastIndexOf('/') + 1);
+  if (principal.startsWith(start) && userName !== '') {
+    return { type: 'IAMUser', arn: principal, accountId: account, userName };
+  }
+  throw new KmsError(
+    'ValidationException',
+    `Access keys are for ${start}NAME and ${rootArn(realm)}, not for ${principal.slice(0, 256)}.`,
+  );
+}

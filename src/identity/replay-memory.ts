@@ -1,0 +1,114 @@
+/**
+ * Remembers the signatures that were taken, so that a request that somebody recorded cannot be sent again.
+ *
+ * A signature is good for five minutes before and after its date. Refusing each one after its first use would be simple
+ * and wrong: signatures have the date to the second, so a program that makes the same request twice within one (boto3 in
+ * a loop: `generate_random`, `decrypt` of the same blob) honestly sends two equal ones. Therefore a signature may come as
+ * often as it likes for `graceMs` after it came first, and never after that. So whoever records a request can repeat it
+ * for a few seconds, in which its sender could as well.
+ *
+ * What has to be remembered is bounded for each access key. When it is full, its oldest signature is forgotten and with
+ * it everything that was signed until then: the key's window gets shorter, and never open. At 1,000 requests a second with
+ * one access key it is still a minute, and nobody but that key's owner notices. All keys together hold what arrived within
+ * ten minutes at most.
+ *
+ * A restart forgets everything, so what was signed before the start is refused too; clocks on one machine are one clock.
+ */
+
+/** How far from now a signature's date may be. */
+export const maxSkewMs = 5 * 60_000;
+/** Longer than a client's request waits in queues on its own machine. */
+export const graceMs = 5_000;
+/** For one access key. An entry takes about 100 bytes. */
+export const maxSignatures = 65_536;
+/** Keys whose signatures are all out of date are dropped this often. */
+const sweepIntervalMs = 60_000;
+
+interface Entry {
+  readonly signedAtMs: number;
+  readonly firstSeenMs: number;
+}
+
+interface KeyMemory {
+  /** In the order of their first coming. By the signature's first 53 bits: a number, which is small and fast to find. */
+  readonly entries: Map<number, Entry>;
+  notBeforeMs: number;
+}
+
+export interface TakenSignature {
+  readonly accessKeyId: string;
+  /** 32 bytes, found to be right. */
+  readonly signature: Buffer;
+  readonly signedAtMs: number;
+}
+
+export class ReplayMemory {
+  readonly #startMs: number;
+  readonly #maxSignatures: number;
+  readonly #byKey = new Map<string, KeyMemory>();
+  #sweptAtMs: number;
+
+  /** @param nowMs What was signed before this second is refused. */
+  constructor(nowMs: number, maxPerKey: number = maxSignatures) {
+    this.#startMs = Math.floor(nowMs / 1000) * 1000;
+    this.#maxSignatures = maxPerKey;
+    this.#sweptAtMs = nowMs;
+  }
+
+  /** Takes note of a signature; `false` when it may have been used before. */
+  admit({ accessKeyId, signature, signedAtMs }: TakenSignature, nowMs: number): boolean {
+    if (signedAtMs < this.#startMs) return false;
+    this.#sweep(nowMs);
+    const memory = this.#memoryOf(accessKeyId);
+    const { entries } = memory;
+    dropOutdated(entries, nowMs);
+    const print = signature.readUIntBE(0, 6) * 32 + (signature.readUInt8(6) >> 3);
+    const known = entries.get(print);
+    if (known !== undefined) return nowMs - known.firstSeenMs <= graceMs;
+    if (signedAtMs < memory.notBeforeMs) return false;
+    entries.set(print, { signedAtMs, firstSeenMs: nowMs });
+    if (entries.size > this.#maxSignatures) forgetOldest(memory);
+    return true;
+  }
+
+  /** How many signatures are remembered. */
+  size(): number {
+    return [...this.#byKey.values()].reduce((count, { entries }) => count + entries.size, 0);
+  }
+
+  #memoryOf(accessKeyId: string): KeyMemory {
+    let memory = this.#byKey.get(accessKeyId);
+    if (memory === undefined) {
+      memory = { entries: new Map(), notBeforeMs: this.#startMs };
+      this.#byKey.set(accessKeyId, memory);
+    }
+    return memory;
+  }
+
+  #sweep(nowMs: number): void {
+    if (nowMs - this.#sweptAtMs < sweepIntervalMs) return;
+    this.#sweptAtMs = nowMs;
+    for (const [accessKeyId, { entries, notBeforeMs }] of this.#byKey) {
+      dropOutdated(entries, nowMs);
+      // What was forgotten early is refused for its date by now, if not by this memory.
+      if (entries.size === 0 && notBeforeMs < nowMs - maxSkewMs) this.#byKey.delete(accessKeyId);
+    }
+  }
+}
+
+/** A signature that came this long ago is refused for its date, which was at most `maxSkewMs` ahead then. */
+function dropOutdated(entries: Map<number, Entry>, nowMs: number): void {
+  for (const [print, { firstSeenMs }] of entries) {
+    if (nowMs - firstSeenMs <= 2 * maxSkewMs) return;
+    entries.delete(print);
+  }
+}
+
+function forgetOldest(memory: KeyMemory): void {
+  for (const [print, { signedAtMs }] of memory.entries) {
+    memory.entries.delete(print);
+    // Dates are in whole seconds: others of the same second may be forgotten too, or not be known yet.
+    memory.notBeforeMs = Math.max(memory.notBeforeMs, signedAtMs + 1000);
+    return;
+  }
+}

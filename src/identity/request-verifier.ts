@@ -1,0 +1,62 @@
+/**
+ * Proves who sends a signed request, in this order: the signature is complete and current, the key that it names is
+ * found, the signature is this key's, and it was not taken before.
+ *
+ * Nothing is remembered of a request whose signature does not hold, so nobody without a secret takes up memory.
+ */
+
+import type { Realm } from '../kms/names.ts';
+import type { Caller } from './caller.ts';
+import { ReplayMemory } from './replay-memory.ts';
+import type { FindSigningKey, SigningKey } from './signing-key.ts';
+import {
+  assertSignature,
+  readSignature,
+  replayed,
+  type ServiceName,
+  type SignatureClaim,
+  type SignedRequestParts,
+  unrecognized,
+} from './sigv4.ts';
+
+export interface RequestVerifierOptions {
+  readonly realm: Realm;
+  readonly findKey: FindSigningKey;
+  readonly clock: () => number;
+}
+
+export class RequestVerifier {
+  readonly #options: RequestVerifierOptions;
+  readonly #replays: ReplayMemory;
+
+  constructor(options: RequestVerifierOptions) {
+    this.#options = options;
+    this.#replays = new ReplayMemory(options.clock());
+  }
+
+  /**
+   * A promise only when the key has to be fetched.
+   * @throws KmsError (or rejects with one) when the request does not prove who sends it.
+   */
+  verify(request: SignedRequestParts, service: ServiceName): Caller | Promise<Caller> {
+    const { realm, findKey, clock } = this.#options;
+    const claim = readSignature(request, service, new Date(clock()), realm);
+    const key = findKey(claim.accessKeyId, claim.sessionToken);
+    if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, request.sourceIp));
+    return this.#prove(claim, key, request.sourceIp);
+  }
+
+  #prove(claim: SignatureClaim, key: SigningKey | undefined, sourceIp: string): Caller {
+    if (key === undefined) throw unrecognized();
+    const { accessKeyId, signedAtMs } = claim;
+    let signature: Buffer;
+    try {
+      signature = assertSignature(claim, key.secret);
+    } finally {
+      if (key.issuedTo !== undefined) key.secret.wipe();
+    }
+    if (!this.#replays.admit({ accessKeyId, signature, signedAtMs }, this.#options.clock())) throw replayed(claim);
+    const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
+    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp, ...issuedTo } };
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * Short-lived credentials: what the kernel says about a caller on a Unix socket, turned into an access key, a secret and
+ * a session token that any AWS client can sign with on the loopback listener.
+ *
+ * Nothing is stored. The session token carries the kernel's word itself, and a MAC; the secret is computed from it. Both
+ * come from keys that the HSM derives from a service key for each clock hour, so that the path of a request needs no call
+ * to the HSM, a restart changes nothing, and a forger without a valid token costs one hash:
+ *
+ *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour)    in the HSM
+ *     token      = base64(body ‖ HMAC-SHA-256(hour key "token", body))
+ *     secret     = base64 of the first 30 bytes of HMAC-SHA-256(hour key "secret", body)
+ *     body       = u8 version (1) · u32 hour of issue · u32 expiry (epoch seconds) · 10 random bytes, of which the access
+ *                  key id is made · u32 uid · u32 gid · i32 pid · u16 number of groups · u32 each group
+ *
+ * The price: whoever reads the daemon's memory gets keys for the hour before and this one, and can make credentials that
+ * are good for another hour at most. (Whoever controls the daemon can do so anyway, for as long as they do.)
+ *
+ * The token says who asked, not what they may: their principal follows from the mapping that is in force when they use
+ * it. Their groups are those that they had when they asked. Nothing revokes one credential; it ends by itself.
+ */
+
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { KmsError } from '../kms/errors.ts';
+import { Secret } from '../secrets/secret-bytes.ts';
+import { temporaryAccessKeyId } from './access-key-id.ts';
+import type { Caller, UnixPeer } from './caller.ts';
+import type { SigningKey } from './signing-key.ts';
+
+/** As AWS bounds the sessions of an account's root. */
+export const sessionSeconds = { min: 900, max: 3600, default: 3600 } as const;
+
+/** Computes HMAC-SHA-256 under the service key for session credentials, in the HSM. */
+export type DeriveKey = (label: Buffer) => Promise<Buffer>;
+
+export interface SessionCredentialsOptions {
+  readonly deriveKey: DeriveKey;
+  /** The principal of a Unix user, by the mapping in force. */
+  readonly callerOf: (peer: UnixPeer) => Caller;
+  readonly clock: () => number;
+}
+
+export interface IssuedCredentials {
+  readonly accessKeyId: string;
+  /** A string, because it is about to be sent as one. */
+  readonly secretAccessKey: string;
+  readonly sessionToken: string;
+  readonly expiresAtMs: number;
+}
+
+interface HourKeys {
+  readonly token: Secret;
+  readonly secret: Secret;
+}
+
+const version = 1;
+const macBytes = 32;
+const idBytes = 10;
+const fixedBytes = 1 + 4 + 4 + idBytes + 4 + 4 + 4 + 2;
+/** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
+export const maxGroups = 512;
+const maxTokenBytes = fixedBytes + maxGroups * 4 + macBytes;
+const secretBytes = 30;
+const hourMs = 3_600_000;
+const labelPrefix = 'drawbridge/session-credentials/1/';
+
+export class SessionCredentials {
+  readonly #options: SessionCredentialsOptions;
+  /** The keys of the last two hours, or the call to the HSM that brings them. */
+  readonly #hourKeys = new Map<number, HourKeys | Promise<HourKeys>>();
+
+  constructor(options: SessionCredentialsOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KmsError `LimitExceededException` for a caller with more groups than a token holds. */
+  async issue(peer: UnixPeer, lifetimeSeconds: number): Promise<IssuedCredentials> {
+    if (peer.groups.length > maxGroups) {
+      // Leaving some out could take away what a policy denies to a group.
+      throw new KmsError('LimitExceededException', `Credentials are issued to users of at most ${maxGroups} groups.`);
+    }
+    const nowMs = this.#options.clock();
+    const hour = Math.floor(nowMs / hourMs);
+    const expiresAt = Math.floor(nowMs / 1000) + lifetimeSeconds;
+    const body = encodeBody({ hour, expiresAt, id: randomBytes(idBytes), peer });
+    const keys = await this.#keysOf(hour);
+    using secret = secretOf(keys, body);
+    return {
+      accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + idBytes)),
+      secretAccessKey: secret.reveal().toString('latin1'),
+      sessionToken: Buffer.concat([body, hmac(keys.token, body)]).toString('base64'),
+      expiresAtMs: expiresAt * 1000,
+    };
+  }
+
+  /**
+   * What a request with this access key id and session token must be signed with; `undefined` when they were not issued
+   * here or not together.
+   * @throws KmsError `ExpiredTokenException`
+   */
+  find(accessKeyId: string, sessionToken: string): SigningKey | undefined | Promise<SigningKey | undefined> {
+    const token = decodeToken(sessionToken);
+    if (token === undefined || temporaryAccessKeyId(token.id) !== accessKeyId) return undefined;
+    const nowMs = this.#options.clock();
+    // Before the MAC, whose key may be gone by now: that a time has passed is no secret.
+    if (token.expiresAt * 1000 <= nowMs) {
+      throw new KmsError('ExpiredTokenException', 'The security token included in the request is expired');
+    }
+    const thisHour = Math.floor(nowMs / hourMs);
+    if (token.hour > thisHour || token.hour < thisHour - 1) return undefined;
+    const keys = this.#keysOf(token.hour);
+    return keys instanceof Promise ? keys.then((found) => this.#prove(token, found)) : this.#prove(token, keys);
+  }
+
+  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined {
+    if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
+    const { proof: _, ...caller } = this.#options.callerOf(token.peer);
+    return { secret: secretOf(keys, token.body), caller, issuedTo: token.peer };
+  }
+
+  #keysOf(hour: number): HourKeys | Promise<HourKeys> {
+    const known = this.#hourKeys.get(hour);
+    if (known !== undefined) return known;
+    const derived = this.#derive(hour);
+    this.#hourKeys.set(hour, derived);
+    this.#forgetBefore(hour - 1);
+    return derived;
+  }
+
+  async #derive(hour: number): Promise<HourKeys> {
+    const { deriveKey } = this.#options;
+    try {
+      const [token, secret] = await Promise.all(
+        ['token', 'secret'].map((purpose) => deriveKey(Buffer.from(`${labelPrefix}${purpose}/${hour}`))),
+      );
+      if (token?.length !== macBytes || secret?.length !== macBytes) throw new TypeError('a derived key has 32 bytes');
+      const keys = { token: new Secret(token), secret: new Secret(secret) };
+      this.#hourKeys.set(hour, keys);
+      return keys;
+    } catch (error) {
+      this.#hourKeys.delete(hour);
+      throw error;
+    }
+  }
+
+  #forgetBefore(hour: number): void {
+    for (const [known, keys] of this.#hourKeys) {
+      if (known >= hour || keys instanceof Promise) continue;
+      this.#hourKeys.delete(known);
+      keys.token.wipe();
+      keys.secret.wipe();
+    }
+  }
+}
+
+function hmac(key: Secret, data: Buffer): Buffer {
+  return createHmac('sha256', key.reveal()).update(data).digest();
+}
+
+/** 40 characters, as a secret access key of AWS has. */
+function secretOf(keys: HourKeys, body: Buffer): Secret {
+  const derived = hmac(keys.secret, body);
+  const text = Buffer.alloc((secretBytes / 3) * 4);
+  text.write(derived.toString('base64', 0, secretBytes), 'latin1');
+  derived.fill(0);
+  return new Secret(text);
+}
+
+interface TokenBody {
+  readonly hour: number;
+  readonly expiresAt: number;
+  readonly id: Buffer;
+  readonly peer: UnixPeer;
+}
+
+interface DecodedToken extends TokenBody {
+  readonly body: Buffer;
+  readonly mac: Buffer;
+}
+
+function encodeBody({ hour, expiresAt, id, peer }: TokenBody): Buffer {
+  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4);
+  let at = body.writeUInt8(version);
+  at = body.writeUInt32BE(hour, at);
+  at = body.writeUInt32BE(expiresAt, at);
+  at += id.copy(body, at);
+  at = body.writeUInt32BE(peer.uid, at);
+  at = body.writeUInt32BE(peer.gid, at);
+  at = body.writeInt32BE(peer.pid, at);
+  at = body.writeUInt16BE(peer.groups.length, at);
+  for (const group of peer.groups) at = body.writeUInt32BE(group, at);
+  return body;
+}
+
+/** Reads it; believes nothing. A token has one spelling: what decodes to the same bytes otherwise is none. */
+function decodeToken(text: string): DecodedToken | undefined {
+  if (text.length > Math.ceil(maxTokenBytes / 3) * 4) return undefined;
+  const bytes = Buffer.from(text, 'base64');
+  if (bytes.length < fixedBytes + macBytes || bytes.toString('base64') !== text) return undefined;
+  const body = bytes.subarray(0, -macBytes);
+  const groupCount = body.readUInt16BE(fixedBytes - 2);
+  if (body.readUInt8(0) !== version || body.length !== fixedBytes + groupCount * 4) return undefined;
+  const peerAt = 9 + idBytes;
+  return {
+    body,
+    mac: bytes.subarray(-macBytes),
+    hour: body.readUInt32BE(1),
+    expiresAt: body.readUInt32BE(5),
+    id: body.subarray(9, peerAt),
+    peer: {
+      kind: 'unix',
+      uid: body.readUInt32BE(peerAt),
+      gid: body.readUInt32BE(peerAt + 4),
+      pid: body.readInt32BE(peerAt + 8),
+      groups: Array.from({ length: groupCount }, (_, index) => body.readUInt32BE(fixedBytes + index * 4)),
+    },
+  };
+}

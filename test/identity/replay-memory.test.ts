@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { graceMs, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
+
+/** 2026-01-05 08:00:00, a whole second, as the dates of signatures are. */
+const startMs = 1_767_600_000_000;
+const accessKeyId = 'AKIAIOSFODNN7EXAMPLE';
+
+const taken = (signedAtMs: number, signature = randomBytes(32), key = accessKeyId) => ({
+  accessKeyId: key,
+  signature,
+  signedAtMs,
+});
+
+describe('a signature', () => {
+  test('is taken again as long as a program may honestly make the same request, and then never more', () => {
+    const memory = new ReplayMemory(startMs);
+    const request = taken(startMs + 1000);
+    expect(memory.admit(request, startMs + 1000)).toBe(true);
+    expect(memory.admit(request, startMs + 1000)).toBe(true);
+    expect(memory.admit(request, startMs + 1000 + graceMs)).toBe(true);
+    for (const laterMs of [graceMs + 1, 60_000, maxSkewMs, 2 * maxSkewMs]) {
+      expect(memory.admit(request, startMs + 1000 + laterMs)).toBe(false);
+    }
+  });
+
+  test('that is dated as far ahead as it may is remembered until its date is refused anyway', () => {
+    const memory = new ReplayMemory(startMs);
+    const request = taken(startMs + maxSkewMs);
+    expect(memory.admit(request, startMs)).toBe(true);
+    expect(memory.admit(request, startMs + 2 * maxSkewMs)).toBe(false);
+  });
+
+  test('from before the start is refused, and one of the second of the start is taken', () => {
+    const memory = new ReplayMemory(startMs + 700);
+    expect(memory.admit(taken(startMs - 1000), startMs + 800)).toBe(false);
+    expect(memory.admit(taken(startMs), startMs + 800)).toBe(true);
+  });
+
+  test('differs from every other one in the first bits that are kept of it', () => {
+    const memory = new ReplayMemory(startMs);
+    const signature = Buffer.alloc(32, 7);
+    const other = Buffer.from(signature);
+    other.writeUInt8(7 ^ 8, 6);
+    expect(memory.admit(taken(startMs, signature), startMs)).toBe(true);
+    expect(memory.admit(taken(startMs, other), startMs + graceMs * 2)).toBe(true);
+    expect(memory.admit(taken(startMs, signature), startMs + graceMs * 2)).toBe(false);
+  });
+});
+
+describe('the memory', () => {
+  test('forgets what is out of date, with the access keys that nobody uses any more', () => {
+    const memory = new ReplayMemory(startMs);
+    for (let key = 0; key < 50; key++) memory.admit(taken(startMs, randomBytes(32), `ASIA${key}`), startMs);
+    expect(memory.size()).toBe(50);
+    const laterMs = startMs + 2 * maxSkewMs + 1;
+    memory.admit(taken(laterMs), laterMs);
+    expect(memory.size()).toBe(1);
+  });
+
+  test('refuses what is as old as what it had to forget, when one access key fills it', () => {
+    const memory = new ReplayMemory(startMs, 100);
+    const first = taken(startMs);
+    expect(memory.admit(first, startMs)).toBe(true);
+    for (let count = 1; count <= 100; count++) {
+      expect(memory.admit(taken(startMs + count * 1000), startMs + count * 1000)).toBe(true);
+    }
+    const nowMs = startMs + 101_000;
+    expect(memory.size()).toBe(100);
+    expect(memory.admit(first, nowMs)).toBe(false);
+    expect(memory.admit(taken(startMs), nowMs)).toBe(false);
+    expect(memory.admit(taken(nowMs), nowMs)).toBe(true);
+  });
+
+  test('lets one access key that fills it do nothing to another', () => {
+    const memory = new ReplayMemory(startMs, 10);
+    for (let count = 0; count < 1000; count++) memory.admit(taken(startMs + maxSkewMs), startMs);
+    expect(memory.admit(taken(startMs, randomBytes(32), 'AKIAOTHER'), startMs)).toBe(true);
+  });
+
+  test('never takes a signature twice that are further apart than the grace, whatever comes in between', () => {
+    const step = fc.record({
+      signature: fc.nat(40),
+      key: fc.nat(2),
+      skewSeconds: fc.integer({ min: -300, max: 300 }),
+      waitMs: fc.nat(20_000),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), fc.integer({ min: 1, max: 30 }), (steps, capacity) => {
+        const memory = new ReplayMemory(startMs, capacity);
+        const firstTakenMs = new Map<string, number>();
+        const datedMs = new Map<string, number>();
+        let nowMs = startMs + 400_000;
+        for (const { signature, key, skewSeconds, waitMs } of steps) {
+          nowMs += waitMs;
+          const name = `${key} ${signature}`;
+          const signedAtMs = datedMs.get(name) ?? Math.floor(nowMs / 1000) * 1000 + skewSeconds * 1000;
+          datedMs.set(name, signedAtMs);
+          // What the date alone refuses never gets here.
+          if (Math.abs(nowMs - signedAtMs) > maxSkewMs) continue;
+          const bytes = Buffer.alloc(32);
+          bytes.writeUInt32BE(signature);
+          if (!memory.admit(taken(signedAtMs, bytes, `key ${key}`), nowMs)) continue;
+          const first = firstTakenMs.get(name) ?? nowMs;
+          firstTakenMs.set(name, first);
+          expect(nowMs - first).toBeLessThanOrEqual(graceMs);
+        }
+      }),
+    );
+  });
+});
