@@ -7,7 +7,7 @@
  *     account denies every principal in it.
  *  2. A statement of the key policy allows the principal (by its ARN, its role's ARN, as one of everybody, or, to the
  *     account's root, the account).
- *  3. A grant allows.
+ *  3. A grant allows, alone or, when it is to the account, together with an identity policy of the caller.
  *  4. Where a statement of the key policy allows the account, it delegates to the account's identity policies, and a
  *     statement of one of the caller's allows. What has no key policy is delegated from the start.
  *
@@ -34,8 +34,8 @@ export function decide(question: AccessQuestion): Decision {
   if (allowing !== undefined) {
     return { allowed: true, by: 'key policy', because: describe(allowing), statement: allowing };
   }
-  const grant = question.findGrant?.();
-  if (grant !== undefined) return { allowed: true, by: 'grant', because: `grant ${grant.grantId}`, grant };
+  const byGrant = decideByGrant(question);
+  if (byGrant !== undefined) return byGrant;
 
   const delegating = firstThatHolds(statements.allows.account, question);
   if (delegating === undefined) return refuse(question, 'not in key policy', undefined);
@@ -48,10 +48,23 @@ export function decide(question: AccessQuestion): Decision {
 /** What no key policy governs is the account's to give: its root has it, the others need an identity policy. */
 function decideWithoutKeyPolicy(question: AccessQuestion): Decision {
   if (isAccountRoot(question)) return { allowed: true, by: 'account root', because: 'account root' };
+  const byGrant = decideByGrant(question);
+  if (byGrant !== undefined) return byGrant;
   const allowing = findInIdentityPolicies('allows', question);
   return allowing === undefined
     ? refuse(question, 'not in identity policies', undefined)
     : allowByIdentityPolicy(allowing);
+}
+
+/** A grant to the account delegates to the account's identity policies, as a statement that allows it does. */
+function decideByGrant(question: AccessQuestion): Decision | undefined {
+  const grant = question.findGrant?.();
+  if (grant === undefined) return undefined;
+  const because = `grant ${grant.grantId}`;
+  if (grant.isDelegating !== true) return { allowed: true, by: 'grant', because, grant };
+  const statement = findInIdentityPolicies('allows', question);
+  if (statement === undefined) return undefined;
+  return { allowed: true, by: 'grant', because: `${because} and ${describe(statement)}`, statement, grant };
 }
 
 function allowByIdentityPolicy(statement: StatementReference): Decision {

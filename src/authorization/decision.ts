@@ -44,6 +44,8 @@ export interface StatementReference {
 
 export interface GrantReference {
   readonly grantId: string;
+  /** The grantee is the account, so that for others than its root an identity policy must allow too. */
+  readonly isDelegating?: true;
 }
 
 export type RefusalReason =

@@ -19,6 +19,7 @@ import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import type { BackingKeyRecord, Change, KeyRecord, LoadedMetadata } from '../store/metadata-store.ts';
+import { GrantTokens } from './grant-tokens.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from './key-directory.ts';
 import { fromKeyStoreError } from './key-store-errors.ts';
 import type { KmsKey } from './kms-key.ts';
@@ -170,7 +171,8 @@ async function undo(
  * @throws KeyStoreError when a key store cannot be read: better not to start than to start half reconciled.
  */
 export async function openKeyDirectory(options: KeyDirectoryOptions, metadata?: LoadedMetadata): Promise<KeyDirectory> {
-  const directory = new KeyDirectory(options);
+  const grantTokens = new GrantTokens(await options.store.deriveKey('grant-tokens'));
+  const directory = new KeyDirectory(options, grantTokens);
   const loaded = metadata ?? (await options.store.load());
   const finished = await undoUnfinished(directory, loaded);
   directory.take(finished);

@@ -27,6 +27,8 @@ import type {
   MetadataStore,
 } from '../store/metadata-store.ts';
 import { defaultEncryptionLimits, EncryptionCounter, type EncryptionLimits } from './encryption-counter.ts';
+import type { GrantTokens } from './grant-tokens.ts';
+import { Grants } from './grants.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { BackingKey, KmsKey } from './kms-key.ts';
 import { SortedNames } from './sorted-names.ts';
@@ -53,6 +55,7 @@ export class KeyDirectory {
   readonly realm: Realm;
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly log: Logger;
+  readonly grants: Grants;
   readonly #store: MetadataStore;
   readonly #compilePolicy: (document: string) => CompiledPolicy;
   readonly #limits: EncryptionLimits;
@@ -65,10 +68,11 @@ export class KeyDirectory {
   readonly keyIds = new SortedNames<KeyId>();
   readonly aliasNames = new SortedNames<AliasName>();
 
-  constructor(options: KeyDirectoryOptions) {
+  constructor(options: KeyDirectoryOptions, grantTokens: GrantTokens) {
     this.realm = options.realm;
     this.keyStores = options.keyStores;
     this.#store = options.store;
+    this.grants = new Grants(options.store, grantTokens);
     this.#compilePolicy = options.compilePolicy;
     this.log = options.log;
     this.#limits = options.encryptionLimits ?? defaultEncryptionLimits;
@@ -152,6 +156,7 @@ export class KeyDirectory {
     const policies = new Map(loaded.keyPolicy.map((record) => [record.keyId, record]));
     for (const key of loaded.key) this.#takeKey(key, backingKeys.get(key.keyId) ?? [], policies.get(key.keyId));
     for (const alias of loaded.alias) this.#showAlias(alias);
+    for (const grant of loaded.grant) this.grants.show(grant);
   }
 
   #takeKey(key: KeyRecord, backingKeys: readonly BackingKeyRecord[], policy: KeyPolicyRecord | undefined): void {

@@ -23,6 +23,7 @@ export const kmsErrorNames = [
   'InvalidArnException',
   'InvalidCiphertextException',
   'InvalidClientTokenIdException',
+  'InvalidGrantIdException',
   'InvalidGrantTokenException',
   'InvalidKeyUsageException',
   'InvalidMarkerException',

@@ -7,10 +7,12 @@
 
 import type { CompiledPolicy } from '../authorization/compiled-policy.ts';
 import { type ConditionValues, noContext } from '../authorization/condition-keys.ts';
-import type { AccessQuestion } from '../authorization/decision.ts';
+import type { AccessQuestion, GrantReference } from '../authorization/decision.ts';
+import { findAllowingGrant, findRetirement } from '../authorization/grants.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
+import type { EncryptionContextPairs, GrantOperation } from '../kms/grants.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import type { AnyOperation, NeedOf } from './operation.ts';
 import type { RequestOrigin } from './service.ts';
@@ -36,13 +38,16 @@ export class RequestQuestion implements AccessQuestion {
   readonly key: KmsKey | undefined;
   readonly keyPolicy: CompiledPolicy | undefined;
 
-  /** @param keyPolicy Instead of the key's own, for the question what would be. */
+  /**
+   * @param key Without it no grant is looked for.
+   * @param keyPolicy Instead of the key's own, for the question what would be. Retiring is not a key policy's to give.
+   */
   constructor(
     source: QuestionSource,
     need: Need,
     resource: string,
     key: KmsKey | undefined,
-    keyPolicy: CompiledPolicy | undefined = key?.policy,
+    keyPolicy: CompiledPolicy | undefined = need.retires === undefined ? key?.policy : undefined,
   ) {
     this.source = source;
     this.need = need;
@@ -74,4 +79,31 @@ export class RequestQuestion implements AccessQuestion {
   get context(): ConditionValues {
     return noContext;
   }
+
+  findGrant(): GrantReference | undefined {
+    const { need, key, source } = this;
+    const { request, directory } = source;
+    if (need.grant === undefined || key === undefined) return undefined;
+    if (need.retires !== undefined) return findRetirement(need.retires(request, directory), this);
+    return findAllowingGrant(directory.grants.ofKey(key.record.keyId), this, {
+      operation: need.grant,
+      encryptionContext: encryptionContextOf(need.grant, request),
+      newGrant: need.newGrant?.(request),
+    });
+  }
+}
+
+/** ReEncrypt has two contexts, one for each of its permissions. */
+function encryptionContextOf(
+  operation: GrantOperation,
+  request: Readonly<Record<string, unknown>>,
+): EncryptionContextPairs | undefined {
+  const member =
+    operation === 'ReEncryptFrom'
+      ? 'SourceEncryptionContext'
+      : operation === 'ReEncryptTo'
+        ? 'DestinationEncryptionContext'
+        : 'EncryptionContext';
+  // Safe: every operation that has such a member declares it with the schema `encryptionContext`.
+  return request[member] as EncryptionContextPairs | undefined;
 }

@@ -12,14 +12,20 @@ import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
+import type { GrantOperation, GrantTerms } from '../kms/grants.ts';
 import type { KeyUsage } from '../kms/key-specs.ts';
+import type { GrantRecord } from '../store/metadata-store.ts';
 import type { Infer, Shape } from './schema.ts';
 
 export interface NeedOf<Request> {
   /** The IAM action, `kms:Encrypt`. */
   readonly action: string;
   /** The name of the operation in grants (`CreateGrant`, `Operations`), for operations that a grant can allow. */
-  readonly grant?: string;
+  readonly grant?: GrantOperation;
+  /** For CreateGrant: what the new grant would allow. A permission that comes from a grant gives no more than it has. */
+  readonly newGrant?: (request: Request) => GrantTerms;
+  /** For RetireGrant: the one grant that decides; neither the key's policy nor another grant does. */
+  readonly retires?: (request: Request, directory: KeyDirectory) => GrantRecord;
   /** The condition keys that a policy may use for this action beside the ones that every request has. */
   readonly conditions?: readonly string[];
   /** The KeyUsage that the key must have; absent for operations that work on any key. */
@@ -58,6 +64,8 @@ export interface Handling<Request, Keys extends string> {
    * was revoked in the meantime must not take the permission back.
    */
   readonly assertStillAllowed: () => void;
+  /** Puts on record what the request names in a way that the record cannot show, as if the request had said it. */
+  readonly note: (members: Readonly<Record<string, string>>) => void;
   /** What this caller would be told of an action on a key if its policy were this one. */
   readonly decideUnder: (policy: CompiledPolicy, action: string, keyArn: string) => Decision;
 }

@@ -2,8 +2,8 @@
  * The one way through: every request takes these steps, in this order, whatever its operation.
  *
  *  1. The operation is looked up, the body parsed and validated against its schema.
- *  2. Grant tokens are checked (there are no grants yet, so every token is invalid).
- *  3. For each need the resource is resolved and the decision asked for; a refusal ends the request.
+ *  2. For each need the resource is resolved and the decision asked for; a refusal ends the request.
+ *  3. Grant tokens are checked: each must name a grant on a key of the request.
  *  4. The key's state, usage and algorithm are checked.
  *  5. A dry run rehearses and ends here.
  *  6. The handler runs.
@@ -28,6 +28,7 @@ import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import { keySpecRow } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
+import { assertGrantTokens } from './grant-request.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
 import { decodeRequest, pathName } from './schema.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
@@ -50,6 +51,7 @@ interface Trace {
   response: Request | undefined;
   resources: string[];
   decision: Decision | undefined;
+  noted: Readonly<Record<string, string>> | undefined;
 }
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
@@ -73,6 +75,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         response: undefined,
         resources: [],
         decision: undefined,
+        noted: undefined,
       };
       let answer: KmsAnswer;
       try {
@@ -124,7 +127,6 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   trace.operation = operation;
   const request = decodeRequest(operation.request, parseJson(kmsRequest.body), kmsRequest.unknownMembers);
   trace.request = request;
-  assertNoGrantTokens(request);
   const { caller } = kmsRequest;
   const identityPolicies = (): IdentityPolicies => options.identityPolicies?.() ?? noIdentityPolicies;
   const source: QuestionSource = {
@@ -143,6 +145,9 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     directory,
     assertStillAllowed() {
       assertStillAllowed({ ...source, identityPolicies: identityPolicies().attachedTo(caller) }, keys, trace);
+    },
+    note: (members) => {
+      trace.noted = members;
     },
     decideUnder: (keyPolicy, action, keyArn) =>
       decide(new RequestQuestion(source, { action }, keyArn, undefined, keyPolicy)),
@@ -186,14 +191,7 @@ function parseJson(body: Buffer): unknown {
   }
 }
 
-function assertNoGrantTokens(request: Request): void {
-  const tokens = request['GrantTokens'];
-  if (Array.isArray(tokens) && tokens.length > 0) {
-    throw new KmsError('InvalidGrantTokenException', 'The grant token is not valid.');
-  }
-}
-
-/** Steps 3 and 4. */
+/** Steps 2 to 4. */
 function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string, AuthorizedKey>> {
   const { operation, request, directory } = source;
   const { resources, keys } = operation.needs;
@@ -212,6 +210,7 @@ function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string
     allow(source, trace, need, key.arn, key);
     authorized[name] = authorizeKey(key, need.action);
   }
+  if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(authorized), directory);
   for (const name in keys) {
     const need = keys[name];
     const key = authorized[name];
@@ -310,7 +309,7 @@ function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): Audit
   return {
     ...emptyEvent(request, request.operationName, request.caller),
     readOnly: operation?.effect !== 'changes',
-    requestParameters: recorded(operation?.record, trace.request),
+    requestParameters: recorded(operation?.record, trace.noted ? { ...trace.request, ...trace.noted } : trace.request),
     responseElements: answer.ok ? recorded(operation?.recordResponse, trace.response) : null,
     resources: trace.resources,
     ...(answer.ok ? {} : outcome(answer.error)),

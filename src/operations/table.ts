@@ -7,6 +7,7 @@
  */
 
 import { createAlias } from './create-alias.ts';
+import { createGrant } from './create-grant.ts';
 import { createKey } from './create-key.ts';
 import { decapsulate } from './decapsulate.ts';
 import { decrypt } from './decrypt.ts';
@@ -24,11 +25,15 @@ import { generateRandom } from './generate-random.ts';
 import { getKeyPolicy } from './get-key-policy.ts';
 import { getPublicKey } from './get-public-key.ts';
 import { listAliases } from './list-aliases.ts';
+import { listGrants } from './list-grants.ts';
 import { listKeyPolicies } from './list-key-policies.ts';
 import { listKeys } from './list-keys.ts';
+import { listRetirableGrants } from './list-retirable-grants.ts';
 import type { AnyOperation } from './operation.ts';
 import { putKeyPolicy } from './put-key-policy.ts';
 import { reEncrypt } from './re-encrypt.ts';
+import { retireGrant } from './retire-grant.ts';
+import { revokeGrant } from './revoke-grant.ts';
 import { sign } from './sign.ts';
 import { updateAlias } from './update-alias.ts';
 import { verify } from './verify.ts';
@@ -37,6 +42,7 @@ import { verifyMac } from './verify-mac.ts';
 /** By name. The types of each stand in its own file; the SDK's type test needs them, the pipeline does not. */
 export const operations = {
   CreateAlias: createAlias,
+  CreateGrant: createGrant,
   CreateKey: createKey,
   Decapsulate: decapsulate,
   Decrypt: decrypt,
@@ -54,10 +60,14 @@ export const operations = {
   GetKeyPolicy: getKeyPolicy,
   GetPublicKey: getPublicKey,
   ListAliases: listAliases,
+  ListGrants: listGrants,
   ListKeyPolicies: listKeyPolicies,
   ListKeys: listKeys,
+  ListRetirableGrants: listRetirableGrants,
   PutKeyPolicy: putKeyPolicy,
   ReEncrypt: reEncrypt,
+  RetireGrant: retireGrant,
+  RevokeGrant: revokeGrant,
   Sign: sign,
   UpdateAlias: updateAlias,
   Verify: verify,
@@ -69,7 +79,6 @@ export const unbuiltOperations = [
   'CancelKeyDeletion',
   'ConnectCustomKeyStore',
   'CreateCustomKeyStore',
-  'CreateGrant',
   'DeleteCustomKeyStore',
   'DeleteImportedKeyMaterial',
   'DescribeCustomKeyStores',
@@ -82,13 +91,9 @@ export const unbuiltOperations = [
   'GetKeyRotationStatus',
   'GetParametersForImport',
   'ImportKeyMaterial',
-  'ListGrants',
   'ListKeyRotations',
   'ListResourceTags',
-  'ListRetirableGrants',
   'ReplicateKey',
-  'RetireGrant',
-  'RevokeGrant',
   'RotateKeyOnDemand',
   'ScheduleKeyDeletion',
   'TagResource',

@@ -129,6 +129,11 @@ export interface LoadedMetadata {
 export type RecordMac = (data: Buffer) => Promise<Buffer>;
 
 export interface MetadataStore {
+  /**
+   * 32 bytes that depend on the service key and the purpose alone, computed by the HSM: for what must be authenticated
+   * more often than the HSM should be asked, and authorizes nothing by itself.
+   */
+  deriveKey(purpose: 'grant-tokens'): Promise<Buffer>;
   /** Reads and verifies everything. Called once, at start. */
   load(): Promise<LoadedMetadata>;
   /**

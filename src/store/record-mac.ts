@@ -81,6 +81,11 @@ export function canonicalRecord(kind: RecordKind, columns: Columns, format: numb
   return Buffer.concat(parts);
 }
 
+/** What a derived key is the MAC of: begins with another domain than any record, so it is no record's MAC. */
+export function derivedKeyInput(purpose: string): Buffer {
+  return Buffer.concat([string('drawbridge/derived-key'), u32(1), string(purpose)]);
+}
+
 /** Compares in constant time, digit by digit. `stored` is what the file says: of any type and length. */
 export function isMacEqual(computed: Buffer, stored: unknown): boolean {
   if (typeof stored !== 'string') return false;

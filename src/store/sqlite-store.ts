@@ -30,7 +30,15 @@ import {
 } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
 import { type Columns, fromColumns, toColumns } from './record-columns.ts';
-import { canonicalRecord, columnsOfFormat, isKnownFormat, isMacEqual, macBytes, recordFormats } from './record-mac.ts';
+import {
+  canonicalRecord,
+  columnsOfFormat,
+  derivedKeyInput,
+  isKnownFormat,
+  isMacEqual,
+  macBytes,
+  recordFormats,
+} from './record-mac.ts';
 import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
@@ -127,6 +135,11 @@ class OpenSqliteStore implements SqliteStore {
     });
   }
 
+  async deriveKey(purpose: 'grant-tokens'): Promise<Buffer> {
+    this.#assertOpen();
+    return this.#macOf(derivedKeyInput(purpose));
+  }
+
   async load(): Promise<LoadedMetadata> {
     this.#assertOpen();
     const quarantined: QuarantinedRecord[] = [];
@@ -217,7 +230,11 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   async #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
-    const computed = await this.#parts.mac(canonicalRecord(kind, columns, format));
+    return this.#macOf(canonicalRecord(kind, columns, format));
+  }
+
+  async #macOf(data: Buffer): Promise<Buffer> {
+    const computed = await this.#parts.mac(data);
     if (computed.length !== macBytes) throw new TypeError(`a MAC has ${macBytes} bytes, not ${computed.length}`);
     return computed;
   }

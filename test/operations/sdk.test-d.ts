@@ -35,6 +35,7 @@ type OutputMembers<T> = Omit<T, '$metadata'>;
 
 export type Requests = [
   Assert<Equal<OwnRequest<'CreateAlias'>, Level<Sdk.CreateAliasRequest>>>,
+  Assert<Equal<OwnRequest<'CreateGrant'>, Level<Sdk.CreateGrantRequest>>>,
   Assert<Equal<OwnRequest<'CreateKey'>, Level<Sdk.CreateKeyRequest>>>,
   Assert<Equal<OwnRequest<'Decrypt'>, Level<Sdk.DecryptRequest>>>,
   Assert<Equal<OwnRequest<'DeleteAlias'>, Level<Sdk.DeleteAliasRequest>>>,
@@ -45,16 +46,22 @@ export type Requests = [
   Assert<Equal<OwnRequest<'GenerateRandom'>, Level<Sdk.GenerateRandomRequest>>>,
   Assert<Equal<OwnRequest<'GetKeyPolicy'>, Level<Sdk.GetKeyPolicyRequest>>>,
   Assert<Equal<OwnRequest<'ListAliases'>, Level<Sdk.ListAliasesRequest>>>,
+  Assert<Equal<OwnRequest<'ListGrants'>, Level<Sdk.ListGrantsRequest>>>,
   Assert<Equal<OwnRequest<'ListKeyPolicies'>, Level<Sdk.ListKeyPoliciesRequest>>>,
   Assert<Equal<OwnRequest<'ListKeys'>, Level<Sdk.ListKeysRequest>>>,
+  Assert<Equal<OwnRequest<'ListRetirableGrants'>, Level<Sdk.ListRetirableGrantsRequest>>>,
   Assert<Equal<OwnRequest<'PutKeyPolicy'>, Level<Sdk.PutKeyPolicyRequest>>>,
   Assert<Equal<OwnRequest<'ReEncrypt'>, Level<Sdk.ReEncryptRequest>>>,
+  Assert<Equal<OwnRequest<'RetireGrant'>, Level<Sdk.RetireGrantRequest>>>,
+  Assert<Equal<OwnRequest<'RevokeGrant'>, Level<Sdk.RevokeGrantRequest>>>,
   Assert<Equal<OwnRequest<'UpdateAlias'>, Level<Sdk.UpdateAliasRequest>>>,
   Assert<Equal<OwnRequest<'Decapsulate'>, Level<Sdk.DecapsulateRequest>>>,
   Assert<Equal<OwnRequest<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretRequest>>>,
   Assert<Equal<OwnRequest<'Encapsulate'>, Level<Sdk.EncapsulateRequest>>>,
   Assert<Equal<OwnRequest<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairRequest>>>,
-  Assert<Equal<OwnRequest<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextRequest>>>,
+  Assert<
+    Equal<OwnRequest<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextRequest>>
+  >,
   Assert<Equal<OwnRequest<'GenerateMac'>, Level<Sdk.GenerateMacRequest>>>,
   Assert<Equal<OwnRequest<'GetPublicKey'>, Level<Sdk.GetPublicKeyRequest>>>,
   Assert<Equal<OwnRequest<'Sign'>, Level<Sdk.SignRequest>>>,
@@ -63,6 +70,7 @@ export type Requests = [
 ];
 
 export type Responses = [
+  Assert<Equal<OwnResponse<'CreateGrant'>, Level<Sdk.CreateGrantResponse>>>,
   Assert<Equal<OwnResponse<'CreateKey'>, Level<Sdk.CreateKeyResponse>>>,
   Assert<Equal<OwnResponse<'Decrypt'>, Level<Sdk.DecryptResponse>>>,
   Assert<Equal<OwnResponse<'DescribeKey'>, Level<Sdk.DescribeKeyResponse>>>,
@@ -72,10 +80,14 @@ export type Responses = [
   Assert<Equal<OwnResponse<'GenerateRandom'>, Level<Sdk.GenerateRandomResponse>>>,
   Assert<Equal<OwnResponse<'GetKeyPolicy'>, Level<Sdk.GetKeyPolicyResponse>>>,
   Assert<Equal<OwnResponse<'ListAliases'>, Level<Sdk.ListAliasesResponse>>>,
+  Assert<Equal<OwnResponse<'ListGrants'>, Level<Sdk.ListGrantsResponse>>>,
   Assert<Equal<OwnResponse<'ListKeyPolicies'>, Level<Sdk.ListKeyPoliciesResponse>>>,
   Assert<Equal<OwnResponse<'ListKeys'>, Level<Sdk.ListKeysResponse>>>,
+  Assert<Equal<OwnResponse<'ListRetirableGrants'>, Level<Sdk.ListGrantsResponse>>>,
   Assert<Equal<OwnResponse<'ReEncrypt'>, Level<Sdk.ReEncryptResponse>>>,
   Assert<Equal<OwnResponse<'CreateAlias'>, Level<OutputMembers<Sdk.CreateAliasCommandOutput>>>>,
+  Assert<Equal<OwnResponse<'RetireGrant'>, Level<OutputMembers<Sdk.RetireGrantCommandOutput>>>>,
+  Assert<Equal<OwnResponse<'RevokeGrant'>, Level<OutputMembers<Sdk.RevokeGrantCommandOutput>>>>,
   Assert<Equal<OwnResponse<'UpdateAlias'>, Level<OutputMembers<Sdk.UpdateAliasCommandOutput>>>>,
   Assert<Equal<OwnResponse<'DeleteAlias'>, Level<OutputMembers<Sdk.DeleteAliasCommandOutput>>>>,
   Assert<Equal<OwnResponse<'PutKeyPolicy'>, Level<OutputMembers<Sdk.PutKeyPolicyCommandOutput>>>>,
@@ -83,7 +95,9 @@ export type Responses = [
   Assert<Equal<OwnResponse<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretResponse>>>,
   Assert<Equal<OwnResponse<'Encapsulate'>, Level<Sdk.EncapsulateResponse>>>,
   Assert<Equal<OwnResponse<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairResponse>>>,
-  Assert<Equal<OwnResponse<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextResponse>>>,
+  Assert<
+    Equal<OwnResponse<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextResponse>>
+  >,
   Assert<Equal<OwnResponse<'GenerateMac'>, Level<Sdk.GenerateMacResponse>>>,
   Assert<Equal<OwnResponse<'GetPublicKey'>, Level<Sdk.GetPublicKeyResponse>>>,
   Assert<Equal<OwnResponse<'Sign'>, Level<Sdk.SignResponse>>>,
@@ -94,6 +108,7 @@ export type Responses = [
 /** Every operation that has a row above, so that a new one without a row does not compile. */
 type Compared =
   | 'CreateAlias'
+  | 'CreateGrant'
   | 'CreateKey'
   | 'Decrypt'
   | 'DeleteAlias'
@@ -104,10 +119,14 @@ type Compared =
   | 'GenerateRandom'
   | 'GetKeyPolicy'
   | 'ListAliases'
+  | 'ListGrants'
   | 'ListKeyPolicies'
   | 'ListKeys'
+  | 'ListRetirableGrants'
   | 'PutKeyPolicy'
   | 'ReEncrypt'
+  | 'RetireGrant'
+  | 'RevokeGrant'
   | 'Decapsulate'
   | 'DeriveSharedSecret'
   | 'Encapsulate'

@@ -1,0 +1,106 @@
+/**
+ * All grants of this daemon, in memory, with every change written through to the store first.
+ *
+ * A grant is in force from the moment that its record is on disk until the moment that its removal is: each is one write
+ * of one row, so a crash leaves it or not. Changes run inside `KeyDirectory.exclusively`, which callers of `put` and
+ * `remove` see to. What a grant allows is judged in `authorization/grants.ts`; here it is only kept and found.
+ */
+
+import { type GrantId, type GrantPrincipal, newGrantId } from '../kms/grants.ts';
+import type { KeyId } from '../kms/names.ts';
+import type { Change, GrantRecord, MetadataStore } from '../store/metadata-store.ts';
+import type { GrantTokens } from './grant-tokens.ts';
+import { type GrantParameters, KeyGrants } from './key-grants.ts';
+import { SortedNames } from './sorted-names.ts';
+
+/** AWS's quota: grants for each KMS key. */
+export const maxGrantsPerKey = 50_000;
+
+export class Grants {
+  readonly #store: Pick<MetadataStore, 'write'>;
+  readonly #tokens: GrantTokens;
+  readonly #byId = new Map<GrantId, GrantRecord>();
+  readonly #byKey = new Map<KeyId, KeyGrants>();
+  readonly #idsByRetiring = new Map<GrantPrincipal, SortedNames<GrantId>>();
+
+  constructor(store: Pick<MetadataStore, 'write'>, tokens: GrantTokens) {
+    this.#store = store;
+    this.#tokens = tokens;
+  }
+
+  find(grantId: GrantId): GrantRecord | undefined {
+    return this.#byId.get(grantId);
+  }
+
+  /** The grant that a token names; `undefined` for what is no token, and when the grant is gone. */
+  findByToken(token: string): GrantRecord | undefined {
+    const grantId = this.#tokens.read(token);
+    return grantId === undefined ? undefined : this.#byId.get(grantId);
+  }
+
+  newToken(grantId: GrantId): string {
+    return this.#tokens.issue(grantId);
+  }
+
+  /** The grants of a key; `undefined` when it has none. */
+  ofKey(keyId: KeyId): KeyGrants | undefined {
+    return this.#byKey.get(keyId);
+  }
+
+  /** The ids of all grants that this principal may retire, whatever their keys. */
+  idsRetirableBy(retiring: GrantPrincipal): SortedNames<GrantId> {
+    return this.#idsByRetiring.get(retiring) ?? new SortedNames();
+  }
+
+  async put(parameters: GrantParameters): Promise<GrantRecord> {
+    const record: GrantRecord = { ...parameters, grantId: newGrantId(), createdAtMs: Date.now() };
+    await this.#store.write([{ put: 'grant', record }]);
+    this.show(record);
+    return record;
+  }
+
+  async remove(grant: GrantRecord): Promise<void> {
+    await this.#store.write([{ remove: 'grant', id: grant.grantId }]);
+    this.#hide(grant);
+  }
+
+  /** For the end of a key: the changes that remove its grants, to be written with the others. */
+  removalsOfKey(keyId: KeyId): readonly Change[] {
+    return this.#idsOf(keyId).map((id) => ({ remove: 'grant', id }));
+  }
+
+  /** For the end of a key, once they are written. */
+  forgetKey(keyId: KeyId): void {
+    for (const id of this.#idsOf(keyId)) {
+      const grant = this.#byId.get(id);
+      if (grant !== undefined) this.#hide(grant);
+    }
+  }
+
+  /** Takes a grant that is in the store. */
+  show(grant: GrantRecord): void {
+    this.#byId.set(grant.grantId, grant);
+    const ofKey = this.#byKey.get(grant.keyId) ?? new KeyGrants();
+    this.#byKey.set(grant.keyId, ofKey);
+    ofKey.add(grant);
+    if (grant.retiring === null) return;
+    const retirable = this.#idsByRetiring.get(grant.retiring) ?? new SortedNames<GrantId>();
+    this.#idsByRetiring.set(grant.retiring, retirable);
+    retirable.add(grant.grantId);
+  }
+
+  #idsOf(keyId: KeyId): readonly GrantId[] {
+    return this.#byKey.get(keyId)?.ids.page(undefined, maxGrantsPerKey).names ?? [];
+  }
+
+  #hide(grant: GrantRecord): void {
+    this.#byId.delete(grant.grantId);
+    const ofKey = this.#byKey.get(grant.keyId);
+    ofKey?.remove(grant);
+    if (ofKey?.count === 0) this.#byKey.delete(grant.keyId);
+    if (grant.retiring === null) return;
+    const retirable = this.#idsByRetiring.get(grant.retiring);
+    retirable?.remove(grant.grantId);
+    if (retirable?.size === 0) this.#idsByRetiring.delete(grant.retiring);
+  }
+}
