@@ -1,0 +1,58 @@
+/** Private keys of vectors as session objects of a token, entered into the host's table: a path that tests alone have. */
+
+import type { KeyObject } from 'node:crypto';
+import { type Attribute, constant } from '../../src/hsm/host/cryptoki.ts';
+import type { InProcessHost } from '../hsm/host/in-process.ts';
+
+/** The DER of the curves' object identifiers, by their names in JWK. */
+export const curveParams = new Map([
+  ['P-256', '06082a8648ce3d030107'],
+  ['P-384', '06052b81040022'],
+  ['P-521', '06052b81040023'],
+  ['secp256k1', '06052b8104000a'],
+  ['Ed25519', '06032b6570'],
+]);
+
+/** RSA, to decrypt with. */
+export function importRsaKey(host: InProcessHost, id: Buffer, privateKey: KeyObject): void {
+  const jwk: Readonly<Record<string, unknown>> = { ...privateKey.export({ format: 'jwk' }) };
+  const number = (attribute: string, member: string): Attribute => ({
+    type: constant(attribute),
+    value: Buffer.from(String(jwk[member]), 'base64url'),
+  });
+  enter(host, id, [
+    { type: constant('CKA_KEY_TYPE'), value: constant('CKK_RSA') },
+    { type: constant('CKA_DECRYPT'), value: true },
+    number('CKA_MODULUS', 'n'),
+    number('CKA_PUBLIC_EXPONENT', 'e'),
+    number('CKA_PRIVATE_EXPONENT', 'd'),
+    number('CKA_PRIME_1', 'p'),
+    number('CKA_PRIME_2', 'q'),
+    number('CKA_EXPONENT_1', 'dp'),
+    number('CKA_EXPONENT_2', 'dq'),
+    number('CKA_COEFFICIENT', 'qi'),
+  ]);
+}
+
+/** An elliptic curve's, to derive with. @param scalar As many bytes as the curve's field has. */
+export function importEcKey(host: InProcessHost, id: Buffer, curve: string, scalar: Buffer): void {
+  enter(host, id, [
+    { type: constant('CKA_KEY_TYPE'), value: constant('CKK_EC') },
+    { type: constant('CKA_DERIVE'), value: true },
+    { type: constant('CKA_EC_PARAMS'), value: Buffer.from(curveParams.get(curve) ?? '', 'hex') },
+    { type: constant('CKA_VALUE'), value: scalar },
+  ]);
+}
+
+function enter(host: InProcessHost, id: Buffer, attributes: readonly Attribute[]): void {
+  const handle = host.cryptoki.C_CreateObject(host.session.handle, [
+    { type: constant('CKA_CLASS'), value: constant('CKO_PRIVATE_KEY') },
+    { type: constant('CKA_TOKEN'), value: false },
+    { type: constant('CKA_PRIVATE'), value: true },
+    { type: constant('CKA_SENSITIVE'), value: true },
+    { type: constant('CKA_EXTRACTABLE'), value: false },
+    { type: constant('CKA_ID'), value: id },
+    ...attributes,
+  ]);
+  host.table.fill([{ id: id.toString('latin1'), label: 'drawbridge:imported', handle }]);
+}
