@@ -2,7 +2,9 @@
  * The API process's end of one lane: sends calls, matches replies to them, and notices when it cannot.
  *
  * Calls of one turn of the event loop leave in one write, and the replies of one read are dealt with together: that,
- * and not the bytes, is what a pipe costs. A lane decides nothing about calls that fail or are lost; it tells its owner.
+ * and not the bytes, is what a pipe costs. While the host has more calls than wait here, they wait for others to join
+ * them: the host deals with one call after the other, so nobody is served later, and it is woken half as often. A lane
+ * decides nothing about calls that fail or are lost; it tells its owner.
  * The peer is trusted not to lie but may be broken: a frame that is none, a reply to a call that is not in flight or
  * that does not fit it, and the owner is told that the host is broken.
  *
@@ -39,6 +41,8 @@ export class HostLane {
   readonly #calls = new Map<number, PendingCall>();
   #lastRequestId = 0;
   #progressAtMs = 0;
+  /** How many of the calls are not in the pipe yet: the last ones. */
+  #unsent = 0;
   #flushIsDue = false;
   #socketIsFull = false;
   #state: 'open' | 'broken' | 'over' = 'open';
@@ -88,9 +92,8 @@ export class HostLane {
     this.#lastRequestId = requestId;
     if (this.#calls.size === 0) this.#progressAtMs = performance.now();
     this.#calls.set(requestId, call);
-    if (this.#flushIsDue || this.#socketIsFull) return;
-    this.#flushIsDue = true;
-    setImmediate(this.#flushWhenDue);
+    this.#unsent++;
+    this.#arrangeFlush();
   }
 
   /** No more calls after those sent. The host answers them and ends. */
@@ -107,11 +110,17 @@ export class HostLane {
 
   readonly #flushWhenDue = (): void => {
     this.#flushIsDue = false;
-    this.#flush();
+    this.#flushWhenWorthwhile();
   };
+
+  /** As `#flush`, once the host has no more to do than there is to send. */
+  #flushWhenWorthwhile(): void {
+    if (this.#calls.size - this.#unsent <= this.#unsent) this.#flush();
+  }
 
   #flush(): void {
     if (this.#state !== 'open' || this.#socketIsFull || this.#writer.pendingBytes === 0) return;
+    this.#unsent = 0;
     const bytes = this.#writer.take();
     // The callback also runs for bytes that were never sent, with an error, when the socket is destroyed.
     this.#socketIsFull = !this.#socket.write(bytes, () => bytes.fill(0));
@@ -138,6 +147,14 @@ export class HostLane {
       return;
     }
     this.#owner.replied(this);
+    // What the replies made room for leaves with what waited, at the end of this turn.
+    if (this.#unsent > 0) this.#arrangeFlush();
+  }
+
+  #arrangeFlush(): void {
+    if (this.#flushIsDue || this.#socketIsFull) return;
+    this.#flushIsDue = true;
+    setImmediate(this.#flushWhenDue);
   }
 
   #settle({ requestId, code, fields }: Frame): void {

@@ -109,6 +109,33 @@ test('A lane refuses a call that no frame holds, and goes on', async () => {
   expect(events).toEqual(['replied']);
 });
 
+test('Calls that come one by one while the host is busy leave together', async () => {
+  const { lane, answer } = startCountingPeer();
+  const ask = () => callOn(lane, 'random', [Buffer.from([0, 0, 0, 32])], ([field]) => plaintext(field, 32).reveal()[0]);
+  const first = [ask(), ask(), ask(), ask()];
+  const later: Promise<number | undefined>[] = [];
+  for (let count = 0; count < 3; count++) {
+    await endOfTurn();
+    later.push(ask());
+  }
+  answer();
+  expect(await Promise.all(first)).toEqual([4, 4, 4, 4]);
+  answer();
+  expect(await Promise.all(later)).toEqual([3, 3, 3]);
+});
+
+test('A call that comes while the host has as few waits for nobody', async () => {
+  const { lane, answer } = startCountingPeer();
+  const ask = () => callOn(lane, 'random', [Buffer.from([0, 0, 0, 32])], ([field]) => plaintext(field, 32).reveal()[0]);
+  const first = ask();
+  await endOfTurn();
+  const second = ask();
+  await endOfTurn();
+  // Nothing has been answered, so the second can only be there because it did not wait.
+  answer({ onceThereAre: 2 });
+  expect(await Promise.all([first, second])).toEqual([2, 2]);
+});
+
 test('What is copied out of a reply is not changed when the buffers of the pipe are wiped', () => {
   const iv = Buffer.alloc(12, 1);
   const ciphertext = Buffer.alloc(17, 2);
@@ -136,8 +163,7 @@ function startPeer(reply: string): { lane: HostLane; events: string[]; child: Ch
   onTestFinished(() => {
     child.kill('SIGKILL');
   });
-  const socket = child.stdio[3];
-  if (!(socket instanceof Socket)) throw new Error('the fourth of its descriptors is a socket');
+  const socket = socketOf(child);
   const events: string[] = [];
   const lane = new HostLane(socket, {
     replied: () => events.push('replied'),
@@ -152,4 +178,47 @@ function startPeer(reply: string): { lane: HostLane; events: string[]; child: Ch
     },
   });
   return { lane, events, child };
+}
+
+/** The end of this turn of the event loop, with whatever it writes. */
+async function endOfTurn(): Promise<void> {
+  for (let count = 0; count < 3; count++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * A peer that answers when it is told to: all calls that it has read since, as soon as there are as many as said. Each
+ * answer is their number, 32 times.
+ */
+function startCountingPeer(): { lane: HostLane; answer: (when?: { onceThereAre: number }) => void } {
+  const script = `
+    const lane = new (require('node:net').Socket)({ fd: 3 });
+    const told = [];
+    let read = Buffer.alloc(0);
+    const answer = () => {
+      const count = read.length / 18;
+      if (told.length === 0 || count < told[0]) return;
+      told.shift();
+      for (let at = 0; at < read.length; at += 18)
+        lane.write(Buffer.concat([Buffer.from([0, 0, 0, 42]), read.subarray(at + 4, at + 8), Buffer.from([0, 1, 0, 0, 0, 32]), Buffer.alloc(32, count)]));
+      read = Buffer.alloc(0);
+    };
+    lane.on('data', (chunk) => { read = Buffer.concat([read, chunk]); answer(); });
+    process.stdin.on('data', (line) => { told.push(Number(line)); answer(); });
+    lane.on('end', () => process.exit());
+    lane.on('error', () => process.exit());
+  `;
+  const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'ignore', 'inherit', 'pipe'] });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  return {
+    lane: new HostLane(socketOf(child), { replied() {}, refused() {}, broken() {}, lost() {} }),
+    answer: ({ onceThereAre } = { onceThereAre: 1 }) => child.stdin?.write(`${onceThereAre}\n`),
+  };
+}
+
+function socketOf(child: ChildProcess): Socket {
+  const socket = child.stdio[3];
+  if (!(socket instanceof Socket)) throw new Error('the fourth of its descriptors is a socket');
+  return socket;
 }
