@@ -9,12 +9,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import type { WireLimits } from '../../src/http/limits.ts';
-import { createHttpServer, type HttpServer } from '../../src/http/server.ts';
+import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
+import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
+import { rootArn } from '../../src/kms/names.ts';
 import type { KmsRequest, KmsService } from '../../src/operations/service.ts';
+import { Secret } from '../../src/secrets/secret-bytes.ts';
 
 export interface Noted {
   readonly operationName: string;
@@ -28,6 +31,8 @@ export interface Noted {
 
 export interface Wire {
   readonly path: string;
+  /** The path again, or `http://127.0.0.1:PORT`. */
+  readonly endpoint: string;
   readonly server: HttpServer;
   readonly noted: Noted[];
   /** Set to hold answers back until it resolves. */
@@ -78,7 +83,20 @@ function exampleCredentials(): CredentialSource {
   };
 }
 
-export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire> {
+/** The one access key that a loopback listener of these tests takes; it is the account's root's. */
+export const accessKey = {
+  accessKeyId: 'AKIAIOSFODNN7EXAMPLE',
+  secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY',
+} as const;
+
+function signingKey(): SigningKey {
+  const bytes = Buffer.alloc(accessKey.secretAccessKey.length);
+  bytes.write(accessKey.secretAccessKey);
+  const { realm } = mapping;
+  return { secret: new Secret(bytes), caller: { type: 'Root', arn: rootArn(realm), accountId: realm.account } };
+}
+
+export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener['kind'] = 'unix'): Promise<Wire> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
   const noted: Noted[] = [];
@@ -120,7 +138,17 @@ export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire>
       }
     },
   };
-  const listener = { kind: 'unix', path, mode: '0600', mapping } as const;
+  const { realm } = mapping;
+  const listener: Listener =
+    kind === 'unix'
+      ? { kind, path, mode: '0600', mapping }
+      : {
+          kind,
+          host: '127.0.0.1',
+          port: 0,
+          realm,
+          findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
+        };
   const server = await createHttpServer({
     service,
     listener,
@@ -131,6 +159,7 @@ export async function startWire(limits: Partial<WireLimits> = {}): Promise<Wire>
   });
   return Object.assign(wire, {
     path,
+    endpoint: server.address,
     server,
     noted,
     async close() {
@@ -146,8 +175,11 @@ export class RawClient {
   received = '';
   readonly closed: Promise<string>;
 
-  constructor(path: string) {
-    this.socket = connect({ path, allowHalfOpen: true });
+  /** @param endpoint A socket's path, or `http://HOST:PORT`. */
+  constructor(endpoint: string) {
+    const url = endpoint.startsWith('http:') ? new URL(endpoint) : undefined;
+    const place = url === undefined ? { path: endpoint } : { host: url.hostname, port: Number(url.port) };
+    this.socket = connect({ ...place, allowHalfOpen: true });
     this.socket.setEncoding('latin1').on('data', (text: string) => {
       this.received += text;
     });
