@@ -1,16 +1,20 @@
 /**
- * The `Principal` element: whom a statement is about.
+ * The elements `Principal` and `NotPrincipal`: whom a statement is about.
  *
  * `"*"` and `{"AWS": "*"}` are everybody. An account's id and its root's ARN are the same thing: the account, which stands
  * for its root and, in an `Allow`, delegates to the account's identity policies (the decision is in `decide.ts`). Other
  * ARNs name one principal each and are compared exactly; AWS allows no wildcards inside them. Service principals are
  * understood and match nobody, because no AWS service calls this daemon.
  *
- * Source: IAM user guide, "AWS JSON policy elements: Principal".
+ * `NotPrincipal` is everybody but those it names, and stands in a `Deny` only. Whoever is to be excepted has to be named
+ * in each way in which he is known: as himself, as the account, and as the role where he is a session of one.
+ *
+ * Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
  */
 
 import type { Realm } from '../kms/names.ts';
 import type { StatementPrincipals } from './compiled-policy.ts';
+import type { AccessQuestion } from './decision.ts';
 import type { JsonValue } from './policy-json.ts';
 import { malformed, objectAt, stringsAt } from './policy-values.ts';
 
@@ -36,6 +40,14 @@ export function parsePrincipalElement(place: string, value: JsonValue, realm: Re
     }
   }
   return selectPrincipals(principals, realm);
+}
+
+/** Is the caller one of those whom `NotPrincipal` names, in every way in which he is known? */
+export function isExcepted({ anyone, account, named }: StatementPrincipals, question: AccessQuestion): boolean {
+  const { principal, role, accountId } = question;
+  if (anyone) return true;
+  if (!account) return false;
+  return principal === rootOf(accountId) || (named.has(principal) && (role === undefined || named.has(role)));
 }
 
 function selectPrincipals(principals: readonly string[], { account }: Realm): StatementPrincipals {

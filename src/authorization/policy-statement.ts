@@ -1,5 +1,5 @@
 /**
- * One statement of a key policy: which elements it may have, what their values must look like, and its compiled form.
+ * One statement of a policy: which elements it may have, what their values must look like, and its compiled form.
  *
  * AWS checks when a policy is put that its principals exist. Here any ARN that could name an IAM principal is taken: users
  * of this account are the operating system's, who come and go without the daemon.
@@ -8,32 +8,45 @@
  * "Elements in a key policy".
  */
 
-import type { Realm } from '../kms/names.ts';
-import type { CompiledStatement } from './compiled-policy.ts';
+import type { CompiledStatement, StatementPrincipals } from './compiled-policy.ts';
+import type { AccessQuestion, StatementReference } from './decision.ts';
+import { parseConditionElement } from './policy-condition.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
-import { parsePrincipalElement } from './policy-principal.ts';
-import { malformed, objectAt, stringAt, stringsAt } from './policy-values.ts';
-import { compileWildcards, type Matcher } from './wildcard.ts';
+import { isExcepted, parsePrincipalElement } from './policy-principal.ts';
+import {
+  malformed,
+  objectAt,
+  type ParseContext,
+  quoted,
+  type StatementContext,
+  stringAt,
+  stringsAt,
+} from './policy-values.ts';
+import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
+import { compileParts, compileWildcards, type Matcher } from './wildcard.ts';
 
-/** The version of the policy language; policy variables came with the second. */
-export type PolicyVersion = '2008-10-17' | '2012-10-17';
+const elementNames = new Set([
+  'Sid',
+  'Effect',
+  'Principal',
+  'NotPrincipal',
+  'Action',
+  'NotAction',
+  'Resource',
+  'NotResource',
+  'Condition',
+]);
 
 /**
- * Every element that a statement can have, and what follows when it is not there. `later` ones would change the meaning of
- * the others, so they are refused. A statement without one of the `ineffective` ones is taken and has no effect, as the
- * CreateKey and PutKeyPolicy pages of the AWS KMS API reference have it.
+ * Elements of which a statement has one or the other, and what follows when it has neither. A statement of a key policy
+ * without an action or a resource is taken and has no effect, as the CreateKey and PutKeyPolicy pages of the AWS KMS API
+ * reference have it. Whom an identity policy is about is said by its attachment.
  */
-const statementElements = {
-  Sid: 'optional',
-  Effect: 'required',
-  Principal: 'required',
-  NotPrincipal: 'later',
-  Action: 'ineffective',
-  NotAction: 'later',
-  Resource: 'ineffective',
-  NotResource: 'later',
-  Condition: 'later',
-} as const;
+const alternatives = [
+  { names: ['Principal', 'NotPrincipal'], 'key policy': 'required', 'identity policy': 'forbidden' },
+  { names: ['Action', 'NotAction'], 'key policy': 'optional', 'identity policy': 'required' },
+  { names: ['Resource', 'NotResource'], 'key policy': 'optional', 'identity policy': 'required' },
+] as const;
 
 export interface StatementSource {
   readonly value: JsonValue;
@@ -41,43 +54,77 @@ export interface StatementSource {
   readonly index: number;
   /** For refusals: `Statement[0]`. */
   readonly place: string;
-  readonly version: PolicyVersion;
-  readonly realm: Realm;
+  /** The file of an identity policy. */
+  readonly document?: string;
 }
 
 /** @throws KmsError MalformedPolicyDocumentException. */
-export function compileStatement({ value, index, place, version, realm }: StatementSource): CompiledStatement {
-  const statement = objectAt(place, value);
-  assertElements(statement, place);
-  const element = (name: keyof typeof statementElements): JsonValue => statement.get(name) ?? null;
-  const sid = statement.has('Sid') ? stringAt(`${place}.Sid`, element('Sid')) : undefined;
+export function compileStatement(source: StatementSource, context: ParseContext): CompiledStatement {
+  const { place } = source;
+  const statement = objectAt(place, source.value);
+  assertElements(statement, place, context);
+  const reference = parseReference(statement, source, context);
+  const effect = parseEffect(`${place}.Effect`, statement.get('Effect') ?? null);
+  const within: StatementContext = { ...context, effect };
+  const { principals, excepted } = parsePrincipals(statement, place, within);
+  const resources = parseResources(statement, place, within);
+  const condition = statement.get('Condition');
+  const holds = all([
+    excepted === undefined ? undefined : (question) => !isExcepted(excepted, question),
+    resources.holds,
+    condition === undefined ? undefined : conditionTest(`${place}.Condition`, condition, within),
+  ]);
   return {
-    reference: sid === undefined ? { index } : { index, sid },
-    effect: parseEffect(`${place}.Effect`, element('Effect')),
-    principals: parsePrincipalElement(`${place}.Principal`, element('Principal'), realm),
-    matchesAction: statement.has('Action') ? parseAction(`${place}.Action`, element('Action')) : matchesNothing,
-    matchesResource: statement.has('Resource')
-      ? parseResource(`${place}.Resource`, element('Resource'), version)
-      : matchesNothing,
+    reference,
+    effect,
+    principals,
+    matchesAction: parseActions(statement, place),
+    matchesResource: resources.matches,
+    ...(holds === undefined ? {} : { holds }),
   };
 }
 
-const matchesNothing: Matcher = compileWildcards([]);
+type RequestTest = (question: AccessQuestion) => boolean;
 
-function assertElements(statement: JsonObject, place: string): void {
+function all(tests: readonly (RequestTest | undefined)[]): RequestTest | undefined {
+  const present = tests.filter((test) => test !== undefined);
+  const [only] = present;
+  return present.length < 2 ? only : (question) => present.every((test) => test(question));
+}
+
+function conditionTest(place: string, value: JsonValue, context: StatementContext): RequestTest {
+  const condition = parseConditionElement(place, value, context);
+  return (question) => condition(question.context);
+}
+
+function assertElements(statement: JsonObject, place: string, { kind }: ParseContext): void {
   for (const name of statement.keys()) {
-    if (!isElement(name)) throw malformed(place, `${JSON.stringify(name)} is not an element of a statement`);
-    if (statementElements[name] === 'later') {
-      throw malformed(place, `the element ${name} is not supported by this version of Drawbridge`);
-    }
+    if (!elementNames.has(name)) throw malformed(place, `${JSON.stringify(name)} is not an element of a statement`);
   }
-  for (const [name, presence] of Object.entries(statementElements)) {
-    if (presence === 'required' && !statement.has(name)) throw malformed(place, `the element ${name} is missing`);
+  if (!statement.has('Effect')) throw malformed(place, 'the element Effect is missing');
+  for (const { names, [kind]: presence } of alternatives) {
+    const [present, second] = names.filter((name) => statement.has(name));
+    if (second !== undefined) throw malformed(place, `it cannot have both ${present} and ${second}`);
+    if (present === undefined && presence === 'required') throw malformed(place, `the element ${names[0]} is missing`);
+    if (present !== undefined && presence === 'forbidden') {
+      throw malformed(place, `an ${kind} has no element ${present}: it is about those to whom it is attached`);
+    }
   }
 }
 
-function isElement(name: string): name is keyof typeof statementElements {
-  return Object.hasOwn(statementElements, name);
+/** IAM takes letters and digits as a Sid; key policies may have spaces and more in it. */
+function parseReference(
+  statement: JsonObject,
+  { place, index, document }: StatementSource,
+  { kind }: ParseContext,
+): StatementReference {
+  const within = document === undefined ? { index } : { index, document };
+  if (!statement.has('Sid')) return within;
+  const sid = stringAt(`${place}.Sid`, statement.get('Sid') ?? null);
+  if (kind === 'identity policy' && !/^[A-Za-z0-9]*$/.test(sid)) {
+    throw malformed(`${place}.Sid`, 'it must consist of letters and digits');
+  }
+  return { ...within, sid };
 }
 
 function parseEffect(place: string, value: JsonValue): 'Allow' | 'Deny' {
@@ -85,34 +132,85 @@ function parseEffect(place: string, value: JsonValue): 'Allow' | 'Deny' {
   throw malformed(place, 'it must be "Allow" or "Deny"');
 }
 
+const everybody: StatementPrincipals = { anyone: true, account: false, named: new Set() };
+
+function parsePrincipals(
+  statement: JsonObject,
+  place: string,
+  { realm, effect }: StatementContext,
+): { readonly principals: StatementPrincipals; readonly excepted?: StatementPrincipals } {
+  const element = statement.get('Principal');
+  if (element !== undefined) return { principals: parsePrincipalElement(`${place}.Principal`, element, realm) };
+  const exceptions = statement.get('NotPrincipal');
+  if (exceptions === undefined) return { principals: everybody };
+  if (effect === 'Allow') {
+    throw malformed(
+      place,
+      'NotPrincipal can only be used with the effect Deny: with Allow it would let in everybody else',
+    );
+  }
+  return { principals: everybody, excepted: parsePrincipalElement(`${place}.NotPrincipal`, exceptions, realm) };
+}
+
 /** `*`, or a service's prefix and a name, in both of which wildcards may stand. */
 const actionPattern = /^(?:\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+)$/;
 
-function parseAction(place: string, value: JsonValue): Matcher {
-  const patterns = stringsAt(place, value);
+const matchesNothing: Matcher = () => false;
+
+function parseActions(statement: JsonObject, place: string): Matcher {
+  const { name, value } = oneOf(statement, 'Action', 'NotAction');
+  if (value === undefined) return matchesNothing;
+  const patterns = stringsAt(`${place}.${name}`, value);
   for (const pattern of patterns) {
     if (!actionPattern.test(pattern)) {
-      throw malformed(place, `${quoted(pattern)} is not an action such as "kms:Encrypt", "kms:*" or "*"`);
+      throw malformed(`${place}.${name}`, `${quoted(pattern)} is not an action such as "kms:Encrypt", "kms:*" or "*"`);
     }
   }
-  return compileWildcards(patterns.map((pattern) => pattern.toLowerCase()));
+  const matches = compileWildcards(patterns.map((pattern) => pattern.toLowerCase()));
+  return name === 'Action' ? matches : (action) => !matches(action);
 }
 
-function parseResource(place: string, value: JsonValue, version: PolicyVersion): Matcher {
-  const patterns = stringsAt(place, value);
-  for (const pattern of patterns) {
+interface Resources {
+  readonly matches: Matcher;
+  /** Where the patterns have variables: whether one of them matches in this request. */
+  readonly holds?: RequestTest;
+}
+
+function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
+  const { name, value } = oneOf(statement, 'Resource', 'NotResource');
+  if (value === undefined) return { matches: matchesNothing };
+  const isNegated = name === 'NotResource';
+  const patterns = stringsAt(`${place}.${name}`, value);
+  const templates = patterns.map((pattern) => {
     // A Deny whose resource is no ARN would be a silent no-op.
     if (pattern !== '*' && !pattern.startsWith('arn:')) {
-      throw malformed(place, `Resource ${quoted(pattern)} must be in ARN format or "*"`);
+      throw malformed(`${place}.${name}`, `Resource ${quoted(pattern)} must be in ARN format or "*"`);
     }
-    if (version === '2012-10-17' && pattern.includes('${')) {
-      throw malformed(place, 'policy variables are not supported by this version of Drawbridge');
-    }
+    return parseTemplate(`${place}.${name}`, pattern, true, context);
+  });
+  const variable = templates.filter(hasVariables);
+  const fixed = templates.filter((template) => !hasVariables(template));
+  const matchers = fixed.map((template) => compileParts(fixedParts(template), 'arn'));
+  const matchesFixed = (resource: string): boolean => matchers.some((matches) => matches(resource));
+  if (variable.length === 0) {
+    return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed };
   }
-  return compileWildcards(patterns, 'arn');
+  return {
+    matches: () => true,
+    holds({ resource, context: values }) {
+      if (matchesFixed(resource)) return !isNegated;
+      const resolved = variable.map((template) => resolveTemplate(template, values));
+      if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource))) return !isNegated;
+      // An exception that cannot be told in this request never lets more through.
+      return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
+    },
+  };
 }
 
-/** A value in a refusal, short. */
-function quoted(value: string): string {
-  return JSON.stringify(value.length > 100 ? `${value.slice(0, 100)}…` : value);
+function oneOf<const Name extends string>(
+  statement: JsonObject,
+  ...names: readonly [Name, Name]
+): { readonly name: Name; readonly value: JsonValue | undefined } {
+  const name = statement.has(names[1]) ? names[1] : names[0];
+  return { name, value: statement.get(name) };
 }

@@ -5,7 +5,8 @@
  * `n` means that the first `n` elements are matched, and a star after `n` elements lets state `n` stay where it is. All
  * states advance together, as bits: one step per character of the text, each costing one operation per 32 elements. A
  * pattern with more elements than the text has characters cannot match and is not tried, so the work is bounded by
- * `text²/32` whatever the pattern. Nothing is ever tried twice; there is no backtracking.
+ * `text²/32` whatever the pattern. Nothing is ever tried twice; there is no backtracking. Short pieces between stars are
+ * looked for from left to right instead: where the first occurrence does not lead to a match, no later one does.
  *
  * The bit tables are built per match and thrown away. Kept, they would take forty times the memory of the policy's own
  * text, and a decision is remembered per action anyway (`applicable-statements.ts`).
@@ -19,15 +20,34 @@ export type Matcher = (text: string) => boolean;
 /** Where wildcards may not cross a `:`, or `undefined` where they match everything. */
 export type Segments = 'arn' | undefined;
 
+/** A pattern in parts: texts that stand for themselves, and wildcards. What a policy variable stands for is a text. */
+export type PatternPart = { readonly text: string } | { readonly wildcard: '*' | '?' };
+
+/** The parts of a pattern in which every `*` and `?` is a wildcard. */
+export function patternParts(pattern: string): readonly PatternPart[] {
+  return (pattern.match(/\*+|\?|[^*?]+/g) ?? []).map((part) => {
+    if (part === '?') return { wildcard: '?' };
+    return part.startsWith('*') ? { wildcard: '*' } : { text: part };
+  });
+}
+
 /** A compiled pattern: as cheap a test as its form allows. */
 export function compileWildcard(pattern: string, segments?: Segments): Matcher {
-  const firstWildcardIndex = pattern.search(/[*?]/);
-  if (firstWildcardIndex === -1) return (text) => text === pattern;
-  if (/^\*+$/.test(pattern)) return () => true;
-  const prefix = pattern.slice(0, firstWildcardIndex);
-  if (/^\*+$/.test(pattern.slice(firstWildcardIndex))) return (text) => text.startsWith(prefix);
-  const elements = toElements(pattern, segments);
-  return (text) => text.startsWith(prefix) && runAutomaton(elements, text);
+  return compileParts(patternParts(pattern), segments);
+}
+
+export function compileParts(parts: readonly PatternPart[], segments?: Segments): Matcher {
+  const { stars, pieces } = piecesOf(parts);
+  const [first = ''] = pieces;
+  if (pieces.some((piece) => piece === undefined)) return compileAutomaton(parts, segments);
+  if (stars === 0) return (text) => text === first;
+  if (pieces.every((piece, index) => index === 0 || piece === '')) return (text) => text.startsWith(first);
+  // Safe: a piece with a `?`, which is undefined, was turned away above.
+  const texts = pieces as readonly string[];
+  if (segments === undefined && texts.every((piece) => piece.length <= maxSearchedCharacters)) {
+    return (text) => matchesInOrder(texts, text);
+  }
+  return compileAutomaton(parts, segments);
 }
 
 /** Any of the patterns: the exact ones by look-up, the others one by one. */
@@ -37,6 +57,43 @@ export function compileWildcards(patterns: readonly string[], segments?: Segment
     .filter((pattern) => !exact.has(pattern))
     .map((pattern) => compileWildcard(pattern, segments));
   return (text) => exact.has(text) || matchers.some((matches) => matches(text));
+}
+
+/** The texts before, between and after the stars; `undefined` for one that has a `?` in it. */
+function piecesOf(parts: readonly PatternPart[]): { stars: number; pieces: readonly (string | undefined)[] } {
+  const pieces: (string | undefined)[] = [''];
+  for (const part of parts) {
+    const last = pieces.length - 1;
+    if ('text' in part) pieces[last] = pieces[last] === undefined ? undefined : pieces[last] + part.text;
+    else if (part.wildcard === '?') pieces[last] = undefined;
+    else pieces.push('');
+  }
+  return { stars: pieces.length - 1, pieces };
+}
+
+/** V8 searches for texts up to this length in linear time (Boyer-Moore over the last 250 characters); longer ones it may not. */
+const maxSearchedCharacters = 250;
+
+function matchesInOrder(pieces: readonly string[], text: string): boolean {
+  const first = pieces[0] ?? '';
+  const last = pieces.at(-1) ?? '';
+  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false;
+  const end = text.length - last.length;
+  let at = first.length;
+  for (let index = 1; index < pieces.length - 1; index++) {
+    const piece = pieces[index] ?? '';
+    const found = text.indexOf(piece, at);
+    if (found === -1) return false;
+    at = found + piece.length;
+  }
+  return at <= end;
+}
+
+function compileAutomaton(parts: readonly PatternPart[], segments: Segments): Matcher {
+  const elements = toElements(parts, segments);
+  const [first] = parts;
+  const prefix = first !== undefined && 'text' in first ? first.text : '';
+  return (text) => text.startsWith(prefix) && runAutomaton(elements, text);
 }
 
 /** How far a wildcard reaches: not past the end of an ARN's segment, or anywhere. */
@@ -53,25 +110,34 @@ const colon = 0x3a;
 /** `arn:partition:service:region:account:`; behind them is the resource, in which a colon is a character like others. */
 const arnSeparatorCount = 5;
 
-function toElements(pattern: string, segments: Segments): Elements {
+function toElements(parts: readonly PatternPart[], segments: Segments): Elements {
   const elements: (number | Reach)[] = [];
   const stars = new Map<number, Reach>();
-  const characters = [...pattern.replaceAll(/\*+/g, '*')];
   let colonCount = 0;
-  characters.forEach((character, index) => {
-    const isBounded = segments === 'arn' && colonCount < arnSeparatorCount;
-    const next = characters[index + 1];
-    if (character === '*') {
-      // AWS: a star that ends its segment may reach beyond it, so that `arn:aws:kms:*` and `arn:*:key/x` mean something.
-      stars.set(elements.length, isBounded && next !== undefined && next !== ':' ? 'segment' : 'anywhere');
-    } else if (character === '?') {
-      elements.push(isBounded ? 'segment' : 'anywhere');
-    } else {
-      if (character === ':') colonCount++;
-      elements.push(character.codePointAt(0) ?? 0);
+  parts.forEach((part, index) => {
+    if ('text' in part) {
+      for (const character of part.text) {
+        if (character === ':') colonCount++;
+        elements.push(character.codePointAt(0) ?? 0);
+      }
+      return;
     }
+    const isBounded = segments === 'arn' && colonCount < arnSeparatorCount;
+    if (part.wildcard === '?') {
+      elements.push(isBounded ? 'segment' : 'anywhere');
+      return;
+    }
+    // AWS: a star that ends its segment may reach beyond it, so that `arn:aws:kms:*` and `arn:*:key/x` mean something.
+    const reach = isBounded && !endsSegment(parts, index + 1) ? 'segment' : 'anywhere';
+    if (stars.get(elements.length) !== 'anywhere') stars.set(elements.length, reach);
   });
   return { elements, stars };
+}
+
+/** Is the next thing a colon or the end? Two stars never follow each other. */
+function endsSegment(parts: readonly PatternPart[], nextIndex: number): boolean {
+  const next = parts[nextIndex];
+  return next === undefined || ('text' in next && next.text.startsWith(':'));
 }
 
 /** Sets of states, one bit each. */

@@ -134,6 +134,10 @@ function withAbsolutePaths(parsed: z.output<typeof configurationSchema>, folder:
         pin: 'file' in keyStore.pin ? { file: absolute(keyStore.pin.file) } : keyStore.pin,
       },
     },
+    identity: {
+      ...parsed.identity,
+      policies: parsed.identity.policies === undefined ? undefined : absolute(parsed.identity.policies),
+    },
     audit: {
       ...parsed.audit,
       folder: parsed.audit.folder === undefined ? resolve(dataDir, 'audit') : absolute(parsed.audit.folder),

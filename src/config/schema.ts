@@ -77,8 +77,8 @@ const keyStore = z.strictObject({
     .prefault({}),
 });
 
-const principal = z.string().regex(/^arn:aws:iam::\d{12}:user\/[\w+=,.@/-]{1,576}$/, {
-  error: 'a user ARN such as "arn:aws:iam::000000000000:user/app"',
+const principal = z.string().regex(/^arn:aws:iam::\d{12}:(?:user|role)\/[\w+=,.@/-]{1,576}$/, {
+  error: 'the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
 });
 
 export const configurationSchema = z.strictObject({
@@ -112,6 +112,8 @@ export const configurationSchema = z.strictObject({
       users: z.record(text, principal).default({}),
       /** Unix group → principal; the first that the user is in counts. */
       groups: z.record(text, principal).default({}),
+      /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */
+      policies: text.optional(),
     })
     .prefault({}),
   audit: z

@@ -70,9 +70,11 @@ keyStores:
 identity:
   # Unix users (names or uids) who are the account's root principal.
   root: ${flow([...choices.root])}
-  # Unix user or group → principal. Without a line here, user alice is arn:aws:iam::${choices.account}:user/unix/alice.
+  # Unix user or group → principal, a user or a role. Without a line here, user alice is arn:aws:iam::${choices.account}:user/unix/alice.
   users: {}
   groups: {}
+  # Identity policies, one in each *.json: {"AttachedTo": ["group:operators"], "PolicyDocument": {…}}; SIGHUP reads them again.
+  # policies: /etc/drawbridge/policies
 
 audit:
   # folder: another folder than dataDir/audit

@@ -1,8 +1,8 @@
 /**
  * Assembles a daemon and takes it apart again.
  *
- * Starting is a list of steps, each of which relies on those before: core dumps off, secrets checked, data folder locked,
- * token connected, service key checked, records verified and reconciled with the HSM, audit log open, sockets listening.
+ * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
+ * data folder locked, token connected, service key checked, records verified and reconciled with the HSM, audit log open, sockets listening.
  * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
  * same list backwards: no new requests, answers out, audit log synced, records closed, HSM hosts ended.
  */
@@ -14,15 +14,18 @@ import type { LoopbackAddress } from '../config/loopback-address.ts';
 import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import { createHttpServer } from '../http/server.ts';
+import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import { openKeyDirectory } from '../keys/key-creation.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import { conditionVocabulary } from '../operations/condition-keys.ts';
 import { createKmsService } from '../operations/pipeline.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { openCredentials } from './credentials.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
+import { IdentityPolicyFolder } from './identity-policies.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import { statusSource } from './status.ts';
 
@@ -43,6 +46,8 @@ export interface Daemon {
   readonly socketPath: string;
   /** `http://HOST:PORT`, where there is a loopback listener. */
   readonly endpoint: string | null;
+  /** Reads the identity policies again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
+  readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
 
@@ -57,6 +62,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
+  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, realm);
   await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
   await assertSecurityOfficerPinIsPrivate(keyStoreConfiguration.environment);
   const isInitialised = await hasMetadata(dataDir);
@@ -72,7 +78,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await opened.useServiceKey(keyStore);
 
   const keyStores = new Map([['default', keyStore]]);
-  const compilePolicy = (document: string) => parsePolicyDocument(document, realm);
+  const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
   const { store } = opened;
   const metadata = await store.load();
   const directory = await openKeyDirectory({ realm, store, keyStores, compilePolicy, log }, metadata);
@@ -88,7 +94,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, region, log });
   started.defer(() => audit.close());
 
-  const service = createKmsService({ directory, audit, log });
+  const service = createKmsService({
+    directory,
+    audit,
+    log,
+    identityPolicies: () => policies.current(),
+    peerFacts,
+  });
   const status = statusSource({ configuration, keyStores, directory, audit });
   const unix = await createHttpServer({
     service,
@@ -108,7 +120,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const running = started.move();
   log.info({ socket: unix.address, endpoint, ...directory.counts() }, 'ready');
-  return { socketPath: unix.address, endpoint, stop: () => running.disposeAsync() };
+  return {
+    socketPath: unix.address,
+    endpoint,
+    reload: () => policies.reload(log),
+    stop: () => running.disposeAsync(),
+  };
 }
 
 /** @throws UnixMappingError for a mapping to what no caller can be. */

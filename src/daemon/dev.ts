@@ -16,6 +16,7 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
+import type { Configuration } from '../config/schema.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -32,6 +33,8 @@ export interface DevOptions {
   readonly tcp?: { readonly host: string; readonly port: number } | undefined;
   /** Of a new instance; SoftHSM2 if not given. One that exists has to be of this kind. */
   readonly token?: NewTokenKind | undefined;
+  /** A folder of identity policies. */
+  readonly policies?: string | undefined;
   readonly environment: NodeJS.ProcessEnv;
 }
 
@@ -60,7 +63,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   const log = createLog('info');
   const configurationFile = join(dir, 'drawbridge.yaml');
   if (!(await exists(configurationFile))) await createDevInstance(dir, configurationFile, options);
-  const configuration = await loadConfiguration(configurationFile);
+  const configuration = withPolicies(await loadConfiguration(configurationFile), options.policies);
   const { profile } = configuration.keyStores.default;
   if (options.token !== undefined && options.token !== profile) {
     throw new ConfigurationError(
@@ -86,9 +89,16 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   const stop = (): Promise<void> => running.disposeAsync();
   return {
     line: { socket, endpoint, region, account, accessKeyId, secretAccessKey, dir },
-    daemon: { ...daemon, stop },
+    // Without policies a SIGHUP ends it, as when its terminal is closed.
+    daemon: { ...daemon, stop, reload: options.policies === undefined ? undefined : daemon.reload },
     log,
   };
+}
+
+/** Those of the command line instead of those of the configuration. */
+function withPolicies(configuration: Configuration, folder: string | undefined): Configuration {
+  if (folder === undefined) return configuration;
+  return { ...configuration, identity: { ...configuration.identity, policies: resolve(folder) } };
 }
 
 async function createDevInstance(dir: string, configurationFile: string, options: DevOptions): Promise<void> {

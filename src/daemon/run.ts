@@ -1,7 +1,7 @@
 /**
  * Keeps a daemon running until a signal ends it: the first SIGTERM or SIGINT lets requests in flight finish, a second one
  * ends the process at once. What was answered is on disk either way. A signal during the start counts: the start is
- * finished and undone, so that it leaves nothing half made behind.
+ * finished and undone, so that it leaves nothing half made behind. SIGHUP reads the identity policies again.
  */
 
 import type { Logger } from '../kms/logger.ts';
@@ -22,6 +22,8 @@ export async function runUntilSignal(
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<void> {
+  const { reload } = daemon;
+  if (reload !== undefined) process.on('SIGHUP', reload);
   await notifySystemd('ready', environment, log);
   log.info({ signal: await signal }, 'stopping');
   for (const name of stopSignals) process.on(name, () => process.exit(exitCodeAfterSecondSignal));

@@ -24,6 +24,23 @@ export interface UnixPeer {
   readonly pid: number;
   /** Supplementary groups. */
   readonly groups: readonly number[];
+  /** When the connection was accepted, by the monotonic clock (`performance.now()`); absent where there is none. */
+  readonly acceptedAtMs?: number;
+}
+
+/**
+ * What can be found out about a Unix peer beyond its numbers, looked up when it is asked for. Each throws when the user
+ * database does not answer: a policy may deny by name.
+ */
+export interface PeerFacts {
+  /** `undefined`: the uid has no name. */
+  userName(): string | undefined;
+  /** Of all groups, his own and the supplementary ones, that have a name. */
+  groupNames(): readonly string[];
+  /** The program that the process runs, as far as it is still the process that connected. */
+  executable(): string | undefined;
+  /** The unit of the system's service manager that the process belongs to, `app.service`. */
+  systemdUnit(): string | undefined;
 }
 
 /** A request signed with an access key (AWS Signature Version 4) over the loopback listener. */

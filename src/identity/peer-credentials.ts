@@ -60,6 +60,7 @@ export function readUnixPeer(socket: Socket): UnixPeer {
     uid,
     gid: credentials.readUInt32LE(8),
     groups: readGroups(descriptor),
+    acceptedAtMs: performance.now(),
   };
 }
 

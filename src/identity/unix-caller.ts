@@ -4,6 +4,7 @@
  * In this order: a user who is one of `roots` is the account's root; a user in `users` is the principal given there; a
  * user who is in a group of `groups` (as his own or a supplementary one) is the principal of the first such group in the
  * configured order; anybody else is `user/unix/NAME`, so that a key policy can name him with no configuration at all.
+ * Whoever is mapped to a role is in a session of it that has his own name: policies can name the role, or him in it.
  *
  * Users and groups are given by name or number, and compared by number, which is what the kernel vouches for: a name in
  * the configuration stands for the uid that it has at the time. Names that are only digits are numbers. (A JavaScript
@@ -13,7 +14,7 @@
 import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, UnixPeer } from './caller.ts';
 import { BlockingAllowance, NameCache } from './name-cache.ts';
-import { groupIds, userIds, userNames } from './user-database.ts';
+import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
 
 export interface UnixMapping {
   readonly realm: Realm;
@@ -42,8 +43,8 @@ export class UnixMappingError extends Error {
  * @throws UnixMappingError
  */
 export function assertUnixMapping({ realm, users, groups }: UnixMapping): void {
-  for (const [who, arn] of Object.entries(users)) userNameOf(arn, realm, `user \`${who}\``);
-  for (const [who, arn] of Object.entries(groups)) userNameOf(arn, realm, `group \`${who}\``);
+  for (const [who, arn] of Object.entries(users)) assertMappable(arn, realm, `user \`${who}\``);
+  for (const [who, arn] of Object.entries(groups)) assertMappable(arn, realm, `group \`${who}\``);
 }
 
 /** Names of the mapping that no user or group of this machine has: worth a warning, for they may come. */
@@ -68,12 +69,21 @@ export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller 
   if (roots.some((who) => uidOf(who) === peer.uid)) {
     return { type: 'Root', arn: rootArn(realm), accountId: realm.account, proof: peer };
   }
-  const arn =
-    findMapped(users, (who) => uidOf(who) === peer.uid) ??
-    findMapped(groups, (who) => isMember(peer, gidOf(who))) ??
-    unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid));
+  const mapped =
+    findMapped(users, (who) => uidOf(who) === peer.uid) ?? findMapped(groups, (who) => isMember(peer, gidOf(who)));
+  if (mapped !== undefined && isRole(mapped, realm)) return sessionOf(mapped, peer, realm);
+  const arn = mapped ?? unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid));
   const userName = userNameOf(arn, realm, `uid ${peer.uid}`);
   return { type: 'IAMUser', arn, accountId: realm.account, userName, proof: peer };
+}
+
+/** `arn:aws:sts::ACCOUNT:assumed-role/ROLE/USER`, where a user without a name that IAM allows is `uid=NUMBER`. */
+function sessionOf(role: PrincipalArn, peer: UnixPeer, realm: Realm): Caller {
+  const lastPart = (arn: string): string => arn.slice(arn.lastIndexOf('/') + 1);
+  const session = lastPart(unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid)));
+  const arn = parsePrincipalArn(`arn:aws:sts::${realm.account}:assumed-role/${lastPart(role)}/${session}`);
+  if (arn === undefined) throw new UnixMappingError(`uid ${peer.uid} cannot be in a session of \`${role}\``);
+  return { type: 'AssumedRole', arn, role, accountId: realm.account, proof: peer };
 }
 
 function findMapped(
@@ -93,6 +103,20 @@ const allowance = new BlockingAllowance(clock);
 const cachedUserNames = new NameCache(userNames, allowance, clock);
 const cachedUserIds = new NameCache(userIds, allowance, clock);
 const cachedGroupIds = new NameCache(groupIds, allowance, clock);
+const cachedGroupNames = new NameCache(groupNames, allowance, clock);
+
+/** @throws UserDatabaseError or NameNotKnownYetError, as the two below. */
+export function nameOfUser(uid: number): string | undefined {
+  return cachedUserNames.get(uid);
+}
+
+export function nameOfGroup(gid: number): string | undefined {
+  return cachedGroupNames.get(gid);
+}
+
+export function idOfGroup(nameOrGid: string): number | undefined {
+  return gidOf(nameOrGid);
+}
 
 function uidOf(who: string | number): number | undefined {
   return numberOf(who) ?? cachedUserIds.get(String(who));
@@ -107,12 +131,20 @@ function numberOf(who: string | number): number | undefined {
   return /^\d+$/.test(who) ? Number(who) : undefined;
 }
 
-/** The user's name without its path. Roles are refused: a session of a role needs its own kind of principal. */
+function assertMappable(arn: PrincipalArn, realm: Realm, who: string): void {
+  if (!isRole(arn, realm)) userNameOf(arn, realm, who);
+}
+
+function isRole(arn: PrincipalArn, { account }: Realm): boolean {
+  return /^arn:aws:iam::\d+:role\/(?:[\x21-\x7e]+\/)?[\w+=,.@-]{1,64}$/.test(arn) && arn.split(':')[4] === account;
+}
+
+/** The user's name without its path. */
 function userNameOf(arn: PrincipalArn, { account }: Realm, who: string): string {
   const start = `arn:aws:iam::${account}:user/`;
   const name = arn.slice(arn.lastIndexOf('/') + 1);
   if (arn.startsWith(start) && name !== '' && parsePrincipalArn(arn) !== undefined) return name;
   throw new UnixMappingError(
-    `${who} is mapped to \`${arn}\`, which is not a user of this account; write \`${start}NAME\``,
+    `${who} is mapped to \`${arn}\`, which is neither a user nor a role of this account; write \`${start}NAME\``,
   );
 }

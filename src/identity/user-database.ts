@@ -45,6 +45,8 @@ export const userNames: Lookup<number, string> = lookup(declare('getpwuid_r', 'u
 export const userIds: Lookup<string, number> = lookup(declare('getpwnam_r', 'const char *', passwd), 'uid');
 /** The gid of a group's name. */
 export const groupIds: Lookup<string, number> = lookup(declare('getgrnam_r', 'const char *', group), 'gid');
+/** The name of a gid. */
+export const groupNames: Lookup<number, string> = lookup(declare('getgrgid_r', 'uint32_t', group), 'name');
 
 /** Where an entry's texts are put. A group with many members needs most; more than the largest is refused. */
 const bufferBytes = [4 * 1024, 64 * 1024, 1024 * 1024] as const;

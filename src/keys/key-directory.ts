@@ -61,6 +61,8 @@ export class KeyDirectory {
   readonly #limits: EncryptionLimits;
   readonly #keys = new Map<KeyId, KmsKey>();
   readonly #aliases = new Map<AliasName, AliasRecord>();
+  /** By the key that they stand for. */
+  readonly #aliasNames = new Map<KeyId, Set<AliasName>>();
   readonly #damaged = new Set<KeyId>();
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -97,6 +99,11 @@ export class KeyDirectory {
 
   findAlias(aliasName: AliasName): AliasRecord | undefined {
     return this.#aliases.get(aliasName);
+  }
+
+  /** The names that stand for a key. */
+  aliasesOf(keyId: KeyId): readonly AliasName[] {
+    return [...(this.#aliasNames.get(keyId) ?? [])];
   }
 
   /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
@@ -141,6 +148,7 @@ export class KeyDirectory {
 
   async removeAlias(aliasName: AliasName): Promise<void> {
     await this.#store.write([{ remove: 'alias', id: aliasName }]);
+    this.#forgetAlias(aliasName);
     this.#aliases.delete(aliasName);
     this.aliasNames.remove(aliasName);
   }
@@ -223,7 +231,19 @@ export class KeyDirectory {
   }
 
   #showAlias(record: AliasRecord): void {
+    this.#forgetAlias(record.aliasName);
     this.#aliases.set(record.aliasName, record);
     this.aliasNames.add(record.aliasName);
+    const names = this.#aliasNames.get(record.keyId) ?? new Set();
+    this.#aliasNames.set(record.keyId, names.add(record.aliasName));
+  }
+
+  /** From the names of the key for which it stood. */
+  #forgetAlias(aliasName: AliasName): void {
+    const keyId = this.#aliases.get(aliasName)?.keyId;
+    const names = keyId === undefined ? undefined : this.#aliasNames.get(keyId);
+    if (keyId === undefined || names === undefined) return;
+    names.delete(aliasName);
+    if (names.size === 0) this.#aliasNames.delete(keyId);
   }
 }

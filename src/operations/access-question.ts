@@ -6,14 +6,15 @@
  */
 
 import type { CompiledPolicy } from '../authorization/compiled-policy.ts';
-import { type ConditionValues, noContext } from '../authorization/condition-keys.ts';
+import type { ConditionKey, ConditionValues } from '../authorization/condition-keys.ts';
 import type { AccessQuestion, GrantReference } from '../authorization/decision.ts';
 import { findAllowingGrant, findRetirement } from '../authorization/grants.ts';
-import type { Caller } from '../identity/caller.ts';
+import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { EncryptionContextPairs, GrantOperation } from '../kms/grants.ts';
 import type { PrincipalArn } from '../kms/names.ts';
+import { conditionValues } from './condition-keys.ts';
 import type { AnyOperation, NeedOf } from './operation.ts';
 import type { RequestOrigin } from './service.ts';
 
@@ -25,12 +26,14 @@ export interface QuestionSource {
   readonly caller: Caller;
   readonly directory: KeyDirectory;
   readonly identityPolicies: readonly CompiledPolicy[];
+  /** What else can be found out about a Unix peer. */
+  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
 }
 
 /** A permission that an operation needs. */
 export type Need = NeedOf<Record<string, unknown>>;
 
-export class RequestQuestion implements AccessQuestion {
+export class RequestQuestion implements AccessQuestion, ConditionValues {
   readonly source: QuestionSource;
   readonly need: Need;
   readonly resource: string;
@@ -77,7 +80,11 @@ export class RequestQuestion implements AccessQuestion {
   }
 
   get context(): ConditionValues {
-    return noContext;
+    return this;
+  }
+
+  valuesOf(key: ConditionKey): readonly string[] | undefined {
+    return conditionValues(this, key);
   }
 
   findGrant(): GrantReference | undefined {

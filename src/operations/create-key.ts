@@ -13,6 +13,7 @@ import { assertTokenCanHold } from '../keys/token-capabilities.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../kms/key-specs.ts';
 import { keyArn, newKeyId } from '../kms/names.ts';
+import { conditionVocabulary } from './condition-keys.ts';
 import { customerMasterKeySpec, describe, keyMetadata, keySpec, keyUsage, origin } from './key-metadata.ts';
 import { anyResource, assertPolicyLength, policyDocument, refuseCustomKeyStore, tag } from './members.ts';
 import { operation } from './operation.ts';
@@ -81,7 +82,7 @@ export const createKey = operation({
     const keyId = newKeyId();
     const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
     assertPolicyLength(policyDocument);
-    const policy = parsePolicyDocument(policyDocument, directory.realm);
+    const policy = parsePolicyDocument(policyDocument, directory.realm, conditionVocabulary);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
     }

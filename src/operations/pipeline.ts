@@ -19,7 +19,7 @@ import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
 import { decide } from '../authorization/decide.ts';
 import type { Decision } from '../authorization/decision.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
-import type { Caller } from '../identity/caller.ts';
+import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import { type AuthorizedKey, authorizeKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
@@ -40,6 +40,7 @@ export interface KmsServiceOptions {
   readonly log: Logger;
   /** Those in force; asked anew for each request. Absent: there are none. */
   readonly identityPolicies?: () => IdentityPolicies;
+  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
 }
 
 type Request = Record<string, unknown>;
@@ -136,6 +137,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     caller,
     directory,
     identityPolicies: identityPolicies().attachedTo(caller),
+    peerFacts: options.peerFacts,
   };
   const keys = authorize(source, trace);
   const handling: Handling<Request, string> = {

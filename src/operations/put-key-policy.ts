@@ -2,6 +2,7 @@
 
 import { assertNoLockout } from '../authorization/lockout.ts';
 import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import { conditionVocabulary } from './condition-keys.ts';
 import {
   assertDefaultPolicyName,
   assertPolicyLength,
@@ -37,7 +38,7 @@ export const putKeyPolicy = operation({
   async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy);
-    const policy = parsePolicyDocument(request.Policy, directory.realm);
+    const policy = parsePolicyDocument(request.Policy, directory.realm, conditionVocabulary);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
     }

@@ -3,13 +3,13 @@ import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide as decideQuestion } from '../../src/authorization/decide.ts';
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
-import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import type { PrincipalArn } from '../../src/kms/names.ts';
 import {
   alice,
   allow,
   ask,
   bob,
+  compile,
   deny,
   keyArn,
   otherKeyArn,
@@ -243,7 +243,7 @@ describe('with a key policy', () => {
   }
 
   test('a policy asked again, about other actions, principals and resources, answers as if asked first', () => {
-    const keyPolicy = parsePolicyDocument(policy(allow(alice, 'kms:*', keyArn), deny(bob, 'kms:Decrypt')), realm);
+    const keyPolicy = compile(policy(allow(alice, 'kms:*', keyArn), deny(bob, 'kms:Decrypt')));
     const actions = Array.from({ length: 300 }, (_, index) => `kms:Made${index}`).concat('kms:Decrypt');
     for (let round = 0; round < 2; round++) {
       for (const action of actions) {
@@ -343,7 +343,7 @@ test('the default key policy is AWS’s, to the letter, and gives everything to 
 describe('a statement without Action or Resource', () => {
   const request = { principal: alice, accountId: realm.account, action: 'kms:Encrypt', resource: keyArn };
   const decisionBy = (...statements: readonly object[]) =>
-    decide({ ...request, keyPolicy: parsePolicyDocument(JSON.stringify({ Statement: statements }), realm) });
+    decide({ ...request, keyPolicy: compile(JSON.stringify({ Statement: statements })) });
 
   test.each(['Action', 'Resource'])('is taken without %s, and then neither allows nor denies', (missing) => {
     const statement = { Effect: 'Allow', Principal: { AWS: alice }, Action: 'kms:*', Resource: '*' };

@@ -3,9 +3,10 @@
 import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import type { Decision } from '../../src/authorization/decision.ts';
-import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
+import { type CompiledPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn, type Realm } from '../../src/kms/names.ts';
+import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
 
 export const realm: Realm = { region: 'us-east-1', account: '000000000000' };
 export const keyArn = 'arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab';
@@ -53,13 +54,18 @@ export function policy(...statements: readonly object[]): string {
   return JSON.stringify({ Version: '2012-10-17', Statement: statements });
 }
 
+/** A key policy in this realm, with the condition keys of this daemon. */
+export function compile(document: string): CompiledPolicy {
+  return parsePolicyDocument(document, realm, conditionVocabulary);
+}
+
 export function ask(document: string, who: PrincipalArn, action: string, resource: string = keyArn): Decision {
   return decide({
     principal: who,
     accountId: realm.account,
     action,
     resource,
-    keyPolicy: parsePolicyDocument(document, realm),
+    keyPolicy: compile(document),
     identityPolicies: [],
     context: noContext,
   });
@@ -68,7 +74,7 @@ export function ask(document: string, who: PrincipalArn, action: string, resourc
 /** How a document is refused; fails when it is taken, or refused in any other way than as a caller's mistake. */
 export function refusalOf(text: string): string {
   try {
-    parsePolicyDocument(text, realm);
+    compile(text);
   } catch (error) {
     if (error instanceof KmsError && error.name === 'MalformedPolicyDocumentException') return error.message;
     throw error;

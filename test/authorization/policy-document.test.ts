@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
-import { alice, allow, keyArn, policy, realm, refusalOf } from './policies.ts';
+import { alice, allow, compile, keyArn, policy, refusalOf } from './policies.ts';
 
 const statement = allow(alice, 'kms:Encrypt');
 /** A document of one statement, of which some elements are others; `undefined` leaves one out. */
@@ -44,7 +43,7 @@ describe('a document is taken', () => {
       }),
     ],
   ])('%s', (_, document) => {
-    expect(parsePolicyDocument(document, realm).statements).toHaveLength(1);
+    expect(compile(document).statements).toHaveLength(1);
   });
 });
 
@@ -97,21 +96,25 @@ describe('a document is refused, with the place and the reason:', () => {
     ['an Effect in lower case', having({ Effect: 'deny' }), 'Statement[0].Effect: it must be "Allow" or "Deny".'],
     ['an Effect that is null', having({ Effect: null }), 'Statement[0].Effect: it must be "Allow" or "Deny".'],
     ['no Principal', having({ Principal: undefined }), 'Statement[0]: the element Principal is missing.'],
-    ...['Condition', 'NotPrincipal', 'NotAction', 'NotResource'].map((name) => [
-      name,
-      having({ [name]: name === 'Condition' ? {} : '*' }),
-      `Statement[0]: the element ${name} is not supported by this version of Drawbridge.`,
+    ...['Principal', 'Action', 'Resource'].map((name) => [
+      `both ${name} and Not${name}`,
+      having({ [`Not${name}`]: '*' }),
+      `Statement[0]: it cannot have both ${name} and Not${name}.`,
     ]),
     [
-      'NotAction in the place of Action',
-      having({ Action: undefined, NotAction: 'kms:Decrypt' }),
-      // Not "Action is missing": that would suggest that the other is no element of the language.
-      'Statement[0]: the element NotAction is not supported by this version of Drawbridge.',
+      'NotPrincipal with Allow',
+      having({ Principal: undefined, NotPrincipal: { AWS: alice } }),
+      'Statement[0]: NotPrincipal can only be used with the effect Deny: with Allow it would let in everybody else.',
     ],
     [
-      'a policy variable',
-      having({ Resource: `arn:aws:kms:*:*:key/${variable}` }),
-      'Statement[0].Resource: policy variables are not supported by this version of Drawbridge.',
+      'a mistake in NotAction',
+      having({ Action: undefined, NotAction: 'Decrypt' }),
+      'Statement[0].NotAction: "Decrypt" is not an action such as "kms:Encrypt", "kms:*" or "*".',
+    ],
+    [
+      'a mistake in NotResource',
+      having({ Resource: undefined, NotResource: 'key' }),
+      'Statement[0].NotResource: Resource "key" must be in ARN format or "*".',
     ],
     ['an Action that is empty', having({ Action: [] }), 'Statement[0].Action: it must have at least one value.'],
     [
@@ -222,7 +225,7 @@ describe('a document is refused, with the place and the reason:', () => {
 describe('whatever the text, the document is taken or refused as malformed:', () => {
   const outcome = (text: string): void => {
     try {
-      parsePolicyDocument(text, realm);
+      compile(text);
     } catch (error) {
       expect(error).toMatchObject({ name: 'MalformedPolicyDocumentException' });
     }

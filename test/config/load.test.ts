@@ -149,9 +149,9 @@ describe('a configuration', () => {
       'FILE:7: `keyStores.default.token`: expected either { label: TEXT } or { serial: TEXT }; a token is never named by its slot number, which changes',
     ],
     [
-      'a role as the principal of a user',
-      `${minimal}identity:\n  users:\n    app: arn:aws:iam::000000000000:role/app\n`,
-      'FILE:11: `identity.users.app`: expected a user ARN such as "arn:aws:iam::000000000000:user/app"',
+      'a session as the principal of a user',
+      `${minimal}identity:\n  users:\n    app: arn:aws:sts::000000000000:assumed-role/app/x\n`,
+      'FILE:11: `identity.users.app`: expected the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
     ],
     ['a number for a path', minimal.replace('data\n', '5\n'), 'FILE:1: `dataDir`: expected a text'],
     ['a member twice', `${minimal}dataDir: b\n`, 'FILE:9: Map keys must be unique'],

@@ -92,10 +92,13 @@ describeDaemon('Key policies', (daemon) => {
     ],
     ['an action that is a number', policy(rootMayAll, statement({ Action: 7 }))],
     ['a resource that is an object', policy(rootMayAll, statement({ Resource: {} }))],
-    ['a condition', policy(rootMayAll, statement({ Condition: { StringEquals: { 'kms:EncryptionContext:a': 'b' } } }))],
-    ['NotPrincipal', policy(rootMayAll, { ...without('Principal'), NotPrincipal: { AWS: nobody } })],
-    ['NotAction', policy(rootMayAll, { ...without('Action'), NotAction: 'kms:Decrypt' })],
-    ['NotResource', policy(rootMayAll, { ...without('Resource'), NotResource: '*' })],
+    [
+      'a condition key that KMS does not have',
+      policy(rootMayAll, statement({ Condition: { Bool: { 'kms:Owner': true } } })),
+    ],
+    ['an operator that there is not', policy(rootMayAll, statement({ Condition: { Equals: { 'kms:KeySpec': 'x' } } }))],
+    ['NotPrincipal with Allow', policy(rootMayAll, { ...without('Principal'), NotPrincipal: { AWS: nobody } })],
+    ['Action and NotAction', policy(rootMayAll, statement({ NotAction: 'kms:Decrypt' }))],
     ['one member twice', `{"Version":"2012-10-17","Statement":[${JSON.stringify(rootMayAll)}],"Statement":[]}`],
   ])('PutKeyPolicy refuses %s and keeps the policy that was in force', async (_, document) => {
     const { kms } = daemon();

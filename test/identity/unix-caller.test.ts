@@ -180,20 +180,35 @@ describe('a mapping', () => {
   });
 
   test.each([
-    'arn:aws:iam::000000000000:role/batch',
+    'arn:aws:iam::111122223333:role/batch',
     'arn:aws:iam::000000000000:root',
     'arn:aws:iam::111122223333:user/app',
     'arn:aws:sts::000000000000:assumed-role/batch/session',
   ])('to %s is refused when it is read and when it is used', (text) => {
     const refusal = (who: string) =>
       new UnixMappingError(
-        `${who} is mapped to \`${text}\`, which is not a user of this account; write \`${start}NAME\``,
+        `${who} is mapped to \`${text}\`, which is neither a user nor a role of this account; write \`${start}NAME\``,
       );
     const ofUser = mapping({ users: { app: arn(text) } });
     const ofGroup = mapping({ groups: { 4711: arn(text) } });
     expect(() => assertUnixMapping(ofUser)).toThrow(refusal('user `app`'));
     expect(() => assertUnixMapping(ofGroup)).toThrow(refusal('group `4711`'));
     expect(() => resolveUnixCaller(peer(nameless, 4711), ofGroup)).toThrow(refusal('uid 54321'));
+  });
+
+  test.each([
+    ['to a role of a user', mapping({ users: { [nameless]: arn('arn:aws:iam::000000000000:role/ops/batch') } })],
+    ['to a role of a group', mapping({ groups: { 4711: arn('arn:aws:iam::000000000000:role/ops/batch') } })],
+  ])('%s is a session of the role under his own name', (_, given) => {
+    expect(() => assertUnixMapping(given)).not.toThrow();
+    const who = peer(nameless, 4711);
+    expect(resolveUnixCaller(who, given)).toEqual({
+      type: 'AssumedRole',
+      arn: 'arn:aws:sts::000000000000:assumed-role/batch/uid=54321',
+      role: 'arn:aws:iam::000000000000:role/ops/batch',
+      accountId: '000000000000',
+      proof: who,
+    });
   });
 
   test('names what nobody is called', () => {

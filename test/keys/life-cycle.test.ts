@@ -69,7 +69,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
       realm,
       store,
       keyStores: new Map([['default', keyStore]]),
-      compilePolicy: (document) => parsePolicyDocument(document, realm),
+      compilePolicy: (document) => parsePolicyDocument(document, realm, () => undefined),
       log,
       ...(encryptionLimits === undefined ? {} : { encryptionLimits }),
     });
@@ -130,8 +130,8 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     const objects = await keyStore.listKeys();
     const refused = createKey(directory, {
       keyId: newKeyId(),
-      keySpec: 'RSA_2048',
-      keyUsage: 'ENCRYPT_DECRYPT',
+      keySpec: 'SM2',
+      keyUsage: 'SIGN_VERIFY',
       description: '',
       tags: [],
       policyDocument: defaultKeyPolicy(realm),

@@ -9,6 +9,7 @@ interface Options {
   readonly dir?: string;
   readonly tcp?: LoopbackAddress;
   readonly token?: NewTokenKind;
+  readonly policies?: string;
 }
 
 export function devCommand(): Command {
@@ -26,6 +27,7 @@ export function devCommand(): Command {
         newTokenKinds,
       ),
     )
+    .option('--policies <folder>', 'identity policies, one in each *.json; SIGHUP reads them again')
     .addHelpText(
       'after',
       `

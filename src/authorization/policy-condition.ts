@@ -1,0 +1,213 @@
+/**
+ * The `Condition` element: all its operators must hold, for each all its keys, for each one of the values.
+ *
+ * What follows when a key is not in the request: an operator does not hold, an operator that begins with "not" does,
+ * `…IfExists` does, `ForAllValues:` does, `ForAnyValue:` does not. A key with several values is compared with
+ * `ForAllValues:` or `ForAnyValue:`; without either, one value that matches is enough for an operator, and too much for
+ * its opposite. A policy variable without a value matches nothing; an operator that begins with "not" holds then only in
+ * a `Deny`, so that what the request leaves out never lets more through.
+ *
+ * Source: IAM user guide, "Condition", "Conditions with multiple context keys or values", "Multivalued context keys"; KMS
+ * developer guide, "Condition keys for AWS KMS" (`OverlyPermissiveCondition`).
+ */
+
+import type { ConditionKey, ConditionValues } from './condition-keys.ts';
+import { type ConditionOperator, conditionOperators } from './condition-operators.ts';
+import type { JsonObject, JsonValue } from './policy-json.ts';
+import { malformed, objectAt, quoted, resolveConditionKey, type StatementContext } from './policy-values.ts';
+import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
+import type { Matcher } from './wildcard.ts';
+
+export type CompiledCondition = (values: ConditionValues) => boolean;
+
+/** @throws KmsError MalformedPolicyDocumentException. */
+export function parseConditionElement(place: string, value: JsonValue, context: StatementContext): CompiledCondition {
+  const tests: CompiledCondition[] = [];
+  for (const [name, keys] of objectAt(place, value)) {
+    const operatorPlace = `${place}.${name}`;
+    const operator = parseOperator(place, name);
+    for (const [key, expected] of keysAt(operatorPlace, keys)) {
+      tests.push(compileTest({ place: `${operatorPlace}[${quoted(key)}]`, operator, keyName: key, expected }, context));
+    }
+  }
+  const [only] = tests;
+  if (tests.length === 1 && only !== undefined) return only;
+  return (values) => tests.every((test) => test(values));
+}
+
+function keysAt(place: string, value: JsonValue): JsonObject {
+  const keys = objectAt(place, value);
+  if (keys.size === 0) throw malformed(place, 'it must name at least one condition key');
+  return keys;
+}
+
+type SetOperator = 'ForAllValues' | 'ForAnyValue';
+
+interface UsedOperator {
+  readonly operator: ConditionOperator;
+  readonly set: SetOperator | undefined;
+  readonly ifExists: boolean;
+}
+
+const operatorPattern = /^(?:(ForAllValues|ForAnyValue):)?(\w+?)(IfExists)?$/;
+
+function parseOperator(place: string, name: string): UsedOperator {
+  const [, set, operatorName = '', ifExists] = operatorPattern.exec(name) ?? [];
+  const operator = conditionOperators.get(operatorName);
+  if (operator === undefined) throw malformed(place, `${quoted(name)} is not a condition operator`);
+  if (operator.kind === 'null' && (set !== undefined || ifExists !== undefined)) {
+    throw malformed(place, `${quoted(name)} is not a condition operator: Null stands alone`);
+  }
+  // Safe: the pattern lets nothing else through.
+  return { operator, set: set as SetOperator | undefined, ifExists: ifExists !== undefined };
+}
+
+interface TestSource {
+  readonly place: string;
+  readonly operator: UsedOperator;
+  readonly keyName: string;
+  readonly expected: JsonValue;
+}
+
+function compileTest({ place, operator, keyName, expected }: TestSource, context: StatementContext): CompiledCondition {
+  const key = resolveConditionKey(place, keyName, context);
+  assertNotOverlyPermissive(operator, key, context);
+  const texts = valuesAt(place, expected);
+  const used = operator.operator;
+  if (used.kind === 'null') return compileNull(place, key, texts);
+  const comparison =
+    used.kind === 'text' ? compileTexts(place, used, texts, context) : compileValues(place, used, texts);
+  return compileQuantified({ ...operator, isNegated: used.isNegated, effect: context.effect }, key, comparison);
+}
+
+/** AWS KMS refuses these, in these words, because they hold where the request says nothing at all. */
+function assertNotOverlyPermissive(
+  { set }: UsedOperator,
+  key: ConditionKey | undefined,
+  { kind }: StatementContext,
+): void {
+  if (kind !== 'key policy' || set !== 'ForAllValues') return;
+  const about = { 'kms:EncryptionContext': 'encryption context', 'aws:RequestTag': 'tag' }[key?.name ?? ''];
+  if (about === undefined) return;
+  throw malformed(
+    'OverlyPermissiveCondition',
+    `Using the ForAllValues set operator with a single-valued condition key matches requests without the specified ${about} or with an unspecified ${about}. To fix, remove ForAllValues`,
+  );
+}
+
+/** Texts, numbers and booleans; a list of at least one. */
+function valuesAt(place: string, value: JsonValue): readonly string[] {
+  const values: readonly JsonValue[] = Array.isArray(value) ? value : [value];
+  if (values.length === 0) throw malformed(place, 'it must have at least one value');
+  return values.map((item) => {
+    if (typeof item === 'string') return item;
+    if (typeof item === 'number' || typeof item === 'boolean') return String(item);
+    throw malformed(place, 'its values must be texts, numbers or booleans');
+  });
+}
+
+/** What the policy's values are in one request, where variables have theirs. */
+interface Expected {
+  /** Does a value of the request match one of them? */
+  readonly matches: Matcher;
+  /** Is there one that has no value in this request? */
+  readonly isIncomplete: boolean;
+}
+
+type Comparison = (values: ConditionValues) => Expected;
+
+const complete = (matches: Matcher): Expected => ({ matches, isIncomplete: false });
+
+function compileTexts(
+  place: string,
+  operator: Extract<ConditionOperator, { kind: 'text' }>,
+  texts: readonly string[],
+  context: StatementContext,
+): Comparison {
+  const templates = texts.map((text) => {
+    const mistake = operator.mistakeOf?.(text);
+    if (mistake !== undefined) throw malformed(place, `${quoted(text)} ${mistake}`);
+    return parseTemplate(place, text, operator.hasWildcards, context);
+  });
+  const fixed = templates.filter((template) => !hasVariables(template)).map((t) => operator.compile(fixedParts(t)));
+  const variable = templates.filter(hasVariables);
+  const matchesFixed = anyOf(fixed);
+  if (variable.length === 0) {
+    const expected = complete(matchesFixed);
+    return () => expected;
+  }
+  return (values) => {
+    const matchers = variable.flatMap((template) => {
+      const parts = resolveTemplate(template, values);
+      return parts === undefined ? [] : [operator.compile(parts)];
+    });
+    return { matches: anyOf([matchesFixed, ...matchers]), isIncomplete: matchers.length < variable.length };
+  };
+}
+
+function compileValues(
+  place: string,
+  operator: Extract<ConditionOperator, { kind: 'value' }>,
+  texts: readonly string[],
+): Comparison {
+  const matches = anyOf(
+    texts.map((text) => {
+      const matcher = operator.compile(text);
+      if (matcher === undefined) throw malformed(place, `${quoted(text)} is not ${operator.expected}`);
+      return matcher;
+    }),
+  );
+  const expected = complete(matches);
+  return () => expected;
+}
+
+function anyOf(matchers: readonly Matcher[]): Matcher {
+  const [only] = matchers;
+  if (matchers.length === 1 && only !== undefined) return only;
+  return (value) => matchers.some((matches) => matches(value));
+}
+
+function compileNull(place: string, key: ConditionKey | undefined, texts: readonly string[]): CompiledCondition {
+  const expected = new Set(texts.map((text) => text.toLowerCase()));
+  for (const text of expected) {
+    if (text !== 'true' && text !== 'false') throw malformed(place, `${quoted(text)} is not "true" or "false"`);
+  }
+  return (values) => {
+    const isNull = (valuesOf(key, values)?.length ?? 0) === 0;
+    return expected.has(String(isNull));
+  };
+}
+
+interface Quantified extends Omit<UsedOperator, 'operator'> {
+  readonly isNegated: boolean;
+  readonly effect: 'Allow' | 'Deny';
+}
+
+function compileQuantified(
+  { set, ifExists, isNegated, effect }: Quantified,
+  key: ConditionKey | undefined,
+  comparison: Comparison,
+): CompiledCondition {
+  const whenAbsent = ifExists || set === 'ForAllValues' || (set === undefined && isNegated);
+  return (context) => {
+    const values = valuesOf(key, context);
+    if (values === undefined) return whenAbsent;
+    if (values.length === 0) return set !== 'ForAnyValue' && whenAbsent;
+    const { matches, isIncomplete } = comparison(context);
+    if (isNegated && isIncomplete) return effect === 'Deny';
+    switch (set) {
+      case 'ForAllValues':
+        return values.every((value) => matches(value) !== isNegated);
+      case 'ForAnyValue':
+        return values.some((value) => matches(value) !== isNegated);
+      case undefined:
+        return values.some(matches) !== isNegated;
+      default:
+        return set satisfies never;
+    }
+  };
+}
+
+function valuesOf(key: ConditionKey | undefined, values: ConditionValues): readonly string[] | undefined {
+  return key === undefined ? undefined : values.valuesOf(key);
+}
