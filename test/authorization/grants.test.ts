@@ -1,0 +1,247 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import {
+  findAllowingGrant,
+  findRetirement,
+  type GrantUse,
+  isAllowedBy,
+  isWithin,
+} from '../../src/authorization/grants.ts';
+import { KeyGrants } from '../../src/keys/key-grants.ts';
+import {
+  type EncryptionContextPairs,
+  type GrantConstraints,
+  type GrantId,
+  type GrantOperation,
+  type GrantPrincipal,
+  type GrantTerms,
+  newGrantId,
+} from '../../src/kms/grants.ts';
+import type { KeyId, PrincipalArn } from '../../src/kms/names.ts';
+import type { GrantRecord } from '../../src/store/metadata-store.ts';
+
+const accountId = '000000000000';
+const alice = `arn:aws:iam::${accountId}:user/alice`;
+const bob = `arn:aws:iam::${accountId}:user/bob`;
+const role = `arn:aws:iam::${accountId}:role/reader`;
+const session = `arn:aws:sts::${accountId}:assumed-role/reader/host`;
+const root = `arn:aws:iam::${accountId}:root`;
+const sourceArn = `arn:aws:s3:::bucket`;
+
+function record(terms: Partial<GrantRecord>): GrantRecord {
+  return {
+    grantId: newGrantId(),
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    name: '',
+    grantee: alice as GrantPrincipal,
+    retiring: null,
+    issuingAccount: accountId,
+    operations: ['Encrypt'],
+    constraints: {},
+    createdAtMs: 0,
+    ...terms,
+  };
+}
+const example = record({});
+const grantee = (principal: string, ofRole?: string) => ({
+  principal: principal as PrincipalArn,
+  role: ofRole as PrincipalArn | undefined,
+  accountId,
+});
+const keyGrants = (...records: readonly GrantRecord[]): KeyGrants => {
+  const grants = new KeyGrants();
+  for (const each of records) grants.add(each);
+  return grants;
+};
+
+/** Few names and values, so that contexts meet each other. */
+const pairs: fc.Arbitrary<EncryptionContextPairs> = fc.dictionary(
+  fc.constantFrom('a', 'b', '__proto__', 'toString'),
+  fc.constantFrom('', '1', '2'),
+  { maxKeys: 3, noNullPrototype: false },
+);
+const constraints: fc.Arbitrary<GrantConstraints> = fc.oneof(
+  { weight: 2, arbitrary: fc.constant({}) },
+  { weight: 4, arbitrary: fc.record({ EncryptionContextEquals: pairs }) },
+  { weight: 4, arbitrary: fc.record({ EncryptionContextSubset: pairs }) },
+  { weight: 1, arbitrary: fc.record({ EncryptionContextSubset: pairs, SourceArn: fc.constant(sourceArn) }) },
+);
+const operations = fc.subarray<GrantOperation>(['Encrypt', 'Decrypt', 'CreateGrant', 'DescribeKey', 'RetireGrant'], {
+  minLength: 1,
+});
+const terms: fc.Arbitrary<GrantTerms> = fc.record({ operations, constraints });
+const use: fc.Arbitrary<GrantUse> = fc.record({
+  operation: fc.constantFrom<GrantOperation>('Encrypt', 'Decrypt', 'CreateGrant', 'DescribeKey', 'Sign'),
+  encryptionContext: fc.option(pairs, { nil: undefined }),
+  newGrant: fc.option(terms, { nil: undefined }),
+});
+
+describe('what a grant allows', () => {
+  const it = { department: 'IT' };
+  const equals = (context: EncryptionContextPairs): GrantConstraints => ({ EncryptionContextEquals: context });
+  const subset = (context: EncryptionContextPairs): GrantConstraints => ({ EncryptionContextSubset: context });
+
+  test.each<[string, GrantConstraints, EncryptionContextPairs | undefined, boolean]>([
+    ['no constraint, no context', {}, undefined, true],
+    ['no constraint, some context', {}, it, true],
+    ['the exact context', equals(it), it, true],
+    ['one pair more than the exact context', equals(it), { ...it, a: '' }, false],
+    ['one pair less than the exact context', equals({ ...it, a: '' }), it, false],
+    ['an empty exact context and none', equals({}), undefined, true],
+    ['an empty exact context and one', equals({}), it, false],
+    ['the pairs and more', subset(it), { ...it, a: '' }, true],
+    ['another value', subset(it), { department: 'it' }, false],
+    ['no pairs asked for', subset({}), undefined, true],
+    ['a name that every object has', subset({ toString: 'x' }), undefined, false],
+    ['a resource of a service', { SourceArn: sourceArn }, it, false],
+  ])('%s: %j %j %s', (_, constraint, encryptionContext, isAllowed) => {
+    const grant = { operations: ['Encrypt' as const], constraints: constraint };
+    expect(isAllowedBy(grant, { operation: 'Encrypt', encryptionContext })).toBe(isAllowed);
+    expect(isAllowedBy(grant, { operation: 'Decrypt', encryptionContext })).toBe(false);
+  });
+
+  test.each<[string, GrantTerms['constraints'], GrantTerms['constraints'], boolean]>([
+    ['the same pairs', subset(it), subset(it), true],
+    ['more pairs', subset({ ...it, a: '' }), subset(it), true],
+    ['fewer pairs', subset({}), subset(it), false],
+    ['no constraint', {}, subset(it), false],
+    ['an exact context with the pairs', equals({ ...it, a: '' }), subset(it), true],
+    ['an exact context without them', equals({ a: '' }), subset(it), false],
+    ['pairs for an exact context', subset(it), equals(it), false],
+    ['the same exact context', equals(it), equals(it), true],
+    ['another exact context', equals({ ...it, a: '' }), equals(it), false],
+    ['no constraint for an exact context', {}, equals(it), false],
+    ['a constraint where there was none', equals(it), {}, true],
+    ['another resource', { SourceArn: 'arn:aws:s3:::other' }, { SourceArn: sourceArn }, false],
+    ['no resource', subset(it), { ...subset(it), SourceArn: sourceArn }, false],
+    ['a resource where there was none', { ...subset(it), SourceArn: sourceArn }, subset(it), true],
+  ])('of a grant that is made with it, %s: %j under %j is within: %s', (_, inner, outer, isIn) => {
+    const same: readonly GrantOperation[] = ['Encrypt', 'CreateGrant'];
+    expect(isWithin({ operations: same, constraints: inner }, { operations: same, constraints: outer })).toBe(isIn);
+    expect(
+      isWithin({ operations: [...same, 'Decrypt'], constraints: inner }, { operations: same, constraints: outer }),
+    ).toBe(false);
+  });
+
+  test('never exceeds its operations or its constraints', () => {
+    fc.assert(
+      fc.property(terms, use, (grant, wanted) => {
+        if (!isAllowedBy(grant, wanted)) return;
+        expect(grant.operations).toContain(wanted.operation);
+        expect(grant.constraints.SourceArn).toBeUndefined();
+        if (!['Encrypt', 'Decrypt'].includes(wanted.operation)) return;
+        const context = new Map(Object.entries(wanted.encryptionContext ?? {}));
+        const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = grant.constraints;
+        for (const [name, value] of Object.entries(exact ?? some ?? {})) expect(context.get(name)).toBe(value);
+        if (exact !== undefined) expect(context.size).toBe(Object.keys(exact).length);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test('is never more in a grant that was made with another grant, down to the last one of a chain', () => {
+    fc.assert(
+      fc.property(fc.array(terms, { minLength: 2, maxLength: 5 }), use, ([first, ...made], wanted) => {
+        let parent = first as GrantTerms;
+        for (const child of made) {
+          if (isAllowedBy(parent, { operation: 'CreateGrant', newGrant: child })) parent = child;
+        }
+        if (isAllowedBy(parent, wanted)) expect(isAllowedBy(first as GrantTerms, wanted)).toBe(true);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  test('is CreateGrant for nobody who does not say what he would make', () => {
+    expect(isAllowedBy({ operations: ['CreateGrant'], constraints: {} }, { operation: 'CreateGrant' })).toBe(false);
+  });
+});
+
+describe('the grants of a key', () => {
+  test('allow whom they name: the caller, the role of his session, and the account as a delegation', () => {
+    const [toAlice, toRole, toRoot] = [alice, role, root].map((name) => record({ grantee: name as GrantPrincipal }));
+    const found = (grants: KeyGrants, who: ReturnType<typeof grantee>) =>
+      findAllowingGrant(grants, who, { operation: 'Encrypt' });
+    const all = keyGrants(...([toAlice, toRole, toRoot] as GrantRecord[]));
+    expect(found(all, grantee(alice))).toEqual({ grantId: toAlice?.grantId });
+    expect(found(all, grantee(session, role))).toEqual({ grantId: toRole?.grantId });
+    expect(found(all, grantee(root))).toEqual({ grantId: toRoot?.grantId });
+    expect(found(all, grantee(bob))).toEqual({ grantId: toRoot?.grantId, isDelegating: true });
+    expect(found(keyGrants(toAlice as GrantRecord, toRole as GrantRecord), grantee(bob))).toBeUndefined();
+    expect(findAllowingGrant(undefined, grantee(alice), { operation: 'Encrypt' })).toBeUndefined();
+  });
+
+  test('give by look-up what a search through all of them gives, whatever came and went', () => {
+    const someGrant = fc.record({
+      grantee: fc.constantFrom(alice, bob).map((name) => name as GrantPrincipal),
+      operations,
+      constraints,
+      staysThere: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(someGrant, { maxLength: 30 }), use, (list, wanted) => {
+        const records = list.map(({ staysThere, ...rest }) => ({ ...record(rest), staysThere }));
+        const grants = keyGrants(...records);
+        for (const each of records) if (!each.staysThere) grants.remove(each);
+        const allowing = records.filter(
+          (each) => each.staysThere && each.grantee === alice && isAllowedBy(each, wanted),
+        );
+        const found = findAllowingGrant(grants, grantee(alice), wanted);
+        if (allowing.length === 0) expect(found).toBeUndefined();
+        else expect(allowing.map(({ grantId }) => grantId)).toContain(found?.grantId);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  const context = { tenant: '49999', region: 'eu', kind: 'disk' };
+  const filledWith = (count: number, terms: (index: number) => Partial<GrantRecord>): KeyGrants => {
+    const grants = new KeyGrants();
+    for (let index = 0; index < count; index++) {
+      grants.add({ ...example, grantId: index.toString(16).padStart(64, '0') as GrantId, ...terms(index) });
+    }
+    return grants;
+  };
+  const mostLookedAt = (grants: KeyGrants): number =>
+    Math.max(
+      ...[context, undefined, { region: 'eu' }, { ...context, tenant: 'none' }].map(
+        (asked) => [...grants.candidates(alice, 'Encrypt', asked)].length,
+      ),
+    );
+
+  test.each<[string, (index: number) => Partial<GrantRecord>]>([
+    ['to others', (index) => ({ grantee: `arn:aws:iam::${accountId}:user/${index}` as GrantPrincipal })],
+    ['for other operations', () => ({ operations: ['Decrypt', 'DescribeKey'] })],
+    [
+      'each for a context of its own',
+      (index) => ({ constraints: { EncryptionContextEquals: { tenant: `${index}` } } }),
+    ],
+    ['for resources of services', (index) => ({ constraints: { SourceArn: `arn:aws:s3:::${index}` } })],
+  ])('are thousands %s, and a request looks at one of them at most', (_, terms) => {
+    expect(mostLookedAt(filledWith(5_000, terms))).toBeLessThanOrEqual(1);
+  });
+
+  test('are 50,000, each for a pair of its own beside common ones, and a request looks at four of them at most', () => {
+    const grants = filledWith(50_000, (index) => ({
+      constraints: { EncryptionContextSubset: { region: 'eu', kind: 'disk', tenant: `${index}` } },
+    }));
+    expect(grants.count).toBe(50_000);
+    expect(mostLookedAt(grants)).toBeLessThanOrEqual(4);
+    expect(findAllowingGrant(grants, grantee(alice), { operation: 'Encrypt', encryptionContext: context })).toEqual({
+      grantId: (49_999).toString(16).padStart(64, '0'),
+    });
+  });
+});
+
+describe('a grant is retired', () => {
+  const retirable = record({ operations: ['Encrypt', 'RetireGrant'], retiring: bob as GrantPrincipal });
+  test.each<[string, GrantRecord, ReturnType<typeof grantee>, boolean]>([
+    ['by its retiring principal', retirable, grantee(bob), true],
+    ['by its grantee, where it allows that', retirable, grantee(alice), true],
+    ['not by its grantee, where it does not', record({}), grantee(alice), false],
+    ['not by others', retirable, grantee(session, role), false],
+    ['by a session of the retiring role', record({ retiring: role as GrantPrincipal }), grantee(session, role), true],
+  ])('%s', (_, grant, who, isAllowed) => {
+    expect(findRetirement(grant, who)).toEqual(isAllowed ? { grantId: grant.grantId } : undefined);
+  });
+});
