@@ -248,6 +248,7 @@ const failureByCode: ReadonlyMap<number, KeyStoreFailure> = new Map([
   [replyCodes.tokenFull, 'tokenFull'],
   [replyCodes.busy, 'busy'],
   [replyCodes.internal, 'internal'],
+  [replyCodes.publicKeyInvalid, 'publicKeyInvalid'],
 ]);
 
 /** Hosts to kill when this process exits while they live. */

@@ -185,7 +185,7 @@ export class PipeKeyStore implements KeyStore {
 
   sign({ backingKeyId, algorithm, content, message }: Requests['sign']) {
     const fields = [keyId(backingKeyId), Buffer.from(algorithm), Buffer.from(content), message];
-    return this.#dispatcher.call('sign', fields, ([signature]) => replies.signature(signature));
+    return this.#dispatcher.call('sign', fields, ([signature]) => replies.signature(signature, algorithm));
   }
 
   decryptAsymmetric({ backingKeyId, algorithm, ciphertext }: Requests['decryptAsymmetric']) {

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
+import { ecdsaSigValue } from './ecdsa-signature.ts';
 import type { BackingKeyAttributes, GeneratedKey, KeyStoreCapabilities } from './key-store.ts';
 import { BadReplyError } from './pending-call.ts';
 
@@ -84,8 +85,12 @@ export function mac(field: Buffer | undefined, algorithm: string): Buffer {
   return bytes(field, macBytesOf.get(algorithm) ?? 0, 'a MAC');
 }
 
-export function signature(field: Buffer | undefined): Buffer {
-  return Buffer.from(atMost(field, maxPublicBytes, 'a signature'));
+export function signature(field: Buffer | undefined, algorithm: string): Buffer {
+  const made = Buffer.from(atMost(field, maxPublicBytes, 'a signature'));
+  if (!algorithm.startsWith('ECDSA_')) return made;
+  const encoded = ecdsaSigValue(made);
+  if (encoded !== undefined) return encoded;
+  throw new BadReplyError(`no ECDSA signature has ${made.length} bytes`);
 }
 
 /** A plaintext whose length the padding tells: shorter than the modulus, possibly empty. */

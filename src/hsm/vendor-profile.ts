@@ -73,6 +73,8 @@ const readProfile = object({
       values: record(name('CKR'), oneOf(returnValueMeanings)),
     }),
   ),
+  /** Algorithms whose padding the token cannot remove: it does `CKM_RSA_X_509`, and the host removes the padding. */
+  paddedOutside: list(oneOf(['RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'])),
   /** What the token's mechanism list promises and the token does not do: a KeySpec, an algorithm, or one with the other. */
   cannot: list(object({ keySpec: orNull(oneOf(keySpecNames)), algorithm: orNull(text), reason: text })),
   /** Oddities that somebody met, with the version that has them; for people. */

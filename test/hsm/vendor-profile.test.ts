@@ -52,15 +52,15 @@ test.each([
   ['an unknown KeySpec', with1('ECC_SECG_P256K1', 'ECC_P1'), /:\d+: `cannot.0.keySpec`: expected one of RSA_2048, /],
   [
     'an unknown meaning',
-    with1('returnValues: []', 'returnValues:\n  - {mechanism: CKM_X, function: C_Sign, values: {CKR_OK: fine}}'),
+    with1('returnValues:\n', 'returnValues:\n  - {mechanism: CKM_X, function: C_Sign, values: {CKR_OK: fine}}\n'),
     /:\d+: `returnValues.0.values.CKR_OK`: expected one of callersFault, /,
   ],
   [
     'a function that is none',
-    with1('returnValues: []', 'returnValues:\n  - {mechanism: CKM_X, function: Sign, values: {}}'),
+    with1('returnValues:\n', 'returnValues:\n  - {mechanism: CKM_X, function: Sign, values: {}}\n'),
     /:\d+: `returnValues.0.function`: expected the name of a PKCS#11 function, C_…$/,
   ],
-  ['no list', with1('returnValues: []', 'returnValues: 1'), /:\d+: `returnValues`: expected a list$/],
+  ['no list', with1('paddedOutside: []', 'paddedOutside: 1'), /:\d+: `paddedOutside`: expected a list$/],
   ['an empty file', '', /:1: expected members$/],
   ['no YAML', '- [', /:\d+: not YAML: /],
 ])('a profile with %s is refused with file, line and member', (_what, source, message) => {
@@ -72,8 +72,8 @@ test.each([
 
 test('a return value that PKCS#11 does not have is refused by name', () => {
   const source = with1(
-    'returnValues: []',
-    'returnValues:\n  - {mechanism: CKM_AES_GCM, function: C_Decrypt, values: {CKR_BAD_LUCK: busy}}',
+    'returnValues:\n',
+    'returnValues:\n  - {mechanism: CKM_AES_GCM, function: C_Decrypt, values: {CKR_BAD_LUCK: busy}}\n',
   );
   expect(() => new ReturnValues(parseVendorProfile(source, 'x'))).toThrow(
     '`CKR_BAD_LUCK` in the vendor profile is not a PKCS#11 return value',

@@ -56,6 +56,13 @@ export interface Cryptoki {
   C_Login(session: Handle, userType: number, pin: string): void;
   C_GenerateRandom(session: Handle, output: Buffer): Buffer;
   C_GenerateKey(session: Handle, mechanism: Mechanism, template: readonly Attribute[]): Handle;
+  C_GenerateKeyPair(
+    session: Handle,
+    mechanism: Mechanism,
+    publicTemplate: readonly Attribute[],
+    privateTemplate: readonly Attribute[],
+  ): { readonly publicKey: Handle; readonly privateKey: Handle };
+  C_DeriveKey(session: Handle, mechanism: Mechanism, key: Handle, template: readonly Attribute[]): Handle;
   C_CreateObject(session: Handle, template: readonly Attribute[]): Handle;
   C_CopyObject(session: Handle, object: Handle, template: readonly Attribute[]): Handle;
   C_DestroyObject(session: Handle, object: Handle): void;
@@ -77,7 +84,7 @@ const constants = new Map(Object.entries(pkcs11js as Record<string, unknown>));
 
 /**
  * Numbers that pkcs11js 2.1.7 lacks.
- * Source: PKCS#11 2.40 (CKR_…, CKS_…), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
+ * Source: PKCS#11 2.40 (CKR_…, CKS_…, CKZ_…), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
  */
 const laterConstants: Readonly<Record<string, number>> = {
   CKM_EC_EDWARDS_KEY_PAIR_GEN: 0x1055,
@@ -86,6 +93,7 @@ const laterConstants: Readonly<Record<string, number>> = {
   CKM_ML_KEM: 0x17,
   CKM_ML_DSA_KEY_PAIR_GEN: 0x1c,
   CKM_ML_DSA: 0x1d,
+  CKZ_DATA_SPECIFIED: 1,
   CKK_EC_EDWARDS: 0x40,
   CKK_ML_KEM: 0x49,
   CKK_ML_DSA: 0x4a,
@@ -100,6 +108,9 @@ export function constant(name: string): number {
   return value;
 }
 
+/** Of the numbers that have an old name and a new one, the new one. */
+const currentNames = ['CKK_EC', 'CKM_EC_KEY_PAIR_GEN'];
+
 const nameByNumber = new Map<string, Map<number, string>>();
 
 /** The name of a number among the constants with one prefix (`CKM`, `CKK`, `CKO`); `CKM_0x80000001` where there is none. */
@@ -107,7 +118,8 @@ export function constantName(prefix: string, value: number): string {
   let names = nameByNumber.get(prefix);
   if (names === undefined) {
     names = new Map();
-    for (const [name, number] of [...constants, ...Object.entries(laterConstants)])
+    const current = currentNames.map((name) => [name, constant(name)] as const);
+    for (const [name, number] of [...current, ...constants, ...Object.entries(laterConstants)])
       if (name.startsWith(`${prefix}_`) && typeof number === 'number' && !names.has(number)) names.set(number, name);
     nameByNumber.set(prefix, names);
   }

@@ -2,13 +2,22 @@
  * The attributes of our key objects: what a key is generated with, what the token says of it afterwards, and whether
  * that is as strong as what was asked for.
  *
- * Source: PKCS#11 3.1, sections 4.8 (key objects) and 4.10 (secret key objects).
+ * Source: PKCS#11 3.1, sections 4.8 to 4.10 (key, public, private and secret key objects), 6.1 (RSA) and 6.3 (elliptic curves).
  */
 
 import type { BackingKeyAttributes } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { type Attribute, type Cryptoki, constant, constantName, type Handle, returnValueOf } from './cryptoki.ts';
-import { type HostKeySpec, secretKeyUsageAttributes, type UsageRow } from './key-specs.ts';
+import { curveOfParams } from './curves.ts';
+import { HostFailure } from './failures.ts';
+import {
+  type HostKeySpec,
+  privateKeyUsageAttributes,
+  publicKeyUsageAttributes,
+  secretKeyUsageAttributes,
+  type UsageRow,
+} from './key-specs.ts';
+import { curvePublicKey, rsaPublicKey } from './public-keys.ts';
 
 /** Every label of ours begins so. Objects without it are somebody else's and are never used, listed or destroyed. */
 export const labelPrefix = 'drawbridge:';
@@ -18,22 +27,71 @@ export function ulong(value: Buffer | undefined): number | undefined {
   return value?.length === 8 ? Number(value.readBigUInt64LE(0)) : undefined;
 }
 
-/** The template of a secret key: a token object of ours, or (`id` is `null`) a throw-away session object for a probe. */
-export function secretKeyTemplate(
-  { row, usage, id, label }: { row: HostKeySpec; usage: UsageRow; id: Buffer | null; label: string },
-  profile: VendorProfile,
-): readonly Attribute[] {
-  const flag = (name: string, value: boolean): Attribute => ({ type: constant(name), value });
+/** F4, the exponent of every RSA key of KMS. */
+const publicExponent = Buffer.from([1, 0, 1]);
+
+/** What a new key is to be: a token object of ours, or (`id` is `null`) a session object. */
+export interface KeyOutline {
+  readonly row: HostKeySpec;
+  readonly usage: UsageRow;
+  readonly id: Buffer | null;
+  readonly label: string;
+  /** A session object whose value is read out: a private key that is made to leave. */
+  readonly extractable?: boolean;
+}
+
+const flag = (name: string, value: boolean): Attribute => ({ type: constant(name), value });
+
+export function secretKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  const { row, usage } = key;
   return [
     { type: constant('CKA_CLASS'), value: constant(row.objectClass) },
     { type: constant('CKA_KEY_TYPE'), value: constant(row.keyType ?? '') },
     { type: constant('CKA_VALUE_LEN'), value: row.keyBits / 8 },
+    ...guarded(key),
+    ...secretKeyUsageAttributes.map((name) => flag(name, usage.attributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+export function privateKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  return [
+    ...guarded(key),
+    ...privateKeyUsageAttributes.map((name) => flag(name, key.usage.attributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+export function publicKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  const { row, usage, id } = key;
+  const parameters: readonly Attribute[] =
+    row.curve === null
+      ? [
+          { type: constant('CKA_MODULUS_BITS'), value: row.keyBits },
+          { type: constant('CKA_PUBLIC_EXPONENT'), value: publicExponent },
+        ]
+      : [{ type: constant('CKA_EC_PARAMS'), value: Buffer.from(row.curve.ecParams[0] ?? '', 'hex') }];
+  return [
+    ...parameters,
+    flag('CKA_TOKEN', id !== null),
+    flag('CKA_PRIVATE', false),
+    ...publicKeyUsageAttributes.map((name) => flag(name, usage.publicAttributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+function guarded({ id, extractable = false }: KeyOutline): readonly Attribute[] {
+  return [
     flag('CKA_TOKEN', id !== null),
     flag('CKA_PRIVATE', true),
-    flag('CKA_SENSITIVE', true),
-    flag('CKA_EXTRACTABLE', false),
+    flag('CKA_SENSITIVE', !extractable),
+    flag('CKA_EXTRACTABLE', extractable),
+  ];
+}
+
+function common({ id, label }: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  return [
     ...(profile.attributes.nonModifiable ? [flag('CKA_MODIFIABLE', false)] : []),
-    ...secretKeyUsageAttributes.map((name) => flag(name, usage.attributes.includes(name))),
     { type: constant('CKA_LABEL'), value: label },
     ...(id === null ? [] : [{ type: constant('CKA_ID'), value: id }]),
   ];
@@ -59,14 +117,13 @@ export function readKeyAttributes(cryptoki: Cryptoki, session: Handle, object: H
   const read = (name: string) => readAttribute(cryptoki, session, object, name);
   const isTrue = (name: string) => read(name)?.[0] === 1;
   const isNotFalse = (name: string) => read(name)?.[0] !== 0;
-  const valueBytes = ulong(read('CKA_VALUE_LEN'));
   return {
     // The branded type is made by `parseBackingKeyId` from 32 hexadecimal digits; a `CKA_ID` of 16 bytes is just that.
     backingKeyId: (read('CKA_ID') ?? Buffer.alloc(0)).toString('hex') as BackingKeyAttributes['backingKeyId'],
     label: read('CKA_LABEL')?.toString('utf8') ?? '',
     objectClass: constantName('CKO', ulong(read('CKA_CLASS')) ?? 0xffff),
     keyType: constantName('CKK', ulong(read('CKA_KEY_TYPE')) ?? 0xffff),
-    keyBits: valueBytes === undefined ? null : valueBytes * 8,
+    keyBits: keyBits(read),
     token: isTrue('CKA_TOKEN'),
     private: isTrue('CKA_PRIVATE'),
     sensitive: isTrue('CKA_SENSITIVE'),
@@ -75,8 +132,49 @@ export function readKeyAttributes(cryptoki: Cryptoki, session: Handle, object: H
     neverExtractable: isTrue('CKA_NEVER_EXTRACTABLE'),
     modifiable: isNotFalse('CKA_MODIFIABLE'),
     local: isTrue('CKA_LOCAL'),
-    usages: secretKeyUsageAttributes.filter(isTrue),
+    usages: everyUsageAttribute.filter(isTrue),
   };
+}
+
+const everyUsageAttribute = [...new Set([...secretKeyUsageAttributes, ...privateKeyUsageAttributes])];
+
+/** The size of a secret key, of a modulus, or of a curve; `null` where the token tells none. */
+function keyBits(read: (name: string) => Buffer | undefined): number | null {
+  const valueBytes = ulong(read('CKA_VALUE_LEN'));
+  if (valueBytes !== undefined) return valueBytes * 8;
+  const ecParams = read('CKA_EC_PARAMS');
+  if (ecParams !== undefined) return curveOfParams(ecParams)?.keyBits ?? null;
+  const modulus = read('CKA_MODULUS');
+  return modulus === undefined ? null : BigInt(`0x${modulus.toString('hex')}`).toString(2).length;
+}
+
+/**
+ * The public half of a pair as a SubjectPublicKeyInfo, read from its object. Throws `HostFailure` (`internal`) when it is
+ * not of the size, exponent or curve that was asked for, or not the public half of `privateKey`.
+ */
+export function readPublicKey(
+  cryptoki: Cryptoki,
+  session: Handle,
+  pair: { readonly publicKey: Handle; readonly privateKey: Handle },
+  row: HostKeySpec,
+): Buffer {
+  const read = (object: Handle, name: string) => readAttribute(cryptoki, session, object, name) ?? Buffer.alloc(0);
+  if (row.curve !== null) {
+    const ecParams = read(pair.publicKey, 'CKA_EC_PARAMS');
+    if (curveOfParams(ecParams) !== row.curve) throw new HostFailure('internal', 'the new pair is on another curve');
+    return curvePublicKey(read(pair.publicKey, 'CKA_EC_POINT'), row.curve);
+  }
+  const modulus = read(pair.publicKey, 'CKA_MODULUS');
+  const exponent = read(pair.publicKey, 'CKA_PUBLIC_EXPONENT');
+  if (!exponent.equals(publicExponent)) throw new HostFailure('internal', 'the new pair has another public exponent');
+  if (!modulus.equals(read(pair.privateKey, 'CKA_MODULUS')))
+    throw new HostFailure('internal', 'the halves of the new pair have different moduli');
+  return rsaPublicKey(modulus, exponent);
+}
+
+function sizeAttribute({ curve, objectClass }: HostKeySpec): string {
+  if (curve !== null) return 'CKA_EC_PARAMS';
+  return objectClass === 'CKO_SECRET_KEY' ? 'CKA_VALUE_LEN' : 'CKA_MODULUS';
 }
 
 /** Where a new key is not what was asked for, attribute by attribute; `[]` is as it must be. */
@@ -90,7 +188,7 @@ export function deviations(
   const checks: readonly (readonly [attribute: string, asAsked: boolean])[] = [
     ['CKA_CLASS', attributes.objectClass === row.objectClass],
     ['CKA_KEY_TYPE', attributes.keyType === row.keyType],
-    ['CKA_VALUE_LEN', attributes.keyBits === row.keyBits],
+    [sizeAttribute(row), attributes.keyBits === row.keyBits],
     ['CKA_ID', attributes.backingKeyId === id.toString('hex')],
     ['CKA_TOKEN', attributes.token],
     ['CKA_PRIVATE', attributes.private],

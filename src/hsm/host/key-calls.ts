@@ -3,13 +3,15 @@
  * answer matters.
  */
 
-import type { BackingKeyAttributes } from '../key-store.ts';
+import type { BackingKeyAttributes, Capability } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
+import { whyNotGenerated } from './capabilities.ts';
 import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
-import { deviations, labelPrefix, readKeyAttributes, secretKeyTemplate } from './key-attributes.ts';
-import { generationRow, type HostKeySpec, type UsageRow } from './key-specs.ts';
+import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from './key-attributes.ts';
+import { type GeneratedObjects, generateObjects } from './key-generation.ts';
+import { type HostKeySpec, type UsageRow, usageRow } from './key-specs.ts';
 import type { FoundKey, KeyTable } from './key-table.ts';
 import type { TokenSession } from './token-session.ts';
 
@@ -24,59 +26,78 @@ interface NewKey {
   readonly usage: UsageRow;
 }
 
+interface MadeKey {
+  /** Of the secret key, or of the private half of a pair. */
+  readonly attributes: BackingKeyAttributes;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Buffer | null;
+}
+
 export class KeyCalls {
   readonly #session: TokenSession;
   readonly #keys: KeyTable;
   readonly #profile: VendorProfile;
   readonly #lock: ChangeLock;
+  readonly #capabilities: readonly Capability[];
   #listing: readonly FoundKey[] = [];
 
-  constructor(session: TokenSession, keys: KeyTable, profile: VendorProfile, lock: ChangeLock) {
+  constructor(
+    session: TokenSession,
+    keys: KeyTable,
+    { profile, capabilities }: { profile: VendorProfile; capabilities: readonly Capability[] },
+    lock: ChangeLock,
+  ) {
     this.#lock = lock;
     this.#session = session;
     this.#keys = keys;
     this.#profile = profile;
+    this.#capabilities = capabilities;
   }
 
   /**
-   * Generates a token object and reads it back; one that is weaker than asked is destroyed again (`internal`). The id is
-   * looked for first: NSS softoken would replace an object that has it.
+   * Generates a token object, or both halves of a pair, and reads them back; what is weaker than asked is destroyed again
+   * (`internal`). The id is looked for first: NSS softoken would replace an object that has it.
    */
-  generate(request: { id: Buffer; label: string; keySpec: string; keyUsage: string }): BackingKeyAttributes {
-    const { id, label } = request;
-    const { row, usage } = generationRow(request.keySpec, request.keyUsage);
+  generate(request: { id: Buffer; label: string; keySpec: string; keyUsage: string }): MadeKey {
+    const { id, label, keySpec, keyUsage } = request;
+    const { row, usage } = usageRow(keySpec, keyUsage);
     if (!label.startsWith(labelPrefix) || !/^[\x20-\x7e]+$/.test(label) || label.length > maxLabelBytes)
       throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
+    const missing = whyNotGenerated(this.#capabilities, { keySpec, keyUsage });
+    if (missing !== null) throw new HostFailure('unsupported', missing);
     return this.#lock.hold(() => this.#generate({ id, label, row, usage }));
   }
 
-  #generate({ id, label, row, usage }: NewKey): BackingKeyAttributes {
-    if (this.#session.run(() => this.#keys.find(id)).length > 0)
+  #generate(key: NewKey): MadeKey {
+    if (this.#session.run(() => this.#keys.findWithPublicKeys(key.id)).length > 0)
       throw new HostFailure('internal', 'an object with this CKA_ID is in the token already');
-
-    const { cryptoki, handle: session } = this.#session;
-    const mechanism = { mechanism: constant(row.generation ?? '') };
-    let key: Handle;
-    let wrong: readonly string[];
-    let attributes: BackingKeyAttributes;
-    this.#session.step = `${row.generation} C_GenerateKey`;
+    let made: GeneratedObjects;
     try {
-      key = cryptoki.C_GenerateKey(session, mechanism, secretKeyTemplate({ row, usage, id, label }, this.#profile));
+      made = generateObjects(this.#session, key, this.#profile);
     } catch (error) {
       throw this.#session.failureFrom(error);
     }
+    let result: MadeKey;
+    let wrong: readonly string[];
     this.#session.step = 'C_GetAttributeValue';
     try {
-      attributes = readKeyAttributes(cryptoki, session, key);
-      wrong = deviations(attributes, { row, usage, id }, this.#profile);
+      result = this.#readBack(made, key.row);
+      wrong = deviations(result.attributes, key, this.#profile);
     } catch (error) {
       const failure = this.#session.failureFrom(error);
-      this.#destroy(key);
+      this.#destroyMade(made);
       throw failure;
     }
-    if (wrong.length === 0) return attributes;
-    this.#destroy(key);
+    if (wrong.length === 0) return result;
+    this.#destroyMade(made);
     throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
+  }
+
+  #readBack({ key, publicKey }: GeneratedObjects, row: HostKeySpec): MadeKey {
+    const { cryptoki, handle: session } = this.#session;
+    const attributes = readKeyAttributes(cryptoki, session, key);
+    if (publicKey === null) return { attributes, publicKey: null };
+    return { attributes, publicKey: readPublicKey(cryptoki, session, { publicKey, privateKey: key }, row) };
   }
 
   /** Destroys every object of ours with this id; that there is none is success. */
@@ -84,7 +105,7 @@ export class KeyCalls {
     this.#keys.forget(id);
     this.#lock.hold(() =>
       this.#session.run(() => {
-        for (const { handle } of this.#keys.find(id)) this.#destroy(handle);
+        for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
       }),
     );
   }
@@ -113,6 +134,11 @@ export class KeyCalls {
     }
     if (page.length === 0) this.#listing = [];
     return page;
+  }
+
+  #destroyMade({ key, publicKey }: GeneratedObjects): void {
+    this.#destroy(key);
+    if (publicKey !== null) this.#destroy(publicKey);
   }
 
   #destroy(key: Handle): void {

@@ -3,12 +3,13 @@
  *
  * The KMS side of the same KeySpec (which algorithms it has, whether callers may create it) is `kms/key-specs.ts`; a
  * test holds the two to the same KeySpecs, usages and algorithms. Names are PKCS#11's; `constant()` has the numbers.
- * `built` says whether this version generates such keys; the other rows serve the report of what a token can do.
+ * `unbuilt` says why this host does not make such keys even where a token could; their rows serve the report of what a token can do.
  *
  * Source: PKCS#11 3.1 and, for ML-DSA and ML-KEM, 3.2: the mechanism's section is named above its group.
  */
 
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
+import { type Curve, curves } from './curves.ts';
 import { HostFailure } from './failures.ts';
 
 export interface UsageRow {
@@ -26,11 +27,14 @@ export interface HostKeySpec {
   readonly keyType: string | null;
   readonly keyBits: number;
   readonly generation: string | null;
+  /** Of an elliptic curve key. */
+  readonly curve: Curve | null;
   readonly usages: Readonly<Partial<Record<KeyUsage, UsageRow>>>;
-  readonly built: boolean;
+  /** `null`: it is built. */
+  readonly unbuilt: string | null;
 }
 
-/** Every usage attribute there is; a template sets the ones that a usage does not name to false. */
+/** Every usage attribute of each class of object; a template sets the ones that a usage does not name to false. */
 export const secretKeyUsageAttributes = [
   'CKA_ENCRYPT',
   'CKA_DECRYPT',
@@ -40,6 +44,25 @@ export const secretKeyUsageAttributes = [
   'CKA_UNWRAP',
   'CKA_DERIVE',
 ] as const;
+export const privateKeyUsageAttributes = [
+  'CKA_DECRYPT',
+  'CKA_SIGN',
+  'CKA_SIGN_RECOVER',
+  'CKA_UNWRAP',
+  'CKA_DERIVE',
+] as const;
+export const publicKeyUsageAttributes = [
+  'CKA_ENCRYPT',
+  'CKA_VERIFY',
+  'CKA_VERIFY_RECOVER',
+  'CKA_WRAP',
+  'CKA_DERIVE',
+] as const;
+
+/** Algorithms that this host cannot ask a token for, though the token may have the mechanism. */
+export const unbuiltAlgorithms: ReadonlyMap<string, string> = new Map([
+  ['ED25519_PH_SHA_512', 'the pre-hash variant of CKM_EDDSA takes CK_EDDSA_PARAMS, which pkcs11js 2.1.7 cannot pass'],
+]);
 
 type Algorithms = UsageRow['algorithms'];
 
@@ -69,6 +92,7 @@ const rsa = (keyBits: number): HostKeySpec => ({
   keyType: 'CKK_RSA',
   keyBits,
   generation: 'CKM_RSA_PKCS_KEY_PAIR_GEN',
+  curve: null,
   usages: {
     ENCRYPT_DECRYPT: decrypting(all(['RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'], 'CKM_RSA_PKCS_OAEP')),
     SIGN_VERIFY: signing({
@@ -82,32 +106,34 @@ const rsa = (keyBits: number): HostKeySpec => ({
       ),
     }),
   },
-  built: false,
+  unbuilt: null,
 });
 
-const ec = (keyBits: number, algorithm: string, agreement: boolean): HostKeySpec => ({
+const ec = (keyBits: number, curve: Curve, algorithm: string, agreement: boolean): HostKeySpec => ({
   objectClass: 'CKO_PRIVATE_KEY',
   keyType: 'CKK_EC',
   keyBits,
   generation: 'CKM_EC_KEY_PAIR_GEN',
+  curve,
   usages: {
     SIGN_VERIFY: signing({ [algorithm]: 'CKM_ECDSA' }),
     ...(agreement ? { KEY_AGREEMENT: deriving('CKM_ECDH1_DERIVE') } : {}),
   },
-  built: false,
+  unbuilt: null,
 });
 
 /** A generic secret, because SoftHSM2 generates no `CKK_SHA256_HMAC` key; both tokens take it for every HMAC. */
-const hmac = (keyBits: number, algorithm: string, mechanism: string, built: boolean): HostKeySpec => ({
+const hmac = (keyBits: number, algorithm: string, mechanism: string): HostKeySpec => ({
   objectClass: 'CKO_SECRET_KEY',
   keyType: 'CKK_GENERIC_SECRET',
   keyBits,
   generation: 'CKM_GENERIC_SECRET_KEY_GEN',
+  curve: null,
   usages: {
     // CKA_SIGN alone: a MAC is verified by computing it again and comparing in constant time.
     GENERATE_VERIFY_MAC: { attributes: ['CKA_SIGN'], publicAttributes: [], algorithms: { [algorithm]: mechanism } },
   },
-  built,
+  unbuilt: null,
 });
 
 const mlDsa = (keyBits: number): HostKeySpec => ({
@@ -115,8 +141,9 @@ const mlDsa = (keyBits: number): HostKeySpec => ({
   keyType: 'CKK_ML_DSA',
   keyBits,
   generation: 'CKM_ML_DSA_KEY_PAIR_GEN',
+  curve: null,
   usages: { SIGN_VERIFY: signing({ ML_DSA_SHAKE_256: 'CKM_ML_DSA' }) },
-  built: false,
+  unbuilt: 'CKM_ML_DSA was built against no token yet, and PKCS#11 3.2 has no mechanism for EXTERNAL_MU',
 });
 
 const mlKem = (keyBits: number): HostKeySpec => ({
@@ -124,11 +151,12 @@ const mlKem = (keyBits: number): HostKeySpec => ({
   keyType: 'CKK_ML_KEM',
   keyBits,
   generation: 'CKM_ML_KEM_KEY_PAIR_GEN',
+  curve: null,
   usages: {
     // PKCS#11 3.2 has CKA_DECAPSULATE and CKA_ENCAPSULATE for these; no token that is tested has the mechanism yet.
     ENCAPSULATE_DECAPSULATE: { attributes: [], publicAttributes: [], algorithms: { ML_KEM: 'CKM_ML_KEM' } },
   },
-  built: false,
+  unbuilt: 'pkcs11js 2.1.7 has no C_EncapsulateKey and no C_DecapsulateKey',
 });
 
 export const hostKeySpecs = {
@@ -137,16 +165,17 @@ export const hostKeySpecs = {
   RSA_3072: rsa(3072),
   RSA_4096: rsa(4096),
   // 6.3 Elliptic curve
-  ECC_NIST_P256: ec(256, 'ECDSA_SHA_256', true),
-  ECC_NIST_P384: ec(384, 'ECDSA_SHA_384', true),
-  ECC_NIST_P521: ec(521, 'ECDSA_SHA_512', true),
-  ECC_SECG_P256K1: ec(256, 'ECDSA_SHA_256', false),
+  ECC_NIST_P256: ec(256, curves.ECC_NIST_P256, 'ECDSA_SHA_256', true),
+  ECC_NIST_P384: ec(384, curves.ECC_NIST_P384, 'ECDSA_SHA_384', true),
+  ECC_NIST_P521: ec(521, curves.ECC_NIST_P521, 'ECDSA_SHA_512', true),
+  ECC_SECG_P256K1: ec(256, curves.ECC_SECG_P256K1, 'ECDSA_SHA_256', false),
   // 6.11 AES, 6.13 AES with Counter, GCM
   SYMMETRIC_DEFAULT: {
     objectClass: 'CKO_SECRET_KEY',
     keyType: 'CKK_AES',
     keyBits: 256,
     generation: 'CKM_AES_KEY_GEN',
+    curve: null,
     usages: {
       ENCRYPT_DECRYPT: {
         attributes: ['CKA_ENCRYPT', 'CKA_DECRYPT'],
@@ -154,24 +183,25 @@ export const hostKeySpecs = {
         algorithms: { SYMMETRIC_DEFAULT: 'CKM_AES_GCM' },
       },
     },
-    built: true,
+    unbuilt: null,
   },
   // 6.21 to 6.24 SHA-224 to SHA-512, HMAC
-  HMAC_224: hmac(224, 'HMAC_SHA_224', 'CKM_SHA224_HMAC', false),
-  HMAC_256: hmac(256, 'HMAC_SHA_256', 'CKM_SHA256_HMAC', true),
-  HMAC_384: hmac(384, 'HMAC_SHA_384', 'CKM_SHA384_HMAC', false),
-  HMAC_512: hmac(512, 'HMAC_SHA_512', 'CKM_SHA512_HMAC', false),
+  HMAC_224: hmac(224, 'HMAC_SHA_224', 'CKM_SHA224_HMAC'),
+  HMAC_256: hmac(256, 'HMAC_SHA_256', 'CKM_SHA256_HMAC'),
+  HMAC_384: hmac(384, 'HMAC_SHA_384', 'CKM_SHA384_HMAC'),
+  HMAC_512: hmac(512, 'HMAC_SHA_512', 'CKM_SHA512_HMAC'),
   SM2: {
     objectClass: 'CKO_PRIVATE_KEY',
     keyType: null,
     keyBits: 256,
     generation: null,
+    curve: null,
     usages: {
       ENCRYPT_DECRYPT: decrypting({ SM2PKE: null }),
       SIGN_VERIFY: signing({ SM2DSA: null }),
       KEY_AGREEMENT: deriving(null),
     },
-    built: false,
+    unbuilt: null,
   },
   // PKCS#11 3.2; the size is that of the public key, in bits (FIPS 204 table 2, FIPS 203 table 3).
   ML_DSA_44: mlDsa(1312 * 8),
@@ -186,19 +216,25 @@ export const hostKeySpecs = {
     keyType: 'CKK_EC_EDWARDS',
     keyBits: 255,
     generation: 'CKM_EC_EDWARDS_KEY_PAIR_GEN',
+    curve: curves.ECC_NIST_EDWARDS25519,
     usages: { SIGN_VERIFY: signing({ ED25519_SHA_512: 'CKM_EDDSA', ED25519_PH_SHA_512: 'CKM_EDDSA' }) },
-    built: false,
+    unbuilt: null,
   },
 } as const satisfies Record<KeySpec, HostKeySpec>;
 
 const rowByName: ReadonlyMap<string, HostKeySpec> = new Map(Object.entries(hostKeySpecs));
 
-/** What to generate for a KeySpec and KeyUsage. Throws `HostFailure` (`unsupported`) for what this version does not build. */
-export function generationRow(keySpec: string, keyUsage: string): { row: HostKeySpec; usage: UsageRow } {
-  const row = rowByName.get(keySpec);
-  if (row === undefined) throw new HostFailure('unsupported', `there is no KeySpec \`${keySpec}\``);
-  if (!row.built) throw new HostFailure('unsupported', `KeySpec ${keySpec} is not built in this version`);
+/** The row of a KeySpec and KeyUsage. Throws `HostFailure` (`unsupported`) for names that there are not. */
+export function usageRow(keySpec: string, keyUsage: string): { row: HostKeySpec; usage: UsageRow } {
+  const row = keySpecRow(keySpec);
   const usage = new Map(Object.entries(row.usages)).get(keyUsage);
   if (usage === undefined) throw new HostFailure('unsupported', `KeySpec ${keySpec} has no KeyUsage \`${keyUsage}\``);
   return { row, usage };
+}
+
+/** Throws `HostFailure` (`unsupported`) for a KeySpec that there is not. */
+export function keySpecRow(keySpec: string): HostKeySpec {
+  const row = rowByName.get(keySpec);
+  if (row === undefined) throw new HostFailure('unsupported', `there is no KeySpec \`${keySpec}\``);
+  return row;
 }

@@ -22,6 +22,8 @@ import type { TokenSession } from './token-session.ts';
 export const maxSessionCopies = 1024;
 
 const idBytes = 16;
+/** The objects that are keys to us. The public half of a pair is not: its `CKA_ID` is that of the private one. */
+const keyClasses: readonly string[] = ['CKO_SECRET_KEY', 'CKO_PRIVATE_KEY'];
 /** Handles per `C_FindObjects`. */
 const findBatch = 512;
 
@@ -47,6 +49,8 @@ interface Entry {
   /** What to use: the session copy or `handle`; `null` until first used. */
   working: Handle | null;
   lastUsed: number;
+  /** `CKA_EC_PARAMS`, once it was asked for: to read an attribute costs SoftHSM2 as much as a signature (40 µs). */
+  ecParams: Buffer | null;
 }
 
 export class KeyTable {
@@ -85,7 +89,7 @@ export class KeyTable {
     this.#copied.clear();
     for (const { id, handle } of keys) {
       const ambiguous = this.#entries.has(id);
-      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0 });
+      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, ecParams: null });
     }
   }
 
@@ -129,9 +133,27 @@ export class KeyTable {
     return this.#find([]);
   }
 
-  /** The objects of ours that have this id. */
+  /** The secret and private key objects of ours that have this id. */
   find(id: Buffer): FoundKey[] {
     return this.#find([{ type: constant('CKA_ID'), value: id }]);
+  }
+
+  /** With the public halves of pairs. */
+  findWithPublicKeys(id: Buffer): FoundKey[] {
+    return this.#find([{ type: constant('CKA_ID'), value: id }], [...keyClasses, 'CKO_PUBLIC_KEY']);
+  }
+
+  /** The `CKA_EC_PARAMS` of a key that `resolve` has just found. */
+  ecParams(id: Buffer): Buffer {
+    const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
+    if (entry === undefined) throw this.missing();
+    if (entry.ecParams !== null) return entry.ecParams;
+    const { cryptoki, handle: session } = this.#session;
+    this.#session.step = 'C_GetAttributeValue';
+    const ecParams = readAttribute(cryptoki, session, entry.working ?? entry.handle, 'CKA_EC_PARAMS');
+    if (ecParams === undefined) throw new HostFailure('keyUnavailable', 'the key is not an elliptic curve key');
+    entry.ecParams = ecParams;
+    return ecParams;
   }
 
   /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
@@ -153,14 +175,20 @@ export class KeyTable {
     const found = this.find(id);
     const first = found[0];
     if (first === undefined) throw this.missing();
-    const entry: Entry = { handle: first.handle, ambiguous: found.length > 1, working: null, lastUsed: 0 };
+    const entry: Entry = {
+      handle: first.handle,
+      ambiguous: found.length > 1,
+      working: null,
+      lastUsed: 0,
+      ecParams: null,
+    };
     // An ambiguous id is looked up anew each time: an operator may be removing the other object.
     if (!entry.ambiguous) this.#entries.set(name, entry);
     return entry;
   }
 
   /** Token objects only: a session copy has the `CKA_ID` of its original. */
-  #find(template: readonly { type: number; value: Buffer }[]): FoundKey[] {
+  #find(template: readonly { type: number; value: Buffer }[], classes: readonly string[] = keyClasses): FoundKey[] {
     const { cryptoki, handle: session } = this.#session;
     const handles: Handle[] = [];
     this.#session.step = 'C_FindObjects';
@@ -172,16 +200,16 @@ export class KeyTable {
     }
     cryptoki.C_FindObjectsFinal(session);
     this.#session.step = 'C_GetAttributeValue';
-    return handles.flatMap((handle) => this.#describe(handle) ?? []);
+    return handles.flatMap((handle) => this.#describe(handle, classes) ?? []);
   }
 
   /** `undefined` for what is not a key of ours, or is gone again. */
-  #describe(handle: Handle): FoundKey | undefined {
+  #describe(handle: Handle, classes: readonly string[]): FoundKey | undefined {
     const { cryptoki, handle: session } = this.#session;
     const read = (name: string) => readAttribute(cryptoki, session, handle, name);
     try {
       const objectClass = ulong(read('CKA_CLASS'));
-      if (objectClass !== constant('CKO_SECRET_KEY') && objectClass !== constant('CKO_PRIVATE_KEY')) return undefined;
+      if (!classes.some((name) => constant(name) === objectClass)) return undefined;
       const label = read('CKA_LABEL')?.toString('utf8') ?? '';
       const id = read('CKA_ID');
       if (!label.startsWith(labelPrefix) || id?.length !== idBytes) return undefined;

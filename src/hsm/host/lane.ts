@@ -10,11 +10,14 @@ import { calls, replyCodes } from '../calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from '../frames.ts';
 import type { KeyStoreCapabilities } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
+import { whyNotGenerated } from './capabilities.ts';
 import { ChangeLock } from './change-lock.ts';
 import { type Handle, loadCryptoki } from './cryptoki.ts';
+import { DataKeyPairs } from './data-key-pairs.ts';
 import { HostFailure } from './failures.ts';
 import { KeyCalls } from './key-calls.ts';
 import { type FoundKey, KeyTable } from './key-table.ts';
+import { PairCalls } from './pair-calls.ts';
 import type { Pipe } from './pipe.ts';
 import { ReturnValues } from './return-values.ts';
 import { SecretCalls } from './secret-calls.ts';
@@ -41,7 +44,8 @@ export class Lane {
   readonly #pipe: Pipe;
   readonly #reader = new FrameReader();
   readonly #writer = new FrameWriter();
-  readonly #secrets: SecretCalls;
+  /** What may hold a plaintext after a call. */
+  readonly #holders: readonly { wipe(): void }[];
   readonly #handlers: ReadonlyMap<number, { readonly call: CallNumberedBy; readonly handle: Handler }>;
 
   /** Opens the lane's session. The library is initialised and logged in to already. Throws `HostFailure`. */
@@ -54,9 +58,15 @@ export class Lane {
     const lock = new ChangeLock(token.changeLock);
     const table = new KeyTable(session, token.profile, undefined, lock);
     table.fill(token.keys.map((key) => ({ ...key, handle: Buffer.from(key.handle) })));
-    this.#secrets = new SecretCalls(session, table);
-    const keyCalls = new KeyCalls(session, table, token.profile, lock);
-    this.#handlers = handlers(this.#secrets, keyCalls, table);
+    const { profile } = token;
+    const { capabilities } = token.capabilities;
+    const secrets = new SecretCalls(session, table);
+    const pairs = new PairCalls(session, table, secrets, profile);
+    const whyNot = (keySpec: string) => whyNotGenerated(capabilities, { keySpec, keyUsage: null });
+    const dataKeyPairs = new DataKeyPairs(session, secrets, profile, whyNot);
+    const keys = new KeyCalls(session, table, { profile, capabilities }, lock);
+    this.#holders = [secrets, pairs, dataKeyPairs];
+    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table });
   }
 
   /** Serves calls until the peer is gone (returns) or the token is (returns, after the reply that says so). */
@@ -92,7 +102,7 @@ export class Lane {
       this.#writer.append(requestId, error.replyCode, [Buffer.from(error.message)]);
       if (error.endsHost) return 'end';
     } finally {
-      this.#secrets.wipe();
+      for (const holder of this.#holders) holder.wipe();
     }
     return 'continue';
   }
@@ -108,16 +118,26 @@ export class Lane {
 }
 
 const nothing: readonly Uint8Array[] = [];
+const empty = Buffer.alloc(0);
+
+interface LaneCalls {
+  readonly secrets: SecretCalls;
+  readonly pairs: PairCalls;
+  readonly dataKeyPairs: DataKeyPairs;
+  readonly keys: KeyCalls;
+  readonly table: KeyTable;
+}
 
 /** Call number → what carries it out. `open` is not among them: it is a lane's first frame and no other. */
-function handlers(secrets: SecretCalls, keys: KeyCalls, table: KeyTable) {
+function handlers({ secrets, pairs, dataKeyPairs, keys, table }: LaneCalls) {
   const byName: Record<Exclude<keyof typeof calls, 'open'>, Handler> = {
     ping: () => nothing,
     random: ([lengthBytes]) => [secrets.random(u32(lengthBytes))],
     generateKey: ([id, label, keySpec, keyUsage]) => {
       const [labelText, keySpecText, keyUsageText] = [utf8(label), utf8(keySpec), utf8(keyUsage)];
       const key = { id: keyId(id), label: labelText, keySpec: keySpecText, keyUsage: keyUsageText };
-      return [json(keys.generate(key)), Buffer.alloc(0)];
+      const { attributes, publicKey } = keys.generate(key);
+      return [json(attributes), publicKey ?? empty];
     },
     destroyKey: ([id]) => {
       keys.destroy(keyId(id));
@@ -143,11 +163,16 @@ function handlers(secrets: SecretCalls, keys: KeyCalls, table: KeyTable) {
       const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), secrets.random(u32(lengthBytes)));
       return [iv, ciphertext];
     },
-    mac: ([id, _algorithm, data]) => [secrets.mac(keyId(id), bytes(data))],
-    sign: () => notYet(),
-    decryptAsymmetric: () => notYet(),
-    deriveSharedSecret: () => notYet(),
-    generateDataKeyPair: () => notYet(),
+    mac: ([id, algorithm, data]) => [secrets.mac(keyId(id), utf8(algorithm), bytes(data))],
+    sign: ([id, algorithm, content, message]) => [
+      pairs.sign({ id: keyId(id), algorithm: utf8(algorithm), content: utf8(content), message: bytes(message) }),
+    ],
+    decryptAsymmetric: ([id, algorithm, ciphertext]) => [pairs.decrypt(keyId(id), utf8(algorithm), bytes(ciphertext))],
+    deriveSharedSecret: ([id, publicKey]) => [pairs.deriveSharedSecret(keyId(id), bytes(publicKey))],
+    generateDataKeyPair: ([id, aad, keyPairSpec, withPlaintext]) => {
+      const { publicKey, iv, ciphertext, privateKey } = dataKeyPairs.generate(keyId(id), bytes(aad), utf8(keyPairSpec));
+      return [publicKey, iv, ciphertext, u32(withPlaintext) === 1 ? privateKey : empty];
+    },
   };
   const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
   for (const [name, handle] of Object.entries(byName)) {
@@ -155,10 +180,6 @@ function handlers(secrets: SecretCalls, keys: KeyCalls, table: KeyTable) {
     byNumber.set(call.number, { call, handle });
   }
   return byNumber;
-}
-
-function notYet(): never {
-  throw new HostFailure('unsupported', 'this call is not built in this version');
 }
 
 /** `#answer` has counted the fields, so none is missing here. */

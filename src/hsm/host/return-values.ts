@@ -119,6 +119,8 @@ const returnValues: readonly (readonly [code: number, name: string, meaning: Ret
 /** What mechanisms change, whatever the vendor: `MECHANISM FUNCTION` → name → meaning. */
 const mechanismReturnValues: Readonly<Record<string, Readonly<Record<string, ReturnValueMeaning>>>> = {
   'CKM_AES_GCM C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
+  'CKM_RSA_PKCS_OAEP C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
+  'CKM_RSA_X_509 C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
 };
 
 const rowByCode = new Map(returnValues.map(([code, name, meaning]) => [code, { name, meaning }]));

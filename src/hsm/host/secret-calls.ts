@@ -1,16 +1,17 @@
 /**
- * The calls of the hot path: random bytes, AES-256-GCM and HMAC-SHA-256 with a lane's session.
+ * The calls of the hot path: random bytes, AES-256-GCM and HMAC with a lane's session.
  *
  * Everything that a call needs is allocated once: mechanism objects, IV and output buffers. What a call returns are views
  * of these buffers, valid until the next call; `wipe` zeroes them once the reply is written. Lengths are checked here, not
  * left to the library, because SoftHSM2 leaves an operation active when it refuses an empty input.
  *
- * Source: NIST SP 800-38D (GCM; 8.2.2, IVs of 96 random bits), PKCS#11 3.1 sections 6.13.4 (GCM) and 6.22 (HMAC).
+ * Source: NIST SP 800-38D (GCM; 8.2.2, IVs of 96 random bits), PKCS#11 3.1 sections 6.13.4 (GCM) and 6.20 to 6.24 (HMAC).
  */
 
 import { constant, type Mechanism } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import type { KeyTable } from './key-table.ts';
+import { macAlgorithms } from './signing-algorithms.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** KMS plaintexts end at 4,096 bytes; wrapped key material, such as an RSA-4096 private key, may be somewhat longer. */
@@ -19,7 +20,6 @@ export const maxPlaintextBytes = 8 * 1024;
 export const maxRandomBytes = 1024;
 export const ivBytes = 12;
 export const tagBytes = 16;
-const macBytes = 32;
 
 /**
  * IVs are drawn from the token in blocks, because a call of `C_GenerateRandom` costs SoftHSM2 4 µs whatever its length. That
@@ -49,7 +49,6 @@ export class SecretCalls {
   #randomBytes = 0;
   readonly #gcm: GcmParameter;
   readonly #gcmMechanism: Mechanism;
-  readonly #hmacMechanism: Mechanism = { mechanism: constant('CKM_SHA256_HMAC') };
 
   constructor(session: TokenSession, keys: KeyTable) {
     this.#session = session;
@@ -115,18 +114,20 @@ export class SecretCalls {
     return this.#output.subarray(0, this.#outputBytes);
   }
 
-  /** HMAC-SHA-256 of `data`, 32 bytes. */
-  mac(id: Buffer, data: Buffer): Buffer {
+  /** The MAC of `data` by one of KMS's algorithms. */
+  mac(id: Buffer, algorithm: string, data: Buffer): Buffer {
+    const row = macAlgorithms.get(algorithm);
+    if (row === undefined) throw new HostFailure('unsupported', `there is no MAC with ${algorithm}`);
     if (data.length < 1) throw new HostFailure('internal', 'a MAC is made of at least one byte');
     this.withKey(id, (key) => {
       const { cryptoki, handle: session } = this.#session;
-      this.#session.step = 'CKM_SHA256_HMAC C_SignInit';
-      cryptoki.C_SignInit(session, this.#hmacMechanism, key);
-      this.#session.step = 'CKM_SHA256_HMAC C_Sign';
+      this.#session.step = row.initStep;
+      cryptoki.C_SignInit(session, row.mechanism, key);
+      this.#session.step = row.step;
       this.#outputBytes = cryptoki.C_Sign(session, data, this.#output);
     });
-    if (this.#outputBytes !== macBytes) throw new HostFailure('internal', `C_Sign: ${this.#outputBytes} bytes`);
-    return this.#output.subarray(0, macBytes);
+    if (this.#outputBytes !== row.macBytes) throw new HostFailure('internal', `C_Sign: ${this.#outputBytes} bytes`);
+    return this.#output.subarray(0, row.macBytes);
   }
 
   /** Zeroes what the last call left here. */

@@ -31,7 +31,9 @@ describeEachToken('HSM host, its life', (token) => {
       expect(row('SYMMETRIC_DEFAULT', 'SYMMETRIC_DEFAULT')).toMatchObject(probed);
       expect(row('SYMMETRIC_DEFAULT', 'KEY_GENERATION')).toMatchObject(probed);
       expect(row('HMAC_256', 'HMAC_SHA_256')).toMatchObject(probed);
-      expect(row('RSA_2048', 'RSASSA_PSS_SHA_256')).toMatchObject({ works: true, evidence: 'reported', reason: null });
+      for (const algorithm of ['RSASSA_PSS_SHA_256', 'RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'])
+        expect(row('RSA_2048', algorithm)).toMatchObject(probed);
+      expect(row('ECC_NIST_P521', 'ECDH')).toMatchObject(probed);
       expect(row('ML_DSA_65', 'ML_DSA_SHAKE_256')).toMatchObject({
         works: false,
         evidence: 'reported',
@@ -114,7 +116,7 @@ describeEachToken('HSM host, its life', (token) => {
       ['an unknown call', 99, [], 'there is no call 99 on an open lane'],
       ['a second open', calls.open.number, [Buffer.from('{}'), Buffer.alloc(0)], 'there is no call 1 on an open lane'],
       ['a field too few', calls.encrypt.number, [newId(), Buffer.alloc(1)], 'call 9 has 3 fields, not 2'],
-      ['a short id', calls.mac.number, [Buffer.alloc(15), Buffer.alloc(1)], 'an id has 16 bytes'],
+      ['a short id', calls.describeKey.number, [Buffer.alloc(15)], 'an id has 16 bytes'],
       ['a short number', calls.random.number, [Buffer.alloc(3)], 'a number has 4 bytes'],
     ];
     for (const [what, code, fields, message] of nonsense)

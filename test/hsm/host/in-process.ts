@@ -28,7 +28,7 @@ export interface InProcessHost {
 
 export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
   Object.assign(process.env, token.environment);
-  const { slot, profile, changeLock } = openToken(token.settings(), Buffer.from(token.pin));
+  const { slot, profile, changeLock, capabilities } = openToken(token.settings(), Buffer.from(token.pin));
   const cryptoki = loadCryptoki(token.library);
   const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(profile) });
   const table = new KeyTable(session, profile, maxCopies);
@@ -38,7 +38,12 @@ export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
     session,
     table,
     secrets: new SecretCalls(session, table),
-    keys: new KeyCalls(session, table, profile, new ChangeLock(changeLock)),
+    keys: new KeyCalls(
+      session,
+      table,
+      { profile, capabilities: capabilities.capabilities },
+      new ChangeLock(changeLock),
+    ),
     profile,
     elsewhere,
     close: () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { constant } from '../../../src/hsm/host/cryptoki.ts';
 import { HostFailure } from '../../../src/hsm/host/failures.ts';
 import { readAttribute, secretKeyTemplate } from '../../../src/hsm/host/key-attributes.ts';
-import { generationRow } from '../../../src/hsm/host/key-specs.ts';
+import { usageRow } from '../../../src/hsm/host/key-specs.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { newId } from './host-process.ts';
 import { type InProcessHost, openInProcess } from './in-process.ts';
@@ -98,7 +98,7 @@ describeEachToken('HSM host, when things change behind its back', (token) => {
     host.table.fill([first, second].map(({ handle }) => ({ id: id.toString('latin1'), label: 'drawbridge:', handle })));
     expect(failureOf(() => roundTrip(id))).toEqual(ambiguous);
 
-    const { row, usage } = generationRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
+    const { row, usage } = usageRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
     const twin = newKey();
     const template = secretKeyTemplate({ row, usage, id: twin, label: 'drawbridge:test:2' }, host.profile);
     host.cryptoki.C_GenerateKey(host.elsewhere, { mechanism: constant('CKM_AES_KEY_GEN') }, template);
@@ -111,7 +111,7 @@ describeEachToken('HSM host, when things change behind its back', (token) => {
   });
 
   test('an object without our label is neither used nor destroyed, whatever its id', () => {
-    const { row, usage } = generationRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
+    const { row, usage } = usageRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
     const id = newId();
     const template = secretKeyTemplate({ row, usage, id, label: 'payroll' }, host.profile);
     const handle = host.cryptoki.C_GenerateKey(host.elsewhere, { mechanism: constant('CKM_AES_KEY_GEN') }, template);
@@ -140,7 +140,7 @@ describeEachToken('HSM host, when things change behind its back', (token) => {
   });
 
   test('a key that cannot be copied is used as it is', () => {
-    const { row, usage } = generationRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
+    const { row, usage } = usageRow('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
     const id = newId();
     const profile = { ...host.profile, attributes: { ...host.profile.attributes, nonModifiable: true } };
     const template = secretKeyTemplate({ row, usage, id, label: 'drawbridge:test:1' }, profile);

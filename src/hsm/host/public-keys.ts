@@ -1,0 +1,73 @@
+/**
+ * Public keys on their way out of the token and into it: RSA components and curve points to and from the X.509
+ * SubjectPublicKeyInfo that KMS speaks. The DER is OpenSSL's, by way of JWK; nothing is put together by hand.
+ */
+
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
+import type { Curve } from './curves.ts';
+import { HostFailure } from './failures.ts';
+
+/** Which components of a public RSA key the token reads out: `CKA_MODULUS`, `CKA_PUBLIC_EXPONENT`. */
+export function rsaPublicKey(modulus: Buffer, publicExponent: Buffer): Buffer {
+  return spki({ kty: 'RSA', n: base64url(modulus), e: base64url(publicExponent) });
+}
+
+/** `ecPoint` is `CKA_EC_POINT`. Throws `HostFailure` (`internal`) for what is no point on the curve. */
+export function curvePublicKey(ecPoint: Buffer, curve: Curve): Buffer {
+  return spki(publicJwk(ecPoint, curve));
+}
+
+/**
+ * The JWK of a point. PKCS#11 wraps a point into an OCTET STRING, and some tokens do not; it has a known length and is
+ * what stands last in either.
+ */
+export function publicJwk(ecPoint: Buffer, curve: Curve): JsonWebKey {
+  const point = ecPoint.subarray(Math.max(0, ecPoint.length - curve.pointBytes));
+  const isWeierstrass = curve.keyType === 'EC';
+  if (point.length !== curve.pointBytes || (isWeierstrass && point[0] !== 4))
+    throw new HostFailure('internal', `CKA_EC_POINT has no point of ${curve.title}`);
+  if (!isWeierstrass) return { kty: curve.keyType, crv: curve.jwk, x: base64url(point) };
+  const x = point.subarray(1, 1 + curve.fieldBytes);
+  const y = point.subarray(1 + curve.fieldBytes);
+  return { kty: curve.keyType, crv: curve.jwk, x: base64url(x), y: base64url(y) };
+}
+
+/**
+ * The point (04, x, y) of a peer's public key, for key agreement. A point that is not on the key's curve would let the peer
+ * learn the private key bit by bit from what comes out (invalid-curve attack), and tokens do not all look; so OpenSSL decodes it, which
+ * takes only points that are on the curve, and the curve must be the key's own, named and not spelled out. The curves of
+ * KMS have the cofactor 1: no other point is of small order but infinity, which has no coordinates.
+ *
+ * Throws `HostFailure` (`publicKeyInvalid`).
+ */
+export function peerPoint(subjectPublicKeyInfo: Buffer, curve: Curve): Buffer {
+  const jwk = peerJwk(subjectPublicKeyInfo);
+  if (jwk.kty !== 'EC' || jwk.crv !== curve.jwk || jwk.x === undefined || jwk.y === undefined)
+    throw new HostFailure('publicKeyInvalid', `the public key is not one of ${curve.title}`);
+  const coordinates = [jwk.x, jwk.y].map((text) => Buffer.from(text, 'base64url'));
+  const point = Buffer.concat([Buffer.from([4]), ...coordinates]);
+  if (point.length === curve.pointBytes) return point;
+  throw new HostFailure('publicKeyInvalid', `the public key is not a point of ${curve.title}`);
+}
+
+function peerJwk(subjectPublicKeyInfo: Buffer): JsonWebKey {
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' });
+    return key.export({ format: 'jwk' });
+  } catch (cause) {
+    throw new HostFailure('publicKeyInvalid', 'the public key cannot be decoded', { cause });
+  }
+}
+
+function spki(key: JsonWebKey): Buffer {
+  try {
+    return createPublicKey({ key, format: 'jwk' }).export({ type: 'spki', format: 'der' });
+  } catch (cause) {
+    throw new HostFailure('internal', 'the token gave a public key that is none', { cause });
+  }
+}
+
+function base64url(bytes: Buffer): string {
+  return bytes.toString('base64url');
+}
