@@ -21,6 +21,7 @@ import { openKeyDirectory } from '../keys/key-creation.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { conditionVocabulary } from '../operations/condition-keys.ts';
+import { shareFairly } from '../operations/fair-shares.ts';
 import { createKmsService } from '../operations/pipeline.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { openCredentials } from './credentials.ts';
@@ -94,13 +95,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, region, log });
   started.defer(() => audit.close());
 
-  const service = createKmsService({
+  const operations = createKmsService({
     directory,
     audit,
     log,
     identityPolicies: () => policies.current(),
     peerFacts,
   });
+  const service = shareFairly(operations);
   const status = statusSource({ configuration, keyStores, directory, audit });
   const unix = await createHttpServer({
     service,
