@@ -15,7 +15,7 @@ import type { KmsKey } from '../keys/kms-key.ts';
 import type { GrantOperation, GrantTerms } from '../kms/grants.ts';
 import type { KeyUsage } from '../kms/key-specs.ts';
 import type { GrantRecord } from '../store/metadata-store.ts';
-import type { Infer, Shape } from './schema.ts';
+import type { Infer, Members, Shape } from './schema.ts';
 
 export interface NeedOf<Request> {
   /** The IAM action, `kms:Encrypt`. */
@@ -78,8 +78,8 @@ type Recordable<T> = {
 
 export interface OperationDefinition<Request, Response, Keys extends string> {
   readonly name: string;
-  readonly request: Shape<Request>;
-  readonly response: Shape<Response>;
+  readonly request: Shape<Request> & { readonly members?: Members };
+  readonly response: Shape<Response> & { readonly members?: Members };
   readonly needs: Needs<Request, Keys>;
   /** `changes` is on disk before the answer goes out; `reads` and `uses` are on record. For CloudTrail, only `changes` is not read-only. */
   readonly effect: 'reads' | 'uses' | 'changes';

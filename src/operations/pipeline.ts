@@ -30,7 +30,7 @@ import type { Logger } from '../kms/logger.ts';
 import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
 import { assertGrantTokens } from './grant-request.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
-import { decodeRequest, pathName } from './schema.ts';
+import { decodeRequest, recordMembers } from './schema.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
 import { findOperation, isUnbuilt } from './table.ts';
 
@@ -311,8 +311,12 @@ function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): Audit
   return {
     ...emptyEvent(request, request.operationName, request.caller),
     readOnly: operation?.effect !== 'changes',
-    requestParameters: recorded(operation?.record, trace.noted ? { ...trace.request, ...trace.noted } : trace.request),
-    responseElements: answer.ok ? recorded(operation?.recordResponse, trace.response) : null,
+    requestParameters: recorded(
+      operation?.request,
+      operation?.record,
+      trace.noted ? { ...trace.request, ...trace.noted } : trace.request,
+    ),
+    responseElements: answer.ok ? recorded(operation?.response, operation?.recordResponse, trace.response) : null,
     resources: trace.resources,
     ...(answer.ok ? {} : outcome(answer.error)),
     decision: decision === undefined ? null : { allowed: decision.allowed, because: decision.because },
@@ -324,14 +328,13 @@ function outcome(error: KmsError): Pick<AuditEvent, 'errorCode' | 'errorMessage'
 }
 
 /** The declared members of a request or response, named as CloudTrail names them. */
-function recorded(members: readonly string[] | undefined, values: Request | undefined): Request | null {
+function recorded(
+  shape: AnyOperation['request'] | undefined,
+  members: readonly string[] | undefined,
+  values: Request | undefined,
+): Request | null {
   if (members === undefined || values === undefined) return null;
-  const result: Request = {};
-  for (const member of members) {
-    const value = values[member];
-    if (value !== undefined) result[pathName(member)] = value;
-  }
-  return result;
+  return recordMembers(shape?.members ?? {}, members, values);
 }
 
 function identityOf(caller: Caller | null): AuditEvent['identity'] {

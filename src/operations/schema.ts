@@ -24,6 +24,8 @@ export interface Shape<T> {
   encode(value: T): string;
   /** Zeroes every secret in the value. */
   wipe(value: T): void;
+  /** The value as the audit log names its members: `keyId` for `KeyId`, at every depth. Absent: the value as it is. */
+  toRecord?(value: T): unknown;
 }
 
 /** A member that may be absent. */
@@ -33,7 +35,7 @@ export interface OptionalShape<T> extends Shape<T> {
 
 export type Infer<S> = S extends Shape<infer T> ? T : never;
 
-type Members = Readonly<Record<string, Shape<unknown>>>;
+export type Members = Readonly<Record<string, Shape<unknown>>>;
 type OptionalNames<M> = { [Name in keyof M]: M[Name] extends OptionalShape<unknown> ? Name : never }[keyof M];
 type Flatten<T> = { [Name in keyof T]: T[Name] };
 type InferMembers<M> = Flatten<
@@ -229,6 +231,7 @@ export function list<T>(item: Shape<T>, limits: LengthLimits = {}): Shape<readon
       return items;
     },
     encode: (value) => `[${value.map((element) => item.encode(element)).join(',')}]`,
+    ...(item.toRecord && { toRecord: (value: readonly T[]) => value.map((element) => item.toRecord?.(element)) }),
     wipe(value) {
       for (const element of value) item.wipe(element);
     },
@@ -309,6 +312,7 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
       }
       return `${json}}`;
     },
+    toRecord: (value) => recordMembers(members, Object.keys(value), value as Record<string, unknown>),
     wipe(value) {
       const source = value as Record<string, unknown>;
       for (const entry of entries) {
@@ -317,6 +321,21 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
       }
     },
   };
+}
+
+/** Some members of a value, for the audit log; the names of a map of strings stay as they are. */
+export function recordMembers(
+  shapes: Members,
+  names: readonly string[],
+  values: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const name of names) {
+    const value = values[name];
+    const shape = shapes[name];
+    if (value !== undefined) result[pathName(name)] = shape?.toRecord === undefined ? value : shape.toRecord(value);
+  }
+  return result;
 }
 
 function refuseUnknown(value: object, known: ReadonlySet<string>): void {

@@ -265,11 +265,11 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
       const key = await newKey(kms);
       const { id, token } = await grant(key.id, {
         Operations: ['Encrypt', 'RetireGrant'],
-        Constraints: { EncryptionContextSubset: { a: 'b' } },
+        Constraints: { EncryptionContextSubset: { Department: 'IT' } },
         RetiringPrincipal: daemonUser,
         Name: 'audited',
       });
-      const context = { EncryptionContext: { a: 'b' }, GrantTokens: [token] };
+      const context = { EncryptionContext: { Department: 'IT' }, GrantTokens: [token] };
       await clients.nobody.send('Encrypt', { KeyId: key.id, Plaintext, ...context });
       await clients.daemon.send('RetireGrant', { GrantToken: token });
       const lines = auditLines(instance.dir);
@@ -285,7 +285,7 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
             granteePrincipal: nobody,
             retiringPrincipal: daemonUser,
             operations: ['Encrypt', 'RetireGrant'],
-            constraints: { EncryptionContextSubset: { a: 'b' } },
+            constraints: { encryptionContextSubset: { Department: 'IT' } },
             name: 'audited',
           },
           responseElements: { grantId: id },
