@@ -6,6 +6,7 @@
  * `remove` see to. What a grant allows is judged in `authorization/grants.ts`; here it is only kept and found.
  */
 
+import { KmsError } from '../kms/errors.ts';
 import { type GrantId, type GrantPrincipal, newGrantId } from '../kms/grants.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { Change, GrantRecord, MetadataStore } from '../store/metadata-store.ts';
@@ -14,7 +15,7 @@ import { type GrantParameters, KeyGrants } from './key-grants.ts';
 import { SortedNames } from './sorted-names.ts';
 
 /** AWS's quota: grants for each KMS key. */
-export const maxGrantsPerKey = 50_000;
+const maxGrantsPerKey = 50_000;
 
 export class Grants {
   readonly #store: Pick<MetadataStore, 'write'>;
@@ -52,7 +53,11 @@ export class Grants {
     return this.#idsByRetiring.get(retiring) ?? new SortedNames();
   }
 
+  /** @throws KmsError `LimitExceededException` when the key has as many grants as it can have. */
   async put(parameters: GrantParameters): Promise<GrantRecord> {
+    if ((this.#byKey.get(parameters.keyId)?.count ?? 0) >= maxGrantsPerKey) {
+      throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
+    }
     const record: GrantRecord = { ...parameters, grantId: newGrantId(), createdAtMs: Date.now() };
     await this.#store.write([{ put: 'grant', record }]);
     this.show(record);

@@ -5,8 +5,6 @@
  * another grant.
  */
 
-import { maxGrantsPerKey } from '../keys/grants.ts';
-import { KmsError } from '../kms/errors.ts';
 import {
   grantConstraints,
   grantId,
@@ -79,11 +77,7 @@ export const createGrant = operation({
     const parameters = requestedGrant(request, record, caller.accountId);
     return directory.exclusively(async () => {
       assertStillAllowed();
-      const ofKey = directory.grants.ofKey(record.keyId);
-      const same = ofKey?.findSame(parameters);
-      if (same === undefined && ofKey !== undefined && ofKey.count >= maxGrantsPerKey) {
-        throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
-      }
+      const same = directory.grants.ofKey(record.keyId)?.findSame(parameters);
       const grant = same ?? (await directory.grants.put(parameters));
       return { GrantToken: directory.grants.newToken(grant.grantId), GrantId: grant.grantId };
     });

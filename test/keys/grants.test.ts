@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GrantTokens } from '../../src/keys/grant-tokens.ts';
 import { Grants } from '../../src/keys/grants.ts';
 import type { GrantParameters } from '../../src/keys/key-grants.ts';
-import { type GrantPrincipal, newGrantId } from '../../src/kms/grants.ts';
+import { type GrantId, type GrantPrincipal, newGrantId } from '../../src/kms/grants.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import type { MetadataStore } from '../../src/store/metadata-store.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
@@ -66,6 +66,22 @@ describe('grants', () => {
     await expect(grants.remove(grant)).rejects.toMatchObject({ failure: 'closed' });
     expect(grants.ofKey(keyId)?.count).toBe(1);
     expect(grants.find(grant.grantId)).toEqual(grant);
+  });
+
+  test('are 50,000 on one key at most', async () => {
+    const grants = await open();
+    for (let index = 0; index < 49_999; index++) {
+      const grantId = index.toString(16).padStart(64, '0') as GrantId;
+      grants.show({ ...parameters, name: '', retiring: null, grantId, createdAtMs: 0 });
+    }
+    await grants.put(parameters);
+    await expect(grants.put(parameters)).rejects.toMatchObject({
+      name: 'LimitExceededException',
+      message: 'A KMS key can have at most 50000 grants.',
+    });
+    await grants.put({ ...parameters, keyId: otherKeyId });
+    expect(grants.ofKey(keyId)?.count).toBe(50_000);
+    expect((await store.load()).grant).toHaveLength(2);
   });
 
   test('of a key end with it, and no others', async () => {
