@@ -7,6 +7,9 @@ import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import type { Curve } from './curves.ts';
 import { HostFailure } from './failures.ts';
 
+/** The algorithm of a SubjectPublicKeyInfo on a curve, which the curve's name follows (RFC 5480, section 2.1.1). */
+const idEcPublicKey = '06072a8648ce3d0201';
+
 /** Which components of a public RSA key the token reads out: `CKA_MODULUS`, `CKA_PUBLIC_EXPONENT`. */
 export function rsaPublicKey(modulus: Buffer, publicExponent: Buffer): Buffer {
   return spki({ kty: 'RSA', n: base64url(modulus), e: base64url(publicExponent) });
@@ -44,6 +47,9 @@ export function peerPoint(subjectPublicKeyInfo: Buffer, curve: Curve): Buffer {
   const jwk = peerJwk(subjectPublicKeyInfo);
   if (jwk.kty !== 'EC' || jwk.crv !== curve.jwk || jwk.x === undefined || jwk.y === undefined)
     throw new HostFailure('publicKeyInvalid', `the public key is not one of ${curve.title}`);
+  // OpenSSL 3 takes a curve that is spelled out for the named one that it equals, and any cofactor with it.
+  if (!curve.ecParams.some((params) => subjectPublicKeyInfo.includes(`${idEcPublicKey}${params}`, 0, 'hex')))
+    throw new HostFailure('publicKeyInvalid', `the public key does not name ${curve.title}`);
   const coordinates = [jwk.x, jwk.y].map((text) => Buffer.from(text, 'base64url'));
   const point = Buffer.concat([Buffer.from([4]), ...coordinates]);
   if (point.length === curve.pointBytes) return point;
