@@ -2,125 +2,180 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { decide } from '../../src/authorization/decide.ts';
+import type { Decision } from '../../src/authorization/decision.ts';
+import {
+  anyCase,
+  anyKeyPolicy,
+  anyStatement,
+  type Case,
+  documentOf,
+  naiveRequestOf,
+  questionOf,
+  type RandomStatement,
+} from './arbitrary-policies.ts';
 import { evaluateNaively } from './naive-evaluator.ts';
-import { alice, allow, ask, bob, keyArn, otherKeyArn, policy, realm, root, type Statement } from './policies.ts';
 
 /** More in a long run: `DRAWBRIDGE_PROPERTY_RUNS=1000000`. */
 const comparisonCount = Number(process.env['DRAWBRIDGE_PROPERTY_RUNS'] ?? 10_000);
-const numRuns = comparisonCount / 5;
+const numRuns = Math.ceil(comparisonCount / 10);
+const timeoutMs = Math.max(60_000, comparisonCount * 5);
 
-const someOf = <T>(...values: readonly T[]): fc.Arbitrary<T | T[]> =>
-  fc.oneof(fc.constantFrom(...values), fc.array(fc.constantFrom(...values), { minLength: 1, maxLength: 3 }));
+const decisionOf = (item: Case): Decision => decide(questionOf(item));
+const isAllowed = (item: Case): boolean => decisionOf(item).allowed;
 
-const statement: fc.Arbitrary<Statement> = fc.record({
-  Effect: fc.constantFrom('Allow', 'Deny'),
-  Principal: fc.oneof(
-    { weight: 1, arbitrary: fc.constant('*' as const) },
-    {
-      weight: 6,
-      arbitrary: fc.record({ AWS: someOf<string>(alice, bob, root, realm.account, '*', '111122223333', `${alice}x`) }),
-    },
-  ),
-  Action: someOf('kms:Encrypt', 'kms:Decrypt', 'kms:*', 'kms:?ncrypt', 'KMS:de*', '*', 'kms:*crypt', 's3:*', 'k*:E*t'),
-  Resource: someOf(
-    '*',
-    keyArn,
-    otherKeyArn,
-    'arn:aws:kms:us-east-1:000000000000:key/*',
-    'arn:aws:kms:*:*:key/1234*',
-    'arn:aws:kms:*',
-    'arn:aws:s3:::bucket',
-    keyArn.replace('ab', '??'),
-  ),
+function outcomeOf(decision: Decision): 'allow' | 'explicit deny' | 'implicit deny' {
+  if (decision.allowed) return 'allow';
+  return decision.by.startsWith('denied') ? 'explicit deny' : 'implicit deny';
+}
+
+test(
+  'the decision is the one of a naive reading of the documentation',
+  () => {
+    const outcomes = new Map<string, number>();
+    fc.assert(
+      fc.property(anyCase, (item) => {
+        const decision = decisionOf(item);
+        outcomes.set(decision.by, (outcomes.get(decision.by) ?? 0) + 1);
+        const keyPolicy = item.keyPolicy === undefined ? undefined : documentOf(item.keyPolicy);
+        expect(outcomeOf(decision)).toBe(
+          evaluateNaively(keyPolicy, naiveRequestOf(item), item.identityPolicies.map(documentOf)),
+        );
+      }),
+      { numRuns: comparisonCount },
+    );
+    // A comparison of refusals alone would show little: every outcome has to be a good part of the cases.
+    for (const outcome of ['key policy', 'identity policy', 'denied by key policy', 'denied by identity policy']) {
+      expect([outcome, (outcomes.get(outcome) ?? 0) > comparisonCount / 50]).toEqual([outcome, true]);
+    }
+  },
+  timeoutMs,
+);
+
+const withStatements = (item: Case, statements: readonly RandomStatement[]): Case => ({
+  ...item,
+  keyPolicy: { ...(item.keyPolicy ?? { Version: '2012-10-17' }), Statement: statements },
 });
-const statements = fc.array(statement, { minLength: 1, maxLength: 5 });
-const request = fc.record({
-  principal: fc.constantFrom(alice, bob, root),
-  action: fc.constantFrom('kms:Encrypt', 'kms:Decrypt', 'kms:DescribeKey', 'kms:PutKeyPolicy'),
-  resource: fc.constantFrom(keyArn, otherKeyArn),
-});
-type Request = typeof request extends fc.Arbitrary<infer T> ? T : never;
+const statementsOf = ({ keyPolicy }: Case): readonly RandomStatement[] => keyPolicy?.Statement ?? [];
+const anyCaseOfKey = fc.tuple(anyCase, anyKeyPolicy).map(([item, keyPolicy]) => ({ ...item, keyPolicy }));
 
-const decision = (list: readonly Statement[], { principal, action, resource }: Request) =>
-  ask(policy(...list), principal, action, resource);
-const allowed = (list: readonly Statement[], asked: Request): boolean => decision(list, asked).allowed;
+test(
+  'an added Deny never allows',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, anyStatement, (item, added) => {
+        fc.pre(!isAllowed(item));
+        expect(isAllowed(withStatements(item, [...statementsOf(item), { ...added, Effect: 'Deny' }]))).toBe(false);
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('the decision is the one of a naive reading of the documentation', () => {
-  fc.assert(
-    fc.property(statements, request, (list, asked) => {
-      const { allowed, ...reason } = decision(list, asked);
-      const explicit =
-        'message' in reason && reason.message.endsWith('with an explicit deny in a resource-based policy');
-      expect(allowed ? 'allow' : explicit ? 'explicit deny' : 'implicit deny').toBe(
-        evaluateNaively(policy(...list), { ...asked, account: realm.account }),
-      );
-    }),
-    { numRuns: comparisonCount },
-  );
-});
+test(
+  'an added identity policy of denials never allows',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, fc.array(anyStatement, { minLength: 1, maxLength: 3 }), (item, added) => {
+        fc.pre(!isAllowed(item));
+        const Statement = added.map(({ Principal, NotPrincipal, ...rest }) => ({ ...rest, Effect: 'Deny' as const }));
+        const identityPolicies = [...item.identityPolicies, { Version: '2012-10-17', Statement }];
+        expect(isAllowed({ ...item, identityPolicies })).toBe(false);
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('an added Deny never allows', () => {
-  fc.assert(
-    fc.property(statements, statement, request, (list, added, asked) => {
-      fc.pre(!allowed(list, asked));
-      expect(allowed([...list, { ...added, Effect: 'Deny' }], asked)).toBe(false);
-    }),
-    { numRuns },
-  );
-});
+test(
+  'removing an Allow never allows',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, fc.nat(), (item, at) => {
+        const statements = statementsOf(item);
+        const index = at % statements.length;
+        fc.pre(statements.length > 1 && statements[index]?.Effect === 'Allow' && !isAllowed(item));
+        expect(isAllowed(withStatements(item, statements.toSpliced(index, 1)))).toBe(false);
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('removing an Allow never allows', () => {
-  fc.assert(
-    fc.property(statements, fc.nat(), request, (list, at, asked) => {
-      const index = at % list.length;
-      fc.pre(list.length > 1 && list[index]?.Effect === 'Allow' && !allowed(list, asked));
-      expect(allowed(list.toSpliced(index, 1), asked)).toBe(false);
-    }),
-    { numRuns },
-  );
-});
+test(
+  'the order of statements and of identity policies is irrelevant',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, (item) => {
+        const reversed = withStatements(item, statementsOf(item).toReversed());
+        const shuffled = { ...reversed, identityPolicies: item.identityPolicies.toReversed() };
+        expect(outcomeOf(decisionOf(shuffled))).toBe(outcomeOf(decisionOf(item)));
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('the order of statements is irrelevant', () => {
-  fc.assert(
-    fc.property(statements, request, fc.infiniteStream(fc.nat()), (list, asked, random) => {
-      const shuffled = list.map((item) => ({ item, key: random.next().value })).sort((a, b) => a.key - b.key);
-      expect(
-        allowed(
-          shuffled.map(({ item }) => item),
-          asked,
-        ),
-      ).toBe(allowed(list, asked));
-    }),
-    { numRuns },
-  );
-});
+test(
+  'a statement that denies the request wins over any others',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, fc.nat(5), (item, at) => {
+        const denial = { Effect: 'Deny', Principal: '*', Action: item.action, Resource: item.resource } as const;
+        expect(decisionOf(withStatements(item, statementsOf(item).toSpliced(at, 0, denial)))).toMatchObject({
+          allowed: false,
+          message: expect.stringMatching(/with an explicit deny in a resource-based policy$/),
+        });
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('a statement that denies the request wins over any others', () => {
-  fc.assert(
-    fc.property(statements, request, fc.nat(5), (list, asked, at) => {
-      const denial: Statement = { ...allow(asked.principal, asked.action, asked.resource), Effect: 'Deny' };
-      expect(decision(list.toSpliced(at, 0, denial), asked)).toMatchObject({
-        allowed: false,
-        message: expect.stringMatching(/with an explicit deny in a resource-based policy$/),
-      });
-    }),
-    { numRuns },
-  );
-});
+test(
+  'widening the resource of an Allow never refuses',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, fc.nat(), (item, at) => {
+        const statements = statementsOf(item);
+        const widened = statements[at % statements.length];
+        fc.pre(widened?.Effect === 'Allow' && isAllowed(item));
+        const changed = statements.map((statement) => {
+          if (statement !== widened) return statement;
+          const { NotResource, ...rest } = statement;
+          return { ...rest, Resource: '*' };
+        });
+        expect(isAllowed(withStatements(item, changed))).toBe(true);
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
 
-test('widening the resource of an Allow never refuses', () => {
-  fc.assert(
-    fc.property(statements, fc.nat(), request, (list, at, asked) => {
-      const index = at % list.length;
-      const widened = list[index];
-      fc.pre(widened?.Effect === 'Allow' && allowed(list, asked));
-      expect(
-        allowed(
-          list.map((item) => (item === widened ? { ...item, Resource: '*' } : item)),
-          asked,
-        ),
-      ).toBe(true);
-    }),
-    { numRuns },
-  );
-});
+test(
+  'dropping the condition of an Allow never refuses, and that of a Deny never allows',
+  () => {
+    fc.assert(
+      fc.property(anyCaseOfKey, fc.nat(), (item, at) => {
+        const statements = statementsOf(item);
+        const chosen = statements[at % statements.length];
+        const before = isAllowed(item);
+        fc.pre(chosen !== undefined && (chosen.Effect === 'Allow') === before);
+        const changed = statements.map((statement) => {
+          if (statement !== chosen) return statement;
+          const { Condition, ...rest } = statement;
+          return rest;
+        });
+        expect(isAllowed(withStatements(item, changed))).toBe(before);
+      }),
+      { numRuns },
+    );
+  },
+  timeoutMs,
+);
