@@ -2,6 +2,7 @@
 
 import type { KeyObject } from 'node:crypto';
 import { type Attribute, constant } from '../../src/hsm/host/cryptoki.ts';
+import type { FoundKey } from '../../src/hsm/host/key-table.ts';
 import type { InProcessHost } from '../hsm/host/in-process.ts';
 
 /** The DER of the curves' object identifiers, by their names in JWK. */
@@ -20,7 +21,7 @@ export function importRsaKey(host: InProcessHost, id: Buffer, privateKey: KeyObj
     type: constant(attribute),
     value: Buffer.from(String(jwk[member]), 'base64url'),
   });
-  enter(host, id, [
+  const key = create(host, id, [
     { type: constant('CKA_KEY_TYPE'), value: constant('CKK_RSA') },
     { type: constant('CKA_DECRYPT'), value: true },
     number('CKA_MODULUS', 'n'),
@@ -32,19 +33,27 @@ export function importRsaKey(host: InProcessHost, id: Buffer, privateKey: KeyObj
     number('CKA_EXPONENT_2', 'dq'),
     number('CKA_COEFFICIENT', 'qi'),
   ]);
+  host.table.fill([key]);
 }
 
-/** An elliptic curve's, to derive with. @param scalar As many bytes as the curve's field has. */
-export function importEcKey(host: InProcessHost, id: Buffer, curve: string, scalar: Buffer): void {
-  enter(host, id, [
-    { type: constant('CKA_KEY_TYPE'), value: constant('CKK_EC') },
-    { type: constant('CKA_DERIVE'), value: true },
-    { type: constant('CKA_EC_PARAMS'), value: Buffer.from(curveParams.get(curve) ?? '', 'hex') },
-    { type: constant('CKA_VALUE'), value: scalar },
-  ]);
+/** Private keys of an elliptic curve, to derive with. @param scalars By id, as many bytes as the curve's field has. */
+export function importEcKeys(
+  host: InProcessHost,
+  curve: string,
+  scalars: readonly (readonly [Buffer, Buffer])[],
+): void {
+  const keys = scalars.map(([id, scalar]) =>
+    create(host, id, [
+      { type: constant('CKA_KEY_TYPE'), value: constant('CKK_EC') },
+      { type: constant('CKA_DERIVE'), value: true },
+      { type: constant('CKA_EC_PARAMS'), value: Buffer.from(curveParams.get(curve) ?? '', 'hex') },
+      { type: constant('CKA_VALUE'), value: scalar },
+    ]),
+  );
+  host.table.fill(keys);
 }
 
-function enter(host: InProcessHost, id: Buffer, attributes: readonly Attribute[]): void {
+function create(host: InProcessHost, id: Buffer, attributes: readonly Attribute[]): FoundKey {
   const handle = host.cryptoki.C_CreateObject(host.session.handle, [
     { type: constant('CKA_CLASS'), value: constant('CKO_PRIVATE_KEY') },
     { type: constant('CKA_TOKEN'), value: false },
@@ -54,5 +63,5 @@ function enter(host: InProcessHost, id: Buffer, attributes: readonly Attribute[]
     { type: constant('CKA_ID'), value: id },
     ...attributes,
   ]);
-  host.table.fill([{ id: id.toString('latin1'), label: 'drawbridge:imported', handle }]);
+  return { id: id.toString('latin1'), label: 'drawbridge:imported', handle };
 }
