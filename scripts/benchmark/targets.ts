@@ -5,6 +5,8 @@
  * The instance is that of `drawbridge dev`; the other two read its configuration for the library, the token and the PIN.
  */
 
+import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +14,7 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import { pinReader } from '../../src/config/secrets.ts';
 import { libraryOf } from '../../src/daemon/key-store.ts';
 import { LineProcess } from '../line-process.ts';
-import { type Case, requestFor } from './cases.ts';
+import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';
 import { CpuWindow, type LoopResult, type Measurement, type Timing } from './measurement.ts';
 
 export interface Target {
@@ -34,9 +36,9 @@ export async function startDirect(program: string, dir: string): Promise<Target>
   loop.write(`${pin.reveal().toString()}\n`);
   return {
     name: 'direct',
-    async measure({ operation, payloadBytes }, _connections, { warmupMs, measureMs }) {
+    async measure({ operation, keySpec, payloadBytes }, _connections, { warmupMs, measureMs }) {
       const window = new CpuWindow([loop.pid]);
-      loop.write(`${operation} ${payloadBytes} ${warmupMs} ${measureMs}\n`);
+      loop.write(`${operation} ${keySpec} ${payloadBytes} ${warmupMs} ${measureMs}\n`);
       const result = await loop.nextJson<LoopResult>();
       // The warm-up is in the window too, at the same rate.
       const requests = (result.count * (warmupMs + measureMs)) / measureMs;
@@ -47,13 +49,27 @@ export async function startDirect(program: string, dir: string): Promise<Target>
   };
 }
 
+/** Makes the instance beforehand, with so many HSM hosts in its key store. */
+export async function makeInstance(dir: string, hosts: string): Promise<void> {
+  if (!/^[1-9]\d?$/.test(hosts)) throw new Error(`\`${hosts}\` is no number of HSM hosts`);
+  const main = fromHere('../../src/cli/main.ts');
+  const daemon = new LineProcess('the daemon', [process.execPath, main, 'dev', '--dir', dir]);
+  await daemon.nextLine();
+  await daemon.close('SIGTERM');
+  const file = join(dir, 'drawbridge.yaml');
+  const configuration = readFileSync(file, 'utf8');
+  const changed = configuration.replace('# hosts: 1', `hosts: ${hosts}`);
+  if (changed === configuration) throw new Error('the configuration has no place for the number of hosts');
+  writeFileSync(file, changed);
+}
+
 export async function startHost(dir: string): Promise<Target> {
   const loop = new LineProcess('the loop over the HSM host', [process.execPath, fromHere('host-loop.ts'), dir]);
   const { pids } = await loop.nextJson<{ pids: number[] }>();
   return {
     name: 'host',
-    async measure({ operation, payloadBytes }, connections, { warmupMs, measureMs }) {
-      loop.write(`${operation} ${payloadBytes} ${connections} ${warmupMs} ${measureMs}\n`);
+    async measure({ operation, keySpec, payloadBytes }, connections, { warmupMs, measureMs }) {
+      loop.write(`${operation} ${keySpec} ${payloadBytes} ${connections} ${warmupMs} ${measureMs}\n`);
       await loop.nextLine();
       const window = new CpuWindow([loop.pid], pids);
       const result = await loop.nextJson<LoopResult>();
@@ -80,16 +96,14 @@ export async function startDaemon(
   const { socket } = await daemon.nextJson<{ socket: string }>();
   const status = await ask<Status>(socket, 'GET', '/status');
   const hostPids = status.keyStores.flatMap(({ pids }) => pids);
-  const { KeyMetadata } = await ask<CreatedKey>(socket, 'POST', '/v1/CreateKey', {});
-  const keyId = KeyMetadata.KeyId;
-  const example = requestFor({ operation: 'Encrypt', payloadBytes: 64 }, keyId, '');
-  const { CiphertextBlob } = await ask<{ CiphertextBlob: string }>(socket, 'POST', '/v1/Encrypt', example);
+  const bodies = new Map<Case, string>();
 
   return {
     name: 'daemon',
     log: () => daemon.errors,
     async measure(what, connections, { warmupMs, measureMs }) {
-      const body = JSON.stringify(requestFor(what, keyId, CiphertextBlob));
+      const body = bodies.get(what) ?? JSON.stringify(await prepareRequest(socket, what));
+      bodies.set(what, body);
       const load = new LineProcess('the load generator', [
         loadProgram,
         socket,
@@ -107,6 +121,26 @@ export async function startDaemon(
     },
     close: () => daemon.close('SIGTERM'),
   };
+}
+
+/** The request of a case, with a key of its own, and what it takes made by the daemon itself. */
+async function prepareRequest(socket: string, what: Case): Promise<object> {
+  const post = <T>(operation: string, members: object): Promise<T> =>
+    ask<T>(socket, 'POST', `/v1/${operation}`, members);
+  const { operation, keySpec } = what;
+  const { KeyMetadata } = await post<CreatedKey>('CreateKey', {
+    KeySpec: keySpec,
+    KeyUsage: operationUsages[operation],
+  });
+  const keyId = KeyMetadata.KeyId;
+  const peer = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
+  const material = { ciphertextBlob: '', signature: '', publicKey: peer.toString('base64') };
+  const make = <T>(operation: OperationName): Promise<T> =>
+    post<T>(operation, requestFor({ ...what, operation }, keyId, material));
+  if (operation === 'Decrypt')
+    material.ciphertextBlob = (await make<{ CiphertextBlob: string }>('Encrypt')).CiphertextBlob;
+  if (operation === 'Verify') material.signature = (await make<{ Signature: string }>('Sign')).Signature;
+  return requestFor(what, keyId, material);
 }
 
 interface Status {
