@@ -16,6 +16,11 @@ import { answer, type Exchange, finish, receive, refuse, targetOf, type Wire } f
 export const plainPrefix = '/v1/';
 const targetPrefix = 'TrentService.';
 
+/** Is this, to the letter, what an AWS SDK sends? What is not may still be an operation; `awsRequest` looks closely. */
+export function isAwsJsonRequest({ method, url, headers }: IncomingMessage): boolean {
+  return url === '/' && method === 'POST' && headers['content-type'] === awsJson;
+}
+
 /** `POST /`. */
 export function awsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
   receive(wire, message, response, awsJson, (exchange, caller, body) => {

@@ -3,13 +3,14 @@
  *
  * Fastify is used at its leanest: no logger, no hooks, no schemas, no reply serialisation. Its routes hand Node's own
  * request and response on to `exchange.ts`, which reads the body (Fastify's parser would copy it into memory that nobody
- * wipes) and writes the answer. What Node's parser refuses (header floods, half requests, what is not HTTP) is answered
+ * wipes) and writes the answer. The one request that there are thousands of a second, an operation in AWS's spelling, is
+ * recognised before Fastify and goes where its route would take it (measured: 20 of 105 µs of CPU). What Node's parser refuses (header floods, half requests, what is not HTTP) is answered
  * here too, with 400, a request id, and a record.
  *
  * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
  */
 
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import { RequestVerifier } from '../identity/request-verifier.ts';
@@ -23,7 +24,7 @@ import { peerAuthentication, signatureAuthentication } from './authentication.ts
 import { ConnectionCounts, Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
-import { awsRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
+import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
 import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
@@ -74,7 +75,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const wire: Wire = { service, authentication, connections: new Connections(), limits, log, draining: false };
   const app = fastify({
     logger: false,
-    serverFactory: (handler) => configureServer(createServer(serverOptions(limits), handler), wire),
+    serverFactory: (handler) => {
+      const route: RequestListener = (message, response) => {
+        if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
+        else handler(message, response);
+      };
+      return configureServer(createServer(serverOptions(limits), route), wire);
+    },
     clientErrorHandler: (error, socket) => {
       const refusal = clientErrorOf(error.code ?? '');
       if (refusal === undefined || !socket.writable) socket.destroy();
