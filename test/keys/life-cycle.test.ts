@@ -14,10 +14,11 @@ import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { authorizeKey } from '../../src/keys/authorized-key.ts';
 import { parseCiphertext } from '../../src/keys/ciphertext.ts';
 import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
-import { createKey, newBackingKeyId, openKeyDirectory } from '../../src/keys/key-creation.ts';
+import { createKey, type NewKey, newBackingKeyId, openKeyDirectory } from '../../src/keys/key-creation.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import { assertServiceKey, createServiceKey, findServiceKeys } from '../../src/keys/service-keys.ts';
+import { sign, verify } from '../../src/keys/signatures.ts';
 import { decrypt, encrypt } from '../../src/keys/symmetric-encryption.ts';
 import { newKeyId } from '../../src/kms/names.ts';
 import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
@@ -82,11 +83,11 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     open = undefined;
   }
 
-  const create = (directory: KeyDirectory): Promise<KmsKey> =>
+  const symmetric = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+  const create = (directory: KeyDirectory, kind: Pick<NewKey, 'keySpec' | 'keyUsage'> = symmetric): Promise<KmsKey> =>
     createKey(directory, {
       keyId: newKeyId(),
-      keySpec: 'SYMMETRIC_DEFAULT',
-      keyUsage: 'ENCRYPT_DECRYPT',
+      ...kind,
       description: '',
       tags: [],
       policyDocument: defaultKeyPolicy(realm),
@@ -123,6 +124,23 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     await close();
     const { directory } = await start();
     expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
+  });
+
+  test('a pair verifies after a restart what it signed before, with a public key that nobody asked the HSM for', async () => {
+    const before = await start();
+    const key = await create(before.directory, { keySpec: 'ECC_NIST_P256', keyUsage: 'SIGN_VERIFY' });
+    const message = { algorithm: 'ECDSA_SHA_256', messageType: 'RAW' } as const;
+    const text = () => new Plaintext(Buffer.from('attack at dawn'));
+    const signature = await sign(authorizeKey(key, 'kms:Sign'), { ...message, message: text() });
+    await close();
+    const { directory } = await start();
+    await open?.keyStore.close();
+    const again = authorizeKey(found(directory, key), 'kms:Verify');
+    await verify(again, { ...message, message: text() }, signature);
+    const other = new Plaintext(Buffer.from('attack at dusk'));
+    await expect(verify(again, { ...message, message: other }, signature)).rejects.toMatchObject({
+      name: 'KMSInvalidSignatureException',
+    });
   });
 
   test('a creation that the HSM refuses leaves no record and no object', async () => {

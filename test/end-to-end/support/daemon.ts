@@ -3,13 +3,13 @@
  *
  * The tests of this folder are written from AWS's documentation and know nothing of the sources: whatever they need is
  * on the wire, in the instance's folder or in the process table. Each file starts its own instance over a throw-away
- * SoftHSM2 token and stops it; machines without SoftHSM2 skip with a line that says so.
+ * token, SoftHSM2's if nothing else is said, and stops it; machines without that token skip with a line that says so.
  */
 
-import type { KMS } from '@aws-sdk/client-kms';
+import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { type Instance, startInstance } from '../../support/instance.ts';
-import { softHsm2 } from '../../support/tokens.ts';
+import { nssSoftoken, softHsm2 } from '../../support/tokens.ts';
 import { kmsOver } from './connect.ts';
 
 export interface Daemon {
@@ -22,13 +22,24 @@ export interface Daemon {
 /** Boots, which creates a token and a data folder, and every hook that waits for it. */
 export const bootTimeoutMs = 60_000;
 
+export type TokenName = 'softhsm2' | 'nss';
+const tokens = { softhsm2: softHsm2, nss: nssSoftoken } as const satisfies Record<
+  TokenName,
+  { missing: string | null }
+>;
+
 /** The tests of `define` over one instance, which exists inside of tests and hooks only. */
-export function describeDaemon(name: string, define: (daemon: () => Daemon) => void): void {
-  if (softHsm2.missing !== null) process.stdout.write(`skipped: ${name}: ${softHsm2.missing}\n`);
-  describe.skipIf(softHsm2.missing !== null)(name, () => {
+export function describeDaemon(
+  name: string,
+  define: (daemon: () => Daemon) => void,
+  token: TokenName = 'softhsm2',
+): void {
+  const { missing } = tokens[token];
+  if (missing !== null) process.stdout.write(`skipped: ${name}: ${missing}\n`);
+  describe.skipIf(missing !== null)(name, () => {
     let daemon: Daemon | undefined;
     beforeAll(async () => {
-      const instance = await startInstance();
+      const instance = await startInstance({ token });
       daemon = { instance, socket: instance.socket, kms: kmsOver(instance.socket) };
     }, bootTimeoutMs);
     afterAll(async () => {
@@ -47,6 +58,18 @@ export async function newKey(kms: KMS, policy?: string): Promise<{ readonly id: 
   const { KeyMetadata } = await kms.createKey(
     policy === undefined ? {} : { Policy: policy, BypassPolicyLockoutSafetyCheck: true },
   );
+  return { id: present(KeyMetadata?.KeyId), arn: present(KeyMetadata?.Arn) };
+}
+
+/** A key of any kind: its id and ARN, and a policy if it needs one of its own. */
+export async function newKeyOf(
+  kms: KMS,
+  KeySpec: KeySpec,
+  KeyUsage: KeyUsageType,
+  policy?: string,
+): Promise<{ readonly id: string; readonly arn: string }> {
+  const own = policy === undefined ? {} : { Policy: policy, BypassPolicyLockoutSafetyCheck: true };
+  const { KeyMetadata } = await kms.createKey({ KeySpec, KeyUsage, ...own });
   return { id: present(KeyMetadata?.KeyId), arn: present(KeyMetadata?.Arn) };
 }
 

@@ -65,6 +65,18 @@ export const invalidCiphertext = refused(
   'InvalidCiphertextException',
   'The ciphertext, or the encryption context that is authenticated with it, is corrupted, missing, or otherwise invalid.',
 );
+export const invalidSignature = refused(
+  'KMSInvalidSignatureException',
+  'The signature does not belong to the message, key and algorithm.',
+);
+export const invalidMac = refused(
+  'KMSInvalidMacException',
+  'The MAC does not belong to the message, key and algorithm.',
+);
+export const wrongUsage = (keyArn: string, usage: string, operation: string): Refusal =>
+  refused('InvalidKeyUsageException', `${keyArn} key usage is ${usage} which is not valid for ${operation}.`);
+export const wrongAlgorithm = (algorithm: string, keySpec: string): Refusal =>
+  refused('InvalidKeyUsageException', `Algorithm ${algorithm} is incompatible with key spec ${keySpec}.`);
 export const incorrectKey = refused(
   'IncorrectKeyException',
   'The key ID in the request does not identify a CMK that can perform this operation.',
