@@ -66,7 +66,7 @@ export function resolveConditionKey(
 ): ConditionKey | undefined {
   const key = vocabulary(name);
   if (key === undefined && ownServices.test(name)) throw malformed(place, `${quoted(name)} is not a condition key`);
-  if (key === undefined && !/^[\w-]+:./.test(name)) {
+  if (key === undefined && !/^[\w.-]+:./.test(name)) {
     throw malformed(place, `${quoted(name)} is not a condition key such as "kms:KeySpec" or "aws:PrincipalArn"`);
   }
   return key;

@@ -72,7 +72,7 @@ const keySpec = property(
 const keyUsage = property(({ record }) => record.keyUsage, member('KeyUsage', 'ENCRYPT_DECRYPT'));
 
 const kmsKeys: readonly ConditionKeyRow[] = [
-  // Only there when the request has the member, so that `Null` can ask for it.
+  // A member of the request is in the context only where the request has it, so that `Null` can ask for it.
   row('declared', 'kms:BypassPolicyLockoutSafetyCheck', member('BypassPolicyLockoutSafetyCheck'), bool),
   row('always', 'kms:CallerAccount', ({ accountId }) => one(accountId)),
   row('key', 'kms:CustomerMasterKeySpec', keySpec),
@@ -82,7 +82,7 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:EncryptionAlgorithm', ({ need, source }) => one(need.algorithm?.(source.request))),
   row('declared', 'kms:EncryptionContext', encryptionContextValues, { family: ':' }),
   row('declared', 'kms:EncryptionContextKeys', encryptionContextKeys, set),
-  row('declared', 'kms:ExpirationModel', member('ExpirationModel', 'KEY_MATERIAL_EXPIRES')),
+  row('declared', 'kms:ExpirationModel', member('ExpirationModel')),
   row('declared', 'kms:GrantConstraintSourceArn', ({ source }) => one(constraintsOf(source.request)['SourceArn']), arn),
   row('declared', 'kms:GrantConstraintType', ({ source }) => constraintTypesOf(source.request)),
   row('declared', 'kms:GranteePrincipal', member('GranteePrincipal')),
@@ -117,8 +117,8 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('key', 'kms:ResourceAliases', ({ key, source }) => key && source.directory.aliasesOf(key.record.keyId), set),
   row('declared', 'kms:RetiringPrincipal', member('RetiringPrincipal')),
   row('declared', 'kms:RetiringServicePrincipal', member('RetiringServicePrincipal')),
-  row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays', '365'), numeric),
-  row('declared', 'kms:ScheduleKeyDeletionPendingWindowInDays', member('PendingWindowInDays', '30'), numeric),
+  row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays'), numeric),
+  row('declared', 'kms:ScheduleKeyDeletionPendingWindowInDays', member('PendingWindowInDays'), numeric),
   row('declared', 'kms:SigningAlgorithm', member('SigningAlgorithm')),
   // When a key was used last is not on record outside of the audit log.
   never('kms:TrailingDaysWithoutKeyUsage', numeric),
@@ -152,6 +152,9 @@ const globalKeys: readonly ConditionKeyRow[] = [
   never('aws:SourceAccount'),
   never('aws:SourceArn', arn),
   row('always', 'aws:SourceIp', ({ source }) => addressOf(source.origin.sourceIPAddress), { type: 'IPAddress' }),
+  // No private clouds, and no end points in them.
+  never('aws:SourceVpc'),
+  never('aws:SourceVpce'),
   row('always', 'aws:TagKeys', ({ source }) => tagKeys(source.request), set),
   row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent)),
   // Users have no unique ids beside their names.
