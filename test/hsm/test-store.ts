@@ -38,10 +38,17 @@ export async function openTestStore(
   options: TestStoreOptions = {},
   log: LogLine[] = [],
 ): Promise<TestStore> {
+  const keyStore = await openStore(token, options, log);
+  onTestFinished(() => keyStore.close());
+  return { keyStore, log };
+}
+
+/** Opens a key store for several tests; whoever opens it closes it. */
+export function openStore(token: TestToken, options: TestStoreOptions = {}, log: LogLine[] = []): Promise<KeyStore> {
   const line = (level: keyof Logger) => (fields: object, message: string) => {
     log.push({ level, message, fields: { ...fields } });
   };
-  const keyStore = await openKeyStore({
+  return openKeyStore({
     name: 'default',
     settings: token.settings(options.lanes ?? 1),
     hosts: options.hosts ?? 1,
@@ -50,8 +57,6 @@ export async function openTestStore(
     limits: { ...shortPauses, ...options.limits },
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
   });
-  onTestFinished(() => keyStore.close());
-  return { keyStore, log };
 }
 
 function pinOf(text: string): Pin {

@@ -14,8 +14,10 @@
 import type { VendorProfile } from '../vendor-profile.ts';
 import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
+import { type Curve, curveOfParams } from './curves.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
+import { privateKeyUsageAttributes } from './key-specs.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
@@ -42,6 +44,14 @@ export interface FoundKey {
   readonly handle: Handle;
 }
 
+/** What a key is and may be used for, as far as calls depend on it. */
+export interface KeyFacts {
+  readonly keyType: number;
+  readonly usages: ReadonlySet<string>;
+  /** `undefined` for a key of another kind, or on a curve that KMS does not have. */
+  readonly curve: Curve | undefined;
+}
+
 interface Entry {
   readonly handle: Handle;
   /** More than one object has this id. */
@@ -49,8 +59,8 @@ interface Entry {
   /** What to use: the session copy or `handle`; `null` until first used. */
   working: Handle | null;
   lastUsed: number;
-  /** `CKA_EC_PARAMS`, once it was asked for: to read an attribute costs SoftHSM2 as much as a signature (40 µs). */
-  ecParams: Buffer | null;
+  /** Once they were asked for: to read one attribute costs SoftHSM2 as much as a signature (40 µs). */
+  facts: KeyFacts | null;
 }
 
 export class KeyTable {
@@ -89,7 +99,7 @@ export class KeyTable {
     this.#copied.clear();
     for (const { id, handle } of keys) {
       const ambiguous = this.#entries.has(id);
-      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, ecParams: null });
+      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, facts: null });
     }
   }
 
@@ -143,17 +153,12 @@ export class KeyTable {
     return this.#find([{ type: constant('CKA_ID'), value: id }], [...keyClasses, 'CKO_PUBLIC_KEY']);
   }
 
-  /** The `CKA_EC_PARAMS` of a key that `resolve` has just found. */
-  ecParams(id: Buffer): Buffer {
+  /** What the token says of a key that `resolve` has just found. */
+  facts(id: Buffer): KeyFacts {
     const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
     if (entry === undefined) throw this.missing();
-    if (entry.ecParams !== null) return entry.ecParams;
-    const { cryptoki, handle: session } = this.#session;
-    this.#session.step = 'C_GetAttributeValue';
-    const ecParams = readAttribute(cryptoki, session, entry.working ?? entry.handle, 'CKA_EC_PARAMS');
-    if (ecParams === undefined) throw new HostFailure('keyUnavailable', 'the key is not an elliptic curve key');
-    entry.ecParams = ecParams;
-    return ecParams;
+    entry.facts ??= this.#readFacts(entry.working ?? entry.handle);
+    return entry.facts;
   }
 
   /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
@@ -171,6 +176,18 @@ export class KeyTable {
     this.#sessionNumber = this.#session.number;
   }
 
+  #readFacts(handle: Handle): KeyFacts {
+    const { cryptoki, handle: session } = this.#session;
+    this.#session.step = 'C_GetAttributeValue';
+    const read = (name: string) => readAttribute(cryptoki, session, handle, name);
+    const ecParams = read('CKA_EC_PARAMS');
+    return {
+      keyType: ulong(read('CKA_KEY_TYPE')) ?? -1,
+      usages: new Set(privateKeyUsageAttributes.filter((name) => read(name)?.[0] === 1)),
+      curve: ecParams === undefined ? undefined : curveOfParams(ecParams),
+    };
+  }
+
   #lookUp(id: Buffer, name: string): Entry {
     const found = this.find(id);
     const first = found[0];
@@ -180,7 +197,7 @@ export class KeyTable {
       ambiguous: found.length > 1,
       working: null,
       lastUsed: 0,
-      ecParams: null,
+      facts: null,
     };
     // An ambiguous id is looked up anew each time: an operator may be removing the other object.
     if (!entry.ambiguous) this.#entries.set(name, entry);

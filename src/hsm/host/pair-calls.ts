@@ -2,20 +2,19 @@
  * The calls with the private half of a pair: sign, decrypt with RSA, agree on a secret.
  *
  * What a call returns are views of this object's buffer, valid until the next call; `wipe` zeroes them once the reply is
- * written. Lengths and points are checked before the token sees them: libraries answer such input in ways that look like
- * faults of their own.
+ * written. Lengths and points are checked before the token sees them, and so is whether the key is for this: SoftHSM2 2.6.1
+ * answers ECDSA with an RSA key by CKR_GENERAL_ERROR, and NSS softoken 3.87 derives with keys whose CKA_DERIVE is false.
  *
  * Source: PKCS#11 3.1, sections 6.1.8 (CKM_RSA_PKCS_OAEP), 6.1.9 (CKM_RSA_X_509) and 6.3.17 (CKM_ECDH1_DERIVE); for signatures see
  * `signing-algorithms.ts`.
  */
 
 import type { VendorProfile } from '../vendor-profile.ts';
-import { constant, type Mechanism } from './cryptoki.ts';
-import { curveOfParams } from './curves.ts';
+import { constant, type Handle, type Mechanism } from './cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { readAttribute } from './key-attributes.ts';
 import { unbuiltAlgorithms } from './key-specs.ts';
-import type { KeyTable } from './key-table.ts';
+import type { KeyFacts, KeyTable } from './key-table.ts';
 import { decodeOaep } from './oaep.ts';
 import { peerPoint } from './public-keys.ts';
 import type { SecretCalls } from './secret-calls.ts';
@@ -87,16 +86,17 @@ export class PairCalls {
       throw new HostFailure('internal', `${algorithm} signs ${row.digestBytes} bytes, not ${message.length}`);
     if (message.length === 0) throw new HostFailure('internal', 'a message has at least one byte');
     const signed = row.prefix.length === 0 ? message : Buffer.concat([row.prefix, message]);
-    this.#secrets.withKey(id, (key) => {
+    this.#withPair(id, { keyType: row.keyType, usage: 'CKA_SIGN' }, (key, { curve }) => {
+      if (row.keyType !== 'CKK_RSA' && row.signatureBytes !== 2 * (curve?.fieldBytes ?? 0))
+        throw new HostFailure('keyUnavailable', `the key is on another curve than ${algorithm} is for`);
       const { cryptoki, handle: session } = this.#session;
       this.#session.step = `${row.mechanismName} C_SignInit`;
       cryptoki.C_SignInit(session, row.mechanism, key);
       this.#session.step = `${row.mechanismName} C_Sign`;
       this.#outputBytes = cryptoki.C_Sign(session, signed, this.#output);
     });
-    // A key on another curve: its signature would be another algorithm's.
     if (row.signatureBytes !== null && row.signatureBytes !== this.#outputBytes)
-      throw new HostFailure('keyUnavailable', `the key makes signatures of ${this.#outputBytes} bytes`);
+      throw new HostFailure('internal', `${row.mechanismName} C_Sign: ${this.#outputBytes} bytes`);
     return this.#output.subarray(0, this.#outputBytes);
   }
 
@@ -122,8 +122,7 @@ export class PairCalls {
 
   /** The x coordinate of the shared point. Throws `HostFailure` (`publicKeyInvalid`). */
   deriveSharedSecret(id: Buffer, publicKey: Buffer): Buffer {
-    this.#secrets.withKey(id, (key) => {
-      const curve = curveOfParams(this.#keys.ecParams(id));
+    this.#withPair(id, { keyType: 'CKK_EC', usage: 'CKA_DERIVE' }, (key, { curve }) => {
       if (curve === undefined) throw new HostFailure('keyUnavailable', 'the key is on a curve that KMS does not have');
       const point = peerPoint(publicKey, curve);
       const { cryptoki, handle: session } = this.#session;
@@ -153,8 +152,23 @@ export class PairCalls {
     this.#outputBytes = 0;
   }
 
-  #decrypt(id: Buffer, mechanism: Mechanism, name: string, ciphertext: Buffer): void {
+  /** As `SecretCalls.withKey`, for a key of this type that may be used so. */
+  #withPair(
+    id: Buffer,
+    needed: { readonly keyType: string; readonly usage: string },
+    call: (key: Handle, facts: KeyFacts) => void,
+  ): void {
     this.#secrets.withKey(id, (key) => {
+      const facts = this.#keys.facts(id);
+      if (facts.keyType !== constant(needed.keyType))
+        throw new HostFailure('keyUnavailable', `the key is not of the type ${needed.keyType}`);
+      if (!facts.usages.has(needed.usage)) throw new HostFailure('keyUnavailable', `the key lacks ${needed.usage}`);
+      call(key, facts);
+    });
+  }
+
+  #decrypt(id: Buffer, mechanism: Mechanism, name: string, ciphertext: Buffer): void {
+    this.#withPair(id, { keyType: 'CKK_RSA', usage: 'CKA_DECRYPT' }, (key) => {
       const { cryptoki, handle: session } = this.#session;
       this.#session.step = `${name} C_DecryptInit`;
       cryptoki.C_DecryptInit(session, mechanism, key);

@@ -21,6 +21,8 @@ export const maxRandomBytes = 1024;
 export const ivBytes = 12;
 export const tagBytes = 16;
 
+const genericSecret = constant('CKK_GENERIC_SECRET');
+
 /**
  * IVs are drawn from the token in blocks, because a call of `C_GenerateRandom` costs SoftHSM2 4 µs whatever its length. That
  * is as good as drawing each: an IV is no secret, and each byte of a block is used once, in this lane alone; a host that
@@ -120,6 +122,10 @@ export class SecretCalls {
     if (row === undefined) throw new HostFailure('unsupported', `there is no MAC with ${algorithm}`);
     if (data.length < 1) throw new HostFailure('internal', 'a MAC is made of at least one byte');
     this.withKey(id, (key) => {
+      const { keyType, usages } = this.#keys.facts(id);
+      // NSS softoken 3.87.1 makes MACs with the private halves of pairs.
+      if (keyType !== genericSecret || !usages.has('CKA_SIGN'))
+        throw new HostFailure('keyUnavailable', 'the key is not one for MACs');
       const { cryptoki, handle: session } = this.#session;
       this.#session.step = row.initStep;
       cryptoki.C_SignInit(session, row.mechanism, key);

@@ -11,6 +11,7 @@
 import { constant, type Mechanism } from './cryptoki.ts';
 
 export interface SigningAlgorithm {
+  readonly keyType: 'CKK_RSA' | 'CKK_EC' | 'CKK_EC_EDWARDS';
   readonly mechanismName: string;
   readonly mechanism: Mechanism;
   readonly content: 'DIGEST' | 'RAW';
@@ -25,6 +26,7 @@ export interface SigningAlgorithm {
 const nothing = Buffer.alloc(0);
 
 const pkcs1 = (digestBytes: number, digestInfo: string): SigningAlgorithm => ({
+  keyType: 'CKK_RSA',
   mechanismName: 'CKM_RSA_PKCS',
   mechanism: { mechanism: constant('CKM_RSA_PKCS') },
   content: 'DIGEST',
@@ -34,6 +36,7 @@ const pkcs1 = (digestBytes: number, digestInfo: string): SigningAlgorithm => ({
 });
 
 const pss = (digestBytes: number, hash: string, mgf: string): SigningAlgorithm => ({
+  keyType: 'CKK_RSA',
   mechanismName: 'CKM_RSA_PKCS_PSS',
   mechanism: {
     mechanism: constant('CKM_RSA_PKCS_PSS'),
@@ -52,6 +55,7 @@ const pss = (digestBytes: number, hash: string, mgf: string): SigningAlgorithm =
 
 /** The token gives r and s one after the other, each as long as the curve's field. */
 const ecdsa = (digestBytes: number, fieldBytes: number): SigningAlgorithm => ({
+  keyType: 'CKK_EC',
   mechanismName: 'CKM_ECDSA',
   mechanism: { mechanism: constant('CKM_ECDSA') },
   content: 'DIGEST',
@@ -73,6 +77,7 @@ export const signingAlgorithms: ReadonlyMap<string, SigningAlgorithm> = new Map(
   [
     'ED25519_SHA_512',
     {
+      keyType: 'CKK_EC_EDWARDS',
       mechanismName: 'CKM_EDDSA',
       mechanism: { mechanism: constant('CKM_EDDSA') },
       content: 'RAW',
