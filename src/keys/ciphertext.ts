@@ -53,12 +53,23 @@ export const overheadBytes = headerBytes + ivBytes + tagBytes;
 const tag = Buffer.from('drawbridge/kms-ciphertext/1', 'ascii');
 const noPairs = Buffer.alloc(4);
 
-function encodeHeader(header: CiphertextHeader): Buffer {
+/**
+ * Headers that were encoded, by backing key: there are far fewer of them than blobs (measured: 2 of 9 µs of an encryption).
+ * Whoever gets one copies it and never writes to it.
+ */
+const encodedHeaders = new Map<BackingKeyId, { readonly keyId: KeyId; readonly bytes: Buffer }>();
+const maxEncodedHeaders = 4096;
+
+function encodeHeader({ keyId, backingKeyId }: CiphertextHeader): Buffer {
+  const known = encodedHeaders.get(backingKeyId);
+  if (known?.keyId === keyId) return known.bytes;
   const bytes = Buffer.alloc(headerBytes);
   bytes[0] = version;
-  bytes.write(header.keyId.replaceAll('-', ''), 1, 16, 'hex');
-  bytes.write(header.backingKeyId, 17, 16, 'hex');
+  bytes.write(keyId.replaceAll('-', ''), 1, 16, 'hex');
+  bytes.write(backingKeyId, 17, 16, 'hex');
   bytes[33] = aes256Gcm;
+  if (encodedHeaders.size === maxEncodedHeaders) encodedHeaders.clear();
+  encodedHeaders.set(backingKeyId, { keyId, bytes });
   return bytes;
 }
 
