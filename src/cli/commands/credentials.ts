@@ -29,7 +29,8 @@ Prints the JSON that AWS calls a credential_process' output. In ~/.aws/config:
   endpoint_url = http://127.0.0.1:4599
   credential_process = drawbridge credentials --socket /run/drawbridge/kms.sock
 
-The endpoint is \`listen.tcp\` of the daemon's configuration. Tools run it again when the credentials end.`,
+The endpoint is \`listen.tcp\` of the daemon's configuration. Tools run it again before the credentials end: boto3 and
+the AWS CLI from 15 minutes before that, so with the shortest duration they would run it for each request.`,
     )
     .action(async ({ duration, ...options }: SocketOptions & { duration?: number }) => {
       const client = await connectTo(options);
