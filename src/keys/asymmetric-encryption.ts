@@ -4,7 +4,7 @@
  * A ciphertext is the standard's and nothing else: it names no key, has no room for an encryption context, and may as well
  * have been made by whoever has the public key. Every way in which one can be wrong is one error with one text. Whether the
  * padding of a decrypted ciphertext was wrong is known to nobody but the HSM's host, which takes the same steps either way
- * (Manger, CRYPTO 2001).
+ * (Manger, CRYPTO 2001). A ciphertext of the wrong length is not sent there: its length is nothing that its sender learns.
  *
  * Source: RFC 8017, section 7.1; the MGF's hash is the same as the label's, and the label is empty.
  */

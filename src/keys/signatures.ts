@@ -15,6 +15,7 @@ import { inKeyStore } from './key-store-errors.ts';
 import { publicKeyOf } from './public-keys.ts';
 import { assertSignable, hashedMessage, type SignedMessage } from './signed-message.ts';
 import { type SignatureScheme, signingAlgorithmRow } from './signing-algorithms.ts';
+import { assertTokenCanUse } from './token-capabilities.ts';
 
 /** Signs with the private key in the HSM. RSA and Ed25519: the signature's own bytes; ECDSA: `ECDSA-Sig-Value` in DER. */
 export function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
@@ -23,6 +24,12 @@ export function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<
   const { backingKeyId } = record;
   const { algorithm } = signed;
   return inKeyStore(() => keyStore.sign({ backingKeyId, algorithm, content, message: bytes }));
+}
+
+/** What can be known to fail without signing anything, for a dry run. */
+export function assertCanSign({ key }: AuthorizedKey, signed: SignedMessage): void {
+  assertSignable(signed);
+  assertTokenCanUse(key.currentBackingKey.keyStore, key.record.keySpec, signed.algorithm);
 }
 
 /**

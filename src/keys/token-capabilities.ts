@@ -1,9 +1,8 @@
 /**
- * Can the token that keys are generated in hold a key of this kind?
+ * Can the token do this? Asked before anything is written or done, so that what it lacks is refused by name.
  *
- * Asked before anything is written, so that a KeySpec which the token lacks is refused with the name of the mechanism that
- * is missing. The report is what the key store found out when it connected; the host refuses once more by itself when it
- * is asked for what the token cannot do.
+ * The report is what the key store found out when it connected. The host refuses once more by itself when it is asked for
+ * what the token cannot do, so the questions about use are for dry runs, which do not get there.
  */
 
 import type { Capability, KeyStore } from '../hsm/key-store.ts';
@@ -18,21 +17,36 @@ const keyGeneration = 'KEY_GENERATION';
  * its algorithms. An algorithm that it lacks beside others is refused when somebody uses it.
  */
 export function assertTokenCanHold(keyStore: KeyStore, keySpec: KeySpec, keyUsage: KeyUsage): void {
-  const rows = keyStore
-    .capabilities()
-    .capabilities.filter((row) => row.keySpec === keySpec && row.keyUsage === keyUsage);
-  const missing = missingCapability(rows);
-  if (missing === null) return;
-  throw new KmsError(
-    'UnsupportedOperationException',
-    `KeySpec ${keySpec} with KeyUsage ${keyUsage} is not supported by the HSM: ${missing}.`,
-  );
+  const missing = missingCapability(rowsOf(keyStore, keySpec).filter((row) => row.keyUsage === keyUsage));
+  if (missing !== null) throw unsupported(`KeySpec ${keySpec} with KeyUsage ${keyUsage}`, missing);
+}
+
+/** @throws KmsError `UnsupportedOperationException` unless the token can use such a key with this algorithm. */
+export function assertTokenCanUse(keyStore: KeyStore, keySpec: KeySpec, algorithm: string): void {
+  const row = rowsOf(keyStore, keySpec).find((each) => each.algorithm === algorithm);
+  if (row?.works !== true) throw unsupported(`${algorithm} with KeySpec ${keySpec}`, row?.reason ?? notReported);
+}
+
+/** @throws KmsError `UnsupportedOperationException` unless the token can generate such keys, of whatever usage. */
+export function assertTokenCanGenerate(keyStore: KeyStore, keySpec: KeySpec): void {
+  const rows = rowsOf(keyStore, keySpec).filter(({ algorithm }) => algorithm === keyGeneration);
+  if (!rows.some(({ works }) => works)) throw unsupported(keySpec, rows[0]?.reason ?? notReported);
+}
+
+function rowsOf(keyStore: KeyStore, keySpec: KeySpec): readonly Capability[] {
+  return keyStore.capabilities().capabilities.filter((row) => row.keySpec === keySpec);
+}
+
+const notReported = 'the token does not say that it can';
+
+function unsupported(what: string, missing: string): KmsError {
+  return new KmsError('UnsupportedOperationException', `${what} is not supported by the HSM: ${missing}.`);
 }
 
 function missingCapability(rows: readonly Capability[]): string | null {
   const generation = rows.find(({ algorithm }) => algorithm === keyGeneration);
-  if (generation?.works !== true) return generation?.reason ?? 'it was not found able to generate such keys';
+  if (generation?.works !== true) return generation?.reason ?? notReported;
   const algorithms = rows.filter(({ algorithm }) => algorithm !== keyGeneration);
   if (algorithms.some(({ works }) => works)) return null;
-  return algorithms[0]?.reason ?? 'none of its algorithms is known to work';
+  return algorithms[0]?.reason ?? notReported;
 }

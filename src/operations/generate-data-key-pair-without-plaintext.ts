@@ -1,6 +1,7 @@
 /** `GenerateDataKeyPairWithoutPlaintext`: a key pair for later; its private half in the clear never leaves the HSM's host. */
 
 import { generateDataKeyPair as generateInHsm } from '../keys/symmetric-encryption.ts';
+import { assertTokenCanGenerate } from '../keys/token-capabilities.ts';
 import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
 import { ciphertextBlob, dryRun, encryptionContext, grantTokens, keyNamedBy, keyReference } from './members.ts';
 import { operation } from './operation.ts';
@@ -36,6 +37,9 @@ export const generateDataKeyPairWithoutPlaintext = operation({
   },
   effect: 'uses',
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
+  async rehearse({ request, keys }) {
+    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
+  },
   async handle({ request, keys, directory }) {
     const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: false };
     const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);

@@ -1,6 +1,7 @@
 /** `GenerateDataKeyPair`: a key pair from the HSM for use elsewhere, its private half in plaintext and encrypted under a KMS key. */
 
 import { generateDataKeyPair as generateInHsm } from '../keys/symmetric-encryption.ts';
+import { assertTokenCanGenerate } from '../keys/token-capabilities.ts';
 import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
 import {
   ciphertextBlob,
@@ -48,8 +49,9 @@ export const generateDataKeyPair = operation({
   },
   effect: 'uses',
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
-  async rehearse({ request }) {
+  async rehearse({ request, keys }) {
     refuseRecipient(request);
+    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
   },
   async handle({ request, keys, directory }) {
     refuseRecipient(request);

@@ -1,7 +1,6 @@
 /** `Sign`: a signature with the private half of an asymmetric KMS key, over a message of up to 4,096 bytes or a digest. */
 
-import { sign as signInHsm } from '../keys/signatures.ts';
-import { assertSignable } from '../keys/signed-message.ts';
+import { assertCanSign, sign as signInHsm } from '../keys/signatures.ts';
 import { signingAlgorithm } from './key-metadata.ts';
 import { dryRun, grantTokens, keyNamedBy, keyReference, message } from './members.ts';
 import { operation } from './operation.ts';
@@ -37,8 +36,8 @@ export const sign = operation({
   },
   effect: 'uses',
   record: ['KeyId', 'MessageType', 'SigningAlgorithm', 'DryRun'],
-  async rehearse({ request }) {
-    assertSignable(signedMessage(request));
+  async rehearse({ request, keys }) {
+    assertCanSign(keys.key, signedMessage(request));
   },
   async handle({ request, keys }) {
     const { key } = keys;

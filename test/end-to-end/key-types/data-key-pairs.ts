@@ -70,11 +70,14 @@ export function dataKeyPairs(daemon: () => Daemon, token: TokenName): void {
   test.each(Object.entries(lacking[token]))('%s is refused by what is missing', async (KeyPairSpec, lacks) => {
     // Safe: the rows are named by the specs.
     const asked = { KeyId: key.id, KeyPairSpec: KeyPairSpec as DataKeyPairSpec };
-    for (const request of [
-      daemon().kms.generateDataKeyPair(asked),
-      daemon().kms.generateDataKeyPairWithoutPlaintext(asked),
+    const { kms } = daemon();
+    for (const send of [
+      () => kms.generateDataKeyPair(asked),
+      () => kms.generateDataKeyPairWithoutPlaintext(asked),
+      () => kms.generateDataKeyPair({ ...asked, DryRun: true }),
+      () => kms.generateDataKeyPairWithoutPlaintext({ ...asked, DryRun: true }),
     ]) {
-      const told = await refusal(request);
+      const told = await refusal(send());
       expect(told.name).toBe('UnsupportedOperationException');
       expect(told.message).toMatch(lacks);
     }

@@ -301,9 +301,17 @@ export function signatures(daemon: () => Daemon, token: TokenName): void {
     expect(await refusal(kms.sign(ph))).toEqual(badType('RAW', 'ED25519_PH_SHA_512'));
     const short = { ...ph, Message: Buffer.alloc(63), MessageType: 'DIGEST' } as const;
     expect(await refusal(kms.sign(short))).toEqual(badDigest('ED25519_PH_SHA_512'));
-    const unsupported = await refusal(kms.sign({ ...ph, MessageType: 'DIGEST' }));
-    expect(unsupported.name).toBe('UnsupportedOperationException');
-    expect(unsupported.message).toMatch(/ED25519_PH_SHA_512|CKM_EDDSA/);
+    const asked = { ...ph, MessageType: 'DIGEST' } as const;
+    for (const send of [
+      () => kms.sign(asked),
+      () => kms.sign({ ...asked, DryRun: true }),
+      () => kms.verify({ ...asked, Signature: Buffer.alloc(64) }),
+      () => kms.verify({ ...asked, Signature: Buffer.alloc(64), DryRun: true }),
+    ]) {
+      const unsupported = await refusal(send());
+      expect(unsupported.name).toBe('UnsupportedOperationException');
+      expect(unsupported.message).toMatch(/ED25519_PH_SHA_512|CKM_EDDSA/);
+    }
   });
 
   test.each(Object.entries(lacking[token]))('CreateKey refuses %s by what the token lacks', async (spec, lacks) => {
