@@ -151,8 +151,11 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     note: (members) => {
       trace.noted = members;
     },
-    decideUnder: (keyPolicy, action, keyArn) =>
-      decide(new RequestQuestion(source, { action }, keyArn, undefined, keyPolicy)),
+    decideUnder(keyPolicy, action, keyArn) {
+      const need = { action, conditions: conditionsOf(operation) };
+      const known = Object.values(keys).find(({ key }) => key.arn === keyArn)?.key;
+      return decide(new RequestQuestion(source, need, keyArn, known, keyPolicy));
+    },
   };
   if (request['DryRun'] === true) {
     await operation.rehearse?.(handling);
@@ -163,6 +166,11 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   trace.response = response;
   trace.resources.push(...(operation.made?.(response) ?? []));
   return operation.response.encode(response);
+}
+
+/** Those that any permission of the operation has. */
+function conditionsOf({ needs }: AnyOperation): readonly string[] {
+  return [...(needs.resources ?? []), ...Object.values(needs.keys ?? {})].flatMap(({ conditions }) => conditions ?? []);
 }
 
 /**

@@ -23,6 +23,8 @@ export interface InstanceOptions {
   readonly token?: 'softhsm2' | 'nss';
   /** Listen on the loopback address too, at a free port. */
   readonly tcp?: boolean;
+  /** A folder of identity policies. */
+  readonly policies?: string;
   /** Beside this process's own. */
   readonly env?: Readonly<Record<string, string>>;
   /** The folder of an instance that there is already; it is not removed by `stop`. */
@@ -129,8 +131,12 @@ function newFolder(): string {
   return join(parent, 'instance');
 }
 
-function argumentsOf({ token, tcp }: InstanceOptions, dir: string): string[] {
-  const choices = [...(token === undefined ? [] : ['--token', token]), ...(tcp ? ['--tcp', '127.0.0.1:0'] : [])];
+function argumentsOf({ token, tcp, policies }: InstanceOptions, dir: string): string[] {
+  const choices = [
+    ...(token === undefined ? [] : ['--token', token]),
+    ...(tcp ? ['--tcp', '127.0.0.1:0'] : []),
+    ...(policies === undefined ? [] : ['--policies', policies]),
+  ];
   return ['dev', '--dir', dir, ...choices];
 }
 

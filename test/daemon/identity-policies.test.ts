@@ -1,0 +1,79 @@
+/** The folder of identity policies, as the daemon reads it at its start. */
+
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { IdentityPolicyFolder } from '../../src/daemon/identity-policies.ts';
+import type { Caller } from '../../src/identity/caller.ts';
+import { alice, realm } from '../authorization/policies.ts';
+
+const document = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'kms:ListKeys', Resource: '*' }] };
+const valid = JSON.stringify({ AttachedTo: [alice], PolicyDocument: document });
+const caller: Caller = {
+  type: 'IAMUser',
+  arn: alice,
+  accountId: realm.account,
+  userName: 'alice',
+  proof: { kind: 'unix', uid: 1, gid: 1, pid: 1, groups: [] },
+};
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'drawbridge-policies-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const opened = (): Promise<IdentityPolicyFolder> => IdentityPolicyFolder.open(folder, realm);
+
+test('every *.json in it is read, and nothing else', async () => {
+  writeFileSync(join(folder, 'a.json'), valid);
+  writeFileSync(join(folder, 'b.json'), valid);
+  writeFileSync(join(folder, '.hidden.json'), 'half a file of an editor');
+  writeFileSync(join(folder, 'c.json~'), 'a backup');
+  expect((await opened()).current().attachedTo(caller)).toHaveLength(2);
+});
+
+test('without a folder, and in an empty one, there are no identity policies', async () => {
+  expect((await opened()).current().attachedTo(caller)).toEqual([]);
+  expect((await IdentityPolicyFolder.open(undefined, realm)).current().attachedTo(caller)).toEqual([]);
+});
+
+const mistakes: readonly (readonly [name: string, make: () => void, message: () => string])[] = [
+  [
+    'a policy that is malformed',
+    () => writeFileSync(join(folder, 'a.json'), valid.replace('Allow', 'allow')),
+    () => 'a.json: Statement[0].Effect: it must be "Allow" or "Deny".',
+  ],
+  [
+    'a file that is too large',
+    () => writeFileSync(join(folder, 'a.json'), valid.padEnd(256 * 1024 + 1)),
+    () => `\`${join(folder, 'a.json')}\` is larger than 262144 bytes: not an identity policy`,
+  ],
+  [
+    'a link to nowhere',
+    () => symlinkSync('/nowhere', join(folder, 'a.json')),
+    () => `cannot read the identity policies \`${join(folder, 'a.json')}\`: ENOENT`,
+  ],
+  [
+    'a named pipe that nobody writes to',
+    () => execFileSync('mkfifo', [join(folder, 'a.json')]),
+    () => `\`${join(folder, 'a.json')}\` is not a file`,
+  ],
+  [
+    'a folder that everybody may write to',
+    () => chmodSync(folder, 0o777),
+    () => `\`${folder}\` can be written by others, who could give themselves access; chmod go-w it`,
+  ],
+  [
+    'no folder',
+    () => rmSync(folder, { recursive: true }),
+    () => `cannot read the identity policies \`${folder}\`: ENOENT`,
+  ],
+];
+
+test.each(mistakes)('%s ends the start', async (_, make, message) => {
+  make();
+  await expect(opened()).rejects.toThrow(message());
+});
