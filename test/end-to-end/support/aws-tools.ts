@@ -4,11 +4,13 @@
  */
 
 import { execFile, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+/** The profile that the documentation tells people to use. */
+const profile = fileURLToPath(new URL('../../../native-config/aws/config', import.meta.url));
 const drawbridge = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
 
 /** The distribution's, which a Python of somebody's own on PATH does not hide. */
@@ -32,22 +34,15 @@ export class AwsTools {
   readonly #endpoint: string;
   readonly #environment: NodeJS.ProcessEnv;
 
-  /** @param folder For the profile `app`; must be the test's own. */
+  /** @param folder For the profile; must be the test's own. */
   constructor(folder: string, socket: string, endpoint: string) {
     this.#endpoint = endpoint;
     const config = join(folder, 'aws-config');
-    writeFileSync(
-      config,
-      [
-        '[profile app]',
-        'region = us-east-1',
-        'output = json',
-        'retry_mode = standard',
-        'max_attempts = 1',
-        `credential_process = "${process.execPath}" "${drawbridge}" credentials --socket "${socket}"`,
-        '',
-      ].join('\n'),
-    );
+    const text = readFileSync(profile, 'utf8')
+      .replace('= drawbridge credentials', `= "${process.execPath}" "${drawbridge}" credentials`)
+      .replace('/run/drawbridge/kms.sock', `"${socket}"`)
+      .replace('http://127.0.0.1:4599', endpoint);
+    writeFileSync(config, `${text}output = json\nretry_mode = standard\nmax_attempts = 1\n`);
     const { TMPDIR } = process.env;
     this.#environment = {
       ...(TMPDIR === undefined ? {} : { TMPDIR }),
@@ -56,7 +51,7 @@ export class AwsTools {
       LC_ALL: 'C.UTF-8',
       AWS_CONFIG_FILE: config,
       AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
-      AWS_PROFILE: 'app',
+      AWS_PROFILE: 'drawbridge',
       AWS_EC2_METADATA_DISABLED: 'true',
       AWS_PAGER: '',
     };
