@@ -14,7 +14,6 @@ import { KmsError } from '../kms/errors.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from './authorized-key.ts';
 import { inKeyStore, invalidCiphertext } from './key-store-errors.ts';
-import type { KmsKey } from './kms-key.ts';
 import { publicKeyOf } from './public-keys.ts';
 
 /** One row per algorithm: its hash. */
@@ -25,35 +24,39 @@ const oaepHashes = {
 export type OaepAlgorithm = keyof typeof oaepHashes;
 
 /** @throws KmsError `ValidationException` when the plaintext is too long for the key and algorithm. */
-export function assertFits(key: KmsKey, algorithm: OaepAlgorithm, plaintext: Plaintext): void {
-  const maxBytes = modulusBytes(key) - 2 * oaepHashes[algorithm].lengthBytes - 2;
+export function assertFits(authorized: AuthorizedKey, algorithm: OaepAlgorithm, plaintext: Plaintext): void {
+  const maxBytes = modulusBytes(authorized) - 2 * oaepHashes[algorithm].lengthBytes - 2;
   if (plaintext.lengthBytes <= maxBytes) return;
   throw new KmsError(
     'ValidationException',
-    `Algorithm ${algorithm} and key spec ${key.record.keySpec} cannot encrypt data larger than ${maxBytes} bytes.`,
+    `Algorithm ${algorithm} and key spec ${authorized.key.record.keySpec} cannot encrypt data larger than ${maxBytes} bytes.`,
   );
 }
 
-export function encrypt({ key }: AuthorizedKey, algorithm: OaepAlgorithm, plaintext: Plaintext): Buffer {
-  assertFits(key, algorithm, plaintext);
+export function encrypt(authorized: AuthorizedKey, algorithm: OaepAlgorithm, plaintext: Plaintext): Buffer {
+  assertFits(authorized, algorithm, plaintext);
   const oaepHash = oaepHashes[algorithm].name;
   return publicEncrypt(
-    { key: publicKeyOf(key), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash },
+    { key: publicKeyOf(authorized), padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash },
     plaintext.reveal(),
   );
 }
 
 /** @throws KmsError `InvalidCiphertextException`. */
-export function decrypt({ key }: AuthorizedKey, algorithm: OaepAlgorithm, ciphertext: Buffer): Promise<Plaintext> {
-  if (ciphertext.length !== modulusBytes(key)) throw invalidCiphertext();
-  const { keyStore, record } = key.currentBackingKey;
+export async function decrypt(
+  authorized: AuthorizedKey,
+  algorithm: OaepAlgorithm,
+  ciphertext: Buffer,
+): Promise<Plaintext> {
+  if (ciphertext.length !== modulusBytes(authorized)) throw invalidCiphertext();
+  const { keyStore, record } = authorized.key.currentBackingKey;
   const { backingKeyId } = record;
   return inKeyStore(() => keyStore.decryptAsymmetric({ backingKeyId, algorithm, ciphertext }));
 }
 
-function modulusBytes(key: KmsKey): number {
-  const bits = publicKeyOf(key).asymmetricKeyDetails?.modulusLength;
+function modulusBytes(authorized: AuthorizedKey): number {
+  const bits = publicKeyOf(authorized).asymmetricKeyDetails?.modulusLength;
   // The pipeline compared the algorithm with the KeySpec, so this is an RSA key.
-  if (bits === undefined) throw new TypeError(`the public key of ${key.record.keyId} is no RSA key`);
+  if (bits === undefined) throw new TypeError(`the public key of ${authorized.key.record.keyId} is no RSA key`);
   return bits / 8;
 }

@@ -76,10 +76,14 @@ export async function decrypt(
 }
 
 /** What can be known to fail without encrypting anything, for a dry run. */
-export function assertCanEncrypt({ key }: AuthorizedKey, { algorithm, context }: Cipher, plaintext: Plaintext): void {
+export function assertCanEncrypt(
+  authorized: AuthorizedKey,
+  { algorithm, context }: Cipher,
+  plaintext: Plaintext,
+): void {
   if (algorithm === 'SYMMETRIC_DEFAULT') return;
   assertNoContext(context);
-  if (algorithm !== 'SM2PKE') asymmetric.assertFits(key, algorithm, plaintext);
+  if (algorithm !== 'SM2PKE') asymmetric.assertFits(authorized, algorithm, plaintext);
 }
 
 /** The standard formats of asymmetric ciphertexts have no room for it: to take it and not bind it would be a lie. */

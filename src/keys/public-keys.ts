@@ -6,25 +6,27 @@
  */
 
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import type { BackingKey, KmsKey } from './kms-key.ts';
+import type { AuthorizedKey } from './authorized-key.ts';
+import type { BackingKey } from './kms-key.ts';
 
 /** A parsed key costs some 40 µs, so each is parsed once; it goes when its backing key does. */
 const parsed = new WeakMap<BackingKey, KeyObject>();
 
 /** The public key of an asymmetric KMS key, X.509 SubjectPublicKeyInfo in DER. */
-export function publicKeyInfo({ record, currentBackingKey }: KmsKey): Buffer {
-  const { publicKey } = currentBackingKey.record;
+export function publicKeyInfo({ key }: AuthorizedKey): Buffer {
+  const { publicKey } = key.currentBackingKey.record;
   // The KeySpec was checked by the pipeline; a pair without its public half was never committed.
-  if (publicKey === null) throw new TypeError(`key ${record.keyId} has no public key on record`);
+  if (publicKey === null) throw new TypeError(`key ${key.record.keyId} has no public key on record`);
   return publicKey;
 }
 
 /** The same, ready for use. */
-export function publicKeyOf(key: KmsKey): KeyObject {
-  let publicKey = parsed.get(key.currentBackingKey);
+export function publicKeyOf(authorized: AuthorizedKey): KeyObject {
+  const { currentBackingKey } = authorized.key;
+  let publicKey = parsed.get(currentBackingKey);
   if (publicKey === undefined) {
-    publicKey = createPublicKey({ key: publicKeyInfo(key), format: 'der', type: 'spki' });
-    parsed.set(key.currentBackingKey, publicKey);
+    publicKey = createPublicKey({ key: publicKeyInfo(authorized), format: 'der', type: 'spki' });
+    parsed.set(currentBackingKey, publicKey);
   }
   return publicKey;
 }

@@ -37,7 +37,7 @@ export function assertCanSign({ key }: AuthorizedKey, signed: SignedMessage): vo
  * @throws KmsError `KMSInvalidSignatureException` for whatever is wrong with the signature.
  */
 export async function verify(authorized: AuthorizedKey, signed: SignedMessage, signature: Buffer): Promise<void> {
-  if (await isSignature(publicKeyOf(authorized.key), signed, signature)) return;
+  if (await isSignature(publicKeyOf(authorized), signed, signature)) return;
   throw new KmsError(
     'KMSInvalidSignatureException',
     'The signature does not belong to the message, key and algorithm.',

@@ -52,7 +52,7 @@ export const getPublicKey = operation({
     }
     return {
       KeyId: arn,
-      PublicKey: publicKeyInfo(key),
+      PublicKey: publicKeyInfo(keys.key),
       CustomerMasterKeySpec: formerKeySpec(record.keySpec),
       KeySpec: record.keySpec,
       KeyUsage: record.keyUsage,

@@ -3,19 +3,21 @@
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { assertFits } from '../../src/keys/asymmetric-encryption.ts';
+import { type AuthorizedKey, authorizeKey } from '../../src/keys/authorized-key.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { KeySpec } from '../../src/kms/key-specs.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 
 /** A key that has a KeySpec and a public key and nothing else; whether its modulus has two factors, nobody asks here. */
-function keyOf(keySpec: KeySpec): KmsKey {
+function keyOf(keySpec: KeySpec): AuthorizedKey {
   const modulus = randomBytes(Number(keySpec.slice(4)) / 8);
   modulus[0] = 0xc0;
   modulus[modulus.length - 1] = 0x0f;
   const jwk = { kty: 'RSA', n: modulus.toString('base64url'), e: 'AQAB' };
   const publicKey = createPublicKey({ key: jwk, format: 'jwk' }).export({ format: 'der', type: 'spki' });
   // Safe: the function under test reads these members alone.
-  return { record: { keySpec }, currentBackingKey: { record: { publicKey } } } as unknown as KmsKey;
+  const key = { record: { keySpec }, currentBackingKey: { record: { publicKey } } } as unknown as KmsKey;
+  return authorizeKey(key, 'kms:Encrypt');
 }
 
 describe.each([
