@@ -37,6 +37,8 @@ export interface Case {
   readonly keySpec: BenchKeySpec;
   /** Of the plaintext, the data key, the random bytes, the digest or message, the secret. */
   readonly payloadBytes: number;
+  /** So many grants are on the key, one of which the permission comes from; absent: the key policy gives it. */
+  readonly grantCount?: number;
 }
 
 const symmetric = (operation: OperationName, payloadBytes: number): Case => ({
@@ -48,6 +50,7 @@ const symmetric = (operation: OperationName, payloadBytes: number): Case => ({
 export const cases: readonly Case[] = [
   symmetric('Encrypt', 64),
   symmetric('Encrypt', 4096),
+  { ...symmetric('Encrypt', 64), grantCount: 1000 },
   symmetric('Decrypt', 64),
   symmetric('GenerateDataKey', 32),
   symmetric('GenerateRandom', 32),
@@ -60,8 +63,9 @@ export const cases: readonly Case[] = [
   { operation: 'DeriveSharedSecret', keySpec: 'ECC_NIST_P256', payloadBytes: 32 },
 ];
 
-/** As the rows call it: `Encrypt`, `Sign RSA_2048`. */
-export function nameOf({ operation, keySpec }: Case): string {
+/** As the rows call it: `Encrypt`, `Sign RSA_2048`, `Encrypt (1000 grants)`. */
+export function nameOf({ operation, keySpec, grantCount }: Case): string {
+  if (grantCount !== undefined) return `${operation} (${grantCount} grants)`;
   return keySpec === 'SYMMETRIC_DEFAULT' ? operation : `${operation} ${keySpec}`;
 }
 
@@ -70,7 +74,7 @@ export const connectionCounts = [1, 16, 128] as const;
 /** As long as the AAD that Drawbridge binds for a small encryption context; the same number stands in `direct.c`. */
 export const aadBytes = 96;
 
-const encryptionContext = { purpose: 'bench' };
+export const encryptionContext = { purpose: 'bench' };
 
 /** What Sign and Verify do with a key of that spec. */
 export function signingAlgorithmOf(keySpec: BenchKeySpec): SigningAlgorithm {
