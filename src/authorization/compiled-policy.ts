@@ -8,6 +8,7 @@
  */
 
 import type { ApplicableStatements } from './applicable-statements.ts';
+import type { ConditionKey } from './condition-keys.ts';
 import type { AccessQuestion, StatementReference } from './decision.ts';
 import type { Matcher } from './wildcard.ts';
 
@@ -31,6 +32,22 @@ export interface CompiledStatement {
   readonly matchesResource: Matcher;
   /** What only the request tells: conditions, resources with policy variables, exceptions. Absent: nothing of that kind. */
   readonly holds?: ((question: AccessQuestion) => boolean) | undefined;
+  /** The parts of `holds`: it holds where all of them do. */
+  readonly tests: readonly StatementTest[];
+}
+
+/** One thing that only the request tells, for explanations and for the linter. */
+export interface StatementTest {
+  readonly element: 'Condition' | 'NotPrincipal' | 'Resource' | 'NotResource';
+  /** Of a condition, as it was written: `ForAnyValue:StringEquals`. */
+  readonly operator?: string;
+  /** Of a condition, as it was written: `kms:EncryptionContext:Department`. */
+  readonly keyName?: string;
+  /** Of a condition; absent where no request here has such a key. */
+  readonly key?: ConditionKey | undefined;
+  /** What the document says, with its policy variables. */
+  readonly expected: readonly string[];
+  readonly holds: (question: AccessQuestion) => boolean;
 }
 
 /** A policy, parsed and validated. */

@@ -22,6 +22,8 @@ interface TextOperator {
   /** Are `*` and `?` wildcards? */
   readonly hasWildcards: boolean;
   readonly compile: (parts: readonly PatternPart[]) => Matcher;
+  /** What a text without wildcards is compared as, where equal forms are all there is to it: many are one look-up. */
+  readonly formOf?: (text: string) => string;
   /** What is wrong with a value, as far as one can tell before the variables have values. */
   readonly mistakeOf?: (text: string) => string | undefined;
 }
@@ -50,17 +52,25 @@ const lessOrEqual: Comparison = (actual, limit) => actual <= limit;
 const greater: Comparison = (actual, limit) => actual > limit;
 const greaterOrEqual: Comparison = (actual, limit) => actual >= limit;
 
-const text = (isNegated: boolean, compile: TextOperator['compile']): TextOperator => ({
+const asItIs = (value: string): string => value;
+const inSmallLetters = (value: string): string => value.toLowerCase();
+
+const text = (isNegated: boolean, formOf: (text: string) => string): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: false,
-  compile,
+  compile(parts) {
+    const expected = formOf(textOf(parts));
+    return (actual) => formOf(actual) === expected;
+  },
+  formOf,
 });
 const pattern = (isNegated: boolean): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: true,
   compile: (parts) => compileParts(parts),
+  formOf: asItIs,
 });
 const arn = (isNegated: boolean): TextOperator => ({
   kind: 'text',
@@ -92,10 +102,10 @@ const address = (isNegated: boolean): ValueOperator => ({
 });
 
 const rows = {
-  StringEquals: text(false, equals),
-  StringNotEquals: text(true, equals),
-  StringEqualsIgnoreCase: text(false, equalsIgnoringCase),
-  StringNotEqualsIgnoreCase: text(true, equalsIgnoringCase),
+  StringEquals: text(false, asItIs),
+  StringNotEquals: text(true, asItIs),
+  StringEqualsIgnoreCase: text(false, inSmallLetters),
+  StringNotEqualsIgnoreCase: text(true, inSmallLetters),
   StringLike: pattern(false),
   StringNotLike: pattern(true),
   NumericEquals: numeric(equal),
@@ -126,16 +136,6 @@ export const operatorNames = Object.keys(rows) as readonly OperatorName[];
 
 /** By name, with regard to case, as IAM has them. */
 export const conditionOperators: ReadonlyMap<string, ConditionOperator> = new Map(Object.entries(rows));
-
-function equals(parts: readonly PatternPart[]): Matcher {
-  const expected = textOf(parts);
-  return (actual) => actual === expected;
-}
-
-function equalsIgnoringCase(parts: readonly PatternPart[]): Matcher {
-  const expected = textOf(parts).toLowerCase();
-  return (actual) => actual.toLowerCase() === expected;
-}
 
 function comparing(parse: (text: string) => number | undefined, compare: Comparison): ValueOperator['compile'] {
   return (limitText) => {

@@ -32,7 +32,7 @@ export function decide(question: AccessQuestion): Decision {
 
   const allowing = findAllowing(statements, question);
   if (allowing !== undefined) {
-    return { allowed: true, by: 'key policy', because: describe(allowing), statement: allowing };
+    return { allowed: true, by: 'key policy', because: describeStatement(allowing), statement: allowing };
   }
   const byGrant = decideByGrant(question);
   if (byGrant !== undefined) return byGrant;
@@ -64,11 +64,11 @@ function decideByGrant(question: AccessQuestion): Decision | undefined {
   if (grant.isDelegating !== true) return { allowed: true, by: 'grant', because, grant };
   const statement = findInIdentityPolicies('allows', question);
   if (statement === undefined) return undefined;
-  return { allowed: true, by: 'grant', because: `${because} and ${describe(statement)}`, statement, grant };
+  return { allowed: true, by: 'grant', because: `${because} and ${describeStatement(statement)}`, statement, grant };
 }
 
 function allowByIdentityPolicy(statement: StatementReference): Decision {
-  return { allowed: true, by: 'identity policy', because: describe(statement), statement };
+  return { allowed: true, by: 'identity policy', because: describeStatement(statement), statement };
 }
 
 function findDenying({ denies }: ApplicableStatements, question: AccessQuestion): StatementReference | undefined {
@@ -132,13 +132,13 @@ const aws: Record<RefusalReason, (action: string) => string> = {
 };
 
 const explain: Record<RefusalReason, (statement: StatementReference | undefined) => string> = {
-  'denied by key policy': (statement) => `${describe(statement)} denies`,
-  'denied by identity policy': (statement) => `${describe(statement)} denies`,
+  'denied by key policy': (statement) => `${describeStatement(statement)} denies`,
+  'denied by identity policy': (statement) => `${describeStatement(statement)} denies`,
   'not in key policy': () => 'no statement of the key policy allows',
   'not in identity policies': (statement) =>
     statement === undefined
       ? 'no identity policy allows'
-      : `${describe(statement)} delegates to the account and no identity policy allows`,
+      : `${describeStatement(statement)} delegates to the account and no identity policy allows`,
 };
 
 function refuse(
@@ -156,7 +156,7 @@ function refuse(
 }
 
 /** `key policy statement "Sid"`, or by its number where it has none; an identity policy by its file. */
-function describe(statement: StatementReference | undefined): string {
+export function describeStatement(statement: StatementReference | undefined): string {
   const document = statement?.document === undefined ? 'key policy' : `identity policy ${statement.document}`;
   const name = statement?.sid === undefined ? statement?.index : JSON.stringify(statement.sid);
   return `${document} statement ${name}`;

@@ -15,24 +15,40 @@ import type { ConditionKey, ConditionValues } from './condition-keys.ts';
 import { type ConditionOperator, conditionOperators } from './condition-operators.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 import { malformed, objectAt, quoted, resolveConditionKey, type StatementContext } from './policy-values.ts';
-import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
-import type { Matcher } from './wildcard.ts';
+import { fixedParts, hasVariables, parseTemplate, resolveTemplate, textOf } from './policy-variables.ts';
+import type { Matcher, PatternPart } from './wildcard.ts';
 
 export type CompiledCondition = (values: ConditionValues) => boolean;
 
-/** @throws KmsError MalformedPolicyDocumentException. */
-export function parseConditionElement(place: string, value: JsonValue, context: StatementContext): CompiledCondition {
-  const tests: CompiledCondition[] = [];
+/** One operator with one of its keys. */
+export interface ConditionTest {
+  readonly operator: string;
+  readonly keyName: string;
+  /** `undefined`: no request here has such a key. */
+  readonly key: ConditionKey | undefined;
+  readonly expected: readonly string[];
+  readonly holds: CompiledCondition;
+}
+
+/**
+ * All tests of the element; it holds where all of them do.
+ * @throws KmsError MalformedPolicyDocumentException.
+ */
+export function parseConditionElement(
+  place: string,
+  value: JsonValue,
+  context: StatementContext,
+): readonly ConditionTest[] {
+  const tests: ConditionTest[] = [];
   for (const [name, keys] of objectAt(place, value)) {
     const operatorPlace = `${place}.${name}`;
     const operator = parseOperator(place, name);
     for (const [key, expected] of keysAt(operatorPlace, keys)) {
-      tests.push(compileTest({ place: `${operatorPlace}[${quoted(key)}]`, operator, keyName: key, expected }, context));
+      const source = { place: `${operatorPlace}[${quoted(key)}]`, operator, keyName: key, expected };
+      tests.push({ operator: name, ...compileTest(source, context) });
     }
   }
-  const [only] = tests;
-  if (tests.length === 1 && only !== undefined) return only;
-  return (values) => tests.every((test) => test(values));
+  return tests;
 }
 
 function keysAt(place: string, value: JsonValue): JsonObject {
@@ -69,15 +85,20 @@ interface TestSource {
   readonly expected: JsonValue;
 }
 
-function compileTest({ place, operator, keyName, expected }: TestSource, context: StatementContext): CompiledCondition {
+function compileTest(
+  { place, operator, keyName, expected }: TestSource,
+  context: StatementContext,
+): Omit<ConditionTest, 'operator'> {
   const key = resolveConditionKey(place, keyName, context);
   assertNotOverlyPermissive(operator, key, context);
   const texts = valuesAt(place, expected);
   const used = operator.operator;
-  if (used.kind === 'null') return compileNull(place, key, texts);
+  const test = { keyName, key, expected: texts };
+  if (used.kind === 'null') return { ...test, holds: compileNull(place, key, texts) };
   const comparison =
     used.kind === 'text' ? compileTexts(place, used, texts, context) : compileValues(place, used, texts);
-  return compileQuantified({ ...operator, isNegated: used.isNegated, effect: context.effect }, key, comparison);
+  const quantified = { ...operator, isNegated: used.isNegated, effect: context.effect };
+  return { ...test, holds: compileQuantified(quantified, key, comparison) };
 }
 
 /** AWS KMS refuses these, in these words, because they hold where the request says nothing at all. */
@@ -129,9 +150,9 @@ function compileTexts(
     if (mistake !== undefined) throw malformed(place, `${quoted(text)} ${mistake}`);
     return parseTemplate(place, text, operator.hasWildcards, context);
   });
-  const fixed = templates.filter((template) => !hasVariables(template)).map((t) => operator.compile(fixedParts(t)));
+  const fixed = templates.filter((template) => !hasVariables(template)).map(fixedParts);
   const variable = templates.filter(hasVariables);
-  const matchesFixed = anyOf(fixed);
+  const matchesFixed = compileFixed(operator, fixed);
   if (variable.length === 0) {
     const expected = complete(matchesFixed);
     return () => expected;
@@ -143,6 +164,19 @@ function compileTexts(
     });
     return { matches: anyOf([matchesFixed, ...matchers]), isIncomplete: matchers.length < variable.length };
   };
+}
+
+/** Texts that are compared as a whole are looked up, the others one by one. */
+function compileFixed(
+  { compile, formOf }: Extract<ConditionOperator, { kind: 'text' }>,
+  fixed: readonly (readonly PatternPart[])[],
+): Matcher {
+  const isExact = (parts: readonly PatternPart[]): boolean =>
+    formOf !== undefined && parts.every((part) => 'text' in part);
+  const patterns = fixed.filter((parts) => !isExact(parts)).map(compile);
+  if (formOf === undefined || patterns.length === fixed.length) return anyOf(patterns);
+  const exact = new Set(fixed.filter(isExact).map((parts) => formOf(textOf(parts))));
+  return anyOf([(value) => exact.has(formOf(value)), ...patterns]);
 }
 
 function compileValues(

@@ -8,7 +8,7 @@
  * "Elements in a key policy".
  */
 
-import type { CompiledStatement, StatementPrincipals } from './compiled-policy.ts';
+import type { CompiledStatement, StatementPrincipals, StatementTest } from './compiled-policy.ts';
 import type { AccessQuestion, StatementReference } from './decision.ts';
 import { parseConditionElement } from './policy-condition.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
@@ -69,11 +69,12 @@ export function compileStatement(source: StatementSource, context: ParseContext)
   const { principals, excepted } = parsePrincipals(statement, place, within);
   const resources = parseResources(statement, place, within);
   const condition = statement.get('Condition');
-  const holds = all([
-    excepted === undefined ? undefined : (question) => !isExcepted(excepted, question),
-    resources.holds,
-    condition === undefined ? undefined : conditionTest(`${place}.Condition`, condition, within),
-  ]);
+  const tests: readonly StatementTest[] = [
+    ...exceptionTests(excepted),
+    ...(resources.test === undefined ? [] : [resources.test]),
+    ...(condition === undefined ? [] : conditionTests(`${place}.Condition`, condition, within)),
+  ];
+  const holds = all(tests);
   return {
     reference,
     effect,
@@ -81,20 +82,30 @@ export function compileStatement(source: StatementSource, context: ParseContext)
     matchesAction: parseActions(statement, place),
     matchesResource: resources.matches,
     ...(holds === undefined ? {} : { holds }),
+    tests,
   };
 }
 
 type RequestTest = (question: AccessQuestion) => boolean;
 
-function all(tests: readonly (RequestTest | undefined)[]): RequestTest | undefined {
-  const present = tests.filter((test) => test !== undefined);
+function all(tests: readonly StatementTest[]): RequestTest | undefined {
+  const present = tests.map(({ holds }) => holds);
   const [only] = present;
   return present.length < 2 ? only : (question) => present.every((test) => test(question));
 }
 
-function conditionTest(place: string, value: JsonValue, context: StatementContext): RequestTest {
-  const condition = parseConditionElement(place, value, context);
-  return (question) => condition(question.context);
+function exceptionTests(excepted: StatementPrincipals | undefined): readonly StatementTest[] {
+  if (excepted === undefined) return [];
+  const expected = excepted.anyone ? ['*'] : [...(excepted.account ? ['the account'] : []), ...excepted.named];
+  return [{ element: 'NotPrincipal', expected, holds: (question) => !isExcepted(excepted, question) }];
+}
+
+function conditionTests(place: string, value: JsonValue, context: StatementContext): readonly StatementTest[] {
+  return parseConditionElement(place, value, context).map(({ holds, ...test }) => ({
+    ...test,
+    element: 'Condition',
+    holds: (question) => holds(question.context),
+  }));
 }
 
 function assertElements(statement: JsonObject, place: string, { kind }: ParseContext): void {
@@ -173,7 +184,7 @@ function parseActions(statement: JsonObject, place: string): Matcher {
 interface Resources {
   readonly matches: Matcher;
   /** Where the patterns have variables: whether one of them matches in this request. */
-  readonly holds?: RequestTest;
+  readonly test?: StatementTest;
 }
 
 function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
@@ -195,16 +206,14 @@ function parseResources(statement: JsonObject, place: string, context: Statement
   if (variable.length === 0) {
     return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed };
   }
-  return {
-    matches: () => true,
-    holds({ resource, context: values }) {
-      if (matchesFixed(resource)) return !isNegated;
-      const resolved = variable.map((template) => resolveTemplate(template, values));
-      if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource))) return !isNegated;
-      // An exception that cannot be told in this request never lets more through.
-      return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
-    },
+  const holds: RequestTest = ({ resource, context: values }) => {
+    if (matchesFixed(resource)) return !isNegated;
+    const resolved = variable.map((template) => resolveTemplate(template, values));
+    if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource))) return !isNegated;
+    // An exception that cannot be told in this request never lets more through.
+    return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
   };
+  return { matches: () => true, test: { element: name, expected: patterns, holds } };
 }
 
 function oneOf<const Name extends string>(

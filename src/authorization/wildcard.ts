@@ -44,7 +44,8 @@ export function compileParts(parts: readonly PatternPart[], segments?: Segments)
   if (pieces.every((piece, index) => index === 0 || piece === '')) return (text) => text.startsWith(first);
   // Safe: a piece with a `?`, which is undefined, was turned away above.
   const texts = pieces as readonly string[];
-  if (segments === undefined && texts.every((piece) => piece.length <= maxSearchedCharacters)) {
+  const isShort = texts.slice(1, -1).every((piece) => piece.length <= maxSearchedCharacters);
+  if (segments === undefined && isShort) {
     return (text) => matchesInOrder(texts, text);
   }
   return compileAutomaton(parts, segments);
@@ -90,10 +91,19 @@ function matchesInOrder(pieces: readonly string[], text: string): boolean {
 }
 
 function compileAutomaton(parts: readonly PatternPart[], segments: Segments): Matcher {
-  const elements = toElements(parts, segments);
   const [first] = parts;
   const prefix = first !== undefined && 'text' in first ? first.text : '';
-  return (text) => text.startsWith(prefix) && runAutomaton(elements, text);
+  // What a text must have at least; a shorter one is not worth an automaton.
+  const minCharacters = parts.reduce(
+    (sum, part) => sum + ('text' in part ? part.text.length : Number(part.wildcard === '?')),
+    0,
+  );
+  let elements: Elements | undefined;
+  return (text) => {
+    if (text.length < minCharacters || !text.startsWith(prefix)) return false;
+    elements ??= toElements(parts, segments);
+    return elements.elements.length <= maxSmallElements ? runSmall(elements, text) : runAutomaton(elements, text);
+  };
 }
 
 /** How far a wildcard reaches: not past the end of an ARN's segment, or anywhere. */
@@ -138,6 +148,42 @@ function toElements(parts: readonly PatternPart[], segments: Segments): Elements
 function endsSegment(parts: readonly PatternPart[], nextIndex: number): boolean {
   const next = parts[nextIndex];
   return next === undefined || ('text' in next && next.text.startsWith(':'));
+}
+
+/** One bit per element, and one for the end, in a number. */
+const maxSmallElements = 30;
+const asciiCount = 128;
+
+/** The automaton of a short pattern, whose states fit into one number. */
+function runSmall({ elements, stars }: Elements, text: string): boolean {
+  let anywhere = 0;
+  let inSegment = 0;
+  elements.forEach((element, index) => {
+    if (element === 'anywhere') anywhere |= 1 << index;
+    if (element === 'segment') inSegment |= 1 << index;
+  });
+  const ascii = new Uint32Array(asciiCount).fill(anywhere | inSegment);
+  ascii[colon] = anywhere;
+  const others = new Map<number, number>();
+  elements.forEach((element, index) => {
+    if (typeof element !== 'number') return;
+    if (element < asciiCount) ascii[element] = (ascii[element] ?? 0) | (1 << index);
+    else others.set(element, (others.get(element) ?? anywhere | inSegment) | (1 << index));
+  });
+  let stays = 0;
+  let staysOnColon = 0;
+  for (const [state, reach] of stars) {
+    stays |= 1 << state;
+    if (reach === 'anywhere') staysOnColon |= 1 << state;
+  }
+  let states = 1;
+  for (let at = 0; at < text.length && states !== 0; at++) {
+    const character = text.codePointAt(at) ?? 0;
+    if (character > 0xffff) at++;
+    const accepts = (character < asciiCount ? ascii[character] : others.get(character)) ?? anywhere | inSegment;
+    states = ((states & accepts) << 1) | (states & (character === colon ? staysOnColon : stays));
+  }
+  return ((states >>> elements.length) & 1) === 1;
 }
 
 /** Sets of states, one bit each. */
