@@ -10,6 +10,7 @@ import { constants, type KeyObject, verify as verifyWithNode } from 'node:crypto
 import type { SigningAlgorithm } from '../kms/algorithms.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { AuthorizedKey } from './authorized-key.ts';
+import { BoundedWork } from './bounded-work.ts';
 import { verifyDigest } from './digest-verification.ts';
 import { inKeyStore } from './key-store-errors.ts';
 import { publicKeyOf } from './public-keys.ts';
@@ -55,11 +56,20 @@ export async function isSignature(publicKey: KeyObject, signed: SignedMessage, s
   const { scheme, hash } = signingAlgorithmRow(algorithm);
   if (scheme === null) throw cannotVerify(algorithm);
   if (messageType === 'RAW') {
-    return verifyMessage({ publicKey, scheme, hashName: hash?.name ?? null, message: message.reveal(), signature });
+    const hashName = hash?.name ?? null;
+    return verifications.run(() =>
+      verifyMessage({ publicKey, scheme, hashName, message: message.reveal(), signature }),
+    );
   }
   if (hash === null) throw cannotVerify(algorithm);
   return verifyDigest({ publicKey, scheme, hashName: hash.name, digest: message.reveal(), signature });
 }
+
+/**
+ * Two of libuv's four threads: the audit log writes on the same ones, and everybody's answers wait for it. Somebody who has
+ * thousands of P-521 signatures verified keeps himself waiting and nobody else.
+ */
+const verifications = new BoundedWork(2);
 
 const nodeOptions = {
   PKCS1: { padding: constants.RSA_PKCS1_PADDING },
