@@ -1,6 +1,6 @@
 /**
  * Certificates and requests, with keys of node:crypto in the place of the HSM's: what is about the documents and not about
- * who signs them. `certificates.test.ts` has the HSM sign.
+ * who signs them. `transcripts/certificates.txt` has the HSM sign.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -144,7 +144,9 @@ test('no two certificates have one serial number, and each is positive and of 20
 
 test('a request with any bit changed of what it asks for is refused', async () => {
   const request = await makeRequest(subject, await profileOf({ san: names }, subject), ecSigner);
-  const signed = Buffer.from(AsnParser.parse(request, CertificationRequest).certificationRequestInfoRaw ?? new ArrayBuffer(0));
+  const signed = Buffer.from(
+    AsnParser.parse(request, CertificationRequest).certificationRequestInfoRaw ?? new ArrayBuffer(0),
+  );
   const begin = request.indexOf(signed);
   fc.assert(
     fc.property(

@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import { keySpecs } from '../../kms/key-specs.ts';
 import { ApiError } from '../errors.ts';
 import type { KmsClient, Members } from '../kms-client.ts';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../options.ts';
@@ -73,22 +74,24 @@ function createCommand(): Command {
     .option('--alias <name>', 'give it this alias, alias/…')
     .option('--description <text>', 'what it is for')
     .option('--spec <KeySpec>', 'SYMMETRIC_DEFAULT if not given')
-    .option('--usage <KeyUsage>', 'ENCRYPT_DECRYPT if not given')
+    .option('--usage <KeyUsage>', 'needed where the spec has several: RSA_2048, ECC_NIST_P256, …')
     .option('--policy <file>', 'the key policy; without it, the account decides')
     .option('--tag <name=value>', 'a tag; can be repeated', collectPairs)
     .addHelpText(
       'after',
       `
-Example:
-  drawbridge keys create --alias alias/backup --description 'nightly backups' --tag owner=ops`,
+Examples:
+  drawbridge keys create --alias alias/backup --description 'nightly backups' --tag owner=ops
+  drawbridge keys create --alias alias/releases --spec ECC_NIST_P256 --usage SIGN_VERIFY`,
     )
     .action(async (options: CreateOptions) => {
       const client = await connectTo(options);
       const { alias, description, spec, usage, policy, tag = {} } = options;
+      const chosen = usage ?? onlyUsageOf(spec);
       const { KeyMetadata } = await client.call('CreateKey', {
         ...(description === undefined ? {} : { Description: description }),
         ...(spec === undefined ? {} : { KeySpec: spec }),
-        ...(usage === undefined ? {} : { KeyUsage: usage }),
+        ...(chosen === undefined ? {} : { KeyUsage: chosen }),
         ...(policy === undefined ? {} : { Policy: await readFile(policy, 'utf8') }),
         Tags: Object.entries(tag).map(([TagKey, TagValue]) => ({ TagKey, TagValue })),
       });
@@ -97,6 +100,13 @@ Example:
       if (options.json) return printJson({ ...key, Aliases: alias === undefined ? [] : [alias] });
       print(String(key['Arn']));
     });
+}
+
+/** The KeyUsage of a KeySpec that has one alone; AWS wants it said for all but symmetric keys. */
+function onlyUsageOf(spec: string | undefined): string | undefined {
+  const row = Object.entries(keySpecs).find(([name]) => name === spec)?.[1];
+  const [usage, ...others] = Object.keys(row?.usages ?? {});
+  return others.length === 0 ? usage : undefined;
 }
 
 async function nameKey(client: KmsClient, key: Members, alias: string): Promise<void> {
