@@ -9,7 +9,7 @@
 import { KmsError } from '../kms/errors.ts';
 import { type GrantId, type GrantPrincipal, newGrantId } from '../kms/grants.ts';
 import type { KeyId } from '../kms/names.ts';
-import type { Change, GrantRecord, MetadataStore } from '../store/metadata-store.ts';
+import type { GrantRecord, MetadataStore } from '../store/metadata-store.ts';
 import type { GrantTokens } from './grant-tokens.ts';
 import { type GrantParameters, KeyGrants } from './key-grants.ts';
 import { SortedNames } from './sorted-names.ts';
@@ -69,19 +69,6 @@ export class Grants {
     this.#hide(grant);
   }
 
-  /** For the end of a key: the changes that remove its grants, to be written with the others. */
-  removalsOfKey(keyId: KeyId): readonly Change[] {
-    return this.#idsOf(keyId).map((id) => ({ remove: 'grant', id }));
-  }
-
-  /** For the end of a key, once they are written. */
-  forgetKey(keyId: KeyId): void {
-    for (const id of this.#idsOf(keyId)) {
-      const grant = this.#byId.get(id);
-      if (grant !== undefined) this.#hide(grant);
-    }
-  }
-
   /** Takes a grant that is in the store. */
   show(grant: GrantRecord): void {
     this.#byId.set(grant.grantId, grant);
@@ -92,10 +79,6 @@ export class Grants {
     const retirable = this.#idsByRetiring.get(grant.retiring) ?? new SortedNames<GrantId>();
     this.#idsByRetiring.set(grant.retiring, retirable);
     retirable.add(grant.grantId);
-  }
-
-  #idsOf(keyId: KeyId): readonly GrantId[] {
-    return this.#byKey.get(keyId)?.ids.page(undefined, maxGrantsPerKey).names ?? [];
   }
 
   #hide(grant: GrantRecord): void {

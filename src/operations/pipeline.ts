@@ -208,7 +208,8 @@ function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string
   for (const need of resources ?? []) {
     const resource = need.resource(request, directory);
     if (resource === undefined) continue;
-    if (resource !== '*') trace.resources.push(resource);
+    // A principal can be a resource too; what the event lists are KMS's own.
+    if (resource.startsWith('arn:aws:kms:')) trace.resources.push(resource);
     allow(source, trace, need, resource, undefined);
   }
   const authorized: Record<string, AuthorizedKey> = {};

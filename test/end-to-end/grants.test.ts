@@ -272,7 +272,9 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
       const context = { EncryptionContext: { Department: 'IT' }, GrantTokens: [token] };
       await clients.nobody.send('Encrypt', { KeyId: key.id, Plaintext, ...context });
       await clients.daemon.send('RetireGrant', { GrantToken: token });
+      await kms.listRetirableGrants({ RetiringPrincipal: daemonUser });
       const lines = auditLines(instance.dir);
+      expect(lines.at(-1)).toMatchObject({ eventName: 'ListRetirableGrants', resources: [] });
       expect(JSON.stringify(lines)).not.toContain(token);
       const about = lines.filter(({ resources }) => resources.some(({ ARN }) => ARN === key.arn));
       expect(about).toMatchObject([

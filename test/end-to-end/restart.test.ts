@@ -10,6 +10,7 @@ import { rootArn } from './support/arns.ts';
 import { auditLines, brokenLink } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, present } from './support/daemon.ts';
+import { newGrant } from './support/grants.ts';
 import { allow } from './support/policies.ts';
 import { invalidCiphertext, refusal } from './support/refusals.ts';
 
@@ -33,7 +34,7 @@ for (const token of ['softhsm2', 'nss'] as const) {
     afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
     test(
-      'has the key, alias and policy, and decrypts what it encrypted',
+      'has the key, alias, policy and grants, and decrypts what it encrypted',
       async () => {
         const instance = await startInstance({ token, dir });
         const kms = kmsOver(instance.socket);
@@ -51,6 +52,8 @@ for (const token of ['softhsm2', 'nss'] as const) {
           expect(present((await kms.decrypt({ CiphertextBlob: present(dataKey.CiphertextBlob) })).Plaintext)).toEqual(
             present(dataKey.Plaintext),
           );
+          expect((await kms.listGrants({ KeyId: made.keyId })).Grants).toEqual(made.grants);
+          await kms.describeKey({ KeyId: made.keyId, GrantTokens: [made.grantToken] });
           expect(present((await kms.generateRandom({ NumberOfBytes: 1024 })).Plaintext)).toHaveLength(1024);
         } finally {
           kms.destroy();
@@ -88,6 +91,20 @@ async function makeThings(kms: KMS) {
   await kms.createAlias({ AliasName: 'alias/dropped', TargetKeyId: keyId });
   await kms.deleteAlias({ AliasName: 'alias/dropped' });
   await kms.putKeyPolicy({ KeyId: keyId, Policy });
+  const kept = await newGrant(kms, keyId, {
+    Operations: ['Decrypt', 'CreateGrant'],
+    Constraints: { EncryptionContextSubset: EncryptionContext },
+    Name: 'kept',
+  });
+  const revoked = await newGrant(kms, keyId, { Operations: ['Decrypt'] });
+  await kms.revokeGrant({ KeyId: keyId, GrantId: revoked.id });
+  const { Grants: grants } = await kms.listGrants({ KeyId: keyId });
   const { CiphertextBlob } = await kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('kept'), EncryptionContext });
-  return { keyId, metadata: KeyMetadata, CiphertextBlob: present(CiphertextBlob) };
+  return {
+    keyId,
+    metadata: KeyMetadata,
+    CiphertextBlob: present(CiphertextBlob),
+    grants,
+    grantToken: kept.token,
+  };
 }

@@ -84,18 +84,6 @@ describe('grants', () => {
     expect((await store.load()).grant).toHaveLength(2);
   });
 
-  test('of a key end with it, and no others', async () => {
-    const grants = await open();
-    await grants.put(parameters);
-    await grants.put({ ...parameters, name: 'two' });
-    const stays = await grants.put({ ...parameters, keyId: otherKeyId });
-    await store.write(grants.removalsOfKey(keyId));
-    grants.forgetKey(keyId);
-    expect(grants.ofKey(keyId)).toBeUndefined();
-    expect(grants.idsRetirableBy(alice).page(undefined, 9).names).toEqual([stays.grantId]);
-    expect((await store.load()).grant).toEqual([stays]);
-  });
-
   test.each<[string, Partial<GrantParameters>, boolean]>([
     ['to the letter', {}, true],
     ['with operations in another order', { operations: ['Decrypt', 'Encrypt'] }, true],
