@@ -8,13 +8,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { KMSClient, KMSServiceException, ListKeysCommand } from '@aws-sdk/client-kms';
+import { KMS, KMSClient, KMSServiceException, ListKeysCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { AwsTools, missingAwsTools } from './support/aws-tools.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
+import { runsAsRoot, sayIfNotRoot, type UnixUser, unixUsers } from './support/unix-users.ts';
 
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const root = 'arn:aws:iam::000000000000:root';
@@ -117,6 +118,57 @@ describe.skipIf(missing !== null)('an unmodified client', () => {
     });
     expect(JSON.stringify(events)).not.toContain(one['SecretAccessKey']);
     expect(JSON.stringify(events)).not.toContain(one['SessionToken']);
+  });
+
+  describe.skipIf(!runsAsRoot)('of another Unix user', () => {
+    sayIfNotRoot('credentials of other Unix users');
+
+    /** What the daemon answers to a user whom the kernel vouches for. */
+    function asUser({ uid, gid }: UnixUser, method: string, path: string, body = ''): Record<string, string> {
+      const request = ['--silent', '--request', method, `http://kms${path}`, '--data', body];
+      const text = execFileSync('curl', ['--unix-socket', instance.socket, ...request], { uid, gid, encoding: 'utf8' });
+      return JSON.parse(text) as Record<string, string>;
+    }
+
+    test('has that user’s identity on the loopback listener, and that key policy’s permissions', async () => {
+      const arn = 'arn:aws:iam::000000000000:user/unix/daemon';
+      const issued = asUser(unixUsers.daemon, 'POST', '/credentials', '{"DurationSeconds":900}');
+      const credentials = {
+        accessKeyId: issued['AccessKeyId'] ?? '',
+        secretAccessKey: issued['SecretAccessKey'] ?? '',
+        sessionToken: issued['SessionToken'] ?? '',
+      };
+      expect(Date.parse(issued['Expiration'] ?? '') - Date.now()).toBeLessThanOrEqual(900_000);
+      expect(await listKeys(credentials)).toContain(`AccessDeniedException: User: ${arn} is not authorized`);
+
+      const kms = kmsOver(instance.socket);
+      const allow = (AWS: string, Action: string) => ({ Effect: 'Allow', Principal: { AWS }, Action, Resource: '*' });
+      const Statement = [allow(root, 'kms:*'), allow(arn, 'kms:GenerateDataKey')];
+      const Policy = JSON.stringify({ Version: '2012-10-17', Statement });
+      const { KeyMetadata } = await kms.createKey({ Policy });
+      kms.destroy();
+      const endpoint = instance.endpoint ?? '';
+      const client = new KMS({ region: instance.region, endpoint, credentials, maxAttempts: 1 });
+      const KeyId = KeyMetadata?.KeyId;
+      expect((await client.generateDataKey({ KeyId, KeySpec: 'AES_256' })).Plaintext).toHaveLength(32);
+      await expect(client.encrypt({ KeyId, Plaintext: Buffer.from('x') })).rejects.toMatchObject({
+        name: 'AccessDeniedException',
+        message: expect.stringContaining(`User: ${arn} is not authorized to perform: kms:Encrypt`),
+      });
+      client.destroy();
+    });
+
+    test.each([
+      ['POST', '/access-keys', 'CreateAccessKey'],
+      ['GET', '/access-keys', 'ListAccessKeys'],
+      ['DELETE', '/access-keys/AKIAIOSFODNN7EXAMPLE', 'DeleteAccessKey'],
+    ])('cannot use %s %s', (method, path, operation) => {
+      const body = JSON.stringify({ Principal: root });
+      expect(asUser(unixUsers.daemon, method, path, body)).toEqual({
+        __type: 'AccessDeniedException',
+        message: `User: arn:aws:iam::000000000000:user/unix/daemon is not authorized to perform: drawbridge:${operation} because only the account's root is`,
+      });
+    });
   });
 
   describe.skipIf(missingAwsTools.cli !== null)('which is the AWS CLI', () => {
