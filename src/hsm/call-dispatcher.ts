@@ -8,7 +8,8 @@
  * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
  *   `unavailable`, because the token may or may not have done it. A repeated call travels alone on its lane: if it is the
  *   one that crashes hosts, it takes no bystander along the second time.
- * - *Its host hung*: a lane with calls was silent for `callDeadlineMs`. Calls that are past their deadline then fail with
+ * - *Its host hung*: a lane with calls was silent for `callDeadlineMs`, or for `generationDeadlineMs` while a call on it
+ *   generates a key. Calls that are past their deadline then fail with
  *   `timeout` and are not repeated. The call that hung is always among them: a host that reads it stands still from then
  *   on, so it is at least as old as the silence. It therefore never hangs a second host.
  * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent.
@@ -179,7 +180,7 @@ export class CallDispatcher implements CallOwner {
     for (const call of calls) {
       if (call.addressed) call.fail('unavailable', 'the HSM host ended');
       else if (hung && call.deadlineAtMs <= soonMs)
-        call.fail('timeout', `no reply within ${this.#limits.callDeadlineMs} ms; the HSM host was replaced`);
+        call.fail('timeout', `no reply within ${this.#patienceMs(call.generates)} ms; the HSM host was replaced`);
       else if (!call.repeatable)
         call.fail('unavailable', 'the HSM host ended during the call, and the call must not be repeated');
       else if (call.repeated) call.fail('unavailable', 'the HSM host ended during the call, twice');
@@ -253,12 +254,21 @@ export class CallDispatcher implements CallOwner {
     this.#tickedAtMs = nowMs;
     this.#skippedTick = isLate && !this.#skippedTick;
     if (this.#skippedTick) return;
-    for (const { lane, host } of [...this.#lanes])
-      if (lane.silentMs(nowMs) > callDeadlineMs) host.fail(`it was silent for ${callDeadlineMs} ms`, { hung: true });
+    for (const { lane, host } of [...this.#lanes]) {
+      if (lane.silentMs(nowMs) <= callDeadlineMs) continue;
+      const patienceMs = this.#patienceMs(lane.isGenerating());
+      if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });
+    }
     this.#expire(this.#repeats, nowMs);
     this.#expire(this.#waiting, nowMs);
     this.#expire(this.#changes, nowMs);
     this.#dispatch();
+  }
+
+  /** How long a lane may be silent. */
+  #patienceMs(generates: boolean): number {
+    const { callDeadlineMs, generationDeadlineMs } = this.#limits;
+    return generates ? Math.max(callDeadlineMs, generationDeadlineMs) : callDeadlineMs;
   }
 
   /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */

@@ -20,6 +20,8 @@ export interface Call {
    * that change a token of SoftHSM2 2.6.1 at once may each fail, for ever, to see the other's key (measured).
    */
   readonly changesKeys?: true;
+  /** Searches for primes, or has a slow card do it: has `generationDeadlineMs` to reply. */
+  readonly generates?: true;
 }
 
 export const calls = {
@@ -38,6 +40,7 @@ export const calls = {
     reply: ['json attributes', 'bytes publicKey'],
     repeatable: false,
     changesKeys: true,
+    generates: true,
   },
   destroyKey: { number: 5, request: ['id'], reply: [], repeatable: true, changesKeys: true },
   /** Drops what the lane remembers of a key (handle, session copy) after another lane destroyed it. */
@@ -89,6 +92,7 @@ export const calls = {
     request: ['id', 'bytes aad', 'utf8 keyPairSpec', 'u32 withPlaintext'],
     reply: ['bytes publicKey', 'bytes iv', 'bytes ciphertext', 'bytes plaintext'],
     repeatable: true,
+    generates: true,
   },
 } as const satisfies Record<string, Call>;
 

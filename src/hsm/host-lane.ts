@@ -75,6 +75,12 @@ export class HostLane {
     return this.#calls.size === 0 ? 0 : nowMs - this.#progressAtMs;
   }
 
+  /** Is one of the calls allowed to take longer than others? */
+  isGenerating(): boolean {
+    for (const call of this.#calls.values()) if (call.generates) return true;
+    return false;
+  }
+
   /** Whoever sends on a lane that is not open gets the call back as lost, as if it had been on the way. */
   send(call: PendingCall): void {
     if (this.#state !== 'open') {

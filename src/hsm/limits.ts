@@ -6,6 +6,8 @@
 export interface KeyStoreLimits {
   /** How long a lane may be silent while it has calls, and how long a call may wait for a lane. */
   readonly callDeadlineMs: number;
+  /** The same for a lane that generates a key: RSA takes seconds in software, and a minute on a smart card. */
+  readonly generationDeadlineMs: number;
   /** How long a host may take to load the library, log in, probe and enumerate the keys. */
   readonly openDeadlineMs: number;
   /** Calls that were begun and have not ended; more are refused as `busy`. Bounds the memory that callers can take. */
@@ -32,6 +34,7 @@ export interface KeyStoreLimits {
 
 export const defaultLimits: KeyStoreLimits = {
   callDeadlineMs: 10_000,
+  generationDeadlineMs: 120_000,
   openDeadlineMs: 60_000,
   maxInFlight: 4096,
   maxInLane: 128,

@@ -33,6 +33,7 @@ export class PendingCall {
   readonly number: number;
   readonly repeatable: boolean;
   readonly changesKeys: boolean;
+  readonly generates: boolean;
   readonly fields: readonly Uint8Array[];
   readonly deadlineAtMs: number;
   readonly addressed: boolean;
@@ -52,6 +53,7 @@ export class PendingCall {
     this.number = call.number;
     this.repeatable = call.repeatable;
     this.changesKeys = call.changesKeys ?? false;
+    this.generates = call.generates ?? false;
     this.fields = fields;
     this.deadlineAtMs = deadlineAtMs;
     this.addressed = addressed;

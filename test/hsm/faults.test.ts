@@ -123,6 +123,26 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     expect(keyStore.status().restarts).toBe(0);
   });
 
+  test('waits longer for a lane that generates a key, and not for ever', async () => {
+    const limits = { callDeadlineMs: 500, generationDeadlineMs: 3_000 };
+    const { keyStore } = await openTestStore(token(), { limits });
+    const generate = () =>
+      keyStore.generateKey({
+        backingKeyId: newBackingKeyId(),
+        label: 'drawbridge:test:1',
+        keySpec: 'SYMMETRIC_DEFAULT',
+        keyUsage: 'ENCRYPT_DECRYPT',
+      });
+    token().fault('C_GenerateKey', 'once delay 1200');
+    expect(await failureOf(generate())).toMatchObject({ failure: 'none' });
+    expect(keyStore.status().restarts).toBe(0);
+    token().fault('C_GenerateKey', 'once hang');
+    expect(await failureOf(generate())).toEqual({
+      failure: 'timeout',
+      message: 'generateKey: no reply within 3000 ms; the HSM host was replaced',
+    });
+  });
+
   test('refuses as busy what waited for a lane until its deadline, not having sent it', async () => {
     const { keyStore } = await openTestStore(token(), { limits: { callDeadlineMs: 500, maxInLane: 4 } });
     token().fault('C_GenerateRandom', 'delay 60');
