@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { noContext } from '../../src/authorization/condition-keys.ts';
+import { decide } from '../../src/authorization/decide.ts';
 import {
   findAllowingGrant,
   findRetirement,
@@ -7,6 +9,8 @@ import {
   isAllowedBy,
   isWithin,
 } from '../../src/authorization/grants.ts';
+import { compileIdentityPolicy } from '../../src/authorization/policy-document.ts';
+import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
 import { KeyGrants } from '../../src/keys/key-grants.ts';
 import {
   type EncryptionContextPairs,
@@ -18,7 +22,9 @@ import {
   newGrantId,
 } from '../../src/kms/grants.ts';
 import type { KeyId, PrincipalArn } from '../../src/kms/names.ts';
+import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
 import type { GrantRecord } from '../../src/store/metadata-store.ts';
+import { allow, compile, keyArn, policy, realm } from './policies.ts';
 
 const accountId = '000000000000';
 const alice = `arn:aws:iam::${accountId}:user/alice`;
@@ -230,6 +236,38 @@ describe('the grants of a key', () => {
     expect(findAllowingGrant(grants, grantee(alice), { operation: 'Encrypt', encryptionContext: context })).toEqual({
       grantId: (49_999).toString(16).padStart(64, '0'),
     });
+  });
+});
+
+describe('a grant to the account', () => {
+  const reader = compileIdentityPolicy(
+    parsePolicyJson(policy({ Effect: 'Allow', Action: 'kms:Encrypt', Resource: '*' })),
+    'reader.json',
+    realm,
+    conditionVocabulary,
+  );
+  test.each<[string, string, boolean, boolean]>([
+    ['lets its root', root, false, true],
+    ['delegates to an identity policy that allows', alice, true, true],
+    ['lets nobody else without one', alice, false, false],
+  ])('%s', (_, who, hasPolicy, isAllowed) => {
+    const grant = record({ grantee: root as GrantPrincipal });
+    const grants = keyGrants(grant);
+    const decision = decide({
+      principal: who as PrincipalArn,
+      accountId,
+      action: 'kms:Encrypt',
+      resource: keyArn,
+      keyPolicy: compile(policy(allow(bob, 'kms:*'))),
+      identityPolicies: hasPolicy ? [reader] : [],
+      context: noContext,
+      findGrant: () => findAllowingGrant(grants, grantee(who), { operation: 'Encrypt' }),
+    });
+    expect(decision).toMatchObject(
+      isAllowed
+        ? { allowed: true, by: 'grant', grant: { grantId: grant.grantId } }
+        : { allowed: false, by: 'not in key policy' },
+    );
   });
 });
 

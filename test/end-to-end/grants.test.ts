@@ -3,10 +3,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { account, unixUserArn } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
-import { bootTimeoutMs, describeDaemon, newKey, present } from './support/daemon.ts';
+import { bootTimeoutMs, describeDaemon, newKey, newKeyOf, present } from './support/daemon.ts';
 import { type GrantTerms, grantNotFound, invalidToken, newGrant } from './support/grants.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
-import { accessDenied, dryRunSucceeded, identityDenied, refusal } from './support/refusals.ts';
+import { accessDenied, dryRunSucceeded, identityDenied, refusal, refused } from './support/refusals.ts';
 import type { Reply } from './support/unix-client.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
@@ -142,6 +142,38 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
         );
       }
       expect(await clients.nobody.send('DescribeKey', { KeyId: key.id })).toMatchObject({ ok: true });
+    });
+
+    test('grants on keys of other kinds allow what these keys are for, operation by operation', async () => {
+      const Message = Buffer.from('message');
+      const MacAlgorithm = 'HMAC_SHA_256';
+      const SigningAlgorithm = 'ECDSA_SHA_256';
+      const hmac = await newKeyOf(daemon().kms, 'HMAC_256', 'GENERATE_VERIFY_MAC');
+      const pair = await newKeyOf(daemon().kms, 'ECC_NIST_P256', 'SIGN_VERIFY');
+      const { Mac } = await daemon().kms.generateMac({ KeyId: hmac.id, Message, MacAlgorithm });
+      const { Signature } = await daemon().kms.sign({ KeyId: pair.id, Message, SigningAlgorithm });
+      const requests = [
+        [hmac, 'GenerateMac', { Message, MacAlgorithm }],
+        [hmac, 'VerifyMac', { Message, MacAlgorithm, Mac }],
+        [pair, 'Sign', { Message, SigningAlgorithm }],
+        [pair, 'Verify', { Message, SigningAlgorithm, Signature }],
+        [pair, 'GetPublicKey', {}],
+      ] as const;
+      for (const [key, operation, input] of requests) {
+        const send = () => clients.nobody.send(operation, { KeyId: key.id, ...input });
+        expect(await send()).toEqual(no(identityDenied(nobody, operation, key.arn)));
+        const { id } = await grant(key.id, { Operations: [operation] });
+        expect(await send()).toMatchObject({ ok: true });
+        await daemon().kms.revokeGrant({ KeyId: key.id, GrantId: id });
+        expect(await send()).toEqual(no(identityDenied(nobody, operation, key.arn)));
+      }
+      const constrained = { Operations: ['Sign' as const], Constraints: { EncryptionContextSubset: department } };
+      expect(await refusal(grant(pair.id, constrained))).toEqual(
+        refused(
+          'ValidationException',
+          'Encryption context grant constraints are valid only for symmetric encryption KMS keys.',
+        ),
+      );
     });
 
     test('a grant that is bound to a resource of an AWS service allows nobody here anything but to retire it', async () => {
