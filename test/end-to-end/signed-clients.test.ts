@@ -4,7 +4,9 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +27,15 @@ for (const reason of Object.values(missingAwsTools)) {
   if (reason !== null) process.stdout.write(`skipped: some signed requests of unmodified clients: ${reason}\n`);
 }
 
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  // A server that listens on TCP has an address with a port.
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 describe.skipIf(missing !== null)('an unmodified client', () => {
   let instance: Instance;
   let folder: string;
@@ -36,6 +47,8 @@ describe.skipIf(missing !== null)('an unmodified client', () => {
   }, bootTimeoutMs);
   afterAll(async () => {
     await instance?.stop();
+    // The second start did not make the instance's folder, and so leaves it.
+    if (instance !== undefined) rmSync(join(instance.dir, '..'), { recursive: true, force: true });
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }, bootTimeoutMs);
 
@@ -64,12 +77,18 @@ describe.skipIf(missing !== null)('an unmodified client', () => {
 
   const invalidToken = 'UnrecognizedClientException: The security token included in the request is invalid.';
 
-  test('uses an access key from the moment that it is made until it is revoked, also after a kill', async () => {
+  test('uses an access key from the moment that it is made until it is revoked, also after a kill', {
+    timeout: bootTimeoutMs * 2,
+  }, async () => {
     const { AccessKeyId, SecretAccessKey } = drawbridge('access-keys', 'create', '--principal', root, '--json');
     const credentials = { accessKeyId: AccessKeyId ?? '', secretAccessKey: SecretAccessKey ?? '' };
     expect(await listKeys(credentials)).toBe('answered');
     await instance.kill9();
-    instance = await instance.restart();
+    // From here on the listener is where the configuration says.
+    const port = await freePort();
+    appendFileSync(join(instance.dir, 'drawbridge.yaml'), `\nlisten:\n  tcp: 127.0.0.1:${port}\n`);
+    instance = await startInstance({ dir: instance.dir });
+    expect(instance.endpoint).toBe(`http://127.0.0.1:${port}`);
     tools = new AwsTools(folder, instance.socket, instance.endpoint ?? '');
     expect(await listKeys(credentials)).toBe('answered');
     expect(await listKeys({ ...credentials, sessionToken: 'x' })).toBe(invalidToken);
