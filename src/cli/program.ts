@@ -16,6 +16,7 @@ import { keysCommand } from './commands/keys.ts';
 import { macCommand } from './commands/mac.ts';
 import { policyCommand } from './commands/policy.ts';
 import { publicKeyCommand } from './commands/public-key.ts';
+import { reconnectCommand } from './commands/reconnect.ts';
 import { serveCommand } from './commands/serve.ts';
 import { signCommand } from './commands/sign.ts';
 import { statusCommand } from './commands/status.ts';
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
     devCommand,
     statusCommand,
     doctorCommand,
+    reconnectCommand,
     keysCommand,
     encryptCommand,
     decryptCommand,

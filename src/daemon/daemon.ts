@@ -27,7 +27,7 @@ import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { openCredentials } from './credentials.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policies.ts';
-import { openConfiguredKeyStore } from './key-store.ts';
+import { keyStoreControl, openConfiguredKeyStore } from './key-store.ts';
 import { statusSource } from './status.ts';
 
 /** Requests in flight get this long when the daemon stops: longer than any call to an HSM may take by default. */
@@ -104,10 +104,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const service = shareFairly(operations);
   const status = statusSource({ configuration, keyStores, directory, audit });
+  const control = keyStoreControl(keyStores);
   const unix = await createHttpServer({
     service,
     status,
     credentials,
+    keyStores: control,
     log,
     listener: { kind: 'unix', ...configuration.socket, mapping },
   });
@@ -115,7 +117,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let endpoint: string | null = null;
   if (loopback !== undefined) {
     const listener = { kind: 'tcp', realm, findKey, ...loopback } as const;
-    const tcp = await createHttpServer({ service, status, credentials, log, listener });
+    const tcp = await createHttpServer({ service, status, credentials, keyStores: control, log, listener });
     started.defer(() => tcp.stop(drainMs));
     endpoint = tcp.address;
   }

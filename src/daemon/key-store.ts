@@ -5,6 +5,7 @@ import { pinReader } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { openKeyStore } from '../hsm/open-key-store.ts';
 import { findLibrary, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import type { Logger } from '../kms/logger.ts';
 
 /** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
@@ -42,4 +43,16 @@ export function openConfiguredKeyStore(
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
     log,
   });
+}
+
+/** What an operator can do about the key stores of a running daemon. */
+export function keyStoreControl(keyStores: ReadonlyMap<string, KeyStore>): KeyStoreControl {
+  return {
+    async reconnect(name) {
+      const keyStore = keyStores.get(name);
+      if (keyStore === undefined) return undefined;
+      await keyStore.reconnect();
+      return { state: keyStore.status().state };
+    },
+  };
 }

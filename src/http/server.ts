@@ -25,6 +25,7 @@ import { ConnectionCounts, Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
+import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
 import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
@@ -53,6 +54,7 @@ export interface HttpServerOptions {
   readonly listener: Listener;
   readonly status: StatusSource;
   readonly credentials: CredentialSource;
+  readonly keyStores: KeyStoreControl;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -66,7 +68,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, log } = options;
+  const { service, listener, status, credentials, keyStores, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -95,6 +97,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   });
   addRoutes(app, wire, status);
   addIdentityRoutes(app, wire, credentials);
+  addKeyStoreRoutes(app, wire, keyStores);
   await app.ready();
   const server = app.server as Server;
   const socket = await listen(server, listener);

@@ -154,6 +154,8 @@ export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener
     listener,
     status,
     credentials: exampleCredentials(),
+    keyStores: { reconnect: () => Promise.resolve(undefined) },
+    access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     log: silent,
     limits,
   });

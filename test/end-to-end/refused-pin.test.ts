@@ -1,0 +1,69 @@
+/** A PIN that the token refuses while the daemon runs: tried once, and again only when an operator says so. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { auditLines } from './support/audit-trail.ts';
+import { kmsOver } from './support/connect.ts';
+import { bootTimeoutMs } from './support/daemon.ts';
+import { refusal } from './support/refusals.ts';
+import { send } from './support/wire.ts';
+
+const missing = missingForInstance();
+if (missing !== null) process.stdout.write(`skipped: A PIN that the token refuses: ${missing}\n`);
+
+describe.skipIf(missing !== null)('A PIN that the token refuses', () => {
+  let instance: Instance;
+  beforeAll(async () => {
+    instance = await startInstance();
+  }, bootTimeoutMs);
+  afterAll(() => instance?.stop(), bootTimeoutMs);
+
+  const keyStore = async () => {
+    const { body } = await send(instance.socket, { method: 'GET', path: '/status' });
+    const [first] = (JSON.parse(body) as { keyStores: { state: string; pids: number[] }[] }).keyStores;
+    if (first === undefined) throw new Error('there is a key store');
+    return first;
+  };
+  const reconnect = async (name = 'default') => {
+    const { status, body } = await send(instance.socket, { path: `/key-stores/${name}/reconnect` });
+    return { status, body: JSON.parse(body) as Record<string, string> };
+  };
+
+  test('is not tried again until an operator asks, and then once each time', async () => {
+    const kms = kmsOver(instance.socket);
+    const pinFile = join(instance.dir, 'pin');
+    const pin = readFileSync(pinFile);
+    try {
+      writeFileSync(pinFile, 'not-the-pin\n');
+      const [host] = (await keyStore()).pids;
+      if (host === undefined) throw new Error('there is a host');
+      process.kill(host, 'SIGKILL');
+      await expect.poll(async () => (await keyStore()).state).toBe('pinRefused');
+      expect((await refusal(kms.generateRandom({ NumberOfBytes: 8 }))).name).toBe('KMSInternalException');
+
+      const again = await reconnect();
+      expect(again.status).toBe(500);
+      expect(again.body['__type']).toBe('KeyUnavailableException');
+      expect(again.body['message']).toContain('PIN refused');
+      expect((await keyStore()).state).toBe('pinRefused');
+
+      writeFileSync(pinFile, pin);
+      expect(await reconnect()).toEqual({ status: 200, body: { state: 'connected' } });
+      expect((await kms.generateRandom({ NumberOfBytes: 8 })).Plaintext).toHaveLength(8);
+    } finally {
+      writeFileSync(pinFile, pin);
+      kms.destroy();
+    }
+    const acts = auditLines(instance.dir).filter(({ eventName }) => eventName === 'ReconnectKeyStore');
+    expect(acts.map(({ errorCode }) => errorCode ?? 'done')).toEqual(['KeyUnavailableException', 'done']);
+  });
+
+  test('a key store that is not there cannot be reconnected', async () => {
+    expect(await reconnect('other')).toEqual({
+      status: 400,
+      body: { __type: 'NotFoundException', message: 'There is no key store of this name.' },
+    });
+  });
+});
