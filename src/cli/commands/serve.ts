@@ -9,7 +9,7 @@ export function serveCommand(): Command {
       'after',
       `
 The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops;
-a second one ends the daemon at once.
+a second one ends the daemon at once. SIGHUP reads the identity policies again.
 
 Example:
   drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
