@@ -1,11 +1,12 @@
 /**
  * The HTTP server: Fastify for routing, on a Unix socket or on the loopback address.
  *
- * Fastify is used at its leanest: no logger, no hooks, no schemas, no reply serialisation. Its routes hand Node's own
- * request and response on to `exchange.ts`, which reads the body (Fastify's parser would copy it into memory that nobody
- * wipes) and writes the answer. The one request that there are thousands of a second, an operation in AWS's spelling, is
- * recognised before Fastify and goes where its route would take it (measured with servers that do nothing else: some 5 of 40 µs of CPU). What Node's parser refuses (header floods, half requests, what is not HTTP) is answered
- * here too, with 400, a request id, and a record.
+ * Fastify is used at its leanest: no logger, no hooks, no schemas, no reply serialisation. Its routes hand Node's
+ * own request and response on to `exchange.ts`, which reads the body (Fastify's parser would copy it into memory
+ * that nobody wipes) and writes the answer. The one request that there are thousands of a second, an operation in
+ * AWS's spelling, is recognised before Fastify and goes where its route would take it (measured with servers that do
+ * nothing else: some 5 of 40 µs of CPU). What Node's parser refuses (header floods, half requests, what is not HTTP)
+ * is answered here too, with 400, a request id, and a record.
  *
  * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
  */
