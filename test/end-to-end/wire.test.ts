@@ -12,21 +12,36 @@ import { call, callV1, errorIn, json, send } from './support/wire.ts';
 const plaintext = Buffer.from('x').toString('base64');
 const available = new Set([
   'CreateAlias',
+  'CreateGrant',
   'CreateKey',
+  'Decapsulate',
   'Decrypt',
   'DeleteAlias',
+  'DeriveSharedSecret',
   'DescribeKey',
+  'Encapsulate',
   'Encrypt',
   'GenerateDataKey',
+  'GenerateDataKeyPair',
+  'GenerateDataKeyPairWithoutPlaintext',
   'GenerateDataKeyWithoutPlaintext',
+  'GenerateMac',
   'GenerateRandom',
   'GetKeyPolicy',
+  'GetPublicKey',
   'ListAliases',
+  'ListGrants',
   'ListKeyPolicies',
   'ListKeys',
+  'ListRetirableGrants',
   'PutKeyPolicy',
   'ReEncrypt',
+  'RetireGrant',
+  'RevokeGrant',
+  'Sign',
   'UpdateAlias',
+  'Verify',
+  'VerifyMac',
 ]);
 
 /** Every operation that the SDK knows, read from its files: one command, one file. */
@@ -249,7 +264,7 @@ describeDaemon('The wire', (daemon) => {
   test('/v1/ has the same errors', async () => {
     const { socket } = daemon();
     expect(errorIn(await callV1(socket, 'DescribeKey', { KeyId: 'nothing' })).name).toBe('NotFoundException');
-    expect(errorIn(await callV1(socket, 'Sign', {})).name).toBe('UnsupportedOperationException');
+    expect(errorIn(await callV1(socket, 'EnableKey', {})).name).toBe('UnsupportedOperationException');
     expect(errorIn(await callV1(socket, 'FrobnicateKey', {})).name).toBe('UnknownOperationException');
     expect(errorIn(await callV1(socket, 'DescribeKey', 'not json')).name).toBe('SerializationException');
   });
