@@ -37,7 +37,11 @@ export interface StatementReport {
 /** What would let the principal in. Documents are ready to be used. */
 export type Remedy =
   | { readonly kind: 'end the denial'; readonly statement: StatementReference }
-  | { readonly kind: 'meet the conditions'; readonly statement: StatementReference; readonly tests: readonly TestReport[] }
+  | {
+      readonly kind: 'meet the conditions';
+      readonly statement: StatementReference;
+      readonly tests: readonly TestReport[];
+    }
   | { readonly kind: 'add to the key policy'; readonly keyPolicyStatement: object }
   | { readonly kind: 'create a grant'; readonly operation: string }
   | { readonly kind: 'attach an identity policy'; readonly identityPolicy: object }
@@ -76,13 +80,15 @@ export function explain(question: AccessQuestion, grantOperation: string | undef
 /** The statements about this action and resource that concern the principal: those that apply, and those that nearly do. */
 function reportStatements(question: AccessQuestion): readonly StatementReport[] {
   return policiesOf(question).flatMap(({ policy, isKeyPolicy }) =>
-    policy.statements.filter((statement) => isAbout(statement, question)).flatMap((statement) => {
-      const effect = isKeyPolicy ? effectOn(statement, question) : statement.effect;
-      if (effect === undefined) return [];
-      const tests = statement.tests.map((test) => reportTest(test, question));
-      const applies = tests.every(({ holds }) => holds);
-      return [{ statement: statement.reference, effect, applies, tests }];
-    }),
+    policy.statements
+      .filter((statement) => isAbout(statement, question))
+      .flatMap((statement) => {
+        const effect = isKeyPolicy ? effectOn(statement, question) : statement.effect;
+        if (effect === undefined) return [];
+        const tests = statement.tests.map((test) => reportTest(test, question));
+        const applies = tests.every(({ holds }) => holds);
+        return [{ statement: statement.reference, effect, applies, tests }];
+      }),
   );
 }
 

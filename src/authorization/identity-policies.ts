@@ -24,10 +24,15 @@ export interface IdentityPolicies {
    * @throws whatever keeps the user database from telling which groups those are: one of them may deny.
    */
   attachedTo(caller: Caller): readonly CompiledPolicy[];
+  /** All to whom something is attached. */
+  readonly attachments: { readonly principals: readonly PrincipalArn[]; readonly groups: readonly string[] };
 }
 
 /** Of a daemon whose configuration names no folder of them. */
-export const noIdentityPolicies: IdentityPolicies = { attachedTo: () => [] };
+export const noIdentityPolicies: IdentityPolicies = {
+  attachedTo: () => [],
+  attachments: { principals: [], groups: [] },
+};
 
 export interface IdentityPolicyFile {
   /** For refusals and decisions: `backup.json`. */
@@ -121,6 +126,10 @@ function attachments(
   /** A caller on a Unix socket lives as long as his connection, and his groups were fixed when it was made. */
   const known = new WeakMap<Caller, readonly CompiledPolicy[]>();
   return {
+    attachments: {
+      principals: [...new Set(policies.flatMap(({ principals }) => principals))],
+      groups: [...new Set(policies.flatMap(({ groups }) => groups))],
+    },
     attachedTo(caller) {
       const remembered = known.get(caller);
       if (remembered !== undefined) return remembered;

@@ -13,6 +13,7 @@ import { ConfigurationError } from '../config/load.ts';
 import type { LoopbackAddress } from '../config/loopback-address.ts';
 import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+import { accessSource } from '../http/access-questions.ts';
 import { createHttpServer } from '../http/server.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
@@ -104,12 +105,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const service = shareFairly(operations);
   const status = statusSource({ configuration, keyStores, directory, audit });
+  const access = accessSource({ directory, mapping, identityPolicies: () => policies.current() });
   const control = keyStoreControl(keyStores);
   const unix = await createHttpServer({
     service,
     status,
     credentials,
     keyStores: control,
+    access,
     log,
     listener: { kind: 'unix', ...configuration.socket, mapping },
   });
@@ -117,7 +120,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let endpoint: string | null = null;
   if (loopback !== undefined) {
     const listener = { kind: 'tcp', realm, findKey, ...loopback } as const;
-    const tcp = await createHttpServer({ service, status, credentials, keyStores: control, log, listener });
+    const tcp = await createHttpServer({ service, status, credentials, keyStores: control, access, log, listener });
     started.defer(() => tcp.stop(drainMs));
     endpoint = tcp.address;
   }

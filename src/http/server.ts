@@ -21,12 +21,13 @@ import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
 import type { KmsService } from '../operations/service.ts';
+import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { ConnectionCounts, Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
-import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
+import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
 import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
@@ -56,6 +57,7 @@ export interface HttpServerOptions {
   readonly status: StatusSource;
   readonly credentials: CredentialSource;
   readonly keyStores: KeyStoreControl;
+  readonly access: AccessSource;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -69,7 +71,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, log } = options;
+  const { service, listener, status, credentials, keyStores, access, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -99,6 +101,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addRoutes(app, wire, status);
   addIdentityRoutes(app, wire, credentials);
   addKeyStoreRoutes(app, wire, keyStores);
+  addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;
   const socket = await listen(server, listener);

@@ -118,6 +118,10 @@ export function idOfGroup(nameOrGid: string): number | undefined {
   return gidOf(nameOrGid);
 }
 
+export function idOfUser(nameOrUid: string): number | undefined {
+  return uidOf(nameOrUid);
+}
+
 function uidOf(who: string | number): number | undefined {
   return numberOf(who) ?? cachedUserIds.get(String(who));
 }

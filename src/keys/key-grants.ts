@@ -20,6 +20,11 @@ export class KeyGrants {
     return this.ids.size;
   }
 
+  /** To whom there is a grant. */
+  grantees(): Iterable<GrantPrincipal> {
+    return this.#idsByGrantee.keys();
+  }
+
   idsOfGrantee(grantee: GrantPrincipal): SortedNames<GrantId> {
     return this.#idsByGrantee.get(grantee) ?? new SortedNames();
   }

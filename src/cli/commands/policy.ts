@@ -1,16 +1,20 @@
-/** `drawbridge policy`: a key's policy, shown and replaced. */
+/** `drawbridge policy`: a key's policy, shown and replaced; the commands that explain access are in `policy/`. */
 
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withSocket } from '../options.ts';
 import { print } from '../output.ts';
+import { explainCommand } from './policy/explain.ts';
+import { whoCanCommand } from './policy/who-can.ts';
 
 export function policyCommand(): Command {
   return new Command('policy')
-    .description('show and replace key policies')
+    .description('show, replace and check policies, and explain what they do')
     .addCommand(showCommand())
-    .addCommand(putCommand());
+    .addCommand(putCommand())
+    .addCommand(explainCommand())
+    .addCommand(whoCanCommand());
 }
 
 function showCommand(): Command {

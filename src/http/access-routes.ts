@@ -1,0 +1,89 @@
+/**
+ * Questions about access, for the account's root alone, who may read and change every document that they are about:
+ *
+ *     POST /access/explain    why somebody may or may not, and what would change it
+ *     POST /access/who-can    who may
+ *     POST /access/simulate   what requests of the past would be told under other documents
+ *
+ * They change nothing. Questions, answered or refused, are on record by operation and principal. A caller of KMS is told
+ * no more by them than AWS tells, because he is not answered here.
+ */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+import { KmsError } from '../kms/errors.ts';
+import { plainJson } from './answers.ts';
+import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
+
+/** Each takes what the request's JSON says, and throws a KmsError where that is no question. */
+export interface AccessSource {
+  explain(question: unknown): object;
+  whoCan(question: unknown): object;
+  simulate(question: unknown): object;
+}
+
+const routes = [
+  { path: 'explain', operationName: 'ExplainAccess', ask: 'explain' },
+  { path: 'who-can', operationName: 'ListWhoCan', ask: 'whoCan' },
+  { path: 'simulate', operationName: 'SimulateChanges', ask: 'simulate' },
+] as const satisfies readonly { path: string; operationName: string; ask: keyof AccessSource }[];
+
+export function addAccessRoutes(app: FastifyInstance, wire: Wire, source: AccessSource): void {
+  for (const { path, operationName, ask } of routes) {
+    app.post(`/access/${path}`, (request, reply) => {
+      reply.hijack();
+      accessRequest(wire, request.raw, reply.raw, operationName, (question) => source[ask](question));
+    });
+  }
+}
+
+function accessRequest(
+  wire: Wire,
+  message: IncomingMessage,
+  response: ServerResponse,
+  operationName: string,
+  ask: (question: unknown) => object,
+): void {
+  receive(wire, message, response, plainJson, (exchange, caller, body) => {
+    if (caller.type !== 'Root') {
+      const text = `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`;
+      refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
+      return;
+    }
+    const question = parseQuestion(body);
+    const act = {
+      ...exchange.origin,
+      operationName,
+      eventSource: 'iam.amazonaws.com',
+      effect: 'reads' as const,
+      caller,
+      parameters: recordOf(question),
+    };
+    const asked = wire.service.act(act, async () => {
+      if (question === undefined) throw new KmsError('SerializationException', 'The request body is not JSON');
+      return { body: JSON.stringify(ask(question)), record: null };
+    });
+    finish(
+      wire,
+      message.socket,
+      asked.then((outcome) => answer(wire, exchange, outcome)),
+    );
+  });
+}
+
+function parseQuestion(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch {
+    // Answered, and put on record, with an error of its own.
+    return undefined;
+  }
+}
+
+/** Who was asked about, and what. */
+function recordOf(question: unknown): Readonly<Record<string, unknown>> | null {
+  if (typeof question !== 'object' || question === null) return null;
+  const { Operation, Principal, UnixUser } = question as Readonly<Record<string, unknown>>;
+  const texts = Object.entries({ operation: Operation, principal: Principal, unixUser: UnixUser });
+  return Object.fromEntries(texts.filter(([, value]) => typeof value === 'string'));
+}

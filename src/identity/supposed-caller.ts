@@ -1,0 +1,120 @@
+/**
+ * A caller who does not call: what he would be to the daemon if he did, for questions about what he may do.
+ *
+ * A Unix user is mapped as if he were connected; of somebody who is given by his ARN, nothing is known but what the
+ * question says. Nobody is ever served as such a caller.
+ */
+
+import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
+import type { Caller, PeerFacts, UnixPeer } from './caller.ts';
+import { peerFacts } from './peer-facts.ts';
+import { idOfGroup, idOfUser, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
+
+export interface Supposition {
+  readonly who:
+    | {
+        readonly principal: PrincipalArn;
+        /** His, where it is known. */
+        readonly uid?: number | undefined;
+      }
+    | { readonly unixUser: string };
+  /** Names or numbers of Unix groups; a user's own one comes first. */
+  readonly groups: readonly string[];
+  readonly transport: 'unix' | 'tcp';
+  readonly sourceIp: string;
+  readonly executable?: string | undefined;
+  readonly systemdUnit?: string | undefined;
+}
+
+export interface SupposedCaller {
+  readonly caller: Caller;
+  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
+}
+
+/** In words for whoever asks. */
+export class SuppositionError extends Error {
+  override readonly name = 'SuppositionError';
+}
+
+/** No user has it: the kernel uses it for "none". */
+const noId = 0xffff_ffff;
+
+/** @throws SuppositionError, UserDatabaseError */
+export function supposeCaller(supposition: Supposition, mapping: UnixMapping): SupposedCaller {
+  const { who, groups, transport, sourceIp, executable, systemdUnit } = supposition;
+  const { realm } = mapping;
+  const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, realm));
+  const peer = peerOf(uid, groups);
+  const identity = 'unixUser' in who ? resolveUnixCaller(peer, mapping) : identify(who.principal, mapping);
+  const proof = transport === 'unix' ? peer : { kind: 'sigv4' as const, accessKeyId: '', sourceIp, issuedTo: peer };
+  return {
+    caller: { ...identity, accountId: realm.account, proof },
+    peerFacts: (of) => {
+      const { userName, groupNames } = peerFacts(of);
+      return {
+        userName: () => (of.uid === noId ? undefined : userName()),
+        groupNames,
+        executable: () => executable,
+        systemdUnit: () => systemdUnit,
+      };
+    },
+  };
+}
+
+function uidOf(user: string): number {
+  const uid = idOfUser(user);
+  if (uid === undefined) throw new SuppositionError(`there is no user \`${user}\` on this machine`);
+  return uid;
+}
+
+/** The uid of a principal that is called after the Unix user he is. */
+function uidOfPrincipal(principal: PrincipalArn, realm: Realm): number {
+  const name = principal.slice(principal.lastIndexOf('/') + 1);
+  const uid = /^(?:uid=)?\d+$/.test(name) ? Number(name.replace('uid=', '')) : idOfUser(name);
+  return uid !== undefined && unixUserArn(realm, uid, name) === principal ? uid : noId;
+}
+
+function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, 'type' | 'arn' | 'userName' | 'role'> {
+  const { realm } = mapping;
+  if (principal.split(':')[4] !== realm.account) {
+    throw new SuppositionError(`\`${principal}\` is not of account ${realm.account}, and nobody else can call`);
+  }
+  if (principal === rootArn(realm)) return { type: 'Root', arn: principal };
+  const [, kind, rest = ''] = /^arn:aws:(?:iam|sts)::\d{12}:(user|role|assumed-role)\/(.+)$/.exec(principal) ?? [];
+  const name = rest.slice(rest.lastIndexOf('/') + 1);
+  switch (kind) {
+    case 'user':
+      return { type: 'IAMUser', arn: principal, userName: name };
+    case 'role':
+      return { type: 'AssumedRole', arn: sessionArn(realm, name), role: principal };
+    case 'assumed-role': {
+      const role = roleCalled(rest.split('/')[0] ?? '', mapping);
+      return { type: 'AssumedRole', arn: principal, ...(role === undefined ? {} : { role }) };
+    }
+    default:
+      throw new SuppositionError(`\`${principal}\` is no user, role or session`);
+  }
+}
+
+/** The ARN of a session leaves out the path of its role, which the mapping has. */
+function roleCalled(name: string, { realm, users, groups }: UnixMapping): PrincipalArn | undefined {
+  const mapped = [...Object.values(users), ...Object.values(groups)];
+  const isThis = (arn: PrincipalArn): boolean => arn.includes(':role/') && arn.endsWith(`/${name}`);
+  return mapped.find(isThis) ?? parsePrincipalArn(`arn:aws:iam::${realm.account}:role/${name}`);
+}
+
+/** Whoever is in the role; which user that is, nobody said. */
+function sessionArn({ account }: Realm, role: string): PrincipalArn {
+  const arn = parsePrincipalArn(`arn:aws:sts::${account}:assumed-role/${role}/any-session`);
+  if (arn === undefined) throw new SuppositionError(`\`${role}\` is no name of a role`);
+  return arn;
+}
+
+function peerOf(uid: number, names: readonly string[]): UnixPeer {
+  const groups = names.map((name) => {
+    const gid = idOfGroup(name);
+    if (gid === undefined) throw new SuppositionError(`there is no group \`${name}\` on this machine`);
+    return gid;
+  });
+  return { kind: 'unix', uid, gid: groups[0] ?? noId, pid: 0, groups };
+}
