@@ -40,6 +40,7 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
   /** The key that the resource is. */
   readonly key: KmsKey | undefined;
   readonly keyPolicy: CompiledPolicy | undefined;
+  #last: { readonly key: ConditionKey; readonly values: readonly string[] | undefined } | undefined;
 
   /**
    * @param key Without it no grant is looked for.
@@ -83,8 +84,13 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     return this;
   }
 
+  /** A long policy asks for one key again and again, so the last answer is kept. */
   valuesOf(key: ConditionKey): readonly string[] | undefined {
-    return conditionValues(this, key);
+    const last = this.#last;
+    if (last !== undefined && last.key.name === key.name && last.key.parameter === key.parameter) return last.values;
+    const values = conditionValues(this, key);
+    this.#last = { key, values };
+    return values;
   }
 
   findGrant(): GrantReference | undefined {
