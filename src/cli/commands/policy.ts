@@ -5,7 +5,9 @@ import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withSocket } from '../options.ts';
 import { print } from '../output.ts';
+import { checkCommand } from './policy/check.ts';
 import { explainCommand } from './policy/explain.ts';
+import { simulateCommand } from './policy/simulate.ts';
 import { whoCanCommand } from './policy/who-can.ts';
 
 export function policyCommand(): Command {
@@ -13,6 +15,8 @@ export function policyCommand(): Command {
     .description('show, replace and check policies, and explain what they do')
     .addCommand(showCommand())
     .addCommand(putCommand())
+    .addCommand(checkCommand())
+    .addCommand(simulateCommand())
     .addCommand(explainCommand())
     .addCommand(whoCanCommand());
 }

@@ -1,0 +1,112 @@
+/** `drawbridge policy check`: what is wrong with a policy that is valid, before or after it is put. */
+
+import { existsSync } from 'node:fs';
+import { Command } from 'commander';
+import type { Finding, LintOptions } from '../../../authorization/lint.ts';
+import type { JsonValue } from '../../../authorization/policy-json.ts';
+import type { Realm } from '../../../kms/names.ts';
+import { readUpTo } from '../../input.ts';
+import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
+import { note, print, printJson, table } from '../../output.ts';
+
+interface Options extends SocketOptions {
+  readonly account?: string;
+  readonly region?: string;
+  readonly json?: true;
+}
+
+export function checkCommand(): Command {
+  return withJson(withSocket(new Command('check').description('find what is wrong with a policy, though it is valid')))
+    .argument('<policy>', 'a file, - for stdin, or the key whose policy is meant')
+    .option('--account <id>', 'the account of a policy from a file; of the configuration if not given')
+    .option('--region <name>', 'its Region; of the configuration if not given')
+    .addHelpText(
+      'after',
+      `
+A file holds a key policy, or an identity policy with AttachedTo and PolicyDocument. Found are documents that are
+refused, statements that never match, elements whose absence makes them silent no-ops, condition keys that no request
+has, access for everybody, and lockouts. The exit code is 1 when something is found. Files are checked without a daemon.
+
+Examples:
+  drawbridge policy check policy.json
+  drawbridge policy check 1234abcd-12ab-34cd-56ef-1234567890ab
+  for file in policies/*.json; do drawbridge policy check "$file" || echo "in $file"; done`,
+    )
+    .action(check);
+}
+
+async function check(named: string, options: Options): Promise<void> {
+  const { knownActions } = await import('../../../operations/known-actions.ts');
+  const { conditionVocabulary } = await import('../../../operations/condition-keys.ts');
+  const common = { vocabulary: conditionVocabulary, actions: knownActions(), nowMs: Date.now() };
+  const findings =
+    named === '-' || existsSync(named)
+      ? await checkFile(named, options, common)
+      : await checkKey(named, options, common);
+  if (options.json) printJson(findings);
+  else if (findings.length === 0) note('nothing found');
+  else
+    print(
+      table(
+        ['', 'WHERE', 'WHAT'],
+        findings.map(({ severity, place, problem }) => [severity, place, problem]),
+      ),
+    );
+  if (findings.length > 0) process.exitCode = 1;
+}
+
+type Knowledge = Pick<LintOptions, 'vocabulary' | 'actions' | 'nowMs'>;
+
+async function checkKey(keyId: string, options: Options, knowledge: Knowledge): Promise<readonly Finding[]> {
+  const { lintPolicy } = await import('../../../authorization/lint.ts');
+  const client = await connectTo(options);
+  const { KeyMetadata } = await client.call('DescribeKey', { KeyId: keyId });
+  const { Arn, KeyId } = KeyMetadata as { readonly Arn: string; readonly KeyId: string };
+  const { Policy } = await client.call('GetKeyPolicy', { KeyId });
+  const [, , , region = '', account = ''] = Arn.split(':');
+  return lintPolicy(String(Policy), { ...knowledge, kind: 'key policy', realm: { region, account }, keyArn: Arn });
+}
+
+/** Several times what any policy may have. */
+const maxFileBytes = 1024 * 1024;
+
+async function checkFile(path: string, options: Options, knowledge: Knowledge): Promise<readonly Finding[]> {
+  const { lintPolicy } = await import('../../../authorization/lint.ts');
+  const bytes = await readUpTo(path, maxFileBytes);
+  if (bytes === undefined) throw new Error(`\`${path}\` is larger than ${maxFileBytes} bytes: not a policy`);
+  const text = bytes.toString('utf8');
+  const configuration = await configurationIfAny(options.config);
+  const realm = {
+    region: options.region ?? configuration?.region ?? 'us-east-1',
+    account: options.account ?? configuration?.account ?? '000000000000',
+  };
+  const document = await identityPolicyIn(text, realm, knowledge);
+  if (document === undefined) return lintPolicy(text, { ...knowledge, kind: 'key policy', realm });
+  if ('severity' in document) return [document];
+  return lintPolicy(document.value, { ...knowledge, kind: 'identity policy', realm });
+}
+
+/** The document in the file of an identity policy, or why the file is refused; `undefined` where it is no such file. */
+async function identityPolicyIn(
+  text: string,
+  realm: Realm,
+  { vocabulary }: Knowledge,
+): Promise<Finding | { readonly value: JsonValue } | undefined> {
+  const { parsePolicyJson } = await import('../../../authorization/policy-json.ts');
+  const { IdentityPolicyError, parseIdentityPolicies } = await import('../../../authorization/identity-policies.ts');
+  let file: JsonValue;
+  try {
+    file = parsePolicyJson(text);
+  } catch {
+    // As a key policy it is refused, with the reason.
+    return undefined;
+  }
+  if (!(file instanceof Map) || !(file.has('PolicyDocument') || file.has('AttachedTo'))) return undefined;
+  try {
+    parseIdentityPolicies([{ name: 'the file', text }], { realm, vocabulary, idOfGroup: () => undefined });
+    return { value: file.get('PolicyDocument') ?? null };
+  } catch (error) {
+    if (!(error instanceof IdentityPolicyError)) throw error;
+    return { severity: 'error', place: 'the file', problem: `it is refused: ${error.message}` };
+  }
+}

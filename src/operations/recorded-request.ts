@@ -1,0 +1,90 @@
+/**
+ * From an event of the audit log back to the request that it is about, as far as permissions depend on it.
+ *
+ * The record names members as CloudTrail does (`keyId`) and leaves out bytes and tokens; a ciphertext that named the key
+ * is replaced by the key that it named. A text that was cut on record cannot be asked about again.
+ */
+
+import type { RecordedEvent } from '../audit/read-audit-log.ts';
+
+export interface RequestOnRecord {
+  readonly operation: string;
+  readonly members: Readonly<Record<string, unknown>>;
+  readonly principal: string;
+  /** Of a caller on the Unix socket. */
+  readonly uid: number | undefined;
+  /** `unix`, or an IP address. */
+  readonly source: string;
+  readonly userAgent: string | null;
+  readonly resources: readonly string[];
+  readonly time: string;
+  readonly sequence: number;
+  /** What was decided at the time. */
+  readonly allowed: boolean;
+  /** The record was too long, and was cut. */
+  readonly isCut: boolean;
+}
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** `undefined` for an event without a decision: no operation, or one that failed before. */
+export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
+  const { decision, unixPeer } = (event['additionalEventData'] ?? {}) as { decision?: Members; unixPeer?: Members };
+  const { arn } = (event['userIdentity'] ?? {}) as Members;
+  if (event['eventSource'] !== 'kms.amazonaws.com' || typeof decision?.['allowed'] !== 'boolean') return undefined;
+  if (typeof arn !== 'string') return undefined;
+  const parameters = (event['requestParameters'] ?? {}) as Members;
+  const resources = ((event['resources'] ?? []) as Members[]).map(({ ARN }) => String(ARN));
+  const text = JSON.stringify(parameters);
+  return {
+    operation: event.eventName,
+    members: { ...keysThatBytesName(event.eventName, resources), ...wireMembers(parameters) },
+    principal: arn,
+    uid: typeof unixPeer?.['uid'] === 'number' ? unixPeer['uid'] : undefined,
+    source: String(event['sourceIPAddress']),
+    userAgent: typeof event['userAgent'] === 'string' ? event['userAgent'] : null,
+    resources,
+    time: event.eventTime,
+    sequence: event.drawbridge.sequence,
+    allowed: decision['allowed'],
+    isCut: /…\[cut \d+ characters\]|"notRecorded":"too long"|\[not recorded|\[more members cut\]| more cut\]/.test(
+      text,
+    ),
+  };
+}
+
+/** Operations whose key is named by a ciphertext or a token where the request does not name it itself. */
+const namedByBytes: Readonly<Record<string, string>> = {
+  Decrypt: 'KeyId',
+  ReEncrypt: 'SourceKeyId',
+  RetireGrant: 'KeyId',
+};
+
+function keysThatBytesName(operation: string, [first]: readonly string[]): Members {
+  const member = Object.hasOwn(namedByBytes, operation) ? namedByBytes[operation] : undefined;
+  return member === undefined || first === undefined ? {} : { [member]: first };
+}
+
+/** Members whose own members are named as on the wire; the names of an encryption context are the caller's. */
+const structures = new Set(['Constraints', 'Tags']);
+
+function wireMembers(recorded: Members): Members {
+  return Object.fromEntries(
+    Object.entries(recorded).map(([name, value]) => {
+      const wireName = wireNameOf(name);
+      if (structures.has(wireName)) return [wireName, wireStructure(value)];
+      // Times are seconds on the wire, and on record what JSON makes of them.
+      return [wireName, wireName === 'ValidTo' && typeof value === 'string' ? Date.parse(value) / 1000 : value];
+    }),
+  );
+}
+
+function wireStructure(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(wireStructure);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [wireNameOf(name), member]));
+}
+
+function wireNameOf(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
