@@ -3,6 +3,7 @@
  *
  *     # A comment.
  *     $ drawbridge keys list            run by bash, in a folder of the transcript's own
+ *     > --json                          a further line of the command, directly after it
  *     KEY ID  <...>                     stdout, line by line
  *     ! drawbridge: <...>               stderr
  *     = 1                               the exit code; 0 if not given
@@ -88,6 +89,7 @@ function parseTranscript(text: string): Step[] {
   }[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     const step = steps.at(-1);
+    const isCommand = index === (step?.line ?? 0) + (step?.command.split('\n').length ?? 0) - 1;
     if (line.startsWith('$ ')) {
       steps.push({
         line: index + 1,
@@ -96,6 +98,8 @@ function parseTranscript(text: string): Step[] {
         stderr: [],
         exitCode: 0,
       });
+    } else if (step !== undefined && line.startsWith('> ') && isCommand) {
+      step.command += `\n${line.slice(2)}`;
     } else if (step === undefined || line.startsWith('# ')) {
       if (line !== '' && !line.startsWith('#')) throw new Error(`line ${index + 1} comes before any command`);
     } else if (line.startsWith('! ') || line === '!') step.stderr.push(line.slice(2));
