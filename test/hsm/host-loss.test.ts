@@ -8,7 +8,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import type { BackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
-import { isAlive } from './processes.ts';
+import { isAlive, isRunning } from './processes.ts';
 import { aad, failureOf, newBackingKeyId, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
@@ -115,14 +115,14 @@ describeEachToken('A key store whose hosts are killed', (token) => {
     const { client, pids } = await startClient();
     client.kill(signal);
     await once(client, 'exit');
-    await until(() => !pids.some(isAlive));
+    await until(() => !pids.some(isRunning));
   });
 
   test('leaves no host behind when its process exits without closing it', async () => {
     const { client, pids } = await startClient();
     client.send('exit');
     await once(client, 'exit');
-    await until(() => !pids.some(isAlive));
+    await until(() => !pids.some(isRunning));
   });
 
   test('leaves no host behind that hangs when its process is killed', async () => {
@@ -130,7 +130,7 @@ describeEachToken('A key store whose hosts are killed', (token) => {
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     client.kill('SIGKILL');
     await once(client, 'exit');
-    await until(() => !pids.some(isAlive));
+    await until(() => !pids.some(isRunning));
   });
 
   /** A process that has opened the token with two hosts. */

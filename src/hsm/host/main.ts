@@ -14,6 +14,7 @@
  */
 
 import { writeSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
 import { disableCoreDumps } from '../../secrets/core-dumps.ts';
@@ -49,6 +50,8 @@ function main(): void {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);
     const token = answerOpen(firstPipe, (settings, pin) => openToken(settings, pin));
+    // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
+    flushCompileCache();
     if (lanes === 1) {
       new Lane(firstPipe, token).serve();
       exit(exitCodes.tokenGone);
