@@ -8,6 +8,7 @@
 
 import type { SigningAlgorithm } from '../../src/kms/algorithms.ts';
 import type { KeyUsage } from '../../src/kms/key-specs.ts';
+import { type Burden, burdens, contextOf } from './authorization.ts';
 
 /** What each operation needs a key for; `direct.c` has the same names. */
 export const operationUsages = {
@@ -37,8 +38,8 @@ export interface Case {
   readonly keySpec: BenchKeySpec;
   /** Of the plaintext, the data key, the random bytes, the digest or message, the secret. */
   readonly payloadBytes: number;
-  /** So many grants are on the key, one of which the permission comes from; absent: the key policy gives it. */
-  readonly grantCount?: number;
+  /** What authorization has to do beside the usual; measured with the daemon alone, beside the plain case. */
+  readonly burden?: Burden;
 }
 
 const symmetric = (operation: OperationName, payloadBytes: number): Case => ({
@@ -50,7 +51,7 @@ const symmetric = (operation: OperationName, payloadBytes: number): Case => ({
 export const cases: readonly Case[] = [
   symmetric('Encrypt', 64),
   symmetric('Encrypt', 4096),
-  { ...symmetric('Encrypt', 64), grantCount: 1000 },
+  ...burdens.map((burden): Case => ({ ...symmetric('Encrypt', 64), burden })),
   symmetric('Decrypt', 64),
   symmetric('GenerateDataKey', 32),
   symmetric('GenerateRandom', 32),
@@ -63,9 +64,9 @@ export const cases: readonly Case[] = [
   { operation: 'DeriveSharedSecret', keySpec: 'ECC_NIST_P256', payloadBytes: 32 },
 ];
 
-/** As the rows call it: `Encrypt`, `Sign RSA_2048`, `Encrypt (1000 grants)`. */
-export function nameOf({ operation, keySpec, grantCount }: Case): string {
-  if (grantCount !== undefined) return `${operation} (${grantCount} grants)`;
+/** As the rows call it: `Encrypt`, `Sign RSA_2048`, `Encrypt (1,000 grants)`. */
+export function nameOf({ operation, keySpec, burden }: Case): string {
+  if (burden !== undefined) return `${operation} (${burden})`;
   return keySpec === 'SYMMETRIC_DEFAULT' ? operation : `${operation} ${keySpec}`;
 }
 
@@ -73,8 +74,6 @@ export const connectionCounts = [1, 16, 128] as const;
 
 /** As long as the AAD that Drawbridge binds for a small encryption context; the same number stands in `direct.c`. */
 export const aadBytes = 96;
-
-export const encryptionContext = { purpose: 'bench' };
 
 /** What Sign and Verify do with a key of that spec. */
 export function signingAlgorithmOf(keySpec: BenchKeySpec): SigningAlgorithm {
@@ -94,7 +93,7 @@ export interface Material {
 
 /** The request of a case. */
 export function requestFor(
-  { operation, keySpec, payloadBytes }: Case,
+  { operation, keySpec, payloadBytes, burden }: Case,
   keyId: string,
   { ciphertextBlob, signature, publicKey }: Material,
 ): Readonly<Record<string, unknown>> {
@@ -107,11 +106,11 @@ export function requestFor(
   };
   switch (operation) {
     case 'Encrypt':
-      return { KeyId: keyId, Plaintext: payload, EncryptionContext: encryptionContext };
+      return { KeyId: keyId, Plaintext: payload, EncryptionContext: contextOf(burden) };
     case 'Decrypt':
-      return { KeyId: keyId, CiphertextBlob: ciphertextBlob, EncryptionContext: encryptionContext };
+      return { KeyId: keyId, CiphertextBlob: ciphertextBlob, EncryptionContext: contextOf(burden) };
     case 'GenerateDataKey':
-      return { KeyId: keyId, NumberOfBytes: payloadBytes, EncryptionContext: encryptionContext };
+      return { KeyId: keyId, NumberOfBytes: payloadBytes, EncryptionContext: contextOf(burden) };
     case 'GenerateRandom':
       return { NumberOfBytes: payloadBytes };
     case 'DescribeKey':

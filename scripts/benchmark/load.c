@@ -3,9 +3,9 @@
  *
  * In C and in a process of its own, because on two cores whatever the generator uses is taken from what it measures:
  * about a fifth of what a generator in Node.js takes. It sends the same bytes again and again and trusts the answers'
- * `Content-Length`; anything but status 200 ends the measurement with the answer on standard error.
+ * `Content-Length`; anything but that STATUS ends the measurement with the answer on standard error.
  *
- *     load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS < REQUEST
+ *     load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS STATUS < REQUEST
  *
  * Prints `started` when the warm-up is over, then one line of JSON.
  */
@@ -34,6 +34,7 @@ struct connection {
 
 static char request[max_request_bytes];
 static size_t request_bytes;
+static char expected_start[16];
 
 static void fail(const char *what) {
   fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
@@ -71,7 +72,7 @@ static void send_request(struct connection *connection, uint64_t now) {
 static size_t answer_length(const struct connection *connection) {
   const char *end = memmem(connection->answer, connection->received, "\r\n\r\n", 4);
   if (end == NULL) return 0;
-  if (strncmp(connection->answer, "HTTP/1.1 200", 12) != 0) {
+  if (strncmp(connection->answer, expected_start, strlen(expected_start)) != 0) {
     fprintf(stderr, "load: the answer was:\n%.*s\n", (int)connection->received, connection->answer);
     exit(1);
   }
@@ -104,13 +105,14 @@ static bool receive_answer(struct connection *connection) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 5) {
-    fprintf(stderr, "usage: load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS < REQUEST\n");
+  if (count != 6) {
+    fprintf(stderr, "usage: load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS STATUS < REQUEST\n");
     return 2;
   }
   int connections = atoi(arguments[2]);
   uint64_t warmup_nanos = strtoull(arguments[3], NULL, 10) * 1000000u;
   uint64_t measure_nanos = strtoull(arguments[4], NULL, 10) * 1000000u;
+  snprintf(expected_start, sizeof expected_start, "HTTP/1.1 %.3s", arguments[5]);
   read_request();
 
   struct connection *all = calloc((size_t)connections, sizeof *all);

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { type Case, cases, connectionCounts, nameOf } from './cases.ts';
 import { compile } from './compile.ts';
 import { profileDaemon } from './profile.ts';
-import { renderAims, renderRows, type Series, toRows } from './results.ts';
+import { renderAims, renderBurdens, renderRows, type Series, toRows } from './results.ts';
 import { makeInstance, startDaemon, startDirect, startHost, type Target } from './targets.ts';
 
 const help = `Usage: scripts/bench [--quick] [--only TEXT] [--hosts COUNT] [--json FILE] [--profile]
@@ -82,12 +82,16 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   const host = await open(startHost(dir));
   const direct = await open(startDirect(compile('direct', folder), dir));
 
-  const series: Series[] = chosen.flatMap((what) => [
-    { what, target: 'direct' as const, connections: 1, rounds: [] },
-    ...connectionCounts.flatMap((connections) =>
-      (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
-    ),
-  ]);
+  const series: Series[] = chosen.flatMap((what): Series[] =>
+    what.burden === undefined
+      ? [
+          { what, target: 'direct' as const, connections: 1, rounds: [] },
+          ...connectionCounts.flatMap((connections) =>
+            (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
+          ),
+        ]
+      : [{ what, target: 'daemon' as const, connections: 16, rounds: [] }],
+  );
   const byName = { direct, host, daemon };
   const rounds = quick ? 1 : 4;
   const timing = quick ? { warmupMs: 20, measureMs: 100 } : { warmupMs: 200, measureMs: 1200 };
@@ -95,7 +99,8 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 6_000 : 20_000);
   for (const what of chosen) {
     progress('warming up');
-    for (const target of [host, daemon]) await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 100 : 2000 });
+    for (const target of what.burden === undefined ? [host, daemon] : [daemon])
+      await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 100 : 2000 });
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [index, { what, target, connections, rounds: measurements }] of series.entries()) {
@@ -105,7 +110,7 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   }
   progress('');
   const rows = toRows(series);
-  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n`);
+  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(rows)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
 }
 

@@ -28,7 +28,7 @@ export interface Series {
 
 export function toRows(series: readonly Series[]): Row[] {
   return series.map((one) => {
-    const direct = series.find(({ what, target }) => target === 'direct' && what === one.what);
+    const direct = series.find(({ what, target }) => target === 'direct' && isSameWork(what, one.what));
     const requestsPerSecond = rate(one.rounds);
     const api = one.rounds.map(({ apiCpuMicros }) => apiCpuMicros).filter((micros) => micros !== null);
     return {
@@ -44,6 +44,12 @@ export function toRows(series: readonly Series[]): Row[] {
       p99Micros: round(median(one.rounds.map(({ p99Micros }) => p99Micros)), 1),
     };
   });
+}
+
+/** A burden changes nothing about the work in the HSM. */
+function isSameWork(one: Case, other: Case): boolean {
+  const { operation, keySpec, payloadBytes } = one;
+  return operation === other.operation && keySpec === other.keySpec && payloadBytes === other.payloadBytes;
 }
 
 function rate(rounds: readonly Measurement[]): number {
@@ -145,4 +151,20 @@ export function renderAims(rows: readonly Row[]): string {
     ];
   });
   return lines.join('\n');
+}
+
+/** What more authorization may cost a request, in CPU of the API process. */
+const maxBurdenMicros = 10;
+
+/** What each burden costs above the plain case, measured in the same run. */
+export function renderBurdens(rows: readonly Row[]): string {
+  const at16 = rows.filter(({ target, connections }) => target === 'daemon' && connections === 16);
+  const plain = at16.find(({ operation, payloadBytes }) => operation === 'Encrypt' && payloadBytes === 64);
+  return at16
+    .filter(({ operation }) => operation.startsWith('Encrypt ('))
+    .map(({ operation, apiCpuMicros }) => {
+      const more = (apiCpuMicros ?? 0) - (plain?.apiCpuMicros ?? Number.NaN);
+      return `${operation}: ${more.toFixed(1)} µs of CPU more than the plain one (aim: at most ${maxBurdenMicros})`;
+    })
+    .join('\n');
 }

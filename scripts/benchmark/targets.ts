@@ -14,7 +14,8 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import { pinReader } from '../../src/config/secrets.ts';
 import { libraryOf } from '../../src/daemon/key-store.ts';
 import { LineProcess } from '../line-process.ts';
-import { type Case, encryptionContext, type OperationName, operationUsages, requestFor } from './cases.ts';
+import { policyOf, prepare } from './authorization.ts';
+import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';
 import { CpuWindow, type LoopResult, type Measurement, type Timing } from './measurement.ts';
 
 export interface Target {
@@ -110,6 +111,7 @@ export async function startDaemon(
         String(connections),
         String(warmupMs),
         String(measureMs),
+        what.burden === 'refused' ? '400' : '200',
       ]);
       load.endInput(httpRequest(what.operation, body));
       await load.nextLine();
@@ -131,9 +133,11 @@ async function prepareRequest(socket: string, what: Case): Promise<object> {
   const { KeyMetadata } = await post<CreatedKey>('CreateKey', {
     KeySpec: keySpec,
     KeyUsage: operationUsages[operation],
+    Policy: policyOf(what.burden),
+    BypassPolicyLockoutSafetyCheck: true,
   });
   const keyId = KeyMetadata.KeyId;
-  if (what.grantCount !== undefined) await allowByGrant(post, KeyMetadata, operation, what.grantCount);
+  await prepare(what.burden, keyId, post);
   const peer = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
   const material = { ciphertextBlob: '', signature: '', publicKey: peer.toString('base64') };
   const make = <T>(operation: OperationName): Promise<T> =>
@@ -144,32 +148,12 @@ async function prepareRequest(socket: string, what: Case): Promise<object> {
   return requestFor(what, keyId, material);
 }
 
-/**
- * Takes the operation from the key policy and gives it by grants to the caller, each for an encryption context of its own,
- * the last of them for the one that the requests have.
- */
-async function allowByGrant(
-  post: (operation: string, members: object) => Promise<unknown>,
-  { KeyId, Arn }: CreatedKey['KeyMetadata'],
-  operation: OperationName,
-  count: number,
-): Promise<void> {
-  const caller = `arn:aws:iam::${Arn.split(':')[4]}:root`;
-  const statement = { Effect: 'Allow', Principal: { AWS: caller }, NotAction: `kms:${operation}`, Resource: '*' };
-  await post('PutKeyPolicy', { KeyId, Policy: JSON.stringify({ Version: '2012-10-17', Statement: [statement] }) });
-  for (let index = 1; index <= count; index++) {
-    const pairs = index < count ? { purpose: `other ${index}` } : encryptionContext;
-    const Constraints = { EncryptionContextSubset: pairs };
-    await post('CreateGrant', { KeyId, GranteePrincipal: caller, Operations: [operation], Constraints });
-  }
-}
-
 interface Status {
   readonly keyStores: readonly { readonly pids: readonly number[] }[];
 }
 
 interface CreatedKey {
-  readonly KeyMetadata: { readonly KeyId: string; readonly Arn: string };
+  readonly KeyMetadata: { readonly KeyId: string };
 }
 
 /** The bytes that an AWS SDK would send, less the headers that nobody reads here (signature, SDK's telemetry). */
