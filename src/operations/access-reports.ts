@@ -99,17 +99,22 @@ function granteesOf({ grants, realm }: KeyDirectory, keys: readonly KmsKey[]): r
   return [...grantees];
 }
 
+/** `undefined` for a request that needs no permission. */
 export function reportCandidate(
   candidate: Candidate,
   supposed: SupposedRequest,
   documents: Documents,
 ): CandidateReport | undefined {
-  const { allowed, explanations } = reportAccess(supposed, documents);
-  const last = explanations.at(-1);
-  if (last === undefined) return undefined;
-  const unmet = last.remedies.flatMap((remedy) => (remedy.kind === 'meet the conditions' ? [remedy.tests] : []));
-  const isDenied = last.remedies.some(({ kind }) => kind === 'end the denial');
-  return { candidate, decision: last.decision, unmet: allowed || isDenied ? [] : unmet };
+  const questions = questionsAbout(supposed, documents);
+  const decisive = questions.find(({ question }) => !decide(question).allowed) ?? questions.at(-1);
+  if (decisive === undefined) return undefined;
+  const { need, question } = decisive;
+  const decision = decide(question);
+  // An explanation takes many times what a decision takes, and there can be a thousand candidates.
+  const remedies = decision.allowed ? [] : explain(question, need.grant).remedies;
+  const isDenied = remedies.some(({ kind }) => kind === 'end the denial');
+  const unmet = remedies.flatMap((remedy) => (remedy.kind === 'meet the conditions' ? [remedy.tests] : []));
+  return { candidate, decision, unmet: isDenied ? [] : unmet };
 }
 
 /** A request of the past, asked again. */
