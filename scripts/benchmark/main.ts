@@ -110,7 +110,7 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   }
   progress('');
   const rows = toRows(series);
-  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(rows)}\n`);
+  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(series)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
 }
 
