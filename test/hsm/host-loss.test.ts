@@ -64,7 +64,7 @@ describeEachToken('A key store whose hosts are killed', (token) => {
   });
 
   test('either has a key that was being generated or says that it may not have it', async () => {
-    const { keyStore } = await openTestStore(token());
+    const { keyStore } = await openTestStore(token(), { limits: patience });
     const made = new Map<BackingKeyId, string>();
     const [pid] = keyStore.status().pids;
     if (pid === undefined) throw new Error('there is a host');

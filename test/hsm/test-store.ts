@@ -71,12 +71,18 @@ export function newBackingKeyId(): BackingKeyId {
   return id;
 }
 
+const usageOfKind = {
+  SYMMETRIC_DEFAULT: 'ENCRYPT_DECRYPT',
+  HMAC_256: 'GENERATE_VERIFY_MAC',
+  ECC_NIST_P256: 'SIGN_VERIFY',
+} as const;
+
 export async function newKey(
   keyStore: KeyStore,
-  kind: 'SYMMETRIC_DEFAULT' | 'HMAC_256' = 'SYMMETRIC_DEFAULT',
+  kind: keyof typeof usageOfKind = 'SYMMETRIC_DEFAULT',
 ): Promise<BackingKeyId> {
   const backingKeyId = newBackingKeyId();
-  const keyUsage = kind === 'HMAC_256' ? 'GENERATE_VERIFY_MAC' : 'ENCRYPT_DECRYPT';
+  const keyUsage = usageOfKind[kind];
   await keyStore.generateKey({ backingKeyId, label: 'drawbridge:test:1', keySpec: kind, keyUsage });
   return backingKeyId;
 }
