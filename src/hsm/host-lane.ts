@@ -2,8 +2,8 @@
  * The API process's end of one lane: sends calls, matches replies to them, and notices when it cannot.
  *
  * Calls of one turn of the event loop leave in one write, and the replies of one read are dealt with together: that,
- * and not the bytes, is what a pipe costs. While the host has more calls than wait here, they wait for others to join
- * them: the host deals with one call after the other, so nobody is served later, and it is woken half as often. A lane
+ * and not the bytes, is what a pipe costs. While the host has many more calls than wait here, they wait for others to
+ * join them: the host deals with one call after the other, so nobody is served later, and it is woken less often. A lane
  * decides nothing about calls that fail or are lost; it tells its owner.
  * The peer is trusted not to lie but may be broken: a frame that is none, a reply to a call that is not in flight or
  * that does not fit it, and the owner is told that the host is broken.
@@ -20,6 +20,11 @@ import { BadReplyError, PendingCall } from './pending-call.ts';
 /** A message of a host is cut to this: it goes to the log and into errors. */
 const maxMessageCharacters = 500;
 const maxRequestId = 0xffff_ffff;
+/**
+ * How many times as many calls the host may have as leave with the next write. With 1 the host runs dry before they
+ * come, with no bound each leaves alone; 3 gave a third more requests/s than either (16 connections, measured).
+ */
+const worthwhileFactor = 3;
 
 export interface LaneOwner {
   /** Replies came, so there may be room for other calls. */
@@ -119,9 +124,10 @@ export class HostLane {
     this.#flushWhenWorthwhile();
   };
 
-  /** As `#flush`, once the host has no more to do than there is to send. */
+  /** As `#flush`, once the host has not too much to do already for what there is to send. */
   #flushWhenWorthwhile(): void {
-    if (this.#calls.size - this.#unsent <= this.#unsent) this.#flush();
+    const callsOfHost = this.#calls.size - this.#unsent;
+    if (callsOfHost <= worthwhileFactor * this.#unsent) this.#flush();
   }
 
   #flush(): void {
