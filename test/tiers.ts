@@ -1,5 +1,5 @@
 /**
- * Which folders of `test/` make up which tier, in the order in which the tiers run. Read by vitest's configuration and
+ * Which folders of `test/` make up which tier, cheapest first. Read by vitest's configuration and
  * by `scripts/run-tests.ts`, which names skipped and failed tests by tier.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The tiers of the tests, cheapest first: each is a vitest project, and a later one starts when the earlier ones ended.
+ * The tiers of the tests: each is a vitest project. The quick ones run first, the others together when those have ended.
  *
  * A tier is a set of folders of `test/`, or the files that test faults; a folder that no tier names belongs to `unit`. `scripts/test` passes this file
  * with `--config`, because the top level of the checkout is kept free of configuration.
@@ -7,7 +7,8 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
-import { faultFiles, type Tier, tierFolders, tierNames } from './tiers.ts';
+import { LongestFirst } from './longest-first.ts';
+import { faultFiles, quickTiers, type Tier, tierFolders, tierNames } from './tiers.ts';
 
 const inFolders = (folders: readonly string[]): string[] => folders.map((folder) => `test/${folder}/**`);
 const inFaults = faultFiles.map((pattern) => `test/${pattern}`);
@@ -20,19 +21,25 @@ function filesOf(name: Tier): { readonly include: string[]; readonly exclude: st
   return { include: ['test/**/*.test.ts'], exclude: [...inFolders(Object.values(tierFolders).flat()), ...inFaults] };
 }
 
+/** Rules and pure logic are judged first, in moments; the tiers that start processes then share the workers. */
+function groupOf(name: Tier): number {
+  return quickTiers.includes(name) ? quickTiers.indexOf(name) : quickTiers.length;
+}
+
 export default defineConfig({
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
-    projects: tierNames.map((name, groupOrder) => ({
+    projects: tierNames.map((name) => ({
       extends: true as const,
       test: {
         name,
         ...filesOf(name),
-        sequence: { groupOrder },
+        sequence: { groupOrder: groupOf(name) },
       },
     })),
-    // Two cores are what a small CI machine has, and a software HSM keeps one of them busy.
-    maxWorkers: 2,
+    // For the two cores of a small CI machine: much of a test is waiting for processes that it started.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     // Generous, because nothing is proven by a time limit: it only ends what hangs.
     testTimeout: 60_000,
     hookTimeout: 120_000,

@@ -53,7 +53,7 @@ export function runTranscript(path: string, environment: Readonly<Record<string,
       HOME,
       TMPDIR: folder,
       LC_ALL: 'C.UTF-8',
-      NODE_COMPILE_CACHE: join(folder, '.cache'),
+      NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? join(folder, '.cache'),
       ...environment,
     };
     for (const step of parseTranscript(readFileSync(path, 'utf8'))) {
