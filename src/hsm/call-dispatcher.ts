@@ -2,8 +2,10 @@
  * All calls of one key store, and which lane gets which: queues, bounds, deadlines, and what becomes of a lost call.
  *
  * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. Of the calls
- * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). What ends a call, beside
- * its reply:
+ * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate a key pair to
+ * give away take seconds each: they wait in a list of their own, a lane has one of them at most, and one lane of several
+ * has none. So what stands before anybody else's call is one generation, and not as many as somebody cares to ask for.
+ * What ends a call, beside its reply:
  *
  * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
  *   `unavailable`, because the token may or may not have done it. A repeated call travels alone on its lane: if it is the
@@ -12,7 +14,8 @@
  *   generates a key. Calls that are past their deadline then fail with
  *   `timeout` and are not repeated. The call that hung is always among them: a host that reads it stands still from then
  *   on, so it is at least as old as the silence. It therefore never hangs a second host.
- * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent.
+ * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent. Key pairs to give away wait for
+ *   `generationDeadlineMs`.
  * - *There was no lane*, and none came within `reconnectWaitMs` of the loss of the last one: `unavailable`. A call that
  *   comes after that fails at once.
  * - *The device was busy* for every attempt, with growing pauses: `busy`. Only repeatable calls are tried again.
@@ -20,7 +23,7 @@
  * A call on a lane that makes progress is waited for beyond its deadline; at most `maxInLane` are ahead of it.
  */
 
-import type { CallName } from './calls.ts';
+import { type Call, type CallName, calls } from './calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
@@ -46,6 +49,8 @@ export class CallDispatcher implements CallOwner {
   readonly #changes = new CallList();
   /** The one of them whose turn it is, until it settles. */
   #change: PendingCall | undefined;
+  /** Calls that generate key pairs to give away, waiting for a lane that generates none. */
+  readonly #generations = new CallList();
   /** Calls whose first lane was lost. They go before those that wait. */
   readonly #repeats = new CallList();
   #lanes: LaneEntry[] = [];
@@ -97,7 +102,7 @@ export class CallDispatcher implements CallOwner {
       const call = new PendingCall({
         name,
         fields,
-        deadlineAtMs: performance.now() + this.#limits.callDeadlineMs,
+        deadlineAtMs: performance.now() + this.#waitMs(name),
         addressed: false,
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
@@ -108,7 +113,7 @@ export class CallDispatcher implements CallOwner {
           this.#settled(call);
         },
       });
-      (call.changesKeys ? this.#changes : this.#waiting).push(call);
+      this.#listOf(call).push(call);
       this.#dispatch();
     });
   }
@@ -170,7 +175,7 @@ export class CallDispatcher implements CallOwner {
       return;
     }
     setTimeout(() => {
-      this.#waiting.push(call);
+      (call.changesKeys ? this.#waiting : this.#listOf(call)).push(call);
       this.#dispatch();
     }, waitMs);
   }
@@ -209,6 +214,11 @@ export class CallDispatcher implements CallOwner {
       this.#change = this.#changes.shift();
       if (this.#change !== undefined) this.#waiting.unshift(this.#change);
     }
+    while (this.#generations.count > 0) {
+      const entry = this.#laneForGeneration();
+      if (entry === undefined) break;
+      send(entry, this.#generations);
+    }
     while (this.#waiting.count > 0) {
       const entry = this.#leastLoaded(this.#limits.maxInLane);
       if (entry === undefined) return;
@@ -216,29 +226,49 @@ export class CallDispatcher implements CallOwner {
     }
   }
 
-  /** The lane with the fewest calls, and less than `limit`. */
+  /** The lane with the fewest calls, and less than `limit`; one that generates a key only if the others are full. */
   #leastLoaded(limit: number): LaneEntry | undefined {
     let best: LaneEntry | undefined;
-    let fewest = limit;
+    let lightest = Infinity;
     for (const entry of this.#lanes) {
       const count = entry.lane.callCount;
       if (count === 0) {
         entry.alone = false;
         return entry;
       }
-      if (count < fewest && !entry.alone) {
+      const load = entry.lane.isGenerating ? limit + count : count;
+      if (count < limit && load < lightest && !entry.alone) {
         best = entry;
-        fewest = count;
+        lightest = load;
       }
     }
     return best;
   }
 
+  /** One that generates nothing, provided that it is not the last of several. */
+  #laneForGeneration(): LaneEntry | undefined {
+    const free = this.#lanes.filter(({ lane }) => !lane.isGenerating).length;
+    if (free < Math.min(2, this.#lanes.length)) return undefined;
+    const entry = this.#leastLoaded(this.#limits.maxInLane);
+    return entry?.lane.isGenerating ? undefined : entry;
+  }
+
+  #listOf(call: PendingCall): CallList {
+    if (call.changesKeys) return this.#changes;
+    return call.generates ? this.#generations : this.#waiting;
+  }
+
+  /** How long a call may wait for a lane: each list holds calls of one patience, so that the first one tells (`#expire`). */
+  #waitMs(name: CallName): number {
+    const { generates, changesKeys }: Call = calls[name];
+    return this.#patienceMs(generates === true && changesKeys !== true);
+  }
+
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    for (const call of [...this.#repeats.drain(), ...this.#waiting.drain(), ...this.#changes.drain()])
-      call.fail('unavailable', because);
+    const lists = [this.#repeats, this.#waiting, this.#changes, this.#generations];
+    for (const call of lists.flatMap((list) => list.drain())) call.fail('unavailable', because);
   }
 
   #longOutage(): string | null {
@@ -256,12 +286,13 @@ export class CallDispatcher implements CallOwner {
     if (this.#skippedTick) return;
     for (const { lane, host } of [...this.#lanes]) {
       if (lane.silentMs(nowMs) <= callDeadlineMs) continue;
-      const patienceMs = this.#patienceMs(lane.isGenerating());
+      const patienceMs = this.#patienceMs(lane.isGenerating);
       if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });
     }
     this.#expire(this.#repeats, nowMs);
     this.#expire(this.#waiting, nowMs);
     this.#expire(this.#changes, nowMs);
+    this.#expire(this.#generations, nowMs);
     this.#dispatch();
   }
 
@@ -275,7 +306,8 @@ export class CallDispatcher implements CallOwner {
   #expire(list: CallList, nowMs: number): void {
     while (list.first !== undefined && list.first.deadlineAtMs <= nowMs) {
       const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
-      list.shift()?.fail(failure, `its turn did not come within ${this.#limits.callDeadlineMs} ms`);
+      const call = list.shift();
+      call?.fail(failure, `its turn did not come within ${this.#waitMs(call.name)} ms`);
     }
   }
 

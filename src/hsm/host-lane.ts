@@ -44,6 +44,8 @@ export class HostLane {
   readonly #writer = new FrameWriter();
   /** In the order in which they were sent. */
   readonly #calls = new Map<number, PendingCall>();
+  /** How many of the calls are allowed to take longer than others. */
+  #generations = 0;
   #lastRequestId = 0;
   #progressAtMs = 0;
   /** How many of the calls are not in the pipe yet: the last ones. */
@@ -81,9 +83,8 @@ export class HostLane {
   }
 
   /** Is one of the calls allowed to take longer than others? */
-  isGenerating(): boolean {
-    for (const call of this.#calls.values()) if (call.generates) return true;
-    return false;
+  get isGenerating(): boolean {
+    return this.#generations > 0;
   }
 
   /** Whoever sends on a lane that is not open gets the call back as lost, as if it had been on the way. */
@@ -103,6 +104,7 @@ export class HostLane {
     this.#lastRequestId = requestId;
     if (this.#calls.size === 0) this.#progressAtMs = performance.now();
     this.#calls.set(requestId, call);
+    if (call.generates) this.#generations++;
     this.#unsent++;
     this.#arrangeFlush();
   }
@@ -174,14 +176,19 @@ export class HostLane {
     if (call === undefined) throw new BadReplyError(`a reply to request ${requestId}, which is not in flight`);
     if (code === replyCodes.success) {
       call.succeed(fields, this);
-      this.#calls.delete(requestId);
+      this.#remove(requestId, call);
       return;
     }
     const message = fields[0];
     if (message === undefined || fields.length !== 1)
       throw new BadReplyError(`a failure has one field, its message, not ${fields.length}`);
-    this.#calls.delete(requestId);
+    this.#remove(requestId, call);
     this.#owner.refused(this, call, code, message.toString('utf8').slice(0, maxMessageCharacters));
+  }
+
+  #remove(requestId: number, call: PendingCall): void {
+    this.#calls.delete(requestId);
+    if (call.generates) this.#generations--;
   }
 
   #lose(): void {
@@ -191,6 +198,7 @@ export class HostLane {
     this.#writer.wipe();
     const calls = [...this.#calls.values()];
     this.#calls.clear();
+    this.#generations = 0;
     this.#owner.lost(this, calls);
   }
 }

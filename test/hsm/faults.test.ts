@@ -147,6 +147,36 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     });
   });
 
+  test('lets nobody wait for more than one of the key pairs that somebody asked for', async () => {
+    // All six together take longer than the deadline of other calls.
+    const { keyStore } = await openTestStore(token(), { limits: { callDeadlineMs: 500 } });
+    const backingKeyId = await newKey(keyStore);
+    token().fault('C_GenerateKeyPair', 'delay 150');
+    const generated = token().counting('C_GenerateKeyPair');
+    const request = { backingKeyId, aad, keyPairSpec: 'ECC_NIST_P256', withPlaintext: false };
+    const pairs = Array.from({ length: 6 }, () => failureOf(keyStore.generateDataKeyPair(request)));
+    for (let round = 0; round < 3; round++) {
+      const before = generated();
+      await random(keyStore);
+      expect(generated() - before).toBeLessThanOrEqual(2);
+    }
+    const ends = await Promise.all(pairs);
+    expect(new Set(ends.map(({ failure }) => failure))).toEqual(new Set(['none']));
+    expect(keyStore.status().restarts).toBe(0);
+  });
+
+  test('keeps one of several lanes free of the generation of key pairs', async () => {
+    const { keyStore } = await openTestStore(token(), { hosts: 2 });
+    const backingKeyId = await newKey(keyStore);
+    token().fault('C_GenerateKeyPair', 'delay 1000');
+    const request = { backingKeyId, aad, keyPairSpec: 'ECC_NIST_P256', withPlaintext: false };
+    let ended = 0;
+    const pairs = Array.from({ length: 2 }, () => keyStore.generateDataKeyPair(request).finally(() => ended++));
+    for (let i = 0; i < 20; i++) await random(keyStore);
+    expect(ended).toBe(0);
+    await Promise.all(pairs);
+  });
+
   test('refuses as busy what waited for a lane until its deadline, not having sent it', async () => {
     const { keyStore } = await openTestStore(token(), { limits: { callDeadlineMs: 500, maxInLane: 4 } });
     token().fault('C_GenerateRandom', 'delay 60');
