@@ -9,6 +9,8 @@ import { HostFailure } from './failures.ts';
 
 /** The algorithm of a SubjectPublicKeyInfo on a curve, which the curve's name follows (RFC 5480, section 2.1.1). */
 const idEcPublicKey = '06072a8648ce3d0201';
+/** Where the algorithm stands: after the headers of two SEQUENCEs, the first of which has a length of one or two bytes. */
+const algorithmOffsets: readonly number[] = [4, 5];
 
 /** Which components of a public RSA key the token reads out: `CKA_MODULUS`, `CKA_PUBLIC_EXPONENT`. */
 export function rsaPublicKey(modulus: Buffer, publicExponent: Buffer): Buffer {
@@ -41,26 +43,33 @@ export function publicJwk(ecPoint: Buffer, curve: Curve): JsonWebKey {
  * takes only points that are on the curve, and the curve must be the key's own, named and not spelled out. The curves of
  * KMS have the cofactor 1: no other point is of small order but infinity, which has no coordinates.
  *
+ * The key must be DER to the last bit, with nothing behind it: OpenSSL reads BER and leaves what follows, and then one key
+ * had many texts, and bytes that nobody looked at could speak for the curve. A point may be compressed.
+ *
  * Throws `HostFailure` (`publicKeyInvalid`).
  */
 export function peerPoint(subjectPublicKeyInfo: Buffer, curve: Curve): Buffer {
-  const jwk = peerJwk(subjectPublicKeyInfo);
+  const { jwk, der } = decodePeer(subjectPublicKeyInfo);
   if (jwk.kty !== 'EC' || jwk.crv !== curve.jwk || jwk.x === undefined || jwk.y === undefined)
     throw new HostFailure('publicKeyInvalid', `the public key is not one of ${curve.title}`);
   // OpenSSL 3 takes a curve that is spelled out for the named one that it equals, and any cofactor with it.
-  if (!curve.ecParams.some((params) => subjectPublicKeyInfo.includes(`${idEcPublicKey}${params}`, 0, 'hex')))
-    throw new HostFailure('publicKeyInvalid', `the public key does not name ${curve.title}`);
+  const namesCurve = curve.ecParams.some((params) =>
+    algorithmOffsets.includes(subjectPublicKeyInfo.indexOf(`${idEcPublicKey}${params}`, 0, 'hex')),
+  );
+  if (!namesCurve) throw new HostFailure('publicKeyInvalid', `the public key does not name ${curve.title}`);
+  if (!der.equals(subjectPublicKeyInfo)) throw new HostFailure('publicKeyInvalid', 'the public key is not DER');
   const coordinates = [jwk.x, jwk.y].map((text) => Buffer.from(text, 'base64url'));
   const point = Buffer.concat([Buffer.from([4]), ...coordinates]);
   if (point.length === curve.pointBytes) return point;
   throw new HostFailure('publicKeyInvalid', `the public key is not a point of ${curve.title}`);
 }
 
-function peerJwk(subjectPublicKeyInfo: Buffer): JsonWebKey {
+/** The key, and how it is written in DER with its point in the form that it has here. */
+function decodePeer(subjectPublicKeyInfo: Buffer): { readonly jwk: JsonWebKey; readonly der: Buffer } {
   let key: KeyObject;
   try {
     key = createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' });
-    return key.export({ format: 'jwk' });
+    return { jwk: key.export({ format: 'jwk' }), der: key.export({ format: 'der', type: 'spki' }) };
   } catch (cause) {
     throw new HostFailure('publicKeyInvalid', 'the public key cannot be decoded', { cause });
   }
