@@ -15,7 +15,6 @@ import { invalidCiphertext } from '../keys/key-store-errors.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { EncryptionAlgorithm } from '../kms/algorithms.ts';
 import { KmsError } from '../kms/errors.ts';
-import { keySpecRow } from '../kms/key-specs.ts';
 
 interface CiphertextRequest {
   readonly CiphertextBlob?: Buffer | undefined;
@@ -63,8 +62,8 @@ export function keyOfCiphertext<const Name extends string, const Algorithm exten
     const named = reference === undefined ? undefined : findReferencedKey(directory, reference, 'keyOrAlias');
     if (ignoresCiphertext(request)) return keyWithoutCiphertext(request, named, member);
     const ciphertext = ciphertextOf(request);
-    // No blob can be of an asymmetric key: whatever this one looks like, the key is the one that was named.
-    if (named !== undefined && keySpecRow(named.record.keySpec).isKeyPair) return named;
+    // No blob can be of another kind of key: whatever this one looks like, the key is the one that was named.
+    if (named !== undefined && named.record.keySpec !== 'SYMMETRIC_DEFAULT') return named;
     const blob = parseCiphertext(ciphertext);
     const key = blob === undefined ? undefined : directory.findKey(blob.keyId);
     if (key === undefined) throw needsKey(request[algorithmMember], member, named) ?? invalidCiphertext();

@@ -130,6 +130,7 @@ export function macs(daemon: () => Daemon): void {
     const { id: KeyId, arn } = keyOf('HMAC_256');
     const others: readonly (readonly [operation: string, body: object])[] = [
       ['Encrypt', { Plaintext: 'eA==' }],
+      ['Decrypt', { CiphertextBlob: 'eA==' }],
       ['GenerateDataKey', { KeySpec: 'AES_256' }],
       ['GenerateDataKeyPair', { KeyPairSpec: 'ECC_NIST_P256' }],
       ['GenerateDataKeyPairWithoutPlaintext', { KeyPairSpec: 'ECC_NIST_P256' }],
