@@ -29,7 +29,7 @@ export interface UsedCipher {
 }
 
 /**
- * @throws KmsError `ValidationException` for a plaintext that is too long for the key, and for a context that it cannot
+ * @throws KmsError `ValidationException` for a plaintext that is too long or too short for the key, and for a context that it cannot
  * have.
  */
 export async function encrypt(
@@ -81,7 +81,10 @@ export function assertCanEncrypt(
   { algorithm, context }: Cipher,
   plaintext: Plaintext,
 ): void {
-  if (algorithm === 'SYMMETRIC_DEFAULT') return;
+  if (algorithm === 'SYMMETRIC_DEFAULT') {
+    symmetric.assertNotEmpty(plaintext);
+    return;
+  }
   assertNoContext(context);
   if (algorithm !== 'SM2PKE') asymmetric.assertFits(authorized, algorithm, plaintext);
 }

@@ -19,9 +19,10 @@ import { type SignatureScheme, signingAlgorithmRow } from './signing-algorithms.
 import { assertTokenCanUse } from './token-capabilities.ts';
 
 /** Signs with the private key in the HSM. RSA and Ed25519: the signature's own bytes; ECDSA: `ECDSA-Sig-Value` in DER. */
-export function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
+export async function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
   const { keyStore, record } = authorized.key.currentBackingKey;
   const { content, bytes } = hashedMessage(signed);
+  assertTokenCanUse(keyStore, authorized.key.record.keySpec, signed.algorithm);
   const { backingKeyId } = record;
   const { algorithm } = signed;
   return inKeyStore(() => keyStore.sign({ backingKeyId, algorithm, content, message: bytes }));

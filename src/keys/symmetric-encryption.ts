@@ -6,6 +6,8 @@
  * that it belongs to the authorized key. Every way in which a blob can be wrong is one error with one text.
  */
 
+import { KmsError } from '../kms/errors.ts';
+import type { KeySpec } from '../kms/key-specs.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from './authorized-key.ts';
 import {
@@ -18,6 +20,7 @@ import { rotateKey } from './key-creation.ts';
 import type { KeyDirectory } from './key-directory.ts';
 import { inKeyStore, invalidCiphertext } from './key-store-errors.ts';
 import type { BackingKey, KmsKey } from './kms-key.ts';
+import { assertTokenCanGenerate } from './token-capabilities.ts';
 
 /** What was used, as the API tells it. */
 export interface UsedKeyMaterial {
@@ -29,6 +32,15 @@ export interface Encrypted extends UsedKeyMaterial {
   readonly ciphertextBlob: Buffer;
 }
 
+/**
+ * An asymmetric ciphertext can hold nothing, and ReEncrypt would bring it here; Encrypt takes one byte at least.
+ * @throws KmsError `ValidationException` for an empty plaintext.
+ */
+export function assertNotEmpty(plaintext: Plaintext): void {
+  if (plaintext.lengthBytes > 0) return;
+  throw new KmsError('ValidationException', 'Algorithm SYMMETRIC_DEFAULT cannot encrypt an empty plaintext.');
+}
+
 /** Encrypts 1 to 4,096 bytes. */
 export async function encrypt(
   directory: KeyDirectory,
@@ -36,6 +48,7 @@ export async function encrypt(
   plaintext: Plaintext,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
+  assertNotEmpty(plaintext);
   const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, plaintext };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
@@ -73,9 +86,11 @@ export async function generateDataKeyWithoutPlaintext(
 export async function generateDataKeyPair(
   directory: KeyDirectory,
   authorized: AuthorizedKey,
-  pair: { readonly keyPairSpec: string; readonly withPlaintext: boolean },
+  pair: { readonly keyPairSpec: KeySpec; readonly withPlaintext: boolean },
   context: EncryptionContext | undefined,
 ): Promise<Encrypted & { readonly publicKey: Buffer; readonly plaintext: Plaintext | null }> {
+  // Before an encryption is counted, and in the words of the dry run.
+  assertTokenCanGenerate(authorized.key.currentBackingKey.keyStore, pair.keyPairSpec);
   const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, ...pair };
   const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));

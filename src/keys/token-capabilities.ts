@@ -2,7 +2,7 @@
  * Can the token do this? Asked before anything is written or done, so that what it lacks is refused by name.
  *
  * The report is what the key store found out when it connected. The host refuses once more by itself when it is asked for
- * what the token cannot do, so the questions about use are for dry runs, which do not get there.
+ * what the token cannot do; asked here first, a request is told the same as its dry run.
  */
 
 import type { Capability, KeyStore } from '../hsm/key-store.ts';
@@ -23,7 +23,8 @@ export function assertTokenCanHold(keyStore: KeyStore, keySpec: KeySpec, keyUsag
 
 /** @throws KmsError `UnsupportedOperationException` unless the token can use such a key with this algorithm. */
 export function assertTokenCanUse(keyStore: KeyStore, keySpec: KeySpec, algorithm: string): void {
-  const row = rowsOf(keyStore, keySpec).find((each) => each.algorithm === algorithm);
+  const { capabilities } = keyStore.capabilities();
+  const row = capabilities.find((each) => each.keySpec === keySpec && each.algorithm === algorithm);
   if (row?.works !== true) throw unsupported(`${algorithm} with KeySpec ${keySpec}`, row?.reason ?? notReported);
 }
 

@@ -71,6 +71,7 @@ export function dataKeyPairs(daemon: () => Daemon, token: TokenName): void {
     // Safe: the rows are named by the specs.
     const asked = { KeyId: key.id, KeyPairSpec: KeyPairSpec as DataKeyPairSpec };
     const { kms } = daemon();
+    const texts = new Set<string>();
     for (const send of [
       () => kms.generateDataKeyPair(asked),
       () => kms.generateDataKeyPairWithoutPlaintext(asked),
@@ -80,7 +81,9 @@ export function dataKeyPairs(daemon: () => Daemon, token: TokenName): void {
       const told = await refusal(send());
       expect(told.name).toBe('UnsupportedOperationException');
       expect(told.message).toMatch(lacks);
+      texts.add(told.message.replace(KeyPairSpec, 'SPEC'));
     }
+    expect([...texts]).toEqual([expect.stringMatching(/^SPEC is not supported by the HSM: /)]);
   });
 
   test('a dry run, a key of another kind and a caller without permission get no pair', async () => {

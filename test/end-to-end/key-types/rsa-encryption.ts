@@ -234,6 +234,23 @@ export function rsaEncryption(daemon: () => Daemon): void {
     expect(await refusal(kms.reEncrypt({ ...asked, DryRun: true }))).toEqual(told);
   });
 
+  test('nothing at all is moved to a key that encrypts nothing empty, and to one that does', async () => {
+    const { kms } = daemon();
+    const { PublicKey } = await kms.getPublicKey({ KeyId: rsa().id });
+    const key = createPublicKey({ key: Buffer.from(present(PublicKey)), format: 'der', type: 'spki' });
+    const CiphertextBlob = publicEncrypt({ key, oaepHash: 'sha256' }, Buffer.alloc(0));
+    const from = { CiphertextBlob, SourceKeyId: rsa().id, SourceEncryptionAlgorithm: 'RSAES_OAEP_SHA_256' } as const;
+    const told = refused('ValidationException', 'Algorithm SYMMETRIC_DEFAULT cannot encrypt an empty plaintext.');
+    const toSymmetric = { ...from, DestinationKeyId: symmetric.id };
+    expect(await refusal(kms.reEncrypt(toSymmetric))).toEqual(told);
+    expect(await refusal(kms.reEncrypt({ ...toSymmetric, DryRun: true }))).toEqual(told);
+    const toRsa = { ...from, DestinationKeyId: rsa().id, DestinationEncryptionAlgorithm: 'RSAES_OAEP_SHA_1' } as const;
+    const moved = await kms.reEncrypt(toRsa);
+    const EncryptionAlgorithm = 'RSAES_OAEP_SHA_1';
+    const opened = await kms.decrypt({ CiphertextBlob: moved.CiphertextBlob, KeyId: rsa().id, EncryptionAlgorithm });
+    expect(opened.Plaintext).toHaveLength(0);
+  });
+
   test('a dry run says what the request would be told', async () => {
     const { kms } = daemon();
     const CiphertextBlob = await encrypted();
