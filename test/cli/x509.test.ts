@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAlternativeName } from '../../src/cli/x509/alternative-names.ts';
 import { makeCertificate, readIssuer } from '../../src/cli/x509/certificate.ts';
 import { parseDistinguishedName } from '../../src/cli/x509/distinguished-name.ts';
-import { profileOf } from '../../src/cli/x509/options.ts';
+import { type ProfileOptions, profileOf } from '../../src/cli/x509/options.ts';
 import { makeRequest, readRequest } from '../../src/cli/x509/request.ts';
 import { isSignature, signatureAlgorithm } from '../../src/cli/x509/signature-algorithms.ts';
 import type { Signer } from '../../src/cli/x509/signer.ts';
@@ -241,8 +241,10 @@ describe('an alternative name', () => {
   });
 });
 
-test.each([
+test.each<[ProfileOptions, string]>([
   [{ pathLength: 1 }, '--path-length is about authorities: give --ca too'],
+  [{ ca: true, pathLength: 1, keyUsage: ['cRLSign'] }, '--path-length is about keys that issue certificates: '],
+  [{ keyUsage: ['digitalSignature', 'keyCertSign'] }, 'keyCertSign is for authorities: give --ca too'],
   [{ keyUsage: ['sign'] }, '`sign` is no key usage; there are digitalSignature, nonRepudiation,'],
   [{ extendedKeyUsage: ['web'] }, '`web` is no extended key usage; there are serverAuth, clientAuth,'],
 ])('%o is refused', async (options, why) => {
@@ -253,6 +255,8 @@ test.each([
 test('a certificate for nobody is refused, and one for alternative names alone marks them critical', async () => {
   const nobody = parseDistinguishedName('');
   await expect(profileOf({}, nobody)).rejects.toThrow('give --subject, --san, or both');
+  const authority = profileOf({ ca: true, san: ['DNS:a.example'] }, nobody);
+  await expect(authority).rejects.toThrow('an authority has a name, which its certificates give as their issuer');
   const request = await makeRequest(nobody, await profileOf({ san: ['DNS:a.example'] }, nobody), ecSigner);
   expect(openssl(request, 'req', '-noout', '-text')).toMatch(/Alternative Name: critical\s+DNS:a\.example/);
 });

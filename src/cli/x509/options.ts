@@ -22,21 +22,32 @@ export function withProfile(command: Command): Command {
     .option('--extended-key-usage <usages>', 'separated by commas: serverAuth, clientAuth, codeSigning, …', list);
 }
 
-/** Loads what it needs when it is called. @param subject Empty where there are alternative names alone. */
+/**
+ * Loads what it needs when it is called. What RFC 5280 forbids (4.1.2.6, 4.2.1.9) is refused, because verifiers refuse it later.
+ * @param subject Empty where there are alternative names alone.
+ */
 export async function profileOf(
   options: ProfileOptions,
   subject: Name,
   requestedNames: Profile['alternativeNames'] = [],
 ): Promise<Profile> {
   const { parseAlternativeName } = await import('./alternative-names.ts');
-  if (options.pathLength !== undefined && !options.ca)
+  const isAuthority = options.ca ?? false;
+  const keyUsage = options.keyUsage ?? (isAuthority ? ['keyCertSign', 'cRLSign'] : ['digitalSignature']);
+  const certifies = keyUsage.includes('keyCertSign');
+  if (options.pathLength !== undefined && !isAuthority)
     throw new UsageError('--path-length is about authorities: give --ca too');
+  if (options.pathLength !== undefined && !certifies)
+    throw new UsageError('--path-length is about keys that issue certificates: --key-usage lacks keyCertSign');
+  if (certifies && !isAuthority) throw new UsageError('keyCertSign is for authorities: give --ca too');
+  if (isAuthority && subject.length === 0)
+    throw new UsageError('an authority has a name, which its certificates give as their issuer: give --subject');
   const alternativeNames = options.san?.map(parseAlternativeName) ?? requestedNames;
   if (subject.length === 0 && alternativeNames.length === 0) throw new UsageError('give --subject, --san, or both');
   return {
-    isAuthority: options.ca ?? false,
+    isAuthority,
     pathLength: options.pathLength,
-    keyUsage: options.keyUsage ?? (options.ca ? ['keyCertSign', 'cRLSign'] : ['digitalSignature']),
+    keyUsage,
     extendedKeyUsage: options.extendedKeyUsage ?? [],
     alternativeNames,
     hasSubject: subject.length > 0,
