@@ -3,7 +3,7 @@
  *
  * A RAW message is verified by `crypto.verify` on a thread of libuv, which never costs this one more than 50 µs (measured;
  * synchronously it is 0.1 ms for P-256 and 1 to 2 ms for P-521, during which nobody else is served). A digest is verified by
- * `digest-verification.ts` on this thread, at that price.
+ * `digest-verification.ts` on this thread, at that price, and others are served between two of them (`SlicedWork`).
  */
 
 import { constants, type KeyObject, verify as verifyWithNode } from 'node:crypto';
@@ -16,6 +16,7 @@ import { inKeyStore } from './key-store-errors.ts';
 import { publicKeyOf } from './public-keys.ts';
 import { assertSignable, hashedMessage, type SignedMessage } from './signed-message.ts';
 import { type SignatureScheme, signingAlgorithmRow } from './signing-algorithms.ts';
+import { SlicedWork } from './sliced-work.ts';
 import { assertTokenCanUse } from './token-capabilities.ts';
 
 /** Signs with the private key in the HSM. RSA and Ed25519: the signature's own bytes; ECDSA: `ECDSA-Sig-Value` in DER. */
@@ -63,7 +64,9 @@ export async function isSignature(publicKey: KeyObject, signed: SignedMessage, s
     );
   }
   if (hash === null) throw cannotVerify(algorithm);
-  return verifyDigest({ publicKey, scheme, hashName: hash.name, digest: message.reveal(), signature });
+  return digestVerifications.run(() =>
+    verifyDigest({ publicKey, scheme, hashName: hash.name, digest: message.reveal(), signature }),
+  );
 }
 
 /**
@@ -71,6 +74,7 @@ export async function isSignature(publicKey: KeyObject, signed: SignedMessage, s
  * thousands of P-521 signatures verified keeps himself waiting and nobody else.
  */
 const verifications = new BoundedWork(2);
+const digestVerifications = new SlicedWork();
 
 const nodeOptions = {
   PKCS1: { padding: constants.RSA_PKCS1_PADDING },
