@@ -24,8 +24,11 @@ type TemplatePart = PatternPart | Variable;
 /** A text of a policy in parts. */
 export type Template = readonly TemplatePart[];
 
-/** Where variables stand, in either form, or a mistake. */
-const variablePattern = /\$\{(?:([*?$])|([A-Za-z][\w:/+=.@ -]*?)\s*(?:,\s*'([^'}]*)'\s*)?)\}/y;
+/**
+ * Where variables stand, in either form, or a mistake. No two neighbours in it take the same character, so it has one way
+ * to match and a policy of 32 KB cannot make it try others: a space after the name is first taken for a part of it.
+ */
+const variablePattern = /\$\{(?:([*?$])|([A-Za-z][\w:/+=.@ -]*)(?:, *'([^'}]*)' *)?)\}/y;
 
 const examples = ['{aws:username}', "{aws:username, 'default'}", '{*}'].map((form) => `$${form}`).join(' or ');
 
@@ -56,7 +59,7 @@ function variableOf(
   context: ParseContext,
 ): TemplatePart {
   if (character !== undefined) return { text: character };
-  const key = resolveConditionKey(place, name ?? '', context);
+  const key = resolveConditionKey(place, (name ?? '').trimEnd(), context);
   if (key?.isMultivalued === true) {
     throw malformed(place, `${key.name} may have several values and cannot be a policy variable`);
   }

@@ -272,4 +272,13 @@ describe('whatever the text, the document is taken or refused as malformed:', ()
   ])('%s', (_, text) => {
     outcome(text);
   });
+
+  test.each([
+    ['spaces after its name', `$${'{aws:username'}${' '.repeat(30_000)}`],
+    ['spaces on both sides of its comma', `$${'{aws:username'}${' '.repeat(15_000)},${' '.repeat(15_000)}`],
+    ['beginnings of others in it', `$${'{a'}`.repeat(10_000)],
+  ])('a policy variable with many %s, a hundred times', (_, text) => {
+    const document = policy({ ...allow(alice, 'kms:*'), Condition: { StringEquals: { 'aws:username': text } } });
+    for (let time = 0; time < 100; time++) outcome(document);
+  });
 });
