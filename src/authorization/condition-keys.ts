@@ -3,6 +3,8 @@
  * where their values come from, is passed in by those who know requests (`operations/condition-keys.ts`).
  */
 
+import { unbounded, type WorkBudget } from './work-budget.ts';
+
 /** The types of the service authorization reference. */
 export type ConditionType = 'String' | 'ARN' | 'Bool' | 'Numeric' | 'Date' | 'IPAddress';
 
@@ -19,11 +21,11 @@ export interface ConditionKey {
 /** Finds a key by the name that a document uses; `undefined` where there is no such key here. */
 export type ConditionVocabulary = (name: string) => ConditionKey | undefined;
 
-/** The values that one request has. */
-export interface ConditionValues {
+/** The values that one request has, and what comparing them may cost. */
+export interface ConditionValues extends WorkBudget {
   /** `undefined`: the key is not in the context of this request. A set may also be there and have no values. */
   valuesOf(key: ConditionKey): readonly string[] | undefined;
 }
 
 /** The context of a request of which nothing is known. */
-export const noContext: ConditionValues = { valuesOf: () => undefined };
+export const noContext: ConditionValues = { ...unbounded, valuesOf: () => undefined };

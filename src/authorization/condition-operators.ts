@@ -14,6 +14,7 @@
 import { BlockList, isIP } from 'node:net';
 import { textOf } from './policy-variables.ts';
 import { compileParts, type Matcher, type PatternPart } from './wildcard.ts';
+import { stepsPerPreparation } from './work-budget.ts';
 
 /** Compared as texts, of which parts may come from the request. */
 interface TextOperator {
@@ -34,8 +35,11 @@ interface ValueOperator {
   readonly isNegated: boolean;
   /** For refusals: `a number`. */
   readonly expected: string;
-  /** `undefined`: the value is not what it must be. */
-  readonly compile: (text: string) => Matcher | undefined;
+  readonly isValid: (text: string) => boolean;
+  /**
+   * Does a value of the request match one of these, all of them valid? It is parsed once, whatever their number.
+   */
+  readonly compile: (texts: readonly string[]) => Matcher;
 }
 
 /** About the key's being there, not about its value. */
@@ -45,12 +49,24 @@ interface NullOperator {
 
 export type ConditionOperator = TextOperator | ValueOperator | NullOperator;
 
-type Comparison = (actual: number, limit: number) => boolean;
-const equal: Comparison = (actual, limit) => actual === limit;
-const less: Comparison = (actual, limit) => actual < limit;
-const lessOrEqual: Comparison = (actual, limit) => actual <= limit;
-const greater: Comparison = (actual, limit) => actual > limit;
-const greaterOrEqual: Comparison = (actual, limit) => actual >= limit;
+/** One of several limits is met where the easiest of them is. */
+type Comparison = (limits: readonly number[]) => (actual: number) => boolean;
+const equal: Comparison = (limits) => {
+  const wanted = new Set(limits);
+  return (actual) => wanted.has(actual);
+};
+const comparingWith =
+  (easiest: (a: number, b: number) => number, compare: (actual: number, limit: number) => boolean): Comparison =>
+  (limits) => {
+    const limit = limits.reduce(easiest);
+    return (actual) => compare(actual, limit);
+  };
+const largest = (a: number, b: number): number => Math.max(a, b);
+const smallest = (a: number, b: number): number => Math.min(a, b);
+const less = comparingWith(largest, (actual, limit) => actual < limit);
+const lessOrEqual = comparingWith(largest, (actual, limit) => actual <= limit);
+const greater = comparingWith(smallest, (actual, limit) => actual > limit);
+const greaterOrEqual = comparingWith(smallest, (actual, limit) => actual >= limit);
 
 const asItIs = (value: string): string => value;
 const inSmallLetters = (value: string): string => value.toLowerCase();
@@ -61,7 +77,10 @@ const text = (isNegated: boolean, formOf: (text: string) => string): TextOperato
   hasWildcards: false,
   compile(parts) {
     const expected = formOf(textOf(parts));
-    return (actual) => formOf(actual) === expected;
+    return (actual, budget) => {
+      budget?.spend(actual.length);
+      return formOf(actual) === expected;
+    };
   },
   formOf,
 });
@@ -86,19 +105,20 @@ const numeric = (compare: Comparison, isNegated = false): ValueOperator => ({
   kind: 'value',
   isNegated,
   expected: 'a number',
-  compile: comparing(parseNumber, compare),
+  ...comparing(parseNumber, compare),
 });
 const date = (compare: Comparison, isNegated = false): ValueOperator => ({
   kind: 'value',
   isNegated,
   expected: 'a date such as "2030-01-31T12:00:00Z" or a number of seconds since 1970',
-  compile: comparing(parseDate, compare),
+  ...comparing(parseDate, compare),
 });
 const address = (isNegated: boolean): ValueOperator => ({
   kind: 'value',
   isNegated,
   expected: 'an IP address or a range such as "10.0.0.0/8"',
-  compile: compileAddressRange,
+  isValid: (value) => parseAddressRange(value) !== undefined,
+  compile: compileAddressRanges,
 });
 
 const rows = {
@@ -120,8 +140,8 @@ const rows = {
   DateLessThanEquals: date(lessOrEqual),
   DateGreaterThan: date(greater),
   DateGreaterThanEquals: date(greaterOrEqual),
-  Bool: { kind: 'value', isNegated: false, expected: '"true" or "false"', compile: compileBool },
-  BinaryEquals: { kind: 'value', isNegated: false, expected: 'bytes in base64', compile: compileBinary },
+  Bool: { kind: 'value', isNegated: false, expected: '"true" or "false"', ...lookedUp(parseBool) },
+  BinaryEquals: { kind: 'value', isNegated: false, expected: 'bytes in base64', ...lookedUp(parseBinary) },
   IpAddress: address(false),
   NotIpAddress: address(true),
   ArnEquals: arn(false),
@@ -137,14 +157,32 @@ export const operatorNames = Object.keys(rows) as readonly OperatorName[];
 /** By name, with regard to case, as IAM has them. */
 export const conditionOperators: ReadonlyMap<string, ConditionOperator> = new Map(Object.entries(rows));
 
-function comparing(parse: (text: string) => number | undefined, compare: Comparison): ValueOperator['compile'] {
-  return (limitText) => {
-    const limit = parse(limitText);
-    if (limit === undefined) return undefined;
-    return (actualText) => {
-      const actual = parse(actualText);
-      return actual !== undefined && compare(actual, limit);
-    };
+type Parsing = Pick<ValueOperator, 'isValid' | 'compile'>;
+
+function comparing(parse: (text: string) => number | undefined, compare: Comparison): Parsing {
+  return {
+    isValid: (text) => parse(text) !== undefined,
+    compile(texts) {
+      const matches = compare(texts.map(parse).filter((limit) => limit !== undefined));
+      return (text) => {
+        const actual = parse(text);
+        return actual !== undefined && matches(actual);
+      };
+    },
+  };
+}
+
+/** @param parse Gives equal texts for what is equal. */
+function lookedUp(parse: (text: string) => string | undefined): Parsing {
+  return {
+    isValid: (text) => parse(text) !== undefined,
+    compile(texts) {
+      const expected = new Set(texts.map(parse));
+      return (text) => {
+        const actual = parse(text);
+        return actual !== undefined && expected.has(actual);
+      };
+    },
   };
 }
 
@@ -172,32 +210,43 @@ function parseDate(value: string): number | undefined {
   return Number(day ?? 1) > monthLengthDays ? undefined : milliseconds;
 }
 
-function compileBool(value: string): Matcher | undefined {
-  const expected = value.toLowerCase();
-  if (expected !== 'true' && expected !== 'false') return undefined;
-  return (actual) => actual.toLowerCase() === expected;
+function parseBool(value: string): string | undefined {
+  const text = value.toLowerCase();
+  return text === 'true' || text === 'false' ? text : undefined;
 }
 
 const base64Pattern = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-function compileBinary(value: string): Matcher | undefined {
-  if (!base64Pattern.test(value)) return undefined;
-  const expected = Buffer.from(value, 'base64');
-  return (actual) => base64Pattern.test(actual) && expected.equals(Buffer.from(actual, 'base64'));
+/** The one spelling of its bytes. */
+function parseBinary(value: string): string | undefined {
+  return base64Pattern.test(value) ? Buffer.from(value, 'base64').toString('base64') : undefined;
 }
 
-function compileAddressRange(value: string): Matcher | undefined {
+interface AddressRange {
+  readonly start: string;
+  readonly prefixBits: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+function parseAddressRange(value: string): AddressRange | undefined {
   const [, start, lengthText] = /^([^/]{2,45})(?:\/(\d{1,3}))?$/.exec(value) ?? [];
   const family = start === undefined ? 0 : isIP(start);
   if (start === undefined || family === 0) return undefined;
   const bits = family === 4 ? 32 : 128;
   const prefixBits = lengthText === undefined ? bits : Number(lengthText);
-  if (prefixBits > bits) return undefined;
-  const range = new BlockList();
-  range.addSubnet(start, prefixBits, family === 4 ? 'ipv4' : 'ipv6');
-  return (actual) => {
-    const actualFamily = isIP(actual);
-    return actualFamily !== 0 && range.check(actual, actualFamily === 4 ? 'ipv4' : 'ipv6');
+  return prefixBits > bits ? undefined : { start, prefixBits, family: family === 4 ? 'ipv4' : 'ipv6' };
+}
+
+function compileAddressRanges(texts: readonly string[]): Matcher {
+  const list = new BlockList();
+  const ranges = [...new Set(texts)].map(parseAddressRange).filter((range) => range !== undefined);
+  for (const { start, prefixBits, family } of ranges) list.addSubnet(start, prefixBits, family);
+  return (actual, budget) => {
+    const family = isIP(actual);
+    if (family === 0) return false;
+    // The list is gone through.
+    budget?.spend(ranges.length);
+    return list.check(actual, family === 4 ? 'ipv4' : 'ipv6');
   };
 }
 
@@ -210,16 +259,24 @@ function compileArn(parts: readonly PatternPart[]): Matcher {
   if (fields.length === 1 && textOf(parts) === '*') return () => true;
   if (fields.length < arnPartCount) return () => false;
   const matchers = fields.map((field) => compileParts(field));
-  return (actual) => {
+  return (actual, budget) => {
+    budget?.spend(stepsPerPreparation + actual.length);
     const values = splitArn(actual);
-    return values !== undefined && matchers.every((matches, index) => matches(values[index] ?? ''));
+    return values !== undefined && matchers.every((matches, index) => matches(values[index] ?? '', budget));
   };
 }
 
 function splitArn(value: string): readonly string[] | undefined {
-  const fields = value.split(':');
-  if (fields.length < arnPartCount) return undefined;
-  return [...fields.slice(0, arnPartCount - 1), fields.slice(arnPartCount - 1).join(':')];
+  const fields: string[] = [];
+  let at = 0;
+  while (fields.length < arnPartCount - 1) {
+    const colon = value.indexOf(':', at);
+    if (colon === -1) return undefined;
+    fields.push(value.slice(at, colon));
+    at = colon + 1;
+  }
+  fields.push(value.slice(at));
+  return fields;
 }
 
 function splitAtColons(parts: readonly PatternPart[]): readonly (readonly PatternPart[])[] {

@@ -17,6 +17,7 @@ import type { JsonObject, JsonValue } from './policy-json.ts';
 import { malformed, objectAt, quoted, resolveConditionKey, type StatementContext } from './policy-values.ts';
 import { fixedParts, hasVariables, parseTemplate, resolveTemplate, textOf } from './policy-variables.ts';
 import type { Matcher, PatternPart } from './wildcard.ts';
+import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
 
 export type CompiledCondition = (values: ConditionValues) => boolean;
 
@@ -184,21 +185,23 @@ function compileValues(
   operator: Extract<ConditionOperator, { kind: 'value' }>,
   texts: readonly string[],
 ): Comparison {
-  const matches = anyOf(
-    texts.map((text) => {
-      const matcher = operator.compile(text);
-      if (matcher === undefined) throw malformed(place, `${quoted(text)} is not ${operator.expected}`);
-      return matcher;
-    }),
-  );
-  const expected = complete(matches);
+  const mistake = texts.find((text) => !operator.isValid(text));
+  if (mistake !== undefined) throw malformed(place, `${quoted(mistake)} is not ${operator.expected}`);
+  const matches = operator.compile(texts);
+  const expected = complete((value, budget) => {
+    budget?.spend(stepsPerPreparation + value.length);
+    return matches(value, budget);
+  });
   return () => expected;
 }
 
 function anyOf(matchers: readonly Matcher[]): Matcher {
   const [only] = matchers;
   if (matchers.length === 1 && only !== undefined) return only;
-  return (value) => matchers.some((matches) => matches(value));
+  return (value, budget) => {
+    budget?.spend(matchers.length * stepsPerLook);
+    return matchers.some((matches) => matches(value, budget));
+  };
 }
 
 function compileNull(place: string, key: ConditionKey | undefined, texts: readonly string[]): CompiledCondition {
@@ -229,13 +232,14 @@ function compileQuantified(
     if (values.length === 0) return set !== 'ForAnyValue' && whenAbsent;
     const { matches, isIncomplete } = comparison(context);
     if (isNegated && isIncomplete) return effect === 'Deny';
+    context.spend(values.length * stepsPerLook);
     switch (set) {
       case 'ForAllValues':
-        return values.every((value) => matches(value) !== isNegated);
+        return values.every((value) => matches(value, context) !== isNegated);
       case 'ForAnyValue':
-        return values.some((value) => matches(value) !== isNegated);
+        return values.some((value) => matches(value, context) !== isNegated);
       case undefined:
-        return values.some(matches) !== isNegated;
+        return values.some((value) => matches(value, context)) !== isNegated;
       default:
         return set satisfies never;
     }

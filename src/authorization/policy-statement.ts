@@ -24,6 +24,7 @@ import {
 } from './policy-values.ts';
 import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
 import { compileParts, compileWildcards, type Matcher } from './wildcard.ts';
+import { stepsPerLook } from './work-budget.ts';
 
 const elementNames = new Set([
   'Sid',
@@ -202,14 +203,16 @@ function parseResources(statement: JsonObject, place: string, context: Statement
   const variable = templates.filter(hasVariables);
   const fixed = templates.filter((template) => !hasVariables(template));
   const matchers = fixed.map((template) => compileParts(fixedParts(template), 'arn'));
-  const matchesFixed = (resource: string): boolean => matchers.some((matches) => matches(resource));
+  const matchesFixed: Matcher = (resource, budget) => matchers.some((matches) => matches(resource, budget));
   if (variable.length === 0) {
     return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed };
   }
   const holds: RequestTest = ({ resource, context: values }) => {
-    if (matchesFixed(resource)) return !isNegated;
+    values.spend(matchers.length * stepsPerLook);
+    if (matchesFixed(resource, values)) return !isNegated;
     const resolved = variable.map((template) => resolveTemplate(template, values));
-    if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource))) return !isNegated;
+    if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource, values)))
+      return !isNegated;
     // An exception that cannot be told in this request never lets more through.
     return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
   };

@@ -12,6 +12,7 @@
 import type { ConditionKey, ConditionValues } from './condition-keys.ts';
 import { malformed, type ParseContext, resolveConditionKey } from './policy-values.ts';
 import { type PatternPart, patternParts } from './wildcard.ts';
+import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
 
 interface Variable {
   /** `undefined`: a key that no request here has. */
@@ -71,12 +72,14 @@ export function hasVariables(template: Template): boolean {
   return template.some((part) => 'key' in part);
 }
 
-/** The text for one request; `undefined` where a variable has no value. */
+/** The text for one request, whose budget pays for its length; `undefined` where a variable has no value. */
 export function resolveTemplate(template: Template, values: ConditionValues): readonly PatternPart[] | undefined {
   const resolved: PatternPart[] = [];
+  values.spend(stepsPerPreparation);
   for (const part of template) {
     const next = 'key' in part ? variableValue(part, values) : part;
     if (next === undefined) return undefined;
+    values.spend(stepsPerLook + ('text' in next ? next.text.length : 0));
     append(resolved, next);
   }
   return resolved;

@@ -15,7 +15,10 @@
  * Matching in Strings", on the extended Shift-And automaton.
  */
 
-export type Matcher = (text: string) => boolean;
+import { stepsPerPreparation, unbounded, type WorkBudget } from './work-budget.ts';
+
+/** @param budget Pays for each look at a text that is longer than its beginning and its end. */
+export type Matcher = (text: string, budget?: WorkBudget) => boolean;
 
 /** Where wildcards may not cross a `:`, or `undefined` where they match everything. */
 export type Segments = 'arn' | undefined;
@@ -46,7 +49,7 @@ export function compileParts(parts: readonly PatternPart[], segments?: Segments)
   const texts = pieces as readonly string[];
   const isShort = texts.slice(1, -1).every((piece) => piece.length <= maxSearchedCharacters);
   if (segments === undefined && isShort) {
-    return (text) => matchesInOrder(texts, text);
+    return (text, budget = unbounded) => matchesInOrder(texts, text, budget);
   }
   return compileAutomaton(parts, segments);
 }
@@ -57,7 +60,7 @@ export function compileWildcards(patterns: readonly string[], segments?: Segment
   const matchers = patterns
     .filter((pattern) => !exact.has(pattern))
     .map((pattern) => compileWildcard(pattern, segments));
-  return (text) => exact.has(text) || matchers.some((matches) => matches(text));
+  return (text, budget) => exact.has(text) || matchers.some((matches) => matches(text, budget));
 }
 
 /** The texts before, between and after the stars; `undefined` for one that has a `?` in it. */
@@ -75,12 +78,13 @@ function piecesOf(parts: readonly PatternPart[]): { stars: number; pieces: reado
 /** V8 searches for texts up to this length in linear time (Boyer-Moore over the last 250 characters); longer ones it may not. */
 const maxSearchedCharacters = 250;
 
-function matchesInOrder(pieces: readonly string[], text: string): boolean {
+function matchesInOrder(pieces: readonly string[], text: string, budget: WorkBudget): boolean {
   const first = pieces[0] ?? '';
   const last = pieces.at(-1) ?? '';
   if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false;
   const end = text.length - last.length;
   let at = first.length;
+  budget.spend(end - at + pieces.length);
   for (let index = 1; index < pieces.length - 1; index++) {
     const piece = pieces[index] ?? '';
     const found = text.indexOf(piece, at);
@@ -99,8 +103,10 @@ function compileAutomaton(parts: readonly PatternPart[], segments: Segments): Ma
     0,
   );
   let elements: Elements | undefined;
-  return (text) => {
+  return (text, budget = unbounded) => {
     if (text.length < minCharacters || !text.startsWith(prefix)) return false;
+    const wordCount = Math.floor(minCharacters / 32) + 1;
+    budget.spend(stepsPerPreparation + (text.length + minCharacters) * wordCount);
     elements ??= toElements(parts, segments);
     return elements.elements.length <= maxSmallElements ? runSmall(elements, text) : runAutomaton(elements, text);
   };

@@ -9,6 +9,7 @@ import type { CompiledPolicy } from '../authorization/compiled-policy.ts';
 import type { ConditionKey, ConditionValues } from '../authorization/condition-keys.ts';
 import type { AccessQuestion, GrantReference } from '../authorization/decision.ts';
 import { findAllowingGrant, findRetirement } from '../authorization/grants.ts';
+import { maxSteps, tooMuchWork } from '../authorization/work-budget.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
@@ -33,6 +34,12 @@ export interface QuestionSource {
 /** A permission that an operation needs. */
 export type Need = NeedOf<Record<string, unknown>>;
 
+/** What a condition key has in this request. */
+interface Drawn {
+  readonly key: ConditionKey;
+  readonly values: readonly string[] | undefined;
+}
+
 export class RequestQuestion implements AccessQuestion, ConditionValues {
   readonly source: QuestionSource;
   readonly need: Need;
@@ -40,7 +47,10 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
   /** The key that the resource is. */
   readonly key: KmsKey | undefined;
   readonly keyPolicy: CompiledPolicy | undefined;
-  #last: { readonly key: ConditionKey; readonly values: readonly string[] | undefined } | undefined;
+  #last: Drawn | undefined;
+  /** What was drawn, by name and parameter, once there is more than one. */
+  #drawn: Map<string, readonly string[] | undefined> | undefined;
+  #stepsLeft = maxSteps;
 
   /**
    * @param key Without it no grant is looked for.
@@ -84,13 +94,29 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     return this;
   }
 
-  /** A long policy asks for one key again and again, so the last answer is kept. */
+  /** A long policy asks for the same keys again and again, so answers are kept, and the last one nearest. */
   valuesOf(key: ConditionKey): readonly string[] | undefined {
     const last = this.#last;
     if (last !== undefined && last.key.name === key.name && last.key.parameter === key.parameter) return last.values;
-    const values = conditionValues(this, key);
+    const values = last === undefined ? conditionValues(this, key) : this.#draw(last, key);
     this.#last = { key, values };
     return values;
+  }
+
+  #draw(last: Drawn, key: ConditionKey): readonly string[] | undefined {
+    this.#drawn ??= new Map([[nameOf(last.key), last.values]]);
+    const name = nameOf(key);
+    const known = this.#drawn.get(name);
+    if (known !== undefined || this.#drawn.has(name)) return known;
+    const values = conditionValues(this, key);
+    this.#drawn.set(name, values);
+    return values;
+  }
+
+  /** @throws KmsError `LimitExceededException` */
+  spend(steps: number): void {
+    this.#stepsLeft -= steps;
+    if (this.#stepsLeft < 0) throw tooMuchWork();
   }
 
   findGrant(): GrantReference | undefined {
@@ -104,6 +130,10 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
       newGrant: need.newGrant?.(request),
     });
   }
+}
+
+function nameOf({ name, parameter }: ConditionKey): string {
+  return parameter === undefined ? name : `${name} ${parameter}`;
 }
 
 /** ReEncrypt has two contexts, one for each of its permissions. */

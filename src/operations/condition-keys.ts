@@ -143,9 +143,13 @@ const globalKeys: readonly ConditionKeyRow[] = [
   never('aws:PrincipalTag', { family: '/' }),
   row('always', 'aws:PrincipalType', ({ source }) => [principalTypes[source.caller.type]]),
   row('always', 'aws:RequestedRegion', ({ source }) => [source.directory.realm.region]),
-  row('always', 'aws:RequestTag', ({ source }, name) => tagValues(source.request['Tags'], name), { family: '/' }),
+  row('always', 'aws:RequestTag', (question, name) => tagValues(question, question.source.request['Tags'], name), {
+    family: '/',
+  }),
   row('always', 'aws:ResourceAccount', ({ source }) => [source.directory.realm.account]),
-  row('key', 'aws:ResourceTag', ({ key }, name) => tagValues(key?.record.tags, name), { family: '/' }),
+  row('key', 'aws:ResourceTag', (question, name) => tagValues(question, question.key?.record.tags, name), {
+    family: '/',
+  }),
   // A Unix socket never leaves the machine; the loopback listener is plain HTTP.
   row('always', 'aws:SecureTransport', ({ source }) => [String(source.caller.proof.kind === 'unix')], bool),
   // No AWS service calls here.

@@ -1,6 +1,7 @@
 /** Where the values of condition keys come from: the request, the key, the caller. One small function each. */
 
 import { isIP } from 'node:net';
+import { stepsPerLook, type WorkBudget } from '../authorization/work-budget.ts';
 import type { PeerFacts } from '../identity/caller.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { RequestQuestion } from './access-question.ts';
@@ -51,7 +52,8 @@ function membersOf(value: unknown): Members {
   return (value ?? {}) as Members;
 }
 
-export const encryptionContextValues: Draw = (question, name) => valuesNamed(encryptionContextOf(question), name);
+export const encryptionContextValues: Draw = (question, name) =>
+  valuesNamed(question, encryptionContextOf(question), name);
 
 /** Absent without an encryption context, as AWS documents it for `Null`. */
 export const encryptionContextKeys: Draw = (question) => {
@@ -59,9 +61,12 @@ export const encryptionContextKeys: Draw = (question) => {
   return keys.length === 0 ? undefined : keys;
 };
 
-function valuesNamed(members: Members, name: string): Values {
+/** Goes through all of them, for each key that a policy asks about: the budget pays. */
+function valuesNamed(budget: WorkBudget, members: Members, name: string): Values {
   const lowerCaseName = name.toLowerCase();
-  const values = Object.keys(members).filter((key) => key.toLowerCase() === lowerCaseName);
+  const names = Object.keys(members);
+  budget.spend(names.length * stepsPerLook);
+  const values = names.filter((key) => key.toLowerCase() === lowerCaseName);
   return values.length === 0 ? undefined : values.map((key) => String(members[key]));
 }
 
@@ -106,8 +111,8 @@ function tagsOf(value: unknown): readonly Tag[] {
   return Array.isArray(value) ? (value as readonly Tag[]) : [];
 }
 
-export function tagValues(tags: unknown, name: string): Values {
-  return valuesNamed(Object.fromEntries(tagsOf(tags).map(({ TagKey, TagValue }) => [TagKey, TagValue])), name);
+export function tagValues(budget: WorkBudget, tags: unknown, name: string): Values {
+  return valuesNamed(budget, Object.fromEntries(tagsOf(tags).map(({ TagKey, TagValue }) => [TagKey, TagValue])), name);
 }
 
 /** Of tags that are put, and of tags that are taken away. */

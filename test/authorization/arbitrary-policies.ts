@@ -6,6 +6,7 @@ import type { ConditionKey, ConditionVocabulary } from '../../src/authorization/
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
+import { unbounded } from '../../src/authorization/work-budget.ts';
 import type { NaiveRequest } from './naive-evaluator.ts';
 import { alice, bob, keyArn, otherKeyArn, principal, realm, root } from './policies.ts';
 
@@ -223,7 +224,7 @@ export function questionOf(item: Case): AccessQuestion {
     resource,
     keyPolicy: keyPolicy === undefined ? undefined : parsePolicyDocument(documentOf(keyPolicy), realm, vocabulary),
     identityPolicies: identityPolicies.map(compileIdentity),
-    context: { valuesOf: ({ name }: ConditionKey) => context[name.toLowerCase()] },
+    context: { ...unbounded, valuesOf: ({ name }: ConditionKey) => context[name.toLowerCase()] },
   };
 }
 

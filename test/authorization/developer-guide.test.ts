@@ -14,6 +14,7 @@ import { decide } from '../../src/authorization/decide.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
+import { unbounded } from '../../src/authorization/work-budget.ts';
 import type { Realm } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
 import { principal } from './policies.ts';
@@ -72,6 +73,7 @@ function isAllowed({ kind, version, account, statement }: Example, request: Requ
     keyPolicy: keyPolicy === undefined ? undefined : parsePolicyDocument(keyPolicy, realm, conditionVocabulary),
     identityPolicies,
     context: {
+      ...unbounded,
       valuesOf: ({ name, parameter }: ConditionKey) =>
         [':', '/', '']
           .map((separator) =>

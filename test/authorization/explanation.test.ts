@@ -6,6 +6,7 @@ import type { CompiledPolicy } from '../../src/authorization/compiled-policy.ts'
 import { decide } from '../../src/authorization/decide.ts';
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
 import { explain, type Remedy } from '../../src/authorization/explanation.ts';
+import { unbounded } from '../../src/authorization/work-budget.ts';
 import { anyCase, type Case, questionOf, type RandomStatement } from './arbitrary-policies.ts';
 import { alice, allow, bob, compile, deny, keyArn, policy, principal, realm, root } from './policies.ts';
 
@@ -19,7 +20,7 @@ function questionAbout(document: string | undefined, more: Partial<AccessQuestio
     resource: keyArn,
     keyPolicy: document === undefined ? undefined : compile(document),
     identityPolicies: [],
-    context: { valuesOf: ({ name }) => (name === 'kms:KeySpec' ? ['RSA_2048'] : undefined) },
+    context: { ...unbounded, valuesOf: ({ name }) => (name === 'kms:KeySpec' ? ['RSA_2048'] : undefined) },
     ...more,
   };
 }

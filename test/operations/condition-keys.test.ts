@@ -1,6 +1,7 @@
 /** The table of condition keys and the operations hold together, and each key has the value that it is documented to have. */
 
 import { describe, expect, test } from 'vitest';
+import type { ConditionKey } from '../../src/authorization/condition-keys.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
@@ -100,11 +101,13 @@ interface Asked {
   readonly caller?: Caller;
 }
 
-/** What a request of an operation has for a key; its first need is asked, and it is about the key where it has one. */
-function valueAsked(
-  name: string,
-  { operation = 'Encrypt', request = {}, caller = user }: Asked,
-): readonly string[] | undefined {
+/** What a request of an operation has for a key. */
+function valueAsked(name: string, asked: Asked): readonly string[] | undefined {
+  return questionOf(asked).context.valuesOf(keyCalled(name));
+}
+
+/** Of a request of an operation: its first need is asked, and it is about the key where it has one. */
+function questionOf({ operation = 'Encrypt', request = {}, caller = user }: Asked): RequestQuestion {
   const found = findOperation(operation) as AnyOperation;
   const need = Object.values(found.needs.keys ?? {})[0] ?? found.needs.resources?.[0];
   if (need === undefined) throw new Error(`${operation} needs nothing`);
@@ -128,10 +131,13 @@ function valueAsked(
     }),
   };
   const isOnKey = found.needs.keys !== undefined;
-  const question = new RequestQuestion(source, need, isOnKey ? keyArn : '*', isOnKey ? key : undefined);
-  const conditionKey = conditionVocabulary(name);
-  if (conditionKey === undefined) throw new Error(`${name} is no key`);
-  return question.context.valuesOf(conditionKey);
+  return new RequestQuestion(source, need, isOnKey ? keyArn : '*', isOnKey ? key : undefined);
+}
+
+function keyCalled(name: string): ConditionKey {
+  const found = conditionVocabulary(name);
+  if (found === undefined) throw new Error(`${name} is no key`);
+  return found;
 }
 
 const context = { EncryptionContext: { App: 'web', app: 'db', Env: 'x' } };
@@ -211,5 +217,34 @@ describe('a request has for', () => {
     ['drawbridge:SystemdUnit', {}, undefined],
   ])('%s, asked by %o, %j', (name, asked, expected) => {
     expect(valueAsked(name, asked)).toEqual(expected);
+  });
+});
+
+describe('what a decision may cost', () => {
+  const pairs = Object.fromEntries(Array.from({ length: 2000 }, (_, index) => [`k${index}`, 'v']));
+  const pairAsked = (index: number): ConditionKey => keyCalled(`kms:EncryptionContext:k${index}`);
+
+  test('a thousand conditions on different pairs of a context of thousands are too much', () => {
+    const { context } = questionOf({ request: { EncryptionContext: pairs } });
+    expect(() => Array.from({ length: 1000 }, (_, index) => context.valuesOf(pairAsked(index)))).toThrow(
+      expect.objectContaining({
+        name: 'LimitExceededException',
+        message:
+          'The values of this request are too long or too many to be compared with the policies that apply to it.',
+      }),
+    );
+  });
+
+  test('a thousand conditions on the same few pairs are not', () => {
+    const { context } = questionOf({ request: { EncryptionContext: pairs } });
+    const values = Array.from({ length: 1000 }, (_, index) => context.valuesOf(pairAsked(index % 3)));
+    expect(new Set(values.map((value) => value?.join()))).toEqual(new Set(['v']));
+  });
+
+  test('a thousand conditions on different pairs of a context of eight are not', () => {
+    const few = Object.fromEntries(Object.entries(pairs).slice(0, 8));
+    const { context } = questionOf({ request: { EncryptionContext: few } });
+    const values = Array.from({ length: 1000 }, (_, index) => context.valuesOf(pairAsked(index)));
+    expect(values.filter((value) => value !== undefined)).toHaveLength(8);
   });
 });
