@@ -4,7 +4,9 @@
  * What follows when a key is not in the request: an operator does not hold, an operator that begins with "not" does,
  * `…IfExists` does, `ForAllValues:` does, `ForAnyValue:` does not. A key with several values is compared with
  * `ForAllValues:` or `ForAnyValue:`; without either, one value that matches is enough for an operator, and too much for
- * its opposite. A policy variable without a value matches nothing; an operator that begins with "not" holds then only in
+ * its opposite. A key that should have one value and has several (pairs of an encryption context whose names differ in
+ * case alone) must satisfy an `Allow` with all of them and a `Deny` with one, so that nobody is let in by a second spelling.
+ * A policy variable without a value matches nothing; an operator that begins with "not" holds then only in
  * a `Deny`, so that what the request leaves out never lets more through.
  *
  * Source: IAM user guide, "Condition", "Conditions with multiple context keys or values", "Multivalued context keys"; KMS
@@ -233,11 +235,15 @@ function compileQuantified(
     const { matches, isIncomplete } = comparison(context);
     if (isNegated && isIncomplete) return effect === 'Deny';
     context.spend(values.length * stepsPerLook);
+    const satisfies = (value: string): boolean => matches(value, context) !== isNegated;
+    if (values.length > 1 && key?.isMultivalued === false) {
+      return effect === 'Allow' ? values.every(satisfies) : values.some(satisfies);
+    }
     switch (set) {
       case 'ForAllValues':
-        return values.every((value) => matches(value, context) !== isNegated);
+        return values.every(satisfies);
       case 'ForAnyValue':
-        return values.some((value) => matches(value, context) !== isNegated);
+        return values.some(satisfies);
       case undefined:
         return values.some((value) => matches(value, context)) !== isNegated;
       default:

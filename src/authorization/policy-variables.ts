@@ -100,8 +100,9 @@ export function textOf(parts: readonly PatternPart[]): string {
 }
 
 function variableValue({ key, default: fallback }: Variable, values: ConditionValues): PatternPart | undefined {
-  const [value = fallback] = (key === undefined ? undefined : values.valuesOf(key)) ?? [];
-  return value === undefined ? undefined : { text: value };
+  const [value = fallback, another] = (key === undefined ? undefined : values.valuesOf(key)) ?? [];
+  // Which of several it stands for would be the caller's choice.
+  return value === undefined || another !== undefined ? undefined : { text: value };
 }
 
 /** INVARIANT: no empty texts, no star after a star; `wildcard.ts` relies on it. */

@@ -8,7 +8,7 @@
  *
  * Names are compared without regard to case, also the part that follows the name of a family, as AWS documents it for
  * encryption contexts and tags: `kms:EncryptionContext:AppName` is about `appname` too, and about both where a request
- * has both.
+ * has both; what follows is in `policy-condition.ts`.
  *
  * Source: service authorization reference, "Actions, resources, and condition keys for AWS KMS"; IAM user guide, "AWS
  * global condition context keys"; KMS developer guide, "Condition keys for AWS KMS".

@@ -6,7 +6,7 @@ import { operatorNames } from '../../src/authorization/condition-operators.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
 import { maxSteps, tooMuchWork, unbounded, type WorkBudget } from '../../src/authorization/work-budget.ts';
-import { alice, allow, keyArn, policy, realm, refusalOf } from './policies.ts';
+import { alice, allow, deny, keyArn, policy, realm, refusalOf } from './policies.ts';
 
 type Values = readonly string[] | undefined;
 
@@ -17,7 +17,21 @@ function holds(
   Version = '2012-10-17',
   budget: WorkBudget = unbounded,
 ): boolean {
-  const document = JSON.stringify({ Version, Statement: [{ ...allow(alice, 'kms:*'), Condition }] });
+  return allows([{ ...allow(alice, 'kms:*'), Condition }], context, Version, budget);
+}
+
+/** Does the condition of a statement that denies hold? */
+function denies(Condition: object, context: Readonly<Record<string, Values>>): boolean {
+  return !allows([allow(alice, 'kms:*'), { ...deny(alice, 'kms:*'), Condition }], context, '2012-10-17', unbounded);
+}
+
+function allows(
+  Statement: readonly object[],
+  context: Readonly<Record<string, Values>>,
+  Version: string,
+  budget: WorkBudget,
+): boolean {
+  const document = JSON.stringify({ Version, Statement });
   return decide({
     principal: alice,
     accountId: realm.account,
@@ -149,6 +163,35 @@ test('all operators and all keys have to hold, and one of the values', () => {
   for (const name of Object.keys(context))
     expect([name, holds(condition, { ...context, [name]: ['4'] })]).toEqual([name, false]);
   expect(holds({}, {})).toBe(true);
+});
+
+/** Two pairs of an encryption context, or two tags, whose names differ in case alone: the caller writes one for each side. */
+describe('a key that should have one value and has a good and a bad one', () => {
+  const context = { 'x:key': ['good', 'bad'] };
+  const reversed = { 'x:key': ['bad', 'good'] };
+  test.each([
+    ['StringEquals', 'good', { lets: false, denies: true }],
+    ['StringEquals', 'bad', { lets: false, denies: true }],
+    ['StringNotEquals', 'good', { lets: false, denies: true }],
+    ['StringLike', 'goo*', { lets: false, denies: true }],
+    ['StringEqualsIfExists', 'good', { lets: false, denies: true }],
+    ['ForAnyValue:StringEquals', 'good', { lets: false, denies: true }],
+    ['ForAllValues:StringNotEquals', 'good', { lets: false, denies: true }],
+    ['StringEquals', 'neither', { lets: false, denies: false }],
+    ['StringNotEquals', 'neither', { lets: true, denies: true }],
+    ['StringLike', '*d', { lets: true, denies: true }],
+  ])('under %s %j: %j', (operator, value, expected) => {
+    for (const values of [context, reversed]) {
+      const condition = { [operator]: { 'x:key': value } };
+      expect({ lets: holds(condition, values), denies: denies(condition, values) }).toEqual(expected);
+    }
+  });
+
+  test('has no value as a policy variable, and no default', () => {
+    const condition = { StringEquals: { 'aws:username': [variable('{x:key}'), variable("{x:key, 'good'}")] } };
+    expect(holds(condition, { ...context, 'aws:username': ['good'] })).toBe(false);
+    expect(holds(condition, { 'x:key': ['good'], 'aws:username': ['good'] })).toBe(true);
+  });
 });
 
 describe('a policy variable', () => {
@@ -313,6 +356,8 @@ describe('a bomb', () => {
     };
     return () => holds(Condition, context, '2012-10-17', { spend });
   };
+  const keyWith = (values: string | readonly string[]): [key: string, context: Readonly<Record<string, Values>>] =>
+    typeof values === 'string' ? ['x:key', { 'x:key': [values] }] : ['x:keys', { 'x:keys': values }];
   const many = (value: string, count: number): string[] => Array.from({ length: count }, () => value);
 
   test.each<[string, string, readonly string[], string | readonly string[]]>([
@@ -333,8 +378,8 @@ describe('a bomb', () => {
     ['of ARNs for many values', 'ForAnyValue:ArnLike', repeated(() => ':::::a'), many(':::::b', 1300)],
     ['of addresses', 'ForAnyValue:IpAddress', repeated((i) => `10.0.${i >> 8}.${i & 255}`), many('1.2.3.4', 1000)],
   ])('%s is given up', (_, operator, patterns, values) => {
-    const context = { 'x:key': typeof values === 'string' ? [values] : values };
-    expect(decideWithin({ [operator]: { 'x:key': patterns } }, context)).toThrow(
+    const [key, context] = keyWith(values);
+    expect(decideWithin({ [operator]: { [key]: patterns } }, context)).toThrow(
       expect.objectContaining({
         name: 'LimitExceededException',
         message:
@@ -355,7 +400,7 @@ describe('a bomb', () => {
     ['addresses and one value', 'IpAddress', repeated((i) => `10.0.${i >> 8}.${i & 255}`), '1.2.3.4'],
     ['patterns and a value of 100 characters', 'StringLike', repeated(() => '*ab*'), value.slice(0, 100)],
   ])('of %s is judged', (_, operator, expected, values) => {
-    const context = { 'x:key': typeof values === 'string' ? [values] : values };
-    expect(decideWithin({ [operator]: { 'x:key': expected } }, context)()).toBe(false);
+    const [key, context] = keyWith(values);
+    expect(decideWithin({ [operator]: { [key]: expected } }, context)()).toBe(false);
   });
 });
