@@ -26,6 +26,7 @@ import {
   computeSignature,
   type SignedContent,
   sha256,
+  signatureParameter,
   terminator,
 } from './sigv4-signature.ts';
 
@@ -70,6 +71,8 @@ export function readSignature(
   const headers = groupHeaders(request.rawHeaders);
   const query = presignature(request.path);
   const isInHeader = headers.get('authorization')?.[0]?.startsWith('AWS4-') === true;
+  // A signature in the query covers all of it but itself; one in the header covers all of it.
+  if (isInHeader && query?.has(signatureParameter) === true) throw mismatch();
   const given = query === undefined || isInHeader ? fromHeader(headers) : fromQuery(query);
   const { timestamp, signedAtMs } = readTimestamp(given, now);
   const signedHeaders = given.signedHeaders.toLowerCase().split(';');

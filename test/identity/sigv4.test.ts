@@ -203,6 +203,8 @@ describe('a signed request that somebody changed is refused:', () => {
     ['another method', (request) => ({ ...request, method: 'PUT' })],
     ['another path', (request) => ({ ...request, path: '/v1/Encrypt' })],
     ['a query', (request) => ({ ...request, path: '/?a=b' })],
+    ['a query that is another signature', (request) => ({ ...request, path: '/?X-Amz-Signature=00' })],
+    ['a query with the name of another signature encoded', (request) => ({ ...request, path: '/?X%2DAmz-Signature' })],
     ['an empty body', (request) => ({ ...request, body: Buffer.alloc(0) })],
     ['a longer body', (request) => ({ ...request, body: Buffer.concat([request.body, Buffer.from(' ')]) })],
     [
