@@ -163,10 +163,10 @@ describeEachToken('credentials', (token) => {
       `update access_key set access_key_id = 'AKIAAAAAAAAAAAAAAAAA' where access_key_id = '${theirs.accessKeyId}'`,
     );
     const after = await open();
-    expect(after.quarantined).toEqual([
-      { kind: 'accessKey', id: 'AKIAAAAAAAAAAAAAAAAA', reason: 'its MAC does not verify: it was edited or damaged' },
-      { kind: 'accessKey', id: mine.accessKeyId, reason: 'its MAC does not verify: it was edited or damaged' },
-    ]);
+    const edited = ['AKIAAAAAAAAAAAAAAAAA', mine.accessKeyId].toSorted(); // A random id may have a digit before the letters.
+    expect(after.quarantined).toEqual(
+      edited.map((id) => ({ kind: 'accessKey', id, reason: 'its MAC does not verify: it was edited or damaged' })),
+    );
     for (const accessKeyId of [mine.accessKeyId, theirs.accessKeyId, 'AKIAAAAAAAAAAAAAAAAA']) {
       expect(after.findKey(accessKeyId, undefined)).toBeUndefined();
     }
