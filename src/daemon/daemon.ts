@@ -13,6 +13,7 @@ import { ConfigurationError } from '../config/load.ts';
 import type { LoopbackAddress } from '../config/loopback-address.ts';
 import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import { createHttpServer } from '../http/server.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
@@ -40,6 +41,8 @@ export interface DaemonOptions {
   readonly log: Logger;
   /** Where the loopback listener is, instead of where the configuration says. */
   readonly loopback?: LoopbackAddress | undefined;
+  /** The default key store, where it is open already. The daemon does not close it, and has to be stopped before it is closed. */
+  readonly keyStore?: KeyStore | undefined;
   /** An access key beside those of the store. */
   readonly findFixedKey?: FindSigningKey | undefined;
 }
@@ -71,8 +74,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const opened = isInitialised ? await openStore(dataDir) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());
 
-  const keyStore = await openConfiguredKeyStore('default', keyStoreConfiguration, environment, log);
-  started.defer(() => keyStore.close());
+  let { keyStore } = options;
+  if (keyStore === undefined) {
+    const ours = await openConfiguredKeyStore('default', keyStoreConfiguration, environment, log);
+    started.defer(() => ours.close());
+    keyStore = ours;
+  }
   if (opened === undefined) {
     await assertTokenIsFresh(dataDir, keyStore);
     throw new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);

@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -62,7 +63,12 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   if (isTemporary) started.defer(() => rm(dir, { recursive: true, force: true }));
   const log = createLog('info');
   const configurationFile = join(dir, 'drawbridge.yaml');
-  if (!(await exists(configurationFile))) await createDevInstance(dir, configurationFile, options);
+  let keyStore: KeyStore | undefined;
+  if (!(await exists(configurationFile))) {
+    const created = await createDevInstance(dir, configurationFile, options, log);
+    started.defer(() => created.close());
+    keyStore = created;
+  }
   const configuration = withPolicies(await loadConfiguration(configurationFile), options.policies);
   const { profile } = configuration.keyStores.default;
   if (options.token !== undefined && options.token !== profile) {
@@ -80,6 +86,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     environment: options.environment,
     log,
     loopback: options.tcp,
+    keyStore,
     findFixedKey: (id) => (id === accessKeyId ? key : undefined),
   });
   started.defer(() => daemon.stop());
@@ -101,10 +108,15 @@ function withPolicies(configuration: Configuration, folder: string | undefined):
   return { ...configuration, identity: { ...configuration.identity, policies: resolve(folder) } };
 }
 
-async function createDevInstance(dir: string, configurationFile: string, options: DevOptions): Promise<void> {
+async function createDevInstance(
+  dir: string,
+  configurationFile: string,
+  options: DevOptions,
+  log: Logger,
+): Promise<KeyStore> {
   const isNew = options.dir === undefined || (await makeFolder(dir));
   if (isNew) await chmod(dir, 0o755); // Other users have to reach the socket; what is secret has modes of its own.
-  await createInstanceWithToken(
+  return createInstanceWithToken(
     configurationFile,
     {
       kind: options.token ?? 'softhsm2',
@@ -120,7 +132,7 @@ async function createDevInstance(dir: string, configurationFile: string, options
       root: [...new Set([0, process.getuid?.() ?? 0])],
     },
     options.environment,
-    createLog('warn'),
+    log,
   );
 }
 

@@ -16,6 +16,7 @@ import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import { securityOfficerPinFile } from '../config/secrets.ts';
 import { type ConfigurationChoices, renderConfiguration } from '../config/template.ts';
 import { initializeToken } from '../hsm/initialize-token.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
 import { createDataFolder, createMetadata } from './data-folder.ts';
@@ -34,21 +35,21 @@ export interface NewTokenChoices {
   readonly pinFile: string;
 }
 
-/** A token and an instance over it. Leaves nothing behind when it fails. */
+/** A token and an instance over it. Leaves nothing behind when it fails. The new key store is open: the caller closes it. */
 export async function createInstanceWithToken(
   path: string,
   token: NewTokenChoices,
   choices: Omit<ConfigurationChoices, 'keyStore'>,
   environment: NodeJS.ProcessEnv,
   log: Logger,
-): Promise<void> {
+): Promise<KeyStore> {
   await using made = new AsyncDisposableStack();
   for (const place of [token.folder, token.pinFile, choices.dataDir]) {
     if (!(await exists(place))) made.defer(() => rm(place, { recursive: true, force: true }));
   }
-  const keyStore = await createToken(token);
-  await createInstance(path, { ...choices, keyStore }, environment, log);
+  const keyStore = await createInstance(path, { ...choices, keyStore: await createToken(token) }, environment, log);
   made.move();
+  return keyStore;
 }
 
 /** Makes a token of one of the two software kinds, with a random PIN. */
@@ -114,7 +115,8 @@ function libraryOfProfile(name: NewTokenKind): string {
 }
 
 /**
- * Makes the data folder with its service key, and writes the configuration to `path`.
+ * Makes the data folder with its service key, and writes the configuration to `path`. The key store is open: the caller
+ * closes it.
  * @throws ConfigurationError when there is a configuration already.
  */
 export async function createInstance(
@@ -122,7 +124,7 @@ export async function createInstance(
   choices: ConfigurationChoices,
   environment: NodeJS.ProcessEnv,
   log: Logger,
-): Promise<void> {
+): Promise<KeyStore> {
   await assertAbsent(path);
   await mkdir(dirname(path), { recursive: true });
   const draft = `${path}.new`;
@@ -134,10 +136,12 @@ export async function createInstance(
     const keyStore = await openConfiguredKeyStore('default', configuration.keyStores.default, environment, log);
     try {
       await createMetadata(configuration.dataDir, keyStore);
-    } finally {
+      await rename(draft, path);
+      return keyStore;
+    } catch (error) {
       await keyStore.close();
+      throw error;
     }
-    await rename(draft, path);
   } catch (error) {
     await unlink(draft).catch(() => undefined); // Renamed in the meantime, or gone.
     throw error;

@@ -61,11 +61,11 @@ async function init(options: Options): Promise<void> {
   const { region, account, profile } = options;
   const choices = { region, account, dataDir: join(dir, 'data'), socket, root };
   const log = createLog('warn');
-  if (profile === undefined) {
-    await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log);
-  } else {
-    await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log);
-  }
+  const keyStore =
+    profile === undefined
+      ? await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log)
+      : await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log);
+  await keyStore.close();
   print(`wrote \`${config}\`; the data folder is \`${choices.dataDir}\`\nnext: drawbridge serve --config ${config}`);
 }
 
