@@ -27,11 +27,13 @@ export async function initializeToken(token: NewToken): Promise<string> {
 }
 
 function run(input: string, environment: Readonly<Record<string, string>>): Promise<string> {
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const inherited = { PATH, ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }) };
   return new Promise((resolve, reject) => {
     const child = execFile(
       process.execPath,
       [program],
-      { env: { PATH: process.env['PATH'], ...environment }, timeout: initializerTimeoutMs, killSignal: 'SIGKILL' },
+      { env: { ...inherited, ...environment }, timeout: initializerTimeoutMs, killSignal: 'SIGKILL' },
       (error, stdout) => {
         // The error would quote the command; what the library printed is not trusted to be free of secrets.
         if (error === null) resolve(stdout);

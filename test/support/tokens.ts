@@ -60,7 +60,7 @@ export const softHsm2: TokenKind = {
       configuration,
       `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
     );
-    const environment = { SOFTHSM2_CONF: configuration, ...compileCache() };
+    const environment = { SOFTHSM2_CONF: configuration };
     const command = ['--init-token', '--free', '--label', label, '--so-pin', randomBytes(6).toString('hex')];
     run('softhsm2-util', [...command, '--pin', pin], environment);
     return testToken({
@@ -93,7 +93,7 @@ export const nssSoftoken: TokenKind = {
       label: 'NSS Certificate DB',
       pin,
       libraryParameters: `configdir='sql:${folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`,
-      environment: compileCache(),
+      environment: {},
       folder,
     });
   },
@@ -158,10 +158,4 @@ function firstExisting(paths: readonly string[]): string | undefined {
 
 function run(command: string, args: readonly string[], environment: Readonly<Record<string, string>>): void {
   execFileSync(command, args, { env: { ...process.env, ...environment }, stdio: ['ignore', 'ignore', 'pipe'] });
-}
-
-/** Where hosts find themselves compiled: each starts from TypeScript, and most of its start is reading that. */
-function compileCache(): Record<string, string> {
-  const folder = process.env['NODE_COMPILE_CACHE'];
-  return folder === undefined ? {} : { NODE_COMPILE_CACHE: folder };
 }
