@@ -34,7 +34,7 @@ describe("the audit log's README", () => {
   afterAll(() => rmSync(folder, { recursive: true }));
 
   const run = (command: string): string =>
-    execFileSync('bash', ['-euo', 'pipefail', '-c', command], { cwd: folder, encoding: 'utf8' });
+    execFileSync('bash', ['--norc', '-euo', 'pipefail', '-c', command], { cwd: folder, encoding: 'utf8' });
 
   test('has an example that verifies', async () => {
     expect(await verifyAuditLog(folder)).toMatchObject({ ok: true, events: 2 });

@@ -30,6 +30,8 @@ interface Step {
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 /** `timeout` ends what a command left in the background, too. */
 const commandTimeoutSeconds = 120;
+/** Node.js gives it a socket as stdin, at which Debian's bash reads ~/.bashrc before the command, unless told not to. */
+const shell = [`${commandTimeoutSeconds}`, 'bash', '--norc', '-c'];
 
 const patterns: Readonly<Record<string, string>> = {
   '<uuid>': '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}',
@@ -57,15 +59,11 @@ export function runTranscript(path: string, environment: Readonly<Record<string,
       ...environment,
     };
     for (const step of parseTranscript(readFileSync(path, 'utf8'))) {
-      const { stdout, stderr, status } = spawnSync(
-        'timeout',
-        [`${commandTimeoutSeconds}`, 'bash', '-c', step.command],
-        {
-          cwd: folder,
-          env,
-          encoding: 'utf8',
-        },
-      );
+      const { stdout, stderr, status } = spawnSync('timeout', [...shell, step.command], {
+        cwd: folder,
+        env,
+        encoding: 'utf8',
+      });
       const where = `line ${step.line}: ${step.command}`;
       const actual = `${stdout}\n--- stderr\n${stderr}\n--- exit ${status}`;
       const matches =

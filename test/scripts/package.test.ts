@@ -48,7 +48,7 @@ test.skipIf(softHsm2.missing !== null)('its command runs an instance and encrypt
     const created = await run(process.execPath, [cli(), 'keys', 'create', '--alias', 'alias/packed'], { env });
     expect(created).toMatchObject({ code: 0 });
     const command = `printf secret | "$0" "$1" encrypt --key alias/packed | "$0" "$1" decrypt`;
-    const ended = await run('bash', ['-euo', 'pipefail', '-c', command, process.execPath, cli()], { env });
+    const ended = await run('bash', ['--norc', '-euo', 'pipefail', '-c', command, process.execPath, cli()], { env });
     expect(ended).toMatchObject({ code: 0, stdout: 'secret' });
   } finally {
     await daemon.close('SIGTERM');

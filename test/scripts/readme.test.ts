@@ -62,7 +62,7 @@ describe.skipIf(missing !== null)('README.md', () => {
   test('its shell commands and its program work, in the order in which they stand', async () => {
     expect(withLanguage('sh').length).toBeGreaterThanOrEqual(3);
     for (const { code } of withLanguage('sh')) {
-      const ended = await run('bash', ['-euo', 'pipefail', '-c', code], { cwd: folder, env });
+      const ended = await run('bash', ['--norc', '-euo', 'pipefail', '-c', code], { cwd: folder, env });
       expect(ended, code).toMatchObject({ code: 0 });
     }
     const [program] = withLanguage('js');
