@@ -68,11 +68,8 @@ export interface GeneratedKey extends BackingKeyAttributes {
   readonly publicKey: Buffer | null;
 }
 
-/**
- * What `sign` is given: the message itself, its digest, or ML-DSA's mu (FIPS 204, section 6.2), which whoever has the public key
- * computes from the message.
- */
-export type SignedContent = 'RAW' | 'DIGEST' | 'EXTERNAL_MU';
+/** What `sign` is given: the message itself or its digest. PKCS#11 3.2 signs no mu of ML-DSA that somebody else computed. */
+export type SignedContent = 'RAW' | 'DIGEST';
 
 /** One line of what a token can do: an algorithm of a KeySpec, and why (not). */
 export interface Capability {
@@ -208,7 +205,7 @@ export interface KeyStore {
 
   /**
    * Signs with the private half of a pair: PKCS#1 v1.5 and PSS (salt as long as the hash) for RSA, as long as the modulus;
-   * a DER `ECDSA-Sig-Value` for ECDSA; 64 bytes for Ed25519. Repeatable.
+   * a DER `ECDSA-Sig-Value` for ECDSA; 64 bytes for Ed25519; 2,420, 3,309 or 4,627 for ML-DSA (empty context). Repeatable.
    * @param request.algorithm KMS's name: `RSASSA_PSS_SHA_256`, `ECDSA_SHA_384`, `ED25519_SHA_512`, …
    * @param request.message What `content` says. For algorithms that begin with a hash it is the digest, whoever computed it.
    */

@@ -1,7 +1,7 @@
 /**
- * Verifies a signature over a digest, with the OpenSSL that is part of Node.js.
+ * Verifies a signature over a digest, or over the mu of ML-DSA, with the OpenSSL that is part of Node.js.
  *
- * `crypto.verify` always hashes, and the message behind a digest is not known here. What it calls underneath does not:
+ * `crypto.verify` always hashes, and the message behind a digest or a mu is not known here. What it calls underneath does not:
  * `EVP_PKEY_verify`, which Node.js exports for add-ons (Node.js documentation, "C++ addons", "Linking to libraries included
  * with Node.js") and which is called here through koffi. So a message and its digest are judged by the same code.
  * Rejected: a verification in the HSM, which would cost it as much as a signature; `@noble/curves`, ten times slower for
@@ -10,7 +10,7 @@
  * The calls are synchronous, because OpenSSL keeps a queue of errors for each thread and an asynchronous call could leave
  * one behind on a thread of others. Keys, digests and signatures are public. Every object is freed before this returns.
  *
- * Sources: OpenSSL 3, EVP_PKEY_verify(3), EVP_PKEY_CTX_ctrl(3), d2i_PUBKEY(3), BIO_s_mem(3).
+ * Sources: OpenSSL 3, EVP_PKEY_verify(3), EVP_PKEY_CTX_ctrl(3), d2i_PUBKEY(3), BIO_s_mem(3); 3.5, EVP_SIGNATURE-ML-DSA(7).
  */
 
 import type { KeyObject } from 'node:crypto';
@@ -21,6 +21,8 @@ import type { SignatureScheme } from './signing-algorithms.ts';
 const paddings: Readonly<Partial<Record<SignatureScheme, number>>> = { PKCS1: 1, PSS: 6 };
 /** RSA_PSS_SALTLEN_DIGEST: the salt is as long as the hash, no other length is taken. */
 const saltAsLongAsHash = -1;
+/** The parameter by which OpenSSL 3.5 is told that what it verifies is a mu and no message (EVP_SIGNATURE-ML-DSA(7)). */
+const muParameter = { name: 'mu', value: '1' } as const;
 
 export interface SignedDigest {
   readonly publicKey: KeyObject;
@@ -33,6 +35,43 @@ export interface SignedDigest {
 
 /** Is this a signature over that digest? `false` for whatever is wrong with the signature. */
 export function verifyDigest({ publicKey, scheme, hashName, digest, signature }: SignedDigest): boolean {
+  return verify(publicKey, { signature, signed: digest }, (functions, context) => {
+    succeeded(functions.beginVerify(context));
+    const padding = paddings[scheme];
+    if (padding !== undefined) succeeded(functions.setPadding(context, padding));
+    succeeded(functions.setHash(context, given(functions.hashByName(hashName))));
+    if (scheme === 'PSS') succeeded(functions.setSaltLength(context, saltAsLongAsHash));
+  });
+}
+
+export interface SignedMu {
+  /** Of ML-DSA. */
+  readonly publicKey: KeyObject;
+  /** FIPS 204, section 6.2: 64 bytes, in which public key, context and message went. */
+  readonly mu: Buffer;
+  readonly signature: Buffer;
+}
+
+/** Is this a signature over the message that `mu` was made from? `false` for whatever is wrong with the signature. */
+export function verifyMu({ publicKey, mu, signature }: SignedMu): boolean {
+  opensslForMu ??= declareFunctionsForMu();
+  const functions = opensslForMu;
+  return verify(publicKey, { signature, signed: mu }, (_functions, context) => {
+    const algorithm = given(functions.signatureByName(null, publicKey.asymmetricKeyType?.toUpperCase() ?? '', null));
+    try {
+      succeeded(functions.beginVerifyMessage(context, algorithm, null));
+      succeeded(functions.setParameter(context, muParameter.name, muParameter.value));
+    } finally {
+      functions.freeSignature(algorithm);
+    }
+  });
+}
+
+function verify(
+  publicKey: KeyObject,
+  { signature, signed }: { readonly signature: Buffer; readonly signed: Buffer },
+  prepare: (functions: OpenSsl, context: unknown) => void,
+): boolean {
   openssl ??= declareFunctions();
   const info = publicKey.export({ format: 'der', type: 'spki' });
   const bio = given(openssl.newMemoryBio(info, info.length));
@@ -40,12 +79,8 @@ export function verifyDigest({ publicKey, scheme, hashName, digest, signature }:
   openssl.freeBio(bio);
   const context = openssl.newContext(given(key), null);
   try {
-    succeeded(openssl.beginVerify(given(context)));
-    const padding = paddings[scheme];
-    if (padding !== undefined) succeeded(openssl.setPadding(context, padding));
-    succeeded(openssl.setHash(context, given(openssl.hashByName(hashName))));
-    if (scheme === 'PSS') succeeded(openssl.setSaltLength(context, saltAsLongAsHash));
-    return openssl.verify(context, signature, signature.length, digest, digest.length) === 1;
+    prepare(openssl, given(context));
+    return openssl.verify(context, signature, signature.length, signed, signed.length) === 1;
   } finally {
     openssl.freeContext(context);
     openssl.freeKey(key);
@@ -53,7 +88,9 @@ export function verifyDigest({ publicKey, scheme, hashName, digest, signature }:
   }
 }
 
-let openssl: ReturnType<typeof declareFunctions> | undefined;
+type OpenSsl = ReturnType<typeof declareFunctions>;
+
+let openssl: OpenSsl | undefined;
 
 /** Found when the first digest comes, so that a Node.js without these symbols fails for digests alone. */
 function declareFunctions() {
@@ -74,6 +111,19 @@ function declareFunctions() {
       'int EVP_PKEY_verify(void *context, const uint8_t *signature, size_t signatureBytes, const uint8_t *digest, size_t digestBytes)',
     ),
     clearErrors: own.func('void ERR_clear_error(void)'),
+  };
+}
+
+let opensslForMu: ReturnType<typeof declareFunctionsForMu> | undefined;
+
+/** Apart from the others, because the OpenSSL 3.0 of a Node.js before 24.5 does not have them all. */
+function declareFunctionsForMu() {
+  const own = koffi.load(null);
+  return {
+    signatureByName: own.func('void *EVP_SIGNATURE_fetch(void *library, const char *name, const char *properties)'),
+    freeSignature: own.func('void EVP_SIGNATURE_free(void *algorithm)'),
+    beginVerifyMessage: own.func('int EVP_PKEY_verify_message_init(void *context, void *algorithm, void *parameters)'),
+    setParameter: own.func('int EVP_PKEY_CTX_ctrl_str(void *context, const char *name, const char *value)'),
   };
 }
 

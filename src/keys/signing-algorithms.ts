@@ -5,12 +5,12 @@
  * output. Algorithms without one take the message as it is. `scheme` is what a signature is verified as.
  *
  * Sources: AWS KMS developer guide, "Key spec reference"; RFC 8017, sections 8.1 and 8.2; FIPS 186-5, sections 6 and 7;
- * FIPS 204, section 6.2.
+ * FIPS 204, sections 5.2 and 6.2.
  */
 
 import type { MessageType, SigningAlgorithm } from '../kms/algorithms.ts';
 
-export type SignatureScheme = 'PKCS1' | 'PSS' | 'ECDSA' | 'Ed25519';
+export type SignatureScheme = 'PKCS1' | 'PSS' | 'ECDSA' | 'Ed25519' | 'ML-DSA';
 
 export interface SigningAlgorithmRow {
   /** What `Message` may be. */
@@ -48,8 +48,8 @@ export const signingAlgorithmRows = {
   ECDSA_SHA_512: hashed('ECDSA', sha512),
   // GB/T 32918.2. The hash of a RAW message begins with the signer's identity, so it is no plain SM3.
   SM2DSA: { messageTypes: ['RAW', 'DIGEST'], hash: null, digestBytes: 32, scheme: null },
-  // FIPS 204, 5.2 and 6.2: mu is 64 bytes.
-  ML_DSA_SHAKE_256: { messageTypes: ['RAW', 'EXTERNAL_MU'], hash: null, digestBytes: 64, scheme: null },
+  // FIPS 204, 5.2 and 6.2: the context is empty, and mu is 64 bytes.
+  ML_DSA_SHAKE_256: { messageTypes: ['RAW', 'EXTERNAL_MU'], hash: null, digestBytes: 64, scheme: 'ML-DSA' },
   // FIPS 186-5, 7.6
   ED25519_SHA_512: { messageTypes: ['RAW'], hash: null, digestBytes: null, scheme: 'Ed25519' },
   // FIPS 186-5, 7.8: takes a digest, and hashes it once more by itself.

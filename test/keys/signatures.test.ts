@@ -1,4 +1,4 @@
-/** Which signatures are accepted, held to node:crypto as the signer: every algorithm, as a message and as a digest. */
+/** Which signatures are accepted, held to node:crypto as the signer: every algorithm, as a message, as a digest and as a mu. */
 
 import { constants, createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import fc from 'fast-check';
@@ -22,6 +22,9 @@ const pairs = {
   ECC_NIST_P521: ec('secp521r1'),
   ECC_SECG_P256K1: ec('secp256k1'),
   ECC_NIST_EDWARDS25519: generateKeyPairSync('ed25519'),
+  ML_DSA_44: generateKeyPairSync('ml-dsa-44'),
+  ML_DSA_65: generateKeyPairSync('ml-dsa-65'),
+  ML_DSA_87: generateKeyPairSync('ml-dsa-87'),
 } as const satisfies Partial<Record<keyof typeof keySpecs, Pair>>;
 
 /** Of another key of the same kind. */
@@ -32,10 +35,13 @@ const strangers = {
   ECC_NIST_P521: ec('secp521r1'),
   ECC_SECG_P256K1: ec('secp256k1'),
   ECC_NIST_EDWARDS25519: generateKeyPairSync('ed25519'),
+  ML_DSA_44: generateKeyPairSync('ml-dsa-44'),
+  ML_DSA_65: generateKeyPairSync('ml-dsa-65'),
+  ML_DSA_87: generateKeyPairSync('ml-dsa-87'),
 } as const satisfies Record<keyof typeof pairs, Pair>;
 
 /** What nothing here verifies: its keys are refused when they are created, or the algorithm when it is used. */
-const unverified: readonly SigningAlgorithm[] = ['SM2DSA', 'ML_DSA_SHAKE_256', 'ED25519_PH_SHA_512'];
+const unverified: readonly SigningAlgorithm[] = ['SM2DSA', 'ED25519_PH_SHA_512'];
 
 const cases = (Object.keys(pairs) as (keyof typeof pairs)[]).flatMap((keySpec) =>
   keySpecs[keySpec].usages.SIGN_VERIFY.filter((algorithm) => !unverified.includes(algorithm)).flatMap((algorithm) =>
@@ -43,17 +49,29 @@ const cases = (Object.keys(pairs) as (keyof typeof pairs)[]).flatMap((keySpec) =
   ),
 );
 
-function signed(algorithm: SigningAlgorithm, messageType: MessageType, message: Buffer) {
-  const hash = signingAlgorithmRow(algorithm).hash?.name;
-  const bytes =
-    messageType === 'DIGEST' && hash !== undefined ? createHash(hash).update(message).digest() : Buffer.from(message);
-  return { algorithm, messageType, message: new Plaintext(bytes) };
+function signed(algorithm: SigningAlgorithm, messageType: MessageType, message: Buffer, publicKey: KeyObject) {
+  const given: Readonly<Record<MessageType, () => Buffer>> = {
+    RAW: () => Buffer.from(message),
+    DIGEST: () =>
+      createHash(signingAlgorithmRow(algorithm).hash?.name ?? '')
+        .update(message)
+        .digest(),
+    EXTERNAL_MU: () => muOf(publicKey, message),
+  };
+  return { algorithm, messageType, message: new Plaintext(given[messageType]()) };
+}
+
+/** FIPS 204, algorithm 7, step 6, of a message with an empty context (algorithm 2, step 10). */
+function muOf(publicKey: KeyObject, message: Buffer): Buffer {
+  const shake256 = (bytes: Buffer) => createHash('shake256', { outputLength: 64 }).update(bytes).digest();
+  const encoded = Buffer.from(publicKey.export({ format: 'jwk' })['pub'] as string, 'base64url');
+  return shake256(Buffer.concat([shake256(encoded), Buffer.of(0, 0), message]));
 }
 
 /** By node:crypto, told what the specification of the algorithm's name says. */
 function signatureOf(algorithm: SigningAlgorithm, privateKey: KeyObject, message: Buffer): Buffer {
   const hash = /SHA_(256|384|512)$/.exec(algorithm)?.[1];
-  if (algorithm.startsWith('ED25519')) return sign(null, message, privateKey);
+  if (hash === undefined || algorithm.startsWith('ED25519')) return sign(null, message, privateKey);
   const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: Number(hash) / 8 };
   return sign(`sha${hash}`, message, { key: privateKey, ...(algorithm.startsWith('RSASSA_PSS') ? pss : {}) });
 }
@@ -66,7 +84,7 @@ describe.each(cases)('$algorithm with $keySpec over $messageType', ({ keySpec, a
   const verdict = (other: { signature?: Buffer; message?: Buffer; publicKey?: KeyObject }) =>
     isSignature(
       other.publicKey ?? publicKey,
-      signed(algorithm, messageType, other.message ?? message),
+      signed(algorithm, messageType, other.message ?? message, other.publicKey ?? publicKey),
       other.signature ?? signature,
     );
 
@@ -128,7 +146,7 @@ describe.each(ecdsaCases)('$algorithm with $keySpec over $messageType', ({ keySp
     const raw = sign(`sha${algorithm.slice(-3)}`, message, { key: privateKey, dsaEncoding: 'ieee-p1363' });
     const half = raw.length / 2;
     const forged = make(raw.subarray(0, half), raw.subarray(half));
-    expect(await isSignature(publicKey, signed(algorithm, messageType, message), forged)).toBe(false);
+    expect(await isSignature(publicKey, signed(algorithm, messageType, message, publicKey), forged)).toBe(false);
   });
 });
 
