@@ -16,8 +16,9 @@ import { BadReplyError } from './pending-call.ts';
 
 export const ivBytes = 12;
 export const tagBytes = 16;
-/** The longest that a pair's public key and signature are: of RSA with 4,096 bits, with room for its DER. */
-const maxPublicBytes = 1024;
+/** The longest are those of ML-DSA-87 (FIPS 204, table 2): a public key of 2,592 bytes, with room for its DER, and the signature. */
+const maxPublicKeyBytes = 3072;
+const maxSignatureBytes = 4627;
 /** The longest private key is that of RSA with 4,096 bits: 2,376 bytes of PKCS#8. */
 const maxPrivateBytes = 4096;
 const macBytesOf: ReadonlyMap<string, number> = new Map([
@@ -62,7 +63,7 @@ export function attributes(fields: Fields, asked: BackingKeyId): BackingKeyAttri
 }
 
 export function generatedKey(fields: Fields, asked: BackingKeyId): GeneratedKey {
-  const publicKey = fields[1]?.length === 0 ? null : atMost(fields[1], maxPublicBytes, 'a public key');
+  const publicKey = fields[1]?.length === 0 ? null : atMost(fields[1], maxPublicKeyBytes, 'a public key');
   return { ...attributes(fields, asked), publicKey: publicKey === null ? null : Buffer.from(publicKey) };
 }
 
@@ -75,7 +76,7 @@ export function dataKeyPair(fields: Fields, withPlaintext: boolean): DataKeyPair
   const ciphertext = atMost(fields[2], maxPrivateBytes + tagBytes, 'an encrypted private key');
   const privateKeyBytes = ciphertext.length - tagBytes;
   return {
-    publicKey: Buffer.from(atMost(fields[0], maxPublicBytes, 'a public key')),
+    publicKey: Buffer.from(atMost(fields[0], maxPublicKeyBytes, 'a public key')),
     ...encrypted(fields.slice(1), privateKeyBytes),
     plaintext: withPlaintext ? plaintext(fields[3], privateKeyBytes) : none(fields[3]),
   };
@@ -86,7 +87,7 @@ export function mac(field: Buffer | undefined, algorithm: string): Buffer {
 }
 
 export function signature(field: Buffer | undefined, algorithm: string): Buffer {
-  const made = Buffer.from(atMost(field, maxPublicBytes, 'a signature'));
+  const made = Buffer.from(atMost(field, maxSignatureBytes, 'a signature'));
   if (!algorithm.startsWith('ECDSA_')) return made;
   const encoded = ecdsaSigValue(made);
   if (encoded !== undefined) return encoded;

@@ -4,6 +4,9 @@
  * `describeEachToken` runs the same tests over both; `createToken` is for a test that needs a token at a moment of its
  * choice (or a second one). Whoever creates a token removes it. A kind of token that this machine cannot make is skipped
  * with a line that says what is missing.
+ *
+ * Where `DRAWBRIDGE_TEST_SOFTHSM2_MODULE` is set, every token of SoftHSM2 that is made here is one of the library that it
+ * names, and the tests of what the system's build lacks run as well.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -40,7 +43,12 @@ export interface TokenKind {
   create(): TestToken;
 }
 
-const softHsm2Library = firstExisting(['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so']);
+const otherSoftHsm2 = process.env['DRAWBRIDGE_TEST_SOFTHSM2_MODULE'];
+const softHsm2Library = firstExisting(
+  otherSoftHsm2 === undefined
+    ? ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so']
+    : [otherSoftHsm2],
+);
 const nssLibrary = firstExisting([
   '/usr/lib/x86_64-linux-gnu/libsoftokn3.so',
   '/usr/lib/aarch64-linux-gnu/libsoftokn3.so',
@@ -49,7 +57,11 @@ const nssLibrary = firstExisting([
 
 export const softHsm2: TokenKind = {
   name: 'SoftHSM2',
-  missing: missing({ command: 'softhsm2-util', library: softHsm2Library, libraryName: 'libsofthsm2.so' }),
+  missing: missing({
+    command: 'softhsm2-util',
+    library: softHsm2Library,
+    libraryName: otherSoftHsm2 ?? 'libsofthsm2.so',
+  }),
   create() {
     const folder = mkdtempSync(join(tmpdir(), 'drawbridge-softhsm2-'));
     const label = `test-${randomBytes(4).toString('hex')}`;
@@ -61,8 +73,9 @@ export const softHsm2: TokenKind = {
       `directories.tokendir = ${join(folder, 'tokens')}\nobjectstore.backend = file\nlog.level = ERROR\n`,
     );
     const environment = { SOFTHSM2_CONF: configuration };
+    const module = ['--module', softHsm2Library ?? ''];
     const command = ['--init-token', '--free', '--label', label, '--so-pin', randomBytes(6).toString('hex')];
-    run('softhsm2-util', [...command, '--pin', pin], environment);
+    run('softhsm2-util', [...module, ...command, '--pin', pin], environment);
     return testToken({
       name: 'SoftHSM2',
       profile: 'softhsm2',
@@ -74,6 +87,16 @@ export const softHsm2: TokenKind = {
       folder,
     });
   },
+};
+
+/** One that signs by ML-DSA, which neither SoftHSM2 2.6 nor NSS softoken 3.87 has. */
+export const mlDsaToken: TokenKind = {
+  ...softHsm2,
+  name: 'SoftHSM2 with ML-DSA',
+  missing:
+    otherSoftHsm2 === undefined
+      ? 'no token with CKM_ML_DSA; DRAWBRIDGE_TEST_SOFTHSM2_MODULE is not set to the libsofthsm2.so of a build that has it'
+      : softHsm2.missing,
 };
 
 export const nssSoftoken: TokenKind = {
@@ -106,20 +129,23 @@ export const tokenKinds: readonly TokenKind[] = [softHsm2, nssSoftoken];
  * the first of them and removed after the last; inside of tests and hooks `token()` is it.
  */
 export function describeEachToken(name: string, define: (token: () => TestToken) => void): void {
-  for (const kind of tokenKinds) {
-    if (kind.missing !== null) process.stdout.write(`skipped: ${name} (${kind.name}): ${kind.missing}\n`);
-    describe.skipIf(kind.missing !== null)(`${name} (${kind.name})`, () => {
-      let token: TestToken | undefined;
-      beforeAll(() => {
-        token = kind.create();
-      });
-      afterAll(() => token?.remove());
-      define(() => {
-        if (token === undefined) throw new Error('the token exists inside of tests and hooks only');
-        return token;
-      });
+  for (const kind of tokenKinds) describeToken(kind, name, define);
+}
+
+/** The same for one kind. */
+export function describeToken(kind: TokenKind, name: string, define: (token: () => TestToken) => void): void {
+  if (kind.missing !== null) process.stdout.write(`skipped: ${name} (${kind.name}): ${kind.missing}\n`);
+  describe.skipIf(kind.missing !== null)(`${name} (${kind.name})`, () => {
+    let token: TestToken | undefined;
+    beforeAll(() => {
+      token = kind.create();
     });
-  }
+    afterAll(() => token?.remove());
+    define(() => {
+      if (token === undefined) throw new Error('the token exists inside of tests and hooks only');
+      return token;
+    });
+  });
 }
 
 function testToken(facts: Omit<TestToken, 'settings' | 'remove'>): TestToken {

@@ -3,7 +3,8 @@
  * and how such a signature is verified.
  *
  * Source: RFC 4055 (RSA; the parameters of PKCS#1 v1.5 are NULL, those of PSS in full), RFC 5758 (ECDSA; no parameters),
- * RFC 8410 (Ed25519; no parameters). ED25519_PH has no name in certificates, and ML-DSA's (RFC 9881) waits for a token.
+ * RFC 8410 (Ed25519; no parameters). ED25519_PH has no name in certificates, and ML-DSA's go by
+ * the parameter set of the key (RFC 9881), which the algorithm of KMS does not tell: certificates are not signed with it.
  */
 
 import { constants, createPublicKey, verify } from 'node:crypto';

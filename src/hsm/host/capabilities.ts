@@ -10,8 +10,9 @@ import { type KeySpec, type KeyUsage, keySpecNames } from '../../kms/key-specs.t
 import type { Capability } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { constant, constantName } from './cryptoki.ts';
-import { type HostKeySpec, hostKeySpecs, type UsageRow, unbuiltAlgorithms } from './key-specs.ts';
+import { type HostKeySpec, hostKeySpecs, remarks, type UsageRow, unbuiltAlgorithms } from './key-specs.ts';
 import { keyGeneration, type ProbeResult, probe } from './probes.ts';
+import { whyNoMlDsa } from './public-keys.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** The shortest modulus that PSS with SHA-512 and its salt fit in, rounded up: made in a tenth of the time of 2,048 bits. */
@@ -48,7 +49,8 @@ export function findCapabilities(
         const isProbed = reason === null && results.has(algorithm) && !(isRsa && algorithm === keyGeneration);
         const why = isProbed ? (results.get(algorithm) ?? null) : reason;
         const evidence = isProbed ? 'probed' : 'reported';
-        rows.push({ keySpec, keyUsage, algorithm, works: why === null, evidence, reason: why });
+        const told = why ?? remarks.get(algorithm) ?? null;
+        rows.push({ keySpec, keyUsage, algorithm, works: why === null, evidence, reason: told });
       }
     }
   }
@@ -78,7 +80,10 @@ function statedReasons(
 ): readonly (readonly [algorithm: string, reason: string | null])[] {
   const why = (algorithm: string, mechanism: string | null) =>
     whyNot({ keySpec, algorithm, mechanism, unbuilt: row.unbuilt }, listed, profile);
-  const generation = why(keyGeneration, row.generation) ?? whyNotOfThisSize(row, session);
+  const generation =
+    why(keyGeneration, row.generation) ??
+    whyNotOfThisSize(row, session) ??
+    (row.parameterSet === null ? null : whyNoMlDsa());
   const algorithms = Object.entries(usage.algorithms).map(([algorithm, mechanism]) => {
     const needed = profile.paddedOutside.some((name) => name === algorithm) ? 'CKM_RSA_X_509' : mechanism;
     return [algorithm, why(algorithm, needed) ?? generation] as const;

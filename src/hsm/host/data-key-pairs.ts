@@ -67,6 +67,7 @@ export class DataKeyPairs {
     const row = keySpecRow(keyPairSpec);
     if (row.objectClass !== 'CKO_PRIVATE_KEY')
       throw new HostFailure('unsupported', `${keyPairSpec} is no kind of key pair`);
+    if (row.parameterSet !== null) throw new HostFailure('unsupported', `KMS has no data key pairs of ${keyPairSpec}`);
     const missing = this.#whyNot(keyPairSpec);
     if (missing !== null) throw new HostFailure('unsupported', missing);
     // Before the seconds that an RSA pair may take: is there the key to encrypt it under?

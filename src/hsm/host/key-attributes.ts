@@ -2,7 +2,8 @@
  * The attributes of our key objects: what a key is generated with, what the token says of it afterwards, and whether
  * that is as strong as what was asked for.
  *
- * Source: PKCS#11 3.1, sections 4.8 to 4.10 (key, public, private and secret key objects), 6.1 (RSA) and 6.3 (elliptic curves).
+ * Source: PKCS#11 3.1, sections 4.8 to 4.10 (key, public, private and secret key objects), 6.1 (RSA) and 6.3 (elliptic curves); 3.2 for
+ * ML-DSA.
  */
 
 import type { BackingKeyAttributes } from '../key-store.ts';
@@ -17,7 +18,8 @@ import {
   secretKeyUsageAttributes,
   type UsageRow,
 } from './key-specs.ts';
-import { curvePublicKey, rsaPublicKey } from './public-keys.ts';
+import { mlDsaParameterSet } from './parameter-sets.ts';
+import { curvePublicKey, mlDsaPublicKey, rsaPublicKey } from './public-keys.ts';
 
 /** Every label of ours begins so. Objects without it are somebody else's and are never used, listed or destroyed. */
 export const labelPrefix = 'drawbridge:';
@@ -64,19 +66,22 @@ export function privateKeyTemplate(key: KeyOutline, profile: VendorProfile): rea
 
 export function publicKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
   const { row, usage, id } = key;
-  const parameters: readonly Attribute[] =
-    row.curve === null
-      ? [
-          { type: constant('CKA_MODULUS_BITS'), value: row.keyBits },
-          { type: constant('CKA_PUBLIC_EXPONENT'), value: publicExponent },
-        ]
-      : [{ type: constant('CKA_EC_PARAMS'), value: Buffer.from(row.curve.ecParams[0] ?? '', 'hex') }];
   return [
-    ...parameters,
+    ...pairParameters(row),
     flag('CKA_TOKEN', id !== null),
     flag('CKA_PRIVATE', false),
     ...publicKeyUsageAttributes.map((name) => flag(name, usage.publicAttributes.includes(name))),
     ...common(key, profile),
+  ];
+}
+
+/** What kind of pair is to be made; PKCS#11 reads it from the template of the public half. */
+function pairParameters({ curve, parameterSet, keyBits }: HostKeySpec): readonly Attribute[] {
+  if (curve !== null) return [{ type: constant('CKA_EC_PARAMS'), value: Buffer.from(curve.ecParams[0] ?? '', 'hex') }];
+  if (parameterSet !== null) return [{ type: constant('CKA_PARAMETER_SET'), value: constant(parameterSet.name) }];
+  return [
+    { type: constant('CKA_MODULUS_BITS'), value: keyBits },
+    { type: constant('CKA_PUBLIC_EXPONENT'), value: publicExponent },
   ];
 }
 
@@ -138,8 +143,12 @@ export function readKeyAttributes(cryptoki: Cryptoki, session: Handle, object: H
 
 const everyUsageAttribute = [...new Set([...secretKeyUsageAttributes, ...privateKeyUsageAttributes])];
 
-/** The size of a secret key, of a modulus, or of a curve; `null` where the token tells none. */
+/** The size of a secret key, of a modulus, of a curve, or of a parameter set's public keys; `null` where the token tells none. */
 function keyBits(read: (name: string) => Buffer | undefined): number | null {
+  if (ulong(read('CKA_KEY_TYPE')) === constant('CKK_ML_DSA')) {
+    const parameterSet = mlDsaParameterSet(ulong(read('CKA_PARAMETER_SET')));
+    return parameterSet === undefined ? null : parameterSet.publicKeyBytes * 8;
+  }
   const valueBytes = ulong(read('CKA_VALUE_LEN'));
   if (valueBytes !== undefined) return valueBytes * 8;
   const ecParams = read('CKA_EC_PARAMS');
@@ -150,7 +159,7 @@ function keyBits(read: (name: string) => Buffer | undefined): number | null {
 
 /**
  * The public half of a pair as a SubjectPublicKeyInfo, read from its object. Throws `HostFailure` (`internal`) when it is
- * not of the size, exponent or curve that was asked for, or not the public half of `privateKey`.
+ * not of the size, exponent, curve or parameter set that was asked for, or not the public half of `privateKey`.
  */
 export function readPublicKey(
   cryptoki: Cryptoki,
@@ -164,6 +173,12 @@ export function readPublicKey(
     if (curveOfParams(ecParams) !== row.curve) throw new HostFailure('internal', 'the new pair is on another curve');
     return curvePublicKey(read(pair.publicKey, 'CKA_EC_POINT'), row.curve);
   }
+  if (row.parameterSet !== null) {
+    for (const half of [pair.publicKey, pair.privateKey])
+      if (mlDsaParameterSet(ulong(read(half, 'CKA_PARAMETER_SET'))) !== row.parameterSet)
+        throw new HostFailure('internal', 'the new pair is of another parameter set');
+    return mlDsaPublicKey(read(pair.publicKey, 'CKA_VALUE'), row.parameterSet);
+  }
   const modulus = read(pair.publicKey, 'CKA_MODULUS');
   const exponent = read(pair.publicKey, 'CKA_PUBLIC_EXPONENT');
   if (!exponent.equals(publicExponent)) throw new HostFailure('internal', 'the new pair has another public exponent');
@@ -172,8 +187,9 @@ export function readPublicKey(
   return rsaPublicKey(modulus, exponent);
 }
 
-function sizeAttribute({ curve, objectClass }: HostKeySpec): string {
+function sizeAttribute({ curve, parameterSet, objectClass }: HostKeySpec): string {
   if (curve !== null) return 'CKA_EC_PARAMS';
+  if (parameterSet !== null) return 'CKA_PARAMETER_SET';
   return objectClass === 'CKO_SECRET_KEY' ? 'CKA_VALUE_LEN' : 'CKA_MODULUS';
 }
 

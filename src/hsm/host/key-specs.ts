@@ -11,6 +11,7 @@
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type Curve, curves } from './curves.ts';
 import { HostFailure } from './failures.ts';
+import { type ParameterSet, parameterSets } from './parameter-sets.ts';
 
 export interface UsageRow {
   /** The usage attributes that such a key has and nothing else: of the secret key, or of the private one of a pair. */
@@ -29,6 +30,8 @@ export interface HostKeySpec {
   readonly generation: string | null;
   /** Of an elliptic curve key. */
   readonly curve: Curve | null;
+  /** Of an ML-DSA key. */
+  readonly parameterSet: ParameterSet | null;
   readonly usages: Readonly<Partial<Record<KeyUsage, UsageRow>>>;
   /** `null`: it is built. */
   readonly unbuilt: string | null;
@@ -64,6 +67,11 @@ export const unbuiltAlgorithms: ReadonlyMap<string, string> = new Map([
   ['ED25519_PH_SHA_512', 'the pre-hash variant of CKM_EDDSA takes CK_EDDSA_PARAMS, which pkcs11js 2.1.7 cannot pass'],
 ]);
 
+/** What an operator has to know of an algorithm that works. */
+export const remarks: ReadonlyMap<string, string> = new Map([
+  ['ML_DSA_SHAKE_256', 'signs RAW messages; no mechanism of PKCS#11 3.2 signs an EXTERNAL_MU'],
+]);
+
 type Algorithms = UsageRow['algorithms'];
 
 const all = (names: readonly string[], mechanism: string | null): Algorithms =>
@@ -93,6 +101,7 @@ const rsa = (keyBits: number): HostKeySpec => ({
   keyBits,
   generation: 'CKM_RSA_PKCS_KEY_PAIR_GEN',
   curve: null,
+  parameterSet: null,
   usages: {
     ENCRYPT_DECRYPT: decrypting(all(['RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'], 'CKM_RSA_PKCS_OAEP')),
     SIGN_VERIFY: signing({
@@ -115,6 +124,7 @@ const ec = (keyBits: number, curve: Curve, algorithm: string, agreement: boolean
   keyBits,
   generation: 'CKM_EC_KEY_PAIR_GEN',
   curve,
+  parameterSet: null,
   usages: {
     SIGN_VERIFY: signing({ [algorithm]: 'CKM_ECDSA' }),
     ...(agreement ? { KEY_AGREEMENT: deriving('CKM_ECDH1_DERIVE') } : {}),
@@ -129,6 +139,7 @@ const hmac = (keyBits: number, algorithm: string, mechanism: string): HostKeySpe
   keyBits,
   generation: 'CKM_GENERIC_SECRET_KEY_GEN',
   curve: null,
+  parameterSet: null,
   usages: {
     // CKA_SIGN alone: a MAC is verified by computing it again and comparing in constant time.
     GENERATE_VERIFY_MAC: { attributes: ['CKA_SIGN'], publicAttributes: [], algorithms: { [algorithm]: mechanism } },
@@ -136,14 +147,16 @@ const hmac = (keyBits: number, algorithm: string, mechanism: string): HostKeySpe
   unbuilt: null,
 });
 
-const mlDsa = (keyBits: number): HostKeySpec => ({
+/** Its size is that of the public key. */
+const mlDsa = (parameterSet: ParameterSet): HostKeySpec => ({
   objectClass: 'CKO_PRIVATE_KEY',
   keyType: 'CKK_ML_DSA',
-  keyBits,
+  keyBits: parameterSet.publicKeyBytes * 8,
   generation: 'CKM_ML_DSA_KEY_PAIR_GEN',
   curve: null,
+  parameterSet,
   usages: { SIGN_VERIFY: signing({ ML_DSA_SHAKE_256: 'CKM_ML_DSA' }) },
-  unbuilt: 'CKM_ML_DSA was built against no token yet, and PKCS#11 3.2 has no mechanism for EXTERNAL_MU',
+  unbuilt: null,
 });
 
 const mlKem = (keyBits: number): HostKeySpec => ({
@@ -152,6 +165,7 @@ const mlKem = (keyBits: number): HostKeySpec => ({
   keyBits,
   generation: 'CKM_ML_KEM_KEY_PAIR_GEN',
   curve: null,
+  parameterSet: null,
   usages: {
     // PKCS#11 3.2 has CKA_DECAPSULATE and CKA_ENCAPSULATE for these; no token that is tested has the mechanism yet.
     ENCAPSULATE_DECAPSULATE: { attributes: [], publicAttributes: [], algorithms: { ML_KEM: 'CKM_ML_KEM' } },
@@ -176,6 +190,7 @@ export const hostKeySpecs = {
     keyBits: 256,
     generation: 'CKM_AES_KEY_GEN',
     curve: null,
+    parameterSet: null,
     usages: {
       ENCRYPT_DECRYPT: {
         attributes: ['CKA_ENCRYPT', 'CKA_DECRYPT'],
@@ -196,6 +211,7 @@ export const hostKeySpecs = {
     keyBits: 256,
     generation: null,
     curve: null,
+    parameterSet: null,
     usages: {
       ENCRYPT_DECRYPT: decrypting({ SM2PKE: null }),
       SIGN_VERIFY: signing({ SM2DSA: null }),
@@ -203,10 +219,10 @@ export const hostKeySpecs = {
     },
     unbuilt: null,
   },
-  // PKCS#11 3.2; the size is that of the public key, in bits (FIPS 204 table 2, FIPS 203 table 3).
-  ML_DSA_44: mlDsa(1312 * 8),
-  ML_DSA_65: mlDsa(1952 * 8),
-  ML_DSA_87: mlDsa(2592 * 8),
+  // PKCS#11 3.2; the size of ML-KEM is that of the public key as well (FIPS 203, table 3).
+  ML_DSA_44: mlDsa(parameterSets.ML_DSA_44),
+  ML_DSA_65: mlDsa(parameterSets.ML_DSA_65),
+  ML_DSA_87: mlDsa(parameterSets.ML_DSA_87),
   ML_KEM_512: mlKem(800 * 8),
   ML_KEM_768: mlKem(1184 * 8),
   ML_KEM_1024: mlKem(1568 * 8),
@@ -217,6 +233,7 @@ export const hostKeySpecs = {
     keyBits: 255,
     generation: 'CKM_EC_EDWARDS_KEY_PAIR_GEN',
     curve: curves.ECC_NIST_EDWARDS25519,
+    parameterSet: null,
     usages: { SIGN_VERIFY: signing({ ED25519_SHA_512: 'CKM_EDDSA', ED25519_PH_SHA_512: 'CKM_EDDSA' }) },
     unbuilt: null,
   },

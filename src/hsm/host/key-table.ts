@@ -18,6 +18,7 @@ import { type Curve, curveOfParams } from './curves.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
 import { privateKeyUsageAttributes } from './key-specs.ts';
+import { mlDsaParameterSet, type ParameterSet } from './parameter-sets.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
@@ -50,6 +51,8 @@ export interface KeyFacts {
   readonly usages: ReadonlySet<string>;
   /** `undefined` for a key of another kind, or on a curve that KMS does not have. */
   readonly curve: Curve | undefined;
+  /** `undefined` for a key that is not of ML-DSA. */
+  readonly parameterSet: ParameterSet | undefined;
 }
 
 interface Entry {
@@ -181,10 +184,13 @@ export class KeyTable {
     this.#session.step = 'C_GetAttributeValue';
     const read = (name: string) => readAttribute(cryptoki, session, handle, name);
     const ecParams = read('CKA_EC_PARAMS');
+    const keyType = ulong(read('CKA_KEY_TYPE')) ?? -1;
+    const isMlDsa = keyType === constant('CKK_ML_DSA');
     return {
-      keyType: ulong(read('CKA_KEY_TYPE')) ?? -1,
+      keyType,
       usages: new Set(privateKeyUsageAttributes.filter((name) => read(name)?.[0] === 1)),
       curve: ecParams === undefined ? undefined : curveOfParams(ecParams),
+      parameterSet: isMlDsa ? mlDsaParameterSet(ulong(read('CKA_PARAMETER_SET'))) : undefined,
     };
   }
 

@@ -16,13 +16,14 @@ import { readAttribute } from './key-attributes.ts';
 import { unbuiltAlgorithms } from './key-specs.ts';
 import type { KeyFacts, KeyTable } from './key-table.ts';
 import { decodeOaep } from './oaep.ts';
+import { maxSignatureBytes } from './parameter-sets.ts';
 import { peerPoint } from './public-keys.ts';
 import type { SecretCalls } from './secret-calls.ts';
-import { signingAlgorithms } from './signing-algorithms.ts';
+import { type SigningAlgorithm, signingAlgorithms } from './signing-algorithms.ts';
 import type { TokenSession } from './token-session.ts';
 
-/** A signature or plaintext of RSA with 4,096 bits; all others are shorter. */
-const maxOutputBytes = 512;
+/** Of RSA with 4,096 bits. All other outputs but ML-DSA's signatures are shorter. */
+const maxModulusBytes = 512;
 /** A shorter modulus has room neither for OAEP with SHA-256 nor on any key of KMS; probes use short ones. */
 const minModulusBytes = 128;
 
@@ -55,7 +56,9 @@ export class PairCalls {
   readonly #keys: KeyTable;
   readonly #secrets: SecretCalls;
   readonly #paddedOutside: readonly string[];
-  readonly #output = Buffer.alloc(maxOutputBytes);
+  readonly #output = Buffer.alloc(maxSignatureBytes);
+  /** The part of it that a plaintext can reach. */
+  readonly #plaintext = this.#output.subarray(0, maxModulusBytes);
   #outputBytes = 0;
 
   constructor(session: TokenSession, keys: KeyTable, secrets: SecretCalls, profile: VendorProfile) {
@@ -86,16 +89,16 @@ export class PairCalls {
       throw new HostFailure('internal', `${algorithm} signs ${row.digestBytes} bytes, not ${message.length}`);
     if (message.length === 0) throw new HostFailure('internal', 'a message has at least one byte');
     const signed = row.prefix.length === 0 ? message : Buffer.concat([row.prefix, message]);
-    this.#withPair(id, { keyType: row.keyType, usage: 'CKA_SIGN' }, (key, { curve }) => {
-      if (row.keyType !== 'CKK_RSA' && row.signatureBytes !== 2 * (curve?.fieldBytes ?? 0))
-        throw new HostFailure('keyUnavailable', `the key is on another curve than ${algorithm} is for`);
+    let signatureBytes: number | null = null;
+    this.#withPair(id, { keyType: row.keyType, usage: 'CKA_SIGN' }, (key, facts) => {
+      signatureBytes = signatureBytesOf(row, algorithm, facts);
       const { cryptoki, handle: session } = this.#session;
       this.#session.step = `${row.mechanismName} C_SignInit`;
       cryptoki.C_SignInit(session, row.mechanism, key);
       this.#session.step = `${row.mechanismName} C_Sign`;
       this.#outputBytes = cryptoki.C_Sign(session, signed, this.#output);
     });
-    if (row.signatureBytes !== null && row.signatureBytes !== this.#outputBytes)
+    if (signatureBytes !== null && signatureBytes !== this.#outputBytes)
       throw new HostFailure('internal', `${row.mechanismName} C_Sign: ${this.#outputBytes} bytes`);
     return this.#output.subarray(0, this.#outputBytes);
   }
@@ -104,7 +107,7 @@ export class PairCalls {
   decrypt(id: Buffer, algorithm: string, ciphertext: Buffer): Buffer {
     const row = oaepAlgorithms.get(algorithm);
     if (row === undefined) throw new HostFailure('unsupported', `there is no decryption with ${algorithm}`);
-    if (ciphertext.length < minModulusBytes || ciphertext.length > maxOutputBytes) throw invalidCiphertext();
+    if (ciphertext.length < minModulusBytes || ciphertext.length > maxModulusBytes) throw invalidCiphertext();
     if (!this.#paddedOutside.includes(algorithm)) {
       this.#decrypt(id, row.mechanism, 'CKM_RSA_PKCS_OAEP', ciphertext);
       return this.#output.subarray(0, this.#outputBytes);
@@ -174,10 +177,21 @@ export class PairCalls {
       cryptoki.C_DecryptInit(session, mechanism, key);
       this.#session.step = `${name} C_Decrypt`;
       // A library may have written before it found the padding wrong; `wipe` clears that as well.
-      this.#outputBytes = maxOutputBytes;
-      this.#outputBytes = cryptoki.C_Decrypt(session, ciphertext, this.#output);
+      this.#outputBytes = maxModulusBytes;
+      this.#outputBytes = cryptoki.C_Decrypt(session, ciphertext, this.#plaintext);
     });
   }
+}
+
+/** How long a signature by this key is; `null` for RSA. Throws `HostFailure` for a key that the algorithm is not for. */
+function signatureBytesOf(row: SigningAlgorithm, algorithm: string, { curve, parameterSet }: KeyFacts): number | null {
+  if (row.keyType === 'CKK_RSA') return null;
+  if (row.keyType === 'CKK_ML_DSA') {
+    if (parameterSet !== undefined) return parameterSet.signatureBytes;
+    throw new HostFailure('keyUnavailable', 'the key is of a parameter set that KMS does not have');
+  }
+  if (row.signatureBytes === 2 * (curve?.fieldBytes ?? 0)) return row.signatureBytes;
+  throw new HostFailure('keyUnavailable', `the key is on another curve than ${algorithm} is for`);
 }
 
 /** Extractable and not sensitive, because its value is what was asked for; it lives until it was read. */

@@ -1,11 +1,12 @@
 /**
- * Public keys on their way out of the token and into it: RSA components and curve points to and from the X.509
+ * Public keys on their way out of the token and into it: RSA components, curve points and ML-DSA's bytes to and from the X.509
  * SubjectPublicKeyInfo that KMS speaks. The DER is OpenSSL's, by way of JWK; nothing is put together by hand.
  */
 
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import type { Curve } from './curves.ts';
 import { HostFailure } from './failures.ts';
+import { type ParameterSet, parameterSets } from './parameter-sets.ts';
 
 /** The algorithm of a SubjectPublicKeyInfo on a curve, which the curve's name follows (RFC 5480, section 2.1.1). */
 const idEcPublicKey = '06072a8648ce3d0201';
@@ -20,6 +21,29 @@ export function rsaPublicKey(modulus: Buffer, publicExponent: Buffer): Buffer {
 /** `ecPoint` is `CKA_EC_POINT`. Throws `HostFailure` (`internal`) for what is no point on the curve. */
 export function curvePublicKey(ecPoint: Buffer, curve: Curve): Buffer {
   return spki(publicJwk(ecPoint, curve));
+}
+
+/** `value` is `CKA_VALUE`, which is the public key as FIPS 204 encodes it (section 7.2). Throws `HostFailure` (`internal`). */
+export function mlDsaPublicKey(value: Buffer, parameterSet: ParameterSet): Buffer {
+  if (value.length !== parameterSet.publicKeyBytes)
+    throw new HostFailure(
+      'internal',
+      `CKA_VALUE has ${value.length} bytes, which no public key of ${parameterSet.title} has`,
+    );
+  return spki({ kty: 'AKP', alg: parameterSet.title, pub: base64url(value) });
+}
+
+/** Why this Node.js cannot verify what an ML-DSA key signs, or `null`: such a key would be of no use to anybody here. */
+export function whyNoMlDsa(): string | null {
+  const { title, publicKeyBytes } = parameterSets.ML_DSA_44;
+  try {
+    // Whatever has the right length is a public key.
+    createPublicKey({ key: { kty: 'AKP', alg: title, pub: base64url(Buffer.alloc(publicKeyBytes)) }, format: 'jwk' });
+    return null;
+  } catch {
+    // Which error it is depends on the version; what it takes does not.
+    return `Node.js ${process.versions.node} with OpenSSL ${process.versions.openssl} has no ML-DSA; 24.6 and later have it`;
+  }
 }
 
 /**

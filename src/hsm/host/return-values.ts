@@ -114,6 +114,8 @@ const returnValues: readonly (readonly [code: number, name: string, meaning: Ret
   [0x201, 'CKR_TOKEN_RESOURCE_EXCEEDED', 'busy'],
   [0x202, 'CKR_OPERATION_CANCEL_FAILED', 'reopenSession'],
   [0x203, 'CKR_KEY_EXHAUSTED', 'keyUnavailable'],
+  // PKCS#11 3.2.
+  [0x209, 'CKR_PARAMETER_SET_NOT_SUPPORTED', 'unsupported'],
 ];
 
 /** What mechanisms change, whatever the vendor: `MECHANISM FUNCTION` → name → meaning. */

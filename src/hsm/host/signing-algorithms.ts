@@ -2,16 +2,17 @@
  * Signing algorithms and MACs as PKCS#11 has them: one row per KMS algorithm.
  *
  * Hashing is done before (it takes no key), so the mechanisms are those that take a digest; PKCS#1 v1.5 wants it inside of a
- * DigestInfo. Only Ed25519 takes the message itself.
+ * DigestInfo. Ed25519 and ML-DSA take the message itself.
  *
  * Source: PKCS#11 3.1, sections 6.1.6 (CKM_RSA_PKCS), 6.1.10 (CKM_RSA_PKCS_PSS), 6.3.12 (CKM_ECDSA), 6.3.16 (CKM_EDDSA), 6.20 to 6.24
- * (HMAC); RFC 8017, section 9.2, note 1 (the DER that stands before a digest).
+ * (HMAC); PKCS#11 3.2 (CKM_ML_DSA: without a parameter the context is empty and the signature hedged where the token can, which is
+ * what KMS makes); RFC 8017, section 9.2, note 1 (the DER that stands before a digest).
  */
 
 import { constant, type Mechanism } from './cryptoki.ts';
 
 export interface SigningAlgorithm {
-  readonly keyType: 'CKK_RSA' | 'CKK_EC' | 'CKK_EC_EDWARDS';
+  readonly keyType: 'CKK_RSA' | 'CKK_EC' | 'CKK_EC_EDWARDS' | 'CKK_ML_DSA';
   readonly mechanismName: string;
   readonly mechanism: Mechanism;
   readonly content: 'DIGEST' | 'RAW';
@@ -19,7 +20,7 @@ export interface SigningAlgorithm {
   readonly digestBytes: number | null;
   /** What is signed begins with this. */
   readonly prefix: Buffer;
-  /** How long the signature is; `null` for that of RSA, which is as long as the modulus. */
+  /** How long the signature is; `null` where the key says it: as long as RSA's modulus, or by ML-DSA's parameter set. */
   readonly signatureBytes: number | null;
 }
 
@@ -84,6 +85,18 @@ export const signingAlgorithms: ReadonlyMap<string, SigningAlgorithm> = new Map(
       digestBytes: null,
       prefix: nothing,
       signatureBytes: 64,
+    },
+  ],
+  [
+    'ML_DSA_SHAKE_256',
+    {
+      keyType: 'CKK_ML_DSA',
+      mechanismName: 'CKM_ML_DSA',
+      mechanism: { mechanism: constant('CKM_ML_DSA') },
+      content: 'RAW',
+      digestBytes: null,
+      prefix: nothing,
+      signatureBytes: null,
     },
   ],
 ]);

@@ -27,6 +27,7 @@ test('every name in the table of KeySpecs is one that PKCS#11 has', () => {
       row.objectClass,
       row.keyType,
       row.generation,
+      row.parameterSet?.name ?? null,
       ...usages.flatMap((usage) => [
         ...usage.attributes,
         ...usage.publicAttributes,
