@@ -5,9 +5,9 @@
  * starts the same instance again, with the same keys. `log()` is what the daemon and its hosts wrote to stderr so far.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,11 +16,13 @@ import { fileURLToPath } from 'node:url';
 import { KMSClient, type KMSClientConfig } from '@aws-sdk/client-kms';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import type { DevLine } from '../../src/daemon/dev.ts';
-import { nssSoftoken, softHsm2 } from './tokens.ts';
+import { nssSoftoken, softHsm2, type TestToken } from './tokens.ts';
 
 export interface InstanceOptions {
   /** `softhsm2` if not given. */
   readonly token?: 'softhsm2' | 'nss';
+  /** A token that there is already, instead of a new one; whoever made it removes it. */
+  readonly over?: TestToken;
   /** Listen on the loopback address too, at a free port. */
   readonly tcp?: boolean;
   /** A folder of identity policies. */
@@ -66,6 +68,7 @@ export function missingForInstance(token: 'softhsm2' | 'nss' = 'softhsm2'): stri
 export async function startInstance(options: InstanceOptions = {}): Promise<Instance> {
   const isOurs = options.dir === undefined;
   const dir = options.dir ?? newFolder();
+  if (isOurs && options.over !== undefined) initializeOver(options.over, dir);
   const child = spawn(process.execPath, [program, ...argumentsOf(options, dir)], {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -129,6 +132,26 @@ function newFolder(): string {
   const parent = mkdtempSync(join(tmpdir(), 'drawbridge-test-'));
   chmodSync(parent, 0o755);
   return join(parent, 'instance');
+}
+
+/** What `drawbridge init` makes for an operator who has a token. */
+function initializeOver(token: TestToken, dir: string): void {
+  const pinFile = join(token.folder, 'pin');
+  writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
+  const choices = {
+    config: join(dir, 'drawbridge.yaml'),
+    dir,
+    socket: join(dir, 'kms.sock'),
+    profile: token.profile,
+    library: token.library,
+    'token-label': token.label,
+    'pin-file': pinFile,
+  };
+  execFileSync(
+    process.execPath,
+    [program, 'init', ...Object.entries(choices).flatMap(([name, value]) => [`--${name}`, value])],
+    { env: { ...process.env, ...token.environment }, stdio: ['ignore', 'ignore', 'pipe'] },
+  );
 }
 
 function argumentsOf({ token, tcp, policies }: InstanceOptions, dir: string): string[] {
