@@ -254,18 +254,13 @@ describeEachToken('A key store, key by key', (token) => {
     const ec = await key('ECC_NIST_P256', 'SIGN_VERIFY');
     const wrapper = await key('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
     const sm2 = "PKCS#11 has no mechanism for SM2; a vendor's own is not known here";
-    const message = Buffer.alloc(32);
+    const digest = Buffer.alloc(32);
     const pair = (keyPairSpec: string) =>
       keyStore.generateDataKeyPair({ backingKeyId: wrapper, aad, keyPairSpec, withPlaintext: true });
-    const sign = (algorithm: string, content: SignedContent, given = message) =>
+    const sign = (algorithm: string, content: SignedContent, given = digest) =>
       keyStore.sign({ backingKeyId: ec, algorithm, content, message: given });
     const refusals: readonly [call: () => Promise<unknown>, failure: string, message: string][] = [
       [() => generate('SM2', 'SIGN_VERIFY'), 'unsupported', `generateKey: ${sm2}`],
-      [
-        () => generate('ML_DSA_65', 'SIGN_VERIFY'),
-        'unsupported',
-        "generateKey: CKM_ML_DSA_KEY_PAIR_GEN is not in the token's mechanism list",
-      ],
       [
         () => generate('ML_KEM_768', 'ENCAPSULATE_DECAPSULATE'),
         'unsupported',
@@ -303,6 +298,11 @@ describeEachToken('A key store, key by key', (token) => {
       ],
     ];
     for (const [call, failure, message] of refusals) expect(await failureOf(call())).toEqual({ failure, message });
+
+    // What a build of SoftHSM2 that has it does is tested in `ml-dsa.test.ts`.
+    if (keyStore.capabilities().mechanisms.includes('CKM_ML_DSA')) return;
+    const message = "generateKey: CKM_ML_DSA_KEY_PAIR_GEN is not in the token's mechanism list";
+    expect(await failureOf(generate('ML_DSA_65', 'SIGN_VERIFY'))).toEqual({ failure: 'unsupported', message });
   });
 
   test('a key does only what it is for', async () => {

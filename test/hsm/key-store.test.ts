@@ -137,7 +137,7 @@ describeEachToken('A key store', (token) => {
           keyStore.generateKey({
             backingKeyId: newBackingKeyId(),
             label: 'drawbridge:x:1',
-            keySpec: 'ML_DSA_44',
+            keySpec: 'SM2',
             keyUsage: 'SIGN_VERIFY',
           }),
       ],

@@ -19,9 +19,11 @@ async function withFreshHost<Result>(host: HostProcess, use: (host: HostProcess)
 describeEachToken('HSM host, its life', (token) => {
   test('opening tells what library, token and abilities there are', async () => {
     await withHost(token(), async (_host, capabilities) => {
+      // Of the tested libraries, SoftHSM2 after 2.6 alone.
+      const hasMlDsa = capabilities.mechanisms.includes('CKM_ML_DSA');
       expect(capabilities).toMatchObject({
         profile: token().profile,
-        library: { path: token().library, cryptoki: '2.40' },
+        library: { path: token().library, cryptoki: hasMlDsa ? '3.2' : '2.40' },
         token: { label: token().label },
       });
       expect(capabilities.mechanisms).toContain('CKM_AES_GCM');
@@ -34,14 +36,16 @@ describeEachToken('HSM host, its life', (token) => {
       for (const algorithm of ['RSASSA_PSS_SHA_256', 'RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'])
         expect(row('RSA_2048', algorithm)).toMatchObject(probed);
       expect(row('ECC_NIST_P521', 'ECDH')).toMatchObject(probed);
-      expect(row('ML_DSA_65', 'ML_DSA_SHAKE_256')).toMatchObject({
-        works: false,
-        evidence: 'reported',
-        reason: "CKM_ML_DSA is not in the token's mechanism list",
-      });
+      if (!hasMlDsa) {
+        expect(row('ML_DSA_65', 'ML_DSA_SHAKE_256')).toMatchObject({
+          works: false,
+          evidence: 'reported',
+          reason: "CKM_ML_DSA is not in the token's mechanism list",
+        });
+      }
       expect(row('SM2', 'SM2DSA')).toMatchObject({
         works: false,
-        reason: 'PKCS#11 has no mechanism for SM2; a vendor’s own is not known here'.replace('’', "'"),
+        reason: "PKCS#11 has no mechanism for SM2; a vendor's own is not known here",
       });
     });
   });
