@@ -253,7 +253,8 @@ describeEachToken('A key store, key by key', (token) => {
     const key = async (keySpec: KeySpec, keyUsage: KeyUsage) => (await keyOf(keySpec, keyUsage)).backingKeyId;
     const ec = await key('ECC_NIST_P256', 'SIGN_VERIFY');
     const wrapper = await key('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
-    const sm2 = "PKCS#11 has no mechanism for SM2; a vendor's own is not known here";
+    const sm2 =
+      "PKCS#11 has no mechanism for the signatures and the encryption of SM2, a vendor's own is not known here, and no keys are made on its curve";
     const digest = Buffer.alloc(32);
     const pair = (keyPairSpec: string) =>
       keyStore.generateDataKeyPair({ backingKeyId: wrapper, aad, keyPairSpec, withPlaintext: true });

@@ -97,7 +97,7 @@ function whyNot(
   profile: VendorProfile,
 ): string | null {
   const { keySpec, algorithm, mechanism, unbuilt } = asked;
-  if (mechanism === null) return `PKCS#11 has no mechanism for ${keySpec}; a vendor's own is not known here`;
+  if (mechanism === null) return unbuilt ?? `PKCS#11 has no mechanism for ${algorithm}`;
   // One number can have two names; the list has the one that `constantName` prefers.
   if (!listed.has(constantName('CKM', constant(mechanism)))) return `${mechanism} is not in the token's mechanism list`;
   const known = profile.cannot.find(

@@ -24,7 +24,7 @@ export interface UsageRow {
 
 export interface HostKeySpec {
   readonly objectClass: 'CKO_SECRET_KEY' | 'CKO_PRIVATE_KEY';
-  /** `null`: PKCS#11 has no such key type, only vendors have. */
+  /** `null`: no such key is made here. */
   readonly keyType: string | null;
   readonly keyBits: number;
   readonly generation: string | null;
@@ -87,7 +87,7 @@ const decrypting = (algorithms: Algorithms): UsageRow => ({
   publicAttributes: ['CKA_ENCRYPT'],
   algorithms,
 });
-const deriving = (mechanism: string | null): UsageRow => ({
+const deriving = (mechanism: string): UsageRow => ({
   attributes: ['CKA_DERIVE'],
   publicAttributes: [],
   algorithms: { ECDH: mechanism },
@@ -170,7 +170,8 @@ const mlKem = (keyBits: number): HostKeySpec => ({
     // PKCS#11 3.2 has CKA_DECAPSULATE and CKA_ENCAPSULATE for these; no token that is tested has the mechanism yet.
     ENCAPSULATE_DECAPSULATE: { attributes: [], publicAttributes: [], algorithms: { ML_KEM: 'CKM_ML_KEM' } },
   },
-  unbuilt: 'pkcs11js 2.1.7 has no C_EncapsulateKey and no C_DecapsulateKey',
+  unbuilt:
+    'pkcs11js 2.1.7 has no C_EncapsulateKey and no C_DecapsulateKey, and without them nothing of ML-KEM is built',
 });
 
 export const hostKeySpecs = {
@@ -215,9 +216,11 @@ export const hostKeySpecs = {
     usages: {
       ENCRYPT_DECRYPT: decrypting({ SM2PKE: null }),
       SIGN_VERIFY: signing({ SM2DSA: null }),
-      KEY_AGREEMENT: deriving(null),
+      KEY_AGREEMENT: deriving('CKM_ECDH1_DERIVE'),
     },
-    unbuilt: null,
+    // A token may know the curve for ECDH, as SoftHSM2 does; but JWK does not, by way of which public keys become DER.
+    unbuilt:
+      "PKCS#11 has no mechanism for the signatures and the encryption of SM2, a vendor's own is not known here, and no keys are made on its curve",
   },
   // PKCS#11 3.2; the size of ML-KEM is that of the public key as well (FIPS 203, table 3).
   ML_DSA_44: mlDsa(parameterSets.ML_DSA_44),

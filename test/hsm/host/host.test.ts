@@ -45,7 +45,8 @@ describeEachToken('HSM host, its life', (token) => {
       }
       expect(row('SM2', 'SM2DSA')).toMatchObject({
         works: false,
-        reason: "PKCS#11 has no mechanism for SM2; a vendor's own is not known here",
+        reason:
+          "PKCS#11 has no mechanism for the signatures and the encryption of SM2, a vendor's own is not known here, and no keys are made on its curve",
       });
     });
   });

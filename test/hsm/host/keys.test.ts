@@ -57,7 +57,7 @@ describeEachToken('HSM host, keys', (token) => {
       [
         { keySpec: 'SM2', keyUsage: 'SIGN_VERIFY' },
         'unsupported',
-        "PKCS#11 has no mechanism for SM2; a vendor's own is not known here",
+        "PKCS#11 has no mechanism for the signatures and the encryption of SM2, a vendor's own is not known here, and no keys are made on its curve",
       ],
       [{ keySpec: 'AES_512' }, 'unsupported', 'there is no KeySpec `AES_512`'],
       [{ keySpec: '__proto__' }, 'unsupported', 'there is no KeySpec `__proto__`'],
