@@ -7,6 +7,7 @@
  *   FUNCTION         a fault, looked for at each call of FUNCTION: `crash`, `hang`, `return NUMBER` (not having called the
  *                    real function) or `delay MILLISECONDS` (before calling it). With `once ` in front only one call, of
  *                    one process, has the fault: the one that unlinks the file.
+ *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
  *
  * One wrapper serves all functions: every argument of a PKCS#11 function is passed like a long, and none has more than
@@ -65,8 +66,21 @@ static void count(const char *name) {
   close(file);
 }
 
+struct attribute {
+  unsigned long type;
+  unsigned char *value;
+  unsigned long length;
+};
+
+/* Turns over the last bit of every attribute of that type. */
+static void flip(unsigned long type, struct attribute *attributes, unsigned long length) {
+  for (struct attribute *each = attributes; each < attributes + length; each++)
+    if (each->type == type && each->value != NULL && each->length > 0 && each->length != ~0UL)
+      each->value[each->length - 1] ^= 1;
+}
+
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
-static int fault(const char *name, unsigned long *result) {
+static int fault(const char *name, unsigned long *result, unsigned long *flipped) {
   char path[512], text[64] = "";
   path_of(path, sizeof path, name, "");
   int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -84,6 +98,7 @@ static int fault(const char *name, unsigned long *result) {
   if (strncmp(action, "hang", 4) == 0)
     for (;;) pause();
   if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
+  if (strncmp(action, "flip ", 5) == 0) *flipped = strtoul(action + 5, NULL, 0);
   if (strncmp(action, "return ", 7) != 0) return 0;
   *result = strtoul(action + 7, NULL, 0);
   return 1;
@@ -91,10 +106,12 @@ static int fault(const char *name, unsigned long *result) {
 
 #define WRAPPER(name)                                                                              \
   static unsigned long shim_##name(long a, long b, long c, long d, long e, long f, long g, long h) { \
-    unsigned long result;                                                                          \
+    unsigned long result, flipped = ~0UL;                                                          \
     count(#name);                                                                                  \
-    if (fault(#name, &result)) return result;                                                      \
-    return real->functions[index_##name](a, b, c, d, e, f, g, h);                                  \
+    if (fault(#name, &result, &flipped)) return result;                                            \
+    result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
+    if (flipped != ~0UL) flip(flipped, (struct attribute *)c, (unsigned long)d);                   \
+    return result;                                                                                 \
   }
 FUNCTIONS(WRAPPER)
 

@@ -10,7 +10,7 @@
  * code but ours and the vendor's and dumps no core, until the engine collects them. The PKCS#8 itself is wiped.
  */
 
-import { createPrivateKey, type JsonWebKey } from 'node:crypto';
+import { createPrivateKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
 import type { Curve } from './curves.ts';
@@ -18,6 +18,7 @@ import { HostFailure } from './failures.ts';
 import { readAttribute, readPublicKey } from './key-attributes.ts';
 import { type GeneratedObjects, generateObjects } from './key-generation.ts';
 import { type HostKeySpec, keySpecRow } from './key-specs.ts';
+import { assertConsistentPair } from './pair-consistency.ts';
 import { publicJwk } from './public-keys.ts';
 import type { SecretCalls } from './secret-calls.ts';
 import type { TokenSession } from './token-session.ts';
@@ -94,7 +95,10 @@ export class DataKeyPairs {
       const handles = { publicKey: pair.publicKey, privateKey: pair.key };
       const publicKey = readPublicKey(cryptoki, handle, handles, row);
       this.wipe();
-      this.#privateKey = pkcs8(row.curve === null ? this.#rsaJwk(pair.key) : this.#curveJwk(handles, row.curve));
+      const jwk = row.curve === null ? this.#rsaJwk(pair.key) : this.#curveJwk(handles, row.curve);
+      const privateKey = privateKeyOf(jwk);
+      assertConsistentPair({ publicKey, privateKey, jwk });
+      this.#privateKey = privateKey.export({ type: 'pkcs8', format: 'der' });
       return publicKey;
     } finally {
       this.#destroy(pair);
@@ -139,9 +143,9 @@ export class DataKeyPairs {
   }
 }
 
-function pkcs8(key: JsonWebKey): Buffer {
+function privateKeyOf(key: JsonWebKey): KeyObject {
   try {
-    return createPrivateKey({ key, format: 'jwk' }).export({ type: 'pkcs8', format: 'der' });
+    return createPrivateKey({ key, format: 'jwk' });
   } catch {
     // The cause may quote the key.
     throw new HostFailure('internal', 'the token gave a private key that is none');
