@@ -2,8 +2,8 @@
  * All calls of one key store, and which lane gets which: queues, bounds, deadlines, and what becomes of a lost call.
  *
  * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. Of the calls
- * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate a key pair to
- * give away take seconds each: they wait in a list of their own, a lane has one of them at most, and one lane of several
+ * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate
+ * take seconds each: they wait in lists of their own, a lane has one of them at most, and one lane of several
  * has none. So what stands before anybody else's call is one generation, and not as many as somebody cares to ask for.
  * What ends a call, beside its reply:
  *
@@ -14,8 +14,8 @@
  *   generates a key. Calls that are past their deadline then fail with
  *   `timeout` and are not repeated. The call that hung is always among them: a host that reads it stands still from then
  *   on, so it is at least as old as the silence. It therefore never hangs a second host.
- * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent. Key pairs to give away wait for
- *   `generationDeadlineMs`.
+ * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent. What generates, and what waits
+ *   for a generation because it changes keys as well, waits for `generationDeadlineMs`.
  * - *There was no lane*, and none came within `reconnectWaitMs` of the loss of the last one: `unavailable`. A call that
  *   comes after that fails at once.
  * - *The device was busy* for every attempt, with growing pauses: `busy`. Only repeatable calls are tried again.
@@ -45,12 +45,14 @@ export class CallDispatcher implements CallOwner {
   readonly #tickMs: number;
   readonly #ticker: NodeJS.Timeout;
   readonly #waiting = new CallList();
-  /** Calls that change keys, waiting for their turn (`Call.changesKeys`). */
-  readonly #changes = new CallList();
-  /** The one of them whose turn it is, until it settles. */
+  /** Calls that destroy keys, waiting for their turn to change keys (`Call.changesKeys`). They go before creations. */
+  readonly #removals = new CallList();
+  /** Calls that create keys, waiting for that turn and for a lane that generates nothing. */
+  readonly #creations = new CallList();
+  /** The one of both whose turn it is, until it settles. */
   #change: PendingCall | undefined;
-  /** Calls that generate key pairs to give away, waiting for a lane that generates none. */
-  readonly #generations = new CallList();
+  /** Calls that generate key pairs to give away, waiting for a lane that generates nothing. */
+  readonly #dataKeyPairs = new CallList();
   /** Calls whose first lane was lost. They go before those that wait. */
   readonly #repeats = new CallList();
   #lanes: LaneEntry[] = [];
@@ -102,7 +104,7 @@ export class CallDispatcher implements CallOwner {
       const call = new PendingCall({
         name,
         fields,
-        deadlineAtMs: performance.now() + this.#waitMs(name),
+        deadlineAtMs: performance.now() + this.#waitMs(calls[name]),
         addressed: false,
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
@@ -210,20 +212,34 @@ export class CallDispatcher implements CallOwner {
       entry.alone = true;
       send(entry, this.#repeats);
     }
-    if (this.#change === undefined && this.#changes.count > 0) {
-      this.#change = this.#changes.shift();
-      if (this.#change !== undefined) this.#waiting.unshift(this.#change);
-    }
-    while (this.#generations.count > 0) {
+    if (this.#change === undefined && this.#removals.first !== undefined) this.#beginRemoval(this.#removals.first);
+    for (let list = this.#nextGenerations(); list !== undefined; list = this.#nextGenerations()) {
       const entry = this.#laneForGeneration();
       if (entry === undefined) break;
-      send(entry, this.#generations);
+      if (list === this.#creations) this.#change = list.first;
+      send(entry, list);
     }
     while (this.#waiting.count > 0) {
       const entry = this.#leastLoaded(this.#limits.maxInLane);
       if (entry === undefined) return;
       send(entry, this.#waiting);
     }
+  }
+
+  /** From now on it is a call like others: if it hangs a host, it is past its deadline by then, and hangs no second one. */
+  #beginRemoval(call: PendingCall): void {
+    this.#removals.shift();
+    call.deadlineAtMs = performance.now() + this.#limits.callDeadlineMs;
+    this.#change = call;
+    this.#waiting.unshift(call);
+  }
+
+  /** The list whose first call generates next, wherever it came from: the one that has waited longest. */
+  #nextGenerations(): CallList | undefined {
+    const creation = this.#change === undefined ? this.#creations.first : undefined;
+    const pair = this.#dataKeyPairs.first;
+    if (creation === undefined) return pair === undefined ? undefined : this.#dataKeyPairs;
+    return pair === undefined || creation.deadlineAtMs <= pair.deadlineAtMs ? this.#creations : this.#dataKeyPairs;
   }
 
   /** The lane with the fewest calls, and less than `limit`; one that generates a key only if the others are full. */
@@ -254,20 +270,19 @@ export class CallDispatcher implements CallOwner {
   }
 
   #listOf(call: PendingCall): CallList {
-    if (call.changesKeys) return this.#changes;
-    return call.generates ? this.#generations : this.#waiting;
+    if (call.generates) return call.changesKeys ? this.#creations : this.#dataKeyPairs;
+    return call.changesKeys ? this.#removals : this.#waiting;
   }
 
-  /** How long a call may wait for a lane: each list holds calls of one patience, so that the first one tells (`#expire`). */
-  #waitMs(name: CallName): number {
-    const { generates, changesKeys }: Call = calls[name];
-    return this.#patienceMs(generates === true && changesKeys !== true);
+  /** How long a call may wait for its turn: each list holds calls of one patience, so that the first one tells (`#expire`). */
+  #waitMs({ generates, changesKeys }: Call): number {
+    return this.#patienceMs(generates === true || changesKeys === true);
   }
 
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    const lists = [this.#repeats, this.#waiting, this.#changes, this.#generations];
+    const lists = [this.#repeats, this.#waiting, this.#removals, this.#creations, this.#dataKeyPairs];
     for (const call of lists.flatMap((list) => list.drain())) call.fail('unavailable', because);
   }
 
@@ -289,10 +304,8 @@ export class CallDispatcher implements CallOwner {
       const patienceMs = this.#patienceMs(lane.isGenerating);
       if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });
     }
-    this.#expire(this.#repeats, nowMs);
-    this.#expire(this.#waiting, nowMs);
-    this.#expire(this.#changes, nowMs);
-    this.#expire(this.#generations, nowMs);
+    this.#expire([this.#repeats, this.#waiting], nowMs, callDeadlineMs);
+    this.#expire([this.#removals, this.#creations, this.#dataKeyPairs], nowMs, this.#patienceMs(true));
     this.#dispatch();
   }
 
@@ -303,12 +316,11 @@ export class CallDispatcher implements CallOwner {
   }
 
   /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */
-  #expire(list: CallList, nowMs: number): void {
-    while (list.first !== undefined && list.first.deadlineAtMs <= nowMs) {
-      const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
-      const call = list.shift();
-      call?.fail(failure, `its turn did not come within ${this.#waitMs(call.name)} ms`);
-    }
+  #expire(lists: readonly CallList[], nowMs: number, afterMs: number): void {
+    const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
+    for (const list of lists)
+      while (list.first !== undefined && list.first.deadlineAtMs <= nowMs)
+        list.shift()?.fail(failure, `its turn did not come within ${afterMs} ms`);
   }
 
   #settled(call: PendingCall): void {

@@ -6,7 +6,10 @@
 export interface KeyStoreLimits {
   /** How long a lane may be silent while it has calls, and how long a call may wait for a lane. */
   readonly callDeadlineMs: number;
-  /** The same for a lane that generates a key, and for a key pair to give away: RSA takes seconds in software, and a minute on a smart card. */
+  /**
+   * The same for a lane that generates a key, and for calls that generate one or wait until one was generated: RSA takes
+   * seconds in software, and a minute on a smart card.
+   */
   readonly generationDeadlineMs: number;
   /** How long a host may take to load the library, log in, probe and enumerate the keys. */
   readonly openDeadlineMs: number;

@@ -35,7 +35,8 @@ export class PendingCall {
   readonly changesKeys: boolean;
   readonly generates: boolean;
   readonly fields: readonly Uint8Array[];
-  readonly deadlineAtMs: number;
+  /** Until when it may wait for its turn; a lane that makes progress is waited for longer. */
+  deadlineAtMs: number;
   readonly addressed: boolean;
   /** Was a lane lost under it? It is sent once more then, alone on its lane. */
   repeated = false;

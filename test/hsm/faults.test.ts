@@ -138,13 +138,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
   test('waits longer for a lane that generates a key, and not for ever', async () => {
     const limits = { callDeadlineMs: 500, generationDeadlineMs: 3_000 };
     const { keyStore } = await openTestStore(token(), { limits });
-    const generate = () =>
-      keyStore.generateKey({
-        backingKeyId: newBackingKeyId(),
-        label: 'drawbridge:test:1',
-        keySpec: 'SYMMETRIC_DEFAULT',
-        keyUsage: 'ENCRYPT_DECRYPT',
-      });
+    const generate = () => newKey(keyStore);
     token().fault('C_GenerateKey', 'once delay 1200');
     expect(await failureOf(generate())).toMatchObject({ failure: 'none' });
     expect(keyStore.status().restarts).toBe(0);
@@ -155,20 +149,25 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     });
   });
 
-  test('lets nobody wait for more than one of the key pairs that somebody asked for', async () => {
-    // All six together take longer than the deadline of other calls.
+  test('lets nobody wait for more than one of the keys that somebody asked for, and generates them all', async () => {
+    // All together take longer than the deadline of other calls, and so does what has to be destroyed behind them.
     const { keyStore } = await openTestStore(token(), { limits: { callDeadlineMs: 500 } });
     const backingKeyId = await newKey(keyStore);
+    const unneeded = await newKey(keyStore);
     token().fault('C_GenerateKeyPair', 'delay 150');
     const generated = token().counting('C_GenerateKeyPair');
     const request = { backingKeyId, aad, keyPairSpec: 'ECC_NIST_P256', withPlaintext: false };
-    const pairs = Array.from({ length: 6 }, () => failureOf(keyStore.generateDataKeyPair(request)));
+    const pairs = Array.from({ length: 4 }, () => [
+      failureOf(keyStore.generateDataKeyPair(request)),
+      failureOf(newKey(keyStore, 'ECC_NIST_P256')),
+    ]).flat();
     for (let round = 0; round < 3; round++) {
       const before = generated();
       await random(keyStore);
       expect(generated() - before).toBeLessThanOrEqual(2);
     }
-    const ends = await Promise.all(pairs);
+    const destroyed = failureOf(keyStore.destroyKey({ backingKeyId: unneeded }));
+    const ends = await Promise.all([...pairs, destroyed]);
     expect(new Set(ends.map(({ failure }) => failure))).toEqual(new Set(['none']));
     expect(keyStore.status().restarts).toBe(0);
   });
@@ -200,10 +199,12 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     token().fault('C_GenerateKeyPair', 'delay 1000');
     const request = { backingKeyId, aad, keyPairSpec: 'ECC_NIST_P256', withPlaintext: false };
     let ended = 0;
-    const pairs = Array.from({ length: 2 }, () => keyStore.generateDataKeyPair(request).finally(() => ended++));
+    const calls = [keyStore.generateDataKeyPair(request), newKey(keyStore, 'ECC_NIST_P256')].map((call) =>
+      call.finally(() => ended++),
+    );
     for (let i = 0; i < 20; i++) await random(keyStore);
     expect(ended).toBe(0);
-    await Promise.all(pairs);
+    await Promise.all(calls);
   });
 
   test('refuses as busy what waited for a lane until its deadline, not having sent it', async () => {
