@@ -170,6 +170,12 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
 function configureServer(server: Server, wire: Wire): Server {
   server.maxConnections = wire.limits.maxConnections;
   server.setTimeout(wire.limits.stalledTimeoutMs);
+  server.on('timeout', (socket: Socket) => {
+    // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
+    const waitsForUs = wire.connections.of(socket).inFlight > 0 && socket.writableLength === 0;
+    if (waitsForUs) socket.setTimeout(wire.limits.stalledTimeoutMs);
+    else socket.destroy();
+  });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
   const counts = new ConnectionCounts(wire.limits.maxConnectionsPerUser);

@@ -40,6 +40,23 @@ describe('a client that stops', () => {
     await new Promise((resolve) => client.socket.once('close', resolve).once('error', resolve));
   });
 
+  test('waiting for an answer that takes long gets it', async () => {
+    wire = await startWire({ stalledTimeoutMs: 100 });
+    let release = (): void => undefined;
+    wire.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    const { noted, path } = wire;
+    const patient = new RawClient(path).send(awsRequest('Slow'));
+    await expect.poll(() => noted.length).toBe(1);
+    // Those that are closed for their silence came later.
+    await new RawClient(path).closed;
+    await new RawClient(path).closed;
+    release();
+    expect((await patient.answer()).status).toBe(200);
+    patient.socket.destroy();
+  });
+
   test('in the middle of a request leaves nothing behind when it goes away', async () => {
     wire = await startWire();
     const client = new RawClient(wire.path).send(awsRequest('Encrypt', '{"KeyId"', { 'Content-Length': '100' }));
