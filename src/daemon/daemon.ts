@@ -23,7 +23,7 @@ import { openKeyDirectory } from '../keys/key-creation.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { conditionVocabulary } from '../operations/condition-keys.ts';
-import { shareFairly } from '../operations/fair-shares.ts';
+import { defaultShareLimits, generationLimits, shareFairly } from '../operations/fair-shares.ts';
 import { createKmsService } from '../operations/pipeline.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { openCredentials } from './credentials.ts';
@@ -110,7 +110,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     identityPolicies: () => policies.current(),
     peerFacts,
   });
-  const service = shareFairly(operations);
+  const service = shareFairly(operations, defaultShareLimits, generationLimits(keyStore.status().lanes));
   const status = statusSource({ configuration, keyStores, directory, audit });
   const access = accessSource({ directory, mapping, identityPolicies: () => policies.current() });
   const control = keyStoreControl(keyStores);

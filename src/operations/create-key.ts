@@ -60,6 +60,7 @@ export const createKey = operation({
     ],
   },
   effect: 'changes',
+  generates: true,
   record: [
     'Policy',
     'Description',

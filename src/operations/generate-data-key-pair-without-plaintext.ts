@@ -36,6 +36,7 @@ export const generateDataKeyPairWithoutPlaintext = operation({
     },
   },
   effect: 'uses',
+  generates: true,
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
   async rehearse({ request, keys }) {
     assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);

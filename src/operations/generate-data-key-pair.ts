@@ -48,6 +48,7 @@ export const generateDataKeyPair = operation({
     },
   },
   effect: 'uses',
+  generates: true,
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
   async rehearse({ request, keys }) {
     refuseRecipient(request);

@@ -83,6 +83,8 @@ export interface OperationDefinition<Request, Response, Keys extends string> {
   readonly needs: Needs<Request, Keys>;
   /** `changes` is on disk before the answer goes out; `reads` and `uses` are on record. For CloudTrail, only `changes` is not read-only. */
   readonly effect: 'reads' | 'uses' | 'changes';
+  /** Has the HSM generate a key, which may take it seconds: such requests have fair shares of their own. */
+  readonly generates?: true;
   /** The request members that the audit event shows. */
   readonly record: readonly Recordable<Request>[];
   /** The response members that the audit event shows. */

@@ -2,6 +2,7 @@
 
 import { describe } from 'vitest';
 import { dataKeyPairs } from './key-types/data-key-pairs.ts';
+import { fairGenerations } from './key-types/fair-generations.ts';
 import { macs } from './key-types/macs.ts';
 import { rsaEncryption } from './key-types/rsa-encryption.ts';
 import { sharedSecrets } from './key-types/shared-secrets.ts';
@@ -16,6 +17,7 @@ describeDaemon(
     describe('RSA encryption', () => rsaEncryption(daemon));
     describe('Shared secrets', () => sharedSecrets(daemon));
     describe('Data key pairs', () => dataKeyPairs(daemon, 'softhsm2'));
+    describe('Fair shares', () => fairGenerations(daemon));
   },
   'softhsm2',
 );

@@ -61,6 +61,36 @@ test('A request whose body is one byte too many to wait is refused, and one that
   expect(refused).toEqual(['too large']);
 });
 
+test('Generations wait in a queue of their own, and users who have many of them take turns', async () => {
+  const { service, running, answerFirst } = heldService();
+  const pairs = Array.from({ length: 5 }, () => service.run(request(mallory, 'GenerateDataKeyPair')));
+  void service.run(request(mallory, 'Encrypt'));
+  const keys = Array.from({ length: 2 }, () => service.run(request(alice, 'CreateKey')));
+  expect(running).toEqual(['GenerateDataKeyPair', 'Encrypt', 'CreateKey']);
+  const started: string[] = [];
+  while (running.length > 0) {
+    answerFirst(1);
+    await endOfTurn();
+    started.push(running.at(-1) ?? 'nothing');
+  }
+  expect(started.slice(0, 3)).toEqual(['GenerateDataKeyPair', 'GenerateDataKeyPair', 'CreateKey']);
+  expect((await Promise.all([...pairs, ...keys])).every(({ ok }) => ok)).toBe(true);
+});
+
+test('A generation that waits too long for its turn is refused with ThrottlingException, and those behind it as well', async () => {
+  const { service, running, refused, answerFirst } = heldService({}, { maxWaitingMs: 20 });
+  void service.run(request(mallory, 'CreateKey'));
+  const late = ['GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext'].map((name) => request(mallory, name));
+  for (const answer of await Promise.all(late.map((each) => service.run(each))))
+    expect(answer).toMatchObject({ ok: false, error: { name: 'ThrottlingException', message: 'Rate exceeded' } });
+  expect(refused).toEqual(late.map(({ operationName }) => operationName));
+  expect(late.map(({ body }) => body)).toEqual([Buffer.alloc(10), Buffer.alloc(10)]);
+  void service.run(request(mallory, 'CreateKey'));
+  answerFirst(1);
+  await endOfTurn();
+  expect(running).toEqual(['CreateKey']);
+});
+
 interface Kinship {
   readonly what: string;
   readonly caller: Caller;
@@ -130,7 +160,10 @@ test('Every request is answered once, in the order of its user, and never more r
 });
 
 /** What runs stands in `running`, in the order of its start. */
-function heldService(limits: Partial<ShareLimits> = {}): {
+function heldService(
+  limits: Partial<ShareLimits> = {},
+  ofGenerations: Partial<ShareLimits> = {},
+): {
   service: KmsService;
   running: string[];
   refused: string[];
@@ -154,7 +187,11 @@ function heldService(limits: Partial<ShareLimits> = {}): {
     },
   };
   return {
-    service: shareFairly(held, { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, ...limits }),
+    service: shareFairly(
+      held,
+      { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...limits },
+      { maxRunning: 1, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...ofGenerations },
+    ),
     running,
     refused,
     answerFirst(count) {
