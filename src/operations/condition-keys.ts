@@ -167,6 +167,37 @@ const globalKeys: readonly ConditionKeyRow[] = [
   ]),
   row('always', 'aws:username', ({ source }) => one(source.caller.userName)),
   row('always', 'aws:ViaAWSService', () => ['false'], bool),
+  // Nobody signs in with a password, a second factor or at another identity provider.
+  never('aws:FederatedProvider'),
+  never('aws:MultiFactorAuthAge', numeric),
+  never('aws:MultiFactorAuthPresent', bool),
+  // Sessions are not told apart by their age: none lives longer than an hour.
+  never('aws:TokenIssueTime', { type: 'Date' }),
+  never('aws:SourceIdentity'),
+  never('aws:AssumedRoot', bool),
+  never('aws:referer'),
+  // An account alone: there are no organizations.
+  never('aws:PrincipalOrgID'),
+  never('aws:PrincipalOrgPaths', set),
+  never('aws:ResourceOrgID'),
+  never('aws:ResourceOrgPaths', set),
+  never('aws:SourceOrgID'),
+  never('aws:SourceOrgPaths', set),
+  // No AWS service, and no chain of them.
+  never('aws:CalledVia', set),
+  never('aws:CalledViaFirst'),
+  never('aws:CalledViaLast'),
+  never('aws:PrincipalServiceName'),
+  never('aws:PrincipalServiceNamesList', set),
+  never('aws:ChatbotSourceArn', arn),
+  // No private clouds.
+  never('aws:Ec2InstanceSourcePrivateIPv4', { type: 'IPAddress' }),
+  never('aws:Ec2InstanceSourceVpc'),
+  never('aws:SourceVpcArn', arn),
+  never('aws:VpceAccount'),
+  never('aws:VpceOrgID'),
+  never('aws:VpceOrgPaths', set),
+  never('aws:VpcSourceIp', { type: 'IPAddress' }),
 ];
 
 const ownKeys: readonly ConditionKeyRow[] = [

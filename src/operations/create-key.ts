@@ -45,6 +45,8 @@ export const createKey = operation({
         resource: anyResource,
         conditions: [
           'kms:BypassPolicyLockoutSafetyCheck',
+          'kms:CustomerMasterKeySpec',
+          'kms:CustomerMasterKeyUsage',
           'kms:KeyOrigin',
           'kms:KeySpec',
           'kms:KeyUsage',

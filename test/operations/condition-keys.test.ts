@@ -45,6 +45,13 @@ test('every condition key that operations have to declare is declared by one, or
   expect(silent).toEqual(Object.keys(ofUnbuilt).filter((name) => findOperation(ofUnbuilt[name] ?? '') === undefined));
 });
 
+test('what is known of a key is known of one that is being created', () => {
+  const { conditions = [] } = findOperation('CreateKey')?.needs.resources?.[0] ?? {};
+  const unasked = conditionKeys.filter(({ on, name }) => on === 'key' && !conditions.includes(name));
+  // It has no alias yet, and its tags are the request's.
+  expect(unasked.map(({ name }) => name)).toEqual(['kms:RequestAlias', 'kms:ResourceAliases', 'aws:ResourceTag']);
+});
+
 test('no name is there twice, in any case', () => {
   expect(new Set(conditionKeys.map(({ name }) => name.toLowerCase())).size).toBe(conditionKeys.length);
 });
@@ -159,6 +166,9 @@ describe('a request has for', () => {
     ['kms:KeyUsage', {}, ['SIGN_VERIFY']],
     ['kms:KeySpec', created, ['SYMMETRIC_DEFAULT']],
     ['kms:KeySpec', { ...created, request: { CustomerMasterKeySpec: 'RSA_4096' } }, ['RSA_4096']],
+    ['kms:CustomerMasterKeySpec', { ...created, request: { KeySpec: 'RSA_4096' } }, ['RSA_4096']],
+    ['kms:CustomerMasterKeyUsage', created, ['ENCRYPT_DECRYPT']],
+    ['kms:CustomerMasterKeyUsage', {}, ['SIGN_VERIFY']],
     ['kms:KeySpec', { operation: 'ListKeys' }, undefined],
     ['kms:KeyOrigin', created, ['AWS_KMS']],
     ['kms:MultiRegion', created, ['false']],
