@@ -6,16 +6,16 @@ import { type ConditionKey, type ConditionType, noContext } from './condition-ke
 import type { AccessQuestion } from './decision.ts';
 import type { Finding, KnownAction, LintedStatement, LintOptions } from './lint.ts';
 
-export function lintConditions(statement: LintedStatement, { nowMs }: LintOptions): readonly Finding[] {
+export function lintConditions(statement: LintedStatement, options: LintOptions): readonly Finding[] {
   const { place, compiled } = statement;
   return compiled.tests.flatMap((test) => {
     if (test.element !== 'Condition') return [];
     const problems = [
-      aboutPresence(test, statement),
+      aboutPresence(test, statement, options),
       aboutType(test),
       aboutWildcards(test),
       aboutSets(test, statement),
-      aboutTime(test, statement, nowMs),
+      aboutTime(test, statement, options.nowMs),
     ];
     const where = `${place}.Condition.${test.operator}[${JSON.stringify(test.keyName)}]`;
     return problems
@@ -40,11 +40,16 @@ function holdsWithoutKey({ holds }: StatementTest): boolean {
   return holds(question);
 }
 
-function aboutPresence(test: StatementTest, { actions }: LintedStatement): string | undefined {
+function aboutPresence(
+  test: StatementTest,
+  { actions }: LintedStatement,
+  { actions: known }: LintOptions,
+): string | undefined {
   const { key } = test;
   const isAlwaysHeld = holdsWithoutKey(test);
   const outcome = isAlwaysHeld ? 'always holds' : 'never holds, and neither does the statement';
-  if (key === undefined) return `no request here has this key, so that the condition ${outcome}`;
+  if (key === undefined || !known.some(({ hasKey }) => hasKey(key)))
+    return `no request here has this key, so that the condition ${outcome}`;
   if (actions.length === 0) return undefined;
   const without = actions.filter(({ hasKey }) => !hasKey(key));
   if (without.length === actions.length) {

@@ -107,7 +107,7 @@ const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
     [
       warn(
         conditionAt('StringNotEquals', 'kms:ViaService'),
-        'no request for kms:Encrypt has this key, so that the condition always holds',
+        'no request here has this key, so that the condition always holds',
       ),
     ],
   ],
