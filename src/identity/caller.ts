@@ -43,11 +43,17 @@ export interface PeerFacts {
   systemdUnit(): string | undefined;
 }
 
+/** A Unix peer as he was when short-lived credentials were issued to him. */
+export interface SessionPeer extends UnixPeer {
+  /** By the clock of the machine, to the second; absent of a caller who is only supposed. */
+  readonly issuedAtMs?: number;
+}
+
 /** A request signed with an access key (AWS Signature Version 4) over the loopback listener. */
 export interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
   readonly sourceIp: string;
   /** To whom the access key was given, where that was by the kernel's word: his groups are the caller's. */
-  readonly issuedTo?: UnixPeer;
+  readonly issuedTo?: SessionPeer;
 }

@@ -6,10 +6,10 @@
  * come from keys that the HSM derives from a service key for each clock hour, so that the path of a request needs no call
  * to the HSM, a restart changes nothing, and a forger without a valid token costs one hash:
  *
- *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour)    in the HSM
+ *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour of issue)    in the HSM
  *     token      = base64(body ‖ HMAC-SHA-256(hour key "token", body))
  *     secret     = base64 of the first 30 bytes of HMAC-SHA-256(hour key "secret", body)
- *     body       = u8 version (1) · u32 hour of issue · u32 expiry (epoch seconds) · 10 random bytes, of which the access
+ *     body       = u8 version (2) · u32 issue · u32 expiry (both in epoch seconds) · 10 random bytes, of which the access
  *                  key id is made · u32 uid · u32 gid · i32 pid · u16 number of groups · u32 each group
  *
  * The price: whoever reads the daemon's memory gets keys for the hour before and this one, and can make credentials that
@@ -52,7 +52,7 @@ interface HourKeys {
   readonly secret: Secret;
 }
 
-const version = 1;
+const version = 2;
 const macBytes = 32;
 const idBytes = 10;
 const fixedBytes = 1 + 4 + 4 + idBytes + 4 + 4 + 4 + 2;
@@ -79,10 +79,10 @@ export class SessionCredentials {
       throw new KmsError('LimitExceededException', `Credentials are issued to users of at most ${maxGroups} groups.`);
     }
     const nowMs = this.#options.clock();
-    const hour = Math.floor(nowMs / hourMs);
-    const expiresAt = Math.floor(nowMs / 1000) + lifetimeSeconds;
-    const body = encodeBody({ hour, expiresAt, id: randomBytes(idBytes), peer });
-    const keys = await this.#keysOf(hour);
+    const issuedAt = Math.floor(nowMs / 1000);
+    const expiresAt = issuedAt + lifetimeSeconds;
+    const body = encodeBody({ issuedAt, expiresAt, id: randomBytes(idBytes), peer });
+    const keys = await this.#keysOf(hourOf(issuedAt));
     using secret = secretOf(keys, body);
     return {
       accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + idBytes)),
@@ -106,15 +106,17 @@ export class SessionCredentials {
       throw new KmsError('ExpiredTokenException', 'The security token included in the request is expired');
     }
     const thisHour = Math.floor(nowMs / hourMs);
-    if (token.hour > thisHour || token.hour < thisHour - 1) return undefined;
-    const keys = this.#keysOf(token.hour);
+    const hour = hourOf(token.issuedAt);
+    if (hour > thisHour || hour < thisHour - 1) return undefined;
+    const keys = this.#keysOf(hour);
     return keys instanceof Promise ? keys.then((found) => this.#prove(token, found)) : this.#prove(token, keys);
   }
 
   #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined {
     if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
     const { proof: _, ...caller } = this.#options.callerOf(token.peer);
-    return { secret: secretOf(keys, token.body), caller, issuedTo: token.peer };
+    const issuedTo = { ...token.peer, issuedAtMs: token.issuedAt * 1000 };
+    return { secret: secretOf(keys, token.body), caller, issuedTo };
   }
 
   #keysOf(hour: number): HourKeys | Promise<HourKeys> {
@@ -165,8 +167,12 @@ function secretOf(keys: HourKeys, body: Buffer): Secret {
   return new Secret(text);
 }
 
+function hourOf(seconds: number): number {
+  return Math.floor((seconds * 1000) / hourMs);
+}
+
 interface TokenBody {
-  readonly hour: number;
+  readonly issuedAt: number;
   readonly expiresAt: number;
   readonly id: Buffer;
   readonly peer: UnixPeer;
@@ -177,10 +183,10 @@ interface DecodedToken extends TokenBody {
   readonly mac: Buffer;
 }
 
-function encodeBody({ hour, expiresAt, id, peer }: TokenBody): Buffer {
+function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
   const body = Buffer.alloc(fixedBytes + peer.groups.length * 4);
   let at = body.writeUInt8(version);
-  at = body.writeUInt32BE(hour, at);
+  at = body.writeUInt32BE(issuedAt, at);
   at = body.writeUInt32BE(expiresAt, at);
   at += id.copy(body, at);
   at = body.writeUInt32BE(peer.uid, at);
@@ -203,7 +209,7 @@ function decodeToken(text: string): DecodedToken | undefined {
   return {
     body,
     mac: bytes.subarray(-macBytes),
-    hour: body.readUInt32BE(1),
+    issuedAt: body.readUInt32BE(1),
     expiresAt: body.readUInt32BE(5),
     id: body.subarray(9, peerAt),
     peer: {

@@ -1,7 +1,7 @@
 /** What a signature is checked with, and who has signed when it holds. */
 
 import type { Secret } from '../secrets/secret-bytes.ts';
-import type { Caller, UnixPeer } from './caller.ts';
+import type { Caller, SessionPeer } from './caller.ts';
 
 export interface SigningKey {
   readonly secret: Secret;
@@ -10,7 +10,7 @@ export interface SigningKey {
    * For short-lived credentials: to whom they were issued, by the kernel's word at that time. Their secret is computed
    * for one request and is wiped by whoever asked for it.
    */
-  readonly issuedTo?: UnixPeer;
+  readonly issuedTo?: SessionPeer;
 }
 
 /** Finds the key that a request names. The session token is the request's, if it has one. */

@@ -24,6 +24,7 @@ import {
   encryptionContextKeys,
   encryptionContextValues,
   epochSeconds,
+  issueTime,
   listOf,
   member,
   one,
@@ -160,6 +161,7 @@ const globalKeys: readonly ConditionKeyRow[] = [
   never('aws:SourceVpc'),
   never('aws:SourceVpce'),
   row('always', 'aws:TagKeys', ({ source }) => tagKeys(source.request), set),
+  row('always', 'aws:TokenIssueTime', ({ source }) => issueTime(source.caller), { type: 'Date' }),
   row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent)),
   // Users have no unique ids beside their names.
   row('always', 'aws:userid', ({ source, principal, accountId }) => [
@@ -171,8 +173,6 @@ const globalKeys: readonly ConditionKeyRow[] = [
   never('aws:FederatedProvider'),
   never('aws:MultiFactorAuthAge', numeric),
   never('aws:MultiFactorAuthPresent', bool),
-  // Sessions are not told apart by their age: none lives longer than an hour.
-  never('aws:TokenIssueTime', { type: 'Date' }),
   never('aws:SourceIdentity'),
   never('aws:AssumedRoot', bool),
   never('aws:referer'),

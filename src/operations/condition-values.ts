@@ -2,7 +2,7 @@
 
 import { isIP } from 'node:net';
 import { stepsPerLook, type WorkBudget } from '../authorization/work-budget.ts';
-import type { PeerFacts } from '../identity/caller.ts';
+import type { Caller, PeerFacts } from '../identity/caller.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { RequestQuestion } from './access-question.ts';
 
@@ -87,6 +87,12 @@ export function reEncryptsOnSameKey({ source }: RequestQuestion): boolean {
   const { operation, request, directory } = source;
   const keys = Object.values(operation.needs.keys ?? {}).map((need) => need.key(request, directory).record.keyId);
   return new Set(keys).size === 1;
+}
+
+/** Of short-lived credentials alone, as in AWS. */
+export function issueTime({ proof }: Caller): Values {
+  const issuedAtMs = proof.kind === 'sigv4' ? proof.issuedTo?.issuedAtMs : undefined;
+  return issuedAtMs === undefined ? undefined : [new Date(issuedAtMs).toISOString()];
 }
 
 /** The alias by which the request names this key, always as a name. */

@@ -102,6 +102,16 @@ const inRole: Caller = {
   proof: { kind: 'sigv4', accessKeyId: 'ASIA', sourceIp: '127.0.0.1' },
 };
 
+const inSession: Caller = {
+  ...user,
+  proof: {
+    kind: 'sigv4',
+    accessKeyId: 'ASIA',
+    sourceIp: '127.0.0.1',
+    issuedTo: { kind: 'unix', uid: 7, gid: 8, pid: 9, groups: [], issuedAtMs: Date.UTC(2029, 11, 31, 23, 30) },
+  },
+};
+
 interface Asked {
   readonly operation?: string;
   readonly request?: Record<string, unknown>;
@@ -205,6 +215,8 @@ describe('a request has for', () => {
     ['aws:PrincipalArn', {}, [alice]],
     ['aws:PrincipalArn', { caller: inRole }, ['arn:aws:iam::000000000000:role/batch']],
     ['aws:PrincipalType', { caller: inRole }, ['AssumedRole']],
+    ['aws:TokenIssueTime', { caller: inRole }, undefined],
+    ['aws:TokenIssueTime', { caller: inSession }, ['2029-12-31T23:30:00.000Z']],
     ['aws:username', {}, ['alice']],
     ['aws:username', { caller: inRole }, undefined],
     ['aws:userid', { caller: inRole }, ['arn:aws:sts::000000000000:assumed-role/batch/eve']],
