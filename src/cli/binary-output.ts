@@ -2,7 +2,7 @@
 
 import { Option } from 'commander';
 import { UsageError } from './errors.ts';
-import { openOutput } from './whole-file.ts';
+import { openOutput, unwritable } from './whole-file.ts';
 
 export const encodings = ['raw', 'base64', 'hex'] as const;
 export type Encoding = (typeof encodings)[number];
@@ -59,6 +59,6 @@ export async function writeWhole(out: string | undefined, bytes: Buffer): Promis
     await output.complete();
   } catch (error) {
     await output.abandon();
-    throw error;
+    throw unwritable(out, error);
   }
 }

@@ -1,7 +1,7 @@
 /** What a command reads: a named file or stdin, as a stream, as a whole up to a limit, or as its hash. */
 
 import { createHash } from 'node:crypto';
-import { createReadStream, type Stats } from 'node:fs';
+import { createReadStream, fstatSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -15,7 +15,11 @@ export interface Input {
 
 /** @param path `undefined` or `-`: stdin. */
 export async function openInput(path: string | undefined): Promise<Input> {
-  if (path === undefined || path === '-') return { stream: process.stdin, totalBytes: undefined };
+  if (path === undefined || path === '-') {
+    // Of a folder Node.js would make an empty stdin.
+    if (fstatSync(0).isDirectory()) throw new Error('cannot read `-`: it is a folder');
+    return { stream: process.stdin, totalBytes: undefined };
+  }
   let stats: Stats;
   try {
     stats = await stat(path);
@@ -58,7 +62,8 @@ export async function hashInput(path: string | undefined, algorithm: string): Pr
   return hash.digest();
 }
 
-function unreadable(path: string | undefined, error: unknown): Error {
+/** @param path `undefined`: stdin. */
+export function unreadable(path: string | undefined, error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException;
   return new Error(`cannot read \`${path ?? '-'}\`: ${code ?? message}`, { cause: error });
 }

@@ -13,7 +13,7 @@
  * The library is loaded when it is needed: it takes longer to load than most commands run.
  */
 
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import type { KmsClient, Members } from './kms-client.ts';
 
 export type EncryptionContext = Readonly<Record<string, string>>;
@@ -48,7 +48,31 @@ export async function encryptingStream(
     suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY,
     frameLength: frameBytes,
   });
-  return { stream, explain: (error) => operations.failure ?? error };
+  return { stream: spared(stream), explain: (error) => operations.failure ?? error };
+}
+
+/**
+ * The same stream, which may be destroyed halfway: the library's own, destroyed, throws where nobody can catch it. This one
+ * is ended and read to its end instead, so that the library wipes the data key too.
+ */
+function spared(inner: Duplex): Duplex {
+  const outer = new Duplex({
+    write: (piece, encoding, done) => inner.write(piece, encoding, done),
+    final: (done) => inner.end(done),
+    read: () => inner.resume(),
+    destroy(error, done) {
+      inner.end();
+      inner.resume();
+      done(error);
+    },
+  });
+  inner.pause();
+  inner.on('data', (piece: Buffer) => {
+    if (!outer.destroyed && !outer.push(piece)) inner.pause();
+  });
+  inner.once('end', () => outer.push(null));
+  inner.on('error', (error) => outer.destroy(error));
+  return outer;
 }
 
 /**

@@ -1,12 +1,18 @@
 /** What commands print: tables for people, JSON for programs. */
 
+import { unwritable } from './whole-file.ts';
+
 let isWatched = false;
 
 export function print(text: string): void {
   if (!isWatched) {
     isWatched = true;
     // A reader that has seen enough (`drawbridge keys list | head -1`) is no reason to complain.
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(0);
+      process.stderr.write(`drawbridge: ${unwritable(undefined, error).message}\n`);
+      process.exit(1);
+    });
   }
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 }

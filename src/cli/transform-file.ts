@@ -1,10 +1,10 @@
 /** What `encrypt` and `decrypt` share: from one file or pipe through a stream into another. */
 
 import { pipeline } from 'node:stream/promises';
-import { openInput } from './input.ts';
+import { openInput, unreadable } from './input.ts';
 import type { MessageStream } from './message-format.ts';
 import { showProgress } from './progress.ts';
-import { openOutput } from './whole-file.ts';
+import { openOutput, unwritable } from './whole-file.ts';
 
 export interface FileTransformation {
   /** `undefined` or `-`: stdin. */
@@ -34,6 +34,10 @@ export async function transformFile({ from, to, mode, label, through }: FileTran
       process.exitCode = exitCodeOfSigpipe;
       return;
     }
+    if (isOfFiles(error)) {
+      const isOfInput = error.syscall === 'read' || (error.path !== undefined && error.path === from);
+      throw isOfInput ? unreadable(from, error) : unwritable(to, error);
+    }
     throw message === undefined ? error : message.explain(error);
   } finally {
     progress.stop();
@@ -47,4 +51,10 @@ const exitCodeOfSigpipe = 141;
 /** Whoever reads the output has seen enough: there is nothing to complain about. */
 function isUnwanted(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'EPIPE' && (error as NodeJS.ErrnoException).syscall === 'write';
+}
+
+/** The file system's own errors do not say which file it was. */
+function isOfFiles(error: unknown): error is NodeJS.ErrnoException {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  return code !== undefined && ['open', 'read', 'write', 'fsync', 'close', 'rename'].includes(syscall ?? '');
 }

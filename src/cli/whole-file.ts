@@ -9,7 +9,11 @@
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, rmSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:os';
 import type { Writable } from 'node:stream';
+
+/** Ctrl-C, `kill`, a terminal that is closed. */
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface Output {
   readonly stream: Writable;
@@ -27,21 +31,23 @@ export async function openOutput(path: string | undefined, mode: number): Promis
   const existing = await stat(path).catch(() => undefined); // It is only asked whether it is something special.
   if (existing !== undefined && !existing.isFile()) return finalOutput(createWriteStream(path));
   const partial = `${path}.${randomBytes(4).toString('hex')}.partial`;
-  const file = await open(partial, 'wx', mode).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`cannot write \`${path}\`: ${error.code ?? error.message}`, { cause: error });
-  });
-  const stream = file.createWriteStream({ flush: true });
   const removeAtOnce = (): void => rmSync(partial, { force: true });
   process.on('exit', removeAtOnce);
   const onSignal = (signal: NodeJS.Signals): void => {
     removeAtOnce();
-    process.exit(signal === 'SIGINT' ? 130 : 143);
+    process.exit(128 + constants.signals[signal]);
   };
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+  for (const signal of endings) process.once(signal, onSignal);
   const release = (): void => {
     process.off('exit', removeAtOnce);
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    for (const signal of endings) process.off(signal, onSignal);
   };
+  // The signals come first: from when the file is there, something removes it.
+  const file = await open(partial, 'wx', mode).catch((error: unknown) => {
+    release();
+    throw unwritable(path, error);
+  });
+  const stream = file.createWriteStream({ flush: true });
   return {
     stream,
     async complete() {
@@ -54,6 +60,12 @@ export async function openOutput(path: string | undefined, mode: number): Promis
       release();
     },
   };
+}
+
+/** @param path `undefined`: stdout. */
+export function unwritable(path: string | undefined, error: unknown): Error {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return new Error(`cannot write \`${path ?? '-'}\`: ${code ?? message}`, { cause: error });
 }
 
 function finalOutput(stream: Writable): Output {
