@@ -22,8 +22,10 @@ export type PinReader = () => Promise<Pin>;
 
 /** A function that reads the PIN anew each time, except from the environment, where it is read once. */
 export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): PinReader {
-  if ('file' in source) return () => readPinFile(source.file);
-  if ('credential' in source) return () => readPinFile(credentialPath(source.credential, environment));
+  if ('file' in source) return () => readPinFile(source.file, assertPrivate);
+  if ('credential' in source) {
+    return () => readPinFile(credentialPath(source.credential, environment), assertPrivateCredential);
+  }
   const text = environment[source.env];
   delete environment[source.env];
   return async () => {
@@ -39,7 +41,9 @@ export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.
   if ('env' in source) return;
   const path = 'file' in source ? source.file : credentialPath(source.credential, environment);
   try {
-    assertPrivate(path, await stat(path));
+    const stats = await stat(path);
+    if ('file' in source) assertPrivate(path, stats);
+    else assertPrivateCredential(path, stats);
   } catch (error) {
     throw asConfigurationError(error, path);
   }
@@ -73,6 +77,16 @@ export function assertPrivate(path: string, stats: Stats): void {
   );
 }
 
+/**
+ * systemd 254 and later let the service's user read a credential through an ACL, and of an ACL the mode shows only how far
+ * it goes at most, where it else shows what the group may (systemd issue 29435): 0440 and root:root. Without the ACL, root's
+ * group could read that file, and nobody else.
+ */
+function assertPrivateCredential(path: string, stats: Stats): void {
+  const isOfSystemd = stats.uid === 0 && stats.gid === 0 && (stats.mode & 0o777) === 0o440;
+  if (!isOfSystemd) assertPrivate(path, stats);
+}
+
 function credentialPath(name: string, environment: NodeJS.ProcessEnv): string {
   const folder = environment['CREDENTIALS_DIRECTORY'];
   if (folder === undefined) {
@@ -83,10 +97,10 @@ function credentialPath(name: string, environment: NodeJS.ProcessEnv): string {
   return join(folder, name);
 }
 
-async function readPinFile(path: string): Promise<Pin> {
+async function readPinFile(path: string, assertKept: typeof assertPrivate): Promise<Pin> {
   try {
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    assertPrivate(path, await file.stat());
+    assertKept(path, await file.stat());
     const bytes = Buffer.alloc(maxPinBytes + 3);
     const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
     return pinOf(bytes.subarray(0, bytesRead), `\`${path}\``);

@@ -40,6 +40,30 @@ describe('a PIN', () => {
     expect(await read({ credential: 'hsm-pin' }, { CREDENTIALS_DIRECTORY: folder })).toBe('from-systemd');
   });
 
+  test.each([
+    ['as an older systemd makes it', 0o400, true],
+    ["as systemd makes it for another user, whose ACL shows as the group's rights", 0o440, process.getuid?.() === 0],
+    ['not if others can read it', 0o444, false],
+    ['not if the group can write to it', 0o460, false],
+  ])('is read from a credential %s', async (_name, mode, isRead) => {
+    file('credential', 'from-systemd', mode);
+    const environment = { CREDENTIALS_DIRECTORY: folder };
+    const found = () => read({ credential: 'credential' }, environment);
+    const looked = () => assertPinIsPrivate({ credential: 'credential' }, environment);
+    if (isRead) {
+      expect(await found()).toBe('from-systemd');
+      await looked();
+    } else {
+      const told = `\`${join(folder, 'credential')}\` has mode 0${mode.toString(8)}, so others can get at what is secret in it; run: chmod 0${mode & 0o200 ? 600 : 400} ${join(folder, 'credential')}`;
+      await expect(found()).rejects.toThrow(told);
+      await expect(looked()).rejects.toThrow(told);
+    }
+  });
+
+  test('is not read from a file that its group can read', async () => {
+    await expect(read({ file: file('grouped', '1234', 0o440) })).rejects.toThrow('has mode 0440, so others can get at');
+  });
+
   test('is read from an environment variable, which is gone then, as often as it is needed', async () => {
     const environment = { HSM_PIN: 'abc' };
     const reader = pinReader({ env: 'HSM_PIN' }, environment);
