@@ -47,6 +47,16 @@ export async function readUpTo(path: string | undefined, maxBytes: number): Prom
   return Buffer.concat(pieces);
 }
 
+/** Several times what any policy may have. */
+const maxPolicyBytes = 1024 * 1024;
+
+/** The text of a policy. @param path `-`: stdin. */
+export async function readPolicy(path: string): Promise<string> {
+  const bytes = await readUpTo(path, maxPolicyBytes);
+  if (bytes === undefined) throw new Error(`\`${path}\` is larger than ${maxPolicyBytes} bytes: not a policy`);
+  return bytes.toString('utf8');
+}
+
 /** The hash of an input of any size, which passes by piece by piece. @param algorithm Node's name: `sha256`. */
 export async function hashInput(path: string | undefined, algorithm: string): Promise<Buffer> {
   const { stream, totalBytes } = await openInput(path);

@@ -1,8 +1,8 @@
 /**
  * Options that several commands have, and what they mean together: which configuration, which socket.
  *
- * The socket is the first of: --socket, DRAWBRIDGE_SOCKET, the one in the configuration that --config names or that is at
- * its usual place, and the usual socket.
+ * The socket is the first of: --socket, the one in the configuration that --config names, DRAWBRIDGE_SOCKET, the one in the
+ * configuration at its usual place, and the usual socket. What is said on the command line goes before the environment.
  */
 
 import { existsSync } from 'node:fs';
@@ -21,7 +21,11 @@ export interface SocketOptions {
 export function withSocket(command: Command): Command {
   return command
     .addOption(new Option('--socket <path>', "the daemon's socket").env('DRAWBRIDGE_SOCKET'))
-    .option('--config <file>', `the configuration that names the socket (usually ${usualConfiguration})`);
+    .option('--config <file>', `the configuration that names the socket (usually ${usualConfiguration})`)
+    .hook('preAction', (_, acting) => {
+      const isFromEnvironment = acting.getOptionValueSource('socket') === 'env';
+      if (isFromEnvironment && acting.opts()['config'] !== undefined) acting.setOptionValue('socket', undefined);
+    });
 }
 
 export function withConfig(command: Command): Command {

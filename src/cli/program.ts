@@ -79,4 +79,4 @@ Examples:
   drawbridge decrypt --context host=web1 --in backup.enc | tar t
 
 Exit codes: 0 done, 1 failed, 2 the command line was not understood.
-Environment: DRAWBRIDGE_SOCKET is the socket where --socket is not given.`;
+Environment: DRAWBRIDGE_SOCKET is the socket where neither --socket nor --config is given.`;

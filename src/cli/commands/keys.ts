@@ -1,12 +1,13 @@
 /** `drawbridge keys`: list, create, show. */
 
-import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { keySpecs } from '../../kms/key-specs.ts';
-import { ApiError } from '../errors.ts';
+import { parseAliasName } from '../../kms/names.ts';
+import { ApiError, UsageError } from '../errors.ts';
+import { readPolicy } from '../input.ts';
 import type { KmsClient, Members } from '../kms-client.ts';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../options.ts';
-import { facts, note, print, printJson, table } from '../output.ts';
+import { facts, note, print, printable, printJson, table } from '../output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -88,11 +89,12 @@ Examples:
       const client = await connectTo(options);
       const { alias, description, spec, usage, policy, tag = {} } = options;
       const chosen = usage ?? onlyUsageOf(spec);
+      if (alias !== undefined) await assertFree(client, alias);
       const { KeyMetadata } = await client.call('CreateKey', {
         ...(description === undefined ? {} : { Description: description }),
         ...(spec === undefined ? {} : { KeySpec: spec }),
         ...(chosen === undefined ? {} : { KeyUsage: chosen }),
-        ...(policy === undefined ? {} : { Policy: await readFile(policy, 'utf8') }),
+        ...(policy === undefined ? {} : { Policy: await readPolicy(policy) }),
         Tags: Object.entries(tag).map(([TagKey, TagValue]) => ({ TagKey, TagValue })),
       });
       const key = KeyMetadata as Members;
@@ -107,6 +109,21 @@ function onlyUsageOf(spec: string | undefined): string | undefined {
   const row = Object.entries(keySpecs).find(([name]) => name === spec)?.[1];
   const [usage, ...others] = Object.keys(row?.usages ?? {});
   return others.length === 0 ? usage : undefined;
+}
+
+/** Before there is a key: one that then does not get its name would stay. */
+async function assertFree(client: KmsClient, alias: string): Promise<void> {
+  if (parseAliasName(alias) === undefined) {
+    throw new UsageError(`\`${printable(alias)}\` is no alias: it is alias/ and then letters, digits, /, _ and -`);
+  }
+  try {
+    await client.call('DescribeKey', { KeyId: alias });
+  } catch (error) {
+    if (error instanceof ApiError && error.type === 'NotFoundException') return;
+    // A key that this caller may not see has it.
+    if (!(error instanceof ApiError && error.type === 'AccessDeniedException')) throw error;
+  }
+  throw new Error(`the alias \`${alias}\` is taken; no key was created`);
 }
 
 async function nameKey(client: KmsClient, key: Members, alias: string): Promise<void> {

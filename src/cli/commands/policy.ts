@@ -1,8 +1,8 @@
 /** `drawbridge policy`: a key's policy, shown and replaced; the commands that explain access are in `policy/`. */
 
-import { readFile } from 'node:fs/promises';
-import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
+import { readPolicy } from '../input.ts';
+import type { KmsClient, Members } from '../kms-client.ts';
 import { connectTo, type SocketOptions, withSocket } from '../options.ts';
 import { print } from '../output.ts';
 import { checkCommand } from './policy/check.ts';
@@ -23,16 +23,17 @@ export function policyCommand(): Command {
 
 function showCommand(): Command {
   return withSocket(new Command('show').description("print a key's policy, as it was put"))
-    .argument('<key>', 'key id or key ARN')
-    .action(async (keyId: string, options: SocketOptions) => {
-      const { Policy } = await (await connectTo(options)).call('GetKeyPolicy', { KeyId: keyId });
+    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .action(async (key: string, options: SocketOptions) => {
+      const client = await connectTo(options);
+      const { Policy } = await client.call('GetKeyPolicy', { KeyId: await withoutAlias(client, key) });
       print(String(Policy));
     });
 }
 
 function putCommand(): Command {
   return withSocket(new Command('put').description("replace a key's policy"))
-    .argument('<key>', 'key id or key ARN')
+    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
     .argument('<file>', 'the policy document; - is stdin')
     .option('--bypass-lockout-check', 'accept a policy that keeps you from changing it again')
     .addHelpText(
@@ -41,12 +42,20 @@ function putCommand(): Command {
 Example:
   drawbridge policy show KEY > policy.json && $EDITOR policy.json && drawbridge policy put KEY policy.json`,
     )
-    .action(async (keyId: string, file: string, options: SocketOptions & { bypassLockoutCheck?: true }) => {
-      const document = file === '-' ? await text(process.stdin) : await readFile(file, 'utf8');
-      await (await connectTo(options)).call('PutKeyPolicy', {
-        KeyId: keyId,
+    .action(async (key: string, file: string, options: SocketOptions & { bypassLockoutCheck?: true }) => {
+      const document = await readPolicy(file);
+      const client = await connectTo(options);
+      await client.call('PutKeyPolicy', {
+        KeyId: await withoutAlias(client, key),
         Policy: document,
         ...(options.bypassLockoutCheck ? { BypassPolicyLockoutSafetyCheck: true } : {}),
       });
     });
+}
+
+/** The operations on policies take no aliases; people do. Asks only where there is one: it needs kms:DescribeKey. */
+async function withoutAlias(client: KmsClient, key: string): Promise<string> {
+  if (!key.startsWith('alias/') && !key.includes(':alias/')) return key;
+  const { KeyMetadata } = await client.call('DescribeKey', { KeyId: key });
+  return String((KeyMetadata as Members)['KeyId']);
 }

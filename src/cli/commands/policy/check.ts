@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import type { Finding, LintOptions } from '../../../authorization/lint.ts';
 import type { JsonValue } from '../../../authorization/policy-json.ts';
 import type { Realm } from '../../../kms/names.ts';
-import { readUpTo } from '../../input.ts';
+import { readPolicy } from '../../input.ts';
 import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
 import { note, print, printJson, table } from '../../output.ts';
 
@@ -67,14 +67,9 @@ async function checkKey(keyId: string, options: Options, knowledge: Knowledge): 
   return lintPolicy(String(Policy), { ...knowledge, kind: 'key policy', realm: { region, account }, keyArn: Arn });
 }
 
-/** Several times what any policy may have. */
-const maxFileBytes = 1024 * 1024;
-
 async function checkFile(path: string, options: Options, knowledge: Knowledge): Promise<readonly Finding[]> {
   const { lintPolicy } = await import('../../../authorization/lint.ts');
-  const bytes = await readUpTo(path, maxFileBytes);
-  if (bytes === undefined) throw new Error(`\`${path}\` is larger than ${maxFileBytes} bytes: not a policy`);
-  const text = bytes.toString('utf8');
+  const text = await readPolicy(path);
   const configuration = await configurationIfAny(options.config);
   const realm = {
     region: options.region ?? configuration?.region ?? 'us-east-1',

@@ -1,10 +1,11 @@
 /** `drawbridge policy simulate`: what changed documents would mean for the requests that are on record. */
 
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import type { RequestOnRecord } from '../../../operations/recorded-request.ts';
 import { UsageError } from '../../errors.ts';
+import { readPolicy } from '../../input.ts';
 import type { KmsClient, Members } from '../../kms-client.ts';
 import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
 import { note, print, printJson, table } from '../../output.ts';
@@ -98,11 +99,11 @@ async function readChanges({ changes, key }: Options): Promise<Members> {
   if (information.isDirectory()) {
     if (key !== undefined) throw new UsageError('--key is for the key policy in a file, and --changes is a folder');
     const names = (await readdir(changes)).filter((name) => name.endsWith('.json') && !name.startsWith('.')).sort();
-    const texts = await Promise.all(names.map((name) => readFile(join(changes, name), 'utf8')));
+    const texts = await Promise.all(names.map((name) => readPolicy(join(changes, name))));
     return { IdentityPolicies: names.map((name, index) => ({ Name: basename(name), Text: texts[index] })) };
   }
   if (key === undefined) throw new UsageError('say with --key whose policy the file would replace');
-  return { KeyPolicies: [{ KeyId: key, Policy: await readFile(changes, 'utf8') }] };
+  return { KeyPolicies: [{ KeyId: key, Policy: await readPolicy(changes) }] };
 }
 
 /** Bounds the memory that a long log takes here. */
