@@ -11,8 +11,13 @@ import { describeError, UsageError } from './errors.ts';
 import { buildProgram } from './program.ts';
 
 const usageExitCode = 2;
+/** As package.json says, of which an installation by an older npm or Node.js is told in a warning at most. */
+const oldestNode = 24;
 
 try {
+  if (Number.parseInt(process.versions.node, 10) < oldestNode) {
+    throw new Error(`this needs Node.js ${oldestNode} or newer, and \`node\` on PATH is ${process.version}`);
+  }
   await buildProgram().parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) {
