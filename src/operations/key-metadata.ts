@@ -36,7 +36,7 @@ const formerKeySpecs = [
   'SM2',
 ] as const;
 export const customerMasterKeySpec = enumeration(formerKeySpecs);
-const keyState = enumeration([
+const keyStates = [
   'Creating',
   'Enabled',
   'Disabled',
@@ -45,7 +45,9 @@ const keyState = enumeration([
   'PendingReplicaDeletion',
   'Unavailable',
   'Updating',
-]);
+] as const;
+export type KeyState = (typeof keyStates)[number];
+const keyState = enumeration(keyStates);
 const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
 
 /** Members about things that do not exist here yet (import, deletion, custom key stores, …) are declared and stay absent. */

@@ -29,6 +29,7 @@ import { keySpecRow } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
 import { assertGrantTokens } from './grant-request.ts';
+import { assertEnabled } from './key-state.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
 import { decodeRequest, recordMembers } from './schema.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
@@ -254,10 +255,7 @@ function allow(source: QuestionSource, trace: Trace, need: Need, resource: strin
 
 function assertUsable(operationName: string, need: KeyNeed<Request>, request: Request, key: KmsKey): void {
   const { state, keyUsage, keySpec } = key.record;
-  if (need.anyState !== true && state !== 'Enabled') {
-    if (state === 'Disabled') throw new KmsError('DisabledException', `${key.arn} is disabled.`);
-    throw new KmsError('KMSInvalidStateException', `${key.arn} is ${state}.`);
-  }
+  if (need.anyState !== true) assertEnabled(key.arn, state);
   if (need.usage === undefined) return;
   if (keyUsage !== need.usage) {
     throw new KmsError(
