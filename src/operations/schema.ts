@@ -24,7 +24,7 @@ export interface Shape<T> {
   encode(value: T): string;
   /** Zeroes every secret in the value. */
   wipe(value: T): void;
-  /** The value as the audit log names its members: `keyId` for `KeyId`, at every depth. Absent: the value as it is. */
+  /** As the audit log has it: `keyId` for the member `KeyId`, at every depth; times as text. Absent: the value as it is. */
   toRecord?(value: T): unknown;
 }
 
@@ -167,6 +167,7 @@ export const timestamp: Shape<Date> = {
     return new Date(value * 1000);
   },
   encode: (value) => String(value.getTime() / 1000),
+  toRecord: (value) => value.toISOString(),
   wipe: nothingToWipe,
 };
 

@@ -56,9 +56,10 @@ describeDaemon('The audit log', (daemon) => {
     const { KeyMetadata, $metadata } = await daemon().kms.createKey({ Description: 'on record' });
     const event = eventOf($metadata.requestId);
     expect(event.readOnly).toBe(false);
-    expect(JSON.stringify(event.responseElements) + JSON.stringify(event.resources)).toContain(
-      present(KeyMetadata?.KeyId),
-    );
+    const { KeyId, Arn, CreationDate } = present(KeyMetadata);
+    const keyMetadata = { keyId: KeyId, arn: Arn, creationDate: CreationDate?.toISOString(), description: 'on record' };
+    expect(event.responseElements).toMatchObject({ keyMetadata });
+    expect(event.resources).toMatchObject([{ ARN: Arn }]);
   });
 
   test('every request has exactly one event, whatever became of it', async () => {
