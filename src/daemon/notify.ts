@@ -13,13 +13,25 @@ import type { Logger } from '../kms/logger.ts';
 
 const notifyTimeoutMs = 5_000;
 
-export function notifySystemd(state: 'ready' | 'stopping', environment: NodeJS.ProcessEnv, log: Logger): Promise<void> {
+/** As assignments: the option `--stopping` came with systemd 253 only. */
+const assignments = { ready: 'READY=1', stopping: 'STOPPING=1' } as const;
+
+export function notifySystemd(
+  state: keyof typeof assignments,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<void> {
   const { NOTIFY_SOCKET, PATH } = environment;
   if (NOTIFY_SOCKET === undefined) return Promise.resolve();
   return new Promise((resolve) => {
-    execFile('systemd-notify', [`--${state}`], { env: { NOTIFY_SOCKET, PATH }, timeout: notifyTimeoutMs }, (error) => {
-      if (error !== null) log.warn({ err: error }, `systemd could not be told that the daemon is ${state}`);
-      resolve();
-    });
+    execFile(
+      'systemd-notify',
+      [assignments[state]],
+      { env: { NOTIFY_SOCKET, PATH }, timeout: notifyTimeoutMs },
+      (error) => {
+        if (error !== null) log.warn({ err: error }, `systemd could not be told that the daemon is ${state}`);
+        resolve();
+      },
+    );
   });
 }
