@@ -26,7 +26,12 @@ export function initCommand(): Command {
     .description('write a configuration and initialise a token')
     .option('--config <file>', 'the configuration to write', usualConfiguration)
     .option('--dir <folder>', 'for token, PIN, metadata and audit log; without it, /var/lib/drawbridge')
-    .addOption(new Option('--token <kind>', 'make a new software token').choices(newTokenKinds))
+    .addOption(
+      new Option(
+        '--token <kind>',
+        'make a new software token; softhsm2 if neither this nor --profile is given',
+      ).choices(newTokenKinds),
+    )
     .option('--profile <name>', 'with --token-label: the vendor profile, by name or path')
     .option('--token-label <label>', 'use this token, which is initialised already, or name the new one')
     .option('--pin-file <file>', "with --profile: the file with the existing token's PIN (mode 0600)")
