@@ -26,6 +26,7 @@ import {
 import type { PrincipalArn } from '../kms/names.ts';
 import type { GrantRecord } from '../store/metadata-store.ts';
 import type { GrantReference } from './decision.ts';
+import { stepsPerGrant, unbounded, type WorkBudget } from './work-budget.ts';
 
 /** Who asks. */
 export interface Grantee {
@@ -47,22 +48,35 @@ export function findAllowingGrant(
   grants: KeyGrants | undefined,
   grantee: Grantee,
   use: GrantUse,
+  budget: WorkBudget = unbounded,
 ): GrantReference | undefined {
   if (grants === undefined) return undefined;
   const { principal, role } = grantee;
   const account = accountRootOf(grantee);
   return (
-    findGrantTo(grants, principal, use) ??
-    (role === undefined ? undefined : findGrantTo(grants, role, use)) ??
-    (principal === account ? undefined : delegating(findGrantTo(grants, account, use)))
+    findGrantTo(grants, principal, use, budget) ??
+    (role === undefined ? undefined : findGrantTo(grants, role, use, budget)) ??
+    (principal === account ? undefined : delegating(findGrantTo(grants, account, use, budget)))
   );
 }
 
-function findGrantTo(grants: KeyGrants, grantee: string, use: GrantUse): GrantReference | undefined {
-  for (const grant of grants.candidates(grantee, use.operation, use.encryptionContext)) {
+function findGrantTo(
+  grants: KeyGrants,
+  grantee: string,
+  use: GrantUse,
+  budget: WorkBudget,
+): GrantReference | undefined {
+  for (const grant of grants.candidates(grantee, use.operation, boundContextOf(use))) {
+    budget.spend(stepsPerGrant);
     if (isAllowedBy(grant, use)) return { grantId: grant.grantId };
   }
   return undefined;
+}
+
+/** The encryption context that constraints are about: of a new grant, the one that it is bound to. */
+function boundContextOf({ operation, encryptionContext, newGrant }: GrantUse): EncryptionContextPairs | undefined {
+  if (operation !== 'CreateGrant') return encryptionContext;
+  return newGrant?.constraints.EncryptionContextEquals ?? newGrant?.constraints.EncryptionContextSubset;
 }
 
 function delegating(grant: GrantReference | undefined): GrantReference | undefined {
@@ -104,7 +118,7 @@ function isAsStrict(inner: GrantConstraints, outer: GrantConstraints): boolean {
 }
 
 function hasPairs(all: EncryptionContextPairs, wanted: EncryptionContextPairs): boolean {
-  return Object.entries(wanted).every(([name, value]) => Object.hasOwn(all, name) && all[name] === value);
+  return Object.keys(wanted).every((name) => Object.hasOwn(all, name) && all[name] === wanted[name]);
 }
 
 /**

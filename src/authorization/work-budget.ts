@@ -27,6 +27,9 @@ export const stepsPerLook = 8;
 /** The preparation of anything that is not just looked up: a text to be parsed, a pattern to be made. */
 export const stepsPerPreparation = 64;
 
+/** A grant that is judged: eight pairs of an encryption context and a dozen operations. */
+export const stepsPerGrant = 64;
+
 export function tooMuchWork(): KmsError {
   return new KmsError(
     'LimitExceededException',

@@ -11,11 +11,16 @@ import { type GrantId, type GrantPrincipal, newGrantId } from '../kms/grants.ts'
 import type { KeyId } from '../kms/names.ts';
 import type { GrantRecord, MetadataStore } from '../store/metadata-store.ts';
 import type { GrantTokens } from './grant-tokens.ts';
-import { type GrantParameters, KeyGrants } from './key-grants.ts';
+import { constraintBytesOf, type GrantParameters, KeyGrants } from './key-grants.ts';
 import { SortedNames } from './sorted-names.ts';
 
 /** AWS's quota: grants for each KMS key. */
 const maxGrantsPerKey = 50_000;
+/**
+ * Of all constraints of one key's grants, which are held in memory: 1,342 bytes for each of as many grants as a key can
+ * have. Without this bound, they could have 8 KB each, and one grantee with CreateGrant could fill the memory.
+ */
+const maxConstraintBytesPerKey = 64 * 1024 * 1024;
 
 export class Grants {
   readonly #store: Pick<MetadataStore, 'write'>;
@@ -55,8 +60,15 @@ export class Grants {
 
   /** @throws KmsError `LimitExceededException` when the key has as many grants as it can have. */
   async put(parameters: GrantParameters): Promise<GrantRecord> {
-    if ((this.#byKey.get(parameters.keyId)?.count ?? 0) >= maxGrantsPerKey) {
+    const { count, constraintBytes } = this.#byKey.get(parameters.keyId) ?? { count: 0, constraintBytes: 0 };
+    if (count >= maxGrantsPerKey) {
       throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
+    }
+    if (constraintBytes + constraintBytesOf(parameters) > maxConstraintBytesPerKey) {
+      throw new KmsError(
+        'LimitExceededException',
+        `The constraints of the grants of a KMS key can have at most ${maxConstraintBytesPerKey} bytes.`,
+      );
     }
     const record: GrantRecord = { ...parameters, grantId: newGrantId(), createdAtMs: Date.now() };
     await this.#store.write([{ put: 'grant', record }]);

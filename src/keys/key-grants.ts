@@ -15,6 +15,12 @@ export class KeyGrants {
   /** Only of grants that were given a name. */
   readonly #byParameters = new Map<string, GrantRecord>();
   readonly #index = new GrantIndex();
+  #constraintBytes = 0;
+
+  /** What the constraints of all grants take, as `constraintBytesOf` counts. */
+  get constraintBytes(): number {
+    return this.#constraintBytes;
+  }
 
   get count(): number {
     return this.ids.size;
@@ -50,6 +56,7 @@ export class KeyGrants {
     idsOfGrantee.add(grant.grantId);
     if (grant.name !== '') this.#byParameters.set(digestOf(grant), grant);
     this.#index.add(grant);
+    this.#constraintBytes += constraintBytesOf(grant);
   }
 
   remove(grant: GrantRecord): void {
@@ -62,7 +69,15 @@ export class KeyGrants {
       if (this.#byParameters.get(digest) === grant) this.#byParameters.delete(digest);
     }
     this.#index.remove(grant);
+    this.#constraintBytes -= constraintBytesOf(grant);
   }
+}
+
+/** The names and values of its pairs, as UTF-8. */
+export function constraintBytesOf({ constraints }: Pick<GrantParameters, 'constraints'>): number {
+  const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = constraints;
+  const texts = [exact ?? {}, some ?? {}].flatMap((pairs) => Object.entries(pairs).flat());
+  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 }
 
 /** Two requests have the same digest exactly when they ask for the same grant; operations are a set. */

@@ -124,11 +124,12 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     const { request, directory } = source;
     if (need.grant === undefined || key === undefined) return undefined;
     if (need.retires !== undefined) return findRetirement(need.retires(request, directory), this);
-    return findAllowingGrant(directory.grants.ofKey(key.record.keyId), this, {
+    const use = {
       operation: need.grant,
       encryptionContext: encryptionContextOf(need.grant, request),
       newGrant: need.newGrant?.(request),
-    });
+    };
+    return findAllowingGrant(directory.grants.ofKey(key.record.keyId), this, use, this);
   }
 }
 

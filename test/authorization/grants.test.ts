@@ -11,6 +11,7 @@ import {
 } from '../../src/authorization/grants.ts';
 import { compileIdentityPolicy } from '../../src/authorization/policy-document.ts';
 import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
+import { stepsPerGrant, tooMuchWork } from '../../src/authorization/work-budget.ts';
 import { KeyGrants } from '../../src/keys/key-grants.ts';
 import {
   type EncryptionContextPairs,
@@ -236,6 +237,70 @@ describe('the grants of a key', () => {
     expect(findAllowingGrant(grants, grantee(alice), { operation: 'Encrypt', encryptionContext: context })).toEqual({
       grantId: (49_999).toString(16).padStart(64, '0'),
     });
+  });
+});
+
+describe('grants of somebody who wants to keep the daemon busy', () => {
+  const long = 'x'.repeat(300);
+  const ofEightPairs = (last: string): EncryptionContextPairs =>
+    Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`name${index}`, index === 7 ? last : long]));
+  const grid = (index: number): EncryptionContextPairs => ({
+    [`x${index % 15}`]: '',
+    [`y${Math.floor(index / 15)}`]: '',
+  });
+  const row = Object.fromEntries(Array.from({ length: 15 }, (_, index) => [`x${index}`, '']));
+  const other: GrantTerms = {
+    operations: ['Decrypt'],
+    constraints: { EncryptionContextEquals: ofEightPairs('other') },
+  };
+  const within = (maxSteps: number): ((steps: number) => void) => {
+    let left = maxSteps;
+    return (steps) => {
+      left -= steps;
+      if (left < 0) throw tooMuchWork();
+    };
+  };
+  const filled = (count: number, terms: (index: number) => Partial<GrantRecord>): KeyGrants =>
+    keyGrants(...Array.from({ length: count }, (_, index) => ({ ...record(terms(index)) })));
+
+  test.each<[string, (index: number) => Partial<GrantRecord>, GrantUse]>([
+    [
+      'to make grants for other contexts',
+      (index) => ({
+        operations: ['CreateGrant', 'Decrypt'],
+        constraints: { EncryptionContextEquals: ofEightPairs(`${index}`) },
+      }),
+      { operation: 'CreateGrant', newGrant: other },
+    ],
+    [
+      'to make grants for other pairs',
+      (index) => ({
+        operations: ['CreateGrant', 'Decrypt'],
+        constraints: { EncryptionContextSubset: ofEightPairs(`${index}`) },
+      }),
+      { operation: 'CreateGrant', newGrant: other },
+    ],
+    [
+      'to make other grants',
+      () => ({ operations: ['CreateGrant', 'Encrypt'] }),
+      { operation: 'CreateGrant', newGrant: other },
+    ],
+    [
+      'that say the same and do not apply',
+      () => ({ constraints: { EncryptionContextSubset: { a: '', b: '' } } }),
+      { operation: 'Encrypt', encryptionContext: { a: '' } },
+    ],
+  ])('%s cost a request a look at eight of them at most', (_, terms, wanted) => {
+    const budget = { spend: within(8 * stepsPerGrant) };
+    expect(findAllowingGrant(filled(500, terms), grantee(alice), wanted, budget)).toBeUndefined();
+  });
+
+  test('whose pairs the request has in part are looked at as long as its budget lasts', () => {
+    const grants = filled(225, (index) => ({ constraints: { EncryptionContextSubset: grid(index) } }));
+    const spend = within(20 * stepsPerGrant);
+    const wanted = { operation: 'Encrypt', encryptionContext: row } as const;
+    expect(() => findAllowingGrant(grants, grantee(alice), wanted, { spend })).toThrow(tooMuchWork());
+    expect(findAllowingGrant(grants, grantee(bob), wanted, { spend: within(0) })).toBeUndefined();
   });
 });
 

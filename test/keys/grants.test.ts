@@ -84,6 +84,29 @@ describe('grants', () => {
     expect((await store.load()).grant).toHaveLength(2);
   });
 
+  test('have constraints of 64 MiB on one key at most, and room again when one is removed', async () => {
+    const grants = await open();
+    const constraints = { EncryptionContextSubset: { ['n'.repeat(8190)]: 'é' } };
+    const shown = Array.from({ length: 8192 }, (_, index) => {
+      const grantId = index.toString(16).padStart(64, '0') as GrantId;
+      return { ...parameters, constraints, name: '', retiring: null, grantId, createdAtMs: 0 };
+    });
+    for (const grant of shown) grants.show(grant);
+    await expect(
+      grants.put({ ...parameters, constraints: { EncryptionContextEquals: { a: '' } } }),
+    ).rejects.toMatchObject({
+      name: 'LimitExceededException',
+      message: 'The constraints of the grants of a KMS key can have at most 67108864 bytes.',
+    });
+    await grants.put({ ...parameters, constraints: {} });
+    await grants.put({ ...parameters, keyId: otherKeyId, constraints });
+    // The store does not have the grants that were only shown, so this one makes the room.
+    const [first] = shown;
+    if (first !== undefined) await grants.remove(first);
+    await grants.put({ ...parameters, constraints });
+    expect(grants.ofKey(keyId)?.constraintBytes).toBe(67_108_864);
+  });
+
   test.each<[string, Partial<GrantParameters>, boolean]>([
     ['to the letter', {}, true],
     ['with operations in another order', { operations: ['Decrypt', 'Encrypt'] }, true],
