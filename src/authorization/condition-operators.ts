@@ -12,6 +12,7 @@
  */
 
 import { BlockList, isIP } from 'node:net';
+import { foldCase, stepsToFold } from './case-folding.ts';
 import { textOf } from './policy-variables.ts';
 import { compileParts, type Matcher, type PatternPart } from './wildcard.ts';
 import { stepsPerPreparation } from './work-budget.ts';
@@ -25,6 +26,8 @@ interface TextOperator {
   readonly compile: (parts: readonly PatternPart[]) => Matcher;
   /** What a text without wildcards is compared as, where equal forms are all there is to it: many are one look-up. */
   readonly formOf?: (text: string) => string;
+  /** What it costs to get that form of a text. */
+  readonly stepsToForm?: (text: string) => number;
   /** What is wrong with a value, as far as one can tell before the variables have values. */
   readonly mistakeOf?: (text: string) => string | undefined;
 }
@@ -68,28 +71,33 @@ const lessOrEqual = comparingWith(largest, (actual, limit) => actual <= limit);
 const greater = comparingWith(smallest, (actual, limit) => actual > limit);
 const greaterOrEqual = comparingWith(smallest, (actual, limit) => actual >= limit);
 
-const asItIs = (value: string): string => value;
-const inSmallLetters = (value: string): string => value.toLowerCase();
+interface Form {
+  readonly formOf: (text: string) => string;
+  readonly stepsToForm: (text: string) => number;
+}
+const asItIs: Form = { formOf: (value) => value, stepsToForm: () => 0 };
+const withoutCase: Form = { formOf: foldCase, stepsToForm: stepsToFold };
 
-const text = (isNegated: boolean, formOf: (text: string) => string): TextOperator => ({
+const text = (isNegated: boolean, { formOf, stepsToForm }: Form): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: false,
   compile(parts) {
     const expected = formOf(textOf(parts));
     return (actual, budget) => {
-      budget?.spend(actual.length);
+      budget?.spend(actual.length + stepsToForm(actual));
       return formOf(actual) === expected;
     };
   },
   formOf,
+  stepsToForm,
 });
 const pattern = (isNegated: boolean): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: true,
   compile: (parts) => compileParts(parts),
-  formOf: asItIs,
+  ...asItIs,
 });
 const arn = (isNegated: boolean): TextOperator => ({
   kind: 'text',
@@ -124,8 +132,8 @@ const address = (isNegated: boolean): ValueOperator => ({
 const rows = {
   StringEquals: text(false, asItIs),
   StringNotEquals: text(true, asItIs),
-  StringEqualsIgnoreCase: text(false, inSmallLetters),
-  StringNotEqualsIgnoreCase: text(true, inSmallLetters),
+  StringEqualsIgnoreCase: text(false, withoutCase),
+  StringNotEqualsIgnoreCase: text(true, withoutCase),
   StringLike: pattern(false),
   StringNotLike: pattern(true),
   NumericEquals: numeric(equal),

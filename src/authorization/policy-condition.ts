@@ -171,7 +171,7 @@ function compileTexts(
 
 /** Texts that are compared as a whole are looked up, the others one by one. */
 function compileFixed(
-  { compile, formOf }: Extract<ConditionOperator, { kind: 'text' }>,
+  { compile, formOf, stepsToForm }: Extract<ConditionOperator, { kind: 'text' }>,
   fixed: readonly (readonly PatternPart[])[],
 ): Matcher {
   const isExact = (parts: readonly PatternPart[]): boolean =>
@@ -179,7 +179,11 @@ function compileFixed(
   const patterns = fixed.filter((parts) => !isExact(parts)).map(compile);
   if (formOf === undefined || patterns.length === fixed.length) return anyOf(patterns);
   const exact = new Set(fixed.filter(isExact).map((parts) => formOf(textOf(parts))));
-  return anyOf([(value) => exact.has(formOf(value)), ...patterns]);
+  const matchesExact: Matcher = (value, budget) => {
+    budget?.spend(stepsToForm?.(value) ?? 0);
+    return exact.has(formOf(value));
+  };
+  return anyOf([matchesExact, ...patterns]);
 }
 
 function compileValues(

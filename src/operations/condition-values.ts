@@ -1,6 +1,7 @@
 /** Where the values of condition keys come from: the request, the key, the caller. One small function each. */
 
 import { isIP } from 'node:net';
+import { foldCase, stepsToFold } from '../authorization/case-folding.ts';
 import { stepsPerLook, type WorkBudget } from '../authorization/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
@@ -63,10 +64,10 @@ export const encryptionContextKeys: Draw = (question) => {
 
 /** Goes through all of them, for each key that a policy asks about: the budget pays. */
 function valuesNamed(budget: WorkBudget, members: Members, name: string): Values {
-  const lowerCaseName = name.toLowerCase();
+  const wanted = foldCase(name);
   const names = Object.keys(members);
-  budget.spend(names.length * stepsPerLook);
-  const values = names.filter((key) => key.toLowerCase() === lowerCaseName);
+  for (const key of names) budget.spend(stepsPerLook + stepsToFold(key));
+  const values = names.filter((key) => foldCase(key) === wanted);
   return values.length === 0 ? undefined : values.map((key) => String(members[key]));
 }
 

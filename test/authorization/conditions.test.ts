@@ -17,6 +17,8 @@ const rows: readonly (readonly [
   ['StringEquals', '', [''], ['a']],
   ['StringNotEquals', 'Alpha', ['alpha', ''], ['Alpha']],
   ['StringEqualsIgnoreCase', 'Alpha', ['ALPHA', 'alpha'], ['alph']],
+  ['StringEqualsIgnoreCase', 'ΟΔΟΣ ſ', ['οδος s', 'οδοσ S', 'Οδοσ ſ'], ['οδο s']],
+  ['StringEqualsIgnoreCase', 'straße', ['STRAßE', 'STRAẞE'], ['STRASSE', 'strasse']],
   ['StringNotEqualsIgnoreCase', 'Alpha', ['alph'], ['ALPHA']],
   ['StringLike', 'a*c?', ['acd', 'abccd'], ['ac', 'Acd', 'xacd']],
   ['StringNotLike', 'a*', ['b', 'A'], ['a', 'ab']],

@@ -36,6 +36,7 @@ describe('a bomb', () => {
     ['of ARNs of colons', 'ArnLike', repeated(() => '*:*:*:*:*:*?b'), ':'.repeat(8000)],
     ['of variables in patterns', 'StringLike', repeated(() => `?${variable('{x:key}')}?`), value],
     ['of variables that are compared', 'StringEqualsIgnoreCase', repeated(() => `${variable('{x:key}')}b`), value],
+    ['of letters that are not ASCII', 'StringEqualsIgnoreCase', ['a'], 'ж'.repeat(40_000)],
     ['of patterns for many values', 'ForAnyValue:StringLike', repeated(() => '*ab*'), many('aa', 4000)],
     ['of pieces for many values', 'ForAnyValue:StringLike', repeated(() => '?b'), many('a', 8000)],
     ['of ARNs for many values', 'ForAnyValue:ArnLike', repeated(() => ':::::a'), many(':::::b', 1300)],
@@ -49,6 +50,15 @@ describe('a bomb', () => {
           'The values of this request are too long or too many to be compared with the policies that apply to it.',
       }),
     );
+  });
+
+  test('of many conditions that ignore case is given up', () => {
+    // Names of keys are written in any case, so that one operator can have thousands that are about one key.
+    const keys = Array.from({ length: 100 }, (_, index) => `x:key${index}`);
+    const contexts = Object.fromEntries(keys.map((key) => [key, [value]]));
+    const conditions = Object.fromEntries(keys.map((key) => [key, '']));
+    expect(decideWithin({ StringNotEqualsIgnoreCase: conditions }, contexts)).toThrow(tooMuchWork());
+    expect(decideWithin({ StringNotEquals: conditions }, contexts)()).toBe(true);
   });
 
   test.each<[string, string, readonly string[], string | readonly string[]]>([
