@@ -151,6 +151,10 @@ function identityRequest(
       refuse(wire, exchange, caller, operationName, refusal ?? notHere(operationName));
       return;
     }
+    if (body.length > maxBodyBytes) {
+      refuse(wire, exchange, caller, operationName, tooLarge());
+      return;
+    }
     finish(wire, message.socket, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));
   });
 }
@@ -177,6 +181,19 @@ async function perform(
     return { body: JSON.stringify(answered), record };
   });
   answer(wire, exchange, outcome);
+}
+
+/**
+ * Several times what any of these requests has to say. They wait for their turn with their bodies, of which there can be
+ * thousands for each user, and who waits for a KMS operation is counted by the byte.
+ */
+const maxBodyBytes = 4096;
+
+function tooLarge(): KmsError {
+  return new KmsError(
+    'RequestEntityTooLargeException',
+    `The request body must not be larger than ${maxBodyBytes} bytes.`,
+  );
 }
 
 function notHere(operationName: string): KmsError {

@@ -49,6 +49,18 @@ describe('access keys', () => {
     ['a name', '{"Principal":"app"}', 'ValidationException', 'Principal must be the ARN of a user or of the account.'],
     ['a typing error', '{"Principle":"x"}', 'ValidationException', '`Principle` is not known here.'],
     ['a list', '[]', 'SerializationException', 'The request body is not a JSON object'],
+    [
+      'more than 4 KB',
+      `{}${' '.repeat(4095)}`,
+      'RequestEntityTooLargeException',
+      'The request body must not be larger than 4096 bytes.',
+    ],
+    [
+      '4 KB of nothing',
+      `{}${' '.repeat(4094)}`,
+      'ValidationException',
+      'Principal must be the ARN of a user or of the account.',
+    ],
     ['what is no JSON', '{"secret"', 'SerializationException', 'The request body is not JSON'],
   ])('are not made for %s', async (_, body, type, message) => {
     expect(await exchange('POST', '/access-keys', body)).toEqual(refused(type, message));
