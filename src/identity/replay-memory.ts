@@ -7,10 +7,11 @@
  * often as it likes for `graceMs` after it came first, and never after that. So whoever records a request can repeat it
  * for a few seconds, in which its sender could as well.
  *
- * What has to be remembered is bounded for each access key. When it is full, its oldest signature is forgotten and with
- * it everything that was signed until then: the key's window gets shorter, and never open. At 1,000 requests a second with
- * one access key it is still a minute, and nobody but that key's owner notices. All keys together hold what arrived within
- * ten minutes at most.
+ * What has to be remembered is bounded for each signer. When it is full, its oldest signature is forgotten and with it
+ * everything that was signed until then: the signer's window gets shorter, and never open. At 1,000 requests a second it
+ * is still a minute, and nobody but that signer notices. A signer is an access key, or a Unix user with all short-lived
+ * credentials that he has: he may have as many as he likes, and must not have a memory for each. All signers together hold
+ * what arrived within ten minutes at most.
  *
  * A restart forgets everything, so what was signed before the start is refused too; clocks on one machine are one clock.
  */
@@ -19,9 +20,9 @@
 export const maxSkewMs = 5 * 60_000;
 /** Longer than a client's request waits in queues on its own machine. */
 export const graceMs = 5_000;
-/** For one access key. An entry takes about 100 bytes. */
+/** Of one signer. An entry takes about 300 bytes (measured). */
 export const maxSignatures = 65_536;
-/** Keys whose signatures are all out of date are dropped this often. */
+/** Signers whose signatures are all out of date are dropped this often. */
 const sweepIntervalMs = 60_000;
 
 interface Entry {
@@ -29,14 +30,15 @@ interface Entry {
   readonly firstSeenMs: number;
 }
 
-interface KeyMemory {
+interface SignerMemory {
   /** In the order of their first coming. By the signature's first 53 bits: a number, which is small and fast to find. */
   readonly entries: Map<number, Entry>;
   notBeforeMs: number;
 }
 
 export interface TakenSignature {
-  readonly accessKeyId: string;
+  /** Whose memory it is kept in. */
+  readonly signer: string;
   /** 32 bytes, found to be right. */
   readonly signature: Buffer;
   readonly signedAtMs: number;
@@ -45,21 +47,21 @@ export interface TakenSignature {
 export class ReplayMemory {
   readonly #startMs: number;
   readonly #maxSignatures: number;
-  readonly #byKey = new Map<string, KeyMemory>();
+  readonly #bySigner = new Map<string, SignerMemory>();
   #sweptAtMs: number;
 
   /** @param nowMs What was signed before this second is refused. */
-  constructor(nowMs: number, maxPerKey: number = maxSignatures) {
+  constructor(nowMs: number, maxPerSigner: number = maxSignatures) {
     this.#startMs = Math.floor(nowMs / 1000) * 1000;
-    this.#maxSignatures = maxPerKey;
+    this.#maxSignatures = maxPerSigner;
     this.#sweptAtMs = nowMs;
   }
 
   /** Takes note of a signature; `false` when it may have been used before. */
-  admit({ accessKeyId, signature, signedAtMs }: TakenSignature, nowMs: number): boolean {
+  admit({ signer, signature, signedAtMs }: TakenSignature, nowMs: number): boolean {
     if (signedAtMs < this.#startMs) return false;
     this.#sweep(nowMs);
-    const memory = this.#memoryOf(accessKeyId);
+    const memory = this.#memoryOf(signer);
     const { entries } = memory;
     dropOutdated(entries, nowMs);
     const print = signature.readUIntBE(0, 6) * 32 + (signature.readUInt8(6) >> 3);
@@ -73,14 +75,14 @@ export class ReplayMemory {
 
   /** How many signatures are remembered. */
   size(): number {
-    return [...this.#byKey.values()].reduce((count, { entries }) => count + entries.size, 0);
+    return [...this.#bySigner.values()].reduce((count, { entries }) => count + entries.size, 0);
   }
 
-  #memoryOf(accessKeyId: string): KeyMemory {
-    let memory = this.#byKey.get(accessKeyId);
+  #memoryOf(signer: string): SignerMemory {
+    let memory = this.#bySigner.get(signer);
     if (memory === undefined) {
       memory = { entries: new Map(), notBeforeMs: this.#startMs };
-      this.#byKey.set(accessKeyId, memory);
+      this.#bySigner.set(signer, memory);
     }
     return memory;
   }
@@ -88,10 +90,10 @@ export class ReplayMemory {
   #sweep(nowMs: number): void {
     if (nowMs - this.#sweptAtMs < sweepIntervalMs) return;
     this.#sweptAtMs = nowMs;
-    for (const [accessKeyId, { entries, notBeforeMs }] of this.#byKey) {
+    for (const [signer, { entries, notBeforeMs }] of this.#bySigner) {
       dropOutdated(entries, nowMs);
       // What was forgotten early is refused for its date by now, if not by this memory.
-      if (entries.size === 0 && notBeforeMs < nowMs - maxSkewMs) this.#byKey.delete(accessKeyId);
+      if (entries.size === 0 && notBeforeMs < nowMs - maxSkewMs) this.#bySigner.delete(signer);
     }
   }
 }
@@ -104,7 +106,7 @@ function dropOutdated(entries: Map<number, Entry>, nowMs: number): void {
   }
 }
 
-function forgetOldest(memory: KeyMemory): void {
+function forgetOldest(memory: SignerMemory): void {
   for (const [print, { signedAtMs }] of memory.entries) {
     memory.entries.delete(print);
     // Dates are in whole seconds: others of the same second may be forgotten too, or not be known yet.

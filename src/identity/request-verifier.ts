@@ -55,8 +55,14 @@ export class RequestVerifier {
     } finally {
       if (key.issuedTo !== undefined) key.secret.wipe();
     }
-    if (!this.#replays.admit({ accessKeyId, signature, signedAtMs }, this.#options.clock())) throw replayed(claim);
+    const taken = { signer: signerOf(key, accessKeyId), signature, signedAtMs };
+    if (!this.#replays.admit(taken, this.#options.clock())) throw replayed(claim);
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
     return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp, ...issuedTo } };
   }
+}
+
+/** By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his. */
+export function signerOf({ issuedTo }: Pick<SigningKey, 'issuedTo'>, accessKeyId: string): string {
+  return issuedTo === undefined ? accessKeyId : `uid ${issuedTo.uid}`;
 }

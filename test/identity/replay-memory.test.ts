@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { graceMs, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
+import { signerOf } from '../../src/identity/request-verifier.ts';
 
 /** 2026-01-05 08:00:00, a whole second, as the dates of signatures are. */
 const startMs = 1_767_600_000_000;
 const accessKeyId = 'AKIAIOSFODNN7EXAMPLE';
 
 const taken = (signedAtMs: number, signature = randomBytes(32), key = accessKeyId) => ({
-  accessKeyId: key,
+  signer: key,
   signature,
   signedAtMs,
 });
@@ -77,6 +78,18 @@ describe('the memory', () => {
     const memory = new ReplayMemory(startMs, 10);
     for (let count = 0; count < 1000; count++) memory.admit(taken(startMs + maxSkewMs), startMs);
     expect(memory.admit(taken(startMs, randomBytes(32), 'AKIAOTHER'), startMs)).toBe(true);
+  });
+
+  test('is one for all short-lived credentials of a Unix user, and one for each access key', () => {
+    const ofUser = (uid: number) => ({ issuedTo: { kind: 'unix', uid, gid: 1, pid: 1, groups: [] } }) as const;
+    const signers = [
+      signerOf(ofUser(1000), 'ASIAONE'),
+      signerOf(ofUser(1000), 'ASIATWO'),
+      signerOf(ofUser(1001), 'ASIATHREE'),
+      signerOf({}, 'AKIAONE'),
+      signerOf({}, 'AKIATWO'),
+    ];
+    expect(signers).toEqual(['uid 1000', 'uid 1000', 'uid 1001', 'AKIAONE', 'AKIATWO']);
   });
 
   test('never takes a signature twice that are further apart than the grace, whatever comes in between', () => {
