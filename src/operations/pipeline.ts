@@ -17,7 +17,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
 import { decide } from '../authorization/decide.ts';
-import type { Decision } from '../authorization/decision.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import { type AuthorizedKey, authorizeKey } from '../keys/authorized-key.ts';
@@ -52,7 +51,8 @@ interface Trace {
   request: Request | undefined;
   response: Request | undefined;
   resources: string[];
-  decision: Decision | undefined;
+  /** Of all permissions that were asked: the first refusal, or what allows each of them. */
+  decision: AuditEvent['decision'];
   noted: Readonly<Record<string, string>> | undefined;
 }
 
@@ -76,7 +76,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         request: undefined,
         response: undefined,
         resources: [],
-        decision: undefined,
+        decision: null,
         noted: undefined,
       };
       let answer: KmsAnswer;
@@ -249,8 +249,15 @@ function assertStillAllowed(
 /** Asks for the decision; throws what AWS answers when it is no. */
 function allow(source: QuestionSource, trace: Trace, need: Need, resource: string, key: KmsKey | undefined): void {
   const decision = decide(new RequestQuestion(source, need, resource, key));
-  trace.decision = decision;
+  const { allowed, because } = decision;
+  trace.decision = { allowed, because: allowed ? besides(trace.decision?.because, because) : because };
   if (!decision.allowed) throw new KmsError('AccessDeniedException', decision.message);
+}
+
+/** Each reason once: an operation may need several permissions, and a change asks for them twice. */
+function besides(before: string | undefined, because: string): string {
+  if (before === undefined || before === because) return because;
+  return before.split('; ').includes(because) ? before : `${before}; ${because}`;
 }
 
 function assertUsable(operationName: string, need: KeyNeed<Request>, request: Request, key: KmsKey): void {
@@ -315,7 +322,7 @@ function emptyEvent(origin: RequestOrigin, operationName: string, caller: Caller
 
 /** Written out member by member, on the path of every request: spreads cost as much as the rest of it. */
 function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): AuditEvent {
-  const { operation, decision } = trace;
+  const { operation } = trace;
   return {
     requestId: request.requestId,
     receivedAtMs: request.receivedAtMs,
@@ -333,7 +340,7 @@ function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): Audit
     resources: trace.resources,
     errorCode: answer.ok ? null : answer.error.name,
     errorMessage: answer.ok ? null : answer.error.message,
-    decision: decision === undefined ? null : { allowed: decision.allowed, because: decision.because },
+    decision: trace.decision,
   };
 }
 

@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from 'vitest';
 import { account, region, rootArn, uuid } from './support/arns.ts';
 import { type AuditLine, auditFolder, auditLines, brokenLink, filesIn } from './support/audit-trail.ts';
 import { describeDaemon, newKey, present } from './support/daemon.ts';
-import { deny, policy, rootMayAll } from './support/policies.ts';
+import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import { refusal } from './support/refusals.ts';
 import { call, callV1, open, readUntilClosed, send } from './support/wire.ts';
 
@@ -50,6 +50,25 @@ describeDaemon('The audit log', (daemon) => {
     expect(event).toMatchObject({ eventName: 'Encrypt', errorCode: 'AccessDeniedException', responseElements: null });
     expect(event.errorMessage).toContain('is not authorized to perform: kms:Encrypt');
     expect(event.resources).toMatchObject([{ ARN: closed.arn }]);
+  });
+
+  test('each statement that gave one of the permissions of a request is on record, once', async () => {
+    const { kms } = daemon();
+    const statement = (Sid: string, action: string): object => ({ ...allow(rootArn, action), Sid });
+    const other = await newKey(
+      kms,
+      policy(statement('manage', 'kms:PutKeyPolicy'), statement('in', 'kms:ReEncryptTo')),
+    );
+    const blob = present((await kms.encrypt({ KeyId: key.id, Plaintext: Buffer.from('x') })).CiphertextBlob);
+    const reasonsFor = async (sent: Promise<{ $metadata: { requestId?: string | undefined } }>): Promise<unknown> =>
+      eventOf((await sent).$metadata.requestId)['additionalEventData'];
+    const byDefault = 'key policy statement "Enable IAM User Permissions"';
+    expect(await reasonsFor(kms.reEncrypt({ CiphertextBlob: blob, DestinationKeyId: other.id }))).toMatchObject({
+      decision: { allowed: true, because: `${byDefault}; key policy statement "in"` },
+    });
+    expect(await reasonsFor(kms.createAlias({ AliasName: 'alias/reasons', TargetKeyId: key.id }))).toMatchObject({
+      decision: { allowed: true, because: `account root; ${byDefault}` },
+    });
   });
 
   test('changes of keys are on record as changes, with what they made', async () => {
