@@ -69,8 +69,26 @@ export class Pin extends SecretBytes {
   }
 }
 
-/** A secret of another kind, such as a secret access key. Its length is a secret too. */
+/**
+ * A secret of another kind, such as a secret access key. Its length is a secret too.
+ *
+ * INVARIANT: nothing is computed with one that was wiped. It would be all zeros, which everybody knows, and what is signed
+ * with zeros would be taken for its owner's.
+ */
 export class Secret extends SecretBytes {
+  #isWiped = false;
+
+  /** @throws TypeError when it was wiped. */
+  override reveal(): Buffer {
+    if (this.#isWiped) throw new TypeError('a secret is used after it was wiped');
+    return super.reveal();
+  }
+
+  override wipe(): void {
+    this.#isWiped = true;
+    super.wipe();
+  }
+
   protected override describe(): string {
     return 'secret';
   }
