@@ -6,13 +6,13 @@
  *     DIR/pin               the token's PIN, for the daemon's user alone
  *     DIR/token/, DIR/data/ the token; metadata and audit log
  *
- * A folder that already holds an instance is started as it is; a temporary one is removed at the end. Whoever starts it
- * is the account's root, over the socket and with the one access key of the loopback listener, which is made anew at
- * each start and is nowhere but in memory and in the line that is printed.
+ * A folder that already holds an instance of this user or root is started as it is; a temporary one is removed at the
+ * end. Whoever starts it is the account's root, over the socket and with the one access key of the loopback listener,
+ * which is made anew at each start and is nowhere but in memory and in the line that is printed.
  */
 
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
@@ -69,6 +69,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     started.defer(() => created.close());
     keyStore = created;
   }
+  await assertOurs(configurationFile);
   const configuration = withPolicies(await loadConfiguration(configurationFile), options.policies);
   const { profile } = configuration.keyStores.default;
   if (options.token !== undefined && options.token !== profile) {
@@ -100,6 +101,18 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     daemon: { ...daemon, stop, reload: options.policies === undefined ? undefined : daemon.reload },
     log,
   };
+}
+
+/**
+ * A configuration names the library that is loaded. Whoever made a folder at a place that he foresaw, such as `/tmp/kms`,
+ * must not choose it for others.
+ */
+async function assertOurs(configurationFile: string): Promise<void> {
+  const { uid } = await stat(configurationFile);
+  if (uid === 0 || uid === process.getuid?.()) return;
+  throw new ConfigurationError(
+    `\`${configurationFile}\` belongs to uid ${uid}, who could have it run what he likes; give another folder`,
+  );
 }
 
 /** Those of the command line instead of those of the configuration. */

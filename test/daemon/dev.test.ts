@@ -1,11 +1,24 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, DecryptCommand, EncryptCommand, KMSClient, ListKeysCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ConfigurationError } from '../../src/config/load.ts';
+import { startDev } from '../../src/daemon/dev.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -51,6 +64,27 @@ describe.skipIf(missing !== null)('drawbridge dev', () => {
     },
   );
 });
+
+if (process.getuid?.() !== 0) process.stdout.write('skipped: a folder of somebody else: not root\n');
+test.skipIf(process.getuid?.() !== 0)(
+  'drawbridge dev starts nothing from the configuration of another user',
+  async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'drawbridge-dev-test-'));
+    const configuration = join(dir, 'drawbridge.yaml');
+    try {
+      writeFileSync(configuration, 'version: 1\n');
+      chownSync(configuration, 1, 1);
+      await expect(startDev({ dir, environment: {} })).rejects.toThrow(
+        new ConfigurationError(
+          `\`${configuration}\` belongs to uid 1, who could have it run what he likes; give another folder`,
+        ),
+      );
+      expect(readdirSync(dir)).toEqual(['drawbridge.yaml']);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
+);
 
 for (const token of ['softhsm2', 'nss'] as const) {
   const lacking = missingForInstance(token);
