@@ -25,6 +25,7 @@ import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { conditionVocabulary } from '../operations/condition-keys.ts';
 import { defaultShareLimits, generationLimits, shareFairly } from '../operations/fair-shares.ts';
 import { createKmsService } from '../operations/pipeline.ts';
+import { whileProven } from '../operations/proven-still.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { openCredentials } from './credentials.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
@@ -110,7 +111,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     identityPolicies: () => policies.current(),
     peerFacts,
   });
-  const service = shareFairly(operations, defaultShareLimits, generationLimits(keyStore.status().lanes));
+  const service = shareFairly(whileProven(operations), defaultShareLimits, generationLimits(keyStore.status().lanes));
   const status = statusSource({ configuration, keyStores, directory, audit });
   const access = accessSource({ directory, mapping, identityPolicies: () => policies.current() });
   const control = keyStoreControl(keyStores);

@@ -121,7 +121,7 @@ export class AccessKeys {
 
   async #unseal(entry: Entry): Promise<SigningKey> {
     try {
-      const signing = { secret: await this.#vault.unseal(entry.key), caller: entry.caller };
+      const signing = this.#signingOf(entry, await this.#vault.unseal(entry.key));
       entry.signing = signing;
       return signing;
     } catch (error) {
@@ -132,7 +132,14 @@ export class AccessKeys {
 
   #add(key: AccessKey, secret: Secret | undefined): void {
     const caller = callerOf(key.principal, this.#realm);
-    this.#entries.set(key.accessKeyId, { key, caller, signing: secret === undefined ? undefined : { secret, caller } });
+    const entry: Entry = { key, caller, signing: undefined };
+    if (secret !== undefined) entry.signing = this.#signingOf(entry, secret);
+    this.#entries.set(key.accessKeyId, entry);
+  }
+
+  #signingOf(entry: Entry, secret: Secret): SigningKey {
+    const { caller, key } = entry;
+    return { secret, caller, isRevoked: () => this.#entries.get(key.accessKeyId) !== entry };
   }
 }
 

@@ -3,6 +3,7 @@
  * above believes it.
  */
 
+import type { KmsError } from '../kms/errors.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 
 export interface Caller {
@@ -56,4 +57,6 @@ export interface SignedRequest {
   readonly sourceIp: string;
   /** To whom the access key was given, where that was by the kernel's word: his groups are the caller's. */
   readonly issuedTo?: SessionPeer;
+  /** Why the request is not taken any more, once its access key is revoked. Absent: nothing revokes it. */
+  readonly refusal?: () => KmsError | undefined;
 }

@@ -57,8 +57,10 @@ export class RequestVerifier {
     }
     const taken = { signer: signerOf(key, accessKeyId), signature, signedAtMs };
     if (!this.#replays.admit(taken, this.#options.clock())) throw replayed(claim);
+    const { isRevoked } = key;
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
-    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp, ...issuedTo } };
+    const refusal = isRevoked && { refusal: () => (isRevoked() ? unrecognized() : undefined) };
+    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp, ...issuedTo, ...refusal } };
   }
 }
 

@@ -11,6 +11,8 @@ export interface SigningKey {
    * for one request and is wiped by whoever asked for it.
    */
   readonly issuedTo?: SessionPeer;
+  /** Was it, since it was found? Absent: nothing revokes it. */
+  readonly isRevoked?: () => boolean;
 }
 
 /** Finds the key that a request names. The session token is the request's, if it has one. */

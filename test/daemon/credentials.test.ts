@@ -118,7 +118,9 @@ describeEachToken('credentials', (token) => {
     const both = await Promise.all([secretFound(second, made.accessKeyId), secretFound(second, made.accessKeyId)]);
     for (const key of both) expect(key?.secret.reveal().toString()).toBe(made.secretAccessKey);
     expect(second.source.accessKeys().map(({ accessKeyId }) => accessKeyId)).toEqual([made.accessKeyId]);
+    expect(both.map((key) => key?.isRevoked?.())).toEqual([false, false]);
     const revoked = second.source.revokeAccessKey(made.accessKeyId);
+    expect(both.map((key) => key?.isRevoked?.())).toEqual([true, true]);
     expect(second.findKey(made.accessKeyId, undefined)).toBeUndefined();
     expect(await revoked).toMatchObject({ accessKeyId: made.accessKeyId, principal: app });
     expect(await refusal(() => second.source.revokeAccessKey(made.accessKeyId))).toEqual({

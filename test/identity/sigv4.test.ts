@@ -96,9 +96,14 @@ const change = {
 };
 
 /** As a daemon does that has been running for an hour. */
-function verify(request: SignedRequestParts, now = new Date(), service: ServiceName = 'kms'): Caller {
+function verify(
+  request: SignedRequestParts,
+  now = new Date(),
+  service: ServiceName = 'kms',
+  find: typeof findKey = findKey,
+): Caller {
   let nowMs = now.getTime() - 3_600_000;
-  const verifier = new RequestVerifier({ realm, findKey, clock: () => nowMs });
+  const verifier = new RequestVerifier({ realm, findKey: find, clock: () => nowMs });
   nowMs = now.getTime();
   const caller = verifier.verify(request, service);
   if (caller instanceof Promise) throw new TypeError('a key that is known is no promise');
@@ -151,6 +156,18 @@ describe('a request that the AWS SDK signed', () => {
   test('is taken from an endpoint with a path and a query', async () => {
     const request = await signedBySdk({ endpoint: `${endpoint}/a b/%C3%BC/./x//y~z*(1)?b=2&a=%20x&a=1&empty` });
     expect(verify(request).arn).toBe(caller.arn);
+  });
+
+  test('is refused after it was taken, where it waits and its access key is revoked', async () => {
+    let isRevoked = false;
+    const { proof } = verify(await signedBySdk(), new Date(), 'kms', (...asked) => {
+      const key = findKey(...asked);
+      return key && { ...key, isRevoked: () => isRevoked };
+    });
+    const refusalNow = () => (proof.kind === 'sigv4' ? proof.refusal?.() : undefined);
+    expect(refusalNow()).toBeUndefined();
+    isRevoked = true;
+    expect(refusalNow()).toEqual(unrecognized);
   });
 
   test('is refused when it was signed with another secret', async () => {
