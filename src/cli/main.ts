@@ -8,6 +8,7 @@
 
 import { CommanderError } from 'commander';
 import { describeError, UsageError } from './errors.ts';
+import { note } from './output.ts';
 import { buildProgram } from './program.ts';
 
 const usageExitCode = 2;
@@ -24,7 +25,7 @@ try {
     // Commander has printed its message; help and version end here too, with code 0.
     process.exitCode = error.exitCode === 0 ? 0 : usageExitCode;
   } else {
-    process.stderr.write(`drawbridge: ${describeError(error)}\n`);
+    note(`drawbridge: ${describeError(error)}`);
     process.exitCode = error instanceof UsageError ? usageExitCode : 1;
   }
 }

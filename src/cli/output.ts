@@ -23,7 +23,7 @@ export function printJson(value: unknown): void {
 
 /** A note for the person at the terminal, which a program that reads stdout does not get to see. */
 export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${text.split('\n').map(printable).join('\n')}\n`);
 }
 
 /** Columns as wide as their widest cell; the last one runs free. */
@@ -50,7 +50,6 @@ export function facts(pairs: readonly (readonly [string, string | number | boole
 }
 
 /** Text that others chose (descriptions, labels, user agents) cannot steer the terminal. */
-
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced here.
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
