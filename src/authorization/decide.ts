@@ -156,7 +156,7 @@ function refuse(
 }
 
 /** `key policy statement "Sid"`, or by its number where it has none; an identity policy by its file. */
-export function describeStatement(statement: StatementReference | undefined): string {
+function describeStatement(statement: StatementReference | undefined): string {
   const document = statement?.document === undefined ? 'key policy' : `identity policy ${statement.document}`;
   const name = statement?.sid === undefined ? statement?.index : JSON.stringify(statement.sid);
   return `${document} statement ${name}`;

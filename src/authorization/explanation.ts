@@ -25,7 +25,7 @@ export interface TestReport {
 }
 
 /** A statement that is about this action, resource and principal. */
-export interface StatementReport {
+interface StatementReport {
   readonly statement: StatementReference;
   /** `Delegate`: it allows the account, which lets identity policies allow. */
   readonly effect: 'Allow' | 'Deny' | 'Delegate';

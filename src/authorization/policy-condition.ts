@@ -21,7 +21,7 @@ import { fixedParts, hasVariables, parseTemplate, resolveTemplate, textOf } from
 import type { Matcher, PatternPart } from './wildcard.ts';
 import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
 
-export type CompiledCondition = (values: ConditionValues) => boolean;
+type CompiledCondition = (values: ConditionValues) => boolean;
 
 /** One operator with one of its keys. */
 export interface ConditionTest {

@@ -4,7 +4,7 @@ import { Option } from 'commander';
 import { UsageError } from './errors.ts';
 import { openOutput, unwritable } from './whole-file.ts';
 
-export const encodings = ['raw', 'base64', 'hex'] as const;
+const encodings = ['raw', 'base64', 'hex'] as const;
 export type Encoding = (typeof encodings)[number];
 
 /** Readable by all: signatures, public keys and certificates are no secrets. */

@@ -28,7 +28,7 @@ const digestByAlgorithm: ReadonlyMap<string, string | null> = new Map([
 ]);
 
 /** The API's limit for `Message`, and for the message of a MAC. */
-export const maxMessageBytes = 4096;
+const maxMessageBytes = 4096;
 
 export interface SigningMessage {
   readonly Message: string;

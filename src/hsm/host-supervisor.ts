@@ -27,7 +27,7 @@ export interface SupervisorOptions {
   readonly events: SupervisorEvents;
 }
 
-export interface SupervisorEvents {
+interface SupervisorEvents {
   connected(capabilities: KeyStoreCapabilities): void;
   /** A host was lost, or could not be connected; another will be. */
   failed(reason: string): void;

@@ -14,7 +14,7 @@ import { ecdsaSigValue } from './ecdsa-signature.ts';
 import type { BackingKeyAttributes, GeneratedKey, KeyStoreCapabilities } from './key-store.ts';
 import { BadReplyError } from './pending-call.ts';
 
-export const ivBytes = 12;
+const ivBytes = 12;
 export const tagBytes = 16;
 /** The longest are those of ML-DSA-87 (FIPS 204, table 2): a public key of 2,592 bytes, with room for its DER, and the signature. */
 const maxPublicKeyBytes = 3072;

@@ -26,7 +26,7 @@ import { keySpecNames } from '../kms/key-specs.ts';
  * - `unsupported`, `tokenFull`, `pinRefused`: as they say.
  * - `internal`: we asked wrongly; the call fails and nothing is restarted.
  */
-export const returnValueMeanings = [
+const returnValueMeanings = [
   'callersFault',
   'keyUnavailable',
   'resolveAgain',

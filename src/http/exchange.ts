@@ -39,7 +39,7 @@ export interface Exchange {
 }
 
 /** What a refused request called itself, where it did not come to naming an operation. */
-export const unnamedOperation = 'Unknown';
+const unnamedOperation = 'Unknown';
 
 function originOf(wire: Wire, message: IncomingMessage): RequestOrigin {
   return {

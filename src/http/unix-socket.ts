@@ -18,7 +18,7 @@ const maxPathBytes = 107;
 /** The kernel completes connections on its own up to this many; more wait in `connect`. */
 const backlog = 1024;
 
-export class SocketPathError extends Error {
+class SocketPathError extends Error {
   override readonly name = 'SocketPathError';
 }
 

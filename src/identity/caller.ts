@@ -51,7 +51,7 @@ export interface SessionPeer extends UnixPeer {
 }
 
 /** A request signed with an access key (AWS Signature Version 4) over the loopback listener. */
-export interface SignedRequest {
+interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
   readonly sourceIp: string;

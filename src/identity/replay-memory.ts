@@ -21,7 +21,7 @@ export const maxSkewMs = 5 * 60_000;
 /** Longer than a client's request waits in queues on its own machine. */
 export const graceMs = 5_000;
 /** Of one signer. An entry takes about 300 bytes (measured). */
-export const maxSignatures = 65_536;
+const maxSignatures = 65_536;
 /** Signers whose signatures are all out of date are dropped this often. */
 const sweepIntervalMs = 60_000;
 

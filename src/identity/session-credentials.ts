@@ -30,7 +30,7 @@ import type { SigningKey } from './signing-key.ts';
 export const sessionSeconds = { min: 900, max: 3600, default: 3600 } as const;
 
 /** Computes HMAC-SHA-256 under the service key for session credentials, in the HSM. */
-export type DeriveKey = (label: Buffer) => Promise<Buffer>;
+type DeriveKey = (label: Buffer) => Promise<Buffer>;
 
 export interface SessionCredentialsOptions {
   readonly deriveKey: DeriveKey;

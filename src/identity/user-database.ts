@@ -13,7 +13,7 @@ import koffi from 'koffi';
 import type { Lookup } from './name-cache.ts';
 
 /** The database could not answer; whether the user or group exists is not known. */
-export class UserDatabaseError extends Error {
+class UserDatabaseError extends Error {
   override readonly name = 'UserDatabaseError';
 }
 

@@ -13,7 +13,7 @@
 /** 2^32 less what repeated calls may have used on top: 4,096 calls in flight, lost 256 times. */
 export const maxEncryptionsPerBackingKey = 2 ** 32 - 2 ** 20;
 /** At 20,000 encryptions a second one write in three seconds; 65,520 starts of the daemon before a key rotates early. */
-export const reservationBlock = 2 ** 16;
+const reservationBlock = 2 ** 16;
 
 export interface EncryptionLimits {
   readonly maxEncryptionsPerBackingKey: number;

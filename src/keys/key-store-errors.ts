@@ -9,7 +9,7 @@ import { KeyStoreError, type KeyStoreFailure } from '../hsm/key-store.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 
 /** The one text for every way in which a ciphertext can be wrong. */
-export const invalidCiphertextMessage =
+const invalidCiphertextMessage =
   'The ciphertext, or the encryption context that is authenticated with it, is corrupted, missing, or otherwise invalid.';
 export const internalMessage =
   'The request was rejected because an internal exception occurred. The request can be retried.';

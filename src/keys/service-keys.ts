@@ -26,7 +26,7 @@ const serviceKeys = {
   'session-credentials': macKey,
 } as const satisfies Record<string, { readonly keySpec: KeySpec; readonly keyUsage: KeyUsage }>;
 
-export function serviceKeyLabel(purpose: ServiceKeyPurpose): string {
+function serviceKeyLabel(purpose: ServiceKeyPurpose): string {
   return `${serviceKeyLabelPrefix}${purpose}`;
 }
 

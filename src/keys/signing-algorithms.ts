@@ -33,7 +33,7 @@ const hashed = (scheme: SignatureScheme, hash: NonNullable<SigningAlgorithmRow['
   scheme,
 });
 
-export const signingAlgorithmRows = {
+const signingAlgorithmRows = {
   // RFC 8017, 8.1: the salt is as long as the hash, and MGF1 uses the same hash.
   RSASSA_PSS_SHA_256: hashed('PSS', sha256),
   RSASSA_PSS_SHA_384: hashed('PSS', sha384),

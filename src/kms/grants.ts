@@ -31,7 +31,7 @@ const dataKey = { usages: ['ENCRYPT_DECRYPT'], kind: 'symmetric', takesContext: 
 const without = (...usages: readonly KeyUsage[]) => ({ usages, takesContext: false }) as const;
 
 /** In the order of the API reference. */
-export const grantOperations = {
+const grantOperations = {
   Decrypt: encryption,
   Encrypt: encryption,
   GenerateDataKey: dataKey,

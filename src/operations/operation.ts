@@ -42,12 +42,12 @@ export interface KeyNeed<Request> extends NeedOf<Request> {
 }
 
 /** A permission on something that is no key. `undefined`: this request does not need it. */
-export interface ResourceNeed<Request> extends NeedOf<Request> {
+interface ResourceNeed<Request> extends NeedOf<Request> {
   readonly resource: (request: Request, directory: KeyDirectory) => string | undefined;
 }
 
 /** What a request must be allowed, in the order in which it is asked; the first refusal is the answer. */
-export interface Needs<Request, Keys extends string> {
+interface Needs<Request, Keys extends string> {
   readonly resources?: readonly ResourceNeed<Request>[];
   /** By a name of the operation's choice, under which its handler gets the `AuthorizedKey`. */
   readonly keys?: { readonly [Name in Keys]: KeyNeed<Request> };

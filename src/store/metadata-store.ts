@@ -74,7 +74,7 @@ export interface GrantRecord {
 }
 
 /** A long-lived access key for signed requests. It is never changed, only removed. */
-export interface AccessKeyRecord {
+interface AccessKeyRecord {
   readonly accessKeyId: AccessKeyId;
   /** Whose requests those are that it signs. */
   readonly principal: PrincipalArn;

@@ -69,7 +69,7 @@ const bytesOrNull: Member<Buffer | null> = {
   fromColumn: (column) => (column === '' ? null : bytes.fromColumn(column)),
 };
 
-export const recordColumns: {
+const recordColumns: {
   readonly [Kind in RecordKind]: {
     readonly [Name in keyof MetadataRecords[Kind]]-?: Member<MetadataRecords[Kind][Name]>;
   };

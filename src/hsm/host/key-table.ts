@@ -22,7 +22,7 @@ import { mlDsaParameterSet, type ParameterSet } from './parameter-sets.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
-export const maxSessionCopies = 1024;
+const maxSessionCopies = 1024;
 
 const idBytes = 16;
 /** The objects that are keys to us. The public half of a pair is not: its `CKA_ID` is that of the private one. */

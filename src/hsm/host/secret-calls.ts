@@ -15,11 +15,11 @@ import { macAlgorithms } from './signing-algorithms.ts';
 import type { TokenSession } from './token-session.ts';
 
 /** KMS plaintexts end at 4,096 bytes; wrapped key material, such as an RSA-4096 private key, may be somewhat longer. */
-export const maxPlaintextBytes = 8 * 1024;
+const maxPlaintextBytes = 8 * 1024;
 /** As much as AWS KMS gives at once. */
-export const maxRandomBytes = 1024;
+const maxRandomBytes = 1024;
 export const ivBytes = 12;
-export const tagBytes = 16;
+const tagBytes = 16;
 
 const genericSecret = constant('CKK_GENERIC_SECRET');
 
