@@ -25,7 +25,6 @@ const statusOf = {
   InvalidAliasNameException: client,
   InvalidArnException: client,
   InvalidCiphertextException: client,
-  InvalidClientTokenIdException: client,
   InvalidGrantIdException: client,
   InvalidGrantTokenException: client,
   InvalidKeyUsageException: client,

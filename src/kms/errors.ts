@@ -10,44 +10,40 @@
  */
 
 /** Every error name that leaves the daemon. A new one needs a row in `http/errors.ts`, or that file does not compile. */
-export const kmsErrorNames = [
-  'AccessDeniedException',
-  'AlreadyExistsException',
-  'DependencyTimeoutException',
-  'DisabledException',
-  'DryRunOperationException',
-  'ExpiredTokenException',
-  'IncompleteSignatureException',
-  'IncorrectKeyException',
-  'InvalidAliasNameException',
-  'InvalidArnException',
-  'InvalidCiphertextException',
-  'InvalidClientTokenIdException',
-  'InvalidGrantIdException',
-  'InvalidGrantTokenException',
-  'InvalidKeyUsageException',
-  'InvalidMarkerException',
-  'InvalidSignatureException',
-  'KeyUnavailableException',
-  'KMSInternalException',
-  'KMSInvalidMacException',
-  'KMSInvalidSignatureException',
-  'KMSInvalidStateException',
-  'LimitExceededException',
-  'MalformedPolicyDocumentException',
-  'MissingAuthenticationTokenException',
-  'NotFoundException',
-  'RequestEntityTooLargeException',
-  'SerializationException',
-  'TagException',
-  'ThrottlingException',
-  'UnknownOperationException',
-  'UnrecognizedClientException',
-  'UnsupportedOperationException',
-  'ValidationException',
-] as const;
-
-export type KmsErrorName = (typeof kmsErrorNames)[number];
+export type KmsErrorName =
+  | 'AccessDeniedException'
+  | 'AlreadyExistsException'
+  | 'DependencyTimeoutException'
+  | 'DisabledException'
+  | 'DryRunOperationException'
+  | 'ExpiredTokenException'
+  | 'IncompleteSignatureException'
+  | 'IncorrectKeyException'
+  | 'InvalidAliasNameException'
+  | 'InvalidArnException'
+  | 'InvalidCiphertextException'
+  | 'InvalidGrantIdException'
+  | 'InvalidGrantTokenException'
+  | 'InvalidKeyUsageException'
+  | 'InvalidMarkerException'
+  | 'InvalidSignatureException'
+  | 'KeyUnavailableException'
+  | 'KMSInternalException'
+  | 'KMSInvalidMacException'
+  | 'KMSInvalidSignatureException'
+  | 'KMSInvalidStateException'
+  | 'LimitExceededException'
+  | 'MalformedPolicyDocumentException'
+  | 'MissingAuthenticationTokenException'
+  | 'NotFoundException'
+  | 'RequestEntityTooLargeException'
+  | 'SerializationException'
+  | 'TagException'
+  | 'ThrottlingException'
+  | 'UnknownOperationException'
+  | 'UnrecognizedClientException'
+  | 'UnsupportedOperationException'
+  | 'ValidationException';
 
 export class KmsError extends Error {
   override readonly name: KmsErrorName;
