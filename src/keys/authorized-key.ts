@@ -1,32 +1,30 @@
 /**
  * Permission to use a key, as a value.
  *
- * INVARIANT: an `AuthorizedKey` exists only for a key, an action and a caller that the authorization decision allowed.
+ * INVARIANT: an `AuthorizedKey` exists only for a key on which the authorization decision allowed a caller an action.
  * The pipeline keeps it: `authorizeKey` is the only maker, and the test of the import rules lets only
  * `operations/pipeline.ts` import it. Whatever reaches a key in the HSM takes an `AuthorizedKey` and nothing weaker, so
- * an operation that forgot to ask for permission does not compile.
+ * an operation that forgot to ask for permission does not compile. Which action it was is not checked again: that an
+ * operation does what it asked to be allowed stands in its one file.
  */
 
 import type { KmsKey } from './kms-key.ts';
 
-let makeAuthorizedKey: (key: KmsKey, action: string) => AuthorizedKey;
+let makeAuthorizedKey: (key: KmsKey) => AuthorizedKey;
 
 export class AuthorizedKey {
   readonly #key: KmsKey;
-  /** The action that was allowed, for example `kms:Encrypt`. */
-  readonly action: string;
 
-  private constructor(key: KmsKey, action: string) {
+  private constructor(key: KmsKey) {
     this.#key = key;
-    this.action = action;
   }
 
   get key(): KmsKey {
     return this.#key;
   }
 
-  static #make(key: KmsKey, action: string): AuthorizedKey {
-    return new AuthorizedKey(key, action);
+  static #make(key: KmsKey): AuthorizedKey {
+    return new AuthorizedKey(key);
   }
 
   static {
@@ -35,6 +33,6 @@ export class AuthorizedKey {
 }
 
 /** Only the pipeline calls this, after the decision. */
-export function authorizeKey(key: KmsKey, action: string): AuthorizedKey {
-  return makeAuthorizedKey(key, action);
+export function authorizeKey(key: KmsKey): AuthorizedKey {
+  return makeAuthorizedKey(key);
 }

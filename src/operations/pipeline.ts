@@ -220,7 +220,7 @@ function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string
     const key = need.key(request, directory);
     trace.resources.push(key.arn);
     allow(source, trace, need, key.arn, key);
-    authorized[name] = authorizeKey(key, need.action);
+    authorized[name] = authorizeKey(key);
   }
   if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(authorized), directory);
   for (const name in keys) {

@@ -17,7 +17,7 @@ function keyOf(keySpec: KeySpec): AuthorizedKey {
   const publicKey = createPublicKey({ key: jwk, format: 'jwk' }).export({ format: 'der', type: 'spki' });
   // Safe: the function under test reads these members alone.
   const key = { record: { keySpec }, currentBackingKey: { record: { publicKey } } } as unknown as KmsKey;
-  return authorizeKey(key, 'kms:Encrypt');
+  return authorizeKey(key);
 }
 
 describe.each([

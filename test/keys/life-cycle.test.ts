@@ -95,12 +95,12 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     });
 
   const encryptOne = (directory: KeyDirectory, key: KmsKey) =>
-    encrypt(directory, authorizeKey(key, 'kms:Encrypt'), new Plaintext(Buffer.from('attack at dawn')), undefined);
+    encrypt(directory, authorizeKey(key), new Plaintext(Buffer.from('attack at dawn')), undefined);
 
   async function decryptOne(key: KmsKey, blob: Buffer): Promise<string> {
     const parsed = parseCiphertext(blob);
     if (parsed === undefined) throw new TypeError('Encrypt gave what is no ciphertext blob');
-    return (await decrypt(authorizeKey(key, 'kms:Decrypt'), parsed, undefined)).plaintext.reveal().toString();
+    return (await decrypt(authorizeKey(key), parsed, undefined)).plaintext.reveal().toString();
   }
 
   function found(directory: KeyDirectory, key: KmsKey): KmsKey {
@@ -131,11 +131,11 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     const key = await create(before.directory, { keySpec: 'ECC_NIST_P256', keyUsage: 'SIGN_VERIFY' });
     const message = { algorithm: 'ECDSA_SHA_256', messageType: 'RAW' } as const;
     const text = () => new Plaintext(Buffer.from('attack at dawn'));
-    const signature = await sign(authorizeKey(key, 'kms:Sign'), { ...message, message: text() });
+    const signature = await sign(authorizeKey(key), { ...message, message: text() });
     await close();
     const { directory } = await start();
     await open?.keyStore.close();
-    const again = authorizeKey(found(directory, key), 'kms:Verify');
+    const again = authorizeKey(found(directory, key));
     await verify(again, { ...message, message: text() }, signature);
     const other = new Plaintext(Buffer.from('attack at dusk'));
     await expect(verify(again, { ...message, message: other }, signature)).rejects.toMatchObject({
