@@ -17,6 +17,7 @@
  * session principals); KMS developer guide, "Default key policy" and "Troubleshooting AWS KMS permissions".
  */
 
+import { rootArn } from '../kms/names.ts';
 import type { ApplicableStatements, StatementsByPrincipal } from './applicable-statements.ts';
 import type { CompiledStatement } from './compiled-policy.ts';
 import type { AccessQuestion, Decision, RefusalReason, StatementReference } from './decision.ts';
@@ -120,7 +121,7 @@ function firstThatHolds(
 
 /** Root in any account but the key's own is no principal of this daemon; `accountId` is the realm's. */
 function isAccountRoot({ principal, accountId }: AccessQuestion): boolean {
-  return principal === `arn:aws:iam::${accountId}:root`;
+  return principal === rootArn({ account: accountId });
 }
 
 /** Clients match these texts. */

@@ -8,6 +8,7 @@
  * something denies, nothing that is added helps, so only then is told what to add once nothing denies any more.
  */
 
+import { rootArn } from '../kms/names.ts';
 import { rememberApplicable } from './applicable-statements.ts';
 import type { CompiledPolicy, CompiledStatement, StatementTest } from './compiled-policy.ts';
 import { decide } from './decide.ts';
@@ -114,7 +115,7 @@ function effectOn(
   const { anyone, account, named } = principals;
   if (anyone || named.has(principal) || (role !== undefined && named.has(role))) return effect;
   if (!account) return undefined;
-  return effect === 'Deny' || principal === `arn:aws:iam::${accountId}:root` ? effect : 'Delegate';
+  return effect === 'Deny' || principal === rootArn({ account: accountId }) ? effect : 'Delegate';
 }
 
 function reportTest(test: StatementTest, question: AccessQuestion): TestReport {
@@ -187,7 +188,7 @@ function findRemedies(
 function byDocument(question: AccessQuestion, decision: Decision): readonly Remedy[] {
   const { principal, role, accountId, action, resource, keyPolicy } = question;
   const who = role ?? principal;
-  const root = `arn:aws:iam::${accountId}:root`;
+  const root = rootArn({ account: accountId });
   // Nothing can be attached to the root, who needs nothing where no key policy decides.
   const identityPolicy = who === root || who.includes(':sts:') ? undefined : attached(who, action, resource);
   if (keyPolicy === undefined) {

@@ -23,7 +23,7 @@ import {
   type GrantTerms,
   takesEncryptionContext,
 } from '../kms/grants.ts';
-import type { PrincipalArn } from '../kms/names.ts';
+import { type PrincipalArn, rootArn } from '../kms/names.ts';
 import type { GrantRecord } from '../store/metadata-store.ts';
 import type { GrantReference } from './decision.ts';
 import { stepsPerGrant, unbounded, type WorkBudget } from './work-budget.ts';
@@ -51,8 +51,8 @@ export function findAllowingGrant(
   budget: WorkBudget = unbounded,
 ): GrantReference | undefined {
   if (grants === undefined) return undefined;
-  const { principal, role } = grantee;
-  const account = accountRootOf(grantee);
+  const { principal, role, accountId } = grantee;
+  const account = rootArn({ account: accountId });
   return (
     findGrantTo(grants, principal, use, budget) ??
     (role === undefined ? undefined : findGrantTo(grants, role, use, budget)) ??
@@ -132,8 +132,4 @@ export function findRetirement(grant: GrantRecord, grantee: Grantee): GrantRefer
   const { principal, role } = grantee;
   if (mayRetire(principal) || (role !== undefined && mayRetire(role))) return { grantId };
   return undefined;
-}
-
-function accountRootOf({ accountId }: Grantee): string {
-  return `arn:aws:iam::${accountId}:root`;
 }

@@ -12,7 +12,7 @@
  * Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
  */
 
-import type { Realm } from '../kms/names.ts';
+import { type Realm, rootArn } from '../kms/names.ts';
 import type { StatementPrincipals } from './compiled-policy.ts';
 import type { AccessQuestion } from './decision.ts';
 import type { JsonValue } from './policy-json.ts';
@@ -47,11 +47,13 @@ export function isExcepted({ anyone, account, named }: StatementPrincipals, ques
   const { principal, role, accountId } = question;
   if (anyone) return true;
   if (!account) return false;
-  return principal === rootOf(accountId) || (named.has(principal) && (role === undefined || named.has(role)));
+  return (
+    principal === rootArn({ account: accountId }) || (named.has(principal) && (role === undefined || named.has(role)))
+  );
 }
 
 function selectPrincipals(principals: readonly string[], { account }: Realm): StatementPrincipals {
-  const root = rootOf(account);
+  const root: string = rootArn({ account });
   const inThisAccount = (arn: string): boolean => arn.split(':')[4] === account;
   return {
     anyone: principals.includes('*'),
@@ -67,7 +69,7 @@ const sessionArnPattern = /^arn:aws:sts::\d{12}:(?:assumed-role\/[\w+=,.@-]{1,64
 /** `*`, or an ARN; an account's id becomes its root's ARN. */
 function parseAwsPrincipal(place: string, text: string): string {
   if (text === '*') return text;
-  if (accountPattern.test(text)) return rootOf(text);
+  if (accountPattern.test(text)) return rootArn({ account: text });
   if ((iamArnPattern.test(text) || sessionArnPattern.test(text)) && !/[*?]/.test(text)) return text;
   // AWS's words, which name no place; ours are added because a policy can be long.
   throw malformed(place, 'Policy contains a statement with one or more invalid principals');
@@ -77,8 +79,4 @@ function assertServicePrincipal(place: string, text: string): void {
   if (!/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/.test(text)) {
     throw malformed(place, 'Policy contains a statement with one or more invalid principals');
   }
-}
-
-function rootOf(account: string): string {
-  return `arn:aws:iam::${account}:root`;
 }

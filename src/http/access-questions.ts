@@ -19,7 +19,7 @@ import { idOfGroup, type UnixMapping } from '../identity/unix-caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
 import { KmsError } from '../kms/errors.ts';
-import { type KeyId, parsePrincipalArn } from '../kms/names.ts';
+import { type KeyId, parsePrincipalArn, rootArn } from '../kms/names.ts';
 import {
   type Candidate,
   type CandidateReport,
@@ -110,7 +110,7 @@ function explainAccess(source: AccessParts, value: unknown): object {
 function whoCan(source: AccessParts, value: unknown): object {
   const question = decodeRequest(whoCanQuestion, value, 'refuse');
   const documents = documentsOf(source);
-  const root = { ...question, Principal: `arn:aws:iam::${source.directory.realm.account}:root` };
+  const root = { ...question, Principal: rootArn(source.directory.realm) };
   const { candidates, isComplete } = listCandidates(suppose(source, root), documents);
   const reports = candidates.flatMap((candidate) => {
     const supposed = suppose(source, { ...question, ...identityOf(candidate, source) });

@@ -14,6 +14,7 @@ import type { FastifyInstance } from 'fastify';
 import { KmsError } from '../kms/errors.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
+import { rootOnlyRefusal } from './root-only.ts';
 
 /** Each takes what the request's JSON says, and throws a KmsError where that is no question. */
 export interface AccessSource {
@@ -45,9 +46,9 @@ function accessRequest(
   ask: (question: unknown) => object,
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
-    if (caller.type !== 'Root') {
-      const text = `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`;
-      refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
+    const refusal = rootOnlyRefusal(caller, operationName);
+    if (refusal !== undefined) {
+      refuse(wire, exchange, caller, operationName, refusal);
       return;
     }
     const question = parseQuestion(body);

@@ -20,6 +20,7 @@ import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import type { Act } from '../operations/service.ts';
 import { plainJson } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
+import { rootOnlyRefusal } from './root-only.ts';
 
 export interface AccessKeyDescription {
   readonly accessKeyId: string;
@@ -204,11 +205,7 @@ function notHere(operationName: string): KmsError {
 }
 
 function refusalOf({ rootOnly, operationName }: IdentityAct, caller: Caller): KmsError | undefined {
-  if (!rootOnly || caller.type === 'Root') return undefined;
-  return new KmsError(
-    'AccessDeniedException',
-    `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`,
-  );
+  return rootOnly ? rootOnlyRefusal(caller, operationName) : undefined;
 }
 
 /** The body's members; one that is not known is a typing error. An empty body has none. */

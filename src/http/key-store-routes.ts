@@ -11,6 +11,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { ActResult } from '../operations/service.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
+import { rootOnlyRefusal } from './root-only.ts';
 
 export interface KeyStoreControl {
   /**
@@ -27,9 +28,9 @@ export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: Key
     reply.hijack();
     const { name } = request.params;
     receive(wire, request.raw, reply.raw, plainJson, (exchange, caller) => {
-      if (caller.type !== 'Root') {
-        const text = `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`;
-        refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
+      const refusal = rootOnlyRefusal(caller, operationName);
+      if (refusal !== undefined) {
+        refuse(wire, exchange, caller, operationName, refusal);
         return;
       }
       const act = {

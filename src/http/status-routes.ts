@@ -10,6 +10,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, receiveBody, refuse, send, type Wire } from './exchange.ts';
+import { rootOnlyRefusal } from './root-only.ts';
 
 export interface StatusSource {
   health(): { readonly healthy: boolean; readonly reason: string | null };
@@ -43,9 +44,9 @@ export function statusRequest(
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller) => {
     const operationName = keyId === undefined ? 'GetDaemonStatus' : 'GetBackingKeys';
-    if (caller.type !== 'Root') {
-      const text = `User: ${caller.arn} is not authorized to perform: drawbridge:${operationName} because only the account's root is`;
-      refuse(wire, exchange, caller, operationName, new KmsError('AccessDeniedException', text));
+    const refusal = rootOnlyRefusal(caller, operationName);
+    if (refusal !== undefined) {
+      refuse(wire, exchange, caller, operationName, refusal);
       return;
     }
     const reported = reportOn(wire.log, status, keyId).then((report) => {

@@ -73,7 +73,7 @@ export function aliasArn({ region, account }: Realm, aliasName: AliasName): Alia
 }
 
 /** The account's root principal, `arn:aws:iam::ACCOUNT:root`. */
-export function rootArn({ account }: Realm): PrincipalArn {
+export function rootArn({ account }: Pick<Realm, 'account'>): PrincipalArn {
   return `arn:aws:iam::${account}:root` as PrincipalArn;
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { grantOperationNames, isServicePrincipal } from '../kms/grants.ts';
-import { keyArn, type Realm } from '../kms/names.ts';
+import { keyArn, type Realm, rootArn } from '../kms/names.ts';
 import type { GrantRecord } from '../store/metadata-store.ts';
 import { encryptionContext } from './members.ts';
 import { enumeration, type Infer, list, object, optional, string, timestamp } from './schema.ts';
@@ -53,7 +53,7 @@ export function describeGrant(realm: Realm, grant: GrantRecord): Infer<typeof gr
     ...(retiring !== null && {
       [isServicePrincipal(retiring) ? 'RetiringServicePrincipal' : 'RetiringPrincipal']: retiring,
     }),
-    IssuingAccount: `arn:aws:iam::${grant.issuingAccount}:root`,
+    IssuingAccount: rootArn({ account: grant.issuingAccount }),
     Operations: grant.operations,
     ...(isConstrained && { Constraints: constraints }),
   };
