@@ -19,6 +19,7 @@ import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
+import { secretAccessKeyBytes } from '../identity/secret-access-key.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { rootArn } from '../kms/names.ts';
@@ -80,7 +81,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
 
   const { region, account } = configuration;
   const accessKeyId = lastingAccessKeyId(randomBytes(accessKeyIdBytes));
-  const secretAccessKey = randomBytes(30).toString('base64');
+  const secretAccessKey = randomBytes(secretAccessKeyBytes).toString('base64');
   const key = rootKey(secretAccessKey, { region, account });
   const daemon = await startDaemon({
     configuration,

@@ -11,9 +11,10 @@
 
 import { KmsError } from '../kms/errors.ts';
 import { type AccessKeyId, type PrincipalArn, parseAccessKeyId, type Realm, rootArn } from '../kms/names.ts';
-import { Secret } from '../secrets/secret-bytes.ts';
+import type { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from './access-key-id.ts';
 import type { Caller } from './caller.ts';
+import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 
 export interface AccessKey {
@@ -36,8 +37,6 @@ export interface AccessKeyVault {
 
 /** All of them are in memory. */
 export const maxAccessKeys = 1_000;
-/** As many characters as AWS's secrets have, once they are base64. */
-const secretBytes = 30;
 
 interface Entry {
   readonly key: AccessKey;
@@ -78,7 +77,7 @@ export class AccessKeys {
     try {
       const accessKeyId = parseAccessKeyId(lastingAccessKeyId(await this.#vault.random(accessKeyIdBytes)));
       if (accessKeyId === undefined) throw new TypeError('an access key id was made that is none');
-      const secret = secretOf(await this.#vault.random(secretBytes));
+      const secret = secretAccessKeyOf(await this.#vault.random(secretAccessKeyBytes));
       const sealedSecret = await this.#vault.seal(secret, { accessKeyId, principal });
       const key: AccessKey = { accessKeyId, principal, sealedSecret, createdAtMs: Date.now() };
       await this.#vault.save(key);
@@ -141,13 +140,6 @@ export class AccessKeys {
     const { caller, key } = entry;
     return { secret, caller, isRevoked: () => this.#entries.get(key.accessKeyId) !== entry };
   }
-}
-
-function secretOf(random: Buffer): Secret {
-  const text = Buffer.alloc((secretBytes / 3) * 4);
-  text.write(random.toString('base64'), 'latin1');
-  random.fill(0);
-  return new Secret(text);
 }
 
 /**

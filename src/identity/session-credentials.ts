@@ -22,8 +22,9 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { KmsError } from '../kms/errors.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
-import { temporaryAccessKeyId } from './access-key-id.ts';
+import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
 import type { Caller, UnixPeer } from './caller.ts';
+import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /** As AWS bounds the sessions of an account's root. */
@@ -54,12 +55,10 @@ interface HourKeys {
 
 const version = 2;
 const macBytes = 32;
-const idBytes = 10;
-const fixedBytes = 1 + 4 + 4 + idBytes + 4 + 4 + 4 + 2;
+const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes + 4 + 4 + 4 + 2;
 /** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
 export const maxGroups = 512;
 const maxTokenBytes = fixedBytes + maxGroups * 4 + macBytes;
-const secretBytes = 30;
 const hourMs = 3_600_000;
 const labelPrefix = 'drawbridge/session-credentials/1/';
 
@@ -81,11 +80,11 @@ export class SessionCredentials {
     const nowMs = this.#options.clock();
     const issuedAt = Math.floor(nowMs / 1000);
     const expiresAt = issuedAt + lifetimeSeconds;
-    const body = encodeBody({ issuedAt, expiresAt, id: randomBytes(idBytes), peer });
+    const body = encodeBody({ issuedAt, expiresAt, id: randomBytes(accessKeyIdBytes), peer });
     const keys = await this.#keysOf(hourOf(issuedAt));
     using secret = secretOf(keys, body);
     return {
-      accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + idBytes)),
+      accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + accessKeyIdBytes)),
       secretAccessKey: secret.reveal().toString('latin1'),
       sessionToken: Buffer.concat([body, hmac(keys.token, body)]).toString('base64'),
       expiresAtMs: expiresAt * 1000,
@@ -158,13 +157,11 @@ function hmac(key: Secret, data: Buffer): Buffer {
   return createHmac('sha256', key.reveal()).update(data).digest();
 }
 
-/** 40 characters, as a secret access key of AWS has. */
 function secretOf(keys: HourKeys, body: Buffer): Secret {
   const derived = hmac(keys.secret, body);
-  const text = Buffer.alloc((secretBytes / 3) * 4);
-  text.write(derived.toString('base64', 0, secretBytes), 'latin1');
+  const secret = secretAccessKeyOf(derived.subarray(0, secretAccessKeyBytes));
   derived.fill(0);
-  return new Secret(text);
+  return secret;
 }
 
 function hourOf(seconds: number): number {
@@ -205,7 +202,7 @@ function decodeToken(text: string): DecodedToken | undefined {
   const body = bytes.subarray(0, -macBytes);
   const groupCount = body.readUInt16BE(fixedBytes - 2);
   if (body.readUInt8(0) !== version || body.length !== fixedBytes + groupCount * 4) return undefined;
-  const peerAt = 9 + idBytes;
+  const peerAt = 9 + accessKeyIdBytes;
   return {
     body,
     mac: bytes.subarray(-macBytes),
