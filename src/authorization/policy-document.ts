@@ -20,7 +20,7 @@ import { malformed, objectAt, type ParseContext, type PolicyVersion, quoted, str
 export type { CompiledPolicy } from './compiled-policy.ts';
 
 /** AWS's quota for a key policy document. */
-const maxPolicyBytes = 32_768;
+export const maxPolicyBytes = 32_768;
 /** AWS's quota for a managed policy; white space does not count. */
 const maxIdentityPolicyCharacters = 6144;
 

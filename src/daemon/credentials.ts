@@ -19,10 +19,10 @@ import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/acc
 import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
-import { assertServiceKey, createServiceKey, type ServiceKeyPurpose } from '../keys/service-keys.ts';
+import { assertServiceKey, createServiceKey } from '../keys/service-keys.ts';
 import type { BackingKeyId, Realm } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
-import type { SqliteStore } from '../store/sqlite-store.ts';
+import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
 
 export interface CredentialsOptions {
   readonly realm: Realm;

@@ -71,11 +71,14 @@ export interface GeneratedKey extends BackingKeyAttributes {
 /** What `sign` is given: the message itself or its digest. PKCS#11 3.2 signs no mu of ML-DSA that somebody else computed. */
 export type SignedContent = 'RAW' | 'DIGEST';
 
+/** Stands among the names of algorithms for the making of the key. */
+export const keyGeneration = 'KEY_GENERATION';
+
 /** One line of what a token can do: an algorithm of a KeySpec, and why (not). */
 export interface Capability {
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
-  /** KMS's name of the algorithm (`SYMMETRIC_DEFAULT`, `RSASSA_PSS_SHA_256`), or `KEY_GENERATION`. */
+  /** KMS's name of the algorithm (`SYMMETRIC_DEFAULT`, `RSASSA_PSS_SHA_256`), or `keyGeneration`. */
   readonly algorithm: string;
   readonly works: boolean;
   /** `probed`: done once on this token with a throw-away session key; `reported`: the token's mechanism list says so. */

@@ -13,22 +13,16 @@
  * that is left after a lost database.
  */
 
-import { randomBytes } from 'node:crypto';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { BackingKeyId, KeyId } from '../kms/names.ts';
+import { type BackingKeyId, type KeyId, newBackingKeyId } from '../kms/names.ts';
 import type { BackingKeyRecord, Change, KeyRecord, LoadedMetadata } from '../store/metadata-store.ts';
 import { GrantTokens } from './grant-tokens.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from './key-directory.ts';
 import { fromKeyStoreError } from './key-store-errors.ts';
 import type { KmsKey } from './kms-key.ts';
 import { serviceKeyLabelPrefix } from './service-keys.ts';
-
-/** A `CKA_ID` that no other object has: 16 random bytes. */
-export function newBackingKeyId(): BackingKeyId {
-  return randomBytes(16).toString('hex') as BackingKeyId;
-}
 
 export interface NewKey {
   readonly keyId: KeyId;

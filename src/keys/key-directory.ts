@@ -53,9 +53,9 @@ export interface KeyRecords {
 
 export class KeyDirectory {
   readonly realm: Realm;
-  readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly log: Logger;
   readonly grants: Grants;
+  readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #store: MetadataStore;
   readonly #compilePolicy: (document: string) => CompiledPolicy;
   readonly #limits: EncryptionLimits;
@@ -72,7 +72,7 @@ export class KeyDirectory {
 
   constructor(options: KeyDirectoryOptions, grantTokens: GrantTokens) {
     this.realm = options.realm;
-    this.keyStores = options.keyStores;
+    this.#keyStores = options.keyStores;
     this.#store = options.store;
     this.grants = new Grants(options.store, grantTokens);
     this.#compilePolicy = options.compilePolicy;
@@ -108,7 +108,7 @@ export class KeyDirectory {
 
   /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
   keyStore(name: string): KeyStore {
-    const keyStore = this.keyStores.get(name);
+    const keyStore = this.#keyStores.get(name);
     if (keyStore === undefined) {
       throw new KmsError('KMSInternalException', internalMessage, `key store \`${name}\` is not configured`);
     }

@@ -5,26 +5,24 @@
  *     access-key-encryption    AES-256-GCM    encrypts the secrets of access keys
  *     session-credentials      HMAC-SHA-256   short-lived credentials are derived from it
  *
- * The store names each by its `CKA_ID`, in a row that cannot carry a MAC itself. Whoever edits the database could name
- * another key there, one that he may use through the API, and so forge records; therefore the object's label is compared:
- * labels are set when the HSM generates a key, those of KMS keys are always `drawbridge:<key id>:<n>`, and nothing in the
- * API sets one.
+ * The store names each by its `CKA_ID`, in a row without a MAC. Whoever edits the database could name another key there, one
+ * that he may use through the API, and so forge records; therefore the object's label is compared: labels are set when the
+ * HSM generates a key, those of KMS keys are always `drawbridge:<key id>:<n>`, and nothing in the API sets one.
  */
 
-import { randomBytes } from 'node:crypto';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
-import type { BackingKeyId } from '../kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
+import type { ServiceKeyPurpose } from '../store/sqlite-store.ts';
 
 export const serviceKeyLabelPrefix = 'drawbridge:service:';
-export type ServiceKeyPurpose = keyof typeof serviceKeys;
 
 const macKey = { keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' } as const;
 const serviceKeys = {
   'metadata-integrity': macKey,
   'access-key-encryption': { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },
   'session-credentials': macKey,
-} as const satisfies Record<string, { readonly keySpec: KeySpec; readonly keyUsage: KeyUsage }>;
+} as const satisfies Record<ServiceKeyPurpose, { readonly keySpec: KeySpec; readonly keyUsage: KeyUsage }>;
 
 function serviceKeyLabel(purpose: ServiceKeyPurpose): string {
   return `${serviceKeyLabelPrefix}${purpose}`;
@@ -35,7 +33,7 @@ function serviceKeyLabel(purpose: ServiceKeyPurpose): string {
  * loss.
  */
 export async function createServiceKey(keyStore: KeyStore, purpose: ServiceKeyPurpose): Promise<BackingKeyId> {
-  const backingKeyId = randomBytes(16).toString('hex') as BackingKeyId;
+  const backingKeyId = newBackingKeyId();
   await keyStore.generateKey({
     backingKeyId,
     label: serviceKeyLabel(purpose),

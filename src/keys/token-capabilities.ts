@@ -5,12 +5,9 @@
  * what the token cannot do; asked here first, a request is told the same as its dry run.
  */
 
-import type { Capability, KeyStore } from '../hsm/key-store.ts';
+import { type Capability, type KeyStore, keyGeneration } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
-
-/** How the report calls the making of a key, among the names of algorithms. */
-const keyGeneration = 'KEY_GENERATION';
 
 /**
  * @throws KmsError `UnsupportedOperationException` unless the token can generate such a key and use it with at least one of

@@ -8,7 +8,7 @@
  * Source: AWS KMS API reference, "KeyId" and "AliasName"; ARN formats of the AWS service authorization reference.
  */
 
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 
 declare const brand: unique symbol;
 type Branded<Name extends string> = string & { readonly [brand]: Name };
@@ -47,6 +47,11 @@ export function newKeyId(): KeyId {
 export function parseKeyId(text: string): KeyId | undefined {
   return keyIdPattern.test(text) ? (text as KeyId) : undefined;
 }
+/** A `CKA_ID` that no other object has. */
+export function newBackingKeyId(): BackingKeyId {
+  return randomBytes(16).toString('hex') as BackingKeyId;
+}
+
 
 export function parseAliasName(text: string): AliasName | undefined {
   return text.length <= 256 && aliasNamePattern.test(text) ? (text as AliasName) : undefined;

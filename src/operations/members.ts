@@ -4,6 +4,7 @@
  * Source: the service model of AWS KMS (lengths and patterns of `KeyIdType`, `GrantTokenList`, `MarkerType`, …).
  */
 
+import { maxPolicyBytes } from '../authorization/policy-document.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../keys/key-reference.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
@@ -117,9 +118,10 @@ export function assertDefaultPolicyName(name: string | undefined): void {
   if (name !== undefined && name !== 'default') throw new KmsError('NotFoundException', 'No such policy exists');
 }
 
-/** AWS's quota for key policies. The service model allows more characters; this is what the service itself takes. */
-const maxPolicyBytes = 32_768;
-
+/**
+ * The service model allows more characters than the quota; what is above it is refused as AWS refuses it, before it is read.
+ * @throws KmsError `LimitExceededException`.
+ */
 export function assertPolicyLength(document: string): void {
   const bytes = Buffer.byteLength(document);
   if (bytes > maxPolicyBytes) {

@@ -10,8 +10,9 @@
  * rejection is a `StoreError`. After `full` or `io` the transaction was rolled back, and the store can be used again;
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  *
- * One row cannot carry a MAC: the one that names the key for the MACs. Whoever opens the store checks that the HSM calls
- * that object `drawbridge:service:metadata-integrity` (`keys/service-keys.ts`), which no caller can name a key.
+ * The rows that name the service keys carry no MAC: one of them names the key for the MACs. Whoever opens the store checks
+ * that the HSM calls each of these objects `drawbridge:service:PURPOSE` (`keys/service-keys.ts`), which no caller can name
+ * a key.
  */
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
@@ -46,9 +47,9 @@ import { asStoreError, StoreError } from './store-error.ts';
 export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' | 'session-credentials';
 
 export interface SqliteStore extends MetadataStore {
-  /** The key that the MACs are computed with, as the store names it; `undefined` in a new store. */
+  /** The service key of this purpose, as the store names it; `undefined` when it names none, as a new store does. */
   serviceKey(purpose: ServiceKeyPurpose): BackingKeyId | undefined;
-  /** Names it, once. @throws StoreError `serviceKeyNamed`. */
+  /** Names it, once for each purpose. @throws StoreError `serviceKeyNamed`. */
   nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void>;
 }
 

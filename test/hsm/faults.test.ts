@@ -5,10 +5,11 @@
 
 import { expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { missing } from './key-kinds.ts';
 import { isAlive } from './processes.ts';
-import { aad, failureOf, newBackingKeyId, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
+import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 

@@ -6,10 +6,10 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { isAlive, isRunning } from './processes.ts';
-import { aad, failureOf, newBackingKeyId, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
+import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
 

@@ -4,10 +4,10 @@ import * as crypto from 'node:crypto';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { GeneratedKey, KeyStore, SignedContent } from '../../src/hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { missing, pairs, type SigningCase, signing } from './key-kinds.ts';
-import { aad, failureOf, newBackingKeyId, newKey, openStore } from './test-store.ts';
+import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 

@@ -5,18 +5,9 @@ import { describe, expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { pauseMs } from '../../src/hsm/limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
-import {
-  aad,
-  failureOf,
-  type LogLine,
-  newBackingKeyId,
-  newKey,
-  openTestStore,
-  plaintextOf,
-  roundTrip,
-} from './test-store.ts';
+import { aad, failureOf, type LogLine, newKey, openTestStore, plaintextOf, roundTrip } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 

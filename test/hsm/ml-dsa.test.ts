@@ -3,9 +3,9 @@
 import * as crypto from 'node:crypto';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { GeneratedKey, KeyStore } from '../../src/hsm/key-store.ts';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeToken, mlDsaToken } from '../support/tokens.ts';
-import { aad, failureOf, newBackingKeyId, newKey, openStore } from './test-store.ts';
+import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 

@@ -1,12 +1,11 @@
 /** Key stores for tests: opened on a test's token, with their log at hand, closed when the test ends. */
 
-import { randomBytes } from 'node:crypto';
 import { expect, onTestFinished } from 'vitest';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import type { KeyStoreLimits } from '../../src/hsm/limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import type { Logger } from '../../src/kms/logger.ts';
-import { type BackingKeyId, parseBackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
 import type { TestToken } from '../support/tokens.ts';
 
@@ -63,12 +62,6 @@ function pinOf(text: string): Pin {
   const bytes = Buffer.alloc(Buffer.byteLength(text));
   bytes.write(text);
   return new Pin(bytes);
-}
-
-export function newBackingKeyId(): BackingKeyId {
-  const id = parseBackingKeyId(randomBytes(16).toString('hex'));
-  if (id === undefined) throw new Error('32 hexadecimal digits are the id of a backing key');
-  return id;
 }
 
 const usageOfKind = {

@@ -7,11 +7,11 @@
  */
 
 import { type KeySpec, type KeyUsage, keySpecNames } from '../../kms/key-specs.ts';
-import type { Capability } from '../key-store.ts';
+import { type Capability, keyGeneration } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { constant, constantName } from './cryptoki.ts';
 import { type HostKeySpec, hostKeySpecs, remarks, type UsageRow, unbuiltAlgorithms } from './key-specs.ts';
-import { keyGeneration, type ProbeResult, probe } from './probes.ts';
+import { type ProbeResult, probe } from './probes.ts';
 import { whyNoMlDsa } from './public-keys.ts';
 import type { TokenSession } from './token-session.ts';
 

@@ -8,6 +8,7 @@
 
 import * as crypto from 'node:crypto';
 import type { KeyUsage } from '../../kms/key-specs.ts';
+import { keyGeneration } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { HostFailure } from './failures.ts';
 import { readPublicKey } from './key-attributes.ts';
@@ -18,9 +19,6 @@ import { PairCalls } from './pair-calls.ts';
 import { SecretCalls } from './secret-calls.ts';
 import { signingAlgorithms } from './signing-algorithms.ts';
 import type { TokenSession } from './token-session.ts';
-
-/** Stands among the algorithms for the making of the key. */
-export const keyGeneration = 'KEY_GENERATION';
 
 /** `null`: it worked. Otherwise why it did not. */
 export type ProbeResult = string | null;
