@@ -2,7 +2,7 @@
 
 import { Option } from 'commander';
 import { UsageError } from './errors.ts';
-import { openOutput, unwritable } from './whole-file.ts';
+import { isTerminal, openOutput, unwritable } from './whole-file.ts';
 
 const encodings = ['raw', 'base64', 'hex'] as const;
 export type Encoding = (typeof encodings)[number];
@@ -16,8 +16,7 @@ export function encodingOption(what: string): Option {
 
 /** @throws UsageError when raw bytes would go to a terminal. Called before anything is signed. */
 export function assertFitsOutput(out: string | undefined, isText: boolean, alternative: string): void {
-  const toTerminal = (out === undefined || out === '-') && process.stdout.isTTY === true;
-  if (toTerminal && !isText)
+  if (isTerminal(out) && !isText)
     throw new UsageError(`these bytes are not for a terminal; give ${alternative}, --out or a pipe`);
 }
 

@@ -54,6 +54,11 @@ export async function configurationIfAny(config: string | undefined): Promise<Co
   return existsSync(usualConfiguration) ? readConfiguration(usualConfiguration) : undefined;
 }
 
+/** For a repeatable option: all its values, in their order. */
+export function collectValues(value: string, values: readonly string[] = []): readonly string[] {
+  return [...values, value];
+}
+
 /** For a repeatable option `k=v`: collects into one record and refuses what is not of that form or comes twice. */
 export function collectPairs(text: string, pairs: Readonly<Record<string, string>> = {}): Record<string, string> {
   const at = text.indexOf('=');

@@ -62,6 +62,11 @@ export async function openOutput(path: string | undefined, mode: number): Promis
   };
 }
 
+/** Would what is written there come up on a terminal? @param path `undefined` or `-`: stdout. */
+export function isTerminal(path: string | undefined): boolean {
+  return (path === undefined || path === '-') && process.stdout.isTTY === true;
+}
+
 /** @param path `undefined`: stdout. */
 export function unwritable(path: string | undefined, error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException;

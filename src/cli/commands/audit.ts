@@ -1,8 +1,9 @@
 /** `drawbridge audit`: the audit log, for people and for programs, and the proof that it is whole. */
 
 import { Command, InvalidArgumentError } from 'commander';
+import { auditFolderOf, parseCount } from '../audit-options.ts';
 import type { Members } from '../kms-client.ts';
-import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../options.ts';
+import { type SocketOptions, withJson, withSocket } from '../options.ts';
 import { facts, print, printJson, table } from '../output.ts';
 
 /** A log can be larger than the memory: it is shown as a table after the other. */
@@ -44,7 +45,7 @@ Examples:
 
 async function show(options: Options): Promise<void> {
   const { readAuditEvents } = await import('../../audit/read-audit-log.ts');
-  const folder = options.folder ?? (await folderOf(options));
+  const folder = await auditFolderOf(options);
   let rows: string[][] = [];
   const printRows = (): void => {
     if (rows.length > 0) print(table(['SEQUENCE', 'TIME', 'WHO', 'OPERATION', 'RESULT', 'KEYS'], rows));
@@ -75,18 +76,6 @@ function row(event: Members): string[] {
     String(event['errorCode'] ?? 'ok'),
     resources.map((resource) => String(resource['ARN']).split(':').pop()).join(' '),
   ];
-}
-
-async function folderOf(options: Options): Promise<string> {
-  const configuration = options.socket === undefined ? await configurationIfAny(options.config) : undefined;
-  if (configuration !== undefined) return configuration.audit.folder;
-  const { audit } = await (await connectTo(options)).get('/status');
-  return String((audit as Members)['folder']);
-}
-
-function parseCount(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
-  return Number(text);
 }
 
 /** The end of the chain as `audit verify` printed it once: whoever keeps it elsewhere can prove that nothing before it was lost. */
@@ -125,7 +114,7 @@ Examples:
 
 async function verify(options: VerifyOptions): Promise<void> {
   const { readAuditEvents, verifyAuditLog } = await import('../../audit/read-audit-log.ts');
-  const folder = options.folder ?? (await folderOf(options));
+  const folder = await auditFolderOf(options);
   const { ok, events, head, firstProblem } = await verifyAuditLog(folder);
   let problem = firstProblem === undefined ? null : `line ${firstProblem.line}: ${firstProblem.what}`;
   const { noted } = options;

@@ -5,6 +5,7 @@ import { UsageError } from '../errors.ts';
 import { encryptingStream } from '../message-format.ts';
 import { collectPairs, connectTo, type SocketOptions, withSocket } from '../options.ts';
 import { transformFile } from '../transform-file.ts';
+import { isTerminal } from '../whole-file.ts';
 
 interface Options extends SocketOptions {
   readonly key: string;
@@ -31,8 +32,7 @@ Examples:
   tar c /srv | drawbridge encrypt --key alias/backup --context host=web1 > backup.enc`,
     )
     .action(async (options: Options) => {
-      const toTerminal = (options.out === undefined || options.out === '-') && process.stdout.isTTY === true;
-      if (toTerminal) throw new UsageError('ciphertext is not for a terminal; give --out or a pipe');
+      if (isTerminal(options.out)) throw new UsageError('ciphertext is not for a terminal; give --out or a pipe');
       const client = await connectTo(options);
       await transformFile({
         from: options.in,

@@ -3,6 +3,7 @@
 import type { Name } from '@peculiar/asn1-x509';
 import { type Command, InvalidArgumentError } from 'commander';
 import { UsageError } from '../errors.ts';
+import { collectValues } from '../options.ts';
 import type { Profile } from './extensions.ts';
 
 export interface ProfileOptions {
@@ -15,7 +16,7 @@ export interface ProfileOptions {
 
 export function withProfile(command: Command): Command {
   return command
-    .option('--san <name>', 'an alternative name, DNS:… IP:… email:… or URI:…; can be repeated', collect)
+    .option('--san <name>', 'an alternative name, DNS:… IP:… email:… or URI:…; can be repeated', collectValues)
     .option('--ca', 'for a key that issues certificates')
     .option('--path-length <count>', 'how many authorities may follow below it; with --ca', wholeNumber)
     .option('--key-usage <usages>', 'separated by commas; digitalSignature, or keyCertSign,cRLSign with --ca', list)
@@ -52,10 +53,6 @@ export async function profileOf(
     alternativeNames,
     hasSubject: subject.length > 0,
   };
-}
-
-function collect(text: string, earlier: readonly string[] = []): readonly string[] {
-  return [...earlier, text];
 }
 
 function list(text: string): readonly string[] {

@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import type { Members } from '../../kms-client.ts';
-import { connectTo, withJson, withSocket } from '../../options.ts';
+import { collectValues, connectTo, withJson, withSocket } from '../../options.ts';
 import { facts, print, printable, printJson } from '../../output.ts';
 import {
   type CircumstanceOptions,
@@ -22,7 +22,7 @@ export function explainCommand(): Command {
     .option('--key <key>', 'key id, key ARN, alias name or alias ARN')
     .option('--principal <arn>', 'who asks, by the ARN of a user, a role, a session or the account')
     .option('--user <name>', 'who asks, as a Unix user of this machine')
-    .option('--group <name>', 'a Unix group of his, instead of those that he has; repeatable', collect);
+    .option('--group <name>', 'a Unix group of his, instead of those that he has; repeatable', collectValues);
   return withJson(withSocket(withCircumstances(command)))
     .addHelpText(
       'after',
@@ -36,10 +36,6 @@ Examples:
     --with SigningAlgorithm=ECDSA_SHA_256 --json | jq .allowed`,
     )
     .action(explain);
-}
-
-function collect(value: string, values: readonly string[] = []): string[] {
-  return [...values, value];
 }
 
 async function explain(operation: string, options: Options): Promise<void> {

@@ -2,12 +2,13 @@
 
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import type { RequestOnRecord } from '../../../operations/recorded-request.ts';
+import { auditFolderOf, parseCount } from '../../audit-options.ts';
 import { UsageError } from '../../errors.ts';
 import { readPolicy } from '../../input.ts';
 import type { KmsClient, Members } from '../../kms-client.ts';
-import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
+import { connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
 import { note, print, printJson, table } from '../../output.ts';
 import { groupsOf } from './circumstances.ts';
 
@@ -46,11 +47,6 @@ Examples:
     .action(simulate);
 }
 
-function parseCount(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
-  return Number(text);
-}
-
 /** Requests that are alike in all that permissions depend on, but for the time. */
 interface Traffic {
   readonly last: RequestOnRecord;
@@ -65,7 +61,7 @@ interface Outcome {
 async function simulate(options: Options): Promise<void> {
   const client = await connectTo(options);
   const changes = await readChanges(options);
-  const { traffic, events, isComplete } = await collectTraffic(options, client);
+  const { traffic, events, isComplete } = await collectTraffic(options);
   const outcomes = await ask(client, changes, traffic);
   const report = summarize(outcomes);
   if (options.json) return printJson({ events, distinct: traffic.length, isComplete, ...report, assumptions });
@@ -111,11 +107,10 @@ const maxDistinct = 100_000;
 
 async function collectTraffic(
   options: Options,
-  client: KmsClient,
 ): Promise<{ readonly traffic: readonly Traffic[]; readonly events: number; readonly isComplete: boolean }> {
   const { readAuditEvents } = await import('../../../audit/read-audit-log.ts');
   const { readRequest } = await import('../../../operations/recorded-request.ts');
-  const folder = options.folder ?? (await folderOf(options, client));
+  const folder = await auditFolderOf(options);
   const distinct = new Map<string, Traffic>();
   let events = 0;
   let isComplete = true;
@@ -130,12 +125,6 @@ async function collectTraffic(
     else distinct.set(name, { last: request, count: (known?.count ?? 0) + 1 });
   }
   return { traffic: [...distinct.values()], events, isComplete };
-}
-
-async function folderOf(options: Options, client: KmsClient): Promise<string> {
-  const configuration = options.socket === undefined ? await configurationIfAny(options.config) : undefined;
-  if (configuration !== undefined) return configuration.audit.folder;
-  return String(((await client.get('/status'))['audit'] as Members)['folder']);
 }
 
 /** A body is at most 256 KiB at the daemon, with the changes in it. */
