@@ -13,9 +13,10 @@ import { maxSteps, tooMuchWork } from '../authorization/work-budget.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
-import type { EncryptionContextPairs, GrantOperation } from '../kms/grants.ts';
+import type { EncryptionContextPairs } from '../kms/grants.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import { conditionValues } from './condition-keys.ts';
+import { encryptionContextMember } from './condition-values.ts';
 import type { AnyOperation, NeedOf } from './operation.ts';
 import type { RequestOrigin } from './service.ts';
 
@@ -126,7 +127,8 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     if (need.retires !== undefined) return findRetirement(need.retires(request, directory), this);
     const use = {
       operation: need.grant,
-      encryptionContext: encryptionContextOf(need.grant, request),
+      // Safe: every operation that has such a member declares it with the schema `encryptionContext`.
+      encryptionContext: request[encryptionContextMember(need.action)] as EncryptionContextPairs | undefined,
       newGrant: need.newGrant?.(request),
     };
     return findAllowingGrant(directory.grants.ofKey(key.record.keyId), this, use, this);
@@ -135,19 +137,4 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
 
 function nameOf({ name, parameter }: ConditionKey): string {
   return parameter === undefined ? name : `${name} ${parameter}`;
-}
-
-/** ReEncrypt has two contexts, one for each of its permissions. */
-function encryptionContextOf(
-  operation: GrantOperation,
-  request: Readonly<Record<string, unknown>>,
-): EncryptionContextPairs | undefined {
-  const member =
-    operation === 'ReEncryptFrom'
-      ? 'SourceEncryptionContext'
-      : operation === 'ReEncryptTo'
-        ? 'DestinationEncryptionContext'
-        : 'EncryptionContext';
-  // Safe: every operation that has such a member declares it with the schema `encryptionContext`.
-  return request[member] as EncryptionContextPairs | undefined;
 }

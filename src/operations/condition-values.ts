@@ -32,20 +32,17 @@ export function listOf(value: unknown): Values {
   return Array.isArray(value) ? value.map(String) : undefined;
 }
 
-/** ReEncrypt has a context for each of its permissions; CreateGrant's is the one that it constrains the grant to. */
+/** The member of a request that is the encryption context of a permission: ReEncrypt has one for each of its two. */
+export function encryptionContextMember(action: string): string {
+  if (action === 'kms:ReEncryptFrom') return 'SourceEncryptionContext';
+  return action === 'kms:ReEncryptTo' ? 'DestinationEncryptionContext' : 'EncryptionContext';
+}
+
+/** CreateGrant's is the one that it constrains the grant to. */
 function encryptionContextOf({ need, source: { request } }: RequestQuestion): Members {
-  switch (need.action) {
-    case 'kms:ReEncryptFrom':
-      return membersOf(request['SourceEncryptionContext']);
-    case 'kms:ReEncryptTo':
-      return membersOf(request['DestinationEncryptionContext']);
-    case 'kms:CreateGrant': {
-      const { EncryptionContextEquals, EncryptionContextSubset } = constraintsOf(request);
-      return { ...membersOf(EncryptionContextSubset), ...membersOf(EncryptionContextEquals) };
-    }
-    default:
-      return membersOf(request['EncryptionContext']);
-  }
+  if (need.action !== 'kms:CreateGrant') return membersOf(request[encryptionContextMember(need.action)]);
+  const { EncryptionContextEquals, EncryptionContextSubset } = constraintsOf(request);
+  return { ...membersOf(EncryptionContextSubset), ...membersOf(EncryptionContextEquals) };
 }
 
 function membersOf(value: unknown): Members {
