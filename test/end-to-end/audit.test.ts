@@ -1,6 +1,7 @@
 /** What is on record: one event for each request, before its answer, and never a secret. */
 
 import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { account, region, rootArn, uuid } from './support/arns.ts';
 import { type AuditLine, auditFolder, auditLines, brokenLink, filesIn } from './support/audit-trail.ts';
@@ -191,9 +192,11 @@ describeDaemon('The audit log', (daemon) => {
   });
 
   test('the log, the database and the secrets of the instance are closed to other users', () => {
-    const { instance } = daemon();
-    for (const file of filesIn(auditFolder(instance.dir))) {
-      expect(Number.parseInt(modeOf(file), 8) & 0o077, `${file} has mode ${modeOf(file)}`).toBe(0);
+    const { dir } = daemon().instance;
+    const [data, token] = [join(dir, 'data'), join(dir, 'token')];
+    const secrets = [join(dir, 'pin'), join(token, 'so-pin'), join(data, 'metadata.db'), ...filesIn(auditFolder(dir))];
+    for (const place of [data, token, auditFolder(dir), ...secrets]) {
+      expect(Number.parseInt(modeOf(place), 8) & 0o077, `${place} has mode ${modeOf(place)}`).toBe(0);
     }
   });
 });
