@@ -20,7 +20,7 @@ export interface ApplicableStatements {
   readonly allows: StatementsByPrincipal;
 }
 
-/** Several times the actions that KMS has (54 in 2025). */
+/** Several times the actions that KMS has, which are fewer than 60. */
 const maxRememberedAnswers = 512;
 
 interface Answer {

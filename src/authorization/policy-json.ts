@@ -14,7 +14,7 @@ import { KmsError } from '../kms/errors.ts';
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
 export type JsonObject = ReadonlyMap<string, JsonValue>;
 
-/** A policy with every element of the language is seven levels deep: document, statements, condition, operator, key, values. */
+/** A policy with every element is seven levels deep: document, statements, statement, condition, operator, key, value. */
 const maxDepth = 16;
 
 interface Reader {

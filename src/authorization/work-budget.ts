@@ -8,8 +8,8 @@
  * anybody in, so it is the request that ends, not the comparison.
  *
  * A step is the work for one character of a pattern match, some 5 to 10 ns; a decision that spends all of them takes a few
- * milliseconds. Honest requests are far from that: a thousand patterns against a value of 100 characters take 104,000 steps;
- * look-ups of whole texts, which are most of what policies compare, cost next to nothing whatever their number.
+ * milliseconds. Honest requests are far from that: a thousand patterns against a value of 100 characters take some 110,000
+ * steps; look-ups of whole texts, which are most of what policies compare, cost next to nothing whatever their number.
  */
 
 import { KmsError } from '../kms/errors.ts';

@@ -69,7 +69,7 @@ const keyStore = z.strictObject({
   environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
   deadlines: z
     .strictObject({
-      /** How long one call to the HSM may take before its host is replaced. */
+      /** How long one call to the HSM may take before its host is replaced; one that generates a key has 120 s at least. */
       callMs: small(600_000).default(10_000),
       /** How long it may take to load the library, log in and look at the token. */
       openMs: small(600_000).default(60_000),

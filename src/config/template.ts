@@ -63,7 +63,7 @@ keyStores:
     # Variables for the library; it gets nothing else of the daemon's environment.
     environment: ${flow(keyStore.environment)}
     deadlines:
-      # A call that takes longer is given up and its host process replaced.
+      # A call that takes longer is given up and its host process replaced; one that generates a key has 120 s at least.
       callMs: 10000
       openMs: 60000
 

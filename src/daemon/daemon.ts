@@ -33,7 +33,10 @@ import { IdentityPolicyFolder } from './identity-policies.ts';
 import { keyStoreControl, openConfiguredKeyStore } from './key-store.ts';
 import { statusSource } from './status.ts';
 
-/** Requests in flight get this long when the daemon stops: longer than any call to an HSM may take by default. */
+/**
+ * Requests in flight get this long when the daemon stops: longer than a call to an HSM may take by default, but for one that
+ * generates a key, whose creation is undone at the next start if it is cut off.
+ */
 const drainMs = 15_000;
 
 export interface DaemonOptions {

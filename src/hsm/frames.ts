@@ -19,7 +19,10 @@
  * their buffers: the writer after its bytes were handed on (`wipe`), the reader after frames were dealt with (`wipeRead`).
  */
 
-/** Larger than any call needs: a 4,096-byte plaintext, or one page of `listKeys`. Bounds what a broken peer can make us hold. */
+/**
+ * Larger than any call needs: a plaintext with its encryption context, or one page of `listKeys` (128 KiB). Bounds what a
+ * broken peer can make us hold.
+ */
 export const maxFrameBytes = 256 * 1024;
 export const maxFields = 8;
 

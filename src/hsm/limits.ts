@@ -1,6 +1,6 @@
 /**
- * The bounds of a key store, in one place, each with its reason. Only the deadlines are the operator's to change; tests
- * shorten the others.
+ * The bounds of a key store, in one place, each with its reason. The operator's to change are `callDeadlineMs` and
+ * `openDeadlineMs` alone (`deadlines` in the configuration); tests shorten the others.
  */
 
 export interface KeyStoreLimits {
@@ -29,7 +29,7 @@ export interface KeyStoreLimits {
   readonly stableAfterMs: number;
   /** The pause before a call is sent again that a busy device refused; it doubles. */
   readonly firstBusyPauseMs: number;
-  /** With 10 ms for the first pause, the last attempt is about 600 ms after the first one. */
+  /** With 10 ms for the first pause, the pauses before the last attempt are 315 to 630 ms together. */
   readonly maxBusyAttempts: number;
   /** How long `close()` waits for the calls in flight. */
   readonly closeDeadlineMs: number;

@@ -39,7 +39,7 @@ export class SuppositionError extends Error {
 /** No user has it: the kernel uses it for "none". */
 const noId = 0xffff_ffff;
 
-/** @throws SuppositionError, UserDatabaseError */
+/** @throws SuppositionError, UserDatabaseError, NameNotKnownYetError, UnixMappingError */
 export function supposeCaller(supposition: Supposition, mapping: UnixMapping): SupposedCaller {
   const { who, groups, transport, sourceIp, executable, systemdUnit } = supposition;
   const { realm } = mapping;

@@ -105,7 +105,7 @@ const cachedUserIds = new NameCache(userIds, allowance, clock);
 const cachedGroupIds = new NameCache(groupIds, allowance, clock);
 const cachedGroupNames = new NameCache(groupNames, allowance, clock);
 
-/** @throws UserDatabaseError or NameNotKnownYetError, as the two below. */
+/** @throws UserDatabaseError or NameNotKnownYetError, as the three below. */
 export function nameOfUser(uid: number): string | undefined {
   return cachedUserNames.get(uid);
 }

@@ -33,6 +33,7 @@ export function assertFits(authorized: AuthorizedKey, algorithm: OaepAlgorithm, 
   );
 }
 
+/** @throws KmsError `ValidationException`, as `assertFits`. */
 export function encrypt(authorized: AuthorizedKey, algorithm: OaepAlgorithm, plaintext: Plaintext): Buffer {
   assertFits(authorized, algorithm, plaintext);
   const oaepHash = oaepHashes[algorithm].name;

@@ -6,11 +6,11 @@
  * reserved in blocks before they are used, so the hot path only adds one; whatever a crash leaves unused of a block
  * stays used up. The next block is reserved before the last one is empty, so that nobody waits for the disk.
  *
- * An encryption that the key store repeats after the loss of its host uses a second IV. The limit leaves room for as
- * many repeats as there are blocks, and one host's loss repeats at most the calls in flight (4,096).
+ * An encryption that the key store repeats after the loss of its host uses a second IV. One host's loss repeats at most
+ * the calls in flight (4,096), and the limit leaves room for 256 such losses in the life of a backing key.
  */
 
-/** 2^32 less what repeated calls may have used on top: 4,096 calls in flight, lost 256 times. */
+/** 2^32 less what repeated calls may have used on top: 4,096 calls in flight, lost 256 times, are 2^20. */
 export const maxEncryptionsPerBackingKey = 2 ** 32 - 2 ** 20;
 /** At 20,000 encryptions a second one write in three seconds; 65,520 starts of the daemon before a key rotates early. */
 const reservationBlock = 2 ** 16;

@@ -58,7 +58,7 @@ export class Grants {
     return this.#idsByRetiring.get(retiring) ?? new SortedNames();
   }
 
-  /** @throws KmsError `LimitExceededException` when the key has as many grants as it can have. */
+  /** @throws KmsError `LimitExceededException` when the key has as many grants, or constraints, as it can have. */
   async put(parameters: GrantParameters): Promise<GrantRecord> {
     const { count, constraintBytes } = this.#byKey.get(parameters.keyId) ?? { count: 0, constraintBytes: 0 };
     if (count >= maxGrantsPerKey) {

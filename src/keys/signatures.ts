@@ -20,7 +20,11 @@ import { type SignatureScheme, signingAlgorithmRow } from './signing-algorithms.
 import { SlicedWork } from './sliced-work.ts';
 import { assertTokenCanUse } from './token-capabilities.ts';
 
-/** Signs with the private key in the HSM. ECDSA: `ECDSA-Sig-Value` in DER; all others: the signature's own bytes. */
+/**
+ * Signs with the private key in the HSM. ECDSA: `ECDSA-Sig-Value` in DER; all others: the signature's own bytes.
+ * @throws KmsError `ValidationException` for a message that the algorithm does not take, `UnsupportedOperationException` for
+ * a mu, and for what the token cannot do.
+ */
 export async function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
   const { keyStore, record } = authorized.key.currentBackingKey;
   const { content, bytes } = hashedMessage(signed);

@@ -41,7 +41,10 @@ export function assertNotEmpty(plaintext: Plaintext): void {
   throw new KmsError('ValidationException', 'Algorithm SYMMETRIC_DEFAULT cannot encrypt an empty plaintext.');
 }
 
-/** Encrypts 1 to 4,096 bytes. */
+/**
+ * Encrypts 1 to 4,096 bytes.
+ * @throws KmsError `ValidationException` for an empty plaintext, and what `key-store-errors.ts` makes of the HSM's failures.
+ */
 export async function encrypt(
   directory: KeyDirectory,
   authorized: AuthorizedKey,

@@ -1,8 +1,8 @@
 /**
  * The algorithms of AWS KMS by name, one list for each KeyUsage.
  *
- * From these lists the schemas draw their enumerations, `key-specs.ts` what a key has, and the tables in `keys/` and
- * `hsm/host/` their rows: a name without a row does not compile.
+ * From these lists the schemas draw their enumerations, `key-specs.ts` what a key has, and the tables in `keys/` their rows:
+ * a name without a row there does not compile. The host's table of KeySpecs is held to the same names by a test.
  *
  * Source: AWS KMS API reference, EncryptionAlgorithmSpec, SigningAlgorithmSpec, MacAlgorithmSpec,
  * KeyAgreementAlgorithmSpec, EncapsulationAlgorithmSpec and MessageType.

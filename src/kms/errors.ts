@@ -2,7 +2,7 @@
  * The errors that a caller can be told of, named as AWS KMS names them.
  *
  * A `KmsError` is always meant for the caller: its message is AWS's wording and never carries a secret, a PIN, a
- * handle, a path or a stack. What really happened goes into `cause`, which only the log and the audit event see.
+ * handle, a path or a stack. What really happened goes into `cause`, which at most the log sees.
  * Failures of the world (token, disk, peer) are other types and become a `KmsError` in the layer that can judge them.
  * HTTP status codes are not known here: `http/errors.ts` has the table from name to wire.
  *

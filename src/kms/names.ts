@@ -1,8 +1,8 @@
 /**
  * Names of things in the KMS API, as types that cannot be mixed up: key ids, alias names, ARNs and their patterns.
  *
- * Each `parse…` takes a string from outside and returns the branded type or `undefined`; nothing else makes one, so a
- * `KeyId` in a signature is known to be well formed. Region and account come from the configuration and are one value,
+ * Each `parse…` takes a string from outside and returns the branded type or `undefined`; beside these only the functions
+ * of this file that make a new name make one, so a `KeyId` in a signature is known to be well formed. Region and account come from the configuration and are one value,
  * `Realm`, because no part of Drawbridge ever needs one without the other.
  *
  * Source: AWS KMS API reference, "KeyId" and "AliasName"; ARN formats of the AWS service authorization reference.
@@ -21,7 +21,10 @@ export type KeyArn = Branded<'KeyArn'>;
 export type AliasName = Branded<'AliasName'>;
 /** `arn:aws:kms:REGION:ACCOUNT:alias/NAME`. */
 export type AliasArn = Branded<'AliasArn'>;
-/** An IAM principal: `arn:aws:iam::ACCOUNT:root`, `…:user/PATH/NAME` or `…:role/NAME`. */
+/**
+ * A principal: `arn:aws:iam::ACCOUNT:root`, `…:user/PATH/NAME` or `…:role/PATH/NAME`, or a session of a role,
+ * `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+ */
 export type PrincipalArn = Branded<'PrincipalArn'>;
 /** The id of an access key that is good until it is revoked: `AKIA` and 16 characters of base32. */
 export type AccessKeyId = Branded<'AccessKeyId'>;
@@ -44,14 +47,14 @@ export function newKeyId(): KeyId {
   return randomUUID() as string as KeyId;
 }
 
-export function parseKeyId(text: string): KeyId | undefined {
-  return keyIdPattern.test(text) ? (text as KeyId) : undefined;
-}
 /** A `CKA_ID` that no other object has. */
 export function newBackingKeyId(): BackingKeyId {
   return randomBytes(16).toString('hex') as BackingKeyId;
 }
 
+export function parseKeyId(text: string): KeyId | undefined {
+  return keyIdPattern.test(text) ? (text as KeyId) : undefined;
+}
 
 export function parseAliasName(text: string): AliasName | undefined {
   return text.length <= 256 && aliasNamePattern.test(text) ? (text as AliasName) : undefined;

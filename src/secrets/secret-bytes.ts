@@ -1,5 +1,5 @@
 /**
- * Bytes that must not be seen: plaintexts, data keys and PINs.
+ * Bytes that must not be seen: plaintexts, data keys, PINs, and secrets with which requests are signed.
  *
  * The bytes sit behind a `#` member, so that no logger, inspector or JSON serializer prints them by accident; `reveal()`
  * is the only way in, and `grep -rn 'reveal('` is the list of places to review. Whoever ends a secret's life calls

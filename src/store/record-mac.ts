@@ -20,9 +20,9 @@
  * rewritten as they change. Migrations themselves cannot compute a MAC: they run before the HSM is connected.
  *
  * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
- * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant, a revoked access key or a key's
- * state can so be set back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count, which weakens the limit of
- * SP 800-38D. The audit log, which has every change, shows the difference. No one can get a permission that nobody gave.
+ * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant, a revoked access key or a
+ * key's state can so be set back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count,
+ * which weakens the limit of SP 800-38D. The audit log, which has every change, shows the difference. No one can get a permission that nobody gave.
  */
 
 import { timingSafeEqual } from 'node:crypto';

@@ -63,6 +63,7 @@ export interface Cryptoki {
     privateTemplate: readonly Attribute[],
   ): { readonly publicKey: Handle; readonly privateKey: Handle };
   C_DeriveKey(session: Handle, mechanism: Mechanism, key: Handle, template: readonly Attribute[]): Handle;
+  /** For tests, which bring keys of their own into the token. */
   C_CreateObject(session: Handle, template: readonly Attribute[]): Handle;
   C_CopyObject(session: Handle, object: Handle, template: readonly Attribute[]): Handle;
   C_DestroyObject(session: Handle, object: Handle): void;

@@ -13,7 +13,7 @@ const idEcPublicKey = '06072a8648ce3d0201';
 /** Where the algorithm stands: after the headers of two SEQUENCEs, the first of which has a length of one or two bytes. */
 const algorithmOffsets: readonly number[] = [4, 5];
 
-/** Which components of a public RSA key the token reads out: `CKA_MODULUS`, `CKA_PUBLIC_EXPONENT`. */
+/** From `CKA_MODULUS` and `CKA_PUBLIC_EXPONENT`. Throws `HostFailure` (`internal`) for what is no public key. */
 export function rsaPublicKey(modulus: Buffer, publicExponent: Buffer): Buffer {
   return spki({ kty: 'RSA', n: base64url(modulus), e: base64url(publicExponent) });
 }
