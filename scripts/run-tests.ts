@@ -15,15 +15,15 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { quickTiers, type Tier, tierNames, tierOf } from '../test/tiers.ts';
 
-const help = `Usage: scripts/test [--quick] [arguments for vitest]
+const help = `Usage: scripts/test [--quick] [--coverage] [arguments for vitest]
 
 Runs format and lint checks, the type check, and all tests: ${tierNames.join(', ')}.
 
-  --quick   only the tiers ${quickTiers.join(' and ')}; under a minute
-  --help    this text
+  --quick      only the tiers ${quickTiers.join(' and ')}; under a minute
+  --coverage   also writes a report of the coverage to coverage/, and takes longer for it
+  --help       this text
 
-Anything else goes to vitest, for example a folder (test/keys) or -t 'part of a name'. A full run also writes a report
-of the coverage to coverage/. For one tier: --project NAME.
+Anything else goes to vitest, for example a folder (test/keys) or -t 'part of a name'. For one tier: --project NAME.
 `;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -106,7 +106,6 @@ interface VitestReport {
 async function runTests(folder: string, quick: boolean, vitestArgs: readonly string[], tally: Tally): Promise<void> {
   say(`\n== tests: ${(quick ? quickTiers : tierNames).join(', ')}`);
   const reportFile = join(folder, 'vitest.json');
-  const full = !quick && vitestArgs.length === 0;
   const command = [
     bin('vitest'),
     'run',
@@ -115,7 +114,6 @@ async function runTests(folder: string, quick: boolean, vitestArgs: readonly str
     '--reporter=json',
     `--outputFile.json=${reportFile}`,
     ...(quick ? quickTiers.map((tier) => `--project=${tier}`) : []),
-    ...(full ? ['--coverage'] : []),
     ...vitestArgs,
   ];
   // Daemons, hosts and commands start by the hundred, and most of a start is the compilation of the same sources.
@@ -123,7 +121,7 @@ async function runTests(folder: string, quick: boolean, vitestArgs: readonly str
   const code = await run(command, { env: { ...process.env, TMPDIR: folder, NODE_COMPILE_CACHE: compiled } });
   const failedBefore = tally.failed;
   for (const file of readReport(reportFile)?.testResults ?? []) countFile(file, tally);
-  // A threshold of the coverage, an error outside of any test, or a crash of vitest itself.
+  // An error outside of any test, or a crash of vitest itself.
   if (code !== 0 && tally.failed === failedBefore) {
     tally.failed += 1;
     tally.failedStages.push('vitest');
