@@ -10,7 +10,8 @@ import { ApiError } from './errors.ts';
 
 /** What an answer may be at most: a page of the longest list is far below. */
 const maxAnswerBytes = 16 * 1024 * 1024;
-const timeoutMs = 120_000;
+/** Longer than a new key may wait for its turn (50 s) and then be generated (120 s): who gives up earlier has a key all the same. */
+const timeoutMs = 180_000;
 
 export type Members = Readonly<Record<string, unknown>>;
 
