@@ -239,6 +239,9 @@ function compileQuantified(
     const { matches, isIncomplete } = comparison(context);
     if (isNegated && isIncomplete) return effect === 'Deny';
     context.spend(values.length * stepsPerLook);
+    const [only] = values;
+    // Nearly all keys have one value, for which all of the rest comes to this.
+    if (values.length === 1 && only !== undefined) return matches(only, context) !== isNegated;
     const satisfies = (value: string): boolean => matches(value, context) !== isNegated;
     if (values.length > 1 && key?.isMultivalued === false) {
       return effect === 'Allow' ? values.every(satisfies) : values.some(satisfies);

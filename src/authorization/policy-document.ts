@@ -12,7 +12,7 @@
 import type { Realm } from '../kms/names.ts';
 import { rememberApplicable } from './applicable-statements.ts';
 import type { CompiledPolicy } from './compiled-policy.ts';
-import type { ConditionVocabulary } from './condition-keys.ts';
+import type { ConditionKey, ConditionVocabulary } from './condition-keys.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from './policy-json.ts';
 import { compileStatement } from './policy-statement.ts';
 import { malformed, objectAt, type ParseContext, type PolicyVersion, quoted, stringAt } from './policy-values.ts';
@@ -69,13 +69,23 @@ function compileDocument(
   const version = versionOf(policy);
   const id = policy.get('Id');
   if (id !== undefined) stringAt('Id', id);
+  const parseContext = { ...context, version, vocabulary: remembering(context.vocabulary) };
   const statements = statementsOf(policy).map((value, index) =>
     compileStatement(
       { value, index, place: `Statement[${index}]`, ...(document === undefined ? {} : { document }) },
-      { ...context, version },
+      parseContext,
     ),
   );
   return { statements, applicableTo: rememberApplicable(statements) };
+}
+
+/** One object for each condition key of a document: statements that ask for the same one are then known by it. */
+function remembering(vocabulary: ConditionVocabulary): ConditionVocabulary {
+  const known = new Map<string, ConditionKey | undefined>();
+  return (name) => {
+    if (!known.has(name)) known.set(name, vocabulary(name));
+    return known.get(name);
+  };
 }
 
 function assertKnownElements(document: JsonObject): void {

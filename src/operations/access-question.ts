@@ -98,7 +98,7 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
   /** A long policy asks for the same keys again and again, so answers are kept, and the last one nearest. */
   valuesOf(key: ConditionKey): readonly string[] | undefined {
     const last = this.#last;
-    if (last !== undefined && last.key.name === key.name && last.key.parameter === key.parameter) return last.values;
+    if (last !== undefined && isSame(last.key, key)) return last.values;
     const values = last === undefined ? conditionValues(this, key) : this.#draw(last, key);
     this.#last = { key, values };
     return values;
@@ -133,6 +133,11 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     };
     return findAllowingGrant(directory.grants.ofKey(key.record.keyId), this, use, this);
   }
+}
+
+/** Keys of one document are the same object. */
+function isSame(one: ConditionKey, other: ConditionKey): boolean {
+  return one === other || (one.name === other.name && one.parameter === other.parameter);
 }
 
 function nameOf({ name, parameter }: ConditionKey): string {
