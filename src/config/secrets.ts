@@ -79,7 +79,7 @@ export function assertPrivate(path: string, stats: Stats): void {
 
 /**
  * systemd 254 and later let the service's user read a credential through an ACL, and of an ACL the mode shows only how far
- * it goes at most, where it else shows what the group may (systemd issue 29435): 0440 and root:root. Without the ACL, root's
+ * it goes at most, where it else shows what the group may (bug report 29435 of systemd): 0440 and root:root. Without the ACL, root's
  * group could read that file, and nobody else.
  */
 function assertPrivateCredential(path: string, stats: Stats): void {
