@@ -7,6 +7,7 @@ import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { missing, pairs, type SigningCase, signing } from './key-kinds.ts';
+import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
@@ -52,12 +53,7 @@ describeEachToken('A key store, key by key', (token) => {
       expect(attributes).toMatchObject({
         ...expected,
         objectClass: 'CKO_PRIVATE_KEY',
-        token: true,
-        private: true,
-        sensitive: true,
-        alwaysSensitive: true,
-        extractable: false,
-        neverExtractable: true,
+        ...protectedKey,
         usages: ['CKA_SIGN'],
       });
       const { backingKeyId } = attributes;

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { GeneratedKey, KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeToken, mlDsaToken } from '../support/tokens.ts';
+import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
@@ -57,12 +58,7 @@ describeToken(mlDsaToken, 'A key store, its ML-DSA keys', (token) => {
         objectClass: 'CKO_PRIVATE_KEY',
         keyType: 'CKK_ML_DSA',
         keyBits: sizes[keySpec].publicKeyBytes * 8,
-        token: true,
-        private: true,
-        sensitive: true,
-        alwaysSensitive: true,
-        extractable: false,
-        neverExtractable: true,
+        ...protectedKey,
         local: true,
         usages: ['CKA_SIGN'],
       });

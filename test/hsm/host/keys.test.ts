@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { describeEachToken } from '../../support/tokens.ts';
+import { protectedKey } from '../protected-key.ts';
 import { fieldOf, fieldsOf, HostProcess, jsonOf, newId, type Reply, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
@@ -40,12 +41,7 @@ describeEachToken('HSM host, keys', (token) => {
         label,
         objectClass: 'CKO_SECRET_KEY',
         keyBits: 256,
-        token: true,
-        private: true,
-        sensitive: true,
-        alwaysSensitive: true,
-        extractable: false,
-        neverExtractable: true,
+        ...protectedKey,
         ...expected,
       });
       expect(jsonOf(await host.lane.call('describeKey', [id]))).toEqual(attributes);
