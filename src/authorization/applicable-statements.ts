@@ -8,11 +8,13 @@
  */
 
 import type { CompiledStatement } from './compiled-policy.ts';
+import { type FiledStatements, fileStatements } from './filed-statements.ts';
 
 export interface StatementsByPrincipal {
-  readonly anyone: readonly CompiledStatement[];
-  readonly account: readonly CompiledStatement[];
-  readonly named: ReadonlyMap<string, readonly CompiledStatement[]>;
+  readonly anyone: FiledStatements;
+  /** `undefined`: no statement names the account. */
+  readonly account: FiledStatements | undefined;
+  readonly named: ReadonlyMap<string, FiledStatements>;
 }
 
 export interface ApplicableStatements {
@@ -79,9 +81,10 @@ function byPrincipal(statements: readonly CompiledStatement[]): StatementsByPrin
       else list.push(statement);
     }
   }
+  const ofAccount = statements.filter(({ principals }) => principals.account);
   return {
-    anyone: statements.filter(({ principals }) => principals.anyone),
-    account: statements.filter(({ principals }) => principals.account),
-    named,
+    anyone: fileStatements(statements.filter(({ principals }) => principals.anyone)),
+    account: ofAccount.length === 0 ? undefined : fileStatements(ofAccount),
+    named: new Map([...named].map(([arn, list]) => [arn, fileStatements(list)])),
   };
 }

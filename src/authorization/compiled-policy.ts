@@ -3,12 +3,13 @@
  *
  * The steps are `policy-json.ts` (text to values), `policy-document.ts` and `policy-statement.ts` (values to this form, or
  * a refusal that says where), `applicable-statements.ts` (what a policy says of one action on one resource, by principal,
- * remembered) and `decide.ts` (the decision). An element that depends on action and resource alone goes into
+ * remembered), `filed-statements.ts` (which of that can hold for a request) and `decide.ts` (the decision). An element that depends on action and resource alone goes into
  * `matchesAction` and `matchesResource`, one that depends on the request into `holds`.
  */
 
 import type { ApplicableStatements } from './applicable-statements.ts';
 import type { ConditionKey } from './condition-keys.ts';
+import type { TextForm } from './condition-operators.ts';
 import type { AccessQuestion, StatementReference } from './decision.ts';
 import type { Matcher } from './wildcard.ts';
 
@@ -48,6 +49,16 @@ export interface StatementTest {
   /** What the document says, with its policy variables. */
   readonly expected: readonly string[];
   readonly holds: (question: AccessQuestion) => boolean;
+  /** Absent where the test can hold for values that nobody can list. */
+  readonly requires?: RequiredTexts | undefined;
+}
+
+/** A test that holds only where the request has one of these texts as a value of the key; that may not be enough. */
+export interface RequiredTexts {
+  readonly key: ConditionKey;
+  readonly form: TextForm;
+  /** The texts, in that form. */
+  readonly forms: ReadonlySet<string>;
 }
 
 /** A policy, parsed and validated. */

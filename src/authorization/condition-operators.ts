@@ -17,6 +17,13 @@ import { textOf } from './policy-variables.ts';
 import { compileParts, type Matcher, type PatternPart } from './wildcard.ts';
 import { stepsPerPreparation } from './work-budget.ts';
 
+/** How a text is compared as a whole: texts are equal where their forms are. */
+export interface TextForm {
+  readonly formOf: (text: string) => string;
+  /** What it costs to get that form of a text. */
+  readonly stepsToForm: (text: string) => number;
+}
+
 /** Compared as texts, of which parts may come from the request. */
 interface TextOperator {
   readonly kind: 'text';
@@ -25,9 +32,7 @@ interface TextOperator {
   readonly hasWildcards: boolean;
   readonly compile: (parts: readonly PatternPart[]) => Matcher;
   /** What a text without wildcards is compared as, where equal forms are all there is to it: many are one look-up. */
-  readonly formOf?: (text: string) => string;
-  /** What it costs to get that form of a text. */
-  readonly stepsToForm?: (text: string) => number;
+  readonly form?: TextForm;
   /** What is wrong with a value, as far as one can tell before the variables have values. */
   readonly mistakeOf?: (text: string) => string | undefined;
 }
@@ -71,33 +76,28 @@ const lessOrEqual = comparingWith(largest, (actual, limit) => actual <= limit);
 const greater = comparingWith(smallest, (actual, limit) => actual > limit);
 const greaterOrEqual = comparingWith(smallest, (actual, limit) => actual >= limit);
 
-interface Form {
-  readonly formOf: (text: string) => string;
-  readonly stepsToForm: (text: string) => number;
-}
-const asItIs: Form = { formOf: (value) => value, stepsToForm: () => 0 };
-const withoutCase: Form = { formOf: foldCase, stepsToForm: stepsToFold };
+const asItIs: TextForm = { formOf: (value) => value, stepsToForm: () => 0 };
+const withoutCase: TextForm = { formOf: foldCase, stepsToForm: stepsToFold };
 
-const text = (isNegated: boolean, { formOf, stepsToForm }: Form): TextOperator => ({
+const text = (isNegated: boolean, form: TextForm): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: false,
   compile(parts) {
-    const expected = formOf(textOf(parts));
+    const expected = form.formOf(textOf(parts));
     return (actual, budget) => {
-      budget?.spend(actual.length + stepsToForm(actual));
-      return formOf(actual) === expected;
+      budget?.spend(actual.length + form.stepsToForm(actual));
+      return form.formOf(actual) === expected;
     };
   },
-  formOf,
-  stepsToForm,
+  form,
 });
 const pattern = (isNegated: boolean): TextOperator => ({
   kind: 'text',
   isNegated,
   hasWildcards: true,
   compile: (parts) => compileParts(parts),
-  ...asItIs,
+  form: asItIs,
 });
 const arn = (isNegated: boolean): TextOperator => ({
   kind: 'text',

@@ -19,8 +19,8 @@
 
 import { rootArn } from '../kms/names.ts';
 import type { ApplicableStatements, StatementsByPrincipal } from './applicable-statements.ts';
-import type { CompiledStatement } from './compiled-policy.ts';
 import type { AccessQuestion, Decision, RefusalReason, StatementReference } from './decision.ts';
+import { firstThatHolds } from './filed-statements.ts';
 
 export function decide(question: AccessQuestion): Decision {
   const { keyPolicy, action, resource } = question;
@@ -78,7 +78,7 @@ function findDenying({ denies }: ApplicableStatements, question: AccessQuestion)
 
 function findAllowing({ allows }: ApplicableStatements, question: AccessQuestion): StatementReference | undefined {
   const byName = findByName(allows, question);
-  if (byName !== undefined || allows.account.length === 0 || !isAccountRoot(question)) return byName;
+  if (byName !== undefined || allows.account === undefined || !isAccountRoot(question)) return byName;
   return firstThatHolds(allows.account, question);
 }
 
@@ -104,17 +104,6 @@ function findInIdentityPolicies(
     const applicable = policy.applicableTo(question.action, question.resource);
     const found = firstThatHolds(applicable[effect].anyone, question);
     if (found !== undefined) return found;
-  }
-  return undefined;
-}
-
-function firstThatHolds(
-  statements: readonly CompiledStatement[] | undefined,
-  question: AccessQuestion,
-): StatementReference | undefined {
-  if (statements === undefined) return undefined;
-  for (const { holds, reference } of statements) {
-    if (holds === undefined || holds(question)) return reference;
   }
   return undefined;
 }

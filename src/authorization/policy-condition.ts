@@ -13,11 +13,12 @@
  * developer guide, "Condition keys for AWS KMS" (`OverlyPermissiveCondition`).
  */
 
+import type { RequiredTexts } from './compiled-policy.ts';
 import type { ConditionKey, ConditionValues } from './condition-keys.ts';
-import { type ConditionOperator, conditionOperators } from './condition-operators.ts';
+import { type ConditionOperator, conditionOperators, type TextForm } from './condition-operators.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 import { malformed, objectAt, quoted, resolveConditionKey, type StatementContext } from './policy-values.ts';
-import { fixedParts, hasVariables, parseTemplate, resolveTemplate, textOf } from './policy-variables.ts';
+import { fixedParts, hasVariables, parseTemplate, resolveTemplate, type Template, textOf } from './policy-variables.ts';
 import type { Matcher, PatternPart } from './wildcard.ts';
 import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
 
@@ -31,6 +32,7 @@ export interface ConditionTest {
   readonly key: ConditionKey | undefined;
   readonly expected: readonly string[];
   readonly holds: CompiledCondition;
+  readonly requires?: RequiredTexts | undefined;
 }
 
 /**
@@ -98,10 +100,16 @@ function compileTest(
   const used = operator.operator;
   const test = { keyName, key, expected: texts };
   if (used.kind === 'null') return { ...test, holds: compileNull(place, key, texts) };
-  const comparison =
-    used.kind === 'text' ? compileTexts(place, used, texts, context) : compileValues(place, used, texts);
   const quantified = { ...operator, isNegated: used.isNegated, effect: context.effect };
-  return { ...test, holds: compileQuantified(quantified, key, comparison) };
+  if (used.kind === 'value') {
+    return { ...test, holds: compileQuantified(quantified, key, compileValues(place, used, texts)) };
+  }
+  const templates = parseTexts(place, used, texts, context);
+  return {
+    ...test,
+    holds: compileQuantified(quantified, key, compileTexts(used, templates)),
+    requires: requiredTexts(operator, used, key, templates),
+  };
 }
 
 /** AWS KMS refuses these, in these words, because they hold where the request says nothing at all. */
@@ -142,17 +150,22 @@ type Comparison = (values: ConditionValues) => Expected;
 
 const complete = (matches: Matcher): Expected => ({ matches, isIncomplete: false });
 
-function compileTexts(
+type UsedTextOperator = Extract<ConditionOperator, { kind: 'text' }>;
+
+function parseTexts(
   place: string,
-  operator: Extract<ConditionOperator, { kind: 'text' }>,
+  operator: UsedTextOperator,
   texts: readonly string[],
   context: StatementContext,
-): Comparison {
-  const templates = texts.map((text) => {
+): readonly Template[] {
+  return texts.map((text) => {
     const mistake = operator.mistakeOf?.(text);
     if (mistake !== undefined) throw malformed(place, `${quoted(text)} ${mistake}`);
     return parseTemplate(place, text, operator.hasWildcards, context);
   });
+}
+
+function compileTexts(operator: UsedTextOperator, templates: readonly Template[]): Comparison {
   const fixed = templates.filter((template) => !hasVariables(template)).map(fixedParts);
   const variable = templates.filter(hasVariables);
   const matchesFixed = compileFixed(operator, fixed);
@@ -170,20 +183,38 @@ function compileTexts(
 }
 
 /** Texts that are compared as a whole are looked up, the others one by one. */
-function compileFixed(
-  { compile, formOf, stepsToForm }: Extract<ConditionOperator, { kind: 'text' }>,
-  fixed: readonly (readonly PatternPart[])[],
-): Matcher {
-  const isExact = (parts: readonly PatternPart[]): boolean =>
-    formOf !== undefined && parts.every((part) => 'text' in part);
-  const patterns = fixed.filter((parts) => !isExact(parts)).map(compile);
-  if (formOf === undefined || patterns.length === fixed.length) return anyOf(patterns);
-  const exact = new Set(fixed.filter(isExact).map((parts) => formOf(textOf(parts))));
+function compileFixed({ compile, form }: UsedTextOperator, fixed: readonly (readonly PatternPart[])[]): Matcher {
+  const whole = form === undefined ? [] : fixed.filter(isExact);
+  const patterns = (form === undefined ? fixed : fixed.filter((parts) => !isExact(parts))).map(compile);
+  if (form === undefined || whole.length === 0) return anyOf(patterns);
+  const exact = formsOf(form, whole);
   const matchesExact: Matcher = (value, budget) => {
-    budget?.spend(stepsToForm?.(value) ?? 0);
-    return exact.has(formOf(value));
+    budget?.spend(form.stepsToForm(value));
+    return exact.has(form.formOf(value));
   };
   return anyOf([matchesExact, ...patterns]);
+}
+
+const isExact = (parts: readonly PatternPart[]): boolean => parts.every((part) => 'text' in part);
+
+function formsOf({ formOf }: TextForm, exact: readonly (readonly PatternPart[])[]): ReadonlySet<string> {
+  return new Set(exact.map((parts) => formOf(textOf(parts))));
+}
+
+/**
+ * The texts of which a request must have one for the test to hold, where that can be said: the test does not hold without
+ * the key, nor for values that match none of its texts, and its texts are fixed and compared as a whole.
+ */
+function requiredTexts(
+  { set, ifExists }: UsedOperator,
+  { isNegated, form }: UsedTextOperator,
+  key: ConditionKey | undefined,
+  templates: readonly Template[],
+): RequiredTexts | undefined {
+  const holdsWithout = isNegated || ifExists || set === 'ForAllValues';
+  if (key === undefined || form === undefined || holdsWithout || templates.some(hasVariables)) return undefined;
+  const fixed = templates.map(fixedParts);
+  return fixed.every(isExact) ? { key, form, forms: formsOf(form, fixed) } : undefined;
 }
 
 function compileValues(
