@@ -1,8 +1,8 @@
 /**
- * Who may do what under which key policy, grant and identity policy: principal × operation × mechanism, written to
- * `access-matrix.txt`, which is reviewed like code. A change of any decision is a change of that file.
+ * Who may do what under which key policy, grant and identity policy: principal × operation × key state × mechanism, written
+ * to `access-matrix.txt`, which is reviewed like code. A change of any decision is a change of that file.
  *
- * Keys can be enabled only, so far; key states become a further dimension when keys can have others.
+ * Keys are enabled or disabled; no request disables one yet, so the records are changed while the daemon is stopped.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import type { GrantOperation, KeySpec, KeyUsageType, KMS } from '@aws-sdk/client
 import * as sdk from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { setKeyState } from '../support/key-states.ts';
 import { unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKeyOf, present } from './support/daemon.ts';
@@ -185,7 +186,7 @@ const withGrant: typeof policies = [
 ];
 
 const principals = ['root', 'user', 'delegate'] as const;
-const widths = [37, 33, 23, 24, 0];
+const widths = [37, 10, 33, 23, 24, 0];
 const lineOf = (cells: readonly string[]): string =>
   cells
     .map((cell, at) => cell.padEnd(widths[at] ?? 0))
@@ -201,46 +202,54 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
   const clients = new Map<(typeof principals)[number], UnixClient>();
   const as = (name: (typeof principals)[number]): UnixClient => present(clients.get(name));
 
+  const connect = async (): Promise<void> => {
+    kms = kmsOver(instance.socket);
+    clients.set('root', await UnixClient.start(instance.socket, { uid: 0, gid: 0 }));
+    clients.set('user', await UnixClient.start(instance.socket, unixUsers.nobody));
+    clients.set('delegate', await UnixClient.start(instance.socket, unixUsers['www-data']));
+  };
+  const disconnect = async (): Promise<void> => {
+    for (const client of clients.values()) await client.stop();
+    kms.destroy();
+  };
+
   beforeAll(async () => {
     const Statement = [{ Effect: 'Allow', Action: 'kms:*', Resource: '*' }];
     const PolicyDocument = { Version: '2012-10-17', Statement };
     writeFileSync(join(folder, 'all.json'), JSON.stringify({ AttachedTo: [delegate], PolicyDocument }));
     instance = await startInstance({ policies: folder });
-    kms = kmsOver(instance.socket);
-    clients.set('root', await UnixClient.start(instance.socket, { uid: 0, gid: 0 }));
-    clients.set('user', await UnixClient.start(instance.socket, unixUsers.nobody));
-    clients.set('delegate', await UnixClient.start(instance.socket, unixUsers['www-data']));
+    await connect();
   }, bootTimeoutMs);
   afterAll(async () => {
-    for (const client of clients.values()) await client.stop();
-    kms.destroy();
+    await disconnect();
     await instance.stop();
     rmSync(folder, { recursive: true, force: true });
   }, bootTimeoutMs);
 
   test('is the reviewed one', async () => {
-    const shared = new Map<string, Promise<Subject>>();
-    const subjectFor = (row: Row, document: string, grant: readonly GrantOperation[] | undefined): Promise<Subject> => {
-      if (row.spends === true) return newSubject(kms, row, document, grant);
-      const name = [...(row.kind ?? symmetric).spec, row.takes, ...(grant ?? []), document].join();
-      const subject = shared.get(name) ?? newSubject(kms, row, document, grant);
-      shared.set(name, subject);
-      return subject;
-    };
-    const lines = await Promise.all(
-      rows.flatMap((row) =>
-        mechanismsOf(row).map(async ([name, document, grant]) => {
-          const verdicts = principals.map(async (principal) => {
-            const subject = await subjectFor(row, document(row.action ?? ''), grant);
-            return verdictOf(await as(principal).send(row.operation, row.input(subject)));
-          });
-          return lineOf([row.operation, name, ...(await Promise.all(verdicts))]);
+    const shared: SharedSubjects = new Map();
+    const enabled = await prepare(kms, shared);
+    const disabled = (await prepare(kms, shared)).filter(({ row }) => row.action !== null);
+    const linesOf = (state: 'Enabled' | 'Disabled', cases: readonly PreparedCase[]): Promise<readonly string[]> =>
+      Promise.all(
+        cases.map(async ({ row, mechanism, subjects }) => {
+          const verdicts = principals.map(async (principal, at) =>
+            verdictOf(await as(principal).send(row.operation, row.input(present(subjects[at])))),
+          );
+          return lineOf([row.operation, row.action === null ? '' : state, mechanism, ...(await Promise.all(verdicts))]);
         }),
-      ),
-    );
-    const header = lineOf(['operation', 'key policy', 'root', 'user', 'user with identity policy']);
-    await expect(`${[header, ...lines].join('\n')}\n`).toMatchFileSnapshot('./access-matrix.txt');
-  }, 120_000);
+      );
+    const lines = await linesOf('Enabled', enabled);
+    await disconnect();
+    await instance.kill9();
+    const keyIds = disabled.flatMap(({ subjects }) => subjects.map(({ keyId }) => keyId));
+    await setKeyState(instance.dir, new Set(keyIds), 'Disabled');
+    instance = await instance.restart();
+    await connect();
+    const header = lineOf(['operation', 'key', 'key policy', 'root', 'user', 'user with identity policy']);
+    const all = [header, ...lines, ...(await linesOf('Disabled', disabled))];
+    await expect(`${all.join('\n')}\n`).toMatchFileSnapshot('./access-matrix.txt');
+  }, 240_000);
 
   test('has a row for every operation of the SDK that is there', async () => {
     const named = new Set(rows.map(({ operation }) => operation));
@@ -256,6 +265,34 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
     expect(told.flat()).toEqual([]);
   });
 });
+
+/** One line of the matrix before anybody asks: a subject for each of the principals, which may be the same. */
+interface PreparedCase {
+  readonly row: Row;
+  readonly mechanism: string;
+  readonly subjects: readonly Subject[];
+}
+
+/** By everything that is asked of them. */
+type SharedSubjects = Map<string, Promise<Subject>>;
+
+async function prepare(kms: KMS, shared: SharedSubjects): Promise<readonly PreparedCase[]> {
+  const subjectFor = (row: Row, document: string, grant: readonly GrantOperation[] | undefined): Promise<Subject> => {
+    if (row.spends === true) return newSubject(kms, row, document, grant);
+    const name = [...(row.kind ?? symmetric).spec, row.takes, ...(grant ?? []), document].join();
+    const subject = shared.get(name) ?? newSubject(kms, row, document, grant);
+    shared.set(name, subject);
+    return subject;
+  };
+  return Promise.all(
+    rows.flatMap((row) =>
+      mechanismsOf(row).map(async ([mechanism, document, grant]) => {
+        const subjects = principals.map(() => subjectFor(row, document(row.action ?? ''), grant));
+        return { row, mechanism, subjects: await Promise.all(subjects) };
+      }),
+    ),
+  );
+}
 
 type Mechanism = readonly [...(typeof policies)[number], grant: readonly GrantOperation[] | undefined];
 
@@ -298,6 +335,7 @@ const texts = [
 function verdictOf(reply: Reply): string {
   if (reply.ok) return 'allowed';
   if (reply.name === 'InvalidKeyUsageException') return 'allowed, wrong key';
+  if (reply.name === 'DisabledException' && / is disabled\.$/.test(reply.message)) return 'allowed, disabled';
   const text = texts.find(([told]) => reply.message.includes(told));
   return reply.name === 'AccessDeniedException' && text !== undefined ? text[1] : `${reply.name}: ${reply.message}`;
 }

@@ -1,0 +1,33 @@
+/**
+ * Puts keys into states to which no request leads yet.
+ *
+ * It is the operator's own way in: over an instance that is stopped, with its configuration, its PIN and the service key in
+ * its token, so that the records it writes are as genuine as the daemon's.
+ */
+
+import { join } from 'node:path';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { openStore } from '../../src/daemon/data-folder.ts';
+import { openConfiguredKeyStore } from '../../src/daemon/key-store.ts';
+import { createLog } from '../../src/daemon/log.ts';
+import type { KeyRecord } from '../../src/store/metadata-store.ts';
+
+/** @param dir The folder of an instance that is not running. */
+export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, state: KeyRecord['state']): Promise<void> {
+  const { dataDir, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const { store, useServiceKey } = await openStore(dataDir);
+  try {
+    const keyStore = await openConfiguredKeyStore('default', keyStores.default, process.env, createLog('error'));
+    try {
+      await useServiceKey(keyStore);
+      const { key: records } = await store.load();
+      const chosen = records.filter(({ keyId }) => keyIds.has(keyId));
+      if (chosen.length < keyIds.size) throw new Error(`of ${keyIds.size} keys, ${chosen.length} are in the store`);
+      await store.write(chosen.map((record) => ({ put: 'key', record: { ...record, state } })));
+    } finally {
+      await keyStore.close();
+    }
+  } finally {
+    await store.close();
+  }
+}
