@@ -9,8 +9,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Case, cases, connectionCounts, nameOf } from './cases.ts';
+import { type Case, cases, connectionCounts, nameOf, plainEncrypt } from './cases.ts';
 import { compile } from './compile.ts';
+import type { Measurement } from './measurement.ts';
 import { profileDaemon } from './profile.ts';
 import { renderAims, renderBurdens, renderRows, type Series, toRows } from './results.ts';
 import { makeInstance, startDaemon, startDirect, startHost, type Target } from './targets.ts';
@@ -90,7 +91,7 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
             (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
           ),
         ]
-      : [{ what, target: 'daemon' as const, connections: 16, rounds: [] }],
+      : [{ what, target: 'daemon' as const, connections: 16, rounds: [], plainRounds: [] }],
   );
   const byName = { direct, host, daemon };
   const rounds = quick ? 1 : 4;
@@ -103,15 +104,35 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
       await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 100 : 2000 });
   }
   for (let round = 1; round <= rounds; round++) {
-    for (const [index, { what, target, connections, rounds: measurements }] of series.entries()) {
+    for (const [index, one] of series.entries()) {
       progress(`round ${round} of ${rounds}, ${Math.round((index / series.length) * 100)} %`);
-      measurements.push(await byName[target].measure(what, connections, timing));
+      if (one.plainRounds === undefined) {
+        one.rounds.push(await byName[one.target].measure(one.what, one.connections, timing));
+      } else {
+        await measurePairs(daemon, one, one.plainRounds, quick ? 1 : pairsInRound);
+      }
     }
   }
   progress('');
   const rows = toRows(series);
   process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(series)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
+}
+
+const pairsInRound = 5;
+const pairTiming = { warmupMs: 50, measureMs: 250 };
+
+/** A burden and the plain case in turn, each of them first in every other pair. */
+async function measurePairs(daemon: Target, one: Series, plainRounds: Measurement[], pairs: number): Promise<void> {
+  for (let pair = 0; pair < pairs; pair++) {
+    const measureBurden = async (): Promise<void> => {
+      one.rounds.push(await daemon.measure(one.what, one.connections, pairTiming));
+    };
+    const isBurdenFirst = pair % 2 === 0;
+    if (isBurdenFirst) await measureBurden();
+    plainRounds.push(await daemon.measure(plainEncrypt, one.connections, pairTiming));
+    if (!isBurdenFirst) await measureBurden();
+  }
 }
 
 /** After so many requests the CPU that one takes falls no further (measured: a fifth of that of the first 2,000). */

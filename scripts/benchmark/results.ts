@@ -10,7 +10,8 @@ export interface Row {
   readonly connections: number;
   readonly target: 'direct' | 'host' | 'daemon';
   readonly requestsPerSecond: number;
-  readonly ratioToDirect: number;
+  /** `null` where the direct loop was not measured. */
+  readonly ratioToDirect: number | null;
   /** `null` for the direct loop, which has no such process. */
   readonly apiCpuMicros: number | null;
   readonly hostCpuMicros: number;
@@ -24,6 +25,8 @@ export interface Series {
   readonly target: Row['target'];
   readonly connections: number;
   readonly rounds: Measurement[];
+  /** Of a burden: the plain case, measured right before or after the round of the same index. */
+  readonly plainRounds?: Measurement[];
 }
 
 export function toRows(series: readonly Series[]): Row[] {
@@ -37,7 +40,7 @@ export function toRows(series: readonly Series[]): Row[] {
       connections: one.connections,
       target: one.target,
       requestsPerSecond: round(requestsPerSecond, 0),
-      ratioToDirect: round(requestsPerSecond / (direct === undefined ? Number.NaN : rate(direct.rounds)), 3),
+      ratioToDirect: direct === undefined ? null : round(requestsPerSecond / rate(direct.rounds), 3),
       apiCpuMicros: api.length === 0 ? null : round(mean(api), 1),
       hostCpuMicros: round(mean(one.rounds.map(({ hostCpuMicros }) => hostCpuMicros)), 1),
       p50Micros: round(median(one.rounds.map(({ p50Micros }) => p50Micros)), 1),
@@ -84,7 +87,7 @@ export function renderRows(rows: readonly Row[]): string {
     row.target,
     String(row.connections),
     row.requestsPerSecond.toLocaleString('en'),
-    row.ratioToDirect.toFixed(2),
+    row.ratioToDirect?.toFixed(2) ?? '-',
     row.apiCpuMicros === null ? '-' : row.apiCpuMicros.toFixed(1),
     row.hostCpuMicros.toFixed(1),
     row.p50Micros.toFixed(0),
@@ -146,7 +149,7 @@ export function renderAims(rows: readonly Row[]): string {
         ? ''
         : `, ${row.apiCpuMicros?.toFixed(1)} µs of CPU in the API process (aim: at most ${apiCpuMicros})`;
     return [
-      `${operation}, ${payloadBytes} bytes, 16 connections: ${row.ratioToDirect.toFixed(2)} of the direct loop ` +
+      `${operation}, ${payloadBytes} bytes, 16 connections: ${row.ratioToDirect?.toFixed(2)} of the direct loop ` +
         `(aim: at least ${ratio})${cpu}`,
     ];
   });
@@ -157,21 +160,18 @@ export function renderAims(rows: readonly Row[]): string {
 const maxBurdenMicros = 10;
 
 /**
- * What each burden costs above the plain case, measured in the same run. The least of the rounds is taken on both sides:
- * what else the machine does can only add to it, and adds more than is looked for here.
+ * What each burden costs above the plain case: the median of the differences between neighbours. What else the machine
+ * does comes and goes in seconds, so that it hits both of a pair alike, and the few that it does not are no median.
  */
 export function renderBurdens(series: readonly Series[]): string {
-  const at16 = series.filter(({ target, connections }) => target === 'daemon' && connections === 16);
-  const least = ({ rounds }: Series): number => Math.min(...rounds.map(({ apiCpuMicros }) => apiCpuMicros ?? 0));
-  const plain = at16.find(({ what }) => isSameWork(what, plainCase) && what.burden === undefined);
-  if (plain === undefined) return '';
-  return at16
-    .filter(({ what }) => what.burden !== undefined)
-    .map((one) => {
-      const more = (least(one) - least(plain)).toFixed(1);
-      return `${nameOf(one.what)}: ${more} µs of CPU more than the plain one (aim: at most ${maxBurdenMicros})`;
+  return series
+    .flatMap(({ what, rounds, plainRounds }) => {
+      if (plainRounds === undefined) return [];
+      const differences = rounds.map(
+        ({ apiCpuMicros }, index) => (apiCpuMicros ?? 0) - (plainRounds[index]?.apiCpuMicros ?? 0),
+      );
+      const more = median(differences).toFixed(1);
+      return [`${nameOf(what)}: ${more} µs of CPU more than the plain one (aim: at most ${maxBurdenMicros})`];
     })
     .join('\n');
 }
-
-const plainCase: Case = { operation: 'Encrypt', keySpec: 'SYMMETRIC_DEFAULT', payloadBytes: 64 };
