@@ -4,9 +4,9 @@
  * Source: AWS KMS API reference, CreateGrant, RetireGrant, RevokeGrant; developer guide, "Creating grants".
  */
 
-import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { GrantParameters } from '../keys/key-grants.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import {
   type GrantConstraints,
@@ -167,13 +167,13 @@ export function grantOfToken(directory: KeyDirectory, token: string): GrantRecor
  */
 export function assertGrantTokens(
   request: { readonly GrantTokens?: unknown },
-  keys: readonly AuthorizedKey[],
+  keys: readonly KmsKey[],
   directory: KeyDirectory,
 ): void {
   // Safe: every operation that has this member declares it with the schema `grantTokens`.
   for (const token of (request.GrantTokens ?? []) as readonly string[]) {
     const { keyId } = grantOfToken(directory, token);
-    if (!keys.some(({ key }) => key.record.keyId === keyId)) throw invalidGrantToken();
+    if (!keys.some(({ record }) => record.keyId === keyId)) throw invalidGrantToken();
   }
 }
 

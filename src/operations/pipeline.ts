@@ -204,46 +204,56 @@ function parseJson(body: Buffer): unknown {
 
 /** Steps 2 to 4. */
 function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string, AuthorizedKey>> {
-  const { operation, request, directory } = source;
-  const { resources, keys } = operation.needs;
-  for (const need of resources ?? []) {
-    const resource = need.resource(request, directory);
-    if (resource === undefined) continue;
-    // A principal can be a resource too; what the event lists are KMS's own.
-    if (resource.startsWith('arn:aws:kms:')) trace.resources.push(resource);
-    allow(source, trace, need, resource, undefined);
-  }
-  const authorized: Record<string, AuthorizedKey> = {};
-  for (const name in keys) {
-    const need = keys[name];
-    if (need === undefined) continue;
+  const { request, directory } = source;
+  const keys = assertAllowed(source, trace, (need) => {
     const key = need.key(request, directory);
     trace.resources.push(key.arn);
-    allow(source, trace, need, key.arn, key);
-    authorized[name] = authorizeKey(key);
-  }
-  if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(authorized), directory);
-  for (const name in keys) {
-    const need = keys[name];
-    const key = authorized[name];
-    if (need !== undefined && key !== undefined) assertUsable(operation.name, need, request, key.key);
-  }
+    return key;
+  });
+  const authorized: Record<string, AuthorizedKey> = {};
+  for (const [name, key] of keys) authorized[name] = authorizeKey(key);
   return authorized;
 }
 
-/** Asks again about every key, under the key policies, identity policies and grants that are in force by now. */
+/** Asks all of it again about the same keys, as they are by now, under what is in force by now. */
 function assertStillAllowed(
   source: QuestionSource,
   authorized: Readonly<Record<string, AuthorizedKey>>,
   trace: Trace,
 ): void {
-  const { keys } = source.operation.needs;
-  for (const name in keys) {
-    const need = keys[name];
-    const key = authorized[name]?.key;
-    if (need === undefined || key === undefined) continue;
-    allow(source, trace, need, key.arn, source.directory.findKey(key.record.keyId) ?? key);
+  assertAllowed(source, trace, (need, name) => {
+    const key = authorized[name]?.key ?? need.key(source.request, source.directory);
+    return source.directory.findKey(key.record.keyId) ?? key;
+  });
+}
+
+/** Every permission that the request needs, and what its keys have to be; the keys by the names that the needs have. */
+function assertAllowed(
+  source: QuestionSource,
+  trace: Trace,
+  keyOf: (need: KeyNeed<Request>, name: string) => KmsKey,
+): ReadonlyMap<string, KmsKey> {
+  const { operation, request, directory } = source;
+  const { resources, keys: needs = {} } = operation.needs;
+  for (const need of resources ?? []) {
+    const resource = need.resource(request, directory);
+    if (resource === undefined) continue;
+    // A principal can be a resource too; what the event lists are KMS's own, each once however often it is asked about.
+    if (resource.startsWith('arn:aws:kms:') && !trace.resources.includes(resource)) trace.resources.push(resource);
+    allow(source, trace, need, resource, undefined);
   }
+  const keys = new Map<string, KmsKey>();
+  for (const [name, need] of Object.entries(needs)) {
+    const key = keyOf(need, name);
+    allow(source, trace, need, key.arn, key);
+    keys.set(name, key);
+  }
+  if (request['GrantTokens'] !== undefined) assertGrantTokens(request, [...keys.values()], directory);
+  for (const [name, key] of keys) {
+    const need = needs[name];
+    if (need !== undefined) assertUsable(operation.name, need, request, key);
+  }
+  return keys;
 }
 
 /** Asks for the decision; throws what AWS answers when it is no. */
