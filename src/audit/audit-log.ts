@@ -7,6 +7,12 @@
  * Source: AWS CloudTrail user guide, "CloudTrail record contents"; developer guide, "Logging KMS API calls".
  */
 
+interface UnixPeerOnRecord {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+}
+
 export interface AuditEvent {
   readonly requestId: string;
   /** Milliseconds since the epoch, when the request arrived. */
@@ -23,7 +29,9 @@ export interface AuditEvent {
     readonly userName?: string;
     readonly accessKeyId?: string;
     /** What the kernel said about the peer of a Unix socket. */
-    readonly unix?: { readonly uid: number; readonly gid: number; readonly pid: number };
+    readonly unix?: UnixPeerOnRecord;
+    /** Of a caller with short-lived credentials: what the kernel said of whom they were issued to, and when that was. */
+    readonly issuedTo?: UnixPeerOnRecord & { readonly issuedAtMs?: number };
   };
   /** An IP address, or `unix`. */
   readonly sourceIPAddress: string;

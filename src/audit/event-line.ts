@@ -40,7 +40,7 @@ const maxDepth = 5;
 
 export function renderEvent(event: AuditEvent, region: string): string {
   const { decision } = event;
-  const { beginning, accountId, unixPeer } = renderIdentity(event.identity);
+  const { beginning, accountId, peers } = renderIdentity(event.identity);
   const rest = withoutBrace({
     eventTime: new Date(event.receivedAtMs).toISOString(),
     eventSource: event.eventSource === undefined ? 'kms.amazonaws.com' : cut(event.eventSource, limits.name),
@@ -55,7 +55,7 @@ export function renderEvent(event: AuditEvent, region: string): string {
     additionalEventData: {
       decision:
         decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
-      unixPeer,
+      ...peers,
     },
     requestID: cut(event.requestId, limits.identifier),
     eventID: randomUUID(),
@@ -75,7 +75,8 @@ interface RenderedIdentity {
   /** The line up to the end of `userIdentity`, with the comma. */
   readonly beginning: string;
   readonly accountId: string;
-  readonly unixPeer: AuditEvent['identity']['unix'];
+  /** Who the kernel said it is. */
+  readonly peers: object;
 }
 
 /** A connection's requests all have one identity, so that it is rendered once. */
@@ -97,11 +98,17 @@ function renderIdentity(identity: AuditEvent['identity']): RenderedIdentity {
       userName: identity.userName === undefined ? undefined : cut(identity.userName, limits.identifier),
     },
   });
-  const { unix } = identity;
-  const unixPeer = unix === undefined ? undefined : { uid: unix.uid, gid: unix.gid, pid: unix.pid };
-  const rendered = { beginning: `${beginning},`, accountId, unixPeer };
+  const rendered = { beginning: `${beginning},`, accountId, peers: renderPeers(identity) };
   renderedIdentities.set(identity, rendered);
   return rendered;
+}
+
+function renderPeers({ unix, issuedTo }: AuditEvent['identity']): object {
+  if (unix !== undefined) return { unixPeer: { uid: unix.uid, gid: unix.gid, pid: unix.pid } };
+  if (issuedTo === undefined) return {};
+  const { uid, gid, pid, issuedAtMs } = issuedTo;
+  const issuedAt = issuedAtMs === undefined ? undefined : new Date(issuedAtMs).toISOString();
+  return { credentialsIssuedTo: { uid, gid, pid, issuedAt } };
 }
 
 /** What a line that was not completely written is accounted for with. */

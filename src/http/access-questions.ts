@@ -7,7 +7,8 @@
  *      "Principal": "arn:…" | "UnixUser": "app", "Groups": ["operators"],
  *      "At": "2030-01-31T12:00:00Z", "Transport": "unix" | "tcp", "SourceIp": "127.0.0.1", …}
  *
- * What it does not say is as it would be for a request over the Unix socket at this moment.
+ * What it does not say is as it would be for a request over the Unix socket at this moment. Over tcp a request is signed with
+ * credentials that were issued to the Unix user, unless `"Credentials": "accessKey"` says that it is with an access key.
  */
 
 import type { IdentityPolicies } from '../authorization/identity-policies.ts';
@@ -76,6 +77,8 @@ const who = {
   Principal: optional(text),
   UnixUser: optional(text),
   Uid: optional(integer({ min: 0 })),
+  Credentials: optional(enumeration(['issued', 'accessKey'])),
+  IssuedAt: optional(text),
   Groups: optional(list(text, { max: 1024 })),
 } as const;
 
@@ -164,7 +167,7 @@ function suppose({ mapping }: AccessParts, question: Question): SupposedRequest 
   return {
     operationName: Operation,
     members: Request ?? {},
-    receivedAtMs: timeOf(At),
+    receivedAtMs: At === undefined ? Date.now() : timeOf('At', At),
     sourceIPAddress: Transport === 'unix' ? 'unix' : SourceIp,
     userAgent: UserAgent ?? null,
     ...callerOf(mapping, question),
@@ -172,34 +175,35 @@ function suppose({ mapping }: AccessParts, question: Question): SupposedRequest 
 }
 
 function callerOf(mapping: UnixMapping, question: Question): SupposedCaller {
-  const { Principal, UnixUser, Uid, Groups = [], Transport = 'unix', SourceIp = '127.0.0.1' } = question;
+  const { Principal, UnixUser, Uid, Groups: groups = [], Transport = 'unix', SourceIp = '127.0.0.1' } = question;
   if ((Principal === undefined) === (UnixUser === undefined)) {
     throw new KmsError('ValidationException', 'Either Principal or UnixUser must say who asks.');
+  }
+  if (UnixUser !== undefined && question.Credentials === 'accessKey') {
+    throw new KmsError('ValidationException', 'An access key is of a Principal, and of no UnixUser.');
   }
   const principal = Principal === undefined ? undefined : parsePrincipalArn(Principal);
   if (Principal !== undefined && principal === undefined) {
     throw new KmsError('ValidationException', 'Principal must be the ARN of a user, a role, a session or the account.');
   }
   const asking = principal === undefined ? { unixUser: UnixUser ?? '' } : { principal, uid: Uid };
-  const { Executable: executable, SystemdUnit: systemdUnit } = question;
+  const { Executable: executable, SystemdUnit: systemdUnit, Credentials: credentials = 'issued', IssuedAt } = question;
+  const issuedAtMs = IssuedAt === undefined ? undefined : timeOf('IssuedAt', IssuedAt);
+  const signed = { sourceIp: SourceIp, credentials, issuedAtMs };
   try {
-    const groups = Groups;
-    return supposeCaller(
-      { who: asking, groups, transport: Transport, sourceIp: SourceIp, executable, systemdUnit },
-      mapping,
-    );
+    return supposeCaller({ who: asking, groups, transport: Transport, ...signed, executable, systemdUnit }, mapping);
   } catch (error) {
     if (!(error instanceof SuppositionError)) throw error;
     throw new KmsError('ValidationException', error.message, error);
   }
 }
 
-function timeOf(at: string | undefined): number {
-  if (at === undefined) return Date.now();
+function timeOf(member: string, at: string): number {
   const time = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d))?$/.test(at)
     ? Date.parse(at)
     : Number.NaN;
-  if (Number.isNaN(time)) throw new KmsError('ValidationException', 'At must be a time such as 2030-01-31T12:00:00Z.');
+  if (Number.isNaN(time))
+    throw new KmsError('ValidationException', `${member} must be a time such as 2030-01-31T12:00:00Z.`);
   return time;
 }
 

@@ -22,6 +22,9 @@ export interface Supposition {
   readonly groups: readonly string[];
   readonly transport: 'unix' | 'tcp';
   readonly sourceIp: string;
+  /** Over tcp: those that were issued to the Unix user, or an access key, of which the kernel knows nothing. */
+  readonly credentials: 'issued' | 'accessKey';
+  readonly issuedAtMs?: number | undefined;
   readonly executable?: string | undefined;
   readonly systemdUnit?: string | undefined;
 }
@@ -41,12 +44,12 @@ const noId = 0xffff_ffff;
 
 /** @throws SuppositionError, UserDatabaseError, NameNotKnownYetError, UnixMappingError */
 export function supposeCaller(supposition: Supposition, mapping: UnixMapping): SupposedCaller {
-  const { who, groups, transport, sourceIp, executable, systemdUnit } = supposition;
+  const { who, groups, transport, executable, systemdUnit } = supposition;
   const { realm } = mapping;
   const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, realm));
   const peer = peerOf(uid, groups);
   const identity = 'unixUser' in who ? resolveUnixCaller(peer, mapping) : identify(who.principal, mapping);
-  const proof = transport === 'unix' ? peer : { kind: 'sigv4' as const, accessKeyId: '', sourceIp, issuedTo: peer };
+  const proof = transport === 'unix' ? peer : signedBy(peer, supposition);
   return {
     caller: { ...identity, accountId: realm.account, proof },
     peerFacts: (of) => {
@@ -59,6 +62,12 @@ export function supposeCaller(supposition: Supposition, mapping: UnixMapping): S
       };
     },
   };
+}
+
+function signedBy(peer: UnixPeer, { sourceIp, credentials, issuedAtMs }: Supposition): Caller['proof'] {
+  const signed = { kind: 'sigv4', accessKeyId: '', sourceIp } as const;
+  if (credentials === 'accessKey') return signed;
+  return { ...signed, issuedTo: issuedAtMs === undefined ? peer : { ...peer, issuedAtMs } };
 }
 
 function uidOf(user: string): number {

@@ -390,7 +390,7 @@ function describeIdentity(caller: Caller): AuditEvent['identity'] {
     accountId,
     ...(userName === undefined ? {} : { userName }),
     ...(proof.kind === 'unix'
-      ? { unix: { uid: proof.uid, gid: proof.gid, pid: proof.pid } }
-      : { accessKeyId: proof.accessKeyId }),
+      ? { unix: proof }
+      : { accessKeyId: proof.accessKeyId, ...(proof.issuedTo === undefined ? {} : { issuedTo: proof.issuedTo }) }),
   };
 }

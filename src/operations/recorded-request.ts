@@ -6,13 +6,13 @@
  */
 
 import type { RecordedEvent } from '../audit/read-audit-log.ts';
+import { parseAccessKeyId } from '../kms/names.ts';
 
 export interface RequestOnRecord {
   readonly operation: string;
   readonly members: Readonly<Record<string, unknown>>;
   readonly principal: string;
-  /** Of a caller on the Unix socket. */
-  readonly uid: number | undefined;
+  readonly proof: ProofOnRecord;
   /** `unix`, or an IP address. */
   readonly source: string;
   readonly userAgent: string | null;
@@ -25,11 +25,20 @@ export interface RequestOnRecord {
   readonly isCut: boolean;
 }
 
+/** How it was proven who called, as far as the record tells. */
+export type ProofOnRecord =
+  /** By the kernel, on the Unix socket. */
+  | { readonly kind: 'unix'; readonly uid: number | undefined }
+  /** By short-lived credentials, which are issued to a Unix user. Records of earlier versions do not say to whom. */
+  | { readonly kind: 'issued'; readonly uid: number | undefined; readonly issuedAt: string | undefined }
+  /** By an access key, which is of a principal and of no Unix user. */
+  | { readonly kind: 'accessKey' };
+
 type Members = Readonly<Record<string, unknown>>;
 
 /** `undefined` for an event without a decision: no operation, or one that failed before. */
 export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
-  const { decision, unixPeer } = (event['additionalEventData'] ?? {}) as { decision?: Members; unixPeer?: Members };
+  const { decision } = (event['additionalEventData'] ?? {}) as { decision?: Members };
   const { arn } = (event['userIdentity'] ?? {}) as Members;
   if (event['eventSource'] !== 'kms.amazonaws.com' || typeof decision?.['allowed'] !== 'boolean') return undefined;
   if (typeof arn !== 'string') return undefined;
@@ -40,7 +49,7 @@ export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
     operation: event.eventName,
     members: { ...keysThatBytesName(event.eventName, resources), ...wireMembers(parameters) },
     principal: arn,
-    uid: typeof unixPeer?.['uid'] === 'number' ? unixPeer['uid'] : undefined,
+    proof: proofOf(event),
     source: String(event['sourceIPAddress']),
     userAgent: typeof event['userAgent'] === 'string' ? event['userAgent'] : null,
     resources,
@@ -51,6 +60,24 @@ export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
       text,
     ),
   };
+}
+
+function proofOf(event: RecordedEvent): ProofOnRecord {
+  const { accessKeyId } = (event['userIdentity'] ?? {}) as Members;
+  const { unixPeer, credentialsIssuedTo } = (event['additionalEventData'] ?? {}) as Readonly<Record<string, Members>>;
+  if (event['sourceIPAddress'] === 'unix') return { kind: 'unix', uid: uidOf(unixPeer) };
+  if (parseAccessKeyId(String(accessKeyId)) !== undefined) return { kind: 'accessKey' };
+  const issuedAt = credentialsIssuedTo?.['issuedAt'];
+  return {
+    kind: 'issued',
+    uid: uidOf(credentialsIssuedTo),
+    issuedAt: typeof issuedAt === 'string' ? issuedAt : undefined,
+  };
+}
+
+function uidOf(peer: Members | undefined): number | undefined {
+  const uid = peer?.['uid'];
+  return typeof uid === 'number' ? uid : undefined;
 }
 
 /** Operations whose key is named by a ciphertext or a token where the request does not name it itself. */

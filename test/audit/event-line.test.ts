@@ -54,6 +54,17 @@ describe('an audit event', () => {
     });
   });
 
+  test('says to whom the credentials were issued that it was signed with, and not who is connected', () => {
+    const { unix: _, ...signer } = example.identity;
+    const issuedTo = { kind: 'unix', uid: 1000, gid: 1001, pid: 7, groups: [27], issuedAtMs: 1_800_000_000_000 };
+    const dataOf = (identity: AuditEvent['identity']) => parse({ ...example, identity }).additionalEventData;
+    expect(dataOf({ ...signer, accessKeyId: 'ASIA', issuedTo })).toEqual({
+      decision: example.decision,
+      credentialsIssuedTo: { uid: 1000, gid: 1001, pid: 7, issuedAt: '2027-01-15T08:00:00.000Z' },
+    });
+    expect(dataOf({ ...signer, accessKeyId: 'AKIA' })).toEqual({ decision: example.decision });
+  });
+
   test('says what failed and how the decision was made when it failed', () => {
     expect(
       parse({

@@ -3,17 +3,19 @@
  * the account or where there is none, and how the policies change while the daemon runs.
  */
 
+import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { KMS } from '@aws-sdk/client-kms';
+import { fileURLToPath } from 'node:url';
+import { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { account, aliasArn, rootArn, unixUserArn } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
-import { bootTimeoutMs, newKey } from './support/daemon.ts';
+import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import { accessDenied, identityDenied } from './support/refusals.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
@@ -89,7 +91,7 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
     write('nobody.json', [nobody], may(['kms:CreateKey', 'kms:ListKeys', 'kms:Describe*'], '*', { Sid: 'Look' }));
     write('group.json', ['group:www-data'], may('kms:GenerateRandom'));
     writeFileSync(join(folder, 'notes.txt'), 'not a policy');
-    instance = await startInstance({ policies: folder });
+    instance = await startInstance({ policies: folder, tcp: true });
     await connect();
   }, bootTimeoutMs);
   afterAll(async () => {
@@ -112,6 +114,87 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
 
   test('are those of a group for everybody in it', async () => {
     expect(await as('www-data').send('GenerateRandom', { NumberOfBytes: 1 })).toMatchObject({ ok: true });
+  });
+
+  describe('of a group', () => {
+    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+    const wwwData = unixUserArn('www-data');
+    const simulate = (changes: string, ...more: readonly string[]): Record<string, unknown> => {
+      const options = ['--changes', changes, '--socket', instance.socket, '--json', ...more];
+      const text = execFileSync(process.execPath, [program, 'policy', 'simulate', ...options], { encoding: 'utf8' });
+      return JSON.parse(text) as Record<string, unknown>;
+    };
+    async function generateRandom(accessKeyId: string, secretAccessKey: string, sessionToken?: string) {
+      const credentials = { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
+      const { region, endpoint } = instance;
+      const client = new KMS({ region, endpoint: endpoint ?? '', credentials, maxAttempts: 1 });
+      return client
+        .generateRandom({ NumberOfBytes: 1 })
+        .then(() => 'allowed', String)
+        .finally(() => client.destroy());
+    }
+
+    test('are also those of who signs with credentials that were issued to him, and changes of them are simulated', async () => {
+      const { additionalEventData: _, ...before } = present(auditLines(instance.dir).at(-1));
+      const curl = ['-s', '--unix-socket', basename(instance.socket), 'http://kms/credentials', '-X', 'POST'];
+      const issued = execFileSync('curl', curl, {
+        ...unixUsers['www-data'],
+        cwd: dirname(instance.socket),
+        encoding: 'utf8',
+      });
+      const { AccessKeyId, SecretAccessKey, SessionToken } = JSON.parse(issued) as Record<string, string>;
+      expect(await generateRandom(AccessKeyId ?? '', SecretAccessKey ?? '', SessionToken)).toBe('allowed');
+      const recorded = present(auditLines(instance.dir).at(-1));
+      expect(recorded).toMatchObject({
+        userIdentity: { arn: wwwData, accessKeyId: AccessKeyId },
+        additionalEventData: {
+          credentialsIssuedTo: {
+            uid: 33,
+            gid: 33,
+            pid: expect.any(Number),
+            issuedAt: expect.stringMatching(/^20.*\.000Z$/),
+          },
+        },
+      });
+
+      const create = [program, 'access-keys', 'create', '--principal', wwwData, '--json'];
+      const socket = ['--socket', instance.socket];
+      const key = execFileSync(process.execPath, [...create, ...socket], { encoding: 'utf8' });
+      const made = JSON.parse(key) as Record<string, string>;
+      // An access key is of a principal: nobody says which groups its holder is in.
+      const { message } = identityDenied(wwwData, 'GenerateRandom', '*');
+      expect(await generateRandom(made['AccessKeyId'] ?? '', made['SecretAccessKey'] ?? '')).toBe(
+        `AccessDeniedException: ${message}`,
+      );
+      expect(auditLines(instance.dir).at(-1)?.['additionalEventData']).toEqual({
+        decision: { allowed: false, because: expect.any(String) },
+      });
+
+      const changes = mkdtempSync(join(tmpdir(), 'drawbridge-changes-'));
+      const { sequence } = before['drawbridge'] as { sequence: number };
+      try {
+        writeFileSync(join(changes, 'nobody.json'), readFileSync(join(folder, 'nobody.json')));
+        expect(simulate(changes, '--after', String(sequence))).toMatchObject({
+          events: 2,
+          distinct: 2,
+          newlyRefused: [{ count: 1, principal: wwwData, operation: 'GenerateRandom' }],
+          newlyAllowed: [],
+          notJudged: [],
+          decidedOtherwise: 0,
+        });
+        const [old, earlier] = [join(changes, 'audit'), structuredClone(recorded)];
+        delete (earlier['additionalEventData'] as Record<string, unknown>)['credentialsIssuedTo'];
+        mkdirSync(old);
+        writeFileSync(join(old, 'audit.jsonl'), `${JSON.stringify(earlier)}\n`);
+        expect(simulate(changes, '--folder', old)).toMatchObject({
+          events: 1,
+          newlyRefused: [],
+          notJudged: [{ count: 1, reason: 'the record does not say to which Unix user its credentials were issued' }],
+        });
+      } finally {
+        rmSync(changes, { recursive: true });
+      }
+    });
   });
 
   test('give what a key policy delegates, and the audit log names file and statement', async () => {

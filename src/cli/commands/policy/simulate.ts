@@ -24,7 +24,7 @@ interface Options extends SocketOptions {
 const assumptions = [
   "a user's groups, a key's aliases, tags and grants, and the other documents are those of now",
   'drawbridge:Executable and drawbridge:SystemdUnit are not on record: conditions on them find nothing',
-  'of requests that are alike, the last one was asked again, with its time and client',
+  'of requests that are alike, the last one was asked again, with its time, client and credentials',
 ];
 
 export function simulateCommand(): Command {
@@ -118,8 +118,8 @@ async function collectTraffic(
     const request = readRequest(event);
     if (request === undefined) continue;
     events++;
-    const { operation, members, principal, uid, source, resources } = request;
-    const name = JSON.stringify([operation, members, principal, uid, source, resources]);
+    const { operation, members, principal, proof, source, resources } = request;
+    const name = JSON.stringify([operation, members, principal, proof.kind, uidOf(request), source, resources]);
     const known = distinct.get(name);
     if (known === undefined && distinct.size >= maxDistinct) isComplete = false;
     else distinct.set(name, { last: request, count: (known?.count ?? 0) + 1 });
@@ -158,7 +158,12 @@ async function ask(client: KmsClient, changes: Members, traffic: readonly Traffi
       outcomes.push({ traffic: one, result: { judged: false, reason: 'it is too long to be on record in full' } });
       continue;
     }
-    const { uid } = one.last;
+    if (one.last.proof.kind === 'issued' && one.last.proof.uid === undefined) {
+      const reason = 'the record does not say to which Unix user its credentials were issued';
+      outcomes.push({ traffic: one, result: { judged: false, reason } });
+      continue;
+    }
+    const uid = uidOf(one.last);
     if (uid !== undefined && !groups.has(uid)) groups.set(uid, await groupsOf(String(uid)));
     const request = questionOf(one.last, uid === undefined ? undefined : groups.get(uid));
     const bytes = Buffer.byteLength(JSON.stringify(request)) + 1;
@@ -170,9 +175,15 @@ async function ask(client: KmsClient, changes: Members, traffic: readonly Traffi
   return outcomes;
 }
 
+/** Of the Unix user whom the kernel vouched for, be it when he was issued his credentials. */
+function uidOf({ proof }: RequestOnRecord): number | undefined {
+  return proof.kind === 'accessKey' ? undefined : proof.uid;
+}
+
 function questionOf(request: RequestOnRecord, groups: readonly string[] | undefined): Members {
-  const { operation, members, principal, uid, source, userAgent, resources, time } = request;
-  const isUnix = source === 'unix';
+  const { operation, members, principal, proof, source, userAgent, resources, time } = request;
+  const uid = uidOf(request);
+  const isUnix = proof.kind === 'unix';
   return {
     Operation: operation,
     Request: members,
@@ -181,7 +192,8 @@ function questionOf(request: RequestOnRecord, groups: readonly string[] | undefi
     ...(groups === undefined ? {} : { Groups: groups }),
     At: time,
     Transport: isUnix ? 'unix' : 'tcp',
-    ...(isUnix ? {} : { SourceIp: source }),
+    ...(isUnix ? {} : { SourceIp: source, Credentials: proof.kind }),
+    ...(proof.kind === 'issued' && proof.issuedAt !== undefined ? { IssuedAt: proof.issuedAt } : {}),
     ...(userAgent === null || userAgent === '' ? {} : { UserAgent: userAgent }),
     Resources: resources,
   };
