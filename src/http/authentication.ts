@@ -16,13 +16,14 @@ import type { ServiceName } from '../identity/sigv4.ts';
 import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { ConnectionOwner } from './connections.ts';
 
 export interface Authentication {
   /**
    * A connection was accepted; nothing of it was read yet.
-   * @returns Whose connection it is, for counting (`uid 1000`); `undefined` where nothing is known before a request.
+   * @returns Whose connection it is, for counting; `undefined` where nothing is known before a request.
    */
-  accepted(socket: Socket): string | undefined;
+  accepted(socket: Socket): ConnectionOwner | undefined;
   /**
    * A promise only when the key of a signature has to be fetched first.
    * @param body All of it: a signature covers it.
@@ -58,7 +59,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       try {
         const peer = readUnixPeer(socket);
         peers.set(socket, peer);
-        return `uid ${peer.uid}`;
+        return { name: `uid ${peer.uid}`, isOperator: peer.uid === 0 || peer.uid === process.getuid?.() };
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
         log.warn({ err: error }, 'the kernel did not say who connected');

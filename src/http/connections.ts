@@ -7,6 +7,7 @@
  */
 
 import type { Socket } from 'node:net';
+import type { WireLimits } from './limits.ts';
 
 export interface Connection {
   readonly socket: Socket;
@@ -40,26 +41,43 @@ export class Connections {
   }
 }
 
-/** How many connections each user has. */
-export class ConnectionCounts {
-  readonly #max: number;
-  readonly #counts = new Map<string, number>();
+/** Whose a connection is, as far as the kernel says. */
+export interface ConnectionOwner {
+  /** `uid 1000` */
+  readonly name: string;
+  readonly isOperator: boolean;
+}
 
-  constructor(max: number) {
-    this.#max = max;
+/** How many connections there are, and how many each user has. */
+export class ConnectionCounts {
+  readonly #limits: WireLimits;
+  readonly #counts = new Map<string, number>();
+  #total = 0;
+
+  constructor(limits: WireLimits) {
+    this.#limits = limits;
   }
 
-  /** Counts the connection until it closes, unless it is one too many. */
-  admit(whose: string, socket: Socket): boolean {
-    const count = this.#counts.get(whose) ?? 0;
-    if (count >= this.#max) return false;
-    this.#counts.set(whose, count + 1);
-    socket.once('close', () => {
-      const remaining = (this.#counts.get(whose) ?? 1) - 1;
-      if (remaining === 0) this.#counts.delete(whose);
-      else this.#counts.set(whose, remaining);
-    });
-    return true;
+  /**
+   * Counts the connection until it closes, unless it is one too many.
+   * @returns Of whom there are too many, `all` or a name; `undefined` when it was admitted.
+   */
+  refusal(owner: ConnectionOwner | undefined, socket: Socket): string | undefined {
+    const { maxConnections, maxConnectionsPerUser, reservedConnections } = this.#limits;
+    const max = maxConnections + (owner?.isOperator === true ? reservedConnections : 0);
+    if (this.#total >= max) return 'all';
+    if (owner !== undefined && (this.#counts.get(owner.name) ?? 0) >= maxConnectionsPerUser) return owner.name;
+    this.#add(owner, 1);
+    socket.once('close', () => this.#add(owner, -1));
+    return undefined;
+  }
+
+  #add(owner: ConnectionOwner | undefined, count: 1 | -1): void {
+    this.#total += count;
+    if (owner === undefined) return;
+    const sum = (this.#counts.get(owner.name) ?? 0) + count;
+    if (sum === 0) this.#counts.delete(owner.name);
+    else this.#counts.set(owner.name, sum);
   }
 }
 

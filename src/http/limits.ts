@@ -21,6 +21,11 @@ export interface WireLimits {
   readonly stalledTimeoutMs: number;
   /** Each connection costs a file descriptor and up to `maxBodyBytes` of memory. */
   readonly maxConnections: number;
+  /**
+   * Beside them, on the Unix socket, for root and the daemon's own user: when others hold all connections, an operator still
+   * gets in and can look and act. Nobody is refused for it.
+   */
+  readonly reservedConnections: number;
   /** Of one Unix user: so that one cannot keep the others out. */
   readonly maxConnectionsPerUser: number;
 }
@@ -33,5 +38,6 @@ export const defaultWireLimits: WireLimits = {
   keepAliveTimeoutMs: 75_000,
   stalledTimeoutMs: 60_000,
   maxConnections: 2048,
+  reservedConnections: 64,
   maxConnectionsPerUser: 1024,
 };

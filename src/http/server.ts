@@ -168,7 +168,6 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
 }
 
 function configureServer(server: Server, wire: Wire): Server {
-  server.maxConnections = wire.limits.maxConnections;
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -178,22 +177,22 @@ function configureServer(server: Server, wire: Wire): Server {
   });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
-  const counts = new ConnectionCounts(wire.limits.maxConnectionsPerUser);
+  // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
+  const counts = new ConnectionCounts(wire.limits);
   const warnOfTooMany = atMostEvery(tooManyWarningMs, (whose: string) =>
     wire.log.warn({ whose }, 'too many connections: some are refused'),
   );
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   server.on('connection', (socket: Socket) => {
-    const whose = wire.authentication.accepted(socket);
-    if (whose !== undefined && !counts.admit(whose, socket)) {
-      warnOfTooMany(whose);
+    const tooMany = counts.refusal(wire.authentication.accepted(socket), socket);
+    if (tooMany !== undefined) {
+      warnOfTooMany(tooMany);
       socket.destroy();
       return;
     }
     wire.connections.open(socket);
   });
-  server.on('drop', () => warnOfTooMany('all'));
   return server;
 }
 

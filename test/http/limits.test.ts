@@ -1,6 +1,14 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
+import { runsAsRoot, sayIfNotRoot, unixUsers } from '../end-to-end/support/unix-users.ts';
+import type { ConnectAs } from '../identity/connect-as.ts';
 import { awsRequest, httpRequest, parseAnswers, RawClient, startWire, type Wire } from './wire.ts';
 
+const connectAs = fileURLToPath(new URL('../identity/connect-as.ts', import.meta.url));
 let wire: Wire | undefined;
 afterEach(() => wire?.close());
 
@@ -70,7 +78,7 @@ describe('a client that stops', () => {
 });
 
 test('a connection too many is closed, and the others go on', async () => {
-  wire = await startWire({ maxConnections: 3 });
+  wire = await startWire({ maxConnections: 2, reservedConnections: 1 });
   const clients = [1, 2, 3].map(() => new RawClient(wire?.path ?? ''));
   for (const client of clients) await client.send(awsRequest('A')).answer();
   expect(await new RawClient(wire.path).closed).toBe('');
@@ -78,6 +86,32 @@ test('a connection too many is closed, and the others go on', async () => {
     expect(await client.send(awsRequest('B')).answers(2)).toHaveLength(2);
     client.socket.destroy();
   }
+});
+
+sayIfNotRoot('Connections that others hold');
+test.skipIf(!runsAsRoot)('others who hold all connections do not keep root out', async () => {
+  wire = await startWire({
+    maxConnections: 2,
+    reservedConnections: 1,
+    headersTimeoutMs: 60_000,
+    requestTimeoutMs: 60_000,
+  });
+  const { path } = wire;
+  chmodSync(dirname(path), 0o711);
+  chmodSync(path, 0o666);
+  const others = [unixUsers.nobody, unixUsers.daemon, unixUsers['www-data']].map(({ uid, gid }) => {
+    const silent: ConnectAs = { path, uid, gid, groups: [], afterwards: 'nothing' };
+    const child = spawn(process.execPath, [connectAs, JSON.stringify(silent)]);
+    onTestFinished(() => void child.kill('SIGKILL'));
+    return child;
+  });
+  // Each ends when its connection is closed: only the one that was one too many does.
+  await Promise.race(others.map((child) => once(child, 'exit')));
+  expect(others.filter(({ exitCode }) => exitCode !== null)).toHaveLength(1);
+  const operator = new RawClient(path);
+  expect((await operator.send(httpRequest('GET', '/health')).answer()).status).toBe(200);
+  expect(await new RawClient(path).closed).toBe('');
+  operator.socket.destroy();
 });
 
 test('a user with too many connections cannot open more, until one of them closes', async () => {

@@ -2,7 +2,7 @@
  * A client of a Unix socket under another user, as a process of its own: `node connect-as.ts '{"path": …, "uid": …}'`.
  *
  * It starts as root and gives that up before it connects, so that the program itself need not be readable to that user.
- * It sends one line and ends when the server has closed.
+ * It sends one line, if told nothing else, and ends when the server has closed.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -13,8 +13,8 @@ export interface ConnectAs {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
-  /** What to do between `connect` and the line: change to another user, or let a child of another user send it. */
-  readonly afterwards?: { readonly changeTo: number } | { readonly childOf: number };
+  /** Instead of the line: nothing. Or before it: change to another user, or let a child of another user send it. */
+  readonly afterwards?: 'nothing' | { readonly changeTo: number } | { readonly childOf: number };
 }
 
 function become({ uid, gid, groups }: Pick<ConnectAs, 'uid' | 'gid' | 'groups'>): void {
@@ -32,6 +32,7 @@ function main(argument: ConnectAs): void {
       socket.write(`${process.pid}\n`);
       return;
     }
+    if (afterwards === 'nothing') return;
     process.seteuid?.(0); // The real uid still is root's, so the effective one can go back.
     if ('changeTo' in afterwards) {
       process.seteuid?.(afterwards.changeTo);
