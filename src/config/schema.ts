@@ -81,6 +81,30 @@ const principal = z.string().regex(/^arn:aws:iam::\d{12}:(?:user|role)\/[\w+=,.@
   error: 'the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
 });
 
+/** Members that map somebody to a principal. */
+const mappings = ['users', 'groups'] as const;
+type Mappings = Readonly<Record<(typeof mappings)[number], Readonly<Record<string, string>>>>;
+
+/**
+ * The ARN of a session has the role's name without its path, so that two roles of one name would be one to a policy or grant
+ * that names their sessions. IAM prevents that: names of roles are unique in an account, and not distinguished by case.
+ */
+function refuseRolesOfOneName(identity: Mappings, context: z.RefinementCtx): void {
+  const known = new Map<string, { readonly arn: string; readonly place: string }>();
+  for (const member of mappings) {
+    for (const [who, arn] of Object.entries(identity[member])) {
+      if (!arn.includes(':role/')) continue;
+      const name = arn.slice(arn.lastIndexOf('/') + 1);
+      const other = known.get(name.toLowerCase());
+      if (other === undefined) known.set(name.toLowerCase(), { arn, place: `identity.${member}.${who}` });
+      else if (other.arn !== arn) {
+        const message = `a role whose name no other role has: \`${arn}\` is called like \`${other.arn}\` (\`${other.place}\`), and the ARNs of their sessions would not tell them apart`;
+        context.addIssue({ code: 'custom', path: [member, who], message });
+      }
+    }
+  }
+}
+
 export const configurationSchema = z.strictObject({
   region: z
     .string()
@@ -115,6 +139,7 @@ export const configurationSchema = z.strictObject({
       /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */
       policies: text.optional(),
     })
+    .superRefine(refuseRolesOfOneName)
     .prefault({}),
   audit: z
     .strictObject({

@@ -153,10 +153,21 @@ describe('a configuration', () => {
       `${minimal}identity:\n  users:\n    app: arn:aws:sts::000000000000:assumed-role/app/x\n`,
       'FILE:11: `identity.users.app`: expected the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
     ],
+    [
+      'two roles of one name under different paths',
+      `${minimal}identity:\n  users:\n    one: arn:aws:iam::000000000000:role/a/app\n  groups:\n    two: arn:aws:iam::000000000000:role/b/App\n`,
+      'FILE:13: `identity.groups.two`: expected a role whose name no other role has: `arn:aws:iam::000000000000:role/b/App` is called like `arn:aws:iam::000000000000:role/a/app` (`identity.users.one`), and the ARNs of their sessions would not tell them apart',
+    ],
     ['a number for a path', minimal.replace('data\n', '5\n'), 'FILE:1: `dataDir`: expected a text'],
     ['a member twice', `${minimal}dataDir: b\n`, 'FILE:9: Map keys must be unique'],
     ['what is no mapping', '- a\n', 'FILE:1: the configuration: expected a mapping with members'],
   ];
+  test('may map many to one role, and to a user of the same name as the role', () => {
+    const [role, user] = ['role/a/app', 'user/app'].map((name) => `arn:aws:iam::000000000000:${name}`);
+    const identity = { root: [0], users: { one: role, two: user }, groups: { three: role } };
+    expect(parse(`${minimal}identity: ${JSON.stringify(identity)}\n`)).toMatchObject({ identity });
+  });
+
   test.each(mistakes)('with %s is refused with its line', (_name, text, message) => {
     expect(messageOf(text)).toBe(message);
   });
