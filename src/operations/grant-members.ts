@@ -22,10 +22,6 @@ export const grantConstraints = object({
   SourceArn: optional(string({ min: 20, max: 2048 })),
 });
 
-/** The most that one page of a list of grants holds, whatever the request asks for. */
-export const maxGrantsPerPage = 100;
-export const defaultGrantsPerPage = 50;
-
 export const grantListEntry = object({
   KeyId: optional(string()),
   GrantId: optional(string()),

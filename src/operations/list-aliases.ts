@@ -4,10 +4,8 @@ import { findReferencedKey } from '../keys/key-reference.ts';
 import { aliasArn } from '../kms/names.ts';
 import { anyResource, keyReference, limit, marker } from './members.ts';
 import { operation } from './operation.ts';
-import { decodeMarker, pageEnd } from './pages.ts';
+import { decodeMarker, pageEnd, pageSize, shortPages } from './pages.ts';
 import { boolean, list, object, optional, string, timestamp } from './schema.ts';
-
-const defaultLimit = 50;
 
 export const listAliases = operation({
   name: 'ListAliases',
@@ -36,7 +34,7 @@ export const listAliases = operation({
     const listName = `ListAliases:${key?.record.keyId ?? ''}`;
     const page = directory.aliasNames.page(
       decodeMarker(listName, request.Marker),
-      request.Limit ?? defaultLimit,
+      pageSize(request.Limit, shortPages),
       (name) => key === undefined || directory.findAlias(name)?.keyId === key.record.keyId,
     );
     return {

@@ -1,18 +1,10 @@
 /** `ListGrants`: the grants of a KMS key, of all grantees or of one, ordered by id. */
 
-import {
-  defaultGrantsPerPage,
-  describeGrant,
-  grantId,
-  grantListEntry,
-  grantPrincipal,
-  grantServicePrincipal,
-  maxGrantsPerPage,
-} from './grant-members.ts';
+import { describeGrant, grantId, grantListEntry, grantPrincipal, grantServicePrincipal } from './grant-members.ts';
 import { assertNoServiceFilter, namedPrincipal, validGrantId } from './grant-request.ts';
 import { keyNamedBy, keyReference, limit, marker } from './members.ts';
 import { operation } from './operation.ts';
-import { decodeMarker, pageEnd } from './pages.ts';
+import { decodeMarker, pageEnd, pageSize, shortPages } from './pages.ts';
 import { boolean, list, object, optional, string } from './schema.ts';
 
 export const listGrants = operation({
@@ -55,7 +47,7 @@ export const listGrants = operation({
     const after = decodeMarker(listName, request.Marker);
     const ofKey = directory.grants.ofKey(keyId);
     const ids = grantee === null ? ofKey?.ids : ofKey?.idsOfGrantee(grantee);
-    const perPage = Math.min(request.Limit ?? defaultGrantsPerPage, maxGrantsPerPage);
+    const perPage = pageSize(request.Limit, shortPages);
     const page = ids?.page(after, perPage) ?? { names: [], truncated: false };
     const grants = page.names.flatMap((id) => directory.grants.find(id) ?? []);
     return { Grants: grants.map((grant) => describeGrant(directory.realm, grant)), ...pageEnd(listName, page) };

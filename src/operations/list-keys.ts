@@ -3,10 +3,8 @@
 import { keyArn } from '../kms/names.ts';
 import { anyResource, limit, marker } from './members.ts';
 import { operation } from './operation.ts';
-import { decodeMarker, pageEnd } from './pages.ts';
+import { decodeMarker, longPages, pageEnd, pageSize } from './pages.ts';
 import { boolean, list, object, optional, string } from './schema.ts';
-
-const defaultLimit = 100;
 
 export const listKeys = operation({
   name: 'ListKeys',
@@ -21,7 +19,7 @@ export const listKeys = operation({
   record: ['Limit', 'Marker'],
   async handle({ request, directory }) {
     const after = decodeMarker('ListKeys', request.Marker);
-    const page = directory.keyIds.page(after, request.Limit ?? defaultLimit);
+    const page = directory.keyIds.page(after, pageSize(request.Limit, longPages));
     return {
       Keys: page.names.map((keyId) => ({ KeyId: keyId, KeyArn: keyArn(directory.realm, keyId) })),
       ...pageEnd('ListKeys', page),

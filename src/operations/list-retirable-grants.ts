@@ -1,18 +1,11 @@
 /** `ListRetirableGrants`: the grants that a principal may retire, on all keys, ordered by id. */
 
 import { KmsError } from '../kms/errors.ts';
-import {
-  defaultGrantsPerPage,
-  describeGrant,
-  grantListEntry,
-  grantPrincipal,
-  grantServicePrincipal,
-  maxGrantsPerPage,
-} from './grant-members.ts';
+import { describeGrant, grantListEntry, grantPrincipal, grantServicePrincipal } from './grant-members.ts';
 import { assertNoServiceFilter, namedPrincipal } from './grant-request.ts';
 import { limit, marker } from './members.ts';
 import { operation } from './operation.ts';
-import { decodeMarker, pageEnd } from './pages.ts';
+import { decodeMarker, pageEnd, pageSize, shortPages } from './pages.ts';
 import { boolean, type Infer, list, object, optional, string } from './schema.ts';
 
 const request = object({
@@ -38,7 +31,7 @@ export const listRetirableGrants = operation({
     assertNoServiceFilter('RetiringServicePrincipal', request.RetiringServicePrincipal);
     const retiring = retiringPrincipal(request);
     const listName = `ListRetirableGrants:${retiring}`;
-    const perPage = Math.min(request.Limit ?? defaultGrantsPerPage, maxGrantsPerPage);
+    const perPage = pageSize(request.Limit, shortPages);
     const page = directory.grants.idsRetirableBy(retiring).page(decodeMarker(listName, request.Marker), perPage);
     const grants = page.names.flatMap((id) => directory.grants.find(id) ?? []);
     return { Grants: grants.map((grant) => describeGrant(directory.realm, grant)), ...pageEnd(listName, page) };

@@ -1,13 +1,14 @@
-/** ListKeys, ListAliases and ListKeyPolicies: limits, markers, and pages that stay right while others change things. */
+/** ListKeys, ListAliases, ListGrants, ListRetirableGrants and ListKeyPolicies: limits, markers, and pages that stay right while others change things. */
 
 import { type KMS, paginateListAliases, paginateListKeys } from '@aws-sdk/client-kms';
 import { beforeAll, expect, test } from 'vitest';
-import { aliasArn, keyArn } from './support/arns.ts';
+import { aliasArn, keyArn, unixUserArn } from './support/arns.ts';
 import { bootTimeoutMs, describeDaemon, newKey, present } from './support/daemon.ts';
 import { invalid, problem, refusal } from './support/refusals.ts';
 
 const keyCount = 104;
-const aliasCount = 53;
+const aliasCount = 103;
+const grantCount = 102;
 
 describeDaemon('Lists', (daemon) => {
   const ids: string[] = [];
@@ -23,20 +24,54 @@ describeDaemon('Lists', (daemon) => {
       await kms.createAlias({ AliasName, TargetKeyId: present(ids[index % 2]) });
       aliasNames.push(AliasName);
     });
+    await inParallel(grantCount, async () => {
+      await kms.createGrant({ KeyId: present(ids[4]), Operations: ['Encrypt'], ...grantee });
+    });
   }, bootTimeoutMs);
 
-  test('ListKeys gives at most 100 keys when no limit is asked for, and says that there are more', async () => {
-    const page = await daemon().kms.listKeys();
-    expect(page.Keys).toHaveLength(100);
-    expect(page.Truncated).toBe(true);
-    expect(page.NextMarker).toEqual(expect.any(String));
-  });
+  const grantee = { GranteePrincipal: unixUserArn('nobody'), RetiringPrincipal: unixUserArn('daemon') };
+  type Entries = 'Keys' | 'Aliases' | 'Grants' | 'PolicyNames';
+  type Page = { readonly [Name in Entries]?: readonly unknown[] | undefined } & {
+    readonly Truncated?: boolean | undefined;
+    readonly NextMarker?: string | undefined;
+  };
+  type List = (kms: KMS, limit: { readonly Limit?: number }) => Promise<Page>;
+  const lists: Readonly<Record<string, List>> = {
+    ListKeys: (kms, limit) => kms.listKeys(limit),
+    ListAliases: (kms, limit) => kms.listAliases(limit),
+    ListGrants: (kms, limit) => kms.listGrants({ KeyId: present(ids[4]), ...limit }),
+    ListRetirableGrants: (kms, limit) => kms.listRetirableGrants({ ...limit, ...retiredBy }),
+    ListKeyPolicies: (kms, limit) => kms.listKeyPolicies({ KeyId: present(ids[0]), ...limit }),
+  };
+  const retiredBy = { RetiringPrincipal: grantee.RetiringPrincipal };
 
-  test('ListAliases gives at most 50 aliases when no limit is asked for, and says that there are more', async () => {
-    const page = await daemon().kms.listAliases();
-    expect(page.Aliases).toHaveLength(50);
-    expect(page.Truncated).toBe(true);
-    expect(page.NextMarker).toEqual(expect.any(String));
+  test.each<[string, Entries, number, number, number]>([
+    ['ListKeys', 'Keys', keyCount, 100, 1000],
+    ['ListAliases', 'Aliases', aliasCount, 50, 100],
+    ['ListGrants', 'Grants', grantCount, 50, 100],
+    ['ListRetirableGrants', 'Grants', grantCount, 50, 100],
+  ])(
+    '%s gives of its %s (there are %i) %i if no limit is asked for, and %i at most',
+    async (name, member, count, usual, max) => {
+      const list = present(lists[name]);
+      for (const Limit of [undefined, 99, 100, 101, 103, 1000]) {
+        const page = await list(daemon().kms, Limit === undefined ? {} : { Limit });
+        const length = Math.min(Limit ?? usual, max, count);
+        const { [member]: entries, Truncated, NextMarker } = page;
+        expect([Limit, present(entries).length]).toEqual([Limit, length]);
+        expect({ Truncated, hasMarker: NextMarker !== undefined }).toEqual({
+          Truncated: length < count,
+          hasMarker: length < count,
+        });
+      }
+    },
+  );
+
+  test.each(Object.entries(lists))('%s refuses a limit below 1 and above 1,000', async (_, list) => {
+    for (const Limit of [0, -1]) {
+      expect(await refusal(list(daemon().kms, { Limit }))).toEqual(invalid(problem.tooSmall(Limit, 'limit', 1)));
+    }
+    expect(await refusal(list(daemon().kms, { Limit: 1001 }))).toEqual(invalid(problem.tooLarge(1001, 'limit', 1000)));
   });
 
   test('the last page is not truncated and has no marker', async () => {
@@ -131,18 +166,9 @@ describeDaemon('Lists', (daemon) => {
   });
 
   test.each<[string, (kms: KMS) => Promise<unknown>, string]>([
-    ['ListKeys with a limit of 0', (kms) => kms.listKeys({ Limit: 0 }), problem.tooSmall(0, 'limit', 1)],
-    ['ListKeys with a limit of 1,001', (kms) => kms.listKeys({ Limit: 1001 }), problem.tooLarge(1001, 'limit', 1000)],
-    ['ListKeys with a negative limit', (kms) => kms.listKeys({ Limit: -1 }), problem.tooSmall(-1, 'limit', 1)],
-    ['ListAliases with a limit of 0', (kms) => kms.listAliases({ Limit: 0 }), problem.tooSmall(0, 'limit', 1)],
     ['ListKeys with an empty marker', (kms) => kms.listKeys({ Marker: '' }), problem.tooShort('', 'marker', 1)],
   ])('%s is refused', async (_, list, broken) => {
     expect(await refusal(list(daemon().kms))).toEqual(invalid(broken));
-  });
-
-  test('ListAliases takes limits up to 100 and never gives more', async () => {
-    const { Aliases } = await daemon().kms.listAliases({ Limit: 100 });
-    expect(present(Aliases).length).toBeLessThanOrEqual(100);
   });
 
   test.each<[string, (kms: KMS, marker: string) => Promise<unknown>]>([
@@ -170,16 +196,6 @@ describeDaemon('Lists', (daemon) => {
         NextMarker: undefined,
       });
     }
-  });
-
-  test('ListKeyPolicies keeps the limits of its kind', async () => {
-    const KeyId = present(ids[0]);
-    expect(await refusal(daemon().kms.listKeyPolicies({ KeyId, Limit: 0 }))).toEqual(
-      invalid(problem.tooSmall(0, 'limit', 1)),
-    );
-    expect(await refusal(daemon().kms.listKeyPolicies({ KeyId, Limit: 1001 }))).toEqual(
-      invalid(problem.tooLarge(1001, 'limit', 1000)),
-    );
   });
 });
 
