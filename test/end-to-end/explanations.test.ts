@@ -269,6 +269,18 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
       '`arn:aws:iam::111122223333:root` is not of account 000000000000, and nobody else can call',
     ],
     [
+      'an access key of a Unix user',
+      { Operation: 'ListKeys', UnixUser: 'nobody', Transport: 'tcp', Credentials: 'accessKey' },
+      'ValidationException',
+      'An access key is of a Principal, and of no UnixUser.',
+    ],
+    [
+      'a time of issue that is none',
+      { ...who, Transport: 'tcp', IssuedAt: 'then' },
+      'ValidationException',
+      'IssuedAt must be a time such as 2030-01-31T12:00:00Z.',
+    ],
+    [
       'a user whom nobody knows',
       { Operation: 'ListKeys', UnixUser: 'no such user' },
       'ValidationException',
