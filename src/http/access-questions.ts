@@ -44,6 +44,7 @@ import {
 } from '../operations/schema.ts';
 import type { Documents, SupposedRequest } from '../operations/supposed-request.ts';
 import type { AccessSource } from './access-routes.ts';
+import { maxSimulatedRequests } from './limits.ts';
 
 /** What the questions are asked of. */
 export interface AccessParts {
@@ -86,12 +87,12 @@ const explainQuestion = object({ ...circumstances, ...who });
 const whoCanQuestion = object(circumstances);
 type Question = Infer<typeof explainQuestion>;
 
-/** A batch is answered in one go, during which nobody else is. */
-const maxRequestsAtOnce = 500;
 const simulateQuestion = object({
   KeyPolicies: optional(list(object({ KeyId: text, Policy: string() }), { max: 1000 })),
   IdentityPolicies: optional(list(object({ Name: text, Text: string() }), { max: 10_000 })),
-  Requests: list(object({ ...circumstances, ...who, Resources: list(text, { max: 8 }) }), { max: maxRequestsAtOnce }),
+  Requests: list(object({ ...circumstances, ...who, Resources: list(text, { max: 8 }) }), {
+    max: maxSimulatedRequests,
+  }),
 });
 
 export function accessSource(parts: AccessParts): AccessSource {

@@ -41,3 +41,6 @@ export const defaultWireLimits: WireLimits = {
   reservedConnections: 64,
   maxConnectionsPerUser: 1024,
 };
+
+/** Of one question what changes would mean: it is answered in one go, during which nobody else is. */
+export const maxSimulatedRequests = 500;

@@ -3,6 +3,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Command } from 'commander';
+import { defaultWireLimits, maxSimulatedRequests } from '../../../http/limits.ts';
 import type { RequestOnRecord } from '../../../operations/recorded-request.ts';
 import { auditFolderOf, parseCount } from '../../audit-options.ts';
 import { UsageError } from '../../errors.ts';
@@ -127,9 +128,8 @@ async function collectTraffic(
   return { traffic: [...distinct.values()], events, isComplete };
 }
 
-/** A body is at most 256 KiB at the daemon, with the changes in it. */
-const maxBodyBytes = 250 * 1024;
-const maxRequestsAtOnce = 500;
+/** What the daemon takes in one body, with the changes in it, but for what surrounds them. */
+const maxBodyBytes = defaultWireLimits.maxBodyBytes - 6 * 1024;
 
 async function ask(client: KmsClient, changes: Members, traffic: readonly Traffic[]): Promise<readonly Outcome[]> {
   const roomBytes = maxBodyBytes - Buffer.byteLength(JSON.stringify(changes));
@@ -167,7 +167,7 @@ async function ask(client: KmsClient, changes: Members, traffic: readonly Traffi
     if (uid !== undefined && !groups.has(uid)) groups.set(uid, await groupsOf(String(uid)));
     const request = questionOf(one.last, uid === undefined ? undefined : groups.get(uid));
     const bytes = Buffer.byteLength(JSON.stringify(request)) + 1;
-    if (batch.length >= maxRequestsAtOnce || batchBytes + bytes > roomBytes) await send();
+    if (batch.length >= maxSimulatedRequests || batchBytes + bytes > roomBytes) await send();
     batch.push({ traffic: one, request });
     batchBytes += bytes;
   }
