@@ -7,25 +7,10 @@
  * Source: AWS KMS API reference, Sign (Message, MessageType).
  */
 
+import { digestHashes } from '../kms/algorithms.ts';
 import { UsageError } from './errors.ts';
 import { hashInput, readUpTo } from './input.ts';
 import type { KmsClient, Members } from './kms-client.ts';
-
-/** KMS signing algorithm → the hash of the digest that it signs, by Node's name; `null`: it signs the message itself. */
-const digestByAlgorithm: ReadonlyMap<string, string | null> = new Map([
-  ['RSASSA_PKCS1_V1_5_SHA_256', 'sha256'],
-  ['RSASSA_PKCS1_V1_5_SHA_384', 'sha384'],
-  ['RSASSA_PKCS1_V1_5_SHA_512', 'sha512'],
-  ['RSASSA_PSS_SHA_256', 'sha256'],
-  ['RSASSA_PSS_SHA_384', 'sha384'],
-  ['RSASSA_PSS_SHA_512', 'sha512'],
-  ['ECDSA_SHA_256', 'sha256'],
-  ['ECDSA_SHA_384', 'sha384'],
-  ['ECDSA_SHA_512', 'sha512'],
-  ['ED25519_SHA_512', null],
-  ['ED25519_PH_SHA_512', 'sha512'],
-  ['ML_DSA_SHAKE_256', null],
-]);
 
 /** The API's limit for `Message`, and for the message of a MAC. */
 const maxMessageBytes = 4096;
@@ -35,12 +20,16 @@ export interface SigningMessage {
   readonly MessageType: 'RAW' | 'DIGEST';
 }
 
-/** @throws UsageError for an algorithm that no file can be signed with here. */
+/**
+ * The hash, by Node's name; `null` where the message itself is signed.
+ * @throws UsageError for an algorithm that no file can be signed with here.
+ */
 export function digestOf(algorithm: string): string | null {
-  const digest = digestByAlgorithm.get(algorithm);
+  const known = Object.entries(digestHashes).filter(([, hash]) => hash !== undefined);
+  const [, digest] = known.find(([name]) => name === algorithm) ?? [];
   if (digest !== undefined) return digest;
-  const known = [...digestByAlgorithm.keys()].join(', ');
-  throw new UsageError(`\`${algorithm}\` is no signing algorithm for files; there are ${known}`);
+  const names = known.map(([name]) => name).join(', ');
+  throw new UsageError(`\`${algorithm}\` is no signing algorithm for files; there are ${names}`);
 }
 
 export async function signingMessage(path: string | undefined, algorithm: string): Promise<SigningMessage> {

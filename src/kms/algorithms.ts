@@ -28,6 +28,30 @@ export const signingAlgorithms = [
 ] as const;
 export type SigningAlgorithm = (typeof signingAlgorithms)[number];
 
+/** Hashes by the names that Node.js and OpenSSL have for them, and the bytes of their digests. */
+export const hashBytes = { sha256: 32, sha384: 48, sha512: 64 } as const;
+export type HashName = keyof typeof hashBytes;
+
+/**
+ * The hash of the digest that a signing algorithm signs; `null`: it signs the message itself. SM2DSA's digest is of more than the
+ * message (GB/T 32918.2 puts the signer's identity before it), so that no hash of the message is the right one.
+ */
+export const digestHashes = {
+  RSASSA_PSS_SHA_256: 'sha256',
+  RSASSA_PSS_SHA_384: 'sha384',
+  RSASSA_PSS_SHA_512: 'sha512',
+  RSASSA_PKCS1_V1_5_SHA_256: 'sha256',
+  RSASSA_PKCS1_V1_5_SHA_384: 'sha384',
+  RSASSA_PKCS1_V1_5_SHA_512: 'sha512',
+  ECDSA_SHA_256: 'sha256',
+  ECDSA_SHA_384: 'sha384',
+  ECDSA_SHA_512: 'sha512',
+  SM2DSA: undefined,
+  ML_DSA_SHAKE_256: null,
+  ED25519_SHA_512: null,
+  ED25519_PH_SHA_512: 'sha512',
+} as const satisfies Record<SigningAlgorithm, HashName | null | undefined>;
+
 export const macAlgorithms = ['HMAC_SHA_224', 'HMAC_SHA_256', 'HMAC_SHA_384', 'HMAC_SHA_512'] as const;
 export type MacAlgorithm = (typeof macAlgorithms)[number];
 

@@ -11,59 +11,41 @@ import { constants, createPublicKey, verify } from 'node:crypto';
 import { id_mgf1, id_RSASSA_PSS, RsaSaPssParams, sha256, sha384, sha512 } from '@peculiar/asn1-rsa';
 import { AsnSerializer } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier } from '@peculiar/asn1-x509';
+import { digestHashes, hashBytes, type SigningAlgorithm } from '../../kms/algorithms.ts';
 import { UsageError } from '../errors.ts';
 
-interface Row {
-  readonly identifier: AlgorithmIdentifier;
-  /** Node's name; `null`: it signs the message itself. */
-  readonly hash: string | null;
-  /** For PSS: how long the salt is. */
-  readonly saltBytes?: number;
-}
-
-const pkcs1 = (algorithm: string, hash: string): Row => ({
-  identifier: new AlgorithmIdentifier({ algorithm, parameters: null }),
-  hash,
-});
-const bare = (algorithm: string, hash: string | null): Row => ({
-  identifier: new AlgorithmIdentifier({ algorithm }),
-  hash,
-});
+const pkcs1 = (algorithm: string): AlgorithmIdentifier => new AlgorithmIdentifier({ algorithm, parameters: null });
+const bare = (algorithm: string): AlgorithmIdentifier => new AlgorithmIdentifier({ algorithm });
 
 /** The salt is as long as the hash, which is what the API makes. */
-function pss(hashAlgorithm: AlgorithmIdentifier, hash: string, saltBytes: number): Row {
+function pss(hashAlgorithm: AlgorithmIdentifier, saltLength: number): AlgorithmIdentifier {
   const maskGenAlgorithm = new AlgorithmIdentifier({
     algorithm: id_mgf1,
     parameters: AsnSerializer.serialize(hashAlgorithm),
   });
-  const parameters = new RsaSaPssParams({ hashAlgorithm, maskGenAlgorithm, saltLength: saltBytes });
-  const identifier = new AlgorithmIdentifier({
-    algorithm: id_RSASSA_PSS,
-    parameters: AsnSerializer.serialize(parameters),
-  });
-  return { identifier, hash, saltBytes };
+  const parameters = new RsaSaPssParams({ hashAlgorithm, maskGenAlgorithm, saltLength });
+  return new AlgorithmIdentifier({ algorithm: id_RSASSA_PSS, parameters: AsnSerializer.serialize(parameters) });
 }
 
-const rows = new Map<string, Row>([
-  ['RSASSA_PKCS1_V1_5_SHA_256', pkcs1('1.2.840.113549.1.1.11', 'sha256')],
-  ['RSASSA_PKCS1_V1_5_SHA_384', pkcs1('1.2.840.113549.1.1.12', 'sha384')],
-  ['RSASSA_PKCS1_V1_5_SHA_512', pkcs1('1.2.840.113549.1.1.13', 'sha512')],
-  ['RSASSA_PSS_SHA_256', pss(sha256, 'sha256', 32)],
-  ['RSASSA_PSS_SHA_384', pss(sha384, 'sha384', 48)],
-  ['RSASSA_PSS_SHA_512', pss(sha512, 'sha512', 64)],
-  ['ECDSA_SHA_256', bare('1.2.840.10045.4.3.2', 'sha256')],
-  ['ECDSA_SHA_384', bare('1.2.840.10045.4.3.3', 'sha384')],
-  ['ECDSA_SHA_512', bare('1.2.840.10045.4.3.4', 'sha512')],
-  ['ED25519_SHA_512', bare('1.3.101.112', null)],
-]);
+const identifiers: readonly (readonly [SigningAlgorithm, AlgorithmIdentifier])[] = [
+  ['RSASSA_PKCS1_V1_5_SHA_256', pkcs1('1.2.840.113549.1.1.11')],
+  ['RSASSA_PKCS1_V1_5_SHA_384', pkcs1('1.2.840.113549.1.1.12')],
+  ['RSASSA_PKCS1_V1_5_SHA_512', pkcs1('1.2.840.113549.1.1.13')],
+  ['RSASSA_PSS_SHA_256', pss(sha256, hashBytes.sha256)],
+  ['RSASSA_PSS_SHA_384', pss(sha384, hashBytes.sha384)],
+  ['RSASSA_PSS_SHA_512', pss(sha512, hashBytes.sha512)],
+  ['ECDSA_SHA_256', bare('1.2.840.10045.4.3.2')],
+  ['ECDSA_SHA_384', bare('1.2.840.10045.4.3.3')],
+  ['ECDSA_SHA_512', bare('1.2.840.10045.4.3.4')],
+  ['ED25519_SHA_512', bare('1.3.101.112')],
+];
 
 /** @param signingAlgorithm KMS's name. @throws UsageError for one that certificates have no name for. */
 export function signatureAlgorithm(signingAlgorithm: string): AlgorithmIdentifier {
-  const row = rows.get(signingAlgorithm);
-  if (row !== undefined) return row.identifier;
-  throw new UsageError(
-    `certificates are not signed with \`${signingAlgorithm}\`, but with ${[...rows.keys()].join(', ')}`,
-  );
+  const [, identifier] = identifiers.find(([name]) => name === signingAlgorithm) ?? [];
+  if (identifier !== undefined) return identifier;
+  const names = identifiers.map(([name]) => name).join(', ');
+  throw new UsageError(`certificates are not signed with \`${signingAlgorithm}\`, but with ${names}`);
 }
 
 /**
@@ -76,11 +58,12 @@ export function isSignature(
   bytes: Buffer,
   signature: Buffer,
 ): boolean {
-  const row = [...rows.values()].find(({ identifier }) => identifier.isEqual(algorithm));
-  if (row === undefined)
+  const [name] = identifiers.find(([, identifier]) => identifier.isEqual(algorithm)) ?? [];
+  if (name === undefined)
     throw new Error(`it is signed with an algorithm that is not known here, ${algorithm.algorithm}`);
   const key = createPublicKey({ key: publicKey, format: 'der', type: 'spki' });
-  if (row.saltBytes === undefined) return verify(row.hash, bytes, key, signature);
+  const hash = digestHashes[name] ?? null;
+  if (hash === null || algorithm.algorithm !== id_RSASSA_PSS) return verify(hash, bytes, key, signature);
   const padding = constants.RSA_PKCS1_PSS_PADDING;
-  return verify(row.hash, bytes, { key, padding, saltLength: row.saltBytes }, signature);
+  return verify(hash, bytes, { key, padding, saltLength: hashBytes[hash] }, signature);
 }
