@@ -61,6 +61,8 @@ export interface AuditLog {
   append(event: AuditEvent, durability: Durability): Promise<void>;
   /** Why events cannot be recorded now, as far as the last attempt told; `null` when they can. */
   failure(): string | null;
+  /** Why no change should be begun now, though its event may come through: as `failure`, or for want of room on the disk. */
+  obstacle(): Promise<string | null>;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** Waits for everything appended, syncs, and closes. */

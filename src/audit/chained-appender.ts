@@ -25,6 +25,7 @@ import { AuditError } from './audit-error.ts';
 import type { AuditEvent, AuditLog, Durability } from './audit-log.ts';
 import { chainLine, type Link } from './chain.ts';
 import { renderEvent, renderTornLine } from './event-line.ts';
+import { findLackOfSpace } from './free-space.ts';
 
 /** Where the file's end stands when it is opened. */
 export interface FileEnd {
@@ -101,6 +102,10 @@ export class ChainedAppender implements AuditLog {
   failure(): string | null {
     if (this.#syncFailure !== undefined) return 'the audit log could not be synced; restart the daemon';
     return this.#isFailing ? 'the audit log cannot be written' : null;
+  }
+
+  async obstacle(): Promise<string | null> {
+    return this.failure() ?? findLackOfSpace(this.#options.path);
   }
 
   head(): Link {

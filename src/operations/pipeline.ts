@@ -102,7 +102,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       let result: ActResult | undefined;
       let answer: KmsAnswer;
       try {
-        if (act.effect === 'changes') assertRecordable(audit);
+        if (act.effect === 'changes') await assertRecordable(audit);
         result = await perform();
         answer = { ok: true, body: result.body };
       } catch (error) {
@@ -162,7 +162,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     await operation.rehearse?.(handling);
     throw new KmsError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.');
   }
-  if (operation.effect === 'changes') assertRecordable(audit);
+  if (operation.effect === 'changes') await assertRecordable(audit);
   const response = await operation.handle(handling);
   trace.response = response;
   trace.resources.push(...(operation.made?.(response) ?? []));
@@ -175,13 +175,13 @@ function conditionsOf({ needs }: AnyOperation): readonly string[] {
 }
 
 /**
- * A change takes effect before its event is written, so it is not begun while the log is known not to take events. The
- * price of one event per request: the very first request that finds the disk full may be a change, which then stands
- * without a record, its answer withheld.
+ * A change takes effect before its event is written, so it is not begun while the log is known not to take events, or has
+ * little room left. The price of one event per request: a change whose event then fails all the same, because the room went
+ * to others or the disk broke, stands without a record, its answer withheld.
  */
-function assertRecordable(audit: AuditLog): void {
-  const failure = audit.failure();
-  if (failure !== null) throw new KmsError('KMSInternalException', internalMessage, new Error(failure));
+async function assertRecordable(audit: AuditLog): Promise<void> {
+  const obstacle = await audit.obstacle();
+  if (obstacle !== null) throw new KmsError('KMSInternalException', internalMessage, new Error(obstacle));
 }
 
 function unknownOperation(name: string): KmsError {

@@ -1,0 +1,94 @@
+/** A KMS service in the test's process, put together as the daemon does it: over a token, a SQLite file and an audit log. */
+
+import { join } from 'node:path';
+import { openAuditLog } from '../../src/audit/open-audit-log.ts';
+import type { IdentityPolicies } from '../../src/authorization/identity-policies.ts';
+import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
+import { peerFacts } from '../../src/identity/peer-facts.ts';
+import { createKey, openKeyDirectory } from '../../src/keys/key-creation.ts';
+import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import { createServiceKey } from '../../src/keys/service-keys.ts';
+import { type KeyId, newKeyId } from '../../src/kms/names.ts';
+import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { createKmsService } from '../../src/operations/pipeline.ts';
+import type { KmsAnswer, KmsService } from '../../src/operations/service.ts';
+import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { alice, allow, policy, realm } from '../authorization/policies.ts';
+import { openStore } from '../hsm/test-store.ts';
+import type { TestToken } from '../support/tokens.ts';
+
+export interface TestService {
+  readonly directory: KeyDirectory;
+  readonly service: KmsService;
+  /** What the daemon's log would have of errors. */
+  readonly errors: readonly object[];
+  /** A key whose policy allows alice everything. */
+  newKey(): Promise<KeyId>;
+  /** What alice is answered. */
+  run(operationName: string, request: object): Promise<KmsAnswer>;
+  close(): Promise<void>;
+}
+
+export async function startService(
+  token: TestToken,
+  folder: string,
+  options: { readonly auditFolder: string; readonly identityPolicies?: () => IdentityPolicies },
+): Promise<TestService> {
+  const { auditFolder, ...policies } = options;
+  const errors: object[] = [];
+  const log = { debug() {}, info() {}, warn() {}, error: (fields: object) => void errors.push(fields) };
+  await using opened = new AsyncDisposableStack();
+  const keyStore = await openStore(token);
+  opened.defer(() => keyStore.close());
+  const backingKeyId = await createServiceKey(keyStore, 'metadata-integrity');
+  const store = await openSqliteStore({
+    path: join(folder, 'metadata.sqlite'),
+    mac: (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data }),
+  });
+  opened.defer(() => store.close());
+  const directory = await openKeyDirectory({
+    realm,
+    store,
+    keyStores: new Map([['default', keyStore]]),
+    compilePolicy: (document) => parsePolicyDocument(document, realm, conditionVocabulary),
+    log,
+  });
+  const audit = await openAuditLog({ folder: auditFolder, sync: 'default', region: realm.region });
+  opened.defer(() => audit.close());
+  const service = createKmsService({ directory, audit, log, peerFacts, ...policies });
+  const running = opened.move();
+  return {
+    directory,
+    service,
+    errors,
+    async newKey() {
+      const { record } = await createKey(directory, {
+        keyId: newKeyId(),
+        keySpec: 'SYMMETRIC_DEFAULT',
+        keyUsage: 'ENCRYPT_DECRYPT',
+        description: '',
+        tags: [],
+        policyDocument: policy(allow(alice, 'kms:*')),
+        keyStore: 'default',
+      });
+      return record.keyId;
+    },
+    run: (operationName, request) =>
+      service.run({
+        operationName,
+        body: Buffer.from(JSON.stringify(request)),
+        unknownMembers: 'refuse',
+        requestId: operationName,
+        receivedAtMs: Date.now(),
+        sourceIPAddress: '127.0.0.1',
+        userAgent: null,
+        caller: {
+          type: 'IAMUser',
+          arn: alice,
+          accountId: realm.account,
+          proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1' },
+        },
+      }),
+    close: () => running.disposeAsync(),
+  };
+}
