@@ -8,13 +8,14 @@
  */
 
 import type { Stats } from 'node:fs';
-import { chmod, mkdir, stat } from 'node:fs/promises';
+import { chmod, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import { makeFolder } from '../secrets/make-folder.ts';
 import type { RecordMac } from '../store/metadata-store.ts';
 import { openSqliteStore, type SqliteStore } from '../store/sqlite-store.ts';
 
@@ -60,7 +61,7 @@ export async function openStore(dataDir: string): Promise<OpenStore> {
 export async function createDataFolder(dataDir: string): Promise<void> {
   const existing = await statOrUndefined(dataDir);
   if (existing !== undefined) return assertPrivate(dataDir, existing);
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  await makeFolder(dataDir, 0o700);
   await chmod(dataDir, 0o700); // Whatever the umask took away.
 }
 

@@ -12,7 +12,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
@@ -23,6 +23,7 @@ import { secretAccessKeyBytes } from '../identity/secret-access-key.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { rootArn } from '../kms/names.ts';
+import { makeFolder } from '../secrets/make-folder.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { createLog } from './log.ts';
@@ -148,17 +149,6 @@ async function createDevInstance(
     options.environment,
     log,
   );
-}
-
-/** Whether it was not there before. */
-async function makeFolder(dir: string): Promise<boolean> {
-  try {
-    return (await mkdir(dir, { recursive: true })) !== undefined;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason = code === 'EEXIST' || code === 'ENOTDIR' ? 'something on its path is a file' : code;
-    throw new ConfigurationError(`cannot make the folder \`${dir}\`: ${reason}`, { cause: error });
-  }
 }
 
 function rootKey(secretAccessKey: string, realm: { region: string; account: string }): SigningKey {

@@ -19,6 +19,7 @@ import { initializeToken } from '../hsm/initialize-token.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
+import { makeFolder } from '../secrets/make-folder.ts';
 import { createDataFolder, createMetadata } from './data-folder.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import type { NewTokenKind } from './token-kinds.ts';
@@ -54,7 +55,7 @@ export async function createInstanceWithToken(
 
 /** Makes a token of one of the two software kinds, with a random PIN. */
 async function createToken({ kind, folder, label, pinFile }: NewTokenChoices): Promise<KeyStoreChoices> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder, 0o700);
   const pin = randomPin();
   await writeNew(pinFile, `${pin}\n`, 0o600);
   return kind === 'softhsm2' ? createSoftHsm2Token(folder, label, pin, pinFile) : createNssToken(folder, pinFile);
@@ -126,7 +127,7 @@ export async function createInstance(
   log: Logger,
 ): Promise<KeyStore> {
   await assertAbsent(path);
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const draft = `${path}.new`;
   await unlink(draft).catch(() => undefined); // Left by an interrupted run, or never there.
   await writeNew(draft, renderConfiguration(choices), 0o644);

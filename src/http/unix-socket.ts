@@ -8,10 +8,11 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, lstat, mkdir, rename, stat, unlink } from 'node:fs/promises';
+import { chmod, chown, lstat, rename, stat, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { groupIds } from '../identity/user-database.ts';
+import { makeFolder } from '../secrets/make-folder.ts';
 
 /** `sun_path` has 108 bytes with its closing zero. */
 const maxPathBytes = 107;
@@ -69,8 +70,8 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
 }
 
 async function prepareFolder(folder: string): Promise<void> {
+  await makeFolder(folder, 0o755);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o755 });
     const { mode } = await stat(folder);
     if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
       throw new SocketPathError(
