@@ -16,6 +16,7 @@ import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import { createHttpServer } from '../http/server.ts';
+import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
@@ -66,6 +67,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const loopback = options.loopback ?? configuration.listen.tcp;
   const { region, account, dataDir } = configuration;
   const realm = { region, account };
+  assertSocketPathFits(configuration.socket.path);
   const mapping = unixMapping(configuration, log);
   const keyStoreConfiguration = configuration.keyStores.default;
   await using started = new AsyncDisposableStack();

@@ -18,6 +18,7 @@ import { join, resolve } from 'node:path';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import type { Configuration } from '../config/schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
 import { secretAccessKeyBytes } from '../identity/secret-access-key.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
@@ -129,6 +130,8 @@ async function createDevInstance(
   options: DevOptions,
   log: Logger,
 ): Promise<KeyStore> {
+  const socket = { path: join(dir, 'kms.sock'), mode: '0666' };
+  assertSocketPathFits(socket.path);
   const isNew = options.dir === undefined || (await makeFolder(dir));
   if (isNew) await chmod(dir, 0o755); // Other users have to reach the socket; what is secret has modes of its own.
   return createInstanceWithToken(
@@ -143,7 +146,7 @@ async function createDevInstance(
       region: 'us-east-1',
       account: '000000000000',
       dataDir: join(dir, 'data'),
-      socket: { path: join(dir, 'kms.sock'), mode: '0666' },
+      socket,
       root: [...new Set([0, process.getuid?.() ?? 0])],
     },
     options.environment,

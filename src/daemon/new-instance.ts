@@ -18,6 +18,7 @@ import { type ConfigurationChoices, renderConfiguration } from '../config/templa
 import { initializeToken } from '../hsm/initialize-token.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { createDataFolder, createMetadata } from './data-folder.ts';
@@ -44,6 +45,7 @@ export async function createInstanceWithToken(
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<KeyStore> {
+  assertSocketPathFits(choices.socket.path);
   await using made = new AsyncDisposableStack();
   for (const place of [token.folder, token.pinFile, choices.dataDir]) {
     if (!(await exists(place))) made.defer(() => rm(place, { recursive: true, force: true }));
@@ -127,6 +129,7 @@ export async function createInstance(
   log: Logger,
 ): Promise<KeyStore> {
   await assertAbsent(path);
+  assertSocketPathFits(choices.socket.path);
   await makeFolder(dirname(path));
   const draft = `${path}.new`;
   await unlink(draft).catch(() => undefined); // Left by an interrupted run, or never there.

@@ -36,18 +36,26 @@ export interface ListeningSocket {
   release(): Promise<void>;
 }
 
+/**
+ * For whoever makes something before he listens there.
+ * @throws SocketPathError for a path that no socket can have.
+ */
+export function assertSocketPathFits(path: string): void {
+  const longest = [path, temporaryPath(path)].map((name) => Buffer.byteLength(name));
+  const excessBytes = Math.max(...longest) - maxPathBytes;
+  if (excessBytes <= 0) return;
+  throw new SocketPathError(
+    `the socket path \`${path}\` is too long: a Unix socket's path has at most ${maxPathBytes} bytes; ` +
+      `choose one that is ${excessBytes} bytes shorter`,
+  );
+}
+
 /** @throws SocketPathError in words for the operator. */
 export async function listenAt(server: Server, place: UnixSocketPlace): Promise<ListeningSocket> {
   const { path } = place;
   const folder = dirname(path);
-  const temporary = join(folder, `.${randomBytes(4).toString('hex')}`);
-  for (const name of [path, temporary]) {
-    if (Buffer.byteLength(name) > maxPathBytes) {
-      throw new SocketPathError(
-        `the socket path \`${path}\` is too long: a Unix socket's path has at most ${maxPathBytes} bytes`,
-      );
-    }
-  }
+  const temporary = temporaryPath(path);
+  assertSocketPathFits(path);
   await prepareFolder(folder);
   await assertFree(path);
   const gid = place.group === undefined ? undefined : await groupId(place.group);
@@ -67,6 +75,10 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
       if (current?.dev === dev && current.ino === ino) await unlink(path);
     },
   };
+}
+
+function temporaryPath(path: string): string {
+  return join(dirname(path), `.${randomBytes(4).toString('hex')}`);
 }
 
 async function prepareFolder(folder: string): Promise<void> {

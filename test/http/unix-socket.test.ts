@@ -109,10 +109,16 @@ describe('a socket path', () => {
   });
 
   test('that is too long is refused with the limit', async () => {
-    const long = join(folder, 'x'.repeat(108));
-    await expect(listenAt(server(), { path: long, mode: '0600' })).rejects.toThrow(
-      `the socket path \`${long}\` is too long: a Unix socket's path has at most 107 bytes`,
+    const long = join(folder, 'new', 'x'.repeat(102 - folder.length));
+    await listenAt(server(), { path: long, mode: '0600' });
+    await expect(listenAt(server(), { path: `${long}é`, mode: '0600' })).rejects.toMatchObject({
+      name: 'SocketPathError',
+      message: `the socket path \`${long}é\` is too long: a Unix socket's path has at most 107 bytes; choose one that is 2 bytes shorter`,
+    });
+    await expect(listenAt(server(), { path: join(folder, 'y'.repeat(107), 's'), mode: '0600' })).rejects.toThrow(
+      'bytes shorter',
     );
+    expect(existsSync(join(folder, 'y'.repeat(107)))).toBe(false);
   });
 
   test('in a folder where everybody may replace it is refused with the command to run', async () => {
