@@ -4,10 +4,11 @@
  * The server listens under a temporary name in the same folder, gets its mode and group there, and is then renamed to
  * its path: nobody can ever connect to a socket whose permissions are not the configured ones, whatever the umask, and a
  * name is never without a living socket behind it. What is at the path before is replaced only when it is a socket on
- * which nobody listens, which is what a killed daemon leaves; anything else is refused and left alone.
+ * which nobody listens, which is what a killed daemon leaves; anything else is refused and left alone. The temporary name
+ * follows from the path, so that what a daemon leaves there that was killed between the two is replaced the same way.
  */
 
-import { randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { chmod, chown, lstat, rename, stat, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -58,6 +59,7 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
   assertSocketPathFits(path);
   await prepareFolder(folder);
   await assertFree(path);
+  await assertFree(temporary);
   const gid = place.group === undefined ? undefined : await groupId(place.group);
   await listen(server, temporary, path);
   try {
@@ -78,7 +80,7 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
 }
 
 function temporaryPath(path: string): string {
-  return join(dirname(path), `.${randomBytes(4).toString('hex')}`);
+  return join(dirname(path), `.${createHash('sha256').update(path).digest('hex').slice(0, 8)}`);
 }
 
 async function prepareFolder(folder: string): Promise<void> {

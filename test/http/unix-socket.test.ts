@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -28,10 +29,20 @@ function server(): Server {
 }
 
 /** What a daemon leaves that was killed. */
-function leaveStaleSocket(): void {
-  const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+function leaveStaleSocket(at = path): void {
+  const script = `require('net').createServer().listen(${JSON.stringify(at)}, () => process.kill(process.pid, 'SIGKILL'))`;
   spawnSync(process.execPath, ['-e', script]);
-  expect(statSync(path).isSocket()).toBe(true);
+  expect(statSync(at).isSocket()).toBe(true);
+}
+
+/** Where the socket is while it has no permissions yet. */
+async function temporaryName(): Promise<string> {
+  const seen = server();
+  const listening = listenAt(seen, { path, mode: '0600' });
+  await once(seen, 'listening');
+  const name = String(seen.address());
+  await (await listening).release();
+  return name;
 }
 
 describe('the socket', () => {
@@ -68,6 +79,13 @@ describe('the socket', () => {
     leaveStaleSocket();
     await listenAt(server(), { path, mode: '0600' });
     await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow('another daemon answers');
+  });
+
+  test('takes the place of one that a daemon left under its first name', async () => {
+    const name = await temporaryName();
+    leaveStaleSocket(name);
+    await listenAt(server(), { path, mode: '0600' });
+    expect(readdirSync(join(path, '..'))).toEqual(['kms.sock']);
   });
 
   test('is removed at the end', async () => {
