@@ -9,7 +9,7 @@
 
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { access, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
+import { access, mkdir, open, readdir, rename, rm, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
@@ -21,7 +21,7 @@ import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/ven
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
-import { createDataFolder, createMetadata } from './data-folder.ts';
+import { createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
 import { openConfiguredKeyStore } from './key-store.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
@@ -46,6 +46,7 @@ export async function createInstanceWithToken(
   log: Logger,
 ): Promise<KeyStore> {
   assertSocketPathFits(choices.socket.path);
+  await assertNothingLeft(token, choices.dataDir);
   await using made = new AsyncDisposableStack();
   for (const place of [token.folder, token.pinFile, choices.dataDir]) {
     if (!(await exists(place))) made.defer(() => rm(place, { recursive: true, force: true }));
@@ -53,6 +54,21 @@ export async function createInstanceWithToken(
   const keyStore = await createInstance(path, { ...choices, keyStore: await createToken(token) }, environment, log);
   made.move();
   return keyStore;
+}
+
+/**
+ * What a new token would meet: another token, its PIN, or metadata of keys that it does not have. All of it is named at once,
+ * because one without the others is of no use.
+ */
+async function assertNothingLeft({ folder, pinFile }: NewTokenChoices, dataDir: string): Promise<void> {
+  const found: string[] = [];
+  if ((await readdir(folder).catch(() => [])).length > 0) found.push(folder);
+  for (const file of [pinFile, metadataPath(dataDir)]) if (await exists(file)) found.push(file);
+  if (found.length === 0) return;
+  throw new ConfigurationError(
+    `cannot make a new token: there is ${found.map((path) => `\`${path}\``).join(' and ')} already, and nothing is overwritten; ` +
+      'choose another folder, or remove all of it if an interrupted run left it and no key in it is needed',
+  );
 }
 
 /** Makes a token of one of the two software kinds, with a random PIN. */

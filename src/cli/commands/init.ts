@@ -57,7 +57,11 @@ async function init(options: Options): Promise<void> {
   if (options.token !== undefined && options.profile !== undefined) {
     throw new UsageError('--token makes a new token and --profile uses an existing one; give one of them');
   }
-  const { assertAbsent, createInstance, createInstanceWithToken, createLog } = await import('../../daemon/index.ts');
+  const { assertAbsent, createInstance, createInstanceWithToken, createLog, stopSignal } = await import(
+    '../../daemon/index.ts'
+  );
+  // The first signal to stop does not leave a half behind: this is finished, or undone, in a few seconds.
+  void stopSignal();
   const config = resolve(options.config);
   const dir = resolve(options.dir ?? '/var/lib/drawbridge');
   await assertAbsent(config);
