@@ -15,7 +15,7 @@ import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
-import { createHttpServer } from '../http/server.ts';
+import { createHttpServer, type HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
@@ -34,11 +34,21 @@ import { IdentityPolicyFolder } from './identity-policies.ts';
 import { keyStoreControl, openConfiguredKeyStore } from './key-store.ts';
 import { statusSource } from './status.ts';
 
-/**
- * Requests in flight get this long when the daemon stops: longer than a call to an HSM may take by default, but for one that
- * generates a key, whose creation is undone at the next start if it is cut off.
- */
-const drainMs = 15_000;
+/** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */
+export interface DrainLimits {
+  /**
+   * For keys that are being generated, which may take minutes. Nobody waits so long for a service to stop: these requests are
+   * then given up and fail, as ones that can be retried, and what they began is undone.
+   */
+  readonly generationsMs: number;
+  /**
+   * For all requests: longer than a call to an HSM may take by default, and than it takes to connect another host after
+   * `generationsMs` and undo. What cannot be undone by then is undone at the next start.
+   */
+  readonly requestsMs: number;
+}
+
+const defaultDrainLimits: DrainLimits = { generationsMs: 12_000, requestsMs: 20_000 };
 
 export interface DaemonOptions {
   readonly configuration: Configuration;
@@ -50,6 +60,7 @@ export interface DaemonOptions {
   readonly keyStore?: KeyStore | undefined;
   /** An access key beside those of the store. */
   readonly findFixedKey?: FindSigningKey | undefined;
+  readonly drain?: DrainLimits | undefined;
 }
 
 export interface Daemon {
@@ -120,6 +131,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const status = statusSource({ configuration, keyStores, directory, audit });
   const access = accessSource({ directory, mapping, identityPolicies: () => policies.current() });
   const control = keyStoreControl(keyStores);
+  const servers: HttpServer[] = [];
+  started.defer(() => drain(servers, keyStores, options.drain ?? defaultDrainLimits));
   const unix = await createHttpServer({
     service,
     status,
@@ -129,12 +142,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
     listener: { kind: 'unix', ...configuration.socket, mapping },
   });
-  started.defer(() => unix.stop(drainMs));
+  servers.push(unix);
   let endpoint: string | null = null;
   if (loopback !== undefined) {
     const listener = { kind: 'tcp', realm, findKey, ...loopback } as const;
     const tcp = await createHttpServer({ service, status, credentials, keyStores: control, access, log, listener });
-    started.defer(() => tcp.stop(drainMs));
+    servers.push(tcp);
     endpoint = tcp.address;
   }
 
@@ -146,6 +159,20 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     reload: () => policies.reload(log),
     stop: () => running.disposeAsync(),
   };
+}
+
+/** All listeners at once: what came over one is not served for longer because another one has requests as well. */
+async function drain(
+  servers: readonly HttpServer[],
+  keyStores: ReadonlyMap<string, KeyStore>,
+  { generationsMs, requestsMs }: DrainLimits,
+): Promise<void> {
+  const giveUp = setTimeout(() => {
+    for (const keyStore of keyStores.values())
+      keyStore.stopGenerating(`the daemon stops, and does not wait longer than ${generationsMs} ms for new keys`);
+  }, generationsMs);
+  await Promise.all(servers.map((server) => server.stop(requestsMs)));
+  clearTimeout(giveUp);
 }
 
 /** @throws UnixMappingError for a mapping to what no caller can be. */

@@ -18,6 +18,7 @@
  *   for a generation because it changes keys as well, waits for `generationDeadlineMs`.
  * - *There was no lane*, and none came within `reconnectWaitMs` of the loss of the last one: `unavailable`. A call that
  *   comes after that fails at once.
+ * - *Nothing is generated any more* (`stopGenerating`): calls that do fail with `unavailable`, and those on a lane take their host along.
  * - *The device was busy* for every attempt, with growing pauses: `busy`. Only repeatable calls are tried again.
  *
  * A call on a lane that makes progress is waited for beyond its deadline; at most `maxInLane` are ahead of it.
@@ -62,6 +63,8 @@ export class CallDispatcher implements CallOwner {
   /** Why there will be no lane until somebody does something about it. */
   #blockedBecause: string | null = null;
   #closedBecause: string | null = null;
+  /** Why nothing is generated any more. */
+  #noGenerationBecause: string | null = null;
   #whenIdle: (() => void) | undefined;
   #tickedAtMs = performance.now();
   #skippedTick = false;
@@ -144,6 +147,17 @@ export class CallDispatcher implements CallOwner {
     this.#closedBecause = because;
   }
 
+  /**
+   * From now on nothing is generated. A call that waits to generate fails at once, and one that is on a lane with its host, which is
+   * killed: a library cannot be interrupted. Other calls on that host fare as in a crash.
+   */
+  stopGenerating(because: string): void {
+    this.#noGenerationBecause = because;
+    const busy = this.#lanes.filter(({ lane }) => lane.isGenerating).map(({ host }) => host);
+    for (const host of new Set(busy)) host.fail(because);
+    this.#dispatch();
+  }
+
   /** Resolves when nothing is in flight, or after that long. */
   idle(atMostMs: number): Promise<void> {
     if (this.#inFlight === 0) return Promise.resolve();
@@ -201,6 +215,7 @@ export class CallDispatcher implements CallOwner {
 
   /** Sends what can be sent, the repeated calls first. */
   #dispatch(): void {
+    if (this.#noGenerationBecause !== null) this.#failGenerations(this.#noGenerationBecause);
     if (this.#lanes.length === 0) {
       this.#failWithoutLane();
       return;
@@ -277,6 +292,13 @@ export class CallDispatcher implements CallOwner {
   /** How long a call may wait for its turn: each list holds calls of one patience, so that the first one tells (`#expire`). */
   #waitMs({ generates, changesKeys }: Call): number {
     return this.#patienceMs(generates === true || changesKeys === true);
+  }
+
+  #failGenerations(because: string): void {
+    const repeats = this.#repeats.drain();
+    for (const call of repeats) if (!call.generates) this.#repeats.push(call);
+    const generating = [...repeats.filter(({ generates }) => generates), ...this.#creations.drain()];
+    for (const call of [...generating, ...this.#dataKeyPairs.drain()]) call.fail('unavailable', because);
   }
 
   #failWithoutLane(): void {

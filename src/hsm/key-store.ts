@@ -236,6 +236,12 @@ export interface KeyStore {
    */
   deriveSharedSecret(request: { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }): Promise<Plaintext>;
 
+  /**
+   * Before the end: gives up what generates keys, which may take minutes. Calls that do fail with `unavailable`, at once and from now
+   * on; everything else goes on. What they may have made in the token can be destroyed as soon as another host is connected.
+   * @param because For operators.
+   */
+  stopGenerating(because: string): void;
   /** Ends the hosts after the calls in flight. */
   close(): Promise<void>;
 }

@@ -104,6 +104,10 @@ export class PipeKeyStore implements KeyStore {
       : failed.reason;
   }
 
+  stopGenerating(because: string): void {
+    this.#dispatcher.stopGenerating(because);
+  }
+
   random({ lengthBytes }: Requests['random']) {
     return this.#dispatcher.call('random', [u32(lengthBytes)], ([bytes]) => replies.plaintext(bytes, lengthBytes));
   }

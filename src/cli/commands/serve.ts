@@ -8,8 +8,9 @@ export function serveCommand(): Command {
     .addHelpText(
       'after',
       `
-The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops;
-a second one ends the daemon at once. SIGHUP reads the identity policies again.
+The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops,
+within 30 seconds: keys that take longer than 12 to generate are given up, and whoever asked for them is told
+to try again. A second one ends the daemon at once. SIGHUP reads the identity policies again.
 
 Example:
   drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
