@@ -132,7 +132,7 @@ export interface KeyStore {
 
   /**
    * Generates a token object, or a pair of them, and reads the attributes back, those of the private half for a pair. A key
-   * whose protection is weaker than asked is destroyed and the call fails with `internal`. What the token cannot do is
+   * whose protection is weaker than asked, or a pair whose halves do not belong together, is destroyed and the call fails with `internal`. What the token cannot do is
    * `unsupported`, with what is missing. Not repeatable.
    * @param request.label At most 100 bytes of ASCII; shown to operators, never used as identity.
    */

@@ -7,7 +7,6 @@ import { expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
-import { missing } from './key-kinds.ts';
 import { isAlive } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
@@ -21,13 +20,6 @@ const functionFailed = 0x06;
 const deviceRemoved = 0x32;
 const sessionHandleInvalid = 0xb3;
 const tokenNotPresent = 0xe0;
-/** What the token tells wrong of a private key, and of which kind. */
-const corruptions = [
-  ['ECC_NIST_P256', 'CKA_VALUE', 0x11],
-  ['ECC_NIST_EDWARDS25519', 'CKA_VALUE', 0x11],
-  ['RSA_2048', 'CKA_PRIVATE_EXPONENT', 0x123],
-  ['RSA_2048', 'CKA_COEFFICIENT', 0x128],
-] as const;
 
 describeEachShimmedToken('A key store whose library misbehaves', (token) => {
   const random = (keyStore: KeyStore) => keyStore.random({ lengthBytes: 16 });
@@ -170,27 +162,6 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const destroyed = failureOf(keyStore.destroyKey({ backingKeyId: unneeded }));
     const ends = await Promise.all([...pairs, destroyed]);
     expect(new Set(ends.map(({ failure }) => failure))).toEqual(new Set(['none']));
-    expect(keyStore.status().restarts).toBe(0);
-  });
-
-  test('gives away no key pair whose halves do not belong together', async () => {
-    const { keyStore } = await openTestStore(token());
-    const backingKeyId = await newKey(keyStore);
-    const generate = (keyPairSpec: string) =>
-      failureOf(keyStore.generateDataKeyPair({ backingKeyId, aad, keyPairSpec, withPlaintext: false }));
-    const held = corruptions.filter(([keyPairSpec]) => missing[token().profile]?.[keyPairSpec] === undefined);
-    for (const [keyPairSpec, attribute, type] of held) {
-      token().fault('C_GetAttributeValue', `flip ${type}`);
-      expect([attribute, await generate(keyPairSpec)]).toEqual([
-        attribute,
-        {
-          failure: 'internal',
-          message: 'generateDataKeyPair: the halves of the new data key pair do not belong together',
-        },
-      ]);
-      token().heal('C_GetAttributeValue');
-      expect(await generate(keyPairSpec)).toMatchObject({ failure: 'none' });
-    }
     expect(keyStore.status().restarts).toBe(0);
   });
 

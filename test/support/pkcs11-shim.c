@@ -7,7 +7,8 @@
  *   FUNCTION         a fault, looked for at each call of FUNCTION: `crash`, `hang`, `return NUMBER` (not having called the
  *                    real function) or `delay MILLISECONDS` (before calling it). With `once ` in front only one call, of
  *                    one process, has the fault: the one that unlinks the file.
- *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over.
+ *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
+ *                    C_Sign and C_Decrypt: what comes out has.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
  *
  * One wrapper serves all functions: every argument of a PKCS#11 function is passed like a long, and none has more than
@@ -79,6 +80,11 @@ static void flip(unsigned long type, struct attribute *attributes, unsigned long
       each->value[each->length - 1] ^= 1;
 }
 
+/* Turns over the last bit of what C_Sign or C_Decrypt put out. */
+static void flip_output(unsigned char *output, const unsigned long *length) {
+  if (output != NULL && length != NULL && *length > 0) output[*length - 1] ^= 1;
+}
+
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
 static int fault(const char *name, unsigned long *result, unsigned long *flipped) {
   char path[512], text[64] = "";
@@ -98,7 +104,7 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
   if (strncmp(action, "hang", 4) == 0)
     for (;;) pause();
   if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
-  if (strncmp(action, "flip ", 5) == 0) *flipped = strtoul(action + 5, NULL, 0);
+  if (strncmp(action, "flip", 4) == 0) *flipped = strtoul(action + 4, NULL, 0);
   if (strncmp(action, "return ", 7) != 0) return 0;
   *result = strtoul(action + 7, NULL, 0);
   return 1;
@@ -110,7 +116,9 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
     count(#name);                                                                                  \
     if (fault(#name, &result, &flipped)) return result;                                            \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
-    if (flipped != ~0UL) flip(flipped, (struct attribute *)c, (unsigned long)d);                   \
+    if (flipped == ~0UL || result != 0) return result;                                             \
+    if (index_##name != index_C_GetAttributeValue) flip_output((unsigned char *)d, (unsigned long *)e); \
+    else flip(flipped, (struct attribute *)c, (unsigned long)d);                                   \
     return result;                                                                                 \
   }
 FUNCTIONS(WRAPPER)

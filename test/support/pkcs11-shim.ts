@@ -16,7 +16,8 @@ import { type TestToken, tokenKinds } from './tokens.ts';
 const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
 
 /** What a function does instead of, or before, its work. With `once`, at one call of one process only. */
-export type Fault = `${'' | 'once '}${'crash' | 'hang' | `return ${number}` | `delay ${number}` | `flip ${number}`}`;
+export type Fault =
+  `${'' | 'once '}${'crash' | 'hang' | `return ${number}` | `delay ${number}` | 'flip' | `flip ${number}`}`;
 
 export interface ShimmedToken extends TestToken {
   /** From now on, in every host. */

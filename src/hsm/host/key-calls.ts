@@ -3,7 +3,8 @@
  * answer matters.
  */
 
-import type { BackingKeyAttributes, Capability } from '../key-store.ts';
+import type { KeyObject } from 'node:crypto';
+import { type BackingKeyAttributes, type Capability, keyGeneration } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { whyNotGenerated } from './capabilities.ts';
 import type { ChangeLock } from './change-lock.ts';
@@ -13,6 +14,7 @@ import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from './key
 import { type GeneratedObjects, generateObjects } from './key-generation.ts';
 import { type HostKeySpec, type UsageRow, usageRow } from './key-specs.ts';
 import type { FoundKey, KeyTable } from './key-table.ts';
+import { callsWith, pairTrials, publicKeyOf } from './pair-trials.ts';
 import type { TokenSession } from './token-session.ts';
 
 const maxLabelBytes = 100;
@@ -22,6 +24,8 @@ const maxPageBytes = 128 * 1024;
 interface NewKey {
   readonly id: Buffer;
   readonly label: string;
+  readonly keySpec: string;
+  readonly keyUsage: string;
   readonly row: HostKeySpec;
   readonly usage: UsageRow;
 }
@@ -55,8 +59,8 @@ export class KeyCalls {
   }
 
   /**
-   * Generates a token object, or both halves of a pair, and reads them back; what is weaker than asked is destroyed again
-   * (`internal`). The id is looked for first: NSS softoken would replace an object that has it.
+   * Generates a token object, or both halves of a pair, and reads them back; what is weaker than asked, or a pair that does not
+   * do what it is for, is destroyed again (`internal`). The id is looked for first: NSS softoken would replace an object that has it.
    */
   generate(request: { id: Buffer; label: string; keySpec: string; keyUsage: string }): MadeKey {
     const { id, label, keySpec, keyUsage } = request;
@@ -65,7 +69,7 @@ export class KeyCalls {
       throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
     const missing = whyNotGenerated(this.#capabilities, { keySpec, keyUsage });
     if (missing !== null) throw new HostFailure('unsupported', missing);
-    return this.#lock.hold(() => this.#generate({ id, label, row, usage }));
+    return this.#lock.hold(() => this.#generate({ id, label, keySpec, keyUsage, row, usage }));
   }
 
   #generate(key: NewKey): MadeKey {
@@ -88,9 +92,32 @@ export class KeyCalls {
       this.#destroyMade(made);
       throw failure;
     }
-    if (wrong.length === 0) return result;
-    this.#destroyMade(made);
-    throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
+    if (wrong.length > 0) {
+      this.#destroyMade(made);
+      throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
+    }
+    if (result.publicKey !== null) this.#tryPair(key, made.key, publicKeyOf(result.publicKey));
+    return result;
+  }
+
+  /** Tries a new pair once, by the first algorithm of its usage that works here. What fails is destroyed, both halves of it. */
+  #tryPair({ id, keySpec, keyUsage, usage }: NewKey, handle: Handle, publicKey: KeyObject): void {
+    const working = this.#capabilities.find(
+      (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
+    );
+    const algorithm = working?.algorithm ?? Object.keys(usage.algorithms)[0] ?? '';
+    let isWhole = false;
+    try {
+      const { pairs } = callsWith(this.#session, this.#profile, { id, handle });
+      const why = pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
+      pairs.wipe();
+      if (why !== null)
+        throw new HostFailure('internal', `the new pair does not belong together and was destroyed again: ${why}`);
+      isWhole = true;
+    } finally {
+      // By its id and not by its handles: the trial may have opened another session.
+      if (!isWhole) this.#destroyAll(id);
+    }
   }
 
   #readBack({ key, publicKey }: GeneratedObjects, row: HostKeySpec): MadeKey {
@@ -103,11 +130,13 @@ export class KeyCalls {
   /** Destroys every object of ours with this id; that there is none is success. */
   destroy(id: Buffer): void {
     this.#keys.forget(id);
-    this.#lock.hold(() =>
-      this.#session.run(() => {
-        for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
-      }),
-    );
+    this.#lock.hold(() => this.#destroyAll(id));
+  }
+
+  #destroyAll(id: Buffer): void {
+    this.#session.run(() => {
+      for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
+    });
   }
 
   describe(id: Buffer): BackingKeyAttributes {

@@ -1,12 +1,12 @@
 /**
- * Probes: each algorithm done once on this token with a throw-away session key, through the code that serves callers, and
- * judged by OpenSSL where there is a public key to judge by.
+ * Probes: each algorithm done once on this token with a throw-away session key, through the code that serves callers; pairs as in
+ * `pair-trials.ts`.
  *
  * A mechanism list is a promise that tokens do not always keep. A probe runs in a session of its own, whose end destroys
  * its keys.
  */
 
-import * as crypto from 'node:crypto';
+import { type KeyObject, publicEncrypt, randomBytes } from 'node:crypto';
 import type { KeyUsage } from '../../kms/key-specs.ts';
 import { keyGeneration } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
@@ -14,35 +14,33 @@ import { HostFailure } from './failures.ts';
 import { readPublicKey } from './key-attributes.ts';
 import { generateObjects } from './key-generation.ts';
 import type { HostKeySpec, UsageRow } from './key-specs.ts';
-import { KeyTable } from './key-table.ts';
-import { PairCalls } from './pair-calls.ts';
-import { SecretCalls } from './secret-calls.ts';
-import { signingAlgorithms } from './signing-algorithms.ts';
+import type { PairCalls } from './pair-calls.ts';
+import { callsWith, pairTrials, publicKeyOf, type TrialResult, trialText } from './pair-trials.ts';
+import type { SecretCalls } from './secret-calls.ts';
 import type { TokenSession } from './token-session.ts';
 
-/** `null`: it worked. Otherwise why it did not. */
-export type ProbeResult = string | null;
+export type ProbeResult = TrialResult;
 
 /** A key to probe with, and the calls that serve it. */
 interface Bench {
   readonly id: Buffer;
   readonly secrets: SecretCalls;
   readonly pairs: PairCalls;
-  /** SubjectPublicKeyInfo of a pair. */
-  readonly publicKey: crypto.KeyObject | null;
+  /** Of a pair. */
+  readonly publicKey: KeyObject | null;
 }
 
 type Probe = (algorithm: string, bench: Bench) => ProbeResult;
 
-const text = Buffer.from('a bridge is narrow and watched');
 const otherText = Buffer.from('a bridge is narrow and watchee');
 const aad = Buffer.from('drawbridge probe');
 
 const probeOf: Readonly<Record<KeyUsage, Probe | null>> = {
-  ENCRYPT_DECRYPT: (algorithm, bench) => (bench.publicKey === null ? probeGcm(bench) : probeOaep(algorithm, bench)),
-  SIGN_VERIFY: probeSignature,
+  ENCRYPT_DECRYPT: (algorithm, bench) =>
+    bench.publicKey === null ? probeGcm(bench) : probePair('ENCRYPT_DECRYPT', algorithm, bench),
+  SIGN_VERIFY: (algorithm, bench) => probePair('SIGN_VERIFY', algorithm, bench),
   GENERATE_VERIFY_MAC: probeMac,
-  KEY_AGREEMENT: probeAgreement,
+  KEY_AGREEMENT: (algorithm, bench) => probePair('KEY_AGREEMENT', algorithm, bench),
   ENCAPSULATE_DECAPSULATE: null,
 };
 
@@ -81,62 +79,37 @@ function setUp(session: TokenSession, profile: VendorProfile, spec: { row: HostK
   const { cryptoki, handle } = session;
   const halves = publicKey === null ? null : { publicKey, privateKey: key };
   const spki = halves === null ? null : readPublicKey(cryptoki, handle, halves, spec.row);
-  const id = crypto.randomBytes(16);
-  // Session objects need no session copies.
-  const table = new KeyTable(session, { ...profile, sessionCopies: [] });
-  table.fill([{ id: id.toString('latin1'), label: 'probe', handle: key }]);
-  const secrets = new SecretCalls(session, table);
+  const id = randomBytes(16);
   return {
     id,
-    secrets,
-    pairs: new PairCalls(session, table, secrets, profile),
-    publicKey: spki === null ? null : crypto.createPublicKey({ key: spki, format: 'der', type: 'spki' }),
+    ...callsWith(session, profile, { id, handle: key }),
+    publicKey: spki === null ? null : publicKeyOf(spki),
   };
 }
 
+/** As every new pair is tried; of a ciphertext it is asked as well whether a wrong one is refused. */
+function probePair(keyUsage: KeyUsage, algorithm: string, { id, pairs, publicKey }: Bench): ProbeResult {
+  const trial = pairTrials.get(keyUsage);
+  if (trial === undefined || publicKey === null) return `${algorithm} is not built`;
+  const result = trial(algorithm, { id, pairs, publicKey });
+  if (result !== null || keyUsage !== 'ENCRYPT_DECRYPT') return result;
+  const oaepHash = algorithm === 'RSAES_OAEP_SHA_1' ? 'sha1' : 'sha256';
+  const ciphertext = publicEncrypt({ key: publicKey, oaepHash }, trialText);
+  return whyAccepted('a changed ciphertext', () => pairs.decrypt(id, algorithm, changed(ciphertext)));
+}
+
 function probeGcm({ id, secrets }: Bench): ProbeResult {
-  const encrypted = secrets.encrypt(id, aad, text);
+  const encrypted = secrets.encrypt(id, aad, trialText);
   const [iv, ciphertext] = [Buffer.from(encrypted.iv), Buffer.from(encrypted.ciphertext)];
-  if (!secrets.decrypt(id, aad, iv, ciphertext).equals(text)) return 'CKM_AES_GCM does not decrypt what it encrypted';
+  if (!secrets.decrypt(id, aad, iv, ciphertext).equals(trialText))
+    return 'CKM_AES_GCM does not decrypt what it encrypted';
   return whyAccepted('a changed tag', () => secrets.decrypt(id, aad, iv, changed(ciphertext)));
 }
 
 function probeMac(algorithm: string, { id, secrets }: Bench): ProbeResult {
-  const mac = Buffer.from(secrets.mac(id, algorithm, text));
-  if (!mac.equals(secrets.mac(id, algorithm, text))) return `${algorithm}: two MACs of one message`;
+  const mac = Buffer.from(secrets.mac(id, algorithm, trialText));
+  if (!mac.equals(secrets.mac(id, algorithm, trialText))) return `${algorithm}: two MACs of one message`;
   return mac.equals(secrets.mac(id, algorithm, otherText)) ? `${algorithm}: one MAC of two messages` : null;
-}
-
-function probeSignature(algorithm: string, { id, pairs, publicKey }: Bench): ProbeResult {
-  const row = signingAlgorithms.get(algorithm);
-  if (row === undefined || publicKey === null) return `${algorithm} is not built`;
-  const hash = row.digestBytes === null ? null : `sha${row.digestBytes * 8}`;
-  const message = hash === null ? text : crypto.createHash(hash).update(text).digest();
-  const signature = pairs.sign({ id, algorithm, content: row.content, message });
-  const padding = row.mechanismName === 'CKM_RSA_PKCS_PSS' ? crypto.constants.RSA_PKCS1_PSS_PADDING : undefined;
-  const verifier = {
-    key: publicKey,
-    dsaEncoding: 'ieee-p1363' as const,
-    ...(padding === undefined ? {} : { padding, saltLength: crypto.constants.RSA_PSS_SALTLEN_DIGEST }),
-  };
-  return crypto.verify(hash, text, verifier, signature) ? null : `${row.mechanismName}: OpenSSL refuses the signature`;
-}
-
-function probeOaep(algorithm: string, { id, pairs, publicKey }: Bench): ProbeResult {
-  if (publicKey === null) return `${algorithm} is not built`;
-  const oaepHash = algorithm === 'RSAES_OAEP_SHA_1' ? 'sha1' : 'sha256';
-  const ciphertext = crypto.publicEncrypt({ key: publicKey, oaepHash }, text);
-  if (!pairs.decrypt(id, algorithm, ciphertext).equals(text)) return `${algorithm}: another plaintext than OpenSSL's`;
-  return whyAccepted('a changed ciphertext', () => pairs.decrypt(id, algorithm, changed(ciphertext)));
-}
-
-function probeAgreement(_algorithm: string, { id, pairs, publicKey }: Bench): ProbeResult {
-  if (publicKey === null) return 'ECDH is not built';
-  const namedCurve = publicKey.asymmetricKeyDetails?.namedCurve ?? '';
-  const peer = crypto.generateKeyPairSync('ec', { namedCurve });
-  const secret = crypto.diffieHellman({ privateKey: peer.privateKey, publicKey });
-  const derived = pairs.deriveSharedSecret(id, peer.publicKey.export({ type: 'spki', format: 'der' }));
-  return derived.equals(secret) ? null : "CKM_ECDH1_DERIVE: another secret than OpenSSL's";
 }
 
 /** `null` when `call` refuses its input as the caller's fault. */
