@@ -30,8 +30,14 @@ export const freshMs = 60_000;
 export const staleMs = 600_000;
 /** A user who connects again is among the last this many; more are looked up again. */
 export const maxEntries = 4096;
-/** Questions under way on other threads; each may hold one for as long as a directory server is silent. */
-const maxPending = 16;
+/**
+ * Questions under way on other threads; each may hold one for as long as a directory server is silent. The threads are the
+ * four of libuv's pool, and the audit log, for whose every line the daemon waits, writes on them as well (measured: with four
+ * questions that hang, a file is not read until one of them ends).
+ */
+const maxAtOnce = 2;
+/** Questions that wait for such a thread. */
+const maxWaiting = 14;
 
 /** How much blocking is saved up at most, and how fast: one part in ten of the time that passes. */
 export const maxAllowanceMs = 1_000;
@@ -67,19 +73,44 @@ export class BlockingAllowance {
   }
 }
 
+/** The threads that all caches together may take for questions. */
+export class QuestionThreads {
+  #taken = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  /** `undefined` when too many wait already. */
+  ask<T>(question: () => Promise<T>): Promise<T> | undefined {
+    if (this.#taken < maxAtOnce) return this.#run(question);
+    if (this.#waiting.length >= maxWaiting) return undefined;
+    return new Promise((resolve) => this.#waiting.push(() => resolve(this.#run(question))));
+  }
+
+  async #run<T>(question: () => Promise<T>): Promise<T> {
+    this.#taken++;
+    try {
+      return await question();
+    } finally {
+      this.#taken--;
+      this.#waiting.shift()?.();
+    }
+  }
+}
+
 type Answer<Value> = { readonly value: Value | undefined } | { readonly error: unknown };
 
 export class NameCache<Key, Value> {
   readonly #lookup: Lookup<Key, Value>;
   readonly #allowance: BlockingAllowance;
+  readonly #threads: QuestionThreads;
   readonly #clock: () => number;
   /** In the order in which they were learnt. */
   readonly #entries = new Map<Key, { readonly answer: Answer<Value>; readonly atMs: number }>();
   readonly #pending = new Set<Key>();
 
-  constructor(lookup: Lookup<Key, Value>, allowance: BlockingAllowance, clock: () => number) {
+  constructor(lookup: Lookup<Key, Value>, allowance: BlockingAllowance, threads: QuestionThreads, clock: () => number) {
     this.#lookup = lookup;
     this.#allowance = allowance;
+    this.#threads = threads;
     this.#clock = clock;
   }
 
@@ -106,10 +137,11 @@ export class NameCache<Key, Value> {
   }
 
   #refresh(key: Key): void {
-    if (this.#pending.has(key) || this.#pending.size >= maxPending) return;
+    if (this.#pending.has(key)) return;
+    const question = this.#threads.ask(() => this.#lookup.later(key));
+    if (question === undefined) return;
     this.#pending.add(key);
-    this.#lookup
-      .later(key)
+    question
       .then(
         (value) => this.#learn(key, { value }),
         (error: unknown) => this.#learn(key, { error }),

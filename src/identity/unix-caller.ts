@@ -13,7 +13,7 @@
 
 import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, UnixPeer } from './caller.ts';
-import { BlockingAllowance, NameCache } from './name-cache.ts';
+import { BlockingAllowance, NameCache, QuestionThreads } from './name-cache.ts';
 import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
 
 export interface UnixMapping {
@@ -100,10 +100,11 @@ function isMember({ gid, groups }: UnixPeer, id: number | undefined): boolean {
 
 const clock = (): number => performance.now();
 const allowance = new BlockingAllowance(clock);
-const cachedUserNames = new NameCache(userNames, allowance, clock);
-const cachedUserIds = new NameCache(userIds, allowance, clock);
-const cachedGroupIds = new NameCache(groupIds, allowance, clock);
-const cachedGroupNames = new NameCache(groupNames, allowance, clock);
+const threads = new QuestionThreads();
+const cachedUserNames = new NameCache(userNames, allowance, threads, clock);
+const cachedUserIds = new NameCache(userIds, allowance, threads, clock);
+const cachedGroupIds = new NameCache(groupIds, allowance, threads, clock);
+const cachedGroupNames = new NameCache(groupNames, allowance, threads, clock);
 
 /** @throws UserDatabaseError or NameNotKnownYetError, as the three below. */
 export function nameOfUser(uid: number): string | undefined {

@@ -7,6 +7,7 @@ import {
   maxEntries,
   NameCache,
   NameNotKnownYetError,
+  QuestionThreads,
   staleMs,
 } from '../../src/identity/name-cache.ts';
 
@@ -43,7 +44,7 @@ beforeEach(() => {
   nowMs = 1_000_000;
   database = new Database();
   database.names.set(1, 'alice');
-  cache = new NameCache(database, new BlockingAllowance(clock), clock);
+  cache = new NameCache(database, new BlockingAllowance(clock), new QuestionThreads(), clock);
 });
 
 /** Lets questions on other threads come back. */
@@ -147,11 +148,15 @@ describe('a slow user database', () => {
     expect(blockedMs).toBeLessThanOrEqual((nowMs - startMs) * 0.1 + maxAllowanceMs + database.delayMs);
   });
 
-  test('has few questions under way at once', () => {
+  test('has two questions under way at once, and few more that wait', async () => {
+    const later = (): number => database.asked.filter((question) => question.startsWith('later')).length;
     database.delayMs = 100 * maxAllowanceMs;
     cache.get(1);
     for (let uid = 2; uid < 1000; uid++) expect(() => cache.get(uid)).toThrow(NameNotKnownYetError);
-    expect(database.asked.filter((question) => question.startsWith('later'))).toHaveLength(16);
+    expect(later()).toBe(2);
+    await expect.poll(later).toBe(16);
+    await settle();
+    expect(later()).toBe(16);
   });
 });
 
