@@ -18,7 +18,7 @@ import type { CredentialSource } from '../http/identity-routes.ts';
 import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/access-keys.ts';
 import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
-import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { assertServiceKey, createServiceKey } from '../keys/service-keys.ts';
 import type { BackingKeyId, Realm } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
@@ -48,7 +48,7 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
   const accessKeys = new AccessKeys(realm, vault(store, keyStore, encryptionKey), options.accessKeys);
   const sessions = new SessionCredentials({
     deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
-    callerOf: (peer) => resolveUnixCaller(peer, mapping),
+    callerOf: (peer) => findUnixCaller(peer, mapping),
     clock: Date.now,
   });
   return {

@@ -3,7 +3,7 @@
  *
  * On a Unix socket the kernel is asked once per connection, when it is accepted and before any byte of it is read; what
  * it says cannot change afterwards, even if the peer passes its end to another process. The uid becomes a principal at
- * the first request, which can wait for a directory server that the connection cannot. On the loopback listener every
+ * the first request, which waits for a directory server if need be, and with it nothing but that connection. On the loopback listener every
  * request proves itself anew.
  */
 
@@ -13,7 +13,7 @@ import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
 import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { ServiceName } from '../identity/sigv4.ts';
-import { resolveUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { ConnectionOwner } from './connections.ts';
@@ -25,13 +25,13 @@ export interface Authentication {
    */
   accepted(socket: Socket): ConnectionOwner | undefined;
   /**
-   * A promise only when the key of a signature has to be fetched first.
+   * A promise only when the key of a signature has to be fetched first, or the name of a user.
    * @param body All of it: a signature covers it.
    * @throws KmsError (or rejects with one) when the request does not prove who sends it.
    */
   callerOf(message: IncomingMessage, body: Buffer, service: ServiceName): Caller | Promise<Caller>;
-  /** Who is known to be at the other end before any request was understood. */
-  peerOf(socket: Socket): Caller | null;
+  /** Who is known to be at the other end before any request was understood. Never rejects. */
+  peerOf(socket: Socket): Promise<Caller | null>;
   /** An IP address, or `unix`. */
   sourceOf(socket: Socket): string;
 }
@@ -40,18 +40,24 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
   const peers = new WeakMap<Socket, UnixPeer>();
   const callers = new WeakMap<Socket, Caller>();
   /** The peer's principal; its name may have to be looked up, which can fail now and work later. */
-  const resolve = (socket: Socket): Caller | undefined => {
+  const resolve = (socket: Socket): Caller | Promise<Caller> => {
     const known = callers.get(socket);
     if (known !== undefined) return known;
     const peer = peers.get(socket);
-    if (peer === undefined) return undefined;
-    try {
-      const caller = resolveUnixCaller(peer, mapping);
+    if (peer === undefined) throw unidentified();
+    const learn = (caller: Caller): Caller => {
       callers.set(socket, caller);
       return caller;
-    } catch (error) {
+    };
+    const refuse = (error: unknown): never => {
       log.warn({ err: error, uid: peer.uid }, 'the name of a caller could not be looked up');
-      return undefined;
+      throw unidentified();
+    };
+    try {
+      const found = findUnixCaller(peer, mapping);
+      return found instanceof Promise ? found.then(learn, refuse) : learn(found);
+    } catch (error) {
+      return refuse(error);
     }
   };
   return {
@@ -66,14 +72,21 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
         return undefined;
       }
     },
-    callerOf(message) {
-      const caller = resolve(message.socket);
-      if (caller !== undefined) return caller;
-      throw new KmsError('KMSInternalException', 'The caller could not be identified. The request can be retried.');
+    callerOf: ({ socket }) => resolve(socket),
+    async peerOf(socket) {
+      try {
+        return await resolve(socket);
+      } catch {
+        // It is in the log already. What the request is refused for is something else.
+        return null;
+      }
     },
-    peerOf: (socket) => resolve(socket) ?? null,
     sourceOf: () => 'unix',
   };
+}
+
+function unidentified(): KmsError {
+  return new KmsError('KMSInternalException', 'The caller could not be identified. The request can be retried.');
 }
 
 export function signatureAuthentication(verifier: RequestVerifier): Authentication {
@@ -82,7 +95,7 @@ export function signatureAuthentication(verifier: RequestVerifier): Authenticati
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
       return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
     },
-    peerOf: () => null,
+    peerOf: () => Promise.resolve(null),
     sourceOf: (socket) => socket.remoteAddress ?? 'unknown',
   };
 }

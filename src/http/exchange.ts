@@ -175,7 +175,7 @@ async function recordRefusal(
 /** The rest of the body is still on its way, so the connection cannot go on. */
 async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
   const { message, response, contentType, origin } = exchange;
-  const caller = wire.authentication.peerOf(message.socket);
+  const caller = await wire.authentication.peerOf(message.socket);
   const error = new KmsError(
     'RequestEntityTooLargeException',
     `The request body must not be larger than ${wire.limits.maxBodyBytes} bytes.`,
@@ -197,7 +197,7 @@ export async function refuseConnection(wire: Wire, connection: Connection, error
     sourceIPAddress: wire.authentication.sourceOf(socket),
     userAgent: null,
   };
-  const caller = wire.authentication.peerOf(socket);
+  const caller = await wire.authentication.peerOf(socket);
   const outcome = await wire.service.refuse({ ...origin, operationName: unnamedOperation, caller }, error);
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
   const { requestId } = origin;

@@ -5,12 +5,14 @@
  * what has not been asked for longer than `staleMs` is forgotten. So a change in the database is seen within a minute on
  * a busy socket and within ten on any.
  *
- * The first question about a user has to be answered before his connection is served, and blocks. That is fine where
- * users are in files (microseconds), and could stop the daemon where a directory server hangs, or where somebody connects
- * under thousands of uids (subordinate uids are many). So the time spent blocking is an allowance that refills slowly:
- * when it is used up, a connection with an unknown user is refused at once, the question is asked on another thread,
- * and the next connection of that user finds the answer. A question that failed is remembered as failed and asked again
- * on another thread only.
+ * The first question about a user has to be answered before his connection is served. It is asked on another thread and
+ * his first request waits for it (`getKnown`): nobody else does, however long a directory server is silent. When too many
+ * wait already (somebody may connect under thousands of subordinate uids), he is refused at once and may come again.
+ *
+ * Some cannot wait, such as the evaluation of a policy that names groups; their first questions block (`get`). That is fine
+ * where users are in files (microseconds). Because a directory server may hang, the time spent blocking is an allowance
+ * that refills slowly: when it is used up, what is not known is an error, and the question is asked on another thread.
+ * A question that failed is remembered as failed and asked again on another thread only.
  *
  * INVARIANT: what could not be found out is an error and never "has no name", because a policy may deny by name.
  */
@@ -24,6 +26,13 @@ export interface Lookup<Key, Value> {
 /** Nothing is known yet, and there was no time to wait. */
 export class NameNotKnownYetError extends Error {
   override readonly name = 'NameNotKnownYetError';
+  /** Resolves, and never rejects, when the question is answered or has failed; `undefined` where it could not be asked. */
+  readonly answered: Promise<void> | undefined;
+
+  constructor(message: string, answered: Promise<void> | undefined) {
+    super(message);
+    this.answered = answered;
+  }
 }
 
 export const freshMs = 60_000;
@@ -105,7 +114,7 @@ export class NameCache<Key, Value> {
   readonly #clock: () => number;
   /** In the order in which they were learnt. */
   readonly #entries = new Map<Key, { readonly answer: Answer<Value>; readonly atMs: number }>();
-  readonly #pending = new Set<Key>();
+  readonly #pending = new Map<Key, Promise<void>>();
 
   constructor(lookup: Lookup<Key, Value>, allowance: BlockingAllowance, threads: QuestionThreads, clock: () => number) {
     this.#lookup = lookup;
@@ -120,33 +129,52 @@ export class NameCache<Key, Value> {
    * @throws whatever the look-up throws; NameNotKnownYetError.
    */
   get(key: Key): Value | undefined {
-    const entry = this.#entries.get(key);
-    const ageMs = entry === undefined ? Number.POSITIVE_INFINITY : this.#clock() - entry.atMs;
-    if (entry !== undefined && ageMs < freshMs) return unwrap(entry.answer);
-    if (entry !== undefined && ageMs < staleMs) {
-      this.#refresh(key);
-      return unwrap(entry.answer);
-    }
-    if (this.#allowance.isUsedUp()) {
-      this.#refresh(key);
-      throw new NameNotKnownYetError(`the user database was not asked about \`${key}\` yet`);
-    }
-    const answer = this.#allowance.spend(() => attempt(() => this.#lookup.now(key)));
-    this.#learn(key, answer);
-    return unwrap(answer);
+    const answer = this.#answerTo(key);
+    if (answer !== undefined) return unwrap(answer);
+    if (this.#allowance.isUsedUp()) throw this.#notKnownYet(key);
+    const found = this.#allowance.spend(() => attempt(() => this.#lookup.now(key)));
+    this.#learn(key, found);
+    return unwrap(found);
   }
 
-  #refresh(key: Key): void {
-    if (this.#pending.has(key)) return;
+  /**
+   * As `get`, and never blocks.
+   *
+   * @throws whatever the look-up throws; NameNotKnownYetError, which says when to come again.
+   */
+  getKnown(key: Key): Value | undefined {
+    const answer = this.#answerTo(key);
+    if (answer !== undefined) return unwrap(answer);
+    throw this.#notKnownYet(key);
+  }
+
+  /** One that can be used. */
+  #answerTo(key: Key): Answer<Value> | undefined {
+    const entry = this.#entries.get(key);
+    const ageMs = entry === undefined ? Number.POSITIVE_INFINITY : this.#clock() - entry.atMs;
+    if (entry === undefined || ageMs >= staleMs) return undefined;
+    if (ageMs >= freshMs) this.#refresh(key);
+    return entry.answer;
+  }
+
+  #notKnownYet(key: Key): NameNotKnownYetError {
+    return new NameNotKnownYetError(`the user database has not said yet who \`${key}\` is`, this.#refresh(key));
+  }
+
+  /** Resolves when the question is answered or has failed. */
+  #refresh(key: Key): Promise<void> | undefined {
+    const pending = this.#pending.get(key);
+    if (pending !== undefined) return pending;
     const question = this.#threads.ask(() => this.#lookup.later(key));
-    if (question === undefined) return;
-    this.#pending.add(key);
-    question
+    if (question === undefined) return undefined;
+    const answered = question
       .then(
         (value) => this.#learn(key, { value }),
         (error: unknown) => this.#learn(key, { error }),
       )
       .finally(() => this.#pending.delete(key));
+    this.#pending.set(key, answered);
+    return answered;
   }
 
   #learn(key: Key, answer: Answer<Value>): void {

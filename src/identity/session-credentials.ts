@@ -36,7 +36,7 @@ type DeriveKey = (label: Buffer) => Promise<Buffer>;
 export interface SessionCredentialsOptions {
   readonly deriveKey: DeriveKey;
   /** The principal of a Unix user, by the mapping in force. */
-  readonly callerOf: (peer: UnixPeer) => Caller;
+  readonly callerOf: (peer: UnixPeer) => Caller | Promise<Caller>;
   readonly clock: () => number;
 }
 
@@ -111,11 +111,16 @@ export class SessionCredentials {
     return keys instanceof Promise ? keys.then((found) => this.#prove(token, found)) : this.#prove(token, keys);
   }
 
-  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined {
+  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined | Promise<SigningKey> {
     if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
-    const { proof: _, ...caller } = this.#options.callerOf(token.peer);
     const issuedTo = { ...token.peer, issuedAtMs: token.issuedAt * 1000 };
-    return { secret: secretOf(keys, token.body), caller, issuedTo };
+    const keyOf = ({ proof: _, ...caller }: Caller): SigningKey => ({
+      secret: secretOf(keys, token.body),
+      caller,
+      issuedTo,
+    });
+    const caller = this.#options.callerOf(token.peer);
+    return caller instanceof Promise ? caller.then(keyOf) : keyOf(caller);
   }
 
   #keysOf(hour: number): HourKeys | Promise<HourKeys> {

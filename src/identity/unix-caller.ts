@@ -13,7 +13,7 @@
 
 import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, UnixPeer } from './caller.ts';
-import { BlockingAllowance, NameCache, QuestionThreads } from './name-cache.ts';
+import { BlockingAllowance, NameCache, NameNotKnownYetError, QuestionThreads } from './name-cache.ts';
 import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
 
 export interface UnixMapping {
@@ -61,26 +61,45 @@ export function findUnknownNames({ roots, users, groups }: UnixMapping): readonl
 }
 
 /**
+ * As `resolveUnixCaller`, for who can wait: nothing blocks, and it is a promise only where the user database has to be asked.
+ *
+ * @throws (or rejects with) UserDatabaseError, UnixMappingError, or NameNotKnownYetError when too many wait already.
+ */
+export function findUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller | Promise<Caller> {
+  try {
+    return callerBy(knownNames, peer, mapping);
+  } catch (error) {
+    if (!(error instanceof NameNotKnownYetError) || error.answered === undefined) throw error;
+    // Each time another name is known, and there are as many as the mapping has.
+    return error.answered.then(() => findUnixCaller(peer, mapping));
+  }
+}
+
+/**
  * @throws UserDatabaseError or NameNotKnownYetError when the name of the user cannot be told, UnixMappingError. The
  * connection is then nobody's.
  */
 export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller {
+  return callerBy(names, peer, mapping);
+}
+
+function callerBy({ uidOf, gidOf, nameOf }: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
   const { realm, roots, users, groups } = mapping;
   if (roots.some((who) => uidOf(who) === peer.uid)) {
     return { type: 'Root', arn: rootArn(realm), accountId: realm.account, proof: peer };
   }
   const mapped =
     findMapped(users, (who) => uidOf(who) === peer.uid) ?? findMapped(groups, (who) => isMember(peer, gidOf(who)));
-  if (mapped !== undefined && isRole(mapped, realm)) return sessionOf(mapped, peer, realm);
-  const arn = mapped ?? unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid));
+  if (mapped !== undefined && isRole(mapped, realm)) return sessionOf(mapped, peer, realm, nameOf(peer.uid));
+  const arn = mapped ?? unixUserArn(realm, peer.uid, nameOf(peer.uid));
   const userName = userNameOf(arn, realm, `uid ${peer.uid}`);
   return { type: 'IAMUser', arn, accountId: realm.account, userName, proof: peer };
 }
 
 /** `arn:aws:sts::ACCOUNT:assumed-role/ROLE/USER`, where a user without a name that IAM allows is `uid=NUMBER`. */
-function sessionOf(role: PrincipalArn, peer: UnixPeer, realm: Realm): Caller {
+function sessionOf(role: PrincipalArn, peer: UnixPeer, realm: Realm, name: string | undefined): Caller {
   const lastPart = (arn: string): string => arn.slice(arn.lastIndexOf('/') + 1);
-  const session = lastPart(unixUserArn(realm, peer.uid, cachedUserNames.get(peer.uid)));
+  const session = lastPart(unixUserArn(realm, peer.uid, name));
   const arn = parsePrincipalArn(`arn:aws:sts::${realm.account}:assumed-role/${lastPart(role)}/${session}`);
   if (arn === undefined) throw new UnixMappingError(`uid ${peer.uid} cannot be in a session of \`${role}\``);
   return { type: 'AssumedRole', arn, role, accountId: realm.account, proof: peer };
@@ -105,6 +124,21 @@ const cachedUserNames = new NameCache(userNames, allowance, threads, clock);
 const cachedUserIds = new NameCache(userIds, allowance, threads, clock);
 const cachedGroupIds = new NameCache(groupIds, allowance, threads, clock);
 const cachedGroupNames = new NameCache(groupNames, allowance, threads, clock);
+
+/** How the mapping's names are looked up; each throws UserDatabaseError or NameNotKnownYetError. */
+interface Names {
+  readonly uidOf: (who: string | number) => number | undefined;
+  readonly gidOf: (who: string) => number | undefined;
+  readonly nameOf: (uid: number) => string | undefined;
+}
+
+/** These may block. */
+const names: Names = { uidOf, gidOf, nameOf: nameOfUser };
+const knownNames: Names = {
+  uidOf: (who) => numberOf(who) ?? cachedUserIds.getKnown(String(who)),
+  gidOf: (who) => numberOf(who) ?? cachedGroupIds.getKnown(who),
+  nameOf: (uid) => cachedUserNames.getKnown(uid),
+};
 
 /** @throws UserDatabaseError or NameNotKnownYetError, as the three below. */
 export function nameOfUser(uid: number): string | undefined {

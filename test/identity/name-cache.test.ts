@@ -117,7 +117,10 @@ describe('an answer that cannot be had', () => {
 });
 
 describe('a slow user database', () => {
-  const notYet = new NameNotKnownYetError('the user database was not asked about `2` yet');
+  const notYet = expect.objectContaining({
+    name: 'NameNotKnownYetError',
+    message: 'the user database has not said yet who `2` is',
+  });
 
   test('blocks until the allowance is used up; then unknown users are refused until they are known', async () => {
     database.names.set(2, 'bob');
@@ -157,6 +160,37 @@ describe('a slow user database', () => {
     await expect.poll(later).toBe(16);
     await settle();
     expect(later()).toBe(16);
+  });
+});
+
+describe('who can wait for an answer', () => {
+  const refusal = (key: number): NameNotKnownYetError => {
+    try {
+      cache.getKnown(key);
+    } catch (error) {
+      if (error instanceof NameNotKnownYetError) return error;
+    }
+    throw new Error('nothing was known of this user');
+  };
+
+  test('blocks nobody, and is told when to come again', async () => {
+    const error = refusal(1);
+    expect(error.message).toBe('the user database has not said yet who `1` is');
+    expect(refusal(1).answered).toBe(error.answered);
+    await error.answered;
+    expect(cache.getKnown(1)).toBe('alice');
+    expect(database.asked).toEqual(['later 1']);
+  });
+
+  test('is told as well when there is no answer', async () => {
+    database.failure = new Error('the user database does not answer');
+    await refusal(1).answered;
+    expect(() => cache.getKnown(1)).toThrow(database.failure);
+  });
+
+  test('is refused when too many wait', () => {
+    const answers = Array.from({ length: 17 }, (_, uid) => refusal(uid + 1).answered);
+    expect(answers.map((answered) => answered === undefined)).toEqual([...Array(16).fill(false), true]);
   });
 });
 

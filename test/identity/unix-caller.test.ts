@@ -4,6 +4,7 @@ import type { UnixPeer } from '../../src/identity/caller.ts';
 import {
   assertUnixMapping,
   defaultUnixMapping,
+  findUnixCaller,
   findUnknownNames,
   resolveUnixCaller,
   type UnixMapping,
@@ -75,6 +76,15 @@ describe('with no configuration', () => {
       accountId: '000000000000',
       proof: peer(0),
     });
+  });
+
+  test('a user of whom nothing is known yet is waited for, once, and is the same as ever', async () => {
+    const who = peer(nameless - 1, Number(someGid));
+    const given = mapping({ groups: { [someGroup]: user('ops') }, users: { 'no-such-user': user('none') } });
+    const found = findUnixCaller(who, given);
+    expect(found).toBeInstanceOf(Promise);
+    expect(await found).toEqual(resolveUnixCaller(who, given));
+    expect(findUnixCaller(who, given)).toEqual(await found);
   });
 
   test('a user is user/unix/NAME', () => {
