@@ -48,14 +48,20 @@ Example, straight into the file that AWS's tools read:
 }
 
 function listCommand(): Command {
-  return withJson(withSocket(new Command('list').description('list all access keys, without their secrets'))).action(
-    async (options: Options) => {
+  return withJson(withSocket(new Command('list').description('list all access keys, without their secrets')))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  drawbridge access-keys list
+  drawbridge access-keys list --json | jq -r '.[].AccessKeyId'`,
+    )
+    .action(async (options: Options) => {
       const keys = (await (await connectTo(options)).get('/access-keys'))['AccessKeys'] as Members[];
       if (options.json) return printJson(keys);
       if (keys.length === 0) return note('there are no access keys; `drawbridge access-keys create` makes one');
       print(table(['ACCESS KEY ID', 'CREATED', 'PRINCIPAL'], keys.map(row)));
-    },
-  );
+    });
 }
 
 function row(key: Members): string[] {
@@ -65,6 +71,12 @@ function row(key: Members): string[] {
 function revokeCommand(): Command {
   return withSocket(new Command('revoke').description('revoke an access key, at once and for ever'))
     .argument('<id>', 'the access key id')
+    .addHelpText(
+      'after',
+      `
+Example:
+  drawbridge access-keys revoke AKIAIOSFODNN7EXAMPLE`,
+    )
     .action(async (id: string, options: SocketOptions) => {
       await (await connectTo(options)).delete(`/access-keys/${encodeURIComponent(id)}`);
     });

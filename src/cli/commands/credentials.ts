@@ -23,7 +23,9 @@ export function credentialsCommand(): Command {
     .addHelpText(
       'after',
       `
-Prints the JSON that AWS calls a credential_process' output. In ~/.aws/config:
+Prints the JSON that AWS calls a credential_process' output.
+
+Example, in ~/.aws/config:
   [profile drawbridge]
   region = us-east-1
   endpoint_url = http://127.0.0.1:4599

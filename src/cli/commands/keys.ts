@@ -20,8 +20,17 @@ export function keysCommand(): Command {
 }
 
 function listCommand(): Command {
-  return withJson(withSocket(new Command('list').description('list all keys and their aliases'))).action(
-    async (options: Options) => {
+  return withJson(withSocket(new Command('list').description('list all keys and their aliases')))
+    .addHelpText(
+      'after',
+      `
+Of keys that you may list but not describe only the id is shown.
+
+Examples:
+  drawbridge keys list
+  drawbridge keys list --json | jq -r '.[] | select(.KeyState == "Enabled").Arn'`,
+    )
+    .action(async (options: Options) => {
       const client = await connectTo(options);
       const keys = await client.list('ListKeys', 'Keys');
       const aliases = Map.groupBy(await client.list('ListAliases', 'Aliases'), (alias) => alias['TargetKeyId']);
@@ -34,8 +43,7 @@ function listCommand(): Command {
       if (options.json) return printJson(described);
       if (described.length === 0) return note('there are no keys; `drawbridge keys create` makes one');
       print(table(['KEY ID', 'STATE', 'SPEC', 'USAGE', 'ALIASES', 'DESCRIPTION'], described.map(row)));
-    },
-  );
+    });
 }
 
 function row(key: Members): string[] {
@@ -74,7 +82,7 @@ function createCommand(): Command {
   return withJson(withSocket(new Command('create').description('create a key in the HSM')))
     .option('--alias <name>', 'give it this alias, alias/…')
     .option('--description <text>', 'what it is for')
-    .option('--spec <KeySpec>', 'SYMMETRIC_DEFAULT if not given')
+    .option('--spec <KeySpec>', 'SYMMETRIC_DEFAULT if not given; `drawbridge doctor` shows what this HSM has')
     .option('--usage <KeyUsage>', 'needed where the spec has several: RSA_2048, ECC_NIST_P256, …')
     .option('--policy <file>', 'the key policy; without it, the account decides')
     .option('--tag <name=value>', 'a tag; can be repeated', collectPairs)
@@ -138,6 +146,15 @@ async function nameKey(client: KmsClient, key: Members, alias: string): Promise<
 function showCommand(): Command {
   return withJson(withSocket(new Command('show').description('show a key, and what the HSM says about its material')))
     .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .addHelpText(
+      'after',
+      `
+What the HSM says is shown to the account's root only.
+
+Examples:
+  drawbridge keys show alias/backup
+  drawbridge keys show alias/backup --json | jq -r .Arn`,
+    )
     .action(async (keyId: string, options: Options) => {
       const client = await connectTo(options);
       const key = (await client.call('DescribeKey', { KeyId: keyId }))['KeyMetadata'] as Members;

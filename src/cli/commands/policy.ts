@@ -24,6 +24,12 @@ export function policyCommand(): Command {
 function showCommand(): Command {
   return withSocket(new Command('show').description("print a key's policy, as it was put"))
     .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .addHelpText(
+      'after',
+      `
+Example:
+  drawbridge policy show alias/backup > policy.json`,
+    )
     .action(async (key: string, options: SocketOptions) => {
       const client = await connectTo(options);
       const { Policy } = await client.call('GetKeyPolicy', { KeyId: await withoutAlias(client, key) });

@@ -11,7 +11,11 @@ export function statusCommand(): Command {
       'after',
       `
 Only the account's root may see it. For a probe that needs no authority:
-  curl -fs --unix-socket "$DRAWBRIDGE_SOCKET" http://kms/health`,
+  curl -fs --unix-socket "$DRAWBRIDGE_SOCKET" http://kms/health
+
+Examples:
+  drawbridge status
+  drawbridge status --json | jq -r '.keyStores[].state'`,
     )
     .action(async (options: SocketOptions & { json?: true }) => {
       const report = await (await connectTo(options)).get('/status');
