@@ -42,6 +42,7 @@ const planted: readonly [rule: string, path: string, code: string, message: stri
   ['Fastify outside of http', 'src/daemon/a.ts', "import { fastify } from 'fastify';", 'the wire is the business of'],
   ['koffi anywhere', 'src/http/a.ts', "import koffi from 'koffi';", 'put the system call beside the others'],
   ['SQL in a string', 'src/keys/a.ts', "const q = 'SELECT id FROM key';", 'contains SQL'],
+  ['a recursive mkdir', 'src/keys/a.ts', 'await mkdir(path, { recursive: true });', 'never ends in `/proc`'],
   ['console', 'scripts/a.ts', "console.log('x');", 'uses `console`'],
   ['a TODO', 'src/keys/a.ts', '// TODO: later', 'has a TODO'],
   ['a vague name', 'src/keys/utils.ts', '', '`utils.ts` says nothing'],

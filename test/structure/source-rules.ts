@@ -158,6 +158,9 @@ function checkText({ path, text }: SourceFile, code: string, report: Report): vo
   if (path.startsWith('src/') && !path.startsWith('src/store/') && sqlPattern.test(code)) {
     report('contains SQL: only src/store/ knows it; use a `MetadataStore` (src/store/metadata-store.ts)');
   }
+  if (path.startsWith('src/') && /\bmkdir(?:Sync)?\([^;]*\brecursive\b/.test(code)) {
+    report('has Node.js make folders recursively, which never ends in `/proc`: use src/secrets/make-folder.ts');
+  }
   if (/\b(?:test|it)(?:\.\w+)?\(\s*['"`][^'"`]*\bshould\b/.test(code)) {
     report('has a test name with "should": state the behaviour as a fact');
   }
