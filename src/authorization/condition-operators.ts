@@ -245,16 +245,21 @@ function parseAddressRange(value: string): AddressRange | undefined {
   return prefixBits > bits ? undefined : { start, prefixBits, family: family === 4 ? 'ipv4' : 'ipv6' };
 }
 
+/**
+ * An IPv4 address is in no range of IPv6, not even in `::/0`, though `BlockList` finds it there as `::ffff:a.b.c.d`. An
+ * IPv6 address of that form is in the ranges of the IPv4 address that it stands for.
+ */
 function compileAddressRanges(texts: readonly string[]): Matcher {
-  const list = new BlockList();
   const ranges = [...new Set(texts)].map(parseAddressRange).filter((range) => range !== undefined);
-  for (const { start, prefixBits, family } of ranges) list.addSubnet(start, prefixBits, family);
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() };
+  for (const { start, prefixBits, family } of ranges) lists[family].addSubnet(start, prefixBits, family);
   return (actual, budget) => {
     const family = isIP(actual);
     if (family === 0) return false;
-    // The list is gone through.
+    // The lists are gone through.
     budget?.spend(ranges.length);
-    return list.check(actual, family === 4 ? 'ipv4' : 'ipv6');
+    if (family === 4) return lists.ipv4.check(actual, 'ipv4');
+    return lists.ipv6.check(actual, 'ipv6') || lists.ipv4.check(actual, 'ipv6');
   };
 }
 
