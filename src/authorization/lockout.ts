@@ -2,8 +2,9 @@
  * The policy lockout safety check of CreateKey and PutKeyPolicy: whoever puts a policy can put another one after it.
  *
  * A key that nobody may manage would need AWS's support there and the operator's database here. A caller who knows
- * better sets `BypassPolicyLockoutSafetyCheck`, and this is not called. Conditions are judged by the request that puts
- * the policy: a later one that comes from elsewhere or at another hour may be refused.
+ * better sets `BypassPolicyLockoutSafetyCheck`, and this is not called; nor is it for the default key policy, which a
+ * CreateKey request without one gets. Conditions are judged by the request that puts the policy: a later one that comes
+ * from elsewhere or at another hour may be refused.
  *
  * Source: AWS KMS API reference, PutKeyPolicy, "Policy" and "BypassPolicyLockoutSafetyCheck".
  */

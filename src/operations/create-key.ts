@@ -86,7 +86,8 @@ export const createKey = operation({
     const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
     assertPolicyLength(policyDocument);
     const policy = parsePolicyDocument(policyDocument, directory.realm, conditionVocabulary);
-    if (request.BypassPolicyLockoutSafetyCheck !== true) {
+    // AWS asks this of a policy that the request brings. The default one is the account's, whoever makes the key.
+    if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
     }
     const key = await createKmsKey(directory, {

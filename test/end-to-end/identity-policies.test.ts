@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
-import { account, aliasArn, rootArn, unixUserArn } from './support/arns.ts';
+import { account, aliasArn, keyArn, rootArn, unixUserArn, uuid } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
@@ -225,6 +225,17 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
       ok: false,
       name: 'MalformedPolicyDocumentException',
     });
+  });
+
+  test("that give CreateKey alone are enough for a key with the default key policy, which is the account's", async () => {
+    const created = await as('nobody').send('CreateKey', {});
+    expect(created).toMatchObject({ ok: true, output: { KeyMetadata: { KeyId: expect.stringMatching(uuid) } } });
+    const { KeyId } = Object(created.ok && created.output['KeyMetadata']);
+    expect(await as('nobody').send('PutKeyPolicy', { KeyId, Policy: policy(rootMayAll) })).toEqual({
+      ok: false,
+      ...identityDenied(nobody, 'PutKeyPolicy', keyArn(KeyId)),
+    });
+    await kms.putKeyPolicy({ KeyId, Policy: policy(rootMayAll) });
   });
 
   test('that deny win over a key policy and over a grant', async () => {
