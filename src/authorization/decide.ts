@@ -113,13 +113,25 @@ function isAccountRoot({ principal, accountId }: AccessQuestion): boolean {
   return principal === rootArn({ account: accountId });
 }
 
-/** Clients match these texts. */
-const aws: Record<RefusalReason, (action: string) => string> = {
+/** AWS's texts, which clients match. */
+const whyRefused: Record<RefusalReason, (action: string) => string> = {
   'denied by key policy': () => 'with an explicit deny in a resource-based policy',
   'denied by identity policy': () => 'with an explicit deny in an identity-based policy',
   'not in key policy': (action) => `because no resource-based policy allows the ${action} action`,
   'not in identity policies': (action) => `because no identity-based policy allows the ${action} action`,
 };
+
+/**
+ * A caller who has shown a ciphertext and named no key is not told which key it is of, nor whether the key policy denies or
+ * says nothing.
+ */
+const whyRefusedByCiphertext: typeof whyRefused = {
+  ...whyRefused,
+  'denied by key policy': () => noAccessByCiphertext,
+  'not in key policy': () => noAccessByCiphertext,
+};
+const noAccessByCiphertext =
+  'because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access';
 
 const explain: Record<RefusalReason, (statement: StatementReference | undefined) => string> = {
   'denied by key policy': (statement) => `${describeStatement(statement)} denies`,
@@ -132,16 +144,19 @@ const explain: Record<RefusalReason, (statement: StatementReference | undefined)
 };
 
 function refuse(
-  { principal, action, resource }: AccessQuestion,
+  { principal, action, resource, isFoundByCiphertext = false }: AccessQuestion,
   by: RefusalReason,
   statement: StatementReference | undefined,
 ): Decision {
+  const where = isFoundByCiphertext
+    ? `on the resource associated with this ciphertext ${whyRefusedByCiphertext[by](action)}`
+    : `on resource: ${resource} ${whyRefused[by](action)}`;
   return {
     allowed: false,
     by,
     because: explain[by](statement),
     ...(statement === undefined ? {} : { statement }),
-    message: `User: ${principal} is not authorized to perform: ${action} on resource: ${resource} ${aws[by](action)}`,
+    message: `User: ${principal} is not authorized to perform: ${action} ${where}`,
   };
 }
 

@@ -23,6 +23,8 @@ export interface AccessQuestion {
   readonly action: string;
   /** The key's ARN, an alias's ARN, or `*` for operations on no resource. */
   readonly resource: string;
+  /** Was the resource found by a ciphertext alone? A caller who is refused is then not told which one it is. */
+  readonly isFoundByCiphertext?: boolean;
   /** The policy of the key; `undefined` where the resource has no resource-based policy (aliases, `*`). */
   readonly keyPolicy: CompiledPolicy | undefined;
   /** The identity policies that are attached to the caller, his role or his groups. */

@@ -87,6 +87,10 @@ export class RequestQuestion implements AccessQuestion, ConditionValues {
     return this.need.action;
   }
 
+  get isFoundByCiphertext(): boolean {
+    return this.need.byCiphertext?.(this.source.request) === true;
+  }
+
   get identityPolicies(): readonly CompiledPolicy[] {
     return this.source.identityPolicies;
   }

@@ -42,6 +42,7 @@ export const decrypt = operation({
       key: {
         action: 'kms:Decrypt',
         key: keyOfCiphertext('KeyId', 'EncryptionAlgorithm'),
+        byCiphertext: ({ KeyId }) => KeyId === undefined,
         grant: 'Decrypt',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',

@@ -50,6 +50,7 @@ export const reEncrypt = operation({
       source: {
         action: 'kms:ReEncryptFrom',
         key: keyOfCiphertext('SourceKeyId', 'SourceEncryptionAlgorithm'),
+        byCiphertext: ({ SourceKeyId }) => SourceKeyId === undefined,
         grant: 'ReEncryptFrom',
         conditions,
         usage: 'ENCRYPT_DECRYPT',

@@ -117,7 +117,7 @@ const rows: readonly Row[] = [
     SharedSecretCiphertextBlob: Plaintext,
     EncapsulationAlgorithm: 'ML_KEM',
   })),
-  { ...use('Decrypt', ({ made }) => ({ CiphertextBlob: made })), takes: 'made' },
+  { ...use('Decrypt', ({ keyId, made }) => ({ KeyId: keyId, CiphertextBlob: made })), takes: 'made' },
   manage('DeleteAlias', ({ alias }) => ({ AliasName: alias }), { takes: 'alias', spends: true }),
   {
     ...use(
@@ -149,7 +149,7 @@ const rows: readonly Row[] = [
     action: 'kms:ReEncrypt*',
     grant: ['ReEncryptFrom', 'ReEncryptTo'],
     takes: 'made',
-    input: ({ keyId, made }) => ({ CiphertextBlob: made, DestinationKeyId: keyId }),
+    input: ({ keyId, made }) => ({ SourceKeyId: keyId, CiphertextBlob: made, DestinationKeyId: keyId }),
   },
   {
     ...use('RetireGrant', ({ keyId, grantId }) => ({ KeyId: keyId, GrantId: grantId })),

@@ -4,7 +4,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { account, aliasArn, keyArn, rootArn, unixUserArn, unknownKeyId } from './support/arns.ts';
 import { bootTimeoutMs, describeDaemon, newKey, present } from './support/daemon.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
-import { accessDenied, identityDenied, keyNotFound, lockedOut, refusal } from './support/refusals.ts';
+import {
+  accessDenied,
+  deniedByCiphertext,
+  identityDenied,
+  keyNotFound,
+  lockedOut,
+  refusal,
+} from './support/refusals.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
 const nobody = unixUserArn('nobody');
@@ -34,7 +41,7 @@ describe.skipIf(!runsAsRoot)('Unix users', () => {
       const CiphertextBlob = made.ok ? made.output['CiphertextBlob'] : undefined;
       expect(await clients.nobody.send('Decrypt', { CiphertextBlob })).toEqual({
         ok: false,
-        ...identityDenied(nobody, 'Decrypt', key.arn),
+        ...deniedByCiphertext(nobody, 'Decrypt', 'identity policies'),
       });
       expect(
         await clients.nobody.send('PutKeyPolicy', { KeyId: key.id, Policy: policy(allow(nobody, 'kms:*')) }),
@@ -85,7 +92,7 @@ describe.skipIf(!runsAsRoot)('Unix users', () => {
       const CiphertextBlob = made.ok ? made.output['CiphertextBlob'] : undefined;
       expect(await clients.nobody.send('Decrypt', { CiphertextBlob })).toEqual({
         ok: false,
-        ...accessDenied(nobody, 'Decrypt', key.arn, 'denied'),
+        ...deniedByCiphertext(nobody, 'Decrypt', 'key policy'),
       });
       expect(await clients['www-data'].send('Decrypt', { CiphertextBlob })).toMatchObject({ ok: true });
     });

@@ -6,7 +6,14 @@ import { auditLines } from './support/audit-trail.ts';
 import { bootTimeoutMs, describeDaemon, newKey, newKeyOf, present } from './support/daemon.ts';
 import { type GrantTerms, grantNotFound, invalidToken, newGrant } from './support/grants.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
-import { accessDenied, dryRunSucceeded, identityDenied, refusal, refused } from './support/refusals.ts';
+import {
+  accessDenied,
+  deniedByCiphertext,
+  dryRunSucceeded,
+  identityDenied,
+  refusal,
+  refused,
+} from './support/refusals.ts';
 import type { Reply } from './support/unix-client.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
@@ -50,7 +57,7 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
       expect(await clients.nobody.send('DescribeKey', { KeyId: key.arn })).toMatchObject({ ok: true });
 
       expect(await clients.nobody.send('Decrypt', { CiphertextBlob: blob })).toEqual(
-        no(identityDenied(nobody, 'Decrypt', key.arn)),
+        no(deniedByCiphertext(nobody, 'Decrypt', 'identity policies')),
       );
       expect(await clients.nobody.send('Encrypt', { ...encrypt, KeyId: other.id })).toEqual(
         no(identityDenied(nobody, 'Encrypt', other.arn)),
@@ -73,7 +80,7 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
       await grant(key.id, { Operations: ['Encrypt', 'Decrypt'] });
       const blob = outputOf(await clients.nobody.send('Encrypt', { KeyId: key.id, Plaintext }))['CiphertextBlob'];
       expect(await clients.nobody.send('Decrypt', { CiphertextBlob: blob })).toEqual(
-        no(accessDenied(nobody, 'Decrypt', key.arn, 'denied')),
+        no(deniedByCiphertext(nobody, 'Decrypt', 'key policy')),
       );
       await daemon().kms.putKeyPolicy({ KeyId: key.id, Policy: policy(rootMayAll, deny('*', 'kms:Encrypt')) });
       expect(await clients.nobody.send('Encrypt', { KeyId: key.id, Plaintext })).toEqual(
@@ -113,12 +120,13 @@ describe.skipIf(!runsAsRoot)('Grants', () => {
       const CiphertextBlob = await newBlob(key.id, context);
       const requests: readonly [string, string, object][] = [
         ['Encrypt', 'Encrypt', { KeyId: key.id, Plaintext, EncryptionContext: context }],
-        ['Decrypt', 'Decrypt', { CiphertextBlob, EncryptionContext: context }],
+        ['Decrypt', 'Decrypt', { KeyId: key.id, CiphertextBlob, EncryptionContext: context }],
         ['GenerateDataKey', 'GenerateDataKey', { KeyId: key.id, KeySpec: 'AES_256', EncryptionContext: context }],
         [
           'ReEncrypt',
           'ReEncryptFrom',
           {
+            SourceKeyId: key.id,
             CiphertextBlob,
             DestinationKeyId: key.id,
             SourceEncryptionContext: context,

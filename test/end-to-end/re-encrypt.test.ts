@@ -6,6 +6,7 @@ import { describeDaemon, newKey, present } from './support/daemon.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
 import {
   accessDenied,
+  deniedByCiphertext,
   incorrectKey,
   invalid,
   invalidCiphertext,
@@ -164,7 +165,11 @@ describeDaemon('ReEncrypt', (daemon) => {
         DestinationKeyId: isSource ? destination.id : closed.id,
       }),
     );
-    expect(told).toEqual(accessDenied(rootArn, action, closed.arn, 'denied'));
+    expect(told).toEqual(
+      isSource
+        ? deniedByCiphertext(rootArn, action, 'key policy')
+        : accessDenied(rootArn, action, closed.arn, 'denied'),
+    );
   });
 
   test('an encrypted data key can be moved and is the same data key afterwards', async () => {

@@ -114,3 +114,19 @@ export function identityDenied(principal: string, operation: string, resource: s
     `User: ${principal} is not authorized to perform: kms:${operation} on resource: ${resource} because no identity-based policy allows the kms:${operation} action`,
   );
 }
+
+/** The same where the request names no key and the ciphertext does: which key it is, AWS does not say. */
+export function deniedByCiphertext(
+  principal: string,
+  operation: string,
+  because: 'key policy' | 'identity policies',
+): Refusal {
+  const reason =
+    because === 'key policy'
+      ? 'the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access'
+      : `no identity-based policy allows the kms:${operation} action`;
+  return refused(
+    'AccessDeniedException',
+    `User: ${principal} is not authorized to perform: kms:${operation} on the resource associated with this ciphertext because ${reason}`,
+  );
+}
