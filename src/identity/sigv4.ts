@@ -155,21 +155,32 @@ function fromHeader(headers: Headers): GivenSignature {
   const missing = ['Credential', 'Signature', 'SignedHeaders']
     .filter((name) => !parameters.get(name))
     .map((name) => `Authorization header requires '${name}' parameter.`);
-  if (!headers.has('x-amz-date')) {
+  const dates = headers.get('x-amz-date') ?? headers.get('date');
+  if (dates === undefined) {
     missing.push("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.");
   }
   if (missing.length > 0) throw incomplete(missing.join(' '));
-  const [date = '', ...otherDates] = headers.get('x-amz-date') ?? [];
+  const [date = '', ...otherDates] = dates ?? [];
   if (otherDates.length > 0) throw badDate(date);
   return {
     algorithm,
     credential: parameters.get('Credential') ?? '',
     signedHeaders: parameters.get('SignedHeaders') ?? '',
     signature: parameters.get('Signature') ?? '',
-    date,
+    date: headers.has('x-amz-date') ? date : fromHttpDate(date),
     sessionToken: headers.get(securityToken)?.[0],
     validMs: maxSkewMs,
   };
+}
+
+/**
+ * A `Date` header may have the form that HTTP gives it; what is signed is the same moment in the other form. Whatever is
+ * no such date stays as it is.
+ */
+function fromHttpDate(text: string): string {
+  if (!/^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/.test(text)) return text;
+  const date = new Date(text);
+  return date.toUTCString() === text ? basicFormat(date) : text;
 }
 
 /** The query's parameters when one of them is about a signature, else `undefined`. */
