@@ -20,7 +20,7 @@ import {
 
 export interface AccessReport {
   readonly allowed: boolean;
-  /** One for each permission, up to the first that is refused. */
+  /** One for each permission. A caller hears of the first that is refused; who wants to help him needs all of them. */
   readonly explanations: readonly Explanation[];
   /** Members that the question left out. */
   readonly leftOut: readonly string[];
@@ -28,12 +28,7 @@ export interface AccessReport {
 
 /** @throws KmsError as the request itself would, where it fails before permissions are asked. */
 export function reportAccess(supposed: SupposedRequest, documents: Documents): AccessReport {
-  const explanations: Explanation[] = [];
-  for (const { need, question } of questionsAbout(supposed, documents)) {
-    const explanation = explain(question, need.grant);
-    explanations.push(explanation);
-    if (!explanation.decision.allowed) break;
-  }
+  const explanations = questionsAbout(supposed, documents).map(({ need, question }) => explain(question, need.grant));
   const allowed = explanations.every(({ decision }) => decision.allowed);
   return { allowed, explanations, leftOut: leftOut(supposed.operationName, supposed.members) };
 }
@@ -59,7 +54,10 @@ export type Candidate =
 export interface CandidateReport {
   readonly candidate: Candidate;
   readonly decision: Decision;
-  /** Of who is refused: conditions that keep an allowing statement from applying. A request that meets them is allowed. */
+  /**
+   * Of who is refused: conditions that keep an allowing statement from applying. A request that meets them is allowed, or
+   * refused by the conditions of another permission that it needs.
+   */
   readonly unmet: readonly (readonly TestReport[])[];
 }
 
@@ -106,15 +104,20 @@ export function reportCandidate(
   documents: Documents,
 ): CandidateReport | undefined {
   const questions = questionsAbout(supposed, documents);
-  const decisive = questions.find(({ question }) => !decide(question).allowed) ?? questions.at(-1);
+  const refused = questions.filter(({ question }) => !decide(question).allowed);
+  const [decisive = questions.at(-1)] = refused;
   if (decisive === undefined) return undefined;
-  const { need, question } = decisive;
-  const decision = decide(question);
   // An explanation takes many times what a decision takes, and there can be a thousand candidates.
-  const remedies = decision.allowed ? [] : explain(question, need.grant).remedies;
-  const isDenied = remedies.some(({ kind }) => kind === 'end the denial');
-  const unmet = remedies.flatMap((remedy) => (remedy.kind === 'meet the conditions' ? [remedy.tests] : []));
-  return { candidate, decision, unmet: isDenied ? [] : unmet };
+  const unmet = refused.map(unmetConditions);
+  const canBeMet = unmet.every((alternatives) => alternatives.length > 0);
+  return { candidate, decision: decide(decisive.question), unmet: canBeMet ? (unmet[0] ?? []) : [] };
+}
+
+/** Of a permission that is refused, for each statement that would allow it; none where something denies. */
+function unmetConditions({ need, question }: SupposedNeed): readonly (readonly TestReport[])[] {
+  const { remedies } = explain(question, need.grant);
+  if (remedies.some(({ kind }) => kind === 'end the denial')) return [];
+  return remedies.flatMap((remedy) => (remedy.kind === 'meet the conditions' ? [remedy.tests] : []));
 }
 
 /** A request of the past, asked again. */

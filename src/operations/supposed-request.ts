@@ -96,7 +96,10 @@ export function leftOut(operationName: string, members: Readonly<Record<string, 
 function operationNamed(name: string): AnyOperation {
   const operation = findOperation(name);
   if (operation !== undefined) return operation;
-  throw new KmsError('ValidationException', `\`${name.slice(0, 64)}\` is no operation of this version`);
+  const what = /^ReEncrypt(?:From|To)$/.test(name)
+    ? 'a permission of the operation ReEncrypt'
+    : 'no operation of this version';
+  throw new KmsError('ValidationException', `\`${name.slice(0, 64)}\` is ${what}`);
 }
 
 function isRequired(shape: object | undefined): boolean {

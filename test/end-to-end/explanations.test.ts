@@ -179,6 +179,26 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
     if (!told.ok) expect([told.name, told.message]).toEqual(['AccessDeniedException', message]);
   });
 
+  test('who needs several permissions is told of all, and of no condition that alone would not help', async () => {
+    const condition = { StringEquals: { 'aws:PrincipalType': 'AssumedRole' } };
+    const { id } = await newKey(kms, policy(rootMayAll, when(allow(nobody, 'kms:UpdateAlias'), condition)));
+    await kms.createAlias({ AliasName: 'alias/from', TargetKeyId: (await newKey(kms, policy(rootMayAll))).id });
+    const Request = { AliasName: 'alias/from', TargetKeyId: id };
+    const report = await explain({ Operation: 'UpdateAlias', Request, Principal: nobody });
+    expect(report.explanations.map(({ decision }) => decision.because)).toEqual([
+      'no identity policy allows',
+      delegated,
+      delegated,
+    ]);
+    const { body } = await post('who-can', { Operation: 'UpdateAlias', Request });
+    expect(JSON.parse(body).candidates).toContainEqual({
+      who: nobody,
+      allowed: false,
+      because: 'no identity policy allows',
+      unmet: [],
+    });
+  });
+
   test('what the request leaves out is named, and bytes that decide nothing are refused', async () => {
     const { id } = await newKey(kms);
     const question = { Operation: 'Sign', Request: { KeyId: id }, Principal: nobody };

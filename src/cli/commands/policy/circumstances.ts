@@ -36,8 +36,9 @@ export function withCircumstances(command: Command): Command {
     .option('--systemd-unit <name>', 'the unit of the program that calls');
 }
 
-/** What all questions say. */
-export function circumstancesOf(operation: string, key: string | undefined, options: CircumstanceOptions): Members {
+/** What all questions say. A refusal names the action, `kms:Decrypt`, and whoever asks about it may do so too. */
+export function circumstancesOf(asked: string, key: string | undefined, options: CircumstanceOptions): Members {
+  const operation = asked.replace(/^kms:/, '');
   return {
     Operation: operation,
     Request: requestOf(operation, key, options),
