@@ -25,6 +25,8 @@ interface Reader {
 /** @throws KmsError MalformedPolicyDocumentException. */
 export function parsePolicyJson(text: string): JsonValue {
   const reader: Reader = { text, at: 0 };
+  // Nobody sees it in an editor, so that "expected a value" before what looks like one would be a riddle.
+  if (text.startsWith('\ufeff')) throw invalidJson(reader, 'a byte order mark is no JSON; save the file without it');
   const value = readValue(reader, 1);
   skipSpace(reader);
   if (reader.at < text.length) throw invalidJson(reader, 'nothing may follow the document');

@@ -77,6 +77,7 @@ describe('a refusal says line and column:', () => {
     ['no colon', '{"a" 1}', 'line 1, column 6: expected ":".'],
     ['an object that does not end', '{"a":1', 'line 1, column 7: expected "," or "}".'],
     ['a string that does not end', '\n\n "a', 'line 3, column 2: this string has no end.'],
+    ['a byte order mark', '\ufeff{}', 'line 1, column 1: a byte order mark is no JSON; save the file without it.'],
     ['an escape that is none', '"\\x"', 'line 1, column 1: this string has an invalid escape or a control character.'],
     [
       'a line break in a string',
