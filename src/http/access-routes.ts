@@ -48,7 +48,7 @@ function accessRequest(
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
     const refusal = rootOnlyRefusal(caller, operationName);
     if (refusal !== undefined) {
-      refuse(wire, exchange, caller, operationName, refusal);
+      refuse(wire, exchange, { caller, operationName, eventSource: 'iam.amazonaws.com' }, refusal);
       return;
     }
     const question = parseQuestion(body);

@@ -96,7 +96,7 @@ function withCaller(
   const refuseUnproven = (error: unknown): void => {
     body.fill(0);
     if (!(error instanceof KmsError)) wire.log.error({ err: error }, 'a request could not be authenticated');
-    refuse(wire, exchange, null, targetOf(message), asRefusal(error));
+    refuse(wire, exchange, { caller: null, operationName: targetOf(message) }, asRefusal(error));
   };
   let caller: Caller | Promise<Caller>;
   try {
@@ -151,25 +151,22 @@ export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
   });
 }
 
+/** Who is refused what. */
+type Refused = Omit<Parameters<KmsService['refuse']>[0], keyof RequestOrigin>;
+
 /** Puts the refusal on record and answers with it. */
-export function refuse(
-  wire: Wire,
-  exchange: Exchange,
-  caller: Caller | null,
-  operationName: string,
-  error: KmsError,
-): void {
-  finish(wire, exchange.connection.socket, recordRefusal(wire, exchange, caller, operationName, error));
+export function refuse(wire: Wire, exchange: Exchange, refused: Refused, error: KmsError): void {
+  finish(wire, exchange.connection.socket, recordRefusal(wire, exchange, refused, error));
 }
 
-async function recordRefusal(
-  wire: Wire,
-  exchange: Exchange,
-  caller: Caller | null,
-  operationName: string,
-  error: KmsError,
-): Promise<void> {
-  answer(wire, exchange, await wire.service.refuse({ ...exchange.origin, operationName, caller }, error));
+async function recordRefusal(wire: Wire, exchange: Exchange, refused: Refused, error: KmsError): Promise<void> {
+  const request = { ...exchange.origin, ...sourceOf(exchange.contentType), ...refused };
+  answer(wire, exchange, await wire.service.refuse(request, error));
+}
+
+/** XML is what STS speaks. */
+function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
+  return contentType === xml ? { eventSource: 'sts.amazonaws.com' } : {};
 }
 
 /** The rest of the body is still on its way, so the connection cannot go on. */
@@ -180,7 +177,8 @@ async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
     'RequestEntityTooLargeException',
     `The request body must not be larger than ${wire.limits.maxBodyBytes} bytes.`,
   );
-  const outcome = await wire.service.refuse({ ...origin, operationName: targetOf(message), caller }, error);
+  const request = { ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller };
+  const outcome = await wire.service.refuse(request, error);
   const { statusCode, body } = errorAnswer(exchange, outcome.ok ? error : outcome.error);
   const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
@@ -211,6 +209,7 @@ export async function refuseConnection(wire: Wire, connection: Connection, error
 export function targetOf(message: IncomingMessage): string {
   const target = message.headers['x-amz-target'];
   if (typeof target === 'string') return target.slice(target.indexOf('.') + 1) || unnamedOperation;
-  const path = message.url?.split('?')[0] ?? '';
-  return path.startsWith('/v1/') ? path.slice('/v1/'.length) || unnamedOperation : unnamedOperation;
+  const [path = '', query] = message.url?.split('?') ?? [];
+  const name = path.startsWith('/v1/') ? path.slice('/v1/'.length) : new URLSearchParams(query).get('Action');
+  return name || unnamedOperation;
 }

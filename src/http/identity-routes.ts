@@ -145,15 +145,15 @@ function identityRequest(
   accessKeyId: string,
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
-    const { operationName } = act;
+    const { operationName, eventSource } = act;
     const { proof } = caller;
     const refusal = proof.kind === 'unix' ? refusalOf(act, caller) : notHere(operationName);
     if (refusal !== undefined || proof.kind !== 'unix') {
-      refuse(wire, exchange, caller, operationName, refusal ?? notHere(operationName));
+      refuse(wire, exchange, { caller, operationName, eventSource }, refusal ?? notHere(operationName));
       return;
     }
     if (body.length > maxBodyBytes) {
-      refuse(wire, exchange, caller, operationName, tooLarge());
+      refuse(wire, exchange, { caller, operationName, eventSource }, tooLarge());
       return;
     }
     finish(wire, message.socket, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));

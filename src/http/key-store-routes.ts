@@ -30,7 +30,7 @@ export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: Key
     receive(wire, request.raw, reply.raw, plainJson, (exchange, caller) => {
       const refusal = rootOnlyRefusal(caller, operationName);
       if (refusal !== undefined) {
-        refuse(wire, exchange, caller, operationName, refusal);
+        refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
         return;
       }
       const act = {

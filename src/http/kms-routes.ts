@@ -27,7 +27,7 @@ export function awsRequest(wire: Wire, message: IncomingMessage, response: Serve
     const { 'content-type': contentType, 'x-amz-target': target } = message.headers;
     const refuseWith = (text: string): void => {
       body.fill(0);
-      refuse(wire, exchange, caller, targetOf(message), unknownOperation(text));
+      refuse(wire, exchange, { caller, operationName: targetOf(message) }, unknownOperation(text));
     };
     if (!isAwsJson(contentType)) return refuseWith(`The Content-Type header must be ${awsJson}.`);
     if (typeof target !== 'string' || !target.startsWith(targetPrefix)) {
@@ -55,7 +55,7 @@ export function unknownRequest(wire: Wire, message: IncomingMessage, response: S
   receive(wire, message, response, awsJson, (exchange, caller, body) => {
     body.fill(0);
     const error = unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
-    refuse(wire, exchange, caller, targetOf(message), error);
+    refuse(wire, exchange, { caller, operationName: targetOf(message) }, error);
   });
 }
 

@@ -46,7 +46,7 @@ export function statusRequest(
     const operationName = keyId === undefined ? 'GetDaemonStatus' : 'GetBackingKeys';
     const refusal = rootOnlyRefusal(caller, operationName);
     if (refusal !== undefined) {
-      refuse(wire, exchange, caller, operationName, refusal);
+      refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
       return;
     }
     const reported = reportOn(wire.log, status, keyId).then((report) => {

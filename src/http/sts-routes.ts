@@ -37,7 +37,7 @@ export function stsRequest(wire: Wire, message: IncomingMessage, response: Serve
     const version = parameters.get('Version') ?? apiVersion;
     if (action !== 'GetCallerIdentity' || version !== apiVersion) {
       const text = `Could not find operation ${action.slice(0, 64)} for version ${version.slice(0, 64)}`;
-      refuse(wire, exchange, caller, action, new KmsError('UnknownOperationException', text));
+      refuse(wire, exchange, { caller, operationName: action }, new KmsError('UnknownOperationException', text));
       return;
     }
     finish(wire, message.socket, tellCaller(wire, exchange, caller));

@@ -94,7 +94,12 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
     },
 
     refuse(origin, error) {
-      const event: AuditEvent = { ...emptyEvent(origin, origin.operationName, origin.caller), ...outcome(error) };
+      const { operationName, caller, eventSource } = origin;
+      const event: AuditEvent = {
+        ...emptyEvent(origin, operationName, caller),
+        ...(eventSource === undefined ? {} : { eventSource }),
+        ...outcome(error),
+      };
       return record(event, 'written', { ok: false, error });
     },
 

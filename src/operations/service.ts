@@ -56,7 +56,8 @@ export interface KmsService {
    * gives back the answer to send: the same error, or `KMSInternalException` when it cannot be recorded.
    */
   refuse(
-    request: RequestOrigin & { readonly operationName: string; readonly caller: Caller | null },
+    request: RequestOrigin &
+      Pick<Partial<Act>, 'eventSource'> & { readonly operationName: string; readonly caller: Caller | null },
     error: KmsError,
   ): Promise<KmsAnswer>;
   /** Does what is no KMS operation, whose permission the wire has checked. Never rejects, and every answer is on record. */

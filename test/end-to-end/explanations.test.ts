@@ -259,6 +259,7 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
       expect(JSON.parse(stdout)).toEqual({ __type: 'AccessDeniedException', message });
       expect(auditLines(instance.dir).at(-1)).toMatchObject({
         eventName: name,
+        eventSource: 'iam.amazonaws.com',
         errorCode: 'AccessDeniedException',
         errorMessage: message,
         userIdentity: { arn: nobody },

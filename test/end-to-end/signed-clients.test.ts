@@ -139,6 +139,17 @@ describe.skipIf(missing !== null)('an unmodified client', () => {
     expect(JSON.stringify(events)).not.toContain(one['SessionToken']);
   });
 
+  test('whoever asks STS without a signature is on record as asking STS', async () => {
+    const answer = await fetch(`${instance.endpoint}/?Action=GetCallerIdentity&Version=2011-06-15`);
+    expect([answer.status, await answer.text()]).toEqual([403, expect.stringContaining('MissingAuthenticationToken<')]);
+    expect(auditLines(instance.dir).at(-1)).toMatchObject({
+      eventSource: 'sts.amazonaws.com',
+      eventName: 'GetCallerIdentity',
+      errorCode: 'MissingAuthenticationTokenException',
+      userIdentity: { type: 'Unknown' },
+    });
+  });
+
   describe.skipIf(!runsAsRoot)('of another Unix user', () => {
     sayIfNotRoot('credentials of other Unix users');
 
