@@ -84,7 +84,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
-  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, realm);
+  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, realm, log);
   await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
   await assertSecurityOfficerPinIsPrivate(keyStoreConfiguration.environment);
   const isInitialised = await hasMetadata(dataDir);

@@ -40,9 +40,10 @@ export class IdentityPolicyFolder {
    * @param folder `undefined`: there are no identity policies.
    * @throws ConfigurationError, IdentityPolicyError
    */
-  static async open(folder: string | undefined, realm: Realm): Promise<IdentityPolicyFolder> {
+  static async open(folder: string | undefined, realm: Realm, log: Logger): Promise<IdentityPolicyFolder> {
     const opened = new IdentityPolicyFolder(folder, realm);
     await opened.#read();
+    opened.#warnOfUnknownGroups(log);
     return opened;
   }
 
@@ -55,10 +56,22 @@ export class IdentityPolicyFolder {
     try {
       const fileCount = await this.#read();
       log.info({ folder: this.#folder, fileCount }, 'the identity policies were read again');
+      this.#warnOfUnknownGroups(log);
     } catch (error) {
       log.error(
         { folder: this.#folder, problem: String(error instanceof Error ? error.message : error) },
         'the identity policies cannot be used; those before stay in force',
+      );
+    }
+  }
+
+  /** A group may come later, so its name is no mistake; but a `Deny` for a group that is misspelt holds for nobody. */
+  #warnOfUnknownGroups(log: Logger): void {
+    const unknown = this.#current.attachments.groups.filter(isUnknownGroup);
+    if (unknown.length > 0) {
+      log.warn(
+        { folder: this.#folder, unknown },
+        'identity policies are attached to groups that this machine does not have',
       );
     }
   }
@@ -72,6 +85,15 @@ export class IdentityPolicyFolder {
       idOfGroup,
     });
     return files.length;
+  }
+}
+
+function isUnknownGroup(name: string): boolean {
+  try {
+    return idOfGroup(name) === undefined;
+  } catch {
+    // The user database does not answer now: nothing is known of the group, and each caller's request says so.
+    return false;
   }
 }
 

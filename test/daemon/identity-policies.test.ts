@@ -23,9 +23,22 @@ let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'drawbridge-policies-'));
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => {
+  rmSync(folder, { recursive: true, force: true });
+  warnings.length = 0;
+});
 
-const opened = (): Promise<IdentityPolicyFolder> => IdentityPolicyFolder.open(folder, realm);
+const warnings: [fields: object, message: string][] = [];
+const unexpected = (_fields: object, message: string): void => {
+  throw new Error(message);
+};
+const log = {
+  debug: unexpected,
+  info: unexpected,
+  warn: (fields: object, message: string) => warnings.push([fields, message]),
+  error: unexpected,
+};
+const opened = (): Promise<IdentityPolicyFolder> => IdentityPolicyFolder.open(folder, realm, log);
 
 test('every *.json in it is read, and nothing else', async () => {
   writeFileSync(join(folder, 'a.json'), valid);
@@ -37,7 +50,15 @@ test('every *.json in it is read, and nothing else', async () => {
 
 test('without a folder, and in an empty one, there are no identity policies', async () => {
   expect((await opened()).current().attachedTo(caller)).toEqual([]);
-  expect((await IdentityPolicyFolder.open(undefined, realm)).current().attachedTo(caller)).toEqual([]);
+  expect((await IdentityPolicyFolder.open(undefined, realm, log)).current().attachedTo(caller)).toEqual([]);
+});
+
+test('groups that the machine does not have are named in a warning, and the policies are in force all the same', async () => {
+  const AttachedTo = ['group:daemon', 'group:no-such-group', alice];
+  writeFileSync(join(folder, 'a.json'), JSON.stringify({ AttachedTo, PolicyDocument: document }));
+  expect((await opened()).current().attachedTo(caller)).toHaveLength(1);
+  const message = 'identity policies are attached to groups that this machine does not have';
+  expect(warnings).toEqual([[{ folder, unknown: ['no-such-group'] }, message]]);
 });
 
 const mistakes: readonly (readonly [name: string, make: () => void, message: () => string])[] = [
