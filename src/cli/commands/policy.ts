@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import { readPolicy } from '../input.ts';
-import type { KmsClient, Members } from '../kms-client.ts';
+import { withoutAlias } from '../key-names.ts';
 import { connectTo, type SocketOptions, withSocket } from '../options.ts';
 import { print } from '../output.ts';
 import { checkCommand } from './policy/check.ts';
@@ -57,11 +57,4 @@ Example:
         ...(options.bypassLockoutCheck ? { BypassPolicyLockoutSafetyCheck: true } : {}),
       });
     });
-}
-
-/** The operations on policies take no aliases; people do. Asks only where there is one: it needs kms:DescribeKey. */
-async function withoutAlias(client: KmsClient, key: string): Promise<string> {
-  if (!key.startsWith('alias/') && !key.includes(':alias/')) return key;
-  const { KeyMetadata } = await client.call('DescribeKey', { KeyId: key });
-  return String((KeyMetadata as Members)['KeyId']);
 }

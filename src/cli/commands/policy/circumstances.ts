@@ -3,9 +3,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
-import { UsageError } from '../../errors.ts';
+import { ApiError, UsageError } from '../../errors.ts';
+import { isAlias, withoutAlias } from '../../key-names.ts';
 import type { Members } from '../../kms-client.ts';
-import { collectPairs, type SocketOptions } from '../../options.ts';
+import { collectPairs, connectTo, type SocketOptions } from '../../options.ts';
 import { printable } from '../../output.ts';
 
 export interface CircumstanceOptions extends SocketOptions {
@@ -36,8 +37,28 @@ export function withCircumstances(command: Command): Command {
     .option('--systemd-unit <name>', 'the unit of the program that calls');
 }
 
+/** Asks the daemon about the key behind an alias where the operation itself takes none. */
+export async function askAbout(
+  question: 'explain' | 'who-can',
+  operation: string,
+  key: string | undefined,
+  options: CircumstanceOptions,
+  who: Members = {},
+): Promise<Members> {
+  const client = await connectTo(options);
+  const ask = (named: string | undefined): Promise<Members> =>
+    client.post(`/access/${question}`, { ...circumstancesOf(operation, named, options), ...who });
+  try {
+    return await ask(key);
+  } catch (error) {
+    const takesNone = error instanceof ApiError && error.type === 'InvalidArnException';
+    if (!takesNone || key === undefined || !isAlias(key)) throw error;
+    return ask(await withoutAlias(client, key));
+  }
+}
+
 /** What all questions say. A refusal names the action, `kms:Decrypt`, and whoever asks about it may do so too. */
-export function circumstancesOf(asked: string, key: string | undefined, options: CircumstanceOptions): Members {
+function circumstancesOf(asked: string, key: string | undefined, options: CircumstanceOptions): Members {
   const operation = asked.replace(/^kms:/, '');
   return {
     Operation: operation,

@@ -2,11 +2,11 @@
 
 import { Command } from 'commander';
 import type { Members } from '../../kms-client.ts';
-import { collectValues, connectTo, withJson, withSocket } from '../../options.ts';
+import { collectValues, withJson, withSocket } from '../../options.ts';
 import { facts, print, printable, printJson } from '../../output.ts';
 import {
+  askAbout,
   type CircumstanceOptions,
-  circumstancesOf,
   describeTest,
   type WhoOptions,
   whoOf,
@@ -39,8 +39,7 @@ Examples:
 }
 
 async function explain(operation: string, options: Options): Promise<void> {
-  const question = { ...circumstancesOf(operation, options.key, options), ...(await whoOf(options)) };
-  const report = await (await connectTo(options)).post('/access/explain', question);
+  const report = await askAbout('explain', operation, options.key, options, await whoOf(options));
   if (options.json) return printJson(report);
   const explanations = report['explanations'] as Members[];
   print(

@@ -2,9 +2,9 @@
 
 import { Command } from 'commander';
 import type { Members } from '../../kms-client.ts';
-import { connectTo, withJson, withSocket } from '../../options.ts';
+import { withJson, withSocket } from '../../options.ts';
 import { note, print, printJson, table } from '../../output.ts';
-import { type CircumstanceOptions, circumstancesOf, describeTest, withCircumstances } from './circumstances.ts';
+import { askAbout, type CircumstanceOptions, describeTest, withCircumstances } from './circumstances.ts';
 
 type Options = CircumstanceOptions & { readonly all?: true };
 
@@ -31,7 +31,7 @@ Examples:
 }
 
 async function whoCan(operation: string, key: string | undefined, options: Options): Promise<void> {
-  const report = await (await connectTo(options)).post('/access/who-can', circumstancesOf(operation, key, options));
+  const report = await askAbout('who-can', operation, key, options);
   const candidates = report['candidates'] as Members[];
   const shown = options.all ? candidates : candidates.filter((one) => answerOf(one) !== 'no');
   if (options.json) return printJson({ ...report, candidates: shown });
