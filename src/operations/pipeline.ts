@@ -18,7 +18,7 @@ import { isUtf8 } from 'node:buffer';
 import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
 import { decide } from '../authorization/decide.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
-import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
+import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
 import { type AuthorizedKey, authorizeKey } from '../keys/authorized-key.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
@@ -30,8 +30,9 @@ import { type Need, type QuestionSource, RequestQuestion } from './access-questi
 import { assertGrantTokens } from './grant-request.ts';
 import { assertEnabled } from './key-state.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
-import { decodeRequest, recordMembers } from './schema.ts';
-import type { ActResult, KmsAnswer, KmsRequest, KmsService, RequestOrigin } from './service.ts';
+import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
+import { decodeRequest } from './schema.ts';
+import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 import { findOperation, isUnbuilt } from './table.ts';
 
 export interface KmsServiceOptions {
@@ -44,17 +45,6 @@ export interface KmsServiceOptions {
 }
 
 type Request = Record<string, unknown>;
-
-/** What becomes known of a request on its way, for its audit event. */
-interface Trace {
-  operation: AnyOperation | undefined;
-  request: Request | undefined;
-  response: Request | undefined;
-  resources: string[];
-  /** Of all permissions that were asked: the first refusal, or what allows each of them. */
-  decision: AuditEvent['decision'];
-  noted: Readonly<Record<string, string>> | undefined;
-}
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
   const { audit, log } = options;
@@ -216,7 +206,10 @@ function authorize(source: QuestionSource, trace: Trace): Readonly<Record<string
     return key;
   });
   const authorized: Record<string, AuthorizedKey> = {};
-  for (const [name, key] of keys) authorized[name] = authorizeKey(key);
+  for (const name in keys) {
+    const key = keys[name];
+    if (key !== undefined) authorized[name] = authorizeKey(key);
+  }
   return authorized;
 }
 
@@ -237,9 +230,9 @@ function assertAllowed(
   source: QuestionSource,
   trace: Trace,
   keyOf: (need: KeyNeed<Request>, name: string) => KmsKey,
-): ReadonlyMap<string, KmsKey> {
+): Readonly<Record<string, KmsKey>> {
   const { operation, request, directory } = source;
-  const { resources, keys: needs = {} } = operation.needs;
+  const { resources, keys: needs } = operation.needs;
   for (const need of resources ?? []) {
     const resource = need.resource(request, directory);
     if (resource === undefined) continue;
@@ -247,16 +240,19 @@ function assertAllowed(
     if (resource.startsWith('arn:aws:kms:') && !trace.resources.includes(resource)) trace.resources.push(resource);
     allow(source, trace, need, resource, undefined);
   }
-  const keys = new Map<string, KmsKey>();
-  for (const [name, need] of Object.entries(needs)) {
+  const keys: Record<string, KmsKey> = {};
+  for (const name in needs) {
+    const need = needs[name];
+    if (need === undefined) continue;
     const key = keyOf(need, name);
     allow(source, trace, need, key.arn, key);
-    keys.set(name, key);
+    keys[name] = key;
   }
-  if (request['GrantTokens'] !== undefined) assertGrantTokens(request, [...keys.values()], directory);
-  for (const [name, key] of keys) {
+  if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(keys), directory);
+  for (const name in needs) {
     const need = needs[name];
-    if (need !== undefined) assertUsable(operation.name, need, request, key);
+    const key = keys[name];
+    if (need !== undefined && key !== undefined) assertUsable(operation.name, need, request, key);
   }
   return keys;
 }
@@ -312,90 +308,4 @@ function toKmsError(
   }
   log.error({ requestId, operation: operationName, err: error }, 'a request failed in a way that should not happen');
   return new KmsError('KMSInternalException', internalMessage, error);
-}
-
-/** Operation names come from callers: what is no operation is cut to this in the audit log. */
-const maxEventNameCharacters = 64;
-
-function emptyEvent(origin: RequestOrigin, operationName: string, caller: Caller | null): AuditEvent {
-  return {
-    requestId: origin.requestId,
-    receivedAtMs: origin.receivedAtMs,
-    eventName: operationName.slice(0, maxEventNameCharacters),
-    readOnly: true,
-    identity: identityOf(caller),
-    sourceIPAddress: origin.sourceIPAddress,
-    userAgent: origin.userAgent,
-    requestParameters: null,
-    responseElements: null,
-    resources: [],
-    errorCode: null,
-    errorMessage: null,
-    decision: null,
-  };
-}
-
-/** Written out member by member, on the path of every request: spreads cost as much as the rest of it. */
-function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): AuditEvent {
-  const { operation } = trace;
-  return {
-    requestId: request.requestId,
-    receivedAtMs: request.receivedAtMs,
-    eventName: request.operationName.slice(0, maxEventNameCharacters),
-    readOnly: operation?.effect !== 'changes',
-    identity: identityOf(request.caller),
-    sourceIPAddress: request.sourceIPAddress,
-    userAgent: request.userAgent,
-    requestParameters: recorded(
-      operation?.request,
-      operation?.record,
-      trace.noted ? { ...trace.request, ...trace.noted } : trace.request,
-    ),
-    responseElements: answer.ok ? recorded(operation?.response, operation?.recordResponse, trace.response) : null,
-    resources: trace.resources,
-    errorCode: answer.ok ? null : answer.error.name,
-    errorMessage: answer.ok ? null : answer.error.message,
-    decision: trace.decision,
-  };
-}
-
-function outcome(error: KmsError): Pick<AuditEvent, 'errorCode' | 'errorMessage'> {
-  return { errorCode: error.name, errorMessage: error.message };
-}
-
-/** The declared members of a request or response, named as CloudTrail names them. */
-function recorded(
-  shape: AnyOperation['request'] | undefined,
-  members: readonly string[] | undefined,
-  values: Request | undefined,
-): Request | null {
-  if (members === undefined || values === undefined) return null;
-  return recordMembers(shape?.members ?? {}, members, values);
-}
-
-const unknownIdentity: AuditEvent['identity'] = { type: 'Unknown', arn: '', accountId: '' };
-/** A connection's requests have one caller, and so the log has to render one identity. */
-const identities = new WeakMap<Caller, AuditEvent['identity']>();
-
-function identityOf(caller: Caller | null): AuditEvent['identity'] {
-  if (caller === null) return unknownIdentity;
-  let identity = identities.get(caller);
-  if (identity === undefined) {
-    identity = describeIdentity(caller);
-    identities.set(caller, identity);
-  }
-  return identity;
-}
-
-function describeIdentity(caller: Caller): AuditEvent['identity'] {
-  const { type, arn, accountId, userName, proof } = caller;
-  return {
-    type,
-    arn,
-    accountId,
-    ...(userName === undefined ? {} : { userName }),
-    ...(proof.kind === 'unix'
-      ? { unix: proof }
-      : { accessKeyId: proof.accessKeyId, ...(proof.issuedTo === undefined ? {} : { issuedTo: proof.issuedTo }) }),
-  };
 }
