@@ -16,6 +16,7 @@ import { account, aliasArn, keyArn, rootArn, unixUserArn, uuid } from './support
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
+import { type IdentityStatement, may, writeIdentityPolicy } from './support/identity-policies.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import { accessDenied, identityDenied } from './support/refusals.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
@@ -24,14 +25,6 @@ const nobody = unixUserArn('nobody');
 const role = `arn:aws:iam::${account}:role/batch`;
 const session = `arn:aws:sts::${account}:assumed-role/batch/daemon`;
 const Plaintext = Buffer.from('for whom');
-
-interface IdentityStatement {
-  readonly Sid?: string;
-  readonly Effect: 'Allow' | 'Deny';
-  readonly Action: string | readonly string[];
-  readonly Resource: string;
-  readonly Condition?: object;
-}
 
 const missing = missingForInstance();
 sayIfNotRoot('Identity policies');
@@ -46,17 +39,8 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
     return client;
   };
 
-  const write = (name: string, AttachedTo: readonly string[], ...Statement: readonly IdentityStatement[]): void =>
-    writeFileSync(
-      join(folder, name),
-      JSON.stringify({ AttachedTo, PolicyDocument: { Version: '2012-10-17', Statement } }),
-    );
-  const may = (Action: string | readonly string[], Resource = '*', more: object = {}): IdentityStatement => ({
-    Effect: 'Allow',
-    Action,
-    Resource,
-    ...more,
-  });
+  const write = (name: string, attachedTo: readonly string[], ...statements: readonly IdentityStatement[]): void =>
+    writeIdentityPolicy(folder, name, attachedTo, ...statements);
 
   async function connect(): Promise<void> {
     kms = kmsOver(instance.socket);
