@@ -24,6 +24,8 @@ export interface AuditEvent {
   readonly readOnly: boolean;
   readonly identity: {
     readonly type: 'Root' | 'IAMUser' | 'AssumedRole' | 'Unknown';
+    /** The unique id. */
+    readonly principalId: string;
     readonly arn: string;
     readonly accountId: string;
     readonly userName?: string;

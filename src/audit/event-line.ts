@@ -91,7 +91,7 @@ function renderIdentity(identity: AuditEvent['identity']): RenderedIdentity {
     eventVersion: '1.11',
     userIdentity: {
       type: identity.type,
-      principalId: identity.type === 'Root' ? accountId : arn,
+      principalId: cut(identity.principalId, limits.arn),
       arn,
       accountId,
       accessKeyId: identity.accessKeyId === undefined ? undefined : cut(identity.accessKeyId, limits.identifier),

@@ -12,6 +12,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
+import { userIdOf } from '../kms/names.ts';
 import { xml } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
 import { escapeXml, stsNamespace } from './query-errors.ts';
@@ -65,9 +66,4 @@ function callerIdentity(caller: Caller, requestId: string): string {
     `<Account>${caller.accountId}</Account></GetCallerIdentityResult>` +
     `<ResponseMetadata><RequestId>${escapeXml(requestId)}</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
   );
-}
-
-/** Users have no unique ids here beside their names, so a user's id is the ARN, as in the audit log's `principalId`. */
-function userIdOf({ type, accountId, arn }: Caller): string {
-  return type === 'Root' ? accountId : arn;
 }

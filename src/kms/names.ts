@@ -93,3 +93,20 @@ export function unixUserArn({ account }: Realm, uid: number, userName: string | 
   const name = userName !== undefined && /^[\w+,.@-]{1,64}$/.test(userName) ? userName : `uid=${uid}`;
   return `arn:aws:iam::${account}:user/unix/${name}` as PrincipalArn;
 }
+
+/** A caller, by what he is called. */
+interface NamedCaller {
+  readonly arn: PrincipalArn;
+  readonly accountId: string;
+  /** Of a session. */
+  readonly role?: PrincipalArn;
+}
+
+/**
+ * A caller's unique id: GetCallerIdentity's `UserId`, the condition key `aws:userid` and the audit log's `principalId`. As in
+ * AWS the root has its account's id, and a session `ROLE-ID:SESSION-NAME`; users and roles have no ids here beside their ARNs.
+ */
+export function userIdOf({ arn, accountId, role }: NamedCaller): string {
+  if (arn === rootArn({ account: accountId })) return accountId;
+  return role === undefined ? arn : `${role}:${arn.slice(arn.lastIndexOf('/') + 1)}`;
+}

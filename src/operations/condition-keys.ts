@@ -15,6 +15,7 @@
  */
 
 import type { ConditionKey, ConditionType, ConditionVocabulary } from '../authorization/condition-keys.ts';
+import { userIdOf } from '../kms/names.ts';
 import type { RequestQuestion } from './access-question.ts';
 import {
   addressOf,
@@ -163,10 +164,7 @@ const globalKeys: readonly ConditionKeyRow[] = [
   row('always', 'aws:TagKeys', ({ source }) => tagKeys(source.request), set),
   row('always', 'aws:TokenIssueTime', ({ source }) => issueTime(source.caller), { type: 'Date' }),
   row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent)),
-  // Users have no unique ids beside their names.
-  row('always', 'aws:userid', ({ source, principal, accountId }) => [
-    source.caller.type === 'Root' ? accountId : principal,
-  ]),
+  row('always', 'aws:userid', ({ source }) => [userIdOf(source.caller)]),
   row('always', 'aws:username', ({ source }) => one(source.caller.userName)),
   row('always', 'aws:ViaAWSService', () => ['false'], bool),
   // Nobody signs in with a password, a second factor or at another identity provider.

@@ -8,6 +8,7 @@
 import type { AuditEvent } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { KmsError } from '../kms/errors.ts';
+import { userIdOf } from '../kms/names.ts';
 import type { AnyOperation } from './operation.ts';
 import { recordMembers } from './schema.ts';
 import type { KmsAnswer, KmsRequest, RequestOrigin } from './service.ts';
@@ -85,7 +86,7 @@ function recorded(
   return recordMembers(shape?.members ?? {}, members, values);
 }
 
-const unknownIdentity: AuditEvent['identity'] = { type: 'Unknown', arn: '', accountId: '' };
+const unknownIdentity: AuditEvent['identity'] = { type: 'Unknown', principalId: '', arn: '', accountId: '' };
 /** A connection's requests have one caller, and so the log has to render one identity. */
 const identities = new WeakMap<Caller, AuditEvent['identity']>();
 
@@ -103,6 +104,7 @@ function describeIdentity(caller: Caller): AuditEvent['identity'] {
   const { type, arn, accountId, userName, proof } = caller;
   return {
     type,
+    principalId: userIdOf(caller),
     arn,
     accountId,
     ...(userName === undefined ? {} : { userName }),

@@ -10,6 +10,7 @@ export function exampleEvent(number: number): AuditEvent {
     readOnly: true,
     identity: {
       type: 'IAMUser',
+      principalId: 'arn:aws:iam::000000000000:user/unix/alice',
       arn: 'arn:aws:iam::000000000000:user/unix/alice',
       accountId: '000000000000',
       userName: 'alice',

@@ -370,12 +370,14 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
       const configuration = join(instance.dir, 'drawbridge.yaml');
       const text = readFileSync(configuration, 'utf8');
       writeFileSync(configuration, text.replace(/^ {2}groups: \{\}$/m, `  groups: { daemon: "${role}" }`));
-      write('role.json', [role], may('kms:ListKeys'));
+      const Condition = { StringEquals: { 'aws:userid': `${role}:daemon` } };
+      write('role.json', [role], may('kms:ListKeys', '*', { Condition }));
       await disconnect();
       await instance.kill9();
       instance = await instance.restart();
       await connect();
       expect(await as('daemon').send('ListKeys', {})).toMatchObject({ ok: true });
+      expect(auditLines(instance.dir).at(-1)).toMatchObject({ userIdentity: { principalId: `${role}:daemon` } });
       const named = await newKey(kms, policy(rootMayAll, allow(role, 'kms:Encrypt'), deny(session, 'kms:DescribeKey')));
       expect(await as('daemon').send('Encrypt', { KeyId: named.id, Plaintext })).toMatchObject({ ok: true });
       expect(await as('daemon').send('DescribeKey', { KeyId: named.id })).toEqual({

@@ -221,7 +221,7 @@ describe('a request has for', () => {
     ['aws:TokenIssueTime', { caller: inSession }, ['2029-12-31T23:30:00.000Z']],
     ['aws:username', {}, ['alice']],
     ['aws:username', { caller: inRole }, undefined],
-    ['aws:userid', { caller: inRole }, ['arn:aws:sts::000000000000:assumed-role/batch/eve']],
+    ['aws:userid', { caller: inRole }, ['arn:aws:iam::000000000000:role/batch:eve']],
     ['aws:SourceIp', {}, undefined],
     ['aws:SourceIp', { caller: inRole }, ['127.0.0.1']],
     ['aws:SecureTransport', {}, ['true']],
