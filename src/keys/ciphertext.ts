@@ -107,22 +107,29 @@ export function additionalAuthenticatedData(header: CiphertextHeader, context: E
 export function encodeEncryptionContext(context: EncryptionContext | undefined): Buffer {
   const names = context === undefined ? [] : Object.keys(context);
   if (context === undefined || names.length === 0) return noPairs;
-  const pairs = names.map((name) => ({
-    key: Buffer.from(name, 'utf8'),
-    value: Buffer.from(context[name] ?? '', 'utf8'),
-  }));
-  // By bytes, not by JavaScript's UTF-16 order, which differs for characters beyond U+FFFF.
-  if (pairs.length > 1) pairs.sort((left, right) => Buffer.compare(left.key, right.key));
+  if (names.length > 1) sortByBytes(names);
   let length = 4;
-  for (const { key, value } of pairs) length += 8 + key.length + value.length;
-  const encoded = Buffer.alloc(length);
-  let at = encoded.writeUInt32BE(pairs.length, 0);
-  for (const { key, value } of pairs) {
-    at = encoded.writeUInt32BE(key.length, at);
-    encoded.set(key, at);
-    at = encoded.writeUInt32BE(value.length, at + key.length);
-    encoded.set(value, at);
-    at += value.length;
+  for (const name of names) length += 8 + Buffer.byteLength(name) + Buffer.byteLength(context[name] ?? '');
+  // Every byte is written below.
+  const encoded = Buffer.allocUnsafe(length);
+  let at = encoded.writeUInt32BE(names.length, 0);
+  for (const name of names) {
+    at = writeText(encoded, name, at);
+    at = writeText(encoded, context[name] ?? '', at);
   }
   return encoded;
+}
+
+function writeText(into: Buffer, text: string, at: number): number {
+  const bytes = into.write(text, at + 4);
+  into.writeUInt32BE(bytes, at);
+  return at + 4 + bytes;
+}
+
+/** From here on the order of UTF-16 units, which is JavaScript's, can differ from that of the bytes of UTF-8. */
+const fromSurrogates = /[\ud800-\uffff]/;
+
+function sortByBytes(names: string[]): void {
+  if (!names.some((name) => fromSurrogates.test(name))) names.sort();
+  else names.sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right)));
 }

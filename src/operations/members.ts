@@ -39,9 +39,7 @@ export const encryptionContext = optional<Readonly<Record<string, string>>>({
   ...stringMap,
   decode(value, path, context) {
     const map = stringMap.decode(value, path, context);
-    let bytes = 0;
-    for (const name of Object.keys(map)) bytes += Buffer.byteLength(name) + Buffer.byteLength(map[name] ?? '');
-    if (bytes > maxEncryptionContextBytes) {
+    if (!isWithin(maxEncryptionContextBytes, map)) {
       context.problems.push(
         `Value at '${path}' failed to satisfy constraint: Member must have at most ${maxEncryptionContextBytes} bytes of keys and values`,
       );
@@ -49,6 +47,20 @@ export const encryptionContext = optional<Readonly<Record<string, string>>>({
     return map;
   },
 });
+
+/** Has the map, names and values, at most so many bytes of UTF-8? */
+function isWithin(maxBytes: number, map: Readonly<Record<string, string>>): boolean {
+  let units = 0;
+  for (const name in map) units += name.length + (map[name]?.length ?? 0);
+  if (units * maxBytesPerUnit <= maxBytes) return true;
+  let bytes = 0;
+  for (const name in map) bytes += Buffer.byteLength(name) + Buffer.byteLength(map[name] ?? '');
+  return bytes <= maxBytes;
+}
+
+/** What a unit of UTF-16 takes in UTF-8 at most. */
+const maxBytesPerUnit = 3;
+
 export const grantTokens = optional(list(string({ min: 1, max: 8192 }), { min: 0, max: 10 }));
 export const dryRun = optional(boolean);
 export const dryRunModifiers = optional(list(enumeration(['IGNORE_CIPHERTEXT']), { min: 0, max: 1 }));

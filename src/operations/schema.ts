@@ -248,7 +248,8 @@ export const stringMap: Shape<Readonly<Record<string, string>>> = {
         : new KmsError('SerializationException', 'Expected map or null');
     }
     const map: Record<string, string> = Object.create(null);
-    for (const [key, member] of Object.entries(value)) {
+    for (const key of Object.keys(value)) {
+      const member = (value as Record<string, unknown>)[key];
       if (typeof member !== 'string') throw wrongType(member, 'a String');
       if (!key.isWellFormed() || !member.isWellFormed()) {
         throw new KmsError('SerializationException', 'Invalid UTF-16 surrogate in a string value');

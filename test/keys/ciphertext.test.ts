@@ -84,6 +84,26 @@ describe('the additional authenticated data', () => {
     expect(encodeEncryptionContext(undefined)).toEqual(encodeEncryptionContext({}));
   });
 
+  it('has the number of pairs, and each text with its length before it, in the order of the bytes of the keys', () => {
+    const numbered = (number: number): Buffer => Buffer.from(number.toString(16).padStart(8, '0'), 'hex');
+    const withLength = (text: string): Buffer => Buffer.concat([numbered(Buffer.from(text).length), Buffer.from(text)]);
+    // The second kind has keys in which the order of UTF-16 is another one.
+    const anyContext = fc.oneof(
+      contexts,
+      fc.dictionary(fc.constantFrom('\u{1f600}', '\uff5e', '\ud7ff', 'a', 'aa', '\u{1f600}a'), wellFormed),
+    );
+    fc.assert(
+      fc.property(anyContext, (context) => {
+        const pairs = Object.entries(context).sort(([left], [right]) =>
+          Buffer.compare(Buffer.from(left), Buffer.from(right)),
+        );
+        expect(encodeEncryptionContext(context)).toEqual(
+          Buffer.concat([numbered(pairs.length), ...pairs.flatMap((pair) => pair.map(withLength))]),
+        );
+      }),
+    );
+  });
+
   it('does not depend on the order in which pairs are written', () => {
     fc.assert(
       fc.property(contexts, (context) => {
