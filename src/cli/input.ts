@@ -1,8 +1,8 @@
 /** What a command reads: a named file or stdin, as a stream, as a whole up to a limit, or as its hash. */
 
 import { createHash } from 'node:crypto';
-import { createReadStream, fstatSync, type Stats } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { fstatSync, type Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { showProgress } from './progress.ts';
@@ -20,14 +20,20 @@ export async function openInput(path: string | undefined): Promise<Input> {
     if (fstatSync(0).isDirectory()) throw new Error('cannot read `-`: it is a folder');
     return { stream: process.stdin, totalBytes: undefined };
   }
+  // Opened before there is a stream: nobody listens to that yet, and an error that nobody hears ends the program.
+  let file: FileHandle;
   let stats: Stats;
   try {
-    stats = await stat(path);
+    file = await open(path);
+    stats = await file.stat();
   } catch (error) {
-    throw new Error(`cannot read \`${path}\`: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
+    throw unreadable(path, error);
   }
-  if (stats.isDirectory()) throw new Error(`cannot read \`${path}\`: it is a folder`);
-  return { stream: createReadStream(path), totalBytes: stats.isFile() ? stats.size : undefined };
+  if (stats.isDirectory()) {
+    await file.close();
+    throw new Error(`cannot read \`${path}\`: it is a folder`);
+  }
+  return { stream: file.createReadStream(), totalBytes: stats.isFile() ? stats.size : undefined };
 }
 
 /** All of the input, or `undefined` when it is longer than `maxBytes`; then the rest of it is not read. */
@@ -60,7 +66,7 @@ export async function readPolicy(path: string): Promise<string> {
 /** The hash of an input of any size, which passes by piece by piece. @param algorithm Node's name: `sha256`. */
 export async function hashInput(path: string | undefined, algorithm: string): Promise<Buffer> {
   const { stream, totalBytes } = await openInput(path);
-  const progress = showProgress('hashing', totalBytes);
+  const progress = await showProgress('hashing', totalBytes);
   const hash = createHash(algorithm);
   try {
     await pipeline(stream, progress.counter, hash);

@@ -1,7 +1,6 @@
 /** A progress bar on stderr, where a person sits there; nothing otherwise. */
 
 import { Transform } from 'node:stream';
-import cliProgress from 'cli-progress';
 
 export interface Progress {
   /** Passes everything on and counts it. */
@@ -10,8 +9,29 @@ export interface Progress {
 }
 
 /** @param totalBytes `undefined` for a pipe: then the bytes are counted and no end is known. */
-export function showProgress(label: string, totalBytes: number | undefined): Progress {
-  const isShown = process.stderr.isTTY === true;
+export async function showProgress(label: string, totalBytes: number | undefined): Promise<Progress> {
+  const bar = process.stderr.isTTY === true ? await startBar(label, totalBytes) : undefined;
+  let bytes = 0;
+  return {
+    counter: new Transform({
+      transform(piece: Buffer, _encoding, done) {
+        bytes += piece.length;
+        bar?.update(bytes);
+        done(null, piece);
+      },
+    }),
+    stop: () => bar?.stop(),
+  };
+}
+
+interface Bar {
+  update(bytes: number): void;
+  stop(): void;
+}
+
+async function startBar(label: string, totalBytes: number | undefined): Promise<Bar> {
+  // Loaded where it is shown: it takes as long as everything else that most commands load.
+  const { default: cliProgress } = await import('cli-progress');
   const megabytes = (bytes: number): string => (bytes / 1_000_000).toFixed(1);
   const bar = new cliProgress.SingleBar({
     stream: process.stderr,
@@ -24,18 +44,6 @@ export function showProgress(label: string, totalBytes: number | undefined): Pro
     },
     barsize: 30,
   });
-  let bytes = 0;
-  if (isShown) bar.start(totalBytes ?? 0, 0);
-  return {
-    counter: new Transform({
-      transform(piece: Buffer, _encoding, done) {
-        bytes += piece.length;
-        if (isShown) bar.update(bytes);
-        done(null, piece);
-      },
-    }),
-    stop: () => {
-      if (isShown) bar.stop();
-    },
-  };
+  bar.start(totalBytes ?? 0, 0);
+  return bar;
 }

@@ -21,8 +21,11 @@ export interface FileTransformation {
 /** Resolves when everything is written and in place, or nobody reads it any more. Rejects, leaving a named output as it was, otherwise. */
 export async function transformFile({ from, to, mode, label, through }: FileTransformation): Promise<void> {
   const input = await openInput(from);
-  const output = await openOutput(to, mode);
-  const progress = showProgress(label, input.totalBytes);
+  const output = await openOutput(to, mode).catch((error: unknown) => {
+    input.stream.destroy();
+    throw error;
+  });
+  const progress = await showProgress(label, input.totalBytes);
   let message: MessageStream | undefined;
   try {
     message = await through();
