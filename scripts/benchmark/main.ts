@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Case, cases, connectionCounts, nameOf, plainEncrypt } from './cases.ts';
 import { compile } from './compile.ts';
-import type { Measurement } from './measurement.ts';
+import type { Measurement, Timing } from './measurement.ts';
 import { profileDaemon } from './profile.ts';
 import { renderAims, renderBurdens, renderRows, type Series, toRows } from './results.ts';
 import { makeInstance, startDaemon, startDirect, startHost, type Target } from './targets.ts';
@@ -23,7 +23,7 @@ Measures, over one SoftHSM2 token and interleaved:
   host     the HSM host through its pipe alone, from one process (API µs: the CPU of that process)
   daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C
 
-  --quick      one short round; under a minute
+  --quick      one short round, to see that everything runs; under a minute
   --only TEXT  the cases alone that have TEXT in their names (Sign, RSA_2048)
   --hosts COUNT  so many HSM hosts in the key store, for host and daemon; the vendor profile's number if not given
   --json FILE  write all rows to FILE as JSON
@@ -97,7 +97,7 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   const rounds = quick ? 1 : 4;
   const timing = quick ? { warmupMs: 20, measureMs: 100 } : { warmupMs: 200, measureMs: 1200 };
   // Just-in-time compilation is over before anything counts.
-  if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 6_000 : 20_000);
+  if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 1_500 : 20_000);
   for (const what of chosen) {
     progress('warming up');
     for (const target of what.burden === undefined ? [host, daemon] : [daemon])
@@ -109,7 +109,7 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
       if (one.plainRounds === undefined) {
         one.rounds.push(await byName[one.target].measure(one.what, one.connections, timing));
       } else {
-        await measurePairs(daemon, one, one.plainRounds, quick ? 1 : pairsInRound);
+        await measurePairs(daemon, one, one.plainRounds, quick ? { pairs: 1, timing } : fullPairs);
       }
     }
   }
@@ -119,18 +119,27 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
 }
 
-const pairsInRound = 5;
-const pairTiming = { warmupMs: 50, measureMs: 250 };
+interface Pairs {
+  readonly pairs: number;
+  readonly timing: Timing;
+}
+/** In each round. */
+const fullPairs: Pairs = { pairs: 5, timing: { warmupMs: 50, measureMs: 250 } };
 
 /** A burden and the plain case in turn, each of them first in every other pair. */
-async function measurePairs(daemon: Target, one: Series, plainRounds: Measurement[], pairs: number): Promise<void> {
+async function measurePairs(
+  daemon: Target,
+  one: Series,
+  plainRounds: Measurement[],
+  { pairs, timing }: Pairs,
+): Promise<void> {
   for (let pair = 0; pair < pairs; pair++) {
     const measureBurden = async (): Promise<void> => {
-      one.rounds.push(await daemon.measure(one.what, one.connections, pairTiming));
+      one.rounds.push(await daemon.measure(one.what, one.connections, timing));
     };
     const isBurdenFirst = pair % 2 === 0;
     if (isBurdenFirst) await measureBurden();
-    plainRounds.push(await daemon.measure(plainEncrypt, one.connections, pairTiming));
+    plainRounds.push(await daemon.measure(plainEncrypt, one.connections, timing));
     if (!isBurdenFirst) await measureBurden();
   }
 }
