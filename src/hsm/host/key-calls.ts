@@ -3,7 +3,6 @@
  * answer matters.
  */
 
-import type { KeyObject } from 'node:crypto';
 import { type BackingKeyAttributes, type Capability, keyGeneration } from '../key-store.ts';
 import type { VendorProfile } from '../vendor-profile.ts';
 import { whyNotGenerated } from './capabilities.ts';
@@ -96,18 +95,24 @@ export class KeyCalls {
       this.#destroyMade(made);
       throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
     }
-    if (result.publicKey !== null) this.#tryPair(key, made.key, publicKeyOf(result.publicKey));
+    if (result.publicKey !== null) this.#tryPair(key, made.key, result.publicKey);
     return result;
   }
 
   /** Tries a new pair once, by the first algorithm of its usage that works here. What fails is destroyed, both halves of it. */
-  #tryPair({ id, keySpec, keyUsage, usage }: NewKey, handle: Handle, publicKey: KeyObject): void {
+  #tryPair({ id, keySpec, keyUsage, usage }: NewKey, handle: Handle, subjectPublicKeyInfo: Buffer): void {
     const working = this.#capabilities.find(
       (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
     );
     const algorithm = working?.algorithm ?? Object.keys(usage.algorithms)[0] ?? '';
     let isWhole = false;
     try {
+      const publicKey = publicKeyOf(subjectPublicKeyInfo);
+      if (publicKey === undefined)
+        throw new HostFailure(
+          'internal',
+          'OpenSSL cannot read the public key of the new pair, which was destroyed again',
+        );
       const { pairs } = callsWith(this.#session, this.#profile, { id, handle });
       const why = pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
       pairs.wipe();

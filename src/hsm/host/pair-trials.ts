@@ -51,8 +51,9 @@ export function callsWith(
   return { secrets, pairs: new PairCalls(session, table, secrets, profile) };
 }
 
-export function publicKeyOf(subjectPublicKeyInfo: Buffer): crypto.KeyObject {
-  return crypto.createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' });
+/** `undefined`: OpenSSL cannot read it. */
+export function publicKeyOf(subjectPublicKeyInfo: Buffer): crypto.KeyObject | undefined {
+  return byOpenSsl(() => crypto.createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' }));
 }
 
 function trySignature(algorithm: string, { id, pairs, publicKey }: TriedPair): TrialResult {

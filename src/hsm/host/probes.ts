@@ -79,12 +79,10 @@ function setUp(session: TokenSession, profile: VendorProfile, spec: { row: HostK
   const { cryptoki, handle } = session;
   const halves = publicKey === null ? null : { publicKey, privateKey: key };
   const spki = halves === null ? null : readPublicKey(cryptoki, handle, halves, spec.row);
+  const readable = spki === null ? null : publicKeyOf(spki);
+  if (readable === undefined) throw new HostFailure('unsupported', 'OpenSSL cannot read the public key');
   const id = randomBytes(16);
-  return {
-    id,
-    ...callsWith(session, profile, { id, handle: key }),
-    publicKey: spki === null ? null : publicKeyOf(spki),
-  };
+  return { id, ...callsWith(session, profile, { id, handle: key }), publicKey: readable };
 }
 
 /** As every new pair is tried; of a ciphertext it is asked as well whether a wrong one is refused. */
