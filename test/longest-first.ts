@@ -18,7 +18,9 @@ const longest = [
   'scripts/scripts.test.ts',
   'keys/life-cycle.test.ts',
   'end-to-end/slow/durability.slow.test.ts',
+  'end-to-end/access-matrix.test.ts',
   'daemon/run.test.ts',
+  'scripts/readme.test.ts',
   'daemon/dev.test.ts',
 ] as const;
 
