@@ -116,11 +116,18 @@ function whoCan(source: AccessParts, value: unknown): object {
   const documents = documentsOf(source);
   const root = { ...question, Principal: rootArn(source.directory.realm) };
   const { candidates, isComplete } = listCandidates(suppose(source, root), documents);
-  const reports = candidates.flatMap((candidate) => {
-    const supposed = suppose(source, { ...question, ...identityOf(candidate, source) });
-    return reportCandidate(candidate, supposed, documents) ?? [];
+  const described = candidates.flatMap((candidate) => {
+    try {
+      const supposed = suppose(source, { ...question, ...identityOf(candidate, source) });
+      const report = reportCandidate(candidate, supposed, documents);
+      return report === undefined ? [] : describeCandidate(report);
+    } catch (error) {
+      // A document can name a group that this machine does not have, and other kinds of principals than call here.
+      if (!(error instanceof KmsError && error.cause instanceof SuppositionError)) throw error;
+      return { who: nameOf(candidate), allowed: false, because: error.cause.message, unmet: [] };
+    }
   });
-  return { candidates: reports.map(describeCandidate), ...(isComplete ? {} : { firstGranteesOnly: maxGrantees }) };
+  return { candidates: described, ...(isComplete ? {} : { firstGranteesOnly: maxGrantees }) };
 }
 
 /** What requests of the past would be told under other documents. */
@@ -185,7 +192,11 @@ function callerOf(mapping: UnixMapping, question: Question): SupposedCaller {
   }
   const principal = Principal === undefined ? undefined : parsePrincipalArn(Principal);
   if (Principal !== undefined && principal === undefined) {
-    throw new KmsError('ValidationException', 'Principal must be the ARN of a user, a role, a session or the account.');
+    throw new KmsError(
+      'ValidationException',
+      'Principal must be the ARN of a user, a role, a session or the account.',
+      new SuppositionError(`\`${Principal}\` is no user, role or session`),
+    );
   }
   const asking = principal === undefined ? { unixUser: UnixUser ?? '' } : { principal, uid: Uid };
   const { Executable: executable, SystemdUnit: systemdUnit, Credentials: credentials = 'issued', IssuedAt } = question;
@@ -225,11 +236,18 @@ function identityOf(candidate: Candidate, { directory }: AccessParts): Pick<Ques
 }
 
 function describeCandidate({ candidate, decision, unmet }: CandidateReport): object {
-  const name =
-    candidate.kind === 'principal'
-      ? candidate.principal
-      : candidate.kind === 'group'
-        ? `group:${candidate.group}`
-        : 'anybody else';
-  return { who: name, allowed: decision.allowed, because: decision.because, unmet };
+  return { who: nameOf(candidate), allowed: decision.allowed, because: decision.because, unmet };
+}
+
+function nameOf(candidate: Candidate): string {
+  switch (candidate.kind) {
+    case 'principal':
+      return candidate.principal;
+    case 'group':
+      return `group:${candidate.group}`;
+    case 'anybody else':
+      return candidate.kind;
+    default:
+      return candidate satisfies never;
+  }
 }

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
-import { rootArn, unixUserArn } from './support/arns.ts';
+import { account, rootArn, unixUserArn } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
@@ -47,7 +47,7 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
         Condition: { StringEquals: { 'drawbridge:UnixUser': 'nobody', 'drawbridge:UnixGroup': 'nogroup' } },
       },
     ];
-    const file = { AttachedTo: [nobody], PolicyDocument: { Version: '2012-10-17', Statement } };
+    const file = { AttachedTo: [nobody, 'group:no-such-group'], PolicyDocument: { Version: '2012-10-17', Statement } };
     writeFileSync(join(policies, 'look.json'), JSON.stringify(file));
     instance = await startInstance({ policies });
     kms = kmsOver(instance.socket);
@@ -213,15 +213,20 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
     ]);
   });
 
-  test('who can is the root, whom documents and grants name, and everybody else as one', async () => {
+  test('who can is the root, whom documents and grants name, whether or not he can call, and everybody else as one', async () => {
+    const federated = `arn:aws:sts::${account}:federated-user/ann`;
     const { id } = await newKey(
       kms,
-      policy(rootMayAll, {
-        Sid: 'it',
-        ...when(allow(unixUserArn('www-data'), 'kms:Encrypt'), {
-          StringEquals: { 'kms:EncryptionContext:app': 'web' },
-        }),
-      }),
+      policy(
+        rootMayAll,
+        {
+          Sid: 'it',
+          ...when(allow(unixUserArn('www-data'), 'kms:Encrypt'), {
+            StringEquals: { 'kms:EncryptionContext:app': 'web' },
+          }),
+        },
+        allow(federated, 'kms:Encrypt'),
+      ),
     );
     const { GrantId } = await kms.createGrant({
       KeyId: id,
@@ -237,8 +242,10 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
     };
     const row = (who: string, allowed: boolean, because: string, unmet = 0) => [who, allowed, because, unmet];
     const others = [
+      row(federated, false, `\`${federated}\` is no user, role or session`),
       row(nobody, false, delegated),
       row(unixUserArn('daemon'), true, `grant ${present(GrantId)}`),
+      row('group:no-such-group', false, 'there is no group `no-such-group` on this machine'),
       row('anybody else', false, delegated),
     ];
     const root = row(rootArn, true, 'key policy statement 0');
