@@ -51,10 +51,15 @@ export async function askAbout(
   try {
     return await ask(key);
   } catch (error) {
-    const takesNone = error instanceof ApiError && error.type === 'InvalidArnException';
-    if (!takesNone || key === undefined || !isAlias(key)) throw error;
+    if (!refusesAlias(error) || key === undefined || !isAlias(key)) throw error;
     return ask(await withoutAlias(client, key));
   }
+}
+
+/** Whatever an alias is made to point at is told apart by its text alone. */
+function refusesAlias(error: unknown): boolean {
+  if (!(error instanceof ApiError)) return false;
+  return error.type === 'InvalidArnException' || error.message.includes('Aliases must refer to keys');
 }
 
 /** What all questions say. A refusal names the action, `kms:Decrypt`, and whoever asks about it may do so too. */

@@ -1,6 +1,7 @@
 /** `drawbridge policy explain`: why somebody may or may not, and what would change it. */
 
 import { Command } from 'commander';
+import { UsageError } from '../../errors.ts';
 import type { Members } from '../../kms-client.ts';
 import { collectValues, withJson, withSocket } from '../../options.ts';
 import { facts, print, printable, printJson } from '../../output.ts';
@@ -19,7 +20,8 @@ export function explainCommand(): Command {
   const command = new Command('explain')
     .description('say why a principal may or may not do something, and what would change it')
     .argument('<operation>', 'an operation of AWS KMS, such as Decrypt')
-    .option('--key <key>', 'key id, key ARN, alias name or alias ARN')
+    .argument('[key]', 'key id, key ARN, alias name or alias ARN')
+    .option('--key <key>', 'the key, for those who are used to it from other commands')
     .option('--principal <arn>', 'who asks, by the ARN of a user, a role, a session or the account')
     .option('--user <name>', 'who asks, as a Unix user of this machine')
     .option('--group <name>', 'a Unix group of his, instead of those that he has; repeatable', collectValues);
@@ -31,15 +33,16 @@ The daemon asks itself what it would answer to such a request, by the documents 
 key usages and ciphertexts nothing is said. Only the account's root may ask.
 
 Examples:
-  drawbridge policy explain Decrypt --key alias/backup --user app --context host=web1
-  drawbridge policy explain Sign --key alias/release --principal arn:aws:iam::000000000000:role/ci \\
+  drawbridge policy explain Decrypt alias/backup --user app --context host=web1
+  drawbridge policy explain Sign alias/release --principal arn:aws:iam::000000000000:role/ci \\
     --with SigningAlgorithm=ECDSA_SHA_256 --json | jq .allowed`,
     )
     .action(explain);
 }
 
-async function explain(operation: string, options: Options): Promise<void> {
-  const report = await askAbout('explain', operation, options.key, options, await whoOf(options));
+async function explain(operation: string, key: string | undefined, options: Options): Promise<void> {
+  if (key !== undefined && options.key !== undefined) throw new UsageError('the key is given twice');
+  const report = await askAbout('explain', operation, key ?? options.key, options, await whoOf(options));
   if (options.json) return printJson(report);
   const explanations = report['explanations'] as Members[];
   print(
