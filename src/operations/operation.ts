@@ -63,8 +63,8 @@ export interface Handling<Request, Keys extends string> {
   readonly directory: KeyDirectory;
   /**
    * For a change that waited for its turn: throws unless the key policies, identity policies and grants that are in force
-   * now still give every permission that was asked for at first. Whoever was revoked in the meantime must not take the
-   * permission back.
+   * now still give every permission that was asked for at first, and the access key that signed the request is still one.
+   * Whoever was revoked in the meantime must not take the permission back.
    */
   readonly assertStillAllowed: () => void;
   /** Puts on record what the request names in a way that the record cannot show, as if the request had said it. */

@@ -30,6 +30,7 @@ import { type Need, type QuestionSource, RequestQuestion } from './access-questi
 import { assertGrantTokens } from './grant-request.ts';
 import { assertEnabled } from './key-state.ts';
 import type { AnyOperation, Handling, KeyNeed } from './operation.ts';
+import { refusalOf } from './proven-still.ts';
 import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
 import { decodeRequest } from './schema.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
@@ -142,6 +143,8 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     caller,
     directory,
     assertStillAllowed() {
+      const refusal = refusalOf(caller);
+      if (refusal !== undefined) throw refusal;
       assertStillAllowed({ ...source, identityPolicies: identityPolicies().attachedTo(caller) }, keys, trace);
     },
     note: (members) => {

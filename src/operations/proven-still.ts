@@ -1,7 +1,8 @@
 /**
  * Requests prove who sends them when they arrive, and may then wait for their turn behind thousands of the same user's.
  * One whose access key was revoked in the meantime is refused like any that comes later, so that nothing is done for a
- * stolen key once its revocation is answered, but for what is under way.
+ * stolen key once its revocation is answered, but for what is under way. A change is not under way before its own turn has
+ * come (`assertStillAllowed` in `pipeline.ts`).
  */
 
 import type { Caller } from '../identity/caller.ts';
@@ -25,6 +26,7 @@ export function whileProven(service: KmsService): KmsService {
   };
 }
 
-function refusalOf({ proof }: Caller): KmsError | undefined {
+/** Why a caller is not taken for who he is any more; `undefined` while he is. */
+export function refusalOf({ proof }: Caller): KmsError | undefined {
   return proof.kind === 'sigv4' ? proof.refusal?.() : undefined;
 }

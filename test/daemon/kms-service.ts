@@ -8,6 +8,7 @@ import { peerFacts } from '../../src/identity/peer-facts.ts';
 import { createKey, openKeyDirectory } from '../../src/keys/key-creation.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import { createServiceKey } from '../../src/keys/service-keys.ts';
+import type { KmsError } from '../../src/kms/errors.ts';
 import { type KeyId, newKeyId } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
 import { createKmsService } from '../../src/operations/pipeline.ts';
@@ -32,9 +33,14 @@ export interface TestService {
 export async function startService(
   token: TestToken,
   folder: string,
-  options: { readonly auditFolder: string; readonly identityPolicies?: () => IdentityPolicies },
+  options: {
+    readonly auditFolder: string;
+    readonly identityPolicies?: () => IdentityPolicies;
+    /** Why alice's access key is not taken any more. */
+    readonly refusal?: () => KmsError | undefined;
+  },
 ): Promise<TestService> {
-  const { auditFolder, ...policies } = options;
+  const { auditFolder, refusal = () => undefined, ...policies } = options;
   const errors: object[] = [];
   const log = { debug() {}, info() {}, warn() {}, error: (fields: object) => void errors.push(fields) };
   await using opened = new AsyncDisposableStack();
@@ -86,7 +92,7 @@ export async function startService(
           type: 'IAMUser',
           arn: alice,
           accountId: realm.account,
-          proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1' },
+          proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1', refusal },
         },
       }),
     close: () => running.disposeAsync(),

@@ -13,6 +13,7 @@ import {
   noIdentityPolicies,
   parseIdentityPolicies,
 } from '../../src/authorization/identity-policies.ts';
+import { KmsError } from '../../src/kms/errors.ts';
 import { parseGrantId } from '../../src/kms/grants.ts';
 import { type AliasName, type KeyId, parseAliasName } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
@@ -42,10 +43,15 @@ describeEachToken('A change that waits for its turn', (token) => {
   const auditFolder = join(folder, 'audit');
   let kms: TestService;
   let identityPolicies: IdentityPolicies = onAliases;
+  let refusal: KmsError | undefined;
   let keyIds: readonly KeyId[] = [];
 
   beforeAll(async () => {
-    kms = await startService(token(), folder, { auditFolder, identityPolicies: () => identityPolicies });
+    kms = await startService(token(), folder, {
+      auditFolder,
+      identityPolicies: () => identityPolicies,
+      refusal: () => refusal,
+    });
     keyIds = await Promise.all([kms.newKey(), kms.newKey()]);
   });
   afterAll(async () => {
@@ -111,6 +117,23 @@ describeEachToken('A change that waits for its turn', (token) => {
     const request = { AliasName: 'alias/kept', TargetKeyId: keyIds[0] };
     expect(await answerAfter(() => undefined, 'CreateAlias', request)).toBe('done');
     expect(kms.directory.findAlias(name('alias/kept'))).toMatchObject({ keyId: keyIds[0] });
+  });
+
+  test('is refused, on record, when the access key that signed it was revoked while it waited', async () => {
+    const revoke = (): void => {
+      refusal = new KmsError('UnrecognizedClientException', 'The security token included in the request is invalid.');
+    };
+    const [keyId] = keyIds;
+    if (keyId === undefined) throw new TypeError('there is no key');
+    const before = kms.directory.grants.ofKey(keyId)?.ids.page(undefined, 10).names ?? [];
+    const grant = { KeyId: keyId, GranteePrincipal: alice, Operations: ['Decrypt'] };
+    expect(await answerAfter(revoke, 'CreateGrant', grant)).toEqual({
+      name: 'UnrecognizedClientException',
+      message: 'The security token included in the request is invalid.',
+    });
+    refusal = undefined;
+    expect(kms.directory.grants.ofKey(keyId)?.ids.page(undefined, 10).names ?? []).toEqual(before);
+    expect(await lastEvent(auditFolder)).toMatchObject({ errorCode: 'UnrecognizedClientException' });
   });
 
   test('is refused when the grant that its grant token names was revoked while it waited', async () => {
