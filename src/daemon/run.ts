@@ -5,12 +5,15 @@
  */
 
 import type { Logger } from '../kms/logger.ts';
+import { endProcess } from '../secrets/end-process.ts';
 import type { Daemon } from './daemon.ts';
 import { notifySystemd } from './notify.ts';
 
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 /** What a shell shows for a process that a SIGTERM ended. */
 const exitCodeAfterSecondSignal = 143;
+/** After the stop, for what ends by itself. */
+const lingerMs = 1_000;
 
 /**
  * Resolves with the daemon stopped.
@@ -26,10 +29,12 @@ export async function runUntilSignal(
   if (reload !== undefined) process.on('SIGHUP', reload);
   await notifySystemd('ready', environment, log);
   log.info({ signal: await signal }, 'stopping');
-  for (const name of stopSignals) process.on(name, () => process.exit(exitCodeAfterSecondSignal));
+  for (const name of stopSignals) process.on(name, () => endProcess(exitCodeAfterSecondSignal));
   await notifySystemd('stopping', environment, log);
   await daemon.stop();
   log.info({}, 'stopped');
+  // It keeps nothing running by itself: it comes only where something else does.
+  setTimeout(() => endProcess(), lingerMs).unref();
 }
 
 /** The first signal to stop. To be called before the start; from then on only a second one ends the process by itself. */
