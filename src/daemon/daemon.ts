@@ -161,7 +161,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
 }
 
-/** All listeners at once: what came over one is not served for longer because another one has requests as well. */
+/**
+ * All listeners at once: what came over one is not served for longer because another one has requests as well, and not cut off
+ * because another one could not be closed.
+ */
 async function drain(
   servers: readonly HttpServer[],
   keyStores: ReadonlyMap<string, KeyStore>,
@@ -171,8 +174,9 @@ async function drain(
     for (const keyStore of keyStores.values())
       keyStore.stopGenerating(`the daemon stops, and does not wait longer than ${generationsMs} ms for new keys`);
   }, generationsMs);
-  await Promise.all(servers.map((server) => server.stop(requestsMs)));
+  const stopped = await Promise.allSettled(servers.map((server) => server.stop(requestsMs)));
   clearTimeout(giveUp);
+  for (const outcome of stopped) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 /** @throws UnixMappingError for a mapping to what no caller can be. */

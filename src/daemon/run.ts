@@ -31,10 +31,13 @@ export async function runUntilSignal(
   log.info({ signal: await signal }, 'stopping');
   for (const name of stopSignals) process.on(name, () => endProcess(exitCodeAfterSecondSignal));
   await notifySystemd('stopping', environment, log);
-  await daemon.stop();
-  log.info({}, 'stopped');
-  // It keeps nothing running by itself: it comes only where something else does.
-  setTimeout(() => endProcess(), lingerMs).unref();
+  try {
+    await daemon.stop();
+    log.info({}, 'stopped');
+  } finally {
+    // It keeps nothing running by itself: it comes only where something else does.
+    setTimeout(() => endProcess(), lingerMs).unref();
+  }
 }
 
 /** The first signal to stop. To be called before the start; from then on only a second one ends the process by itself. */

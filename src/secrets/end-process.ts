@@ -12,8 +12,7 @@ import koffi from 'koffi';
 
 const exitAtOnce = koffi.load(null).func('void _exit(int status)');
 
-/** @param code Absent: `process.exitCode`. */
-export function endProcess(code?: number): never {
+export function endProcess(code = process.exitCode): never {
   process.on('exit', (status) => exitAtOnce(status));
   process.exit(code);
 }

@@ -12,6 +12,7 @@ afterEach(() => child?.kill('SIGKILL'));
 
 test.each([
   ['A stopped daemon ends', 'Promise.resolve()', 1, 0],
+  ['A daemon that cannot be stopped in order ends', 'Promise.reject(new Error())', 1, 1],
   ['A daemon that is told twice ends before it is stopped', 'new Promise(() => undefined)', 2, 143],
 ])('%s, though a question to the user database is never answered', async (_name, stopped, signals, code) => {
   const script = `
@@ -23,7 +24,7 @@ test.each([
     const stop = () => (process.stdout.write('asked to stop\\n'), ${stopped});
     const running = runUntilSignal({ stop }, stopSignal(), {}, log);
     process.stdout.write('ready\\n');
-    await running;`;
+    await running.catch(() => (process.exitCode = 1));`;
   const started = spawn(process.execPath, ['--input-type=module', '-e', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -36,5 +37,5 @@ test.each([
     for (; sent < due; sent++) started.kill('SIGTERM');
   });
   expect(await once(started, 'close')).toEqual([code, null]);
-  expect(said).toBe(`ready\nstopping\nasked to stop\n${signals === 1 ? 'stopped\n' : ''}others were heard`);
+  expect(said).toBe(`ready\nstopping\nasked to stop\n${code === 0 ? 'stopped\n' : ''}others were heard`);
 });
