@@ -3,8 +3,9 @@
  *
  * The steps are `policy-json.ts` (text to values), `policy-document.ts` and `policy-statement.ts` (values to this form, or
  * a refusal that says where), `applicable-statements.ts` (what a policy says of one action on one resource, by principal,
- * remembered), `filed-statements.ts` (which of that can hold for a request) and `decide.ts` (the decision). An element that depends on action and resource alone goes into
- * `matchesAction` and `matchesResource`, one that depends on the request into `holds`.
+ * remembered), `filed-statements.ts` (which of that can hold for a request) and `decide.ts` (the decision). An element that
+ * depends on action and resource alone goes into `matchesAction` and `matchesResource`, one that depends on the request
+ * into `holds`.
  */
 
 import type { ApplicableStatements } from './applicable-statements.ts';

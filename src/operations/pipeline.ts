@@ -6,7 +6,8 @@
  *  3. Grant tokens are checked: each must name a grant on a key of the request.
  *  4. The key's state, usage and algorithm are checked.
  *  5. A dry run rehearses and ends here.
- *  6. The handler runs.
+ *  6. The handler runs; of a change only where there is room for its event. A change that waits for others asks for steps 2 to 4
+ *     again when its turn comes.
  *  7. The event goes on record.
  *  8. The answer goes back; plaintexts are wiped.
  *
