@@ -2,7 +2,7 @@
  * A child process that is talked to in lines: a command in, lines out.
  *
  * What it prints on standard error is kept for the message when it ends early. Closing ends its input and waits for it;
- * one that does not end by itself is ended by its own pid.
+ * one that does not end by itself is ended by its own pid, and so is one that this process leaves behind.
  */
 
 import { type ChildProcessWithoutNullStreams, type SpawnOptionsWithoutStdio, spawn } from 'node:child_process';
@@ -21,6 +21,9 @@ export class LineProcess {
     const [program = '', ...args] = command;
     this.#name = name;
     this.#child = spawn(program, args, options);
+    const killAtExit = (): void => void this.#child.kill('SIGKILL');
+    process.once('exit', killAtExit);
+    this.#child.once('close', () => process.off('exit', killAtExit));
     this.#ended = new Promise((resolve) => {
       this.#child.once('close', () => resolve());
       this.#child.once('error', (error) => {

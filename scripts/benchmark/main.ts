@@ -6,7 +6,7 @@
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg, tmpdir } from 'node:os';
+import { constants, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Case, cases, connectionCounts, nameOf, plainEncrypt } from './cases.ts';
@@ -51,6 +51,14 @@ async function main(): Promise<void> {
     return;
   }
   const folder = mkdtempSync(join(tmpdir(), 'db-bench-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  // Who ends the bench early is left with nothing of it: what it started ends with it, see `line-process.ts`.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      process.once('exit', remove);
+      process.exit(128 + constants.signals[signal]);
+    });
+  }
   try {
     if (values.profile) {
       process.stdout.write(await profileDaemon(folder, compile('load', folder), values.quick ? 3000 : 10_000));
@@ -58,7 +66,7 @@ async function main(): Promise<void> {
       await bench(folder, values);
     }
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    remove();
   }
 }
 
