@@ -5,7 +5,7 @@
  * Keys are enabled or disabled; no request disables one yet, so the records are changed while the daemon is stopped.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { GrantOperation, KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
@@ -17,6 +17,7 @@ import { unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKeyOf, present } from './support/daemon.ts';
 import { newGrant } from './support/grants.ts';
+import { may, writeIdentityPolicy } from './support/identity-policies.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import type { Reply } from './support/unix-client.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
@@ -214,9 +215,7 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
   };
 
   beforeAll(async () => {
-    const Statement = [{ Effect: 'Allow', Action: 'kms:*', Resource: '*' }];
-    const PolicyDocument = { Version: '2012-10-17', Statement };
-    writeFileSync(join(folder, 'all.json'), JSON.stringify({ AttachedTo: [delegate], PolicyDocument }));
+    writeIdentityPolicy(folder, 'all.json', [delegate], may('kms:*'));
     instance = await startInstance({ policies: folder });
     await connect();
   }, bootTimeoutMs);

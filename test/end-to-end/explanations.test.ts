@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
@@ -14,6 +14,7 @@ import { account, rootArn, unixUserArn } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
+import { may, writeIdentityPolicy } from './support/identity-policies.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 import { send, type WireAnswer } from './support/wire.ts';
@@ -38,17 +39,15 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
 
   beforeAll(async () => {
     mkdirSync(policies);
-    const Statement = [
-      { Sid: 'Look', Effect: 'Allow', Action: ['kms:DescribeKey', 'kms:ListAliases'], Resource: '*' },
-      {
-        Effect: 'Allow',
-        Action: 'kms:GenerateDataKey',
-        Resource: '*',
+    writeIdentityPolicy(
+      policies,
+      'look.json',
+      [nobody, 'group:no-such-group'],
+      may(['kms:DescribeKey', 'kms:ListAliases'], '*', { Sid: 'Look' }),
+      may('kms:GenerateDataKey', '*', {
         Condition: { StringEquals: { 'drawbridge:UnixUser': 'nobody', 'drawbridge:UnixGroup': 'nogroup' } },
-      },
-    ];
-    const file = { AttachedTo: [nobody, 'group:no-such-group'], PolicyDocument: { Version: '2012-10-17', Statement } };
-    writeFileSync(join(policies, 'look.json'), JSON.stringify(file));
+      }),
+    );
     instance = await startInstance({ policies });
     kms = kmsOver(instance.socket);
     caller = await UnixClient.start(instance.socket, unixUsers.nobody);
