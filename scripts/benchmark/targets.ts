@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { pinReader } from '../../src/config/secrets.ts';
-import { libraryOf } from '../../src/daemon/key-store.ts';
+import { libraryOf } from '../../src/daemon/configured-key-stores.ts';
 import { LineProcess } from '../line-process.ts';
 import { policyOf, prepare } from './authorization.ts';
 import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';

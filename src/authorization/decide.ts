@@ -18,9 +18,9 @@
  */
 
 import { rootArn } from '../kms/names.ts';
-import type { ApplicableStatements, StatementsByPrincipal } from './applicable-statements.ts';
 import type { AccessQuestion, Decision, RefusalReason, StatementReference } from './decision.ts';
-import { firstThatHolds } from './filed-statements.ts';
+import type { ApplicableStatements, StatementsByPrincipal } from './language/applicable-statements.ts';
+import { firstThatHolds } from './language/filed-statements.ts';
 
 export function decide(question: AccessQuestion): Decision {
   const { keyPolicy, action, resource } = question;

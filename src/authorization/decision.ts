@@ -11,8 +11,8 @@
  */
 
 import type { PrincipalArn } from '../kms/names.ts';
-import type { CompiledPolicy } from './compiled-policy.ts';
-import type { ConditionValues } from './condition-keys.ts';
+import type { CompiledPolicy } from './language/compiled-policy.ts';
+import type { ConditionValues } from './language/condition-vocabulary.ts';
 
 export interface AccessQuestion {
   readonly principal: PrincipalArn;

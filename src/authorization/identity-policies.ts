@@ -12,11 +12,11 @@
 import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn, type Realm } from '../kms/names.ts';
-import type { CompiledPolicy } from './compiled-policy.ts';
-import type { ConditionVocabulary } from './condition-keys.ts';
-import { compileIdentityPolicy } from './policy-document.ts';
-import { type JsonValue, parsePolicyJson } from './policy-json.ts';
-import { malformed, objectAt, quoted, stringsAt } from './policy-values.ts';
+import type { CompiledPolicy } from './language/compiled-policy.ts';
+import type { ConditionVocabulary } from './language/condition-vocabulary.ts';
+import { compileIdentityPolicy } from './language/policy-document.ts';
+import { type JsonValue, parsePolicyJson } from './language/policy-json.ts';
+import { malformed, objectAt, quoted, stringsAt } from './language/policy-values.ts';
 
 export interface IdentityPolicies {
   /**

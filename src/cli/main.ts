@@ -7,9 +7,9 @@
  */
 
 import { CommanderError } from 'commander';
-import { describeError, UsageError } from './errors.ts';
-import { note } from './output.ts';
 import { buildProgram } from './program.ts';
+import { describeError, UsageError } from './terminal/cli-error.ts';
+import { note } from './terminal/output.ts';
 
 const usageExitCode = 2;
 /** As package.json says, of which an installation by an older npm or Node.js is told in a warning at most. */

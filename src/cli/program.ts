@@ -2,25 +2,25 @@
 
 import { Command } from 'commander';
 import { version } from '../daemon/version.ts';
-import { accessKeysCommand } from './commands/access-keys.ts';
-import { auditCommand } from './commands/audit.ts';
-import { certificateCommand } from './commands/certificate.ts';
-import { credentialsCommand } from './commands/credentials.ts';
-import { csrCommand } from './commands/csr.ts';
-import { decryptCommand } from './commands/decrypt.ts';
-import { devCommand } from './commands/dev.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { encryptCommand } from './commands/encrypt.ts';
-import { initCommand } from './commands/init.ts';
-import { keysCommand } from './commands/keys.ts';
-import { macCommand } from './commands/mac.ts';
-import { policyCommand } from './commands/policy.ts';
-import { publicKeyCommand } from './commands/public-key.ts';
-import { reconnectCommand } from './commands/reconnect.ts';
-import { serveCommand } from './commands/serve.ts';
-import { signCommand } from './commands/sign.ts';
-import { statusCommand } from './commands/status.ts';
-import { verifyCommand } from './commands/verify.ts';
+import { accessKeysCommand } from './commands/access-keys-command.ts';
+import { auditCommand } from './commands/audit-command.ts';
+import { certificateCommand } from './commands/certificate-command.ts';
+import { credentialsCommand } from './commands/credentials-command.ts';
+import { csrCommand } from './commands/csr-command.ts';
+import { decryptCommand } from './commands/decrypt-command.ts';
+import { devCommand } from './commands/dev-command.ts';
+import { doctorCommand } from './commands/doctor-command.ts';
+import { encryptCommand } from './commands/encrypt-command.ts';
+import { initCommand } from './commands/init-command.ts';
+import { keysCommand } from './commands/keys-command.ts';
+import { macCommand } from './commands/mac-command.ts';
+import { policyCommand } from './commands/policy-command.ts';
+import { publicKeyCommand } from './commands/public-key-command.ts';
+import { reconnectCommand } from './commands/reconnect-command.ts';
+import { serveCommand } from './commands/serve-command.ts';
+import { signCommand } from './commands/sign-command.ts';
+import { statusCommand } from './commands/status-command.ts';
+import { verifyCommand } from './commands/verify-command.ts';
 
 export function buildProgram(): Command {
   const program = new Command('drawbridge')

@@ -10,7 +10,7 @@ import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { type Configuration, configurationSchema } from './schema.ts';
+import { type Configuration, configurationSchema } from './configuration-schema.ts';
 
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
 const maxConfigurationBytes = 1024 * 1024;

@@ -12,8 +12,8 @@ import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { Pin } from '../secrets/secret-bytes.ts';
+import type { PinSource } from './configuration-schema.ts';
 import { ConfigurationError } from './load.ts';
-import type { PinSource } from './schema.ts';
 
 /** PKCS#11 leaves the length to the token; no token takes more. */
 const maxPinBytes = 256;

@@ -8,10 +8,10 @@
  */
 
 import { openAuditLog } from '../audit/open-audit-log.ts';
-import { parsePolicyDocument } from '../authorization/policy-document.ts';
+import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import type { LoopbackAddress } from '../config/loopback-address.ts';
-import type { Configuration } from '../config/schema.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
@@ -20,18 +20,18 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
-import { openKeyDirectory } from '../keys/key-creation.ts';
+import { openKeyDirectory } from '../keys/life/key-creation.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
-import { conditionVocabulary } from '../operations/condition-keys.ts';
-import { defaultShareLimits, generationLimits, shareFairly } from '../operations/fair-shares.ts';
-import { createKmsService } from '../operations/pipeline.ts';
-import { whileProven } from '../operations/proven-still.ts';
+import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
+import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
+import { createKmsService } from '../pipeline/pipeline.ts';
+import { whileProven } from '../pipeline/proven-still.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
-import { openCredentials } from './credentials.ts';
+import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores.ts';
+import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
-import { IdentityPolicyFolder } from './identity-policies.ts';
-import { keyStoreControl, openConfiguredKeyStore } from './key-store.ts';
+import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { statusSource } from './status.ts';
 
 /** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */

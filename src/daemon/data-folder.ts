@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
-import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/service-keys.ts';
+import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/life/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import type { RecordMac } from '../store/metadata-store.ts';

@@ -1,9 +1,9 @@
 /** What the command line uses of the daemon, in one module, which it loads when a command needs it. */
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
 export { startDev } from './dev.ts';
-export { libraryOf, openConfiguredKeyStore } from './key-store.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
 export { runUntilSignal, stopSignal } from './run.ts';

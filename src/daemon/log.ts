@@ -7,7 +7,7 @@
  */
 
 import { destination, type Logger as Pino, pino, stdSerializers } from 'pino';
-import type { Configuration } from '../config/schema.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
 import { version } from './version.ts';
 
 export function createLog(level: Configuration['log']['level']): Pino {

@@ -15,14 +15,14 @@ import { promisify } from 'node:util';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import { securityOfficerPinFile } from '../config/secrets.ts';
 import { type ConfigurationChoices, renderConfiguration } from '../config/template.ts';
-import { initializeToken } from '../hsm/initialize-token.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { initializeToken } from '../hsm/token-initialization.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
+import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
-import { openConfiguredKeyStore } from './key-store.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
 type KeyStoreChoices = ConfigurationChoices['keyStore'];

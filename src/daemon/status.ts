@@ -1,7 +1,7 @@
 /** What a running daemon says about itself; `http/status-routes.ts` decides who may hear it. */
 
 import type { AuditLog } from '../audit/audit-log.ts';
-import type { Configuration } from '../config/schema.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';

@@ -28,7 +28,7 @@ import { type Call, type CallName, calls } from './calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
-import { type KeyStoreLimits, pauseMs } from './limits.ts';
+import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import { CallList, PendingCall } from './pending-call.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */

@@ -12,7 +12,7 @@ import type { CallDispatcher } from './call-dispatcher.ts';
 import type { HostSettings } from './calls.ts';
 import { HostOpenError, HsmHost } from './hsm-host.ts';
 import type { KeyStoreCapabilities } from './key-store.ts';
-import { type KeyStoreLimits, pauseMs } from './limits.ts';
+import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import type { LoginGate } from './login-gate.ts';
 
 export interface SupervisorOptions {

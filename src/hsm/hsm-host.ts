@@ -24,7 +24,7 @@ import type { PendingCall } from './pending-call.ts';
 import { capabilities, nothing } from './replies.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const hostProgram = fileURLToPath(new URL(`./host/main.${extension}`, import.meta.url));
+const hostProgram = fileURLToPath(new URL(`./host/process/host-main.${extension}`, import.meta.url));
 const firstLaneFd = 3;
 /** What libraries look for, and where Node.js keeps what it compiled, which halves the start of a host. */
 const inheritedVariables = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NODE_COMPILE_CACHE'];

@@ -12,7 +12,7 @@ import type { HostSettings } from './calls.ts';
 import { connectionError } from './connection-error.ts';
 import { HostOpenError } from './hsm-host.ts';
 import type { KeyStore } from './key-store.ts';
-import { defaultLimits, type KeyStoreLimits } from './limits.ts';
+import { defaultLimits, type KeyStoreLimits } from './key-store-limits.ts';
 import { PipeKeyStore } from './pipe-key-store.ts';
 
 export interface OpenKeyStoreOptions {

@@ -16,7 +16,7 @@ import { callOn, type HostLane } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
-import type { KeyStoreLimits } from './limits.ts';
+import type { KeyStoreLimits } from './key-store-limits.ts';
 import { LoginGate } from './login-gate.ts';
 import * as replies from './replies.ts';
 

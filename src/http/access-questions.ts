@@ -1,5 +1,5 @@
 /**
- * Questions about access, from JSON to the reports of `operations/access-reports.ts` and back.
+ * Questions about access, from JSON to the reports of `access/access-reports.ts` and back.
  *
  * A question says who, what and under which circumstances:
  *
@@ -11,16 +11,6 @@
  * credentials that were issued to the Unix user, unless `"Credentials": "accessKey"` says that it is with an access key.
  */
 
-import type { IdentityPolicies } from '../authorization/identity-policies.ts';
-import { IdentityPolicyError, parseIdentityPolicies } from '../authorization/identity-policies.ts';
-import type { CompiledPolicy } from '../authorization/policy-document.ts';
-import { parsePolicyDocument } from '../authorization/policy-document.ts';
-import { type SupposedCaller, SuppositionError, supposeCaller } from '../identity/supposed-caller.ts';
-import { idOfGroup, type UnixMapping } from '../identity/unix-caller.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
-import { findReferencedKey } from '../keys/key-reference.ts';
-import { KmsError } from '../kms/errors.ts';
-import { type KeyId, parsePrincipalArn, rootArn } from '../kms/names.ts';
 import {
   type Candidate,
   type CandidateReport,
@@ -29,8 +19,18 @@ import {
   maxGrantees,
   reportAccess,
   reportCandidate,
-} from '../operations/access-reports.ts';
-import { conditionVocabulary } from '../operations/condition-keys.ts';
+} from '../access/access-reports.ts';
+import type { Documents, SupposedRequest } from '../access/supposed-request.ts';
+import type { IdentityPolicies } from '../authorization/identity-policies.ts';
+import { IdentityPolicyError, parseIdentityPolicies } from '../authorization/identity-policies.ts';
+import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
+import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
+import { type SupposedCaller, SuppositionError, supposeCaller } from '../identity/supposed-caller.ts';
+import { idOfGroup, type UnixMapping } from '../identity/unix-caller.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import { findReferencedKey } from '../keys/key-reference.ts';
+import { KmsError } from '../kms/errors.ts';
+import { type KeyId, parsePrincipalArn, rootArn } from '../kms/names.ts';
 import {
   decodeRequest,
   enumeration,
@@ -41,10 +41,10 @@ import {
   optional,
   type Shape,
   string,
-} from '../operations/schema.ts';
-import type { Documents, SupposedRequest } from '../operations/supposed-request.ts';
+} from '../operations/declaration/schema.ts';
+import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import type { AccessSource } from './access-routes.ts';
-import { maxSimulatedRequests } from './limits.ts';
+import { maxSimulatedRequests } from './wire-limits.ts';
 
 /** What the questions are asked of. */
 export interface AccessParts {

@@ -7,7 +7,7 @@
  */
 
 import type { Socket } from 'node:net';
-import type { WireLimits } from './limits.ts';
+import type { WireLimits } from './wire-limits.ts';
 
 export interface Connection {
   readonly socket: Socket;

@@ -11,14 +11,14 @@ import type { Socket } from 'node:net';
 import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { KmsAnswer, KmsService, RequestOrigin } from '../operations/service.ts';
+import type { KmsAnswer, KmsService, RequestOrigin } from '../pipeline/service.ts';
 import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
 import type { Authentication } from './authentication.ts';
 import { answerAndClose, type Connection, type Connections, requestAnswered, requestArrived } from './connections.ts';
-import { toWireError, type WireError } from './errors.ts';
-import type { WireLimits } from './limits.ts';
 import { toQueryError } from './query-errors.ts';
 import { collectBody } from './request-body.ts';
+import { toWireError, type WireError } from './wire-errors.ts';
+import type { WireLimits } from './wire-limits.ts';
 
 export interface Wire {
   readonly service: KmsService;

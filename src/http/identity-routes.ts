@@ -17,7 +17,7 @@ import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { sessionSeconds } from '../identity/session-credentials.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
-import type { Act } from '../operations/service.ts';
+import type { Act } from '../pipeline/service.ts';
 import { plainJson } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';

@@ -8,7 +8,7 @@
 import type { FastifyInstance } from 'fastify';
 import { KeyStoreError } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
-import type { ActResult } from '../operations/service.ts';
+import type { ActResult } from '../pipeline/service.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';

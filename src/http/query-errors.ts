@@ -6,7 +6,7 @@
  */
 
 import type { KmsError, KmsErrorName } from '../kms/errors.ts';
-import type { WireError } from './errors.ts';
+import type { WireError } from './wire-errors.ts';
 
 interface QueryError {
   readonly statusCode: WireError['statusCode'];

@@ -20,7 +20,7 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
-import type { KmsService } from '../operations/service.ts';
+import type { KmsService } from '../pipeline/service.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { ConnectionCounts, Connections } from './connections.ts';
@@ -28,10 +28,10 @@ import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
 import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
-import { defaultWireLimits, type WireLimits } from './limits.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { type ListeningSocket, listenAt } from './unix-socket.ts';
+import { defaultWireLimits, type WireLimits } from './wire-limits.ts';
 
 export type Listener =
   | {

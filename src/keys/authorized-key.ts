@@ -3,7 +3,7 @@
  *
  * INVARIANT: an `AuthorizedKey` exists only for a key on which the authorization decision allowed a caller an action.
  * The pipeline keeps it: `authorizeKey` is the only maker, and the test of the import rules lets only
- * `operations/pipeline.ts` import it. Whatever reaches a key in the HSM takes an `AuthorizedKey` and nothing weaker, so
+ * `pipeline/pipeline.ts` import it. Whatever reaches a key in the HSM takes an `AuthorizedKey` and nothing weaker, so
  * an operation that forgot to ask for permission does not compile. Which action it was is not checked again: that an
  * operation does what it asked to be allowed stands in its one file.
  */

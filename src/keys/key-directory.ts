@@ -12,7 +12,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import type { CompiledPolicy } from '../authorization/policy-document.ts';
+import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -27,11 +27,11 @@ import type {
   MetadataStore,
 } from '../store/metadata-store.ts';
 import { defaultEncryptionLimits, EncryptionCounter, type EncryptionLimits } from './encryption-counter.ts';
-import type { GrantTokens } from './grant-tokens.ts';
-import { Grants } from './grants.ts';
+import { Grants } from './grants/grant-directory.ts';
+import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { BackingKey, KmsKey } from './kms-key.ts';
-import { SortedNames } from './sorted-names.ts';
+import { SortedNames } from './lists/sorted-names.ts';
 
 export interface KeyDirectoryOptions {
   readonly realm: Realm;

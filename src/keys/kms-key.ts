@@ -5,7 +5,7 @@
  * backing key is the name of an object in an HSM and the store in which it lives.
  */
 
-import type { CompiledPolicy } from '../authorization/policy-document.ts';
+import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { BackingKeyId, KeyArn } from '../kms/names.ts';
 import type { BackingKeyRecord, KeyRecord } from '../store/metadata-store.ts';

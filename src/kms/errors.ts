@@ -4,12 +4,12 @@
  * A `KmsError` is always meant for the caller: its message is AWS's wording and never carries a secret, a PIN, a
  * handle, a path or a stack. What really happened goes into `cause`, which at most the log sees.
  * Failures of the world (token, disk, peer) are other types and become a `KmsError` in the layer that can judge them.
- * HTTP status codes are not known here: `http/errors.ts` has the table from name to wire.
+ * HTTP status codes are not known here: `http/wire-errors.ts` has the table from name to wire.
  *
  * Source: "Errors" of each operation in the AWS KMS API reference, and its "Common Errors".
  */
 
-/** Every error name that leaves the daemon. A new one needs a row in `http/errors.ts`, or that file does not compile. */
+/** Every error name that leaves the daemon. A new one needs a row in `http/wire-errors.ts`, or that file does not compile. */
 export type KmsErrorName =
   | 'AccessDeniedException'
   | 'AlreadyExistsException'

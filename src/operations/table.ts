@@ -6,38 +6,38 @@
  * `UnsupportedOperationException` and one of an invented operation `UnknownOperationException`.
  */
 
-import { createAlias } from './create-alias.ts';
-import { createGrant } from './create-grant.ts';
-import { createKey } from './create-key.ts';
-import { decapsulate } from './decapsulate.ts';
-import { decrypt } from './decrypt.ts';
-import { deleteAlias } from './delete-alias.ts';
-import { deriveSharedSecret } from './derive-shared-secret.ts';
-import { describeKey } from './describe-key.ts';
-import { encapsulate } from './encapsulate.ts';
-import { encrypt } from './encrypt.ts';
-import { generateDataKey } from './generate-data-key.ts';
-import { generateDataKeyPair } from './generate-data-key-pair.ts';
-import { generateDataKeyPairWithoutPlaintext } from './generate-data-key-pair-without-plaintext.ts';
-import { generateDataKeyWithoutPlaintext } from './generate-data-key-without-plaintext.ts';
-import { generateMac } from './generate-mac.ts';
-import { generateRandom } from './generate-random.ts';
-import { getKeyPolicy } from './get-key-policy.ts';
-import { getPublicKey } from './get-public-key.ts';
-import { listAliases } from './list-aliases.ts';
-import { listGrants } from './list-grants.ts';
-import { listKeyPolicies } from './list-key-policies.ts';
-import { listKeys } from './list-keys.ts';
-import { listRetirableGrants } from './list-retirable-grants.ts';
-import type { AnyOperation } from './operation.ts';
-import { putKeyPolicy } from './put-key-policy.ts';
-import { reEncrypt } from './re-encrypt.ts';
-import { retireGrant } from './retire-grant.ts';
-import { revokeGrant } from './revoke-grant.ts';
-import { sign } from './sign.ts';
-import { updateAlias } from './update-alias.ts';
-import { verify } from './verify.ts';
-import { verifyMac } from './verify-mac.ts';
+import { createAlias } from './aliases/create-alias.ts';
+import { deleteAlias } from './aliases/delete-alias.ts';
+import { listAliases } from './aliases/list-aliases.ts';
+import { updateAlias } from './aliases/update-alias.ts';
+import { decapsulate } from './cryptography/decapsulate.ts';
+import { decrypt } from './cryptography/decrypt.ts';
+import { deriveSharedSecret } from './cryptography/derive-shared-secret.ts';
+import { encapsulate } from './cryptography/encapsulate.ts';
+import { encrypt } from './cryptography/encrypt.ts';
+import { generateMac } from './cryptography/generate-mac.ts';
+import { generateRandom } from './cryptography/generate-random.ts';
+import { reEncrypt } from './cryptography/re-encrypt.ts';
+import { sign } from './cryptography/sign.ts';
+import { verify } from './cryptography/verify.ts';
+import { verifyMac } from './cryptography/verify-mac.ts';
+import { generateDataKey } from './data-keys/generate-data-key.ts';
+import { generateDataKeyPair } from './data-keys/generate-data-key-pair.ts';
+import { generateDataKeyPairWithoutPlaintext } from './data-keys/generate-data-key-pair-without-plaintext.ts';
+import { generateDataKeyWithoutPlaintext } from './data-keys/generate-data-key-without-plaintext.ts';
+import type { AnyOperation } from './declaration/operation.ts';
+import { createGrant } from './grants/create-grant.ts';
+import { listGrants } from './grants/list-grants.ts';
+import { listRetirableGrants } from './grants/list-retirable-grants.ts';
+import { retireGrant } from './grants/retire-grant.ts';
+import { revokeGrant } from './grants/revoke-grant.ts';
+import { createKey } from './keys/create-key.ts';
+import { describeKey } from './keys/describe-key.ts';
+import { getPublicKey } from './keys/get-public-key.ts';
+import { listKeys } from './keys/list-keys.ts';
+import { getKeyPolicy } from './policies/get-key-policy.ts';
+import { listKeyPolicies } from './policies/list-key-policies.ts';
+import { putKeyPolicy } from './policies/put-key-policy.ts';
 
 /** By name. The types of each stand in its own file; the SDK's type test needs them, the pipeline does not. */
 export const operations = {

@@ -11,7 +11,7 @@ import {
   type GrantConstraints,
   type GrantOperation,
   grantOperationNames,
-} from '../kms/grants.ts';
+} from '../kms/grant-terms.ts';
 import { type Member, wellFormed } from './column-member.ts';
 
 export const grantOperations: Member<readonly GrantOperation[]> = {

@@ -7,7 +7,7 @@
  * Who may change what, and what a record means, is decided above; the store keeps and protects.
  */
 
-import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../kms/grants.ts';
+import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../kms/grant-terms.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../kms/names.ts';
 
@@ -78,7 +78,7 @@ interface AccessKeyRecord {
   readonly accessKeyId: AccessKeyId;
   /** Whose requests those are that it signs. */
   readonly principal: PrincipalArn;
-  /** The secret access key, encrypted in the HSM: `daemon/credentials.ts` says how. */
+  /** The secret access key, encrypted in the HSM: `daemon/credential-source.ts` says how. */
   readonly sealedSecret: Buffer;
   readonly createdAtMs: number;
 }

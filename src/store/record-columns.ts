@@ -6,7 +6,7 @@
  * column, and whoever edits the file may use that; it gives `undefined` for what no write of ours could have put there.
  */
 
-import { parseGrantId, parseGrantPrincipal } from '../kms/grants.ts';
+import { parseGrantId, parseGrantPrincipal } from '../kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parsePrincipalArn } from '../kms/names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';

@@ -11,7 +11,7 @@
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  *
  * The rows that name the service keys carry no MAC: one of them names the key for the MACs. Whoever opens the store checks
- * that the HSM calls each of these objects `drawbridge:service:PURPOSE` (`keys/service-keys.ts`), which no caller can name
+ * that the HSM calls each of these objects `drawbridge:service:PURPOSE` (`keys/life/service-keys.ts`), which no caller can name
  * a key.
  */
 

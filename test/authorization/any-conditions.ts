@@ -1,9 +1,9 @@
 /** Conditions on keys of any name, and whether they hold for a request with given values. */
 
-import type { ConditionKey } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
-import { parsePolicyDocument } from '../../src/authorization/policy-document.ts';
-import { unbounded, type WorkBudget } from '../../src/authorization/work-budget.ts';
+import type { ConditionKey } from '../../src/authorization/language/condition-vocabulary.ts';
+import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
+import { unbounded, type WorkBudget } from '../../src/authorization/language/work-budget.ts';
 import { alice, allow, deny, keyArn, realm } from './policies.ts';
 
 export type Values = readonly string[] | undefined;

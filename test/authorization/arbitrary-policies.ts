@@ -1,12 +1,12 @@
 /** Random policies and requests of the whole language, from alphabets so small that they often meet. */
 
 import fc from 'fast-check';
-import type { CompiledPolicy } from '../../src/authorization/compiled-policy.ts';
-import type { ConditionKey, ConditionVocabulary } from '../../src/authorization/condition-keys.ts';
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
-import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
-import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
-import { unbounded } from '../../src/authorization/work-budget.ts';
+import type { CompiledPolicy } from '../../src/authorization/language/compiled-policy.ts';
+import type { ConditionKey, ConditionVocabulary } from '../../src/authorization/language/condition-vocabulary.ts';
+import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
+import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
+import { unbounded } from '../../src/authorization/language/work-budget.ts';
 import type { NaiveRequest } from './naive-evaluator.ts';
 import { alice, bob, keyArn, otherKeyArn, principal, realm, root } from './policies.ts';
 

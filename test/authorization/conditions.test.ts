@@ -1,7 +1,7 @@
 /** Conditions: each operator with values that satisfy it and values that don't, and how the request's values are counted. */
 
 import { describe, expect, test } from 'vitest';
-import { operatorNames } from '../../src/authorization/condition-operators.ts';
+import { operatorNames } from '../../src/authorization/language/condition-operators.ts';
 import { denies, holds, type Values, variable } from './any-conditions.ts';
 import { alice, allow, policy, refusalOf } from './policies.ts';
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide as decideQuestion } from '../../src/authorization/decide.ts';
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
+import { noContext } from '../../src/authorization/language/condition-vocabulary.ts';
 import type { PrincipalArn } from '../../src/kms/names.ts';
 import {
   alice,

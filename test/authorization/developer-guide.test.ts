@@ -8,15 +8,15 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import type { CompiledPolicy } from '../../src/authorization/compiled-policy.ts';
-import type { ConditionKey } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
-import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
-import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
-import { unbounded } from '../../src/authorization/work-budget.ts';
+import type { CompiledPolicy } from '../../src/authorization/language/compiled-policy.ts';
+import type { ConditionKey } from '../../src/authorization/language/condition-vocabulary.ts';
+import { compileIdentityPolicy, parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
+import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
+import { unbounded } from '../../src/authorization/language/work-budget.ts';
 import type { Realm } from '../../src/kms/names.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { principal } from './policies.ts';
 
 interface Request {

@@ -2,11 +2,11 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { CompiledPolicy } from '../../src/authorization/compiled-policy.ts';
+import { explain, type Remedy } from '../../src/authorization/advice/explanation.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import type { AccessQuestion } from '../../src/authorization/decision.ts';
-import { explain, type Remedy } from '../../src/authorization/explanation.ts';
-import { unbounded } from '../../src/authorization/work-budget.ts';
+import type { CompiledPolicy } from '../../src/authorization/language/compiled-policy.ts';
+import { unbounded } from '../../src/authorization/language/work-budget.ts';
 import { anyCase, type Case, questionOf, type RandomStatement } from './arbitrary-policies.ts';
 import { alice, allow, bob, compile, deny, keyArn, policy, principal, realm, root } from './policies.ts';
 

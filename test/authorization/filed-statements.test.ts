@@ -2,10 +2,10 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { CompiledStatement } from '../../src/authorization/compiled-policy.ts';
-import type { ConditionKey, ConditionValues } from '../../src/authorization/condition-keys.ts';
 import type { AccessQuestion, StatementReference } from '../../src/authorization/decision.ts';
-import { fileStatements, firstThatHolds } from '../../src/authorization/filed-statements.ts';
+import type { CompiledStatement } from '../../src/authorization/language/compiled-policy.ts';
+import type { ConditionKey, ConditionValues } from '../../src/authorization/language/condition-vocabulary.ts';
+import { fileStatements, firstThatHolds } from '../../src/authorization/language/filed-statements.ts';
 import { anyCase, anyStatement, questionOf } from './arbitrary-policies.ts';
 import { compile, deny, keyArn, policy, realm, root } from './policies.ts';
 

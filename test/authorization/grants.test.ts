@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import {
   findAllowingGrant,
@@ -8,11 +7,12 @@ import {
   type GrantUse,
   isAllowedBy,
   isWithin,
-} from '../../src/authorization/grants.ts';
-import { compileIdentityPolicy } from '../../src/authorization/policy-document.ts';
-import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
-import { stepsPerGrant, tooMuchWork } from '../../src/authorization/work-budget.ts';
-import { KeyGrants } from '../../src/keys/key-grants.ts';
+} from '../../src/authorization/grant-decision.ts';
+import { noContext } from '../../src/authorization/language/condition-vocabulary.ts';
+import { compileIdentityPolicy } from '../../src/authorization/language/policy-document.ts';
+import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
+import { stepsPerGrant, tooMuchWork } from '../../src/authorization/language/work-budget.ts';
+import { KeyGrants } from '../../src/keys/grants/key-grants.ts';
 import {
   type EncryptionContextPairs,
   type GrantConstraints,
@@ -21,9 +21,9 @@ import {
   type GrantPrincipal,
   type GrantTerms,
   newGrantId,
-} from '../../src/kms/grants.ts';
+} from '../../src/kms/grant-terms.ts';
 import type { KeyId, PrincipalArn } from '../../src/kms/names.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import type { GrantRecord } from '../../src/store/metadata-store.ts';
 import { allow, compile, keyArn, policy, realm } from './policies.ts';
 

@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { IdentityPolicyError, parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
 import type { Caller } from '../../src/identity/caller.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { alice, bob, principal, realm, root } from './policies.ts';
 
 const statement = { Sid: 'One', Effect: 'Allow', Action: 'kms:ListKeys', Resource: '*' };

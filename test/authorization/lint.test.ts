@@ -1,12 +1,12 @@
 /** The linter: one row for each thing that it finds, and documents in which it finds nothing. */
 
 import { describe, expect, test } from 'vitest';
+import { knownActions } from '../../src/access/known-actions.ts';
+import { type Finding, type LintOptions, lintPolicy } from '../../src/authorization/advice/lint.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
-import { type Finding, type LintOptions, lintPolicy } from '../../src/authorization/lint.ts';
-import { parsePolicyJson } from '../../src/authorization/policy-json.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
-import { knownActions } from '../../src/operations/known-actions.ts';
+import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
 import { operations, unbuiltOperations } from '../../src/operations/table.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { alice, allow, bob, deny, keyArn, otherKeyArn, policy, realm, root } from './policies.ts';
 
 const actions = knownActions();

@@ -1,12 +1,12 @@
 /** Key policies as tables read them, and the principals that ask. */
 
-import { noContext } from '../../src/authorization/condition-keys.ts';
 import { decide } from '../../src/authorization/decide.ts';
 import type { Decision } from '../../src/authorization/decision.ts';
-import { type CompiledPolicy, parsePolicyDocument } from '../../src/authorization/policy-document.ts';
+import { noContext } from '../../src/authorization/language/condition-vocabulary.ts';
+import { type CompiledPolicy, parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn, type Realm } from '../../src/kms/names.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 
 export const realm: Realm = { region: 'us-east-1', account: '000000000000' };
 export const keyArn = 'arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type JsonValue, parsePolicyJson } from '../../src/authorization/policy-json.ts';
+import { type JsonValue, parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
 
 /** As `JSON.parse` would have it; from entries, so that `__proto__` is a member like any other. */
 function plain(value: JsonValue): unknown {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compileWildcard, compileWildcards } from '../../src/authorization/wildcard.ts';
+import { compileWildcard, compileWildcards } from '../../src/authorization/language/wildcard.ts';
 import { naiveMatches } from './naive-evaluator.ts';
 
 const key = 'arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab';

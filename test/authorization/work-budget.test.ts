@@ -1,7 +1,7 @@
 /** What somebody may put who wants to stop the daemon, and what the budget of a decision makes of it. */
 
 import { describe, expect, test } from 'vitest';
-import { maxSteps, tooMuchWork } from '../../src/authorization/work-budget.ts';
+import { maxSteps, tooMuchWork } from '../../src/authorization/language/work-budget.ts';
 import { holds, type Values, variable } from './any-conditions.ts';
 
 describe('a bomb', () => {

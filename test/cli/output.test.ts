@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 
-const output = new URL('../../src/cli/output.ts', import.meta.url).href;
+const output = new URL('../../src/cli/terminal/output.ts', import.meta.url).href;
 
 test('a note that repeats what somebody else wrote cannot steer the terminal', () => {
   const program = `

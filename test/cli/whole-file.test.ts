@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { writeWhole } from '../../src/cli/binary-output.ts';
+import { writeWhole } from '../../src/cli/terminal/binary-output.ts';
 
-const source = fileURLToPath(new URL('../../src/cli/whole-file.ts', import.meta.url));
+const source = fileURLToPath(new URL('../../src/cli/terminal/whole-file.ts', import.meta.url));
 const writers: ChildProcess[] = [];
 let folder: string;
 let path: string;

@@ -8,12 +8,12 @@ import { AsnParser } from '@peculiar/asn1-schema';
 import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
 import forge from 'node-forge';
 import { expect, test } from 'vitest';
-import { makeCertificate, readIssuer } from '../../src/cli/x509/certificate.ts';
+import { type ProfileOptions, profileOf } from '../../src/cli/x509/certificate-options.ts';
 import { parseDistinguishedName } from '../../src/cli/x509/distinguished-name.ts';
-import { type ProfileOptions, profileOf } from '../../src/cli/x509/options.ts';
 import { makeRequest } from '../../src/cli/x509/request.ts';
 import { signatureAlgorithm } from '../../src/cli/x509/signature-algorithms.ts';
 import type { Signer } from '../../src/cli/x509/signer.ts';
+import { makeCertificate, readIssuer } from '../../src/cli/x509/x509-certificate.ts';
 
 const authority = rsaSigner();
 const server = rsaSigner();

@@ -14,12 +14,12 @@ import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAlternativeName } from '../../src/cli/x509/alternative-names.ts';
-import { makeCertificate, readIssuer } from '../../src/cli/x509/certificate.ts';
+import { type ProfileOptions, profileOf } from '../../src/cli/x509/certificate-options.ts';
 import { parseDistinguishedName } from '../../src/cli/x509/distinguished-name.ts';
-import { type ProfileOptions, profileOf } from '../../src/cli/x509/options.ts';
 import { makeRequest, readRequest } from '../../src/cli/x509/request.ts';
 import { isSignature, signatureAlgorithm } from '../../src/cli/x509/signature-algorithms.ts';
 import type { Signer } from '../../src/cli/x509/signer.ts';
+import { makeCertificate, readIssuer } from '../../src/cli/x509/x509-certificate.ts';
 
 interface Pair {
   readonly publicKey: KeyObject;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Credentials, openCredentials } from '../../src/daemon/credentials.ts';
+import { type Credentials, openCredentials } from '../../src/daemon/credential-source.ts';
 import { createDataFolder, createMetadata, metadataPath, openStore } from '../../src/daemon/data-folder.ts';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';

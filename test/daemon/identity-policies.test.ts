@@ -5,7 +5,7 @@ import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { IdentityPolicyFolder } from '../../src/daemon/identity-policies.ts';
+import { IdentityPolicyFolder } from '../../src/daemon/identity-policy-folder.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { alice, realm } from '../authorization/policies.ts';
 

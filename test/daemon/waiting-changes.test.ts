@@ -14,9 +14,9 @@ import {
   parseIdentityPolicies,
 } from '../../src/authorization/identity-policies.ts';
 import { KmsError } from '../../src/kms/errors.ts';
-import { parseGrantId } from '../../src/kms/grants.ts';
+import { parseGrantId } from '../../src/kms/grant-terms.ts';
 import { type AliasName, type KeyId, parseAliasName } from '../../src/kms/names.ts';
-import { conditionVocabulary } from '../../src/operations/condition-keys.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { alice, realm } from '../authorization/policies.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';

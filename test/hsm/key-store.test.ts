@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
-import { pauseMs } from '../../src/hsm/limits.ts';
+import { pauseMs } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';

@@ -2,7 +2,7 @@
 
 import { expect, onTestFinished } from 'vitest';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
-import type { KeyStoreLimits } from '../../src/hsm/limits.ts';
+import type { KeyStoreLimits } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ReturnValues } from '../../src/hsm/host/return-values.ts';
+import { ReturnValues } from '../../src/hsm/host/token/return-values.ts';
 import {
   libraryParametersFor,
   loadVendorProfile,

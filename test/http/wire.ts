@@ -8,15 +8,15 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
-import type { WireLimits } from '../../src/http/limits.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
+import type { WireLimits } from '../../src/http/wire-limits.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
-import type { KmsRequest, KmsService } from '../../src/operations/service.ts';
+import type { KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
 
 export interface Noted {

@@ -2,9 +2,9 @@
 
 import { createPublicKey, randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { assertFits } from '../../src/keys/asymmetric-encryption.ts';
 import { type AuthorizedKey, authorizeKey } from '../../src/keys/authorized-key.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
+import { assertFits } from '../../src/keys/use/asymmetric-encryption.ts';
 import type { KeySpec } from '../../src/kms/key-specs.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { BoundedWork } from '../../src/keys/bounded-work.ts';
+import { BoundedWork } from '../../src/keys/use/bounded-work.ts';
 
 /** Work that ends when it is told to, and what was begun so far. */
 function work() {

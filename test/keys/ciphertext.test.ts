@@ -6,7 +6,7 @@ import {
   encodeEncryptionContext,
   overheadBytes,
   parseCiphertext,
-} from '../../src/keys/ciphertext.ts';
+} from '../../src/keys/use/ciphertext.ts';
 import { parseBackingKeyId, parseKeyId } from '../../src/kms/names.ts';
 
 function known<T>(value: T | undefined): T {

@@ -3,8 +3,8 @@
 import { constants, createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isSignature } from '../../src/keys/signatures.ts';
-import { signingAlgorithmRow } from '../../src/keys/signing-algorithms.ts';
+import { isSignature } from '../../src/keys/use/signatures.ts';
+import { signingAlgorithmRow } from '../../src/keys/use/signing-algorithms.ts';
 import { type MessageType, messageTypes, type SigningAlgorithm, signingAlgorithms } from '../../src/kms/algorithms.ts';
 import { keySpecs } from '../../src/kms/key-specs.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';

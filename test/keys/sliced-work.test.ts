@@ -1,7 +1,7 @@
 /** Synchronous work that leaves room for others. */
 
 import { expect, test } from 'vitest';
-import { SlicedWork } from '../../src/keys/sliced-work.ts';
+import { SlicedWork } from '../../src/keys/use/sliced-work.ts';
 
 /** Takes the thread for longer than a slice. */
 function takeTheThread(): void {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SortedNames } from '../../src/keys/sorted-names.ts';
+import { SortedNames } from '../../src/keys/lists/sorted-names.ts';
 
 function namesOf(...names: string[]): SortedNames<string> {
   const sorted = new SortedNames<string>();

@@ -7,7 +7,7 @@ import {
   parseGrantPrincipal,
   parseGrantPrincipalArn,
   takesEncryptionContext,
-} from '../../src/kms/grants.ts';
+} from '../../src/kms/grant-terms.ts';
 import { type KeyUsage, keySpecNames, keySpecRow } from '../../src/kms/key-specs.ts';
 
 const kinds = keySpecNames.flatMap((keySpec) =>

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeMarker, pageEnd } from '../../src/operations/pages.ts';
+import { decodeMarker, pageEnd } from '../../src/operations/declaration/pages.ts';
 
 describe('a marker', () => {
   it('says after which entry the next page begins', () => {

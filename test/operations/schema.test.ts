@@ -13,7 +13,7 @@ import {
   string,
   stringMap,
   timestamp,
-} from '../../src/operations/schema.ts';
+} from '../../src/operations/declaration/schema.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 
 const request = object({

@@ -6,7 +6,7 @@
  */
 
 import type * as Sdk from '@aws-sdk/client-kms';
-import type { Infer } from '../../src/operations/schema.ts';
+import type { Infer } from '../../src/operations/declaration/schema.ts';
 import type { operations, unbuiltOperations } from '../../src/operations/table.ts';
 import type { Plaintext } from '../../src/secrets/secret-bytes.ts';
 

@@ -1,7 +1,7 @@
 /** Records of every kind, as fast-check's arbitraries. */
 
 import fc from 'fast-check';
-import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grants.ts';
+import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { MetadataRecords } from '../../src/store/metadata-store.ts';

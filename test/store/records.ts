@@ -1,7 +1,7 @@
 /** Records of every kind, as examples, and a MAC to store them with. */
 
 import { createHmac } from 'node:crypto';
-import type { GrantId, GrantPrincipal } from '../../src/kms/grants.ts';
+import type { GrantId, GrantPrincipal } from '../../src/kms/grant-terms.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { Change, LoadedMetadata, MetadataRecords, RecordMac } from '../../src/store/metadata-store.ts';
 import { primaryKeys } from '../../src/store/metadata-store.ts';

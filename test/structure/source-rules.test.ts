@@ -50,15 +50,15 @@ const planted: readonly [rule: string, path: string, code: string, message: stri
   ['a long file', 'src/keys/a.ts', 'x;\n'.repeat(maxLines), `the limit is ${maxLines}`],
   [
     'an AuthorizedKey made elsewhere',
-    'src/operations/encrypt.ts',
-    "import { authorizeKey } from '../keys/authorized-key.ts';",
-    'only src/operations/pipeline.ts makes',
+    'src/operations/cryptography/encrypt.ts',
+    "import { authorizeKey } from '../../keys/authorized-key.ts';",
+    'only src/pipeline/pipeline.ts makes',
   ],
   [
     'an AuthorizedKey made through a namespace',
     'src/keys/a.ts',
     "import * as all from './authorized-key.ts';",
-    'only src/operations/pipeline.ts makes',
+    'only src/pipeline/pipeline.ts makes',
   ],
   ['a name with should', 'test/keys/a.test.ts', "test('a key should work', () => {});", 'test name with "should"'],
 ];
@@ -78,7 +78,7 @@ const fine: readonly [what: string, path: string, code: string][] = [
   ],
   [
     'the maker in the pipeline',
-    'src/operations/pipeline.ts',
+    'src/pipeline/pipeline.ts',
     "import { authorizeKey } from '../keys/authorized-key.ts';",
   ],
   ['the host using the frames', 'src/hsm/host/a.ts', "import { b } from '../frames.ts';\nimport p from 'pkcs11js';"],
@@ -99,7 +99,7 @@ test('a source file without a header is found', () => {
 test('an operation that the table does not list is found', () => {
   const table = ['src/operations/table.ts', "import { encrypt } from './encrypt.ts';"] as const;
   const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
-  expect(messagesFor('src/operations/list-keys.ts', declared, [...table])).toEqual([
+  expect(messagesFor('src/operations/keys/list-keys.ts', declared, [...table])).toEqual([
     expect.stringContaining('`ListKeys`, which src/operations/table.ts does not list'),
   ]);
 });

@@ -9,7 +9,7 @@
  */
 
 export interface SourceFile {
-  /** From the top of the checkout, with slashes: `src/keys/ciphertext.ts`. */
+  /** From the top of the checkout, with slashes: `src/keys/use/ciphertext.ts`. */
   readonly path: string;
   readonly text: string;
 }
@@ -29,7 +29,8 @@ interface LayerRule {
 const vocabulary = ['kms', 'secrets'];
 const stores = ['hsm', 'store', 'audit'];
 const underOperations = ['authorization', 'keys', ...stores, ...vocabulary];
-const underDaemon = ['http', 'identity', 'operations', ...underOperations];
+const underAccess = ['pipeline', 'operations', ...underOperations];
+const underDaemon = ['http', 'identity', 'access', ...underAccess];
 
 /** One row for each folder of `src/`, from the bottom up. */
 export const layers: Readonly<Record<string, LayerRule>> = {
@@ -42,8 +43,10 @@ export const layers: Readonly<Record<string, LayerRule>> = {
   identity: { uses: vocabulary, usesTypesOf: [] },
   authorization: { uses: vocabulary, usesTypesOf: ['keys', 'identity', 'store'] },
   keys: { uses: ['hsm', 'store', ...vocabulary], usesTypesOf: ['authorization'] },
-  operations: { uses: underOperations, usesTypesOf: ['identity'] },
-  http: { uses: ['operations', 'identity', ...underOperations], usesTypesOf: [] },
+  operations: { uses: ['pipeline', ...underOperations], usesTypesOf: ['identity'] },
+  pipeline: { uses: ['operations', ...underOperations], usesTypesOf: ['identity'] },
+  access: { uses: underAccess, usesTypesOf: ['identity'] },
+  http: { uses: ['access', 'identity', ...underAccess], usesTypesOf: [] },
   config: { uses: vocabulary, usesTypesOf: [] },
   daemon: { uses: ['config', ...underDaemon], usesTypesOf: [] },
   cli: { uses: ['daemon', 'config', ...underDaemon], usesTypesOf: [] },
@@ -71,12 +74,11 @@ const packageRules: readonly PackageRule[] = [
   {
     packages: ['fastify'],
     allowed: ['src/http/'],
-    instead:
-      'take and return values of `KmsService` (src/operations/service.ts); the wire is the business of src/http/',
+    instead: 'take and return values of `KmsService` (src/pipeline/service.ts); the wire is the business of src/http/',
   },
   {
     packages: ['koffi'],
-    allowed: ['src/identity/', 'src/secrets/', 'src/hsm/host/', 'src/keys/digest-verification.ts'],
+    allowed: ['src/identity/', 'src/secrets/', 'src/hsm/host/', 'src/keys/use/digest-verification.ts'],
     instead:
       'put the system call beside the others in src/identity/ (peers) or src/secrets/ (memory) and export a function',
   },
@@ -243,9 +245,9 @@ function listed(names: readonly string[]): string {
 
 /** INVARIANT: only the pipeline makes an `AuthorizedKey`, so that holding one proves that the caller is allowed. */
 function checkAuthorizedKey(path: string, target: string, clause: string, report: Report): void {
-  if (target !== 'src/keys/authorized-key.ts' || path === 'src/operations/pipeline.ts') return;
+  if (target !== 'src/keys/authorized-key.ts' || path === 'src/pipeline/pipeline.ts') return;
   if (/\bauthorizeKey\b|\*/.test(clause)) {
-    report('imports `authorizeKey`: only src/operations/pipeline.ts makes an `AuthorizedKey`; take one as a parameter');
+    report('imports `authorizeKey`: only src/pipeline/pipeline.ts makes an `AuthorizedKey`; take one as a parameter');
   }
 }
 
@@ -266,11 +268,11 @@ function checkOperationTable(files: readonly SourceFile[], violations: Violation
   const table = files.find(({ path }) => path === tablePath);
   if (table === undefined) return;
   for (const { path, text } of files) {
-    if (!/^src\/operations\/[^/]+\.ts$/.test(path)) continue;
+    if (!/^src\/operations\/(?:[^/]+\/)?[^/]+\.ts$/.test(path)) continue;
     const name = /=\s*operation\(\{\s*name: '(\w+)'/.exec(text)?.[1];
     if (name === undefined) continue;
     const fileName = `${kebabCase(name)}.ts`;
-    if (path !== `src/operations/${fileName}`) {
+    if (!path.endsWith(`/${fileName}`)) {
       violations.push({
         path,
         message: `declares \`${name}\`, so its name is \`${fileName}\`: one operation, one file`,

@@ -7,8 +7,8 @@
 
 import { join } from 'node:path';
 import { loadConfiguration } from '../../src/config/load.ts';
+import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.ts';
 import { openStore } from '../../src/daemon/data-folder.ts';
-import { openConfiguredKeyStore } from '../../src/daemon/key-store.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import type { KeyRecord } from '../../src/store/metadata-store.ts';
 

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, test } from 'vitest';
 import { z } from 'zod';
-import { HostFailure } from '../../src/hsm/host/failures.ts';
-import { ivBytes } from '../../src/hsm/host/secret-calls.ts';
+import { ivBytes } from '../../src/hsm/host/calls/secret-calls.ts';
+import { HostFailure } from '../../src/hsm/host/token/failures.ts';
 import { type InProcessHost, importKey, openInProcess } from '../hsm/host/in-process.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { hex, Judge, readWycheproof, verdictOf } from './wycheproof.ts';

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, test } from 'vitest';
 import { z } from 'zod';
-import { HostFailure } from '../../src/hsm/host/failures.ts';
+import { HostFailure } from '../../src/hsm/host/token/failures.ts';
 import { type InProcessHost, importKey, openInProcess } from '../hsm/host/in-process.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { type Exemption, hex, Judge, type JudgedVector, readWycheproof, verdictOf } from './wycheproof.ts';

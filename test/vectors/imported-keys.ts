@@ -1,8 +1,8 @@
 /** Private keys of vectors as session objects of a token, entered into the host's table: a path that tests alone have. */
 
 import type { KeyObject } from 'node:crypto';
-import { type Attribute, constant } from '../../src/hsm/host/cryptoki.ts';
-import type { FoundKey } from '../../src/hsm/host/key-table.ts';
+import { type Attribute, constant } from '../../src/hsm/host/token/cryptoki.ts';
+import type { FoundKey } from '../../src/hsm/host/token/key-table.ts';
 import type { InProcessHost } from '../hsm/host/in-process.ts';
 
 /** The DER of the curves' object identifiers, by their names in JWK. */

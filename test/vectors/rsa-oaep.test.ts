@@ -5,8 +5,8 @@
 
 import { createPrivateKey, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, test } from 'vitest';
-import { HostFailure } from '../../src/hsm/host/failures.ts';
-import { PairCalls } from '../../src/hsm/host/pair-calls.ts';
+import { PairCalls } from '../../src/hsm/host/calls/pair-calls.ts';
+import { HostFailure } from '../../src/hsm/host/token/failures.ts';
 import { type InProcessHost, openInProcess } from '../hsm/host/in-process.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { importRsaKey } from './imported-keys.ts';

@@ -5,7 +5,7 @@
 
 import { createHash, createPublicKey } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { isSignature } from '../../src/keys/signatures.ts';
+import { isSignature } from '../../src/keys/use/signatures.ts';
 import type { SigningAlgorithm } from '../../src/kms/algorithms.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 import { type InProcessHost, openInProcess } from '../hsm/host/in-process.ts';

@@ -16,7 +16,7 @@ import {
   type Handle,
   type Mechanism,
   returnValueOf,
-} from '../../src/hsm/host/cryptoki.ts';
+} from '../../src/hsm/host/token/cryptoki.ts';
 import type { InProcessHost } from '../hsm/host/in-process.ts';
 import { curveParams } from './imported-keys.ts';
 

@@ -2,7 +2,7 @@
 
 import { isIP } from 'node:net';
 import { GeneralName } from '@peculiar/asn1-x509';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../terminal/cli-error.ts';
 
 /** A label, or a wildcard as the first; RFC 1034 with the underscore that is in use. */
 const hostName =

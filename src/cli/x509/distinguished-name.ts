@@ -8,7 +8,7 @@
 
 import { AsnSerializer } from '@peculiar/asn1-schema';
 import { AttributeTypeAndValue, AttributeValue, Name, RelativeDistinguishedName } from '@peculiar/asn1-x509';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../terminal/cli-error.ts';
 
 interface AttributeRow {
   readonly type: string;

@@ -27,7 +27,7 @@ import {
   SubjectKeyIdentifier,
   type SubjectPublicKeyInfo,
 } from '@peculiar/asn1-x509';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../terminal/cli-error.ts';
 
 const keyUsages = new Map<string, KeyUsageFlags>([
   ['digitalSignature', KeyUsageFlags.digitalSignature],

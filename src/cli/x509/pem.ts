@@ -1,6 +1,6 @@
 /** Certificates and requests as files hold them: PEM (RFC 7468) or DER. */
 
-import { readUpTo } from '../input.ts';
+import { readUpTo } from '../terminal/input.ts';
 
 /** Generous: a certificate with hundreds of names. */
 const maxDocumentBytes = 1024 * 1024;

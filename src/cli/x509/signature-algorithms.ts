@@ -12,7 +12,7 @@ import { id_mgf1, id_RSASSA_PSS, RsaSaPssParams, sha256, sha384, sha512 } from '
 import { AsnSerializer } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier } from '@peculiar/asn1-x509';
 import { digestHashes, hashBytes, type SigningAlgorithm } from '../../kms/algorithms.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../terminal/cli-error.ts';
 
 const pkcs1 = (algorithm: string): AlgorithmIdentifier => new AlgorithmIdentifier({ algorithm, parameters: null });
 const bare = (algorithm: string): AlgorithmIdentifier => new AlgorithmIdentifier({ algorithm });

@@ -2,8 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import type { AlgorithmIdentifier } from '@peculiar/asn1-x509';
-import type { KmsClient } from '../kms-client.ts';
-import { digestOf } from '../signing-message.ts';
+import type { KmsClient } from '../requests/kms-client.ts';
+import { digestOf } from '../requests/signing-message.ts';
 import { isSignature, signatureAlgorithm } from './signature-algorithms.ts';
 
 export interface Signer {

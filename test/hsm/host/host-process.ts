@@ -12,7 +12,7 @@ import { FrameReader, FrameWriter } from '../../../src/hsm/frames.ts';
 import type { BackingKeyAttributes, KeyStoreCapabilities } from '../../../src/hsm/key-store.ts';
 import type { TestToken } from '../../support/tokens.ts';
 
-const hostProgram = fileURLToPath(new URL('../../../src/hsm/host/main.ts', import.meta.url));
+const hostProgram = fileURLToPath(new URL('../../../src/hsm/host/process/host-main.ts', import.meta.url));
 
 export interface Reply {
   /** `success`, or the name of the failure. */

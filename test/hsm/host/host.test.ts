@@ -257,7 +257,7 @@ describeEachToken('HSM host with four lanes', (token) => {
 describe('HSM host', () => {
   test.each(['', '0', '65', '1.5', 'x'])('refuses to start with `%s` lanes', async (lanes) => {
     const { spawnSync } = await import('node:child_process');
-    const program = new URL('../../../src/hsm/host/main.ts', import.meta.url).pathname;
+    const program = new URL('../../../src/hsm/host/process/host-main.ts', import.meta.url).pathname;
     const { status, stderr } = spawnSync(process.execPath, [program, lanes], { encoding: 'utf8' });
     expect(status).toBe(1);
     expect(stderr).toContain('usage: main.ts LANES, with 1 to 64 lanes');

@@ -3,14 +3,14 @@
  * known, and disturb the session behind the host's back. Only one token of a vendor can be open in a process at a time.
  */
 
-import { ChangeLock } from '../../../src/hsm/host/change-lock.ts';
-import { type Cryptoki, constant, type Handle, loadCryptoki } from '../../../src/hsm/host/cryptoki.ts';
-import { KeyCalls } from '../../../src/hsm/host/key-calls.ts';
-import { KeyTable } from '../../../src/hsm/host/key-table.ts';
-import { openToken } from '../../../src/hsm/host/open-token.ts';
-import { ReturnValues } from '../../../src/hsm/host/return-values.ts';
-import { SecretCalls } from '../../../src/hsm/host/secret-calls.ts';
-import { TokenSession } from '../../../src/hsm/host/token-session.ts';
+import { KeyCalls } from '../../../src/hsm/host/calls/key-calls.ts';
+import { SecretCalls } from '../../../src/hsm/host/calls/secret-calls.ts';
+import { openToken } from '../../../src/hsm/host/process/open-token.ts';
+import { ChangeLock } from '../../../src/hsm/host/token/change-lock.ts';
+import { type Cryptoki, constant, type Handle, loadCryptoki } from '../../../src/hsm/host/token/cryptoki.ts';
+import { KeyTable } from '../../../src/hsm/host/token/key-table.ts';
+import { ReturnValues } from '../../../src/hsm/host/token/return-values.ts';
+import { TokenSession } from '../../../src/hsm/host/token/token-session.ts';
 import type { VendorProfile } from '../../../src/hsm/vendor-profile.ts';
 import type { TestToken } from '../../support/tokens.ts';
 

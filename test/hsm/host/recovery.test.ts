@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { constant } from '../../../src/hsm/host/cryptoki.ts';
-import { HostFailure } from '../../../src/hsm/host/failures.ts';
-import { readAttribute, secretKeyTemplate } from '../../../src/hsm/host/key-attributes.ts';
-import { usageRow } from '../../../src/hsm/host/key-specs.ts';
+import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
+import { HostFailure } from '../../../src/hsm/host/token/failures.ts';
+import { readAttribute, secretKeyTemplate } from '../../../src/hsm/host/token/key-attributes.ts';
+import { usageRow } from '../../../src/hsm/host/token/pkcs11-key-specs.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { newId } from './host-process.ts';
 import { type InProcessHost, openInProcess } from './in-process.ts';

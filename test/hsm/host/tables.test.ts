@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module';
 import { expect, test } from 'vitest';
-import { constant } from '../../../src/hsm/host/cryptoki.ts';
-import { type HostKeySpec, hostKeySpecs } from '../../../src/hsm/host/key-specs.ts';
-import { ReturnValues, returnValueName } from '../../../src/hsm/host/return-values.ts';
+import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
+import { type HostKeySpec, hostKeySpecs } from '../../../src/hsm/host/token/pkcs11-key-specs.ts';
+import { ReturnValues, returnValueName } from '../../../src/hsm/host/token/return-values.ts';
 import { loadVendorProfile } from '../../../src/hsm/vendor-profile.ts';
 import { keySpecNames, keySpecRow } from '../../../src/kms/key-specs.ts';
 

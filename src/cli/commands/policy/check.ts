@@ -2,12 +2,18 @@
 
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import type { Finding, LintOptions } from '../../../authorization/lint.ts';
-import type { JsonValue } from '../../../authorization/policy-json.ts';
+import type { Finding, LintOptions } from '../../../authorization/advice/lint.ts';
+import type { JsonValue } from '../../../authorization/language/policy-json.ts';
 import type { Realm } from '../../../kms/names.ts';
-import { readPolicy } from '../../input.ts';
-import { configurationIfAny, connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
-import { note, print, printJson, table } from '../../output.ts';
+import {
+  configurationIfAny,
+  connectTo,
+  type SocketOptions,
+  withJson,
+  withSocket,
+} from '../../requests/command-options.ts';
+import { readPolicy } from '../../terminal/input.ts';
+import { note, print, printJson, table } from '../../terminal/output.ts';
 
 interface Options extends SocketOptions {
   readonly account?: string;
@@ -36,8 +42,8 @@ Examples:
 }
 
 async function check(named: string, options: Options): Promise<void> {
-  const { knownActions } = await import('../../../operations/known-actions.ts');
-  const { conditionVocabulary } = await import('../../../operations/condition-keys.ts');
+  const { knownActions } = await import('../../../access/known-actions.ts');
+  const { conditionVocabulary } = await import('../../../pipeline/condition-key-table.ts');
   const common = { vocabulary: conditionVocabulary, actions: knownActions(), nowMs: Date.now() };
   const findings =
     named === '-' || existsSync(named)
@@ -58,7 +64,7 @@ async function check(named: string, options: Options): Promise<void> {
 type Knowledge = Pick<LintOptions, 'vocabulary' | 'actions' | 'nowMs'>;
 
 async function checkKey(keyId: string, options: Options, knowledge: Knowledge): Promise<readonly Finding[]> {
-  const { lintPolicy } = await import('../../../authorization/lint.ts');
+  const { lintPolicy } = await import('../../../authorization/advice/lint.ts');
   const client = await connectTo(options);
   const { KeyMetadata } = await client.call('DescribeKey', { KeyId: keyId });
   const { Arn, KeyId } = KeyMetadata as { readonly Arn: string; readonly KeyId: string };
@@ -68,7 +74,7 @@ async function checkKey(keyId: string, options: Options, knowledge: Knowledge): 
 }
 
 async function checkFile(path: string, options: Options, knowledge: Knowledge): Promise<readonly Finding[]> {
-  const { lintPolicy } = await import('../../../authorization/lint.ts');
+  const { lintPolicy } = await import('../../../authorization/advice/lint.ts');
   const text = await readPolicy(path);
   const configuration = await configurationIfAny(options.config);
   const realm = {
@@ -87,7 +93,7 @@ async function identityPolicyIn(
   realm: Realm,
   { vocabulary }: Knowledge,
 ): Promise<Finding | { readonly value: JsonValue } | undefined> {
-  const { parsePolicyJson } = await import('../../../authorization/policy-json.ts');
+  const { parsePolicyJson } = await import('../../../authorization/language/policy-json.ts');
   const { IdentityPolicyError, parseIdentityPolicies } = await import('../../../authorization/identity-policies.ts');
   let file: JsonValue;
   try {

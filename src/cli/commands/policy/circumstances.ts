@@ -3,11 +3,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
-import { ApiError, UsageError } from '../../errors.ts';
-import { isAlias, withoutAlias } from '../../key-names.ts';
-import type { Members } from '../../kms-client.ts';
-import { collectPairs, connectTo, type SocketOptions } from '../../options.ts';
-import { printable } from '../../output.ts';
+import { collectPairs, connectTo, type SocketOptions } from '../../requests/command-options.ts';
+import { isAlias, withoutAlias } from '../../requests/key-names.ts';
+import type { Members } from '../../requests/kms-client.ts';
+import { ApiError, UsageError } from '../../terminal/cli-error.ts';
+import { printable } from '../../terminal/output.ts';
 
 export interface CircumstanceOptions extends SocketOptions {
   readonly context?: Readonly<Record<string, string>>;

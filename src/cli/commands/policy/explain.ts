@@ -1,10 +1,10 @@
 /** `drawbridge policy explain`: why somebody may or may not, and what would change it. */
 
 import { Command } from 'commander';
-import { UsageError } from '../../errors.ts';
-import type { Members } from '../../kms-client.ts';
-import { collectValues, withJson, withSocket } from '../../options.ts';
-import { facts, print, printable, printJson } from '../../output.ts';
+import { collectValues, withJson, withSocket } from '../../requests/command-options.ts';
+import type { Members } from '../../requests/kms-client.ts';
+import { UsageError } from '../../terminal/cli-error.ts';
+import { facts, print, printable, printJson } from '../../terminal/output.ts';
 import {
   askAbout,
   type CircumstanceOptions,

@@ -3,14 +3,14 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Command } from 'commander';
-import { defaultWireLimits, maxSimulatedRequests } from '../../../http/limits.ts';
-import type { RequestOnRecord } from '../../../operations/recorded-request.ts';
-import { auditFolderOf, parseCount } from '../../audit-options.ts';
-import { UsageError } from '../../errors.ts';
-import { readPolicy } from '../../input.ts';
-import type { KmsClient, Members } from '../../kms-client.ts';
-import { connectTo, type SocketOptions, withJson, withSocket } from '../../options.ts';
-import { note, print, printJson, table } from '../../output.ts';
+import type { RequestOnRecord } from '../../../access/recorded-request.ts';
+import { defaultWireLimits, maxSimulatedRequests } from '../../../http/wire-limits.ts';
+import { auditFolderOf, parseCount } from '../../requests/audit-options.ts';
+import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import type { KmsClient, Members } from '../../requests/kms-client.ts';
+import { UsageError } from '../../terminal/cli-error.ts';
+import { readPolicy } from '../../terminal/input.ts';
+import { note, print, printJson, table } from '../../terminal/output.ts';
 import { groupsOf } from './circumstances.ts';
 
 interface Options extends SocketOptions {
@@ -110,7 +110,7 @@ async function collectTraffic(
   options: Options,
 ): Promise<{ readonly traffic: readonly Traffic[]; readonly events: number; readonly isComplete: boolean }> {
   const { readAuditEvents } = await import('../../../audit/read-audit-log.ts');
-  const { readRequest } = await import('../../../operations/recorded-request.ts');
+  const { readRequest } = await import('../../../access/recorded-request.ts');
   const folder = await auditFolderOf(options);
   const distinct = new Map<string, Traffic>();
   let events = 0;

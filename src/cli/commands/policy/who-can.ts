@@ -1,9 +1,9 @@
 /** `drawbridge policy who-can`: everybody whom a document or a grant lets do something. */
 
 import { Command } from 'commander';
-import type { Members } from '../../kms-client.ts';
-import { withJson, withSocket } from '../../options.ts';
-import { note, print, printJson, table } from '../../output.ts';
+import { withJson, withSocket } from '../../requests/command-options.ts';
+import type { Members } from '../../requests/kms-client.ts';
+import { note, print, printJson, table } from '../../terminal/output.ts';
 import { askAbout, type CircumstanceOptions, describeTest, withCircumstances } from './circumstances.ts';
 
 type Options = CircumstanceOptions & { readonly all?: true };

@@ -1,0 +1,134 @@
+/**
+ * A request that nobody sent, as the questions that the pipeline would ask about it.
+ *
+ * INVARIANT: the questions are made from the same needs, by the same class and with the same condition values as those
+ * about a real request, so that whoever is told an answer here gets it there.
+ *
+ * Of the members only those are taken that an operation puts on record. The others are bytes and tokens, on which no
+ * permission depends; a ciphertext tells its key, which has to be named instead. Most required members may be left out;
+ * the condition keys that come from them then have no value.
+ */
+
+import type { IdentityPolicies } from '../authorization/identity-policies.ts';
+import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
+import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { KeyId } from '../kms/names.ts';
+import type { AnyOperation } from '../operations/declaration/operation.ts';
+import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
+import { findOperation } from '../operations/table.ts';
+import { type Need, RequestQuestion } from '../pipeline/access-question.ts';
+import type { RequestOrigin } from '../pipeline/service.ts';
+
+export interface SupposedRequest extends Pick<RequestOrigin, 'receivedAtMs' | 'sourceIPAddress' | 'userAgent'> {
+  /** `Encrypt` */
+  readonly operationName: string;
+  /** As on the wire. */
+  readonly members: Readonly<Record<string, unknown>>;
+  readonly caller: Caller;
+  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
+}
+
+/** The documents under which it is asked. */
+export interface Documents {
+  readonly directory: KeyDirectory;
+  readonly identityPolicies: IdentityPolicies;
+  /** Instead of the keys' own. */
+  readonly keyPolicies?: ReadonlyMap<KeyId, CompiledPolicy>;
+}
+
+export interface SupposedNeed {
+  readonly need: Need;
+  readonly question: RequestQuestion;
+}
+
+/** Members that say what the request is about. */
+const indispensable: ReadonlySet<string> = new Set([
+  'KeyId',
+  'SourceKeyId',
+  'DestinationKeyId',
+  'AliasName',
+  'TargetKeyId',
+  'Operations',
+]);
+
+/**
+ * One for each permission that the request needs, in the order in which they are asked.
+ * @throws KmsError as the request itself would: `NotFoundException`, `ValidationException`, …
+ */
+export function questionsAbout(supposed: SupposedRequest, documents: Documents): readonly SupposedNeed[] {
+  const { operationName, caller, peerFacts } = supposed;
+  const { directory, identityPolicies, keyPolicies } = documents;
+  const operation = operationNamed(operationName);
+  const request = decodeMembers(operation, supposed.members);
+  const origin = { ...supposed, requestId: '' };
+  const attached = identityPolicies.attachedTo(caller);
+  const source = { operation, request, origin, caller, directory, identityPolicies: attached, peerFacts };
+  const questions: SupposedNeed[] = [];
+  for (const need of operation.needs.resources ?? []) {
+    const resource = need.resource(request, directory);
+    if (resource !== undefined)
+      questions.push({ need, question: new RequestQuestion(source, need, resource, undefined) });
+  }
+  for (const need of Object.values(operation.needs.keys ?? {})) {
+    const key = need.key(request, directory);
+    const policy = need.retires === undefined ? keyPolicies?.get(key.record.keyId) : undefined;
+    questions.push({ need, question: new RequestQuestion(source, need, key.arn, key, policy) });
+  }
+  return questions;
+}
+
+/** The keys that the questions are about. */
+export function keysOf(questions: readonly SupposedNeed[]): readonly KmsKey[] {
+  return questions.flatMap(({ question: { key } }) => (key === undefined ? [] : [key]));
+}
+
+/** Required members on record that a supposed request leaves out: condition keys that come from them have no value. */
+export function leftOut(operationName: string, members: Readonly<Record<string, unknown>>): readonly string[] {
+  const { request, record } = operationNamed(operationName);
+  return record.filter(
+    (name) => name !== 'Policy' && isRequired(request.members?.[name]) && members[name] === undefined,
+  );
+}
+
+function operationNamed(name: string): AnyOperation {
+  const operation = findOperation(name);
+  if (operation !== undefined) return operation;
+  const what = /^ReEncrypt(?:From|To)$/.test(name)
+    ? 'a permission of the operation ReEncrypt'
+    : 'no operation of this version';
+  throw new KmsError('ValidationException', `\`${name.slice(0, 64)}\` is ${what}`);
+}
+
+function isRequired(shape: object | undefined): boolean {
+  return shape !== undefined && !('optional' in shape);
+}
+
+function decodeMembers(operation: AnyOperation, members: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { name: operationName, request, record } = operation;
+  const context: DecodeContext = { unknownMembers: 'refuse', problems: [], secrets: [] };
+  const decoded: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(members)) {
+    const shape = record.includes(name) ? request.members?.[name] : undefined;
+    if (shape === undefined) {
+      throw new KmsError(
+        'ValidationException',
+        `'${name.slice(0, 64)}' decides nothing about ${operationName}; what does: ${record.join(', ')}`,
+      );
+    }
+    if (value !== null) decoded[name] = shape.decode(value, pathName(name), context);
+  }
+  for (const name of record) {
+    if (indispensable.has(name) && isRequired(request.members?.[name]) && decoded[name] === undefined) {
+      context.problems.push(`Value null at '${pathName(name)}' failed to satisfy constraint: Member must not be null`);
+    }
+  }
+  if (context.problems.length > 0) throw new KmsError('ValidationException', context.problems.join('; '));
+  // As a dry run asks about permissions where there is no ciphertext.
+  if (request.members?.['DryRunModifiers'] !== undefined) {
+    return { ...decoded, DryRun: true, DryRunModifiers: ['IGNORE_CIPHERTEXT'] };
+  }
+  return decoded;
+}

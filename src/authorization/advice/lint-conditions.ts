@@ -1,0 +1,118 @@
+/** What is wrong with conditions that are valid: the part of the linter that is about `Condition`. */
+
+import { parsePrincipalArn } from '../../kms/names.ts';
+import type { AccessQuestion } from '../decision.ts';
+import type { StatementTest } from '../language/compiled-policy.ts';
+import { type ConditionKey, type ConditionType, noContext } from '../language/condition-vocabulary.ts';
+import type { Finding, KnownAction, LintedStatement, LintOptions } from './lint.ts';
+
+export function lintConditions(statement: LintedStatement, options: LintOptions): readonly Finding[] {
+  const { place, compiled } = statement;
+  return compiled.tests.flatMap((test) => {
+    if (test.element !== 'Condition') return [];
+    const problems = [
+      aboutPresence(test, statement, options),
+      aboutType(test),
+      aboutWildcards(test),
+      aboutSets(test, statement),
+      aboutTime(test, statement, options.nowMs),
+    ];
+    const where = `${place}.Condition.${test.operator}[${JSON.stringify(test.keyName)}]`;
+    return problems
+      .filter((problem) => problem !== undefined)
+      .map((problem): Finding => ({ severity: 'warning', place: where, problem }));
+  });
+}
+
+/** Of a request without the key. */
+function holdsWithoutKey({ holds }: StatementTest): boolean {
+  const principal = parsePrincipalArn('arn:aws:iam::000000000000:root');
+  if (principal === undefined) throw new TypeError('the root has an ARN');
+  const question: AccessQuestion = {
+    principal,
+    accountId: '000000000000',
+    action: '',
+    resource: '*',
+    keyPolicy: undefined,
+    identityPolicies: [],
+    context: noContext,
+  };
+  return holds(question);
+}
+
+function aboutPresence(
+  test: StatementTest,
+  { actions }: LintedStatement,
+  { actions: known }: LintOptions,
+): string | undefined {
+  const { key } = test;
+  const isAlwaysHeld = holdsWithoutKey(test);
+  const outcome = isAlwaysHeld ? 'always holds' : 'never holds, and neither does the statement';
+  if (key === undefined || !known.some(({ hasKey }) => hasKey(key)))
+    return `no request here has this key, so that the condition ${outcome}`;
+  if (actions.length === 0) return undefined;
+  const without = actions.filter(({ hasKey }) => !hasKey(key));
+  if (without.length === actions.length) {
+    return `no request for ${listed(actions)} has this key, so that the condition ${outcome}`;
+  }
+  if (without.length === 0 || !isAlwaysHeld || test.operator === 'Null') return undefined;
+  return `requests for ${listed(without)} do not have this key, so that the condition holds for them`;
+}
+
+const listedActions = 3;
+
+function listed(actions: readonly KnownAction[]): string {
+  const names = actions.slice(0, listedActions).map(({ action }) => action);
+  const more = actions.length - names.length;
+  return more > 0 ? `${names.join(', ')} and ${more} more` : names.join(', ');
+}
+
+/** The types that the operators of a family can compare; texts compare with everything. */
+const comparable: readonly (readonly [RegExp, readonly ConditionType[]])[] = [
+  [/Numeric/, ['Numeric']],
+  [/Date/, ['Date', 'Numeric']],
+  [/Bool/, ['Bool']],
+  [/IpAddress/, ['IPAddress']],
+  [/Arn/, ['ARN', 'String']],
+];
+
+function aboutType({ operator = '', key }: StatementTest): string | undefined {
+  const types = comparable.find(([family]) => family.test(operator))?.[1];
+  if (key === undefined || types === undefined || types.includes(key.type)) return undefined;
+  return `the values of this key are of type ${key.type}, which ${operator} cannot compare`;
+}
+
+function aboutWildcards({ operator = '', expected }: StatementTest): string | undefined {
+  if (!/String(?:Not)?Equals/.test(operator)) return undefined;
+  const value = expected.find((text) => /[*?]/.test(text.replaceAll(/\$\{[^}]*\}/g, '')));
+  if (value === undefined) return undefined;
+  return `"${value}" is compared as it is: for wildcards write ${operator.replace(/Equals(?:IgnoreCase)?/, 'Like')}`;
+}
+
+function aboutSets(test: StatementTest, { compiled }: LintedStatement): string | undefined {
+  const { operator = '', key } = test;
+  if (key === undefined) return undefined;
+  const isForAll = operator.startsWith('ForAllValues:');
+  if (key.isMultivalued && !/^(?:ForA|Null)/.test(operator)) {
+    return 'the key can have several values: say with ForAllValues: or ForAnyValue: which have to match';
+  }
+  const requiresPresence = compiled.tests.some((other) => other.operator === 'Null' && isSame(other.key, key));
+  if (!isForAll || compiled.effect !== 'Allow' || requiresPresence) return undefined;
+  return `it holds where the request has no value at all: add "Null": {"${test.keyName}": "false"}`;
+}
+
+function isSame(one: ConditionKey | undefined, other: ConditionKey): boolean {
+  return one?.name === other.name && one.parameter === other.parameter;
+}
+
+/** An Allow whose time is over. */
+function aboutTime(
+  { operator = '', key, expected }: StatementTest,
+  { compiled }: LintedStatement,
+  nowMs: number,
+): string | undefined {
+  if (compiled.effect !== 'Allow' || key?.name !== 'aws:CurrentTime' || !operator.startsWith('DateLess'))
+    return undefined;
+  const last = Math.max(...expected.map((text) => (/^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text))));
+  return last < nowMs ? 'its time is over: it allows nothing any more' : undefined;
+}

@@ -1,0 +1,271 @@
+/**
+ * What is wrong with a policy that is valid: statements that never match, elements whose absence makes them silent
+ * no-ops, access for everybody, and keys that nobody could manage any more.
+ *
+ * A document that would be refused has one finding, the refusal. Everything else is taken by the daemon and means what
+ * the findings say; they are about what a writer most likely did not mean. Nothing is found twice, and nothing is found
+ * that depends on requests to come: a finding is true whatever they are.
+ *
+ * Source: IAM user guide, "IAM Access Analyzer policy check reference"; KMS developer guide, "Troubleshooting AWS KMS
+ * permissions", "Default key policy" (lockout).
+ */
+
+import { KmsError } from '../../kms/errors.ts';
+import type { Realm } from '../../kms/names.ts';
+import type { CompiledPolicy, CompiledStatement } from '../language/compiled-policy.ts';
+import type { ConditionKey, ConditionVocabulary } from '../language/condition-vocabulary.ts';
+import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
+import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
+import { compileWildcard } from '../language/wildcard.ts';
+import { lintConditions } from './lint-conditions.ts';
+
+export interface Finding {
+  /** `error`: the document is refused, or locks everybody out. */
+  readonly severity: 'error' | 'warning';
+  /** `Statement[0].Action`, or `Policy`. */
+  readonly place: string;
+  readonly problem: string;
+}
+
+/** What there is to be allowed. */
+export interface KnownAction {
+  /** `kms:Encrypt` */
+  readonly action: string;
+  /** Is a key policy asked about it? */
+  readonly isOnKey: boolean;
+  /** Does a request for it have this condition key, or may it? */
+  readonly hasKey: (key: ConditionKey) => boolean;
+}
+
+export interface LintOptions {
+  readonly kind: 'key policy' | 'identity policy';
+  readonly realm: Realm;
+  readonly vocabulary: ConditionVocabulary;
+  readonly actions: readonly KnownAction[];
+  /** The key that the policy is for, where that is known. */
+  readonly keyArn?: string | undefined;
+  readonly nowMs: number;
+}
+
+/** A statement as it was written and as it is understood. */
+export interface LintedStatement {
+  readonly place: string;
+  readonly written: JsonObject;
+  readonly compiled: CompiledStatement;
+  /** What it is about, of what there is. */
+  readonly actions: readonly KnownAction[];
+}
+
+/** @param value The document: of a key policy its text, of an identity policy what its file says. */
+export function lintPolicy(value: string | JsonValue, options: LintOptions): readonly Finding[] {
+  let compiled: CompiledPolicy;
+  let document: JsonValue;
+  try {
+    document = typeof value === 'string' ? parsePolicyJson(value) : value;
+    compiled = compile(value, options);
+  } catch (error) {
+    if (!(error instanceof KmsError)) throw error;
+    return [{ severity: 'error', place: 'Policy', problem: `it is refused: ${error.message}` }];
+  }
+  const statements = compiled.statements.map((statement, index): LintedStatement => {
+    const actions = options.actions.filter(({ action }) => statement.matchesAction(action.toLowerCase()));
+    return { place: `Statement[${index}]`, written: statementAt(document, index), compiled: statement, actions };
+  });
+  return [
+    ...statements.flatMap((statement) => [
+      ...lintElements(statement, options),
+      ...lintPrincipals(statement, options),
+      ...lintConditions(statement, options),
+      ...lintVariables(statement, document),
+    ]),
+    ...statements.flatMap((statement) => lintShadow(statement, statements, options)),
+    ...lintSids(statements),
+    ...(options.kind === 'key policy' ? lintLockout(statements) : []),
+  ];
+}
+
+function compile(value: string | JsonValue, { kind, realm, vocabulary }: LintOptions): CompiledPolicy {
+  if (kind === 'identity policy') return compileIdentityPolicy(value, 'the file', realm, vocabulary);
+  return parsePolicyDocument(typeof value === 'string' ? value : '', realm, vocabulary);
+}
+
+function statementAt(document: JsonValue, index: number): JsonObject {
+  // Safe: a policy that compiled is an object whose statements are objects.
+  const statements = (document as JsonObject).get('Statement') as JsonValue;
+  return (Array.isArray(statements) ? statements[index] : statements) as JsonObject;
+}
+
+function stringsOf(value: JsonValue | undefined): readonly string[] {
+  if (typeof value === 'string') return [value];
+  return Array.isArray(value) ? value.filter((item: JsonValue) => typeof item === 'string') : [];
+}
+
+const warning = (place: string, problem: string): Finding => ({ severity: 'warning', place, problem });
+
+/** What a statement without effect costs: a Deny that never matches is worse than an Allow. */
+function inVain({ effect }: CompiledStatement): string {
+  return effect === 'Deny' ? 'it denies nothing' : 'it allows nothing';
+}
+
+function lintElements(statement: LintedStatement, options: LintOptions): readonly Finding[] {
+  const { place, written, compiled } = statement;
+  const missing = [
+    ['Action', 'NotAction'],
+    ['Resource', 'NotResource'],
+  ].filter((names) => !names.some((name) => written.has(name)));
+  if (missing.length > 0) {
+    const names = missing.map(([name]) => name).join(' and ');
+    return [warning(place, `without ${names} the statement never matches: ${inVain(compiled)}`)];
+  }
+  return [...lintActions(statement, options), ...lintResources(statement, options)];
+}
+
+function lintActions({ place, written }: LintedStatement, { actions, kind }: LintOptions): readonly Finding[] {
+  const name = written.has('Action') ? 'Action' : 'NotAction';
+  return stringsOf(written.get(name)).flatMap((pattern) => {
+    const matches = compileWildcard(pattern.toLowerCase());
+    const matching = actions.filter(({ action }) => matches(action.toLowerCase()));
+    const where = `${place}.${name}`;
+    if (matching.length === 0) return [warning(where, `"${pattern}" is no action of AWS KMS and never matches`)];
+    if (kind === 'identity policy' || matching.some(({ isOnKey }) => isOnKey)) return [];
+    return [warning(where, `"${pattern}" is on no key: a key policy is never asked about it, an identity policy is`)];
+  });
+}
+
+const anyKeyId = '00000000-0000-0000-0000-000000000000';
+
+function lintResources({ place, written }: LintedStatement, options: LintOptions): readonly Finding[] {
+  const name = written.has('Resource') ? 'Resource' : 'NotResource';
+  const { realm, kind, keyArn } = options;
+  return stringsOf(written.get(name)).flatMap((pattern) => {
+    // What a policy variable stands for is not known.
+    if (pattern === '*' || pattern.includes('${')) return [];
+    const matches = compileWildcard(pattern, 'arn');
+    const where = `${place}.${name}`;
+    if (keyArn !== undefined && kind === 'key policy') {
+      return matches(keyArn) ? [] : [warning(where, `"${pattern}" is not this key, and the policy is about no other`)];
+    }
+    const written = pattern.split(':').slice(5).join(':').replaceAll('*', '').replaceAll('?', 'a');
+    const kinds = kind === 'key policy' ? ['key/'] : ['key/', 'alias/'];
+    const samples = [`key/${anyKeyId}`, ...kinds.filter((start) => written.startsWith(start)).map(() => written)];
+    const arn = (resource: string): string => `arn:aws:kms:${realm.region}:${realm.account}:${resource}`;
+    if (samples.some((resource) => matches(arn(resource)))) return [];
+    const what = kind === 'key policy' ? 'no key' : 'no key and no alias';
+    return [warning(where, `"${pattern}" is ${what} of account ${realm.account} in ${realm.region} and never matches`)];
+  });
+}
+
+/** Condition keys that say who calls, and those among them that nobody can choose for himself. */
+const sayWho = new Set([
+  'aws:PrincipalArn',
+  'aws:username',
+  'aws:userid',
+  'drawbridge:UnixUser',
+  'drawbridge:UnixGroup',
+  'drawbridge:SystemdUnit',
+]);
+
+function lintPrincipals(statement: LintedStatement, { kind, realm }: LintOptions): readonly Finding[] {
+  const { place, written, compiled } = statement;
+  if (kind === 'identity policy') return [];
+  const findings: Finding[] = [];
+  const element = written.get('Principal');
+  if (element instanceof Map) {
+    for (const service of stringsOf(element.get('Service'))) {
+      findings.push(warning(`${place}.Principal`, `"${service}" never matches: no AWS service calls this daemon`));
+    }
+    for (const name of stringsOf(element.get('AWS'))) {
+      const account = name.startsWith('arn:') ? name.split(':')[4] : name;
+      if (name !== '*' && account !== realm.account) {
+        findings.push(warning(`${place}.Principal`, `"${name}" never matches: nobody of another account calls here`));
+      }
+    }
+  }
+  const { effect, principals, tests } = compiled;
+  if (effect !== 'Allow' || !principals.anyone) return findings;
+  const isNarrow = tests.some(
+    ({ key, operator = '' }) =>
+      key !== undefined && sayWho.has(key.name) && !/Not|IfExists|^Null$|^ForAll/.test(operator),
+  );
+  if (isNarrow) return findings;
+  const problem = tests.length === 0 ? '' : ', because no condition says who';
+  return [...findings, warning(`${place}.Principal`, `public: everybody who can connect is allowed${problem}`)];
+}
+
+function lintVariables({ place, written }: LintedStatement, document: JsonValue): readonly Finding[] {
+  // Safe: a policy that compiled is an object.
+  if ((document as JsonObject).get('Version') === '2012-10-17' || !hasVariable(written)) return [];
+  return [warning(place, 'policy variables are text here, because the document lacks `"Version": "2012-10-17"`')];
+}
+
+function hasVariable(value: JsonValue): boolean {
+  if (typeof value === 'string') return /\$\{[^}]*\}/.test(value);
+  if (value instanceof Map) return [...value.values()].some(hasVariable);
+  return Array.isArray(value) && value.some(hasVariable);
+}
+
+/** An Allow of which a Deny without conditions leaves nothing. */
+function lintShadow(
+  { place, compiled, actions }: LintedStatement,
+  all: readonly LintedStatement[],
+  { keyArn, realm }: LintOptions,
+): readonly Finding[] {
+  const { effect, principals } = compiled;
+  if (effect !== 'Allow' || actions.length === 0) return [];
+  const resource = keyArn ?? `arn:aws:kms:${realm.region}:${realm.account}:key/${anyKeyId}`;
+  const denies = all
+    .map((statement) => statement.compiled)
+    .filter((deny) => deny.effect === 'Deny' && deny.tests.length === 0 && deny.matchesResource(resource));
+  const isDenied = ({ action }: KnownAction, named: string | undefined): boolean =>
+    denies.some(({ principals: those, matchesAction }) => {
+      const covers =
+        those.anyone || (!principals.anyone && (those.account || (named !== undefined && those.named.has(named))));
+      return covers && matchesAction(action.toLowerCase());
+    });
+  const who = principals.anyone || principals.account ? [undefined, ...principals.named] : [...principals.named];
+  if (who.length === 0 || !actions.every((action) => who.every((named) => isDenied(action, named)))) return [];
+  return [warning(place, 'it allows nothing: all of it is denied by other statements')];
+}
+
+function lintSids(statements: readonly LintedStatement[]): readonly Finding[] {
+  const seen = new Set<string>();
+  return statements.flatMap(({ place, compiled }) => {
+    const { sid = '' } = compiled.reference;
+    if (sid === '' || !seen.has(sid)) {
+      seen.add(sid);
+      return [];
+    }
+    return [warning(`${place}.Sid`, `${JSON.stringify(sid)} is there twice: decisions that name it are ambiguous`)];
+  });
+}
+
+const managing = 'kms:putkeypolicy';
+
+function lintLockout(statements: readonly LintedStatement[]): readonly Finding[] {
+  const about = statements.filter(({ compiled }) => compiled.matchesAction(managing)).map(({ compiled }) => compiled);
+  const denial = about.find(
+    ({ effect, principals, tests }) =>
+      effect === 'Deny' && tests.length === 0 && (principals.anyone || principals.account),
+  );
+  if (denial !== undefined) {
+    const place = `Statement[${denial.reference.index}]`;
+    return [{ severity: 'error', place, problem: 'lockout: nobody may put another policy on the key' }];
+  }
+  const allows = about.filter(({ effect, principals }) => effect === 'Allow' && hasAnybody(principals));
+  if (allows.length === 0) {
+    const problem = 'lockout: no statement allows anybody kms:PutKeyPolicy';
+    return [{ severity: 'error', place: 'Policy', problem }];
+  }
+  if (allows.some(({ principals }) => principals.anyone || principals.account)) return [];
+  const named = [...new Set(allows.flatMap(({ principals }) => [...principals.named]))].join(', ');
+  return [
+    warning(
+      'Policy',
+      `the account's root may not change the policy: without ${named} the key cannot be managed any more`,
+    ),
+  ];
+}
+
+function hasAnybody({ anyone, account, named }: CompiledStatement['principals']): boolean {
+  return anyone || account || named.size > 0;
+}

@@ -1,0 +1,228 @@
+/**
+ * One statement of a policy: which elements it may have, what their values must look like, and its compiled form.
+ *
+ * AWS checks when a policy is put that its principals exist. Here any ARN that could name an IAM principal is taken: users
+ * of this account are the operating system's, who come and go without the daemon.
+ *
+ * Source: IAM user guide, "IAM JSON policy element reference"; KMS developer guide, "Key policies in AWS KMS",
+ * "Elements in a key policy".
+ */
+
+import type { AccessQuestion, StatementReference } from '../decision.ts';
+import type { CompiledStatement, StatementPrincipals, StatementTest } from './compiled-policy.ts';
+import { parseConditionElement } from './policy-condition.ts';
+import type { JsonObject, JsonValue } from './policy-json.ts';
+import { isExcepted, parsePrincipalElement } from './policy-principal.ts';
+import {
+  malformed,
+  objectAt,
+  type ParseContext,
+  quoted,
+  type StatementContext,
+  stringAt,
+  stringsAt,
+} from './policy-values.ts';
+import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
+import { compileParts, compileWildcards, type Matcher } from './wildcard.ts';
+import { stepsPerLook } from './work-budget.ts';
+
+const elementNames = new Set([
+  'Sid',
+  'Effect',
+  'Principal',
+  'NotPrincipal',
+  'Action',
+  'NotAction',
+  'Resource',
+  'NotResource',
+  'Condition',
+]);
+
+/**
+ * Elements of which a statement has one or the other, and what follows when it has neither. A statement of a key policy
+ * without an action or a resource is taken and has no effect, as the CreateKey and PutKeyPolicy pages of the AWS KMS API
+ * reference have it. Whom an identity policy is about is said by its attachment.
+ */
+const alternatives = [
+  { names: ['Principal', 'NotPrincipal'], 'key policy': 'required', 'identity policy': 'forbidden' },
+  { names: ['Action', 'NotAction'], 'key policy': 'optional', 'identity policy': 'required' },
+  { names: ['Resource', 'NotResource'], 'key policy': 'optional', 'identity policy': 'required' },
+] as const;
+
+export interface StatementSource {
+  readonly value: JsonValue;
+  /** Its position in the document, from 0. */
+  readonly index: number;
+  /** For refusals: `Statement[0]`. */
+  readonly place: string;
+  /** The file of an identity policy. */
+  readonly document?: string;
+}
+
+/** @throws KmsError MalformedPolicyDocumentException. */
+export function compileStatement(source: StatementSource, context: ParseContext): CompiledStatement {
+  const { place } = source;
+  const statement = objectAt(place, source.value);
+  assertElements(statement, place, context);
+  const reference = parseReference(statement, source, context);
+  const effect = parseEffect(`${place}.Effect`, statement.get('Effect') ?? null);
+  const within: StatementContext = { ...context, effect };
+  const { principals, excepted } = parsePrincipals(statement, place, within);
+  const resources = parseResources(statement, place, within);
+  const condition = statement.get('Condition');
+  const tests: readonly StatementTest[] = [
+    ...exceptionTests(excepted),
+    ...(resources.test === undefined ? [] : [resources.test]),
+    ...(condition === undefined ? [] : conditionTests(`${place}.Condition`, condition, within)),
+  ];
+  const holds = all(tests);
+  return {
+    reference,
+    effect,
+    principals,
+    matchesAction: parseActions(statement, place),
+    matchesResource: resources.matches,
+    ...(holds === undefined ? {} : { holds }),
+    tests,
+  };
+}
+
+type RequestTest = (question: AccessQuestion) => boolean;
+
+function all(tests: readonly StatementTest[]): RequestTest | undefined {
+  const present = tests.map(({ holds }) => holds);
+  const [only] = present;
+  return present.length < 2 ? only : (question) => present.every((test) => test(question));
+}
+
+function exceptionTests(excepted: StatementPrincipals | undefined): readonly StatementTest[] {
+  if (excepted === undefined) return [];
+  const expected = excepted.anyone ? ['*'] : [...(excepted.account ? ['the account'] : []), ...excepted.named];
+  return [{ element: 'NotPrincipal', expected, holds: (question) => !isExcepted(excepted, question) }];
+}
+
+function conditionTests(place: string, value: JsonValue, context: StatementContext): readonly StatementTest[] {
+  return parseConditionElement(place, value, context).map(({ holds, ...test }) => ({
+    ...test,
+    element: 'Condition',
+    holds: (question) => holds(question.context),
+  }));
+}
+
+function assertElements(statement: JsonObject, place: string, { kind }: ParseContext): void {
+  for (const name of statement.keys()) {
+    if (!elementNames.has(name)) throw malformed(place, `${JSON.stringify(name)} is not an element of a statement`);
+  }
+  if (!statement.has('Effect')) throw malformed(place, 'the element Effect is missing');
+  for (const { names, [kind]: presence } of alternatives) {
+    const [present, second] = names.filter((name) => statement.has(name));
+    if (second !== undefined) throw malformed(place, `it cannot have both ${present} and ${second}`);
+    if (present === undefined && presence === 'required') throw malformed(place, `the element ${names[0]} is missing`);
+    if (present !== undefined && presence === 'forbidden') {
+      throw malformed(place, `an ${kind} has no element ${present}: it is about those to whom it is attached`);
+    }
+  }
+}
+
+/** IAM takes letters and digits as a Sid; key policies may have spaces and more in it. */
+function parseReference(
+  statement: JsonObject,
+  { place, index, document }: StatementSource,
+  { kind }: ParseContext,
+): StatementReference {
+  const within = document === undefined ? { index } : { index, document };
+  if (!statement.has('Sid')) return within;
+  const sid = stringAt(`${place}.Sid`, statement.get('Sid') ?? null);
+  if (kind === 'identity policy' && !/^[A-Za-z0-9]*$/.test(sid)) {
+    throw malformed(`${place}.Sid`, 'it must consist of letters and digits');
+  }
+  return { ...within, sid };
+}
+
+function parseEffect(place: string, value: JsonValue): 'Allow' | 'Deny' {
+  if (value === 'Allow' || value === 'Deny') return value;
+  throw malformed(place, 'it must be "Allow" or "Deny"');
+}
+
+const everybody: StatementPrincipals = { anyone: true, account: false, named: new Set() };
+
+function parsePrincipals(
+  statement: JsonObject,
+  place: string,
+  { realm, effect }: StatementContext,
+): { readonly principals: StatementPrincipals; readonly excepted?: StatementPrincipals } {
+  const element = statement.get('Principal');
+  if (element !== undefined) return { principals: parsePrincipalElement(`${place}.Principal`, element, realm) };
+  const exceptions = statement.get('NotPrincipal');
+  if (exceptions === undefined) return { principals: everybody };
+  if (effect === 'Allow') {
+    throw malformed(
+      place,
+      'NotPrincipal can only be used with the effect Deny: with Allow it would let in everybody else',
+    );
+  }
+  return { principals: everybody, excepted: parsePrincipalElement(`${place}.NotPrincipal`, exceptions, realm) };
+}
+
+/** `*`, or a service's prefix and a name, in both of which wildcards may stand. */
+const actionPattern = /^(?:\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+)$/;
+
+const matchesNothing: Matcher = () => false;
+
+function parseActions(statement: JsonObject, place: string): Matcher {
+  const { name, value } = oneOf(statement, 'Action', 'NotAction');
+  if (value === undefined) return matchesNothing;
+  const patterns = stringsAt(`${place}.${name}`, value);
+  for (const pattern of patterns) {
+    if (!actionPattern.test(pattern)) {
+      throw malformed(`${place}.${name}`, `${quoted(pattern)} is not an action such as "kms:Encrypt", "kms:*" or "*"`);
+    }
+  }
+  const matches = compileWildcards(patterns.map((pattern) => pattern.toLowerCase()));
+  return name === 'Action' ? matches : (action) => !matches(action);
+}
+
+interface Resources {
+  readonly matches: Matcher;
+  /** Where the patterns have variables: whether one of them matches in this request. */
+  readonly test?: StatementTest;
+}
+
+function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
+  const { name, value } = oneOf(statement, 'Resource', 'NotResource');
+  if (value === undefined) return { matches: matchesNothing };
+  const isNegated = name === 'NotResource';
+  const patterns = stringsAt(`${place}.${name}`, value);
+  const templates = patterns.map((pattern) => {
+    // A Deny whose resource is no ARN would be a silent no-op.
+    if (pattern !== '*' && !pattern.startsWith('arn:')) {
+      throw malformed(`${place}.${name}`, `Resource ${quoted(pattern)} must be in ARN format or "*"`);
+    }
+    return parseTemplate(`${place}.${name}`, pattern, true, context);
+  });
+  const variable = templates.filter(hasVariables);
+  const fixed = templates.filter((template) => !hasVariables(template));
+  const matchers = fixed.map((template) => compileParts(fixedParts(template), 'arn'));
+  const matchesFixed: Matcher = (resource, budget) => matchers.some((matches) => matches(resource, budget));
+  if (variable.length === 0) {
+    return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed };
+  }
+  const holds: RequestTest = ({ resource, context: values }) => {
+    values.spend(matchers.length * stepsPerLook);
+    if (matchesFixed(resource, values)) return !isNegated;
+    const resolved = variable.map((template) => resolveTemplate(template, values));
+    if (resolved.some((parts) => parts !== undefined && compileParts(parts, 'arn')(resource, values)))
+      return !isNegated;
+    // An exception that cannot be told in this request never lets more through.
+    return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
+  };
+  return { matches: () => true, test: { element: name, expected: patterns, holds } };
+}
+
+function oneOf<const Name extends string>(
+  statement: JsonObject,
+  ...names: readonly [Name, Name]
+): { readonly name: Name; readonly value: JsonValue | undefined } {
+  const name = statement.has(names[1]) ? names[1] : names[0];
+  return { name, value: statement.get(name) };
+}

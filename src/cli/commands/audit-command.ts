@@ -1,0 +1,146 @@
+/** `drawbridge audit`: the audit log, for people and for programs, and the proof that it is whole. */
+
+import { Command, InvalidArgumentError } from 'commander';
+import { auditFolderOf, parseCount } from '../requests/audit-options.ts';
+import { type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
+import type { Members } from '../requests/kms-client.ts';
+import { facts, print, printJson, table } from '../terminal/output.ts';
+
+/** A log can be larger than the memory: it is shown as a table after the other. */
+const tablePageRows = 1_000;
+
+interface Options extends SocketOptions {
+  readonly folder?: string;
+  readonly after?: number;
+  readonly limit?: number;
+  readonly operation?: string;
+  readonly json?: true;
+}
+
+export function auditCommand(): Command {
+  return new Command('audit')
+    .description('show and verify the audit log')
+    .addCommand(showCommand())
+    .addCommand(verifyCommand());
+}
+
+function showCommand(): Command {
+  return withJson(withSocket(new Command('show').description('show the events of the audit log, oldest first')))
+    .option('--folder <folder>', "the log's folder; without it, the configuration or the daemon says where it is")
+    .option('--after <sequence>', 'only events behind this one', parseCount)
+    .option('--limit <count>', 'at most so many events', parseCount)
+    .option('--operation <name>', 'only events of this operation')
+    .addHelpText(
+      'after',
+      `
+The log is read from its file, so you need to be allowed to read that. With --json each event is one line of JSON,
+with its place in the chain and its hash. What was changed or torn is passed over: "drawbridge audit verify" judges.
+
+Examples:
+  drawbridge audit show --limit 20
+  drawbridge audit show --operation Decrypt --json | jq .userIdentity.arn`,
+    )
+    .action(show);
+}
+
+async function show(options: Options): Promise<void> {
+  const { readAuditEvents } = await import('../../audit/read-audit-log.ts');
+  const folder = await auditFolderOf(options);
+  let rows: string[][] = [];
+  const printRows = (): void => {
+    if (rows.length > 0) print(table(['SEQUENCE', 'TIME', 'WHO', 'OPERATION', 'RESULT', 'KEYS'], rows));
+    rows = [];
+  };
+  const { after, limit, operation } = options;
+  const events = readAuditEvents(folder, {
+    ...(after === undefined ? {} : { after }),
+    ...(limit === undefined ? {} : { limit }),
+    filter: ({ eventName }) => operation === undefined || eventName === operation,
+  });
+  for await (const event of events) {
+    if (options.json) print(JSON.stringify(event));
+    else if (rows.push(row(event)) === tablePageRows) printRows();
+  }
+  printRows();
+}
+
+function row(event: Members): string[] {
+  const chain = event['drawbridge'] as Members;
+  const identity = event['userIdentity'] as Members | undefined;
+  const resources = (event['resources'] as Members[] | undefined) ?? [];
+  return [
+    String(chain['sequence']),
+    String(event['eventTime']),
+    String(identity?.['arn'] ?? '-'),
+    String(event['eventName']),
+    String(event['errorCode'] ?? 'ok'),
+    resources.map((resource) => String(resource['ARN']).split(':').pop()).join(' '),
+  ];
+}
+
+/** The end of the chain as `audit verify` printed it once: whoever keeps it elsewhere can prove that nothing before it was lost. */
+interface NotedHead {
+  readonly sequence: number;
+  readonly hash: string;
+}
+
+interface VerifyOptions extends SocketOptions {
+  readonly folder?: string;
+  readonly noted?: NotedHead;
+  readonly json?: true;
+}
+
+function verifyCommand(): Command {
+  return withJson(
+    withSocket(new Command('verify').description('prove that no event was changed, dropped, added or moved')),
+  )
+    .option('--folder <folder>', "the log's folder; without it, the configuration or the daemon says where it is")
+    .option('--noted <head>', 'a head that was printed earlier, SEQUENCE:HASH; it has to be in the log', parseHead)
+    .addHelpText(
+      'after',
+      `
+Each event carries the hash of the one before, so any change shows; events that were cut off at the end, or a log that
+was rewritten to its end, show only against a head that was noted before, elsewhere: keep what this prints, and give it
+with --noted the next time. An event that the daemon is writing at this moment is reported as incomplete: try again.
+The exit code is 1 when the log is not whole.
+
+Examples:
+  drawbridge audit verify
+  drawbridge audit verify | sed -n 's/^head *//p' > /mnt/elsewhere/head
+  drawbridge audit verify --noted "$(cat /mnt/elsewhere/head)"`,
+    )
+    .action(verify);
+}
+
+async function verify(options: VerifyOptions): Promise<void> {
+  const { readAuditEvents, verifyAuditLog } = await import('../../audit/read-audit-log.ts');
+  const folder = await auditFolderOf(options);
+  const { ok, events, head, firstProblem } = await verifyAuditLog(folder);
+  let problem = firstProblem === undefined ? null : `line ${firstProblem.line}: ${firstProblem.what}`;
+  const { noted } = options;
+  if (ok && noted !== undefined && noted.sequence > 0) {
+    const { value: found } = await readAuditEvents(folder, { after: noted.sequence - 1, limit: 1 }).next();
+    if (found?.drawbridge.sequence !== noted.sequence) problem = `event ${noted.sequence}, noted earlier, is missing`;
+    else if (found.drawbridge.hash !== noted.hash) problem = `event ${noted.sequence} is not the one noted earlier`;
+  }
+  const headText = `${head.sequence}:${head.hash}`;
+  if (options.json) printJson({ ok: problem === null, folder, events, head: headText, problem });
+  else
+    print(
+      facts([
+        ['audit log', problem === null ? 'whole' : 'NOT WHOLE'],
+        ['problem', problem],
+        ['intact events', events],
+        ['head', headText],
+      ]),
+    );
+  if (problem !== null) process.exitCode = 1;
+}
+
+function parseHead(text: string): NotedHead {
+  const [, sequence, hash] = /^(\d{1,15}):([0-9a-f]{64})$/.exec(text) ?? [];
+  if (sequence === undefined || hash === undefined) {
+    throw new InvalidArgumentError('expected SEQUENCE:HASH, as `drawbridge audit verify` prints it.');
+  }
+  return { sequence: Number(sequence), hash };
+}

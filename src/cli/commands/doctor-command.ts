@@ -1,0 +1,163 @@
+/**
+ * `drawbridge doctor`: what this HSM can and cannot do, and what is wrong with the set-up.
+ *
+ * With `--config` it looks at the configuration, the permissions, the library and the token itself (the PIN is tried
+ * once, as at any start); with `--socket` it asks a running daemon, which has found all that out already.
+ */
+
+import { stat } from 'node:fs/promises';
+import { Command } from 'commander';
+import type { Configuration } from '../../config/configuration-schema.ts';
+import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import {
+  connectTo,
+  readConfiguration,
+  type SocketOptions,
+  usualConfiguration,
+  withJson,
+  withSocket,
+} from '../requests/command-options.ts';
+import { describeError } from '../terminal/cli-error.ts';
+import { facts, print, printJson, table } from '../terminal/output.ts';
+
+interface Check {
+  readonly check: string;
+  readonly ok: boolean;
+  readonly detail: string;
+}
+
+type Options = SocketOptions & { readonly json?: true };
+
+export function doctorCommand(): Command {
+  return withJson(
+    withSocket(new Command('doctor').description('check the set-up, and show what the HSM can and cannot do')),
+  )
+    .addHelpText(
+      'after',
+      `
+With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once).
+With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
+
+Examples:
+  drawbridge doctor --config /etc/drawbridge/drawbridge.yaml
+  drawbridge doctor --socket /run/drawbridge/kms.sock --json`,
+    )
+    .action(doctor);
+}
+
+async function doctor(options: Options): Promise<void> {
+  const checks: Check[] = [];
+  const keyStores =
+    options.socket === undefined
+      ? await examine(options.config ?? usualConfiguration, checks)
+      : ((await (await connectTo(options)).get('/status'))['keyStores'] as KeyStoreCapabilities[]);
+  const healthy = checks.every(({ ok }) => ok);
+  if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms) });
+  else print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...keyStores.map(describeKeyStore)].join('\n\n'));
+  if (!healthy) process.exitCode = 1;
+}
+
+/** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */
+async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabilities[]> {
+  const check = async <T>(
+    name: string,
+    run: () => T | Promise<T>,
+    detail: (value: T) => string,
+  ): Promise<T | undefined> => {
+    try {
+      const value = await run();
+      checks.push({ check: name, ok: true, detail: detail(value) });
+      return value;
+    } catch (error) {
+      checks.push({ check: name, ok: false, detail: describeError(error) });
+      return undefined;
+    }
+  };
+  const configuration = await check(
+    'configuration',
+    () => readConfiguration(config),
+    () => config,
+  );
+  if (configuration === undefined) return [];
+  const keyStore = configuration.keyStores.default;
+  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
+  await check(
+    'data folder',
+    () => assertFolderIsPrivate(configuration),
+    () => configuration.dataDir,
+  );
+  await check(
+    'PIN is private',
+    async () => {
+      await assertPinIsPrivate(keyStore.pin, process.env);
+      await assertSecurityOfficerPinIsPrivate(keyStore.environment);
+    },
+    () => Object.keys(keyStore.pin).join(),
+  );
+  const library = await check(
+    'library',
+    () => libraryOf(keyStore),
+    (path) => path,
+  );
+  if (library === undefined || checks.some(({ ok }) => !ok)) return [];
+  const capabilities = await check(
+    'token',
+    () => capabilitiesOf(configuration),
+    ({ token }) => `${token.label}, serial ${token.serial}: PIN accepted`,
+  );
+  return capabilities === undefined ? [] : [capabilities];
+}
+
+async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> {
+  const { assertPrivate } = await import('../../daemon/index.ts');
+  assertPrivate(dataDir, await stat(dataDir));
+}
+
+async function capabilitiesOf(configuration: Configuration): Promise<KeyStoreCapabilities> {
+  const { createLog, openConfiguredKeyStore } = await import('../../daemon/index.ts');
+  const keyStore = await openConfiguredKeyStore(
+    'default',
+    configuration.keyStores.default,
+    process.env,
+    createLog('error'),
+  );
+  try {
+    return keyStore.capabilities();
+  } finally {
+    await keyStore.close();
+  }
+}
+
+function forPrograms({ profile, library, token, mechanisms, capabilities }: KeyStoreCapabilities): object {
+  return {
+    profile,
+    library,
+    token,
+    mechanisms,
+    capabilities,
+  };
+}
+
+function describeChecks(checks: readonly Check[]): string {
+  return table(
+    ['CHECK', 'RESULT', 'DETAIL'],
+    checks.map(({ check, ok, detail }) => [check, ok ? 'ok' : 'FAILED', detail]),
+  );
+}
+
+function describeKeyStore({ library, token, capabilities }: KeyStoreCapabilities): string {
+  const head = facts([
+    ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
+    ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
+  ]);
+  const rows = capabilities.map((capability) => [
+    capability.keySpec,
+    capability.keyUsage,
+    capability.algorithm,
+    capability.works ? 'yes' : 'no',
+    capability.evidence,
+    capability.reason ?? '',
+  ]);
+  const columns = ['KEY SPEC', 'KEY USAGE', 'ALGORITHM', 'TOKEN', 'HOW KNOWN', 'WHY'];
+  return `${head}\n\n${table(columns, rows)}`;
+}

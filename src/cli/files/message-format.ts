@@ -1,0 +1,171 @@
+/**
+ * Files of any size under a KMS key, in the message format of the AWS Encryption SDK, which others can read: its
+ * libraries for C, Java, JavaScript, Python, .NET and Rust, and `aws-encryption-cli`.
+ *
+ * Chosen over age's format because it is made for KMS: the data key comes from GenerateDataKey and goes back through
+ * Decrypt, the encryption context is bound to the message and to the data key, and the key's ARN stands in the header.
+ * Only suites with key commitment are written or read (a message cannot be made that opens under two keys). The suite
+ * that is written has no signature: it would only tell apart who may encrypt from who may decrypt, and it would be known
+ * at the end of a message only, after everything has gone down a pipe. So every frame is authenticated before any byte of
+ * it goes out, and what a pipe gets of a message that breaks off is a true beginning of it. Signed messages of others
+ * are read; the signature is checked at the end.
+ *
+ * The library is loaded when it is needed: it takes longer to load than most commands run.
+ */
+
+import { Duplex } from 'node:stream';
+import type { KmsClient, Members } from '../requests/kms-client.ts';
+
+export type EncryptionContext = Readonly<Record<string, string>>;
+
+/** Fewer and larger frames than the library's 4 KiB: a third of the time, and the memory for one frame is still small. */
+const frameBytes = 64 * 1024;
+
+/** What the message's frames may claim to be at most; the length stands in the header, which is not yet verified. */
+const maxFrameBytes = 16 * 1024 * 1024;
+
+/** A stream, and what its failure means. */
+export interface MessageStream {
+  readonly stream: Duplex;
+  /** The daemon's refusal, where that is what the library wrapped up in an error of its own. */
+  explain(error: unknown): unknown;
+}
+
+/** What is written to the stream comes out encrypted. */
+export async function encryptingStream(
+  client: KmsClient,
+  keyId: string,
+  context: EncryptionContext,
+): Promise<MessageStream> {
+  const { AlgorithmSuiteIdentifier, buildClient, CommitmentPolicy, KmsKeyringNode } = await import(
+    '@aws-crypto/client-node'
+  );
+  const { encryptStream } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
+  const operations = new KeyringOperations(client);
+  const keyring = new KmsKeyringNode({ generatorKeyId: keyId, clientProvider: () => operations });
+  const stream = encryptStream(keyring, {
+    encryptionContext: { ...context },
+    suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY,
+    frameLength: frameBytes,
+  });
+  return { stream: spared(stream), explain: (error) => operations.failure ?? error };
+}
+
+/**
+ * The same stream, which may be destroyed halfway: the library's own, destroyed, throws where nobody can catch it. This one
+ * is ended and read to its end instead, so that the library wipes the data key too.
+ */
+function spared(inner: Duplex): Duplex {
+  const outer = new Duplex({
+    write: (piece, encoding, done) => inner.write(piece, encoding, done),
+    final: (done) => inner.end(done),
+    read: () => inner.resume(),
+    destroy(error, done) {
+      inner.end();
+      inner.resume();
+      done(error);
+    },
+  });
+  inner.pause();
+  inner.on('data', (piece: Buffer) => {
+    if (!outer.destroyed && !outer.push(piece)) inner.pause();
+  });
+  inner.once('end', () => outer.push(null));
+  inner.on('error', (error) => outer.destroy(error));
+  return outer;
+}
+
+/**
+ * What is written to the stream comes out decrypted, one verified frame after the other. It fails when the message's
+ * encryption context lacks a pair of `context`; the message may have more pairs, because other programs add their own.
+ * @param keyArn The only key to decrypt with; any that the daemon lets this user use, if not given.
+ */
+export async function decryptingStream(
+  client: KmsClient,
+  keyArn: string | undefined,
+  context: EncryptionContext,
+): Promise<MessageStream> {
+  const { buildClient, CommitmentPolicy, KmsKeyringNode } = await import('@aws-crypto/client-node');
+  const { decryptStream } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
+  const operations = new KeyringOperations(client);
+  const clientProvider = () => operations;
+  const keyring =
+    keyArn === undefined
+      ? new KmsKeyringNode({ discovery: true, clientProvider })
+      : new KmsKeyringNode({ keyIds: [keyArn], clientProvider });
+  const stream = decryptStream(keyring, { maxBodySize: maxFrameBytes });
+  let otherContext: Error | undefined;
+  stream.once('MessageHeader', (header: { readonly encryptionContext: EncryptionContext }) => {
+    const differing = Object.entries(context).find(
+      ([name, value]) => !Object.hasOwn(header.encryptionContext, name) || header.encryptionContext[name] !== value,
+    );
+    if (differing === undefined) return;
+    otherContext = new Error(`the message was encrypted with another encryption context: \`${differing[0]}\` differs`);
+    stream.destroy(otherContext);
+  });
+  return { stream, explain: (error) => otherContext ?? operations.failure ?? damaged(error) };
+}
+
+function damaged(error: unknown): unknown {
+  // The file's or the pipe's own errors have a code; the library's have none.
+  if (!(error instanceof Error) || 'code' in error) return error;
+  const reason = error.message.split('\n')[0];
+  return new Error(`the message is cut off, damaged, or none of this format: ${reason}`, { cause: error });
+}
+
+type Context = Readonly<Record<string, string>> | undefined;
+
+/** The three operations as the library calls them, over our own client. */
+class KeyringOperations {
+  readonly #client: KmsClient;
+  /** Why the last call failed: the library goes on to other keys, and at last tells in an error of its own. */
+  failure: unknown;
+
+  constructor(client: KmsClient) {
+    this.#client = client;
+  }
+
+  async generateDataKey(request: { KeyId: string; EncryptionContext?: Context; NumberOfBytes?: number }) {
+    const { KeyId, NumberOfBytes, EncryptionContext } = request;
+    const answer = await this.#call('GenerateDataKey', { KeyId, NumberOfBytes, EncryptionContext });
+    return {
+      KeyId: text(answer, 'KeyId'),
+      Plaintext: blob(answer, 'Plaintext'),
+      CiphertextBlob: blob(answer, 'CiphertextBlob'),
+    };
+  }
+
+  async encrypt(request: { KeyId: string; Plaintext: Uint8Array; EncryptionContext?: Context }) {
+    const { KeyId, Plaintext, EncryptionContext } = request;
+    const answer = await this.#call('Encrypt', { KeyId, Plaintext: base64(Plaintext), EncryptionContext });
+    return { KeyId: text(answer, 'KeyId'), CiphertextBlob: blob(answer, 'CiphertextBlob') };
+  }
+
+  async decrypt(request: { KeyId?: string; CiphertextBlob: Uint8Array; EncryptionContext?: Context }) {
+    const { KeyId, CiphertextBlob, EncryptionContext } = request;
+    const answer = await this.#call('Decrypt', { KeyId, CiphertextBlob: base64(CiphertextBlob), EncryptionContext });
+    return { KeyId: text(answer, 'KeyId'), Plaintext: blob(answer, 'Plaintext') };
+  }
+
+  /** Members that are `undefined` are not sent: JSON has none. */
+  async #call(operation: string, members: Members): Promise<Members> {
+    try {
+      return await this.#client.call(operation, members);
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+  }
+}
+
+function text(answer: Members, member: string): string {
+  return String(answer[member]);
+}
+
+function blob(answer: Members, member: string): Buffer {
+  return Buffer.from(text(answer, member), 'base64');
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
+}

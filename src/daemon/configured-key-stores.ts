@@ -1,0 +1,58 @@
+/** From the configuration of a key store to an open one: the profile's defaults, the PIN's place, the deadlines. */
+
+import type { KeyStoreConfiguration } from '../config/configuration-schema.ts';
+import { pinReader } from '../config/secrets.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import { openKeyStore } from '../hsm/open-key-store.ts';
+import { findLibrary, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import type { KeyStoreControl } from '../http/key-store-routes.ts';
+import type { Logger } from '../kms/logger.ts';
+
+/** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
+export function libraryOf(configuration: Pick<KeyStoreConfiguration, 'profile' | 'library'>): string {
+  if (configuration.library !== undefined) return configuration.library;
+  const profile = loadVendorProfile(configuration.profile);
+  const library = findLibrary(profile);
+  if (library !== undefined) return library;
+  const places = profile.libraries.map((path) => `\`${path}\``).join(', ') || 'no place that the profile knows';
+  throw new Error(
+    `${profile.name}: no PKCS#11 library at ${places}; install it or set \`library\` in the configuration`,
+  );
+}
+
+/** @throws KeyStoreError or an error for operators when the token cannot be used as configured. */
+export function openConfiguredKeyStore(
+  name: string,
+  configuration: KeyStoreConfiguration,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<KeyStore> {
+  const { defaults } = loadVendorProfile(configuration.profile);
+  return openKeyStore({
+    name,
+    settings: {
+      library: libraryOf(configuration),
+      token: configuration.token,
+      profile: configuration.profile,
+      libraryParameters: configuration.libraryParameters ?? null,
+      lanes: configuration.lanes ?? defaults.lanes,
+    },
+    hosts: configuration.hosts ?? defaults.hosts,
+    pin: pinReader(configuration.pin, environment),
+    environment: configuration.environment,
+    limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
+    log,
+  });
+}
+
+/** What an operator can do about the key stores of a running daemon. */
+export function keyStoreControl(keyStores: ReadonlyMap<string, KeyStore>): KeyStoreControl {
+  return {
+    async reconnect(name) {
+      const keyStore = keyStores.get(name);
+      if (keyStore === undefined) return undefined;
+      await keyStore.reconnect();
+      return { state: keyStore.status().state };
+    },
+  };
+}

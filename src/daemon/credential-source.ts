@@ -1,0 +1,110 @@
+/**
+ * Access keys and short-lived credentials of this daemon: the store, the HSM and the mapping put under `identity/`.
+ *
+ * A secret access key is encrypted by AES-256-GCM in the HSM under the service key `access-key-encryption`, bound to its
+ * access key id and principal:
+ *
+ *     sealed secret = 12 bytes IV ‖ ciphertext ‖ 16 bytes tag
+ *     AAD           = "drawbridge/access-key/1" 00 access key id 00 principal
+ *
+ * The two service keys are made when a data folder is first opened by a version that has them, and named in the store.
+ * One that the store names and the HSM lacks is an error, as for every key: secrets that it encrypted are lost. One that
+ * the store no longer names (somebody removed the row) is made anew, which revokes what it was for and gives nobody
+ * anything.
+ */
+
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { CredentialSource } from '../http/identity-routes.ts';
+import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/access-keys.ts';
+import { SessionCredentials } from '../identity/session-credentials.ts';
+import type { FindSigningKey } from '../identity/signing-key.ts';
+import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts';
+import type { BackingKeyId, Realm } from '../kms/names.ts';
+import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
+import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
+
+export interface CredentialsOptions {
+  readonly realm: Realm;
+  readonly store: SqliteStore;
+  readonly keyStore: KeyStore;
+  /** What the store has loaded. */
+  readonly accessKeys: readonly AccessKey[];
+  readonly mapping: UnixMapping;
+  /** Asked first: dev mode's key, which is nowhere but in memory. */
+  readonly findFixedKey?: FindSigningKey | undefined;
+}
+
+export interface Credentials {
+  readonly source: CredentialSource;
+  readonly findKey: FindSigningKey;
+}
+
+/** @throws KeyStoreError, StoreError, for operators. */
+export async function openCredentials(options: CredentialsOptions): Promise<Credentials> {
+  const { realm, store, keyStore, mapping, findFixedKey } = options;
+  const encryptionKey = await serviceKey(store, keyStore, 'access-key-encryption');
+  const derivationKey = await serviceKey(store, keyStore, 'session-credentials');
+  const accessKeys = new AccessKeys(realm, vault(store, keyStore, encryptionKey), options.accessKeys);
+  const sessions = new SessionCredentials({
+    deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
+    callerOf: (peer) => findUnixCaller(peer, mapping),
+    clock: Date.now,
+  });
+  return {
+    findKey(accessKeyId, sessionToken) {
+      if (sessionToken !== undefined) return sessions.find(accessKeyId, sessionToken);
+      return findFixedKey?.(accessKeyId, undefined) ?? accessKeys.find(accessKeyId);
+    },
+    source: {
+      async createAccessKey(principal) {
+        const { key, secretAccessKey } = await accessKeys.create(principal);
+        return { ...key, secretAccessKey };
+      },
+      accessKeys: () => accessKeys.list(),
+      revokeAccessKey: (accessKeyId) => accessKeys.revoke(accessKeyId),
+      issueCredentials: (peer, lifetimeSeconds) => sessions.issue(peer, lifetimeSeconds),
+    },
+  };
+}
+
+async function serviceKey(store: SqliteStore, keyStore: KeyStore, purpose: ServiceKeyPurpose): Promise<BackingKeyId> {
+  const named = store.serviceKey(purpose);
+  if (named !== undefined) {
+    await assertServiceKey(keyStore, purpose, named);
+    return named;
+  }
+  const made = await createServiceKey(keyStore, purpose);
+  await store.nameServiceKey(purpose, made);
+  return made;
+}
+
+const ivBytes = 12;
+
+function vault(store: SqliteStore, keyStore: KeyStore, backingKeyId: BackingKeyId): AccessKeyVault {
+  return {
+    async random(lengthBytes) {
+      return (await keyStore.random({ lengthBytes })).reveal();
+    },
+    async seal(secret, key) {
+      // A copy, which is wiped: the key store takes plaintexts, and the secret lives on.
+      const bytes = Buffer.alloc(secret.lengthBytes);
+      secret.reveal().copy(bytes);
+      using plaintext = new Plaintext(bytes);
+      const { iv, ciphertext } = await keyStore.encrypt({ backingKeyId, aad: aadOf(key), plaintext });
+      return Buffer.concat([iv, ciphertext]);
+    },
+    async unseal(key) {
+      const iv = key.sealedSecret.subarray(0, ivBytes);
+      const ciphertext = key.sealedSecret.subarray(ivBytes);
+      const plaintext = await keyStore.decrypt({ backingKeyId, aad: aadOf(key), iv, ciphertext });
+      return new Secret(plaintext.reveal());
+    },
+    save: (record) => store.write([{ put: 'accessKey', record }]),
+    remove: (id) => store.write([{ remove: 'accessKey', id }]),
+  };
+}
+
+function aadOf({ accessKeyId, principal }: Pick<AccessKey, 'accessKeyId' | 'principal'>): Buffer {
+  return Buffer.from(`drawbridge/access-key/1\0${accessKeyId}\0${principal}`);
+}

@@ -1,0 +1,156 @@
+/**
+ * The folder of identity policies: every `*.json` in it, read at the start and whenever the daemon is told to reload.
+ *
+ * INVARIANT: the policies in force are always one whole and valid state of the folder. At the start a mistake ends the
+ * start; at a reload it is reported, and those before stay in force. Whoever can write there can give himself access, so
+ * the folder and its files must belong to the daemon's user or root and be writable by nobody else.
+ */
+
+import { constants } from 'node:fs';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type IdentityPolicies,
+  type IdentityPolicyFile,
+  noIdentityPolicies,
+  parseIdentityPolicies,
+} from '../authorization/identity-policies.ts';
+import { ConfigurationError } from '../config/load.ts';
+import { idOfGroup } from '../identity/unix-caller.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { Realm } from '../kms/names.ts';
+import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
+
+/** A policy of AWS's largest size, indented generously, and its attachments. */
+const maxFileBytes = 256 * 1024;
+/** Far more than anybody keeps by hand; a wrong folder is noticed. */
+const maxFileCount = 10_000;
+
+export class IdentityPolicyFolder {
+  readonly #folder: string | undefined;
+  readonly #realm: Realm;
+  #current: IdentityPolicies = noIdentityPolicies;
+
+  private constructor(folder: string | undefined, realm: Realm) {
+    this.#folder = folder;
+    this.#realm = realm;
+  }
+
+  /**
+   * @param folder `undefined`: there are no identity policies.
+   * @throws ConfigurationError, IdentityPolicyError
+   */
+  static async open(folder: string | undefined, realm: Realm, log: Logger): Promise<IdentityPolicyFolder> {
+    const opened = new IdentityPolicyFolder(folder, realm);
+    await opened.#read();
+    opened.#warnOfUnknownGroups(log);
+    return opened;
+  }
+
+  current(): IdentityPolicies {
+    return this.#current;
+  }
+
+  /** Never rejects: what is wrong is in the log, and the policies before stay in force. */
+  async reload(log: Logger): Promise<void> {
+    try {
+      const fileCount = await this.#read();
+      log.info({ folder: this.#folder, fileCount }, 'the identity policies were read again');
+      this.#warnOfUnknownGroups(log);
+    } catch (error) {
+      log.error(
+        { folder: this.#folder, problem: String(error instanceof Error ? error.message : error) },
+        'the identity policies cannot be used; those before stay in force',
+      );
+    }
+  }
+
+  /** A group may come later, so its name is no mistake; but a `Deny` for a group that is misspelt holds for nobody. */
+  #warnOfUnknownGroups(log: Logger): void {
+    const unknown = this.#current.attachments.groups.filter(isUnknownGroup);
+    if (unknown.length > 0) {
+      log.warn(
+        { folder: this.#folder, unknown },
+        'identity policies are attached to groups that this machine does not have',
+      );
+    }
+  }
+
+  async #read(): Promise<number> {
+    if (this.#folder === undefined) return 0;
+    const files = await readPolicyFiles(this.#folder);
+    this.#current = parseIdentityPolicies(files, {
+      realm: this.#realm,
+      vocabulary: conditionVocabulary,
+      idOfGroup,
+    });
+    return files.length;
+  }
+}
+
+function isUnknownGroup(name: string): boolean {
+  try {
+    return idOfGroup(name) === undefined;
+  } catch {
+    // The user database does not answer now: nothing is known of the group, and each caller's request says so.
+    return false;
+  }
+}
+
+/** In the order of their names. Other files are left alone, hidden ones too: editors put theirs beside. */
+async function readPolicyFiles(folder: string): Promise<IdentityPolicyFile[]> {
+  const names = await namesIn(folder);
+  assertPrivate(folder, await stat(folder));
+  if (names.length > maxFileCount) {
+    throw new ConfigurationError(
+      `\`${folder}\` has more than ${maxFileCount} files: not a folder of identity policies`,
+    );
+  }
+  const files: IdentityPolicyFile[] = [];
+  for (const name of names) files.push({ name, text: await readPolicyFile(join(folder, name)) });
+  return files;
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).filter((name) => name.endsWith('.json') && !name.startsWith('.')).sort();
+  } catch (error) {
+    throw unreadable(folder, error);
+  }
+}
+
+async function readPolicyFile(path: string): Promise<string> {
+  let file: FileHandle;
+  try {
+    // Not to wait for a writer, should it be a named pipe.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  await using handle = file;
+  const information = await handle.stat();
+  if (!information.isFile()) throw new ConfigurationError(`\`${path}\` is not a file`);
+  assertPrivate(path, information);
+  if (information.size > maxFileBytes) {
+    throw new ConfigurationError(`\`${path}\` is larger than ${maxFileBytes} bytes: not an identity policy`);
+  }
+  return handle.readFile('utf8');
+}
+
+function assertPrivate(path: string, { uid, mode }: { readonly uid: number; readonly mode: number }): void {
+  if (uid !== 0 && uid !== process.getuid?.()) {
+    throw new ConfigurationError(
+      `\`${path}\` belongs to uid ${uid}, who could give himself access; it must belong to root or the daemon's user`,
+    );
+  }
+  if ((mode & 0o022) !== 0) {
+    throw new ConfigurationError(
+      `\`${path}\` can be written by others, who could give themselves access; chmod go-w it`,
+    );
+  }
+}
+
+function unreadable(path: string, error: unknown): ConfigurationError {
+  const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+  return new ConfigurationError(`cannot read the identity policies \`${path}\`: ${reason}`, { cause: error });
+}

@@ -1,0 +1,187 @@
+/**
+ * The calls that make, remove and look at key objects. Rare, so they ask the token instead of the table wherever the
+ * answer matters.
+ */
+
+import { type BackingKeyAttributes, type Capability, keyGeneration } from '../../key-store.ts';
+import type { VendorProfile } from '../../vendor-profile.ts';
+import { whyNotGenerated } from '../probes/capabilities.ts';
+import type { ChangeLock } from '../token/change-lock.ts';
+import { constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
+import { HostFailure } from '../token/failures.ts';
+import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from '../token/key-attributes.ts';
+import type { FoundKey, KeyTable } from '../token/key-table.ts';
+import { type HostKeySpec, type UsageRow, usageRow } from '../token/pkcs11-key-specs.ts';
+import type { TokenSession } from '../token/token-session.ts';
+import { type GeneratedObjects, generateObjects } from './key-generation.ts';
+import { callsWith, pairTrials, publicKeyOf } from './pair-trials.ts';
+
+const maxLabelBytes = 100;
+/** Well under a frame (256 KiB), whatever labels other programs gave their objects. */
+const maxPageBytes = 128 * 1024;
+
+interface NewKey {
+  readonly id: Buffer;
+  readonly label: string;
+  readonly keySpec: string;
+  readonly keyUsage: string;
+  readonly row: HostKeySpec;
+  readonly usage: UsageRow;
+}
+
+interface MadeKey {
+  /** Of the secret key, or of the private half of a pair. */
+  readonly attributes: BackingKeyAttributes;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Buffer | null;
+}
+
+export class KeyCalls {
+  readonly #session: TokenSession;
+  readonly #keys: KeyTable;
+  readonly #profile: VendorProfile;
+  readonly #lock: ChangeLock;
+  readonly #capabilities: readonly Capability[];
+  #listing: readonly FoundKey[] = [];
+
+  constructor(
+    session: TokenSession,
+    keys: KeyTable,
+    { profile, capabilities }: { profile: VendorProfile; capabilities: readonly Capability[] },
+    lock: ChangeLock,
+  ) {
+    this.#lock = lock;
+    this.#session = session;
+    this.#keys = keys;
+    this.#profile = profile;
+    this.#capabilities = capabilities;
+  }
+
+  /**
+   * Generates a token object, or both halves of a pair, and reads them back; what is weaker than asked, or a pair that does not
+   * do what it is for, is destroyed again (`internal`). The id is looked for first: NSS softoken would replace an object that has it.
+   */
+  generate(request: { id: Buffer; label: string; keySpec: string; keyUsage: string }): MadeKey {
+    const { id, label, keySpec, keyUsage } = request;
+    const { row, usage } = usageRow(keySpec, keyUsage);
+    if (!label.startsWith(labelPrefix) || !/^[\x20-\x7e]+$/.test(label) || label.length > maxLabelBytes)
+      throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
+    const missing = whyNotGenerated(this.#capabilities, { keySpec, keyUsage });
+    if (missing !== null) throw new HostFailure('unsupported', missing);
+    return this.#lock.hold(() => this.#generate({ id, label, keySpec, keyUsage, row, usage }));
+  }
+
+  #generate(key: NewKey): MadeKey {
+    if (this.#session.run(() => this.#keys.findWithPublicKeys(key.id)).length > 0)
+      throw new HostFailure('internal', 'an object with this CKA_ID is in the token already');
+    let made: GeneratedObjects;
+    try {
+      made = generateObjects(this.#session, key, this.#profile);
+    } catch (error) {
+      throw this.#session.failureFrom(error);
+    }
+    let result: MadeKey;
+    let wrong: readonly string[];
+    this.#session.step = 'C_GetAttributeValue';
+    try {
+      result = this.#readBack(made, key.row);
+      wrong = deviations(result.attributes, key, this.#profile);
+    } catch (error) {
+      const failure = this.#session.failureFrom(error);
+      this.#destroyMade(made);
+      throw failure;
+    }
+    if (wrong.length > 0) {
+      this.#destroyMade(made);
+      throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
+    }
+    if (result.publicKey !== null) this.#tryPair(key, made.key, result.publicKey);
+    return result;
+  }
+
+  /** Tries a new pair once, by the first algorithm of its usage that works here. What fails is destroyed, both halves of it. */
+  #tryPair({ id, keySpec, keyUsage, usage }: NewKey, handle: Handle, subjectPublicKeyInfo: Buffer): void {
+    const working = this.#capabilities.find(
+      (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
+    );
+    const algorithm = working?.algorithm ?? Object.keys(usage.algorithms)[0] ?? '';
+    let isWhole = false;
+    try {
+      const publicKey = publicKeyOf(subjectPublicKeyInfo);
+      if (publicKey === undefined)
+        throw new HostFailure(
+          'internal',
+          'OpenSSL cannot read the public key of the new pair, which was destroyed again',
+        );
+      const { pairs } = callsWith(this.#session, this.#profile, { id, handle });
+      const why = pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
+      pairs.wipe();
+      if (why !== null)
+        throw new HostFailure('internal', `the new pair does not belong together and was destroyed again: ${why}`);
+      isWhole = true;
+    } finally {
+      // By its id and not by its handles: the trial may have opened another session.
+      if (!isWhole) this.#destroyAll(id);
+    }
+  }
+
+  #readBack({ key, publicKey }: GeneratedObjects, row: HostKeySpec): MadeKey {
+    const { cryptoki, handle: session } = this.#session;
+    const attributes = readKeyAttributes(cryptoki, session, key);
+    if (publicKey === null) return { attributes, publicKey: null };
+    return { attributes, publicKey: readPublicKey(cryptoki, session, { publicKey, privateKey: key }, row) };
+  }
+
+  /** Destroys every object of ours with this id; that there is none is success. */
+  destroy(id: Buffer): void {
+    this.#keys.forget(id);
+    this.#lock.hold(() => this.#destroyAll(id));
+  }
+
+  #destroyAll(id: Buffer): void {
+    this.#session.run(() => {
+      for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
+    });
+  }
+
+  describe(id: Buffer): BackingKeyAttributes {
+    return this.#session.run(() => {
+      const found = this.#keys.find(id);
+      const key = found[0];
+      if (key === undefined) throw this.#keys.missing();
+      if (found.length > 1)
+        throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
+      return readKeyAttributes(this.#session.cryptoki, this.#session.handle, key.handle);
+    });
+  }
+
+  /** One page from entry `offset` of the sweep that `offset` 0 makes anew; `[]` is the end. */
+  list(offset: number): readonly { readonly backingKeyId: string; readonly label: string }[] {
+    if (offset === 0) this.#listing = this.#session.run(() => this.#keys.sweep());
+    const page: { backingKeyId: string; label: string }[] = [];
+    let pageBytes = 0;
+    for (const { id, label } of this.#listing.slice(offset)) {
+      const line = { backingKeyId: Buffer.from(id, 'latin1').toString('hex'), label: label.slice(0, maxLabelBytes) };
+      pageBytes += Buffer.byteLength(JSON.stringify(line)) + 1;
+      if (pageBytes > maxPageBytes) break;
+      page.push(line);
+    }
+    if (page.length === 0) this.#listing = [];
+    return page;
+  }
+
+  #destroyMade({ key, publicKey }: GeneratedObjects): void {
+    this.#destroy(key);
+    if (publicKey !== null) this.#destroy(publicKey);
+  }
+
+  #destroy(key: Handle): void {
+    this.#session.step = 'C_DestroyObject';
+    try {
+      this.#session.cryptoki.C_DestroyObject(this.#session.handle, key);
+    } catch (error) {
+      // Somebody else was faster: it is gone, which is what is wanted.
+      if (returnValueOf(error) !== constant('CKR_OBJECT_HANDLE_INVALID')) throw error;
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * The HSM host: the process that runs the vendor's library, so that the API process need not.
+ *
+ * Started as `node main.ts LANES`, with one socket per lane from file descriptor 3 on. The life of a host, and the
+ * frames of its pipes, are told in `src/hsm/README.md`. In short: the first frame of the first lane opens the token, in
+ * this process's main thread. With one lane the main thread then serves it; with more, each lane has a worker thread
+ * and a session of its own, and the main thread only watches.
+ *
+ * The host ends when the API process closes a lane or dies (nothing is left to do), when the token is gone or cannot be
+ * opened (after the reply that says so), and when anything unforeseen happens (after a line on standard error). It ends by
+ * `_exit`: worker threads sit in blocking reads and could not be joined, and a vendor's exit handlers are not waited for.
+ * SIGINT and SIGTERM, which a terminal and systemd send to every process of a service, are ignored, so that the daemon can
+ * drain; a host that hangs is ended by SIGKILL, which the kernel sends too when the API process dies.
+ */
+
+import { writeSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import koffi from 'koffi';
+import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
+import { calls, type HostSettings, replyCodes } from '../../calls.ts';
+import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
+import { HostFailure } from '../token/failures.ts';
+import { Lane, type OpenedToken } from './lane.ts';
+import { openToken } from './open-token.ts';
+import { endWithParent } from './parent-death.ts';
+import { PeerGone, Pipe } from './pipe.ts';
+
+const firstLaneFd = 3;
+const maxLanes = 64;
+const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
+
+interface WorkerTask {
+  readonly fd: number;
+  readonly token: OpenedToken;
+  /** Has this lane's `open` been answered already? The main thread does it for the first one. */
+  readonly isOpen: boolean;
+}
+
+if (isMainThread) main();
+else untilTheEnd(() => serveLane(workerData as WorkerTask));
+
+function main(): void {
+  untilTheEnd(() => {
+    const lanes = Number(process.argv[2]);
+    if (!Number.isInteger(lanes) || lanes < 1 || lanes > maxLanes)
+      throw new Error(`usage: main.ts LANES, with 1 to ${maxLanes} lanes`);
+    disableCoreDumps();
+    endWithParent();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+    const firstPipe = new Pipe(firstLaneFd);
+    const token = answerOpen(firstPipe, (settings, pin) => openToken(settings, pin));
+    // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
+    flushCompileCache();
+    if (lanes === 1) {
+      new Lane(firstPipe, token).serve();
+      exit(exitCodes.tokenGone);
+    }
+    for (let lane = 0; lane < lanes; lane++) {
+      const task: WorkerTask = { fd: firstLaneFd + lane, token, isOpen: lane === 0 };
+      const worker = new Worker(new URL(import.meta.url), { workerData: task });
+      worker.on('error', (error) => fail(error));
+      worker.on('exit', () => exit(exitCodes.failed));
+    }
+  });
+}
+
+function serveLane({ fd, token, isOpen }: WorkerTask): void {
+  const pipe = new Pipe(fd);
+  if (!isOpen) answerOpen(pipe, () => token);
+  new Lane(pipe, token).serve();
+  exit(exitCodes.tokenGone);
+}
+
+/**
+ * Reads a lane's first frame, does what `open` says with it, and answers: with the capabilities, or why not, after which
+ * the host ends. The frame is wiped in either case.
+ */
+function answerOpen(pipe: Pipe, open: (settings: HostSettings, pin: Buffer) => OpenedToken): OpenedToken {
+  const bytes = pipe.readFrame();
+  const reader = new FrameReader();
+  const writer = new FrameWriter();
+  let requestId = 0;
+  try {
+    reader.push(bytes);
+    const frame = reader.next();
+    if (frame === undefined) throw new FrameError('a frame is incomplete');
+    requestId = frame.requestId;
+    const [settings, pin] = frame.fields;
+    if (frame.code !== calls.open.number || frame.fields.length !== 2 || settings === undefined || pin === undefined)
+      throw new FrameError('the first frame of a lane is `open`');
+    const token = open(JSON.parse(settings.toString('utf8')) as HostSettings, pin);
+    writer.append(requestId, replyCodes.success, [Buffer.from(JSON.stringify(token.capabilities))]);
+    pipe.write(writer.view());
+    return token;
+  } catch (error) {
+    if (!(error instanceof HostFailure)) throw error;
+    writer.append(requestId, error.replyCode, [Buffer.from(error.message)]);
+    pipe.write(writer.view());
+    exit(exitCodes.tokenGone);
+  } finally {
+    bytes.fill(0);
+    reader.wipe();
+  }
+}
+
+/** Runs a thread's work. Nothing that it throws may leave the process half alive. */
+function untilTheEnd(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof PeerGone) exit(exitCodes.peerGone);
+    fail(error);
+  }
+}
+
+function fail(error: unknown): never {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  // Not process.stderr: a worker thread's goes through the main thread, which will not get to it any more.
+  writeSync(2, `HSM host: ${text}\n`);
+  exit(exitCodes.failed);
+}
+
+/** Ends the whole process, from whichever thread, without running anything more of it. */
+function exit(code: number): never {
+  koffi.load(null).func('void _exit(int status)')(code);
+  throw new Error('_exit returned');
+}

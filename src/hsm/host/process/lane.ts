@@ -1,0 +1,207 @@
+/**
+ * A lane: one session with the token, served from one pipe by one thread, one frame after the other.
+ *
+ * The frames that have arrived are carried out before their replies are written, in one write: at depth, a system call
+ * serves dozens of calls. Replies do not wait long for others: after `maxReplyDelayMs` or `maxReplyBytes` what there is
+ * goes out. Plaintexts are wiped from every buffer here once their reply is written.
+ */
+
+import { calls, replyCodes } from '../../calls.ts';
+import { type Frame, FrameError, FrameReader, FrameWriter } from '../../frames.ts';
+import type { KeyStoreCapabilities } from '../../key-store.ts';
+import type { VendorProfile } from '../../vendor-profile.ts';
+import { DataKeyPairs } from '../calls/data-key-pairs.ts';
+import { KeyCalls } from '../calls/key-calls.ts';
+import { PairCalls } from '../calls/pair-calls.ts';
+import { SecretCalls } from '../calls/secret-calls.ts';
+import { whyNotGenerated } from '../probes/capabilities.ts';
+import { ChangeLock } from '../token/change-lock.ts';
+import { type Handle, loadCryptoki } from '../token/cryptoki.ts';
+import { HostFailure } from '../token/failures.ts';
+import { type FoundKey, KeyTable } from '../token/key-table.ts';
+import { ReturnValues } from '../token/return-values.ts';
+import { TokenSession } from '../token/token-session.ts';
+import type { Pipe } from './pipe.ts';
+
+const maxReplyBytes = 64 * 1024;
+const maxReplyDelayMs = 1;
+
+/** What the main thread found out, handed to the thread of each lane; structured cloning must be able to copy it. */
+export interface OpenedToken {
+  readonly library: string;
+  readonly slot: Handle;
+  readonly profile: VendorProfile;
+  readonly keys: readonly FoundKey[];
+  readonly capabilities: KeyStoreCapabilities;
+  /** The memory of the lanes' `ChangeLock`. */
+  readonly changeLock: SharedArrayBuffer;
+}
+
+type Handler = (fields: readonly Buffer[]) => readonly Uint8Array[];
+type CallNumberedBy = (typeof calls)[keyof typeof calls];
+
+export class Lane {
+  readonly #pipe: Pipe;
+  readonly #reader = new FrameReader();
+  readonly #writer = new FrameWriter();
+  /** What may hold a plaintext after a call. */
+  readonly #holders: readonly { wipe(): void }[];
+  readonly #handlers: ReadonlyMap<number, { readonly call: CallNumberedBy; readonly handle: Handler }>;
+
+  /** Opens the lane's session. The library is initialised and logged in to already. Throws `HostFailure`. */
+  constructor(pipe: Pipe, token: OpenedToken) {
+    this.#pipe = pipe;
+    const cryptoki = loadCryptoki(token.library);
+    // Structured cloning turns a Buffer into a plain Uint8Array, which pkcs11js does not take.
+    const slot = Buffer.from(token.slot);
+    const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(token.profile) });
+    const lock = new ChangeLock(token.changeLock);
+    const table = new KeyTable(session, token.profile, undefined, lock);
+    table.fill(token.keys.map((key) => ({ ...key, handle: Buffer.from(key.handle) })));
+    const { profile } = token;
+    const { capabilities } = token.capabilities;
+    const secrets = new SecretCalls(session, table);
+    const pairs = new PairCalls(session, table, secrets, profile);
+    const whyNot = (keySpec: string) => whyNotGenerated(capabilities, { keySpec, keyUsage: null });
+    const dataKeyPairs = new DataKeyPairs(session, secrets, profile, whyNot);
+    const keys = new KeyCalls(session, table, { profile, capabilities }, lock);
+    this.#holders = [secrets, pairs, dataKeyPairs];
+    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table });
+  }
+
+  /** Serves calls until the peer is gone (returns) or the token is (returns, after the reply that says so). */
+  serve(): void {
+    for (;;) {
+      this.#pipe.fill(this.#reader);
+      let waitingSinceMs = performance.now();
+      for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
+        if (this.#answer(frame) === 'end') {
+          this.#flush();
+          return;
+        }
+        const nowMs = performance.now();
+        if (this.#writer.pendingBytes < maxReplyBytes && nowMs - waitingSinceMs < maxReplyDelayMs) continue;
+        this.#flush();
+        waitingSinceMs = nowMs;
+      }
+      this.#flush();
+      this.#reader.wipeRead();
+    }
+  }
+
+  #answer(frame: Frame): 'continue' | 'end' {
+    const { requestId, fields } = frame;
+    const entry = this.#handlers.get(frame.code);
+    if (entry === undefined) throw new FrameError(`there is no call ${frame.code} on an open lane`);
+    if (fields.length !== entry.call.request.length)
+      throw new FrameError(`call ${frame.code} has ${entry.call.request.length} fields, not ${fields.length}`);
+    try {
+      this.#writer.append(requestId, replyCodes.success, entry.handle(fields));
+    } catch (error) {
+      if (!(error instanceof HostFailure)) throw error;
+      this.#writer.append(requestId, error.replyCode, [Buffer.from(error.message)]);
+      if (error.endsHost) return 'end';
+    } finally {
+      for (const holder of this.#holders) holder.wipe();
+    }
+    return 'continue';
+  }
+
+  #flush(): void {
+    if (this.#writer.pendingBytes === 0) return;
+    try {
+      this.#pipe.write(this.#writer.view());
+    } finally {
+      this.#writer.wipe();
+    }
+  }
+}
+
+const nothing: readonly Uint8Array[] = [];
+const empty = Buffer.alloc(0);
+
+interface LaneCalls {
+  readonly secrets: SecretCalls;
+  readonly pairs: PairCalls;
+  readonly dataKeyPairs: DataKeyPairs;
+  readonly keys: KeyCalls;
+  readonly table: KeyTable;
+}
+
+/** Call number → what carries it out. `open` is not among them: it is a lane's first frame and no other. */
+function handlers({ secrets, pairs, dataKeyPairs, keys, table }: LaneCalls) {
+  const byName: Record<Exclude<keyof typeof calls, 'open'>, Handler> = {
+    ping: () => nothing,
+    random: ([lengthBytes]) => [secrets.random(u32(lengthBytes))],
+    generateKey: ([id, label, keySpec, keyUsage]) => {
+      const [labelText, keySpecText, keyUsageText] = [utf8(label), utf8(keySpec), utf8(keyUsage)];
+      const key = { id: keyId(id), label: labelText, keySpec: keySpecText, keyUsage: keyUsageText };
+      const { attributes, publicKey } = keys.generate(key);
+      return [json(attributes), publicKey ?? empty];
+    },
+    destroyKey: ([id]) => {
+      keys.destroy(keyId(id));
+      return nothing;
+    },
+    forgetKey: ([id]) => {
+      table.forget(keyId(id));
+      return nothing;
+    },
+    describeKey: ([id]) => [json(keys.describe(keyId(id)))],
+    listKeys: ([offset]) => [json(keys.list(u32(offset)))],
+    encrypt: ([id, aad, plaintext]) => {
+      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), bytes(plaintext));
+      return [iv, ciphertext];
+    },
+    decrypt: ([id, aad, iv, ciphertext]) => [secrets.decrypt(keyId(id), bytes(aad), bytes(iv), bytes(ciphertext))],
+    generateDataKey: ([id, aad, lengthBytes]) => {
+      const plaintext = secrets.random(u32(lengthBytes));
+      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), plaintext);
+      return [iv, ciphertext, plaintext];
+    },
+    generateDataKeyWithoutPlaintext: ([id, aad, lengthBytes]) => {
+      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), secrets.random(u32(lengthBytes)));
+      return [iv, ciphertext];
+    },
+    mac: ([id, algorithm, data]) => [secrets.mac(keyId(id), utf8(algorithm), bytes(data))],
+    sign: ([id, algorithm, content, message]) => [
+      pairs.sign({ id: keyId(id), algorithm: utf8(algorithm), content: utf8(content), message: bytes(message) }),
+    ],
+    decryptAsymmetric: ([id, algorithm, ciphertext]) => [pairs.decrypt(keyId(id), utf8(algorithm), bytes(ciphertext))],
+    deriveSharedSecret: ([id, publicKey]) => [pairs.deriveSharedSecret(keyId(id), bytes(publicKey))],
+    generateDataKeyPair: ([id, aad, keyPairSpec, withPlaintext]) => {
+      const { publicKey, iv, ciphertext, privateKey } = dataKeyPairs.generate(keyId(id), bytes(aad), utf8(keyPairSpec));
+      return [publicKey, iv, ciphertext, u32(withPlaintext) === 1 ? privateKey : empty];
+    },
+  };
+  const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
+  for (const [name, handle] of Object.entries(byName)) {
+    const call = calls[name as keyof typeof byName]; // `byName` has exactly these names as its keys.
+    byNumber.set(call.number, { call, handle });
+  }
+  return byNumber;
+}
+
+/** `#answer` has counted the fields, so none is missing here. */
+function bytes(field: Buffer | undefined): Buffer {
+  if (field === undefined) throw new FrameError('a field is missing');
+  return field;
+}
+
+function keyId(field: Buffer | undefined): Buffer {
+  if (field?.length !== 16) throw new FrameError('an id has 16 bytes');
+  return field;
+}
+
+function u32(field: Buffer | undefined): number {
+  if (field?.length !== 4) throw new FrameError('a number has 4 bytes');
+  return field.readUInt32BE(0);
+}
+
+function utf8(field: Buffer | undefined): string {
+  return bytes(field).toString('utf8');
+}
+
+function json(value: unknown): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}

@@ -1,0 +1,151 @@
+/**
+ * Connecting: load the library, find the token, log in once, see what it can do, enumerate the keys.
+ *
+ * Only a host's main thread does this, once in its life. It logs in at most once: a refused PIN ends the host
+ * (`pinRefused`), and the API process starts no other until a human says so, because three wrong PINs lock a token. The
+ * session that logged in stays open, unused, until the process ends: PKCS#11 logs an application out when its last
+ * session closes.
+ *
+ * Accepted: pkcs11js takes the PIN as a JavaScript string, which cannot be wiped. It lives in this process alone, which
+ * runs no code but ours and the vendor's, dumps no core and cannot be traced by its own user; the frame that brought
+ * the PIN is wiped.
+ */
+
+import type { HostSettings } from '../../calls.ts';
+import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
+import { findCapabilities, mechanismNames } from '../probes/capabilities.ts';
+import { newChangeLockMemory } from '../token/change-lock.ts';
+import {
+  type Cryptoki,
+  constant,
+  type Handle,
+  loadCryptoki,
+  returnValueOf,
+  type TokenInfo,
+} from '../token/cryptoki.ts';
+import { HostFailure } from '../token/failures.ts';
+import { KeyTable } from '../token/key-table.ts';
+import { ReturnValues, returnValueName } from '../token/return-values.ts';
+import { TokenSession } from '../token/token-session.ts';
+import type { OpenedToken } from './lane.ts';
+
+/** Throws `HostFailure`: `cannotOpen`, `pinRefused`, or what the library answered. `pin` is the caller's to wipe. */
+export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
+  const profile = loadProfile(settings.profile);
+  const returnValues = new ReturnValues(profile);
+  const cryptoki = loadCryptoki(settings.library);
+  initialize(cryptoki, settings);
+  const { slot, info } = findToken(cryptoki, settings.token);
+
+  const session = new TokenSession({ cryptoki, slot, returnValues });
+  logIn(session, info, pin);
+  const mechanisms = mechanismNames(session);
+  const keys = session.run(() => new KeyTable(session, profile).sweep());
+  const probeSession = new TokenSession({ cryptoki, slot, returnValues });
+  const capabilities = findCapabilities(probeSession, mechanisms, profile);
+  probeSession.close();
+
+  const library = cryptoki.C_GetInfo();
+  const version = ({ major, minor }: { major: number; minor: number }) => `${major}.${minor}`;
+  return {
+    library: settings.library,
+    slot,
+    profile,
+    keys,
+    changeLock: newChangeLockMemory(),
+    capabilities: {
+      profile: settings.profile,
+      library: {
+        path: settings.library,
+        description: unpadded(library.libraryDescription),
+        version: version(library.libraryVersion),
+        cryptoki: version(library.cryptokiVersion),
+      },
+      token: {
+        label: unpadded(info.label),
+        serial: unpadded(info.serialNumber),
+        manufacturer: unpadded(info.manufacturerID),
+        model: unpadded(info.model),
+      },
+      mechanisms,
+      capabilities,
+    },
+  };
+}
+
+function loadProfile(nameOrPath: string): VendorProfile {
+  try {
+    return loadVendorProfile(nameOrPath);
+  } catch (error) {
+    if (!(error instanceof VendorProfileError)) throw error;
+    throw new HostFailure('cannotOpen', error.message, { cause: error });
+  }
+}
+
+function initialize(cryptoki: Cryptoki, { library, libraryParameters }: HostSettings): void {
+  const flags = constant('CKF_OS_LOCKING_OK');
+  try {
+    // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
+    cryptoki.C_Initialize(
+      libraryParameters === null ? { flags } : { flags, libraryParameters: `${libraryParameters} ` },
+    );
+  } catch (error) {
+    throw cannotOpen(`cannot initialise the PKCS#11 library \`${library}\``, error);
+  }
+}
+
+/** The one token with this label or serial number. Slot numbers change when devices do, so they are not asked for. */
+function findToken(cryptoki: Cryptoki, wanted: HostSettings['token']): { slot: Handle; info: TokenInfo } {
+  const what = 'label' in wanted ? `label \`${wanted.label}\`` : `serial number \`${wanted.serial}\``;
+  let present: { slot: Handle; info: TokenInfo }[];
+  try {
+    present = cryptoki.C_GetSlotList(true).flatMap((slot) => {
+      const info = tokenInfo(cryptoki, slot);
+      return info === undefined ? [] : [{ slot, info }];
+    });
+  } catch (error) {
+    throw cannotOpen('cannot list the tokens', error);
+  }
+  const matching = present.filter(({ info }) =>
+    'label' in wanted ? unpadded(info.label) === wanted.label : unpadded(info.serialNumber) === wanted.serial,
+  );
+  const first = matching[0];
+  if (first !== undefined && matching.length === 1) return first;
+  if (first !== undefined) throw new HostFailure('cannotOpen', `${matching.length} tokens have the ${what}`);
+  const labels = present.map(({ info }) => `\`${unpadded(info.label)}\``).join(', ');
+  throw new HostFailure('cannotOpen', `no token has the ${what}; there are: ${labels || 'none'}`);
+}
+
+/** `undefined` for a token that was taken out meanwhile or that the library cannot read: it is not the wanted one. */
+function tokenInfo(cryptoki: Cryptoki, slot: Handle): TokenInfo | undefined {
+  try {
+    return cryptoki.C_GetTokenInfo(slot);
+  } catch (error) {
+    if (returnValueOf(error) === undefined) throw error;
+    return undefined;
+  }
+}
+
+function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
+  session.step = 'C_Login';
+  try {
+    session.cryptoki.C_Login(session.handle, constant('CKU_USER'), pin.toString('utf8'));
+  } catch (error) {
+    if (returnValueOf(error) === constant('CKR_USER_ALREADY_LOGGED_IN')) return;
+    const failure = session.failureFrom(error);
+    if (!(failure instanceof HostFailure)) throw failure;
+    throw new HostFailure(failure.failure, `token \`${unpadded(info.label)}\`: ${failure.message}`, { cause: error });
+  }
+}
+
+function cannotOpen(what: string, error: unknown): unknown {
+  const code = returnValueOf(error);
+  return code === undefined
+    ? error
+    : new HostFailure('cannotOpen', `${what}: ${returnValueName(code)}`, { cause: error });
+}
+
+/** Fixed-size texts of PKCS#11 are padded with blanks, by some vendors with zero bytes. */
+function unpadded(text: string): string {
+  return text.replace(/[\0 ]+$/, '');
+}

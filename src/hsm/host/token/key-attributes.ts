@@ -1,0 +1,222 @@
+/**
+ * The attributes of our key objects: what a key is generated with, what the token says of it afterwards, and whether
+ * that is as strong as what was asked for.
+ *
+ * Source: PKCS#11 3.1, sections 4.8 to 4.10 (key, public, private and secret key objects), 6.1 (RSA) and 6.3 (elliptic curves); 3.2 for
+ * ML-DSA.
+ */
+
+import type { BackingKeyAttributes } from '../../key-store.ts';
+import type { VendorProfile } from '../../vendor-profile.ts';
+import { type Attribute, type Cryptoki, constant, constantName, type Handle, returnValueOf } from './cryptoki.ts';
+import { curveOfParams } from './curves.ts';
+import { HostFailure } from './failures.ts';
+import { mlDsaParameterSet } from './parameter-sets.ts';
+import {
+  type HostKeySpec,
+  privateKeyUsageAttributes,
+  publicKeyUsageAttributes,
+  secretKeyUsageAttributes,
+  type UsageRow,
+} from './pkcs11-key-specs.ts';
+import { curvePublicKey, mlDsaPublicKey, rsaPublicKey } from './subject-public-keys.ts';
+
+/** Every label of ours begins so. Objects without it are somebody else's and are never used, listed or destroyed. */
+export const labelPrefix = 'drawbridge:';
+
+/** A `CK_ULONG` as the token returns it: 8 bytes in the machine's order, which is little-endian wherever Node.js 24 runs. */
+export function ulong(value: Buffer | undefined): number | undefined {
+  return value?.length === 8 ? Number(value.readBigUInt64LE(0)) : undefined;
+}
+
+/** F4, the exponent of every RSA key of KMS. */
+const publicExponent = Buffer.from([1, 0, 1]);
+
+/** What a new key is to be: a token object of ours, or (`id` is `null`) a session object. */
+export interface KeyOutline {
+  readonly row: HostKeySpec;
+  readonly usage: UsageRow;
+  readonly id: Buffer | null;
+  readonly label: string;
+  /** A session object whose value is read out: a private key that is made to leave. */
+  readonly extractable?: boolean;
+}
+
+const flag = (name: string, value: boolean): Attribute => ({ type: constant(name), value });
+
+export function secretKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  const { row, usage } = key;
+  return [
+    { type: constant('CKA_CLASS'), value: constant(row.objectClass) },
+    { type: constant('CKA_KEY_TYPE'), value: constant(row.keyType ?? '') },
+    { type: constant('CKA_VALUE_LEN'), value: row.keyBits / 8 },
+    ...guarded(key),
+    ...secretKeyUsageAttributes.map((name) => flag(name, usage.attributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+export function privateKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  return [
+    ...guarded(key),
+    ...privateKeyUsageAttributes.map((name) => flag(name, key.usage.attributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+export function publicKeyTemplate(key: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  const { row, usage, id } = key;
+  return [
+    ...pairParameters(row),
+    flag('CKA_TOKEN', id !== null),
+    flag('CKA_PRIVATE', false),
+    ...publicKeyUsageAttributes.map((name) => flag(name, usage.publicAttributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+/** What kind of pair is to be made; PKCS#11 reads it from the template of the public half. */
+function pairParameters({ curve, parameterSet, keyBits }: HostKeySpec): readonly Attribute[] {
+  if (curve !== null) return [{ type: constant('CKA_EC_PARAMS'), value: Buffer.from(curve.ecParams[0] ?? '', 'hex') }];
+  if (parameterSet !== null) return [{ type: constant('CKA_PARAMETER_SET'), value: constant(parameterSet.name) }];
+  return [
+    { type: constant('CKA_MODULUS_BITS'), value: keyBits },
+    { type: constant('CKA_PUBLIC_EXPONENT'), value: publicExponent },
+  ];
+}
+
+function guarded({ id, extractable = false }: KeyOutline): readonly Attribute[] {
+  return [
+    flag('CKA_TOKEN', id !== null),
+    flag('CKA_PRIVATE', true),
+    flag('CKA_SENSITIVE', !extractable),
+    flag('CKA_EXTRACTABLE', extractable),
+  ];
+}
+
+function common({ id, label }: KeyOutline, profile: VendorProfile): readonly Attribute[] {
+  return [
+    ...(profile.attributes.nonModifiable ? [flag('CKA_MODIFIABLE', false)] : []),
+    { type: constant('CKA_LABEL'), value: label },
+    ...(id === null ? [] : [{ type: constant('CKA_ID'), value: id }]),
+  ];
+}
+
+/** One attribute, or `undefined` where the token does not have or does not tell it. */
+export function readAttribute(cryptoki: Cryptoki, session: Handle, object: Handle, name: string): Buffer | undefined {
+  try {
+    return cryptoki.C_GetAttributeValue(session, object, [{ type: constant(name) }])[0]?.value;
+  } catch (error) {
+    const code = returnValueOf(error);
+    if (code === constant('CKR_ATTRIBUTE_TYPE_INVALID') || code === constant('CKR_ATTRIBUTE_SENSITIVE'))
+      return undefined;
+    throw error;
+  }
+}
+
+/**
+ * What the token says about a key. A flag that it does not tell counts as the weaker answer: not sensitive, extractable,
+ * modifiable.
+ */
+export function readKeyAttributes(cryptoki: Cryptoki, session: Handle, object: Handle): BackingKeyAttributes {
+  const read = (name: string) => readAttribute(cryptoki, session, object, name);
+  const isTrue = (name: string) => read(name)?.[0] === 1;
+  const isNotFalse = (name: string) => read(name)?.[0] !== 0;
+  return {
+    // The branded type is made by `parseBackingKeyId` from 32 hexadecimal digits; a `CKA_ID` of 16 bytes is just that.
+    backingKeyId: (read('CKA_ID') ?? Buffer.alloc(0)).toString('hex') as BackingKeyAttributes['backingKeyId'],
+    label: read('CKA_LABEL')?.toString('utf8') ?? '',
+    objectClass: constantName('CKO', ulong(read('CKA_CLASS')) ?? 0xffff),
+    keyType: constantName('CKK', ulong(read('CKA_KEY_TYPE')) ?? 0xffff),
+    keyBits: keyBits(read),
+    token: isTrue('CKA_TOKEN'),
+    private: isTrue('CKA_PRIVATE'),
+    sensitive: isTrue('CKA_SENSITIVE'),
+    alwaysSensitive: isTrue('CKA_ALWAYS_SENSITIVE'),
+    extractable: isNotFalse('CKA_EXTRACTABLE'),
+    neverExtractable: isTrue('CKA_NEVER_EXTRACTABLE'),
+    modifiable: isNotFalse('CKA_MODIFIABLE'),
+    local: isTrue('CKA_LOCAL'),
+    usages: everyUsageAttribute.filter(isTrue),
+  };
+}
+
+const everyUsageAttribute = [...new Set([...secretKeyUsageAttributes, ...privateKeyUsageAttributes])];
+
+/** The size of a secret key, of a modulus, of a curve, or of a parameter set's public keys; `null` where the token tells none. */
+function keyBits(read: (name: string) => Buffer | undefined): number | null {
+  if (ulong(read('CKA_KEY_TYPE')) === constant('CKK_ML_DSA')) {
+    const parameterSet = mlDsaParameterSet(ulong(read('CKA_PARAMETER_SET')));
+    return parameterSet === undefined ? null : parameterSet.publicKeyBytes * 8;
+  }
+  const valueBytes = ulong(read('CKA_VALUE_LEN'));
+  if (valueBytes !== undefined) return valueBytes * 8;
+  const ecParams = read('CKA_EC_PARAMS');
+  if (ecParams !== undefined) return curveOfParams(ecParams)?.keyBits ?? null;
+  const modulus = read('CKA_MODULUS');
+  return modulus === undefined ? null : BigInt(`0x${modulus.toString('hex')}`).toString(2).length;
+}
+
+/**
+ * The public half of a pair as a SubjectPublicKeyInfo, read from its object. Throws `HostFailure` (`internal`) when it is
+ * not of the size, exponent, curve or parameter set that was asked for, or not the public half of `privateKey`.
+ */
+export function readPublicKey(
+  cryptoki: Cryptoki,
+  session: Handle,
+  pair: { readonly publicKey: Handle; readonly privateKey: Handle },
+  row: HostKeySpec,
+): Buffer {
+  const read = (object: Handle, name: string) => readAttribute(cryptoki, session, object, name) ?? Buffer.alloc(0);
+  if (row.curve !== null) {
+    const ecParams = read(pair.publicKey, 'CKA_EC_PARAMS');
+    if (curveOfParams(ecParams) !== row.curve) throw new HostFailure('internal', 'the new pair is on another curve');
+    return curvePublicKey(read(pair.publicKey, 'CKA_EC_POINT'), row.curve);
+  }
+  if (row.parameterSet !== null) {
+    for (const half of [pair.publicKey, pair.privateKey])
+      if (mlDsaParameterSet(ulong(read(half, 'CKA_PARAMETER_SET'))) !== row.parameterSet)
+        throw new HostFailure('internal', 'the new pair is of another parameter set');
+    return mlDsaPublicKey(read(pair.publicKey, 'CKA_VALUE'), row.parameterSet);
+  }
+  const modulus = read(pair.publicKey, 'CKA_MODULUS');
+  const exponent = read(pair.publicKey, 'CKA_PUBLIC_EXPONENT');
+  if (!exponent.equals(publicExponent)) throw new HostFailure('internal', 'the new pair has another public exponent');
+  if (!modulus.equals(read(pair.privateKey, 'CKA_MODULUS')))
+    throw new HostFailure('internal', 'the halves of the new pair have different moduli');
+  return rsaPublicKey(modulus, exponent);
+}
+
+function sizeAttribute({ curve, parameterSet, objectClass }: HostKeySpec): string {
+  if (curve !== null) return 'CKA_EC_PARAMS';
+  if (parameterSet !== null) return 'CKA_PARAMETER_SET';
+  return objectClass === 'CKO_SECRET_KEY' ? 'CKA_VALUE_LEN' : 'CKA_MODULUS';
+}
+
+/** Where a new key is not what was asked for, attribute by attribute; `[]` is as it must be. */
+export function deviations(
+  attributes: BackingKeyAttributes,
+  { row, usage, id }: { row: HostKeySpec; usage: UsageRow; id: Buffer },
+  profile: VendorProfile,
+): readonly string[] {
+  const unasked = attributes.usages.filter((name) => !usage.attributes.includes(name));
+  const denied = usage.attributes.filter((name) => !attributes.usages.includes(name));
+  const checks: readonly (readonly [attribute: string, asAsked: boolean])[] = [
+    ['CKA_CLASS', attributes.objectClass === row.objectClass],
+    ['CKA_KEY_TYPE', attributes.keyType === row.keyType],
+    [sizeAttribute(row), attributes.keyBits === row.keyBits],
+    ['CKA_ID', attributes.backingKeyId === id.toString('hex')],
+    ['CKA_TOKEN', attributes.token],
+    ['CKA_PRIVATE', attributes.private],
+    ['CKA_SENSITIVE', attributes.sensitive],
+    ['CKA_ALWAYS_SENSITIVE', attributes.alwaysSensitive],
+    ['CKA_EXTRACTABLE', !attributes.extractable],
+    ['CKA_NEVER_EXTRACTABLE', attributes.neverExtractable],
+    ['CKA_MODIFIABLE', !attributes.modifiable || !profile.attributes.nonModifiable],
+    ['CKA_LOCAL', attributes.local],
+    ...[...unasked, ...denied].map((name) => [name, false] as const),
+  ];
+  return checks
+    .filter(([attribute, asAsked]) => !asAsked && !profile.attributes.notReadBack.includes(attribute))
+    .map(([attribute]) => attribute);
+}

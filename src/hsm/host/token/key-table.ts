@@ -1,0 +1,297 @@
+/**
+ * The table from a backing key's id to the handle to use: the reason why `C_FindObjects` is not on the hot path.
+ *
+ * It is filled by one sweep over the token at connection. An id that it lacks (another lane or host made the key) is
+ * looked up once by `CKA_ID`. INVARIANT: a handle is returned only for an id that exactly one secret or private key
+ * object of ours had when it was looked up; an ambiguous id is refused, never guessed.
+ *
+ * Where the profile says so, a key is used through a session copy. A copy that does not read back as sensitive and not
+ * extractable is destroyed and the token object used instead. Copies are bounded; the least recently used one goes.
+ * Accepted: a key that another process destroyed works in a lane that has a copy until `forgetKey` or `destroyKey`
+ * comes, which is why the API process sends them to every lane.
+ */
+
+import type { VendorProfile } from '../../vendor-profile.ts';
+import type { ChangeLock } from './change-lock.ts';
+import { constant, type Handle, returnValueOf } from './cryptoki.ts';
+import { type Curve, curveOfParams } from './curves.ts';
+import { HostFailure } from './failures.ts';
+import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
+import { mlDsaParameterSet, type ParameterSet } from './parameter-sets.ts';
+import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
+import type { TokenSession } from './token-session.ts';
+
+/** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
+const maxSessionCopies = 1024;
+
+const idBytes = 16;
+/** The objects that are keys to us. The public half of a pair is not: its `CKA_ID` is that of the private one. */
+const keyClasses: readonly string[] = ['CKO_SECRET_KEY', 'CKO_PRIVATE_KEY'];
+/** Handles per `C_FindObjects`. */
+const findBatch = 512;
+
+/** How libraries say that an object cannot be copied. */
+const copyRefusals = [
+  'CKR_ATTRIBUTE_READ_ONLY',
+  'CKR_ACTION_PROHIBITED',
+  'CKR_TEMPLATE_INCONSISTENT',
+  'CKR_FUNCTION_NOT_SUPPORTED',
+];
+
+/** A key object of ours, as a sweep finds it. `id` is the 16 bytes of its `CKA_ID`, one character each. */
+export interface FoundKey {
+  readonly id: string;
+  readonly label: string;
+  readonly handle: Handle;
+}
+
+/** What a key is and may be used for, as far as calls depend on it. */
+export interface KeyFacts {
+  readonly keyType: number;
+  readonly usages: ReadonlySet<string>;
+  /** `undefined` for a key of another kind, or on a curve that KMS does not have. */
+  readonly curve: Curve | undefined;
+  /** `undefined` for a key that is not of ML-DSA. */
+  readonly parameterSet: ParameterSet | undefined;
+}
+
+interface Entry {
+  readonly handle: Handle;
+  /** More than one object has this id. */
+  readonly ambiguous: boolean;
+  /** What to use: the session copy or `handle`; `null` until first used. */
+  working: Handle | null;
+  lastUsed: number;
+  /** Once they were asked for: to read one attribute costs SoftHSM2 as much as a signature (40 µs). */
+  facts: KeyFacts | null;
+}
+
+export class KeyTable {
+  readonly #session: TokenSession;
+  readonly #lock: ChangeLock | null;
+  readonly #maxCopies: number;
+  readonly #copiedKeyTypes: ReadonlySet<number>;
+  readonly #entries = new Map<string, Entry>();
+  /** The entries that hold a session copy. */
+  readonly #copied = new Set<Entry>();
+  #clock = 0;
+  /** INVARIANT: the handles here are those of this session number; `#follow` keeps it before any of them is used. */
+  #sessionNumber: number;
+
+  /** @param maxCopies `maxSessionCopies`, or fewer. */
+  constructor(
+    session: TokenSession,
+    profile: VendorProfile,
+    maxCopies = maxSessionCopies,
+    lock: ChangeLock | null = null,
+  ) {
+    this.#lock = lock;
+    this.#session = session;
+    this.#maxCopies = maxCopies;
+    this.#sessionNumber = session.number;
+    this.#copiedKeyTypes = new Set(profile.sessionCopies.map(constant));
+  }
+
+  get sessionCopies(): number {
+    return this.#copied.size;
+  }
+
+  /** Starts anew with what a sweep found. */
+  fill(keys: readonly FoundKey[]): void {
+    this.#entries.clear();
+    this.#copied.clear();
+    for (const { id, handle } of keys) {
+      const ambiguous = this.#entries.has(id);
+      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, facts: null });
+    }
+  }
+
+  /** The handle to use for a key. Throws `HostFailure` (`keyUnavailable`), or an error of the library. */
+  resolve(id: Buffer): Handle {
+    this.#follow();
+    const name = id.toString('latin1', 0, idBytes);
+    const known = this.#entries.get(name);
+    if (known?.working) {
+      known.lastUsed = ++this.#clock;
+      return known.working;
+    }
+    const entry = this.#lock === null ? this.#prepare(id, name) : this.#lock.hold(() => this.#prepare(id, name));
+    entry.lastUsed = ++this.#clock;
+    return entry.working ?? entry.handle;
+  }
+
+  /**
+   * One lane at a time: while SoftHSM2 2.6.1 carries out C_CopyObject, its new session object is still marked as a token
+   * object for a moment, and a search in another thread finds the key twice (measured).
+   */
+  #prepare(id: Buffer, name: string): Entry {
+    const entry = this.#entries.get(name) ?? this.#lookUp(id, name);
+    if (entry.ambiguous) throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
+    entry.working ??= this.#copyOf(entry) ?? entry.handle;
+    return entry;
+  }
+
+  /** Drops what is known of a key, and its session copy. */
+  forget(id: Buffer): void {
+    this.#follow();
+    const name = id.toString('latin1', 0, idBytes);
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    this.#entries.delete(name);
+    if (this.#copied.has(entry)) this.#dropCopy(entry);
+  }
+
+  /** Every secret and private key object of ours: one sweep. */
+  sweep(): FoundKey[] {
+    return this.#find([]);
+  }
+
+  /** The secret and private key objects of ours that have this id. */
+  find(id: Buffer): FoundKey[] {
+    return this.#find([{ type: constant('CKA_ID'), value: id }]);
+  }
+
+  /** With the public halves of pairs. */
+  findWithPublicKeys(id: Buffer): FoundKey[] {
+    return this.#find([{ type: constant('CKA_ID'), value: id }], [...keyClasses, 'CKO_PUBLIC_KEY']);
+  }
+
+  /** What the token says of a key that `resolve` has just found. */
+  facts(id: Buffer): KeyFacts {
+    const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
+    if (entry === undefined) throw this.missing();
+    entry.facts ??= this.#readFacts(entry.working ?? entry.handle);
+    return entry.facts;
+  }
+
+  /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
+  missing(): HostFailure {
+    this.#session.assertLoggedIn();
+    return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+  }
+
+  /** After a new session: its session copies are gone, and handles are resolved again. */
+  #follow(): void {
+    if (this.#sessionNumber === this.#session.number) return;
+    this.#entries.clear();
+    this.#copied.clear();
+    this.fill(this.sweep());
+    this.#sessionNumber = this.#session.number;
+  }
+
+  #readFacts(handle: Handle): KeyFacts {
+    const { cryptoki, handle: session } = this.#session;
+    this.#session.step = 'C_GetAttributeValue';
+    const read = (name: string) => readAttribute(cryptoki, session, handle, name);
+    const ecParams = read('CKA_EC_PARAMS');
+    const keyType = ulong(read('CKA_KEY_TYPE')) ?? -1;
+    const isMlDsa = keyType === constant('CKK_ML_DSA');
+    return {
+      keyType,
+      usages: new Set(privateKeyUsageAttributes.filter((name) => read(name)?.[0] === 1)),
+      curve: ecParams === undefined ? undefined : curveOfParams(ecParams),
+      parameterSet: isMlDsa ? mlDsaParameterSet(ulong(read('CKA_PARAMETER_SET'))) : undefined,
+    };
+  }
+
+  #lookUp(id: Buffer, name: string): Entry {
+    const found = this.find(id);
+    const first = found[0];
+    if (first === undefined) throw this.missing();
+    const entry: Entry = {
+      handle: first.handle,
+      ambiguous: found.length > 1,
+      working: null,
+      lastUsed: 0,
+      facts: null,
+    };
+    // An ambiguous id is looked up anew each time: an operator may be removing the other object.
+    if (!entry.ambiguous) this.#entries.set(name, entry);
+    return entry;
+  }
+
+  /** Token objects only: a session copy has the `CKA_ID` of its original. */
+  #find(template: readonly { type: number; value: Buffer }[], classes: readonly string[] = keyClasses): FoundKey[] {
+    const { cryptoki, handle: session } = this.#session;
+    const handles: Handle[] = [];
+    this.#session.step = 'C_FindObjects';
+    cryptoki.C_FindObjectsInit(session, [{ type: constant('CKA_TOKEN'), value: true }, ...template]);
+    for (;;) {
+      const batch = cryptoki.C_FindObjects(session, findBatch);
+      handles.push(...batch);
+      if (batch.length === 0) break;
+    }
+    cryptoki.C_FindObjectsFinal(session);
+    this.#session.step = 'C_GetAttributeValue';
+    return handles.flatMap((handle) => this.#describe(handle, classes) ?? []);
+  }
+
+  /** `undefined` for what is not a key of ours, or is gone again. */
+  #describe(handle: Handle, classes: readonly string[]): FoundKey | undefined {
+    const { cryptoki, handle: session } = this.#session;
+    const read = (name: string) => readAttribute(cryptoki, session, handle, name);
+    try {
+      const objectClass = ulong(read('CKA_CLASS'));
+      if (!classes.some((name) => constant(name) === objectClass)) return undefined;
+      const label = read('CKA_LABEL')?.toString('utf8') ?? '';
+      const id = read('CKA_ID');
+      if (!label.startsWith(labelPrefix) || id?.length !== idBytes) return undefined;
+      return { id: id.toString('latin1'), label, handle };
+    } catch (error) {
+      // Another process destroyed it between C_FindObjects and now.
+      if (returnValueOf(error) === constant('CKR_OBJECT_HANDLE_INVALID')) return undefined;
+      throw error;
+    }
+  }
+
+  /** A session copy, or `null` where the token object is to be used. */
+  #copyOf(entry: Entry): Handle | null {
+    if (this.#copiedKeyTypes.size === 0) return null;
+    const { cryptoki, handle: session } = this.#session;
+    const read = (object: Handle, name: string) => readAttribute(cryptoki, session, object, name);
+    this.#session.step = 'C_GetAttributeValue';
+    const keyType = ulong(read(entry.handle, 'CKA_KEY_TYPE'));
+    if (keyType === undefined || !this.#copiedKeyTypes.has(keyType)) return null;
+    if (this.#copied.size >= this.#maxCopies) this.#evict();
+    this.#session.step = 'C_CopyObject';
+    let copy: Handle;
+    try {
+      copy = cryptoki.C_CopyObject(session, entry.handle, [{ type: constant('CKA_TOKEN'), value: false }]);
+    } catch (error) {
+      // A key that cannot be copied (it was made elsewhere, not modifiable or not copyable) still works, only slower.
+      const code = returnValueOf(error);
+      if (copyRefusals.some((name) => constant(name) === code)) return null;
+      throw error;
+    }
+    const isStrong =
+      read(copy, 'CKA_SENSITIVE')?.[0] === 1 &&
+      read(copy, 'CKA_EXTRACTABLE')?.[0] === 0 &&
+      read(copy, 'CKA_PRIVATE')?.[0] === 1 &&
+      read(copy, 'CKA_TOKEN')?.[0] === 0;
+    if (!isStrong) {
+      cryptoki.C_DestroyObject(session, copy);
+      return null;
+    }
+    this.#copied.add(entry);
+    return copy;
+  }
+
+  #evict(): void {
+    let oldest: Entry | undefined;
+    for (const entry of this.#copied) if (oldest === undefined || entry.lastUsed < oldest.lastUsed) oldest = entry;
+    if (oldest !== undefined) this.#dropCopy(oldest);
+  }
+
+  #dropCopy(entry: Entry): void {
+    const copy = entry.working;
+    this.#copied.delete(entry);
+    entry.working = null;
+    if (copy === null) return;
+    try {
+      this.#session.cryptoki.C_DestroyObject(this.#session.handle, copy);
+    } catch (error) {
+      // The copy is stale; not being there any more is what is wanted.
+      if (returnValueOf(error) === undefined) throw error;
+    }
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * All grants of this daemon, in memory, with every change written through to the store first.
+ *
+ * A grant is in force from the moment that its record is on disk until the moment that its removal is: each is one write
+ * of one row, so a crash leaves it or not. Changes run inside `KeyDirectory.exclusively`, which callers of `put` and
+ * `remove` see to. What a grant allows is judged in `authorization/grant-decision.ts`; here it is only kept and found.
+ */
+
+import { KmsError } from '../../kms/errors.ts';
+import { type GrantId, type GrantPrincipal, newGrantId } from '../../kms/grant-terms.ts';
+import type { KeyId } from '../../kms/names.ts';
+import type { GrantRecord, MetadataStore } from '../../store/metadata-store.ts';
+import { SortedNames } from '../lists/sorted-names.ts';
+import type { GrantTokens } from './grant-tokens.ts';
+import { constraintBytesOf, type GrantParameters, KeyGrants } from './key-grants.ts';
+
+/** AWS's quota: grants for each KMS key. */
+const maxGrantsPerKey = 50_000;
+/**
+ * Of all constraints of one key's grants, which are held in memory: 1,342 bytes for each of as many grants as a key can
+ * have. Without this bound, they could have 8 KB each, and one grantee with CreateGrant could fill the memory.
+ */
+const maxConstraintBytesPerKey = 64 * 1024 * 1024;
+
+export class Grants {
+  readonly #store: Pick<MetadataStore, 'write'>;
+  readonly #tokens: GrantTokens;
+  readonly #byId = new Map<GrantId, GrantRecord>();
+  readonly #byKey = new Map<KeyId, KeyGrants>();
+  readonly #idsByRetiring = new Map<GrantPrincipal, SortedNames<GrantId>>();
+
+  constructor(store: Pick<MetadataStore, 'write'>, tokens: GrantTokens) {
+    this.#store = store;
+    this.#tokens = tokens;
+  }
+
+  find(grantId: GrantId): GrantRecord | undefined {
+    return this.#byId.get(grantId);
+  }
+
+  /** The grant that a token names; `undefined` for what is no token, and when the grant is gone. */
+  findByToken(token: string): GrantRecord | undefined {
+    const grantId = this.#tokens.read(token);
+    return grantId === undefined ? undefined : this.#byId.get(grantId);
+  }
+
+  newToken(grantId: GrantId): string {
+    return this.#tokens.issue(grantId);
+  }
+
+  /** The grants of a key; `undefined` when it has none. */
+  ofKey(keyId: KeyId): KeyGrants | undefined {
+    return this.#byKey.get(keyId);
+  }
+
+  /** The ids of all grants that this principal may retire, whatever their keys. */
+  idsRetirableBy(retiring: GrantPrincipal): SortedNames<GrantId> {
+    return this.#idsByRetiring.get(retiring) ?? new SortedNames();
+  }
+
+  /** @throws KmsError `LimitExceededException` when the key has as many grants, or constraints, as it can have. */
+  async put(parameters: GrantParameters): Promise<GrantRecord> {
+    const { count, constraintBytes } = this.#byKey.get(parameters.keyId) ?? { count: 0, constraintBytes: 0 };
+    if (count >= maxGrantsPerKey) {
+      throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
+    }
+    if (constraintBytes + constraintBytesOf(parameters) > maxConstraintBytesPerKey) {
+      throw new KmsError(
+        'LimitExceededException',
+        `The constraints of the grants of a KMS key can have at most ${maxConstraintBytesPerKey} bytes.`,
+      );
+    }
+    const record: GrantRecord = { ...parameters, grantId: newGrantId(), createdAtMs: Date.now() };
+    await this.#store.write([{ put: 'grant', record }]);
+    this.show(record);
+    return record;
+  }
+
+  async remove(grant: GrantRecord): Promise<void> {
+    await this.#store.write([{ remove: 'grant', id: grant.grantId }]);
+    this.#hide(grant);
+  }
+
+  /** Takes a grant that is in the store. */
+  show(grant: GrantRecord): void {
+    this.#byId.set(grant.grantId, grant);
+    const ofKey = this.#byKey.get(grant.keyId) ?? new KeyGrants();
+    this.#byKey.set(grant.keyId, ofKey);
+    ofKey.add(grant);
+    if (grant.retiring === null) return;
+    const retirable = this.#idsByRetiring.get(grant.retiring) ?? new SortedNames<GrantId>();
+    this.#idsByRetiring.set(grant.retiring, retirable);
+    retirable.add(grant.grantId);
+  }
+
+  #hide(grant: GrantRecord): void {
+    this.#byId.delete(grant.grantId);
+    const ofKey = this.#byKey.get(grant.keyId);
+    ofKey?.remove(grant);
+    if (ofKey?.count === 0) this.#byKey.delete(grant.keyId);
+    if (grant.retiring === null) return;
+    const retirable = this.#idsByRetiring.get(grant.retiring);
+    retirable?.remove(grant.grantId);
+    if (retirable?.size === 0) this.#idsByRetiring.delete(grant.retiring);
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * Encryption and decryption with symmetric KMS keys: from an `AuthorizedKey` to the ciphertext blob and back.
+ *
+ * Each encryption takes a number from the backing key's counter first; a backing key whose numbers are used up is
+ * replaced by rotation, and the caller notices nothing. Decryption uses the backing key that the blob names, provided
+ * that it belongs to the authorized key. Every way in which a blob can be wrong is one error with one text.
+ */
+
+import { KmsError } from '../../kms/errors.ts';
+import type { KeySpec } from '../../kms/key-specs.ts';
+import type { Plaintext } from '../../secrets/secret-bytes.ts';
+import type { AuthorizedKey } from '../authorized-key.ts';
+import type { KeyDirectory } from '../key-directory.ts';
+import { inKeyStore, invalidCiphertext } from '../key-store-errors.ts';
+import type { BackingKey, KmsKey } from '../kms-key.ts';
+import { rotateKey } from '../life/key-creation.ts';
+import { assertTokenCanGenerate } from '../token-capabilities.ts';
+import {
+  additionalAuthenticatedData,
+  type CiphertextBlob,
+  type EncryptionContext,
+  encodeCiphertext,
+} from './ciphertext.ts';
+
+/** What was used, as the API tells it. */
+export interface UsedKeyMaterial {
+  readonly algorithm: 'SYMMETRIC_DEFAULT';
+  readonly keyMaterialId: string;
+}
+
+export interface Encrypted extends UsedKeyMaterial {
+  readonly ciphertextBlob: Buffer;
+}
+
+/**
+ * An asymmetric ciphertext can hold nothing, and ReEncrypt would bring it here; Encrypt takes one byte at least.
+ * @throws KmsError `ValidationException` for an empty plaintext.
+ */
+export function assertNotEmpty(plaintext: Plaintext): void {
+  if (plaintext.lengthBytes > 0) return;
+  throw new KmsError('ValidationException', 'Algorithm SYMMETRIC_DEFAULT cannot encrypt an empty plaintext.');
+}
+
+/**
+ * Encrypts 1 to 4,096 bytes.
+ * @throws KmsError `ValidationException` for an empty plaintext, and what `key-store-errors.ts` makes of the HSM's failures.
+ */
+export async function encrypt(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  plaintext: Plaintext,
+  context: EncryptionContext | undefined,
+): Promise<Encrypted> {
+  assertNotEmpty(plaintext);
+  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const request = { backingKeyId: header.backingKeyId, aad, plaintext };
+  const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
+  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
+}
+
+/** A data key of `lengthBytes` from the HSM's random generator, in plaintext and encrypted. */
+export async function generateDataKey(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  lengthBytes: number,
+  context: EncryptionContext | undefined,
+): Promise<Encrypted & { readonly plaintext: Plaintext }> {
+  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
+  const { plaintext, iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
+  const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
+  return { ciphertextBlob, plaintext, ...usedKeyMaterial(backingKey) };
+}
+
+/** As `generateDataKey`; the plaintext never leaves the HSM host. */
+export async function generateDataKeyWithoutPlaintext(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  lengthBytes: number,
+  context: EncryptionContext | undefined,
+): Promise<Encrypted> {
+  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
+  const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
+  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
+}
+
+/** A key pair from the HSM: its public key, its private key encrypted and, only if asked for, in plaintext. */
+export async function generateDataKeyPair(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  pair: { readonly keyPairSpec: KeySpec; readonly withPlaintext: boolean },
+  context: EncryptionContext | undefined,
+): Promise<Encrypted & { readonly publicKey: Buffer; readonly plaintext: Plaintext | null }> {
+  // Before an encryption is counted, and in the words of the dry run.
+  assertTokenCanGenerate(authorized.key.currentBackingKey.keyStore, pair.keyPairSpec);
+  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const request = { backingKeyId: header.backingKeyId, aad, ...pair };
+  const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
+  const { publicKey, plaintext, iv, ciphertext } = generated;
+  const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
+  return { ciphertextBlob, publicKey, plaintext, ...usedKeyMaterial(backingKey) };
+}
+
+/**
+ * Decrypts a blob of the authorized key.
+ * @throws KmsError `InvalidCiphertextException` for whatever is wrong with the blob or its encryption context.
+ */
+export async function decrypt(
+  authorized: AuthorizedKey,
+  blob: CiphertextBlob,
+  context: EncryptionContext | undefined,
+): Promise<UsedKeyMaterial & { readonly plaintext: Plaintext }> {
+  const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
+  if (backingKey === undefined || blob.keyId !== authorized.key.record.keyId) throw invalidCiphertext();
+  const { backingKeyId, iv, ciphertext } = blob;
+  const aad = additionalAuthenticatedData(blob, context);
+  const plaintext = await inKeyStore(() => backingKey.keyStore.decrypt({ backingKeyId, aad, iv, ciphertext }));
+  return { plaintext, ...usedKeyMaterial(backingKey) };
+}
+
+async function prepareEncryption(
+  directory: KeyDirectory,
+  authorized: AuthorizedKey,
+  context: EncryptionContext | undefined,
+) {
+  const current = authorized.key.currentBackingKey;
+  const backingKey = current.counter.tryTake() ? current : await countedBackingKey(directory, authorized.key);
+  const header = { keyId: authorized.key.record.keyId, backingKeyId: backingKey.record.backingKeyId };
+  return { backingKey, header, aad: additionalAuthenticatedData(header, context) };
+}
+
+/** Where the hot path ends: reserves the next numbers, and rotates the key when there are none. */
+async function countedBackingKey(directory: KeyDirectory, key: KmsKey): Promise<BackingKey> {
+  let { currentBackingKey } = key;
+  for (;;) {
+    // Others who waited for the same block may have taken all of it by the time this caller goes on.
+    if (currentBackingKey.counter.tryTake()) return currentBackingKey;
+    if (!(await currentBackingKey.counter.reserve())) {
+      const rotated = await rotateKey(directory, key.record.keyId, currentBackingKey.record.backingKeyId);
+      currentBackingKey = rotated.currentBackingKey;
+    }
+  }
+}
+
+function usedKeyMaterial({ keyMaterialId }: BackingKey): UsedKeyMaterial {
+  return { algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
+}

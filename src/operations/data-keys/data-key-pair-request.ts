@@ -1,0 +1,21 @@
+/** What `GenerateDataKeyPair` and `GenerateDataKeyPairWithoutPlaintext` share. */
+
+import { encryptionConditions } from '../declaration/members.ts';
+import { enumeration } from '../declaration/schema.ts';
+
+export const dataKeyPairSpec = enumeration([
+  'RSA_2048',
+  'RSA_3072',
+  'RSA_4096',
+  'ECC_NIST_P256',
+  'ECC_NIST_P384',
+  'ECC_NIST_P521',
+  'ECC_SECG_P256K1',
+  'SM2',
+  'ECC_NIST_EDWARDS25519',
+  'ML_KEM_512',
+  'ML_KEM_768',
+  'ML_KEM_1024',
+]);
+
+export const dataKeyPairConditions = [...encryptionConditions, 'kms:DataKeyPairSpec'] as const;

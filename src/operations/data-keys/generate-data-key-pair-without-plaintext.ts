@@ -1,0 +1,62 @@
+/** `GenerateDataKeyPairWithoutPlaintext`: a key pair for later; its private half in the clear never leaves the HSM's host. */
+
+import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
+import { generateDataKeyPair as generateInHsm } from '../../keys/use/symmetric-encryption.ts';
+import {
+  ciphertextBlob,
+  dryRun,
+  encryptionContext,
+  grantTokens,
+  keyNamedBy,
+  keyReference,
+} from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { blob, object, optional, string } from '../declaration/schema.ts';
+import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
+
+export const generateDataKeyPairWithoutPlaintext = operation({
+  name: 'GenerateDataKeyPairWithoutPlaintext',
+  request: object({
+    EncryptionContext: encryptionContext,
+    KeyId: keyReference,
+    KeyPairSpec: dataKeyPairSpec,
+    GrantTokens: grantTokens,
+    DryRun: dryRun,
+  }),
+  response: object({
+    PrivateKeyCiphertextBlob: optional(ciphertextBlob),
+    PublicKey: optional(blob()),
+    KeyId: optional(string()),
+    KeyPairSpec: optional(dataKeyPairSpec),
+    KeyMaterialId: optional(string()),
+  }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:GenerateDataKeyPairWithoutPlaintext',
+        key: keyNamedBy('KeyId', 'keyOrAlias'),
+        grant: 'GenerateDataKeyPairWithoutPlaintext',
+        conditions: dataKeyPairConditions,
+        usage: 'ENCRYPT_DECRYPT',
+        algorithm: () => 'SYMMETRIC_DEFAULT',
+      },
+    },
+  },
+  effect: 'uses',
+  generates: true,
+  record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
+  async rehearse({ request, keys }) {
+    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
+  },
+  async handle({ request, keys, directory }) {
+    const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: false };
+    const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);
+    return {
+      PrivateKeyCiphertextBlob: pair.ciphertextBlob,
+      PublicKey: pair.publicKey,
+      KeyId: keys.key.key.arn,
+      KeyPairSpec: request.KeyPairSpec,
+      KeyMaterialId: pair.keyMaterialId,
+    };
+  },
+});

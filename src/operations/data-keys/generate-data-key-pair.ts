@@ -1,0 +1,70 @@
+/** `GenerateDataKeyPair`: a key pair from the HSM for use elsewhere, its private half in plaintext and encrypted under a KMS key. */
+
+import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
+import { generateDataKeyPair as generateInHsm } from '../../keys/use/symmetric-encryption.ts';
+import {
+  ciphertextBlob,
+  dryRun,
+  encryptionContext,
+  grantTokens,
+  keyNamedBy,
+  keyReference,
+  recipient,
+  refuseRecipient,
+} from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { blob, object, optional, secretBlob, string } from '../declaration/schema.ts';
+import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
+
+export const generateDataKeyPair = operation({
+  name: 'GenerateDataKeyPair',
+  request: object({
+    EncryptionContext: encryptionContext,
+    KeyId: keyReference,
+    KeyPairSpec: dataKeyPairSpec,
+    GrantTokens: grantTokens,
+    Recipient: recipient,
+    DryRun: dryRun,
+  }),
+  response: object({
+    PrivateKeyCiphertextBlob: optional(ciphertextBlob),
+    PrivateKeyPlaintext: optional(secretBlob()),
+    PublicKey: optional(blob()),
+    KeyId: optional(string()),
+    KeyPairSpec: optional(dataKeyPairSpec),
+    CiphertextForRecipient: optional(blob()),
+    KeyMaterialId: optional(string()),
+  }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:GenerateDataKeyPair',
+        key: keyNamedBy('KeyId', 'keyOrAlias'),
+        grant: 'GenerateDataKeyPair',
+        conditions: dataKeyPairConditions,
+        usage: 'ENCRYPT_DECRYPT',
+        algorithm: () => 'SYMMETRIC_DEFAULT',
+      },
+    },
+  },
+  effect: 'uses',
+  generates: true,
+  record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
+  async rehearse({ request, keys }) {
+    refuseRecipient(request);
+    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
+  },
+  async handle({ request, keys, directory }) {
+    refuseRecipient(request);
+    const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: true };
+    const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);
+    return {
+      PrivateKeyCiphertextBlob: pair.ciphertextBlob,
+      PrivateKeyPlaintext: pair.plaintext ?? undefined,
+      PublicKey: pair.publicKey,
+      KeyId: keys.key.key.arn,
+      KeyPairSpec: request.KeyPairSpec,
+      KeyMaterialId: pair.keyMaterialId,
+    };
+  },
+});

@@ -1,0 +1,142 @@
+/**
+ * Request and response members that several operations share, with AWS's limits.
+ *
+ * Source: the service model of AWS KMS (lengths and patterns of `KeyIdType`, `GrantTokenList`, `MarkerType`, …).
+ */
+
+import { maxPolicyBytes } from '../../authorization/language/policy-document.ts';
+import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyReferenceForms } from '../../keys/key-reference.ts';
+import { findReferencedKey } from '../../keys/key-reference.ts';
+import type { KmsKey } from '../../keys/kms-key.ts';
+import { encryptionAlgorithms } from '../../kms/algorithms.ts';
+import { KmsError } from '../../kms/errors.ts';
+import {
+  blob,
+  boolean,
+  enumeration,
+  integer,
+  list,
+  object,
+  optional,
+  secretBlob,
+  string,
+  stringMap,
+} from './schema.ts';
+
+export const keyReference = string({ min: 1, max: 2048 });
+export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
+export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
+export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
+export const encryptionAlgorithm = enumeration(encryptionAlgorithms);
+/** What is signed or authenticated: wiped like a plaintext, and never on record. */
+export const message = secretBlob({ min: 1, max: 4096 });
+export const dataKeySpec = enumeration(['AES_256', 'AES_128']);
+export const dataKeyBytes = integer({ min: 1, max: 1024 });
+/** The canonical form of a context travels to the HSM with every call: bounded, as AWS bounds it. */
+const maxEncryptionContextBytes = 8192;
+export const encryptionContext = optional<Readonly<Record<string, string>>>({
+  ...stringMap,
+  decode(value, path, context) {
+    const map = stringMap.decode(value, path, context);
+    if (!isWithin(maxEncryptionContextBytes, map)) {
+      context.problems.push(
+        `Value at '${path}' failed to satisfy constraint: Member must have at most ${maxEncryptionContextBytes} bytes of keys and values`,
+      );
+    }
+    return map;
+  },
+});
+
+/** Has the map, names and values, at most so many bytes of UTF-8? */
+function isWithin(maxBytes: number, map: Readonly<Record<string, string>>): boolean {
+  let units = 0;
+  for (const name in map) units += name.length + (map[name]?.length ?? 0);
+  if (units * maxBytesPerUnit <= maxBytes) return true;
+  let bytes = 0;
+  for (const name in map) bytes += Buffer.byteLength(name) + Buffer.byteLength(map[name] ?? '');
+  return bytes <= maxBytes;
+}
+
+/** What a unit of UTF-16 takes in UTF-8 at most. */
+const maxBytesPerUnit = 3;
+
+export const grantTokens = optional(list(string({ min: 1, max: 8192 }), { min: 0, max: 10 }));
+export const dryRun = optional(boolean);
+export const dryRunModifiers = optional(list(enumeration(['IGNORE_CIPHERTEXT']), { min: 0, max: 1 }));
+export const ciphertextBlob = blob({ min: 1, max: 6144 });
+export const marker = optional(string({ min: 1, max: 1024, pattern: /^[\u0020-\u00ff]*$/ }));
+export const limit = optional(integer({ min: 1, max: 1000 }));
+export const recipient = optional(
+  object({
+    KeyEncryptionAlgorithm: optional(enumeration(['RSAES_OAEP_SHA_256'])),
+    AttestationDocument: optional(blob({ min: 1, max: 262_144 })),
+  }),
+);
+export const tag = object({ TagKey: string({ min: 1, max: 128 }), TagValue: string({ min: 0, max: 256 }) });
+
+/** The condition keys of operations that take an encryption context. */
+export const encryptionConditions = [
+  'kms:EncryptionAlgorithm',
+  'kms:EncryptionContext',
+  'kms:EncryptionContextKeys',
+] as const;
+
+/** For `needs`: the key that a member of the request names. */
+export function keyNamedBy<const Name extends string>(
+  member: Name,
+  forms: KeyReferenceForms,
+): (request: { readonly [M in Name]: string }, directory: KeyDirectory) => KmsKey {
+  return (request, directory) => findReferencedKey(directory, request[member], forms);
+}
+
+/** For `needs`: the algorithm that a member of the request chose, SYMMETRIC_DEFAULT when it is absent. */
+export function algorithmNamedBy<const Name extends string>(
+  member: Name,
+): (request: { readonly [M in Name]?: string | undefined }) => string {
+  return (request) => request[member] ?? 'SYMMETRIC_DEFAULT';
+}
+
+/** For `needs` of operations on no particular resource. */
+export function anyResource(): string {
+  return '*';
+}
+
+/**
+ * Refuses the `Recipient` member by name: it asks for a plaintext that only an attested AWS Nitro enclave or NitroTPM can
+ * open, and to hand the plaintext out in the clear instead would betray what was asked for.
+ */
+export function refuseRecipient(request: { readonly Recipient?: unknown }): void {
+  if (request.Recipient !== undefined) {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      'Recipient is not supported: attested environments of AWS Nitro do not exist here.',
+    );
+  }
+}
+
+/** Refuses custom key stores by name, until there are any. */
+export function refuseCustomKeyStore(request: { readonly CustomKeyStoreId?: unknown }): void {
+  if (request.CustomKeyStoreId !== undefined) {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      'CustomKeyStoreId is not supported: this daemon has no custom key stores.',
+    );
+  }
+}
+
+/** A key has one policy, and it is called `default`. */
+export function assertDefaultPolicyName(name: string | undefined): void {
+  if (name !== undefined && name !== 'default') throw new KmsError('NotFoundException', 'No such policy exists');
+}
+
+/**
+ * The service model allows more characters than the quota; what is above it is refused as AWS refuses it, before it is read.
+ * @throws KmsError `LimitExceededException`.
+ */
+export function assertPolicyLength(document: string): void {
+  const bytes = Buffer.byteLength(document);
+  if (bytes > maxPolicyBytes) {
+    throw new KmsError('LimitExceededException', `A key policy has at most ${maxPolicyBytes} bytes, not ${bytes}`);
+  }
+}

@@ -1,0 +1,35 @@
+/** `RevokeGrant`: ends a grant, by permission of the key's policy. What it allowed is refused as soon as this is answered. */
+
+import { dryRun, keyNamedBy, keyReference } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { object } from '../declaration/schema.ts';
+import { grantId } from './grant-members.ts';
+import { grantOfKey } from './grant-request.ts';
+
+export const revokeGrant = operation({
+  name: 'RevokeGrant',
+  request: object({ KeyId: keyReference, GrantId: grantId, DryRun: dryRun }),
+  response: object({}),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:RevokeGrant',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:GrantIsForAWSResource'],
+        anyState: true,
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'GrantId', 'DryRun'],
+  async rehearse({ request, keys, directory }) {
+    grantOfKey(directory, keys.key.key.record, request.GrantId);
+  },
+  handle({ request, keys, directory, assertStillAllowed }) {
+    return directory.exclusively(async () => {
+      assertStillAllowed();
+      await directory.grants.remove(grantOfKey(directory, keys.key.key.record, request.GrantId));
+      return {};
+    });
+  },
+});

@@ -1,0 +1,28 @@
+/** `DescribeKey`: the metadata of a KMS key, in whatever state it is. */
+
+import { grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { object, optional } from '../declaration/schema.ts';
+import { describe, keyMetadata } from './key-metadata.ts';
+
+export const describeKey = operation({
+  name: 'DescribeKey',
+  request: object({ KeyId: keyReference, GrantTokens: grantTokens }),
+  response: object({ KeyMetadata: optional(keyMetadata) }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:DescribeKey',
+        key: keyNamedBy('KeyId', 'keyOrAlias'),
+        grant: 'DescribeKey',
+        conditions: ['kms:RequestAlias'],
+        anyState: true,
+      },
+    },
+  },
+  effect: 'reads',
+  record: ['KeyId'],
+  async handle({ keys, directory }) {
+    return { KeyMetadata: describe(directory.realm, keys.key.key) };
+  },
+});

@@ -1,0 +1,51 @@
+/** `PutKeyPolicy`: another key policy, unless it would lock its author out. */
+
+import { parsePolicyDocument } from '../../authorization/language/policy-document.ts';
+import { assertNoLockout } from '../../authorization/lockout.ts';
+import { conditionVocabulary } from '../../pipeline/condition-key-table.ts';
+import {
+  assertDefaultPolicyName,
+  assertPolicyLength,
+  keyNamedBy,
+  keyReference,
+  policyDocument,
+  policyName,
+} from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { boolean, object, optional } from '../declaration/schema.ts';
+
+export const putKeyPolicy = operation({
+  name: 'PutKeyPolicy',
+  request: object({
+    KeyId: keyReference,
+    PolicyName: optional(policyName),
+    Policy: policyDocument,
+    BypassPolicyLockoutSafetyCheck: optional(boolean),
+  }),
+  response: object({}),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:PutKeyPolicy',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:BypassPolicyLockoutSafetyCheck'],
+        anyState: true,
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'PolicyName', 'Policy', 'BypassPolicyLockoutSafetyCheck'],
+  async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
+    assertDefaultPolicyName(request.PolicyName);
+    assertPolicyLength(request.Policy);
+    const policy = parsePolicyDocument(request.Policy, directory.realm, conditionVocabulary);
+    if (request.BypassPolicyLockoutSafetyCheck !== true) {
+      assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
+    }
+    await directory.exclusively(async () => {
+      assertStillAllowed();
+      await directory.putPolicy(keys.key.key, request.Policy, policy);
+    });
+    return {};
+  },
+});

@@ -1,0 +1,195 @@
+/**
+ * Fair shares: nobody gets more than his share of the daemon at once, however many connections he has.
+ *
+ * Each user may have `maxRunning` requests under way; his further ones wait in a queue of his own, in the order of their
+ * arrival, and beyond `maxWaiting` they are refused. So what stands before anybody's request, in the queue of the HSM and
+ * everywhere else, is at most one share of each other user, and those who flood get equal shares.
+ *
+ * Requests that generate (`generates` of the operation) may take the HSM seconds each, so they have shares of their own, of a
+ * few: at most these of each other user are before somebody's generation, users who have many take turns, and nobody's other
+ * requests wait behind his generations.
+ *
+ * A user is a Unix user, also where he signs with an access key that was given to him by the kernel's word; else whoever
+ * the access key is of. All sessions of a role are one user: session names are free, and must not multiply a share.
+ */
+
+import type { Caller } from '../identity/caller.ts';
+import { KmsError } from '../kms/errors.ts';
+import { findOperation } from '../operations/table.ts';
+import type { KmsAnswer, KmsService } from './service.ts';
+
+export interface ShareLimits {
+  readonly maxRunning: number;
+  readonly maxWaiting: number;
+  /** Of the bodies that wait. */
+  readonly maxWaitingBytes: number;
+  /** After so long a request that waits is refused. */
+  readonly maxWaitingMs: number;
+}
+
+export const defaultShareLimits: ShareLimits = {
+  // As many as a lane to the HSM takes at once, so that one user alone can keep it busy.
+  maxRunning: 128,
+  // Twice the connections that one user may have: who waits for his answers is never refused.
+  maxWaiting: 2048,
+  maxWaitingBytes: 16 * 1024 * 1024,
+  // The deadlines of the calls that are under way bound it already.
+  maxWaitingMs: Infinity,
+};
+
+/**
+ * Of requests that generate. `lanes` of the key store: that many, but one, generate at the same time, and one user alone
+ * can keep them busy; with a second one, the time in which a new key is put on record is of use.
+ */
+export function generationLimits(lanes: number): ShareLimits {
+  return {
+    ...defaultShareLimits,
+    maxRunning: Math.max(2, lanes - 1),
+    // The AWS CLI and boto3 listen for 60 s, and then ask for the same again; whoever is told before that knows better.
+    maxWaitingMs: 50_000,
+  };
+}
+
+interface Entrant {
+  /** Of the body. */
+  readonly bytes: number;
+  /** Never rejects. */
+  readonly run: () => Promise<KmsAnswer>;
+  /** What is answered when too many wait, or this one for too long. */
+  readonly refuse: () => Promise<KmsAnswer>;
+}
+
+interface Waiting extends Entrant {
+  readonly answer: (answer: Promise<KmsAnswer>) => void;
+  readonly timer: NodeJS.Timeout | undefined;
+  /** Started, or refused for having waited too long. */
+  isOver: boolean;
+}
+
+interface Share {
+  readonly user: number | string;
+  running: number;
+  readonly waiting: Waiting[];
+  /** Those before it are over, and are dropped now and then: a long queue is not moved for each of them. */
+  nextWaiting: number;
+  /** How many wait, and their bodies. */
+  waitingCount: number;
+  waitingBytes: number;
+}
+
+class FairShares {
+  readonly #limits: ShareLimits;
+  readonly #shares = new Map<number | string, Share>();
+
+  constructor(limits: ShareLimits) {
+    this.#limits = limits;
+  }
+
+  enter(caller: Caller, entrant: Entrant): Promise<KmsAnswer> {
+    const { maxRunning, maxWaiting, maxWaitingBytes, maxWaitingMs } = this.#limits;
+    const share = this.#shareOf(caller);
+    if (share.running < maxRunning) return this.#start(share, entrant);
+    if (share.waitingCount >= maxWaiting || share.waitingBytes + entrant.bytes > maxWaitingBytes)
+      return entrant.refuse();
+    share.waitingCount++;
+    share.waitingBytes += entrant.bytes;
+    return new Promise((answer) => {
+      const timer =
+        maxWaitingMs === Infinity ? undefined : setTimeout(() => this.#giveUp(share, waiting), maxWaitingMs).unref();
+      const waiting: Waiting = { ...entrant, answer, timer, isOver: false };
+      share.waiting.push(waiting);
+    });
+  }
+
+  #shareOf(caller: Caller): Share {
+    const user = userOf(caller);
+    let share = this.#shares.get(user);
+    if (share === undefined) {
+      share = { user, running: 0, waiting: [], nextWaiting: 0, waitingCount: 0, waitingBytes: 0 };
+      this.#shares.set(user, share);
+    }
+    return share;
+  }
+
+  #start(share: Share, { run }: Entrant): Promise<KmsAnswer> {
+    share.running++;
+    return run().then((answer) => {
+      this.#leave(share);
+      return answer;
+    });
+  }
+
+  #leave(share: Share): void {
+    share.running--;
+    const next = this.#takeNext(share);
+    if (next !== undefined) next.answer(this.#start(share, next));
+    else if (share.running === 0) this.#shares.delete(share.user);
+  }
+
+  #takeNext(share: Share): Waiting | undefined {
+    const next = share.waiting[share.nextWaiting];
+    if (next !== undefined) this.#end(share, next);
+    return next;
+  }
+
+  #giveUp(share: Share, waiting: Waiting): void {
+    this.#end(share, waiting);
+    waiting.answer(waiting.refuse());
+  }
+
+  /** It waits no longer. All wait equally long at most, so it is the first one, or all before it end in this moment too. */
+  #end(share: Share, ended: Waiting): void {
+    const { waiting } = share;
+    clearTimeout(ended.timer);
+    ended.isOver = true;
+    share.waitingCount--;
+    share.waitingBytes -= ended.bytes;
+    while (waiting[share.nextWaiting]?.isOver === true) share.nextWaiting++;
+    if (share.nextWaiting >= this.#limits.maxWaiting || share.nextWaiting === waiting.length) {
+      waiting.splice(0, share.nextWaiting);
+      share.nextWaiting = 0;
+    }
+  }
+}
+
+/**
+ * The same service, with fair shares for its callers.
+ * @param generations Of requests that generate; absent: as with one lane.
+ */
+export function shareFairly(
+  service: KmsService,
+  requests: ShareLimits = defaultShareLimits,
+  generations: ShareLimits = generationLimits(1),
+): KmsService {
+  const ofRequests = new FairShares(requests);
+  const ofGenerations = new FairShares(generations);
+  return {
+    run(request) {
+      const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
+      return shares.enter(request.caller, {
+        bytes: request.body.length,
+        run: () => service.run(request),
+        refuse() {
+          request.body.fill(0);
+          return service.refuse(request, rateExceeded());
+        },
+      });
+    },
+    refuse: (request, error) => service.refuse(request, error),
+    act: (request, perform) =>
+      ofRequests.enter(request.caller, {
+        bytes: 0,
+        run: () => service.act(request, perform),
+        refuse: () => service.refuse(request, rateExceeded()),
+      }),
+  };
+}
+
+function userOf({ proof, arn, role }: Caller): number | string {
+  if (proof.kind === 'unix') return proof.uid;
+  return proof.issuedTo?.uid ?? role ?? arn;
+}
+
+function rateExceeded(): KmsError {
+  return new KmsError('ThrottlingException', 'Rate exceeded');
+}

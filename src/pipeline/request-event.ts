@@ -1,0 +1,115 @@
+/**
+ * The audit event of a request: what became known of it on its way, under the names that CloudTrail has for it.
+ *
+ * Of requests and responses only what an operation lists in `record` and `recordResponse` is taken; secrets are not members
+ * that can be listed. Who wrote the request is told as `identity/` knows it.
+ */
+
+import type { AuditEvent } from '../audit/audit-log.ts';
+import type { Caller } from '../identity/caller.ts';
+import type { KmsError } from '../kms/errors.ts';
+import { userIdOf } from '../kms/names.ts';
+import type { AnyOperation } from '../operations/declaration/operation.ts';
+import { recordMembers } from '../operations/declaration/schema.ts';
+import type { KmsAnswer, KmsRequest, RequestOrigin } from './service.ts';
+
+type Members = Record<string, unknown>;
+
+/** What becomes known of a request on its way, for its audit event. */
+export interface Trace {
+  operation: AnyOperation | undefined;
+  request: Members | undefined;
+  response: Members | undefined;
+  resources: string[];
+  /** Of all permissions that were asked: the first refusal, or what allows each of them. */
+  decision: AuditEvent['decision'];
+  noted: Readonly<Record<string, string>> | undefined;
+}
+
+/** Operation names come from callers: what is no operation is cut to this in the audit log. */
+const maxEventNameCharacters = 64;
+
+/** Of what never became a request of an operation. */
+export function emptyEvent(origin: RequestOrigin, operationName: string, caller: Caller | null): AuditEvent {
+  return {
+    requestId: origin.requestId,
+    receivedAtMs: origin.receivedAtMs,
+    eventName: operationName.slice(0, maxEventNameCharacters),
+    readOnly: true,
+    identity: identityOf(caller),
+    sourceIPAddress: origin.sourceIPAddress,
+    userAgent: origin.userAgent,
+    requestParameters: null,
+    responseElements: null,
+    resources: [],
+    errorCode: null,
+    errorMessage: null,
+    decision: null,
+  };
+}
+
+/** Written out member by member, on the path of every request: spreads cost as much as the rest of it. */
+export function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): AuditEvent {
+  const { operation } = trace;
+  return {
+    requestId: request.requestId,
+    receivedAtMs: request.receivedAtMs,
+    eventName: request.operationName.slice(0, maxEventNameCharacters),
+    readOnly: operation?.effect !== 'changes',
+    identity: identityOf(request.caller),
+    sourceIPAddress: request.sourceIPAddress,
+    userAgent: request.userAgent,
+    requestParameters: recorded(
+      operation?.request,
+      operation?.record,
+      trace.noted ? { ...trace.request, ...trace.noted } : trace.request,
+    ),
+    responseElements: answer.ok ? recorded(operation?.response, operation?.recordResponse, trace.response) : null,
+    resources: trace.resources,
+    errorCode: answer.ok ? null : answer.error.name,
+    errorMessage: answer.ok ? null : answer.error.message,
+    decision: trace.decision,
+  };
+}
+
+export function outcome(error: KmsError): Pick<AuditEvent, 'errorCode' | 'errorMessage'> {
+  return { errorCode: error.name, errorMessage: error.message };
+}
+
+/** The declared members of a request or response, named as CloudTrail names them. */
+function recorded(
+  shape: AnyOperation['request'] | undefined,
+  members: readonly string[] | undefined,
+  values: Members | undefined,
+): Members | null {
+  if (members === undefined || values === undefined) return null;
+  return recordMembers(shape?.members ?? {}, members, values);
+}
+
+const unknownIdentity: AuditEvent['identity'] = { type: 'Unknown', principalId: '', arn: '', accountId: '' };
+/** A connection's requests have one caller, and so the log has to render one identity. */
+const identities = new WeakMap<Caller, AuditEvent['identity']>();
+
+function identityOf(caller: Caller | null): AuditEvent['identity'] {
+  if (caller === null) return unknownIdentity;
+  let identity = identities.get(caller);
+  if (identity === undefined) {
+    identity = describeIdentity(caller);
+    identities.set(caller, identity);
+  }
+  return identity;
+}
+
+function describeIdentity(caller: Caller): AuditEvent['identity'] {
+  const { type, arn, accountId, userName, proof } = caller;
+  return {
+    type,
+    principalId: userIdOf(caller),
+    arn,
+    accountId,
+    ...(userName === undefined ? {} : { userName }),
+    ...(proof.kind === 'unix'
+      ? { unix: proof }
+      : { accessKeyId: proof.accessKeyId, ...(proof.issuedTo === undefined ? {} : { issuedTo: proof.issuedTo }) }),
+  };
+}

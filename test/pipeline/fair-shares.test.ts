@@ -1,0 +1,239 @@
+/**
+ * Who runs, who waits and who is refused, over a service whose answers are held back until the test lets them go. So the
+ * order in which requests get through is counted and not timed.
+ */
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Caller } from '../../src/identity/caller.ts';
+import { parsePrincipalArn } from '../../src/kms/names.ts';
+import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
+import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
+
+const mallory = unixCaller(1001);
+const alice = unixCaller(1002);
+
+test('A user who floods from 500 connections does not delay the first request of another one', async () => {
+  const { service, running, answerFirst } = heldService();
+  const flood = Array.from({ length: 500 }, (_, index) => service.run(request(mallory, `flood ${index}`)));
+  const other = service.run(request(alice, 'other'));
+  expect(running).toHaveLength(129);
+  expect(running.at(-1)).toBe('other');
+  answerFirst(129);
+  expect(await other).toEqual({ ok: true, body: 'other' });
+  // 128 of the flood were before it; all the others come after.
+  await endOfTurn();
+  expect(running).toHaveLength(128);
+  while (running.length > 0) {
+    answerFirst(running.length);
+    await endOfTurn();
+  }
+  expect(await Promise.all(flood)).toEqual(flood.map((_, index) => ({ ok: true, body: `flood ${index}` })));
+});
+
+test('Users who flood at the same time have as many requests under way', () => {
+  const { service, running } = heldService();
+  for (const caller of [mallory, alice])
+    for (let count = 0; count < 300; count++) void service.run(request(caller, `of ${caller.arn}`));
+  for (const caller of [mallory, alice])
+    expect(running.filter((name) => name === `of ${caller.arn}`)).toHaveLength(128);
+});
+
+test('A request beyond those that may wait is refused with ThrottlingException, on record, and its body is wiped', async () => {
+  const { service, refused } = heldService({ maxRunning: 1, maxWaiting: 1 });
+  void service.run(request(mallory, 'running'));
+  void service.run(request(mallory, 'waiting'));
+  const tooMany = request(mallory, 'too many');
+  expect(await service.run(tooMany)).toMatchObject({
+    ok: false,
+    error: { name: 'ThrottlingException', message: 'Rate exceeded' },
+  });
+  expect(refused).toEqual(['too many']);
+  expect(tooMany.body).toEqual(Buffer.alloc(10));
+});
+
+test('A request whose body is one byte too many to wait is refused, and one that just fits waits', async () => {
+  const { service, refused } = heldService({ maxRunning: 1, maxWaitingBytes: 20 });
+  void service.run(request(mallory, 'running'));
+  void service.run(request(mallory, 'waiting', 10));
+  await service.run(request(mallory, 'too large', 11));
+  void service.run(request(mallory, 'just fits', 10));
+  expect(refused).toEqual(['too large']);
+});
+
+test('Generations wait in a queue of their own, and users who have many of them take turns', async () => {
+  const { service, running, answerFirst } = heldService();
+  const pairs = Array.from({ length: 5 }, () => service.run(request(mallory, 'GenerateDataKeyPair')));
+  void service.run(request(mallory, 'Encrypt'));
+  const keys = Array.from({ length: 2 }, () => service.run(request(alice, 'CreateKey')));
+  expect(running).toEqual(['GenerateDataKeyPair', 'Encrypt', 'CreateKey']);
+  const started: string[] = [];
+  while (running.length > 0) {
+    answerFirst(1);
+    await endOfTurn();
+    started.push(running.at(-1) ?? 'nothing');
+  }
+  expect(started.slice(0, 3)).toEqual(['GenerateDataKeyPair', 'GenerateDataKeyPair', 'CreateKey']);
+  expect((await Promise.all([...pairs, ...keys])).every(({ ok }) => ok)).toBe(true);
+});
+
+test('A generation that waits too long for its turn is refused with ThrottlingException, and those behind it as well', async () => {
+  const { service, running, refused, answerFirst } = heldService({}, { maxWaitingMs: 20 });
+  void service.run(request(mallory, 'CreateKey'));
+  const late = ['GenerateDataKeyPair', 'GenerateDataKeyPairWithoutPlaintext'].map((name) => request(mallory, name));
+  for (const answer of await Promise.all(late.map((each) => service.run(each))))
+    expect(answer).toMatchObject({ ok: false, error: { name: 'ThrottlingException', message: 'Rate exceeded' } });
+  expect(refused).toEqual(late.map(({ operationName }) => operationName));
+  expect(late.map(({ body }) => body)).toEqual([Buffer.alloc(10), Buffer.alloc(10)]);
+  void service.run(request(mallory, 'CreateKey'));
+  answerFirst(1);
+  await endOfTurn();
+  expect(running).toEqual(['CreateKey']);
+});
+
+interface Kinship {
+  readonly what: string;
+  readonly caller: Caller;
+  readonly sharesWith: Caller;
+  readonly isOne: boolean;
+}
+
+const session = (name: string): Caller => ({
+  ...signedCaller(`arn:aws:sts::000000000000:assumed-role/ci/${name}`),
+  type: 'AssumedRole',
+  role: principal('arn:aws:iam::000000000000:role/ci'),
+});
+const user = (name: string): Caller => signedCaller(`arn:aws:iam::000000000000:user/${name}`);
+const kinships: readonly Kinship[] = [
+  { what: 'two connections of a Unix user', caller: unixCaller(1), sharesWith: unixCaller(1), isOne: true },
+  { what: 'two Unix users', caller: unixCaller(1), sharesWith: unixCaller(2), isOne: false },
+  {
+    what: 'a Unix user and the access key that he was given',
+    caller: unixCaller(1),
+    sharesWith: signedCaller('arn:aws:iam::000000000000:user/unix/one', 1),
+    isOne: true,
+  },
+  { what: 'two sessions of a role', caller: session('a'), sharesWith: session('b'), isOne: true },
+  { what: 'two users with access keys', caller: user('a'), sharesWith: user('b'), isOne: false },
+];
+
+test.each(kinships)('One share for both or one for each: $what', ({ caller, sharesWith, isOne }) => {
+  const { service, running } = heldService({ maxRunning: 1 });
+  void service.run(request(caller, 'first'));
+  void service.run(request(sharesWith, 'second'));
+  expect(running).toEqual(isOne ? ['first'] : ['first', 'second']);
+});
+
+test('Every request is answered once, in the order of its user, and never more run than may', async () => {
+  const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 3 }), fc.constant('answer' as const)), { maxLength: 60 });
+  await fc.assert(
+    fc.asyncProperty(steps, async (sequence) => {
+      const { service, running, answerFirst } = heldService({ maxRunning: 2, maxWaiting: 3 });
+      const answers: Promise<KmsAnswer>[] = [];
+      const lastStarted = new Map<number, number>();
+      const check = (): void => {
+        for (const uid of [1, 2, 3]) {
+          const own = running.filter((name) => name.startsWith(`${uid} `)).map((name) => Number(name.slice(2)));
+          expect(own.length).toBeLessThanOrEqual(2);
+          expect(own).toEqual([...own].sort((a, b) => a - b));
+          const before = lastStarted.get(uid) ?? 0;
+          const last = own.at(-1) ?? before;
+          expect(last).toBeGreaterThanOrEqual(before);
+          lastStarted.set(uid, last);
+        }
+      };
+      for (const [index, step] of sequence.entries()) {
+        if (step === 'answer') {
+          answerFirst(1);
+          await endOfTurn();
+        } else answers.push(service.run(request(unixCaller(step), `${step} ${index}`)));
+        check();
+      }
+      while (running.length > 0) {
+        answerFirst(1);
+        await endOfTurn();
+        check();
+      }
+      expect(await Promise.all(answers)).toHaveLength(answers.length);
+    }),
+  );
+});
+
+/** What runs stands in `running`, in the order of its start. */
+function heldService(
+  limits: Partial<ShareLimits> = {},
+  ofGenerations: Partial<ShareLimits> = {},
+): {
+  service: KmsService;
+  running: string[];
+  refused: string[];
+  answerFirst: (count: number) => void;
+} {
+  const running: string[] = [];
+  const refused: string[] = [];
+  const ends: (() => void)[] = [];
+  const held: KmsService = {
+    run: ({ operationName }) =>
+      new Promise((resolve) => {
+        running.push(operationName);
+        ends.push(() => resolve({ ok: true, body: operationName }));
+      }),
+    async refuse({ operationName }, error) {
+      refused.push(operationName);
+      return { ok: false, error };
+    },
+    async act(_act, perform) {
+      return { ok: true, body: (await perform()).body };
+    },
+  };
+  return {
+    service: shareFairly(
+      held,
+      { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...limits },
+      { maxRunning: 1, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...ofGenerations },
+    ),
+    running,
+    refused,
+    answerFirst(count) {
+      running.splice(0, count);
+      for (const end of ends.splice(0, count)) end();
+    },
+  };
+}
+
+async function endOfTurn(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+function request(caller: Caller, operationName: string, bytes = 10): KmsRequest {
+  return {
+    requestId: 'id',
+    receivedAtMs: 0,
+    sourceIPAddress: 'unix',
+    userAgent: null,
+    operationName,
+    body: Buffer.alloc(bytes, 'x'),
+    caller,
+    unknownMembers: 'ignore',
+  };
+}
+
+function unixCaller(uid: number): Caller {
+  const proof = { kind: 'unix', uid, gid: uid, pid: 1, groups: [] } as const;
+  return { ...userCaller(`arn:aws:iam::000000000000:user/unix/uid=${uid}`), proof };
+}
+
+function signedCaller(arn: string, uid?: number): Caller {
+  const issuedTo = uid === undefined ? {} : { issuedTo: { kind: 'unix', uid, gid: uid, pid: 1, groups: [] } as const };
+  return { ...userCaller(arn), proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1', ...issuedTo } };
+}
+
+function userCaller(arn: string) {
+  return { type: 'IAMUser', arn: principal(arn), accountId: '000000000000' } as const;
+}
+
+function principal(arn: string) {
+  const parsed = parsePrincipalArn(arn);
+  if (parsed === undefined) throw new Error(`\`${arn}\` is no principal`);
+  return parsed;
+}
