@@ -15,16 +15,15 @@
  * revoking grants".
  */
 
-import type { KeyGrants } from '../keys/grants/key-grants.ts';
 import {
   type EncryptionContextPairs,
   type GrantConstraints,
+  type GrantId,
   type GrantOperation,
   type GrantTerms,
   takesEncryptionContext,
 } from '../kms/grant-terms.ts';
 import { type PrincipalArn, rootArn } from '../kms/names.ts';
-import type { GrantRecord } from '../store/metadata-store.ts';
 import type { GrantReference } from './decision.ts';
 import { stepsPerGrant, unbounded, type WorkBudget } from './language/work-budget.ts';
 
@@ -33,6 +32,28 @@ export interface Grantee {
   readonly principal: PrincipalArn;
   readonly role?: PrincipalArn | undefined;
   readonly accountId: string;
+}
+
+/** A grant, as far as the decision looks at it. */
+export interface CandidateGrant extends GrantTerms {
+  readonly grantId: GrantId;
+}
+
+/** The grants of one key. Who keeps them also knows how to find few among many. */
+export interface GrantsOfKey {
+  /** Those that may allow the grantee this operation, none of them left out; each is still judged by its terms. */
+  candidates(
+    grantee: string,
+    operation: GrantOperation,
+    context: EncryptionContextPairs | undefined,
+  ): Iterable<CandidateGrant>;
+}
+
+/** A grant with those who may retire it. */
+export interface RetirableGrant extends CandidateGrant {
+  readonly grantee: string;
+  /** `null`: it names nobody. */
+  readonly retiring: string | null;
 }
 
 /** What the grantee wants to do. */
@@ -45,7 +66,7 @@ export interface GrantUse {
 
 /** A grant of the key that allows it; one to the account is given only when there is no other. */
 export function findAllowingGrant(
-  grants: KeyGrants | undefined,
+  grants: GrantsOfKey | undefined,
   grantee: Grantee,
   use: GrantUse,
   budget: WorkBudget = unbounded,
@@ -61,7 +82,7 @@ export function findAllowingGrant(
 }
 
 function findGrantTo(
-  grants: KeyGrants,
+  grants: GrantsOfKey,
   grantee: string,
   use: GrantUse,
   budget: WorkBudget,
@@ -125,7 +146,7 @@ function hasPairs(all: EncryptionContextPairs, wanted: EncryptionContextPairs): 
  * May the caller retire this very grant by what it says? As its retiring principal, or as its grantee where it allows
  * RetireGrant. The account that it was made in may too; that is a permission like those that no key policy governs.
  */
-export function findRetirement(grant: GrantRecord, grantee: Grantee): GrantReference | undefined {
+export function findRetirement(grant: RetirableGrant, grantee: Grantee): GrantReference | undefined {
   const { grantId, retiring } = grant;
   const mayRetire = (principal: string): boolean =>
     principal === retiring || (principal === grant.grantee && grant.operations.includes('RetireGrant'));
