@@ -1,6 +1,6 @@
 /** The actions that policies can be about, with the condition keys that requests for them have: drawn from the table. */
 
-import type { KnownAction } from '../authorization/advice/lint.ts';
+import type { KnownAction } from '../authorization/advice/linted-statement.ts';
 import type { ConditionKey } from '../authorization/language/condition-vocabulary.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { operations, unbuiltOperations } from '../operations/table.ts';

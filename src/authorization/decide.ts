@@ -18,8 +18,9 @@
  */
 
 import { rootArn } from '../kms/names.ts';
-import type { AccessQuestion, Decision, RefusalReason, StatementReference } from './decision.ts';
+import type { AccessQuestion, Decision, RefusalReason } from './decision.ts';
 import type { ApplicableStatements, StatementsByPrincipal } from './language/applicable-statements.ts';
+import type { StatementReference } from './language/compiled-statement.ts';
 import { firstThatHolds } from './language/filed-statements.ts';
 
 export function decide(question: AccessQuestion): Decision {

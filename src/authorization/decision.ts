@@ -10,38 +10,21 @@
  * Source: IAM user guide, "Policy evaluation logic"; KMS developer guide, "Key policies" and "Troubleshooting key access".
  */
 
-import type { PrincipalArn } from '../kms/names.ts';
 import type { CompiledPolicy } from './language/compiled-policy.ts';
-import type { ConditionValues } from './language/condition-vocabulary.ts';
+import type { StatementQuestion, StatementReference } from './language/compiled-statement.ts';
 
-export interface AccessQuestion {
-  readonly principal: PrincipalArn;
-  /** The role of a session (`arn:aws:iam::ACCOUNT:role/…`), whose policies are the session's; absent for others. */
-  readonly role?: PrincipalArn | undefined;
-  readonly accountId: string;
+/** Who asks, about which resource and in which circumstances, is what statements look at; the rest is the decision's. */
+export interface AccessQuestion extends StatementQuestion {
   /** `kms:Encrypt` */
   readonly action: string;
-  /** The key's ARN, an alias's ARN, or `*` for operations on no resource. */
-  readonly resource: string;
   /** Was the resource found by a ciphertext alone? A caller who is refused is then not told which one it is. */
   readonly isFoundByCiphertext?: boolean;
   /** The policy of the key; `undefined` where the resource has no resource-based policy (aliases, `*`). */
   readonly keyPolicy: CompiledPolicy | undefined;
   /** The identity policies that are attached to the caller, his role or his groups. */
   readonly identityPolicies: readonly CompiledPolicy[];
-  /** What conditions and policy variables are about; nothing of it is computed unless a statement asks. */
-  readonly context: ConditionValues;
   /** Looks for a grant. Called only when no policy denies and the key policy does not allow. Absent: no grant can allow this. */
   findGrant?(): GrantReference | undefined;
-}
-
-/** Which statement of which document decided. */
-export interface StatementReference {
-  /** From 0, in the order of the document. */
-  readonly index: number;
-  readonly sid?: string;
-  /** The file of an identity policy; absent for the key policy. */
-  readonly document?: string;
 }
 
 export interface GrantReference {

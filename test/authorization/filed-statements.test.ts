@@ -2,8 +2,11 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { AccessQuestion, StatementReference } from '../../src/authorization/decision.ts';
-import type { CompiledStatement } from '../../src/authorization/language/compiled-policy.ts';
+import type {
+  CompiledStatement,
+  StatementQuestion,
+  StatementReference,
+} from '../../src/authorization/language/compiled-statement.ts';
 import type { ConditionKey, ConditionValues } from '../../src/authorization/language/condition-vocabulary.ts';
 import { fileStatements, firstThatHolds } from '../../src/authorization/language/filed-statements.ts';
 import { anyCase, anyStatement, questionOf } from './arbitrary-policies.ts';
@@ -12,7 +15,7 @@ import { compile, deny, keyArn, policy, realm, root } from './policies.ts';
 describe('the first statement that holds', () => {
   const goThrough = (
     statements: readonly CompiledStatement[],
-    question: AccessQuestion,
+    question: StatementQuestion,
   ): StatementReference | undefined =>
     statements.find(({ holds }) => holds === undefined || holds(question))?.reference;
 
@@ -43,13 +46,10 @@ describe('of a policy of 150 statements, those with', () => {
       ({ 'kms:EncryptionContext': ['app-7'], 'kms:EncryptionContextKeys': ['app-7', 'user'] })[name],
     spend: () => undefined,
   };
-  const question: AccessQuestion = {
+  const question: StatementQuestion = {
     principal: root,
     accountId: realm.account,
-    action: 'kms:Encrypt',
     resource: keyArn,
-    keyPolicy: undefined,
-    identityPolicies: [],
     context,
   };
 
@@ -61,7 +61,7 @@ describe('of a policy of 150 statements, those with', () => {
     let asked = 0;
     const statements = compile(document).statements.map((statement) => ({
       ...statement,
-      holds: (about: AccessQuestion) => {
+      holds: (about: StatementQuestion) => {
         asked += 1;
         return statement.holds?.(about) ?? true;
       },

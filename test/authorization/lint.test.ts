@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { knownActions } from '../../src/access/known-actions.ts';
-import { type Finding, type LintOptions, lintPolicy } from '../../src/authorization/advice/lint.ts';
+import { lintPolicy } from '../../src/authorization/advice/lint.ts';
+import type { Finding, LintOptions } from '../../src/authorization/advice/linted-statement.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
 import { operations, unbuiltOperations } from '../../src/operations/table.ts';

@@ -10,9 +10,10 @@
 
 import { rootArn } from '../../kms/names.ts';
 import { decide } from '../decide.ts';
-import type { AccessQuestion, Decision, StatementReference } from '../decision.ts';
+import type { AccessQuestion, Decision } from '../decision.ts';
 import { rememberApplicable } from '../language/applicable-statements.ts';
-import type { CompiledPolicy, CompiledStatement, StatementTest } from '../language/compiled-policy.ts';
+import type { CompiledPolicy } from '../language/compiled-policy.ts';
+import type { CompiledStatement, StatementReference, StatementTest } from '../language/compiled-statement.ts';
 
 /** Something that a statement asks of the request, with what the request has. */
 export interface TestReport {

@@ -1,10 +1,9 @@
 /** What is wrong with conditions that are valid: the part of the linter that is about `Condition`. */
 
 import { parsePrincipalArn } from '../../kms/names.ts';
-import type { AccessQuestion } from '../decision.ts';
-import type { StatementTest } from '../language/compiled-policy.ts';
+import type { StatementQuestion, StatementTest } from '../language/compiled-statement.ts';
 import { type ConditionKey, type ConditionType, noContext } from '../language/condition-vocabulary.ts';
-import type { Finding, KnownAction, LintedStatement, LintOptions } from './lint.ts';
+import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
 export function lintConditions(statement: LintedStatement, options: LintOptions): readonly Finding[] {
   const { place, compiled } = statement;
@@ -28,13 +27,10 @@ export function lintConditions(statement: LintedStatement, options: LintOptions)
 function holdsWithoutKey({ holds }: StatementTest): boolean {
   const principal = parsePrincipalArn('arn:aws:iam::000000000000:root');
   if (principal === undefined) throw new TypeError('the root has an ARN');
-  const question: AccessQuestion = {
+  const question: StatementQuestion = {
     principal,
     accountId: '000000000000',
-    action: '',
     resource: '*',
-    keyPolicy: undefined,
-    identityPolicies: [],
     context: noContext,
   };
   return holds(question);

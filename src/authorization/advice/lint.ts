@@ -11,50 +11,13 @@
  */
 
 import { KmsError } from '../../kms/errors.ts';
-import type { Realm } from '../../kms/names.ts';
-import type { CompiledPolicy, CompiledStatement } from '../language/compiled-policy.ts';
-import type { ConditionKey, ConditionVocabulary } from '../language/condition-vocabulary.ts';
+import type { CompiledPolicy } from '../language/compiled-policy.ts';
+import type { CompiledStatement } from '../language/compiled-statement.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
 import { compileWildcard } from '../language/wildcard.ts';
 import { lintConditions } from './lint-conditions.ts';
-
-export interface Finding {
-  /** `error`: the document is refused, or locks everybody out. */
-  readonly severity: 'error' | 'warning';
-  /** `Statement[0].Action`, or `Policy`. */
-  readonly place: string;
-  readonly problem: string;
-}
-
-/** What there is to be allowed. */
-export interface KnownAction {
-  /** `kms:Encrypt` */
-  readonly action: string;
-  /** Is a key policy asked about it? */
-  readonly isOnKey: boolean;
-  /** Does a request for it have this condition key, or may it? */
-  readonly hasKey: (key: ConditionKey) => boolean;
-}
-
-export interface LintOptions {
-  readonly kind: 'key policy' | 'identity policy';
-  readonly realm: Realm;
-  readonly vocabulary: ConditionVocabulary;
-  readonly actions: readonly KnownAction[];
-  /** The key that the policy is for, where that is known. */
-  readonly keyArn?: string | undefined;
-  readonly nowMs: number;
-}
-
-/** A statement as it was written and as it is understood. */
-export interface LintedStatement {
-  readonly place: string;
-  readonly written: JsonObject;
-  readonly compiled: CompiledStatement;
-  /** What it is about, of what there is. */
-  readonly actions: readonly KnownAction[];
-}
+import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
 /** @param value The document: of a key policy its text, of an identity policy what its file says. */
 export function lintPolicy(value: string | JsonValue, options: LintOptions): readonly Finding[] {

@@ -7,7 +7,7 @@
  * `maxRememberedAnswers`; when it is full it starts anew, so that nobody can fill it once and for all.
  */
 
-import type { CompiledStatement } from './compiled-policy.ts';
+import type { CompiledStatement } from './compiled-statement.ts';
 import { type FiledStatements, fileStatements } from './filed-statements.ts';
 
 export interface StatementsByPrincipal {

@@ -10,8 +10,7 @@
  * named.
  */
 
-import type { AccessQuestion, StatementReference } from '../decision.ts';
-import type { CompiledStatement, RequiredTexts } from './compiled-policy.ts';
+import type { CompiledStatement, RequiredTexts, StatementQuestion, StatementReference } from './compiled-statement.ts';
 import { stepsPerLook } from './work-budget.ts';
 
 export interface FiledStatements {
@@ -75,7 +74,7 @@ function addTo(files: WritableFile[], { forms, ...by }: RequiredTexts, statement
  */
 export function firstThatHolds(
   filed: FiledStatements | undefined,
-  question: AccessQuestion,
+  question: StatementQuestion,
 ): StatementReference | undefined {
   if (filed === undefined) return undefined;
   let first = firstOf(filed.unfiled, question);
@@ -89,7 +88,7 @@ export function firstThatHolds(
 
 function firstInFile(
   { key, form, statements }: StatementFile,
-  question: AccessQuestion,
+  question: StatementQuestion,
 ): StatementReference | undefined {
   const { context } = question;
   let first: StatementReference | undefined;
@@ -101,7 +100,10 @@ function firstInFile(
   return first;
 }
 
-function firstOf(statements: readonly CompiledStatement[], question: AccessQuestion): StatementReference | undefined {
+function firstOf(
+  statements: readonly CompiledStatement[],
+  question: StatementQuestion,
+): StatementReference | undefined {
   for (const { holds, reference } of statements) {
     if (holds === undefined || holds(question)) return reference;
   }

@@ -13,7 +13,7 @@
  * developer guide, "Condition keys for AWS KMS" (`OverlyPermissiveCondition`).
  */
 
-import type { RequiredTexts } from './compiled-policy.ts';
+import type { RequiredTexts } from './compiled-statement.ts';
 import { type ConditionOperator, conditionOperators, type TextForm } from './condition-operators.ts';
 import type { ConditionKey, ConditionValues } from './condition-vocabulary.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';

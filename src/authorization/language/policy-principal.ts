@@ -13,8 +13,7 @@
  */
 
 import { type Realm, rootArn } from '../../kms/names.ts';
-import type { AccessQuestion } from '../decision.ts';
-import type { StatementPrincipals } from './compiled-policy.ts';
+import type { StatementPrincipals, StatementQuestion } from './compiled-statement.ts';
 import type { JsonValue } from './policy-json.ts';
 import { malformed, objectAt, stringsAt } from './policy-values.ts';
 
@@ -43,7 +42,7 @@ export function parsePrincipalElement(place: string, value: JsonValue, realm: Re
 }
 
 /** Is the caller one of those whom `NotPrincipal` names, in every way in which he is known? */
-export function isExcepted({ anyone, account, named }: StatementPrincipals, question: AccessQuestion): boolean {
+export function isExcepted({ anyone, account, named }: StatementPrincipals, question: StatementQuestion): boolean {
   const { principal, role, accountId } = question;
   if (anyone) return true;
   if (!account) return false;

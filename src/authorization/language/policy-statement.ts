@@ -8,8 +8,13 @@
  * "Elements in a key policy".
  */
 
-import type { AccessQuestion, StatementReference } from '../decision.ts';
-import type { CompiledStatement, StatementPrincipals, StatementTest } from './compiled-policy.ts';
+import type {
+  CompiledStatement,
+  StatementPrincipals,
+  StatementQuestion,
+  StatementReference,
+  StatementTest,
+} from './compiled-statement.ts';
 import { parseConditionElement } from './policy-condition.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 import { isExcepted, parsePrincipalElement } from './policy-principal.ts';
@@ -87,7 +92,7 @@ export function compileStatement(source: StatementSource, context: ParseContext)
   };
 }
 
-type RequestTest = (question: AccessQuestion) => boolean;
+type RequestTest = (question: StatementQuestion) => boolean;
 
 function all(tests: readonly StatementTest[]): RequestTest | undefined {
   const present = tests.map(({ holds }) => holds);

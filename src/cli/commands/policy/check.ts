@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import type { Finding, LintOptions } from '../../../authorization/advice/lint.ts';
+import type { Finding, LintOptions } from '../../../authorization/advice/linted-statement.ts';
 import type { JsonValue } from '../../../authorization/language/policy-json.ts';
 import type { Realm } from '../../../kms/names.ts';
 import {
