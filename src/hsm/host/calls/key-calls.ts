@@ -5,7 +5,6 @@
 
 import { type BackingKeyAttributes, type Capability, keyGeneration } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
-import { whyNotGenerated } from '../probes/capabilities.ts';
 import type { ChangeLock } from '../token/change-lock.ts';
 import { constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
@@ -13,7 +12,7 @@ import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from '../to
 import type { FoundKey, KeyTable } from '../token/key-table.ts';
 import { type HostKeySpec, type UsageRow, usageRow } from '../token/pkcs11-key-specs.ts';
 import type { TokenSession } from '../token/token-session.ts';
-import { type GeneratedObjects, generateObjects } from './key-generation.ts';
+import { type GeneratedObjects, generateObjects, whyNotGenerated } from './key-generation.ts';
 import { callsWith, pairTrials, publicKeyOf } from './pair-trials.ts';
 
 const maxLabelBytes = 100;

@@ -63,20 +63,6 @@ export function findCapabilities(
   return rows;
 }
 
-/** Why keys of a KeySpec (and KeyUsage) cannot be made on a token with these capabilities, or `null`. */
-export function whyNotGenerated(
-  capabilities: readonly Capability[],
-  asked: { readonly keySpec: string; readonly keyUsage: string | null },
-): string | null {
-  const rows = capabilities.filter(
-    ({ keySpec, keyUsage }) => keySpec === asked.keySpec && (asked.keyUsage === null || keyUsage === asked.keyUsage),
-  );
-  const generation = rows.find(({ algorithm, works }) => algorithm === keyGeneration && !works);
-  if (generation !== undefined) return generation.reason;
-  const algorithms = rows.filter(({ algorithm }) => algorithm !== keyGeneration);
-  return algorithms.some(({ works }) => works) ? null : (algorithms[0]?.reason ?? null);
-}
-
 /** What stands against each algorithm, and against making the key, before anything is tried. */
 function statedReasons(
   { keySpec, row, usage }: { keySpec: KeySpec; row: HostKeySpec; usage: UsageRow },
