@@ -29,7 +29,7 @@ import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
-import { CallList, PendingCall } from './pending-call.ts';
+import { type CallLane, CallList, PendingCall } from './pending-call.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
 const ticksPerDeadline = 20;
@@ -92,7 +92,7 @@ export class CallDispatcher implements CallOwner {
   call<Result>(
     name: CallName,
     fields: readonly Uint8Array[],
-    decode: (fields: readonly Buffer[], lane: HostLane) => Result,
+    decode: (fields: readonly Buffer[], lane: CallLane) => Result,
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#closedBecause !== null) {

@@ -15,7 +15,7 @@
 import type { Socket } from 'node:net';
 import { type CallName, replyCodes } from './calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from './frames.ts';
-import { BadReplyError, PendingCall } from './pending-call.ts';
+import { BadReplyError, type CallLane, PendingCall } from './pending-call.ts';
 
 /** A message of a host is cut to this: it goes to the log and into errors. */
 const maxMessageCharacters = 500;
@@ -37,7 +37,7 @@ export interface LaneOwner {
   lost(lane: HostLane, calls: readonly PendingCall[]): void;
 }
 
-export class HostLane {
+export class HostLane implements CallLane {
   readonly #socket: Socket;
   readonly #owner: LaneOwner;
   readonly #reader = new FrameReader();
@@ -208,10 +208,10 @@ export class HostLane {
  * Rejects with `unavailable` when the lane is lost.
  */
 export function callOn<Result>(
-  lane: HostLane,
+  lane: CallLane,
   name: CallName,
   fields: readonly Uint8Array[],
-  decode: (fields: readonly Buffer[], lane: HostLane) => Result,
+  decode: (fields: readonly Buffer[], lane: CallLane) => Result,
 ): Promise<Result> {
   return new Promise((resolve, fail) => {
     const succeed = (reply: readonly Buffer[]) => resolve(decode(reply, lane));

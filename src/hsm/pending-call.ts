@@ -6,12 +6,16 @@
  */
 
 import { type Call, type CallName, calls } from './calls.ts';
-import type { HostLane } from './host-lane.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 
 /** A reply that the call cannot have: its host is broken. */
 export class BadReplyError extends Error {
   override readonly name = 'BadReplyError';
+}
+
+/** What carries calls to a host: whoever gets a reply can send the next call the same way. */
+export interface CallLane {
+  send(call: PendingCall): void;
 }
 
 export interface CallOutline {
@@ -24,7 +28,7 @@ export interface CallOutline {
    */
   readonly addressed: boolean;
   /** Takes what it keeps of the reply's fields (views) and resolves the promise. Throws `BadReplyError`. */
-  readonly succeed: (fields: readonly Buffer[], lane: HostLane) => void;
+  readonly succeed: (fields: readonly Buffer[], lane: CallLane) => void;
   readonly fail: (error: Error) => void;
 }
 
@@ -64,7 +68,7 @@ export class PendingCall {
   }
 
   /** Throws `BadReplyError`, not having settled, when the reply is not one to this call. */
-  succeed(fields: readonly Buffer[], lane: HostLane): void {
+  succeed(fields: readonly Buffer[], lane: CallLane): void {
     if (fields.length !== this.#replyFields)
       throw new BadReplyError(`a reply to \`${this.name}\` has ${this.#replyFields} fields, not ${fields.length}`);
     this.#succeed(fields, lane);

@@ -12,12 +12,13 @@ import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
 import { connectionError } from './connection-error.ts';
-import { callOn, type HostLane } from './host-lane.ts';
+import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { LoginGate } from './login-gate.ts';
+import type { CallLane } from './pending-call.ts';
 import * as replies from './replies.ts';
 
 /** A listing that is longer than this is a host that does not find its end. */
@@ -218,8 +219,8 @@ export class PipeKeyStore implements KeyStore {
 
   async #listPages(): Promise<readonly replies.ListedKey[]> {
     const keys: replies.ListedKey[] = [];
-    let lane: HostLane | undefined;
-    const decode = (reply: readonly Buffer[], from: HostLane) => {
+    let lane: CallLane | undefined;
+    const decode = (reply: readonly Buffer[], from: CallLane) => {
       lane = from;
       return replies.listedPage(reply);
     };
