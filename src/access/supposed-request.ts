@@ -19,7 +19,8 @@ import type { KeyId } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
 import { findOperation } from '../operations/table.ts';
-import { type Need, RequestQuestion } from '../pipeline/access-question.ts';
+import { RequestQuestion } from '../pipeline/access-question.ts';
+import type { Need } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';
 
 export interface SupposedRequest extends Pick<RequestOrigin, 'receivedAtMs' | 'sourceIPAddress' | 'userAgent'> {

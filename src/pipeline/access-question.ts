@@ -10,30 +10,14 @@ import { findAllowingGrant, findRetirement } from '../authorization/grant-decisi
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { ConditionKey, ConditionValues } from '../authorization/language/condition-vocabulary.ts';
 import { maxSteps, tooMuchWork } from '../authorization/language/work-budget.ts';
-import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { EncryptionContextPairs } from '../kms/grant-terms.ts';
 import type { PrincipalArn } from '../kms/names.ts';
-import type { AnyOperation, NeedOf } from '../operations/declaration/operation.ts';
 import { conditionValues } from './condition-key-table.ts';
 import { encryptionContextMember } from './condition-values.ts';
-import type { RequestOrigin } from './service.ts';
+import type { ConditionSource, Need, QuestionSource } from './question-source.ts';
 
-/** What all questions about one request share. */
-export interface QuestionSource {
-  readonly operation: AnyOperation;
-  readonly request: Record<string, unknown>;
-  readonly origin: RequestOrigin;
-  readonly caller: Caller;
-  readonly directory: KeyDirectory;
-  readonly identityPolicies: readonly CompiledPolicy[];
-  /** What else can be found out about a Unix peer. */
-  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
-}
-
-/** A permission that an operation needs. */
-export type Need = NeedOf<Record<string, unknown>>;
+export type { Need, QuestionSource } from './question-source.ts';
 
 /** What a condition key has in this request. */
 interface Drawn {
@@ -41,7 +25,7 @@ interface Drawn {
   readonly values: readonly string[] | undefined;
 }
 
-export class RequestQuestion implements AccessQuestion, ConditionValues {
+export class RequestQuestion implements AccessQuestion, ConditionSource, ConditionValues {
   readonly source: QuestionSource;
   readonly need: Need;
   readonly resource: string;

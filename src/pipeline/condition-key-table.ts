@@ -20,7 +20,6 @@ import type {
   ConditionVocabulary,
 } from '../authorization/language/condition-vocabulary.ts';
 import { userIdOf } from '../kms/names.ts';
-import type { RequestQuestion } from './access-question.ts';
 import {
   addressOf,
   constraintsOf,
@@ -41,6 +40,7 @@ import {
   unixFacts,
   type Values,
 } from './condition-values.ts';
+import type { ConditionSource } from './question-source.ts';
 
 export interface ConditionKeyRow extends ConditionKey {
   readonly on: 'always' | 'key' | 'declared' | 'never';
@@ -224,7 +224,7 @@ export const conditionVocabulary: ConditionVocabulary = (name) => {
 };
 
 /** What a request has for a key. */
-export function conditionValues(question: RequestQuestion, { name, parameter = '' }: ConditionKey): Values {
+export function conditionValues(question: ConditionSource, { name, parameter = '' }: ConditionKey): Values {
   const key = byName.get(name.toLowerCase());
   if (key === undefined) return undefined;
   const isDeclared = question.need.conditions?.includes(key.name) === true;

@@ -5,11 +5,11 @@ import { foldCase, stepsToFold } from '../authorization/language/case-folding.ts
 import { stepsPerLook, type WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
-import type { RequestQuestion } from './access-question.ts';
+import type { ConditionSource } from './question-source.ts';
 
 /** `undefined`: the key is not in the context. */
 export type Values = readonly string[] | undefined;
-export type Draw = (question: RequestQuestion, parameter: string) => Values;
+export type Draw = (question: ConditionSource, parameter: string) => Values;
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -39,7 +39,7 @@ export function encryptionContextMember(action: string): string {
 }
 
 /** CreateGrant's is the one that it constrains the grant to. */
-function encryptionContextOf({ need, source: { request } }: RequestQuestion): Members {
+function encryptionContextOf({ need, source: { request } }: ConditionSource): Members {
   if (need.action !== 'kms:CreateGrant') return membersOf(request[encryptionContextMember(need.action)]);
   const { EncryptionContextEquals, EncryptionContextSubset } = constraintsOf(request);
   return { ...membersOf(EncryptionContextSubset), ...membersOf(EncryptionContextEquals) };
@@ -81,7 +81,7 @@ export function constraintTypesOf(request: Members): Values {
 }
 
 /** Both keys of the request, found again: it is asked only where a policy wants to know. */
-export function reEncryptsOnSameKey({ source }: RequestQuestion): boolean {
+export function reEncryptsOnSameKey({ source }: ConditionSource): boolean {
   const { operation, request, directory } = source;
   const keys = Object.values(operation.needs.keys ?? {}).map((need) => need.key(request, directory).record.keyId);
   return new Set(keys).size === 1;
@@ -138,7 +138,7 @@ export function addressOf(text: string): Values {
  * What is known of the Unix user who calls. `vouched for`: also of one who signs with a key that he got by the kernel's
  * word; `connected`: of a process at the other end of the socket only.
  */
-export function unixFacts({ source }: RequestQuestion, how: 'vouched for' | 'connected'): PeerFacts | undefined {
+export function unixFacts({ source }: ConditionSource, how: 'vouched for' | 'connected'): PeerFacts | undefined {
   const { proof } = source.caller;
   if (proof.kind === 'unix') return source.peerFacts(proof);
   return how === 'connected' || proof.issuedTo === undefined ? undefined : source.peerFacts(proof.issuedTo);

@@ -8,8 +8,9 @@ import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { AnyOperation } from '../../src/operations/declaration/operation.ts';
 import { findOperation, operations } from '../../src/operations/table.ts';
-import { type QuestionSource, RequestQuestion } from '../../src/pipeline/access-question.ts';
+import { RequestQuestion } from '../../src/pipeline/access-question.ts';
 import { conditionKeys, conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
+import type { QuestionSource } from '../../src/pipeline/question-source.ts';
 import { alice, keyArn, principal, realm } from '../authorization/policies.ts';
 
 const needs = Object.keys(operations).flatMap((name) => {

@@ -1,0 +1,36 @@
+/** What a question is made from, and what the values of its condition keys are drawn from: one request and one permission. */
+
+import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
+import type { WorkBudget } from '../authorization/language/work-budget.ts';
+import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
+import type { PrincipalArn } from '../kms/names.ts';
+import type { AnyOperation, NeedOf } from '../operations/declaration/operation.ts';
+import type { RequestOrigin } from './service.ts';
+
+/** What all questions about one request share. */
+export interface QuestionSource {
+  readonly operation: AnyOperation;
+  readonly request: Record<string, unknown>;
+  readonly origin: RequestOrigin;
+  readonly caller: Caller;
+  readonly directory: KeyDirectory;
+  readonly identityPolicies: readonly CompiledPolicy[];
+  /** What else can be found out about a Unix peer. */
+  readonly peerFacts: (peer: UnixPeer) => PeerFacts;
+}
+
+/** A permission that an operation needs. */
+export type Need = NeedOf<Record<string, unknown>>;
+
+/** One permission of one request, whose budget pays for what is looked for in it. */
+export interface ConditionSource extends WorkBudget {
+  readonly source: QuestionSource;
+  readonly need: Need;
+  /** The key that the resource is. */
+  readonly key: KmsKey | undefined;
+  readonly principal: PrincipalArn;
+  readonly role: PrincipalArn | undefined;
+  readonly accountId: string;
+}
