@@ -17,8 +17,6 @@ import { conditionValues } from './condition-key-table.ts';
 import { encryptionContextMember } from './condition-values.ts';
 import type { ConditionSource, Need, QuestionSource } from './question-source.ts';
 
-export type { Need, QuestionSource } from './question-source.ts';
-
 /** What a condition key has in this request. */
 interface Drawn {
   readonly key: ConditionKey;

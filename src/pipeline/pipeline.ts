@@ -31,9 +31,10 @@ import type { AnyOperation, Handling, KeyNeed } from '../operations/declaration/
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { assertGrantTokens } from '../operations/grants/grant-request.ts';
 import { findOperation, isUnbuilt } from '../operations/table.ts';
-import { type Need, type QuestionSource, RequestQuestion } from './access-question.ts';
+import { RequestQuestion } from './access-question.ts';
 import { assertEnabled } from './key-state.ts';
 import { refusalOf } from './proven-still.ts';
+import type { Need, QuestionSource } from './question-source.ts';
 import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
