@@ -1,10 +1,10 @@
 /** `Decapsulate`: the shared secret out of its encapsulated form, with the private half of an ML-KEM KMS key. */
 
 import { decapsulate as decapsulateSecret } from '../../keys/use/key-encapsulation.ts';
+import { encapsulationAlgorithm } from '../declaration/enumerations.ts';
 import { ciphertextBlob, dryRun, grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, secretBlob, string } from '../declaration/schema.ts';
-import { encapsulationAlgorithm } from '../keys/key-metadata.ts';
 
 export const decapsulate = operation({
   name: 'Decapsulate',

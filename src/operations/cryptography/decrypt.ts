@@ -1,12 +1,12 @@
 /** `Decrypt`: what `Encrypt`, `GenerateDataKey` and `ReEncrypt` made. */
 
 import { decrypt as decryptWithKey } from '../../keys/use/encryption.ts';
+import { encryptionAlgorithm } from '../declaration/enumerations.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
   dryRun,
   dryRunModifiers,
-  encryptionAlgorithm,
   encryptionConditions,
   encryptionContext,
   grantTokens,

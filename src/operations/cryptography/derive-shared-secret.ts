@@ -1,10 +1,10 @@
 /** `DeriveSharedSecret`: the raw ECDH secret between the private half of a KMS key and a peer's public key. */
 
 import { deriveSharedSecret as deriveInHsm } from '../../keys/use/key-agreement.ts';
+import { keyAgreementAlgorithm, origin } from '../declaration/enumerations.ts';
 import { dryRun, grantTokens, keyNamedBy, keyReference, recipient, refuseRecipient } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, object, optional, secretBlob, string } from '../declaration/schema.ts';
-import { keyAgreementAlgorithm, origin } from '../keys/key-metadata.ts';
 
 export const deriveSharedSecret = operation({
   name: 'DeriveSharedSecret',

@@ -1,10 +1,10 @@
 /** `Encapsulate`: a shared secret and its encapsulated form, with the public half of an ML-KEM KMS key. */
 
 import { encapsulate as encapsulateSecret } from '../../keys/use/key-encapsulation.ts';
+import { encapsulationAlgorithm } from '../declaration/enumerations.ts';
 import { ciphertextBlob, dryRun, grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, secretBlob, string } from '../declaration/schema.ts';
-import { encapsulationAlgorithm } from '../keys/key-metadata.ts';
 
 export const encapsulate = operation({
   name: 'Encapsulate',

@@ -1,11 +1,11 @@
 /** `Encrypt`: up to 4,096 bytes under a KMS key. */
 
 import { assertCanEncrypt, encrypt as encryptWithKey } from '../../keys/use/encryption.ts';
+import { encryptionAlgorithm } from '../declaration/enumerations.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
   dryRun,
-  encryptionAlgorithm,
   encryptionConditions,
   encryptionContext,
   grantTokens,

@@ -1,10 +1,10 @@
 /** `GenerateMac`: the HMAC of a message of up to 4,096 bytes, under an HMAC KMS key. */
 
 import { generateMac as generateInHsm } from '../../keys/use/message-authentication.ts';
+import { macAlgorithm } from '../declaration/enumerations.ts';
 import { dryRun, grantTokens, keyNamedBy, keyReference, message } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, object, optional, string } from '../declaration/schema.ts';
-import { macAlgorithm } from '../keys/key-metadata.ts';
 
 export const generateMac = operation({
   name: 'GenerateMac',

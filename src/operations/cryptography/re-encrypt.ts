@@ -1,12 +1,12 @@
 /** `ReEncrypt`: from one KMS key or encryption context to another, without the caller seeing the plaintext. */
 
 import { assertCanEncrypt, type Cipher, decrypt, encrypt } from '../../keys/use/encryption.ts';
+import { encryptionAlgorithm } from '../declaration/enumerations.ts';
 import {
   algorithmNamedBy,
   ciphertextBlob,
   dryRun,
   dryRunModifiers,
-  encryptionAlgorithm,
   encryptionConditions,
   encryptionContext,
   grantTokens,

@@ -1,10 +1,10 @@
 /** `Sign`: a signature with the private half of an asymmetric KMS key, over a message of up to 4,096 bytes or a digest. */
 
 import { assertCanSign, sign as signInHsm } from '../../keys/use/signatures.ts';
+import { signingAlgorithm } from '../declaration/enumerations.ts';
 import { dryRun, grantTokens, keyNamedBy, keyReference, message } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, object, optional, string } from '../declaration/schema.ts';
-import { signingAlgorithm } from '../keys/key-metadata.ts';
 import { messageType, signedMessage, signingConditions } from './signing-request.ts';
 
 export const sign = operation({

@@ -1,10 +1,10 @@
 /** `VerifyMac`: whether an HMAC belongs to a message and an HMAC KMS key. One that does not is an error, never `false`. */
 
 import { verifyMac as verifyInHsm } from '../../keys/use/message-authentication.ts';
+import { macAlgorithm } from '../declaration/enumerations.ts';
 import { ciphertextBlob, dryRun, grantTokens, keyNamedBy, keyReference, message } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { boolean, object, optional, string } from '../declaration/schema.ts';
-import { macAlgorithm } from '../keys/key-metadata.ts';
 
 export const verifyMac = operation({
   name: 'VerifyMac',

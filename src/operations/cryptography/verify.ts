@@ -1,10 +1,10 @@
 /** `Verify`: whether a signature belongs to a message and an asymmetric KMS key. One that does not is an error, never `false`. */
 
 import { verify as verifySignature } from '../../keys/use/signatures.ts';
+import { signingAlgorithm } from '../declaration/enumerations.ts';
 import { ciphertextBlob, dryRun, grantTokens, keyNamedBy, keyReference, message } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { boolean, object, optional, string } from '../declaration/schema.ts';
-import { signingAlgorithm } from '../keys/key-metadata.ts';
 import { messageType, signedMessage, signingConditions } from './signing-request.ts';
 
 export const verify = operation({

@@ -1,10 +1,10 @@
 /** `GenerateDataKeyWithoutPlaintext`: a data key for later; its plaintext never leaves the HSM host. */
 
 import { generateDataKeyWithoutPlaintext as generateSymmetric } from '../../keys/use/symmetric-encryption.ts';
+import { dataKeySpec } from '../declaration/enumerations.ts';
 import {
   ciphertextBlob,
   dataKeyBytes,
-  dataKeySpec,
   dryRun,
   encryptionConditions,
   encryptionContext,

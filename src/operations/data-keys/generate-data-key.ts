@@ -1,10 +1,10 @@
 /** `GenerateDataKey`: a data key from the HSM's random generator, in plaintext and encrypted under a KMS key. */
 
 import { generateDataKey as generateSymmetric } from '../../keys/use/symmetric-encryption.ts';
+import { dataKeySpec } from '../declaration/enumerations.ts';
 import {
   ciphertextBlob,
   dataKeyBytes,
-  dataKeySpec,
   dryRun,
   encryptionConditions,
   encryptionContext,

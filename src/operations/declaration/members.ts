@@ -1,5 +1,5 @@
 /**
- * Request and response members that several operations share, with AWS's limits.
+ * Request and response members that several operations share, with AWS's limits; `enumerations.ts` has those that are names.
  *
  * Source: the service model of AWS KMS (lengths and patterns of `KeyIdType`, `GrantTokenList`, `MarkerType`, …).
  */
@@ -9,7 +9,6 @@ import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../../keys/key-reference.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
-import { encryptionAlgorithms } from '../../kms/algorithms.ts';
 import { KmsError } from '../../kms/errors.ts';
 import {
   blob,
@@ -28,10 +27,8 @@ export const keyReference = string({ min: 1, max: 2048 });
 export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
 export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
-export const encryptionAlgorithm = enumeration(encryptionAlgorithms);
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */
 export const message = secretBlob({ min: 1, max: 4096 });
-export const dataKeySpec = enumeration(['AES_256', 'AES_128']);
 export const dataKeyBytes = integer({ min: 1, max: 1024 });
 /** The canonical form of a context travels to the HSM with every call: bounded, as AWS bounds it. */
 const maxEncryptionContextBytes = 8192;

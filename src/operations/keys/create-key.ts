@@ -14,10 +14,11 @@ import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { keyArn, newKeyId } from '../../kms/names.ts';
 import { conditionVocabulary } from '../../pipeline/condition-key-table.ts';
+import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
 import { anyResource, assertPolicyLength, policyDocument, refuseCustomKeyStore, tag } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { boolean, type Infer, list, object, optional, string } from '../declaration/schema.ts';
-import { customerMasterKeySpec, describe, keyMetadata, keySpec, keyUsage, origin } from './key-metadata.ts';
+import { customerMasterKeySpec, describe, keyMetadata } from './key-metadata.ts';
 
 const request = object({
   Policy: optional(policyDocument),

@@ -3,19 +3,18 @@
 import { publicKeyInfo } from '../../keys/use/public-keys.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { keySpecRow } from '../../kms/key-specs.ts';
-import { encryptionAlgorithm, grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
-import { operation } from '../declaration/operation.ts';
-import { blob, list, object, optional, string } from '../declaration/schema.ts';
 import {
-  algorithmsMember,
-  customerMasterKeySpec,
   encapsulationAlgorithm,
-  formerKeySpec,
+  encryptionAlgorithm,
   keyAgreementAlgorithm,
   keySpec,
   keyUsage,
   signingAlgorithm,
-} from './key-metadata.ts';
+} from '../declaration/enumerations.ts';
+import { grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { blob, list, object, optional, string } from '../declaration/schema.ts';
+import { algorithmsMember, customerMasterKeySpec, formerKeySpec } from './key-metadata.ts';
 
 export const getPublicKey = operation({
   name: 'GetPublicKey',

@@ -1,15 +1,18 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
 import type { KmsKey } from '../../keys/kms-key.ts';
-import {
-  encapsulationAlgorithms,
-  encryptionAlgorithms,
-  keyAgreementAlgorithms,
-  macAlgorithms,
-  signingAlgorithms,
-} from '../../kms/algorithms.ts';
-import { type KeySpec, type KeyUsage, keySpecNames, keySpecRow, keyUsages } from '../../kms/key-specs.ts';
+import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import type { Realm } from '../../kms/names.ts';
+import {
+  encapsulationAlgorithm,
+  encryptionAlgorithm,
+  keyAgreementAlgorithm,
+  keySpec,
+  keyUsage,
+  macAlgorithm,
+  origin,
+  signingAlgorithm,
+} from '../declaration/enumerations.ts';
 import {
   boolean,
   enumeration,
@@ -22,13 +25,6 @@ import {
   timestamp,
 } from '../declaration/schema.ts';
 
-export const keySpec = enumeration(keySpecNames);
-export const keyUsage = enumeration(keyUsages);
-export const signingAlgorithm = enumeration(signingAlgorithms);
-export const macAlgorithm = enumeration(macAlgorithms);
-export const keyAgreementAlgorithm = enumeration(keyAgreementAlgorithms);
-export const encapsulationAlgorithm = enumeration(encapsulationAlgorithms);
-export const origin = enumeration(['AWS_KMS', 'EXTERNAL', 'AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
 /** The specs that the deprecated `CustomerMasterKeySpec` can name; it was not given the later ones. */
 const formerKeySpecs = [
   'RSA_2048',
@@ -79,7 +75,7 @@ export const keyMetadata = object({
   KeyManager: optional(enumeration(['AWS', 'CUSTOMER'])),
   CustomerMasterKeySpec: optional(customerMasterKeySpec),
   KeySpec: optional(keySpec),
-  EncryptionAlgorithms: optional(list(enumeration(encryptionAlgorithms))),
+  EncryptionAlgorithms: optional(list(encryptionAlgorithm)),
   SigningAlgorithms: optional(list(signingAlgorithm)),
   KeyAgreementAlgorithms: optional(list(keyAgreementAlgorithm)),
   EncapsulationAlgorithms: optional(list(encapsulationAlgorithm)),
