@@ -38,7 +38,7 @@ export interface KeyDirectoryOptions {
   readonly store: MetadataStore;
   /** By name; `default` always exists. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  /** Parses a policy document that was valid when it was put; throws when it is not. */
+  /** Parses a policy document; throws a `KmsError` when it is none. */
   readonly compilePolicy: (document: string) => CompiledPolicy;
   readonly log: Logger;
   readonly encryptionLimits?: EncryptionLimits;
@@ -55,9 +55,10 @@ export class KeyDirectory {
   readonly realm: Realm;
   readonly log: Logger;
   readonly grants: Grants;
+  /** What a policy is put with is what it is read with at the next start: one that can be put can be loaded. */
+  readonly compilePolicy: KeyDirectoryOptions['compilePolicy'];
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #store: MetadataStore;
-  readonly #compilePolicy: (document: string) => CompiledPolicy;
   readonly #limits: EncryptionLimits;
   readonly #keys = new Map<KeyId, KmsKey>();
   readonly #aliases = new Map<AliasName, AliasRecord>();
@@ -75,7 +76,7 @@ export class KeyDirectory {
     this.#keyStores = options.keyStores;
     this.#store = options.store;
     this.grants = new Grants(options.store, grantTokens);
-    this.#compilePolicy = options.compilePolicy;
+    this.compilePolicy = options.compilePolicy;
     this.log = options.log;
     this.#limits = options.encryptionLimits ?? defaultEncryptionLimits;
   }
@@ -210,7 +211,7 @@ export class KeyDirectory {
       record: key,
       arn: keyArn(this.realm, key.keyId),
       policyDocument: policy.document,
-      policy: known?.policyDocument === policy.document ? known.policy : this.#compilePolicy(policy.document),
+      policy: known?.policyDocument === policy.document ? known.policy : this.compilePolicy(policy.document),
       backingKeys: byId,
       currentBackingKey,
     };

@@ -6,14 +6,12 @@
  */
 
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
-import { parsePolicyDocument } from '../../authorization/language/policy-document.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
 import { createKey as createKmsKey } from '../../keys/life/key-creation.ts';
 import { assertTokenCanHold } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { keyArn, newKeyId } from '../../kms/names.ts';
-import { conditionVocabulary } from '../../pipeline/condition-key-table.ts';
 import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
 import { anyResource, assertPolicyLength, policyDocument, refuseCustomKeyStore, tag } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
@@ -86,7 +84,7 @@ export const createKey = operation({
     const keyId = newKeyId();
     const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
     assertPolicyLength(policyDocument);
-    const policy = parsePolicyDocument(policyDocument, directory.realm, conditionVocabulary);
+    const policy = directory.compilePolicy(policyDocument);
     // AWS asks this of a policy that the request brings. The default one is the account's, whoever makes the key.
     if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));

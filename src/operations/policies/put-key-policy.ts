@@ -1,8 +1,6 @@
 /** `PutKeyPolicy`: another key policy, unless it would lock its author out. */
 
-import { parsePolicyDocument } from '../../authorization/language/policy-document.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
-import { conditionVocabulary } from '../../pipeline/condition-key-table.ts';
 import {
   assertDefaultPolicyName,
   assertPolicyLength,
@@ -38,7 +36,7 @@ export const putKeyPolicy = operation({
   async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy);
-    const policy = parsePolicyDocument(request.Policy, directory.realm, conditionVocabulary);
+    const policy = directory.compilePolicy(request.Policy);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
     }
