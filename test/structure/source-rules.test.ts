@@ -18,6 +18,84 @@ const planted: readonly [rule: string, path: string, code: string, message: stri
     'imports `src/http/b.ts`: `keys` may use',
   ],
   ['an import sideways', 'src/keys/a.ts', "import { b } from '../authorization/b.ts';", 'may use its types only'],
+  [
+    'types of the keys in authorization',
+    'src/authorization/a.ts',
+    "import type { B } from '../keys/b.ts';",
+    'imports `src/keys/b.ts`: `authorization` may use',
+  ],
+  [
+    'types of the decision in the policy language',
+    'src/authorization/language/a.ts',
+    "import type { B } from '../b.ts';",
+    'imports `src/authorization/b.ts`: `authorization/language` may use',
+  ],
+  [
+    'advice in the pipeline',
+    'src/pipeline/a.ts',
+    "import { b } from '../authorization/advice/b.ts';",
+    'imports `src/authorization/advice/b.ts`: `pipeline` may use',
+  ],
+  [
+    'the directory in the grants',
+    'src/keys/grants/a.ts',
+    "import type { B } from '../b.ts';",
+    'imports `src/keys/b.ts`: `keys/grants` may use',
+  ],
+  [
+    'the pipeline in an operation',
+    'src/operations/keys/a.ts',
+    "import type { B } from '../../pipeline/b.ts';",
+    'imports `src/pipeline/b.ts`: `operations` may use',
+  ],
+  [
+    'the store itself in an operation',
+    'src/operations/keys/a.ts',
+    "import { b } from '../../store/b.ts';",
+    'imports values of `src/store/b.ts`: `operations` may use its types only',
+  ],
+  [
+    'the operations in what they are declared with',
+    'src/operations/declaration/a.ts',
+    "import type { B } from '../keys/b.ts';",
+    'imports `src/operations/keys/b.ts`: `operations/declaration` may use',
+  ],
+  [
+    'another topic in an operation',
+    'src/operations/grants/a.ts',
+    "import { b } from '../keys/b.ts';",
+    'imports `src/operations/keys/b.ts`: operations on `grants` take nothing from other topics',
+  ],
+  [
+    'types of another topic in an operation',
+    'src/operations/grants/a.ts',
+    "import type { B } from '../keys/b.ts';",
+    'what several topics need goes into `src/operations/declaration/`',
+  ],
+  [
+    'the table in an operation',
+    'src/operations/grants/a.ts',
+    "import { b } from '../table.ts';",
+    'imports `src/operations/table.ts`: operations on `grants` take nothing from other topics or from the table',
+  ],
+  [
+    'an operation outside of a topic',
+    'src/operations/a.ts',
+    "export const a = operation({\n  name: 'A',\n});",
+    'declares an operation: it goes into a file of its own in the folder of its topic',
+  ],
+  [
+    'an operation among what operations are declared with',
+    'src/operations/declaration/a.ts',
+    "export const a = operation({\n  name: 'A',\n});",
+    'declares an operation: it goes into a file of its own in the folder of its topic',
+  ],
+  [
+    'an operation in another folder',
+    'src/pipeline/a.ts',
+    "export const a = operation({\n  name: 'A',\n});",
+    'declares an operation: it goes into a file of its own in the folder of its topic',
+  ],
   ['an import over several lines', 'src/store/a.ts', "import {\n  b,\n  c,\n} from '../hsm/b.ts';", '`store` may use'],
   ['an import for its effect', 'src/kms/a.ts', "import '../secrets/b.ts';", '`kms` may use nothing of ours'],
   ['a re-export', 'src/kms/a.ts', "export { b } from '../keys/b.ts';", '`kms` may use nothing of ours'],
@@ -82,6 +160,11 @@ const fine: readonly [what: string, path: string, code: string][] = [
     "import { authorizeKey } from '../keys/authorized-key.ts';",
   ],
   ['the host using the frames', 'src/hsm/host/a.ts', "import { b } from '../frames.ts';\nimport p from 'pkcs11js';"],
+  [
+    'an operation that takes what all topics share',
+    'src/operations/keys/a.ts',
+    "import { b } from '../declaration/b.ts';\nimport { c } from './c.ts';\nexport const a = operation({\n  name: 'A',\n});",
+  ],
   ['an import in a comment', 'src/kms/a.ts', "// import { b } from '../keys/b.ts';\n/* import '../keys/b.ts'; */"],
   ['an exported constant that is a string', 'src/kms/a.ts', "export const a = '../keys/b.ts';"],
   ['a test that uses a package with a home', 'test/hsm/a.test.ts', "import pkcs11js from 'pkcs11js';"],
@@ -89,6 +172,12 @@ const fine: readonly [what: string, path: string, code: string][] = [
 
 test.each(fine)('%s is no violation', (_what, path, code) => {
   expect(messagesFor(path, code)).toEqual([]);
+});
+
+test('a file with the name of another one in src/ is found', () => {
+  expect(messagesFor('src/keys/grants.ts', '', ['src/store/grants.ts', ''], ['test/keys/grants.ts', ''])).toEqual([
+    'src/store/grants.ts has the name of `src/keys/grants.ts`: call each by what sets it apart from the other',
+  ]);
 });
 
 test('a source file without a header is found', () => {
@@ -105,9 +194,9 @@ test('an operation that the table does not list is found', () => {
 });
 
 test('an operation in a file of another name is found', () => {
-  const table = ['src/operations/table.ts', "import { listKeys } from './keys.ts';"] as const;
+  const table = ['src/operations/table.ts', "import { listKeys } from './keys/keys.ts';"] as const;
   const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
-  expect(messagesFor('src/operations/keys.ts', declared, [...table])).toEqual([
+  expect(messagesFor('src/operations/keys/keys.ts', declared, [...table])).toEqual([
     expect.stringContaining('its name is `list-keys.ts`'),
   ]);
 });

@@ -1,23 +1,23 @@
 /**
  * The rules of the source layout that no type can hold, as a function from source files to violations.
  *
- * It reads text, not a syntax tree: the formatter fixes how an import is written (single quotes, one statement), so a few
- * patterns are enough, and what they cannot read (an import of a computed path, a `require`) is itself a violation.
+ * `source-file.ts` reads a file; `import-cycles.ts` and `operation-topics.ts` have the rules that need a few functions more.
  * Every message says what to do instead. `source-rules.test.ts` plants each violation; `tree.test.ts` reads the tree.
  *
  * Source: "Who may import whom" in README.md, "Working on Drawbridge".
  */
 
-export interface SourceFile {
-  /** From the top of the checkout, with slashes: `src/keys/use/ciphertext.ts`. */
-  readonly path: string;
-  readonly text: string;
-}
-
-export interface Violation {
-  readonly path: string;
-  readonly message: string;
-}
+import { findCircles, type ImportingFile } from './import-cycles.ts';
+import { checkTopics } from './operation-topics.ts';
+import {
+  type Import,
+  type Report,
+  readImports,
+  resolveFrom,
+  type SourceFile,
+  type Violation,
+  withoutComments,
+} from './source-file.ts';
 
 interface LayerRule {
   /** Layers whose values and types it may import. */
@@ -27,12 +27,14 @@ interface LayerRule {
 }
 
 const vocabulary = ['kms', 'secrets'];
+const policies = ['authorization/language', 'authorization'];
+const keys = ['keys/lists', 'keys/grants', 'keys'];
 const stores = ['hsm', 'store', 'audit'];
-const underOperations = ['authorization', 'keys', ...stores, ...vocabulary];
-const underAccess = ['pipeline', 'operations', ...underOperations];
-const underDaemon = ['http', 'identity', 'access', ...underAccess];
+const underPipeline = ['operations/declaration', 'operations', ...policies, ...keys, ...stores, ...vocabulary];
+const underAccess = ['pipeline', ...underPipeline];
+const underDaemon = ['http', 'identity', 'access', 'authorization/advice', ...underAccess];
 
-/** One row for each folder of `src/`, from the bottom up. */
+/** One row for each folder of `src/`, from the bottom up, and for subfolders that may use less, or be used by fewer. */
 export const layers: Readonly<Record<string, LayerRule>> = {
   kms: { uses: [], usesTypesOf: [] },
   secrets: { uses: [], usesTypesOf: [] },
@@ -41,11 +43,19 @@ export const layers: Readonly<Record<string, LayerRule>> = {
   'hsm/host': { uses: ['hsm', ...vocabulary], usesTypesOf: [] },
   hsm: { uses: vocabulary, usesTypesOf: [] },
   identity: { uses: vocabulary, usesTypesOf: [] },
-  authorization: { uses: vocabulary, usesTypesOf: ['keys', 'identity', 'store'] },
-  keys: { uses: ['hsm', 'store', ...vocabulary], usesTypesOf: ['authorization'] },
-  operations: { uses: ['pipeline', ...underOperations], usesTypesOf: ['identity'] },
-  pipeline: { uses: ['operations', ...underOperations], usesTypesOf: ['identity'] },
-  access: { uses: underAccess, usesTypesOf: ['identity'] },
+  'authorization/language': { uses: vocabulary, usesTypesOf: [] },
+  authorization: { uses: ['authorization/language', ...vocabulary], usesTypesOf: ['identity'] },
+  'authorization/advice': { uses: [...policies, ...vocabulary], usesTypesOf: [] },
+  'keys/lists': { uses: vocabulary, usesTypesOf: [] },
+  'keys/grants': { uses: ['keys/lists', ...vocabulary], usesTypesOf: ['store', ...policies] },
+  keys: { uses: ['keys/lists', 'keys/grants', 'hsm', 'store', ...vocabulary], usesTypesOf: policies },
+  'operations/declaration': { uses: [...policies, ...keys, ...vocabulary], usesTypesOf: ['identity', 'hsm', 'store'] },
+  operations: {
+    uses: ['operations/declaration', ...policies, ...keys, ...vocabulary],
+    usesTypesOf: ['identity', 'hsm', 'store'],
+  },
+  pipeline: { uses: underPipeline, usesTypesOf: ['identity'] },
+  access: { uses: ['authorization/advice', ...underAccess], usesTypesOf: ['identity'] },
   http: { uses: ['access', 'identity', ...underAccess], usesTypesOf: [] },
   config: { uses: vocabulary, usesTypesOf: [] },
   daemon: { uses: ['config', ...underDaemon], usesTypesOf: [] },
@@ -101,16 +111,10 @@ export const topLevelEntries = [
   'tsconfig.json',
 ];
 
-interface Import {
-  readonly specifier: string;
-  readonly typesOnly: boolean;
-  /** The statement up to the specifier. */
-  readonly clause: string;
-}
-
 /** All violations in the files, in the order of the files. */
 export function findViolations(files: readonly SourceFile[]): Violation[] {
   const violations: Violation[] = [];
+  const importing: ImportingFile[] = [];
   for (const file of files) {
     const report = (message: string): void => {
       violations.push({ path: file.path, message });
@@ -124,14 +128,36 @@ export function findViolations(files: readonly SourceFile[]): Violation[] {
     checkText(file, code, report);
     if (file.path.startsWith('test/')) continue;
     const imports = readImports(code, report);
-    if (file.path.startsWith('src/')) checkLayers(file.path, imports, report);
+    if (file.path.startsWith('src/')) {
+      checkLayers(file.path, imports, report);
+      checkTopics(file.path, code, imports, report);
+      importing.push({ path: file.path, targets: targetsOf(file.path, imports) });
+    }
     checkPackages(file.path, imports, report);
   }
   checkOperationTable(files, violations);
-  return violations;
+  return [...violations, ...findNamesakes(files), ...findCircles(importing)];
 }
 
-type Report = (message: string) => void;
+/** The files of ours that it imports, values or types. */
+function targetsOf(path: string, imports: readonly Import[]): readonly string[] {
+  return imports.flatMap(({ specifier }) => (specifier.startsWith('.') ? [resolveFrom(path, specifier)] : []));
+}
+
+/** Files of `src/` that are called like another one: whoever reads the name in a message or a search takes one for the other. */
+function findNamesakes(files: readonly SourceFile[]): readonly Violation[] {
+  const first = new Map<string, string>();
+  return files.flatMap(({ path }) => {
+    if (!path.startsWith('src/')) return [];
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    const other = first.get(name);
+    if (other === undefined) {
+      first.set(name, path);
+      return [];
+    }
+    return [{ path, message: `has the name of \`${other}\`: call each by what sets it apart from the other` }];
+  });
+}
 
 function checkName(path: string, report: Report): void {
   const vague = path.split('/').find((part) => /^(?:utils?|helpers?|common|misc)(?:\.|$)/.test(part));
@@ -168,34 +194,6 @@ function checkText({ path, text }: SourceFile, code: string, report: Report): vo
   }
 }
 
-/** Cuts comments off; a `//` inside a string goes too, which can only hide what follows it on its line. */
-function withoutComments(text: string): string {
-  return text.replaceAll(/\/\*[\s\S]*?\*\//g, '').replaceAll(/(^|[^:'"`])\/\/.*$/gm, '$1');
-}
-
-function readImports(code: string, report: Report): Import[] {
-  const imports: Import[] = [];
-  const statement = /^\s*((?:import|export)\b[^;'"]*?)(?:\bfrom\s*)?'([^']+)';/gm;
-  for (const [, clause = '', specifier = ''] of code.matchAll(statement)) {
-    if (/^export\s+(?:const|let|function|class|interface|default|async)\b|^export\s+type\s+\w+\s*=/.test(clause))
-      continue;
-    imports.push({ specifier, clause, typesOnly: /^(?:import|export)\s+type\b/.test(clause) });
-  }
-  for (const [, argument = ''] of code.matchAll(/\bimport\(\s*([^)]*?)\s*\)/g)) {
-    const literal = /^'([^']+)'$/.exec(argument)?.[1];
-    if (literal === undefined) report('imports a computed path: import a literal one, so that it can be checked');
-    else imports.push({ specifier: literal, clause: 'import()', typesOnly: false });
-  }
-  const loaded = /\bcreateRequire\(import\.meta\.url\)\('([^']+)'\)/g;
-  for (const [, specifier = ''] of code.matchAll(loaded)) {
-    imports.push({ specifier, clause: 'createRequire()', typesOnly: false });
-  }
-  if (/\brequire\(|\bcreateRequire\(/.test(code.replaceAll(loaded, ''))) {
-    report("uses `require`: write an `import`, or `createRequire(import.meta.url)('name')` for CommonJS");
-  }
-  return imports;
-}
-
 /** The row of a file of `src/`: the longest folder that has one. */
 function layerOf(path: string): string | undefined {
   const folders = path.split('/').slice(1, -1);
@@ -204,15 +202,6 @@ function layerOf(path: string): string | undefined {
     if (name in layers) return name;
   }
   return undefined;
-}
-
-function resolveFrom(path: string, specifier: string): string {
-  const parts = path.split('/').slice(0, -1);
-  for (const step of specifier.split('/')) {
-    if (step === '..') parts.pop();
-    else if (step !== '.') parts.push(step);
-  }
-  return parts.join('/');
 }
 
 function checkLayers(path: string, imports: readonly Import[], report: Report): void {

@@ -3,7 +3,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { findViolations, longFileExemptions, type SourceFile, topLevelEntries } from './source-rules.ts';
+import type { SourceFile } from './source-file.ts';
+import { findViolations, longFileExemptions, topLevelEntries } from './source-rules.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
