@@ -26,13 +26,13 @@ import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts'
 import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import { keySpecRow } from '../kms/key-specs.ts';
+import { stateRefusal } from '../kms/key-states.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { AnyOperation, Handling, KeyNeed } from '../operations/declaration/operation.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { assertGrantTokens } from '../operations/grants/grant-request.ts';
 import { findOperation, isUnbuilt } from '../operations/table.ts';
 import { RequestQuestion } from './access-question.ts';
-import { assertEnabled } from './key-state.ts';
 import { refusalOf } from './proven-still.ts';
 import type { Need, QuestionSource } from './question-source.ts';
 import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
@@ -277,8 +277,9 @@ function besides(before: string | undefined, because: string): string {
 }
 
 function assertUsable(operationName: string, need: KeyNeed<Request>, request: Request, key: KmsKey): void {
-  const { state, keyUsage, keySpec } = key.record;
-  if (need.anyState !== true) assertEnabled(key.arn, state);
+  const { state, origin, keyUsage, keySpec } = key.record;
+  const refusal = stateRefusal(need.states, { arn: key.arn, state, origin });
+  if (refusal !== undefined) throw refusal;
   if (need.usage === undefined) return;
   if (keyUsage !== need.usage) {
     throw new KmsError(

@@ -9,13 +9,14 @@
 
 import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../kms/grant-terms.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
+import type { KeyState } from '../kms/key-states.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../kms/names.ts';
 
 /** A KMS key. Times are milliseconds since the epoch. */
 export interface KeyRecord {
   readonly keyId: KeyId;
   /** `Creating` is an intent: its backing key may or may not exist in the HSM yet. */
-  readonly state: 'Creating' | 'Enabled' | 'Disabled';
+  readonly state: KeyState;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
   readonly origin: 'AWS_KMS';

@@ -8,6 +8,7 @@
 
 import { parseGrantId, parseGrantPrincipal } from '../kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
+import { keyStates } from '../kms/key-states.ts';
 import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parsePrincipalArn } from '../kms/names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
 import { grantConstraints, grantOperations } from './grant-columns.ts';
@@ -76,7 +77,7 @@ const recordColumns: {
 } = {
   key: {
     keyId: name(parseKeyId),
-    state: oneOf(['Creating', 'Enabled', 'Disabled']),
+    state: oneOf(keyStates),
     keySpec: oneOf(keySpecNames),
     keyUsage: oneOf(keyUsages),
     origin: oneOf(['AWS_KMS']),

@@ -1,7 +1,8 @@
 /**
- * What gives a user each permission of each operation: the key policy, a grant, or an identity policy, written to
- * `permissions.txt`, which is reviewed like code. It is drawn from the table of operations, so that a new operation or
- * another need is a change of that file; `test/end-to-end/access-matrix.txt` shows the same through the socket.
+ * What gives a user each permission of each operation (the key policy, a grant, or an identity policy), and what happens then
+ * in each state of the key, written to `permissions.txt`, which is reviewed like code. It is drawn from the tables of operations
+ * and of key states, so that a new operation, another need or another answer is a change of that file;
+ * `test/end-to-end/access-matrix.txt` shows the same through the socket.
  */
 
 import { expect, test } from 'vitest';
@@ -10,6 +11,15 @@ import type { CompiledPolicy } from '../../src/authorization/language/compiled-p
 import { noContext } from '../../src/authorization/language/condition-vocabulary.ts';
 import { compileIdentityPolicy } from '../../src/authorization/language/policy-document.ts';
 import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
+import {
+  type KeyOrigin,
+  type KeyState,
+  keyOrigins,
+  keyStates,
+  type StateGroup,
+  stateGroups,
+  stateRefusal,
+} from '../../src/kms/key-states.ts';
 import { findOperation, operations } from '../../src/operations/table.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { alice, allow, compile, deny, keyArn, policy, realm, root } from '../authorization/policies.ts';
@@ -56,7 +66,6 @@ const mechanisms: readonly Mechanism[] = [
 interface Need {
   readonly action: string;
   readonly grant?: string;
-  readonly anyState?: boolean;
   /** Retiring a grant is not the key policy's to give. */
   readonly retires?: unknown;
 }
@@ -83,28 +92,56 @@ test('what gives which permission is as it was reviewed', async () => {
   const column = (text: string): string => text.padEnd(24);
   const rows = Object.keys(operations).flatMap((name) => {
     const { resources = [], keys = {} } = findOperation(name)?.needs ?? {};
-    const row = (need: Need, isOnKey: boolean): string =>
+    const row = (need: Need, states: StateGroup | undefined): string =>
       [
         name.padEnd(36),
         need.action.padEnd(40),
-        (isOnKey ? (need.anyState === true ? 'key, any state' : 'key, enabled') : 'no key').padEnd(16),
-        ...mechanisms.map((each) => column(verdict(need, isOnKey, each))),
+        (states ?? 'no key').padEnd(20),
+        ...mechanisms.map((each) => column(verdict(need, states !== undefined, each))),
       ]
         .join('')
         .trimEnd();
     return [
-      ...resources.map((need) => row(need, false)),
-      ...Object.values(keys).map((need) => row(need as Need, true)),
+      ...resources.map((need) => row(need, undefined)),
+      ...Object.values(keys).map((need) => row(need as Need, need.states)),
     ];
   });
   const head = [
     'operation'.padEnd(36),
     'permission'.padEnd(40),
-    'on'.padEnd(16),
+    'on key, as'.padEnd(20),
     ...mechanisms.map(({ name }) => column(name)),
   ];
-  await expect(`${[head.join('').trimEnd(), ...rows].join('\n')}\n`).toMatchFileSnapshot('./permissions.txt');
+  const permissions = [head.join('').trimEnd(), ...rows];
+  await expect(`${[...permissions, '', ...answersByState()].join('\n')}\n`).toMatchFileSnapshot('./permissions.txt');
 });
+
+/** A line for each group, or for each of its origins that are answered alike, a column for each state; then the answers in full. */
+function answersByState(): readonly string[] {
+  const line = ([group = '', origins = '', ...cells]: readonly string[]): string =>
+    [group.padEnd(20), origins.padEnd(44), ...cells.map((cell) => cell.padEnd(26))].join('').trimEnd();
+  const inFull = new Set<string>();
+  const cellOf = (group: StateGroup, state: KeyState, origin: KeyOrigin): string => {
+    const refusal = stateRefusal(group, { arn: 'KEY', state, origin });
+    if (refusal === undefined) return 'fine';
+    const message = refusal.message.replace(origin, 'ORIGIN');
+    inFull.add(`${refusal.name.padEnd(31)}${message}`);
+    return message
+      .replace('KEY is ', '')
+      .replace(/KEY origin is ORIGIN .*/, 'wrong origin')
+      .replace(/\.$/, '');
+  };
+  const lines = stateGroups.flatMap((group) => {
+    const originsByCells = Map.groupBy(keyOrigins, (origin) =>
+      JSON.stringify(keyStates.map((state) => cellOf(group, state, origin))),
+    );
+    return [...originsByCells].map(([cells, origins]) => {
+      const alike = origins.length === keyOrigins.length ? 'any' : origins.join(', ');
+      return line([group, alike, ...(JSON.parse(cells) as string[])]);
+    });
+  });
+  return [line(['on key, as', 'of origin', ...keyStates]), ...lines, '', ...inFull];
+}
 
 test('every operation needs a permission', () => {
   const without = Object.keys(operations).filter((name) => {

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
+import { keyStates } from '../../src/kms/key-states.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { MetadataRecords } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
@@ -24,7 +25,7 @@ const pairs = fc.dictionary(fc.oneof(text, fc.constant('__proto__')), text, { ma
 export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
   key: fc.record({
     keyId,
-    state: fc.constantFrom('Creating', 'Enabled', 'Disabled'),
+    state: fc.constantFrom(...keyStates),
     keySpec: fc.constantFrom(...keySpecNames),
     keyUsage: fc.constantFrom(...keyUsages),
     origin: fc.constant('AWS_KMS'),

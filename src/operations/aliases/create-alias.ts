@@ -14,7 +14,7 @@ export const createAlias = operation({
   needs: {
     resources: [{ action: 'kms:CreateAlias', resource: aliasResource }],
     keys: {
-      target: { action: 'kms:CreateAlias', key: targetKeyOf, anyState: true },
+      target: { action: 'kms:CreateAlias', key: targetKeyOf, states: 'administration' },
     },
   },
   effect: 'changes',

@@ -12,7 +12,7 @@ export const deleteAlias = operation({
   response: object({}),
   needs: {
     resources: [{ action: 'kms:DeleteAlias', resource: aliasResource }],
-    keys: { current: { action: 'kms:DeleteAlias', key: keyOfExistingAlias, anyState: true } },
+    keys: { current: { action: 'kms:DeleteAlias', key: keyOfExistingAlias, states: 'control' } },
   },
   effect: 'changes',
   record: ['AliasName'],

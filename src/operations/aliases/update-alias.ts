@@ -14,8 +14,8 @@ export const updateAlias = operation({
   needs: {
     resources: [{ action: 'kms:UpdateAlias', resource: aliasResource }],
     keys: {
-      current: { action: 'kms:UpdateAlias', key: keyOfExistingAlias, anyState: true },
-      target: { action: 'kms:UpdateAlias', key: targetKeyOf, anyState: true },
+      current: { action: 'kms:UpdateAlias', key: keyOfExistingAlias, states: 'control' },
+      target: { action: 'kms:UpdateAlias', key: targetKeyOf, states: 'administration' },
     },
   },
   effect: 'changes',

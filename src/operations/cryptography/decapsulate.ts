@@ -25,6 +25,7 @@ export const decapsulate = operation({
       key: {
         action: 'kms:Decapsulate',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'Decapsulate',
         conditions: ['kms:EncapsulationAlgorithm'],
         usage: 'ENCAPSULATE_DECAPSULATE',

@@ -42,6 +42,7 @@ export const decrypt = operation({
       key: {
         action: 'kms:Decrypt',
         key: keyOfCiphertext('KeyId', 'EncryptionAlgorithm'),
+        states: 'use',
         byCiphertext: ({ KeyId }) => KeyId === undefined,
         grant: 'Decrypt',
         conditions: encryptionConditions,

@@ -28,6 +28,7 @@ export const deriveSharedSecret = operation({
       key: {
         action: 'kms:DeriveSharedSecret',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'DeriveSharedSecret',
         conditions: ['kms:KeyAgreementAlgorithm'],
         usage: 'KEY_AGREEMENT',

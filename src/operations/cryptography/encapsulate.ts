@@ -25,6 +25,7 @@ export const encapsulate = operation({
       key: {
         action: 'kms:Encapsulate',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'Encapsulate',
         conditions: ['kms:EncapsulationAlgorithm'],
         usage: 'ENCAPSULATE_DECAPSULATE',

@@ -36,6 +36,7 @@ export const encrypt = operation({
       key: {
         action: 'kms:Encrypt',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'Encrypt',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',

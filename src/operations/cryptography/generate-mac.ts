@@ -25,6 +25,7 @@ export const generateMac = operation({
       key: {
         action: 'kms:GenerateMac',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GenerateMac',
         conditions: ['kms:MacAlgorithm'],
         usage: 'GENERATE_VERIFY_MAC',

@@ -50,6 +50,7 @@ export const reEncrypt = operation({
       source: {
         action: 'kms:ReEncryptFrom',
         key: keyOfCiphertext('SourceKeyId', 'SourceEncryptionAlgorithm'),
+        states: 'use',
         byCiphertext: ({ SourceKeyId }) => SourceKeyId === undefined,
         grant: 'ReEncryptFrom',
         conditions,
@@ -59,6 +60,7 @@ export const reEncrypt = operation({
       destination: {
         action: 'kms:ReEncryptTo',
         key: keyNamedBy('DestinationKeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'ReEncryptTo',
         conditions,
         usage: 'ENCRYPT_DECRYPT',

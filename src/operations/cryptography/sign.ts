@@ -27,6 +27,7 @@ export const sign = operation({
       key: {
         action: 'kms:Sign',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'Sign',
         conditions: signingConditions,
         usage: 'SIGN_VERIFY',

@@ -27,6 +27,7 @@ export const verifyMac = operation({
       key: {
         action: 'kms:VerifyMac',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'VerifyMac',
         conditions: ['kms:MacAlgorithm'],
         usage: 'GENERATE_VERIFY_MAC',

@@ -29,6 +29,7 @@ export const verify = operation({
       key: {
         action: 'kms:Verify',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'Verify',
         conditions: signingConditions,
         usage: 'SIGN_VERIFY',

@@ -35,6 +35,7 @@ export const generateDataKeyPairWithoutPlaintext = operation({
       key: {
         action: 'kms:GenerateDataKeyPairWithoutPlaintext',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GenerateDataKeyPairWithoutPlaintext',
         conditions: dataKeyPairConditions,
         usage: 'ENCRYPT_DECRYPT',

@@ -40,6 +40,7 @@ export const generateDataKeyPair = operation({
       key: {
         action: 'kms:GenerateDataKeyPair',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GenerateDataKeyPair',
         conditions: dataKeyPairConditions,
         usage: 'ENCRYPT_DECRYPT',

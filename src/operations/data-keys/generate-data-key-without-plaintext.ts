@@ -36,6 +36,7 @@ export const generateDataKeyWithoutPlaintext = operation({
       key: {
         action: 'kms:GenerateDataKeyWithoutPlaintext',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GenerateDataKeyWithoutPlaintext',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',

@@ -41,6 +41,7 @@ export const generateDataKey = operation({
       key: {
         action: 'kms:GenerateDataKey',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GenerateDataKey',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',

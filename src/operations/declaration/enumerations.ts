@@ -12,11 +12,12 @@ import {
   signingAlgorithms,
 } from '../../kms/algorithms.ts';
 import { keySpecNames, keyUsages } from '../../kms/key-specs.ts';
+import { keyOrigins } from '../../kms/key-states.ts';
 import { enumeration } from './schema.ts';
 
 export const keySpec = enumeration(keySpecNames);
 export const keyUsage = enumeration(keyUsages);
-export const origin = enumeration(['AWS_KMS', 'EXTERNAL', 'AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
+export const origin = enumeration(keyOrigins);
 export const dataKeySpec = enumeration(['AES_256', 'AES_128']);
 export const encryptionAlgorithm = enumeration(encryptionAlgorithms);
 export const signingAlgorithm = enumeration(signingAlgorithms);

@@ -14,6 +14,7 @@ import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import type { GrantOperation, GrantTerms } from '../../kms/grant-terms.ts';
 import type { KeyUsage } from '../../kms/key-specs.ts';
+import type { StateGroup } from '../../kms/key-states.ts';
 import type { GrantRecord } from '../../store/metadata-store.ts';
 import type { Infer, Members, Shape } from './schema.ts';
 
@@ -34,13 +35,13 @@ export interface NeedOf<Request> {
   readonly usage?: KeyUsage;
   /** The algorithm that the caller chose, which must be one of the key's. Only with `usage`. */
   readonly algorithm?: (request: Request) => string;
-  /** `true` when the operation works on keys in any state; otherwise the key must be enabled. */
-  readonly anyState?: boolean;
 }
 
 /** A permission on a key, and how the request names the key. */
 export interface KeyNeed<Request> extends NeedOf<Request> {
   readonly key: (request: Request, directory: KeyDirectory) => KmsKey;
+  /** What AWS answers in each state of the key, by the group of operations that it answers alike. */
+  readonly states: StateGroup;
 }
 
 /** A permission on something that is no key. `undefined`: this request does not need it. */

@@ -39,6 +39,7 @@ export const createGrant = operation({
       key: {
         action: 'kms:CreateGrant',
         key: keyNamedBy('KeyId', 'keyOnly'),
+        states: 'granting',
         grant: 'CreateGrant',
         newGrant: termsOf,
         conditions: [

@@ -28,7 +28,7 @@ export const listGrants = operation({
         action: 'kms:ListGrants',
         key: keyNamedBy('KeyId', 'keyOnly'),
         conditions: ['kms:GrantIsForAWSResource'],
-        anyState: true,
+        states: 'reading',
       },
     },
   },

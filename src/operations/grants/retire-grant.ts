@@ -37,7 +37,7 @@ export const retireGrant = operation({
         key: keyOfNamedGrant,
         grant: 'RetireGrant',
         retires: namedGrant,
-        anyState: true,
+        states: 'control',
       },
     },
   },

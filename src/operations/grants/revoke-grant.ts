@@ -16,7 +16,7 @@ export const revokeGrant = operation({
         action: 'kms:RevokeGrant',
         key: keyNamedBy('KeyId', 'keyOnly'),
         conditions: ['kms:GrantIsForAWSResource'],
-        anyState: true,
+        states: 'control',
       },
     },
   },

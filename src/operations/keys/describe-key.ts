@@ -16,7 +16,7 @@ export const describeKey = operation({
         key: keyNamedBy('KeyId', 'keyOrAlias'),
         grant: 'DescribeKey',
         conditions: ['kms:RequestAlias'],
-        anyState: true,
+        states: 'reading',
       },
     },
   },

@@ -35,6 +35,7 @@ export const getPublicKey = operation({
       key: {
         action: 'kms:GetPublicKey',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
+        states: 'use',
         grant: 'GetPublicKey',
         conditions: ['kms:RequestAlias'],
       },

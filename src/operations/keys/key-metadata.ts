@@ -2,6 +2,7 @@
 
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
+import { keyStates } from '../../kms/key-states.ts';
 import type { Realm } from '../../kms/names.ts';
 import {
   encapsulationAlgorithm,
@@ -42,17 +43,6 @@ const formerKeySpecs = [
   'SM2',
 ] as const;
 export const customerMasterKeySpec = enumeration(formerKeySpecs);
-const keyStates = [
-  'Creating',
-  'Enabled',
-  'Disabled',
-  'PendingDeletion',
-  'PendingImport',
-  'PendingReplicaDeletion',
-  'Unavailable',
-  'Updating',
-] as const;
-export type KeyState = (typeof keyStates)[number];
 const keyState = enumeration(keyStates);
 const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
 

@@ -8,7 +8,7 @@ export const getKeyPolicy = operation({
   name: 'GetKeyPolicy',
   request: object({ KeyId: keyReference, PolicyName: optional(policyName) }),
   response: object({ Policy: optional(string()), PolicyName: optional(string()) }),
-  needs: { keys: { key: { action: 'kms:GetKeyPolicy', key: keyNamedBy('KeyId', 'keyOnly'), anyState: true } } },
+  needs: { keys: { key: { action: 'kms:GetKeyPolicy', key: keyNamedBy('KeyId', 'keyOnly'), states: 'reading' } } },
   effect: 'reads',
   record: ['KeyId', 'PolicyName'],
   async handle({ request, keys }) {

@@ -13,7 +13,7 @@ export const listKeyPolicies = operation({
     NextMarker: optional(string()),
     Truncated: optional(boolean),
   }),
-  needs: { keys: { key: { action: 'kms:ListKeyPolicies', key: keyNamedBy('KeyId', 'keyOnly'), anyState: true } } },
+  needs: { keys: { key: { action: 'kms:ListKeyPolicies', key: keyNamedBy('KeyId', 'keyOnly'), states: 'reading' } } },
   effect: 'reads',
   record: ['KeyId', 'Limit', 'Marker'],
   async handle({ request, keys }) {

@@ -27,7 +27,7 @@ export const putKeyPolicy = operation({
         action: 'kms:PutKeyPolicy',
         key: keyNamedBy('KeyId', 'keyOnly'),
         conditions: ['kms:BypassPolicyLockoutSafetyCheck'],
-        anyState: true,
+        states: 'control',
       },
     },
   },
