@@ -2,7 +2,8 @@
  * Who may do what under which key policy, grant and identity policy: principal × operation × key state × mechanism, written
  * to `access-matrix.txt`, which is reviewed like code. A change of any decision is a change of that file.
  *
- * Keys are enabled or disabled; no request disables one yet, so the records are changed while the daemon is stopped.
+ * Keys are enabled, disabled or pending deletion; no request leads there yet, so the records are changed while the daemon is
+ * stopped. What a caller who may is told then is named here only where it is what the table of key states has for the operation.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,9 +12,11 @@ import { join } from 'node:path';
 import type { GrantOperation, KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import * as sdk from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type KeyState, stateRefusal } from '../../src/kms/key-states.ts';
+import { findOperation } from '../../src/operations/table.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { setKeyState } from '../support/key-states.ts';
-import { unixUserArn } from './support/arns.ts';
+import { keyArn, unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKeyOf, present } from './support/daemon.ts';
 import { newGrant } from './support/grants.ts';
@@ -187,7 +190,7 @@ const withGrant: typeof policies = [
 ];
 
 const principals = ['root', 'user', 'delegate'] as const;
-const widths = [37, 10, 33, 23, 24, 0];
+const widths = [37, 17, 33, 27, 27, 0];
 const lineOf = (cells: readonly string[]): string =>
   cells
     .map((cell, at) => cell.padEnd(widths[at] ?? 0))
@@ -228,26 +231,33 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
   test('is the reviewed one', async () => {
     const shared: SharedSubjects = new Map();
     const enabled = await prepare(kms, shared);
-    const disabled = (await prepare(kms, shared)).filter(({ row }) => row.action !== null);
-    const linesOf = (state: 'Enabled' | 'Disabled', cases: readonly PreparedCase[]): Promise<readonly string[]> =>
+    const linesOf = (state: KeyState, cases: readonly PreparedCase[]): Promise<readonly string[]> =>
       Promise.all(
         cases.map(async ({ row, mechanism, subjects }) => {
-          const verdicts = principals.map(async (principal, at) =>
-            verdictOf(await as(principal).send(row.operation, row.input(present(subjects[at])))),
-          );
+          const verdicts = principals.map(async (principal, at) => {
+            const subject = present(subjects[at]);
+            const reply = await as(principal).send(row.operation, row.input(subject));
+            return verdictOf(reply, row.action === null ? [] : stateRefusals(row.operation, state, subject.keyId));
+          });
           return lineOf([row.operation, row.action === null ? '' : state, mechanism, ...(await Promise.all(verdicts))]);
         }),
       );
-    const lines = await linesOf('Enabled', enabled);
-    await disconnect();
-    await instance.kill9();
-    const keyIds = disabled.flatMap(({ subjects }) => subjects.map(({ keyId }) => keyId));
-    await setKeyState(instance.dir, new Set(keyIds), 'Disabled');
-    instance = await instance.restart();
-    await connect();
+    const unusable = [];
+    for (const state of ['Disabled', 'PendingDeletion'] as const) {
+      unusable.push({ state, cases: (await prepare(kms, shared)).filter(({ row }) => row.action !== null) });
+    }
+    const lines = [...(await linesOf('Enabled', enabled))];
+    for (const { state, cases } of unusable) {
+      await disconnect();
+      await instance.kill9();
+      const keyIds = cases.flatMap(({ subjects }) => subjects.map(({ keyId }) => keyId));
+      await setKeyState(instance.dir, new Set(keyIds), state);
+      instance = await instance.restart();
+      await connect();
+      lines.push(...(await linesOf(state, cases)));
+    }
     const header = lineOf(['operation', 'key', 'key policy', 'root', 'user', 'user with identity policy']);
-    const all = [header, ...lines, ...(await linesOf('Disabled', disabled))];
-    await expect(`${all.join('\n')}\n`).toMatchFileSnapshot('./access-matrix.txt');
+    await expect(`${[header, ...lines].join('\n')}\n`).toMatchFileSnapshot('./access-matrix.txt');
   }, 240_000);
 
   test('has a row for every operation of the SDK that is there', async () => {
@@ -331,10 +341,30 @@ const texts = [
   ['because no identity-based policy allows', 'not in identity policy'],
 ] as const;
 
-function verdictOf(reply: Reply): string {
-  if (reply.ok) return 'allowed';
-  if (reply.name === 'InvalidKeyUsageException') return 'allowed, wrong key';
-  if (reply.name === 'DisabledException' && / is disabled\.$/.test(reply.message)) return 'allowed, disabled';
+interface StateRefusal {
+  readonly name: string;
+  readonly message: string;
+  /** What the matrix calls it. */
+  readonly words: string;
+}
+
+/** What the table has for an operation on a key in this state, for each need of the key. */
+function stateRefusals(operation: string, state: KeyState, keyId: string): readonly StateRefusal[] {
+  const arn = keyArn(keyId);
+  return Object.values(findOperation(operation)?.needs.keys ?? {}).flatMap(({ states }) => {
+    const refusal = stateRefusal(states, { arn, state, origin: 'AWS_KMS' });
+    if (refusal === undefined) return [];
+    const { name, message } = refusal;
+    return [{ name, message, words: message.slice(`${arn} is `.length, -1) }];
+  });
+}
+
+function verdictOf(reply: Reply, refusals: readonly StateRefusal[]): string {
+  const inSpite = refusals.length === 0 ? '' : `, though ${refusals.map(({ words }) => words).join()}`;
+  if (reply.ok) return `allowed${inSpite}`;
+  if (reply.name === 'InvalidKeyUsageException') return `allowed, wrong key${inSpite}`;
+  const refusal = refusals.find(({ name, message }) => reply.name === name && reply.message === message);
+  if (refusal !== undefined) return `allowed, ${refusal.words}`;
   const text = texts.find(([told]) => reply.message.includes(told));
   return reply.name === 'AccessDeniedException' && text !== undefined ? text[1] : `${reply.name}: ${reply.message}`;
 }
