@@ -75,6 +75,11 @@ export function nameOf({ operation, keySpec, burden }: Case): string {
 
 export const connectionCounts = [1, 16, 128] as const;
 
+/** A burden costs a request the same at any number of connections. */
+export function connectionsOf({ burden }: Case): readonly number[] {
+  return burden === undefined ? connectionCounts : [16];
+}
+
 /** As long as the AAD that Drawbridge binds for a small encryption context; the same number stands in `direct.c`. */
 export const aadBytes = 96;
 

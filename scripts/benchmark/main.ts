@@ -2,44 +2,63 @@
  * The bench: a direct PKCS#11 loop in C, the HSM host through its pipe, and the whole daemon, measured beside each other.
  *
  * One token, one run, interleaved: every round measures each case with all three before the next case, so that whatever
- * else the machine does hits them alike. Loops are closed: a connection has one request under way.
+ * else the machine does hits them alike. Loops are closed: a connection has one request under way. `against.ts` measures
+ * another commit in their place.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Case, cases, connectionCounts, nameOf, plainEncrypt } from './cases.ts';
+import { benchAgainst } from './against.ts';
+import { type Case, cases, connectionsOf, nameOf, plainEncrypt } from './cases.ts';
 import { compile } from './compile.ts';
 import type { Measurement, Timing } from './measurement.ts';
 import { profileDaemon } from './profile.ts';
 import { renderAims, renderBurdens, renderRows, type Series, toRows } from './results.ts';
 import { makeInstance, startDaemon, startDirect, startHost, type Target } from './targets.ts';
+import { progress, warmUp } from './warming.ts';
 
-const help = `Usage: scripts/bench [--quick] [--only TEXT] [--hosts COUNT] [--json FILE] [--profile]
+const help = `Usage: scripts/bench [--against REF] [--quick] [--only TEXT] [--rounds COUNT] [--hosts COUNT] [--json FILE]
+       scripts/bench --profile [--quick]
 
 Measures, over one SoftHSM2 token and interleaved:
   direct   a plain PKCS#11 loop in C: one session, the token object as it is
   host     the HSM host through its pipe alone, from one process (API µs: the CPU of that process)
   daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C
 
-  --quick      one short round, to see that everything runs; under a minute
-  --only TEXT  the cases alone that have TEXT in their names (Sign, RSA_2048)
-  --hosts COUNT  so many HSM hosts in the key store, for host and daemon; the vendor profile's number if not given
-  --json FILE  write all rows to FILE as JSON
-  --profile    instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
-  --help       this text
+  --against REF   instead: the daemon of this checkout, as its files are, beside that of the commit REF, in turn
+  --quick         one short round, to see that everything runs; under a minute
+  --only TEXT     the cases alone that have TEXT in their names (Sign, RSA_2048)
+  --rounds COUNT  so many rounds (4; with --against 5; with --quick 1)
+  --hosts COUNT   so many HSM hosts in the key store, for host and daemon; the vendor profile's number if not given
+  --json FILE     write all rows to FILE as JSON
+  --profile       instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
+  --help          this text
 
 Read the ratios, not the absolute numbers: on a machine that is busy otherwise all of them sink.
 DescribeKey has no counterpart in PKCS#11; direct and host read the attributes of the key object. Verify is the token's
 work in the direct loop and OpenSSL's in Drawbridge; the host's row is that alone, without a host.
+
+--against takes what git takes for a commit (a branch, a tag, HEAD~3) and runs it from a temporary folder, with the
+dependencies that its own package-lock.json names. Both are loaded by this checkout's generator; in each round of a row
+they take short turns, and who is first alternates. All rows take six minutes. A row is slower when its median over the
+rounds is below 0.95 of the other's. One that comes out slower on a machine with other work to do is worth a second run,
+with --only and more rounds; if the CPU per request is the same, it was the machine.
+
+  scripts/bench --against main
+  scripts/bench --against main --only Sign --rounds 11
+
+Exit codes: 0 measured, and no row is slower; 1 a row is slower (--against); 2 it could not be measured.
 `;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      against: { type: 'string' },
       quick: { type: 'boolean', default: false },
       only: { type: 'string', default: '' },
+      rounds: { type: 'string' },
       hosts: { type: 'string' },
       json: { type: 'string' },
       profile: { type: 'boolean', default: false },
@@ -50,6 +69,13 @@ async function main(): Promise<void> {
     process.stdout.write(help);
     return;
   }
+  const { against, rounds: wantedRounds, hosts, json, only } = values;
+  if (values.profile && [against, wantedRounds, hosts, json, only || undefined].some((value) => value !== undefined)) {
+    throw new Error('--profile goes with --quick alone');
+  }
+  const chosen = cases.filter((what) => nameOf(what).includes(only));
+  if (chosen.length === 0) throw new Error(`no case has \`${only}\` in its name`);
+  const rounds = parseRounds(wantedRounds) ?? (values.quick ? 1 : against === undefined ? 4 : 5);
   const folder = mkdtempSync(join(tmpdir(), 'db-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
   // Who ends the bench early is left with nothing of it: what it started ends with it, see `line-process.ts`.
@@ -62,26 +88,33 @@ async function main(): Promise<void> {
   try {
     if (values.profile) {
       process.stdout.write(await profileDaemon(folder, compile('load', folder), values.quick ? 3000 : 10_000));
-    } else {
-      await bench(folder, values);
+      return;
     }
+    const [load1 = 0] = loadavg();
+    process.stdout.write(`${cpus().length} × ${cpus()[0]?.model}, load average before ${load1.toFixed(1)}\n\n`);
+    const choices = { chosen, rounds, quick: values.quick, hosts, json };
+    if (against === undefined) await bench(folder, choices);
+    else if (!(await benchAgainst(folder, { ...choices, ref: against }))) process.exitCode = 1;
   } finally {
     remove();
   }
 }
 
+function parseRounds(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!/^[1-9]\d?$/.test(text)) throw new Error(`\`${text}\` is no number of rounds from 1 to 99`);
+  return Number(text);
+}
+
 interface Choices {
+  readonly chosen: readonly Case[];
+  readonly rounds: number;
   readonly quick: boolean;
-  readonly only: string;
   readonly hosts?: string | undefined;
   readonly json?: string | undefined;
 }
 
-async function bench(folder: string, { quick, only, hosts, json }: Choices): Promise<void> {
-  const chosen = cases.filter((what) => nameOf(what).includes(only));
-  if (chosen.length === 0) throw new Error(`no case has \`${only}\` in its name`);
-  const [load1 = 0] = loadavg();
-  process.stdout.write(`${cpus().length} × ${cpus()[0]?.model}, load average before ${load1.toFixed(1)}\n\n`);
+async function bench(folder: string, { chosen, rounds, quick, hosts, json }: Choices): Promise<void> {
   const dir = join(folder, 'instance');
   await using targets = new AsyncDisposableStack();
   const open = async (started: Promise<Target>): Promise<Target> =>
@@ -95,14 +128,19 @@ async function bench(folder: string, { quick, only, hosts, json }: Choices): Pro
     what.burden === undefined
       ? [
           { what, target: 'direct' as const, connections: 1, rounds: [] },
-          ...connectionCounts.flatMap((connections) =>
+          ...connectionsOf(what).flatMap((connections) =>
             (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
           ),
         ]
-      : [{ what, target: 'daemon' as const, connections: 16, rounds: [], plainRounds: [] }],
+      : connectionsOf(what).map((connections) => ({
+          what,
+          target: 'daemon' as const,
+          connections,
+          rounds: [],
+          plainRounds: [],
+        })),
   );
   const byName = { direct, host, daemon };
-  const rounds = quick ? 1 : 4;
   const timing = quick ? { warmupMs: 20, measureMs: 100 } : { warmupMs: 200, measureMs: 1200 };
   // Just-in-time compilation is over before anything counts.
   if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 1_500 : 20_000);
@@ -152,26 +190,9 @@ async function measurePairs(
   }
 }
 
-/** After so many requests the CPU that one takes falls no further (measured: a fifth of that of the first 2,000). */
-const warmRequests = 20_000;
-
-/** What all operations share is compiled after the first case; the others only need to be met. */
-async function warmUp(daemon: Target, what: Case, atMostMs: number): Promise<void> {
-  const until = performance.now() + atMostMs;
-  for (let requests = 0; requests < warmRequests && performance.now() < until; ) {
-    progress('warming up');
-    requests += (await daemon.measure(what, 16, { warmupMs: 0, measureMs: 500 })).count;
-  }
-}
-
-/** One line on a terminal that the next call overwrites; nothing elsewhere. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
-}
-
 try {
   await main();
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`);
-  process.exitCode = 1;
+  process.exitCode = 2;
 }

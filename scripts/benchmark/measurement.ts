@@ -40,6 +40,21 @@ export function cpuMicros(pids: readonly number[]): number {
   return nanos / 1000;
 }
 
+/** The processes that a process has started and that are there now: of a daemon, its HSM hosts. */
+export function childrenOf(pid: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && parentOf(name) === pid)
+    .map(Number);
+}
+
+function parentOf(pid: string): number | undefined {
+  try {
+    return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  } catch {
+    return undefined; // It ended meanwhile.
+  }
+}
+
 /** Reads CPU counters at two moments and divides what was used between them by the number of requests. */
 export class CpuWindow {
   readonly #pids: readonly (readonly number[])[];

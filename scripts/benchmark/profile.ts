@@ -24,7 +24,7 @@ const listedFunctions = 30;
 const samplingIntervalMicros = 200;
 
 export async function profileDaemon(folder: string, loadProgram: string, measureMs: number): Promise<string> {
-  const daemon = await startDaemon(join(folder, 'instance'), loadProgram, ['--inspect=127.0.0.1:0']);
+  const daemon = await startDaemon(join(folder, 'instance'), loadProgram, { nodeOptions: ['--inspect=127.0.0.1:0'] });
   try {
     const what = { operation: 'Encrypt', keySpec: 'SYMMETRIC_DEFAULT', payloadBytes: 64 } as const;
     await daemon.measure(what, 16, { warmupMs: 0, measureMs: 3000 });

@@ -59,12 +59,16 @@ function rate(rounds: readonly Measurement[]): number {
   return sum(rounds.map(({ count }) => count)) / sum(rounds.map(({ seconds }) => seconds));
 }
 
-const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+export const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 const mean = (numbers: readonly number[]): number => sum(numbers) / Math.max(numbers.length, 1);
-const round = (number: number, digits: number): number => Number(number.toFixed(digits));
+export const round = (number: number, digits: number): number => Number(number.toFixed(digits));
 
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+/** Of an even number, halfway between the middle two; 0 of none. */
+export function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)] ?? 0;
+  const lower = sorted[Math.ceil(sorted.length / 2) - 1] ?? 0;
+  return (lower + upper) / 2;
 }
 
 const columns = [

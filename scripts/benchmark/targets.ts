@@ -16,7 +16,7 @@ import { libraryOf } from '../../src/daemon/configured-key-stores.ts';
 import { LineProcess } from '../line-process.ts';
 import { policyOf, prepare } from './authorization.ts';
 import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';
-import { CpuWindow, type LoopResult, type Measurement, type Timing } from './measurement.ts';
+import { CpuWindow, childrenOf, type LoopResult, type Measurement, type Timing } from './measurement.ts';
 
 export interface Target {
   readonly name: 'direct' | 'host' | 'daemon';
@@ -25,6 +25,17 @@ export interface Target {
 }
 
 const fromHere = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** A folder with `src/` and what that needs. Of another commit's, nothing but the command line and the wire is used. */
+export interface Checkout {
+  readonly folder: string;
+  /** What is run from it, as in `the daemon ended early`. */
+  readonly daemonName: string;
+}
+
+export const thisCheckout: Checkout = { folder: fromHere('../..'), daemonName: 'the daemon' };
+
+export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(folder, 'src', 'cli', 'main.ts');
 
 /** @param dir The folder of a `drawbridge dev` instance. */
 export async function startDirect(program: string, dir: string): Promise<Target> {
@@ -51,10 +62,9 @@ export async function startDirect(program: string, dir: string): Promise<Target>
 }
 
 /** Makes the instance beforehand, with so many HSM hosts in its key store. */
-export async function makeInstance(dir: string, hosts: string): Promise<void> {
+export async function makeInstance(dir: string, hosts: string, checkout: Checkout = thisCheckout): Promise<void> {
   if (!/^[1-9]\d?$/.test(hosts)) throw new Error(`\`${hosts}\` is no number of HSM hosts`);
-  const main = fromHere('../../src/cli/main.ts');
-  const daemon = new LineProcess('the daemon', [process.execPath, main, 'dev', '--dir', dir]);
+  const daemon = new LineProcess(checkout.daemonName, [process.execPath, mainOf(checkout), 'dev', '--dir', dir]);
   await daemon.nextLine();
   await daemon.close('SIGTERM');
   const file = join(dir, 'drawbridge.yaml');
@@ -86,17 +96,21 @@ export interface DaemonTarget extends Target {
   log(): string;
 }
 
-/** @param nodeOptions For the process of the API. */
+interface DaemonOptions {
+  readonly checkout?: Checkout;
+  /** For the process of the API. */
+  readonly nodeOptions?: readonly string[];
+}
+
 export async function startDaemon(
   dir: string,
   loadProgram: string,
-  nodeOptions: readonly string[] = [],
+  { checkout = thisCheckout, nodeOptions = [] }: DaemonOptions = {},
 ): Promise<DaemonTarget> {
-  const main = fromHere('../../src/cli/main.ts');
-  const daemon = new LineProcess('the daemon', [process.execPath, ...nodeOptions, main, 'dev', '--dir', dir]);
+  const command = [process.execPath, ...nodeOptions, mainOf(checkout), 'dev', '--dir', dir];
+  const daemon = new LineProcess(checkout.daemonName, command);
   const { socket } = await daemon.nextJson<{ socket: string }>();
-  const status = await ask<Status>(socket, 'GET', '/status');
-  const hostPids = status.keyStores.flatMap(({ pids }) => pids);
+  const hostPids = childrenOf(daemon.pid);
   const bodies = new Map<Case, string>();
 
   return {
@@ -127,29 +141,24 @@ export async function startDaemon(
 
 /** The request of a case, with a key of its own, and what it takes made by the daemon itself. */
 async function prepareRequest(socket: string, what: Case): Promise<object> {
-  const post = <T>(operation: string, members: object): Promise<T> =>
-    ask<T>(socket, 'POST', `/v1/${operation}`, members);
+  const ask = <T>(operation: string, members: object): Promise<T> => post<T>(socket, operation, members);
   const { operation, keySpec } = what;
-  const { KeyMetadata } = await post<CreatedKey>('CreateKey', {
+  const { KeyMetadata } = await ask<CreatedKey>('CreateKey', {
     KeySpec: keySpec,
     KeyUsage: operationUsages[operation],
     Policy: policyOf(what.burden),
     BypassPolicyLockoutSafetyCheck: true,
   });
   const keyId = KeyMetadata.KeyId;
-  await prepare(what.burden, keyId, post);
+  await prepare(what.burden, keyId, ask);
   const peer = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'der', type: 'spki' });
   const material = { ciphertextBlob: '', signature: '', publicKey: peer.toString('base64') };
   const make = <T>(operation: OperationName): Promise<T> =>
-    post<T>(operation, requestFor({ ...what, operation }, keyId, material));
+    ask<T>(operation, requestFor({ ...what, operation }, keyId, material));
   if (operation === 'Decrypt')
     material.ciphertextBlob = (await make<{ CiphertextBlob: string }>('Encrypt')).CiphertextBlob;
   if (operation === 'Verify') material.signature = (await make<{ Signature: string }>('Sign')).Signature;
   return requestFor(what, keyId, material);
-}
-
-interface Status {
-  readonly keyStores: readonly { readonly pids: readonly number[] }[];
 }
 
 interface CreatedKey {
@@ -169,11 +178,12 @@ function httpRequest(operation: string, body: string): string {
   ].join('\r\n');
 }
 
-function ask<T>(socketPath: string, method: string, path: string, body?: object): Promise<T> {
+function post<T>(socketPath: string, operation: string, members: object): Promise<T> {
   return new Promise((resolve, reject) => {
-    const text = body === undefined ? '' : JSON.stringify(body);
+    const path = `/v1/${operation}`;
+    const text = JSON.stringify(members);
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
-    const call = request({ socketPath, method, path, headers }, (response) => {
+    const call = request({ socketPath, method: 'POST', path, headers }, (response) => {
       let answer = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         answer += chunk;

@@ -1,15 +1,12 @@
 /** The scripts that people and continuous integration start with. */
 
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cases as benchCases, connectionCounts } from '../../scripts/benchmark/cases.ts';
 import { softHsm2 } from '../support/tokens.ts';
-import { root, run, runScript } from './run-script.ts';
+import { endEarly, processesOf, root, run, runScript } from './run-script.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -102,21 +99,10 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
   }, 300_000);
 
   test('scripts/bench leaves no folder and no process when it is ended early', async () => {
-    const ended = spawn(`${root}scripts/bench`, [], { env: { ...process.env, TMPDIR: folder }, stdio: 'ignore' });
-    const exit = once(ended, 'exit');
-    const sockets = (): string[] => globSync(join(folder, 'db-bench-*', 'instance', 'kms.sock'));
-    while (sockets().length === 0 && ended.exitCode === null) await sleep(50);
-    ended.kill('SIGTERM');
-    expect(await exit).toEqual([143, null]);
+    const sockets = join(folder, 'db-bench-*', 'instance', 'kms.sock');
+    const exit = await endEarly('bench', { args: [], tmpdir: folder, signal: 'SIGTERM', at: sockets });
+    expect(exit).toEqual([143, null]);
     expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
-    const ofBench = (): string[] =>
-      globSync('/proc/[0-9]*/cmdline').filter((path) => {
-        try {
-          return readFileSync(path, 'utf8').includes(join(folder, 'db-bench-'));
-        } catch {
-          return false; // It ended meanwhile.
-        }
-      });
-    await expect.poll(ofBench, { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 10_000 }).toEqual([]);
   }, 60_000);
 });
