@@ -2,8 +2,7 @@
 
 import type { KnownAction } from '../authorization/advice/linted-statement.ts';
 import type { ConditionKey } from '../authorization/language/condition-vocabulary.ts';
-import type { AnyOperation } from '../operations/declaration/operation.ts';
-import { operations, unbuiltOperations } from '../operations/table.ts';
+import { operations, unbuiltOperations } from '../operations/find-operation.ts';
 import { conditionKeys } from '../pipeline/condition-key-table.ts';
 
 interface Facts {
@@ -22,8 +21,7 @@ export function knownActions(): readonly KnownAction[] {
     for (const name of conditions) known.conditions.add(name);
     facts.set(action, known);
   };
-  // Safe: only what all operations have is read.
-  for (const { needs } of Object.values(operations as unknown as Readonly<Record<string, AnyOperation>>)) {
+  for (const { needs } of operations) {
     for (const { action, conditions = [] } of needs.resources ?? []) take(action, false, conditions);
     for (const need of Object.values(needs.keys ?? {})) {
       take(need.action, need.retires === undefined, need.conditions ?? []);

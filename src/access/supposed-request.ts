@@ -18,7 +18,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
-import { findOperation } from '../operations/table.ts';
+import { findOperation } from '../operations/find-operation.ts';
 import { RequestQuestion } from '../pipeline/access-question.ts';
 import type { Need } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';

@@ -15,7 +15,7 @@
 
 import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
-import { findOperation } from '../operations/table.ts';
+import { findOperation } from '../operations/find-operation.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
 
 export interface ShareLimits {

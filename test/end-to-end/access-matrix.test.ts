@@ -13,7 +13,7 @@ import type { GrantOperation, KeySpec, KeyUsageType, KMS } from '@aws-sdk/client
 import * as sdk from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type KeyState, stateRefusal } from '../../src/kms/key-states.ts';
-import { findOperation } from '../../src/operations/table.ts';
+import { findOperation } from '../../src/operations/find-operation.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { setKeyState } from '../support/key-states.ts';
 import { keyArn, unixUserArn } from './support/arns.ts';

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { keyOrigins, keyStates, stateGroups, stateRefusal } from '../../src/kms/key-states.ts';
-import { findOperation, operations } from '../../src/operations/table.ts';
+import { operations } from '../../src/operations/find-operation.ts';
 
 const arn = 'arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 
@@ -110,12 +110,8 @@ describe('In every key state', () => {
     expect(answersOf(row.group, row)).toEqual(expectedOf(row));
   });
 
-  const needs = Object.keys(operations).flatMap((operation) =>
-    Object.entries(findOperation(operation)?.needs.keys ?? {}).map(([need, { states }]) => ({
-      operation,
-      need,
-      states,
-    })),
+  const needs = operations.flatMap(({ name: operation, needs: { keys = {} } }) =>
+    Object.entries(keys).map(([need, { states }]) => ({ operation, need, states })),
   );
   test.each(needs)('$operation refuses its $need as AWS does', ({ operation, need, states }) => {
     const rows = vectors.rows.filter(
@@ -133,7 +129,7 @@ describe('In every key state', () => {
     const refusing = new Set(
       vectors.rows.filter(({ cells }) => cells.some(({ note }) => note !== 'ok')).map(({ operation }) => operation),
     );
-    const silent = Object.keys(operations).filter((name) => !asking.has(name) && refusing.has(name));
+    const silent = operations.map(({ name }) => name).filter((name) => !asking.has(name) && refusing.has(name));
     expect(silent).toEqual([]);
   });
 });

@@ -1,17 +1,22 @@
 /**
- * Holds every operation's request and response to the AWS SDK's types: a drift from the real API does not compile.
+ * Holds every operation's request and response to the AWS SDK's types: a drift from the real API does not compile, and the
+ * compiler names the operation and the member: `Type '"Encrypt.DryRun"' does not satisfy the constraint 'never'`.
  *
- * Differences of notation are levelled out first: the SDK writes required members as `T | undefined`, its blobs are
- * `Uint8Array` where ours are `Buffer` or `Plaintext`, and its lists are mutable.
+ * All of it is drawn from the table of operations and from the SDK's commands. Differences of notation are levelled out
+ * first: the SDK writes required members as `T | undefined`, its blobs are `Uint8Array` where ours are `Buffer` or
+ * `Plaintext`, and its lists are mutable.
  */
 
 import type * as Sdk from '@aws-sdk/client-kms';
+import type { OperationName } from '../../src/kms/operation-names.ts';
 import type { Infer } from '../../src/operations/declaration/schema.ts';
-import type { operations, unbuiltOperations } from '../../src/operations/table.ts';
+import type { BuiltOperationName, Operations } from '../../src/operations/find-operation.ts';
 import type { Plaintext } from '../../src/secrets/secret-bytes.ts';
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 type Assert<T extends true> = T;
+/** What is in `T` stands in the compiler's message. */
+type Nothing<T extends never> = T;
 
 /** One notation for both: blobs are `Blob`, no `readonly`, no `undefined` beside the question mark. */
 type Level<T> = T extends Plaintext | Uint8Array
@@ -28,132 +33,89 @@ type Level<T> = T extends Plaintext | Uint8Array
             : { -readonly [Name in keyof T]: Level<Exclude<T[Name], undefined>> }
           : T;
 
-type Built = typeof operations;
-type OwnRequest<Name extends keyof Built> = Level<Infer<Built[Name]['request']>>;
-type OwnResponse<Name extends keyof Built> = Level<Infer<Built[Name]['response']>>;
-type OutputMembers<T> = Omit<T, '$metadata'>;
-
-export type Requests = [
-  Assert<Equal<OwnRequest<'CreateAlias'>, Level<Sdk.CreateAliasRequest>>>,
-  Assert<Equal<OwnRequest<'CreateGrant'>, Level<Sdk.CreateGrantRequest>>>,
-  Assert<Equal<OwnRequest<'CreateKey'>, Level<Sdk.CreateKeyRequest>>>,
-  Assert<Equal<OwnRequest<'Decrypt'>, Level<Sdk.DecryptRequest>>>,
-  Assert<Equal<OwnRequest<'DeleteAlias'>, Level<Sdk.DeleteAliasRequest>>>,
-  Assert<Equal<OwnRequest<'DescribeKey'>, Level<Sdk.DescribeKeyRequest>>>,
-  Assert<Equal<OwnRequest<'Encrypt'>, Level<Sdk.EncryptRequest>>>,
-  Assert<Equal<OwnRequest<'GenerateDataKey'>, Level<Sdk.GenerateDataKeyRequest>>>,
-  Assert<Equal<OwnRequest<'GenerateDataKeyWithoutPlaintext'>, Level<Sdk.GenerateDataKeyWithoutPlaintextRequest>>>,
-  Assert<Equal<OwnRequest<'GenerateRandom'>, Level<Sdk.GenerateRandomRequest>>>,
-  Assert<Equal<OwnRequest<'GetKeyPolicy'>, Level<Sdk.GetKeyPolicyRequest>>>,
-  Assert<Equal<OwnRequest<'ListAliases'>, Level<Sdk.ListAliasesRequest>>>,
-  Assert<Equal<OwnRequest<'ListGrants'>, Level<Sdk.ListGrantsRequest>>>,
-  Assert<Equal<OwnRequest<'ListKeyPolicies'>, Level<Sdk.ListKeyPoliciesRequest>>>,
-  Assert<Equal<OwnRequest<'ListKeys'>, Level<Sdk.ListKeysRequest>>>,
-  Assert<Equal<OwnRequest<'ListRetirableGrants'>, Level<Sdk.ListRetirableGrantsRequest>>>,
-  Assert<Equal<OwnRequest<'PutKeyPolicy'>, Level<Sdk.PutKeyPolicyRequest>>>,
-  Assert<Equal<OwnRequest<'ReEncrypt'>, Level<Sdk.ReEncryptRequest>>>,
-  Assert<Equal<OwnRequest<'RetireGrant'>, Level<Sdk.RetireGrantRequest>>>,
-  Assert<Equal<OwnRequest<'RevokeGrant'>, Level<Sdk.RevokeGrantRequest>>>,
-  Assert<Equal<OwnRequest<'UpdateAlias'>, Level<Sdk.UpdateAliasRequest>>>,
-  Assert<Equal<OwnRequest<'Decapsulate'>, Level<Sdk.DecapsulateRequest>>>,
-  Assert<Equal<OwnRequest<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretRequest>>>,
-  Assert<Equal<OwnRequest<'Encapsulate'>, Level<Sdk.EncapsulateRequest>>>,
-  Assert<Equal<OwnRequest<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairRequest>>>,
-  Assert<
-    Equal<OwnRequest<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextRequest>>
-  >,
-  Assert<Equal<OwnRequest<'GenerateMac'>, Level<Sdk.GenerateMacRequest>>>,
-  Assert<Equal<OwnRequest<'GetPublicKey'>, Level<Sdk.GetPublicKeyRequest>>>,
-  Assert<Equal<OwnRequest<'Sign'>, Level<Sdk.SignRequest>>>,
-  Assert<Equal<OwnRequest<'Verify'>, Level<Sdk.VerifyRequest>>>,
-  Assert<Equal<OwnRequest<'VerifyMac'>, Level<Sdk.VerifyMacRequest>>>,
-];
-
-export type Responses = [
-  Assert<Equal<OwnResponse<'CreateGrant'>, Level<Sdk.CreateGrantResponse>>>,
-  Assert<Equal<OwnResponse<'CreateKey'>, Level<Sdk.CreateKeyResponse>>>,
-  Assert<Equal<OwnResponse<'Decrypt'>, Level<Sdk.DecryptResponse>>>,
-  Assert<Equal<OwnResponse<'DescribeKey'>, Level<Sdk.DescribeKeyResponse>>>,
-  Assert<Equal<OwnResponse<'Encrypt'>, Level<Sdk.EncryptResponse>>>,
-  Assert<Equal<OwnResponse<'GenerateDataKey'>, Level<Sdk.GenerateDataKeyResponse>>>,
-  Assert<Equal<OwnResponse<'GenerateDataKeyWithoutPlaintext'>, Level<Sdk.GenerateDataKeyWithoutPlaintextResponse>>>,
-  Assert<Equal<OwnResponse<'GenerateRandom'>, Level<Sdk.GenerateRandomResponse>>>,
-  Assert<Equal<OwnResponse<'GetKeyPolicy'>, Level<Sdk.GetKeyPolicyResponse>>>,
-  Assert<Equal<OwnResponse<'ListAliases'>, Level<Sdk.ListAliasesResponse>>>,
-  Assert<Equal<OwnResponse<'ListGrants'>, Level<Sdk.ListGrantsResponse>>>,
-  Assert<Equal<OwnResponse<'ListKeyPolicies'>, Level<Sdk.ListKeyPoliciesResponse>>>,
-  Assert<Equal<OwnResponse<'ListKeys'>, Level<Sdk.ListKeysResponse>>>,
-  Assert<Equal<OwnResponse<'ListRetirableGrants'>, Level<Sdk.ListGrantsResponse>>>,
-  Assert<Equal<OwnResponse<'ReEncrypt'>, Level<Sdk.ReEncryptResponse>>>,
-  Assert<Equal<OwnResponse<'CreateAlias'>, Level<OutputMembers<Sdk.CreateAliasCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'RetireGrant'>, Level<OutputMembers<Sdk.RetireGrantCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'RevokeGrant'>, Level<OutputMembers<Sdk.RevokeGrantCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'UpdateAlias'>, Level<OutputMembers<Sdk.UpdateAliasCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'DeleteAlias'>, Level<OutputMembers<Sdk.DeleteAliasCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'PutKeyPolicy'>, Level<OutputMembers<Sdk.PutKeyPolicyCommandOutput>>>>,
-  Assert<Equal<OwnResponse<'Decapsulate'>, Level<Sdk.DecapsulateResponse>>>,
-  Assert<Equal<OwnResponse<'DeriveSharedSecret'>, Level<Sdk.DeriveSharedSecretResponse>>>,
-  Assert<Equal<OwnResponse<'Encapsulate'>, Level<Sdk.EncapsulateResponse>>>,
-  Assert<Equal<OwnResponse<'GenerateDataKeyPair'>, Level<Sdk.GenerateDataKeyPairResponse>>>,
-  Assert<
-    Equal<OwnResponse<'GenerateDataKeyPairWithoutPlaintext'>, Level<Sdk.GenerateDataKeyPairWithoutPlaintextResponse>>
-  >,
-  Assert<Equal<OwnResponse<'GenerateMac'>, Level<Sdk.GenerateMacResponse>>>,
-  Assert<Equal<OwnResponse<'GetPublicKey'>, Level<Sdk.GetPublicKeyResponse>>>,
-  Assert<Equal<OwnResponse<'Sign'>, Level<Sdk.SignResponse>>>,
-  Assert<Equal<OwnResponse<'Verify'>, Level<Sdk.VerifyResponse>>>,
-  Assert<Equal<OwnResponse<'VerifyMac'>, Level<Sdk.VerifyMacResponse>>>,
-];
-
-/** Every operation that has a row above, so that a new one without a row does not compile. */
-type Compared =
-  | 'CreateAlias'
-  | 'CreateGrant'
-  | 'CreateKey'
-  | 'Decrypt'
-  | 'DeleteAlias'
-  | 'DescribeKey'
-  | 'Encrypt'
-  | 'GenerateDataKey'
-  | 'GenerateDataKeyWithoutPlaintext'
-  | 'GenerateRandom'
-  | 'GetKeyPolicy'
-  | 'ListAliases'
-  | 'ListGrants'
-  | 'ListKeyPolicies'
-  | 'ListKeys'
-  | 'ListRetirableGrants'
-  | 'PutKeyPolicy'
-  | 'ReEncrypt'
-  | 'RetireGrant'
-  | 'RevokeGrant'
-  | 'Decapsulate'
-  | 'DeriveSharedSecret'
-  | 'Encapsulate'
-  | 'GenerateDataKeyPair'
-  | 'GenerateDataKeyPairWithoutPlaintext'
-  | 'GenerateMac'
-  | 'GetPublicKey'
-  | 'Sign'
-  | 'Verify'
-  | 'VerifyMac'
-  | 'UpdateAlias';
-export type Complete = Assert<Equal<Compared, keyof Built>>;
-
+type Commands = typeof Sdk;
 /** The SDK's operations, from the names of its commands. */
-type SdkOperation = keyof typeof Sdk extends infer Name
+type SdkOperation = keyof Commands extends infer Name
   ? Name extends `${infer Operation}Command`
     ? Operation extends '$'
       ? never
       : Operation
     : never
   : never;
-export type Table = Assert<Equal<keyof Built | (typeof unbuiltOperations)[number], SdkOperation>>;
 
-// The comparison can fail: neither a missing member, a wrong type, nor a lost `optional` passes.
+export type Misnamed = Nothing<Exclude<OperationName, SdkOperation>>;
+export type Unnamed = Nothing<Exclude<SdkOperation, OperationName>>;
+
+/** Input and output of a command, as its class has them. */
+type CommandOf<Name extends SdkOperation> = Commands[`${Name}Command`] extends new (
+  ...args: never[]
+) => {
+  readonly input: infer Input;
+  resolveMiddleware(...args: never[]): (...args: never[]) => Promise<{ output: infer Output }>;
+}
+  ? { readonly input: Level<Input>; readonly output: Level<Omit<Output, '$metadata'>> }
+  : never;
+
+type OwnRequests = { [Name in BuiltOperationName]: Level<Infer<Operations[Name]['request']>> };
+type OwnResponses = { [Name in BuiltOperationName]: Level<Infer<Operations[Name]['response']>> };
+type SdkInputs = { [Name in BuiltOperationName]: CommandOf<Name>['input'] };
+type SdkOutputs = { [Name in BuiltOperationName]: CommandOf<Name>['output'] };
+
+/** `Operation.Member` for each member that is not the same on both sides, `Operation` where that alone does not tell. */
+type Differences<Ours, Theirs extends Record<keyof Ours, unknown>> = {
+  [Name in keyof Ours & string]: Equal<Ours[Name], Theirs[Name]> extends true
+    ? never
+    : OrElse<Name, `${Name}.${DifferentMembers<Ours[Name], Theirs[Name]>}`>;
+}[keyof Ours & string];
+type OrElse<Whole, Parts> = [Parts] extends [never] ? Whole : Parts;
+type DifferentMembers<Ours, Theirs> = {
+  [Member in (keyof Ours | keyof Theirs) & string]: Equal<
+    Pick<Ours, Member & keyof Ours>,
+    Pick<Theirs, Member & keyof Theirs>
+  > extends true
+    ? never
+    : Member;
+}[(keyof Ours | keyof Theirs) & string];
+
+export type Requests = Nothing<Differences<OwnRequests, SdkInputs>>;
+export type Responses = Nothing<Differences<OwnResponses, SdkOutputs>>;
+
+// The comparison compares: the SDK's types were found, and are not what is equal to everything.
+export type Found = Nothing<
+  { [Name in BuiltOperationName]: IsAnyOrNever<SdkInputs[Name] | SdkOutputs[Name]> }[BuiltOperationName]
+>;
+type IsAnyOrNever<T> = [T] extends [never] ? 'never' : 0 extends 1 & T ? 'any' : never;
+
+// And it can fail: for each kind of mistake, made in every operation whose request has the member, it names just those.
+type RequestsWith<Member extends string> = {
+  [Name in BuiltOperationName]: Member extends keyof OwnRequests[Name] ? Name : never;
+}[BuiltOperationName];
+type Named<Member extends string> = `${RequestsWith<Member>}.${Member}`;
+
+type Missing = { [Name in BuiltOperationName]: Omit<OwnRequests[Name], 'DryRun'> };
+export type NamesMissing = Assert<Equal<Differences<Missing, SdkInputs>, Named<'DryRun'>>>;
 // @ts-expect-error A member is missing.
-export type CanFailByMissing = Assert<Equal<Omit<OwnRequest<'Encrypt'>, 'DryRun'>, Level<Sdk.EncryptRequest>>>;
+export type CanFailByMissing = Nothing<Differences<Missing, SdkInputs>>;
+
+type Retyped = {
+  [Name in BuiltOperationName]: {
+    [Member in keyof OwnRequests[Name]]: Member extends 'GrantTokens' ? string : OwnRequests[Name][Member];
+  };
+};
+export type NamesRetyped = Assert<Equal<Differences<Retyped, SdkInputs>, Named<'GrantTokens'>>>;
 // @ts-expect-error A member has another type.
-export type CanFailByType = Assert<Equal<OwnRequest<'Encrypt'> & { KeyId: number }, Level<Sdk.EncryptRequest>>>;
+export type CanFailByType = Nothing<Differences<Retyped, SdkInputs>>;
+
+type Loosened = {
+  [Name in BuiltOperationName]: Omit<OwnRequests[Name], 'TargetKeyId'> &
+    Partial<Pick<OwnRequests[Name], 'TargetKeyId' & keyof OwnRequests[Name]>>;
+};
+export type NamesLoosened = Assert<Equal<Differences<Flat<Loosened>, SdkInputs>, Named<'TargetKeyId'>>>;
 // @ts-expect-error A required member became optional.
-export type CanFailByOptional = Assert<Equal<Partial<OwnRequest<'CreateAlias'>>, Level<Sdk.CreateAliasRequest>>>;
+export type CanFailByOptional = Nothing<Differences<Flat<Loosened>, SdkInputs>>;
+type Flat<Requests> = { [Name in keyof Requests]: { [Member in keyof Requests[Name]]: Requests[Name][Member] } };
+
+type Widened = { [Name in BuiltOperationName]: OwnResponses[Name] & { Invented?: string } };
+export type NamesWidened = Assert<Equal<Differences<Flat<Widened>, SdkOutputs>, `${BuiltOperationName}.Invented`>>;
+// @ts-expect-error A member is not the SDK's.
+export type CanFailByInvention = Nothing<Differences<Flat<Widened>, SdkOutputs>>;

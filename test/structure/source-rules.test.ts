@@ -186,15 +186,24 @@ test('a source file without a header is found', () => {
 });
 
 test('an operation that the table does not list is found', () => {
-  const table = ['src/operations/table.ts', "import { encrypt } from './encrypt.ts';"] as const;
+  const table = ['src/operations/table.ts', "export { encrypt } from './encrypt.ts';"] as const;
   const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
   expect(messagesFor('src/operations/keys/list-keys.ts', declared, [...table])).toEqual([
     expect.stringContaining('`ListKeys`, which src/operations/table.ts does not list'),
   ]);
 });
 
+test('an operation that the table lists twice is found', () => {
+  const row = "export { listKeys } from './keys/list-keys.ts';";
+  const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
+  const table = ['src/operations/table.ts', `${row}\n${row.replace('listKeys', 'listKeys as another')}`] as const;
+  expect(messagesFor('src/operations/keys/list-keys.ts', declared, [...table])).toEqual([
+    expect.stringContaining('`ListKeys`, which src/operations/table.ts lists 2 times'),
+  ]);
+});
+
 test('an operation in a file of another name is found', () => {
-  const table = ['src/operations/table.ts', "import { listKeys } from './keys/keys.ts';"] as const;
+  const table = ['src/operations/table.ts', "export { listKeys } from './keys/keys.ts';"] as const;
   const declared = "export const listKeys = operation({\n  name: 'ListKeys',\n});";
   expect(messagesFor('src/operations/keys/keys.ts', declared, [...table])).toEqual([
     expect.stringContaining('its name is `list-keys.ts`'),

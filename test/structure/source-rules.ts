@@ -267,8 +267,10 @@ function checkOperationTable(files: readonly SourceFile[], violations: Violation
         message: `declares \`${name}\`, so its name is \`${fileName}\`: one operation, one file`,
       });
     }
-    if (!table.text.includes(`'./${path.slice('src/operations/'.length)}'`)) {
-      violations.push({ path, message: `declares \`${name}\`, which ${tablePath} does not list: add its line` });
+    const rows = table.text.split(`'./${path.slice('src/operations/'.length)}'`).length - 1;
+    if (rows !== 1) {
+      const found = rows === 0 ? 'does not list: add its row' : `lists ${rows} times: leave one row`;
+      violations.push({ path, message: `declares \`${name}\`, which ${tablePath} ${found}` });
     }
   }
 }

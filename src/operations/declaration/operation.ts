@@ -15,6 +15,7 @@ import type { KmsKey } from '../../keys/kms-key.ts';
 import type { GrantOperation, GrantTerms } from '../../kms/grant-terms.ts';
 import type { KeyUsage } from '../../kms/key-specs.ts';
 import type { StateGroup } from '../../kms/key-states.ts';
+import type { OperationName } from '../../kms/operation-names.ts';
 import type { GrantRecord } from '../../store/metadata-store.ts';
 import type { Infer, Members, Shape } from './schema.ts';
 
@@ -81,7 +82,7 @@ type Recordable<T> = {
   string;
 
 export interface OperationDefinition<Request, Response, Keys extends string> {
-  readonly name: string;
+  readonly name: OperationName;
   readonly request: Shape<Request> & { readonly members?: Members };
   readonly response: Shape<Response> & { readonly members?: Members };
   readonly needs: Needs<Request, Keys>;
@@ -105,14 +106,16 @@ export type AnyOperation = OperationDefinition<Record<string, unknown>, Record<s
 
 /** Declares an operation; its only purpose is to let the handler's types be derived from the schemas and needs. */
 export function operation<
+  const Name extends OperationName,
   const RequestShape extends Shape<unknown>,
   const ResponseShape extends Shape<unknown>,
   const Keys extends string = never,
 >(
   definition: OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> & {
+    readonly name: Name;
     readonly request: RequestShape;
     readonly response: ResponseShape;
   },
-): OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> {
+): OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> & { readonly name: Name } {
   return definition;
 }
