@@ -7,6 +7,7 @@
 
 import type { RecordedEvent } from '../audit/read-audit-log.ts';
 import { parseAccessKeyId } from '../kms/names.ts';
+import { findOperation } from '../operations/find-operation.ts';
 
 export interface RequestOnRecord {
   readonly operation: string;
@@ -80,16 +81,12 @@ function uidOf(peer: Members | undefined): number | undefined {
   return typeof uid === 'number' ? uid : undefined;
 }
 
-/** Operations whose key is named by a ciphertext or a token where the request does not name it itself. */
-const namedByBytes: Readonly<Record<string, string>> = {
-  Decrypt: 'KeyId',
-  ReEncrypt: 'SourceKeyId',
-  RetireGrant: 'KeyId',
-};
-
-function keysThatBytesName(operation: string, [first]: readonly string[]): Members {
-  const member = Object.hasOwn(namedByBytes, operation) ? namedByBytes[operation] : undefined;
-  return member === undefined || first === undefined ? {} : { [member]: first };
+/** The key where a ciphertext or a grant's token named it: the first resource on record, under the member's own name. */
+function keysThatBytesName(operationName: string, [first]: readonly string[]): Members {
+  if (first === undefined) return {};
+  const needs = Object.values(findOperation(operationName)?.needs.keys ?? {});
+  const [member] = needs.flatMap(({ orByCiphertext, retires }) => orByCiphertext ?? (retires ? 'KeyId' : []));
+  return member === undefined ? {} : { [member]: first };
 }
 
 /** Members whose own members are named as on the wire; the names of an encryption context are the caller's. */

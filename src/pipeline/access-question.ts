@@ -70,7 +70,8 @@ export class RequestQuestion implements AccessQuestion, ConditionSource, Conditi
   }
 
   get isFoundByCiphertext(): boolean {
-    return this.need.byCiphertext?.(this.source.request) === true;
+    const { orByCiphertext } = this.need;
+    return orByCiphertext !== undefined && this.source.request[orByCiphertext] === undefined;
   }
 
   get identityPolicies(): readonly CompiledPolicy[] {

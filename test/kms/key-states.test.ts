@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { keyOrigins, keyStates, stateGroups, stateRefusal } from '../../src/kms/key-states.ts';
-import { operations } from '../../src/operations/find-operation.ts';
+import { findOperation, operations } from '../../src/operations/find-operation.ts';
 
 const arn = 'arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 

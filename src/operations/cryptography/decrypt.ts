@@ -43,7 +43,7 @@ export const decrypt = operation({
         action: 'kms:Decrypt',
         key: keyOfCiphertext('KeyId', 'EncryptionAlgorithm'),
         states: 'use',
-        byCiphertext: ({ KeyId }) => KeyId === undefined,
+        orByCiphertext: 'KeyId',
         grant: 'Decrypt',
         conditions: encryptionConditions,
         usage: 'ENCRYPT_DECRYPT',

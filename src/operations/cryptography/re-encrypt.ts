@@ -51,7 +51,7 @@ export const reEncrypt = operation({
         action: 'kms:ReEncryptFrom',
         key: keyOfCiphertext('SourceKeyId', 'SourceEncryptionAlgorithm'),
         states: 'use',
-        byCiphertext: ({ SourceKeyId }) => SourceKeyId === undefined,
+        orByCiphertext: 'SourceKeyId',
         grant: 'ReEncryptFrom',
         conditions,
         usage: 'ENCRYPT_DECRYPT',

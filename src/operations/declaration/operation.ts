@@ -26,8 +26,8 @@ export interface NeedOf<Request> {
   readonly grant?: GrantOperation;
   /** For CreateGrant: what the new grant would allow. A permission that comes from a grant gives no more than it has. */
   readonly newGrant?: (request: Request) => GrantTerms;
-  /** Does the request leave it to a ciphertext to say which key is meant? */
-  readonly byCiphertext?: (request: Request) => boolean;
+  /** The member that names the key, where a request may leave it to a ciphertext to say which key is meant. */
+  readonly orByCiphertext?: keyof Request & string;
   /** For RetireGrant: the one grant that decides; neither the key's policy nor another grant does. */
   readonly retires?: (request: Request, directory: KeyDirectory) => GrantRecord;
   /** The condition keys that a policy may use for this action beside the ones that every request has. */
