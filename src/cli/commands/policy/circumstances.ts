@@ -46,8 +46,8 @@ export async function askAbout(
   who: Members = {},
 ): Promise<Members> {
   const client = await connectTo(options);
-  const ask = (named: string | undefined): Promise<Members> =>
-    client.post(`/access/${question}`, { ...circumstancesOf(operation, named, options), ...who });
+  const ask = async (named: string | undefined): Promise<Members> =>
+    client.post(`/access/${question}`, { ...(await circumstancesOf(operation, named, options)), ...who });
   try {
     return await ask(key);
   } catch (error) {
@@ -63,11 +63,11 @@ function refusesAlias(error: unknown): boolean {
 }
 
 /** What all questions say. A refusal names the action, `kms:Decrypt`, and whoever asks about it may do so too. */
-function circumstancesOf(asked: string, key: string | undefined, options: CircumstanceOptions): Members {
+async function circumstancesOf(asked: string, key: string | undefined, options: CircumstanceOptions): Promise<Members> {
   const operation = asked.replace(/^kms:/, '');
   return {
     Operation: operation,
-    Request: requestOf(operation, key, options),
+    Request: await requestOf(operation, key, options),
     At: options.at,
     Transport: options.transport,
     SourceIp: options.sourceIp,
@@ -78,19 +78,28 @@ function circumstancesOf(asked: string, key: string | undefined, options: Circum
 }
 
 /** An operation on two keys is asked about with one key and context for both, where the options do not say more. */
-function requestOf(operation: string, key: string | undefined, options: CircumstanceOptions): Members {
-  const isReEncrypt = operation === 'ReEncrypt';
-  const keyMembers = isReEncrypt
-    ? ['SourceKeyId', 'DestinationKeyId']
-    : [operation === 'CreateAlias' || operation === 'UpdateAlias' ? 'TargetKeyId' : 'KeyId'];
-  const contextMembers = isReEncrypt
-    ? ['SourceEncryptionContext', 'DestinationEncryptionContext']
-    : ['EncryptionContext'];
+async function requestOf(operation: string, key: string | undefined, options: CircumstanceOptions): Promise<Members> {
+  const { findOperation } = await import('../../../operations/find-operation.ts');
+  const members = Object.keys(findOperation(operation)?.request.members ?? {});
+  // Where the operation has none, the daemon says that it decides nothing.
+  const keyMembers = orElse('KeyId', members.filter(isKeyMember));
+  const contextMembers = orElse(
+    'EncryptionContext',
+    members.filter((name) => name.endsWith('EncryptionContext')),
+  );
   return {
     ...(key === undefined ? {} : Object.fromEntries(keyMembers.map((name) => [name, key]))),
     ...(options.context === undefined ? {} : Object.fromEntries(contextMembers.map((name) => [name, options.context]))),
     ...Object.fromEntries(Object.entries(options.with ?? {}).map(([name, text]) => [name, parseValue(text)])),
   };
+}
+
+function isKeyMember(name: string): boolean {
+  return /^(?:Source|Destination|Target)?KeyId$/.test(name);
+}
+
+function orElse(name: string, names: readonly string[]): readonly string[] {
+  return names.length === 0 ? [name] : names;
 }
 
 /** `["Encrypt"]` and `7` are JSON, `ECDSA_SHA_256` is a text. */
