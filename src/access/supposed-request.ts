@@ -18,7 +18,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
-import { findOperation } from '../operations/find-operation.ts';
+import { findOperation, operations } from '../operations/find-operation.ts';
 import { RequestQuestion } from '../pipeline/access-question.ts';
 import type { Need } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';
@@ -97,9 +97,10 @@ export function leftOut(operationName: string, members: Readonly<Record<string, 
 function operationNamed(name: string): AnyOperation {
   const operation = findOperation(name);
   if (operation !== undefined) return operation;
-  const what = /^ReEncrypt(?:From|To)$/.test(name)
-    ? 'a permission of the operation ReEncrypt'
-    : 'no operation of this version';
+  const owner = operations.find(({ needs }) =>
+    Object.values(needs.keys ?? {}).some(({ action }) => action === `kms:${name}`),
+  );
+  const what = owner === undefined ? 'no operation of this version' : `a permission of the operation ${owner.name}`;
   throw new KmsError('ValidationException', `\`${name.slice(0, 64)}\` is ${what}`);
 }
 
