@@ -3,29 +3,25 @@
 import { beforeAll, expect, test } from 'vitest';
 import { keyArn, rootArn, unknownKeyId } from './support/arns.ts';
 import { describeDaemon, newKey, present } from './support/daemon.ts';
+import { examples, newSubject, onWire } from './support/examples.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
 import { accessDenied, dryRunSucceeded, incorrectKey, invalidCiphertext, keyNotFound } from './support/refusals.ts';
 import { call, errorIn } from './support/wire.ts';
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
+const EncryptionContext = { a: 'b' };
 const plaintext = base64(Buffer.from('x'));
 
 describeDaemon('DryRun', (daemon) => {
   let open: { readonly id: string; readonly arn: string };
   let closed: { readonly id: string; readonly arn: string };
   let blob: string;
-  let blobOfClosed: string;
   beforeAll(async () => {
     const { kms } = daemon();
     open = await newKey(kms);
     closed = await newKey(kms);
-    const encrypt = async (KeyId: string) =>
-      base64(
-        present(
-          (await kms.encrypt({ KeyId, Plaintext: Buffer.from('x'), EncryptionContext: { a: 'b' } })).CiphertextBlob,
-        ),
-      );
-    [blob, blobOfClosed] = [await encrypt(open.id), await encrypt(closed.id)];
+    const encrypted = await kms.encrypt({ KeyId: open.id, Plaintext: Buffer.from('x'), EncryptionContext });
+    blob = base64(present(encrypted.CiphertextBlob));
     const uses = ['Encrypt', 'Decrypt', 'ReEncrypt*', 'GenerateDataKey*'].map((action) => `kms:${action}`);
     await kms.putKeyPolicy({ KeyId: closed.id, Policy: policy(rootMayAll, deny(rootArn, uses)) });
   });
@@ -35,53 +31,29 @@ describeDaemon('DryRun', (daemon) => {
     expect(answer.status).toBe(400);
     return errorIn(answer);
   };
-  const EncryptionContext = { a: 'b' };
-  interface Row {
-    readonly operation: string;
-    readonly permission: string;
-    body(keyId: string, blob: string): object;
-  }
-  const rows: readonly Row[] = [
-    { operation: 'Encrypt', permission: 'Encrypt', body: (KeyId) => ({ KeyId, Plaintext: plaintext }) },
-    {
-      operation: 'Decrypt',
-      permission: 'Decrypt',
-      body: (KeyId, CiphertextBlob) => ({ KeyId, CiphertextBlob, EncryptionContext }),
-    },
-    {
-      operation: 'ReEncrypt',
-      permission: 'ReEncryptFrom',
-      body: (SourceKeyId, CiphertextBlob) => ({
-        SourceKeyId,
-        CiphertextBlob,
-        SourceEncryptionContext: EncryptionContext,
-        DestinationKeyId: open.id,
-      }),
-    },
-    { operation: 'GenerateDataKey', permission: 'GenerateDataKey', body: (KeyId) => ({ KeyId, KeySpec: 'AES_256' }) },
-    {
-      operation: 'GenerateDataKeyWithoutPlaintext',
-      permission: 'GenerateDataKeyWithoutPlaintext',
-      body: (KeyId) => ({ KeyId, NumberOfBytes: 64 }),
-    },
-  ];
+  const rehearsed = examples.filter(({ hasDryRun, isForOtherKeys }) => hasDryRun && !isForOtherKeys);
 
-  test.each(rows)(
-    '$operation with DryRun says that it would succeed, and does nothing',
-    async ({ operation, body }) => {
-      expect(await told(operation, { ...body(open.id, blob), DryRun: true })).toEqual(dryRunSucceeded);
-      expect((await call(daemon().socket, operation, { ...body(open.id, blob), DryRun: false })).status).toBe(200);
-    },
-  );
+  test.each(rehearsed)('$operation with DryRun says that it would succeed, and does nothing', async (example) => {
+    const { operation, input } = example;
+    const body = onWire(input(await newSubject(daemon().kms, example, policy(rootMayAll))));
+    expect(await told(operation, { ...body, DryRun: true })).toEqual(dryRunSucceeded);
+    expect((await call(daemon().socket, operation, { ...body, DryRun: false })).status).toBe(200);
+  });
 
-  test.each(rows)('$operation with DryRun says who is not allowed', async ({ operation, permission, body }) => {
-    expect(await told(operation, { ...body(closed.id, blobOfClosed), DryRun: true })).toEqual(
-      accessDenied(rootArn, permission, closed.arn, 'denied'),
+  test.each(rehearsed)('$operation with DryRun says who is not allowed', async (example) => {
+    const { operation, actions, input, isOnGrant } = example;
+    const document = policy(rootMayAll, deny(rootArn, actions));
+    const subject = await newSubject(daemon().kms, example, document);
+    const [permission = ''] = actions.map((action) => action.replace('kms:', ''));
+    expect(await told(operation, { ...onWire(input(subject)), DryRun: true })).toEqual(
+      isOnGrant ? dryRunSucceeded : accessDenied(rootArn, permission, keyArn(subject.keyId), 'denied'),
     );
   });
 
-  test.each(rows)('$operation with DryRun says which key is not there', async ({ operation, body }) => {
-    expect(await told(operation, { ...body(unknownKeyId, blob), DryRun: true })).toEqual(
+  test.each(rehearsed)('$operation with DryRun says which key is not there', async (example) => {
+    const { operation, input } = example;
+    const subject = { ...(await newSubject(daemon().kms, example, policy(rootMayAll))), keyId: unknownKeyId };
+    expect(await told(operation, { ...onWire(input(subject)), DryRun: true })).toEqual(
       keyNotFound(keyArn(unknownKeyId)),
     );
   });

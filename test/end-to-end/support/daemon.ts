@@ -1,8 +1,8 @@
 /**
  * One real Drawbridge per test file, and the unmodified AWS SDK talking to it over its Unix socket.
  *
- * The tests of this folder are written from AWS's documentation and know nothing of the sources: whatever they need is
- * on the wire, in the instance's folder or in the process table. Each file starts its own instance over a throw-away
+ * The tests of this folder are written from AWS's documentation and know nothing of the sources, but for which operations
+ * there are (`examples.ts`): whatever they need is on the wire, in the instance's folder or in the process table. Each file starts its own instance over a throw-away
  * token, SoftHSM2's if nothing else is said, and stops it; machines without that token skip with a line that says so.
  */
 
