@@ -115,6 +115,7 @@ const special: { readonly [Name in BuiltOperationName]?: Special<InputOf<Name>> 
   GenerateMac: { input: () => authentication },
   GenerateRandom: { input: () => ({ NumberOfBytes: 1 }) },
   GetPublicKey: { kind: signer },
+  ListAliases: { input: ({ keyId }) => ({ KeyId: keyId }) },
   ListRetirableGrants: { input: () => ({ RetiringPrincipal: unixUserArn('nobody') }) },
   PutKeyPolicy: { input: () => ({ Policy: policy(allow('*', 'kms:*')) }) },
   ReEncrypt: { input: ({ keyId, made }) => ({ SourceKeyId: keyId, CiphertextBlob: made }), takes: 'made' },
