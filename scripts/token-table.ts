@@ -11,6 +11,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Capability, KeyStoreCapabilities } from '../src/hsm/key-store.ts';
 import { LineProcess } from './line-process.ts';
+import { markedPart } from './marked-part.ts';
 
 export const tokens = [
   { kind: 'softhsm2', name: 'SoftHSM2' },
@@ -18,8 +19,7 @@ export const tokens = [
 ] as const;
 type TokenKind = (typeof tokens)[number]['kind'];
 
-export const tableStart = '<!-- made by scripts/token-table.ts: begin -->';
-export const tableEnd = '<!-- made by scripts/token-table.ts: end -->';
+export const tokenTable = markedPart('scripts/token-table.ts');
 
 const cli = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 const readme = fileURLToPath(new URL('../README.md', import.meta.url));
@@ -100,25 +100,11 @@ function canUse({ capabilities }: KeyStoreCapabilities, { keySpec, keyUsage, alg
   return works(algorithm) && works('KEY_GENERATION');
 }
 
-/** The README with another table between its markers. */
-export function withTable(text: string, table: string): string {
-  const [before, , after] = splitAtTable(text);
-  return `${before}${tableStart}\n\n${table}\n\n${tableEnd}${after}`;
-}
-
-/** What is before, between and behind the markers. */
-export function splitAtTable(text: string): [before: string, table: string, after: string] {
-  const start = text.indexOf(tableStart);
-  const end = text.indexOf(tableEnd);
-  if (start < 0 || end < start) throw new Error('README.md has lost the markers of its table');
-  return [text.slice(0, start), text.slice(start + tableStart.length, end).trim(), text.slice(end + tableEnd.length)];
-}
-
 async function main(): Promise<void> {
   const reports: KeyStoreCapabilities[] = [];
   for (const { kind } of tokens) reports.push(await askDoctor(kind));
   const table = renderTokenTable(reports);
-  if (process.argv.includes('--write')) writeFileSync(readme, withTable(readFileSync(readme, 'utf8'), table));
+  if (process.argv.includes('--write')) writeFileSync(readme, tokenTable.replace(readFileSync(readme, 'utf8'), table));
   else process.stdout.write(`${table}\n`);
 }
 
