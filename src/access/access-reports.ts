@@ -5,7 +5,7 @@
 import { type Explanation, explain, type TestReport } from '../authorization/advice/explanation.ts';
 import { decide } from '../authorization/decide.ts';
 import type { Decision } from '../authorization/decision.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import { rootArn } from '../kms/names.ts';
@@ -86,7 +86,7 @@ export function listCandidates(
 }
 
 /** Principals of this account: a service or another account is no caller here. */
-function granteesOf({ grants, realm }: KeyDirectory, keys: readonly KmsKey[]): readonly string[] {
+function granteesOf({ grants, realm }: KeyView, keys: readonly KmsKey[]): readonly string[] {
   const grantees = new Set<string>();
   for (const { record } of keys) {
     for (const grantee of grants.ofKey(record.keyId)?.grantees() ?? []) {

@@ -12,7 +12,7 @@
 import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
@@ -34,7 +34,7 @@ export interface SupposedRequest extends Pick<RequestOrigin, 'receivedAtMs' | 's
 
 /** The documents under which it is asked. */
 export interface Documents {
-  readonly directory: KeyDirectory;
+  readonly directory: KeyView;
   readonly identityPolicies: IdentityPolicies;
   /** Instead of the keys' own. */
   readonly keyPolicies?: ReadonlyMap<KeyId, CompiledPolicy>;

@@ -22,11 +22,14 @@ import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts';
 import type { BackingKeyId, Realm } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
+import { added, type Change, removed } from '../store/records/changes.ts';
 import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
+import type { Turns } from '../store/turns.ts';
 
 export interface CredentialsOptions {
   readonly realm: Realm;
   readonly store: SqliteStore;
+  readonly turns: Turns;
   readonly keyStore: KeyStore;
   /** What the store has loaded. */
   readonly accessKeys: readonly AccessKey[];
@@ -42,10 +45,11 @@ export interface Credentials {
 
 /** @throws KeyStoreError, StoreError, for operators. */
 export async function openCredentials(options: CredentialsOptions): Promise<Credentials> {
-  const { realm, store, keyStore, mapping, findFixedKey } = options;
+  const { realm, store, turns, keyStore, mapping, findFixedKey } = options;
   const encryptionKey = await serviceKey(store, keyStore, 'access-key-encryption');
   const derivationKey = await serviceKey(store, keyStore, 'session-credentials');
-  const accessKeys = new AccessKeys(realm, vault(store, keyStore, encryptionKey), options.accessKeys);
+  const accessKeys = new AccessKeys(realm, vault(turns, keyStore, encryptionKey), options.accessKeys);
+  turns.follow({ apply: (changes) => follow(accessKeys, changes) });
   const sessions = new SessionCredentials({
     deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
     callerOf: (peer) => findUnixCaller(peer, mapping),
@@ -79,9 +83,17 @@ async function serviceKey(store: SqliteStore, keyStore: KeyStore, purpose: Servi
   return made;
 }
 
+/** Access keys are a fold over the records, as keys are. */
+function follow(accessKeys: AccessKeys, changes: readonly Change[]): void {
+  for (const change of changes) {
+    if ('put' in change && change.put === 'accessKey') accessKeys.put(change.record);
+    if ('remove' in change && change.remove === 'accessKey') accessKeys.drop(change.record.accessKeyId);
+  }
+}
+
 const ivBytes = 12;
 
-function vault(store: SqliteStore, keyStore: KeyStore, backingKeyId: BackingKeyId): AccessKeyVault {
+function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): AccessKeyVault {
   return {
     async random(lengthBytes) {
       return (await keyStore.random({ lengthBytes })).reveal();
@@ -100,8 +112,8 @@ function vault(store: SqliteStore, keyStore: KeyStore, backingKeyId: BackingKeyI
       const plaintext = await keyStore.decrypt({ backingKeyId, aad: aadOf(key), iv, ciphertext });
       return new Secret(plaintext.reveal());
     },
-    save: (record) => store.write([{ put: 'accessKey', record }]),
-    remove: (id) => store.write([{ remove: 'accessKey', id }]),
+    save: (record) => turns.take(() => ({ changes: [added('accessKey', record)], response: undefined })),
+    remove: (record) => turns.take(() => ({ changes: [removed('accessKey', record)], response: undefined })),
   };
 }
 

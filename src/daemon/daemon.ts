@@ -20,7 +20,7 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
-import { openKeyDirectory } from '../keys/life/key-creation.ts';
+import { openKeys, settleUnfinished } from '../keys/life/open-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
@@ -28,6 +28,8 @@ import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/f
 import { createKmsService } from '../pipeline/pipeline.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import type { LoadedMetadata } from '../store/metadata-store.ts';
+import { Turns } from '../store/turns.ts';
 import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores.ts';
 import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
@@ -88,7 +90,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
   await assertSecurityOfficerPinIsPrivate(keyStoreConfiguration.environment);
   const isInitialised = await hasMetadata(dataDir);
-  const opened = isInitialised ? await openStore(dataDir) : undefined;
+  const opened = isInitialised ? await openStore(configuration) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());
 
   let { keyStore } = options;
@@ -106,14 +108,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const keyStores = new Map([['default', keyStore]]);
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
   const { store } = opened;
-  const metadata = await store.load();
-  const directory = await openKeyDirectory({ realm, store, keyStores, compilePolicy, log }, metadata);
-  const accessKeys = metadata.accessKey;
+  const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
+  assertRegionIsServed(loaded, region);
+  const turns = new Turns(store);
+  const keys = { realm, store, turns, keyStores, defaultKeyStore: 'default', compilePolicy, log };
+  const metadata = await settleUnfinished(keys, loaded);
+  const { directory, life } = await openKeys(keys, metadata);
   const { source: credentials, findKey } = await openCredentials({
     realm,
     store,
+    turns,
     keyStore,
-    accessKeys,
+    accessKeys: metadata.accessKey,
     mapping,
     findFixedKey,
   });
@@ -122,6 +128,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const operations = createKmsService({
     directory,
+    life,
+    turns,
     audit,
     log,
     identityPolicies: () => policies.current(),
@@ -159,6 +167,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     reload: () => policies.reload(log),
     stop: () => running.disposeAsync(),
   };
+}
+
+/** Keys of another Region would seem to be gone; whoever renamed the Region has to know that their ARNs would be others. */
+function assertRegionIsServed({ key }: LoadedMetadata, region: string): void {
+  const other = key.find((record) => record.region !== region);
+  if (other === undefined) return;
+  throw new ConfigurationError(
+    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves \`${region}\`; set \`region: ${other.region}\``,
+  );
 }
 
 /**

@@ -10,6 +10,7 @@
 import type { Stats } from 'node:fs';
 import { chmod, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
@@ -36,12 +37,19 @@ export async function hasMetadata(dataDir: string): Promise<boolean> {
   return (await statOrUndefined(metadataPath(dataDir))) !== undefined;
 }
 
+/** Where the metadata is, and whose it is as long as it does not say so itself. */
+export type Place = Pick<Configuration, 'dataDir' | 'region'>;
+
 /** Opens (or creates) the store in the folder, and so locks the folder. */
-export async function openStore(dataDir: string): Promise<OpenStore> {
+export async function openStore({ dataDir, region }: Place): Promise<OpenStore> {
   const folder = await stat(dataDir);
   assertPrivate(dataDir, folder);
   let mac: RecordMac = () => Promise.reject(new Error('the metadata store was used before its service key was known'));
-  const store = await openSqliteStore({ path: metadataPath(dataDir), mac: (data) => mac(data) });
+  const store = await openSqliteStore({
+    path: metadataPath(dataDir),
+    mac: (data) => mac(data),
+    formerRegion: region,
+  });
   return {
     store,
     async useServiceKey(keyStore) {
@@ -69,8 +77,9 @@ export async function createDataFolder(dataDir: string): Promise<void> {
  * Makes the metadata and its service key. Can be repeated after it was interrupted; never replaces a service key.
  * @throws ConfigurationError when the token has keys of Drawbridge that this folder knows nothing of.
  */
-export async function createMetadata(dataDir: string, keyStore: KeyStore): Promise<void> {
-  const { store } = await openStore(dataDir);
+export async function createMetadata(place: Place, keyStore: KeyStore): Promise<void> {
+  const { dataDir } = place;
+  const { store } = await openStore(place);
   try {
     if (store.serviceKey(purpose) !== undefined) return;
     await assertTokenIsFresh(dataDir, keyStore);

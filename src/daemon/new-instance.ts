@@ -155,7 +155,7 @@ export async function createInstance(
     await createDataFolder(configuration.dataDir);
     const keyStore = await openConfiguredKeyStore('default', configuration.keyStores.default, environment, log);
     try {
-      await createMetadata(configuration.dataDir, keyStore);
+      await createMetadata(configuration, keyStore);
       await rename(draft, path);
       return keyStore;
     } catch (error) {

@@ -4,14 +4,14 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-directory.ts';
 import { parseKeyId } from '../kms/names.ts';
 import { version } from './version.ts';
 
 export interface StatusParts {
   readonly configuration: Configuration;
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  readonly directory: KeyDirectory;
+  readonly directory: KeyView;
   readonly audit: AuditLog;
 }
 
@@ -49,7 +49,7 @@ export function statusSource({ configuration, keyStores, directory, audit }: Sta
       const backingKeys = await Promise.all(
         [...key.backingKeys.values()].map(async ({ record, keyStore }) => ({
           ...record,
-          current: record.backingKeyId === key.currentBackingKey.record.backingKeyId,
+          current: record.backingKeyId === key.record.currentBackingKeyId,
           hsm: await attributesOf(keyStore, record.backingKeyId),
         })),
       );

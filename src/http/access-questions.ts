@@ -27,7 +27,7 @@ import type { CompiledPolicy } from '../authorization/language/policy-document.t
 import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
 import { type SupposedCaller, SuppositionError, supposeCaller } from '../identity/supposed-caller.ts';
 import { idOfGroup, type UnixMapping } from '../identity/unix-caller.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-directory.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type KeyId, parsePrincipalArn, rootArn } from '../kms/names.ts';
@@ -48,7 +48,7 @@ import { maxSimulatedRequests } from './wire-limits.ts';
 
 /** What the questions are asked of. */
 export interface AccessParts {
-  readonly directory: KeyDirectory;
+  readonly directory: KeyView;
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
 }

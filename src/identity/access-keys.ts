@@ -4,7 +4,7 @@
  * A secret is random bytes of the HSM, told once to whoever made the key, and kept encrypted under a key of the HSM. It is
  * decrypted when its key is first used and stays in memory from then on: each signature is computed from it. A change is
  * on disk before it is answered, and is in force from that moment; a revoked key is refused before it is taken off the
- * disk, and is taken again only if that fails.
+ * disk, and is taken again only if that fails. What is on disk is told by `put` and `drop` alone.
  *
  * Who may do this is decided above. Disk and HSM come as an `AccessKeyVault`.
  */
@@ -18,6 +18,8 @@ import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts'
 import type { SigningKey } from './signing-key.ts';
 
 export interface AccessKey {
+  /** Of its record: it is never changed, so there is one. */
+  readonly version: number;
   readonly accessKeyId: AccessKeyId;
   readonly principal: PrincipalArn;
   readonly sealedSecret: Buffer;
@@ -30,9 +32,10 @@ export interface AccessKeyVault {
   /** Encrypts in the HSM. The secret can only be had back for the same access key. */
   seal(secret: Secret, key: Pick<AccessKey, 'accessKeyId' | 'principal'>): Promise<Buffer>;
   unseal(key: AccessKey): Promise<Secret>;
-  /** On disk when it resolves. */
+  /** On disk, and `put` here, when it resolves. */
   save(key: AccessKey): Promise<void>;
-  remove(accessKeyId: AccessKeyId): Promise<void>;
+  /** Off the disk, and `drop`ped here, when it resolves. */
+  remove(key: AccessKey): Promise<void>;
 }
 
 /** All of them are in memory. */
@@ -56,9 +59,23 @@ export class AccessKeys {
     this.#realm = realm;
     this.#vault = vault;
     for (const key of keys) {
-      // One that was made for another account, before the configuration changed, is not taken.
-      if (key.principal.startsWith(`arn:aws:iam::${realm.account}:`)) this.#add(key, undefined);
+      this.put(key);
     }
+  }
+
+  /** A key is on disk. */
+  put(key: AccessKey): void {
+    // One that was made for another account, before the configuration changed, is not taken.
+    if (!key.principal.startsWith(`arn:aws:iam::${this.#realm.account}:`)) return;
+    this.#entries.set(key.accessKeyId, { key, caller: callerOf(key.principal, this.#realm), signing: undefined });
+  }
+
+  /** A key is on disk no more. */
+  drop(accessKeyId: string): void {
+    const entry = this.#entries.get(accessKeyId);
+    this.#entries.delete(accessKeyId);
+    const signing = entry?.signing;
+    if (signing !== undefined && !(signing instanceof Promise)) signing.secret.wipe();
   }
 
   list(): readonly AccessKey[] {
@@ -79,9 +96,11 @@ export class AccessKeys {
       if (accessKeyId === undefined) throw new TypeError('an access key id was made that is none');
       const secret = secretAccessKeyOf(await this.#vault.random(secretAccessKeyBytes));
       const sealedSecret = await this.#vault.seal(secret, { accessKeyId, principal });
-      const key: AccessKey = { accessKeyId, principal, sealedSecret, createdAtMs: Date.now() };
+      const key: AccessKey = { version: 1, accessKeyId, principal, sealedSecret, createdAtMs: Date.now() };
       await this.#vault.save(key);
-      this.#add(key, secret);
+      // Whoever made it will use it soon, and need not wait for the HSM to decrypt the secret.
+      const entry = this.#entries.get(accessKeyId);
+      if (entry !== undefined) entry.signing = this.#signingOf(entry, secret);
       return { key, secretAccessKey: secret.reveal().toString('latin1') };
     } finally {
       this.#underWay--;
@@ -97,7 +116,7 @@ export class AccessKeys {
     const { key, signing } = entry;
     this.#entries.delete(accessKeyId);
     try {
-      await this.#vault.remove(key.accessKeyId);
+      await this.#vault.remove(key);
     } catch (error) {
       this.#entries.set(accessKeyId, entry);
       throw error;
@@ -127,13 +146,6 @@ export class AccessKeys {
       entry.signing = undefined;
       throw error;
     }
-  }
-
-  #add(key: AccessKey, secret: Secret | undefined): void {
-    const caller = callerOf(key.principal, this.#realm);
-    const entry: Entry = { key, caller, signing: undefined };
-    if (secret !== undefined) entry.signing = this.#signingOf(entry, secret);
-    this.#entries.set(key.accessKeyId, entry);
   }
 
   #signingOf(entry: Entry, secret: Secret): SigningKey {

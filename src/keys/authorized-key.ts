@@ -3,12 +3,14 @@
  *
  * INVARIANT: an `AuthorizedKey` exists only for a key on which the authorization decision allowed a caller an action.
  * The pipeline keeps it: `authorizeKey` is the only maker, and the test of the import rules lets only
- * `pipeline/pipeline.ts` import it. Whatever reaches a key in the HSM takes an `AuthorizedKey` and nothing weaker, so
+ * `pipeline/authorization.ts` import it. Whatever reaches a key in the HSM takes an `AuthorizedKey` and nothing weaker, so
  * an operation that forgot to ask for permission does not compile. Which action it was is not checked again: that an
  * operation does what it asked to be allowed stands in its one file.
  */
 
-import type { KmsKey } from './kms-key.ts';
+import { type Change, replaced } from '../store/records/changes.ts';
+import type { KeyRecord } from '../store/records/records.ts';
+import { type BackingKey, currentBackingKeyOf, type KmsKey } from './kms-key.ts';
 
 let makeAuthorizedKey: (key: KmsKey) => AuthorizedKey;
 
@@ -21,6 +23,24 @@ export class AuthorizedKey {
 
   get key(): KmsKey {
     return this.#key;
+  }
+
+  /** What the key is used with. Throws as `currentBackingKeyOf`. */
+  get material(): BackingKey {
+    return currentBackingKeyOf(this.#key);
+  }
+
+  /**
+   * The change that gives the key's record other members. It was decided on the key as it is here: where the key was changed
+   * since, the store refuses it.
+   */
+  with(members: Partial<Omit<KeyRecord, 'version' | 'region' | 'keyId'>>): Change {
+    return replaced('key', this.#key.record, members);
+  }
+
+  /** The change that puts another key policy. */
+  withPolicy(document: string): Change {
+    return replaced('keyPolicy', this.#key.policyRecord, { document });
   }
 
   static #make(key: KmsKey): AuthorizedKey {

@@ -2,9 +2,11 @@
  * How often a backing key has encrypted, and the promise that it never does so too often.
  *
  * AES-GCM with random 96-bit IVs is sound for 2^32 encryptions under one key (NIST SP 800-38D, 8.3). INVARIANT: the
- * store's `reservedEncryptions` is at least the number of encryptions done, and never above the limit. Numbers are
+ * record's `reservedEncryptions` is at least the number of encryptions done, and never above the limit. Numbers are
  * reserved in blocks before they are used, so the hot path only adds one; whatever a crash leaves unused of a block
  * stays used up. The next block is reserved before the last one is empty, so that nobody waits for the disk.
+ *
+ * A block belongs to whoever reserved it: what is on record (`follow`) tells how far all have come and gives nobody numbers.
  *
  * An encryption that the key store repeats after the loss of its host uses a second IV. One host's loss repeats at most
  * the calls in flight (4,096), and the limit leaves room for 256 such losses in the life of a backing key.
@@ -22,33 +24,65 @@ export interface EncryptionLimits {
 
 export const defaultEncryptionLimits: EncryptionLimits = { maxEncryptionsPerBackingKey, reservationBlock };
 
+/** Numbers from `from` up to, but without, `to`. */
+export interface NumberBlock {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The block after what is on record; `undefined` when the limit is reached.
+ * @param reserved What is on record.
+ */
+export function nextBlock(reserved: number, limits: EncryptionLimits): NumberBlock | undefined {
+  const to = Math.min(reserved + limits.reservationBlock, limits.maxEncryptionsPerBackingKey);
+  return to > reserved ? { from: reserved, to } : undefined;
+}
+
+const noNumbers: NumberBlock = { from: 0, to: 0 };
+
 export class EncryptionCounter {
   readonly #limits: EncryptionLimits;
-  /** Writes the new `reservedEncryptions` to the store; resolves when it is on disk. */
-  readonly #persist: (reservedEncryptions: number) => Promise<void>;
-  #reserved: number;
-  #used: number;
-  #reserving: Promise<void> | undefined;
+  /** Puts the next block on record; resolves when it is on disk, with `undefined` when there is none. */
+  readonly #reserveBlock: () => Promise<NumberBlock | undefined>;
+  /** By whomever. */
+  #onRecord: number;
+  /** The next number of the block in use, and its end. */
+  #next = 0;
+  #end = 0;
+  /** The block after that, once it is reserved. */
+  #later = noNumbers;
+  #reserving: Promise<boolean> | undefined;
 
-  /** @param reserved What the store has on record: after a start, all of it counts as used. */
-  constructor(reserved: number, persist: (reservedEncryptions: number) => Promise<void>, limits: EncryptionLimits) {
+  /** @param reserved What is on record: after a start, all of it counts as used. */
+  constructor(reserved: number, reserveBlock: () => Promise<NumberBlock | undefined>, limits: EncryptionLimits) {
     this.#limits = limits;
-    this.#persist = persist;
-    this.#reserved = reserved;
-    this.#used = reserved;
+    this.#reserveBlock = reserveBlock;
+    this.#onRecord = reserved;
   }
 
   /** Encryptions counted so far, never less than were done. */
   get used(): number {
-    return this.#used;
+    return this.#onRecord - (this.#end - this.#next) - (this.#later.to - this.#later.from);
+  }
+
+  /** The record says something else now. */
+  follow(reserved: number): void {
+    this.#onRecord = reserved;
   }
 
   /** Takes one number, or says with `false` that `reserve()` must be awaited first. */
   tryTake(): boolean {
-    if (this.#used >= this.#reserved) return false;
-    this.#used++;
-    const left = this.#reserved - this.#used;
-    if (left === this.#limits.reservationBlock >> 2 && this.#reserved < this.#limits.maxEncryptionsPerBackingKey) {
+    if (this.#next >= this.#end) {
+      if (this.#later.to === this.#later.from) return false;
+      ({ from: this.#next, to: this.#end } = this.#later);
+      this.#later = noNumbers;
+    }
+    this.#next++;
+    if (
+      this.#end - this.#next === this.#limits.reservationBlock >> 2 &&
+      this.#onRecord < this.#limits.maxEncryptionsPerBackingKey
+    ) {
       // Whoever finds the block empty calls `reserve` and hears of the failure that is passed over here.
       this.reserve().catch(() => undefined);
     }
@@ -59,19 +93,19 @@ export class EncryptionCounter {
    * Reserves the next block, once for all who wait.
    * @returns `false` when the limit is reached and the key must rotate.
    */
-  async reserve(): Promise<boolean> {
-    if (this.#reserving === undefined) {
-      const next = Math.min(this.#reserved + this.#limits.reservationBlock, this.#limits.maxEncryptionsPerBackingKey);
-      if (next <= this.#reserved) return false;
-      this.#reserving = this.#persist(next)
-        .then(() => {
-          this.#reserved = next;
-        })
-        .finally(() => {
-          this.#reserving = undefined;
-        });
-    }
-    await this.#reserving;
+  reserve(): Promise<boolean> {
+    this.#reserving ??= this.#reserve().finally(() => {
+      this.#reserving = undefined;
+    });
+    return this.#reserving;
+  }
+
+  async #reserve(): Promise<boolean> {
+    // One block ahead is enough.
+    if (this.#later.to > this.#later.from) return true;
+    const block = await this.#reserveBlock();
+    if (block === undefined) return false;
+    this.#later = block;
     return true;
   }
 }

@@ -1,89 +1,119 @@
 /**
- * All KMS keys and aliases of this daemon, in memory, with every change written through to the store first.
+ * All KMS keys, aliases and grants of one Region, in memory: a fold over the records.
  *
- * Reads never touch the store: `openKeyDirectory` loads everything once. A change is on disk before it is visible here,
- * and before its promise resolves; changes run one after the other, so that what a change checks (does the alias exist?)
- * still holds when it writes. The directory knows names and records. Who may change what is the pipeline's business, and
- * the life cycle in the HSM that of `key-creation.ts`.
+ * Reads never touch the store: `take` has what was loaded, and from then on `apply` is the one way in which anything in here
+ * becomes different, with changes that are on disk already. Who decides on changes and writes them is `store/turns.ts`; who
+ * may, is the pipeline's business; the life of a key in the HSM is that of `life/`.
  *
  * A record that did not verify is quarantined by the store. A key that lost one of its records to quarantine is not in
- * the directory but in `damaged`: whoever names it gets `KMSInternalException`, since an answer from half of a key's
- * records could allow what the other half forbids.
+ * the directory but damaged: whoever names it gets `KMSInternalException`, since an answer from half of a key's records could
+ * allow what the other half forbids.
  */
 
-import { createHash } from 'node:crypto';
-import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
+import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import { type AliasName, type BackingKeyId, type KeyId, keyArn, parseKeyId, type Realm } from '../kms/names.ts';
-import type {
-  AliasRecord,
-  BackingKeyRecord,
-  Change,
-  KeyPolicyRecord,
-  KeyRecord,
-  LoadedMetadata,
-  MetadataStore,
-} from '../store/metadata-store.ts';
-import { defaultEncryptionLimits, EncryptionCounter, type EncryptionLimits } from './encryption-counter.ts';
+import {
+  type BackingKeyId,
+  digitsOfKeyId,
+  type KeyId,
+  keyArn,
+  keyIdsOfDigits,
+  newKeyId,
+  parseKeyId,
+  type Realm,
+} from '../kms/names.ts';
+import type { LoadedMetadata } from '../store/metadata-store.ts';
+import { type Change, replaced } from '../store/records/changes.ts';
+import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
+import type { Fold, Turns } from '../store/turns.ts';
+import { AliasDirectory } from './alias-directory.ts';
+import {
+  defaultEncryptionLimits,
+  EncryptionCounter,
+  type EncryptionLimits,
+  type NumberBlock,
+  nextBlock,
+} from './encryption-counter.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
-import type { BackingKey, KmsKey } from './kms-key.ts';
+import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 import { SortedNames } from './lists/sorted-names.ts';
 
 export interface KeyDirectoryOptions {
+  /** The Region whose keys these are, and the account. */
   readonly realm: Realm;
-  readonly store: MetadataStore;
-  /** By name; `default` always exists. */
+  readonly turns: Turns;
+  /** By name. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  /** Parses a policy document; throws a `KmsError` when it is none. */
+  /** The name of the one in which keys are made for whoever names none. */
+  readonly defaultKeyStore: string;
+  /** Parses a policy document; throws `MalformedPolicyDocumentException` when it is none. */
   readonly compilePolicy: (document: string) => CompiledPolicy;
   readonly log: Logger;
-  readonly encryptionLimits?: EncryptionLimits;
+  readonly encryptionLimits?: EncryptionLimits | undefined;
 }
 
-/** The records that one KMS key consists of. */
-export interface KeyRecords {
-  readonly key: KeyRecord;
-  readonly backingKeys: readonly BackingKeyRecord[];
-  readonly policy: KeyPolicyRecord;
+/** The directory for whoever only looks, which is everybody but the fold's own machinery. */
+export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'aliases' | 'grants'> & {
+  readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
+  readonly grants: Omit<Grants, 'show' | 'hide'>;
+};
+
+/** What is on record of one key id. */
+interface KeyRecords {
+  key: KeyRecord | undefined;
+  policy: KeyPolicyRecord | undefined;
+  readonly backingKeys: Map<BackingKeyId, BackingKeyRecord>;
 }
 
-export class KeyDirectory {
+export class KeyDirectory implements Fold {
   readonly realm: Realm;
   readonly log: Logger;
+  readonly aliases = new AliasDirectory();
   readonly grants: Grants;
-  /** What a policy is put with is what it is read with at the next start: one that can be put can be loaded. */
-  readonly compilePolicy: KeyDirectoryOptions['compilePolicy'];
+  readonly compilePolicy: (document: string) => CompiledPolicy;
+  /** The name of the key store in which keys are made for whoever names none. */
+  readonly defaultKeyStore: string;
+  readonly #turns: Turns;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
-  readonly #store: MetadataStore;
   readonly #limits: EncryptionLimits;
+  readonly #records = new Map<KeyId, KeyRecords>();
+  readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
   readonly #keys = new Map<KeyId, KmsKey>();
-  readonly #aliases = new Map<AliasName, AliasRecord>();
-  /** By the key that they stand for. */
-  readonly #aliasNames = new Map<KeyId, Set<AliasName>>();
+  /** Those with a record that did not verify stay so until the next start. */
+  readonly #quarantined = new Set<KeyId>();
   readonly #damaged = new Set<KeyId>();
-  #lastChange: Promise<unknown> = Promise.resolve();
 
-  /** Key ids and alias names in order, for the list operations. */
+  /** In order, for the list operation. */
   readonly keyIds = new SortedNames<KeyId>();
-  readonly aliasNames = new SortedNames<AliasName>();
 
   constructor(options: KeyDirectoryOptions, grantTokens: GrantTokens) {
     this.realm = options.realm;
-    this.#keyStores = options.keyStores;
-    this.#store = options.store;
-    this.grants = new Grants(options.store, grantTokens);
-    this.compilePolicy = options.compilePolicy;
     this.log = options.log;
+    this.compilePolicy = options.compilePolicy;
+    this.defaultKeyStore = options.defaultKeyStore;
+    this.grants = new Grants(grantTokens);
+    this.#turns = options.turns;
+    this.#keyStores = options.keyStores;
     this.#limits = options.encryptionLimits ?? defaultEncryptionLimits;
   }
 
-  /** How many KMS keys there are, and how many of them cannot be used because a record did not verify. */
-  counts(): { readonly keys: number; readonly damaged: number; readonly aliases: number } {
-    return { keys: this.#keys.size, damaged: this.#damaged.size, aliases: this.#aliases.size };
+  /**
+   * How many KMS keys there are, how many of them are pending deletion, and how many cannot be used because a record did
+   * not verify.
+   */
+  counts(): {
+    readonly keys: number;
+    readonly pendingDeletion: number;
+    readonly damaged: number;
+    readonly aliases: number;
+  } {
+    let pendingDeletion = 0;
+    for (const { record } of this.#keys.values()) if (record.state === 'PendingDeletion') pendingDeletion++;
+    return { keys: this.#keys.size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
   }
 
   /**
@@ -98,13 +128,20 @@ export class KeyDirectory {
     return key;
   }
 
-  findAlias(aliasName: AliasName): AliasRecord | undefined {
-    return this.#aliases.get(aliasName);
+  /** The key whose id has these 32 digits; a ciphertext does not say in which of the two forms. Throws as `findKey`. */
+  findKeyOfDigits(digits: string): KmsKey | undefined {
+    const [single, multiRegion] = keyIdsOfDigits(digits);
+    return this.findKey(single) ?? this.findKey(multiRegion);
   }
 
-  /** The names that stand for a key. */
-  aliasesOf(keyId: KeyId): readonly AliasName[] {
-    return [...(this.#aliasNames.get(keyId) ?? [])];
+  /** An id that no key has, nor any other key's id the digits of. */
+  unusedKeyId(): KeyId {
+    for (;;) {
+      const keyId = newKeyId();
+      if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some((form) => this.#records.has(form) || this.#damaged.has(form))) {
+        return keyId;
+      }
+    }
   }
 
   /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
@@ -116,135 +153,215 @@ export class KeyDirectory {
     return keyStore;
   }
 
-  /** Runs one change after all earlier ones. What `change` reads from the directory stays true until it ends. */
-  exclusively<T>(change: () => Promise<T>): Promise<T> {
-    const result = this.#lastChange.then(change);
-    this.#lastChange = result.catch(() => undefined);
-    return result;
-  }
-
-  /** Writes records that are not visible to anybody: the intent of a creation, or its undoing. */
-  async writeIntent(changes: readonly Change[]): Promise<void> {
-    await this.#store.write(changes);
-  }
-
-  /** Writes a key's records, new or changed, and makes them visible. */
-  async putKey(records: KeyRecords, changes: readonly Change[]): Promise<KmsKey> {
-    await this.#store.write(changes);
-    return this.#show(records);
-  }
-
-  /** Puts another policy on a key. */
-  async putPolicy(key: KmsKey, document: string, policy: CompiledPolicy): Promise<void> {
-    const keyId = key.record.keyId;
-    await this.#store.write([{ put: 'keyPolicy', record: { keyId, document } }]);
-    const current = this.#keys.get(keyId);
-    if (current !== undefined) this.#keys.set(keyId, { ...current, policyDocument: document, policy });
-  }
-
-  async putAlias(record: AliasRecord): Promise<void> {
-    await this.#store.write([{ put: 'alias', record }]);
-    this.#showAlias(record);
-  }
-
-  async removeAlias(aliasName: AliasName): Promise<void> {
-    await this.#store.write([{ remove: 'alias', id: aliasName }]);
-    this.#forgetAlias(aliasName);
-    this.#aliases.delete(aliasName);
-    this.aliasNames.remove(aliasName);
-  }
-
-  /** Takes what the store loaded; called once, by `openKeyDirectory`, with the unfinished creations already undone. */
+  /** Takes what the store loaded; called once, with the unfinished creations already undone. */
   take(loaded: LoadedMetadata): void {
-    for (const { kind, id, reason } of loaded.quarantined) {
+    for (const { kind, id, region, reason } of loaded.quarantined) {
       this.log.error({ kind, id, reason }, 'a record does not verify and is not used');
-      const keyId = kind === 'key' ? parseKeyId(id) : undefined;
-      if (keyId !== undefined) this.#damaged.add(keyId);
+      const keyId = kind === 'key' && this.#isOurs({ region }) ? parseKeyId(id) : undefined;
+      if (keyId === undefined) continue;
+      this.#quarantined.add(keyId);
+      this.#damaged.add(keyId);
     }
-    const backingKeys = Map.groupBy(loaded.backingKey, (record) => record.keyId);
-    const policies = new Map(loaded.keyPolicy.map((record) => [record.keyId, record]));
-    for (const key of loaded.key) this.#takeKey(key, backingKeys.get(key.keyId) ?? [], policies.get(key.keyId));
-    for (const alias of loaded.alias) this.#showAlias(alias);
-    for (const grant of loaded.grant) this.grants.show(grant);
+    const touched = new Set<KeyId>();
+    for (const record of loaded.backingKey) this.#takeBackingKey(record, touched);
+    for (const record of loaded.keyPolicy) if (this.#isOurs(record)) this.#takePolicy(record, touched);
+    for (const record of loaded.key) if (this.#isOurs(record)) this.#takeKey(record, touched);
+    for (const keyId of touched) this.#derive(keyId);
+    for (const alias of loaded.alias) if (this.#isOurs(alias)) this.aliases.show(alias);
+    for (const grant of loaded.grant) if (this.#isOurs(grant)) this.grants.show(grant);
   }
 
-  #takeKey(key: KeyRecord, backingKeys: readonly BackingKeyRecord[], policy: KeyPolicyRecord | undefined): void {
-    const problem = this.#problemOf(key, backingKeys, policy);
-    if (policy === undefined || problem !== undefined) {
-      this.#damaged.add(key.keyId);
-      this.log.error({ keyId: key.keyId, problem }, 'a KMS key is refused because its records are incomplete');
+  /** INVARIANT: memory is the fold of all changes; nothing but this and `take` makes anything in here different. */
+  apply(changes: readonly Change[]): void {
+    const touched = new Set<KeyId>();
+    for (const change of changes) this.#applyOne(change, touched);
+    for (const keyId of touched) this.#derive(keyId);
+  }
+
+  #applyOne(change: Change, touched: Set<KeyId>): void {
+    if ('region' in change.record && !this.#isOurs(change.record)) return;
+    if ('put' in change) this.#applyPut(change, touched);
+    else this.#applyRemoval(change, touched);
+  }
+
+  #applyPut(change: Extract<Change, { readonly put: unknown }>, touched: Set<KeyId>): void {
+    switch (change.put) {
+      case 'key':
+        this.#takeKey(change.record, touched);
+        break;
+      case 'backingKey':
+        this.#takeBackingKey(change.record, touched);
+        break;
+      case 'keyPolicy':
+        this.#takePolicy(change.record, touched);
+        break;
+      case 'alias':
+        this.aliases.show(change.record);
+        break;
+      case 'grant':
+        this.grants.show(change.record);
+        break;
+      case 'accessKey':
+        break;
+      default:
+        change satisfies never;
+    }
+  }
+
+  #applyRemoval(change: Extract<Change, { readonly remove: unknown }>, touched: Set<KeyId>): void {
+    switch (change.remove) {
+      case 'key':
+        this.#dropKey(change.record.keyId, touched);
+        break;
+      case 'backingKey':
+        this.#dropBackingKey(change.record, touched);
+        break;
+      case 'keyPolicy':
+        this.#dropPolicy(change.record.keyId, touched);
+        break;
+      case 'alias':
+        this.aliases.hide(change.record.aliasName);
+        break;
+      case 'grant':
+        this.grants.hide(change.record.grantId);
+        break;
+      case 'accessKey':
+        break;
+      default:
+        change satisfies never;
+    }
+  }
+
+  #isOurs({ region }: { readonly region: string | null }): boolean {
+    return region === this.realm.region;
+  }
+
+  #recordsOf(keyId: KeyId): KeyRecords {
+    let records = this.#records.get(keyId);
+    if (records === undefined) {
+      records = { key: undefined, policy: undefined, backingKeys: new Map() };
+      this.#records.set(keyId, records);
+    }
+    return records;
+  }
+
+  #takeKey(record: KeyRecord, touched: Set<KeyId>): void {
+    this.#recordsOf(record.keyId).key = record;
+    touched.add(record.keyId);
+  }
+
+  #takePolicy(record: KeyPolicyRecord, touched: Set<KeyId>): void {
+    this.#recordsOf(record.keyId).policy = record;
+    touched.add(record.keyId);
+  }
+
+  #takeBackingKey(record: BackingKeyRecord, touched: Set<KeyId>): void {
+    this.#recordsOf(record.keyId).backingKeys.set(record.backingKeyId, record);
+    this.#keyOfBackingKey.set(record.backingKeyId, record.keyId);
+    touched.add(record.keyId);
+  }
+
+  #dropKey(keyId: KeyId, touched: Set<KeyId>): void {
+    this.#recordsOf(keyId).key = undefined;
+    touched.add(keyId);
+  }
+
+  #dropPolicy(keyId: KeyId, touched: Set<KeyId>): void {
+    this.#recordsOf(keyId).policy = undefined;
+    touched.add(keyId);
+  }
+
+  #dropBackingKey({ keyId, backingKeyId }: BackingKeyRecord, touched: Set<KeyId>): void {
+    this.#recordsOf(keyId).backingKeys.delete(backingKeyId);
+    this.#keyOfBackingKey.delete(backingKeyId);
+    touched.add(keyId);
+  }
+
+  /** Makes the KMS key that its records say, or finds that they say none. */
+  #derive(keyId: KeyId): void {
+    const records = this.#records.get(keyId);
+    if (records?.key === undefined) {
+      this.#keys.delete(keyId);
+      this.keyIds.remove(keyId);
+      if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
+      const isEmpty = records?.policy === undefined && records?.backingKeys.size === 0;
+      if (isEmpty) this.#records.delete(keyId);
       return;
     }
+    const active = [...records.backingKeys.values()].filter(({ state }) => state === 'Active');
+    const key = this.#assemble(records.key, active, records.policy);
+    if (typeof key === 'string') {
+      this.#damaged.add(keyId);
+      this.#keys.delete(keyId);
+      this.keyIds.remove(keyId);
+      this.log.error({ keyId, problem: key }, 'a KMS key is refused because its records cannot be used');
+      return;
+    }
+    if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
+    if (!this.#keys.has(keyId)) this.keyIds.add(keyId);
+    this.#keys.set(keyId, key);
+  }
+
+  /** @returns The key, or what is wrong with its records. */
+  #assemble(
+    record: KeyRecord,
+    active: readonly BackingKeyRecord[],
+    policyRecord: KeyPolicyRecord | undefined,
+  ): KmsKey | string {
+    if (policyRecord === undefined) return 'no key policy';
+    // Ordinals count from 1 without a gap, so a backing key's missing record shows even where nothing else names it.
+    if (Math.max(0, ...active.map(({ ordinal }) => ordinal)) !== active.length) return 'a backing key is missing';
+    const known = this.#keys.get(record.keyId);
     try {
-      this.#show({ key, backingKeys, policy });
-    } catch (error) {
-      this.#damaged.add(key.keyId);
-      this.log.error(
-        { keyId: key.keyId, problem: String(error) },
-        'a KMS key is refused because its records cannot be used',
+      const backingKeys = new Map(
+        active.map((each) => [each.backingKeyId, this.#backingKey(each, known?.backingKeys.get(each.backingKeyId))]),
       );
+      const currentBackingKey =
+        record.currentBackingKeyId === null ? undefined : backingKeys.get(record.currentBackingKeyId);
+      if (record.currentBackingKeyId !== null && currentBackingKey === undefined) return 'no current backing key';
+      return {
+        record,
+        arn: keyArn(this.realm, record.keyId),
+        idDigits: digitsOfKeyId(record.keyId),
+        policyRecord,
+        policy:
+          known?.policyRecord.document === policyRecord.document
+            ? known.policy
+            : this.compilePolicy(policyRecord.document),
+        backingKeys,
+        currentBackingKey,
+      };
+    } catch (error) {
+      return String(error);
     }
   }
 
-  /** Ordinals count from 1 without a gap, so a backing key's missing record shows even where nothing else names it. */
-  #problemOf(
-    key: KeyRecord,
-    backingKeys: readonly BackingKeyRecord[],
-    policy: KeyPolicyRecord | undefined,
-  ): string | undefined {
-    if (policy === undefined) return 'no key policy';
-    if (!backingKeys.some((record) => record.backingKeyId === key.currentBackingKeyId)) return 'no current backing key';
-    if (Math.max(...backingKeys.map((record) => record.ordinal)) !== backingKeys.length)
-      return 'a backing key is missing';
-    return undefined;
-  }
-
-  #show({ key, backingKeys, policy }: KeyRecords): KmsKey {
-    const known = this.#keys.get(key.keyId);
-    const byId = new Map<BackingKeyId, BackingKey>();
-    for (const record of backingKeys) {
-      byId.set(record.backingKeyId, known?.backingKeys.get(record.backingKeyId) ?? this.#backingKey(record));
-    }
-    const currentBackingKey = byId.get(key.currentBackingKeyId);
-    if (currentBackingKey === undefined) throw new TypeError(`key ${key.keyId} has no current backing key`);
-    const kmsKey: KmsKey = {
-      record: key,
-      arn: keyArn(this.realm, key.keyId),
-      policyDocument: policy.document,
-      policy: known?.policyDocument === policy.document ? known.policy : this.compilePolicy(policy.document),
-      backingKeys: byId,
-      currentBackingKey,
-    };
-    this.#keys.set(key.keyId, kmsKey);
-    this.keyIds.add(key.keyId);
-    return kmsKey;
-  }
-
-  #backingKey(record: BackingKeyRecord): BackingKey {
-    const persist = (reservedEncryptions: number): Promise<void> =>
-      this.#store.write([{ put: 'backingKey', record: { ...record, reservedEncryptions } }]);
+  /** What its record says now; the counter goes on counting. */
+  #backingKey(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
+    if (known?.record === record) return known;
+    if (record.residency !== 'token') throw new TypeError(`residency ${record.residency} is not known to this version`);
+    const { backingKeyId, reservedEncryptions } = record;
+    const counter =
+      known?.counter ??
+      new EncryptionCounter(reservedEncryptions, () => this.#reserveBlock(backingKeyId), this.#limits);
+    counter.follow(reservedEncryptions);
     return {
       record,
       keyStore: this.keyStore(record.keyStore),
-      keyMaterialId: createHash('sha256').update(`drawbridge/key-material-id/1:${record.backingKeyId}`).digest('hex'),
-      counter: new EncryptionCounter(record.reservedEncryptions, persist, this.#limits),
+      keyMaterialId: keyMaterialIdOf(backingKeyId),
+      counter,
     };
   }
 
-  #showAlias(record: AliasRecord): void {
-    this.#forgetAlias(record.aliasName);
-    this.#aliases.set(record.aliasName, record);
-    this.aliasNames.add(record.aliasName);
-    const names = this.#aliasNames.get(record.keyId) ?? new Set();
-    this.#aliasNames.set(record.keyId, names.add(record.aliasName));
-  }
-
-  /** From the names of the key for which it stood. */
-  #forgetAlias(aliasName: AliasName): void {
-    const keyId = this.#aliases.get(aliasName)?.keyId;
-    const names = keyId === undefined ? undefined : this.#aliasNames.get(keyId);
-    if (keyId === undefined || names === undefined) return;
-    names.delete(aliasName);
-    if (names.size === 0) this.#aliasNames.delete(keyId);
+  /** Reads the record in its turn, so that what else was written of it since stays. */
+  #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
+    return this.#turns.take(() => {
+      const keyId = this.#keyOfBackingKey.get(backingKeyId);
+      const record = keyId === undefined ? undefined : this.#records.get(keyId)?.backingKeys.get(backingKeyId);
+      if (record === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
+      const block = nextBlock(record.reservedEncryptions, this.#limits);
+      const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
+      return { changes, response: block };
+    });
   }
 }

@@ -9,20 +9,18 @@
 
 import { KmsError } from '../kms/errors.ts';
 import { type AliasName, aliasArn, keyArn, parseAliasName, parseKeyId } from '../kms/names.ts';
-import type { KeyDirectory } from './key-directory.ts';
+import type { KeyView } from './key-directory.ts';
 import type { KmsKey } from './kms-key.ts';
 
 export type KeyReferenceForms = 'keyOnly' | 'keyOrAlias';
 
-/** A well-formed id that no key of one region has. */
-const multiRegionKeyId = /^mrk-[0-9a-f]{32}$/;
 const arnPattern = /^arn:aws[a-z-]*:kms:([a-z0-9-]*):([0-9]*):(.*)$/;
 
 /**
  * @param forms `keyOrAlias` accepts all four forms, `keyOnly` key id and key ARN.
  * @throws KmsError `NotFoundException`, `InvalidArnException`.
  */
-export function findReferencedKey(directory: KeyDirectory, reference: string, forms: KeyReferenceForms): KmsKey {
+export function findReferencedKey(directory: KeyView, reference: string, forms: KeyReferenceForms): KmsKey {
   const name = reference.startsWith('arn:') ? resourceOfArn(directory, reference) : reference;
   if (name.startsWith('alias/')) {
     if (forms === 'keyOnly') {
@@ -31,10 +29,6 @@ export function findReferencedKey(directory: KeyDirectory, reference: string, fo
     return keyOfAlias(directory, name);
   }
   const keyId = parseKeyId(name);
-  if (keyId === undefined && multiRegionKeyId.test(name)) {
-    const { region, account } = directory.realm;
-    throw new KmsError('NotFoundException', `Key 'arn:aws:kms:${region}:${account}:key/${name}' does not exist`);
-  }
   if (keyId === undefined) throw new KmsError('NotFoundException', `Invalid keyId '${name}'`);
   const key = directory.findKey(keyId);
   if (key === undefined) {
@@ -44,7 +38,7 @@ export function findReferencedKey(directory: KeyDirectory, reference: string, fo
 }
 
 /** The last part of a KMS ARN of this region and account, as key id or alias name. */
-function resourceOfArn({ realm }: KeyDirectory, arn: string): string {
+function resourceOfArn({ realm }: KeyView, arn: string): string {
   const [, region, account, resource] = arnPattern.exec(arn) ?? [];
   if (region === undefined || account === undefined || resource === undefined) {
     throw new KmsError('InvalidArnException', `${arn} is not a valid ARN`);
@@ -59,9 +53,9 @@ function resourceOfArn({ realm }: KeyDirectory, arn: string): string {
   return isKey ? resource.slice('key/'.length) : resource;
 }
 
-function keyOfAlias(directory: KeyDirectory, name: string): KmsKey {
+function keyOfAlias(directory: KeyView, name: string): KmsKey {
   const aliasName = parseAliasName(name);
-  const alias = aliasName === undefined ? undefined : directory.findAlias(aliasName);
+  const alias = aliasName === undefined ? undefined : directory.aliases.find(aliasName);
   const key = alias === undefined ? undefined : directory.findKey(alias.keyId);
   if (key === undefined) {
     // Safe: only the text of a message is made of it.

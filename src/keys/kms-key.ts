@@ -1,32 +1,52 @@
 /**
  * The KMS key in memory: what the store's records and the compiled policy come together to.
  *
- * Only `key-directory.ts` makes and changes these objects; everybody else reads them. They hold no key material: a
- * backing key is the name of an object in an HSM and the store in which it lives.
+ * Only `key-directory.ts` makes these objects, and makes another one when a record changes; everybody else reads them. They
+ * hold no key material: a backing key is the name of an object in an HSM and the store in which it lives.
  */
 
-import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
+import { createHash } from 'node:crypto';
+import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId, KeyArn } from '../kms/names.ts';
-import type { BackingKeyRecord, KeyRecord } from '../store/metadata-store.ts';
+import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 import type { EncryptionCounter } from './encryption-counter.ts';
+import { internalMessage } from './key-store-errors.ts';
 
 export interface BackingKey {
   readonly record: BackingKeyRecord;
   readonly keyStore: KeyStore;
-  /** What the API shows as `KeyMaterialId`: 64 hexadecimal digits, the SHA-256 of a tag and the backing key's id. */
+  /** What the API shows as `KeyMaterialId`: the SHA-256 of a tag and the backing key's id (`keyMaterialIdOf`). */
   readonly keyMaterialId: string;
   /** Counts what may be encrypted with it. */
   readonly counter: EncryptionCounter;
 }
 
+/** The id of material that was generated here: 64 hexadecimal digits. */
+export function keyMaterialIdOf(backingKeyId: BackingKeyId): string {
+  return createHash('sha256').update(`drawbridge/key-material-id/1:${backingKeyId}`).digest('hex');
+}
+
 export interface KmsKey {
   readonly record: KeyRecord;
   readonly arn: KeyArn;
-  /** The key policy's text as it was put, and its compiled form. */
-  readonly policyDocument: string;
+  /** Of its id, as ciphertexts have it. */
+  readonly idDigits: string;
+  /** The key policy as it was put, and its compiled form. */
+  readonly policyRecord: KeyPolicyRecord;
   readonly policy: CompiledPolicy;
-  /** All backing keys, old ones too: they decrypt what they encrypted. */
+  /** All backing keys that there are, old ones too: they decrypt what they encrypted. */
   readonly backingKeys: ReadonlyMap<BackingKeyId, BackingKey>;
-  readonly currentBackingKey: BackingKey;
+  /** Absent while the key has no material. */
+  readonly currentBackingKey: BackingKey | undefined;
+}
+
+/**
+ * The backing key that a key is used with. No key without one is in a state in which it can be used.
+ * @throws KmsError `KMSInternalException`.
+ */
+export function currentBackingKeyOf({ arn, currentBackingKey }: KmsKey): BackingKey {
+  if (currentBackingKey !== undefined) return currentBackingKey;
+  throw new KmsError('KMSInternalException', internalMessage, new Error(`${arn} has no key material`));
 }

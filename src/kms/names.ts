@@ -2,8 +2,8 @@
  * Names of things in the KMS API, as types that cannot be mixed up: key ids, alias names, ARNs and their patterns.
  *
  * Each `parse…` takes a string from outside and returns the branded type or `undefined`; beside these only the functions
- * of this file that make a new name make one, so a `KeyId` in a signature is known to be well formed. Region and account come from the configuration and are one value,
- * `Realm`, because no part of Drawbridge ever needs one without the other.
+ * of this file that make a new name make one, so a `KeyId` in a signature is known to be well formed. A Region and the
+ * account are one value, `Realm`; there is one for each Region that is served.
  *
  * Source: AWS KMS API reference, "KeyId" and "AliasName"; ARN formats of the AWS service authorization reference.
  */
@@ -13,7 +13,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 declare const brand: unique symbol;
 type Branded<Name extends string> = string & { readonly [brand]: Name };
 
-/** The id of a KMS key: a lower-case UUID. */
+/** The id of a KMS key: a lower-case UUID or, of a multi-Region key, `mrk-` and 32 lower-case hexadecimal digits. */
 export type KeyId = Branded<'KeyId'>;
 /** `arn:aws:kms:REGION:ACCOUNT:key/KEY_ID`. */
 export type KeyArn = Branded<'KeyArn'>;
@@ -31,13 +31,13 @@ export type AccessKeyId = Branded<'AccessKeyId'>;
 /** The identity of one PKCS#11 object: its `CKA_ID`, 16 random bytes as 32 lower-case hexadecimal digits. */
 export type BackingKeyId = Branded<'BackingKeyId'>;
 
-/** Where this daemon stands in AWS's name space. */
+/** Where keys stand in AWS's name space. */
 export interface Realm {
   readonly region: string;
   readonly account: string;
 }
 
-const keyIdPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const keyIdPattern = /^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$/;
 const aliasNamePattern = /^alias\/[a-zA-Z0-9/_-]+$/;
 const backingKeyIdPattern = /^[0-9a-f]{32}$/;
 const accessKeyIdPattern = /^AKIA[A-Z2-7]{16}$/;
@@ -45,6 +45,23 @@ const principalArnPattern = /^arn:aws:(?:iam|sts)::\d{12}:(?:root|(?:user|role|a
 
 export function newKeyId(): KeyId {
   return randomUUID() as string as KeyId;
+}
+
+/** The 16 bytes of a key id as 32 hexadecimal digits: what a ciphertext has of it. */
+export function digitsOfKeyId(keyId: KeyId): string {
+  return keyId.startsWith('mrk-') ? keyId.slice('mrk-'.length) : keyId.replaceAll('-', '');
+}
+
+/** The two ids that have these 32 digits; no Region has keys under both. */
+export function keyIdsOfDigits(digits: string): readonly [KeyId, KeyId] {
+  const [a, b, c, d, e] = [
+    digits.slice(0, 8),
+    digits.slice(8, 12),
+    digits.slice(12, 16),
+    digits.slice(16, 20),
+    digits.slice(20),
+  ];
+  return [`${a}-${b}-${c}-${d}-${e}` as KeyId, `mrk-${digits}` as KeyId];
 }
 
 /** A `CKA_ID` that no other object has. */

@@ -120,7 +120,12 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:ReEncryptOnSameKey', (question) => one(reEncryptsOnSameKey(question)), bool),
   row('declared', 'kms:ReplicaRegion', member('ReplicaRegion')),
   row('key', 'kms:RequestAlias', requestAlias),
-  row('key', 'kms:ResourceAliases', ({ key, source }) => key && source.directory.aliasesOf(key.record.keyId), set),
+  row(
+    'key',
+    'kms:ResourceAliases',
+    ({ key, source }) => key && source.directory.aliases.namesOf(key.record.keyId),
+    set,
+  ),
   row('declared', 'kms:RetiringPrincipal', member('RetiringPrincipal')),
   row('declared', 'kms:RetiringServicePrincipal', member('RetiringServicePrincipal')),
   row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays'), numeric),

@@ -3,7 +3,7 @@
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-directory.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import type { AnyOperation, NeedOf } from '../operations/declaration/operation.ts';
@@ -15,7 +15,7 @@ export interface QuestionSource {
   readonly request: Record<string, unknown>;
   readonly origin: RequestOrigin;
   readonly caller: Caller;
-  readonly directory: KeyDirectory;
+  readonly directory: KeyView;
   readonly identityPolicies: readonly CompiledPolicy[];
   /** What else can be found out about a Unix peer. */
   readonly peerFacts: (peer: UnixPeer) => PeerFacts;

@@ -7,7 +7,8 @@
  * authenticated in the records and judged above.
  */
 
-import type { Kysely } from 'kysely';
+import { randomBytes } from 'node:crypto';
+import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import { StoreError } from './store-error.ts';
 
@@ -108,7 +109,82 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0005-regions-versions-owners': {
+    async up(db: Kysely<AnySchema>) {
+      const key = [
+        'state',
+        'keySpec',
+        'keyUsage',
+        'origin',
+        'description',
+        'createdAtMs',
+        'currentBackingKeyId',
+        'tags',
+      ];
+      await addRegion(db, 'kmsKey', 'keyId', key);
+      await addRegion(db, 'keyPolicy', 'keyId', ['document']);
+      await addRegion(db, 'alias', 'aliasName', ['keyId', 'createdAtMs', 'updatedAtMs']);
+      const grantee = ['keyId', 'name', 'grantee', 'retiring', 'issuingAccount'];
+      await addRegion(db, 'keyGrant', 'grantId', [...grantee, 'operations', 'constraints', 'createdAtMs']);
+      await db.schema
+        .alterTable('kmsKey')
+        .addColumn('deletionDateMs', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
+      await db.schema
+        .alterTable('backingKey')
+        .addColumn('version', 'bigint', (column) => column.notNull().defaultTo(1))
+        .execute();
+      await db.schema
+        .alterTable('backingKey')
+        .addColumn('owner', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+      await db.schema
+        .alterTable('accessKey')
+        .addColumn('version', 'bigint', (column) => column.notNull().defaultTo(1))
+        .execute();
+      await db.schema
+        .createTable('node')
+        .addColumn('nodeId', 'text', (column) => column.primaryKey().notNull())
+        .execute();
+      // Kysely knows the tables of a schema by type, and this one has none.
+      const rows = db as unknown as Kysely<{ node: { nodeId: string } }>;
+      await rows
+        .insertInto('node')
+        .values({ nodeId: randomBytes(16).toString('hex') })
+        .execute();
+    },
+  },
 };
+
+/** Puts the Region into the primary key of a table whose rows have none yet: they get an empty one. */
+async function addRegion(db: Kysely<AnySchema>, table: string, id: string, others: readonly string[]): Promise<void> {
+  // Kysely knows the tables of a schema by type, and this one has none.
+  const rows = db as unknown as Kysely<Record<string, Record<string, unknown>>>;
+  const former = `${table}Former`;
+  const columns = [id, 'format', 'mac', ...others];
+  await db.schema.alterTable(table).renameTo(former).execute();
+  let created = db.schema
+    .createTable(table)
+    .addColumn('region', 'text', (column) => column.notNull())
+    .addColumn(id, 'text', (column) => column.notNull())
+    .addColumn('version', 'bigint', (column) => column.notNull())
+    .addColumn('format', 'integer', (column) => column.notNull())
+    .addColumn('mac', 'text', (column) => column.notNull())
+    .addPrimaryKeyConstraint(`${table}PrimaryKey`, ['region', id] as never[]);
+  for (const name of others) {
+    created = created.addColumn(name, name.endsWith('AtMs') ? 'bigint' : 'text', (column) => column.notNull());
+  }
+  await created.execute();
+  await rows
+    .insertInto(table)
+    .columns(['region', 'version', ...columns])
+    .expression(
+      rows.selectFrom(former).select([sql.lit('').as('region'), sql.lit(1).as('version'), ...columns] as never[]),
+    )
+    .execute();
+  await db.schema.dropTable(former).execute();
+}
 
 /**
  * Brings the schema up to date, each step in a transaction of its own.

@@ -12,7 +12,7 @@ import { keyStates } from '../kms/key-states.ts';
 import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parsePrincipalArn } from '../kms/names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
 import { grantConstraints, grantOperations } from './grant-columns.ts';
-import type { KeyRecord, MetadataRecords, RecordKind } from './metadata-store.ts';
+import type { KeyRecord, MetadataRecords, RecordKind } from './records/records.ts';
 
 /** A branded string, known by its parser. */
 function name<Value extends string>(parse: (text: string) => Value | undefined): Member<Value> {
@@ -48,6 +48,15 @@ const integer: Member<number> = {
   },
 };
 
+/** A time that may be absent: 0 then, which no time of ours is. */
+const timeOrNone: Member<number | null> = {
+  toColumn: (value) => (value === null ? 0 : integer.toColumn(value)),
+  fromColumn(column) {
+    const value = integer.fromColumn(column);
+    return value === 0 ? null : value;
+  },
+};
+
 /** A short list as JSON text, members in this order. */
 const tags: Member<KeyRecord['tags']> = {
   toColumn: (value) => JSON.stringify(value.map((tag) => ({ TagKey: tag.TagKey, TagValue: tag.TagValue }))),
@@ -76,30 +85,44 @@ const recordColumns: {
   };
 } = {
   key: {
+    region: text,
     keyId: name(parseKeyId),
+    version: integer,
     state: oneOf(keyStates),
     keySpec: oneOf(keySpecNames),
     keyUsage: oneOf(keyUsages),
     origin: oneOf(['AWS_KMS']),
     description: text,
     createdAtMs: integer,
-    currentBackingKeyId: name(parseBackingKeyId),
+    currentBackingKeyId: orEmpty(name(parseBackingKeyId)),
     tags,
+    deletionDateMs: timeOrNone,
   },
   backingKey: {
     backingKeyId: name(parseBackingKeyId),
+    version: integer,
     keyId: name(parseKeyId),
     keyStore: text,
-    residency: oneOf(['token']),
+    residency: text,
     state: oneOf(['Creating', 'Active']),
+    owner: text,
     ordinal: integer,
     createdAtMs: integer,
     reservedEncryptions: integer,
     publicKey: bytesOrNull,
   },
-  keyPolicy: { keyId: name(parseKeyId), document: text },
-  alias: { aliasName: name(parseAliasName), keyId: name(parseKeyId), createdAtMs: integer, updatedAtMs: integer },
+  keyPolicy: { region: text, keyId: name(parseKeyId), version: integer, document: text },
+  alias: {
+    region: text,
+    aliasName: name(parseAliasName),
+    version: integer,
+    keyId: name(parseKeyId),
+    createdAtMs: integer,
+    updatedAtMs: integer,
+  },
   grant: {
+    region: text,
+    version: integer,
     grantId: name(parseGrantId),
     keyId: name(parseKeyId),
     name: text,
@@ -112,6 +135,7 @@ const recordColumns: {
   },
   accessKey: {
     accessKeyId: name(parseAccessKeyId),
+    version: integer,
     principal: name(parsePrincipalArn),
     sealedSecret: bytes,
     createdAtMs: integer,

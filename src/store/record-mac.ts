@@ -16,8 +16,8 @@
  * another table, the primary key (a member like any other) from standing in for another row.
  *
  * The format is stored beside each MAC. A version that adds members to a kind gives it a new format (`addedMembers`) and
- * keeps reading the old ones, in which an added member can only have the value that its migration gave it; rows are
- * rewritten as they change. Migrations themselves cannot compute a MAC: they run before the HSM is connected.
+ * keeps reading the old ones, in which an added member can only have the value that its migration gave it. Migrations
+ * themselves cannot compute a MAC: they run before the HSM is connected; `load` writes such rows anew.
  *
  * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
  * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant, a revoked access key or a
@@ -27,23 +27,37 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import type { ColumnValue } from './column-member.ts';
-import type { RecordKind } from './metadata-store.ts';
 import type { Columns } from './record-columns.ts';
+import type { RecordKind } from './records/records.ts';
 
 /** The format in which each kind is written. */
 export const recordFormats = {
-  key: 1,
-  backingKey: 2,
-  keyPolicy: 1,
-  alias: 1,
-  grant: 1,
-  accessKey: 1,
+  key: 2,
+  backingKey: 3,
+  keyPolicy: 2,
+  alias: 2,
+  grant: 2,
+  accessKey: 2,
 } as const satisfies Record<RecordKind, number>;
 export const macBytes = 32;
 
+type AddedMembers = Readonly<Record<string, { readonly format: number; readonly column: ColumnValue }>>;
+
+/** Of the time before there were Regions: `load` gives such a record that of the daemon. */
+const regional: AddedMembers = { region: { format: 2, column: '' }, version: { format: 2, column: 1 } };
+
 /** Members that a kind did not have from the beginning: the format that brought each, and its column in older rows. */
-const addedMembers: Partial<Record<RecordKind, Readonly<Record<string, { format: number; column: ColumnValue }>>>> = {
-  backingKey: { publicKey: { format: 2, column: '' } },
+const addedMembers: Readonly<Record<RecordKind, AddedMembers>> = {
+  key: { ...regional, deletionDateMs: { format: 2, column: 0 } },
+  backingKey: {
+    publicKey: { format: 2, column: '' },
+    version: { format: 3, column: 1 },
+    owner: { format: 3, column: '' },
+  },
+  keyPolicy: regional,
+  alias: regional,
+  grant: regional,
+  accessKey: { version: { format: 2, column: 1 } },
 };
 
 const domain = 'drawbridge/metadata-record';
@@ -59,7 +73,7 @@ export function isKnownFormat(kind: RecordKind, format: number): boolean {
  */
 export function columnsOfFormat(kind: RecordKind, columns: Columns, format: number): Columns | undefined {
   const covered: Record<string, ColumnValue> = { ...columns };
-  for (const [name, added] of Object.entries(addedMembers[kind] ?? {})) {
+  for (const [name, added] of Object.entries(addedMembers[kind])) {
     if (added.format <= format) continue;
     if (covered[name] !== added.column) return undefined;
     delete covered[name];

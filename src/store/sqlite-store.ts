@@ -5,8 +5,8 @@
  * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk). Writes are
  * rare: changes of keys, and one per 65,536 encryptions.
  *
- * MACs are computed before the transaction, by the HSM, for several writes at once; the transactions follow in the order
- * of the calls. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
+ * MACs are computed before the transaction, by the HSM, for several records at once; the transactions follow in the order
+ * of the calls. A statement that does not find its record in the version that it replaces ends the transaction. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
  * rejection is a `StoreError`. After `full` or `io` the transaction was rolled back, and the store can be used again;
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  *
@@ -16,21 +16,11 @@
  */
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { CamelCasePlugin, type ColumnType, type CompiledQuery, Kysely } from 'kysely';
+import { CamelCasePlugin, type CompiledQuery, Kysely } from 'kysely';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
-import type { ColumnValue } from './column-member.ts';
-import {
-  type Change,
-  type LoadedMetadata,
-  type MetadataRecords,
-  type MetadataStore,
-  primaryKeys,
-  type QuarantinedRecord,
-  type RecordKind,
-  type RecordMac,
-} from './metadata-store.ts';
+import type { LoadedMetadata, MetadataStore, QuarantinedRecord, RecordMac } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
-import { type Columns, fromColumns, toColumns } from './record-columns.ts';
+import { type Columns, fromColumns } from './record-columns.ts';
 import {
   canonicalRecord,
   columnsOfFormat,
@@ -40,6 +30,20 @@ import {
   macBytes,
   recordFormats,
 } from './record-mac.ts';
+import {
+  idMember,
+  isRecord,
+  type PreparedChange,
+  prepareChange,
+  type Row,
+  removal,
+  rewriting,
+  type Tables,
+  tables,
+  writing,
+} from './record-statements.ts';
+import { added, type Change } from './records/changes.ts';
+import { type MetadataRecords, primaryKeys, type RecordKind } from './records/records.ts';
 import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
@@ -53,18 +57,8 @@ export interface SqliteStore extends MetadataStore {
   nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void>;
 }
 
-/** A row is of no known type until `fromColumns` has read it. */
-type AnyRow = Record<string, ColumnType<unknown, ColumnValue, ColumnValue>>;
-const tables = {
-  key: 'kmsKey',
-  backingKey: 'backingKey',
-  keyPolicy: 'keyPolicy',
-  alias: 'alias',
-  grant: 'keyGrant',
-  accessKey: 'accessKey',
-} as const satisfies Record<RecordKind, string>;
-type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey', AnyRow>;
-
+/** Records of former formats that are written anew in one transaction. */
+const rewritesPerTransaction = 1_000;
 /** Enough MACs in flight to hide a network HSM's round trip, few enough to leave room in the key store's queue. */
 const maxMacsInFlight = 64;
 
@@ -72,18 +66,27 @@ const maxMacsInFlight = 64;
  * Opens the store, making or migrating its schema, and locks it against other processes.
  * @param options.path The file; its folder exists and is private.
  * @param options.mac First called by `load` or `write`: by then `serviceKey` has told which key it must use.
+ * @param options.formerRegion The Region of what was written before records had one.
  * @throws StoreError
  */
 export async function openSqliteStore(options: {
   readonly path: string;
   readonly mac: RecordMac;
+  readonly formerRegion: string;
 }): Promise<SqliteStore> {
   const database = openDatabaseFile(options.path);
   const db = new Kysely<Tables>({ dialect: sqliteDialect(database), plugins: [new CamelCasePlugin()] });
   try {
     await migrateToLatest(db, options.path);
     const rows = await db.selectFrom('serviceKey').selectAll().execute();
-    return new OpenSqliteStore({ ...options, database, db, serviceKeys: readServiceKeys(rows, options.path) });
+    const [node] = await db.selectFrom('node').selectAll().execute();
+    return new OpenSqliteStore({
+      ...options,
+      database,
+      db,
+      serviceKeys: readServiceKeys(rows, options.path),
+      nodeId: readNodeId(node, options.path),
+    });
   } catch (error) {
     database.close();
     throw asStoreError(error, 'open the metadata store', options.path);
@@ -102,12 +105,21 @@ function readServiceKeys(rows: readonly Record<string, unknown>[], path: string)
   return serviceKeys;
 }
 
+/** Without one, what it began would seem to be nobody's, and whoever starts undoes that. */
+function readNodeId(row: Record<string, unknown> | undefined, path: string): string {
+  const nodeId = row?.['nodeId'];
+  if (typeof nodeId === 'string' && /^[0-9a-f]{32}$/.test(nodeId)) return nodeId;
+  throw new StoreError('damaged', `\`${path}\` does not say which node it is of; restore it from a backup`);
+}
+
 interface StoreParts {
   readonly path: string;
   readonly mac: RecordMac;
   readonly database: DatabaseSync;
   readonly db: Kysely<Tables>;
   readonly serviceKeys: Map<string, BackingKeyId>;
+  readonly nodeId: string;
+  readonly formerRegion: string;
 }
 
 class OpenSqliteStore implements SqliteStore {
@@ -118,6 +130,10 @@ class OpenSqliteStore implements SqliteStore {
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
+  }
+
+  get nodeId(): string {
+    return this.#parts.nodeId;
   }
 
   serviceKey(purpose: ServiceKeyPurpose): BackingKeyId | undefined {
@@ -131,7 +147,8 @@ class OpenSqliteStore implements SqliteStore {
       if (named !== undefined) {
         throw new StoreError('serviceKeyNamed', `\`${path}\` already names \`${named}\` as its ${purpose} key`);
       }
-      this.#transaction([db.insertInto('serviceKey').values({ purpose, backingKeyId }).compile()]);
+      const query = db.insertInto('serviceKey').values({ purpose, backingKeyId }).compile();
+      this.#transaction([query]);
       serviceKeys.set(purpose, backingKeyId);
     });
   }
@@ -141,18 +158,27 @@ class OpenSqliteStore implements SqliteStore {
     return this.#macOf(derivedKeyInput(purpose));
   }
 
-  async load(): Promise<LoadedMetadata> {
+  async load(progress: (written: number, total: number) => void = () => undefined): Promise<LoadedMetadata> {
     this.#assertOpen();
     const quarantined: QuarantinedRecord[] = [];
-    return {
-      key: await this.#loadKind('key', quarantined),
-      backingKey: await this.#loadKind('backingKey', quarantined),
-      keyPolicy: await this.#loadKind('keyPolicy', quarantined),
-      alias: await this.#loadKind('alias', quarantined),
-      grant: await this.#loadKind('grant', quarantined),
-      accessKey: await this.#loadKind('accessKey', quarantined),
+    const former: Change[] = [];
+    const loaded = {
+      key: await this.#loadKind('key', quarantined, former),
+      backingKey: await this.#loadKind('backingKey', quarantined, former),
+      keyPolicy: await this.#loadKind('keyPolicy', quarantined, former),
+      alias: await this.#loadKind('alias', quarantined, former),
+      grant: await this.#loadKind('grant', quarantined, former),
+      accessKey: await this.#loadKind('accessKey', quarantined, former),
       quarantined,
     };
+    this.#assertFormerRegion(loaded, former);
+    for (let first = 0; first < former.length; first += rewritesPerTransaction) {
+      const some = former.slice(first, first + rewritesPerTransaction).map(prepareChange);
+      const { db } = this.#parts;
+      this.#transaction(await mapBounded(some, async (change) => rewriting(db, change, await this.#rowOf(change))));
+      progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
+    }
+    return loaded;
   }
 
   write(changes: readonly Change[]): Promise<void> {
@@ -160,14 +186,32 @@ class OpenSqliteStore implements SqliteStore {
     let statements: Promise<readonly CompiledQuery[]>;
     try {
       this.#assertOpen();
-      const prepared = changes.map((change) => prepareChange(change));
-      statements = mapBounded(prepared, (change) => this.#compile(change));
+      const prepared = changes.map(prepareChange);
+      statements = mapBounded(prepared, (change) => this.#statementOf(change));
     } catch (error) {
       return Promise.reject(error);
     }
     // Its turn comes later; until then nobody else listens to a MAC that failed.
     statements.catch(() => undefined);
     return this.#inTurn(async () => this.#transaction(await statements));
+  }
+
+  async reread(changes: readonly Change[]): Promise<readonly Change[]> {
+    this.#assertOpen();
+    const { db, path } = this.#parts;
+    return mapBounded(changes.map(prepareChange), async ({ kind, columns, change }) => {
+      let row: Readonly<Record<string, unknown>> | undefined;
+      try {
+        row = await db.selectFrom(tables[kind]).selectAll().where(isRecord(kind, columns)).executeTakeFirst();
+      } catch (error) {
+        throw asStoreError(error, 'read the metadata store', path);
+      }
+      // Another one's removal, told of the record as it was seen here.
+      if (row === undefined) return { remove: kind, record: change.record } as Change;
+      const verified = await this.#verify(kind, row);
+      if ('record' in verified) return added(kind, verified.record);
+      throw new StoreError('damaged', `a record in \`${path}\` is refused: ${verified.reason}`);
+    });
   }
 
   async close(): Promise<void> {
@@ -179,55 +223,88 @@ class OpenSqliteStore implements SqliteStore {
     this.#parts.database.close();
   }
 
+  /** @param former Gets what has to be written anew. */
   async #loadKind<Kind extends RecordKind>(
     kind: Kind,
     quarantined: QuarantinedRecord[],
+    former: Change[],
   ): Promise<readonly MetadataRecords[Kind][]> {
     const { db, path } = this.#parts;
     const table: keyof Tables = tables[kind];
     let rows: readonly Record<string, unknown>[];
     try {
-      rows = await db.selectFrom(table).selectAll().orderBy(primaryKeys[kind]).execute();
+      let query = db.selectFrom(table).selectAll();
+      for (const name of primaryKeys[kind]) query = query.orderBy(name);
+      rows = await query.execute();
     } catch (error) {
       throw asStoreError(error, 'read the metadata store', path);
     }
+    const today = new Set(rows.map((row) => `${row['region']} ${row[idMember(kind)]}`));
     const records = await mapBounded(rows, async (row) => {
-      const verified = await this.#verify(kind, row);
-      if ('record' in verified) return verified.record;
-      quarantined.push({ kind, id: String(row[primaryKeys[kind]]), reason: verified.reason });
+      const isSuperseded = row['region'] === '' && today.has(`${this.#parts.formerRegion} ${row[idMember(kind)]}`);
+      // It was put back beside the one that it became.
+      const verified = isSuperseded ? { reason: 'a later version of it is on record' } : await this.#verify(kind, row);
+      if ('record' in verified) {
+        if (verified.isFormer) former.push(added(kind, verified.record));
+        return verified.record;
+      }
+      const region = 'region' in row ? String(row['region']) : null;
+      quarantined.push({
+        kind,
+        id: String(row[idMember(kind)]),
+        // It is missed in the Region of all that was written in its time, unless its successor is there.
+        region: region === '' && !isSuperseded ? this.#parts.formerRegion : region,
+        reason: verified.reason,
+      });
       return undefined;
     });
     return records.flatMap((record) => record ?? []);
   }
 
+  /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
+  #assertFormerRegion(loaded: LoadedMetadata, former: readonly Change[]): void {
+    const { formerRegion, path } = this.#parts;
+    const anew = new Set<unknown>(former.flatMap(({ record }) => ('region' in record ? record : [])));
+    const regional = [...loaded.key, ...loaded.keyPolicy, ...loaded.alias, ...loaded.grant];
+    const written = regional.filter((record) => !anew.has(record));
+    const [other] = written;
+    if (other === undefined || anew.size === 0 || written.some(({ region }) => region === formerRegion)) return;
+    throw new StoreError(
+      'otherRegion',
+      `\`${path}\` has records of the Region \`${other.region}\`, and others that have yet to follow them there, not to \`${formerRegion}\`; set \`region: ${other.region}\``,
+    );
+  }
+
+  /** `isFormer`: it was written in another format than today's. */
   async #verify<Kind extends RecordKind>(
     kind: Kind,
     row: Readonly<Record<string, unknown>>,
-  ): Promise<{ readonly record: MetadataRecords[Kind] } | { readonly reason: string }> {
+  ): Promise<{ readonly record: MetadataRecords[Kind]; readonly isFormer: boolean } | { readonly reason: string }> {
     const format = typeof row['format'] === 'bigint' ? Number(row['format']) : Number.NaN;
     if (!isKnownFormat(kind, format)) return { reason: 'its format is not known to this version' };
     const parsed = fromColumns(kind, row);
     if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
     const covered = columnsOfFormat(kind, parsed.columns, format);
     const verifies = covered !== undefined && isMacEqual(await this.#mac(kind, covered, format), row['mac']);
-    return verifies ? parsed : { reason: 'its MAC does not verify: it was edited or damaged' };
+    if (!verifies) return { reason: 'its MAC does not verify: it was edited or damaged' };
+    const isFormer = format !== recordFormats[kind];
+    // Only a former format has an empty Region: its MAC covers none.
+    const isRegional = isFormer && 'region' in parsed.record && parsed.record.region === '';
+    return {
+      record: isRegional ? { ...parsed.record, region: this.#parts.formerRegion } : parsed.record,
+      isFormer,
+    };
   }
 
-  async #compile(change: PreparedChange): Promise<CompiledQuery> {
+  async #statementOf(change: PreparedChange): Promise<CompiledQuery> {
     const { db } = this.#parts;
-    const { kind } = change;
-    const table = tables[kind];
-    if ('id' in change) {
-      return db.deleteFrom(table).where(primaryKeys[kind], '=', change.id).compile();
-    }
+    return 'remove' in change.change ? removal(db, change) : writing(db, change, await this.#rowOf(change));
+  }
+
+  async #rowOf({ kind, columns }: PreparedChange): Promise<Row> {
     const format = recordFormats[kind];
-    const mac = (await this.#mac(kind, change.columns, format)).toString('hex');
-    const row = { ...change.columns, format, mac };
-    return db
-      .insertInto(table)
-      .values(row)
-      .onConflict((conflict) => conflict.column(primaryKeys[kind]).doUpdateSet(row))
-      .compile();
+    const mac = (await this.#mac(kind, columns, format)).toString('hex');
+    return { ...columns, format, mac };
   }
 
   async #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
@@ -260,13 +337,17 @@ class OpenSqliteStore implements SqliteStore {
     }
   }
 
-  #run({ sql, parameters }: CompiledQuery): void {
-    let statement = this.#statements.get(sql);
+  /** Every statement puts or removes exactly one row, or the transaction ends. */
+  #run({ sql: text, parameters }: CompiledQuery): void {
+    let statement = this.#statements.get(text);
     if (statement === undefined) {
-      statement = this.#parts.database.prepare(sql);
-      this.#statements.set(sql, statement);
+      statement = this.#parts.database.prepare(text);
+      this.#statements.set(text, statement);
     }
-    statement.run(...parameters.map(inputValue));
+    const { changes } = statement.run(...parameters.map(inputValue));
+    if (Number(changes) !== 1) {
+      throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
+    }
   }
 
   #assertOpen(): void {
@@ -276,16 +357,6 @@ class OpenSqliteStore implements SqliteStore {
   #closedError(): StoreError {
     return new StoreError('closed', `the metadata store \`${this.#parts.path}\` is closed`);
   }
-}
-
-type PreparedChange =
-  | { readonly kind: RecordKind; readonly columns: Columns }
-  | { readonly kind: RecordKind; readonly id: string };
-
-function prepareChange(change: Change): PreparedChange {
-  if ('remove' in change) return { kind: change.remove, id: change.id };
-  // `put` and `record` are of one kind by the type of `Change`, which TypeScript cannot carry through a call.
-  return { kind: change.put, columns: toColumns(change.put, change.record as MetadataRecords[typeof change.put]) };
 }
 
 /** Results in the order of the items; at most `maxMacsInFlight` at a time; the first failure ends it. */

@@ -17,6 +17,10 @@ export type StoreFailure =
   | 'locked'
   /** Others could get at the file or its folder, or it is not what it has to be. */
   | 'notPrivate'
+  /** A record is not there in the version that a change was decided on. */
+  | 'conflict'
+  /** Records of former formats would come into another Region than those that were written anew before. */
+  | 'otherRegion'
   /** A newer Drawbridge wrote this store. */
   | 'newerSchema'
   /** The file is no SQLite database, or a damaged one. */

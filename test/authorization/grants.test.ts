@@ -24,7 +24,7 @@ import {
 } from '../../src/kms/grant-terms.ts';
 import type { KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
-import type { GrantRecord } from '../../src/store/metadata-store.ts';
+import type { GrantRecord } from '../../src/store/records/records.ts';
 import { allow, compile, keyArn, policy, realm } from './policies.ts';
 
 const accountId = '000000000000';
@@ -37,6 +37,8 @@ const sourceArn = `arn:aws:s3:::bucket`;
 
 function record(terms: Partial<GrantRecord>): GrantRecord {
   return {
+    region: 'us-east-1',
+    version: 1,
     grantId: newGrantId(),
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     name: '',

@@ -16,6 +16,7 @@ import { KmsError } from '../../src/kms/errors.ts';
 import type { PrincipalArn, Realm } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
 import type { SqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
 import { describeEachToken } from '../support/tokens.ts';
 
 const realm: Realm = { region: 'us-east-1', account: '000000000000' };
@@ -70,7 +71,7 @@ describeEachToken('credentials', (token) => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-credentials-'));
     dataDir = join(folder, 'data');
     await createDataFolder(dataDir);
-    await createMetadata(dataDir, keyStore);
+    await createMetadata({ dataDir, region: realm.region }, keyStore);
   }, timeoutMs);
   afterAll(async () => {
     await keyStore?.close();
@@ -79,13 +80,14 @@ describeEachToken('credentials', (token) => {
 
   /** As a start of the daemon does. */
   async function open(where: Realm = realm): Promise<Opened> {
-    const opened = await openStore(dataDir);
+    const opened = await openStore({ dataDir, region: realm.region });
     const { store } = opened;
     try {
       await opened.useServiceKey(keyStore);
       const { accessKey: accessKeys, quarantined } = await store.load();
       const mapping = defaultUnixMapping(where);
-      const credentials = await openCredentials({ realm: where, store, keyStore, accessKeys, mapping });
+      const turns = new Turns(store);
+      const credentials = await openCredentials({ realm: where, store, turns, keyStore, accessKeys, mapping });
       return { ...credentials, store, quarantined, close: () => store.close() };
     } catch (error) {
       await store.close();
@@ -167,7 +169,12 @@ describeEachToken('credentials', (token) => {
     const after = await open();
     const edited = ['AKIAAAAAAAAAAAAAAAAA', mine.accessKeyId].toSorted(); // A random id may have a digit before the letters.
     expect(after.quarantined).toEqual(
-      edited.map((id) => ({ kind: 'accessKey', id, reason: 'its MAC does not verify: it was edited or damaged' })),
+      edited.map((id) => ({
+        kind: 'accessKey',
+        id,
+        region: null,
+        reason: 'its MAC does not verify: it was edited or damaged',
+      })),
     );
     for (const accessKeyId of [mine.accessKeyId, theirs.accessKeyId, 'AKIAAAAAAAAAAAAAAAAA']) {
       expect(after.findKey(accessKeyId, undefined)).toBeUndefined();
@@ -223,12 +230,13 @@ describeEachToken('credentials', (token) => {
         .padStart(16, 'A')
         .replaceAll(/\d/g, (digit) => 'BCDEFGHIJK'[Number(digit)] ?? '')}`,
       principal: app,
+      version: 1,
       sealedSecret: Buffer.alloc(0),
       createdAtMs: index,
     }));
     const mapping = defaultUnixMapping(realm);
     const { source } = await openCredentials({
-      ...{ realm, store: opened.store, keyStore, mapping },
+      ...{ realm, store: opened.store, turns: new Turns(opened.store), keyStore, mapping },
       accessKeys: accessKeys as unknown as Parameters<typeof openCredentials>[0]['accessKeys'],
     });
     const made = await Promise.allSettled(Array.from({ length: 10 }, () => source.createAccessKey(app)));

@@ -6,20 +6,25 @@ import type { IdentityPolicies } from '../../src/authorization/identity-policies
 import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
 import { peerFacts } from '../../src/identity/peer-facts.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
-import { createKey, openKeyDirectory } from '../../src/keys/life/key-creation.ts';
+import type { KeyLife } from '../../src/keys/life/key-life.ts';
+import { openKeys } from '../../src/keys/life/open-keys.ts';
 import { createServiceKey } from '../../src/keys/life/service-keys.ts';
 import type { KmsError } from '../../src/kms/errors.ts';
-import { type KeyId, newKeyId } from '../../src/kms/names.ts';
+import type { KeyId } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
 import type { KmsAnswer, KmsService } from '../../src/pipeline/service.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
 import { alice, allow, policy, realm } from '../authorization/policies.ts';
 import { openStore } from '../hsm/test-store.ts';
+import { newTestKey } from '../support/new-key.ts';
 import type { TestToken } from '../support/tokens.ts';
 
 export interface TestService {
   readonly directory: KeyDirectory;
+  readonly life: KeyLife;
+  readonly turns: Turns;
   readonly service: KmsService;
   /** What the daemon's log would have of errors. */
   readonly errors: readonly object[];
@@ -50,33 +55,32 @@ export async function startService(
   const store = await openSqliteStore({
     path: join(folder, 'metadata.sqlite'),
     mac: (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data }),
+    formerRegion: realm.region,
   });
   opened.defer(() => store.close());
-  const directory = await openKeyDirectory({
+  const turns = new Turns(store);
+  const { directory, life } = await openKeys({
     realm,
     store,
+    turns,
     keyStores: new Map([['default', keyStore]]),
+    defaultKeyStore: 'default',
     compilePolicy: (document) => parsePolicyDocument(document, realm, conditionVocabulary),
     log,
   });
   const audit = await openAuditLog({ folder: auditFolder, sync: 'default', region: realm.region });
   opened.defer(() => audit.close());
-  const service = createKmsService({ directory, audit, log, peerFacts, ...policies });
+  const service = createKmsService({ directory, life, turns, audit, log, peerFacts, ...policies });
   const running = opened.move();
   return {
     directory,
+    life,
+    turns,
     service,
     errors,
     async newKey() {
-      const { record } = await createKey(directory, {
-        keyId: newKeyId(),
-        keySpec: 'SYMMETRIC_DEFAULT',
-        keyUsage: 'ENCRYPT_DECRYPT',
-        description: '',
-        tags: [],
-        policyDocument: policy(allow(alice, 'kms:*')),
-        keyStore: 'default',
-      });
+      const policyDocument = policy(allow(alice, 'kms:*'));
+      const { record } = await newTestKey({ directory, life, turns }, { policyDocument });
       return record.keyId;
     },
     run: (operationName, request) =>

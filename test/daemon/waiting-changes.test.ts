@@ -17,7 +17,9 @@ import { KmsError } from '../../src/kms/errors.ts';
 import { parseGrantId } from '../../src/kms/grant-terms.ts';
 import { type AliasName, type KeyId, parseAliasName } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
+import { added, type Change, removed } from '../../src/store/records/changes.ts';
 import { alice, realm } from '../authorization/policies.ts';
+import { holdTurn } from '../support/held-turn.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
@@ -59,23 +61,34 @@ describeEachToken('A change that waits for its turn', (token) => {
     rmSync(folder, { recursive: true });
   });
 
+  /** A change that is nobody's business here: it holds a turn. */
+  let elsewhereCount = 0;
+  const elsewhere = (): Change => {
+    const aliasName = name(`alias/elsewhere-${elsewhereCount++}`);
+    const [keyId] = keyIds;
+    if (keyId === undefined) throw new TypeError('there is no key');
+    return added('alias', { region: 'eu-west-1', aliasName, version: 1, keyId, createdAtMs: 0, updatedAtMs: 0 });
+  };
+
   const name = (text: string): AliasName => {
     const parsed = parseAliasName(text);
     if (parsed === undefined) throw new TypeError(`${text} is no alias name`);
     return parsed;
   };
-  /** What is answered to a request that is allowed when it comes, and whose turn comes after `meanwhile`. */
+  /**
+   * What is answered to a request that is allowed when it comes, and whose turn comes after `meanwhile`.
+   * @param changes What the turn before changes; whatever it is, it shows only after the request came.
+   */
   async function answerAfter(
     meanwhile: () => unknown,
     operationName: string,
     request: object,
+    changes: readonly Change[] = [elsewhere()],
   ): Promise<{ readonly name: string; readonly message: string } | 'done'> {
-    const { promise: held, resolve: letGo } = Promise.withResolvers<void>();
-    const turn = kms.directory.exclusively(() => held);
+    const turn = await holdTurn(kms.turns, () => changes);
     const answer = kms.run(operationName, request);
-    await meanwhile();
-    letGo();
-    await turn;
+    meanwhile();
+    await turn.letGo();
     const outcome = await answer;
     return outcome.ok ? 'done' : { name: outcome.error.name, message: outcome.error.message };
   }
@@ -91,7 +104,10 @@ describeEachToken('A change that waits for its turn', (token) => {
       identityPolicies = onAliases;
       const [keyId] = keyIds;
       if (keyId === undefined) throw new TypeError('there is no key');
-      await kms.directory.putAlias({ aliasName: unchanged, keyId, createdAtMs: 0, updatedAtMs: 0 });
+      const record = { region: realm.region, aliasName: unchanged, version: 1, keyId, createdAtMs: 0, updatedAtMs: 0 };
+      if (kms.directory.aliases.find(unchanged) === undefined) {
+        await kms.turns.take(() => ({ changes: [added('alias', record)], response: undefined }));
+      }
       const takeAway = (): void => {
         identityPolicies = noIdentityPolicies;
       };
@@ -99,8 +115,8 @@ describeEachToken('A change that waits for its turn', (token) => {
         name: 'AccessDeniedException',
         message: `User: ${alice} is not authorized to perform: kms:${operation} on resource: arn:aws:kms:us-east-1:000000000000:${alias} because no identity-based policy allows the kms:${operation} action`,
       });
-      expect(kms.directory.findAlias(name('alias/created'))).toBeUndefined();
-      expect(kms.directory.findAlias(unchanged)).toMatchObject({ keyId, updatedAtMs: 0 });
+      expect(kms.directory.aliases.find(name('alias/created'))).toBeUndefined();
+      expect(kms.directory.aliases.find(unchanged)).toMatchObject({ keyId, updatedAtMs: 0 });
       const last = await lastEvent(auditFolder);
       expect(last).toMatchObject({
         eventName: operation,
@@ -116,7 +132,7 @@ describeEachToken('A change that waits for its turn', (token) => {
     identityPolicies = onAliases;
     const request = { AliasName: 'alias/kept', TargetKeyId: keyIds[0] };
     expect(await answerAfter(() => undefined, 'CreateAlias', request)).toBe('done');
-    expect(kms.directory.findAlias(name('alias/kept'))).toMatchObject({ keyId: keyIds[0] });
+    expect(kms.directory.aliases.find(name('alias/kept'))).toMatchObject({ keyId: keyIds[0] });
   });
 
   test('is refused, on record, when the access key that signed it was revoked while it waited', async () => {
@@ -141,14 +157,12 @@ describeEachToken('A change that waits for its turn', (token) => {
     const made = await kms.run('CreateGrant', grant);
     if (!made.ok) throw made.error;
     const { GrantToken, GrantId } = JSON.parse(made.body) as { GrantToken: string; GrantId: string };
-    const { grants } = kms.directory;
-    const revoke = async (): Promise<void> => {
-      const id = parseGrantId(GrantId);
-      const record = id === undefined ? undefined : grants.find(id);
-      if (record === undefined) throw new TypeError('there is no such grant');
-      await grants.remove(record);
-    };
-    expect(await answerAfter(revoke, 'CreateGrant', { ...grant, GrantTokens: [GrantToken] })).toEqual({
+    const id = parseGrantId(GrantId);
+    const record = id === undefined ? undefined : kms.directory.grants.find(id);
+    if (record === undefined) throw new TypeError('there is no such grant');
+    const nothing = (): void => undefined;
+    const request = { ...grant, GrantTokens: [GrantToken] };
+    expect(await answerAfter(nothing, 'CreateGrant', request, [removed('grant', record)])).toEqual({
       name: 'InvalidGrantTokenException',
       message: 'The grant token is not valid.',
     });

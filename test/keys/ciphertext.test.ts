@@ -7,21 +7,21 @@ import {
   overheadBytes,
   parseCiphertext,
 } from '../../src/keys/use/ciphertext.ts';
-import { parseBackingKeyId, parseKeyId } from '../../src/kms/names.ts';
+import { digitsOfKeyId, parseBackingKeyId, parseKeyId } from '../../src/kms/names.ts';
 
 function known<T>(value: T | undefined): T {
   if (value === undefined) throw new TypeError('the test made a name that is none');
   return value;
 }
 
-const keyId = known(parseKeyId('1234abcd-12ab-34cd-56ef-1234567890ab'));
+const keyIdDigits = digitsOfKeyId(known(parseKeyId('1234abcd-12ab-34cd-56ef-1234567890ab')));
 const backingKeyId = known(parseBackingKeyId('00112233445566778899aabbccddeeff'));
-const header = { keyId, backingKeyId };
+const header = { keyIdDigits, backingKeyId };
 
 const bytes = (length: number) =>
   fc.uint8Array({ minLength: length, maxLength: length }).map((value) => Buffer.from(value));
 const blobs = fc.record({
-  keyId: fc.uuid().map((id) => known(parseKeyId(id))),
+  keyIdDigits: fc.uuid().map((id) => digitsOfKeyId(known(parseKeyId(id)))),
   backingKeyId: bytes(16).map((id) => known(parseBackingKeyId(id.toString('hex')))),
   iv: bytes(12),
   ciphertext: fc.uint8Array({ minLength: 16, maxLength: 200 }).map((value) => Buffer.from(value)),

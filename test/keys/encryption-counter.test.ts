@@ -3,17 +3,23 @@ import {
   defaultEncryptionLimits,
   EncryptionCounter,
   maxEncryptionsPerBackingKey,
+  nextBlock,
 } from '../../src/keys/encryption-counter.ts';
 
 /** A counter over a store that only remembers what was written. */
 function counterWith({ reserved = 0, block = 8, limit = 20 } = {}) {
   const written: number[] = [];
-  const counter = new EncryptionCounter(
+  const limits = { maxEncryptionsPerBackingKey: limit, reservationBlock: block };
+  const counter: EncryptionCounter = new EncryptionCounter(
     reserved,
-    async (value) => {
-      written.push(value);
+    async () => {
+      const next = nextBlock(written.at(-1) ?? reserved, limits);
+      if (next === undefined) return undefined;
+      written.push(next.to);
+      counter.follow(next.to);
+      return next;
     },
-    { maxEncryptionsPerBackingKey: limit, reservationBlock: block },
+    limits,
   );
   return { counter, written };
 }
@@ -74,6 +80,7 @@ describe('the encryption counter', () => {
       0,
       async () => {
         if (broken) throw new Error('disk full');
+        return { from: 0, to: 8 };
       },
       { maxEncryptionsPerBackingKey: 20, reservationBlock: 8 },
     );

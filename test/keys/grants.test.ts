@@ -3,19 +3,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Grants } from '../../src/keys/grants/grant-directory.ts';
 import { GrantTokens } from '../../src/keys/grants/grant-tokens.ts';
 import type { GrantParameters } from '../../src/keys/grants/key-grants.ts';
+import { KeyDirectory } from '../../src/keys/key-directory.ts';
 import { type GrantId, type GrantPrincipal, newGrantId } from '../../src/kms/grant-terms.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import type { MetadataStore } from '../../src/store/metadata-store.ts';
+import { removed } from '../../src/store/records/changes.ts';
+import type { GrantRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
+import { compile, realm } from '../authorization/policies.ts';
 import { testMac } from '../store/records.ts';
 
 const keyId = '11111111-2222-3333-4444-555555555555' as KeyId;
 const otherKeyId = '66666666-2222-3333-4444-555555555555' as KeyId;
 const alice = 'arn:aws:iam::000000000000:user/alice' as GrantPrincipal;
 const parameters: GrantParameters = {
+  region: realm.region,
   keyId,
   name: 'one',
   grantee: alice,
@@ -30,27 +35,42 @@ describe('grants', () => {
   let store: MetadataStore;
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-grants-'));
-    store = await openSqliteStore({ path: join(folder, 'metadata.db'), mac: testMac });
+    store = await openSqliteStore({ path: join(folder, 'metadata.db'), mac: testMac, formerRegion: realm.region });
   });
   afterEach(async () => {
     await store.close();
     rmSync(folder, { recursive: true });
   });
-  const open = async (): Promise<Grants> => {
-    const grants = new Grants(store, new GrantTokens(await store.deriveKey('grant-tokens')));
-    for (const record of (await store.load()).grant) grants.show(record);
-    return grants;
-  };
+  /** As a start does, with what requests do to grants. */
+  async function open() {
+    const turns = new Turns(store);
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const directory = new KeyDirectory(
+      { realm, turns, keyStores: new Map(), defaultKeyStore: 'default', compilePolicy: compile, log },
+      new GrantTokens(await store.deriveKey('grant-tokens')),
+    );
+    directory.take(await store.load());
+    turns.follow(directory);
+    const { grants } = directory;
+    const put = (wanted: GrantParameters): Promise<GrantRecord> =>
+      turns.take(() => {
+        const { change, record } = grants.newGrant(wanted, 0);
+        return { changes: [change], response: record };
+      });
+    const remove = (grant: GrantRecord): Promise<void> =>
+      turns.take(() => ({ changes: [removed('grant', grant)], response: undefined }));
+    return { grants, put, remove };
+  }
 
   test('are there again after a start, with tokens that are still good, until they are removed', async () => {
-    const grants = await open();
-    const grant = await grants.put(parameters);
-    const token = grants.newToken(grant.grantId);
-    const again = await open();
+    const before = await open();
+    const grant = await before.put(parameters);
+    const token = before.grants.newToken(grant.grantId);
+    const { grants: again, remove } = await open();
     expect(again.find(grant.grantId)).toEqual(grant);
     expect(again.findByToken(token)).toEqual(grant);
     expect(again.ofKey(keyId)?.findSame(parameters)).toEqual(grant);
-    await again.remove(grant);
+    await remove(grant);
     expect(again.find(grant.grantId)).toBeUndefined();
     expect(again.findByToken(token)).toBeUndefined();
     expect(again.ofKey(keyId)).toBeUndefined();
@@ -59,51 +79,48 @@ describe('grants', () => {
   });
 
   test('are not there when the store does not take them', async () => {
-    const grants = await open();
-    const grant = await grants.put(parameters);
+    const { grants, put, remove } = await open();
+    const grant = await put(parameters);
     await store.close();
-    await expect(grants.put({ ...parameters, name: 'two' })).rejects.toMatchObject({ failure: 'closed' });
-    await expect(grants.remove(grant)).rejects.toMatchObject({ failure: 'closed' });
+    await expect(put({ ...parameters, name: 'two' })).rejects.toMatchObject({ failure: 'closed' });
+    await expect(remove(grant)).rejects.toMatchObject({ failure: 'closed' });
     expect(grants.ofKey(keyId)?.count).toBe(1);
     expect(grants.find(grant.grantId)).toEqual(grant);
   });
 
   test('are 50,000 on one key at most', async () => {
-    const grants = await open();
+    const { grants, put } = await open();
     for (let index = 0; index < 49_999; index++) {
       const grantId = index.toString(16).padStart(64, '0') as GrantId;
-      grants.show({ ...parameters, name: '', retiring: null, grantId, createdAtMs: 0 });
+      grants.show({ ...parameters, name: '', retiring: null, version: 1, grantId, createdAtMs: 0 });
     }
-    await grants.put(parameters);
-    await expect(grants.put(parameters)).rejects.toMatchObject({
+    await put(parameters);
+    await expect(put(parameters)).rejects.toMatchObject({
       name: 'LimitExceededException',
       message: 'A KMS key can have at most 50000 grants.',
     });
-    await grants.put({ ...parameters, keyId: otherKeyId });
+    await put({ ...parameters, keyId: otherKeyId });
     expect(grants.ofKey(keyId)?.count).toBe(50_000);
     expect((await store.load()).grant).toHaveLength(2);
   });
 
   test('have constraints of 64 MiB on one key at most, and room again when one is removed', async () => {
-    const grants = await open();
+    const { grants, put, remove } = await open();
     const constraints = { EncryptionContextSubset: { ['n'.repeat(8190)]: 'é' } };
-    const shown = Array.from({ length: 8192 }, (_, index) => {
+    const first = await put({ ...parameters, constraints });
+    const shown = Array.from({ length: 8191 }, (_, index) => {
       const grantId = index.toString(16).padStart(64, '0') as GrantId;
-      return { ...parameters, constraints, name: '', retiring: null, grantId, createdAtMs: 0 };
+      return { ...parameters, constraints, name: '', retiring: null, version: 1, grantId, createdAtMs: 0 };
     });
     for (const grant of shown) grants.show(grant);
-    await expect(
-      grants.put({ ...parameters, constraints: { EncryptionContextEquals: { a: '' } } }),
-    ).rejects.toMatchObject({
+    await expect(put({ ...parameters, constraints: { EncryptionContextEquals: { a: '' } } })).rejects.toMatchObject({
       name: 'LimitExceededException',
       message: 'The constraints of the grants of a KMS key can have at most 67108864 bytes.',
     });
-    await grants.put({ ...parameters, constraints: {} });
-    await grants.put({ ...parameters, keyId: otherKeyId, constraints });
-    // The store does not have the grants that were only shown, so this one makes the room.
-    const [first] = shown;
-    if (first !== undefined) await grants.remove(first);
-    await grants.put({ ...parameters, constraints });
+    await put({ ...parameters, constraints: {} });
+    await put({ ...parameters, keyId: otherKeyId, constraints });
+    await remove(first);
+    await put({ ...parameters, constraints });
     expect(grants.ofKey(keyId)?.constraintBytes).toBe(67_108_864);
   });
 
@@ -119,8 +136,8 @@ describe('grants', () => {
     ['with pairs that look alike', { constraints: { EncryptionContextSubset: { a: '1","b":"2' } } }, false],
     ['without constraint', { constraints: {} }, false],
   ])('are found again by the same request %s: %j %s', async (_, change, isSame) => {
-    const grants = await open();
-    const grant = await grants.put(parameters);
+    const { grants, put } = await open();
+    const grant = await put(parameters);
     const found = grants.ofKey(keyId)?.findSame({ ...parameters, ...change });
     expect(found).toEqual(isSame ? grant : undefined);
     expect(grants.ofKey(keyId)?.findSame({ ...parameters, name: '' })).toBeUndefined();

@@ -14,16 +14,19 @@ import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { authorizeKey } from '../../src/keys/authorized-key.ts';
 import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
-import type { KmsKey } from '../../src/keys/kms-key.ts';
-import { createKey, type NewKey, openKeyDirectory } from '../../src/keys/life/key-creation.ts';
+import { currentBackingKeyOf, type KmsKey } from '../../src/keys/kms-key.ts';
+import { type OpenKeys, openKeys } from '../../src/keys/life/open-keys.ts';
 import { assertServiceKey, createServiceKey, findServiceKeys } from '../../src/keys/life/service-keys.ts';
 import { parseCiphertext } from '../../src/keys/use/ciphertext.ts';
 import { sign, verify } from '../../src/keys/use/signatures.ts';
 import { decrypt, encrypt } from '../../src/keys/use/symmetric-encryption.ts';
-import { newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, type KeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
-import type { Change } from '../../src/store/metadata-store.ts';
+import { added, replaced } from '../../src/store/records/changes.ts';
+import type { BackingKeyRecord, KeyRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
+import { type NewTestKey, newTestKey } from '../support/new-key.ts';
 import { describeEachToken } from '../support/tokens.ts';
 
 const realm = { region: 'us-east-1', account: '000000000000' };
@@ -41,7 +44,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   let serviceKey: Awaited<ReturnType<typeof createServiceKey>>;
   let open: { readonly store: SqliteStore; readonly keyStore: KeyStore } | undefined;
 
-  async function openKeys(): Promise<KeyStore> {
+  async function openToken(): Promise<KeyStore> {
     const { settings, environment, pin } = token();
     return openKeyStore({
       name: 'default',
@@ -57,24 +60,28 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     return openSqliteStore({
       path: file,
       mac: (data) => keyStore.mac({ backingKeyId: serviceKey, algorithm: 'HMAC_SHA_256', data }),
+      formerRegion: realm.region,
     });
   }
 
   /** Opens everything, as the daemon does; `close()` or the end of the test closes it. */
   async function start(encryptionLimits?: EncryptionLimits) {
-    const keyStore = await openKeys();
+    const keyStore = await openToken();
     const store = await openStore(keyStore);
     open = { store, keyStore };
     const { lines, log } = remembering();
-    const directory = await openKeyDirectory({
+    const turns = new Turns(store);
+    const { directory, life } = await openKeys({
       realm,
       store,
+      turns,
+      defaultKeyStore: 'default',
       keyStores: new Map([['default', keyStore]]),
       compilePolicy: (document) => parsePolicyDocument(document, realm, () => undefined),
       log,
       ...(encryptionLimits === undefined ? {} : { encryptionLimits }),
     });
-    return { directory, store, keyStore, lines };
+    return { directory, life, turns, store, keyStore, lines };
   }
 
   async function close(): Promise<void> {
@@ -83,25 +90,28 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     open = undefined;
   }
 
-  const symmetric = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
-  const create = (directory: KeyDirectory, kind: Pick<NewKey, 'keySpec' | 'keyUsage'> = symmetric): Promise<KmsKey> =>
-    createKey(directory, {
-      keyId: newKeyId(),
-      ...kind,
-      description: '',
-      tags: [],
-      policyDocument: defaultKeyPolicy(realm),
-      keyStore: 'default',
-    });
+  type Started = Awaited<ReturnType<typeof start>>;
 
-  const encryptOne = (directory: KeyDirectory, key: KmsKey) =>
-    encrypt(directory, authorizeKey(key), new Plaintext(Buffer.from('attack at dawn')), undefined);
+  const symmetric = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+  const create = (keys: Started, kind: Omit<NewTestKey, 'policyDocument'> = symmetric): Promise<KmsKey> =>
+    newTestKey(keys, { ...kind, policyDocument: defaultKeyPolicy(realm) });
+
+  const encryptOne = ({ life }: OpenKeys, key: KmsKey) =>
+    encrypt(life, authorizeKey(key), new Plaintext(Buffer.from('attack at dawn')), undefined);
 
   async function decryptOne(key: KmsKey, blob: Buffer): Promise<string> {
     const parsed = parseCiphertext(blob);
     if (parsed === undefined) throw new TypeError('Encrypt gave what is no ciphertext blob');
     return (await decrypt(authorizeKey(key), parsed, undefined)).plaintext.reveal().toString();
   }
+
+  /** An intent to generate a first backing key. */
+  const intentOf = (owner: string, keyId: KeyId): BackingKeyRecord => ({
+    ...{ backingKeyId: newBackingKeyId(), version: 1, keyId, keyStore: 'default', residency: 'token' },
+    ...{ state: 'Creating', owner, ordinal: 1, createdAtMs: Date.now(), reservedEncryptions: 0, publicKey: null },
+  });
+
+  const currentId = (key: KmsKey): BackingKeyId => currentBackingKeyOf(key).record.backingKeyId;
 
   function found(directory: KeyDirectory, key: KmsKey): KmsKey {
     const again = directory.findKey(key.record.keyId);
@@ -110,7 +120,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   }
 
   beforeAll(async () => {
-    const keyStore = await openKeys();
+    const keyStore = await openToken();
     serviceKey = await createServiceKey(keyStore, 'metadata-integrity');
     await keyStore.close();
     return () => rm(folder, { recursive: true });
@@ -119,8 +129,8 @@ describeEachToken('Keys that are closed and opened again', (token) => {
 
   test('a key decrypts after a restart what it encrypted before', async () => {
     const before = await start();
-    const key = await create(before.directory);
-    const { ciphertextBlob } = await encryptOne(before.directory, key);
+    const key = await create(before);
+    const { ciphertextBlob } = await encryptOne(before, key);
     await close();
     const { directory } = await start();
     expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
@@ -128,7 +138,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
 
   test('a pair verifies after a restart what it signed before, with a public key that nobody asked the HSM for', async () => {
     const before = await start();
-    const key = await create(before.directory, { keySpec: 'ECC_NIST_P256', keyUsage: 'SIGN_VERIFY' });
+    const key = await create(before, { keySpec: 'ECC_NIST_P256', keyUsage: 'SIGN_VERIFY' });
     const message = { algorithm: 'ECDSA_SHA_256', messageType: 'RAW' } as const;
     const text = () => new Plaintext(Buffer.from('attack at dawn'));
     const signature = await sign(authorizeKey(key), { ...message, message: text() });
@@ -144,60 +154,24 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   });
 
   test('a creation that the HSM refuses leaves no record and no object', async () => {
-    const { directory, store, keyStore } = await start();
+    const started = await start();
+    const { store, keyStore } = started;
     const objects = await keyStore.listKeys();
-    const refused = createKey(directory, {
-      keyId: newKeyId(),
-      keySpec: 'SM2',
-      keyUsage: 'SIGN_VERIFY',
-      description: '',
-      tags: [],
-      policyDocument: defaultKeyPolicy(realm),
-      keyStore: 'default',
-    });
+    const records = (await store.load()).backingKey;
+    const refused = create(started, { keySpec: 'SM2', keyUsage: 'SIGN_VERIFY' });
     await expect(refused).rejects.toMatchObject({ name: 'UnsupportedOperationException' });
-    expect((await store.load()).key.filter((record) => record.state === 'Creating')).toEqual([]);
+    expect((await store.load()).backingKey).toEqual(records);
     expect(await keyStore.listKeys()).toEqual(objects);
   });
 
   test.each(['before', 'after'])('a creation that was cut off %s the HSM made the key is undone', async (moment) => {
-    const { directory, store, keyStore } = await start();
-    const survivor = await create(directory);
+    const started = await start();
+    const { store, turns, keyStore } = started;
+    const survivor = await create(started);
     const keyId = newKeyId();
-    const backingKeyId = newBackingKeyId();
-    const createdAtMs = Date.now();
-    const intent: readonly Change[] = [
-      {
-        put: 'key',
-        record: {
-          keyId,
-          state: 'Creating',
-          keySpec: 'SYMMETRIC_DEFAULT',
-          keyUsage: 'ENCRYPT_DECRYPT',
-          origin: 'AWS_KMS',
-          description: '',
-          createdAtMs,
-          currentBackingKeyId: backingKeyId,
-          tags: [],
-        },
-      },
-      {
-        put: 'backingKey',
-        record: {
-          backingKeyId,
-          keyId,
-          keyStore: 'default',
-          residency: 'token',
-          state: 'Creating',
-          ordinal: 1,
-          createdAtMs,
-          reservedEncryptions: 0,
-          publicKey: null,
-        },
-      },
-      { put: 'keyPolicy', record: { keyId, document: defaultKeyPolicy(realm) } },
-    ];
-    await store.write(intent);
+    const intent = intentOf(store.nodeId, keyId);
+    const { backingKeyId } = intent;
+    await turns.take(() => ({ changes: [added('backingKey', intent)], response: undefined }));
     if (moment === 'after') {
       const keySpec = 'SYMMETRIC_DEFAULT';
       await keyStore.generateKey({ backingKeyId, label: 'drawbridge:cut-off:1', keySpec, keyUsage: 'ENCRYPT_DECRYPT' });
@@ -212,14 +186,43 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     expect(again.lines.map((line) => line.message)).toContain('undid an unfinished key creation');
   });
 
+  test('a creation of a former version that did not finish is undone with the key and the policy that it had', async () => {
+    const { turns, keyStore } = await start();
+    const { region } = realm;
+    const keyId = newKeyId();
+    const intent = intentOf('', keyId);
+    const { backingKeyId } = intent;
+    const key: KeyRecord = {
+      ...{ region, keyId, version: 1, state: 'Creating', ...symmetric, origin: 'AWS_KMS', description: '' },
+      ...{ createdAtMs: intent.createdAtMs, currentBackingKeyId: backingKeyId, tags: [], deletionDateMs: null },
+    };
+    const policy = { region, keyId, version: 1, document: defaultKeyPolicy(realm) };
+    const changes = [added('backingKey', intent), added('key', key), added('keyPolicy', policy)];
+    await turns.take(() => ({ changes, response: undefined }));
+    await keyStore.generateKey({ backingKeyId, label: 'drawbridge:cut-off:1', ...symmetric });
+    await close();
+
+    const again = await start();
+    expect(again.directory.findKey(keyId)).toBeUndefined();
+    const loaded = await again.store.load();
+    expect([...loaded.key, ...loaded.keyPolicy, ...loaded.backingKey].filter((each) => each.keyId === keyId)).toEqual(
+      [],
+    );
+    expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).not.toContain(backingKeyId);
+  });
+
   test('an old row of a key that somebody put back destroys nothing', async () => {
     const before = await start();
-    const key = await create(before.directory);
-    const { ciphertextBlob } = await encryptOne(before.directory, key);
-    await before.store.write([{ put: 'key', record: { ...key.record, state: 'Creating' } }]);
+    const key = await create(before);
+    const { ciphertextBlob } = await encryptOne(before, key);
+    await before.turns.take(() => ({
+      changes: [replaced('key', key.record, { state: 'Creating' })],
+      response: undefined,
+    }));
     await close();
     const again = await start();
-    await again.store.write([{ put: 'key', record: key.record }]);
+    const { record } = found(again.directory, key);
+    await again.turns.take(() => ({ changes: [replaced('key', record, { state: 'Enabled' })], response: undefined }));
     await close();
     const { directory } = await start();
     expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
@@ -241,23 +244,24 @@ describeEachToken('Keys that are closed and opened again', (token) => {
 
   test('a backing key that is gone from the HSM is reported, and using it is an error of the right name', async () => {
     const before = await start();
-    const key = await create(before.directory);
-    await before.keyStore.destroyKey({ backingKeyId: key.record.currentBackingKeyId });
+    const key = await create(before);
+    await before.keyStore.destroyKey({ backingKeyId: currentId(key) });
     await close();
 
-    const { directory, lines } = await start();
-    expect(lines.map((line) => line.message)).toContain('a backing key is not in the HSM');
-    await expect(encryptOne(directory, found(directory, key))).rejects.toMatchObject({
+    const again = await start();
+    expect(again.lines.map((line) => line.message)).toContain('a backing key is not in the HSM');
+    await expect(encryptOne(again, found(again.directory, key))).rejects.toMatchObject({
       name: 'KeyUnavailableException',
     });
   });
 
   test('a key at its limit rotates itself under 60 callers at once, and everything still decrypts', async () => {
     const limits = { maxEncryptionsPerBackingKey: 16, reservationBlock: 4 };
-    const { directory, store } = await start(limits);
-    const key = await create(directory);
+    const started = await start(limits);
+    const { directory, store } = started;
+    const key = await create(started);
     const blobs = await Promise.all(
-      Array.from({ length: 60 }, async () => (await encryptOne(directory, found(directory, key))).ciphertextBlob),
+      Array.from({ length: 60 }, async () => (await encryptOne(started, found(directory, key))).ciphertextBlob),
     );
 
     const perBackingKey = new Map<string, number>();
@@ -279,11 +283,11 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   test('numbers that were reserved are not given out again after a restart', async () => {
     const limits = { maxEncryptionsPerBackingKey: 16, reservationBlock: 4 };
     const before = await start(limits);
-    const key = await create(before.directory);
-    await encryptOne(before.directory, key);
+    const key = await create(before);
+    await encryptOne(before, key);
     await close();
     const { directory } = await start(limits);
-    expect(found(directory, key).currentBackingKey.counter.used).toBe(4);
+    expect(currentBackingKeyOf(found(directory, key)).counter.used).toBe(4);
   });
 
   describe('with records that somebody edited', () => {
@@ -300,8 +304,8 @@ describeEachToken('Keys that are closed and opened again', (token) => {
       ['the backing key, by removing it', "delete from backing_key where ? <> '' and key_id = ?", 'x'],
     ])('a key is refused after somebody edited %s', async (_what, sql, value) => {
       const before = await start();
-      const key = await create(before.directory);
-      const untouched = await create(before.directory);
+      const key = await create(before);
+      const untouched = await create(before);
       await close();
       edit(sql, value, key.record.keyId);
 
@@ -315,13 +319,15 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   });
 
   test('a service key is found by its label, and a KMS key in its place is refused', async () => {
-    const { keyStore, directory } = await start();
-    const key = await create(directory);
+    const started = await start();
+    const { keyStore } = started;
+    const key = await create(started);
     expect(await findServiceKeys(keyStore, 'metadata-integrity')).toEqual([serviceKey]);
     await expect(assertServiceKey(keyStore, 'metadata-integrity', serviceKey)).resolves.toBeUndefined();
-    await expect(
-      assertServiceKey(keyStore, 'metadata-integrity', key.record.currentBackingKeyId),
-    ).rejects.toMatchObject({ name: 'KeyStoreError', failure: 'keyUnavailable' });
+    await expect(assertServiceKey(keyStore, 'metadata-integrity', currentId(key))).rejects.toMatchObject({
+      name: 'KeyStoreError',
+      failure: 'keyUnavailable',
+    });
     await expect(
       assertServiceKey(keyStore, 'metadata-integrity', randomBytes(16).toString('hex') as typeof serviceKey),
     ).rejects.toMatchObject({ name: 'KeyStoreError', failure: 'keyUnavailable' });

@@ -1,10 +1,10 @@
 /** A need of a key that does not say what happens in which state of the key does not compile. */
 
-import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import type { KeyView } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { KeyNeed } from '../../src/operations/declaration/operation.ts';
 
-declare const key: (request: object, directory: KeyDirectory) => KmsKey;
+declare const key: (request: object, directory: KeyView) => KmsKey;
 
 export const complete: KeyNeed<object> = { action: 'kms:Encrypt', key, states: 'use' };
 

@@ -87,7 +87,7 @@ const key = {
     ],
   },
 } as unknown as KmsKey;
-const directory = { realm, aliasesOf: () => ['alias/a', 'alias/b'] } as unknown as KeyDirectory;
+const directory = { realm, aliases: { namesOf: () => ['alias/a', 'alias/b'] } } as unknown as KeyDirectory;
 const user: Caller = {
   type: 'IAMUser',
   arn: alice,

@@ -5,9 +5,9 @@ import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../sr
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
 import { keyStates } from '../../src/kms/key-states.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
-import type { MetadataRecords } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
-import type { AnyPut } from './records.ts';
+import type { MetadataRecords, RecordKind } from '../../src/store/records/records.ts';
+import { type AnyPut, addedAny } from './records.ts';
 
 const keyId = fc.uuid().map((text) => text as KeyId);
 const backingKeyId = fc.stringMatching(/^[0-9a-f]{32}$/).map((text) => text as BackingKeyId);
@@ -20,10 +20,14 @@ const text = fc.oneof(
 const principal = fc
   .constantFrom('arn:aws:iam::000000000000:root', 'arn:aws:iam::111122223333:user/unix/a', 'dynamodb.amazonaws.com')
   .map((name) => name as GrantPrincipal);
+/** From every Region, and from none. */
+const region = fc.oneof(fc.constantFrom('us-east-1', 'eu-west-1'), text);
 const pairs = fc.dictionary(fc.oneof(text, fc.constant('__proto__')), text, { maxKeys: 3, noNullPrototype: false });
 
 export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
   key: fc.record({
+    region,
+    version: time,
     keyId,
     state: fc.constantFrom(...keyStates),
     keySpec: fc.constantFrom(...keySpecNames),
@@ -31,10 +35,13 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     origin: fc.constant('AWS_KMS'),
     description: text,
     createdAtMs: time,
-    currentBackingKeyId: backingKeyId,
+    currentBackingKeyId: fc.option(backingKeyId),
     tags: fc.array(fc.record({ TagKey: text, TagValue: text }), { maxLength: 3 }),
+    deletionDateMs: fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
   }),
   backingKey: fc.record({
+    version: time,
+    owner: fc.oneof(backingKeyId, text),
     backingKeyId,
     keyId,
     keyStore: text,
@@ -45,14 +52,18 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     reservedEncryptions: time,
     publicKey: fc.option(fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes))),
   }),
-  keyPolicy: fc.record({ keyId, document: text }),
+  keyPolicy: fc.record({ region, version: time, keyId, document: text }),
   alias: fc.record({
+    region,
+    version: time,
     aliasName: fc.stringMatching(/^alias\/[a-zA-Z0-9/_-]{1,20}$/).map((name) => name as AliasName),
     keyId,
     createdAtMs: time,
     updatedAtMs: time,
   }),
   grant: fc.record({
+    region,
+    version: time,
     grantId: fc.stringMatching(/^[0-9a-f]{64}$/).map((id) => id as GrantId),
     keyId,
     name: text,
@@ -67,6 +78,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     createdAtMs: time,
   }),
   accessKey: fc.record({
+    version: time,
     accessKeyId: fc.stringMatching(/^AKIA[A-Z2-7]{16}$/).map((id) => id as AccessKeyId),
     principal: fc.constantFrom(
       'arn:aws:iam::000000000000:root' as PrincipalArn,
@@ -79,5 +91,5 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
 
 export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>
   // The kind and its record come from the same row of the table.
-  (arbitraryRecord[kind] as fc.Arbitrary<unknown>).map((record) => ({ put: kind, record }) as AnyPut),
+  (arbitraryRecord[kind] as fc.Arbitrary<MetadataRecords[RecordKind]>).map((record) => addedAny(kind, record)),
 );

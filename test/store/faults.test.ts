@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { createSmallDisk, smallDiskMissing } from '../support/small-disk.ts';
-import { aliasPut, asPuts, examplePuts, examples, testMac } from './records.ts';
+import { aliasPut, asPuts, examplePuts, examples, formerRegion, testMac } from './records.ts';
 
 describe('a daemon that is killed while it writes metadata', () => {
   test('finds every acknowledged record, and no half of a write, when it starts again', {
@@ -19,7 +19,7 @@ describe('a daemon that is killed while it writes metadata', () => {
       const acknowledged: number[] = [];
       for (const killAfter of [1, 2, 37, 150, 400]) {
         acknowledged.push(...(await writeUntilKilled(path, (acknowledged.at(-1) ?? 0) + 1_000, killAfter)));
-        const store = await openSqliteStore({ path, mac: testMac });
+        const store = await openSqliteStore({ path, mac: testMac, formerRegion });
         const loaded = await store.load();
         await store.close();
         expect(loaded.quarantined).toEqual([]);
@@ -58,11 +58,12 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
     const disk = createSmallDisk(1024 * 1024);
     try {
       const path = join(disk.folder, 'metadata.db');
-      const store = await openSqliteStore({ path, mac: testMac });
+      const store = await openSqliteStore({ path, mac: testMac, formerRegion });
       await store.write(examplePuts);
       const large = {
         put: 'keyPolicy',
-        record: { ...examples.keyPolicy, document: 'x'.repeat(2 * 1024 * 1024) },
+        record: { ...examples.keyPolicy, version: 2, document: 'x'.repeat(2 * 1024 * 1024) },
+        replaces: 1,
       } as const;
       await expect(store.write([aliasPut('half'), large])).rejects.toMatchObject({
         name: 'StoreError',
@@ -71,7 +72,7 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
       });
       await store.write([aliasPut('small')]);
       await store.close();
-      const reopened = await openSqliteStore({ path, mac: testMac });
+      const reopened = await openSqliteStore({ path, mac: testMac, formerRegion });
       const loaded = await reopened.load();
       await reopened.close();
       expect(loaded.quarantined).toEqual([]);
@@ -86,11 +87,11 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
     const disk = createSmallDisk(1024 * 1024);
     try {
       const path = join(disk.folder, 'metadata.db');
-      const store = await openSqliteStore({ path, mac: testMac });
+      const store = await openSqliteStore({ path, mac: testMac, formerRegion });
       await store.write(examplePuts);
       await store.close();
       disk.makeReadOnly();
-      await expect(openSqliteStore({ path, mac: testMac })).rejects.toMatchObject({
+      await expect(openSqliteStore({ path, mac: testMac, formerRegion })).rejects.toMatchObject({
         name: 'StoreError',
         failure: 'readOnly',
         message: `cannot open the metadata store \`${path}\`: EROFS: read-only file system, access '${path}'`,

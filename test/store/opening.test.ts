@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { migrateToLatest, migrations } from '../../src/store/migrations.ts';
 import { openDatabaseFile, sqliteDialect } from '../../src/store/sqlite-database.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
-import { asPuts, examplePuts, testMac } from './records.ts';
+import { aliasPut, asPuts, examplePuts, formerRegion, testMac } from './records.ts';
 
 let folder: string;
 let path: string;
@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const open = () => openSqliteStore({ path, mac: testMac });
+const open = () => openSqliteStore({ path, mac: testMac, formerRegion });
 const uid = process.geteuid?.();
 
 async function createStore(): Promise<void> {
@@ -90,11 +90,11 @@ describe('opening the metadata store', () => {
     const store = await open();
     await expect(open()).rejects.toMatchObject({ name: 'StoreError', failure: 'locked', message: locked });
     await expect(openInAnotherProcess()).rejects.toThrow(locked);
-    await store.write(examplePuts);
+    await store.write([aliasPut('more')]);
     await store.close();
     await openInAnotherProcess();
     const reopened = await open();
-    expect(asPuts(await reopened.load())).toHaveLength(examplePuts.length);
+    expect(asPuts(await reopened.load())).toHaveLength(examplePuts.length + 1);
     await reopened.close();
   });
 
@@ -116,6 +116,32 @@ describe('opening the metadata store', () => {
     database.exec("INSERT INTO service_key VALUES ('metadata-integrity', 'DROP')");
     database.close();
     await expect(open()).rejects.toMatchObject({ name: 'StoreError', failure: 'damaged' });
+  });
+
+  test.each([
+    ['none', 'DELETE FROM node'],
+    ['what is no id', "UPDATE node SET node_id = ''"],
+  ])('refuses a store that names %s as its node', async (_what, sql) => {
+    await createStore();
+    const database = new DatabaseSync(path);
+    database.exec(sql);
+    database.close();
+    await expect(open()).rejects.toMatchObject({
+      name: 'StoreError',
+      failure: 'damaged',
+      message: `\`${path}\` does not say which node it is of; restore it from a backup`,
+    });
+  });
+
+  test('gives a store one id of a node, which stays', async () => {
+    const ids: string[] = [];
+    for (const _start of ['first', 'second']) {
+      const store = await open();
+      ids.push(store.nodeId);
+      await store.close();
+    }
+    expect(ids[0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(ids[1]).toBe(ids[0]);
   });
 
   test('applies a new step of the schema once, and nothing of a step that fails in the middle', async () => {

@@ -3,23 +3,25 @@ import { describe, expect, test } from 'vitest';
 import { toColumns } from '../../src/store/record-columns.ts';
 import { canonicalRecord, isMacEqual } from '../../src/store/record-mac.ts';
 import { arbitraryPut } from './arbitrary-records.ts';
-import { type AnyPut, examples, testMac } from './records.ts';
+import { type AnyPut, addedAny, examples, testMac } from './records.ts';
 
 const canonical = ({ put, record }: AnyPut): string => canonicalRecord(put, toColumns(put, record)).toString('hex');
 
 describe('the canonical form of a record', () => {
   test('is, byte by byte, what its documentation says', () => {
     const hex = (text: string): string => Buffer.from(text).toString('hex');
-    expect(canonical({ put: 'alias', record: examples.alias })).toBe(
+    expect(canonical(addedAny('alias', examples.alias))).toBe(
       [
         `0000001a${hex('drawbridge/metadata-record')}`,
-        '00000001',
+        '00000002',
         `00000005${hex('alias')}`,
-        '00000004',
+        '00000006',
         `00000009${hex('aliasName')}010000000d${hex('alias/payroll')}`,
         `0000000b${hex('createdAtMs')}020000018bcfe56800`,
         `00000005${hex('keyId')}0100000024${hex('11111111-2222-3333-4444-555555555555')}`,
+        `00000006${hex('region')}0100000009${hex('us-east-1')}`,
         `0000000b${hex('updatedAtMs')}020000018bcfe56801`,
+        `00000007${hex('version')}020000000000000001`,
       ].join(''),
     );
   });

@@ -3,36 +3,72 @@
 import { createHmac } from 'node:crypto';
 import type { GrantId, GrantPrincipal } from '../../src/kms/grant-terms.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
-import type { Change, LoadedMetadata, MetadataRecords, RecordMac } from '../../src/store/metadata-store.ts';
-import { primaryKeys } from '../../src/store/metadata-store.ts';
+import type { LoadedMetadata, RecordMac } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
+import { added, type Change } from '../../src/store/records/changes.ts';
+import {
+  type AliasRecord,
+  type MetadataRecords,
+  primaryKeys,
+  type RecordKind,
+} from '../../src/store/records/records.ts';
 
 /** What an HSM computes with an HMAC key, computed here: the store cannot tell, and needs no token for its tests. */
 export const testMac: RecordMac = async (data) => createHmac('sha256', 'a key for tests').update(data).digest();
 
-export type AnyPut = Extract<Change, { readonly record: unknown }>;
+/** The Region that rows of former formats get; the examples are of it as well. */
+export const formerRegion = 'us-east-1';
 
-export function idOf(put: AnyPut): string {
-  return (put.record as unknown as Record<string, string>)[primaryKeys[put.put]] ?? '';
+export type AnyPut = Extract<Change, { readonly put: unknown }>;
+
+/** Which record it puts: the kind and the primary key. */
+export function identityOf({ put, record }: AnyPut): string {
+  const members = record as unknown as Record<string, string>;
+  return [put, ...primaryKeys[put].map((name) => members[name])].join(' ');
 }
 
 /** What was loaded, as puts in a fixed order, for comparisons. */
 export function asPuts(loaded: LoadedMetadata): readonly AnyPut[] {
-  return sorted(recordKinds.flatMap((kind) => loaded[kind].map((record) => ({ put: kind, record }) as AnyPut)));
+  return sorted(recordKinds.flatMap((kind) => loaded[kind].map((record) => addedAny(kind, record))));
 }
 
 /** The last put of each record, in the same order as `asPuts`. */
 export function lastPuts(puts: readonly AnyPut[]): readonly AnyPut[] {
-  return sorted([...new Map(puts.map((put) => [`${put.put} ${idOf(put)}`, put])).values()]);
+  const last = new Map(puts.map((put) => [identityOf(put), put]));
+  return sorted([...last.values()].map(({ put, record }) => addedAny(put, record)));
+}
+
+/** The same puts, each in the place of the one before it that has its primary key. */
+export function inSequence(puts: readonly AnyPut[]): readonly AnyPut[] {
+  const versions = new Map<string, number>();
+  return puts.map((put) => {
+    const replaces = versions.get(identityOf(put)) ?? null;
+    versions.set(identityOf(put), put.record.version);
+    return { ...put, replaces };
+  });
+}
+
+/** `added` for whoever does not know which kind it is. */
+export function addedAny(kind: RecordKind, record: MetadataRecords[RecordKind]): AnyPut {
+  return added(kind, record) as AnyPut;
 }
 
 function sorted(puts: readonly AnyPut[]): readonly AnyPut[] {
-  return [...puts].sort((a, b) => (`${a.put} ${idOf(a)}` < `${b.put} ${idOf(b)}` ? -1 : 1));
+  return [...puts].sort((one, other) => (identityOf(one) < identityOf(other) ? -1 : 1));
 }
+
+/** How the store refuses a change of a record that is not there in the version that it was decided on. */
+export const conflict = {
+  name: 'StoreError',
+  failure: 'conflict',
+  message: 'a record is not there in the version that the change was decided on',
+} as const;
 
 /** An example of each kind. */
 export const examples = {
   key: {
+    region: formerRegion,
+    version: 1,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     state: 'Enabled',
     keySpec: 'SYMMETRIC_DEFAULT',
@@ -42,29 +78,38 @@ export const examples = {
     createdAtMs: 1_700_000_000_000,
     currentBackingKeyId: '00112233445566778899aabbccddeeff' as BackingKeyId,
     tags: [{ TagKey: 'team', TagValue: 'payroll' }],
+    deletionDateMs: null,
   },
   backingKey: {
+    version: 1,
     backingKeyId: '00112233445566778899aabbccddeeff' as BackingKeyId,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     keyStore: 'default',
     residency: 'token',
     state: 'Active',
+    owner: '',
     ordinal: 1,
     createdAtMs: 1_700_000_000_000,
     reservedEncryptions: 65_536,
     publicKey: Buffer.from('302a300506032b6570032100', 'hex'),
   },
   keyPolicy: {
+    region: formerRegion,
+    version: 1,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     document: '{"Version":"2012-10-17","Statement":[]}',
   },
   alias: {
+    region: formerRegion,
+    version: 1,
     aliasName: 'alias/payroll' as AliasName,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     createdAtMs: 1_700_000_000_000,
     updatedAtMs: 1_700_000_000_001,
   },
   grant: {
+    region: formerRegion,
+    version: 1,
     grantId: '0c237476b39f8bc44e45212e08498fbe3151305030726c0590dd8d3e9f3d6a60' as GrantId,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
     name: 'backup',
@@ -76,6 +121,7 @@ export const examples = {
     createdAtMs: 1_700_000_000_000,
   },
   accessKey: {
+    version: 1,
     accessKeyId: 'AKIAIOSFODNN7EXAMPLE' as AccessKeyId,
     principal: 'arn:aws:iam::000000000000:user/app' as PrincipalArn,
     sealedSecret: Buffer.from('a sealed secret'),
@@ -83,10 +129,11 @@ export const examples = {
   },
 } as const satisfies MetadataRecords;
 
-export const examplePuts: readonly AnyPut[] = recordKinds.map(
-  (kind) => ({ put: kind, record: examples[kind] }) as AnyPut,
-);
+export const examplePuts: readonly AnyPut[] = recordKinds.map((kind) => addedAny(kind, examples[kind]));
 
-export function aliasPut(name: string, updatedAtMs = 0): AnyPut {
-  return { put: 'alias', record: { ...examples.alias, aliasName: `alias/${name}` as AliasName, updatedAtMs } };
+/** @param replaces The version in whose place it is put; the next one is its own. */
+export function aliasPut(name: string, updatedAtMs = 0, replaces: number | null = null) {
+  const aliasName = `alias/${name}` as AliasName;
+  const record: AliasRecord = { ...examples.alias, aliasName, updatedAtMs, version: (replaces ?? 0) + 1 };
+  return { put: 'alias', record, replaces } as const;
 }

@@ -4,11 +4,21 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { BackingKeyId } from '../../src/kms/names.ts';
-import type { Change } from '../../src/store/metadata-store.ts';
+import { added, type Change, removed, replaced } from '../../src/store/records/changes.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { StoreError } from '../../src/store/store-error.ts';
 import { arbitraryPut } from './arbitrary-records.ts';
-import { aliasPut, asPuts, examplePuts, examples, idOf, lastPuts, testMac } from './records.ts';
+import {
+  aliasPut,
+  asPuts,
+  conflict,
+  examplePuts,
+  examples,
+  formerRegion,
+  inSequence,
+  lastPuts,
+  testMac,
+} from './records.ts';
 
 let folder: string;
 let path: string;
@@ -19,7 +29,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 async function reload() {
-  const store = await openSqliteStore({ path, mac: testMac });
+  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
   try {
     return await store.load();
   } finally {
@@ -28,7 +38,7 @@ async function reload() {
 }
 
 async function write(...changes: readonly Change[]): Promise<void> {
-  const store = await openSqliteStore({ path, mac: testMac });
+  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
   try {
     await store.write(changes);
   } finally {
@@ -52,11 +62,11 @@ describe('the metadata store', () => {
   test('gives back after a restart what was written, to the letter', { timeout: 60_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(arbitraryPut, { maxLength: 8 }), async (puts) => {
-        await write(...puts);
+        await write(...inSequence(puts));
         const loaded = await reload();
         expect(loaded.quarantined).toEqual([]);
         expect(asPuts(loaded)).toEqual(lastPuts(puts));
-        await write(...puts.map((put) => ({ remove: put.put, id: idOf(put) })));
+        await write(...lastPuts(puts).map(({ put, record }) => removed(put, record)));
         expect(asPuts(await reload())).toEqual([]);
       }),
       { numRuns: 40 },
@@ -65,22 +75,23 @@ describe('the metadata store', () => {
 
   test('replaces a record that is put again, and removes one that is removed', async () => {
     await write(...examplePuts);
-    await write({ put: 'keyPolicy', record: { ...examples.keyPolicy, document: '{}' } });
-    await write({ remove: 'alias', id: examples.alias.aliasName });
+    await write(replaced('keyPolicy', examples.keyPolicy, { document: '{}' }));
+    await write(removed('alias', examples.alias));
     const loaded = await reload();
-    expect(loaded.keyPolicy).toEqual([{ ...examples.keyPolicy, document: '{}' }]);
+    expect(loaded.keyPolicy).toEqual([{ ...examples.keyPolicy, version: 2, document: '{}' }]);
     expect(loaded.alias).toEqual([]);
     expect(loaded.key).toEqual([examples.key]);
   });
 
-  test('takes the removal of a record that is not there, and a write of nothing', async () => {
-    await write({ remove: 'alias', id: 'alias/none' });
+  test('refuses the removal of a record that is not there, and takes a write of nothing', async () => {
+    await expect(write(removed('alias', examples.alias))).rejects.toMatchObject(conflict);
     await write();
     expect(asPuts(await reload())).toEqual([]);
   });
 
   test('applies the changes of one write in their order', async () => {
-    await write(aliasPut('a'), { remove: 'alias', id: 'alias/a' }, aliasPut('b', 1), aliasPut('b', 2));
+    const { record } = aliasPut('a');
+    await write(added('alias', record), removed('alias', record), aliasPut('b', 1), aliasPut('b', 2, 1));
     expect((await reload()).alias.map((alias) => [alias.aliasName, alias.updatedAtMs])).toEqual([['alias/b', 2]]);
   });
 
@@ -88,21 +99,24 @@ describe('the metadata store', () => {
     let calls = 0;
     const store = await openSqliteStore({
       path,
+      formerRegion,
       async mac(data) {
         // The first ones take the longest.
         for (let turns = 50 - calls++; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
         return testMac(data);
       },
     });
-    await Promise.all(Array.from({ length: 50 }, (_, index) => store.write([aliasPut('contended', index)])));
+    await Promise.all(
+      Array.from({ length: 50 }, (_, index) => store.write([aliasPut('contended', index, index === 0 ? null : index)])),
+    );
     await store.close();
     expect((await reload()).alias.map((alias) => alias.updatedAtMs)).toEqual([49]);
   });
 
   test('is not changed by what the caller does with a record after the call', async () => {
     const tag = { TagKey: 'team', TagValue: 'payroll' };
-    const store = await openSqliteStore({ path, mac: testMac });
-    const written = store.write([{ put: 'key', record: { ...examples.key, tags: [tag] } }]);
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const written = store.write([added('key', { ...examples.key, tags: [tag] })]);
     tag.TagValue = 'somebody else';
     await written;
     await store.close();
@@ -113,6 +127,7 @@ describe('the metadata store', () => {
     let broken = true;
     const store = await openSqliteStore({
       path,
+      formerRegion,
       async mac(data) {
         if (broken && data.includes('alias/b')) throw new RangeError('the HSM is away');
         return testMac(data);
@@ -126,7 +141,7 @@ describe('the metadata store', () => {
   });
 
   test('changes nothing when one of the records cannot be kept', async () => {
-    const ill = { put: 'keyPolicy', record: { ...examples.keyPolicy, document: '\udfff' } } as const;
+    const ill = added('keyPolicy', { ...examples.keyPolicy, document: '\udfff' });
     await expect(write(aliasPut('a'), ill)).rejects.toThrow(
       new TypeError('a text with a lone surrogate cannot be kept'),
     );
@@ -134,14 +149,18 @@ describe('the metadata store', () => {
   });
 
   test('refuses a MAC of another length than HMAC-SHA-256 has', async () => {
-    const store = await openSqliteStore({ path, mac: async () => Buffer.alloc(31) });
+    const store = await openSqliteStore({ path, formerRegion, mac: async () => Buffer.alloc(31) });
     await expect(store.write([aliasPut('a')])).rejects.toThrow(new TypeError('a MAC has 32 bytes, not 31'));
     await store.close();
   });
 
   test('fails to load, rather than quarantine, when the HSM cannot verify', async () => {
     await write(...examplePuts);
-    const store = await openSqliteStore({ path, mac: () => Promise.reject(new RangeError('the HSM is away')) });
+    const store = await openSqliteStore({
+      path,
+      formerRegion,
+      mac: () => Promise.reject(new RangeError('the HSM is away')),
+    });
     await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
     await store.close();
   });
@@ -152,6 +171,7 @@ describe('the metadata store', () => {
     let most = 0;
     const store = await openSqliteStore({
       path,
+      formerRegion,
       async mac(data) {
         most = Math.max(most, ++inFlight);
         await new Promise((resolve) => setImmediate(resolve));
@@ -167,7 +187,7 @@ describe('the metadata store', () => {
   });
 
   test('finishes the writes that were called before it was closed, and refuses those after', async () => {
-    const store = await openSqliteStore({ path, mac: testMac });
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     const before = store.write([aliasPut('before')]);
     const closing = store.close();
     const closed = new StoreError('closed', `the metadata store \`${path}\` is closed`);
@@ -185,12 +205,12 @@ describe('the name of the service key', () => {
   const second = '1'.repeat(32) as BackingKeyId;
 
   test('is unknown at first, is given once, and stays', async () => {
-    const store = await openSqliteStore({ path, mac: testMac });
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     expect(store.serviceKey('metadata-integrity')).toBe(undefined);
     await store.nameServiceKey('metadata-integrity', first);
     expect(store.serviceKey('metadata-integrity')).toBe(first);
     await store.close();
-    const reopened = await openSqliteStore({ path, mac: testMac });
+    const reopened = await openSqliteStore({ path, mac: testMac, formerRegion });
     expect(reopened.serviceKey('metadata-integrity')).toBe(first);
     await expect(reopened.nameServiceKey('metadata-integrity', second)).rejects.toMatchObject({
       name: 'StoreError',
@@ -202,7 +222,7 @@ describe('the name of the service key', () => {
   });
 
   test('is given to one of two who ask at once', async () => {
-    const store = await openSqliteStore({ path, mac: testMac });
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     const results = await Promise.allSettled(
       [first, second].map((id) => store.nameServiceKey('metadata-integrity', id)),
     );

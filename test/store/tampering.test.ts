@@ -4,22 +4,23 @@ import { join } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { added, replaced } from '../../src/store/records/changes.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
-import { type AnyPut, asPuts, examplePuts, examples, testMac } from './records.ts';
+import { type AnyPut, asPuts, examplePuts, examples, formerRegion, testMac } from './records.ts';
 
 let folder: string;
 let path: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'drawbridge-store-'));
   path = join(folder, 'metadata.db');
-  const store = await openSqliteStore({ path, mac: testMac });
+  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
   await store.write(examplePuts);
   await store.close();
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
 async function load() {
-  const store = await openSqliteStore({ path, mac: testMac });
+  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
   try {
     return await store.load();
   } finally {
@@ -43,6 +44,7 @@ const kindOfTable = {
   key_policy: 'keyPolicy',
   alias: 'alias',
   key_grant: 'grant',
+  access_key: 'accessKey',
 } as const;
 type Table = keyof typeof kindOfTable;
 const tables = Object.keys(kindOfTable) as Table[];
@@ -110,7 +112,23 @@ describe('a record that was edited in the database file', () => {
     ['tags are null', "UPDATE kms_key SET tags = 'null'", 'key', impossible('tags')],
     ['tags hold null', "UPDATE kms_key SET tags = '[null]'", 'key', impossible('tags')],
     ['tags hold a number', `UPDATE kms_key SET tags = '[{"TagKey":1,"TagValue":""}]'`, 'key', impossible('tags')],
-    ['a format is newer', 'UPDATE alias SET format = 2', 'alias', unknownFormat],
+    ['a key moves to another Region', "UPDATE kms_key SET region = 'eu-west-1'", 'key', edited],
+    ['a key policy moves to another Region', "UPDATE key_policy SET region = 'eu-west-1'", 'keyPolicy', edited],
+    ['an alias moves to another Region', "UPDATE alias SET region = 'eu-west-1'", 'alias', edited],
+    ['a grant moves to another Region', "UPDATE key_grant SET region = 'eu-west-1'", 'grant', edited],
+    ['a key loses its Region', "UPDATE kms_key SET region = ''", 'key', edited],
+    ['a key has another version', 'UPDATE kms_key SET version = 2', 'key', edited],
+    ['a backing key has another version', 'UPDATE backing_key SET version = 2', 'backingKey', edited],
+    ['a policy has another version', 'UPDATE key_policy SET version = 2', 'keyPolicy', edited],
+    ['an alias has another version', 'UPDATE alias SET version = 2', 'alias', edited],
+    ['a grant has another version', 'UPDATE key_grant SET version = 2', 'grant', edited],
+    ['an access key has another version', 'UPDATE access_key SET version = 2', 'accessKey', edited],
+    ['a backing key gets an owner', "UPDATE backing_key SET owner = 'me'", 'backingKey', edited],
+    ['a key is to be deleted', 'UPDATE kms_key SET deletion_date_ms = 1', 'key', edited],
+    ['a key has no current backing key', "UPDATE kms_key SET current_backing_key_id = ''", 'key', edited],
+    ['a version is a text', "UPDATE alias SET version = 'one'", 'alias', impossible('version')],
+    ['a deletion date is negative', 'UPDATE kms_key SET deletion_date_ms = -1', 'key', impossible('deletionDateMs')],
+    ['a format is newer', 'UPDATE alias SET format = 3', 'alias', unknownFormat],
     ['a format is a text', "UPDATE alias SET format = 'x'", 'alias', unknownFormat],
   ])('is refused with its reason: %s', async (_what, sql, kind, reason) => {
     edit((database) => database.exec(sql));
@@ -119,12 +137,13 @@ describe('a record that was edited in the database file', () => {
   });
 
   test('cannot take the MAC of another record', async () => {
-    const store = await openSqliteStore({ path, mac: testMac });
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     const open = {
+      ...examples.keyPolicy,
       keyId: examples.key.keyId.replaceAll('1', '2') as typeof examples.key.keyId,
       document: '{"open":1}',
     };
-    await store.write([{ put: 'keyPolicy', record: open }]);
+    await store.write([added('keyPolicy', open)]);
     await store.close();
     edit((database) => {
       database.exec(
@@ -133,21 +152,29 @@ describe('a record that was edited in the database file', () => {
       );
     });
     const loaded = await load();
-    expect(loaded.quarantined).toEqual([{ kind: 'keyPolicy', id: examples.key.keyId, reason: edited }]);
+    expect(loaded.quarantined).toEqual([
+      { kind: 'keyPolicy', id: examples.key.keyId, region: formerRegion, reason: edited },
+    ]);
     expect(loaded.keyPolicy).toEqual([open]);
   });
 
   test('cannot be made up without the key of the MACs', async () => {
     edit((database) => {
       database.exec(
-        "INSERT INTO alias SELECT 'alias/forged', format, mac, key_id, created_at_ms, updated_at_ms FROM alias",
+        "INSERT INTO alias SELECT region, 'alias/forged', version, format, mac, key_id, created_at_ms, updated_at_ms FROM alias",
       );
     });
-    expect((await load()).quarantined).toEqual([{ kind: 'alias', id: 'alias/forged', reason: edited }]);
+    expect((await load()).quarantined).toEqual([
+      { kind: 'alias', id: 'alias/forged', region: formerRegion, reason: edited },
+    ]);
   });
 
   test('is quarantined as a whole when the store was written with another key', async () => {
-    const store = await openSqliteStore({ path, mac: (data) => testMac(Buffer.concat([data, Buffer.of(0)])) });
+    const store = await openSqliteStore({
+      path,
+      formerRegion,
+      mac: (data) => testMac(Buffer.concat([data, Buffer.of(0)])),
+    });
     const loaded = await store.load();
     await store.close();
     expect(asPuts(loaded)).toEqual([]);
@@ -156,19 +183,19 @@ describe('a record that was edited in the database file', () => {
 
   test('is whole again when it is put again', async () => {
     edit((database) => database.exec("UPDATE alias SET mac = ''"));
-    const store = await openSqliteStore({ path, mac: testMac });
-    await store.write(examplePuts);
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    await store.write([replaced('alias', examples.alias, {})]);
     await store.close();
     expect((await load()).quarantined).toEqual([]);
   });
 
   test('shows up neither when a whole earlier row is put back: the price of one MAC per record', async () => {
-    const earlier = edit((database) => database.prepare('SELECT document, mac FROM key_policy').get());
-    const store = await openSqliteStore({ path, mac: testMac });
-    await store.write([{ put: 'keyPolicy', record: { ...examples.keyPolicy, document: '{"stricter":1}' } }]);
+    const earlier = edit((database) => database.prepare('SELECT document, version, mac FROM key_policy').get());
+    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    await store.write([replaced('keyPolicy', examples.keyPolicy, { document: '{"stricter":1}' })]);
     await store.close();
     edit((database) => {
-      database.prepare('UPDATE key_policy SET document = ?, mac = ?').run(...Object.values(earlier ?? {}));
+      database.prepare('UPDATE key_policy SET document = ?, version = ?, mac = ?').run(...Object.values(earlier ?? {}));
     });
     expect((await load()).keyPolicy).toEqual([examples.keyPolicy]);
   });

@@ -130,13 +130,13 @@ const planted: readonly [rule: string, path: string, code: string, message: stri
     'an AuthorizedKey made elsewhere',
     'src/operations/cryptography/encrypt.ts',
     "import { authorizeKey } from '../../keys/authorized-key.ts';",
-    'only src/pipeline/pipeline.ts makes',
+    'only src/pipeline/authorization.ts makes',
   ],
   [
     'an AuthorizedKey made through a namespace',
     'src/keys/a.ts',
     "import * as all from './authorized-key.ts';",
-    'only src/pipeline/pipeline.ts makes',
+    'only src/pipeline/authorization.ts makes',
   ],
   ['a name with should', 'test/keys/a.test.ts', "test('a key should work', () => {});", 'test name with "should"'],
 ];
@@ -156,7 +156,7 @@ const fine: readonly [what: string, path: string, code: string][] = [
   ],
   [
     'the maker in the pipeline',
-    'src/pipeline/pipeline.ts',
+    'src/pipeline/authorization.ts',
     "import { authorizeKey } from '../keys/authorized-key.ts';",
   ],
   ['the host using the frames', 'src/hsm/host/a.ts', "import { b } from '../frames.ts';\nimport p from 'pkcs11js';"],

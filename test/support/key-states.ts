@@ -10,12 +10,14 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.ts';
 import { openStore } from '../../src/daemon/data-folder.ts';
 import { createLog } from '../../src/daemon/log.ts';
-import type { KeyRecord } from '../../src/store/metadata-store.ts';
+import { replaced } from '../../src/store/records/changes.ts';
+import type { KeyRecord } from '../../src/store/records/records.ts';
+import { Turns } from '../../src/store/turns.ts';
 
 /** @param dir The folder of an instance that is not running. */
 export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, state: KeyRecord['state']): Promise<void> {
-  const { dataDir, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
-  const { store, useServiceKey } = await openStore(dataDir);
+  const { dataDir, region, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const { store, useServiceKey } = await openStore({ dataDir, region });
   try {
     const keyStore = await openConfiguredKeyStore('default', keyStores.default, process.env, createLog('error'));
     try {
@@ -23,7 +25,8 @@ export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, stat
       const { key: records } = await store.load();
       const chosen = records.filter(({ keyId }) => keyIds.has(keyId));
       if (chosen.length < keyIds.size) throw new Error(`of ${keyIds.size} keys, ${chosen.length} are in the store`);
-      await store.write(chosen.map((record) => ({ put: 'key', record: { ...record, state } })));
+      const changes = chosen.map((record) => replaced('key', record, { state }));
+      await new Turns(store).take(() => ({ changes, response: undefined }));
     } finally {
       await keyStore.close();
     }

@@ -1,15 +1,15 @@
 /**
- * All grants of this daemon, in memory, with every change written through to the store first.
+ * All grants of one Region, in memory: a part of the fold over the records that `key-directory.ts` is.
  *
- * A grant is in force from the moment that its record is on disk until the moment that its removal is: each is one write
- * of one row, so a crash leaves it or not. Changes run inside `KeyDirectory.exclusively`, which callers of `put` and
- * `remove` see to. What a grant allows is judged in `authorization/grant-decision.ts`; here it is only kept and found.
+ * A grant is in force from the moment that its record is on disk until the moment that its removal is: each is one change of
+ * one row, so a crash leaves it or not. What a grant allows is judged in `authorization/`; here it is only kept and found.
  */
 
 import { KmsError } from '../../kms/errors.ts';
 import { type GrantId, type GrantPrincipal, newGrantId } from '../../kms/grant-terms.ts';
 import type { KeyId } from '../../kms/names.ts';
-import type { GrantRecord, MetadataStore } from '../../store/metadata-store.ts';
+import { added, type Change } from '../../store/records/changes.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
 import { SortedNames } from '../lists/sorted-names.ts';
 import type { GrantTokens } from './grant-tokens.ts';
 import { constraintBytesOf, type GrantParameters, KeyGrants } from './key-grants.ts';
@@ -23,14 +23,12 @@ const maxGrantsPerKey = 50_000;
 const maxConstraintBytesPerKey = 64 * 1024 * 1024;
 
 export class Grants {
-  readonly #store: Pick<MetadataStore, 'write'>;
   readonly #tokens: GrantTokens;
   readonly #byId = new Map<GrantId, GrantRecord>();
   readonly #byKey = new Map<KeyId, KeyGrants>();
   readonly #idsByRetiring = new Map<GrantPrincipal, SortedNames<GrantId>>();
 
-  constructor(store: Pick<MetadataStore, 'write'>, tokens: GrantTokens) {
-    this.#store = store;
+  constructor(tokens: GrantTokens) {
     this.#tokens = tokens;
   }
 
@@ -58,8 +56,11 @@ export class Grants {
     return this.#idsByRetiring.get(retiring) ?? new SortedNames();
   }
 
-  /** @throws KmsError `LimitExceededException` when the key has as many grants, or constraints, as it can have. */
-  async put(parameters: GrantParameters): Promise<GrantRecord> {
+  /**
+   * The change that makes a grant, with the grant that it makes.
+   * @throws KmsError `LimitExceededException` when the key has as many grants, or constraints, as it can have.
+   */
+  newGrant(parameters: GrantParameters, nowMs: number): { readonly change: Change; readonly record: GrantRecord } {
     const { count, constraintBytes } = this.#byKey.get(parameters.keyId) ?? { count: 0, constraintBytes: 0 };
     if (count >= maxGrantsPerKey) {
       throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
@@ -70,19 +71,13 @@ export class Grants {
         `The constraints of the grants of a KMS key can have at most ${maxConstraintBytesPerKey} bytes.`,
       );
     }
-    const record: GrantRecord = { ...parameters, grantId: newGrantId(), createdAtMs: Date.now() };
-    await this.#store.write([{ put: 'grant', record }]);
-    this.show(record);
-    return record;
-  }
-
-  async remove(grant: GrantRecord): Promise<void> {
-    await this.#store.write([{ remove: 'grant', id: grant.grantId }]);
-    this.#hide(grant);
+    const record: GrantRecord = { ...parameters, version: 1, grantId: newGrantId(), createdAtMs: nowMs };
+    return { change: added('grant', record), record };
   }
 
   /** Takes a grant that is in the store. */
   show(grant: GrantRecord): void {
+    this.hide(grant.grantId);
     this.#byId.set(grant.grantId, grant);
     const ofKey = this.#byKey.get(grant.keyId) ?? new KeyGrants();
     this.#byKey.set(grant.keyId, ofKey);
@@ -93,8 +88,11 @@ export class Grants {
     retirable.add(grant.grantId);
   }
 
-  #hide(grant: GrantRecord): void {
-    this.#byId.delete(grant.grantId);
+  /** Forgets a grant that is in the store no more. */
+  hide(grantId: GrantId): void {
+    const grant = this.#byId.get(grantId);
+    if (grant === undefined) return;
+    this.#byId.delete(grantId);
     const ofKey = this.#byKey.get(grant.keyId);
     ofKey?.remove(grant);
     if (ofKey?.count === 0) this.#byKey.delete(grant.keyId);

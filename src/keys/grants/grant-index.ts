@@ -17,7 +17,7 @@
 import { hash } from 'node:crypto';
 import type { EncryptionContextPairs, GrantOperation } from '../../kms/grant-terms.ts';
 import { takesEncryptionContext } from '../../kms/grant-terms.ts';
-import type { GrantRecord } from '../../store/metadata-store.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
 
 const noPairs: EncryptionContextPairs = {};
 

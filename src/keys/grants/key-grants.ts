@@ -2,12 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import type { EncryptionContextPairs, GrantId, GrantOperation, GrantPrincipal } from '../../kms/grant-terms.ts';
-import type { GrantRecord } from '../../store/metadata-store.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
 import { SortedNames } from '../lists/sorted-names.ts';
 import { canonicalPairs, GrantIndex } from './grant-index.ts';
 
-/** All that makes a repeated request the same request: everything but id and time. */
-export type GrantParameters = Omit<GrantRecord, 'grantId' | 'createdAtMs'>;
+/** All that makes a repeated request the same request: everything but id, version and time. */
+export type GrantParameters = Omit<GrantRecord, 'grantId' | 'version' | 'createdAtMs'>;
 
 export class KeyGrants {
   readonly ids = new SortedNames<GrantId>();

@@ -50,7 +50,7 @@ export async function decrypt(
   ciphertext: Buffer,
 ): Promise<Plaintext> {
   if (ciphertext.length !== modulusBytes(authorized)) throw invalidCiphertext();
-  const { keyStore, record } = authorized.key.currentBackingKey;
+  const { keyStore, record } = authorized.material;
   const { backingKeyId } = record;
   return inKeyStore(() => keyStore.decryptAsymmetric({ backingKeyId, algorithm, ciphertext }));
 }

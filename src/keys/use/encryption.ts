@@ -9,8 +9,9 @@ import type { EncryptionAlgorithm } from '../../kms/algorithms.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from '../authorized-key.ts';
-import type { KeyDirectory } from '../key-directory.ts';
+
 import { invalidCiphertext } from '../key-store-errors.ts';
+import type { KeyLife } from '../life/key-life.ts';
 import * as asymmetric from './asymmetric-encryption.ts';
 import { type EncryptionContext, parseCiphertext } from './ciphertext.ts';
 import * as symmetric from './symmetric-encryption.ts';
@@ -33,14 +34,14 @@ export interface UsedCipher {
  * have.
  */
 export async function encrypt(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   { algorithm, context }: Cipher,
   plaintext: Plaintext,
 ): Promise<UsedCipher & { readonly ciphertextBlob: Buffer }> {
   switch (algorithm) {
     case 'SYMMETRIC_DEFAULT':
-      return symmetric.encrypt(directory, authorized, plaintext, context);
+      return symmetric.encrypt(life, authorized, plaintext, context);
     case 'RSAES_OAEP_SHA_1':
     case 'RSAES_OAEP_SHA_256':
       assertNoContext(context);

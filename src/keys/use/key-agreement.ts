@@ -16,8 +16,8 @@ import { inKeyStore } from '../key-store-errors.ts';
  * @returns The x coordinate of the shared point, as long as the curve's field: 32, 48 or 66 bytes.
  * @throws KmsError `ValidationException` for a public key that is none, or of another curve.
  */
-export function deriveSharedSecret({ key }: AuthorizedKey, publicKey: Buffer): Promise<Plaintext> {
-  const { keyStore, record } = key.currentBackingKey;
+export function deriveSharedSecret({ material }: AuthorizedKey, publicKey: Buffer): Promise<Plaintext> {
+  const { keyStore, record } = material;
   const { backingKeyId } = record;
   return inKeyStore(() => keyStore.deriveSharedSecret({ backingKeyId, publicKey }));
 }

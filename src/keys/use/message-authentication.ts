@@ -12,7 +12,7 @@ import { inKeyStore } from '../key-store-errors.ts';
 
 /** 28, 32, 48 or 64 bytes. */
 export function generateMac(authorized: AuthorizedKey, algorithm: MacAlgorithm, message: Plaintext): Promise<Buffer> {
-  const { keyStore, record } = authorized.key.currentBackingKey;
+  const { keyStore, record } = authorized.material;
   const { backingKeyId } = record;
   return inKeyStore(() => keyStore.mac({ backingKeyId, algorithm, data: message.reveal() }));
 }
@@ -24,7 +24,7 @@ export async function verifyMac(
   message: Plaintext,
   mac: Buffer,
 ): Promise<void> {
-  const { keyStore, record } = authorized.key.currentBackingKey;
+  const { keyStore, record } = authorized.material;
   const { backingKeyId } = record;
   const isMac = await inKeyStore(() => keyStore.verifyMac({ backingKeyId, algorithm, data: message.reveal(), mac }));
   if (!isMac) {

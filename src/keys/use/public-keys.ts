@@ -13,8 +13,8 @@ import type { BackingKey } from '../kms-key.ts';
 const parsed = new WeakMap<BackingKey, KeyObject>();
 
 /** The public key of an asymmetric KMS key, X.509 SubjectPublicKeyInfo in DER. */
-export function publicKeyInfo({ key }: AuthorizedKey): Buffer {
-  const { publicKey } = key.currentBackingKey.record;
+export function publicKeyInfo({ key, material }: AuthorizedKey): Buffer {
+  const { publicKey } = material.record;
   // The KeySpec was checked by the pipeline; a pair without its public half was never committed.
   if (publicKey === null) throw new TypeError(`key ${key.record.keyId} has no public key on record`);
   return publicKey;
@@ -22,11 +22,11 @@ export function publicKeyInfo({ key }: AuthorizedKey): Buffer {
 
 /** The same, ready for use. */
 export function publicKeyOf(authorized: AuthorizedKey): KeyObject {
-  const { currentBackingKey } = authorized.key;
-  let publicKey = parsed.get(currentBackingKey);
+  const { material } = authorized;
+  let publicKey = parsed.get(material);
   if (publicKey === undefined) {
     publicKey = createPublicKey({ key: publicKeyInfo(authorized), format: 'der', type: 'spki' });
-    parsed.set(currentBackingKey, publicKey);
+    parsed.set(material, publicKey);
   }
   return publicKey;
 }

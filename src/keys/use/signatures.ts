@@ -26,7 +26,7 @@ import { SlicedWork } from './sliced-work.ts';
  * a mu, and for what the token cannot do.
  */
 export async function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
-  const { keyStore, record } = authorized.key.currentBackingKey;
+  const { keyStore, record } = authorized.material;
   const { content, bytes } = hashedMessage(signed);
   assertTokenCanUse(keyStore, authorized.key.record.keySpec, signed.algorithm);
   const { backingKeyId } = record;
@@ -35,9 +35,9 @@ export async function sign(authorized: AuthorizedKey, signed: SignedMessage): Pr
 }
 
 /** What can be known to fail without signing anything, for a dry run. */
-export function assertCanSign({ key }: AuthorizedKey, signed: SignedMessage): void {
+export function assertCanSign({ key, material }: AuthorizedKey, signed: SignedMessage): void {
   hashedMessage(signed);
-  assertTokenCanUse(key.currentBackingKey.keyStore, key.record.keySpec, signed.algorithm);
+  assertTokenCanUse(material.keyStore, key.record.keySpec, signed.algorithm);
 }
 
 /**

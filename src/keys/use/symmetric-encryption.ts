@@ -10,10 +10,9 @@ import { KmsError } from '../../kms/errors.ts';
 import type { KeySpec } from '../../kms/key-specs.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from '../authorized-key.ts';
-import type { KeyDirectory } from '../key-directory.ts';
 import { inKeyStore, invalidCiphertext } from '../key-store-errors.ts';
-import type { BackingKey, KmsKey } from '../kms-key.ts';
-import { rotateKey } from '../life/key-creation.ts';
+import { type BackingKey, currentBackingKeyOf, type KmsKey } from '../kms-key.ts';
+import type { KeyLife } from '../life/key-life.ts';
 import { assertTokenCanGenerate } from '../token-capabilities.ts';
 import {
   additionalAuthenticatedData,
@@ -46,13 +45,13 @@ export function assertNotEmpty(plaintext: Plaintext): void {
  * @throws KmsError `ValidationException` for an empty plaintext, and what `key-store-errors.ts` makes of the HSM's failures.
  */
 export async function encrypt(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   plaintext: Plaintext,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
   assertNotEmpty(plaintext);
-  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, plaintext };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
   return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
@@ -60,12 +59,12 @@ export async function encrypt(
 
 /** A data key of `lengthBytes` from the HSM's random generator, in plaintext and encrypted. */
 export async function generateDataKey(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   lengthBytes: number,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted & { readonly plaintext: Plaintext }> {
-  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
   const { plaintext, iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
   const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
@@ -74,12 +73,12 @@ export async function generateDataKey(
 
 /** As `generateDataKey`; the plaintext never leaves the HSM host. */
 export async function generateDataKeyWithoutPlaintext(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   lengthBytes: number,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
-  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
   return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
@@ -87,14 +86,14 @@ export async function generateDataKeyWithoutPlaintext(
 
 /** A key pair from the HSM: its public key, its private key encrypted and, only if asked for, in plaintext. */
 export async function generateDataKeyPair(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   pair: { readonly keyPairSpec: KeySpec; readonly withPlaintext: boolean },
   context: EncryptionContext | undefined,
 ): Promise<Encrypted & { readonly publicKey: Buffer; readonly plaintext: Plaintext | null }> {
   // Before an encryption is counted, and in the words of the dry run.
-  assertTokenCanGenerate(authorized.key.currentBackingKey.keyStore, pair.keyPairSpec);
-  const { backingKey, header, aad } = await prepareEncryption(directory, authorized, context);
+  assertTokenCanGenerate(authorized.material.keyStore, pair.keyPairSpec);
+  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { backingKeyId: header.backingKeyId, aad, ...pair };
   const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
   const { publicKey, plaintext, iv, ciphertext } = generated;
@@ -112,7 +111,7 @@ export async function decrypt(
   context: EncryptionContext | undefined,
 ): Promise<UsedKeyMaterial & { readonly plaintext: Plaintext }> {
   const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
-  if (backingKey === undefined || blob.keyId !== authorized.key.record.keyId) throw invalidCiphertext();
+  if (backingKey === undefined || blob.keyIdDigits !== authorized.key.idDigits) throw invalidCiphertext();
   const { backingKeyId, iv, ciphertext } = blob;
   const aad = additionalAuthenticatedData(blob, context);
   const plaintext = await inKeyStore(() => backingKey.keyStore.decrypt({ backingKeyId, aad, iv, ciphertext }));
@@ -120,25 +119,24 @@ export async function decrypt(
 }
 
 async function prepareEncryption(
-  directory: KeyDirectory,
+  life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   context: EncryptionContext | undefined,
 ) {
-  const current = authorized.key.currentBackingKey;
-  const backingKey = current.counter.tryTake() ? current : await countedBackingKey(directory, authorized.key);
-  const header = { keyId: authorized.key.record.keyId, backingKeyId: backingKey.record.backingKeyId };
+  const current = authorized.material;
+  const backingKey = current.counter.tryTake() ? current : await countedBackingKey(life, authorized.key);
+  const header = { keyIdDigits: authorized.key.idDigits, backingKeyId: backingKey.record.backingKeyId };
   return { backingKey, header, aad: additionalAuthenticatedData(header, context) };
 }
 
 /** Where the hot path ends: reserves the next numbers, and rotates the key when there are none. */
-async function countedBackingKey(directory: KeyDirectory, key: KmsKey): Promise<BackingKey> {
-  let { currentBackingKey } = key;
+async function countedBackingKey(life: Pick<KeyLife, 'rotate'>, key: KmsKey): Promise<BackingKey> {
+  let backingKey = currentBackingKeyOf(key);
   for (;;) {
     // Others who waited for the same block may have taken all of it by the time this caller goes on.
-    if (currentBackingKey.counter.tryTake()) return currentBackingKey;
-    if (!(await currentBackingKey.counter.reserve())) {
-      const rotated = await rotateKey(directory, key.record.keyId, currentBackingKey.record.backingKeyId);
-      currentBackingKey = rotated.currentBackingKey;
+    if (backingKey.counter.tryTake()) return backingKey;
+    if (!(await backingKey.counter.reserve())) {
+      backingKey = currentBackingKeyOf(await life.rotate(key.record.keyId, backingKey.record.backingKeyId));
     }
   }
 }

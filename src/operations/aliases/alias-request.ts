@@ -1,11 +1,11 @@
 /** What `CreateAlias`, `UpdateAlias` and `DeleteAlias` share: which alias a request means, and whether it can exist. */
 
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
-import { type AliasName, aliasArn, parseAliasName } from '../../kms/names.ts';
-import type { AliasRecord } from '../../store/metadata-store.ts';
+import { type AliasName, aliasArn, type KeyId, parseAliasName } from '../../kms/names.ts';
+import type { AliasRecord } from '../../store/records/records.ts';
 
 interface AliasRequest {
   readonly AliasName: string;
@@ -36,7 +36,7 @@ export function aliasNameOf({ AliasName }: AliasRequest): AliasName {
 }
 
 /** For `needs`: the alias as a resource. */
-export function aliasResource(request: AliasRequest, directory: KeyDirectory): string {
+export function aliasResource(request: AliasRequest, directory: KeyView): string {
   return aliasArn(directory.realm, aliasNameOf(request));
 }
 
@@ -44,7 +44,7 @@ export function aliasResource(request: AliasRequest, directory: KeyDirectory): s
  * For `needs`: the key that an alias is to stand for.
  * @throws KmsError `ValidationException` for another alias; `NotFoundException`, `InvalidArnException`.
  */
-export function targetKeyOf({ TargetKeyId }: { readonly TargetKeyId: string }, directory: KeyDirectory): KmsKey {
+export function targetKeyOf({ TargetKeyId }: { readonly TargetKeyId: string }, directory: KeyView): KmsKey {
   if (/^(arn:[^/]*:)?alias\//.test(TargetKeyId)) {
     throw new KmsError('ValidationException', 'Aliases must refer to keys. Not aliases');
   }
@@ -55,9 +55,9 @@ export function targetKeyOf({ TargetKeyId }: { readonly TargetKeyId: string }, d
  * The alias that a request names.
  * @throws KmsError `NotFoundException`.
  */
-export function existingAlias(request: AliasRequest, directory: KeyDirectory): AliasRecord {
+export function existingAlias(request: AliasRequest, directory: KeyView): AliasRecord {
   const aliasName = aliasNameOf(request);
-  const alias = directory.findAlias(aliasName);
+  const alias = directory.aliases.find(aliasName);
   if (alias === undefined) {
     throw new KmsError('NotFoundException', `Alias ${aliasArn(directory.realm, aliasName)} is not found.`);
   }
@@ -65,11 +65,20 @@ export function existingAlias(request: AliasRequest, directory: KeyDirectory): A
 }
 
 /** For `needs`: the key that the alias stands for now. */
-export function keyOfExistingAlias(request: AliasRequest, directory: KeyDirectory): KmsKey {
+export function keyOfExistingAlias(request: AliasRequest, directory: KeyView): KmsKey {
   const alias = existingAlias(request, directory);
   const key = directory.findKey(alias.keyId);
   if (key === undefined) {
     throw new KmsError('NotFoundException', `Alias ${aliasArn(directory.realm, alias.aliasName)} is not found.`);
   }
   return key;
+}
+
+/** AWS's quota: aliases for each KMS key. */
+const maxAliasesPerKey = 50;
+
+/** @throws KmsError `LimitExceededException` for a key that has as many aliases as it can have. */
+export function assertRoomForAlias(directory: KeyView, keyId: KeyId): void {
+  if (directory.aliases.namesOf(keyId).length < maxAliasesPerKey) return;
+  throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxAliasesPerKey} aliases.`);
 }

@@ -2,10 +2,11 @@
 
 import { KmsError } from '../../kms/errors.ts';
 import { aliasArn } from '../../kms/names.ts';
+import { added } from '../../store/records/changes.ts';
 import { aliasName, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object } from '../declaration/schema.ts';
-import { aliasNameOf, aliasResource, targetKeyOf } from './alias-request.ts';
+import { aliasNameOf, aliasResource, assertRoomForAlias, targetKeyOf } from './alias-request.ts';
 
 export const createAlias = operation({
   name: 'CreateAlias',
@@ -19,20 +20,16 @@ export const createAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName', 'TargetKeyId'],
-  handle({ request, keys, directory, assertStillAllowed }) {
+  decide({ request, keys, directory, nowMs }) {
+    const { realm } = directory;
     const name = aliasNameOf(request);
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      if (directory.findAlias(name) !== undefined) {
-        throw new KmsError(
-          'AlreadyExistsException',
-          `An alias with the name ${aliasArn(directory.realm, name)} already exists`,
-        );
-      }
-      const now = Date.now();
-      const { keyId } = keys.target.key.record;
-      await directory.putAlias({ aliasName: name, keyId, createdAtMs: now, updatedAtMs: now });
-      return {};
-    });
+    if (directory.aliases.find(name) !== undefined) {
+      throw new KmsError('AlreadyExistsException', `An alias with the name ${aliasArn(realm, name)} already exists`);
+    }
+    const { keyId } = keys.target.key.record;
+    assertRoomForAlias(directory, keyId);
+    // The first version is the moment, so that an alias which was deleted and made anew is never taken for the former one.
+    const times = { version: nowMs, createdAtMs: nowMs, updatedAtMs: nowMs };
+    return { changes: [added('alias', { region: realm.region, aliasName: name, keyId, ...times })], response: {} };
   },
 });

@@ -1,6 +1,6 @@
 /** `DeleteAlias`: removes a name; the KMS key stays as it is. */
 
-import { KmsError } from '../../kms/errors.ts';
+import { removed } from '../../store/records/changes.ts';
 import { aliasName } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object } from '../declaration/schema.ts';
@@ -16,19 +16,8 @@ export const deleteAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName'],
-  handle({ request, keys, directory, assertStillAllowed }) {
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      const alias = existingAlias(request, directory);
-      // Permission was given for the key that the alias stood for then.
-      if (alias.keyId !== keys.current.key.record.keyId) {
-        throw new KmsError(
-          'KMSInvalidStateException',
-          `Alias ${alias.aliasName} was changed by another request. Try again.`,
-        );
-      }
-      await directory.removeAlias(alias.aliasName);
-      return {};
-    });
-  },
+  decide: ({ request, directory }) => ({
+    changes: [removed('alias', existingAlias(request, directory))],
+    response: {},
+  }),
 });

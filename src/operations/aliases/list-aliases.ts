@@ -32,14 +32,14 @@ export const listAliases = operation({
   async handle({ request, directory }) {
     const key = request.KeyId === undefined ? undefined : findReferencedKey(directory, request.KeyId, 'keyOnly');
     const listName = `ListAliases:${key?.record.keyId ?? ''}`;
-    const page = directory.aliasNames.page(
+    const page = directory.aliases.names.page(
       decodeMarker(listName, request.Marker),
       pageSize(request.Limit, shortPages),
-      (name) => key === undefined || directory.findAlias(name)?.keyId === key.record.keyId,
+      (name) => key === undefined || directory.aliases.find(name)?.keyId === key.record.keyId,
     );
     return {
       Aliases: page.names.flatMap((name) => {
-        const alias = directory.findAlias(name);
+        const alias = directory.aliases.find(name);
         if (alias === undefined) return [];
         return {
           AliasName: name,

@@ -2,10 +2,11 @@
 
 import { KmsError } from '../../kms/errors.ts';
 import type { KeySpec } from '../../kms/key-specs.ts';
+import { replaced } from '../../store/records/changes.ts';
 import { aliasName, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object } from '../declaration/schema.ts';
-import { aliasResource, existingAlias, keyOfExistingAlias, targetKeyOf } from './alias-request.ts';
+import { aliasResource, assertRoomForAlias, existingAlias, keyOfExistingAlias, targetKeyOf } from './alias-request.ts';
 
 export const updateAlias = operation({
   name: 'UpdateAlias',
@@ -20,28 +21,18 @@ export const updateAlias = operation({
   },
   effect: 'changes',
   record: ['AliasName', 'TargetKeyId'],
-  handle({ request, keys, directory, assertStillAllowed }) {
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      const alias = existingAlias(request, directory);
-      const current = keys.current.key.record;
-      const target = keys.target.key.record;
-      // Permission was given for the key that the alias stood for then; if another caller moved it since, that one decides.
-      if (alias.keyId !== current.keyId) {
-        throw new KmsError(
-          'KMSInvalidStateException',
-          `Alias ${alias.aliasName} was changed by another request. Try again.`,
-        );
-      }
-      if (current.keyUsage !== target.keyUsage || kindOf(current.keySpec) !== kindOf(target.keySpec)) {
-        throw new KmsError(
-          'ValidationException',
-          `Alias ${alias.aliasName} cannot be changed from a key with KeyUsage ${current.keyUsage} and KeySpec ${current.keySpec} to one with KeyUsage ${target.keyUsage} and KeySpec ${target.keySpec}`,
-        );
-      }
-      await directory.putAlias({ ...alias, keyId: target.keyId, updatedAtMs: Date.now() });
-      return {};
-    });
+  decide({ request, keys, directory, nowMs }) {
+    const alias = existingAlias(request, directory);
+    const current = keys.current.key.record;
+    const target = keys.target.key.record;
+    if (current.keyUsage !== target.keyUsage || kindOf(current.keySpec) !== kindOf(target.keySpec)) {
+      throw new KmsError(
+        'ValidationException',
+        `Alias ${alias.aliasName} cannot be changed from a key with KeyUsage ${current.keyUsage} and KeySpec ${current.keySpec} to one with KeyUsage ${target.keyUsage} and KeySpec ${target.keySpec}`,
+      );
+    }
+    if (target.keyId !== current.keyId) assertRoomForAlias(directory, target.keyId);
+    return { changes: [replaced('alias', alias, { keyId: target.keyId, updatedAtMs: nowMs })], response: {} };
   },
 });
 

@@ -7,7 +7,7 @@
  * that does not exist here, is an invalid ciphertext like any other: nothing tells a forged blob from a foreign one.
  */
 
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import { invalidCiphertext } from '../../keys/key-store-errors.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
@@ -55,7 +55,7 @@ export function keyOfCiphertext<const Name extends string, const Algorithm exten
   request: CiphertextRequest & { readonly [M in Name]?: string | undefined } & {
     readonly [M in Algorithm]?: EncryptionAlgorithm | undefined;
   },
-  directory: KeyDirectory,
+  directory: KeyView,
 ) => KmsKey {
   return (request, directory) => {
     const reference: string | undefined = request[member];
@@ -65,7 +65,7 @@ export function keyOfCiphertext<const Name extends string, const Algorithm exten
     // No blob can be of another kind of key: whatever this one looks like, the key is the one that was named.
     if (named !== undefined && named.record.keySpec !== 'SYMMETRIC_DEFAULT') return named;
     const blob = parseCiphertext(ciphertext);
-    const key = blob === undefined ? undefined : directory.findKey(blob.keyId);
+    const key = blob === undefined ? undefined : directory.findKeyOfDigits(blob.keyIdDigits);
     if (key === undefined) throw needsKey(request[algorithmMember], member, named) ?? invalidCiphertext();
     if (named !== undefined && named !== key) {
       throw new KmsError(

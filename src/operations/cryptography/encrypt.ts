@@ -49,8 +49,8 @@ export const encrypt = operation({
   async rehearse({ request, keys }) {
     assertCanEncrypt(keys.key, cipherOf(request), request.Plaintext);
   },
-  async handle({ request, keys, directory }) {
-    const encrypted = await encryptWithKey(directory, keys.key, cipherOf(request), request.Plaintext);
+  async handle({ request, keys, life }) {
+    const encrypted = await encryptWithKey(life, keys.key, cipherOf(request), request.Plaintext);
     return {
       CiphertextBlob: encrypted.ciphertextBlob,
       KeyId: keys.key.key.arn,

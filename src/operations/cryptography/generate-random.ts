@@ -20,6 +20,7 @@ export const generateRandom = operation({
     refuseRecipient(request);
     refuseCustomKeyStore(request);
     if (request.NumberOfBytes === undefined) throw new KmsError('ValidationException', 'NumberOfBytes is required.');
-    return { Plaintext: await directory.keyStore('default').random({ lengthBytes: request.NumberOfBytes }) };
+    const keyStore = directory.keyStore(directory.defaultKeyStore);
+    return { Plaintext: await keyStore.random({ lengthBytes: request.NumberOfBytes }) };
   },
 });

@@ -88,10 +88,10 @@ export const reEncrypt = operation({
       plaintext.wipe();
     }
   },
-  async handle({ request, keys, directory }) {
+  async handle({ request, keys, life }) {
     const source = await decrypt(keys.source, sourceCipher(request), ciphertextOf(request));
     try {
-      const destination = await encrypt(directory, keys.destination, destinationCipher(request), source.plaintext);
+      const destination = await encrypt(life, keys.destination, destinationCipher(request), source.plaintext);
       return {
         CiphertextBlob: destination.ciphertextBlob,
         SourceKeyId: keys.source.key.arn,

@@ -47,11 +47,11 @@ export const generateDataKeyPairWithoutPlaintext = operation({
   generates: true,
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
   async rehearse({ request, keys }) {
-    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
+    assertTokenCanGenerate(keys.key.material.keyStore, request.KeyPairSpec);
   },
-  async handle({ request, keys, directory }) {
+  async handle({ request, keys, life }) {
     const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: false };
-    const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);
+    const pair = await generateInHsm(life, keys.key, wanted, request.EncryptionContext);
     return {
       PrivateKeyCiphertextBlob: pair.ciphertextBlob,
       PublicKey: pair.publicKey,

@@ -53,12 +53,12 @@ export const generateDataKeyPair = operation({
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
   async rehearse({ request, keys }) {
     refuseRecipient(request);
-    assertTokenCanGenerate(keys.key.key.currentBackingKey.keyStore, request.KeyPairSpec);
+    assertTokenCanGenerate(keys.key.material.keyStore, request.KeyPairSpec);
   },
-  async handle({ request, keys, directory }) {
+  async handle({ request, keys, life }) {
     refuseRecipient(request);
     const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: true };
-    const pair = await generateInHsm(directory, keys.key, wanted, request.EncryptionContext);
+    const pair = await generateInHsm(life, keys.key, wanted, request.EncryptionContext);
     return {
       PrivateKeyCiphertextBlob: pair.ciphertextBlob,
       PrivateKeyPlaintext: pair.plaintext ?? undefined,

@@ -49,9 +49,9 @@ export const generateDataKeyWithoutPlaintext = operation({
   async rehearse({ request }) {
     dataKeyLengthBytes(request);
   },
-  async handle({ request, keys, directory }) {
+  async handle({ request, keys, life }) {
     const lengthBytes = dataKeyLengthBytes(request);
-    const dataKey = await generateSymmetric(directory, keys.key, lengthBytes, request.EncryptionContext);
+    const dataKey = await generateSymmetric(life, keys.key, lengthBytes, request.EncryptionContext);
     return { CiphertextBlob: dataKey.ciphertextBlob, KeyId: keys.key.key.arn, KeyMaterialId: dataKey.keyMaterialId };
   },
 });

@@ -55,10 +55,10 @@ export const generateDataKey = operation({
     refuseRecipient(request);
     dataKeyLengthBytes(request);
   },
-  async handle({ request, keys, directory }) {
+  async handle({ request, keys, life }) {
     refuseRecipient(request);
     const lengthBytes = dataKeyLengthBytes(request);
-    const dataKey = await generateSymmetric(directory, keys.key, lengthBytes, request.EncryptionContext);
+    const dataKey = await generateSymmetric(life, keys.key, lengthBytes, request.EncryptionContext);
     return {
       CiphertextBlob: dataKey.ciphertextBlob,
       Plaintext: dataKey.plaintext,

@@ -5,7 +5,7 @@
  */
 
 import { maxPolicyBytes } from '../../authorization/language/policy-document.ts';
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../../keys/key-reference.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
@@ -25,6 +25,7 @@ import {
 
 export const keyReference = string({ min: 1, max: 2048 });
 export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
+export const keyDescription = string({ min: 0, max: 8192 });
 export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */
@@ -70,7 +71,6 @@ export const recipient = optional(
     AttestationDocument: optional(blob({ min: 1, max: 262_144 })),
   }),
 );
-export const tag = object({ TagKey: string({ min: 1, max: 128 }), TagValue: string({ min: 0, max: 256 }) });
 
 /** The condition keys of operations that take an encryption context. */
 export const encryptionConditions = [
@@ -83,7 +83,7 @@ export const encryptionConditions = [
 export function keyNamedBy<const Name extends string>(
   member: Name,
   forms: KeyReferenceForms,
-): (request: { readonly [M in Name]: string }, directory: KeyDirectory) => KmsKey {
+): (request: { readonly [M in Name]: string }, directory: KeyView) => KmsKey {
   return (request, directory) => findReferencedKey(directory, request[member], forms);
 }
 

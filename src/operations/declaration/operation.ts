@@ -2,21 +2,27 @@
  * What an operation is: one value that says what comes in, what goes out, who may, and what happens.
  *
  * An operation states; the pipeline does. Its `needs` are the permissions that a request takes, each with the resource it
- * concerns: the pipeline finds the key, asks for the decision, checks state, usage and algorithm, and only then calls
- * `handle` with the `AuthorizedKey`s. No operation parses, authorizes, audits or renders by itself.
+ * concerns: the pipeline finds the key, asks for the decision, checks state, usage and algorithm, and only then goes on with
+ * the `AuthorizedKey`s. No operation parses, authorizes, audits or renders by itself.
+ *
+ * What `reads` or `uses` has `handle`. What `changes` has `decide`: in its turn, when nobody else's change can come between
+ * and every permission was asked for again, it says which changes there are to be. It writes nothing, so it cannot write what
+ * was true before it waited. What takes the HSM long is done before the turn (`prepare`) or after it (`conclude`).
  */
 
 import type { Decision } from '../../authorization/decision.ts';
 import type { CompiledPolicy } from '../../authorization/language/compiled-policy.ts';
 import type { Caller } from '../../identity/caller.ts';
 import type { AuthorizedKey } from '../../keys/authorized-key.ts';
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import type { KeyLife } from '../../keys/life/key-life.ts';
 import type { GrantOperation, GrantTerms } from '../../kms/grant-terms.ts';
 import type { KeyUsage } from '../../kms/key-specs.ts';
 import type { StateGroup } from '../../kms/key-states.ts';
 import type { OperationName } from '../../kms/operation-names.ts';
-import type { GrantRecord } from '../../store/metadata-store.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
+import type { Decided } from '../../store/turns.ts';
 import type { Infer, Members, Shape } from './schema.ts';
 
 export interface NeedOf<Request> {
@@ -29,7 +35,7 @@ export interface NeedOf<Request> {
   /** The member that names the key, where a request may leave it to a ciphertext to say which key is meant. */
   readonly orByCiphertext?: keyof Request & string;
   /** For RetireGrant: the one grant that decides; neither the key's policy nor another grant does. */
-  readonly retires?: (request: Request, directory: KeyDirectory) => GrantRecord;
+  readonly retires?: (request: Request, directory: KeyView) => GrantRecord;
   /** The condition keys that a policy may use for this action beside the ones that every request has. */
   readonly conditions?: readonly string[];
   /** The KeyUsage that the key must have; absent for operations that work on any key. */
@@ -40,14 +46,14 @@ export interface NeedOf<Request> {
 
 /** A permission on a key, and how the request names the key. */
 export interface KeyNeed<Request> extends NeedOf<Request> {
-  readonly key: (request: Request, directory: KeyDirectory) => KmsKey;
+  readonly key: (request: Request, directory: KeyView) => KmsKey;
   /** What AWS answers in each state of the key, by the group of operations that it answers alike. */
   readonly states: StateGroup;
 }
 
 /** A permission on something that is no key. `undefined`: this request does not need it. */
 interface ResourceNeed<Request> extends NeedOf<Request> {
-  readonly resource: (request: Request, directory: KeyDirectory) => string | undefined;
+  readonly resource: (request: Request, directory: KeyView) => string | undefined;
 }
 
 /** What a request must be allowed, in the order in which it is asked; the first refusal is the answer. */
@@ -57,22 +63,50 @@ interface Needs<Request, Keys extends string> {
   readonly keys?: { readonly [Name in Keys]: KeyNeed<Request> };
 }
 
-/** What a handler works with. */
-export interface Handling<Request, Keys extends string> {
+/** What every part of an operation is given. */
+interface AnyPart<Request, Keys extends string> {
   readonly request: Request;
   readonly keys: { readonly [Name in Keys]: AuthorizedKey };
   readonly caller: Caller;
-  readonly directory: KeyDirectory;
-  /**
-   * For a change that waited for its turn: throws unless the key policies, identity policies and grants that are in force
-   * now still give every permission that was asked for at first, and the access key that signed the request is still one.
-   * Whoever was revoked in the meantime must not take the permission back.
-   */
-  readonly assertStillAllowed: () => void;
+  readonly directory: KeyView;
   /** Puts on record what the request names in a way that the record cannot show, as if the request had said it. */
   readonly note: (members: Readonly<Record<string, string>>) => void;
-  /** What this caller would be told of an action on a key if its policy were this one. */
-  readonly decideUnder: (policy: CompiledPolicy, action: string, keyArn: string) => Decision;
+}
+
+/** What this caller would be told of an action on a key if its policy were this one. */
+export type DecideUnder = (policy: CompiledPolicy, action: string, keyArn: string) => Decision;
+
+/** What a handler works with. */
+export interface Handling<Request, Keys extends string> extends AnyPart<Request, Keys> {
+  /** For keys whose numbers are used up. */
+  readonly life: Pick<KeyLife, 'rotate'>;
+}
+
+/** What a preparation works with. */
+export interface Preparing<Request, Keys extends string> extends AnyPart<Request, Keys> {
+  readonly life: Pick<KeyLife, 'generate'>;
+  readonly decideUnder: DecideUnder;
+}
+
+/** What was made before the turn, and how it is unmade when the turn refuses. */
+export interface Prepared {
+  /** Never rejects: what it cannot undo now is left to the next start, by an intent that is on record. */
+  undo(): Promise<void>;
+}
+
+/** What a decision works with: all of it as it is in this turn, when every permission was just asked for again. */
+export interface Deciding<Request, Keys extends string, Made> extends AnyPart<Request, Keys> {
+  readonly decideUnder: DecideUnder;
+  readonly prepared: Made;
+  /** The moment of the turn. */
+  readonly nowMs: number;
+}
+
+/** What a conclusion works with. */
+export interface Concluding<Request, Response, Made> {
+  readonly request: Request;
+  readonly response: Response;
+  readonly prepared: Made;
 }
 
 /** Members that may go on record: those whose values are no blobs. */
@@ -81,13 +115,11 @@ type Recordable<T> = {
 }[keyof T] &
   string;
 
-export interface OperationDefinition<Request, Response, Keys extends string> {
+interface AnyDefinition<Request, Response, Keys extends string> {
   readonly name: OperationName;
   readonly request: Shape<Request> & { readonly members?: Members };
   readonly response: Shape<Response> & { readonly members?: Members };
   readonly needs: Needs<Request, Keys>;
-  /** `changes` is on disk before the answer goes out; `reads` and `uses` are on record. For CloudTrail, only `changes` is not read-only. */
-  readonly effect: 'reads' | 'uses' | 'changes';
   /** Has the HSM generate a key, which may take it seconds: such requests have fair shares of their own. */
   readonly generates?: true;
   /** The request members that the audit event shows. */
@@ -96,26 +128,60 @@ export interface OperationDefinition<Request, Response, Keys extends string> {
   readonly recordResponse?: readonly Recordable<Response>[];
   /** ARNs of the resources that the operation made, for the audit event: no need could name them before. */
   readonly made?: (response: Response) => readonly string[];
+}
+
+/** An operation that changes no metadata. For CloudTrail it is read-only. */
+export interface UseDefinition<Request, Response, Keys extends string> extends AnyDefinition<Request, Response, Keys> {
+  readonly effect: 'reads' | 'uses';
   /** What a dry run checks beyond permission, state and usage; it has no effect. */
   readonly rehearse?: (handling: Handling<Request, Keys>) => Promise<void>;
   readonly handle: (handling: Handling<Request, Keys>) => Promise<Response>;
 }
 
-/** An operation whose types are forgotten, as the table and the pipeline hold it. */
-export type AnyOperation = OperationDefinition<Record<string, unknown>, Record<string, unknown>, string>;
+/** An operation that changes metadata: what it changes is on disk before the answer goes out. */
+export interface ChangeDefinition<Request, Response, Keys extends string, Made extends Prepared | undefined>
+  extends AnyDefinition<Request, Response, Keys> {
+  readonly effect: 'changes';
+  /**
+   * What takes long, before the turn, with the permissions of the moment when the request came: generates in the HSM under an
+   * intent, destroys nothing.
+   */
+  readonly prepare?: (preparing: Preparing<Request, Keys>) => Promise<Made>;
+  /**
+   * In the turn: which changes there are to be, and what is answered once they are on disk. Synchronous; it reads what it is
+   * given and changes nothing by itself, because it may be asked again. A dry run is a decision that is dropped.
+   */
+  readonly decide: (deciding: Deciding<Request, Keys, Made>) => Decided<Response>;
+  /**
+   * What takes long, after the changes are on disk and visible, outside of the turn: destroys, closes. It is idempotent, and
+   * the changes have put on record that it is to be done. The answer waits for it.
+   */
+  readonly conclude?: (concluding: Concluding<Request, Response, Made>) => Promise<void>;
+}
 
-/** Declares an operation; its only purpose is to let the handler's types be derived from the schemas and needs. */
+export type OperationDefinition<Request, Response, Keys extends string, Made extends Prepared | undefined = undefined> =
+  | UseDefinition<Request, Response, Keys>
+  | ChangeDefinition<Request, Response, Keys, Made>;
+
+type AnyMembers = Record<string, unknown>;
+export type AnyUse = UseDefinition<AnyMembers, AnyMembers, string>;
+export type AnyChange = ChangeDefinition<AnyMembers, AnyMembers, string, Prepared | undefined>;
+/** An operation whose types are forgotten, as the table and the pipeline hold it. */
+export type AnyOperation = AnyUse | AnyChange;
+
+/** Declares an operation; its only purpose is to let the types of its parts be derived from the schemas and needs. */
 export function operation<
   const Name extends OperationName,
   const RequestShape extends Shape<unknown>,
   const ResponseShape extends Shape<unknown>,
   const Keys extends string = never,
+  Made extends Prepared | undefined = undefined,
 >(
-  definition: OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> & {
+  definition: OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys, Made> & {
     readonly name: Name;
     readonly request: RequestShape;
     readonly response: ResponseShape;
   },
-): OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys> & { readonly name: Name } {
+): OperationDefinition<Infer<RequestShape>, Infer<ResponseShape>, Keys, Made> & { readonly name: Name } {
   return definition;
 }

@@ -5,6 +5,7 @@
  * another grant.
  */
 
+import type { GrantRecord } from '../../store/records/records.ts';
 import { dryRun, grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional } from '../declaration/schema.ts';
@@ -70,17 +71,13 @@ export const createGrant = operation({
     'DryRun',
   ],
   recordResponse: ['GrantId'],
-  async rehearse({ request, keys, caller }) {
-    requestedGrant(request, keys.key.key.record, caller.accountId);
-  },
-  async handle({ request, keys, caller, directory, assertStillAllowed }) {
+  decide({ request, keys, caller, directory, nowMs }) {
     const { record } = keys.key.key;
     const parameters = requestedGrant(request, record, caller.accountId);
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      const same = directory.grants.ofKey(record.keyId)?.findSame(parameters);
-      const grant = same ?? (await directory.grants.put(parameters));
-      return { GrantToken: directory.grants.newToken(grant.grantId), GrantId: grant.grantId };
-    });
+    const answer = ({ grantId }: GrantRecord) => ({ GrantToken: directory.grants.newToken(grantId), GrantId: grantId });
+    const same = directory.grants.ofKey(record.keyId)?.findSame(parameters);
+    if (same !== undefined) return { changes: [], response: answer(same) };
+    const made = directory.grants.newGrant(parameters, nowMs);
+    return { changes: [made.change], response: answer(made.record) };
   },
 });

@@ -6,7 +6,7 @@
 
 import { grantOperationNames, isServicePrincipal } from '../../kms/grant-terms.ts';
 import { keyArn, type Realm, rootArn } from '../../kms/names.ts';
-import type { GrantRecord } from '../../store/metadata-store.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
 import { encryptionContext } from '../declaration/members.ts';
 import { enumeration, type Infer, list, object, optional, string, timestamp } from '../declaration/schema.ts';
 

@@ -5,7 +5,7 @@
  */
 
 import type { GrantParameters } from '../../keys/grants/key-grants.ts';
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import {
@@ -19,7 +19,7 @@ import {
   parseGrantPrincipalArn,
   parseServicePrincipal,
 } from '../../kms/grant-terms.ts';
-import type { GrantRecord, KeyRecord } from '../../store/metadata-store.ts';
+import type { GrantRecord, KeyRecord } from '../../store/records/records.ts';
 
 interface PrincipalMembers {
   readonly GranteePrincipal?: string | undefined;
@@ -65,7 +65,15 @@ export function requestedGrant(
   }
   assertFits(terms, key);
   assertConstraints(terms.constraints, key);
-  return { keyId: key.keyId, name: request.Name ?? '', grantee, retiring, issuingAccount, ...terms };
+  return {
+    region: key.region,
+    keyId: key.keyId,
+    name: request.Name ?? '',
+    grantee,
+    retiring,
+    issuingAccount,
+    ...terms,
+  };
 }
 
 /** For the filters of the list operations, too. `null`: neither is given. */
@@ -148,14 +156,14 @@ export function validGrantId(text: string): GrantId {
  * The grant of that id on that key.
  * @throws KmsError `InvalidGrantIdException`, `NotFoundException`.
  */
-export function grantOfKey(directory: KeyDirectory, { keyId }: KeyRecord, text: string): GrantRecord {
+export function grantOfKey(directory: KeyView, { keyId }: KeyRecord, text: string): GrantRecord {
   const grant = directory.grants.find(validGrantId(text));
   if (grant?.keyId !== keyId) throw new KmsError('NotFoundException', `Grant ${text} is not found.`);
   return grant;
 }
 
 /** @throws KmsError `InvalidGrantTokenException` for what names no grant. */
-export function grantOfToken(directory: KeyDirectory, token: string): GrantRecord {
+export function grantOfToken(directory: KeyView, token: string): GrantRecord {
   const grant = directory.grants.findByToken(token);
   if (grant === undefined) throw invalidGrantToken();
   return grant;
@@ -168,7 +176,7 @@ export function grantOfToken(directory: KeyDirectory, token: string): GrantRecor
 export function assertGrantTokens(
   request: { readonly GrantTokens?: unknown },
   keys: readonly KmsKey[],
-  directory: KeyDirectory,
+  directory: KeyView,
 ): void {
   // Safe: every operation that has this member declares it with the schema `grantTokens`.
   for (const token of (request.GrantTokens ?? []) as readonly string[]) {

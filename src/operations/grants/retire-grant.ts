@@ -6,12 +6,13 @@
  * one (AWS KMS developer guide, "Retiring and revoking grants").
  */
 
-import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { keyArn } from '../../kms/names.ts';
-import type { GrantRecord } from '../../store/metadata-store.ts';
+import { removed } from '../../store/records/changes.ts';
+import type { GrantRecord } from '../../store/records/records.ts';
 import { dryRun, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { type Infer, object, optional } from '../declaration/schema.ts';
@@ -43,22 +44,15 @@ export const retireGrant = operation({
   },
   effect: 'changes',
   record: ['KeyId', 'GrantId', 'DryRun'],
-  async rehearse({ request, directory, note }) {
-    note({ GrantId: namedGrant(request, directory).grantId });
-  },
-  handle({ request, directory, assertStillAllowed, note }) {
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      const grant = namedGrant(request, directory);
-      note({ GrantId: grant.grantId });
-      await directory.grants.remove(grant);
-      return {};
-    });
+  decide({ request, directory, note }) {
+    const grant = namedGrant(request, directory);
+    note({ GrantId: grant.grantId });
+    return { changes: [removed('grant', grant)], response: {} };
   },
 });
 
 /** By its token alone, or by key and id. */
-function namedGrant({ GrantToken, KeyId, GrantId }: Request, directory: KeyDirectory): GrantRecord {
+function namedGrant({ GrantToken, KeyId, GrantId }: Request, directory: KeyView): GrantRecord {
   if (GrantToken !== undefined && KeyId === undefined && GrantId === undefined) {
     return grantOfToken(directory, GrantToken);
   }
@@ -71,7 +65,7 @@ function namedGrant({ GrantToken, KeyId, GrantId }: Request, directory: KeyDirec
   return grantOfKey(directory, findReferencedKey(directory, KeyId, 'keyOnly').record, GrantId);
 }
 
-function keyOfNamedGrant(named: Request, directory: KeyDirectory): KmsKey {
+function keyOfNamedGrant(named: Request, directory: KeyView): KmsKey {
   const { keyId } = namedGrant(named, directory);
   const key = directory.findKey(keyId);
   if (key === undefined) {

@@ -1,5 +1,6 @@
 /** `RevokeGrant`: ends a grant, by permission of the key's policy. What it allowed is refused as soon as this is answered. */
 
+import { removed } from '../../store/records/changes.ts';
 import { dryRun, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object } from '../declaration/schema.ts';
@@ -22,14 +23,8 @@ export const revokeGrant = operation({
   },
   effect: 'changes',
   record: ['KeyId', 'GrantId', 'DryRun'],
-  async rehearse({ request, keys, directory }) {
-    grantOfKey(directory, keys.key.key.record, request.GrantId);
-  },
-  handle({ request, keys, directory, assertStillAllowed }) {
-    return directory.exclusively(async () => {
-      assertStillAllowed();
-      await directory.grants.remove(grantOfKey(directory, keys.key.key.record, request.GrantId));
-      return {};
-    });
-  },
+  decide: ({ request, keys, directory }) => ({
+    changes: [removed('grant', grantOfKey(directory, keys.key.key.record, request.GrantId))],
+    response: {},
+  }),
 });

@@ -7,27 +7,36 @@
 
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
-import { createKey as createKmsKey } from '../../keys/life/key-creation.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import { assertTokenCanHold } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
-import { keyArn, newKeyId } from '../../kms/names.ts';
+import { type KeyId, keyArn } from '../../kms/names.ts';
+import { added } from '../../store/records/changes.ts';
+import type { KeyRecord } from '../../store/records/records.ts';
 import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
-import { anyResource, assertPolicyLength, policyDocument, refuseCustomKeyStore, tag } from '../declaration/members.ts';
-import { operation } from '../declaration/operation.ts';
-import { boolean, type Infer, list, object, optional, string } from '../declaration/schema.ts';
+import {
+  anyResource,
+  assertPolicyLength,
+  keyDescription,
+  policyDocument,
+  refuseCustomKeyStore,
+} from '../declaration/members.ts';
+import { type DecideUnder, operation } from '../declaration/operation.ts';
+import { boolean, type Infer, object, optional, string } from '../declaration/schema.ts';
+import { checkedTags, tagList } from '../declaration/tags.ts';
 import { customerMasterKeySpec, describe, keyMetadata } from './key-metadata.ts';
 
 const request = object({
   Policy: optional(policyDocument),
-  Description: optional(string({ min: 0, max: 8192 })),
+  Description: optional(keyDescription),
   KeyUsage: optional(keyUsage),
   CustomerMasterKeySpec: optional(customerMasterKeySpec),
   KeySpec: optional(keySpec),
   Origin: optional(origin),
   CustomKeyStoreId: optional(string({ min: 1, max: 64 })),
   BypassPolicyLockoutSafetyCheck: optional(boolean),
-  Tags: optional(list(tag)),
+  Tags: optional(tagList),
   MultiRegion: optional(boolean),
   XksKeyId: optional(string({ min: 1, max: 128, pattern: /^[a-zA-Z0-9-_.]+$/ })),
 });
@@ -57,6 +66,7 @@ export const createKey = operation({
       {
         action: 'kms:TagResource',
         resource: ({ Tags }) => (Tags === undefined || Tags.length === 0 ? undefined : '*'),
+        conditions: ['aws:RequestTag', 'aws:TagKeys'],
       },
     ],
   },
@@ -77,30 +87,59 @@ export const createKey = operation({
   ],
   recordResponse: ['KeyMetadata'],
   made: ({ KeyMetadata }) => (KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn]),
-  async handle({ request, directory, decideUnder }) {
+  async prepare({ request, directory, decideUnder, life }) {
     const { spec, usage } = specAndUsage(request);
     refuseUnbuilt(request);
-    assertTokenCanHold(directory.keyStore('default'), spec, usage);
-    const keyId = newKeyId();
-    const policyDocument = request.Policy ?? defaultKeyPolicy(directory.realm);
-    assertPolicyLength(policyDocument);
-    const policy = directory.compilePolicy(policyDocument);
-    // AWS asks this of a policy that the request brings. The default one is the account's, whoever makes the key.
-    if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
-      assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
-    }
-    const key = await createKmsKey(directory, {
+    const keyStore = directory.defaultKeyStore;
+    assertTokenCanHold(directory.keyStore(keyStore), spec, usage);
+    checkedTags(request.Tags ?? []);
+    const keyId = directory.unusedKeyId();
+    assertPolicy(request, directory, decideUnder, keyId);
+    const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1 });
+    return { keyId, spec, usage, material, undo: () => material.undo() };
+  },
+  decide({ request, directory, decideUnder, prepared: { keyId, spec, usage, material }, nowMs }) {
+    const { realm } = directory;
+    const { region } = realm;
+    const document = assertPolicy(request, directory, decideUnder, keyId);
+    const record: KeyRecord = {
+      region,
       keyId,
+      version: 1,
+      state: 'Enabled',
       keySpec: spec,
       keyUsage: usage,
+      origin: 'AWS_KMS',
       description: request.Description ?? '',
+      createdAtMs: nowMs,
+      currentBackingKeyId: material.backingKeyId,
       tags: checkedTags(request.Tags ?? []),
-      policyDocument,
-      keyStore: 'default',
-    });
-    return { KeyMetadata: describe(directory.realm, key) };
+      deletionDateMs: null,
+    };
+    return {
+      changes: [
+        material.activated(),
+        added('key', record),
+        added('keyPolicy', { region, keyId, version: 1, document }),
+      ],
+      response: { KeyMetadata: describe(realm, record, material) },
+    };
   },
 });
+
+/**
+ * The policy of the new key, which AWS checks for a lockout where the request brings it. The default one is the account's,
+ * whoever makes the key.
+ */
+function assertPolicy(request: Request, directory: KeyView, decideUnder: DecideUnder, keyId: KeyId): string {
+  const document = request.Policy ?? defaultKeyPolicy(directory.realm);
+  assertPolicyLength(document);
+  const policy = directory.compilePolicy(document);
+  if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
+    assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
+  }
+  return document;
+}
 
 function specAndUsage(request: Request): { readonly spec: KeySpec; readonly usage: KeyUsage } {
   if (request.KeySpec !== undefined && request.CustomerMasterKeySpec !== undefined) {
@@ -141,18 +180,4 @@ function refuseUnbuilt(request: Request): void {
   if (request.MultiRegion === true) {
     throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported: this daemon serves one Region.');
   }
-}
-
-const maxTagsPerKey = 50;
-
-/** The tags of a request, in AWS's words where they cannot be. */
-function checkedTags(tags: NonNullable<Request['Tags']>): NonNullable<Request['Tags']> {
-  if (tags.length > maxTagsPerKey) throw new KmsError('TagException', 'Too many tags');
-  if (tags.some(({ TagKey }) => TagKey.toLowerCase().startsWith('aws:'))) {
-    throw new KmsError('TagException', 'Tags beginning with aws: are reserved');
-  }
-  if (new Set(tags.map(({ TagKey }) => TagKey)).size < tags.length) {
-    throw new KmsError('TagException', 'Duplicate tag keys');
-  }
-  return tags;
 }

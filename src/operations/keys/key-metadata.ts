@@ -1,9 +1,9 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
-import type { KmsKey } from '../../keys/kms-key.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { keyStates } from '../../kms/key-states.ts';
-import type { Realm } from '../../kms/names.ts';
+import { keyArn, type Realm } from '../../kms/names.ts';
+import type { KeyRecord } from '../../store/records/records.ts';
 import {
   encapsulationAlgorithm,
   encryptionAlgorithm,
@@ -102,17 +102,23 @@ export function formerKeySpec(spec: KeySpec): (typeof formerKeySpecs)[number] | 
   return formerKeySpecs.find((name) => name === spec);
 }
 
-export function describe({ account }: Realm, { record, arn, currentBackingKey }: KmsKey): Infer<typeof keyMetadata> {
+/** @param material The current one, where the key has any. */
+export function describe(
+  realm: Realm,
+  record: KeyRecord,
+  material: { readonly keyMaterialId: string } | undefined,
+): Infer<typeof keyMetadata> {
   const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
   return {
-    AWSAccountId: account,
+    AWSAccountId: realm.account,
     KeyId: record.keyId,
-    Arn: arn,
+    Arn: keyArn(realm, record.keyId),
     CreationDate: new Date(record.createdAtMs),
     Enabled: record.state === 'Enabled',
     Description: record.description,
     KeyUsage: record.keyUsage,
     KeyState: record.state,
+    ...(record.deletionDateMs === null ? {} : { DeletionDate: new Date(record.deletionDateMs) }),
     Origin: record.origin,
     KeyManager: 'CUSTOMER',
     CustomerMasterKeySpec: formerKeySpec(record.keySpec),
@@ -120,6 +126,8 @@ export function describe({ account }: Realm, { record, arn, currentBackingKey }:
     [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: false,
     // Keys of the other kinds have one key material for ever, and AWS does not name it.
-    ...(record.keySpec === 'SYMMETRIC_DEFAULT' ? { CurrentKeyMaterialId: currentBackingKey.keyMaterialId } : {}),
+    ...(record.keySpec === 'SYMMETRIC_DEFAULT' && material !== undefined
+      ? { CurrentKeyMaterialId: material.keyMaterialId }
+      : {}),
   };
 }

@@ -13,6 +13,6 @@ export const getKeyPolicy = operation({
   record: ['KeyId', 'PolicyName'],
   async handle({ request, keys }) {
     assertDefaultPolicyName(request.PolicyName);
-    return { Policy: keys.key.key.policyDocument, PolicyName: 'default' };
+    return { Policy: keys.key.key.policyRecord.document, PolicyName: 'default' };
   },
 });

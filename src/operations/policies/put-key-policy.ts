@@ -33,17 +33,13 @@ export const putKeyPolicy = operation({
   },
   effect: 'changes',
   record: ['KeyId', 'PolicyName', 'Policy', 'BypassPolicyLockoutSafetyCheck'],
-  async handle({ request, keys, directory, assertStillAllowed, decideUnder }) {
+  decide({ request, keys, directory, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy);
     const policy = directory.compilePolicy(request.Policy);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
     }
-    await directory.exclusively(async () => {
-      assertStillAllowed();
-      await directory.putPolicy(keys.key.key, request.Policy, policy);
-    });
-    return {};
+    return { changes: [keys.key.withPolicy(request.Policy)], response: {} };
   },
 });

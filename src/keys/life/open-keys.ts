@@ -1,0 +1,104 @@
+/**
+ * The start: from the records, the HSM's objects and what a crash left half made, to a directory that can be trusted.
+ *
+ * What did not finish is undone, if it is this node's to undo: an intent names its owner, and another node may be at it this
+ * very moment. Objects of ours in the HSM that no record names are reported and left alone: they may be another daemon's, or
+ * all that is left after a lost database.
+ */
+
+import type { KeyStore } from '../../hsm/key-store.ts';
+import type { Logger } from '../../kms/logger.ts';
+import type { LoadedMetadata, MetadataStore } from '../../store/metadata-store.ts';
+import { type Change, removed } from '../../store/records/changes.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { GrantTokens } from '../grants/grant-tokens.ts';
+import { KeyDirectory, type KeyDirectoryOptions } from '../key-directory.ts';
+import { KeyLife } from './key-life.ts';
+import { serviceKeyLabelPrefix } from './service-keys.ts';
+
+export interface OpenKeysOptions extends KeyDirectoryOptions {
+  readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey'>;
+}
+
+/** The keys of one Region: who they are, and what can become of them. */
+export interface OpenKeys {
+  readonly directory: KeyDirectory;
+  readonly life: KeyLife;
+}
+
+/**
+ * Opens the keys of one Region; from then on the directory follows the changes.
+ * @param metadata What the store has loaded, with what did not finish undone (`settleUnfinished`); absent: all of that is done here.
+ * @throws KeyStoreError when a key store cannot be read: better not to start than to start half reconciled.
+ */
+export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetadata): Promise<OpenKeys> {
+  const { store, turns } = options;
+  const directory = new KeyDirectory(options, new GrantTokens(await store.deriveKey('grant-tokens')));
+  directory.take(metadata ?? (await settleUnfinished(options, await store.load())));
+  turns.follow(directory);
+  return { directory, life: new KeyLife(directory, turns, store.nodeId) };
+}
+
+/**
+ * Undoes what this node began and did not finish, and compares the records with the HSM's objects.
+ * @returns What was loaded, without what was undone.
+ */
+export async function settleUnfinished(options: OpenKeysOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
+  const settled = await undoUnfinished(options, loaded);
+  for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, loaded, options.log);
+  return settled;
+}
+
+async function undoUnfinished(options: OpenKeysOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
+  const { turns, keyStores, store, log } = options;
+  // Only a backing key's own record condemns its object. An old row of the KMS key that somebody put back, still in state
+  // `Creating`, must not be able to destroy material that was finished since; such a key stays, and is of no use.
+  const isUnfinished = ({ state }: BackingKeyRecord): boolean => state === 'Creating';
+  // Records of former versions name no owner: there was one node then.
+  const isOurs = ({ owner }: BackingKeyRecord): boolean => owner === store.nodeId || owner === '';
+  const finishedKeyIds = new Set(loaded.backingKey.filter((each) => !isUnfinished(each)).map(({ keyId }) => keyId));
+  const isUnfinishedKey = ({ state, keyId }: LoadedMetadata['key'][number]): boolean =>
+    state === 'Creating' && !finishedKeyIds.has(keyId);
+  const unfinishedKeyIds = new Set(loaded.key.filter(isUnfinishedKey).map(({ keyId }) => keyId));
+  const write = (changes: readonly Change[]): Promise<void> => turns.take(() => ({ changes, response: undefined }));
+  for (const record of loaded.backingKey.filter(isUnfinished)) {
+    const { backingKeyId, keyId, owner } = record;
+    const keyStore = keyStores.get(record.keyStore);
+    if (!isOurs(record) || keyStore === undefined) {
+      log.warn({ backingKeyId, keyId, owner }, 'an unfinished key creation is left to the node that began it');
+      continue;
+    }
+    await keyStore.destroyKey({ backingKeyId });
+    await write([removed('backingKey', record)]);
+    log.info({ backingKeyId, keyId }, 'undid an unfinished key creation');
+  }
+  await write([
+    ...loaded.key.filter(isUnfinishedKey).map((record) => removed('key', record)),
+    ...loaded.keyPolicy
+      .filter(({ keyId }) => unfinishedKeyIds.has(keyId))
+      .map((record) => removed('keyPolicy', record)),
+  ]);
+  return {
+    ...loaded,
+    key: loaded.key.filter((key) => !unfinishedKeyIds.has(key.keyId)),
+    backingKey: loaded.backingKey.filter((record) => !isUnfinished(record)),
+    keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
+  };
+}
+
+async function reportDifferences(name: string, keyStore: KeyStore, loaded: LoadedMetadata, log: Logger): Promise<void> {
+  const found = new Map((await keyStore.listKeys()).map(({ backingKeyId, label }) => [backingKeyId as string, label]));
+  for (const record of loaded.backingKey) {
+    if (record.keyStore !== name || record.state !== 'Active' || found.has(record.backingKeyId)) continue;
+    log.error(
+      { keyStore: name, keyId: record.keyId, backingKeyId: record.backingKeyId },
+      'a backing key is not in the HSM',
+    );
+  }
+  const named = new Set<string>(loaded.backingKey.map((record) => record.backingKeyId));
+  for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey') named.add(id);
+  for (const [backingKeyId, label] of found) {
+    if (named.has(backingKeyId) || label.startsWith(serviceKeyLabelPrefix)) continue;
+    log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');
+  }
+}

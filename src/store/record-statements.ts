@@ -1,0 +1,81 @@
+/**
+ * The statements by which a change reaches its row. INVARIANT: each of them puts or removes exactly one row, and none where
+ * the record is not there in the version that the change was decided on; whoever runs one counts.
+ */
+
+import {
+  type ColumnType,
+  type CompiledQuery,
+  type Expression,
+  type Kysely,
+  type RawBuilder,
+  type SqlBool,
+  sql,
+} from 'kysely';
+import type { ColumnValue } from './column-member.ts';
+import { type Columns, toColumns } from './record-columns.ts';
+import type { Change } from './records/changes.ts';
+import { type MetadataRecords, primaryKeys, type RecordKind } from './records/records.ts';
+
+/** A row is of no known type until `fromColumns` has read it. */
+type AnyRow = Record<string, ColumnType<unknown, ColumnValue, ColumnValue>>;
+export const tables = {
+  key: 'kmsKey',
+  backingKey: 'backingKey',
+  keyPolicy: 'keyPolicy',
+  alias: 'alias',
+  grant: 'keyGrant',
+  accessKey: 'accessKey',
+} as const satisfies Record<RecordKind, string>;
+export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node', AnyRow>;
+
+/** A record's columns with its MAC and the format of that. */
+export type Row = Readonly<Record<string, ColumnValue>>;
+
+/** A change with the columns of its record. */
+export interface PreparedChange {
+  readonly kind: RecordKind;
+  readonly columns: Columns;
+  readonly change: Change;
+}
+
+export function prepareChange(change: Change): PreparedChange {
+  const kind = 'put' in change ? change.put : change.remove;
+  // Kind and record belong together by the type of `Change`, which TypeScript cannot carry through a call.
+  return { kind, columns: toColumns(kind, change.record as MetadataRecords[typeof kind]), change };
+}
+
+/** The member that names a record, within its Region where it has one. */
+export function idMember(kind: RecordKind): string {
+  const names: readonly string[] = primaryKeys[kind];
+  return names[names.length - 1] ?? '';
+}
+
+/** The condition by which a statement finds a record's row. */
+export function isRecord(kind: RecordKind, columns: Columns): Expression<SqlBool> {
+  const equal = primaryKeys[kind].map((name) => sql<SqlBool>`${sql.ref(name)} = ${columns[name]}`);
+  return sql.join(equal, sql` and `) as RawBuilder<SqlBool>; // A conjunction of what are truth values.
+}
+
+export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedChange): CompiledQuery {
+  return db
+    .deleteFrom(tables[kind])
+    .where(isRecord(kind, columns))
+    .where('version', '=', change.record.version)
+    .compile();
+}
+
+export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedChange, row: Row): CompiledQuery {
+  const replaces = 'put' in change ? change.replaces : null;
+  if (replaces === null) {
+    const insertion = db.insertInto(tables[kind]).values(row);
+    return insertion.onConflict((conflict) => conflict.doNothing()).compile();
+  }
+  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces).compile();
+}
+
+/** Puts a record of a former format in the place of its own row, which may have no Region yet. */
+export function rewriting(db: Kysely<Tables>, { kind, columns }: PreparedChange, row: Row): CompiledQuery {
+  const former = 'region' in columns ? { ...columns, region: '' } : columns;
+  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, former)).compile();
+}

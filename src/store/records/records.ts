@@ -1,0 +1,116 @@
+/**
+ * Which records there are, and what stands in them. What a record means is decided above; here it is only named.
+ */
+
+import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../../kms/grant-terms.ts';
+import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
+import type { KeyState } from '../../kms/key-states.ts';
+import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../kms/names.ts';
+
+/** What every record has. */
+interface Versioned {
+  /** Raised by each write. Whoever puts or removes a record says which version he saw. */
+  readonly version: number;
+}
+
+/** What belongs to one Region: ids and aliases are unique in theirs, and a multi-Region key has one id in several. */
+interface Regional {
+  readonly region: string;
+}
+
+/** A KMS key. Times are milliseconds since the epoch. */
+export interface KeyRecord extends Versioned, Regional {
+  readonly keyId: KeyId;
+  /** `Creating` stands in records of former versions alone, for a creation that did not finish. */
+  readonly state: KeyState;
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+  readonly origin: 'AWS_KMS';
+  readonly description: string;
+  readonly createdAtMs: number;
+  /** The backing key that new ciphertexts are made with; `null` for a key that has no material. */
+  readonly currentBackingKeyId: BackingKeyId | null;
+  readonly tags: readonly { readonly TagKey: string; readonly TagValue: string }[];
+  /** When a key that is pending deletion may be deleted; `null` for any other. */
+  readonly deletionDateMs: number | null;
+}
+
+/** One piece of key material in an HSM. All replicas of a multi-Region key share it, so it is of no Region. */
+export interface BackingKeyRecord extends Versioned {
+  readonly backingKeyId: BackingKeyId;
+  readonly keyId: KeyId;
+  readonly keyStore: string;
+  /** How the material lives: `token` is a PKCS#11 token object. What is not known is refused by `keys/`. */
+  readonly residency: string;
+  /** `Creating` is an intent: the material may or may not exist in the HSM yet. */
+  readonly state: 'Creating' | 'Active';
+  /** Of an intent: the node (`MetadataStore.nodeId`) that will finish or undo it; empty otherwise. */
+  readonly owner: string;
+  /** 1 for the first backing key of a KMS key, then counting. */
+  readonly ordinal: number;
+  readonly createdAtMs: number;
+  /** How many encryptions have been reserved so far; at least as many as have been done (NIST SP 800-38D, 8.3). */
+  readonly reservedEncryptions: number;
+  /** The public half of a pair, X.509 SubjectPublicKeyInfo in DER; `null` for a secret key, and before it was generated. */
+  readonly publicKey: Buffer | null;
+}
+
+export interface KeyPolicyRecord extends Versioned, Regional {
+  readonly keyId: KeyId;
+  /** The document, to the letter as it was put. */
+  readonly document: string;
+}
+
+export interface AliasRecord extends Versioned, Regional {
+  readonly aliasName: AliasName;
+  readonly keyId: KeyId;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** A permission on one KMS key that was given with CreateGrant. It is never changed, only removed. */
+export interface GrantRecord extends Versioned, Regional {
+  readonly grantId: GrantId;
+  readonly keyId: KeyId;
+  /** The caller's name for it; empty when there is none. */
+  readonly name: string;
+  readonly grantee: GrantPrincipal;
+  /** Who may retire it, if the grant names somebody. */
+  readonly retiring: GrantPrincipal | null;
+  /** The account of the one who made it: 12 digits. */
+  readonly issuingAccount: string;
+  /** In the order of the request, each once. */
+  readonly operations: readonly GrantOperation[];
+  readonly constraints: GrantConstraints;
+  readonly createdAtMs: number;
+}
+
+/** A long-lived access key for signed requests. It is never changed, only removed. */
+export interface AccessKeyRecord extends Versioned {
+  readonly accessKeyId: AccessKeyId;
+  /** Whose requests those are that it signs. */
+  readonly principal: PrincipalArn;
+  /** The secret access key, encrypted in the HSM: `daemon/credential-source.ts` says how. */
+  readonly sealedSecret: Buffer;
+  readonly createdAtMs: number;
+}
+
+/** The kinds of records, and which members of each are its primary key. */
+export interface MetadataRecords {
+  key: KeyRecord;
+  backingKey: BackingKeyRecord;
+  keyPolicy: KeyPolicyRecord;
+  alias: AliasRecord;
+  grant: GrantRecord;
+  accessKey: AccessKeyRecord;
+}
+export const primaryKeys = {
+  key: ['region', 'keyId'],
+  backingKey: ['backingKeyId'],
+  keyPolicy: ['region', 'keyId'],
+  alias: ['region', 'aliasName'],
+  grant: ['region', 'grantId'],
+  accessKey: ['accessKeyId'],
+} as const satisfies { [Kind in keyof MetadataRecords]: readonly (keyof MetadataRecords[Kind])[] };
+
+export type RecordKind = keyof MetadataRecords;

@@ -1,0 +1,45 @@
+/** Makes KMS keys as CreateKey does, without a caller: material under an intent, and a turn that names it. */
+
+import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import type { KmsKey } from '../../src/keys/kms-key.ts';
+import type { KeyLife } from '../../src/keys/life/key-life.ts';
+import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
+import { added } from '../../src/store/records/changes.ts';
+import type { KeyRecord } from '../../src/store/records/records.ts';
+import type { Turns } from '../../src/store/turns.ts';
+
+export interface NewTestKey {
+  readonly keySpec?: KeySpec;
+  readonly keyUsage?: KeyUsage;
+  readonly policyDocument: string;
+}
+
+export async function newTestKey(
+  keys: { readonly directory: KeyDirectory; readonly life: KeyLife; readonly turns: Turns },
+  { keySpec = 'SYMMETRIC_DEFAULT', keyUsage = 'ENCRYPT_DECRYPT', policyDocument: document }: NewTestKey,
+): Promise<KmsKey> {
+  const { directory, life, turns } = keys;
+  const { region } = directory.realm;
+  const keyId = directory.unusedKeyId();
+  const material = await life.generate({ keyId, keySpec, keyUsage, keyStore: directory.defaultKeyStore, ordinal: 1 });
+  const record: KeyRecord = {
+    region,
+    keyId,
+    version: 1,
+    state: 'Enabled',
+    keySpec,
+    keyUsage,
+    origin: 'AWS_KMS',
+    description: '',
+    createdAtMs: Date.now(),
+    currentBackingKeyId: material.backingKeyId,
+    tags: [],
+    deletionDateMs: null,
+  };
+  const policy = { region, keyId, version: 1, document };
+  const changes = [material.activated(), added('key', record), added('keyPolicy', policy)];
+  await turns.take(() => ({ changes, response: undefined }));
+  const key = directory.findKey(keyId);
+  if (key === undefined) throw new TypeError('a key that was made is not there');
+  return key;
+}
