@@ -1,4 +1,4 @@
-/** `drawbridge keys`: list, create, show. */
+/** `drawbridge keys`: list and create, and the commands on one key that stand in `keys/`. */
 
 import { Command } from 'commander';
 import { keySpecs } from '../../kms/key-specs.ts';
@@ -7,16 +7,32 @@ import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } fro
 import type { KmsClient, Members } from '../requests/kms-client.ts';
 import { ApiError, UsageError } from '../terminal/cli-error.ts';
 import { readPolicy } from '../terminal/input.ts';
-import { facts, note, print, printable, printJson, table } from '../terminal/output.ts';
+import { note, print, printable, printJson, table } from '../terminal/output.ts';
+import {
+  cancelDeletionCommand,
+  deleteCommand,
+  describeCommand,
+  disableCommand,
+  enableCommand,
+} from './keys/change-key.ts';
+import { tagCommand, untagCommand } from './keys/key-tags.ts';
+import { showCommand } from './keys/show-key.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
 export function keysCommand(): Command {
   return new Command('keys')
-    .description('list, create and show KMS keys')
+    .description('list, create, show, enable, disable, tag and delete KMS keys')
     .addCommand(listCommand())
     .addCommand(createCommand())
-    .addCommand(showCommand());
+    .addCommand(showCommand())
+    .addCommand(describeCommand())
+    .addCommand(enableCommand())
+    .addCommand(disableCommand())
+    .addCommand(deleteCommand())
+    .addCommand(cancelDeletionCommand())
+    .addCommand(tagCommand())
+    .addCommand(untagCommand());
 }
 
 function listCommand(): Command {
@@ -141,84 +157,4 @@ async function nameKey(client: KmsClient, key: Members, alias: string): Promise<
     note(`the key ${key['KeyId']} was created, but it did not get its alias`);
     throw error;
   }
-}
-
-function showCommand(): Command {
-  return withJson(withSocket(new Command('show').description('show a key, and what the HSM says about its material')))
-    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
-    .addHelpText(
-      'after',
-      `
-What the HSM says is shown to the account's root only.
-
-Examples:
-  drawbridge keys show alias/backup
-  drawbridge keys show alias/backup --json | jq -r .Arn`,
-    )
-    .action(async (keyId: string, options: Options) => {
-      const client = await connectTo(options);
-      const key = (await client.call('DescribeKey', { KeyId: keyId }))['KeyMetadata'] as Members;
-      const aliases = await aliasesOf(client, key['KeyId'] as string);
-      const backingKeys = await backingKeysOf(client, key['KeyId'] as string);
-      if (options.json) return printJson({ ...key, Aliases: aliases, BackingKeys: backingKeys ?? null });
-      print([describeKey(key, aliases), ...(backingKeys ?? []).map(describeBackingKey)].join('\n\n'));
-      if (backingKeys === undefined)
-        note("what the HSM says about the key's material is shown to the account's root only");
-    });
-}
-
-async function aliasesOf(client: KmsClient, keyId: string): Promise<unknown[] | null> {
-  try {
-    return (await client.list('ListAliases', 'Aliases', { KeyId: keyId })).map((alias) => alias['AliasName']);
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return null;
-    throw error;
-  }
-}
-
-async function backingKeysOf(client: KmsClient, keyId: string): Promise<Members[] | undefined> {
-  try {
-    return (await client.get(`/status/keys/${keyId}`))['backingKeys'] as Members[];
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return undefined;
-    throw error;
-  }
-}
-
-function describeKey(key: Members, aliases: readonly unknown[] | null): string {
-  return facts([
-    ['key', String(key['KeyId'])],
-    ['arn', String(key['Arn'])],
-    ['aliases', aliases === null ? 'not shown to you' : aliases.join(' ') || '-'],
-    ['description', String(key['Description'] ?? '')],
-    ['state', String(key['KeyState'])],
-    ['spec', String(key['KeySpec'])],
-    ['usage', String(key['KeyUsage'])],
-    ['created', new Date(Number(key['CreationDate']) * 1000).toISOString()],
-  ]);
-}
-
-function describeBackingKey(backingKey: Members): string {
-  const hsm = backingKey['hsm'] as Members;
-  const head = [
-    ['backing key', `${backingKey['ordinal']}${backingKey['current'] ? ' (current)' : ''}`],
-    ['CKA_ID', String(backingKey['backingKeyId'])],
-    ['key store', String(backingKey['keyStore'])],
-  ] as const;
-  if (hsm['failure'] !== undefined) return facts([...head, ['the HSM says', String(hsm['message'])]]);
-  return facts([
-    ...head,
-    ['CKA_LABEL', String(hsm['label'])],
-    ['CKA_CLASS', String(hsm['objectClass'])],
-    ['CKA_KEY_TYPE', `${hsm['keyType']}${hsm['keyBits'] === null ? '' : `, ${hsm['keyBits']} bits`}`],
-    ['CKA_TOKEN', String(hsm['token'])],
-    ['CKA_PRIVATE', String(hsm['private'])],
-    ['CKA_SENSITIVE', String(hsm['sensitive'])],
-    ['CKA_ALWAYS_SENSITIVE', String(hsm['alwaysSensitive'])],
-    ['CKA_EXTRACTABLE', String(hsm['extractable'])],
-    ['CKA_NEVER_EXTRACTABLE', String(hsm['neverExtractable'])],
-    ['CKA_MODIFIABLE', String(hsm['modifiable'])],
-    ['CKA_LOCAL', String(hsm['local'])],
-    ['usages', (hsm['usages'] as string[]).join(' ')],
-  ]);
 }

@@ -3,7 +3,8 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { facts, print, printJson } from '../terminal/output.ts';
+import { facts, note, print, printJson } from '../terminal/output.ts';
+import { destroysNothing } from './keys/change-key.ts';
 
 export function statusCommand(): Command {
   return withJson(withSocket(new Command('status').description('show how the daemon is')))
@@ -21,6 +22,7 @@ Examples:
       const report = await (await connectTo(options)).get('/status');
       if (options.json) return printJson(report);
       print(describe(report));
+      if (Number(report['pendingDeletion']) > 0) note(`keys are pending deletion: ${destroysNothing}`);
     });
 }
 
@@ -36,7 +38,10 @@ function describe(report: Members): string {
     ['socket', String(report['socket'])],
     ['data folder', String(report['dataDir'])],
     ['memory', `${Math.round(Number(report['memoryBytes']) / 1024 / 1024)} MiB`],
-    ['keys', `${report['keys']}, ${report['aliases']} aliases, ${report['damaged']} damaged`],
+    [
+      'keys',
+      `${report['keys']}, ${report['aliases']} aliases, ${report['damaged']} damaged, ${report['pendingDeletion']} pending deletion`,
+    ],
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
   return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');

@@ -22,6 +22,8 @@ interface PageSize {
 
 /** ListAliases, ListGrants and ListRetirableGrants. */
 export const shortPages: PageSize = { default: 50, max: 100 };
+/** ListResourceTags. */
+export const pagesOfTags: PageSize = { default: 50, max: 50 };
 /** ListKeys. */
 export const longPages: PageSize = { default: 100, max: 1000 };
 

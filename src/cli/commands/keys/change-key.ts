@@ -1,0 +1,120 @@
+/**
+ * `drawbridge keys enable | disable | delete | cancel-deletion | set-description`: changes of one key.
+ *
+ * The operations take no aliases; people do. An alias is looked up first, which takes kms:DescribeKey.
+ */
+
+import { Command, InvalidArgumentError } from 'commander';
+import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import { withoutAlias } from '../../requests/key-names.ts';
+import type { Members } from '../../requests/kms-client.ts';
+import { note, print, printJson } from '../../terminal/output.ts';
+
+type Options = SocketOptions & { readonly json?: true };
+
+/** To be said wherever a date of deletion is shown. */
+export const destroysNothing =
+  'this version destroys nothing when that date comes: the key stays pending deletion, and `drawbridge keys cancel-deletion` brings it back';
+
+/** Seconds since the epoch, as the API has times, for people. */
+export function timeText(seconds: unknown): string {
+  return new Date(Number(seconds) * 1000).toISOString();
+}
+
+export const keyArgument = ['<key>', 'key id, key ARN, alias/NAME or alias ARN'] as const;
+
+/** A command that runs one operation on one key, and has nothing to tell but that it is done. */
+function simpleCommand(name: string, operation: string, description: string, done: string, example: string): Command {
+  return withJson(withSocket(new Command(name).description(description)))
+    .argument(...keyArgument)
+    .addHelpText('after', `\nExample:\n  ${example}`)
+    .action(async (key: string, options: Options) => {
+      const client = await connectTo(options);
+      const keyId = await withoutAlias(client, key);
+      const answer = await client.call(operation, { KeyId: keyId });
+      if (options.json) printJson(answer);
+      else print(`${keyId} ${done}`);
+    });
+}
+
+export function enableCommand(): Command {
+  return simpleCommand(
+    'enable',
+    'EnableKey',
+    'let a disabled key be used again',
+    'is enabled',
+    'drawbridge keys enable alias/backup',
+  );
+}
+
+export function disableCommand(): Command {
+  return simpleCommand(
+    'disable',
+    'DisableKey',
+    'keep a key from being used, until it is enabled again',
+    'is disabled',
+    'drawbridge keys disable alias/backup',
+  );
+}
+
+export function cancelDeletionCommand(): Command {
+  return simpleCommand(
+    'cancel-deletion',
+    'CancelKeyDeletion',
+    'keep a key that is pending deletion; it is disabled then',
+    'is not deleted, and is disabled; `drawbridge keys enable` lets it be used again',
+    'drawbridge keys cancel-deletion 1234abcd-12ab-34cd-56ef-1234567890ab',
+  );
+}
+
+interface DeleteOptions extends Options {
+  readonly window?: number;
+}
+
+export function deleteCommand(): Command {
+  return withJson(withSocket(new Command('delete').description('schedule the deletion of a key')))
+    .argument(...keyArgument)
+    .option('--window <days>', 'the waiting period, 7 to 30 days; 30 if not given', wholeNumber)
+    .addHelpText(
+      'after',
+      `
+From now on the key cannot be used. Until its date comes, and in this version after it too, the
+deletion can be cancelled.
+
+Example:
+  drawbridge keys delete alias/backup --window 7`,
+    )
+    .action(async (key: string, options: DeleteOptions) => {
+      const client = await connectTo(options);
+      const keyId = await withoutAlias(client, key);
+      const window = options.window === undefined ? {} : { PendingWindowInDays: options.window };
+      const answer: Members = await client.call('ScheduleKeyDeletion', { KeyId: keyId, ...window });
+      if (options.json) return printJson(answer);
+      print(`${keyId} is pending deletion, on ${timeText(answer['DeletionDate'])}`);
+      note(destroysNothing);
+    });
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
+}
+
+export function describeCommand(): Command {
+  return withJson(withSocket(new Command('set-description').description('describe a key anew')))
+    .argument(...keyArgument)
+    .argument('<text>', 'what it is for; may be empty')
+    .addHelpText(
+      'after',
+      `
+Example:
+  drawbridge keys set-description alias/backup 'nightly backups, since 2026'`,
+    )
+    .action(async (key: string, text: string, options: Options) => {
+      const client = await connectTo(options);
+      const keyId = await withoutAlias(client, key);
+      const answer = await client.call('UpdateKeyDescription', { KeyId: keyId, Description: text });
+      if (options.json) printJson(answer);
+      else print(`${keyId} is described anew`);
+    });
+}

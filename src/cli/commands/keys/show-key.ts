@@ -1,0 +1,105 @@
+/** `drawbridge keys show`: a key, and what the HSM says about its material. */
+
+import { Command } from 'commander';
+import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import type { KmsClient, Members } from '../../requests/kms-client.ts';
+import { ApiError } from '../../terminal/cli-error.ts';
+import { facts, note, print, printJson } from '../../terminal/output.ts';
+import { destroysNothing, timeText } from './change-key.ts';
+
+type Options = SocketOptions & { readonly json?: true };
+
+export function showCommand(): Command {
+  return withJson(withSocket(new Command('show').description('show a key, and what the HSM says about its material')))
+    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .addHelpText(
+      'after',
+      `
+What the HSM says is shown to the account's root only.
+
+Examples:
+  drawbridge keys show alias/backup
+  drawbridge keys show alias/backup --json | jq -r .Arn`,
+    )
+    .action(async (keyId: string, options: Options) => {
+      const client = await connectTo(options);
+      const key = (await client.call('DescribeKey', { KeyId: keyId }))['KeyMetadata'] as Members;
+      const aliases = await aliasesOf(client, key['KeyId'] as string);
+      const tags = await tagsOf(client, key['KeyId'] as string);
+      const backingKeys = await backingKeysOf(client, key['KeyId'] as string);
+      if (options.json) return printJson({ ...key, Aliases: aliases, Tags: tags, BackingKeys: backingKeys ?? null });
+      print([describeKey(key, aliases, tags), ...(backingKeys ?? []).map(describeBackingKey)].join('\n\n'));
+      if (key['KeyState'] === 'PendingDeletion') note(destroysNothing);
+      if (backingKeys === undefined)
+        note("what the HSM says about the key's material is shown to the account's root only");
+    });
+}
+
+async function aliasesOf(client: KmsClient, keyId: string): Promise<unknown[] | null> {
+  try {
+    return (await client.list('ListAliases', 'Aliases', { KeyId: keyId })).map((alias) => alias['AliasName']);
+  } catch (error) {
+    if (error instanceof ApiError && error.type === 'AccessDeniedException') return null;
+    throw error;
+  }
+}
+
+async function tagsOf(client: KmsClient, keyId: string): Promise<Members[] | null> {
+  try {
+    return await client.list('ListResourceTags', 'Tags', { KeyId: keyId });
+  } catch (error) {
+    if (error instanceof ApiError && error.type === 'AccessDeniedException') return null;
+    throw error;
+  }
+}
+
+async function backingKeysOf(client: KmsClient, keyId: string): Promise<Members[] | undefined> {
+  try {
+    return (await client.get(`/status/keys/${keyId}`))['backingKeys'] as Members[];
+  } catch (error) {
+    if (error instanceof ApiError && error.type === 'AccessDeniedException') return undefined;
+    throw error;
+  }
+}
+
+const notShown = 'not shown to you';
+
+function describeKey(key: Members, aliases: readonly unknown[] | null, tags: readonly Members[] | null): string {
+  return facts([
+    ['key', String(key['KeyId'])],
+    ['arn', String(key['Arn'])],
+    ['aliases', aliases === null ? notShown : aliases.join(' ') || '-'],
+    ['description', String(key['Description'] ?? '')],
+    ['tags', tags === null ? notShown : tags.map((tag) => `${tag['TagKey']}=${tag['TagValue']}`).join(' ') || '-'],
+    ['state', String(key['KeyState'])],
+    ['spec', String(key['KeySpec'])],
+    ['usage', String(key['KeyUsage'])],
+    ['created', timeText(key['CreationDate'])],
+    ...(key['DeletionDate'] === undefined ? [] : [['deletion', timeText(key['DeletionDate'])] as const]),
+  ]);
+}
+
+function describeBackingKey(backingKey: Members): string {
+  const hsm = backingKey['hsm'] as Members;
+  const head = [
+    ['backing key', `${backingKey['ordinal']}${backingKey['current'] ? ' (current)' : ''}`],
+    ['CKA_ID', String(backingKey['backingKeyId'])],
+    ['key store', String(backingKey['keyStore'])],
+  ] as const;
+  if (hsm['failure'] !== undefined) return facts([...head, ['the HSM says', String(hsm['message'])]]);
+  return facts([
+    ...head,
+    ['CKA_LABEL', String(hsm['label'])],
+    ['CKA_CLASS', String(hsm['objectClass'])],
+    ['CKA_KEY_TYPE', `${hsm['keyType']}${hsm['keyBits'] === null ? '' : `, ${hsm['keyBits']} bits`}`],
+    ['CKA_TOKEN', String(hsm['token'])],
+    ['CKA_PRIVATE', String(hsm['private'])],
+    ['CKA_SENSITIVE', String(hsm['sensitive'])],
+    ['CKA_ALWAYS_SENSITIVE', String(hsm['alwaysSensitive'])],
+    ['CKA_EXTRACTABLE', String(hsm['extractable'])],
+    ['CKA_NEVER_EXTRACTABLE', String(hsm['neverExtractable'])],
+    ['CKA_MODIFIABLE', String(hsm['modifiable'])],
+    ['CKA_LOCAL', String(hsm['local'])],
+    ['usages', (hsm['usages'] as string[]).join(' ')],
+  ]);
+}

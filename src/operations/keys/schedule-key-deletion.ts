@@ -1,0 +1,62 @@
+/**
+ * `ScheduleKeyDeletion`: from now on a KMS key cannot be used, and after a waiting period it may be deleted.
+ *
+ * The state changes, and with it all that can be done with the key; aliases, grants and material stay. This version destroys
+ * nothing when the date comes: the key stays pending deletion, and its deletion can still be cancelled.
+ */
+
+import { KmsError } from '../../kms/errors.ts';
+import { type KeyState, keyStates } from '../../kms/key-states.ts';
+import { keyNamedBy, keyReference } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { enumeration, integer, object, optional, string, timestamp } from '../declaration/schema.ts';
+
+const defaultWindowDays = 30;
+const minWindowDays = 7;
+const maxWindowDays = 30;
+const dayMs = 24 * 60 * 60 * 1000;
+
+export const scheduleKeyDeletion = operation({
+  name: 'ScheduleKeyDeletion',
+  request: object({ KeyId: keyReference, PendingWindowInDays: optional(integer({ min: 1, max: 365 })) }),
+  response: object({
+    KeyId: optional(string()),
+    DeletionDate: optional(timestamp),
+    KeyState: optional(enumeration(keyStates)),
+    PendingWindowInDays: optional(integer()),
+  }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:ScheduleKeyDeletion',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:ScheduleKeyDeletionPendingWindowInDays'],
+        states: 'deletion',
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'PendingWindowInDays'],
+  recordResponse: ['KeyId', 'DeletionDate', 'KeyState', 'PendingWindowInDays'],
+  decide({ request, keys, nowMs }) {
+    const windowDays = request.PendingWindowInDays ?? defaultWindowDays;
+    // The service model takes 1 to 365 for the sake of other services; the operation does not.
+    if (windowDays < minWindowDays || windowDays > maxWindowDays) {
+      throw new KmsError(
+        'ValidationException',
+        `PendingWindowInDays must be between ${minWindowDays} and ${maxWindowDays}, inclusive.`,
+      );
+    }
+    const deletionDateMs = nowMs + windowDays * dayMs;
+    const state: KeyState = 'PendingDeletion';
+    return {
+      changes: [keys.key.with({ state, deletionDateMs })],
+      response: {
+        KeyId: keys.key.key.arn,
+        DeletionDate: new Date(deletionDateMs),
+        KeyState: state,
+        PendingWindowInDays: windowDays,
+      },
+    };
+  },
+});
