@@ -48,7 +48,7 @@ const withGrant: typeof policies = [
 ];
 
 const principals = ['root', 'user', 'delegate'] as const;
-const widths = [37, 17, 33, 27, 27, 0];
+const widths = [37, 17, 33, 30, 30, 0];
 const lineOf = (cells: readonly string[]): string =>
   cells
     .map((cell, at) => cell.padEnd(widths[at] ?? 0))
