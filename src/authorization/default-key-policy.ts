@@ -5,9 +5,9 @@
  * compare documents as text.
  */
 
-import { type Realm, rootArn } from '../kms/names.ts';
+import { type Account, rootArn } from '../kms/names.ts';
 
-export function defaultKeyPolicy(realm: Realm): string {
+export function defaultKeyPolicy(account: Account): string {
   return `{
   "Version" : "2012-10-17",
   "Id" : "key-default-1",
@@ -15,7 +15,7 @@ export function defaultKeyPolicy(realm: Realm): string {
     "Sid" : "Enable IAM User Permissions",
     "Effect" : "Allow",
     "Principal" : {
-      "AWS" : "${rootArn(realm)}"
+      "AWS" : "${rootArn(account)}"
     },
     "Action" : "kms:*",
     "Resource" : "*"

@@ -11,7 +11,7 @@
 
 import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
-import { type PrincipalArn, parsePrincipalArn, type Realm } from '../kms/names.ts';
+import { type Account, type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import type { CompiledPolicy } from './language/compiled-policy.ts';
 import type { ConditionVocabulary } from './language/condition-vocabulary.ts';
 import { compileIdentityPolicy } from './language/policy-document.ts';
@@ -41,7 +41,8 @@ export interface IdentityPolicyFile {
 }
 
 export interface IdentityPolicyOptions {
-  readonly realm: Realm;
+  /** Whose principals the policies can be attached to. */
+  readonly realm: Account;
   readonly vocabulary: ConditionVocabulary;
   /** The gid of a group's name, now; `undefined`: there is no such group. */
   readonly idOfGroup: (name: string) => number | undefined;
@@ -93,7 +94,7 @@ function parseFile({ name, text }: IdentityPolicyFile, { realm, vocabulary }: Id
 
 const groupPrefix = 'group:';
 
-function parseAttachedTo(value: JsonValue, realm: Realm): Pick<AttachedPolicy, 'principals' | 'groups'> {
+function parseAttachedTo(value: JsonValue, realm: Account): Pick<AttachedPolicy, 'principals' | 'groups'> {
   const names = stringsAt('AttachedTo', value);
   const groups = names.filter((name) => name.startsWith(groupPrefix)).map((name) => name.slice(groupPrefix.length));
   if (groups.includes('')) throw malformed('AttachedTo', '"group:" needs the name of a group');
@@ -108,7 +109,7 @@ function parseAttachedTo(value: JsonValue, realm: Realm): Pick<AttachedPolicy, '
   return { principals, groups };
 }
 
-function isAttachable(arn: PrincipalArn, { account }: Realm): boolean {
+function isAttachable(arn: PrincipalArn, { account }: Account): boolean {
   return arn.startsWith(`arn:aws:iam::${account}:user/`) || arn.startsWith(`arn:aws:iam::${account}:role/`);
 }
 

@@ -20,16 +20,16 @@ import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts';
-import type { BackingKeyId, Realm } from '../kms/names.ts';
+import type { Account, BackingKeyId } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
 import { added, type Change, removed } from '../store/records/changes.ts';
 import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
 import type { Turns } from '../store/turns.ts';
 
-export interface CredentialsOptions {
-  readonly realm: Realm;
+export interface CredentialsOptions extends Account {
   readonly store: SqliteStore;
   readonly turns: Turns;
+  /** The one that holds the service keys. */
   readonly keyStore: KeyStore;
   /** What the store has loaded. */
   readonly accessKeys: readonly AccessKey[];
@@ -45,10 +45,10 @@ export interface Credentials {
 
 /** @throws KeyStoreError, StoreError, for operators. */
 export async function openCredentials(options: CredentialsOptions): Promise<Credentials> {
-  const { realm, store, turns, keyStore, mapping, findFixedKey } = options;
+  const { store, turns, keyStore, mapping, findFixedKey } = options;
   const encryptionKey = await serviceKey(store, keyStore, 'access-key-encryption');
   const derivationKey = await serviceKey(store, keyStore, 'session-credentials');
-  const accessKeys = new AccessKeys(realm, vault(turns, keyStore, encryptionKey), options.accessKeys);
+  const accessKeys = new AccessKeys(options, vault(turns, keyStore, encryptionKey), options.accessKeys);
   turns.follow({ apply: (changes) => follow(accessKeys, changes) });
   const sessions = new SessionCredentials({
     deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),

@@ -18,7 +18,7 @@ import {
 import { ConfigurationError } from '../config/load.ts';
 import { idOfGroup } from '../identity/unix-caller.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Realm } from '../kms/names.ts';
+import type { Account } from '../kms/names.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 
 /** A policy of AWS's largest size, indented generously, and its attachments. */
@@ -28,20 +28,20 @@ const maxFileCount = 10_000;
 
 export class IdentityPolicyFolder {
   readonly #folder: string | undefined;
-  readonly #realm: Realm;
+  readonly #account: Account;
   #current: IdentityPolicies = noIdentityPolicies;
 
-  private constructor(folder: string | undefined, realm: Realm) {
+  private constructor(folder: string | undefined, account: Account) {
     this.#folder = folder;
-    this.#realm = realm;
+    this.#account = account;
   }
 
   /**
    * @param folder `undefined`: there are no identity policies.
    * @throws ConfigurationError, IdentityPolicyError
    */
-  static async open(folder: string | undefined, realm: Realm, log: Logger): Promise<IdentityPolicyFolder> {
-    const opened = new IdentityPolicyFolder(folder, realm);
+  static async open(folder: string | undefined, account: Account, log: Logger): Promise<IdentityPolicyFolder> {
+    const opened = new IdentityPolicyFolder(folder, account);
     await opened.#read();
     opened.#warnOfUnknownGroups(log);
     return opened;
@@ -80,7 +80,7 @@ export class IdentityPolicyFolder {
     if (this.#folder === undefined) return 0;
     const files = await readPolicyFiles(this.#folder);
     this.#current = parseIdentityPolicies(files, {
-      realm: this.#realm,
+      realm: this.#account,
       vocabulary: conditionVocabulary,
       idOfGroup,
     });

@@ -10,7 +10,7 @@
  */
 
 import { KmsError } from '../kms/errors.ts';
-import { type AccessKeyId, type PrincipalArn, parseAccessKeyId, type Realm, rootArn } from '../kms/names.ts';
+import { type AccessKeyId, type Account, type PrincipalArn, parseAccessKeyId, rootArn } from '../kms/names.ts';
 import type { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from './access-key-id.ts';
 import type { Caller } from './caller.ts';
@@ -49,14 +49,14 @@ interface Entry {
 }
 
 export class AccessKeys {
-  readonly #realm: Realm;
+  readonly #account: Account;
   readonly #vault: AccessKeyVault;
   readonly #entries = new Map<string, Entry>();
   /** Keys that are being made count too. */
   #underWay = 0;
 
-  constructor(realm: Realm, vault: AccessKeyVault, keys: readonly AccessKey[]) {
-    this.#realm = realm;
+  constructor(account: Account, vault: AccessKeyVault, keys: readonly AccessKey[]) {
+    this.#account = account;
     this.#vault = vault;
     for (const key of keys) {
       this.put(key);
@@ -66,8 +66,8 @@ export class AccessKeys {
   /** A key is on disk. */
   put(key: AccessKey): void {
     // One that was made for another account, before the configuration changed, is not taken.
-    if (!key.principal.startsWith(`arn:aws:iam::${this.#realm.account}:`)) return;
-    this.#entries.set(key.accessKeyId, { key, caller: callerOf(key.principal, this.#realm), signing: undefined });
+    if (!key.principal.startsWith(`arn:aws:iam::${this.#account.account}:`)) return;
+    this.#entries.set(key.accessKeyId, { key, caller: callerOf(key.principal, this.#account), signing: undefined });
   }
 
   /** A key is on disk no more. */
@@ -86,7 +86,7 @@ export class AccessKeys {
 
   /** @throws KmsError `ValidationException` for who cannot have one, `LimitExceededException`. */
   async create(principal: PrincipalArn): Promise<{ readonly key: AccessKey; readonly secretAccessKey: string }> {
-    callerOf(principal, this.#realm);
+    callerOf(principal, this.#account);
     if (this.#entries.size + this.#underWay >= maxAccessKeys) {
       throw new KmsError('LimitExceededException', `Cannot exceed quota for access keys: ${maxAccessKeys}`);
     }
@@ -158,9 +158,8 @@ export class AccessKeys {
  * Users and the account's root have access keys, as on AWS. Sessions of roles are had by mapping a Unix user or group, and
  * `drawbridge credentials`.
  */
-function callerOf(principal: PrincipalArn, realm: Realm): Omit<Caller, 'proof'> {
-  const { account } = realm;
-  if (principal === rootArn(realm)) return { type: 'Root', arn: principal, accountId: account };
+function callerOf(principal: PrincipalArn, { account }: Account): Omit<Caller, 'proof'> {
+  if (principal === rootArn({ account })) return { type: 'Root', arn: principal, accountId: account };
   const start = `arn:aws:iam::${account}:user/`;
   const userName = principal.slice(principal.lastIndexOf('/') + 1);
   if (principal.startsWith(start) && userName !== '') {
@@ -168,6 +167,6 @@ function callerOf(principal: PrincipalArn, realm: Realm): Omit<Caller, 'proof'> 
   }
   throw new KmsError(
     'ValidationException',
-    `Access keys are for ${start}NAME and ${rootArn(realm)}, not for ${principal.slice(0, 256)}.`,
+    `Access keys are for ${start}NAME and ${rootArn({ account })}, not for ${principal.slice(0, 256)}.`,
   );
 }

@@ -5,7 +5,7 @@
  * question says. Nobody is ever served as such a caller.
  */
 
-import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
+import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, PeerFacts, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
 import { idOfGroup, idOfUser, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
@@ -45,13 +45,12 @@ const noId = 0xffff_ffff;
 /** @throws SuppositionError, UserDatabaseError, NameNotKnownYetError, UnixMappingError */
 export function supposeCaller(supposition: Supposition, mapping: UnixMapping): SupposedCaller {
   const { who, groups, transport, executable, systemdUnit } = supposition;
-  const { realm } = mapping;
-  const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, realm));
+  const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, mapping));
   const peer = peerOf(uid, groups);
   const identity = 'unixUser' in who ? resolveUnixCaller(peer, mapping) : identify(who.principal, mapping);
   const proof = transport === 'unix' ? peer : signedBy(peer, supposition);
   return {
-    caller: { ...identity, accountId: realm.account, proof },
+    caller: { ...identity, accountId: mapping.account, proof },
     peerFacts: (of) => {
       const { userName, groupNames } = peerFacts(of);
       return {
@@ -77,25 +76,25 @@ function uidOf(user: string): number {
 }
 
 /** The uid of a principal that is called after the Unix user he is. */
-function uidOfPrincipal(principal: PrincipalArn, realm: Realm): number {
+function uidOfPrincipal(principal: PrincipalArn, account: Account): number {
   const name = principal.slice(principal.lastIndexOf('/') + 1);
   const uid = /^(?:uid=)?\d+$/.test(name) ? Number(name.replace('uid=', '')) : idOfUser(name);
-  return uid !== undefined && unixUserArn(realm, uid, name) === principal ? uid : noId;
+  return uid !== undefined && unixUserArn(account, uid, name) === principal ? uid : noId;
 }
 
 function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, 'type' | 'arn' | 'userName' | 'role'> {
-  const { realm } = mapping;
-  if (principal.split(':')[4] !== realm.account) {
-    throw new SuppositionError(`\`${principal}\` is not of account ${realm.account}, and nobody else can call`);
+  const { account } = mapping;
+  if (principal.split(':')[4] !== account) {
+    throw new SuppositionError(`\`${principal}\` is not of account ${account}, and nobody else can call`);
   }
-  if (principal === rootArn(realm)) return { type: 'Root', arn: principal };
+  if (principal === rootArn(mapping)) return { type: 'Root', arn: principal };
   const [, kind, rest = ''] = /^arn:aws:(?:iam|sts)::\d{12}:(user|role|assumed-role)\/(.+)$/.exec(principal) ?? [];
   const name = rest.slice(rest.lastIndexOf('/') + 1);
   switch (kind) {
     case 'user':
       return { type: 'IAMUser', arn: principal, userName: name };
     case 'role':
-      return { type: 'AssumedRole', arn: sessionArn(realm, name), role: principal };
+      return { type: 'AssumedRole', arn: sessionArn(mapping, name), role: principal };
     case 'assumed-role': {
       const role = roleCalled(rest.split('/')[0] ?? '', mapping);
       return { type: 'AssumedRole', arn: principal, ...(role === undefined ? {} : { role }) };
@@ -106,14 +105,14 @@ function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, '
 }
 
 /** The ARN of a session leaves out the path of its role, which the mapping has. */
-function roleCalled(name: string, { realm, users, groups }: UnixMapping): PrincipalArn | undefined {
+function roleCalled(name: string, { account, users, groups }: UnixMapping): PrincipalArn | undefined {
   const mapped = [...Object.values(users), ...Object.values(groups)];
   const isThis = (arn: PrincipalArn): boolean => arn.includes(':role/') && arn.endsWith(`/${name}`);
-  return mapped.find(isThis) ?? parsePrincipalArn(`arn:aws:iam::${realm.account}:role/${name}`);
+  return mapped.find(isThis) ?? parsePrincipalArn(`arn:aws:iam::${account}:role/${name}`);
 }
 
 /** Whoever is in the role; which user that is, nobody said. */
-function sessionArn({ account }: Realm, role: string): PrincipalArn {
+function sessionArn({ account }: Account, role: string): PrincipalArn {
   const arn = parsePrincipalArn(`arn:aws:sts::${account}:assumed-role/${role}/any-session`);
   if (arn === undefined) throw new SuppositionError(`\`${role}\` is no name of a role`);
   return arn;

@@ -11,13 +11,12 @@
  * object lists members that look like numbers first, so groups given by number come before those given by name.)
  */
 
-import { type PrincipalArn, parsePrincipalArn, type Realm, rootArn, unixUserArn } from '../kms/names.ts';
+import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, UnixPeer } from './caller.ts';
 import { BlockingAllowance, NameCache, NameNotKnownYetError, QuestionThreads } from './name-cache.ts';
 import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
 
-export interface UnixMapping {
-  readonly realm: Realm;
+export interface UnixMapping extends Account {
   /** Users, by name or uid, who are the account's root. The operating system's root is one only if 0 is among them. */
   readonly roots: readonly (string | number)[];
   /** By user name or uid. */
@@ -27,8 +26,8 @@ export interface UnixMapping {
 }
 
 /** Only the operating system's root is the account's root, and nobody else is anybody special. */
-export function defaultUnixMapping(realm: Realm): UnixMapping {
-  return { realm, roots: [0], users: {}, groups: {} };
+export function defaultUnixMapping({ account }: Account): UnixMapping {
+  return { account, roots: [0], users: {}, groups: {} };
 }
 
 /** In words for the operator. */
@@ -42,9 +41,9 @@ export class UnixMappingError extends Error {
  *
  * @throws UnixMappingError
  */
-export function assertUnixMapping({ realm, users, groups }: UnixMapping): void {
-  for (const [who, arn] of Object.entries(users)) assertMappable(arn, realm, `user \`${who}\``);
-  for (const [who, arn] of Object.entries(groups)) assertMappable(arn, realm, `group \`${who}\``);
+export function assertUnixMapping(mapping: UnixMapping): void {
+  for (const [who, arn] of Object.entries(mapping.users)) assertMappable(arn, mapping, `user \`${who}\``);
+  for (const [who, arn] of Object.entries(mapping.groups)) assertMappable(arn, mapping, `group \`${who}\``);
 }
 
 /** Names of the mapping that no user or group of this machine has: worth a warning, for they may come. */
@@ -84,25 +83,25 @@ export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller 
 }
 
 function callerBy({ uidOf, gidOf, nameOf }: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
-  const { realm, roots, users, groups } = mapping;
+  const { account: accountId, roots, users, groups } = mapping;
   if (roots.some((who) => uidOf(who) === peer.uid)) {
-    return { type: 'Root', arn: rootArn(realm), accountId: realm.account, proof: peer };
+    return { type: 'Root', arn: rootArn(mapping), accountId, proof: peer };
   }
   const mapped =
     findMapped(users, (who) => uidOf(who) === peer.uid) ?? findMapped(groups, (who) => isMember(peer, gidOf(who)));
-  if (mapped !== undefined && isRole(mapped, realm)) return sessionOf(mapped, peer, realm, nameOf(peer.uid));
-  const arn = mapped ?? unixUserArn(realm, peer.uid, nameOf(peer.uid));
-  const userName = userNameOf(arn, realm, `uid ${peer.uid}`);
-  return { type: 'IAMUser', arn, accountId: realm.account, userName, proof: peer };
+  if (mapped !== undefined && isRole(mapped, mapping)) return sessionOf(mapped, peer, mapping, nameOf(peer.uid));
+  const arn = mapped ?? unixUserArn(mapping, peer.uid, nameOf(peer.uid));
+  const userName = userNameOf(arn, mapping, `uid ${peer.uid}`);
+  return { type: 'IAMUser', arn, accountId, userName, proof: peer };
 }
 
 /** `arn:aws:sts::ACCOUNT:assumed-role/ROLE/USER`, where a user without a name that IAM allows is `uid=NUMBER`. */
-function sessionOf(role: PrincipalArn, peer: UnixPeer, realm: Realm, name: string | undefined): Caller {
+function sessionOf(role: PrincipalArn, peer: UnixPeer, account: Account, name: string | undefined): Caller {
   const lastPart = (arn: string): string => arn.slice(arn.lastIndexOf('/') + 1);
-  const session = lastPart(unixUserArn(realm, peer.uid, name));
-  const arn = parsePrincipalArn(`arn:aws:sts::${realm.account}:assumed-role/${lastPart(role)}/${session}`);
+  const session = lastPart(unixUserArn(account, peer.uid, name));
+  const arn = parsePrincipalArn(`arn:aws:sts::${account.account}:assumed-role/${lastPart(role)}/${session}`);
   if (arn === undefined) throw new UnixMappingError(`uid ${peer.uid} cannot be in a session of \`${role}\``);
-  return { type: 'AssumedRole', arn, role, accountId: realm.account, proof: peer };
+  return { type: 'AssumedRole', arn, role, accountId: account.account, proof: peer };
 }
 
 function findMapped(
@@ -170,16 +169,16 @@ function numberOf(who: string | number): number | undefined {
   return /^\d+$/.test(who) ? Number(who) : undefined;
 }
 
-function assertMappable(arn: PrincipalArn, realm: Realm, who: string): void {
-  if (!isRole(arn, realm)) userNameOf(arn, realm, who);
+function assertMappable(arn: PrincipalArn, account: Account, who: string): void {
+  if (!isRole(arn, account)) userNameOf(arn, account, who);
 }
 
-function isRole(arn: PrincipalArn, { account }: Realm): boolean {
+function isRole(arn: PrincipalArn, { account }: Account): boolean {
   return /^arn:aws:iam::\d+:role\/(?:[\x21-\x7e]+\/)?[\w+=,.@-]{1,64}$/.test(arn) && arn.split(':')[4] === account;
 }
 
 /** The user's name without its path. */
-function userNameOf(arn: PrincipalArn, { account }: Realm, who: string): string {
+function userNameOf(arn: PrincipalArn, { account }: Account, who: string): string {
   const start = `arn:aws:iam::${account}:user/`;
   const name = arn.slice(arn.lastIndexOf('/') + 1);
   if (arn.startsWith(start) && name !== '' && parsePrincipalArn(arn) !== undefined) return name;

@@ -3,7 +3,7 @@
  *
  * Each `parse…` takes a string from outside and returns the branded type or `undefined`; beside these only the functions
  * of this file that make a new name make one, so a `KeyId` in a signature is known to be well formed. A Region and the
- * account are one value, `Realm`; there is one for each Region that is served.
+ * account are one value, `Realm`, of which there is one for each Region that is served; principals are of an `Account` alone.
  *
  * Source: AWS KMS API reference, "KeyId" and "AliasName"; ARN formats of the AWS service authorization reference.
  */
@@ -31,10 +31,14 @@ export type AccessKeyId = Branded<'AccessKeyId'>;
 /** The identity of one PKCS#11 object: its `CKA_ID`, 16 random bytes as 32 lower-case hexadecimal digits. */
 export type BackingKeyId = Branded<'BackingKeyId'>;
 
-/** Where keys stand in AWS's name space. */
-export interface Realm {
-  readonly region: string;
+/** Whose principals and keys these are: 12 digits. */
+export interface Account {
   readonly account: string;
+}
+
+/** Where keys stand in AWS's name space. */
+export interface Realm extends Account {
+  readonly region: string;
 }
 
 const keyIdPattern = /^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$/;
@@ -47,9 +51,14 @@ export function newKeyId(): KeyId {
   return randomUUID() as string as KeyId;
 }
 
+/** Is it the id of a multi-Region key? */
+export function isMultiRegion(keyId: KeyId): boolean {
+  return keyId.startsWith('mrk-');
+}
+
 /** The 16 bytes of a key id as 32 hexadecimal digits: what a ciphertext has of it. */
 export function digitsOfKeyId(keyId: KeyId): string {
-  return keyId.startsWith('mrk-') ? keyId.slice('mrk-'.length) : keyId.replaceAll('-', '');
+  return isMultiRegion(keyId) ? keyId.slice('mrk-'.length) : keyId.replaceAll('-', '');
 }
 
 /** The two ids that have these 32 digits; no Region has keys under both. */
@@ -98,7 +107,7 @@ export function aliasArn({ region, account }: Realm, aliasName: AliasName): Alia
 }
 
 /** The account's root principal, `arn:aws:iam::ACCOUNT:root`. */
-export function rootArn({ account }: Pick<Realm, 'account'>): PrincipalArn {
+export function rootArn({ account }: Account): PrincipalArn {
   return `arn:aws:iam::${account}:root` as PrincipalArn;
 }
 
@@ -106,7 +115,7 @@ export function rootArn({ account }: Pick<Realm, 'account'>): PrincipalArn {
  * The principal of a Unix user that no configuration maps: `arn:aws:iam::ACCOUNT:user/unix/NAME`. A name with characters
  * that IAM does not allow, and a uid without a name, become `uid=NUMBER`, which no Unix user can be called.
  */
-export function unixUserArn({ account }: Realm, uid: number, userName: string | undefined): PrincipalArn {
+export function unixUserArn({ account }: Account, uid: number, userName: string | undefined): PrincipalArn {
   const name = userName !== undefined && /^[\w+,.@-]{1,64}$/.test(userName) ? userName : `uid=${uid}`;
   return `arn:aws:iam::${account}:user/unix/${name}` as PrincipalArn;
 }

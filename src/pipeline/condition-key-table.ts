@@ -19,7 +19,7 @@ import type {
   ConditionType,
   ConditionVocabulary,
 } from '../authorization/language/condition-vocabulary.ts';
-import { userIdOf } from '../kms/names.ts';
+import { isMultiRegion, userIdOf } from '../kms/names.ts';
 import {
   addressOf,
   constraintsOf,
@@ -106,11 +106,10 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('key', 'kms:KeyUsage', keyUsage),
   row('declared', 'kms:MacAlgorithm', member('MacAlgorithm')),
   row('declared', 'kms:MessageType', member('MessageType', 'RAW')),
-  // A daemon serves one Region, and so do its keys.
   row(
     'key',
     'kms:MultiRegion',
-    property(() => false, member('MultiRegion', 'false')),
+    property(({ record }) => isMultiRegion(record.keyId), member('MultiRegion', 'false')),
     bool,
   ),
   never('kms:MultiRegionKeyType'),

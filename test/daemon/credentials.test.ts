@@ -87,7 +87,14 @@ describeEachToken('credentials', (token) => {
       const { accessKey: accessKeys, quarantined } = await store.load();
       const mapping = defaultUnixMapping(where);
       const turns = new Turns(store);
-      const credentials = await openCredentials({ realm: where, store, turns, keyStore, accessKeys, mapping });
+      const credentials = await openCredentials({
+        account: where.account,
+        store,
+        turns,
+        keyStore,
+        accessKeys,
+        mapping,
+      });
       return { ...credentials, store, quarantined, close: () => store.close() };
     } catch (error) {
       await store.close();
@@ -236,7 +243,7 @@ describeEachToken('credentials', (token) => {
     }));
     const mapping = defaultUnixMapping(realm);
     const { source } = await openCredentials({
-      ...{ realm, store: opened.store, turns: new Turns(opened.store), keyStore, mapping },
+      ...{ account: realm.account, store: opened.store, turns: new Turns(opened.store), keyStore, mapping },
       accessKeys: accessKeys as unknown as Parameters<typeof openCredentials>[0]['accessKeys'],
     });
     const made = await Promise.allSettled(Array.from({ length: 10 }, () => source.createAccessKey(app)));

@@ -43,7 +43,7 @@ export interface Wire {
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 export const mapping: UnixMapping = {
-  realm: { region: 'us-east-1', account: '000000000000' },
+  account: '000000000000',
   roots: [0, process.getuid?.() ?? 0],
   users: {},
   groups: {},
@@ -92,8 +92,7 @@ export const accessKey = {
 function signingKey(): SigningKey {
   const bytes = Buffer.alloc(accessKey.secretAccessKey.length);
   bytes.write(accessKey.secretAccessKey);
-  const { realm } = mapping;
-  return { secret: new Secret(bytes), caller: { type: 'Root', arn: rootArn(realm), accountId: realm.account } };
+  return { secret: new Secret(bytes), caller: { type: 'Root', arn: rootArn(mapping), accountId: mapping.account } };
 }
 
 export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener['kind'] = 'unix'): Promise<Wire> {
@@ -138,7 +137,7 @@ export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener
       }
     },
   };
-  const { realm } = mapping;
+  const realm = { region: 'us-east-1', account: mapping.account };
   const listener: Listener =
     kind === 'unix'
       ? { kind, path, mode: '0600', mapping }

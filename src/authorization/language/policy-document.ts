@@ -9,7 +9,7 @@
  * policies in AWS KMS".
  */
 
-import type { Realm } from '../../kms/names.ts';
+import type { Account } from '../../kms/names.ts';
 import { rememberApplicable } from './applicable-statements.ts';
 import type { CompiledPolicy } from './compiled-policy.ts';
 import type { ConditionKey, ConditionVocabulary } from './condition-vocabulary.ts';
@@ -29,7 +29,7 @@ const maxIdentityPolicyCharacters = 6144;
  * @param realm Whose account the key belongs to: principals of other accounts are valid text and match nobody.
  * @throws KmsError MalformedPolicyDocumentException.
  */
-export function parsePolicyDocument(text: string, realm: Realm, vocabulary: ConditionVocabulary): CompiledPolicy {
+export function parsePolicyDocument(text: string, realm: Account, vocabulary: ConditionVocabulary): CompiledPolicy {
   // The length in characters first: it is known without a look at the text, and never more than the bytes.
   if (text.length > maxPolicyBytes || Buffer.byteLength(text) > maxPolicyBytes) {
     throw malformed('Policy', `it must not be larger than ${maxPolicyBytes} bytes`);
@@ -45,7 +45,7 @@ export function parsePolicyDocument(text: string, realm: Realm, vocabulary: Cond
 export function compileIdentityPolicy(
   value: JsonValue,
   document: string,
-  realm: Realm,
+  realm: Account,
   vocabulary: ConditionVocabulary,
 ): CompiledPolicy {
   if (compactLength(value) > maxIdentityPolicyCharacters) {

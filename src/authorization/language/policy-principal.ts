@@ -12,13 +12,13 @@
  * Source: IAM user guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
  */
 
-import { type Realm, rootArn } from '../../kms/names.ts';
+import { type Account, rootArn } from '../../kms/names.ts';
 import type { StatementPrincipals, StatementQuestion } from './compiled-statement.ts';
 import type { JsonValue } from './policy-json.ts';
 import { malformed, objectAt, stringsAt } from './policy-values.ts';
 
 /** @throws KmsError MalformedPolicyDocumentException. */
-export function parsePrincipalElement(place: string, value: JsonValue, realm: Realm): StatementPrincipals {
+export function parsePrincipalElement(place: string, value: JsonValue, account: Account): StatementPrincipals {
   if (typeof value === 'string') {
     if (value === '*') return { anyone: true, account: false, named: new Set() };
     throw malformed(place, 'it must be "*" or an object such as {"AWS": "…"}');
@@ -38,7 +38,7 @@ export function parsePrincipalElement(place: string, value: JsonValue, realm: Re
         throw malformed(place, `${JSON.stringify(kind)} is not a kind of principal that a key policy can name here`);
     }
   }
-  return selectPrincipals(principals, realm);
+  return selectPrincipals(principals, account);
 }
 
 /** Is the caller one of those whom `NotPrincipal` names, in every way in which he is known? */
@@ -51,7 +51,7 @@ export function isExcepted({ anyone, account, named }: StatementPrincipals, ques
   );
 }
 
-function selectPrincipals(principals: readonly string[], { account }: Realm): StatementPrincipals {
+function selectPrincipals(principals: readonly string[], { account }: Account): StatementPrincipals {
   const root: string = rootArn({ account });
   const inThisAccount = (arn: string): boolean => arn.split(':')[4] === account;
   return {

@@ -3,7 +3,7 @@
  */
 
 import { KmsError } from '../../kms/errors.ts';
-import type { Realm } from '../../kms/names.ts';
+import type { Account } from '../../kms/names.ts';
 import type { ConditionKey, ConditionVocabulary } from './condition-vocabulary.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 
@@ -15,7 +15,8 @@ export interface ParseContext {
   /** Key policies name principals; identity policies are attached to them. */
   readonly kind: 'key policy' | 'identity policy';
   readonly version: PolicyVersion;
-  readonly realm: Realm;
+  /** Whose principals there are. */
+  readonly realm: Account;
   readonly vocabulary: ConditionVocabulary;
 }
 

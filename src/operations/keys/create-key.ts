@@ -178,6 +178,6 @@ function refuseUnbuilt(request: Request): void {
   }
   refuseCustomKeyStore(request);
   if (request.MultiRegion === true) {
-    throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported: this daemon serves one Region.');
+    throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported by this version of Drawbridge.');
   }
 }

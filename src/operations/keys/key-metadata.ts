@@ -2,7 +2,7 @@
 
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { keyStates } from '../../kms/key-states.ts';
-import { keyArn, type Realm } from '../../kms/names.ts';
+import { isMultiRegion, keyArn, type Realm } from '../../kms/names.ts';
 import type { KeyRecord } from '../../store/records/records.ts';
 import {
   encapsulationAlgorithm,
@@ -124,7 +124,7 @@ export function describe(
     CustomerMasterKeySpec: formerKeySpec(record.keySpec),
     KeySpec: record.keySpec,
     [algorithmsMember(record.keyUsage)]: algorithms,
-    MultiRegion: false,
+    MultiRegion: isMultiRegion(record.keyId),
     // Keys of the other kinds have one key material for ever, and AWS does not name it.
     ...(record.keySpec === 'SYMMETRIC_DEFAULT' && material !== undefined
       ? { CurrentKeyMaterialId: material.keyMaterialId }
