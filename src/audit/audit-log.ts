@@ -21,6 +21,8 @@ export interface AuditEvent {
   readonly eventName: string;
   /** The service that was asked, as CloudTrail names it; absent: `kms.amazonaws.com`. */
   readonly eventSource?: string;
+  /** The Region that was asked: one log is that of all. */
+  readonly awsRegion: string;
   readonly readOnly: boolean;
   readonly identity: {
     readonly type: 'Root' | 'IAMUser' | 'AssumedRole' | 'Unknown';

@@ -42,7 +42,6 @@ export interface AppenderOptions {
   readonly path: string;
   readonly end: FileEnd;
   readonly sync: 'default' | 'always';
-  readonly region: string;
   readonly log: Logger | undefined;
   readonly clock: () => number;
 }
@@ -117,7 +116,7 @@ export class ChainedAppender implements AuditLog {
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       // Whatever `renderEvent` throws rejects the promise, with nothing chained.
-      const text = renderEvent(event, this.#options.region);
+      const text = renderEvent(event);
       this.#queueRepair();
       this.#queueLine(text, { resolve, reject }, this.#options.sync === 'always' ? 'synced' : durability, false);
       this.#schedule();
@@ -167,9 +166,9 @@ export class ChainedAppender implements AuditLog {
     if (this.#torn !== null) {
       const { bytes, hash } = this.#torn;
       const torn = { bytes, sha256: hash.copy().digest('hex') };
-      const { region, clock, path, log } = this.#options;
+      const { clock, path, log } = this.#options;
       log?.warn({ path, ...torn }, 'the audit log ends with an incomplete line; it is kept and accounted for');
-      this.#queueLine(renderTornLine(torn, region, clock()), waiting, 'synced', true);
+      this.#queueLine(renderTornLine(torn, clock()), waiting, 'synced', true);
     } else if (this.#needsLineFeed) {
       this.#push({ text: '\n', link: this.#head, waiting, durability: 'synced', isRepair: true });
     } else return;

@@ -38,14 +38,14 @@ const maxResponseElementsBytes = 8 * 1024;
 const maxMembers = 64;
 const maxDepth = 5;
 
-export function renderEvent(event: AuditEvent, region: string): string {
+export function renderEvent(event: AuditEvent): string {
   const { decision } = event;
   const { beginning, accountId, peers } = renderIdentity(event.identity);
   const rest = withoutBrace({
     eventTime: new Date(event.receivedAtMs).toISOString(),
     eventSource: event.eventSource === undefined ? 'kms.amazonaws.com' : cut(event.eventSource, limits.name),
     eventName: cut(event.eventName, limits.name),
-    awsRegion: region,
+    awsRegion: cut(event.awsRegion, limits.name),
     sourceIPAddress: cut(event.sourceIPAddress, limits.name),
     userAgent: event.userAgent === null ? null : cut(event.userAgent, limits.userAgent),
     errorCode: event.errorCode === null ? undefined : cut(event.errorCode, limits.identifier),
@@ -120,15 +120,14 @@ export interface TornLine {
 
 const tornLineBeginning = '"eventSource":"drawbridge","eventName":"AuditTornLine"';
 
-/** The event that accounts for an incomplete line before it. Only the log itself makes one: see `readTornLine`. */
-export function renderTornLine({ bytes, sha256 }: TornLine, region: string, nowMs: number): string {
+/** The event that accounts for an incomplete line before it. Only the log itself makes one (see `readTornLine`), for no Region. */
+export function renderTornLine({ bytes, sha256 }: TornLine, nowMs: number): string {
   return withoutBrace({
     eventVersion: '1.11',
     userIdentity: { type: 'AWSService', invokedBy: 'drawbridge' },
     eventTime: new Date(nowMs).toISOString(),
     eventSource: 'drawbridge',
     eventName: 'AuditTornLine',
-    awsRegion: region,
     sourceIPAddress: 'drawbridge',
     userAgent: 'drawbridge',
     requestParameters: null,

@@ -28,8 +28,6 @@ export interface AuditLogOptions {
   readonly folder: string;
   /** `default`: as durable as each event asks for; `always`: every event is synced. */
   readonly sync: 'default' | 'always';
-  /** `awsRegion` of the events. */
-  readonly region: string;
   readonly log?: Logger;
   /** Milliseconds since the epoch, for the records that the log writes on its own account. */
   readonly clock?: () => number;
@@ -46,7 +44,7 @@ const maxTailBytes = 64 * 1024 * 1024;
 
 /** @throws AuditError `locked`, `notPrivate`, `damaged`, `io`, and `notWritten` when a torn line cannot be accounted for. */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  const { folder, sync, region, log, clock = Date.now } = options;
+  const { folder, sync, log, clock = Date.now } = options;
   const path = auditLogPath(folder);
   const descriptor = openPrivately(folder, path);
   try {
@@ -54,7 +52,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
       throw new AuditError('locked', `another process writes the audit log \`${path}\`; is a daemon already running?`);
     }
     const end = readEnd(descriptor, path);
-    const appender = new ChainedAppender({ file: new AppendFile(descriptor), path, end, sync, region, log, clock });
+    const appender = new ChainedAppender({ file: new AppendFile(descriptor), path, end, sync, log, clock });
     await appender.repair();
     return appender;
   } catch (error) {

@@ -47,6 +47,7 @@ type Request = Record<string, unknown>;
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
   const { audit, log } = options;
+  const { region } = options.directory.realm;
 
   async function record(event: AuditEvent, durability: Durability, answer: KmsAnswer): Promise<KmsAnswer> {
     try {
@@ -79,13 +80,13 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
       }
       const durability = trace.operation?.effect === 'changes' && answer.ok ? 'synced' : 'written';
-      return record(auditEvent(kmsRequest, trace, answer), durability, answer);
+      return record(auditEvent(kmsRequest, region, trace, answer), durability, answer);
     },
 
     refuse(origin, error) {
       const { operationName, caller, eventSource } = origin;
       const event: AuditEvent = {
-        ...emptyEvent(origin, operationName, caller),
+        ...emptyEvent(origin, region, operationName, caller),
         ...(eventSource === undefined ? {} : { eventSource }),
         ...outcome(error),
       };
@@ -103,7 +104,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         answer = { ok: false, error: toKmsError(error, act, log) };
       }
       const event: AuditEvent = {
-        ...emptyEvent(act, act.operationName, act.caller),
+        ...emptyEvent(act, region, act.operationName, act.caller),
         eventSource: act.eventSource,
         readOnly: act.effect !== 'changes',
         requestParameters: act.parameters,

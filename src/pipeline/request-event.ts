@@ -30,11 +30,17 @@ export interface Trace {
 const maxEventNameCharacters = 64;
 
 /** Of what never became a request of an operation. */
-export function emptyEvent(origin: RequestOrigin, operationName: string, caller: Caller | null): AuditEvent {
+export function emptyEvent(
+  origin: RequestOrigin,
+  awsRegion: string,
+  operationName: string,
+  caller: Caller | null,
+): AuditEvent {
   return {
     requestId: origin.requestId,
     receivedAtMs: origin.receivedAtMs,
     eventName: operationName.slice(0, maxEventNameCharacters),
+    awsRegion,
     readOnly: true,
     identity: identityOf(caller),
     sourceIPAddress: origin.sourceIPAddress,
@@ -49,12 +55,13 @@ export function emptyEvent(origin: RequestOrigin, operationName: string, caller:
 }
 
 /** Written out member by member, on the path of every request: spreads cost as much as the rest of it. */
-export function auditEvent(request: KmsRequest, trace: Trace, answer: KmsAnswer): AuditEvent {
+export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace, answer: KmsAnswer): AuditEvent {
   const { operation } = trace;
   return {
     requestId: request.requestId,
     receivedAtMs: request.receivedAtMs,
     eventName: request.operationName.slice(0, maxEventNameCharacters),
+    awsRegion,
     readOnly: operation?.effect !== 'changes',
     identity: identityOf(request.caller),
     sourceIPAddress: request.sourceIPAddress,

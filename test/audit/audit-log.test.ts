@@ -10,7 +10,7 @@ import { temporaryFolder } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
 const open = (folder: string, sync: 'default' | 'always' = 'default'): Promise<AuditLog> =>
-  openAuditLog({ folder, sync, region: 'us-east-1', clock: () => 0 });
+  openAuditLog({ folder, sync, clock: () => 0 });
 
 async function read(folder: string): Promise<readonly RecordedEvent[]> {
   const events: RecordedEvent[] = [];

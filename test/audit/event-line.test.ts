@@ -8,7 +8,7 @@ import { arbitraryEvent } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
 const example = exampleEvent(1);
-const lineOf = (event: AuditEvent) => chainLine(renderEvent(event, 'us-east-1'), chainStart).line;
+const lineOf = (event: AuditEvent) => chainLine(renderEvent(event), chainStart).line;
 const parse = (event: AuditEvent) => JSON.parse(lineOf(event));
 const parametersOf = (requestParameters: AuditEvent['requestParameters']) =>
   parse({ ...example, requestParameters }).requestParameters;
@@ -163,6 +163,7 @@ describe('an audit event', () => {
         requestId: costly,
         receivedAtMs: 0,
         eventName: costly,
+        awsRegion: costly,
         readOnly: true,
         identity: {
           type: 'AssumedRole',
@@ -191,7 +192,7 @@ describe('the record that accounts for a torn line', () => {
   const torn = { bytes: 17, sha256: 'ab'.repeat(32) };
 
   test('is read back as it was written', () => {
-    const { line } = chainLine(renderTornLine(torn, 'us-east-1', 0), chainStart);
+    const { line } = chainLine(renderTornLine(torn, 0), chainStart);
     expect(JSON.parse(line)).toMatchObject({ eventName: 'AuditTornLine', eventType: 'AwsServiceEvent' });
     expect(readTornLine(Buffer.from(line))).toEqual(torn);
   });

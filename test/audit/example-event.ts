@@ -7,6 +7,7 @@ export function exampleEvent(number: number): AuditEvent {
     requestId: `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`,
     receivedAtMs: 1_800_000_000_000 + number,
     eventName: 'Encrypt',
+    awsRegion: 'us-east-1',
     readOnly: true,
     identity: {
       type: 'IAMUser',

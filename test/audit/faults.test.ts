@@ -15,8 +15,6 @@ import { createSmallDisk, smallDiskMissing } from '../support/small-disk.ts';
 import { temporaryFolder } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
-const region = 'us-east-1';
-
 async function recordedRequests(folder: string): Promise<ReadonlySet<unknown>> {
   const requests = new Set<unknown>();
   for await (const event of readAuditEvents(folder)) requests.add(event['requestID']);
@@ -32,7 +30,7 @@ describe('a daemon that is killed while it appends', () => {
       const acknowledged: number[] = [];
       for (const killAfter of [1, 100, 1_500]) {
         acknowledged.push(...(await appendUntilKilled(folder, durability, killAfter)));
-        const log = await openAuditLog({ folder, sync: 'default', region });
+        const log = await openAuditLog({ folder, sync: 'default' });
         await log.close();
         expect(await verifyAuditLog(folder)).toMatchObject({ ok: true });
         const requests = await recordedRequests(folder);
@@ -76,7 +74,7 @@ describe.skipIf(smallDiskMissing !== null)('a disk that is full', () => {
     const disk = createSmallDisk(256 * 1024);
     onTestFinished(() => disk.remove());
     const { folder } = disk;
-    const log = await openAuditLog({ folder, sync: 'default', region });
+    const log = await openAuditLog({ folder, sync: 'default' });
     await log.append(exampleEvent(0), 'synced');
     const acknowledged = [0];
     let refusals = 0;
@@ -177,7 +175,7 @@ describe.skipIf(fileLimitMissing !== null)('a write that ends at any byte', () =
 async function runSteps(steps: readonly Step[]): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-audit-'));
   const path = auditLogPath(folder);
-  const open = () => openAuditLog({ folder, sync: 'default', region, clock: () => 0 });
+  const open = () => openAuditLog({ folder, sync: 'default', clock: () => 0 });
   try {
     let log = await open();
     let number = 0;
@@ -209,13 +207,13 @@ async function runSteps(steps: readonly Step[]): Promise<number> {
 
 /** The record that accounts for a torn line of 101 bytes, with its line feeds. */
 const tornLineBytes = Buffer.byteLength(
-  `\n${chainLine(renderTornLine({ bytes: 101, sha256: '0'.repeat(64) }, region, 0), chainStart).line}\n`,
+  `\n${chainLine(renderTornLine({ bytes: 101, sha256: '0'.repeat(64) }, 0), chainStart).line}\n`,
 );
 
 /** The first line of a log: every one is as long until the sequence number has two digits. */
 async function lengthOfLine(): Promise<number> {
   const folder = temporaryFolder();
-  const log = await openAuditLog({ folder, sync: 'default', region });
+  const log = await openAuditLog({ folder, sync: 'default' });
   await log.append(exampleEvent(1), 'written');
   await log.close();
   return statSync(auditLogPath(folder)).size;

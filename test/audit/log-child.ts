@@ -8,7 +8,7 @@ import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { exampleEvent } from './example-event.ts';
 
 const [action, folder = '', durability = 'written'] = process.argv.slice(2);
-const log = await openAuditLog({ folder, sync: 'default', region: 'us-east-1' });
+const log = await openAuditLog({ folder, sync: 'default' });
 if (action === 'open') await log.close();
 else {
   let number = log.head().sequence;

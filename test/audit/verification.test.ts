@@ -9,7 +9,7 @@ import { exampleEvent } from './example-event.ts';
 /** A log of six events with a torn line that is accounted for in the middle. */
 async function createLog(folder: string): Promise<Buffer> {
   for (const first of [1, 4]) {
-    const log = await openAuditLog({ folder, sync: 'default', region: 'us-east-1' });
+    const log = await openAuditLog({ folder, sync: 'default' });
     for (let number = first; number < first + 3; number++) await log.append(exampleEvent(number), 'written');
     await log.close();
     if (first === 1) writeFileSync(auditLogPath(folder), '{"eventVersion":"1.11","userIdent', { flag: 'a' });
@@ -168,7 +168,7 @@ describe('reading the audit log', () => {
 
   test('works beside a daemon that writes', async () => {
     const folder = temporaryFolder();
-    const log = await openAuditLog({ folder, sync: 'default', region: 'us-east-1' });
+    const log = await openAuditLog({ folder, sync: 'default' });
     await log.append(exampleEvent(1), 'written');
     const events = [];
     for await (const event of readAuditEvents(folder)) events.push(event['requestID']);

@@ -68,7 +68,7 @@ export async function startService(
     compilePolicy: (document) => parsePolicyDocument(document, realm, conditionVocabulary),
     log,
   });
-  const audit = await openAuditLog({ folder: auditFolder, sync: 'default', region: realm.region });
+  const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
   opened.defer(() => audit.close());
   const service = createKmsService({ directory, life, turns, audit, log, peerFacts, ...policies });
   const running = opened.move();
