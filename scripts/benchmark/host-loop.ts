@@ -32,8 +32,9 @@ interface Key {
 const say = (line: string): boolean => process.stdout.write(`${line}\n`);
 
 async function main(dir: string): Promise<void> {
-  const { keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
-  const keyStore = await openConfiguredKeyStore('default', keyStores.default, process.env, createLog('error'));
+  const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const [{ defaultKeyStore }] = regions;
+  const keyStore = await openConfiguredKeyStore(defaultKeyStore, keyStores, process.env, createLog('error'));
   const keys = new Map<string, Key>();
   say(JSON.stringify({ pids: keyStore.status().pids }));
   for await (const line of createInterface({ input: process.stdin })) {

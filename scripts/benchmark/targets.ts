@@ -39,8 +39,10 @@ export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(fol
 
 /** @param dir The folder of a `drawbridge dev` instance. */
 export async function startDirect(program: string, dir: string): Promise<Target> {
-  const { default: keyStore } = (await loadConfiguration(join(dir, 'drawbridge.yaml'))).keyStores;
-  if (!('label' in keyStore.token)) throw new Error('the direct loop finds its token by label');
+  const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const keyStore = keyStores.get(regions[0].defaultKeyStore);
+  if (keyStore === undefined || !('label' in keyStore.token))
+    throw new Error('the direct loop finds its token by label');
   const loop = new LineProcess('the direct loop', [program, libraryOf(keyStore), keyStore.token.label], {
     env: { ...process.env, ...keyStore.environment },
   });

@@ -4,10 +4,13 @@
  * The schema is the declaration: `Configuration` is derived from it, an unknown member is an error (nothing is read and
  * ignored), and every refusal says what was expected. Paths are resolved later, by `load.ts`, against the file's folder.
  * A PIN is never in here, only where it is to be read from.
+ *
+ * The file tells of one Region and one key store; a `Configuration` has lists of them, and whoever works with it assumes
+ * nothing about their number.
  */
 
 import { z } from 'zod';
-import { parseLoopbackAddress } from './loopback-address.ts';
+import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
 
@@ -77,6 +80,21 @@ const keyStore = z.strictObject({
     .prefault({}),
 });
 
+/** As it stands in records, log lines and paths of requests. */
+const keyStoreName = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
+  error: 'a name that begins with a letter and has at most 64 letters, digits, `-` and `_`',
+});
+
+/** The file can say this of several already, and so is told of those that it may not have. */
+function refuseAllButOne(keyStores: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
+  const [first, ...others] = Object.keys(keyStores);
+  if (first === undefined) context.addIssue({ code: 'custom', message: 'a key store under a name, such as `default`' });
+  for (const name of others) {
+    const message = `no key store beside \`${first}\`: one is supported by this version`;
+    context.addIssue({ code: 'custom', path: [name], message });
+  }
+}
+
 const principal = z.string().regex(/^arn:aws:iam::\d{12}:(?:user|role)\/[\w+=,.@/-]{1,576}$/, {
   error: 'the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
 });
@@ -127,7 +145,7 @@ export const configurationSchema = z.strictObject({
       tcp: loopbackAddress.optional(),
     })
     .prefault({}),
-  keyStores: z.strictObject({ default: keyStore }),
+  keyStores: z.record(keyStoreName, keyStore).superRefine(refuseAllButOne),
   identity: z
     .strictObject({
       /** Unix users (names or uids) who are the account's root. */
@@ -159,9 +177,27 @@ export const configurationSchema = z.strictObject({
 
 type Parsed = z.output<typeof configurationSchema>;
 
+export type KeyStoreConfiguration = z.output<typeof keyStore>;
+
+/** One Region that the daemon serves: where it listens for it, and where its keys live. */
+export interface RegionConfiguration {
+  readonly region: string;
+  readonly socket: Parsed['socket'];
+  /** The listener for signed requests; absent: there is none. */
+  readonly loopback?: LoopbackAddress | undefined;
+  /** The names of the key stores in which its keys are. */
+  readonly keyStores: readonly string[];
+  /** The one of them in which keys are made for whoever names none. */
+  readonly defaultKeyStore: string;
+}
+
 /** A valid configuration with absolute paths. */
-export type Configuration = Omit<Parsed, 'audit'> & {
+export type Configuration = Omit<Parsed, 'region' | 'socket' | 'listen' | 'keyStores' | 'audit'> & {
+  readonly regions: readonly [RegionConfiguration, ...RegionConfiguration[]];
+  /** By name. */
+  readonly keyStores: ReadonlyMap<string, KeyStoreConfiguration>;
+  /** The name of the key store that holds the service keys: those for metadata, access keys and session credentials. */
+  readonly serviceKeyStore: string;
   readonly audit: { readonly folder: string; readonly sync: 'default' | 'always' };
 };
-export type KeyStoreConfiguration = Parsed['keyStores']['default'];
 export type PinSource = KeyStoreConfiguration['pin'];

@@ -10,7 +10,7 @@ import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { type Configuration, configurationSchema } from './configuration-schema.ts';
+import { type Configuration, configurationSchema, type KeyStoreConfiguration } from './configuration-schema.ts';
 
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
 const maxConfigurationBytes = 1024 * 1024;
@@ -36,7 +36,7 @@ export function parseConfiguration(text: string, path: string): Configuration {
     );
   }
   const parsed = configurationSchema.safeParse(toValue(document, path));
-  if (parsed.success) return withAbsolutePaths(parsed.data, dirname(resolve(path)));
+  if (parsed.success) return toConfiguration(parsed.data, dirname(resolve(path)));
   throw mistakes(
     path,
     parsed.error.issues
@@ -113,27 +113,35 @@ function expectationOf(issue: z.core.$ZodIssue): string {
   if (isOurWording(issue.message)) return issue.message;
   if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
   if (issue.code === 'invalid_format' && issue.format === 'regex') return `a text that matches ${issue.pattern ?? ''}`;
-  if (issue.code === 'invalid_key') return 'another name for this member';
+  if (issue.code === 'invalid_key') {
+    const [reason] = issue.issues;
+    return reason !== undefined && isOurWording(reason.message) ? reason.message : 'another name for this member';
+  }
   return 'another value';
 }
 
-function withAbsolutePaths(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
+/** The file's one Region and one key store become lists of one, and its paths absolute. */
+function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
   const absolute = (path: string): string => resolve(folder, path);
-  const { default: keyStore } = parsed.keyStores;
+  const { region, socket, listen, keyStores, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
+  const names = Object.keys(keyStores);
+  const [only] = names;
+  if (only === undefined) throw new TypeError('the schema lets no configuration without a key store through');
   return {
-    ...parsed,
+    ...shared,
     dataDir,
-    socket: { ...parsed.socket, path: absolute(parsed.socket.path) },
-    keyStores: {
-      default: {
-        ...keyStore,
-        // A profile is a name unless it looks like a path.
-        profile: keyStore.profile.includes('/') ? absolute(keyStore.profile) : keyStore.profile,
-        library: keyStore.library === undefined ? undefined : absolute(keyStore.library),
-        pin: 'file' in keyStore.pin ? { file: absolute(keyStore.pin.file) } : keyStore.pin,
+    regions: [
+      {
+        region,
+        socket: { ...socket, path: absolute(socket.path) },
+        loopback: listen.tcp,
+        keyStores: names,
+        defaultKeyStore: only,
       },
-    },
+    ],
+    keyStores: new Map(Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)])),
+    serviceKeyStore: only,
     identity: {
       ...parsed.identity,
       policies: parsed.identity.policies === undefined ? undefined : absolute(parsed.identity.policies),
@@ -142,6 +150,17 @@ function withAbsolutePaths(parsed: z.output<typeof configurationSchema>, folder:
       ...parsed.audit,
       folder: parsed.audit.folder === undefined ? resolve(dataDir, 'audit') : absolute(parsed.audit.folder),
     },
+  };
+}
+
+function withAbsolutePaths(keyStore: KeyStoreConfiguration, absolute: (path: string) => string): KeyStoreConfiguration {
+  const { profile, library, pin } = keyStore;
+  return {
+    ...keyStore,
+    // A profile is a name unless it looks like a path.
+    profile: profile.includes('/') ? absolute(profile) : profile,
+    library: library === undefined ? undefined : absolute(library),
+    pin: 'file' in pin ? { file: absolute(pin.file) } : pin,
   };
 }
 

@@ -23,6 +23,9 @@ export interface ConfigurationChoices {
   readonly root: readonly (string | number)[];
 }
 
+/** What a key store is called in a configuration that was just made. */
+const newKeyStoreName = 'default';
+
 export function renderConfiguration(choices: ConfigurationChoices): string {
   const { keyStore, socket } = choices;
   return `# Configuration of Drawbridge. Relative paths are relative to this file's folder.
@@ -46,8 +49,9 @@ socket:
 # listen:
 #   tcp: 127.0.0.1:4599
 
+# One HSM. Its name is yours to choose, and stands in the records of its keys: it stays as it is once there are keys.
 keyStores:
-  default:
+  ${newKeyStoreName}:
     # What differs between vendors: a file in native-config/vendors, or the path of your own.
     profile: ${scalar(keyStore.profile)}
     ${keyStore.library === undefined ? '# library: /path/of/the/vendor/pkcs11.so   # default: where the profile finds it' : `library: ${scalar(keyStore.library)}`}

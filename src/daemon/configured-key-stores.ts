@@ -1,6 +1,6 @@
 /** From the configuration of a key store to an open one: the profile's defaults, the PIN's place, the deadlines. */
 
-import type { KeyStoreConfiguration } from '../config/configuration-schema.ts';
+import type { Configuration, KeyStoreConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { openKeyStore } from '../hsm/open-key-store.ts';
@@ -20,13 +20,18 @@ export function libraryOf(configuration: Pick<KeyStoreConfiguration, 'profile' |
   );
 }
 
-/** @throws KeyStoreError or an error for operators when the token cannot be used as configured. */
-export function openConfiguredKeyStore(
+/**
+ * @param name One of `keyStores`.
+ * @throws KeyStoreError or an error for operators when the token cannot be used as configured.
+ */
+export async function openConfiguredKeyStore(
   name: string,
-  configuration: KeyStoreConfiguration,
+  keyStores: Configuration['keyStores'],
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<KeyStore> {
+  const configuration = keyStores.get(name);
+  if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
   const { defaults } = loadVendorProfile(configuration.profile);
   return openKeyStore({
     name,

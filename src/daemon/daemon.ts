@@ -2,31 +2,24 @@
  * Assembles a daemon and takes it apart again.
  *
  * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
- * data folder locked, token connected, service key checked, records verified and reconciled with the HSM, audit log open, sockets listening.
+ * data folder locked, tokens connected, service key checked, records verified and reconciled with the HSMs, the keys of each Region
+ * taken up, audit log open, sockets listening.
  * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
  * same list backwards: no new requests, answers out, audit log synced, records closed, HSM hosts ended.
  */
 
 import { openAuditLog } from '../audit/open-audit-log.ts';
-import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
-import type { Configuration } from '../config/configuration-schema.ts';
+import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import type { LoopbackAddress } from '../config/loopback-address.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
-import { accessSource } from '../http/access-questions.ts';
-import { createHttpServer, type HttpServer } from '../http/server.ts';
+import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
-import { peerFacts } from '../identity/peer-facts.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
-import { openKeys, settleUnfinished } from '../keys/life/open-keys.ts';
+import { settleUnfinished } from '../keys/life/open-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
-import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
-import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
-import { createKmsService } from '../pipeline/pipeline.ts';
-import { whileProven } from '../pipeline/proven-still.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { Turns } from '../store/turns.ts';
@@ -34,7 +27,8 @@ import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores
 import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
-import { statusSource } from './status.ts';
+import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
+import { statusSources } from './status.ts';
 
 /** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */
 export interface DrainLimits {
@@ -56,19 +50,16 @@ export interface DaemonOptions {
   readonly configuration: Configuration;
   readonly environment: NodeJS.ProcessEnv;
   readonly log: Logger;
-  /** Where the loopback listener is, instead of where the configuration says. */
-  readonly loopback?: LoopbackAddress | undefined;
-  /** The default key store, where it is open already. The daemon does not close it, and has to be stopped before it is closed. */
-  readonly keyStore?: KeyStore | undefined;
+  /** Configured key stores that are open already. The daemon does not close them, and has to be stopped before they are closed. */
+  readonly openKeyStores?: readonly KeyStore[] | undefined;
   /** An access key beside those of the store. */
   readonly findFixedKey?: FindSigningKey | undefined;
   readonly drain?: DrainLimits | undefined;
 }
 
 export interface Daemon {
-  readonly socketPath: string;
-  /** `http://HOST:PORT`, where there is a loopback listener. */
-  readonly endpoint: string | null;
+  /** In the order of the configuration. */
+  readonly regions: readonly [ListeningRegion, ...ListeningRegion[]];
   /** Reads the identity policies again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
@@ -77,104 +68,107 @@ export interface Daemon {
 /** Rejects, with a message for operators, when anything is not as it has to be. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { configuration, environment, log, findFixedKey } = options;
-  const loopback = options.loopback ?? configuration.listen.tcp;
-  const { region, account, dataDir } = configuration;
-  const realm = { region, account };
-  assertSocketPathFits(configuration.socket.path);
+  const { regions, account, dataDir } = configuration;
+  for (const { socket } of regions) assertSocketPathFits(socket.path);
   const mapping = unixMapping(configuration, log);
-  const keyStoreConfiguration = configuration.keyStores.default;
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
-  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, realm, log);
-  await assertPinIsPrivate(keyStoreConfiguration.pin, environment);
-  await assertSecurityOfficerPinIsPrivate(keyStoreConfiguration.environment);
+  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, configuration, log);
+  for (const keyStore of configuration.keyStores.values()) {
+    await assertPinIsPrivate(keyStore.pin, environment);
+    await assertSecurityOfficerPinIsPrivate(keyStore.environment);
+  }
   const isInitialised = await hasMetadata(dataDir);
-  const opened = isInitialised ? await openStore(configuration) : undefined;
+  const opened = isInitialised ? await openStore({ dataDir, region: regions[0].region }) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());
 
-  let { keyStore } = options;
-  if (keyStore === undefined) {
-    const ours = await openConfiguredKeyStore('default', keyStoreConfiguration, environment, log);
-    started.defer(() => ours.close());
-    keyStore = ours;
+  const keyStores = new Map<string, KeyStore>();
+  for (const name of configuration.keyStores.keys()) {
+    const theirs = options.openKeyStores?.find((keyStore) => keyStore.name === name);
+    const keyStore = theirs ?? (await openConfiguredKeyStore(name, configuration.keyStores, environment, log));
+    if (theirs === undefined) started.defer(() => keyStore.close());
+    keyStores.set(name, keyStore);
   }
   if (opened === undefined) {
-    await assertTokenIsFresh(dataDir, keyStore);
+    for (const keyStore of keyStores.values()) await assertTokenIsFresh(dataDir, keyStore);
     throw new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
   }
-  await opened.useServiceKey(keyStore);
+  const serviceKeyStore = keyStores.get(configuration.serviceKeyStore);
+  if (serviceKeyStore === undefined) {
+    throw new ConfigurationError(
+      `the key store of the service keys, \`${configuration.serviceKeyStore}\`, is not configured`,
+    );
+  }
+  await opened.useServiceKey(serviceKeyStore);
 
-  const keyStores = new Map([['default', keyStore]]);
-  const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
   const { store } = opened;
   const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
-  assertRegionIsServed(loaded, region);
+  assertRegionsAreServed(loaded, regions);
+  assertKeyStoresAreConfigured(loaded, keyStores);
   const turns = new Turns(store);
-  const keys = { realm, store, turns, keyStores, defaultKeyStore: 'default', compilePolicy, log };
-  const metadata = await settleUnfinished(keys, loaded);
-  const { directory, life } = await openKeys(keys, metadata);
-  const { source: credentials, findKey } = await openCredentials({
-    realm,
+  const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
+  const foundations = { account, store, turns, keyStores, metadata, log };
+  const open: OpenRegion[] = [];
+  for (const region of regions) open.push(await openRegion(region, foundations));
+  const credentials = await openCredentials({
+    account,
     store,
     turns,
-    keyStore,
+    keyStore: serviceKeyStore,
     accessKeys: metadata.accessKey,
     mapping,
     findFixedKey,
   });
-  const audit = await openAuditLog({ ...configuration.audit, region, log });
+  const audit = await openAuditLog({ ...configuration.audit, log });
   started.defer(() => audit.close());
 
-  const operations = createKmsService({
-    directory,
-    life,
-    turns,
-    audit,
-    log,
-    identityPolicies: () => policies.current(),
-    peerFacts,
-  });
-  const service = shareFairly(whileProven(operations), defaultShareLimits, generationLimits(keyStore.status().lanes));
-  const status = statusSource({ configuration, keyStores, directory, audit });
-  const access = accessSource({ directory, mapping, identityPolicies: () => policies.current() });
-  const control = keyStoreControl(keyStores);
   const servers: HttpServer[] = [];
   started.defer(() => drain(servers, keyStores, options.drain ?? defaultDrainLimits));
-  const unix = await createHttpServer({
-    service,
-    status,
+  const services = {
+    turns,
+    audit,
     credentials,
-    keyStores: control,
-    access,
+    mapping,
+    identityPolicies: () => policies.current(),
+    keyStores: keyStoreControl(keyStores),
     log,
-    listener: { kind: 'unix', ...configuration.socket, mapping },
-  });
-  servers.push(unix);
-  let endpoint: string | null = null;
-  if (loopback !== undefined) {
-    const listener = { kind: 'tcp', realm, findKey, ...loopback } as const;
-    const tcp = await createHttpServer({ service, status, credentials, keyStores: control, access, log, listener });
-    servers.push(tcp);
-    endpoint = tcp.address;
-  }
+  };
+  const statusOf = statusSources({ configuration, keyStores, regions: open, audit });
+  const listening: ListeningRegion[] = [];
+  for (const region of open) listening.push(await serveRegion(region, services, statusOf(region), servers));
+  const [first, ...others] = listening;
+  if (first === undefined) throw new TypeError('a configuration has one Region at least');
 
   const running = started.move();
-  log.info({ socket: unix.address, endpoint, ...directory.counts() }, 'ready');
+  for (const [at, { socketPath: socket, endpoint, region }] of listening.entries()) {
+    log.info({ region, socket, endpoint, ...open[at]?.directory.counts() }, 'ready');
+  }
   return {
-    socketPath: unix.address,
-    endpoint,
+    regions: [first, ...others],
     reload: () => policies.reload(log),
     stop: () => running.disposeAsync(),
   };
 }
 
 /** Keys of another Region would seem to be gone; whoever renamed the Region has to know that their ARNs would be others. */
-function assertRegionIsServed({ key }: LoadedMetadata, region: string): void {
-  const other = key.find((record) => record.region !== region);
+function assertRegionsAreServed({ key }: LoadedMetadata, regions: readonly RegionConfiguration[]): void {
+  const served = regions.map(({ region }) => region);
+  const other = key.find((record) => !served.includes(record.region));
   if (other === undefined) return;
+  const names = served.map((region) => `\`${region}\``).join(', ');
   throw new ConfigurationError(
-    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves \`${region}\`; set \`region: ${other.region}\``,
+    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves ${names}; set \`region: ${other.region}\``,
+  );
+}
+
+/** Whoever gave a key store another name would find none of its keys usable. */
+function assertKeyStoresAreConfigured({ backingKey }: LoadedMetadata, keyStores: ReadonlyMap<string, KeyStore>): void {
+  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore));
+  if (other === undefined) return;
+  const names = [...keyStores.keys()].map((name) => `\`${name}\``).join(', ');
+  throw new ConfigurationError(
+    `the metadata has keys in the key store \`${other.keyStore}\`, and the configuration names ${names}; a key store that has keys keeps its name`,
   );
 }
 
@@ -197,10 +191,10 @@ async function drain(
 }
 
 /** @throws UnixMappingError for a mapping to what no caller can be. */
-function unixMapping({ region, account, identity }: Configuration, log: Logger): UnixMapping {
+function unixMapping({ account, identity }: Configuration, log: Logger): UnixMapping {
   const { root: roots } = identity;
   const [users, groups] = [principals(identity.users), principals(identity.groups)];
-  const mapping = { realm: { region, account }, roots, users, groups };
+  const mapping = { account, roots, users, groups };
   assertUnixMapping(mapping);
   const unknown = findUnknownNames(mapping);
   if (unknown.length > 0)

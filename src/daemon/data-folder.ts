@@ -10,7 +10,6 @@
 import type { Stats } from 'node:fs';
 import { chmod, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
@@ -37,8 +36,12 @@ export async function hasMetadata(dataDir: string): Promise<boolean> {
   return (await statOrUndefined(metadataPath(dataDir))) !== undefined;
 }
 
-/** Where the metadata is, and whose it is as long as it does not say so itself. */
-export type Place = Pick<Configuration, 'dataDir' | 'region'>;
+/** Where the metadata is. */
+export interface Place {
+  readonly dataDir: string;
+  /** The Region of what former versions wrote, which knew one and did not put it on record. */
+  readonly region: string;
+}
 
 /** Opens (or creates) the store in the folder, and so locks the folder. */
 export async function openStore({ dataDir, region }: Place): Promise<OpenStore> {

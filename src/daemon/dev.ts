@@ -23,7 +23,7 @@ import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.
 import { secretAccessKeyBytes } from '../identity/secret-access-key.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
-import { rootArn } from '../kms/names.ts';
+import { type Account, rootArn } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
@@ -73,30 +73,25 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     keyStore = created;
   }
   await assertOurs(configurationFile);
-  const configuration = withPolicies(await loadConfiguration(configurationFile), options.policies);
-  const { profile } = configuration.keyStores.default;
-  if (options.token !== undefined && options.token !== profile) {
-    throw new ConfigurationError(
-      `the instance in \`${dir}\` is over \`${profile}\`, not \`${options.token}\`; leave --token out, or give another folder`,
-    );
-  }
+  const configuration = withChoices(await loadConfiguration(configurationFile), options);
+  assertTokenKind(configuration, options.token, dir);
 
-  const { region, account } = configuration;
+  const { account } = configuration;
   const accessKeyId = lastingAccessKeyId(randomBytes(accessKeyIdBytes));
   const secretAccessKey = randomBytes(secretAccessKeyBytes).toString('base64');
-  const key = rootKey(secretAccessKey, { region, account });
+  const key = rootKey(secretAccessKey, { account });
   const daemon = await startDaemon({
     configuration,
     environment: options.environment,
     log,
-    loopback: options.tcp,
-    keyStore,
+    openKeyStores: keyStore === undefined ? [] : [keyStore],
     findFixedKey: (id) => (id === accessKeyId ? key : undefined),
   });
   started.defer(() => daemon.stop());
 
   const running = started.move();
-  const { socketPath: socket, endpoint } = daemon;
+  // Whoever parses the line is told of one Region, and of the first where there are several.
+  const [{ region, socketPath: socket, endpoint }] = daemon.regions;
   const stop = (): Promise<void> => running.disposeAsync();
   return {
     line: { socket, endpoint, region, account, accessKeyId, secretAccessKey, dir },
@@ -118,10 +113,23 @@ async function assertOurs(configurationFile: string): Promise<void> {
   );
 }
 
-/** Those of the command line instead of those of the configuration. */
-function withPolicies(configuration: Configuration, folder: string | undefined): Configuration {
-  if (folder === undefined) return configuration;
-  return { ...configuration, identity: { ...configuration.identity, policies: resolve(folder) } };
+/** What the command line says instead of what the configuration says; its loopback address is the first Region's. */
+function withChoices(configuration: Configuration, { policies, tcp }: DevOptions): Configuration {
+  const { identity, regions } = configuration;
+  const [first, ...others] = regions;
+  return {
+    ...configuration,
+    regions: [{ ...first, loopback: tcp ?? first.loopback }, ...others],
+    identity: policies === undefined ? identity : { ...identity, policies: resolve(policies) },
+  };
+}
+
+function assertTokenKind({ keyStores }: Configuration, kind: NewTokenKind | undefined, dir: string): void {
+  const other = [...keyStores.values()].find(({ profile }) => kind !== undefined && profile !== kind);
+  if (other === undefined) return;
+  throw new ConfigurationError(
+    `the instance in \`${dir}\` is over \`${other.profile}\`, not \`${kind}\`; leave --token out, or give another folder`,
+  );
 }
 
 async function createDevInstance(
@@ -154,11 +162,11 @@ async function createDevInstance(
   );
 }
 
-function rootKey(secretAccessKey: string, realm: { region: string; account: string }): SigningKey {
+function rootKey(secretAccessKey: string, { account }: Account): SigningKey {
   const bytes = Buffer.alloc(Buffer.byteLength(secretAccessKey));
   bytes.write(secretAccessKey);
   return {
     secret: new Secret(bytes),
-    caller: { type: 'Root', arn: rootArn(realm), accountId: realm.account },
+    caller: { type: 'Root', arn: rootArn({ account }), accountId: account },
   };
 }

@@ -152,10 +152,11 @@ export async function createInstance(
   await writeNew(draft, renderConfiguration(choices), 0o644);
   try {
     const configuration = await loadConfiguration(draft);
-    await createDataFolder(configuration.dataDir);
-    const keyStore = await openConfiguredKeyStore('default', configuration.keyStores.default, environment, log);
+    const { dataDir, serviceKeyStore } = configuration;
+    await createDataFolder(dataDir);
+    const keyStore = await openConfiguredKeyStore(serviceKeyStore, configuration.keyStores, environment, log);
     try {
-      await createMetadata(configuration, keyStore);
+      await createMetadata({ dataDir, region: choices.region }, keyStore);
       await rename(draft, path);
       return keyStore;
     } catch (error) {

@@ -1,23 +1,30 @@
 /** What a running daemon says about itself; `http/status-routes.ts` decides who may hear it. */
 
 import type { AuditLog } from '../audit/audit-log.ts';
-import type { Configuration } from '../config/configuration-schema.ts';
+import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import { parseKeyId } from '../kms/names.ts';
 import { version } from './version.ts';
 
+/** A Region as the status tells of it. */
+export interface RegionParts {
+  readonly configuration: RegionConfiguration;
+  readonly directory: KeyView;
+}
+
 export interface StatusParts {
   readonly configuration: Configuration;
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  readonly directory: KeyView;
+  readonly regions: readonly RegionParts[];
   readonly audit: AuditLog;
 }
 
-export function statusSource({ configuration, keyStores, directory, audit }: StatusParts): StatusSource {
+/** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
+export function statusSources({ configuration, keyStores, regions, audit }: StatusParts) {
   const startedAt = new Date().toISOString();
-  return {
+  return (asked: RegionParts): StatusSource => ({
     health() {
       for (const [name, keyStore] of keyStores) {
         const { state } = keyStore.status();
@@ -27,24 +34,23 @@ export function statusSource({ configuration, keyStores, directory, audit }: Sta
       return { healthy: auditFailure === null, reason: auditFailure };
     },
     report() {
-      const { region, account, dataDir, socket } = configuration;
+      const { account, dataDir } = configuration;
       return {
         version,
         pid: process.pid,
         startedAt,
-        region,
         account,
         dataDir,
-        socket: socket.path,
         memoryBytes: process.memoryUsage.rss(),
-        ...directory.counts(),
+        ...describeRegion(asked),
+        regions: regions.map((region) => ({ ...describeRegion(region), keyStores: region.configuration.keyStores })),
         audit: { folder: configuration.audit.folder, sync: configuration.audit.sync, ...audit.head() },
         keyStores: [...keyStores.values()].map((keyStore) => ({ ...keyStore.status(), ...keyStore.capabilities() })),
       };
     },
     async key(text) {
       const keyId = parseKeyId(text);
-      const key = keyId === undefined ? undefined : directory.findKey(keyId);
+      const key = keyId === undefined ? undefined : asked.directory.findKey(keyId);
       if (key === undefined) return undefined;
       const backingKeys = await Promise.all(
         [...key.backingKeys.values()].map(async ({ record, keyStore }) => ({
@@ -55,7 +61,11 @@ export function statusSource({ configuration, keyStores, directory, audit }: Sta
       );
       return { keyId: key.record.keyId, arn: key.arn, backingKeys };
     },
-  };
+  });
+}
+
+function describeRegion({ configuration: { region, socket }, directory }: RegionParts) {
+  return { region, socket: socket.path, ...directory.counts() };
 }
 
 async function attributesOf(keyStore: KeyStore, backingKeyId: Parameters<KeyStore['describeKey']>[0]['backingKeyId']) {

@@ -155,8 +155,7 @@ export class KeyDirectory implements Fold {
 
   /** Takes what the store loaded; called once, with the unfinished creations already undone. */
   take(loaded: LoadedMetadata): void {
-    for (const { kind, id, region, reason } of loaded.quarantined) {
-      this.log.error({ kind, id, reason }, 'a record does not verify and is not used');
+    for (const { kind, id, region } of loaded.quarantined) {
       const keyId = kind === 'key' && this.#isOurs({ region }) ? parseKeyId(id) : undefined;
       if (keyId === undefined) continue;
       this.#quarantined.add(keyId);

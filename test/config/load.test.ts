@@ -34,21 +34,31 @@ function messageOf(text: string): string {
 describe('a configuration', () => {
   test('needs no more than a data folder, a socket and a token; the rest has defaults', () => {
     expect(parse(minimal)).toEqual({
-      region: 'us-east-1',
       account: '000000000000',
       dataDir: '/etc/drawbridge/data',
-      socket: { path: '/etc/drawbridge/kms.sock', mode: '0660' },
-      listen: {},
-      keyStores: {
-        default: {
-          profile: 'softhsm2',
-          library: undefined,
-          token: { label: 't' },
-          pin: { file: '/etc/drawbridge/pin' },
-          environment: {},
-          deadlines: { callMs: 10_000, openMs: 60_000 },
+      regions: [
+        {
+          region: 'us-east-1',
+          socket: { path: '/etc/drawbridge/kms.sock', mode: '0660' },
+          loopback: undefined,
+          keyStores: ['default'],
+          defaultKeyStore: 'default',
         },
-      },
+      ],
+      keyStores: new Map([
+        [
+          'default',
+          {
+            profile: 'softhsm2',
+            library: undefined,
+            token: { label: 't' },
+            pin: { file: '/etc/drawbridge/pin' },
+            environment: {},
+            deadlines: { callMs: 10_000, openMs: 60_000 },
+          },
+        ],
+      ]),
+      serviceKeyStore: 'default',
       identity: { root: [0], users: {}, groups: {} },
       audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },
       log: { level: 'info' },
@@ -70,20 +80,25 @@ describe('a configuration', () => {
       libraryParameters: `configdir='sql:/d' flags=`,
       environment: { SOFTHSM2_CONF: '/a, b' },
     };
-    expect(parse(renderConfiguration({ ...base, keyStore: plain }))).toMatchObject({
-      region: base.region,
+    const made = parse(renderConfiguration({ ...base, keyStore: plain }));
+    expect(made).toMatchObject({
       account: base.account,
       dataDir: base.dataDir,
-      socket: base.socket,
-      keyStores: { default: { token: plain.token, pin: { file: '/p q' }, environment: {} } },
+      regions: [{ region: base.region, socket: base.socket }],
       identity: { root: [0, 'op'] },
     });
+    expect(made.keyStores.get('default')).toMatchObject({
+      token: plain.token,
+      pin: { file: '/p q' },
+      environment: {},
+    });
     const grouped = { ...base, socket: { ...base.socket, group: 'kms: users' } };
-    expect(parse(renderConfiguration({ ...grouped, keyStore: full }))).toMatchObject({
-      socket: grouped.socket,
-      keyStores: {
-        default: { library: '/l.so', libraryParameters: full.libraryParameters, environment: full.environment },
-      },
+    const madeInFull = parse(renderConfiguration({ ...grouped, keyStore: full }));
+    expect(madeInFull.regions[0].socket).toEqual(grouped.socket);
+    expect(madeInFull.keyStores.get('default')).toMatchObject({
+      library: '/l.so',
+      libraryParameters: full.libraryParameters,
+      environment: full.environment,
     });
   });
 
@@ -93,7 +108,7 @@ describe('a configuration', () => {
     ['localhost:65535', { host: 'localhost', port: 65_535 }],
     ["'[::1]:80'", { host: '::1', port: 80 }],
   ])('listens on %s', (address, expected) => {
-    expect(parse(`${minimal}listen:\n  tcp: ${address}\n`).listen).toEqual({ tcp: expected });
+    expect(parse(`${minimal}listen:\n  tcp: ${address}\n`).regions[0].loopback).toEqual(expected);
   });
 
   test.each([
@@ -158,6 +173,26 @@ describe('a configuration', () => {
       `${minimal}identity:\n  users:\n    one: arn:aws:iam::000000000000:role/a/app\n  groups:\n    two: arn:aws:iam::000000000000:role/b/App\n`,
       'FILE:13: `identity.groups.two`: expected a role whose name no other role has: `arn:aws:iam::000000000000:role/b/App` is called like `arn:aws:iam::000000000000:role/a/app` (`identity.users.one`), and the ARNs of their sessions would not tell them apart',
     ],
+    [
+      'two key stores',
+      `${minimal}${minimal.slice(minimal.indexOf('  default:')).replace('default', 'vault')}`,
+      'FILE:9: `keyStores.vault`: expected no key store beside `default`: one is supported by this version',
+    ],
+    [
+      'no key store',
+      `${minimal.slice(0, minimal.indexOf('keyStores:'))}keyStores: {}\n`,
+      'FILE:4: `keyStores`: expected a key store under a name, such as `default`',
+    ],
+    [
+      'a key store without a name',
+      `${minimal.slice(0, minimal.indexOf('keyStores:'))}keyStores: { profile: softhsm2 }\n`,
+      'FILE:4: `keyStores.profile`: expected a mapping with members',
+    ],
+    ...['1st', '-a', 'a b', 'a/b', '__proto__x', `a${'b'.repeat(64)}`, '""'].map((name): [string, string, string] => [
+      `a key store called ${name}`,
+      minimal.replace('default', name),
+      `FILE:5: \`keyStores.${name.replaceAll('"', '')}\`: expected a name that begins with a letter and has at most 64 letters, digits, \`-\` and \`_\``,
+    ]),
     ['a number for a path', minimal.replace('data\n', '5\n'), 'FILE:1: `dataDir`: expected a text'],
     ['a member twice', `${minimal}dataDir: b\n`, 'FILE:9: Map keys must be unique'],
     ['what is no mapping', '- a\n', 'FILE:1: the configuration: expected a mapping with members'],
@@ -167,6 +202,16 @@ describe('a configuration', () => {
     const identity = { root: [0], users: { one: role, two: user }, groups: { three: role } };
     expect(parse(`${minimal}identity: ${JSON.stringify(identity)}\n`)).toMatchObject({ identity });
   });
+
+  test.each(['vault', 'V-2_x', 'constructor', 'a', `a${'b'.repeat(63)}`])(
+    'calls its key store %s, and everything that is in one is in that one',
+    (name) => {
+      const { keyStores, regions, serviceKeyStore } = parse(minimal.replace('default', name));
+      expect([...keyStores.keys()]).toEqual([name]);
+      expect(regions).toMatchObject([{ keyStores: [name], defaultKeyStore: name }]);
+      expect(serviceKeyStore).toBe(name);
+    },
+  );
 
   test.each(mistakes)('with %s is refused with its line', (_name, text, message) => {
     expect(messageOf(text)).toBe(message);

@@ -60,7 +60,7 @@ async function start(configuration: string, keyStore: KeyStore): Promise<Daemon>
     configuration: await loadConfiguration(configuration),
     environment: {},
     log: logger,
-    keyStore,
+    openKeyStores: [keyStore],
     drain: { generationsMs: 1, requestsMs: 60_000 },
   });
 }

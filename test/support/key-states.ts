@@ -16,10 +16,10 @@ import { Turns } from '../../src/store/turns.ts';
 
 /** @param dir The folder of an instance that is not running. */
 export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, state: KeyRecord['state']): Promise<void> {
-  const { dataDir, region, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
-  const { store, useServiceKey } = await openStore({ dataDir, region });
+  const { dataDir, regions, keyStores, serviceKeyStore } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const { store, useServiceKey } = await openStore({ dataDir, region: regions[0].region });
   try {
-    const keyStore = await openConfiguredKeyStore('default', keyStores.default, process.env, createLog('error'));
+    const keyStore = await openConfiguredKeyStore(serviceKeyStore, keyStores, process.env, createLog('error'));
     try {
       await useServiceKey(keyStore);
       const { key: records } = await store.load();

@@ -22,9 +22,19 @@ import { facts, print, printJson, table } from '../terminal/output.ts';
 
 interface Check {
   readonly check: string;
+  /** The key store that it is about, if it is about one. */
+  readonly keyStore?: string;
   readonly ok: boolean;
   readonly detail: string;
 }
+
+/** Notes how it went; `undefined` when it failed. */
+type RunCheck = <T>(
+  name: string,
+  run: () => T | Promise<T>,
+  detail: (value: T) => string,
+  keyStore?: string,
+) => Promise<T | undefined>;
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -59,17 +69,14 @@ async function doctor(options: Options): Promise<void> {
 
 /** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */
 async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabilities[]> {
-  const check = async <T>(
-    name: string,
-    run: () => T | Promise<T>,
-    detail: (value: T) => string,
-  ): Promise<T | undefined> => {
+  const check: RunCheck = async (name, run, detail, keyStore) => {
+    const of = { check: name, ...(keyStore === undefined ? {} : { keyStore }) };
     try {
       const value = await run();
-      checks.push({ check: name, ok: true, detail: detail(value) });
+      checks.push({ ...of, ok: true, detail: detail(value) });
       return value;
     } catch (error) {
-      checks.push({ check: name, ok: false, detail: describeError(error) });
+      checks.push({ ...of, ok: false, detail: describeError(error) });
       return undefined;
     }
   };
@@ -79,33 +86,53 @@ async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabil
     () => config,
   );
   if (configuration === undefined) return [];
-  const keyStore = configuration.keyStores.default;
-  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
   await check(
     'data folder',
     () => assertFolderIsPrivate(configuration),
     () => configuration.dataDir,
   );
-  await check(
+  const isFolderFine = checks.every(({ ok }) => ok);
+  const found: KeyStoreCapabilities[] = [];
+  for (const name of configuration.keyStores.keys()) {
+    const capabilities = await examineKeyStore(name, configuration, isFolderFine, check);
+    if (capabilities !== undefined) found.push(capabilities);
+  }
+  return found;
+}
+
+/** The token is not asked, and so no PIN tried, where something before it is wrong. */
+async function examineKeyStore(
+  name: string,
+  { keyStores }: Configuration,
+  isFolderFine: boolean,
+  check: RunCheck,
+): Promise<KeyStoreCapabilities | undefined> {
+  const keyStore = keyStores.get(name);
+  if (keyStore === undefined) return undefined;
+  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
+  const pin = await check(
     'PIN is private',
     async () => {
       await assertPinIsPrivate(keyStore.pin, process.env);
       await assertSecurityOfficerPinIsPrivate(keyStore.environment);
+      return Object.keys(keyStore.pin).join();
     },
-    () => Object.keys(keyStore.pin).join(),
+    (place) => place,
+    name,
   );
   const library = await check(
     'library',
     () => libraryOf(keyStore),
     (path) => path,
+    name,
   );
-  if (library === undefined || checks.some(({ ok }) => !ok)) return [];
-  const capabilities = await check(
+  if (!isFolderFine || pin === undefined || library === undefined) return undefined;
+  return check(
     'token',
-    () => capabilitiesOf(configuration),
+    () => capabilitiesOf(name, keyStores),
     ({ token }) => `${token.label}, serial ${token.serial}: PIN accepted`,
+    name,
   );
-  return capabilities === undefined ? [] : [capabilities];
 }
 
 async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> {
@@ -113,14 +140,9 @@ async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> 
   assertPrivate(dataDir, await stat(dataDir));
 }
 
-async function capabilitiesOf(configuration: Configuration): Promise<KeyStoreCapabilities> {
+async function capabilitiesOf(name: string, keyStores: Configuration['keyStores']): Promise<KeyStoreCapabilities> {
   const { createLog, openConfiguredKeyStore } = await import('../../daemon/index.ts');
-  const keyStore = await openConfiguredKeyStore(
-    'default',
-    configuration.keyStores.default,
-    process.env,
-    createLog('error'),
-  );
+  const keyStore = await openConfiguredKeyStore(name, keyStores, process.env, createLog('error'));
   try {
     return keyStore.capabilities();
   } finally {
@@ -141,7 +163,11 @@ function forPrograms({ profile, library, token, mechanisms, capabilities }: KeyS
 function describeChecks(checks: readonly Check[]): string {
   return table(
     ['CHECK', 'RESULT', 'DETAIL'],
-    checks.map(({ check, ok, detail }) => [check, ok ? 'ok' : 'FAILED', detail]),
+    checks.map(({ check, keyStore, ok, detail }) => [
+      keyStore === undefined ? check : `${check} (${keyStore})`,
+      ok ? 'ok' : 'FAILED',
+      detail,
+    ]),
   );
 }
 

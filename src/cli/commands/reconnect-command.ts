@@ -2,13 +2,15 @@
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
+import type { KmsClient, Members } from '../requests/kms-client.ts';
+import { UsageError } from '../terminal/cli-error.ts';
 import { print, printJson } from '../terminal/output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
 export function reconnectCommand(): Command {
   return withJson(withSocket(new Command('reconnect').description('log into the token again, after a refused PIN')))
-    .argument('[key-store]', 'its name in the configuration', 'default')
+    .argument('[key-store]', 'its name in the configuration; the only one if not given')
     .addHelpText(
       'after',
       `
@@ -19,10 +21,18 @@ Only the account's root may.
 Example:
   drawbridge reconnect`,
     )
-    .action(async (keyStore: string, options: Options) => {
+    .action(async (named: string | undefined, options: Options) => {
       const client = await connectTo(options);
+      const keyStore = named ?? (await onlyKeyStore(client));
       const answer = await client.post(`/key-stores/${encodeURIComponent(keyStore)}/reconnect`, {});
       if (options.json) return printJson(answer);
       print(`the key store \`${keyStore}\` is ${String(answer['state'])}`);
     });
+}
+
+async function onlyKeyStore(client: KmsClient): Promise<string> {
+  const keyStores = (await client.get('/status'))['keyStores'] as Members[];
+  const [only, ...others] = keyStores.map(({ name }) => String(name));
+  if (only !== undefined && others.length === 0) return only;
+  throw new UsageError(`there are several key stores; name one of ${[only, ...others].join(', ')}`);
 }

@@ -39,7 +39,12 @@ export function withJson(command: Command): Command {
 export async function connectTo({ socket, config }: SocketOptions): Promise<KmsClient> {
   if (socket !== undefined) return new KmsClient(socket);
   const configuration = await configurationIfAny(config);
-  return new KmsClient(configuration?.socket.path ?? usualSocket);
+  return new KmsClient(configuration === undefined ? usualSocket : socketOf(configuration));
+}
+
+/** Of several Regions the first is asked; `--socket` names another one's. */
+function socketOf({ regions: [{ socket }] }: Configuration): string {
+  return socket.path;
 }
 
 /** Loaded when it is needed, as its libraries take longer to load than most commands run. */

@@ -20,6 +20,9 @@ export interface OpenKeysOptions extends KeyDirectoryOptions {
   readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey'>;
 }
 
+/** All Regions' key stores, whose objects belong to backing keys of no Region. */
+export type SettlingOptions = Pick<OpenKeysOptions, 'store' | 'turns' | 'keyStores' | 'log'>;
+
 /** The keys of one Region: who they are, and what can become of them. */
 export interface OpenKeys {
   readonly directory: KeyDirectory;
@@ -40,16 +43,20 @@ export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetada
 }
 
 /**
- * Undoes what this node began and did not finish, and compares the records with the HSM's objects.
+ * For all Regions, before any is opened: undoes what this node began and did not finish, and compares the records with the
+ * HSM's objects.
  * @returns What was loaded, without what was undone.
  */
-export async function settleUnfinished(options: OpenKeysOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
+export async function settleUnfinished(options: SettlingOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
+  for (const { kind, id, reason } of loaded.quarantined) {
+    options.log.error({ kind, id, reason }, 'a record does not verify and is not used');
+  }
   const settled = await undoUnfinished(options, loaded);
   for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, loaded, options.log);
   return settled;
 }
 
-async function undoUnfinished(options: OpenKeysOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
+async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata): Promise<LoadedMetadata> {
   const { turns, keyStores, store, log } = options;
   // Only a backing key's own record condemns its object. An old row of the KMS key that somebody put back, still in state
   // `Creating`, must not be able to destroy material that was finished since; such a key stays, and is of no use.

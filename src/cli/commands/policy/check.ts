@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Finding, LintOptions } from '../../../authorization/advice/linted-statement.ts';
 import type { JsonValue } from '../../../authorization/language/policy-json.ts';
-import type { Realm } from '../../../kms/names.ts';
+import type { Account } from '../../../kms/names.ts';
 import {
   configurationIfAny,
   connectTo,
@@ -25,7 +25,7 @@ export function checkCommand(): Command {
   return withJson(withSocket(new Command('check').description('find what is wrong with a policy, though it is valid')))
     .argument('<policy>', 'a file, - for stdin, or the key whose policy is meant')
     .option('--account <id>', 'the account of a policy from a file; of the configuration if not given')
-    .option('--region <name>', 'its Region; of the configuration if not given')
+    .option('--region <name>', 'its Region; the first of the configuration if not given')
     .addHelpText(
       'after',
       `
@@ -78,7 +78,7 @@ async function checkFile(path: string, options: Options, knowledge: Knowledge): 
   const text = await readPolicy(path);
   const configuration = await configurationIfAny(options.config);
   const realm = {
-    region: options.region ?? configuration?.region ?? 'us-east-1',
+    region: options.region ?? configuration?.regions[0].region ?? 'us-east-1',
     account: options.account ?? configuration?.account ?? '000000000000',
   };
   const document = await identityPolicyIn(text, realm, knowledge);
@@ -90,7 +90,7 @@ async function checkFile(path: string, options: Options, knowledge: Knowledge): 
 /** The document in the file of an identity policy, or why the file is refused; `undefined` where it is no such file. */
 async function identityPolicyIn(
   text: string,
-  realm: Realm,
+  realm: Account,
   { vocabulary }: Knowledge,
 ): Promise<Finding | { readonly value: JsonValue } | undefined> {
   const { parsePolicyJson } = await import('../../../authorization/language/policy-json.ts');

@@ -1,0 +1,112 @@
+/**
+ * One Region of a daemon: its keys, what runs the requests for them, and the listeners where it is asked.
+ *
+ * All Regions have one store, one order of turns, one audit log and one set of credentials; nothing here is of a Region that
+ * is not handed in with it. A Region is opened before any is served, so that nobody is answered while another one may still
+ * turn out to be unusable.
+ */
+
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { IdentityPolicies } from '../authorization/identity-policies.ts';
+import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
+import type { RegionConfiguration } from '../config/configuration-schema.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import { accessSource } from '../http/access-questions.ts';
+import type { KeyStoreControl } from '../http/key-store-routes.ts';
+import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
+import type { StatusSource } from '../http/status-routes.ts';
+import { peerFacts } from '../identity/peer-facts.ts';
+import type { UnixMapping } from '../identity/unix-caller.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyLife } from '../keys/life/key-life.ts';
+import { openKeys } from '../keys/life/open-keys.ts';
+import type { Logger } from '../kms/logger.ts';
+import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
+import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
+import { createKmsService } from '../pipeline/pipeline.ts';
+import { whileProven } from '../pipeline/proven-still.ts';
+import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
+import type { Turns } from '../store/turns.ts';
+import type { Credentials } from './credential-source.ts';
+
+/** What a Region's keys are made of. */
+export interface RegionFoundations {
+  readonly account: string;
+  readonly store: MetadataStore;
+  readonly turns: Turns;
+  /** All of them, by name; the Region takes its own. */
+  readonly keyStores: ReadonlyMap<string, KeyStore>;
+  /** Of all Regions, with what did not finish undone. */
+  readonly metadata: LoadedMetadata;
+  readonly log: Logger;
+}
+
+/** A Region whose keys are there, and which nobody can ask yet. */
+export interface OpenRegion {
+  readonly configuration: RegionConfiguration;
+  readonly directory: KeyDirectory;
+  readonly life: KeyLife;
+  /** The one in which keys are made for whoever names none. */
+  readonly defaultKeyStore: KeyStore;
+}
+
+export async function openRegion(
+  configuration: RegionConfiguration,
+  { account, store, turns, keyStores: all, metadata, log }: RegionFoundations,
+): Promise<OpenRegion> {
+  const { region, keyStores: names, defaultKeyStore } = configuration;
+  const realm = { region, account };
+  const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
+  const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
+  const keys = { realm, store, turns, keyStores, defaultKeyStore, compilePolicy, log };
+  const { directory, life } = await openKeys(keys, metadata);
+  return { configuration, directory, life, defaultKeyStore: directory.keyStore(defaultKeyStore) };
+}
+
+/** What requests to all Regions share. */
+export interface RegionServices {
+  readonly turns: Turns;
+  readonly audit: AuditLog;
+  readonly credentials: Credentials;
+  readonly mapping: UnixMapping;
+  readonly identityPolicies: () => IdentityPolicies;
+  readonly keyStores: KeyStoreControl;
+  readonly log: Logger;
+}
+
+/** Where a Region is asked. */
+export interface ListeningRegion {
+  readonly region: string;
+  readonly socketPath: string;
+  /** `http://HOST:PORT`, where there is a loopback listener. */
+  readonly endpoint: string | null;
+}
+
+/**
+ * Listens for one Region.
+ * @param servers Gets each server as soon as it listens, so that it is stopped even when the next one cannot listen.
+ */
+export async function serveRegion(
+  { configuration, directory, life, defaultKeyStore }: OpenRegion,
+  services: RegionServices,
+  status: StatusSource,
+  servers: HttpServer[],
+): Promise<ListeningRegion> {
+  const { turns, audit, credentials, mapping, identityPolicies, keyStores, log } = services;
+  const operations = createKmsService({ directory, life, turns, audit, log, identityPolicies, peerFacts });
+  const generations = generationLimits(defaultKeyStore.status().lanes);
+  const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
+  const access = accessSource({ directory, mapping, identityPolicies });
+  const listen = async (listener: Listener): Promise<string> => {
+    const { source } = credentials;
+    const server = await createHttpServer({ service, status, credentials: source, keyStores, access, log, listener });
+    servers.push(server);
+    return server.address;
+  };
+  const { region, socket, loopback } = configuration;
+  const { realm } = directory;
+  const socketPath = await listen({ kind: 'unix', ...socket, mapping });
+  const endpoint =
+    loopback === undefined ? null : await listen({ kind: 'tcp', realm, findKey: credentials.findKey, ...loopback });
+  return { region, socketPath, endpoint };
+}
