@@ -1,4 +1,7 @@
-/** Two Regions of one daemon: one store, one order of turns, one token and one audit log, and nothing mixed up. */
+/**
+ * Two Regions of one daemon: one store, one order of turns and one audit log, and nothing mixed up. The second Region makes its
+ * keys in a token of its own, the annex, and uses those in the first one's too.
+ */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -36,6 +39,7 @@ if (softHsm2.missing !== null) process.stdout.write(`skipped: two Regions of one
 describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
   let folder: string;
   let token: TestToken;
+  let annex: TestToken;
   let keyStore: KeyStore;
   let configuration: Configuration;
   let daemon: Daemon;
@@ -99,6 +103,7 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-regions-'));
     token = softHsm2.create();
+    annex = softHsm2.create();
     const path = join(folder, 'drawbridge.yaml');
     const pinFile = join(folder, 'pin');
     writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
@@ -111,8 +116,23 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     keyStore = await createInstance(path, choices, {}, logger);
     const written = await loadConfiguration(path);
     const first = { ...written.regions[0], loopback: { host: '127.0.0.1', port: 0 } };
-    const second = { ...first, region: there, socket: { path: join(folder, 'there.sock'), mode: '0600' } };
-    configuration = { ...written, regions: [first, second] };
+    const second = {
+      ...first,
+      region: there,
+      socket: { path: join(folder, 'there.sock'), mode: '0600' },
+      keyStores: [keyStore.name, 'annex'],
+      defaultKeyStore: 'annex',
+    };
+    const like = written.keyStores.get(keyStore.name);
+    if (like === undefined) throw new Error('there is a key store');
+    const annexPin = join(folder, 'annex-pin');
+    writeFileSync(annexPin, `${annex.pin}\n`, { mode: 0o600 });
+    const other = { ...like, token: { label: annex.label }, pin: { file: annexPin }, environment: annex.environment };
+    configuration = {
+      ...written,
+      regions: [first, second],
+      keyStores: new Map([...written.keyStores, ['annex', other]]),
+    };
     await replicate();
     await start();
   });
@@ -120,6 +140,7 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     await stop();
     await keyStore.close();
     token.remove();
+    annex.remove();
     rmSync(folder, { recursive: true });
   });
 
@@ -146,6 +167,15 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     const { CiphertextBlob } = await clients[region].encrypt({ KeyId, Plaintext: Buffer.from('x') });
     expect(await refusal(elsewhere.decrypt({ CiphertextBlob }))).toEqual(invalidCiphertext);
     await clients[region].decrypt({ CiphertextBlob });
+  });
+
+  test('make keys each in its own key store', async () => {
+    const objects = async () => (await keyStore.listKeys()).length;
+    const before = await objects();
+    await clients[there].createKey({});
+    expect(await objects()).toBe(before);
+    await clients[here].createKey({});
+    expect(await objects()).toBe(before + 1);
   });
 
   test('one alias name stands for another key in each, and goes in one without the other', async () => {

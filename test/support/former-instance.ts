@@ -161,8 +161,8 @@ export function unpackFormerInstance(version: string, dir: string): void {
 
 /** The labels of the objects of ours in an instance's token, by backing key id. The instance may be running. */
 export async function objectsInToken(dir: string): Promise<ReadonlyMap<string, string>> {
-  const { keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
-  const keyStore = await openConfiguredKeyStore('default', keyStores.default, process.env, createLog('error'));
+  const { keyStores, serviceKeyStore } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
+  const keyStore = await openConfiguredKeyStore(serviceKeyStore, keyStores, process.env, createLog('error'));
   try {
     const labels = (await keyStore.listKeys()).map(({ backingKeyId, label }) => [backingKeyId, label] as const);
     // A token lists its objects in whatever order it likes.
