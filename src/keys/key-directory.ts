@@ -134,10 +134,10 @@ export class KeyDirectory implements Fold {
     return this.findKey(single) ?? this.findKey(multiRegion);
   }
 
-  /** An id that no key has, nor any other key's id the digits of. */
-  unusedKeyId(): KeyId {
+  /** The first proposed id that no key has, nor any other key's id the digits of. */
+  unusedKeyId(propose: () => KeyId = newKeyId): KeyId {
     for (;;) {
-      const keyId = newKeyId();
+      const keyId = propose();
       if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some((form) => this.#records.has(form) || this.#damaged.has(form))) {
         return keyId;
       }

@@ -2,7 +2,7 @@
  * Requests prove who sends them when they arrive, and may then wait for their turn behind thousands of the same user's.
  * One whose access key was revoked in the meantime is refused like any that comes later, so that nothing is done for a
  * stolen key once its revocation is answered, but for what is under way. A change is not under way before its own turn has
- * come (`assertStillAllowed` in `pipeline.ts`).
+ * come (`authorizeAgain` in `authorization.ts`).
  */
 
 import type { Caller } from '../identity/caller.ts';
