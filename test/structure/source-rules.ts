@@ -1,7 +1,7 @@
 /**
  * The rules of the source layout that no type can hold, as a function from source files to violations.
  *
- * `source-file.ts` reads a file; `import-cycles.ts` and `operation-topics.ts` have the rules that need a few functions more.
+ * `source-file.ts` reads a file; `import-cycles.ts`, `operation-topics.ts` and `single-writer.ts` have the rules that need a few functions more.
  * Every message says what to do instead. `source-rules.test.ts` plants each violation; `tree.test.ts` reads the tree.
  *
  * Source: "Who may import whom" in README.md, "Working on Drawbridge".
@@ -9,6 +9,7 @@
 
 import { findCircles, type ImportingFile } from './import-cycles.ts';
 import { checkTopics } from './operation-topics.ts';
+import { checkWriters } from './single-writer.ts';
 import {
   type Import,
   type Report,
@@ -135,6 +136,7 @@ export function findViolations(files: readonly SourceFile[]): Violation[] {
     if (file.path.startsWith('src/')) {
       checkLayers(file.path, imports, report);
       checkTopics(file.path, code, imports, report);
+      checkWriters(file.path, code, report);
       importing.push({ path: file.path, targets: targetsOf(file.path, imports) });
     }
     checkPackages(file.path, imports, report);
