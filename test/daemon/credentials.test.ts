@@ -155,6 +155,30 @@ describeEachToken('credentials', (token) => {
     await second.close();
   });
 
+  test('what one of two that follow the same turns makes and revokes, the other knows', async () => {
+    const opened = await openStore({ dataDir, region: realm.region });
+    const { store } = opened;
+    await opened.useServiceKey(keyStore);
+    const options = {
+      account: realm.account,
+      store,
+      turns: new Turns(store),
+      keyStore,
+      mapping: defaultUnixMapping(realm),
+    };
+    const [one, other] = [
+      await openCredentials({ ...options, accessKeys: [] }),
+      await openCredentials({ ...options, accessKeys: [] }),
+    ];
+    const { accessKeyId, secretAccessKey } = await one.source.createAccessKey(app);
+    const found = await secretFound(other, accessKeyId);
+    expect(found?.secret.reveal().toString()).toBe(secretAccessKey);
+    await other.source.revokeAccessKey(accessKeyId);
+    expect(found?.isRevoked?.()).toBe(true);
+    expect(await secretFound(one, accessKeyId)).toBeUndefined();
+    await store.close();
+  });
+
   test('no secret is in the files of the store', async () => {
     const opened = await open();
     const { secretAccessKey, accessKeyId } = await opened.source.createAccessKey(root);

@@ -4,17 +4,20 @@ import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import type { IdentityPolicies } from '../../src/authorization/identity-policies.ts';
 import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import type { Caller } from '../../src/identity/caller.ts';
 import { peerFacts } from '../../src/identity/peer-facts.ts';
+import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KeyLife } from '../../src/keys/life/key-life.ts';
 import { openKeys } from '../../src/keys/life/open-keys.ts';
-import { createServiceKey } from '../../src/keys/life/service-keys.ts';
+import { createServiceKey, findServiceKeys } from '../../src/keys/life/service-keys.ts';
 import type { KmsError } from '../../src/kms/errors.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
 import type { KmsAnswer, KmsService } from '../../src/pipeline/service.ts';
-import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { alice, allow, policy, realm } from '../authorization/policies.ts';
 import { openStore } from '../hsm/test-store.ts';
@@ -22,14 +25,18 @@ import { newTestKey } from '../support/new-key.ts';
 import type { TestToken } from '../support/tokens.ts';
 
 export interface TestService {
+  readonly keyStore: KeyStore;
+  readonly store: SqliteStore;
   readonly directory: KeyDirectory;
   readonly life: KeyLife;
   readonly turns: Turns;
   readonly service: KmsService;
   /** What the daemon's log would have of errors. */
   readonly errors: readonly object[];
-  /** A key whose policy allows alice everything. */
-  newKey(): Promise<KeyId>;
+  /** Who asks in `run`. */
+  readonly caller: Caller;
+  /** A key whose policy allows alice everything, unless it is another one. */
+  newKey(policyDocument?: string): Promise<KeyId>;
   /** What alice is answered. */
   run(operationName: string, request: object): Promise<KmsAnswer>;
   close(): Promise<void>;
@@ -43,15 +50,21 @@ export async function startService(
     readonly identityPolicies?: () => IdentityPolicies;
     /** Why alice's access key is not taken any more. */
     readonly refusal?: () => KmsError | undefined;
+    /** How many calls the HSM works on at once; 1 unless given. */
+    readonly lanes?: number;
+    readonly encryptionLimits?: EncryptionLimits;
   },
 ): Promise<TestService> {
-  const { auditFolder, refusal = () => undefined, ...policies } = options;
+  const { auditFolder, refusal = () => undefined, lanes = 1, encryptionLimits, ...policies } = options;
   const errors: object[] = [];
   const log = { debug() {}, info() {}, warn() {}, error: (fields: object) => void errors.push(fields) };
   await using opened = new AsyncDisposableStack();
-  const keyStore = await openStore(token);
+  const keyStore = await openStore(token, { lanes });
   opened.defer(() => keyStore.close());
-  const backingKeyId = await createServiceKey(keyStore, 'metadata-integrity');
+  // Again over the same folder, it is the same instance.
+  const purpose = 'metadata-integrity';
+  const [known] = await findServiceKeys(keyStore, purpose);
+  const backingKeyId = known ?? (await createServiceKey(keyStore, purpose));
   const store = await openSqliteStore({
     path: join(folder, 'metadata.sqlite'),
     mac: (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data }),
@@ -67,19 +80,28 @@ export async function startService(
     defaultKeyStore: 'default',
     compilePolicy: (document) => parsePolicyDocument(document, realm, conditionVocabulary),
     log,
+    encryptionLimits,
   });
   const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
   opened.defer(() => audit.close());
   const service = createKmsService({ directory, life, turns, audit, log, peerFacts, ...policies });
   const running = opened.move();
+  const caller: Caller = {
+    type: 'IAMUser',
+    arn: alice,
+    accountId: realm.account,
+    proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1', refusal },
+  };
   return {
+    keyStore,
+    store,
     directory,
     life,
     turns,
     service,
     errors,
-    async newKey() {
-      const policyDocument = policy(allow(alice, 'kms:*'));
+    caller,
+    async newKey(policyDocument = policy(allow(alice, 'kms:*'))) {
       const { record } = await newTestKey({ directory, life, turns }, { policyDocument });
       return record.keyId;
     },
@@ -92,12 +114,7 @@ export async function startService(
         receivedAtMs: Date.now(),
         sourceIPAddress: '127.0.0.1',
         userAgent: null,
-        caller: {
-          type: 'IAMUser',
-          arn: alice,
-          accountId: realm.account,
-          proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1', refusal },
-        },
+        caller,
       }),
     close: () => running.disposeAsync(),
   };

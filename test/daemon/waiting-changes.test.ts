@@ -1,173 +1,348 @@
 /**
- * Changes that wait for their turn while permissions are taken away, over a real token, a real SQLite file and a real audit
- * log. The turn is held by the test, so that nothing depends on time.
+ * Changes that wait for their turn while a permission is taken away: every operation that changes something, with every way
+ * in which each of its needs can be refused. Both are drawn from the table of operations; whoever adds an operation adds its
+ * request here, because nothing compiles without it.
+ *
+ * Over a real token, a real SQLite file and a real audit log. What takes the permission away is the turn that the change waits
+ * behind, held by the test until the change has come, so that nothing depends on time.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type RecordedEvent, readAuditEvents } from '../../src/audit/read-audit-log.ts';
-import {
-  type IdentityPolicies,
-  noIdentityPolicies,
-  parseIdentityPolicies,
-} from '../../src/authorization/identity-policies.ts';
+import { type IdentityPolicies, parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
+import type { KmsKey } from '../../src/keys/kms-key.ts';
 import { KmsError } from '../../src/kms/errors.ts';
-import { parseGrantId } from '../../src/kms/grant-terms.ts';
+import { type GrantId, parseGrantId } from '../../src/kms/grant-terms.ts';
+import { type KeyState, keyStates, stateRefusal } from '../../src/kms/key-states.ts';
 import { type AliasName, type KeyId, parseAliasName } from '../../src/kms/names.ts';
+import type { AnyOperation, KeyNeed } from '../../src/operations/declaration/operation.ts';
+import { type BuiltOperationName, operations } from '../../src/operations/find-operation.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
-import { added, type Change, removed } from '../../src/store/records/changes.ts';
-import { alice, realm } from '../authorization/policies.ts';
+import { added, type Change, removed, replaced } from '../../src/store/records/changes.ts';
+import type { GrantRecord } from '../../src/store/records/records.ts';
+import { alice, allow, bob, policy, realm } from '../authorization/policies.ts';
+import { examples, onWire } from '../end-to-end/support/examples.ts';
 import { holdTurn } from '../support/held-turn.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
-const aliasPermissions = ['kms:CreateAlias', 'kms:UpdateAlias', 'kms:DeleteAlias'];
-const onAliases = parseIdentityPolicies(
-  [
+type Request = Record<string, unknown>;
+
+/** What there is before each request. */
+interface Scene {
+  readonly keyId: KeyId;
+  readonly otherKeyId: KeyId;
+  /** Of the first key. */
+  readonly alias: AliasName;
+  /** On the first key. Alice may retire it and, where the key's policy allows her nothing, make others like it. */
+  readonly grant: GrantRecord;
+  readonly grantToken: string;
+  /** That no alias has yet. */
+  readonly unused: AliasName;
+}
+
+/** What the example of an operation (`examples.ts`) does not know of this scene. */
+const special: { readonly [Name in BuiltOperationName]?: (scene: Scene) => Request } = {
+  CreateAlias: ({ unused, keyId }) => ({ AliasName: unused, TargetKeyId: keyId }),
+  CreateGrant: ({ keyId }) => ({ KeyId: keyId, GranteePrincipal: alice, Operations: ['Decrypt'] }),
+  CreateKey: () => ({ Tags: [{ TagKey: 'team', TagValue: 'payroll' }] }),
+  PutKeyPolicy: ({ keyId }) => ({ KeyId: keyId, Policy: policy(allow([alice, bob], 'kms:*')) }),
+  TagResource: ({ keyId }) => ({ KeyId: keyId, Tags: [{ TagKey: 'team', TagValue: 'payroll' }] }),
+  UpdateAlias: ({ alias, otherKeyId }) => ({ AliasName: alias, TargetKeyId: otherKeyId }),
+};
+
+/** A request that is answered, of each operation that changes something. */
+const changing = operations.flatMap((operation) => {
+  const example = examples.find((each) => each.operation === operation.name);
+  if (operation.effect !== 'changes' || example === undefined) return [];
+  // Safe: the row of an operation's own name, or none.
+  const ofScene = (special as Readonly<Record<string, (scene: Scene) => Request>>)[operation.name];
+  const request = (scene: Scene): Request =>
+    ofScene?.(scene) ??
+    onWire(example.input({ keyId: scene.keyId, made: Buffer.of(), alias: scene.alias, grantId: scene.grant.grantId }));
+  return [{ operation, request }];
+});
+
+/** One in which the operation is done, where a key that was just made is in none. */
+function stateBefore({ needs }: AnyOperation): KeyState | undefined {
+  const refusals = (state: KeyState) =>
+    Object.values(needs.keys ?? {}).filter(
+      ({ states }) => stateRefusal(states, { arn: '', state, origin: 'AWS_KMS' }) !== undefined,
+    );
+  return refusals('Enabled').length === 0 ? undefined : keyStates.find((state) => refusals(state).length === 0);
+}
+
+/** One way in which one need of an operation is refused by the time its turn comes. */
+interface Loss {
+  readonly what: string;
+  readonly refusal: string;
+  /** Of the first key, where alice may do nothing by its policy. */
+  readonly policy?: string;
+  readonly members?: (scene: Scene) => Request;
+  /** What the turn before takes away; without any, `revoke` does. */
+  readonly changes?: (kms: TestService, scene: Scene, request: Request) => readonly Change[];
+  readonly revoke?: (world: World) => void;
+}
+
+/** What is no record. */
+interface World {
+  refusal: KmsError | undefined;
+  /** That an identity policy does not allow alice. */
+  withheld: string | undefined;
+}
+
+const bobsPolicy = policy(allow(bob, 'kms:*'));
+const revokedKey = new KmsError(
+  'UnrecognizedClientException',
+  'The security token included in the request is invalid.',
+);
+
+function lossesOf({ needs, request }: AnyOperation): readonly Loss[] {
+  const losses: Loss[] = [
     {
-      name: 'aliases.json',
-      text: JSON.stringify({
-        AttachedTo: [alice],
-        PolicyDocument: {
-          Version: '2012-10-17',
-          Statement: [{ Effect: 'Allow', Action: aliasPermissions, Resource: 'arn:aws:kms:*:*:alias/*' }],
-        },
-      }),
+      what: 'the access key that signed it was revoked',
+      refusal: 'UnrecognizedClientException',
+      revoke: (world) => {
+        world.refusal = revokedKey;
+      },
     },
-  ],
-  { realm, vocabulary: conditionVocabulary, idOfGroup: () => undefined },
+  ];
+  for (const { action } of needs.resources ?? []) {
+    losses.push({
+      what: `the identity policy stopped allowing ${action}`,
+      refusal: 'AccessDeniedException',
+      revoke: (world) => {
+        world.withheld = action;
+      },
+    });
+  }
+  for (const [name, need] of Object.entries(needs.keys ?? {})) losses.push(...lossesOfKeyNeed(name, need));
+  if (Object.keys(request.members ?? {}).includes('GrantTokens')) {
+    losses.push({
+      what: 'the grant of its grant token was revoked',
+      refusal: 'InvalidGrantTokenException',
+      members: ({ grantToken }) => ({ GrantTokens: [grantToken] }),
+      changes: (_, { grant }) => [removed('grant', grant)],
+    });
+  }
+  return losses;
+}
+
+function lossesOfKeyNeed(name: string, need: KeyNeed<Request>): readonly Loss[] {
+  const losses: Loss[] = [];
+  const keyOf = (kms: TestService, request: Request): KmsKey => need.key(request, kms.directory);
+  if (need.retires === undefined) {
+    losses.push({
+      what: `the policy of the key \`${name}\` stopped allowing ${need.action}`,
+      refusal: 'AccessDeniedException',
+      changes: (kms, _, request) => [replaced('keyPolicy', keyOf(kms, request).policyRecord, { document: bobsPolicy })],
+    });
+  }
+  if (need.grant !== undefined) {
+    losses.push({
+      what: `the grant that allowed ${need.action} was revoked`,
+      refusal: need.retires === undefined ? 'AccessDeniedException' : 'NotFoundException',
+      policy: bobsPolicy,
+      changes: (_, { grant }) => [removed('grant', grant)],
+    });
+  }
+  const state = refusingState(need);
+  if (state !== undefined) {
+    losses.push({
+      what: `the key \`${name}\` became ${state}`,
+      refusal: 'KMSInvalidStateException',
+      changes: (kms, _, request) => [replaced('key', keyOf(kms, request).record, { state })],
+    });
+  }
+  return losses;
+}
+
+/** One in which AWS answers KMSInvalidStateException, where there is one. */
+function refusingState({ states }: KeyNeed<Request>): KeyState | undefined {
+  return keyStates.find(
+    (state) => stateRefusal(states, { arn: '', state, origin: 'AWS_KMS' })?.name === 'KMSInvalidStateException',
+  );
+}
+
+const rows = changing.flatMap(({ operation, request }) =>
+  lossesOf(operation).map((loss) => [operation.name, loss.what, { operation, request, loss }] as const),
 );
 
 describeEachToken('A change that waits for its turn', (token) => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-waiting-'));
   const auditFolder = join(folder, 'audit');
+  const world: World = { refusal: undefined, withheld: undefined };
   let kms: TestService;
-  let identityPolicies: IdentityPolicies = onAliases;
-  let refusal: KmsError | undefined;
-  let keyIds: readonly KeyId[] = [];
+  let number = 0;
 
   beforeAll(async () => {
     kms = await startService(token(), folder, {
       auditFolder,
-      identityPolicies: () => identityPolicies,
-      refusal: () => refusal,
+      identityPolicies: () => allowingAllBut(world.withheld),
+      refusal: () => world.refusal,
     });
-    keyIds = await Promise.all([kms.newKey(), kms.newKey()]);
+  });
+  beforeEach(() => {
+    world.refusal = undefined;
+    world.withheld = undefined;
   });
   afterAll(async () => {
     await kms.close();
     rmSync(folder, { recursive: true });
   });
 
-  /** A change that is nobody's business here: it holds a turn. */
-  let elsewhereCount = 0;
-  const elsewhere = (): Change => {
-    const aliasName = name(`alias/elsewhere-${elsewhereCount++}`);
-    const [keyId] = keyIds;
-    if (keyId === undefined) throw new TypeError('there is no key');
-    return added('alias', { region: 'eu-west-1', aliasName, version: 1, keyId, createdAtMs: 0, updatedAtMs: 0 });
-  };
-
-  const name = (text: string): AliasName => {
-    const parsed = parseAliasName(text);
-    if (parsed === undefined) throw new TypeError(`${text} is no alias name`);
-    return parsed;
-  };
-  /**
-   * What is answered to a request that is allowed when it comes, and whose turn comes after `meanwhile`.
-   * @param changes What the turn before changes; whatever it is, it shows only after the request came.
-   */
-  async function answerAfter(
-    meanwhile: () => unknown,
-    operationName: string,
-    request: object,
-    changes: readonly Change[] = [elsewhere()],
-  ): Promise<{ readonly name: string; readonly message: string } | 'done'> {
-    const turn = await holdTurn(kms.turns, () => changes);
-    const answer = kms.run(operationName, request);
-    meanwhile();
-    await turn.letGo();
-    const outcome = await answer;
-    return outcome.ok ? 'done' : { name: outcome.error.name, message: outcome.error.message };
+  /** The policy of the first key comes last: without one of its own, alice may do everything. */
+  async function newScene(document: string | undefined, state: KeyState | undefined): Promise<Scene> {
+    const [keyId, otherKeyId] = [await kms.newKey(), await kms.newKey()];
+    const [alias, unused] = [aliasNamed(`a${number}`), aliasNamed(`unused-${number++}`)];
+    await answered('CreateAlias', { AliasName: alias, TargetKeyId: keyId });
+    const operations = ['CreateGrant', 'Decrypt', 'RetireGrant'];
+    // What alice may by a policy, no grant may allow her besides.
+    const granted = {
+      GranteePrincipal: document === undefined ? bob : alice,
+      RetiringPrincipal: alice,
+      Operations: operations,
+    };
+    const { GrantId, GrantToken: grantToken } = await answered('CreateGrant', { KeyId: keyId, ...granted });
+    const grant = kms.directory.grants.find(grantIdOf(GrantId));
+    const policyRecord = kms.directory.findKey(keyId)?.policyRecord;
+    if (grant === undefined || policyRecord === undefined) throw new TypeError('what was made is not there');
+    const record = kms.directory.findKey(keyId)?.record;
+    await kms.turns.take(() => ({
+      changes: [
+        ...(document === undefined ? [] : [replaced('keyPolicy', policyRecord, { document })]),
+        ...(state === undefined || record === undefined ? [] : [replaced('key', record, { state })]),
+      ],
+      response: undefined,
+    }));
+    return { keyId, otherKeyId, alias, grant, grantToken: String(grantToken), unused };
   }
 
-  const unchanged = name('alias/unchanged');
-  test.each([
-    ['CreateAlias', 'alias/created', () => ({ AliasName: 'alias/created', TargetKeyId: keyIds[0] })],
-    ['UpdateAlias', unchanged, () => ({ AliasName: unchanged, TargetKeyId: keyIds[1] })],
-    ['DeleteAlias', unchanged, () => ({ AliasName: unchanged })],
-  ])(
-    '%s is refused, on record, when the permission on the alias was taken away while it waited',
-    async (operation, alias, request) => {
-      identityPolicies = onAliases;
-      const [keyId] = keyIds;
-      if (keyId === undefined) throw new TypeError('there is no key');
-      const record = { region: realm.region, aliasName: unchanged, version: 1, keyId, createdAtMs: 0, updatedAtMs: 0 };
-      if (kms.directory.aliases.find(unchanged) === undefined) {
-        await kms.turns.take(() => ({ changes: [added('alias', record)], response: undefined }));
-      }
-      const takeAway = (): void => {
-        identityPolicies = noIdentityPolicies;
-      };
-      expect(await answerAfter(takeAway, operation, request())).toEqual({
-        name: 'AccessDeniedException',
-        message: `User: ${alice} is not authorized to perform: kms:${operation} on resource: arn:aws:kms:us-east-1:000000000000:${alias} because no identity-based policy allows the kms:${operation} action`,
-      });
-      expect(kms.directory.aliases.find(name('alias/created'))).toBeUndefined();
-      expect(kms.directory.aliases.find(unchanged)).toMatchObject({ keyId, updatedAtMs: 0 });
-      const last = await lastEvent(auditFolder);
-      expect(last).toMatchObject({
-        eventName: operation,
-        errorCode: 'AccessDeniedException',
-        additionalEventData: { decision: { allowed: false } },
-      });
-      const resources = (last?.['resources'] ?? []) as readonly { readonly ARN: string }[];
-      expect(resources.filter(({ ARN }) => ARN.endsWith(alias))).toHaveLength(1);
+  async function answered(operationName: string, request: Request): Promise<Request> {
+    const answer = await kms.run(operationName, request);
+    if (!answer.ok) throw answer.error;
+    return JSON.parse(answer.body) as Request;
+  }
+
+  /** A change that is nobody's business here: it only holds the turn. */
+  function elsewhere({ unused: aliasName, keyId }: Scene): Change {
+    return added('alias', { region: 'eu-west-1', aliasName, version: 1, keyId, createdAtMs: 0, updatedAtMs: 0 });
+  }
+
+  /** All records, as texts. */
+  async function recordTexts(): Promise<readonly string[]> {
+    const { quarantined, ...records } = await kms.store.load();
+    expect(quarantined).toEqual([]);
+    return Object.values(records).flatMap((ofKind) => ofKind.map((record) => JSON.stringify(record)));
+  }
+
+  test.each(rows)('%s is refused, on record, and changes nothing, when meanwhile %s', async (name, _what, row) => {
+    const { operation, request: requestOf, loss } = row;
+    const scene = await newScene(loss.policy, stateBefore(operation));
+    const request = { ...requestOf(scene), ...loss.members?.(scene) };
+    const changes = loss.changes?.(kms, scene, request) ?? [elsewhere(scene)];
+    const [before, objects] = [await recordTexts(), await kms.keyStore.listKeys()];
+
+    const turn = await holdTurn(kms.turns, () => changes);
+    const answer = kms.run(name, request);
+    loss.revoke?.(world);
+    await turn.letGo();
+    const outcome = await answer;
+
+    expect(outcome.ok ? 'it was done' : outcome.error.name).toBe(loss.refusal);
+    const after = await recordTexts();
+    const written = changes.flatMap((change) => ('put' in change ? [JSON.stringify(change.record)] : []));
+    expect(after.filter((text) => !before.includes(text))).toEqual(written);
+    expect(after.length).toBe(before.length + growthOf(changes));
+    expect(await kms.keyStore.listKeys()).toEqual(objects);
+    const event = await lastEvent(auditFolder);
+    expect(event).toMatchObject({ eventName: name, errorCode: loss.refusal });
+    if (loss.refusal === 'AccessDeniedException') {
+      expect(event).toMatchObject({ additionalEventData: { decision: { allowed: false } } });
+    }
+    const arns = ((event?.['resources'] ?? []) as readonly { readonly ARN: string }[]).map(({ ARN }) => ARN);
+    expect(new Set(arns).size).toBe(arns.length);
+  });
+
+  test.each(changing.map((row) => [row.operation.name, row] as const))(
+    '%s is done when its permissions are still there',
+    async (name, { operation, request: requestOf }) => {
+      const scene = await newScene(undefined, stateBefore(operation));
+      const before = await recordTexts();
+      const held = elsewhere(scene);
+      const turn = await holdTurn(kms.turns, () => [held]);
+      const answer = kms.run(name, requestOf(scene));
+      await turn.letGo();
+      expect(await answer).toMatchObject({ ok: true });
+      const after = await recordTexts();
+      const shared = after.filter((text) => before.includes(text));
+      const isOther = after.length - shared.length > 1 || shared.length < before.length;
+      expect(after).toContain(JSON.stringify(held.record));
+      expect(isOther).toBe(true);
+      const event = await lastEvent(auditFolder);
+      expect([event?.eventName, event?.['errorCode']]).toEqual([name, undefined]);
     },
   );
 
-  test('is made when its permissions are still there', async () => {
-    identityPolicies = onAliases;
-    const request = { AliasName: 'alias/kept', TargetKeyId: keyIds[0] };
-    expect(await answerAfter(() => undefined, 'CreateAlias', request)).toBe('done');
-    expect(kms.directory.aliases.find(name('alias/kept'))).toMatchObject({ keyId: keyIds[0] });
-  });
-
-  test('is refused, on record, when the access key that signed it was revoked while it waited', async () => {
-    const revoke = (): void => {
-      refusal = new KmsError('UnrecognizedClientException', 'The security token included in the request is invalid.');
-    };
-    const [keyId] = keyIds;
-    if (keyId === undefined) throw new TypeError('there is no key');
-    const before = kms.directory.grants.ofKey(keyId)?.ids.page(undefined, 10).names ?? [];
-    const grant = { KeyId: keyId, GranteePrincipal: alice, Operations: ['Decrypt'] };
-    expect(await answerAfter(revoke, 'CreateGrant', grant)).toEqual({
-      name: 'UnrecognizedClientException',
-      message: 'The security token included in the request is invalid.',
-    });
-    refusal = undefined;
-    expect(kms.directory.grants.ofKey(keyId)?.ids.page(undefined, 10).names ?? []).toEqual(before);
-    expect(await lastEvent(auditFolder)).toMatchObject({ errorCode: 'UnrecognizedClientException' });
-  });
-
-  test('is refused when the grant that its grant token names was revoked while it waited', async () => {
-    const grant = { KeyId: keyIds[0], GranteePrincipal: alice, Operations: ['Encrypt'] };
-    const made = await kms.run('CreateGrant', grant);
-    if (!made.ok) throw made.error;
-    const { GrantToken, GrantId } = JSON.parse(made.body) as { GrantToken: string; GrantId: string };
-    const id = parseGrantId(GrantId);
-    const record = id === undefined ? undefined : kms.directory.grants.find(id);
-    if (record === undefined) throw new TypeError('there is no such grant');
-    const nothing = (): void => undefined;
-    const request = { ...grant, GrantTokens: [GrantToken] };
-    expect(await answerAfter(nothing, 'CreateGrant', request, [removed('grant', record)])).toEqual({
-      name: 'InvalidGrantTokenException',
-      message: 'The grant token is not valid.',
-    });
-  });
+  test.each(['UpdateAlias', 'DeleteAlias'] as const)(
+    '%s is about the key that the alias stands for in its turn',
+    async (name) => {
+      const scene = await newScene(undefined, undefined);
+      const { alias: aliasName, otherKeyId } = scene;
+      const notMine = await kms.newKey(bobsPolicy);
+      const alias = kms.directory.aliases.find(aliasName);
+      if (alias === undefined) throw new TypeError('there is no such alias');
+      const turn = await holdTurn(kms.turns, () => [replaced('alias', alias, { keyId: notMine })]);
+      const answer = kms.run(name, {
+        AliasName: aliasName,
+        ...(name === 'UpdateAlias' ? { TargetKeyId: otherKeyId } : {}),
+      });
+      await turn.letGo();
+      expect(await answer).toMatchObject({ ok: false, error: { name: 'AccessDeniedException' } });
+      expect(kms.directory.aliases.find(aliasName)).toMatchObject({ keyId: notMine });
+    },
+  );
 });
+
+test('every operation that changes something is asked here', () => {
+  const names = operations.filter(({ effect }) => effect === 'changes').map(({ name }) => name);
+  expect(changing.map(({ operation }) => operation.name)).toEqual(names);
+  for (const { operation } of changing) expect(lossesOf(operation), operation.name).not.toEqual([]);
+});
+
+function aliasNamed(text: string): AliasName {
+  const parsed = parseAliasName(`alias/${text}`);
+  if (parsed === undefined) throw new TypeError(`${text} is no alias name`);
+  return parsed;
+}
+
+function grantIdOf(text: unknown): GrantId {
+  const parsed = parseGrantId(String(text));
+  if (parsed === undefined) throw new TypeError(`${text} is no grant id`);
+  return parsed;
+}
+
+/** How many more records there are after changes. */
+function growthOf(changes: readonly Change[]): number {
+  return changes.filter((change) => 'put' in change && change.replaces === null).length - removals(changes);
+}
+
+function removals(changes: readonly Change[]): number {
+  return changes.filter((change) => 'remove' in change).length;
+}
+
+/** What needs no key, alice may by an identity policy. */
+function allowingAllBut(withheld: string | undefined): IdentityPolicies {
+  const actions = changing.flatMap(({ operation }) => (operation.needs.resources ?? []).map(({ action }) => action));
+  const Action = [...new Set(actions)].filter((action) => action !== withheld);
+  const PolicyDocument = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action, Resource: '*' }] };
+  const text = JSON.stringify({ AttachedTo: [alice], PolicyDocument });
+  const parts = { realm, vocabulary: conditionVocabulary, idOfGroup: () => undefined };
+  return parseIdentityPolicies([{ name: 'alice.json', text }], parts);
+}
 
 async function lastEvent(folder: string): Promise<RecordedEvent | undefined> {
   let last: RecordedEvent | undefined;

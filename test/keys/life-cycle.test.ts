@@ -228,6 +228,25 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
   });
 
+  test('a creation that another node has under way is left to it, and nothing of it shows', async () => {
+    const { turns, keyStore } = await start();
+    const keyId = newKeyId();
+    const intent = intentOf('f'.repeat(32), keyId);
+    const { backingKeyId } = intent;
+    await turns.take(() => ({ changes: [added('backingKey', intent)], response: undefined }));
+    await keyStore.generateKey({ backingKeyId, label: 'drawbridge:other-node:1', ...symmetric });
+    await close();
+
+    const again = await start();
+    expect(again.directory.findKey(keyId)).toBeUndefined();
+    expect((await again.store.load()).backingKey).toContainEqual(intent);
+    expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).toContain(backingKeyId);
+    const said = again.lines.filter(({ fields }) => JSON.stringify(fields).includes(backingKeyId));
+    expect(said.map(({ message }) => message)).toEqual([
+      'an unfinished key creation is left to the node that began it',
+    ]);
+  });
+
   test('an object of ours that no record names is reported and left alone', async () => {
     const { keyStore } = await start();
     const backingKeyId = newBackingKeyId();

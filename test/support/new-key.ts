@@ -4,6 +4,7 @@ import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { KeyLife } from '../../src/keys/life/key-life.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
+import type { KeyId } from '../../src/kms/names.ts';
 import { added } from '../../src/store/records/changes.ts';
 import type { KeyRecord } from '../../src/store/records/records.ts';
 import type { Turns } from '../../src/store/turns.ts';
@@ -12,15 +13,18 @@ export interface NewTestKey {
   readonly keySpec?: KeySpec;
   readonly keyUsage?: KeyUsage;
   readonly policyDocument: string;
+  /** For a key of several Regions; otherwise a new one. */
+  readonly keyId?: KeyId;
 }
 
 export async function newTestKey(
   keys: { readonly directory: KeyDirectory; readonly life: KeyLife; readonly turns: Turns },
-  { keySpec = 'SYMMETRIC_DEFAULT', keyUsage = 'ENCRYPT_DECRYPT', policyDocument: document }: NewTestKey,
+  wanted: NewTestKey,
 ): Promise<KmsKey> {
   const { directory, life, turns } = keys;
+  const { keySpec = 'SYMMETRIC_DEFAULT', keyUsage = 'ENCRYPT_DECRYPT', policyDocument: document } = wanted;
   const { region } = directory.realm;
-  const keyId = directory.unusedKeyId();
+  const keyId = wanted.keyId ?? directory.unusedKeyId();
   const material = await life.generate({ keyId, keySpec, keyUsage, keyStore: directory.defaultKeyStore, ordinal: 1 });
   const record: KeyRecord = {
     region,
