@@ -113,7 +113,8 @@ function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): Ac
       return new Secret(plaintext.reveal());
     },
     save: (record) => turns.take(() => ({ changes: [added('accessKey', record)], response: undefined })),
-    remove: (record) => turns.take(() => ({ changes: [removed('accessKey', record)], response: undefined })),
+    remove: (record, isOnRecord) =>
+      turns.take(() => ({ changes: isOnRecord() ? [removed('accessKey', record)] : [], response: undefined })),
   };
 }
 

@@ -68,7 +68,10 @@ function describeRegion({ configuration: { region, socket }, directory }: Region
   return { region, socket: socket.path, ...directory.counts() };
 }
 
-async function attributesOf(keyStore: KeyStore, backingKeyId: Parameters<KeyStore['describeKey']>[0]['backingKeyId']) {
+async function attributesOf(
+  keyStore: Pick<KeyStore, 'describeKey'>,
+  backingKeyId: Parameters<KeyStore['describeKey']>[0]['backingKeyId'],
+) {
   try {
     return await keyStore.describeKey({ backingKeyId });
   } catch (error) {

@@ -34,8 +34,11 @@ export interface AccessKeyVault {
   unseal(key: AccessKey): Promise<Secret>;
   /** On disk, and `put` here, when it resolves. */
   save(key: AccessKey): Promise<void>;
-  /** Off the disk, and `drop`ped here, when it resolves. */
-  remove(key: AccessKey): Promise<void>;
+  /**
+   * Off the disk, and `drop`ped here, when it resolves.
+   * @param isOnRecord Asked in the turn: another node may have revoked it by then, which is what was asked for.
+   */
+  remove(key: AccessKey, isOnRecord: () => boolean): Promise<void>;
 }
 
 /** All of them are in memory. */
@@ -46,6 +49,8 @@ interface Entry {
   readonly caller: Omit<Caller, 'proof'>;
   /** Once it was used; a promise while the HSM decrypts. */
   signing: SigningKey | Promise<SigningKey> | undefined;
+  /** From the moment that somebody revokes it: it is refused before it is taken off the disk. */
+  isRevoked: boolean;
 }
 
 export class AccessKeys {
@@ -67,7 +72,8 @@ export class AccessKeys {
   put(key: AccessKey): void {
     // One that was made for another account, before the configuration changed, is not taken.
     if (!key.principal.startsWith(`arn:aws:iam::${this.#account.account}:`)) return;
-    this.#entries.set(key.accessKeyId, { key, caller: callerOf(key.principal, this.#account), signing: undefined });
+    const caller = callerOf(key.principal, this.#account);
+    this.#entries.set(key.accessKeyId, { key, caller, signing: undefined, isRevoked: false });
   }
 
   /** A key is on disk no more. */
@@ -80,6 +86,7 @@ export class AccessKeys {
 
   list(): readonly AccessKey[] {
     return [...this.#entries.values()]
+      .filter(({ isRevoked }) => !isRevoked)
       .map(({ key }) => key)
       .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.accessKeyId < b.accessKeyId ? -1 : 1));
   }
@@ -109,30 +116,34 @@ export class AccessKeys {
 
   /** @throws KmsError `NotFoundException` */
   async revoke(accessKeyId: string): Promise<AccessKey> {
-    const entry = this.#entries.get(accessKeyId);
+    const entry = this.#entryOf(accessKeyId);
     if (entry === undefined) {
       throw new KmsError('NotFoundException', `The Access Key with id ${accessKeyId.slice(0, 64)} cannot be found.`);
     }
-    const { key, signing } = entry;
-    this.#entries.delete(accessKeyId);
+    entry.isRevoked = true;
     try {
-      await this.#vault.remove(key);
+      await this.#vault.remove(entry.key, () => this.#entries.get(accessKeyId) === entry);
     } catch (error) {
-      this.#entries.set(accessKeyId, entry);
+      entry.isRevoked = false;
       throw error;
     }
-    if (signing !== undefined && !(signing instanceof Promise)) signing.secret.wipe();
-    return key;
+    return entry.key;
+  }
+
+  /** One that is in force. */
+  #entryOf(accessKeyId: string): Entry | undefined {
+    const entry = this.#entries.get(accessKeyId);
+    return entry?.isRevoked === true ? undefined : entry;
   }
 
   find(accessKeyId: string): SigningKey | undefined | Promise<SigningKey | undefined> {
-    const entry = this.#entries.get(accessKeyId);
+    const entry = this.#entryOf(accessKeyId);
     if (entry === undefined) return undefined;
     if (entry.signing === undefined) entry.signing = this.#unseal(entry);
     const { signing } = entry;
     // It may be revoked while the HSM decrypts its secret.
     if (signing instanceof Promise) {
-      return signing.then((found) => (this.#entries.get(accessKeyId) === entry ? found : undefined));
+      return signing.then((found) => (this.#entryOf(accessKeyId) === entry ? found : undefined));
     }
     return signing;
   }
@@ -150,7 +161,7 @@ export class AccessKeys {
 
   #signingOf(entry: Entry, secret: Secret): SigningKey {
     const { caller, key } = entry;
-    return { secret, caller, isRevoked: () => this.#entries.get(key.accessKeyId) !== entry };
+    return { secret, caller, isRevoked: () => this.#entryOf(key.accessKeyId) !== entry };
   }
 }
 

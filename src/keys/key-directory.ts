@@ -39,7 +39,7 @@ import {
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
-import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
+import { type BackingKey, type KeyStoreInUse, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 import { SortedNames } from './lists/sorted-names.ts';
 
 export interface KeyDirectoryOptions {
@@ -57,7 +57,8 @@ export interface KeyDirectoryOptions {
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
-export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'aliases' | 'grants'> & {
+export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'keyStore' | 'aliases' | 'grants'> & {
+  keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
 };

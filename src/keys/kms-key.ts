@@ -14,9 +14,12 @@ import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/reco
 import type { EncryptionCounter } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
 
+/** A key store for whoever uses keys: what makes and destroys them is for `life/` alone. */
+export type KeyStoreInUse = Omit<KeyStore, 'generateKey' | 'destroyKey' | 'reconnect' | 'stopGenerating' | 'close'>;
+
 export interface BackingKey {
   readonly record: BackingKeyRecord;
-  readonly keyStore: KeyStore;
+  readonly keyStore: KeyStoreInUse;
   /** What the API shows as `KeyMaterialId`: the SHA-256 of a tag and the backing key's id (`keyMaterialIdOf`). */
   readonly keyMaterialId: string;
   /** Counts what may be encrypted with it. */

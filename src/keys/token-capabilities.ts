@@ -13,25 +13,29 @@ import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
  * @throws KmsError `UnsupportedOperationException` unless the token can generate such a key and use it with at least one of
  * its algorithms. An algorithm that it lacks beside others is refused when somebody uses it.
  */
-export function assertTokenCanHold(keyStore: KeyStore, keySpec: KeySpec, keyUsage: KeyUsage): void {
+export function assertTokenCanHold(
+  keyStore: Pick<KeyStore, 'capabilities'>,
+  keySpec: KeySpec,
+  keyUsage: KeyUsage,
+): void {
   const missing = missingCapability(rowsOf(keyStore, keySpec).filter((row) => row.keyUsage === keyUsage));
   if (missing !== null) throw unsupported(`KeySpec ${keySpec} with KeyUsage ${keyUsage}`, missing);
 }
 
 /** @throws KmsError `UnsupportedOperationException` unless the token can use such a key with this algorithm. */
-export function assertTokenCanUse(keyStore: KeyStore, keySpec: KeySpec, algorithm: string): void {
+export function assertTokenCanUse(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec, algorithm: string): void {
   const { capabilities } = keyStore.capabilities();
   const row = capabilities.find((each) => each.keySpec === keySpec && each.algorithm === algorithm);
   if (row?.works !== true) throw unsupported(`${algorithm} with KeySpec ${keySpec}`, row?.reason ?? notReported);
 }
 
 /** @throws KmsError `UnsupportedOperationException` unless the token can generate such keys, of whatever usage. */
-export function assertTokenCanGenerate(keyStore: KeyStore, keySpec: KeySpec): void {
+export function assertTokenCanGenerate(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec): void {
   const rows = rowsOf(keyStore, keySpec).filter(({ algorithm }) => algorithm === keyGeneration);
   if (!rows.some(({ works }) => works)) throw unsupported(keySpec, rows[0]?.reason ?? notReported);
 }
 
-function rowsOf(keyStore: KeyStore, keySpec: KeySpec): readonly Capability[] {
+function rowsOf(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec): readonly Capability[] {
   return keyStore.capabilities().capabilities.filter((row) => row.keySpec === keySpec);
 }
 

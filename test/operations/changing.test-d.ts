@@ -36,6 +36,11 @@ view.turns;
 // @ts-expect-error: nobody who looks has the store.
 view.store;
 
+// @ts-expect-error: a key store for whoever looks makes nothing,
+view.keyStore('default').generateKey;
+// @ts-expect-error: and destroys nothing.
+handling.keys.key.material.keyStore.destroyKey;
+
 // What reads or uses makes nothing; a key whose numbers are used up is rotated.
 handling.life.rotate;
 // @ts-expect-error: what generates is an operation that changes, and prepares.
