@@ -54,16 +54,21 @@ export interface DecodeContext {
 
 /** AWS names at most this many problems; more would only make a longer message. */
 const maxProblems = 10;
-/** A value is repeated in a message up to this length: enough to recognise it, and a bound for log and audit lines. */
-const maxQuotedCharacters = 256;
+/**
+ * AWS repeats a value whole. So is it here, when it is little longer than the longest members that are no documents (8,192
+ * characters); of a longer one the beginning is enough to recognise it, and a bound for answers, log and audit lines.
+ */
+const maxWholeCharacters = 8192 + 256;
+const beginningCharacters = 256;
 
 function report(context: DecodeContext, value: string | null, path: string, constraint: string): void {
   if (context.problems.length >= maxProblems) return;
-  const quoted =
-    value === null
-      ? 'Value'
-      : `Value '${value.length > maxQuotedCharacters ? `${value.slice(0, maxQuotedCharacters)}…` : value}'`;
+  const quoted = value === null ? 'Value' : `Value '${wholeOrBeginning(value)}'`;
   context.problems.push(`${quoted} at '${path}' failed to satisfy constraint: ${constraint}`);
+}
+
+function wholeOrBeginning(value: string): string {
+  return value.length > maxWholeCharacters ? `${value.slice(0, beginningCharacters)}…` : value;
 }
 
 function wrongType(value: unknown, expected: string): KmsError {
@@ -345,7 +350,7 @@ function refuseUnknown(value: object, known: ReadonlySet<string>): void {
     if (!known.has(name)) {
       throw new KmsError(
         'ValidationException',
-        `Unknown member '${name.slice(0, maxQuotedCharacters)}'; this operation takes: ${[...known].join(', ')}`,
+        `Unknown member '${name.slice(0, beginningCharacters)}'; this operation takes: ${[...known].join(', ')}`,
       );
     }
   }

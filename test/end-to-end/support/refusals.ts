@@ -37,8 +37,8 @@ const atLeast = (what: 'length' | 'value', limit: number): string =>
 const atMost = (what: 'length' | 'value', limit: number): string =>
   `Member must have ${what} less than or equal to ${limit}`;
 
-/** AWS repeats a value whole; here a long one is cut, so that no caller can fill the log with it. */
-const quoted = (value: string): string => (value.length > 256 ? `${value.slice(0, 256)}…` : value);
+/** AWS repeats a value whole; here a very long one is cut, so that no caller can fill the log with it. */
+const quoted = (value: string): string => (value.length > 8448 ? `${value.slice(0, 256)}…` : value);
 
 export const problem = {
   missing: (path: string): string => `Value null at '${path}' failed to satisfy constraint: Member must not be null`,
