@@ -102,6 +102,11 @@ export function keyArn({ region, account }: Realm, keyId: KeyId): KeyArn {
   return `arn:aws:kms:${region}:${account}:key/${keyId}` as KeyArn;
 }
 
+/** What a permission is asked on that must be one on all keys: a policy allows it only where its resource covers them all. */
+export function everyKeyPattern({ region, account }: Realm): string {
+  return `arn:aws:kms:${region}:${account}:key/*`;
+}
+
 export function aliasArn({ region, account }: Realm, aliasName: AliasName): AliasArn {
   return `arn:aws:kms:${region}:${account}:${aliasName}` as AliasArn;
 }

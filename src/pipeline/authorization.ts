@@ -33,8 +33,7 @@ export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys 
   for (const need of resources ?? []) {
     const resource = need.resource(request, directory);
     if (resource === undefined) continue;
-    // A principal can be a resource too; what the event lists are KMS's own, each once however often it is asked about.
-    if (resource.startsWith('arn:aws:kms:') && !trace.resources.includes(resource)) trace.resources.push(resource);
+    if (isOnRecord(resource) && !trace.resources.includes(resource)) trace.resources.push(resource);
     allow(source, trace, need, resource, undefined);
   }
   const found: Record<string, KmsKey> = {};
@@ -74,6 +73,11 @@ export function decisionUnder(source: QuestionSource, keys: AuthorizedKeys): Dec
     const need = { action, conditions: conditionsOf(source.operation) };
     return decide(new RequestQuestion(source, need, keyArn, known, policy));
   };
+}
+
+/** A principal can be a resource too, and all keys together; what the event lists are keys and aliases. */
+function isOnRecord(resource: string): boolean {
+  return resource.startsWith('arn:aws:kms:') && !resource.endsWith('*');
 }
 
 /** Those that any permission of the operation has. */

@@ -11,7 +11,7 @@ import type { KeyView } from '../../keys/key-directory.ts';
 import { assertTokenCanHold } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
-import { type KeyId, keyArn } from '../../kms/names.ts';
+import { everyKeyPattern, type KeyId, keyArn } from '../../kms/names.ts';
 import { added } from '../../store/records/changes.ts';
 import type { KeyRecord } from '../../store/records/records.ts';
 import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
@@ -63,9 +63,10 @@ export const createKey = operation({
           'aws:TagKeys',
         ],
       },
+      // A key that is being made has no ARN yet. Source: developer guide, "Controlling access to tags", with its examples.
       {
         action: 'kms:TagResource',
-        resource: ({ Tags }) => (Tags === undefined || Tags.length === 0 ? undefined : '*'),
+        resource: ({ Tags = [] }, { realm }) => (Tags.length === 0 ? undefined : everyKeyPattern(realm)),
         conditions: ['aws:RequestTag', 'aws:TagKeys'],
       },
     ],
