@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { facts, note, print, printJson } from '../terminal/output.ts';
+import { facts, print, printJson } from '../terminal/output.ts';
 import { destroysNothing } from './keys/change-key.ts';
 
 export function statusCommand(): Command {
@@ -22,7 +22,6 @@ Examples:
       const report = await (await connectTo(options)).get('/status');
       if (options.json) return printJson(report);
       print(describe(report));
-      if (Number(report['pendingDeletion']) > 0) note(`keys are pending deletion: ${destroysNothing}`);
     });
 }
 
@@ -42,6 +41,7 @@ function describe(report: Members): string {
       'keys',
       `${report['keys']}, ${report['aliases']} aliases, ${report['damaged']} damaged, ${report['pendingDeletion']} pending deletion`,
     ],
+    ...(Number(report['pendingDeletion']) > 0 ? [['', destroysNothing] as const] : []),
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
   return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');

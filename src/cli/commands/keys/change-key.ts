@@ -12,9 +12,9 @@ import { note, print, printJson } from '../../terminal/output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
-/** To be said wherever a date of deletion is shown. */
+/** To be said wherever deletions are shown. */
 export const destroysNothing =
-  'this version destroys nothing when that date comes: the key stays pending deletion, and `drawbridge keys cancel-deletion` brings it back';
+  'this version destroys nothing when the date comes; until then and after it, `drawbridge keys cancel-deletion` keeps the key';
 
 /** Seconds since the epoch, as the API has times, for people. */
 export function timeText(seconds: unknown): string {

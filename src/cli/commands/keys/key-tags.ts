@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import { withoutAlias } from '../../requests/key-names.ts';
-import { print, printJson } from '../../terminal/output.ts';
+import { print, printable, printJson } from '../../terminal/output.ts';
 import { keyArgument } from './change-key.ts';
 
 type Options = SocketOptions & { readonly json?: true };
@@ -11,7 +11,7 @@ type Options = SocketOptions & { readonly json?: true };
 export function tagCommand(): Command {
   return withJson(withSocket(new Command('tag').description('put tags on a key, or other values to its tags')))
     .argument(...keyArgument)
-    .argument('<name=value...>', 'the tags')
+    .argument('<name=value...>', 'the tags', collectPairs)
     .addHelpText(
       'after',
       `
@@ -20,8 +20,7 @@ Policies can ask for tags (aws:ResourceTag): a tag may give or take permissions,
 Example:
   drawbridge keys tag alias/backup owner=ops cost-centre=4711`,
     )
-    .action(async (key: string, pairs: readonly string[], options: Options) => {
-      const tags = pairs.reduce<Record<string, string>>((known, pair) => collectPairs(pair, known), {});
+    .action(async (key: string, tags: Readonly<Record<string, string>>, options: Options) => {
       const client = await connectTo(options);
       const keyId = await withoutAlias(client, key);
       const Tags = Object.entries(tags).map(([TagKey, TagValue]) => ({ TagKey, TagValue }));
@@ -46,6 +45,6 @@ Example:
       const keyId = await withoutAlias(client, key);
       const answer = await client.call('UntagResource', { KeyId: keyId, TagKeys: names });
       if (options.json) printJson(answer);
-      else print(`${keyId} has lost these tags`);
+      else print(`${keyId} no longer has these tags: ${names.map(printable).join(', ')}`);
     });
 }

@@ -29,7 +29,6 @@ Examples:
       const backingKeys = await backingKeysOf(client, key['KeyId'] as string);
       if (options.json) return printJson({ ...key, Aliases: aliases, Tags: tags, BackingKeys: backingKeys ?? null });
       print([describeKey(key, aliases, tags), ...(backingKeys ?? []).map(describeBackingKey)].join('\n\n'));
-      if (key['KeyState'] === 'PendingDeletion') note(destroysNothing);
       if (backingKeys === undefined)
         note("what the HSM says about the key's material is shown to the account's root only");
     });
@@ -70,13 +69,29 @@ function describeKey(key: Members, aliases: readonly unknown[] | null, tags: rea
     ['arn', String(key['Arn'])],
     ['aliases', aliases === null ? notShown : aliases.join(' ') || '-'],
     ['description', String(key['Description'] ?? '')],
-    ['tags', tags === null ? notShown : tags.map((tag) => `${tag['TagKey']}=${tag['TagValue']}`).join(' ') || '-'],
+    ...tagFacts(tags),
     ['state', String(key['KeyState'])],
     ['spec', String(key['KeySpec'])],
     ['usage', String(key['KeyUsage'])],
     ['created', timeText(key['CreationDate'])],
-    ...(key['DeletionDate'] === undefined ? [] : [['deletion', timeText(key['DeletionDate'])] as const]),
+    ...deletionFacts(key),
   ]);
+}
+
+type Facts = Parameters<typeof facts>[0];
+
+/** One tag a line, since names and values may have blanks in them. */
+function tagFacts(tags: readonly Members[] | null): Facts {
+  const lines = tags === null ? [notShown] : tags.map((tag) => `${tag['TagKey']}=${tag['TagValue']}`);
+  return (lines.length === 0 ? ['-'] : lines).map((line, index) => [index === 0 ? 'tags' : '', line]);
+}
+
+function deletionFacts(key: Members): Facts {
+  if (key['DeletionDate'] === undefined) return [];
+  return [
+    ['deletion', timeText(key['DeletionDate'])],
+    ['', destroysNothing],
+  ];
 }
 
 function describeBackingKey(backingKey: Members): string {
