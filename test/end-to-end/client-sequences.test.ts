@@ -1,0 +1,124 @@
+/**
+ * What programs that manage keys send, in their order: terraform-provider-aws and SPIRE's key manager, read in their public
+ * sources (`internal/service/kms`, `pkg/server/plugin/keymanager/awskms`), sent by the SDK.
+ */
+
+import type { KeyMetadata, KMS, Tag } from '@aws-sdk/client-kms';
+import { expect, test } from 'vitest';
+import { aliasArn, rootArn } from './support/arns.ts';
+import { describeDaemon, present } from './support/daemon.ts';
+import { allow, policy } from './support/policies.ts';
+import { refusal } from './support/refusals.ts';
+
+const tag = (TagKey: string, TagValue: string): Tag => ({ TagKey, TagValue });
+
+describeDaemon('The calls of', (daemon) => {
+  const metadataOf = async (KeyId: string): Promise<KeyMetadata> =>
+    present((await daemon().kms.describeKey({ KeyId })).KeyMetadata);
+
+  /** What Terraform reads of each `aws_kms_key`, whatever its KeySpec. */
+  async function terraformReads(kms: KMS, KeyId: string) {
+    const metadata = await metadataOf(KeyId);
+    const { Policy } = await kms.getKeyPolicy({ KeyId, PolicyName: 'default' });
+    const rotation = await kms.getKeyRotationStatus({ KeyId });
+    const { Tags, Truncated } = await kms.listResourceTags({ KeyId });
+    expect(Truncated).toBe(false);
+    return { metadata, policy: JSON.parse(present(Policy)), rotates: rotation.KeyRotationEnabled, tags: Tags };
+  }
+
+  test.each([
+    ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],
+    ['ECC_NIST_P256', 'SIGN_VERIFY'],
+    ['HMAC_256', 'GENERATE_VERIFY_MAC'],
+  ] as const)('Terraform make, read, change and destroy an aws_kms_key of %s', async (KeySpec, KeyUsage) => {
+    const { kms } = daemon();
+    const Policy = policy(allow(rootArn, 'kms:*'));
+    const created = await kms.createKey({
+      BypassPolicyLockoutSafetyCheck: false,
+      CustomerMasterKeySpec: KeySpec,
+      KeyUsage,
+      Policy,
+      Tags: [tag('Name', 'one'), tag('env', 'test')],
+    });
+    const KeyId = present(created.KeyMetadata?.KeyId);
+    await kms.disableKey({ KeyId });
+    expect((await metadataOf(KeyId)).Enabled).toBe(false);
+    expect(await terraformReads(kms, KeyId)).toMatchObject({
+      metadata: {
+        KeyState: 'Disabled',
+        KeySpec,
+        CustomerMasterKeySpec: KeySpec,
+        Origin: 'AWS_KMS',
+        MultiRegion: false,
+      },
+      policy: JSON.parse(Policy),
+      rotates: false,
+      tags: [tag('Name', 'one'), tag('env', 'test')],
+    });
+
+    // An update: enable first, disable last.
+    await kms.enableKey({ KeyId });
+    await kms.updateKeyDescription({ KeyId, Description: 'changed' });
+    expect((await metadataOf(KeyId)).Description).toBe('changed');
+    const wider = policy(allow(rootArn, 'kms:*'), allow(rootArn, 'kms:List*'));
+    await kms.putKeyPolicy({ KeyId, Policy: wider, PolicyName: 'default', BypassPolicyLockoutSafetyCheck: false });
+    await kms.untagResource({ KeyId, TagKeys: ['env'] });
+    await kms.tagResource({ KeyId, Tags: [tag('Name', 'two')] });
+    expect(await terraformReads(kms, KeyId)).toMatchObject({
+      metadata: { KeyState: 'Enabled', Description: 'changed' },
+      policy: JSON.parse(wider),
+      tags: [tag('Name', 'two')],
+    });
+
+    await kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    expect((await metadataOf(KeyId)).KeyState).toBe('PendingDeletion');
+    // A second run of destroy takes this for done, by these words.
+    const again = await refusal(kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 }));
+    expect(again.name).toBe('KMSInvalidStateException');
+    expect(again.message).toContain('is pending deletion');
+    expect(await terraformReads(kms, KeyId)).toMatchObject({ rotates: false, tags: [tag('Name', 'two')] });
+  });
+
+  test('SPIRE rotate a signing key, keep its alias fresh and delete the old key', async () => {
+    const { kms } = daemon();
+    const AliasName = 'alias/SPIRE_SERVER/example_org/server-1/x509-CA-A';
+    const makeKey = async (): Promise<string> => {
+      const { KeyMetadata } = await kms.createKey({
+        CustomerMasterKeySpec: 'ECC_NIST_P256',
+        KeyUsage: 'SIGN_VERIFY',
+        Description: 'SPIRE_SERVER_KEY/example_org',
+      });
+      const KeyId = present(KeyMetadata?.KeyId);
+      await kms.getPublicKey({ KeyId });
+      return KeyId;
+    };
+    const first = await makeKey();
+    await kms.createAlias({ AliasName, TargetKeyId: first });
+    const second = await makeKey();
+    await kms.updateAlias({ AliasName, TargetKeyId: second });
+    await kms.scheduleKeyDeletion({ KeyId: first, PendingWindowInDays: 7 });
+    expect((await refusal(kms.scheduleKeyDeletion({ KeyId: first, PendingWindowInDays: 7 }))).name).toBe(
+      'KMSInvalidStateException',
+    );
+
+    // When it starts again.
+    const own = (await kms.listAliases({ Limit: 100 })).Aliases?.find((alias) => alias.AliasName === AliasName);
+    expect(own?.TargetKeyId).toBe(second);
+    expect(await metadataOf(aliasArn(AliasName))).toMatchObject({
+      KeyId: second,
+      Enabled: true,
+      CustomerMasterKeySpec: 'ECC_NIST_P256',
+    });
+    await kms.getPublicKey({ KeyId: aliasArn(AliasName) });
+
+    // Every six hours, so that it is not taken for abandoned; then it is.
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    await kms.updateAlias({ AliasName, TargetKeyId: second });
+    const renewed = (await kms.listAliases({ KeyId: second, Limit: 1 })).Aliases?.[0];
+    expect(present(renewed?.LastUpdatedDate).getTime()).toBeGreaterThan(present(own?.LastUpdatedDate).getTime());
+    for (const { KeyId } of present((await kms.listKeys({ Limit: 1000 })).Keys)) await metadataOf(present(KeyId));
+    await kms.deleteAlias({ AliasName });
+    await kms.scheduleKeyDeletion({ KeyId: second, PendingWindowInDays: 7 });
+    expect((await kms.listAliases({ KeyId: second, Limit: 1 })).Aliases).toEqual([]);
+  });
+});
