@@ -14,7 +14,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type KeyState, stateRefusal } from '../../src/kms/key-states.ts';
 import { findOperation } from '../../src/operations/find-operation.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
-import { setKeyState } from '../support/key-states.ts';
+import { changeKeys } from '../support/key-records.ts';
 import { keyArn, unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, present } from './support/daemon.ts';
@@ -110,7 +110,7 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
       await disconnect();
       await instance.kill9();
       const keyIds = cases.flatMap(({ subjects }) => subjects.map(({ keyId }) => keyId));
-      await setKeyState(instance.dir, new Set(keyIds), state);
+      await changeKeys(instance.dir, new Set(keyIds), { state });
       instance = await instance.restart();
       await connect();
       lines.push(...(await linesOf(state, cases)));

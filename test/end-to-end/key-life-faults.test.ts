@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
-import { setDeletionDate } from '../support/key-dates.ts';
+import { changeKeys } from '../support/key-records.ts';
 import { brokenLink } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
@@ -203,7 +203,7 @@ describe.skipIf(missing !== null)('Changes of keys', () => {
       kms.destroy();
       await instance.stop();
       const passed = new Date(Date.now() - dayMs);
-      await setDeletionDate(dir, key.id, passed);
+      await changeKeys(dir, new Set([key.id]), { deletionDateMs: passed.getTime() });
       await start();
       expect((await kms.describeKey({ KeyId: key.id })).KeyMetadata).toMatchObject({
         KeyState: 'PendingDeletion',

@@ -1,5 +1,5 @@
 /**
- * Puts keys into states to which no request leads yet.
+ * Gives keys what no request can: a state to which none leads yet, a date that has passed.
  *
  * It is the operator's own way in: over an instance that is stopped, with its configuration, its PIN and the service key in
  * its token, so that the records it writes are as genuine as the daemon's.
@@ -15,7 +15,11 @@ import type { KeyRecord } from '../../src/store/records/records.ts';
 import { Turns } from '../../src/store/turns.ts';
 
 /** @param dir The folder of an instance that is not running. */
-export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, state: KeyRecord['state']): Promise<void> {
+export async function changeKeys(
+  dir: string,
+  keyIds: ReadonlySet<string>,
+  members: Partial<Pick<KeyRecord, 'state' | 'deletionDateMs'>>,
+): Promise<void> {
   const { dataDir, regions, keyStores, serviceKeyStore } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
   const { store, useServiceKey } = await openStore({ dataDir, region: regions[0].region });
   try {
@@ -25,7 +29,7 @@ export async function setKeyState(dir: string, keyIds: ReadonlySet<string>, stat
       const { key: records } = await store.load();
       const chosen = records.filter(({ keyId }) => keyIds.has(keyId));
       if (chosen.length < keyIds.size) throw new Error(`of ${keyIds.size} keys, ${chosen.length} are in the store`);
-      const changes = chosen.map((record) => replaced('key', record, { state }));
+      const changes = chosen.map((record) => replaced('key', record, members));
       await new Turns(store).take(() => ({ changes, response: undefined }));
     } finally {
       await keyStore.close();
