@@ -3,8 +3,11 @@
  *
  * Started as `node main.ts LANES`, with one socket per lane from file descriptor 3 on. The life of a host, and the
  * frames of its pipes, are told in `src/hsm/README.md`. In short: the first frame of the first lane opens the token, in
- * this process's main thread. With one lane the main thread then serves it; with more, each lane has a worker thread
- * and a session of its own, and the main thread only watches.
+ * this process's main thread, which then serves that lane. Each further one has a worker thread and a session of its own.
+ *
+ * The first lane does not wait for the threads of the others, each of which takes as long to start as all the rest of a host,
+ * and has no other thread's memory. The price: the main thread sits in blocking reads and hears of no worker that ends in a
+ * way that ours does not see (out of memory). Its lane is silent then, and the API process ends the host for that.
  *
  * The host ends when the API process closes a lane or dies (nothing is left to do), when the token is gone or cannot be
  * opened (after the reply that says so), and when anything unforeseen happens (after a line on standard error). It ends by
@@ -33,12 +36,10 @@ const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
 interface WorkerTask {
   readonly fd: number;
   readonly token: OpenedToken;
-  /** Has this lane's `open` been answered already? The main thread does it for the first one. */
-  readonly isOpen: boolean;
 }
 
 if (isMainThread) main();
-else untilTheEnd(() => serveLane(workerData as WorkerTask));
+else untilTheEnd(() => serveFurtherLane(workerData as WorkerTask));
 
 function main(): void {
   untilTheEnd(() => {
@@ -52,22 +53,21 @@ function main(): void {
     const token = answerOpen(firstPipe, (settings, pin) => openToken(settings, pin));
     // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
     flushCompileCache();
-    if (lanes === 1) {
-      new Lane(firstPipe, token).serve();
-      exit(exitCodes.tokenGone);
+    for (let lane = 1; lane < lanes; lane++) {
+      const task: WorkerTask = { fd: firstLaneFd + lane, token };
+      new Worker(new URL(import.meta.url), { workerData: task });
     }
-    for (let lane = 0; lane < lanes; lane++) {
-      const task: WorkerTask = { fd: firstLaneFd + lane, token, isOpen: lane === 0 };
-      const worker = new Worker(new URL(import.meta.url), { workerData: task });
-      worker.on('error', (error) => fail(error));
-      worker.on('exit', () => exit(exitCodes.failed));
-    }
+    serveLane(firstPipe, token);
   });
 }
 
-function serveLane({ fd, token, isOpen }: WorkerTask): void {
+function serveFurtherLane({ fd, token }: WorkerTask): void {
   const pipe = new Pipe(fd);
-  if (!isOpen) answerOpen(pipe, () => token);
+  answerOpen(pipe, () => token);
+  serveLane(pipe, token);
+}
+
+function serveLane(pipe: Pipe, token: OpenedToken): void {
   new Lane(pipe, token).serve();
   exit(exitCodes.tokenGone);
 }
