@@ -32,7 +32,7 @@ export async function openConfiguredKeyStore(
 ): Promise<KeyStore> {
   const configuration = keyStores.get(name);
   if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
-  const { defaults } = loadVendorProfile(configuration.profile);
+  const { defaults, sessionsAreParallel } = loadVendorProfile(configuration.profile);
   return openKeyStore({
     name,
     settings: {
@@ -43,6 +43,7 @@ export async function openConfiguredKeyStore(
       lanes: configuration.lanes ?? defaults.lanes,
     },
     hosts: configuration.hosts ?? defaults.hosts,
+    sessionsAreParallel,
     pin: pinReader(configuration.pin, environment),
     environment: configuration.environment,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },

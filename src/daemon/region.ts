@@ -94,7 +94,7 @@ export async function serveRegion(
 ): Promise<ListeningRegion> {
   const { turns, audit, credentials, mapping, identityPolicies, keyStores, log } = services;
   const operations = createKmsService({ directory, life, turns, audit, log, identityPolicies, peerFacts });
-  const generations = generationLimits(defaultKeyStore.status().lanes);
+  const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
   const access = accessSource({ directory, mapping, identityPolicies });
   const listen = async (listener: Listener): Promise<string> => {

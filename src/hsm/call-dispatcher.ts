@@ -1,10 +1,11 @@
 /**
- * All calls of one key store, and which lane gets which: queues, bounds, deadlines, and what becomes of a lost call.
+ * All calls of one key store, and when each has its turn: queues, bounds, deadlines, and what becomes of a lost call.
  *
- * A call goes to the lane with the fewest calls, at most `maxInLane` on each; the rest wait here. Of the calls
+ * `lane-choice.ts` says which lane a call goes to; each has at most `maxInLane`, and the rest wait here. Of the calls
  * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate
- * take seconds each: they wait in lists of their own, a lane has one of them at most, and one lane of several
- * has none. So what stands before anybody else's call is one generation, and not as many as somebody cares to ask for.
+ * take seconds each: they wait in lists of their own, and a lane has one of them at most. So what stands before anybody else's
+ * call is one generation, if any, and not as many as somebody cares to ask for. Prompt calls, on which everybody's changes
+ * depend, wait for nobody's calls but those that their lane has already.
  * What ends a call, beside its reply:
  *
  * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
@@ -29,16 +30,16 @@ import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
+import { LaneChoice, type LaneEntry, type LaneUse } from './lane-choice.ts';
 import { type CallLane, CallList, PendingCall } from './pending-call.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
 const ticksPerDeadline = 20;
 
-interface LaneEntry {
-  readonly lane: HostLane;
-  readonly host: HsmHost;
-  /** Carries a repeated call, alone. */
-  alone: boolean;
+/** What a call has beside its name and fields. */
+export interface CallTraits {
+  /** Goes before the calls that are not, to a lane that never generates; has the bound of calls in flight for its kind alone. */
+  readonly isPrompt?: boolean;
 }
 
 export class CallDispatcher implements CallOwner {
@@ -46,18 +47,21 @@ export class CallDispatcher implements CallOwner {
   readonly #tickMs: number;
   readonly #ticker: NodeJS.Timeout;
   readonly #waiting = new CallList();
+  readonly #prompt = new CallList();
   /** Calls that destroy keys, waiting for their turn to change keys (`Call.changesKeys`). They go before creations. */
   readonly #removals = new CallList();
-  /** Calls that create keys, waiting for that turn and for a lane that generates nothing. */
+  /** Calls that create keys, waiting for that turn and for a lane that may generate. */
   readonly #creations = new CallList();
   /** The one of both whose turn it is, until it settles. */
   #change: PendingCall | undefined;
-  /** Calls that generate key pairs to give away, waiting for a lane that generates nothing. */
+  /** Calls that generate key pairs to give away, waiting for a lane that may generate. */
   readonly #dataKeyPairs = new CallList();
-  /** Calls whose first lane was lost. They go before those that wait. */
+  /** Calls whose first lane was lost, but for those that generate. They go before those that wait. */
   readonly #repeats = new CallList();
-  #lanes: LaneEntry[] = [];
+  readonly #lanes: LaneChoice;
   #inFlight = 0;
+  /** How many of them are prompt. */
+  #promptInFlight = 0;
   /** Since when there is no lane; `null` while there is one. */
   #noLaneSinceMs: number | null = performance.now();
   /** Why there will be no lane until somebody does something about it. */
@@ -69,8 +73,9 @@ export class CallDispatcher implements CallOwner {
   #tickedAtMs = performance.now();
   #skippedTick = false;
 
-  constructor(limits: KeyStoreLimits) {
+  constructor(limits: KeyStoreLimits, lanes: Omit<LaneUse, 'maxInLane'>) {
     this.#limits = limits;
+    this.#lanes = new LaneChoice({ ...lanes, maxInLane: limits.maxInLane });
     this.#tickMs = Math.max(5, limits.callDeadlineMs / ticksPerDeadline);
     this.#ticker = setInterval(() => this.#tick(), this.#tickMs).unref();
   }
@@ -81,7 +86,7 @@ export class CallDispatcher implements CallOwner {
   }
 
   get laneCount(): number {
-    return this.#lanes.length;
+    return this.#lanes.all.length;
   }
 
   /**
@@ -93,22 +98,26 @@ export class CallDispatcher implements CallOwner {
     name: CallName,
     fields: readonly Uint8Array[],
     decode: (fields: readonly Buffer[], lane: CallLane) => Result,
+    { isPrompt = false }: CallTraits = {},
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#closedBecause !== null) {
         reject(new KeyStoreError('unavailable', `${name}: ${this.#closedBecause}`));
         return;
       }
-      if (this.#inFlight >= this.#limits.maxInFlight) {
-        reject(new KeyStoreError('busy', `${name}: ${this.#inFlight} calls are in flight already`));
+      const alike = isPrompt ? this.#promptInFlight : this.#inFlight - this.#promptInFlight;
+      if (alike >= this.#limits.maxInFlight) {
+        reject(new KeyStoreError('busy', `${name}: ${alike} calls are in flight already`));
         return;
       }
       this.#inFlight++;
+      if (isPrompt) this.#promptInFlight++;
       const call = new PendingCall({
         name,
         fields,
         deadlineAtMs: performance.now() + this.#waitMs(calls[name]),
         addressed: false,
+        isPrompt,
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
           this.#settled(call);
@@ -124,15 +133,15 @@ export class CallDispatcher implements CallOwner {
   }
 
   laneOpened(host: HsmHost, lane: HostLane): void {
-    this.#lanes.push({ lane, host, alone: false });
+    this.#lanes.add(host, lane);
     this.#noLaneSinceMs = null;
     this.#dispatch();
   }
 
   hostEnding(ending: HsmHost): void {
-    const had = this.#lanes.length;
-    this.#lanes = this.#lanes.filter(({ host }) => host !== ending);
-    if (had > 0 && this.#lanes.length === 0) this.#noLaneSinceMs = performance.now();
+    const had = this.laneCount;
+    this.#lanes.removeLanesOf(ending);
+    if (had > 0 && this.laneCount === 0) this.#noLaneSinceMs = performance.now();
   }
 
   /** Fails the calls that have no lane, and all that come, at once; `null` lets them wait again. */
@@ -153,7 +162,7 @@ export class CallDispatcher implements CallOwner {
    */
   stopGenerating(because: string): void {
     this.#noGenerationBecause = because;
-    const busy = this.#lanes.filter(({ lane }) => lane.isGenerating).map(({ host }) => host);
+    const busy = this.#lanes.all.filter(({ lane }) => lane.isGenerating).map(({ host }) => host);
     for (const host of new Set(busy)) host.fail(because);
     this.#dispatch();
   }
@@ -207,7 +216,9 @@ export class CallDispatcher implements CallOwner {
       else if (call.repeated) call.fail('unavailable', 'the HSM host ended during the call, twice');
       else {
         call.repeated = true;
-        this.#repeats.push(call);
+        // One that generates would hold up everybody until a lane may generate. It is the oldest of its list.
+        if (call.generates) this.#listOf(call).unshift(call);
+        else this.#repeats.push(call);
       }
     }
     this.#dispatch();
@@ -216,26 +227,30 @@ export class CallDispatcher implements CallOwner {
   /** Sends what can be sent, the repeated calls first. */
   #dispatch(): void {
     if (this.#noGenerationBecause !== null) this.#failGenerations(this.#noGenerationBecause);
-    if (this.#lanes.length === 0) {
+    if (this.laneCount === 0) {
       this.#failWithoutLane();
       return;
     }
     while (this.#repeats.count > 0) {
       // Until they are gone nothing else is sent, so a lane becomes empty as soon as it has answered what it has.
-      const entry = this.#leastLoaded(1);
+      const entry = this.#lanes.empty();
       if (entry === undefined) return;
-      entry.alone = true;
       send(entry, this.#repeats);
     }
     if (this.#change === undefined && this.#removals.first !== undefined) this.#beginRemoval(this.#removals.first);
-    for (let list = this.#nextGenerations(); list !== undefined; list = this.#nextGenerations()) {
-      const entry = this.#laneForGeneration();
+    for (let list = this.#nextGenerations(); list?.first !== undefined; list = this.#nextGenerations()) {
+      const entry = this.#lanes.generation(list.first);
       if (entry === undefined) break;
       if (list === this.#creations) this.#change = list.first;
       send(entry, list);
     }
+    while (this.#prompt.count > 0) {
+      const entry = this.#lanes.prompt();
+      if (entry === undefined) break;
+      send(entry, this.#prompt);
+    }
     while (this.#waiting.count > 0) {
-      const entry = this.#leastLoaded(this.#limits.maxInLane);
+      const entry = this.#lanes.ordinary();
       if (entry === undefined) return;
       send(entry, this.#waiting);
     }
@@ -257,35 +272,9 @@ export class CallDispatcher implements CallOwner {
     return pair === undefined || creation.deadlineAtMs <= pair.deadlineAtMs ? this.#creations : this.#dataKeyPairs;
   }
 
-  /** The lane with the fewest calls, and less than `limit`; one that generates a key only if the others are full. */
-  #leastLoaded(limit: number): LaneEntry | undefined {
-    let best: LaneEntry | undefined;
-    let lightest = Infinity;
-    for (const entry of this.#lanes) {
-      const count = entry.lane.callCount;
-      if (count === 0) {
-        entry.alone = false;
-        return entry;
-      }
-      const load = entry.lane.isGenerating ? limit + count : count;
-      if (count < limit && load < lightest && !entry.alone) {
-        best = entry;
-        lightest = load;
-      }
-    }
-    return best;
-  }
-
-  /** One that generates nothing, provided that it is not the last of several. */
-  #laneForGeneration(): LaneEntry | undefined {
-    const free = this.#lanes.filter(({ lane }) => !lane.isGenerating).length;
-    if (free < Math.min(2, this.#lanes.length)) return undefined;
-    const entry = this.#leastLoaded(this.#limits.maxInLane);
-    return entry?.lane.isGenerating ? undefined : entry;
-  }
-
   #listOf(call: PendingCall): CallList {
     if (call.generates) return call.changesKeys ? this.#creations : this.#dataKeyPairs;
+    if (call.isPrompt) return this.#prompt;
     return call.changesKeys ? this.#removals : this.#waiting;
   }
 
@@ -295,16 +284,13 @@ export class CallDispatcher implements CallOwner {
   }
 
   #failGenerations(because: string): void {
-    const repeats = this.#repeats.drain();
-    for (const call of repeats) if (!call.generates) this.#repeats.push(call);
-    const generating = [...repeats.filter(({ generates }) => generates), ...this.#creations.drain()];
-    for (const call of [...generating, ...this.#dataKeyPairs.drain()]) call.fail('unavailable', because);
+    for (const call of [...this.#creations.drain(), ...this.#dataKeyPairs.drain()]) call.fail('unavailable', because);
   }
 
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    const lists = [this.#repeats, this.#waiting, this.#removals, this.#creations, this.#dataKeyPairs];
+    const lists = [this.#repeats, this.#prompt, this.#waiting, this.#removals, this.#creations, this.#dataKeyPairs];
     for (const call of lists.flatMap((list) => list.drain())) call.fail('unavailable', because);
   }
 
@@ -321,12 +307,12 @@ export class CallDispatcher implements CallOwner {
     this.#tickedAtMs = nowMs;
     this.#skippedTick = isLate && !this.#skippedTick;
     if (this.#skippedTick) return;
-    for (const { lane, host } of [...this.#lanes]) {
+    for (const { lane, host } of this.#lanes.all) {
       if (lane.silentMs(nowMs) <= callDeadlineMs) continue;
       const patienceMs = this.#patienceMs(lane.isGenerating);
       if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });
     }
-    this.#expire([this.#repeats, this.#waiting], nowMs, callDeadlineMs);
+    this.#expire([this.#repeats, this.#prompt, this.#waiting], nowMs, callDeadlineMs);
     this.#expire([this.#removals, this.#creations, this.#dataKeyPairs], nowMs, this.#patienceMs(true));
     this.#dispatch();
   }
@@ -339,7 +325,7 @@ export class CallDispatcher implements CallOwner {
 
   /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */
   #expire(lists: readonly CallList[], nowMs: number, afterMs: number): void {
-    const failure = this.#lanes.length === 0 ? 'unavailable' : 'busy';
+    const failure = this.laneCount === 0 ? 'unavailable' : 'busy';
     for (const list of lists)
       while (list.first !== undefined && list.first.deadlineAtMs <= nowMs)
         list.shift()?.fail(failure, `its turn did not come within ${afterMs} ms`);
@@ -348,11 +334,14 @@ export class CallDispatcher implements CallOwner {
   #settled(call: PendingCall): void {
     if (call === this.#change) this.#change = undefined;
     this.#inFlight--;
+    if (call.isPrompt) this.#promptInFlight--;
     if (this.#inFlight === 0) this.#whenIdle?.();
   }
 }
 
 function send(entry: LaneEntry, list: CallList): void {
   const call = list.shift();
-  if (call !== undefined) entry.lane.send(call);
+  if (call === undefined) return;
+  if (call.repeated) entry.alone = true;
+  entry.lane.send(call);
 }

@@ -18,6 +18,8 @@ import type { LoginGate } from './login-gate.ts';
 export interface SupervisorOptions {
   readonly keyStore: string;
   readonly settings: HostSettings;
+  /** Of each of its hosts: is the first lane one that never generates? */
+  readonly hasPromptLane: boolean;
   readonly environment: Readonly<Record<string, string>>;
   readonly pin: () => Promise<Pin>;
   readonly limits: KeyStoreLimits;
@@ -128,10 +130,10 @@ export class HostSupervisor {
 
   /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */
   async #connect(): Promise<HsmHost> {
-    const { keyStore, settings, environment, limits, log, dispatcher, events } = this.#options;
+    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, events } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const pin = await this.#readPin();
-    const host = new HsmHost({ lanes: settings.lanes, environment, owner: dispatcher, log, keyStore });
+    const host = new HsmHost({ lanes: settings.lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore });
     this.#host = host;
     if (this.#isStopped) host.fail('the key store was closed');
     const capabilities = await host.open(settings, pin, limits.openDeadlineMs);

@@ -62,6 +62,8 @@ export interface CallOwner {
 
 export interface HostStart {
   readonly lanes: number;
+  /** Is its first lane one that never generates? */
+  readonly hasPromptLane: boolean;
   readonly environment: Readonly<Record<string, string>>;
   readonly owner: CallOwner;
   readonly log: Logger;
@@ -72,6 +74,7 @@ export interface HostStart {
 export class HsmHost implements LaneOwner {
   readonly pid: number;
   readonly lanes: readonly HostLane[];
+  readonly hasPromptLane: boolean;
   /** Why it ended; resolves when process and lanes are no more. */
   readonly ended: Promise<string>;
   readonly #child: ChildProcess;
@@ -89,7 +92,7 @@ export class HsmHost implements LaneOwner {
   #failOpen: (error: HostOpenError) => void = () => undefined;
 
   /** Starts the process. Throws `HostOpenError` when the system has no room for another. */
-  constructor({ lanes, environment, owner, log, keyStore }: HostStart) {
+  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore }: HostStart) {
     this.#owner = owner;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
@@ -103,6 +106,7 @@ export class HsmHost implements LaneOwner {
     }
     this.pid = pid;
     this.#lanesOpen = lanes;
+    this.hasPromptLane = hasPromptLane;
     this.lanes = sockets.map((socket) => new HostLane(socket, this));
     logLines(stdout, log, { keyStore, pid, stream: 'stdout' });
     logLines(stderr, log, { keyStore, pid, stream: 'stderr' });

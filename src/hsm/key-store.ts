@@ -121,6 +121,8 @@ export interface KeyStoreStatus {
 
 export interface KeyStore {
   readonly name: string;
+  /** How many keys it generates side by side, at most. */
+  readonly generationsAtOnce: number;
   status(): KeyStoreStatus;
   /** What was found out at the last connection. Throws `unavailable` when there never was one. */
   capabilities(): KeyStoreCapabilities;
@@ -192,11 +194,16 @@ export interface KeyStore {
     readonly plaintext: Plaintext | null;
   }>;
 
-  /** The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable. */
+  /**
+   * The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable.
+   * @param request.isPrompt For MACs of our own records, never for what callers ask for: waits neither for keys that are being
+   * generated, where there is a lane that never generates, nor for the calls of others that wait.
+   */
   mac(request: {
     readonly backingKeyId: BackingKeyId;
     readonly algorithm: string;
     readonly data: Buffer;
+    readonly isPrompt?: boolean;
   }): Promise<Buffer>;
   /** Is this the MAC of `data`? Takes the same time whatever is wrong with it. Repeatable. */
   verifyMac(request: {

@@ -21,6 +21,8 @@ export interface OpenKeyStoreOptions {
   readonly settings: HostSettings;
   /** How many host processes. Each logs in once. */
   readonly hosts: number;
+  /** As the vendor profile says (`sessionsAreParallel`); `true` unless given. */
+  readonly sessionsAreParallel?: boolean;
   /** Read anew for each host, which owns the result and wipes it. */
   readonly pin: () => Promise<Pin>;
   /** Variables for the hosts, such as `SOFTHSM2_CONF`, beside the few that they inherit. */
@@ -37,7 +39,11 @@ export async function openKeyStore(options: OpenKeyStoreOptions): Promise<KeySto
   const { name, hosts, settings } = options;
   if (!Number.isInteger(hosts) || hosts < 1 || !Number.isInteger(settings.lanes) || settings.lanes < 1)
     throw new RangeError(`key store \`${name}\`: at least one host and one lane`);
-  const keyStore = new PipeKeyStore({ ...options, limits: { ...defaultLimits, ...options.limits } });
+  const keyStore = new PipeKeyStore({
+    ...options,
+    sessionsAreParallel: options.sessionsAreParallel ?? true,
+    limits: { ...defaultLimits, ...options.limits },
+  });
   try {
     await keyStore.connect();
     return keyStore;

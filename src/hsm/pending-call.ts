@@ -27,6 +27,8 @@ export interface CallOutline {
    * Meant for one lane, whatever becomes of it: when the lane is lost the call is lost with it and never goes elsewhere.
    */
   readonly addressed: boolean;
+  /** Goes before the calls that are not, to a lane that never generates. */
+  readonly isPrompt?: boolean;
   /** Takes what it keeps of the reply's fields (views) and resolves the promise. Throws `BadReplyError`. */
   readonly succeed: (fields: readonly Buffer[], lane: CallLane) => void;
   readonly fail: (error: Error) => void;
@@ -42,6 +44,7 @@ export class PendingCall {
   /** Until when it may wait for its turn; a lane that makes progress is waited for longer. */
   deadlineAtMs: number;
   readonly addressed: boolean;
+  readonly isPrompt: boolean;
   /** Was a lane lost under it? It is sent once more then, alone on its lane. */
   repeated = false;
   /** How often a busy device refused it. */
@@ -52,7 +55,7 @@ export class PendingCall {
   readonly #succeed: CallOutline['succeed'];
   readonly #fail: CallOutline['fail'];
 
-  constructor({ name, fields, deadlineAtMs, addressed, succeed, fail }: CallOutline) {
+  constructor({ name, fields, deadlineAtMs, addressed, isPrompt = false, succeed, fail }: CallOutline) {
     const call: Call = calls[name];
     this.name = name;
     this.number = call.number;
@@ -62,6 +65,7 @@ export class PendingCall {
     this.fields = fields;
     this.deadlineAtMs = deadlineAtMs;
     this.addressed = addressed;
+    this.isPrompt = isPrompt;
     this.#replyFields = call.reply.length;
     this.#succeed = succeed;
     this.#fail = fail;

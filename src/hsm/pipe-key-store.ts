@@ -17,6 +17,7 @@ import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
+import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
 import type { CallLane } from './pending-call.ts';
 import * as replies from './replies.ts';
@@ -28,6 +29,8 @@ export interface PipeKeyStoreOptions
   extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'log'> {
   readonly name: string;
   readonly hosts: number;
+  /** Are calls faster on several sessions of one host at once? */
+  readonly sessionsAreParallel: boolean;
 }
 
 type Requests = {
@@ -36,6 +39,7 @@ type Requests = {
 
 export class PipeKeyStore implements KeyStore {
   readonly name: string;
+  readonly generationsAtOnce: number;
   readonly #options: PipeKeyStoreOptions;
   readonly #limits: KeyStoreLimits;
   readonly #log: Logger;
@@ -52,17 +56,24 @@ export class PipeKeyStore implements KeyStore {
   constructor(options: PipeKeyStoreOptions) {
     const { name, hosts, limits, log } = options;
     this.name = name;
+    this.generationsAtOnce = generationsAtOnce({ hosts, lanes: options.settings.lanes });
     this.#options = options;
     this.#limits = limits;
     this.#log = log;
-    this.#dispatcher = new CallDispatcher(limits);
+    this.#dispatcher = new CallDispatcher(limits, {
+      laneCount: hosts * options.settings.lanes,
+      sessionsAreParallel: options.sessionsAreParallel,
+    });
     const events: SupervisorOptions['events'] = {
       connected: (capabilities) => this.#connected(capabilities),
       failed: (reason) => this.#failed(reason),
       pinRefused: (refusal) => this.#pinRefused(refusal),
     };
     const shared = { ...options, keyStore: name, dispatcher: this.#dispatcher, gate: this.#gate, events };
-    this.#supervisors = Array.from({ length: hosts }, () => new HostSupervisor(shared));
+    this.#supervisors = Array.from({ length: hosts }, (_, index) => {
+      const hasPromptLane = options.settings.lanes > 1 || (hosts > 1 && index === 0);
+      return new HostSupervisor({ ...shared, hasPromptLane });
+    });
   }
 
   /**
@@ -173,9 +184,9 @@ export class PipeKeyStore implements KeyStore {
     return this.#dispatcher.call('generateDataKeyPair', fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
   }
 
-  mac({ backingKeyId, algorithm, data }: Requests['mac']) {
+  mac({ backingKeyId, algorithm, data, isPrompt = false }: Requests['mac']) {
     const fields = [keyId(backingKeyId), Buffer.from(algorithm), data];
-    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm));
+    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm), { isPrompt });
   }
 
   /**

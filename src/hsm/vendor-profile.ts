@@ -57,6 +57,8 @@ const readProfile = object({
   libraryParameters: orNull(text),
   /** What a key store of this vendor gets when the configuration says nothing: processes, and sessions in each. */
   defaults: object({ hosts: count as Reader<number>, lanes: count as Reader<number> }),
+  /** Are calls faster on several sessions of one process at once? If not, ordinary calls keep to one session of each. */
+  sessionsAreParallel: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
   attributes: object({
     /** Are keys made with `CKA_MODIFIABLE` false? */
     nonModifiable: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,

@@ -38,13 +38,13 @@ export const defaultShareLimits: ShareLimits = {
 };
 
 /**
- * Of requests that generate. `lanes` of the key store: that many, but one, generate at the same time, and one user alone
- * can keep them busy; with a second one, the time in which a new key is put on record is of use.
+ * Of requests that generate, where the key store generates so many keys at once. One user alone can keep all the lanes that do
+ * busy; with a second request at least, the time in which a new key is put on record is of use.
  */
-export function generationLimits(lanes: number): ShareLimits {
+export function generationLimits(generationsAtOnce: number): ShareLimits {
   return {
     ...defaultShareLimits,
-    maxRunning: Math.max(2, lanes - 1),
+    maxRunning: Math.max(2, generationsAtOnce),
     // The AWS CLI and boto3 listen for 60 s, and then ask for the same again; whoever is told before that knows better.
     maxWaitingMs: 50_000,
   };
@@ -154,7 +154,7 @@ class FairShares {
 
 /**
  * The same service, with fair shares for its callers.
- * @param generations Of requests that generate; absent: as with one lane.
+ * @param generations Of requests that generate; absent: as where one key is generated at a time.
  */
 export function shareFairly(
   service: KmsService,

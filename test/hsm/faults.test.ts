@@ -108,7 +108,11 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
   });
 
   test('is not held up by a lane that hangs when it has another host', async () => {
-    const { keyStore } = await openTestStore(token(), { hosts: 2, limits: { callDeadlineMs: 1_000 } });
+    const { keyStore } = await openTestStore(token(), {
+      hosts: 2,
+      sessionsAreParallel: true,
+      limits: { callDeadlineMs: 1_000 },
+    });
     const backingKeyId = await newKey(keyStore);
     token().fault('C_Encrypt', 'once hang');
     const hung = failureOf(keyStore.encrypt({ backingKeyId, aad, plaintext: plaintextOf('x') }));

@@ -4,6 +4,7 @@ import { expect, onTestFinished } from 'vitest';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import type { KeyStoreLimits } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
+import { loadVendorProfile } from '../../src/hsm/vendor-profile.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
@@ -18,6 +19,8 @@ export interface LogLine {
 export interface TestStoreOptions {
   readonly hosts?: number;
   readonly lanes?: number;
+  /** What the token's vendor profile says, unless given. */
+  readonly sessionsAreParallel?: boolean;
   readonly limits?: Partial<KeyStoreLimits>;
   /** The token's, unless given; asked at each connection. */
   readonly pin?: () => string;
@@ -51,6 +54,7 @@ export function openStore(token: TestToken, options: TestStoreOptions = {}, log:
     name: 'default',
     settings: token.settings(options.lanes ?? 1),
     hosts: options.hosts ?? 1,
+    sessionsAreParallel: options.sessionsAreParallel ?? loadVendorProfile(token.profile).sessionsAreParallel,
     pin: async () => pinOf(options.pin?.() ?? token.pin),
     environment: token.environment,
     limits: { ...shortPauses, ...options.limits },

@@ -23,6 +23,11 @@ test.each(names)('the profile %s is valid, to its last return value', (name) => 
   expect(new ReturnValues(profile).meaning(0xb3, 'C_GenerateRandom')).toBe('reopenSession');
 });
 
+test.each(names)('the profile %s has a lane that never generates, and one that does', (name) => {
+  const { hosts, lanes } = loadVendorProfile(name).defaults;
+  expect(hosts * lanes).toBeGreaterThanOrEqual(2);
+});
+
 test.each([
   [
     'a wrong type',
@@ -42,8 +47,13 @@ test.each([
   ],
   ['a missing member', with1('name: NSS softoken', ''), /:1: `name`: is missing; expected text$/],
   ['a member twice', `${nss}\nname: y\n`, /:\d+: not YAML: Map keys must be unique/],
-  ['too many lanes', with1('lanes: 1', 'lanes: 65'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
-  ['half a lane', with1('lanes: 1', 'lanes: 0.5'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  ['too many lanes', with1('lanes: 2', 'lanes: 65'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  ['half a lane', with1('lanes: 2', 'lanes: 0.5'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  [
+    'a way of its sessions that is none',
+    with1('sessionsAreParallel: true', 'sessionsAreParallel: 4'),
+    /:\d+: `sessionsAreParallel`: expected true or false$/,
+  ],
   [
     'a name of the wrong kind',
     with1('[CKA_LOCAL]', '[LOCAL]'),

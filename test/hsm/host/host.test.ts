@@ -222,6 +222,33 @@ describeEachToken('HSM host with four lanes', (token) => {
     );
   });
 
+  test('keys are met for the first time on some lanes while others make and destroy keys', async () => {
+    await withHost(
+      token(),
+      async (host) => {
+        const key = await host.lane.generateKey('SYMMETRIC_DEFAULT');
+        let isOver = false;
+        const meet = async (lane: HostLane) => {
+          while (!isOver) {
+            fieldsOf(await lane.call('forgetKey', [key]));
+            fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
+          }
+        };
+        const change = async (lane: HostLane) => {
+          for (let round = 0; round < 20; round++) {
+            const made = await lane.generateKey(round % 2 === 0 ? 'SYMMETRIC_DEFAULT' : 'HMAC_256');
+            fieldsOf(await lane.call('destroyKey', [made]));
+          }
+        };
+        const changing = Promise.all(host.lanes.slice(2).map(change)).finally(() => {
+          isOver = true;
+        });
+        await Promise.all([changing, ...host.lanes.slice(0, 2).map(meet)]);
+      },
+      4,
+    );
+  });
+
   test('a wrong PIN ends the host before any other lane is opened', async () => {
     await withFreshHost(new HostProcess(token(), 4), async (host) => {
       const replies = await Promise.all(host.lanes.map((lane) => lane.open(token().settings(4), 'not the PIN')));

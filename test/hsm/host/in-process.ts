@@ -42,7 +42,7 @@ export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
       session,
       table,
       { profile, capabilities: capabilities.capabilities },
-      new ChangeLock(changeLock),
+      new ChangeLock(changeLock, profile.sessionsAreParallel),
     ),
     profile,
     elsewhere,

@@ -67,7 +67,7 @@ export class KeyCalls {
       throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
     const missing = whyNotGenerated(this.#capabilities, { keySpec, keyUsage });
     if (missing !== null) throw new HostFailure('unsupported', missing);
-    return this.#lock.hold(() => this.#generate({ id, label, keySpec, keyUsage, row, usage }));
+    return this.#lock.changing(() => this.#generate({ id, label, keySpec, keyUsage, row, usage }));
   }
 
   #generate(key: NewKey): MadeKey {
@@ -134,12 +134,14 @@ export class KeyCalls {
   /** Destroys every object of ours with this id; that there is none is success. */
   destroy(id: Buffer): void {
     this.#keys.forget(id);
-    this.#lock.hold(() => this.#destroyAll(id));
+    this.#lock.changing(() => this.#destroyAll(id));
   }
 
   #destroyAll(id: Buffer): void {
-    this.#session.run(() => {
-      for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
+    this.#lock.withoutCopies(() => {
+      this.#session.run(() => {
+        for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
+      });
     });
   }
 

@@ -55,7 +55,7 @@ export class Lane {
     // Structured cloning turns a Buffer into a plain Uint8Array, which pkcs11js does not take.
     const slot = Buffer.from(token.slot);
     const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(token.profile) });
-    const lock = new ChangeLock(token.changeLock);
+    const lock = new ChangeLock(token.changeLock, token.profile.sessionsAreParallel);
     const table = new KeyTable(session, token.profile, undefined, lock);
     table.fill(token.keys.map((key) => ({ ...key, handle: Buffer.from(key.handle) })));
     const { profile } = token;

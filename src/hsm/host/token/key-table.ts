@@ -115,15 +115,12 @@ export class KeyTable {
       known.lastUsed = ++this.#clock;
       return known.working;
     }
-    const entry = this.#lock === null ? this.#prepare(id, name) : this.#lock.hold(() => this.#prepare(id, name));
+    const entry = this.#lock === null ? this.#prepare(id, name) : this.#lock.copying(() => this.#prepare(id, name));
     entry.lastUsed = ++this.#clock;
     return entry.working ?? entry.handle;
   }
 
-  /**
-   * One lane at a time: while SoftHSM2 2.6.1 carries out C_CopyObject, its new session object is still marked as a token
-   * object for a moment, and a search in another thread finds the key twice (measured).
-   */
+  /** One lane at a time (`ChangeLock` says why), and none waits here for a key that another one generates. */
   #prepare(id: Buffer, name: string): Entry {
     const entry = this.#entries.get(name) ?? this.#lookUp(id, name);
     if (entry.ambiguous) throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
