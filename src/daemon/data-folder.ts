@@ -63,7 +63,7 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
         );
       }
       await assertServiceKey(keyStore, purpose, backingKeyId);
-      mac = (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data });
+      mac = (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data, isPrompt: true });
     },
   };
 }

@@ -1,0 +1,28 @@
+/** Whose calls the MACs of records are: the daemon's own, which wait for nobody. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { createDataFolder, createMetadata, openStore } from '../../src/daemon/data-folder.ts';
+import { openStore as openKeyStore } from '../hsm/test-store.ts';
+import { describeEachToken } from '../support/tokens.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+describeEachToken('The metadata store of a daemon', (token) => {
+  test('has its MACs computed as prompt calls', async () => {
+    const folder = join(mkdtempSync(join(tmpdir(), 'drawbridge-record-macs-')), 'data');
+    onTestFinished(() => rmSync(join(folder, '..'), { recursive: true }));
+    const keyStore = await openKeyStore(token());
+    onTestFinished(() => keyStore.close());
+    await createDataFolder(folder);
+    await createMetadata(folder, keyStore);
+    const { store, useServiceKey } = await openStore(folder);
+    onTestFinished(() => store.close());
+    await useServiceKey(keyStore);
+    const macs = vi.spyOn(keyStore, 'mac');
+    await store.deriveKey('grant-tokens');
+    expect(macs.mock.calls.map(([{ isPrompt }]) => isPrompt)).toEqual([true]);
+  });
+});
