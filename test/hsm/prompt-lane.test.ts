@@ -137,6 +137,24 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
     expect(never.filter((lane) => generating.has(lane))).toEqual([]);
   });
 
+  test('has a prompt call wait for the next host rather than for a generation, when the host with its lane is lost', async () => {
+    const { keyStore } = await openTestStore(token(), { hosts: 2, limits: { ...patience, closeDeadlineMs: 1 } });
+    const hmac = await newKey(keyStore, 'HMAC_256');
+    const [first] = keyStore.status().pids;
+    if (first === undefined) throw new Error('there are two hosts');
+    const generations = token().counting('C_GenerateKeyPair');
+    token().fault('C_GenerateKeyPair', 'hang');
+    const creation = failureOf(newKey(keyStore, 'ECC_NIST_P256'));
+    await until(() => generations() === 1);
+    token().heal('C_GenerateKeyPair'); // The next host tries it while it connects; the one that hangs hangs on.
+    process.kill(first, 'SIGKILL');
+    await until(() => keyStore.status().lanes === 1);
+    expect(await promptMac(keyStore, hmac)).toHaveLength(32);
+    expect(keyStore.status()).toMatchObject({ restarts: 1, inFlight: 1 });
+    await keyStore.close();
+    expect((await creation).failure).toBe('unavailable');
+  });
+
   test('repeats a generation whose host crashed elsewhere than there', async () => {
     const watch = new LaneWatch();
     const { keyStore } = await openTestStore(token(), { lanes: 2, limits: patience });
@@ -158,13 +176,10 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
       for (const pid of keyStore.status().pids) process.kill(pid, 'SIGKILL');
     };
     const sentTo = (lanes: number) => until(() => watch.lanesSent('generateDataKeyPair').size === lanes);
-    // Slow enough that the other lane has calls each time.
-    token().fault('C_GenerateRandom', 'delay 20');
+    // Slow enough that the other lane has the last of these each time that the generation may be sent.
+    token().fault('C_GenerateRandom', 'delay 700');
     token().fault('C_GenerateKeyPair', 'hang');
-    const bystanders = Array.from({ length: 40 }, () => [
-      failureOf(random(keyStore)),
-      failureOf(promptMac(keyStore, hmac)),
-    ]).flat();
+    const bystanders = [promptMac(keyStore, hmac), random(keyStore), random(keyStore)].map(failureOf);
     const generation = failureOf(pairOf(keyStore, symmetric));
     await sentTo(1);
     token().heal('C_GenerateKeyPair'); // The next host tries it while it connects.
