@@ -32,7 +32,8 @@ export interface OpenKeyStoreOptions {
 }
 
 /**
- * Resolves when the token is connected. Further hosts that cannot be connected at first are tried again later.
+ * Resolves when the token is connected by its first host. Further hosts join it when they are ready; one that cannot be
+ * connected is tried again later.
  * @throws KeyStoreError (`unavailable`) when the first host cannot be connected; nothing is left running then.
  */
 export async function openKeyStore(options: OpenKeyStoreOptions): Promise<KeyStore> {

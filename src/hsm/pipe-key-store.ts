@@ -78,12 +78,13 @@ export class PipeKeyStore implements KeyStore {
 
   /**
    * The first connection. The first host goes ahead: when it cannot be connected this rejects with its `HostOpenError`,
-   * and the others have not tried.
+   * and the others have not tried. When it is, calls are served, and the others join it as soon as they are ready.
    */
   async connect(): Promise<void> {
     const [first, ...others] = this.#supervisors;
     await first?.start();
-    await Promise.allSettled(others.map((supervisor) => supervisor.start()));
+    // Why one cannot be connected is told by its events, and it is tried again.
+    for (const supervisor of others) supervisor.start().catch(() => undefined);
   }
 
   status(): KeyStoreStatus {

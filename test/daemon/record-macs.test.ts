@@ -13,12 +13,13 @@ vi.setConfig({ testTimeout: 60_000 });
 describeEachToken('The metadata store of a daemon', (token) => {
   test('has its MACs computed as prompt calls', async () => {
     const folder = join(mkdtempSync(join(tmpdir(), 'drawbridge-record-macs-')), 'data');
+    const place = { dataDir: folder, region: 'us-east-1' };
     onTestFinished(() => rmSync(join(folder, '..'), { recursive: true }));
     const keyStore = await openKeyStore(token());
     onTestFinished(() => keyStore.close());
     await createDataFolder(folder);
-    await createMetadata(folder, keyStore);
-    const { store, useServiceKey } = await openStore(folder);
+    await createMetadata(place, keyStore);
+    const { store, useServiceKey } = await openStore(place);
     onTestFinished(() => store.close());
     await useServiceKey(keyStore);
     const macs = vi.spyOn(keyStore, 'mac');

@@ -1,9 +1,11 @@
 /** A process that opens a key store as it is told and tells the pids of its hosts; for tests of what it leaves behind. */
 
+import { setTimeout } from 'node:timers/promises';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
 
 const none = () => undefined;
+const hosts = 2;
 
 process.on('message', async (message) => {
   if (message === 'exit') process.exit(0);
@@ -14,7 +16,7 @@ process.on('message', async (message) => {
   const keyStore = await openKeyStore({
     name: 'default',
     settings: token.settings,
-    hosts: 2,
+    hosts,
     pin: async () => {
       const bytes = Buffer.alloc(Buffer.byteLength(token.pin));
       bytes.write(token.pin);
@@ -23,5 +25,7 @@ process.on('message', async (message) => {
     environment: token.environment,
     log: { debug: none, info: none, warn: none, error: none },
   });
+  // The first host serves before the other one is there.
+  while (keyStore.status().hosts < hosts) await setTimeout(5);
   process.send?.(keyStore.status().pids);
 });

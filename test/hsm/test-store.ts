@@ -1,6 +1,6 @@
 /** Key stores for tests: opened on a test's token, with their log at hand, closed when the test ends. */
 
-import { expect, onTestFinished } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import type { KeyStoreLimits } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
@@ -46,20 +46,28 @@ export async function openTestStore(
 }
 
 /** Opens a key store for several tests; whoever opens it closes it. */
-export function openStore(token: TestToken, options: TestStoreOptions = {}, log: LogLine[] = []): Promise<KeyStore> {
+export async function openStore(
+  token: TestToken,
+  options: TestStoreOptions = {},
+  log: LogLine[] = [],
+): Promise<KeyStore> {
+  const { hosts = 1 } = options;
   const line = (level: keyof Logger) => (fields: object, message: string) => {
     log.push({ level, message, fields: { ...fields } });
   };
-  return openKeyStore({
+  const keyStore = await openKeyStore({
     name: 'default',
     settings: token.settings(options.lanes ?? 1),
-    hosts: options.hosts ?? 1,
+    hosts,
     sessionsAreParallel: options.sessionsAreParallel ?? loadVendorProfile(token.profile).sessionsAreParallel,
     pin: async () => pinOf(options.pin?.() ?? token.pin),
     environment: token.environment,
     limits: { ...shortPauses, ...options.limits },
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
   });
+  // The first host serves before the others are there; the tests are about all of them.
+  await vi.waitUntil(() => keyStore.status().hosts === hosts, { timeout: 30_000, interval: 5 });
+  return keyStore;
 }
 
 function pinOf(text: string): Pin {
