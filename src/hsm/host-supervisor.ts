@@ -106,6 +106,8 @@ export class HostSupervisor {
         failures = performance.now() - connectedAtMs >= limits.stableAfterMs ? 0 : failures + 1;
       } catch (cause) {
         this.#forgetHost();
+        // Told to end while it connected: nothing has failed.
+        if (this.#isStopped) break;
         const error = cause instanceof HostOpenError ? cause : this.#unexpected(cause);
         failures++;
         if (error.kind === 'pinRefused') {

@@ -54,6 +54,7 @@ describeDaemon('The forms of a KeyId', (daemon) => {
           onWire(example.input({ ...subject, keyId: named })),
         );
         const { name, message } = answer.status === 200 ? { name: 'taken', message: '' } : errorIn(answer);
+        if (name === 'KMSInvalidStateException') return 'taken, wrong state';
         return name === 'InvalidKeyUsageException' ? 'taken, wrong key' : `${name} ${message}`.trim();
       });
       const [keyId, arn, ...rest] = await Promise.all(forms);

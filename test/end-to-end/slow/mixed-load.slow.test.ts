@@ -141,19 +141,19 @@ describe.each(['softhsm2', 'nss'] as const)('over %s', (token) => {
   afterAll(() => instance?.stop());
 
   test.skipIf(missing !== null)(
-    'ten thousand mixed operations from 64 callers get no wrong answer, and the HSM host does not grow',
+    'ten thousand mixed operations from 64 callers get no wrong answer, and no HSM host grows',
     async () => {
       const { socket, pid } = present(instance);
       const kms = kmsOver(socket, callers);
       const keys = await createKeys(kms);
       await load(kms, keys, operations / 5);
-      const [host] = childrenOf(pid);
-      const before = residentKilobytes(present(host));
+      const hosts = childrenOf(pid);
+      const before = hosts.map(residentKilobytes);
       await load(kms, keys, operations);
-      const grown = residentKilobytes(present(host)) - before;
-      process.stdout.write(`the HSM host over ${token}: ${before} kB, and ${grown} kB more after the load\n`);
-      expect(childrenOf(pid)).toEqual([host]);
-      expect(grown).toBeLessThan(maxGrowthKilobytes);
+      expect(childrenOf(pid)).toEqual(hosts);
+      const grown = hosts.map((host, at) => residentKilobytes(host) - (before[at] ?? 0));
+      process.stdout.write(`the HSM hosts over ${token}: ${before} kB, and ${grown} kB more after the load\n`);
+      expect(Math.max(...grown)).toBeLessThan(maxGrowthKilobytes);
       kms.destroy();
     },
     timeoutMs,
