@@ -12,6 +12,10 @@ import { type Change, replaced } from '../store/records/changes.ts';
 import type { KeyRecord } from '../store/records/records.ts';
 import { type BackingKey, currentBackingKeyOf, type KmsKey } from './kms-key.ts';
 
+/** What a change of a key can be about: what names it stays, and its version is the store's. */
+type KeyMembers = Partial<Omit<KeyRecord, 'version' | 'region' | 'keyId'>>;
+type MemberOfKey<Name> = Name extends keyof KeyMembers ? unknown : never;
+
 let makeAuthorizedKey: (key: KmsKey) => AuthorizedKey;
 
 export class AuthorizedKey {
@@ -31,10 +35,11 @@ export class AuthorizedKey {
   }
 
   /**
-   * The change that gives the key's record other members. It was decided on the key as it is here: where the key was changed
-   * since, the store refuses it.
+   * The change that gives the key's record other members, and leaves it all others as they are now. It was decided on the key
+   * as it is here: where the key was changed since, the store refuses it.
+   * @param members Those that change and no whole record: one that was kept from before the turn would put all of it back.
    */
-  with(members: Partial<Omit<KeyRecord, 'version' | 'region' | 'keyId'>>): Change {
+  with<Given extends KeyMembers>(members: Given & { readonly [Name in keyof Given]: MemberOfKey<Name> }): Change {
     return replaced('key', this.#key.record, members);
   }
 

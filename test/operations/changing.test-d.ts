@@ -12,10 +12,11 @@ import {
 } from '../../src/operations/declaration/operation.ts';
 import { object } from '../../src/operations/declaration/schema.ts';
 import type { Change } from '../../src/store/records/changes.ts';
-import type { GrantRecord } from '../../src/store/records/records.ts';
+import type { GrantRecord, KeyRecord } from '../../src/store/records/records.ts';
 
 declare const change: Change;
 declare const grant: GrantRecord;
+declare const record: KeyRecord;
 declare const view: KeyView;
 declare const handling: Handling<object, 'key'>;
 declare const preparing: Preparing<object, 'key'>;
@@ -58,6 +59,15 @@ preparing.life.generate;
 preparing.life.rotate;
 // @ts-expect-error: a preparation has no turns.
 preparing.turns;
+
+// A change names the members that it is about.
+deciding.keys.key.with({ description: 'new' });
+// @ts-expect-error: a record from before the turn would put all of it back.
+deciding.keys.key.with({ ...record, description: 'new' });
+// @ts-expect-error: versions are the store's.
+deciding.keys.key.with({ version: 2 });
+// @ts-expect-error: no member of a key.
+deciding.keys.key.with({ name: 'new' });
 
 // A decision has nothing that takes time, and nothing that writes.
 // @ts-expect-error: what takes the HSM long comes before the turn or after it.
