@@ -116,15 +116,23 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
       await end(child, 'SIGKILL');
     },
     async restart() {
-      const restarted = await startInstance({ ...options, dir });
-      // The folder is this instance's, so whoever stops the new one is done with it.
-      return { ...restarted, stop: () => restarted.stop().finally(removeFolder) };
+      // The folder is this instance's, so whoever stops the new one, or the one after it, is done with it.
+      return stoppingWith(removeFolder, await startInstance({ ...options, dir }));
     },
     async [Symbol.asyncDispose]() {
       await this.stop();
     },
   };
   return instance;
+}
+
+/** The same instance, and those that it is restarted as, doing something more when they are stopped. */
+function stoppingWith(andThen: () => void, instance: Instance): Instance {
+  return {
+    ...instance,
+    stop: () => instance.stop().finally(andThen),
+    restart: async () => stoppingWith(andThen, await instance.restart()),
+  };
 }
 
 /** Other Unix users, whom some tests are about, have to be able to reach the socket in it. */
