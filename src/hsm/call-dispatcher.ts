@@ -266,6 +266,8 @@ export class CallDispatcher implements CallOwner {
 
   /** The list whose first call generates next, wherever it came from: the one that has waited longest. */
   #nextGenerations(): CallList | undefined {
+    // Whoever keeps the last lane busy with generations would keep everybody's changes waiting.
+    if (this.#prompt.count > 0 && !this.#lanes.hasPromptLane) return undefined;
     const creation = this.#change === undefined ? this.#creations.first : undefined;
     const pair = this.#dataKeyPairs.first;
     if (creation === undefined) return pair === undefined ? undefined : this.#dataKeyPairs;

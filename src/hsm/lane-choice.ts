@@ -6,7 +6,7 @@
  *   there is one. Where hosts have one lane each, the lane of the first host is prompt, and of those that follow it. Each other lane has
  *   one generation at most. The single lane of a single host does everything.
  * - *Prompt calls* go to prompt lanes, whatever there is on others. While there is none they go to a lane that does not generate,
- *   and wait for one if they must: the next host is sooner there than somebody's RSA-4096.
+ *   and wait for one if they must: the next host is sooner there than somebody's RSA-4096. Nothing new is generated before they went.
  * - *Ordinary calls* go to the lane with the fewest calls, and to one that generates only if the others are full. Where the
  *   library's sessions are no faster side by side than one after the other (`sessionsAreParallel` is false), they keep to the first
  *   lane of each host; and of two lanes in all, to the prompt one while it has room. Calls that are spread over two hosts leave in
@@ -45,6 +45,11 @@ export class LaneChoice {
 
   get all(): readonly LaneEntry[] {
     return this.#all;
+  }
+
+  /** Is there a lane that never generates? */
+  get hasPromptLane(): boolean {
+    return this.#all.length > 0 && this.#forPrompt !== this.#all;
   }
 
   add(host: HsmHost, lane: HostLane): void {

@@ -90,6 +90,23 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
     },
   );
 
+  test('has a prompt MAC before the next generation where its lane cannot come back, whoever asks for generations', async () => {
+    const { keyStore } = await openTestStore(token(), { hosts: 2, lanes: 1, limits: patience });
+    const symmetric = await newKey(keyStore);
+    const hmac = await newKey(keyStore, 'HMAC_256');
+    const [first] = keyStore.status().pids;
+    token().fault('C_Login', 'crash');
+    onTestFinished(() => token().heal('C_Login'));
+    process.kill(first ?? 0, 'SIGKILL');
+    await until(() => keyStore.status().lanes === 1);
+    let generated = 0;
+    const flood = Array.from({ length: 60 }, () => pairOf(keyStore, symmetric).then(() => generated++));
+    await until(() => generated > 0);
+    expect((await promptMac(keyStore, hmac)).length).toBe(32);
+    expect(generated).toBeLessThan(30);
+    await Promise.all(flood);
+  });
+
   test('uses a key for the first time in one lane while another generates, as its profile is shipped', async () => {
     const { keyStore } = await openTestStore(token(), {
       ...shipped(),
