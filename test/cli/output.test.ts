@@ -14,3 +14,17 @@ test('a note that repeats what somebody else wrote cannot steer the terminal', (
     stderr: 'not judged: arn:\ufffd]0;title\ufffd\ufffd2J is not a valid ARN\nsecond line\n',
   });
 });
+
+test('what others chose is in JSON as escapes that a terminal does not follow, and as it was for whoever parses it', () => {
+  const value = { tag: '\u009b2J \u202egpj.exe \u200f \u0085 ä \ud83d\ude00' };
+  const program = `
+    import { printJson } from ${JSON.stringify(output)};
+    printJson(JSON.parse(process.argv[1]));
+  `;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', JSON.stringify(value)], {
+    encoding: 'utf8',
+  });
+  expect(stdout).not.toMatch(/[\u0080-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/);
+  expect(stdout).toContain('\\u009b2J \\u202egpj.exe \\u200f \\u0085 ä \ud83d\ude00');
+  expect(JSON.parse(stdout)).toEqual(value);
+});
