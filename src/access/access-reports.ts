@@ -6,9 +6,9 @@ import { type Explanation, explain, type TestReport } from '../authorization/adv
 import { decide } from '../authorization/decide.ts';
 import type { Decision } from '../authorization/decision.ts';
 import type { KeyView } from '../keys/key-directory.ts';
-import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import { rootArn } from '../kms/names.ts';
+import type { QuestionKey } from '../pipeline/question-source.ts';
 import {
   type Documents,
   keysOf,
@@ -72,7 +72,7 @@ export function listCandidates(
   const { directory, identityPolicies } = documents;
   const { principals, groups } = identityPolicies.attachments;
   const keys = keysOf(questionsAbout(supposed, documents));
-  const named = keys.flatMap(({ policy }) => policy.statements.flatMap((one) => [...one.principals.named]));
+  const named = keys.flatMap(({ policy }) => policy?.statements ?? []).flatMap((one) => [...one.principals.named]);
   const grantees = granteesOf(directory, keys);
   const all = new Set([rootArn(directory.realm), ...named, ...principals, ...grantees]);
   return {
@@ -86,7 +86,7 @@ export function listCandidates(
 }
 
 /** Principals of this account: a service or another account is no caller here. */
-function granteesOf({ grants, realm }: KeyView, keys: readonly KmsKey[]): readonly string[] {
+function granteesOf({ grants, realm }: KeyView, keys: readonly QuestionKey[]): readonly string[] {
   const grantees = new Set<string>();
   for (const { record } of keys) {
     for (const grantee of grants.ofKey(record.keyId)?.grantees() ?? []) {

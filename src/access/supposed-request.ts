@@ -13,14 +13,13 @@ import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyView } from '../keys/key-directory.ts';
-import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
 import { findOperation, operations } from '../operations/find-operation.ts';
 import { RequestQuestion } from '../pipeline/access-question.ts';
-import type { Need } from '../pipeline/question-source.ts';
+import type { Need, QuestionKey } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';
 
 export interface SupposedRequest extends Pick<RequestOrigin, 'receivedAtMs' | 'sourceIPAddress' | 'userAgent'> {
@@ -82,7 +81,7 @@ export function questionsAbout(supposed: SupposedRequest, documents: Documents):
 }
 
 /** The keys that the questions are about. */
-export function keysOf(questions: readonly SupposedNeed[]): readonly KmsKey[] {
+export function keysOf(questions: readonly SupposedNeed[]): readonly QuestionKey[] {
   return questions.flatMap(({ question: { key } }) => (key === undefined ? [] : [key]));
 }
 

@@ -106,7 +106,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
   assertRegionsAreServed(loaded, regions);
   assertKeyStoresAreConfigured(loaded, keyStores);
-  const turns = new Turns(store);
+  const turns = new Turns(store, {
+    foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
+  });
   const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
   const foundations = { account, store, turns, keyStores, metadata, log };
   const open: OpenRegion[] = [];

@@ -10,12 +10,11 @@ import { findAllowingGrant, findRetirement } from '../authorization/grant-decisi
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { ConditionKey, ConditionValues } from '../authorization/language/condition-vocabulary.ts';
 import { maxSteps, tooMuchWork } from '../authorization/language/work-budget.ts';
-import type { KmsKey } from '../keys/kms-key.ts';
 import type { EncryptionContextPairs } from '../kms/grant-terms.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import { conditionValues } from './condition-key-table.ts';
 import { encryptionContextMember } from './condition-values.ts';
-import type { ConditionSource, Need, QuestionSource } from './question-source.ts';
+import type { ConditionSource, Need, QuestionKey, QuestionSource } from './question-source.ts';
 
 /** What a condition key has in this request. */
 interface Drawn {
@@ -28,7 +27,7 @@ export class RequestQuestion implements AccessQuestion, ConditionSource, Conditi
   readonly need: Need;
   readonly resource: string;
   /** The key that the resource is. */
-  readonly key: KmsKey | undefined;
+  readonly key: QuestionKey | undefined;
   readonly keyPolicy: CompiledPolicy | undefined;
   #last: Drawn | undefined;
   /** What was drawn, by name and parameter, once there is more than one. */
@@ -43,7 +42,7 @@ export class RequestQuestion implements AccessQuestion, ConditionSource, Conditi
     source: QuestionSource,
     need: Need,
     resource: string,
-    key: KmsKey | undefined,
+    key: QuestionKey | undefined,
     keyPolicy: CompiledPolicy | undefined = need.retires === undefined ? key?.policy : undefined,
   ) {
     this.source = source;

@@ -14,7 +14,7 @@ import type { KmsKey } from '../keys/kms-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import { keySpecRow } from '../kms/key-specs.ts';
 import { stateRefusal } from '../kms/key-states.ts';
-import type { AnyOperation, DecideUnder, KeyNeed } from '../operations/declaration/operation.ts';
+import type { DecideUnder, KeyNeed } from '../operations/declaration/operation.ts';
 import { assertGrantTokens } from '../operations/grants/grant-request.ts';
 import { RequestQuestion } from './access-question.ts';
 import { refusalOf } from './proven-still.ts';
@@ -66,23 +66,20 @@ export function authorizeAgain(source: QuestionSource, trace: Trace): Authorized
   return authorize(source, trace);
 }
 
-/** What the caller of a request would be told of an action on a key if its policy were another one. */
-export function decisionUnder(source: QuestionSource, keys: AuthorizedKeys): DecideUnder {
-  return (policy, action, keyArn) => {
-    const known = Object.values(keys).find(({ key }) => key.arn === keyArn)?.key;
-    const need = { action, conditions: conditionsOf(source.operation) };
-    return decide(new RequestQuestion(source, need, keyArn, known, policy));
-  };
+/**
+ * What the caller of a request would be told if his next one were PutKeyPolicy, under another policy. That one has nothing of
+ * this request but the caller and whether he bypasses the check: not its tags, which are the key's by then.
+ */
+export function decisionUnder(source: QuestionSource): DecideUnder {
+  const bypass = source.request['BypassPolicyLockoutSafetyCheck'];
+  const next = { ...source, request: bypass === undefined ? {} : { BypassPolicyLockoutSafetyCheck: bypass } };
+  const need = { action: 'kms:PutKeyPolicy', conditions: ['kms:BypassPolicyLockoutSafetyCheck'] } as const;
+  return (policy, key) => decide(new RequestQuestion(next, need, key.arn, key, policy));
 }
 
 /** A principal can be a resource too, and all keys together; what the event lists are keys and aliases. */
 function isOnRecord(resource: string): boolean {
   return resource.startsWith('arn:aws:kms:') && !resource.endsWith('*');
-}
-
-/** Those that any permission of the operation has. */
-function conditionsOf({ needs }: AnyOperation): readonly string[] {
-  return [...(needs.resources ?? []), ...Object.values(needs.keys ?? {})].flatMap(({ conditions }) => conditions ?? []);
 }
 
 /** Asks for the decision; throws what AWS answers when it is no. */

@@ -38,10 +38,9 @@ export async function change(parts: ChangeParts): Promise<Members> {
   const prepared = await operation.prepare?.({ ...given, ...permitted, life });
   let response: Members;
   try {
-    response = await turns.take(
-      () => operation.decide({ ...given, ...permitAgain(), prepared, nowMs: Date.now() }),
-      intentOnRecord,
-    );
+    response = await turns.take(() => operation.decide({ ...given, ...permitAgain(), prepared, nowMs: Date.now() }), {
+      announce: intentOnRecord,
+    });
   } catch (error) {
     await prepared?.undo();
     throw error;

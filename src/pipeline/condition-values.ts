@@ -4,8 +4,7 @@ import { isIP } from 'node:net';
 import { foldCase, stepsToFold } from '../authorization/language/case-folding.ts';
 import { stepsPerLook, type WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
-import type { KmsKey } from '../keys/kms-key.ts';
-import type { ConditionSource } from './question-source.ts';
+import type { ConditionSource, QuestionKey } from './question-source.ts';
 
 /** `undefined`: the key is not in the context. */
 export type Values = readonly string[] | undefined;
@@ -23,7 +22,7 @@ export function member(name: string, whenAbsent?: string): Draw {
 }
 
 /** A property of the key, or, of a key that is being created, what the request asks for. */
-export function property(ofKey: (key: KmsKey) => unknown, ofRequest: Draw): Draw {
+export function property(ofKey: (key: QuestionKey) => unknown, ofRequest: Draw): Draw {
   return (question, parameter) =>
     question.key === undefined ? ofRequest(question, parameter) : one(ofKey(question.key));
 }

@@ -25,6 +25,7 @@ import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { findOperation, isUnbuilt } from '../operations/find-operation.ts';
+import { StoreError } from '../store/store-error.ts';
 import type { Turns } from '../store/turns.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
@@ -146,9 +147,9 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     const permitAgain = () => {
       const now = sourceNow();
       const again = authorizeAgain(now, trace);
-      return { keys: again, decideUnder: decisionUnder(now, again) };
+      return { keys: again, decideUnder: decisionUnder(now) };
     };
-    const permitted = { keys, decideUnder: decisionUnder(source, keys) };
+    const permitted = { keys, decideUnder: decisionUnder(source) };
     const parts = { operation, turns, life, given: { request, caller, directory, note }, permitted, permitAgain };
     if (isRehearsal) {
       rehearseChange(parts);
@@ -201,6 +202,19 @@ function parseJson(body: Buffer): unknown {
   }
 }
 
+/** A change whose turn did not come, because the HSM or the disk takes long over those before it. */
+function isLate(error: unknown): boolean {
+  return error instanceof StoreError && error.failure === 'busy';
+}
+
+function lateTurn(error: unknown): KmsError {
+  return new KmsError(
+    'DependencyTimeoutException',
+    'The system timed out while trying to fulfill the request. You can retry the request.',
+    error,
+  );
+}
+
 /** Errors that are not the caller's fault: an operator must be able to read what really happened. */
 const faults: ReadonlySet<KmsErrorName> = new Set([
   'KMSInternalException',
@@ -213,7 +227,7 @@ function toKmsError(
   { requestId, operationName }: Pick<KmsRequest, 'requestId' | 'operationName'>,
   log: Logger,
 ): KmsError {
-  const translated = fromKeyStoreError(error);
+  const translated = isLate(error) ? lateTurn(error) : fromKeyStoreError(error);
   if (translated instanceof KmsError) {
     if (faults.has(translated.name)) {
       log.error({ requestId, operation: operationName, err: translated.cause ?? translated }, 'a request failed');

@@ -9,6 +9,9 @@ import type { PrincipalArn } from '../kms/names.ts';
 import type { AnyOperation, NeedOf } from '../operations/declaration/operation.ts';
 import type { RequestOrigin } from './service.ts';
 
+/** What of a key decides; its policy may be another one. */
+export type QuestionKey = Pick<KmsKey, 'arn' | 'record'> & Partial<Pick<KmsKey, 'policy'>>;
+
 /** What all questions about one request share. */
 export interface QuestionSource {
   readonly operation: AnyOperation;
@@ -29,7 +32,7 @@ export interface ConditionSource extends WorkBudget {
   readonly source: QuestionSource;
   readonly need: Need;
   /** The key that the resource is. */
-  readonly key: KmsKey | undefined;
+  readonly key: QuestionKey | undefined;
   readonly principal: PrincipalArn;
   readonly role: PrincipalArn | undefined;
   readonly accountId: string;

@@ -21,6 +21,8 @@ export type StoreFailure =
   | 'conflict'
   /** Records of former formats would come into another Region than those that were written anew before. */
   | 'otherRegion'
+  /** The turn of a change did not come in time. */
+  | 'busy'
   /** A newer Drawbridge wrote this store. */
   | 'newerSchema'
   /** The file is no SQLite database, or a damaged one. */

@@ -28,14 +28,35 @@ export interface Fold {
 
 /** Another node can be faster now and then, not each time. */
 const maxDecisions = 5;
+/** Longer than a call to an HSM may take by default: while that hangs, whoever waits behind it hears of it before he gives up. */
+const defaultMaxWaitMs = 20_000;
+
+export interface TurnsOptions {
+  /** After so long without its turn a change is refused (`StoreError` `busy`), and is not made later. */
+  readonly maxWaitMs?: number;
+  /** Told of a fold that failed to follow: a mistake of ours, after which memory may differ from the disk. */
+  readonly foldFailed?: (error: unknown) => void;
+}
+
+/** How a turn is taken. */
+export interface TurnTraits {
+  /** Called before the change is written. */
+  readonly announce?: (changes: readonly Change[]) => Promise<void>;
+  /** Waits however long it takes: for what has to be undone. */
+  readonly isPatient?: boolean;
+}
 
 export class Turns {
   readonly #store: Pick<MetadataStore, 'write' | 'reread'>;
+  readonly #maxWaitMs: number;
+  readonly #foldFailed: (error: unknown) => void;
   readonly #folds: Fold[] = [];
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(store: Pick<MetadataStore, 'write' | 'reread'>) {
+  constructor(store: Pick<MetadataStore, 'write' | 'reread'>, options: TurnsOptions = {}) {
     this.#store = store;
+    this.#maxWaitMs = options.maxWaitMs ?? defaultMaxWaitMs;
+    this.#foldFailed = options.foldFailed ?? (() => undefined);
   }
 
   /** From now on it is told of every change. It has what was loaded. */
@@ -47,22 +68,26 @@ export class Turns {
    * Takes the next turn.
    * @param decide Synchronous, so that it decides on one state of things; what it throws ends the turn, and nothing was changed.
    * Asked once more where another node was faster.
-   * @param announce Called before the change is written.
-   * @throws StoreError `conflict` when others were faster each time; and what `MetadataStore.write` rejects with.
+   * @throws StoreError `busy` when its turn did not come, `conflict` when others were faster each time; and what
+   * `MetadataStore.write` rejects with. Once the change is on disk it does not throw.
    */
-  take<Response>(
-    decide: () => Decided<Response>,
-    announce?: (changes: readonly Change[]) => Promise<void>,
-  ): Promise<Response> {
-    const turn = this.#last.then(() => this.#perform(decide, announce));
-    this.#last = turn.catch(() => undefined);
-    return turn;
+  take<Response>(decide: () => Decided<Response>, { announce, isPatient = false }: TurnTraits = {}): Promise<Response> {
+    const { promise, resolve, reject } = Promise.withResolvers<Response>();
+    let isOver = false;
+    const giveUp = (): void => {
+      isOver = true;
+      reject(new StoreError('busy', `the turn of a change did not come within ${this.#maxWaitMs} ms`));
+    };
+    const timer = isPatient ? undefined : setTimeout(giveUp, this.#maxWaitMs).unref();
+    this.#last = this.#last.then(async () => {
+      if (isOver) return;
+      clearTimeout(timer);
+      await this.#perform(decide, announce).then(resolve, reject);
+    });
+    return promise;
   }
 
-  async #perform<Response>(
-    decide: () => Decided<Response>,
-    announce?: (changes: readonly Change[]) => Promise<void>,
-  ): Promise<Response> {
+  async #perform<Response>(decide: () => Decided<Response>, announce: TurnTraits['announce']): Promise<Response> {
     for (let decisions = 1; ; decisions++) {
       const { changes, response } = decide();
       if (changes.length === 0) return response;
@@ -80,7 +105,14 @@ export class Turns {
     }
   }
 
+  /** What is on disk stays: a fold that fails takes nothing back, and the others follow. */
   #apply(changes: readonly Change[]): void {
-    for (const fold of this.#folds) fold.apply(changes);
+    for (const fold of this.#folds) {
+      try {
+        fold.apply(changes);
+      } catch (error) {
+        this.#foldFailed(error);
+      }
+    }
   }
 }

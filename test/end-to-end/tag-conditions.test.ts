@@ -242,4 +242,28 @@ describe.skipIf(!runsAsRoot || missing !== null)('Tags in policies', () => {
     expect((await refusal(schedule(19))).name).toBe(denied);
     expect((await schedule(20)).PendingWindowInDays).toBe(20);
   });
+
+  test.each([
+    ['aws:RequestTag/foo of the request that makes it', { StringEquals: { 'aws:RequestTag/foo': 'bar' } }],
+    ['aws:TagKeys of the request that makes it', { 'ForAnyValue:StringEquals': { 'aws:TagKeys': ['foo'] } }],
+    ['that it lacks a tag which it gets', { StringNotEquals: { 'aws:ResourceTag/foo': 'bar' } }],
+  ])('a key whose policy asks for %s would lock its maker out, and is not made', async (_what, condition) => {
+    const told = await refusal(
+      kms.createKey({
+        Policy: policy({ ...allow(rootArn, 'kms:*'), Condition: condition }),
+        Tags: [{ TagKey: 'foo', TagValue: 'bar' }],
+      }),
+    );
+    expect(told).toMatchObject({ name: 'MalformedPolicyDocumentException' });
+  });
+
+  test('a key whose policy asks for a tag that it gets is made, and its policy can be put again', async () => {
+    const document = policy({
+      ...allow(rootArn, 'kms:*'),
+      Condition: { StringEquals: { 'aws:ResourceTag/foo': 'bar' } },
+    });
+    const Tags = [{ TagKey: 'foo', TagValue: 'bar' }];
+    const { KeyMetadata } = await kms.createKey({ Policy: document, Tags });
+    await kms.putKeyPolicy({ KeyId: KeyMetadata?.KeyId, Policy: document });
+  });
 });

@@ -247,6 +247,41 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     ]);
   });
 
+  test('an intent that somebody put back over the record that it became destroys nothing', async () => {
+    const before = await start();
+    const key = await create(before);
+    const { ciphertextBlob } = await encryptOne(before, key);
+    const material = currentBackingKeyOf(found(before.directory, key)).record;
+    const intent = { state: 'Creating', owner: before.store.nodeId } as const;
+    await before.turns.take(() => ({ changes: [replaced('backingKey', material, intent)], response: undefined }));
+    await close();
+
+    const again = await start();
+    expect(
+      again.lines.filter((line) => line.level === 'error').map((line) => JSON.stringify(line.fields)),
+    ).toContainEqual(expect.stringContaining(material.backingKeyId));
+    expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).toContain(material.backingKeyId);
+    const [record] = (await again.store.load()).backingKey.filter((each) => each.keyId === key.record.keyId);
+    if (record === undefined) throw new TypeError('the record is gone');
+    const active = { state: 'Active', owner: '' } as const;
+    await again.turns.take(() => ({ changes: [replaced('backingKey', record, active)], response: undefined }));
+    await close();
+    const { directory } = await start();
+    expect(await decryptOne(found(directory, key), ciphertextBlob)).toBe('attack at dawn');
+  });
+
+  test('a key that is disabled while it is rotated gets no new material, and none is left', async () => {
+    const opened = await start({ maxEncryptionsPerBackingKey: 1, reservationBlock: 1 });
+    const key = await create(opened);
+    await encryptOne(opened, key);
+    const objects = await opened.keyStore.listKeys();
+    const disabling = replaced('key', found(opened.directory, key).record, { state: 'Disabled' });
+    const rotating = encryptOne(opened, key);
+    await opened.turns.take(() => ({ changes: [disabling], response: undefined }));
+    await expect(rotating).rejects.toMatchObject({ name: 'DisabledException' });
+    expect(await opened.keyStore.listKeys()).toEqual(objects);
+  });
+
   test('an object of ours that no record names is reported and left alone', async () => {
     const { keyStore } = await start();
     const backingKeyId = newBackingKeyId();

@@ -11,6 +11,7 @@ import { added, type Change, removed, replaced } from '../../src/store/records/c
 import type { KeyRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { type Decided, type Fold, Turns } from '../../src/store/turns.ts';
+import { holdTurn } from '../support/held-turn.ts';
 import { aliasPut, conflict, examples, formerRegion, testMac } from './records.ts';
 
 let folder: string;
@@ -77,10 +78,12 @@ describe('turns', () => {
           steps.push(`${name} decides`);
           return decided(name, aliasPut(name));
         },
-        async () => {
-          // The first one takes the longest.
-          for (let waits = name === 'a' ? 20 : 1; waits > 0; waits--) await new Promise(setImmediate);
-          steps.push(`${name} is announced`);
+        {
+          async announce() {
+            // The first one takes the longest.
+            for (let waits = name === 'a' ? 20 : 1; waits > 0; waits--) await new Promise(setImmediate);
+            steps.push(`${name} is announced`);
+          },
         },
       );
     expect(await Promise.all(['a', 'b', 'c'].map(take))).toEqual(['a', 'b', 'c']);
@@ -132,10 +135,9 @@ describe('turns', () => {
     const announced: (readonly Change[])[] = [];
     // Nothing could be written.
     isHsmAway = true;
-    const response = await turns.take(
-      () => decided('nothing to do'),
-      async (changes) => void announced.push(changes),
-    );
+    const response = await turns.take(() => decided('nothing to do'), {
+      announce: async (changes) => void announced.push(changes),
+    });
     expect(response).toBe('nothing to do');
     expect(announced).toEqual([]);
     expect(known.told).toEqual([]);
@@ -144,22 +146,20 @@ describe('turns', () => {
   test('announce each written decision once, before anything of it is on disk', async () => {
     const { turns, known } = node();
     const announced: unknown[] = [];
-    await turns.take(
-      () => decided(undefined, aliasPut('a')),
-      async (changes) => {
+    await turns.take(() => decided(undefined, aliasPut('a')), {
+      async announce(changes) {
         announced.push({ changes, onDisk: await store.reread(changes), told: [...known.told] });
       },
-    );
+    });
     const change = aliasPut('a');
     expect(announced).toEqual([{ changes: [change], onDisk: [removed('alias', change.record)], told: [] }]);
   });
 
   test('end without a change where the announcement fails, and the next one goes on', async () => {
     const { turns, known } = node();
-    const failing = turns.take(
-      () => decided(undefined, aliasPut('a')),
-      () => Promise.reject(new RangeError('the log is full')),
-    );
+    const failing = turns.take(() => decided(undefined, aliasPut('a')), {
+      announce: () => Promise.reject(new RangeError('the log is full')),
+    });
     const next = turns.take(() => decided(undefined, aliasPut('b')));
     await expect(failing).rejects.toThrow(new RangeError('the log is full'));
     await next;
@@ -174,7 +174,7 @@ describe('turns', () => {
       () => {
         throw new RangeError('not any more');
       },
-      async () => void announced.push('failing'),
+      { announce: async () => void announced.push('failing') },
     );
     const next = turns.take(() => decided('next', aliasPut('b')));
     await expect(failing).rejects.toThrow(new RangeError('not any more'));
@@ -256,12 +256,11 @@ describe('a turn in which another node was faster', () => {
     const [mine, theirs] = [node(), node()];
     await theirs.turns.take(() => theirs.known.changing({ description: 'theirs' }));
     const announced: (number | null)[] = [];
-    await mine.turns.take(
-      () => mine.known.changing({ description: 'mine' }),
-      async (changes) => {
+    await mine.turns.take(() => mine.known.changing({ description: 'mine' }), {
+      async announce(changes) {
         for (const change of changes) if ('put' in change) announced.push(change.replaces);
       },
-    );
+    });
     expect(announced).toEqual([1, 2]);
   });
 
@@ -273,7 +272,10 @@ describe('a turn in which another node was faster', () => {
         decisions++;
         return mine.known.changing({ description: 'mine' });
       },
-      async () => void (await theirs.turns.take(() => theirs.known.changing({ description: `theirs ${decisions}` }))),
+      {
+        announce: async () =>
+          void (await theirs.turns.take(() => theirs.known.changing({ description: `theirs ${decisions}` }))),
+      },
     );
     await expect(overtaken).rejects.toMatchObject(conflict);
     expect(decisions).toBe(5);
@@ -304,5 +306,31 @@ describe('a turn in which another node was faster', () => {
     // A removal needs no MAC, but what is there has to be verified.
     await expect(turn).rejects.toThrow(new RangeError('the HSM is away'));
     expect(known.told).toEqual([]);
+  });
+
+  test('is refused when its turn does not come in time, and is not made later; what undoes waits', async () => {
+    const turns = new Turns(store, { maxWaitMs: 20 });
+    const held = await holdTurn(turns, () => [aliasPut('first')]);
+    const late = turns.take(() => decided(undefined, aliasPut('late')));
+    const undoing = turns.take(() => decided('undone', aliasPut('undone')), { isPatient: true });
+    await expect(late).rejects.toMatchObject({ name: 'StoreError', failure: 'busy' });
+    await held.letGo();
+    expect(await undoing).toBe('undone');
+    expect((await store.load()).alias.map(({ aliasName }) => aliasName)).toEqual(['alias/first', 'alias/undone']);
+  });
+
+  test('stays when a fold fails to follow it: that is told, and the others follow', async () => {
+    const failures: unknown[] = [];
+    const told: unknown[] = [];
+    const turns = new Turns(store, { foldFailed: (error) => failures.push(error) });
+    turns.follow({
+      apply() {
+        throw new RangeError('a mistake of ours');
+      },
+    });
+    turns.follow({ apply: (changes) => told.push(...changes) });
+    expect(await turns.take(() => decided('done', aliasPut('a')))).toBe('done');
+    expect(failures).toEqual([new RangeError('a mistake of ours')]);
+    expect(told).toEqual([aliasPut('a')]);
   });
 });

@@ -16,13 +16,12 @@ export interface HeldTurn {
 export async function holdTurn(turns: Turns, changes: () => readonly Change[]): Promise<HeldTurn> {
   const decided = Promise.withResolvers<void>();
   const released = Promise.withResolvers<void>();
-  const turn = turns.take(
-    () => ({ changes: changes(), response: undefined }),
-    () => {
+  const turn = turns.take(() => ({ changes: changes(), response: undefined }), {
+    announce() {
       decided.resolve();
       return released.promise;
     },
-  );
+  });
   await Promise.race([decided.promise, turn]);
   return {
     letGo() {

@@ -12,6 +12,7 @@
  */
 
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
+import { stateRefusal } from '../../kms/key-states.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId } from '../../kms/names.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
@@ -111,7 +112,10 @@ export class KeyLife {
     const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
     try {
       await this.#turns.take(() => {
-        const { record, backingKeys } = this.#keyOf(keyId);
+        const { arn, record, backingKeys } = this.#keyOf(keyId);
+        // Whoever waits for a number must not use a key that was disabled meanwhile.
+        const refusal = stateRefusal('use', { arn, state: record.state, origin: record.origin });
+        if (refusal !== undefined) throw refusal;
         if (record.currentBackingKeyId !== exhausted || backingKeys.size + 1 !== ordinal) {
           throw new TypeError(`key ${keyId} was rotated by another node at the same time`);
         }
@@ -136,7 +140,8 @@ export class KeyLife {
     const { backingKeyId, keyStore } = intent;
     try {
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
-      await this.#turns.take(() => ({ changes: [removed('backingKey', intent)], response: undefined }));
+      const undone = { changes: [removed('backingKey', intent)], response: undefined };
+      await this.#turns.take(() => undone, { isPatient: true });
     } catch (error) {
       this.#directory.log.warn({ backingKeyId, error }, 'an unfinished key creation is undone at the next start');
     }

@@ -71,6 +71,13 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   for (const record of loaded.backingKey.filter(isUnfinished)) {
     const { backingKeyId, keyId, owner } = record;
     const keyStore = keyStores.get(record.keyStore);
+    if (isNeeded(record, loaded)) {
+      log.error(
+        { backingKeyId, keyId },
+        'a key needs material whose record says that it was never finished; an old record was put back, and nothing is destroyed',
+      );
+      continue;
+    }
     if (!isOurs(record) || keyStore === undefined) {
       log.warn({ backingKeyId, keyId, owner }, 'an unfinished key creation is left to the node that began it');
       continue;
@@ -91,6 +98,17 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
     backingKey: loaded.backingKey.filter((record) => !isUnfinished(record)),
     keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
   };
+}
+
+/**
+ * Would the KMS key miss this material? An intent that somebody put back over the record that it became must not destroy what
+ * was finished since: a key names it as its own, or later material of the key was made after it.
+ */
+function isNeeded({ backingKeyId, keyId, ordinal }: BackingKeyRecord, { key, backingKey }: LoadedMetadata): boolean {
+  return (
+    key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
+    backingKey.some((each) => each.keyId === keyId && each.state === 'Active' && each.ordinal >= ordinal)
+  );
 }
 
 async function reportDifferences(name: string, keyStore: KeyStore, loaded: LoadedMetadata, log: Logger): Promise<void> {

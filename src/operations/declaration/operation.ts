@@ -73,8 +73,11 @@ interface AnyPart<Request, Keys extends string> {
   readonly note: (members: Readonly<Record<string, string>>) => void;
 }
 
-/** What this caller would be told of an action on a key if its policy were this one. */
-export type DecideUnder = (policy: CompiledPolicy, action: string, keyArn: string) => Decision;
+/**
+ * What this caller would be told if he put another policy on this key next, with this one as its policy.
+ * @param key As it will be then.
+ */
+export type DecideUnder = (policy: CompiledPolicy, key: Pick<KmsKey, 'arn' | 'record'>) => Decision;
 
 /** What a handler works with. */
 export interface Handling<Request, Keys extends string> extends AnyPart<Request, Keys> {

@@ -11,7 +11,7 @@ import type { KeyView } from '../../keys/key-directory.ts';
 import { assertTokenCanHold } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
-import { everyKeyPattern, type KeyId, keyArn } from '../../kms/names.ts';
+import { everyKeyPattern, keyArn } from '../../kms/names.ts';
 import { added } from '../../store/records/changes.ts';
 import type { KeyRecord } from '../../store/records/records.ts';
 import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
@@ -93,51 +93,58 @@ export const createKey = operation({
     refuseUnbuilt(request);
     const keyStore = directory.defaultKeyStore;
     assertTokenCanHold(directory.keyStore(keyStore), spec, usage);
-    checkedTags(request.Tags ?? []);
     const keyId = directory.unusedKeyId();
-    assertPolicy(request, directory, decideUnder, keyId);
+    const unmade = newRecord(request, directory, { keyId, currentBackingKeyId: null, createdAtMs: Date.now() });
+    policyOf(request, directory, decideUnder, unmade);
     const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1 });
-    return { keyId, spec, usage, material, undo: () => material.undo() };
+    return { keyId, material, undo: () => material.undo() };
   },
-  decide({ request, directory, decideUnder, prepared: { keyId, spec, usage, material }, nowMs }) {
+  decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs }) {
     const { realm } = directory;
-    const { region } = realm;
-    const document = assertPolicy(request, directory, decideUnder, keyId);
-    const record: KeyRecord = {
-      region,
-      keyId,
-      version: 1,
-      state: 'Enabled',
-      keySpec: spec,
-      keyUsage: usage,
-      origin: 'AWS_KMS',
-      description: request.Description ?? '',
-      createdAtMs: nowMs,
-      currentBackingKeyId: material.backingKeyId,
-      tags: checkedTags(request.Tags ?? []),
-      deletionDateMs: null,
-    };
+    const { backingKeyId: currentBackingKeyId } = material;
+    const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
+    const document = policyOf(request, directory, decideUnder, record);
     return {
       changes: [
         material.activated(),
         added('key', record),
-        added('keyPolicy', { region, keyId, version: 1, document }),
+        added('keyPolicy', { region: realm.region, keyId, version: 1, document }),
       ],
       response: { KeyMetadata: describe(realm, record, material) },
     };
   },
 });
 
+function newRecord(
+  request: Request,
+  { realm }: KeyView,
+  made: Pick<KeyRecord, 'keyId' | 'currentBackingKeyId' | 'createdAtMs'>,
+): KeyRecord {
+  const { spec, usage } = specAndUsage(request);
+  return {
+    ...made,
+    region: realm.region,
+    version: 1,
+    state: 'Enabled',
+    keySpec: spec,
+    keyUsage: usage,
+    origin: 'AWS_KMS',
+    description: request.Description ?? '',
+    tags: checkedTags(request.Tags ?? []),
+    deletionDateMs: null,
+  };
+}
+
 /**
  * The policy of the new key, which AWS checks for a lockout where the request brings it. The default one is the account's,
  * whoever makes the key.
  */
-function assertPolicy(request: Request, directory: KeyView, decideUnder: DecideUnder, keyId: KeyId): string {
+function policyOf(request: Request, directory: KeyView, decideUnder: DecideUnder, record: KeyRecord): string {
   const document = request.Policy ?? defaultKeyPolicy(directory.realm);
   assertPolicyLength(document);
   const policy = directory.compilePolicy(document);
   if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
-    assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keyArn(directory.realm, keyId)));
+    assertNoLockout(decideUnder(policy, { arn: keyArn(directory.realm, record.keyId), record }));
   }
   return document;
 }

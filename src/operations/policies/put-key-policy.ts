@@ -38,7 +38,7 @@ export const putKeyPolicy = operation({
     assertPolicyLength(request.Policy);
     const policy = directory.compilePolicy(request.Policy);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
-      assertNoLockout(decideUnder(policy, 'kms:PutKeyPolicy', keys.key.key.arn));
+      assertNoLockout(decideUnder(policy, keys.key.key));
     }
     return { changes: [keys.key.withPolicy(request.Policy)], response: {} };
   },
