@@ -1,4 +1,4 @@
-/** A need of a key that does not say what happens in which state of the key does not compile. */
+/** A need of a key that does not say what happens in which state of the key, or names no action of AWS KMS, does not compile. */
 
 import type { KeyView } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
@@ -13,3 +13,6 @@ export const silent: KeyNeed<object> = { action: 'kms:Encrypt', key };
 
 // @ts-expect-error: no such group.
 export const unknown: KeyNeed<object> = { action: 'kms:Encrypt', key, states: 'any' };
+
+// @ts-expect-error: no such action.
+export const misspelt: KeyNeed<object> = { action: 'kms:Encrpt', key, states: 'use' };

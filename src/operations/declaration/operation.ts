@@ -25,9 +25,12 @@ import type { GrantRecord } from '../../store/records/records.ts';
 import type { Decided } from '../../store/turns.ts';
 import type { Infer, Members, Shape } from './schema.ts';
 
+/** An operation's permission has its name; ReEncrypt takes two. */
+export type KmsAction = `kms:${OperationName}` | 'kms:ReEncryptFrom' | 'kms:ReEncryptTo';
+
 export interface NeedOf<Request> {
   /** The IAM action, `kms:Encrypt`. */
-  readonly action: string;
+  readonly action: KmsAction;
   /** The name of the operation in grants (`CreateGrant`, `Operations`), for operations that a grant can allow. */
   readonly grant?: GrantOperation;
   /** For CreateGrant: what the new grant would allow. A permission that comes from a grant gives no more than it has. */

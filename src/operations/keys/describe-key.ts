@@ -15,7 +15,6 @@ export const describeKey = operation({
         action: 'kms:DescribeKey',
         key: keyNamedBy('KeyId', 'keyOrAlias'),
         grant: 'DescribeKey',
-        conditions: ['kms:RequestAlias'],
         states: 'reading',
       },
     },

@@ -37,7 +37,6 @@ export const getPublicKey = operation({
         key: keyNamedBy('KeyId', 'keyOrAlias'),
         states: 'use',
         grant: 'GetPublicKey',
-        conditions: ['kms:RequestAlias'],
       },
     },
   },
