@@ -13,37 +13,50 @@ import { RequestQuestion } from '../../src/pipeline/access-question.ts';
 import { conditionKeys, conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import type { QuestionSource } from '../../src/pipeline/question-source.ts';
 import { alice, keyArn, principal, realm } from '../authorization/policies.ts';
+import {
+  documentedPermission,
+  documentedPermissions,
+  operationOfAction,
+} from '../operations/documented-permissions.ts';
 
 const needs = operations.flatMap(({ name, needs: { resources = [], keys = {} } }) => {
   return [...resources, ...Object.values(keys)].map(({ conditions }) => ({ name, conditions: conditions ?? [] }));
 });
 const names = new Set(conditionKeys.map(({ name }) => name));
 const declared = new Set(needs.flatMap(({ conditions }) => conditions));
-
-/** Keys of operations that AWS KMS has and this version has not; each leaves this list with its operation. */
-const ofUnbuilt: Readonly<Record<string, OperationName>> = {
-  'kms:ExpirationModel': 'ImportKeyMaterial',
-  'kms:PrimaryRegion': 'UpdatePrimaryRegion',
-  'kms:ReplicaRegion': 'ReplicateKey',
-  'kms:RotationPeriodInDays': 'EnableKeyRotation',
-  'kms:ScheduleKeyDeletionPendingWindowInDays': 'ScheduleKeyDeletion',
-  'kms:ValidTo': 'ImportKeyMaterial',
-  'kms:WrappingAlgorithm': 'GetParametersForImport',
-  'kms:WrappingKeySpec': 'GetParametersForImport',
-};
+const table = 'src/pipeline/condition-key-table.ts';
 
 test('every condition key that an operation declares is in the table', () => {
   const unknown = needs.flatMap(({ name, conditions }) =>
-    conditions.filter((key) => !names.has(key)).map((key) => `${name}: ${key}`),
+    conditions
+      .filter((key) => !names.has(key))
+      .map((key) => `give \`${key}\`, which ${name} declares, a row in ${table}`),
   );
   expect(unknown).toEqual([]);
 });
 
-test('every condition key that operations have to declare is declared by one, or its operation is not built', () => {
-  const silent = conditionKeys
-    .filter(({ on, name }) => on === 'declared' && !declared.has(name))
-    .map(({ name }) => name);
-  expect(silent).toEqual(Object.keys(ofUnbuilt).filter((name) => isUnbuilt(ofUnbuilt[name] ?? '')));
+test('every condition key that operations have to declare is declared by one, or is of operations that are not built', () => {
+  const silent = conditionKeys.filter(({ on, name }) => on === 'declared' && !declared.has(name));
+  const missing = silent.flatMap(({ name }) => {
+    const operationsOfKey = documentedPermissions
+      .filter(({ conditions }) => conditions.includes(name))
+      .map(({ action }) => operationOfAction(action));
+    const built = operationsOfKey.filter((operation) => !isUnbuilt(operation));
+    if (operationsOfKey.length > 0 && built.length === 0) return [];
+    return [`declare \`${name}\` in needs.conditions of ${built.join(', ') || 'an operation'}`];
+  });
+  expect(missing).toEqual([]);
+});
+
+test('no need declares a condition key that it has without that', () => {
+  const redundant = operations.flatMap(({ name, needs: { keys = {} } }) =>
+    Object.entries(keys).flatMap(([need, { conditions = [] }]) =>
+      conditionKeys
+        .filter((key) => key.on === 'key' && conditions.includes(key.name))
+        .map((key) => `${name}: take \`${key.name}\` out of the conditions of ${need}: whatever is about a key has it`),
+    ),
+  );
+  expect(redundant).toEqual([]);
 });
 
 test('what is known of a key is known of one that is being created', () => {
@@ -87,7 +100,13 @@ const key = {
     ],
   },
 } as unknown as KmsKey;
-const directory = { realm, aliases: { namesOf: () => ['alias/a', 'alias/b'] } } as unknown as KeyDirectory;
+const otherKeyArn = keyArn.replace('key/1', 'key/2');
+const otherKey = { arn: otherKeyArn, record: { ...key.record, keyId: 'l' } } as unknown as KmsKey;
+const directory = {
+  realm,
+  aliases: { namesOf: () => ['alias/a', 'alias/b'] },
+  findKey: (keyId: string) => (keyArn.endsWith(keyId) ? key : otherKey),
+} as unknown as KeyDirectory;
 const user: Caller = {
   type: 'IAMUser',
   arn: alice,
@@ -103,6 +122,8 @@ const inRole: Caller = {
   proof: { kind: 'sigv4', accessKeyId: 'ASIA', sourceIp: '127.0.0.1' },
 };
 
+/** Another process of the same user. */
+const inUnit = { kind: 'unix', uid: 7, gid: 8, pid: 10, groups: [] } as const;
 const inSession: Caller = {
   ...user,
   proof: {
@@ -114,7 +135,7 @@ const inSession: Caller = {
 };
 
 interface Asked {
-  readonly operation?: string;
+  readonly operation?: OperationName;
   readonly request?: Record<string, unknown>;
   readonly caller?: Caller;
 }
@@ -124,9 +145,17 @@ function valueAsked(name: string, asked: Asked): readonly string[] | undefined {
   return questionOf(asked).context.valuesOf(keyCalled(name));
 }
 
+/** What is asked for an operation that is not built: what AWS documents for it, on a key. */
+function unbuilt(operation: OperationName): AnyOperation {
+  const { conditions } = documentedPermission(`kms:${operation}`);
+  const need = { action: `kms:${operation}`, conditions, key: () => key, states: 'administration' } as const;
+  // Safe: a question looks at nothing but the needs.
+  return { needs: { keys: { key: need } } } as unknown as AnyOperation;
+}
+
 /** Of a request of an operation: its first need is asked, and it is about the key where it has one. */
 function questionOf({ operation = 'Encrypt', request = {}, caller = user }: Asked): RequestQuestion {
-  const found = findOperation(operation) as AnyOperation;
+  const found = findOperation(operation) ?? unbuilt(operation);
   const need = Object.values(found.needs.keys ?? {})[0] ?? found.needs.resources?.[0];
   if (need === undefined) throw new Error(`${operation} needs nothing`);
   const source: QuestionSource = {
@@ -141,11 +170,11 @@ function questionOf({ operation = 'Encrypt', request = {}, caller = user }: Aske
       userAgent: 'curl/8',
     },
     identityPolicies: [],
-    peerFacts: ({ uid }) => ({
+    peerFacts: ({ uid, pid }) => ({
       userName: () => `u${uid}`,
       groupNames: () => ['g8', 'g9'],
       executable: () => '/usr/bin/app',
-      systemdUnit: () => undefined,
+      systemdUnit: () => (pid === inUnit.pid ? 'app.service' : undefined),
     }),
   };
   const isOnKey = found.needs.keys !== undefined;
@@ -159,7 +188,7 @@ function keyCalled(name: string): ConditionKey {
 }
 
 const context = { EncryptionContext: { App: 'web', app: 'db', Env: 'x' } };
-const created = { operation: 'CreateKey' };
+const created = { operation: 'CreateKey' } as const;
 const grant = {
   operation: 'CreateGrant',
   request: {
@@ -167,10 +196,26 @@ const grant = {
     Operations: ['Encrypt', 'Decrypt'],
     Constraints: { EncryptionContextSubset: { Dept: 'IT' } },
   },
-};
+} as const;
+const toService = {
+  operation: 'CreateGrant',
+  request: {
+    GranteeServicePrincipal: 'dynamodb.amazonaws.com',
+    RetiringPrincipal: alice,
+    RetiringServicePrincipal: 's3.amazonaws.com',
+    Operations: ['Decrypt'],
+    Constraints: { SourceArn: 'arn:aws:s3:::bucket' },
+  },
+} as const;
+/** Without a ciphertext: which keys they are is said by the request alone. */
+const reEncrypted = (DestinationKeyId: string): Asked => ({
+  operation: 'ReEncrypt',
+  request: { SourceKeyId: keyArn, DestinationKeyId, DryRun: true, DryRunModifiers: ['IGNORE_CIPHERTEXT'] },
+});
+const signing: Asked = { operation: 'Sign', request: { SigningAlgorithm: 'ECDSA_SHA_256', MessageType: 'DIGEST' } };
 
 describe('a request has for', () => {
-  test.each<[string, Asked, readonly string[] | undefined]>([
+  const rows: readonly (readonly [name: string, asked: Asked, values: readonly string[] | undefined])[] = [
     ['kms:CallerAccount', {}, ['000000000000']],
     ['kms:ViaService', {}, undefined],
     ['kms:KeySpec', {}, ['RSA_2048']],
@@ -212,6 +257,63 @@ describe('a request has for', () => {
       { operation: 'PutKeyPolicy', request: { BypassPolicyLockoutSafetyCheck: true } },
       ['true'],
     ],
+    ['kms:DataKeyPairSpec', { operation: 'GenerateDataKeyPair', request: { KeyPairSpec: 'RSA_2048' } }, ['RSA_2048']],
+    [
+      'kms:EncapsulationAlgorithm',
+      { operation: 'Encapsulate', request: { EncapsulationAlgorithm: 'ML_KEM' } },
+      ['ML_KEM'],
+    ],
+    [
+      'kms:KeyAgreementAlgorithm',
+      { operation: 'DeriveSharedSecret', request: { KeyAgreementAlgorithm: 'ECDH' } },
+      ['ECDH'],
+    ],
+    ['kms:MacAlgorithm', { operation: 'GenerateMac', request: { MacAlgorithm: 'HMAC_SHA_256' } }, ['HMAC_SHA_256']],
+    ['kms:MacAlgorithm', { operation: 'VerifyMac', request: { MacAlgorithm: 'HMAC_SHA_384' } }, ['HMAC_SHA_384']],
+    ['kms:SigningAlgorithm', signing, ['ECDSA_SHA_256']],
+    ['kms:SigningAlgorithm', { ...signing, operation: 'Verify' }, ['ECDSA_SHA_256']],
+    ['kms:MessageType', signing, ['DIGEST']],
+    ['kms:ReEncryptOnSameKey', reEncrypted(keyArn), ['true']],
+    ['kms:ReEncryptOnSameKey', reEncrypted(otherKeyArn), ['false']],
+    ['kms:GrantConstraintSourceArn', toService, ['arn:aws:s3:::bucket']],
+    ['kms:GrantConstraintSourceArn', grant, undefined],
+    ['kms:GranteeServicePrincipal', toService, ['dynamodb.amazonaws.com']],
+    ['kms:RetiringPrincipal', toService, [alice]],
+    ['kms:RetiringServicePrincipal', toService, ['s3.amazonaws.com']],
+    [
+      'kms:ScheduleKeyDeletionPendingWindowInDays',
+      { operation: 'ScheduleKeyDeletion', request: { PendingWindowInDays: 7 } },
+      ['7'],
+    ],
+    ['kms:ScheduleKeyDeletionPendingWindowInDays', { operation: 'ScheduleKeyDeletion' }, undefined],
+    ['kms:RotationPeriodInDays', { operation: 'EnableKeyRotation', request: { RotationPeriodInDays: 90 } }, ['90']],
+    [
+      'kms:ExpirationModel',
+      { operation: 'ImportKeyMaterial', request: { ExpirationModel: 'KEY_MATERIAL_EXPIRES' } },
+      ['KEY_MATERIAL_EXPIRES'],
+    ],
+    [
+      'kms:ValidTo',
+      { operation: 'ImportKeyMaterial', request: { ValidTo: new Date(Date.UTC(2030, 0, 1)) } },
+      ['1893456000'],
+    ],
+    ['kms:ValidTo', { operation: 'ImportKeyMaterial' }, undefined],
+    [
+      'kms:WrappingAlgorithm',
+      { operation: 'GetParametersForImport', request: { WrappingAlgorithm: 'RSAES_OAEP_SHA_256' } },
+      ['RSAES_OAEP_SHA_256'],
+    ],
+    [
+      'kms:WrappingKeySpec',
+      { operation: 'GetParametersForImport', request: { WrappingKeySpec: 'RSA_2048' } },
+      ['RSA_2048'],
+    ],
+    ['kms:PrimaryRegion', { operation: 'UpdatePrimaryRegion', request: { PrimaryRegion: 'eu-west-1' } }, ['eu-west-1']],
+    ['kms:ReplicaRegion', { operation: 'ReplicateKey', request: { ReplicaRegion: 'eu-west-1' } }, ['eu-west-1']],
+    ['aws:PrincipalAccount', {}, ['000000000000']],
+    ['aws:PrincipalIsAWSService', {}, ['false']],
+    ['aws:ResourceAccount', {}, ['000000000000']],
+    ['aws:ViaAWSService', {}, ['false']],
     ['aws:CurrentTime', {}, ['2030-01-01T00:00:00.000Z']],
     ['aws:EpochTime', {}, ['1893456000']],
     ['aws:PrincipalArn', {}, [alice]],
@@ -239,8 +341,19 @@ describe('a request has for', () => {
     ['drawbridge:UnixGroup', {}, ['g8', 'g9']],
     ['drawbridge:Executable', {}, ['/usr/bin/app']],
     ['drawbridge:SystemdUnit', {}, undefined],
-  ])('%s, asked by %o, %j', (name, asked, expected) => {
+    ['drawbridge:SystemdUnit', { caller: { ...user, proof: inUnit } }, ['app.service']],
+  ];
+
+  test.each(rows)('%s, asked by %o, %j', (name, asked, expected) => {
     expect(valueAsked(name, asked)).toEqual(expected);
+  });
+
+  test('every key of the table but those that nothing has: a value in some row', () => {
+    const valued = new Set(rows.filter(([, , values]) => values !== undefined).map(([name]) => keyCalled(name).name));
+    const missing = conditionKeys.filter(({ on, name }) => on !== 'never' && !valued.has(name));
+    expect(missing.map(({ name }) => `add a row for \`${name}\`, with the request that has a value for it`)).toEqual(
+      [],
+    );
   });
 });
 
