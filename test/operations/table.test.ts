@@ -1,4 +1,4 @@
-/** The table has each operation once, under a name that AWS KMS has, and every file that declares one is in it. */
+/** The table has each operation once, under a name that AWS KMS has, every file that declares one is in it, and each is tested. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -37,6 +37,24 @@ test('each name of AWS KMS finds its own operation, or is one of those that are 
     expect([name, findOperation(name)?.name]).toEqual([name, isUnbuilt(name) ? undefined : name]);
   }
   expect(operations.length + unbuiltOperations.length).toBe(operationNames.length);
+});
+
+test('every operation is called in a file of test/end-to-end/', () => {
+  const endToEnd = fileURLToPath(new URL('../end-to-end/', import.meta.url));
+  // What `support/examples.ts` makes of the schemas says nothing of what an operation does.
+  const tests = readdirSync(endToEnd, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts') && path !== 'support/examples.ts')
+    .map((path) => readFileSync(join(endToEnd, path), 'utf8'))
+    .join('\n');
+  const untested = operations.filter(({ name }) => {
+    const method = `${name.charAt(0).toLowerCase()}${name.slice(1)}`;
+    // By the SDK, or on either wire: by its name, or in a row of a table of requests.
+    const call = `\\.${method}\\(|\\b${name}Command\\(|/v1/${name}\\b|\\bcall(?:V1)?\\([^'\\n]*'${name}'|\\['${name}', \\{`;
+    return !new RegExp(call).test(tests);
+  });
+  expect(untested.map(({ name }) => `${name} has no behaviour test: call it in a file of test/end-to-end/`)).toEqual(
+    [],
+  );
 });
 
 test.each(['', 'encrypt', 'Frobnicate', '__proto__', 'toString', 'createKey'])('%j is no operation', (name) => {
