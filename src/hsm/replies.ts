@@ -7,6 +7,7 @@
  */
 
 import { z } from 'zod';
+import type { MacAlgorithm } from '../kms/algorithms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
@@ -21,12 +22,14 @@ const maxPublicKeyBytes = 3072;
 const maxSignatureBytes = 4627;
 /** The longest private key is that of RSA with 4,096 bits: 2,376 bytes of PKCS#8. */
 const maxPrivateBytes = 4096;
-const macBytesOf: ReadonlyMap<string, number> = new Map([
-  ['HMAC_SHA_224', 28],
-  ['HMAC_SHA_256', 32],
-  ['HMAC_SHA_384', 48],
-  ['HMAC_SHA_512', 64],
-]);
+const macBytesOf: ReadonlyMap<string, number> = new Map(
+  Object.entries({
+    HMAC_SHA_224: 28,
+    HMAC_SHA_256: 32,
+    HMAC_SHA_384: 48,
+    HMAC_SHA_512: 64,
+  } satisfies Record<MacAlgorithm, number>),
+);
 
 type Fields = readonly Buffer[];
 
