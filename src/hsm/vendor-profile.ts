@@ -48,6 +48,17 @@ const count = check(
   (value) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 64,
 );
 
+/**
+ * INVARIANT: no profile takes these out of the check after a key's generation: whether the key can leave the HSM, and who may see
+ * it, is what everything else rests on. A token that reports them wrongly cannot hold keys, whatever else it can do.
+ */
+const indispensable: ReadonlyMap<string, string> = new Map([
+  ['CKA_SENSITIVE', 'without it a key that can be read in the clear would be taken for a good one'],
+  ['CKA_EXTRACTABLE', 'without it a key that can be taken out of the HSM would be taken for a good one'],
+  ['CKA_PRIVATE', 'without it a key that can be used without a login would be taken for a good one'],
+  ['CKA_TOKEN', 'without it a key that is gone with its session would be taken for a lasting one'],
+]);
+
 const readProfile = object({
   /** For people. */
   name: text,
@@ -63,7 +74,7 @@ const readProfile = object({
     /** Are keys made with `CKA_MODIFIABLE` false? */
     nonModifiable: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
     /** Attributes that the token does not report truly; the check after a key's generation leaves them out. */
-    notReadBack: list(name('CKA')),
+    notReadBack: list(butFor(indispensable, name('CKA'))),
   }),
   /** The key types whose token keys are used through a session copy (`C_CopyObject`), because that is faster. */
   sessionCopies: list(name('CKK')),
@@ -176,6 +187,15 @@ function check(expected: string, isGood: (value: unknown) => boolean): Reader<un
 
 function matching(pattern: RegExp, expected: string): Reader<string> {
   return check(expected, (value) => typeof value === 'string' && pattern.test(value)) as Reader<string>;
+}
+
+function butFor(refused: ReadonlyMap<string, string>, reader: Reader<string>): Reader<string> {
+  return (value, path) => {
+    const given = reader(value, path);
+    const why = refused.get(given);
+    if (why !== undefined) throw new Mistake(path, `${given} is always read back: ${why}`);
+    return given;
+  };
 }
 
 function oneOf<const Name extends string>(names: readonly Name[]): Reader<Name> {

@@ -59,6 +59,11 @@ test.each([
     with1('[CKA_LOCAL]', '[LOCAL]'),
     /:\d+: `attributes.notReadBack.0`: expected a name CKA_…$/,
   ],
+  ...['CKA_SENSITIVE', 'CKA_EXTRACTABLE', 'CKA_PRIVATE', 'CKA_TOKEN'].map((name): [string, string, RegExp] => [
+    `${name} among what is not read back`,
+    with1('[CKA_LOCAL]', `[CKA_LOCAL, ${name}]`),
+    new RegExp(`:\\d+: \`attributes.notReadBack.1\`: ${name} is always read back: without it a key that .*$`),
+  ]),
   ['an unknown KeySpec', with1('ECC_SECG_P256K1', 'ECC_P1'), /:\d+: `cannot.0.keySpec`: expected one of RSA_2048, /],
   [
     'an unknown meaning',
