@@ -1,5 +1,5 @@
 /**
- * The schema, as the numbered steps that make it. A step that was released is never changed again.
+ * The schema, as the numbered steps that make it. A step is never changed again, released or not: databases went through it.
  *
  * Types are ones that SQLite and PostgreSQL both have, so that one schema serves both. Columns are the members of the
  * records in `metadata-store.ts`; times are milliseconds since the epoch; `mac` is hexadecimal, and `format` says which

@@ -4,7 +4,7 @@
  * The form holds exactly what the row's columns hold, so that any edit of any column shows:
  *
  *     string  `drawbridge/metadata-record`     keeps this MAC apart from any other use of the same key
- *     u32     format of the record (`recordFormats`)
+ *     u32     format of the record
  *     string  kind of the record: `key`, `keyPolicy`, `grant`, …
  *     u32     number of members
  *     then, for each member in the order of their names' code units:
@@ -15,9 +15,10 @@
  * the format says the members, so two different records never share a form. The kind keeps a row from being moved to
  * another table, the primary key (a member like any other) from standing in for another row.
  *
- * The format is stored beside each MAC. A version that adds members to a kind gives it a new format (`addedMembers`) and
- * keeps reading the old ones, in which an added member can only have the value that its migration gave it. Migrations
- * themselves cannot compute a MAC: they run before the HSM is connected; `load` writes such rows anew.
+ * The format is stored beside each MAC. Whoever adds members to a kind gives it the next format (`recordFormats`) and
+ * keeps reading the former ones, in which an added member can only have the value that its migration gave it. A format
+ * that once wrote a row is never changed. Migrations themselves cannot compute a MAC: they run before the HSM is
+ * connected; `load` writes such rows anew.
  *
  * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
  * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant, a revoked access key or a
@@ -30,24 +31,16 @@ import type { ColumnValue } from './column-member.ts';
 import type { Columns } from './record-columns.ts';
 import type { RecordKind } from './records/records.ts';
 
-/** The format in which each kind is written. */
-export const recordFormats = {
-  key: 2,
-  backingKey: 3,
-  keyPolicy: 2,
-  alias: 2,
-  grant: 2,
-  accessKey: 2,
-} as const satisfies Record<RecordKind, number>;
 export const macBytes = 32;
 
-type AddedMembers = Readonly<Record<string, { readonly format: number; readonly column: ColumnValue }>>;
+/** The formats of a kind: each member that did not stand in the first, the format that brought it, and its column in older rows. */
+export type KindFormats = Readonly<Record<string, { readonly format: number; readonly column: ColumnValue }>>;
+export type RecordFormats = Readonly<Record<RecordKind, KindFormats>>;
 
 /** Of the time before there were Regions: `load` gives such a record that of the daemon. */
-const regional: AddedMembers = { region: { format: 2, column: '' }, version: { format: 2, column: 1 } };
+const regional: KindFormats = { region: { format: 2, column: '' }, version: { format: 2, column: 1 } };
 
-/** Members that a kind did not have from the beginning: the format that brought each, and its column in older rows. */
-const addedMembers: Readonly<Record<RecordKind, AddedMembers>> = {
+export const recordFormats: RecordFormats = {
   key: { ...regional, deletionDateMs: { format: 2, column: 0 } },
   backingKey: {
     publicKey: { format: 2, column: '' },
@@ -62,18 +55,23 @@ const addedMembers: Readonly<Record<RecordKind, AddedMembers>> = {
 
 const domain = 'drawbridge/metadata-record';
 
+/** The format in which a kind is written. */
+export function newestFormat(formats: KindFormats): number {
+  return Math.max(1, ...Object.values(formats).map(({ format }) => format));
+}
+
 /** Is this a format in which records of the kind are read? */
-export function isKnownFormat(kind: RecordKind, format: number): boolean {
-  return Number.isInteger(format) && format >= 1 && format <= recordFormats[kind];
+export function isKnownFormat(formats: KindFormats, format: number): boolean {
+  return Number.isInteger(format) && format >= 1 && format <= newestFormat(formats);
 }
 
 /**
  * @returns The columns that a row of this format has, or `undefined` when one of those that came later has another value
  * than its migration gave it, which no MAC of this format covers.
  */
-export function columnsOfFormat(kind: RecordKind, columns: Columns, format: number): Columns | undefined {
+export function columnsOfFormat(formats: KindFormats, columns: Columns, format: number): Columns | undefined {
   const covered: Record<string, ColumnValue> = { ...columns };
-  for (const [name, added] of Object.entries(addedMembers[kind])) {
+  for (const [name, added] of Object.entries(formats)) {
     if (added.format <= format) continue;
     if (covered[name] !== added.column) return undefined;
     delete covered[name];
@@ -81,8 +79,8 @@ export function columnsOfFormat(kind: RecordKind, columns: Columns, format: numb
   return covered;
 }
 
-/** @param columns Those of the format, which is the newest one if not given. */
-export function canonicalRecord(kind: RecordKind, columns: Columns, format: number = recordFormats[kind]): Buffer {
+/** @param columns Those of the format. */
+export function canonicalRecord(kind: RecordKind, columns: Columns, format: number): Buffer {
   const names = Object.keys(columns).sort();
   const parts: Buffer[] = [string(domain), u32(format), string(kind), u32(names.length)];
   for (const name of names) {

@@ -74,8 +74,12 @@ export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedC
   return db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces).compile();
 }
 
-/** Puts a record of a former format in the place of its own row, which may have no Region yet. */
-export function rewriting(db: Kysely<Tables>, { kind, columns }: PreparedChange, row: Row): CompiledQuery {
-  const former = 'region' in columns ? { ...columns, region: '' } : columns;
-  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, former)).compile();
+/** A row of a former format: how it stands there, perhaps with no Region yet, and its record as it is put in its place. */
+export interface FormerRow {
+  readonly columns: Columns;
+  readonly anew: PreparedChange;
+}
+
+export function rewriting(db: Kysely<Tables>, { columns, anew: { kind } }: FormerRow, row: Row): CompiledQuery {
+  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).compile();
 }

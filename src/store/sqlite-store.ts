@@ -28,9 +28,12 @@ import {
   isKnownFormat,
   isMacEqual,
   macBytes,
+  newestFormat,
+  type RecordFormats,
   recordFormats,
 } from './record-mac.ts';
 import {
+  type FormerRow,
   idMember,
   isRecord,
   type PreparedChange,
@@ -67,12 +70,14 @@ const maxMacsInFlight = 64;
  * @param options.path The file; its folder exists and is private.
  * @param options.mac First called by `load` or `write`: by then `serviceKey` has told which key it must use.
  * @param options.formerRegion The Region of what was written before records had one.
+ * @param options.formats Others than today's: how those that are yet to come will read what today's wrote.
  * @throws StoreError
  */
 export async function openSqliteStore(options: {
   readonly path: string;
   readonly mac: RecordMac;
   readonly formerRegion: string;
+  readonly formats?: RecordFormats;
 }): Promise<SqliteStore> {
   const database = openDatabaseFile(options.path);
   const db = new Kysely<Tables>({ dialect: sqliteDialect(database), plugins: [new CamelCasePlugin()] });
@@ -81,6 +86,7 @@ export async function openSqliteStore(options: {
     const rows = await db.selectFrom('serviceKey').selectAll().execute();
     const [node] = await db.selectFrom('node').selectAll().execute();
     return new OpenSqliteStore({
+      formats: recordFormats,
       ...options,
       database,
       db,
@@ -120,7 +126,12 @@ interface StoreParts {
   readonly serviceKeys: Map<string, BackingKeyId>;
   readonly nodeId: string;
   readonly formerRegion: string;
+  readonly formats: RecordFormats;
 }
+
+type Verified<Kind extends RecordKind> =
+  | { readonly record: MetadataRecords[Kind]; readonly columns: Columns; readonly isFormer: boolean }
+  | { readonly reason: string };
 
 class OpenSqliteStore implements SqliteStore {
   readonly #parts: StoreParts;
@@ -161,7 +172,7 @@ class OpenSqliteStore implements SqliteStore {
   async load(progress: (written: number, total: number) => void = () => undefined): Promise<LoadedMetadata> {
     this.#assertOpen();
     const quarantined: QuarantinedRecord[] = [];
-    const former: Change[] = [];
+    const former: FormerRow[] = [];
     const loaded = {
       key: await this.#loadKind('key', quarantined, former),
       backingKey: await this.#loadKind('backingKey', quarantined, former),
@@ -173,9 +184,9 @@ class OpenSqliteStore implements SqliteStore {
     };
     this.#assertFormerRegion(loaded, former);
     for (let first = 0; first < former.length; first += rewritesPerTransaction) {
-      const some = former.slice(first, first + rewritesPerTransaction).map(prepareChange);
+      const some = former.slice(first, first + rewritesPerTransaction);
       const { db } = this.#parts;
-      this.#transaction(await mapBounded(some, async (change) => rewriting(db, change, await this.#rowOf(change))));
+      this.#transaction(await mapBounded(some, async (row) => rewriting(db, row, await this.#rowOf(row.anew))));
       progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
     }
     return loaded;
@@ -227,7 +238,7 @@ class OpenSqliteStore implements SqliteStore {
   async #loadKind<Kind extends RecordKind>(
     kind: Kind,
     quarantined: QuarantinedRecord[],
-    former: Change[],
+    former: FormerRow[],
   ): Promise<readonly MetadataRecords[Kind][]> {
     const { db, path } = this.#parts;
     const table: keyof Tables = tables[kind];
@@ -245,7 +256,8 @@ class OpenSqliteStore implements SqliteStore {
       // It was put back beside the one that it became.
       const verified = isSuperseded ? { reason: 'a later version of it is on record' } : await this.#verify(kind, row);
       if ('record' in verified) {
-        if (verified.isFormer) former.push(added(kind, verified.record));
+        const { columns, isFormer } = verified;
+        if (isFormer) former.push({ columns, anew: prepareChange(added(kind, verified.record)) });
         return verified.record;
       }
       const region = 'region' in row ? String(row['region']) : null;
@@ -262,9 +274,11 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
-  #assertFormerRegion(loaded: LoadedMetadata, former: readonly Change[]): void {
+  #assertFormerRegion(loaded: LoadedMetadata, former: readonly FormerRow[]): void {
     const { formerRegion, path } = this.#parts;
-    const anew = new Set<unknown>(former.flatMap(({ record }) => ('region' in record ? record : [])));
+    const anew = new Set<unknown>(
+      former.flatMap((row) => (row.columns['region'] === '' ? row.anew.change.record : [])),
+    );
     const regional = [...loaded.key, ...loaded.keyPolicy, ...loaded.alias, ...loaded.grant];
     const written = regional.filter((record) => !anew.has(record));
     const [other] = written;
@@ -275,24 +289,22 @@ class OpenSqliteStore implements SqliteStore {
     );
   }
 
-  /** `isFormer`: it was written in another format than today's. */
-  async #verify<Kind extends RecordKind>(
-    kind: Kind,
-    row: Readonly<Record<string, unknown>>,
-  ): Promise<{ readonly record: MetadataRecords[Kind]; readonly isFormer: boolean } | { readonly reason: string }> {
+  /** `columns`: as they stand in the row. `isFormer`: it was written in another format than the newest. */
+  async #verify<Kind extends RecordKind>(kind: Kind, row: Readonly<Record<string, unknown>>): Promise<Verified<Kind>> {
+    const formats = this.#parts.formats[kind];
     const format = typeof row['format'] === 'bigint' ? Number(row['format']) : Number.NaN;
-    if (!isKnownFormat(kind, format)) return { reason: 'its format is not known to this version' };
+    if (!isKnownFormat(formats, format)) return { reason: 'its format is not known to this version' };
     const parsed = fromColumns(kind, row);
     if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
-    const covered = columnsOfFormat(kind, parsed.columns, format);
+    const { record, columns } = parsed;
+    const covered = columnsOfFormat(formats, columns, format);
     const verifies = covered !== undefined && isMacEqual(await this.#mac(kind, covered, format), row['mac']);
     if (!verifies) return { reason: 'its MAC does not verify: it was edited or damaged' };
-    const isFormer = format !== recordFormats[kind];
-    // Only a former format has an empty Region: its MAC covers none.
-    const isRegional = isFormer && 'region' in parsed.record && parsed.record.region === '';
+    const lacksRegion = 'region' in columns && !('region' in covered);
     return {
-      record: isRegional ? { ...parsed.record, region: this.#parts.formerRegion } : parsed.record,
-      isFormer,
+      record: lacksRegion ? { ...record, region: this.#parts.formerRegion } : record,
+      columns,
+      isFormer: format !== newestFormat(formats),
     };
   }
 
@@ -302,7 +314,7 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   async #rowOf({ kind, columns }: PreparedChange): Promise<Row> {
-    const format = recordFormats[kind];
+    const format = newestFormat(this.#parts.formats[kind]);
     const mac = (await this.#mac(kind, columns, format)).toString('hex');
     return { ...columns, format, mac };
   }

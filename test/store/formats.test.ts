@@ -6,12 +6,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ColumnValue } from '../../src/store/column-member.ts';
 import type { LoadedMetadata } from '../../src/store/metadata-store.ts';
-import { toColumns } from '../../src/store/record-columns.ts';
-import { canonicalRecord } from '../../src/store/record-mac.ts';
+import { recordKinds, toColumns } from '../../src/store/record-columns.ts';
+import { newestFormat, type RecordFormats, recordFormats } from '../../src/store/record-mac.ts';
 import { replaced } from '../../src/store/records/changes.ts';
-import type { MetadataRecords, RecordKind } from '../../src/store/records/records.ts';
+import type { RecordKind } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import {
+  exampleOf,
+  type Format,
+  formerFormat,
+  formersOf,
+  nextFormats,
+  otherColumn,
+  snakeCase,
+  writeFormer,
+} from './former-rows.ts';
 import { type AnyPut, addedAny, aliasPut, asPuts, conflict, examples, formerRegion, testMac } from './records.ts';
 
 let folder: string;
@@ -25,92 +36,37 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const edited = 'its MAC does not verify: it was edited or damaged';
 const superseded = 'a later version of it is on record';
 
-interface Format {
-  readonly kind: RecordKind;
-  readonly table: string;
-  readonly format: number;
-  /** What a row of it lacks, as members, and what the migration puts in their columns. */
-  readonly lacks: Readonly<Record<string, string | number>>;
-  /** Of a column, to a value that parses, so that the MAC alone is in its way. */
-  readonly edit: string;
-}
+/** Of a column of each kind that stands in every format, to a value that parses, so that the MAC alone is in its way. */
+const edits = {
+  key: "state = 'Disabled'",
+  backingKey: 'reserved_encryptions = 0',
+  keyPolicy: "key_id = '99999999-2222-3333-4444-555555555555'",
+  alias: 'created_at_ms = 1',
+  grant: "issuing_account = '111122223333'",
+  accessKey: "sealed_secret = 'AAAA'",
+} as const satisfies Record<RecordKind, string>;
 
-const regional = { region: '', version: 1 };
-/** Every format that a released version wrote, but today's. */
-const formerFormats: readonly Format[] = [
-  { kind: 'key', table: 'kms_key', format: 1, lacks: { ...regional, deletionDateMs: 0 }, edit: "state = 'Disabled'" },
-  {
-    kind: 'backingKey',
-    table: 'backing_key',
-    format: 1,
-    lacks: { publicKey: '', version: 1, owner: '' },
-    edit: 'reserved_encryptions = 0',
-  },
-  {
-    kind: 'backingKey',
-    table: 'backing_key',
-    format: 2,
-    lacks: { version: 1, owner: '' },
-    edit: 'reserved_encryptions = 0',
-  },
-  { kind: 'keyPolicy', table: 'key_policy', format: 1, lacks: regional, edit: "document = '{}'" },
-  { kind: 'alias', table: 'alias', format: 1, lacks: regional, edit: 'updated_at_ms = 1' },
-  { kind: 'grant', table: 'key_grant', format: 1, lacks: regional, edit: "name = 'other'" },
-  { kind: 'accessKey', table: 'access_key', format: 1, lacks: { version: 1 }, edit: "sealed_secret = 'AAAA'" },
+const cases = [
+  ...formersOf(recordFormats).map((format) => [`${format.kind}, format ${format.format}`, format] as const),
+  ...formersOf(nextFormats).map(
+    (format) => [`${format.kind}, format ${format.format}, by a version with one format more`, format] as const,
+  ),
 ];
-const cases = formerFormats.map((format) => [`${format.kind}, format ${format.format}`, format] as const);
-const [backingKey1, alias1] = [find('backingKey', 1), find('alias', 1)];
+const [backingKey1, alias1] = [formerFormat('backingKey', 1), formerFormat('alias', 1)];
+const newestAlias = newestFormat(recordFormats.alias);
 
-function find(kind: RecordKind, format: number): Format {
-  const found = formerFormats.find((each) => each.kind === kind && each.format === format);
-  if (found === undefined) throw new Error(`${kind} has no format ${format}`);
-  return found;
-}
+const write = (format: Format, puts: readonly AnyPut[] = [exampleOf(format)]): Promise<void> =>
+  writeFormer(path, format, puts);
 
-/** The example of the kind as such a row can tell it. */
-function exampleOf({ kind, lacks }: Format): AnyPut {
-  const record: MetadataRecords[RecordKind] = examples[kind];
-  return addedAny(kind, 'publicKey' in lacks ? { ...examples.backingKey, publicKey: null } : record);
-}
+const open = (formats = recordFormats, region = formerRegion) =>
+  openSqliteStore({ path, mac: testMac, formerRegion: region, formats });
 
-/** Leaves the records as a version with that format did: written today, then taken back, MAC and all. */
-async function writeFormer(format: Format, puts: readonly AnyPut[] = [exampleOf(format)]): Promise<void> {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
-  await store.write(puts);
-  await store.close();
-  const database = new DatabaseSync(path);
-  database.exec('BEGIN');
-  for (const put of puts) await takeBack(database, format, put);
-  database.exec('COMMIT');
-  database.close();
-}
-
-async function takeBack(database: DatabaseSync, { kind, table, format, lacks }: Format, put: AnyPut): Promise<void> {
-  const own = Object.entries(toColumns(kind, put.record)).filter(([name]) => !(name in lacks));
-  const mac = (await testMac(canonicalRecord(kind, Object.fromEntries(own), format))).toString('hex');
-  const columns = Object.entries({ ...lacks, format, mac });
-  const [id, value] = own.find(([name]) => name === idOf[kind]) ?? ['', ''];
-  const assignments = columns.map(([name]) => `${snakeCase(name)} = ?`).join(', ');
-  database
-    .prepare(`UPDATE ${table} SET ${assignments} WHERE ${snakeCase(id)} = ?`)
-    .run(...columns.map(([, column]) => column), value);
-}
-
-const idOf: Readonly<Record<RecordKind, string>> = {
-  key: 'keyId',
-  backingKey: 'backingKeyId',
-  keyPolicy: 'keyId',
-  alias: 'aliasName',
-  grant: 'grantId',
-  accessKey: 'accessKeyId',
-};
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
-
-async function load(region = formerRegion, progress?: (written: number, total: number) => void) {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion: region });
+async function load(
+  region = formerRegion,
+  progress?: (written: number, total: number) => void,
+  formats: RecordFormats = recordFormats,
+) {
+  const store = await open(formats, region);
   try {
     return await store.load(progress);
   } finally {
@@ -118,9 +74,9 @@ async function load(region = formerRegion, progress?: (written: number, total: n
   }
 }
 
-function run(sql: string): void {
+function run(sql: string, ...values: readonly ColumnValue[]): void {
   const database = new DatabaseSync(path);
-  database.exec(sql);
+  database.prepare(sql).run(...values);
   database.close();
 }
 
@@ -137,77 +93,75 @@ function reasons({ quarantined }: LoadedMetadata): readonly string[] {
 
 describe('a record of a former format', () => {
   test.each(cases)('is read with the Region of its time and version 1: %s', async (_name, format) => {
-    await writeFormer(format);
-    const loaded = await load();
+    await write(format);
+    const loaded = await load(formerRegion, undefined, format.formats);
     expect(loaded.quarantined).toEqual([]);
     expect(asPuts(loaded)).toEqual([exampleOf(format)]);
   });
 
   test.each(cases)('is written anew, once, as if it had been put today: %s', async (_name, format) => {
-    await writeFormer(format);
+    await write(format);
     const former = rows(`SELECT * FROM ${format.table}`);
     const told: number[][] = [];
-    await load(formerRegion, (...progress) => told.push(progress));
+    await load(formerRegion, (...progress) => told.push(progress), format.formats);
     expect(told).toEqual([[1, 1]]);
     const anew = rows(`SELECT * FROM ${format.table}`);
     expect(anew).not.toEqual(former);
 
     rmSync(path);
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await open(format.formats);
     await store.write([exampleOf(format)]);
     await store.close();
     expect(anew).toEqual(rows(`SELECT * FROM ${format.table}`));
-    expect(asPuts(await load('eu-west-1', (...progress) => told.push(progress)))).toEqual([exampleOf(format)]);
+    expect(asPuts(await load('eu-west-1', (...progress) => told.push(progress), format.formats))).toEqual([
+      exampleOf(format),
+    ]);
     expect(told).toHaveLength(1);
   });
 
   test.each(cases)('is changed by whoever saw its version 1: %s', async (_name, format) => {
-    await writeFormer(format);
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    await write(format);
+    const store = await open(format.formats);
     await store.load();
     const { put, record } = exampleOf(format);
     await store.write([replaced(put, record, {})]);
     await expect(store.write([replaced(put, record, {})])).rejects.toMatchObject(conflict);
     await store.close();
-    expect(asPuts(await load())).toEqual([addedAny(put, { ...record, version: 2 })]);
+    expect(asPuts(await load(formerRegion, undefined, format.formats))).toEqual([
+      addedAny(put, { ...record, version: 2 }),
+    ]);
   });
 
   test.each(cases)('is refused, and given no fresh MAC, when it was edited: %s', async (_name, format) => {
-    await writeFormer(format);
-    run(`UPDATE ${format.table} SET ${format.edit}`);
+    await write(format);
+    run(`UPDATE ${format.table} SET ${edits[format.kind]}`);
     const before = rows(`SELECT * FROM ${format.table}`);
     for (const _start of ['first', 'second']) {
-      const loaded = await load();
+      const loaded = await load(formerRegion, undefined, format.formats);
       expect(asPuts(loaded)).toEqual([]);
-      const region = 'region' in format.lacks ? formerRegion : null;
+      const region = 'region' in toColumns(format.kind, examples[format.kind]) ? formerRegion : null;
       expect(loaded.quarantined).toMatchObject([{ kind: format.kind, region, reason: edited }]);
     }
     expect(rows(`SELECT * FROM ${format.table}`)).toEqual(before);
   });
 
-  const added = formerFormats.flatMap((format) =>
-    Object.keys(format.lacks).map((member) => [member, `${format.kind}, format ${format.format}`, format] as const),
+  const added = cases.flatMap(([name, format]) =>
+    Object.keys(format.lacks).map((member) => [member, name, format] as const),
   );
-  const values: Readonly<Record<string, string>> = {
-    region: `'${formerRegion}'`,
-    version: '2',
-    owner: "'me'",
-    publicKey: "'MCowBQYDK2Vw'",
-    deletionDateMs: '1',
-  };
   test.each(added)('is refused when it has its %s, which its MAC does not cover: %s', async (member, _name, format) => {
-    await writeFormer(format);
-    run(`UPDATE ${format.table} SET ${snakeCase(member)} = ${values[member]}`);
-    const loaded = await load();
+    await write(format);
+    run(`UPDATE ${format.table} SET ${snakeCase(member)} = ?`, otherColumn(format, member));
+    const loaded = await load(formerRegion, undefined, format.formats);
     expect(asPuts(loaded)).toEqual([]);
     expect(reasons(loaded)).toEqual([edited]);
   });
 
   test.each(cases)('is refused when it is called one of another format: %s', async (_name, format) => {
-    await writeFormer(format);
-    for (const other of [0, 1, 2, 3].filter((each) => each !== format.format)) {
+    await write(format);
+    const numbers = Array.from({ length: newestFormat(format.formats[format.kind]) + 2 }, (_, number) => number);
+    for (const other of numbers.filter((each) => each !== format.format)) {
       run(`UPDATE ${format.table} SET format = ${other}`);
-      const loaded = await load();
+      const loaded = await load(formerRegion, undefined, format.formats);
       expect(asPuts(loaded)).toEqual([]);
       expect(loaded.quarantined).toHaveLength(1);
     }
@@ -215,10 +169,10 @@ describe('a record of a former format', () => {
 
   const inRegions = cases.filter(([, { lacks }]) => 'region' in lacks);
   test.each(inRegions)('is refused when it is put back beside the one that it became: %s', async (_name, format) => {
-    await writeFormer(format);
+    await write(format);
     const [former = {}] = rows(`SELECT * FROM ${format.table}`);
-    await load();
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    await load(formerRegion, undefined, format.formats);
+    const store = await open(format.formats);
     const { put, record } = exampleOf(format);
     await store.write([replaced(put, record, {})]);
     await store.close();
@@ -229,10 +183,56 @@ describe('a record of a former format', () => {
       .run(...Object.values(former));
     database.close();
     for (const _start of ['first', 'second']) {
-      const loaded = await load();
+      const loaded = await load(formerRegion, undefined, format.formats);
       expect(asPuts(loaded)).toEqual([addedAny(put, { ...record, version: 2 })]);
       expect(loaded.quarantined).toMatchObject([{ kind: format.kind, region: '', reason: superseded }]);
     }
+  });
+});
+
+describe('a record of today, for a version with one format more', () => {
+  const regionalKinds = recordKinds.filter((kind) => 'region' in examples[kind]);
+  const today = (kind: RecordKind) => formerFormat(kind, newestFormat(recordFormats[kind]), nextFormats);
+
+  test.each(regionalKinds)('stays in its Region, whichever the daemon is of: %s', async (kind) => {
+    const { record } = exampleOf(today(kind));
+    const puts = [
+      addedAny(kind, { ...record, region: 'eu-west-1', version: 3 }),
+      addedAny(kind, { ...record, region: 'us-west-2', version: 4 }),
+    ];
+    await write(today(kind), puts);
+    const told: number[][] = [];
+    for (const region of ['ap-south-1', 'eu-west-1']) {
+      const loaded = await load(region, (...progress) => told.push(progress), nextFormats);
+      expect(loaded.quarantined).toEqual([]);
+      expect(asPuts(loaded)).toEqual(puts);
+    }
+    expect(told).toEqual([[2, 2]]);
+  });
+
+  test('tells in which Region those come that have none yet, and stays in its own', async () => {
+    const [former, other] = [formerFormat('alias', 1, nextFormats), today('key')];
+    const key = addedAny('key', { ...exampleOf(other).record, region: 'eu-west-1' });
+    await write(former);
+    await write(other, [key]);
+    const elsewhere = await load('us-west-2', undefined, nextFormats).catch((error: unknown) => error);
+    expect(elsewhere).toMatchObject({ name: 'StoreError', failure: 'otherRegion' });
+    const loaded = await load('eu-west-1', undefined, nextFormats);
+    expect(loaded.quarantined).toEqual([]);
+    expect(loaded.key).toEqual([key.record]);
+    expect(loaded.alias).toMatchObject([{ region: 'eu-west-1' }]);
+  });
+
+  test('is written anew where the other kinds have no format more, by a daemon of another Region, too', async () => {
+    const formats = { ...recordFormats, key: nextFormats.key };
+    const format = { ...today('key'), formats };
+    await write(format);
+    const store = await open(formats);
+    await store.write([addedAny('alias', examples.alias)]);
+    await store.close();
+    const loaded = await load('ap-south-1', undefined, formats);
+    expect(loaded.quarantined).toEqual([]);
+    expect(asPuts(loaded)).toEqual([addedAny('alias', examples.alias), exampleOf(format)]);
   });
 });
 
@@ -244,7 +244,7 @@ describe('records of former formats, when there are many', () => {
       count,
     ]);
   beforeEach(() =>
-    writeFormer(
+    write(
       alias1,
       names.map((name) => aliasPut(name)),
     ),
@@ -259,7 +259,7 @@ describe('records of former formats, when there are many', () => {
       [2_500, 2_500],
     ]);
     expect(loaded.alias).toHaveLength(2_500);
-    expect(counts()).toEqual([[2, 2_500]]);
+    expect(counts()).toEqual([[newestAlias, 2_500]]);
   });
 
   test('are finished by the next start where a process was killed between two of the transactions', async () => {
@@ -268,7 +268,7 @@ describe('records of former formats, when there are many', () => {
     expect(signal).toBe('SIGKILL');
     expect(counts()).toEqual([
       [1, 1_500],
-      [2, 1_000],
+      [newestAlias, 1_000],
     ]);
     const told: number[][] = [];
     const loaded = await load(formerRegion, (...progress) => told.push(progress));
@@ -281,7 +281,7 @@ describe('records of former formats, when there are many', () => {
     expect(new Set(loaded.alias.map(({ region, version }) => `${region} ${version}`))).toEqual(
       new Set([`${formerRegion} 1`]),
     );
-    expect(counts()).toEqual([[2, 2_500]]);
+    expect(counts()).toEqual([[newestAlias, 2_500]]);
   });
 
   test('are finished by the next load where the HSM went away in the middle, and not in another Region', async () => {
@@ -299,7 +299,7 @@ describe('records of former formats, when there are many', () => {
     await store.close();
     const halfway = [
       [1, 1_500],
-      [2, 1_000],
+      [newestAlias, 1_000],
     ];
     expect(counts()).toEqual(halfway);
     const elsewhere = await load('eu-west-1').catch((error: unknown) => error);
@@ -310,7 +310,7 @@ describe('records of former formats, when there are many', () => {
     });
     expect(counts()).toEqual(halfway);
     expect((await load()).alias).toHaveLength(2_500);
-    expect(counts()).toEqual([[2, 2_500]]);
+    expect(counts()).toEqual([[newestAlias, 2_500]]);
   });
 });
 
@@ -320,14 +320,14 @@ describe('a public key', () => {
     ['has a stray bit at its end', 'MB=='],
     ['has a line end in it', 'MCow\nBQYDK2Vw'],
   ])('that %s is no write of ours', async (_what, column) => {
-    await writeFormer(backingKey1);
+    await write(backingKey1);
     await load();
     run(`UPDATE backing_key SET public_key = '${column}'`);
     expect(reasons(await load())).toEqual(['its member publicKey has a value that nothing here writes']);
   });
 
   test('is covered by the MAC of a backing key that was written before there were any and put again', async () => {
-    await writeFormer(backingKey1);
+    await write(backingKey1);
     const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     const { backingKey } = await store.load();
     expect(backingKey).toEqual([{ ...examples.backingKey, publicKey: null }]);
