@@ -5,7 +5,7 @@
  * end of file, after the replies that were still on the way. It is ended because it cannot be trusted any more (`fail`:
  * silence, nonsense): it is killed with SIGKILL and its lanes are closed at once. Or it is told to end (`end`). `ended`
  * tells why, once the process is no more. It does not outlive us: on an orderly exit we kill it, and however we die, the
- * kernel does (`host/parent-death.ts`), even if it hangs in its library.
+ * kernel does (`host/process/parent-death.ts`), even if it hangs in its library.
  *
  * The host gets a minimal environment: what a C library needs to find its way, and what the key store's configuration
  * adds. Nothing of ours that may be secret is inherited.

@@ -1,4 +1,4 @@
-/** Makes a new token, in a child process that loads the vendor's library: see `host/initialize-token.ts`. */
+/** Makes a new token, in a child process that loads the vendor's library: see `host/token/initialize-token.ts`. */
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

@@ -1,7 +1,7 @@
 /**
  * The HSM host: the process that runs the vendor's library, so that the API process need not.
  *
- * Started as `node main.ts LANES`, with one socket per lane from file descriptor 3 on. The life of a host, and the
+ * Started as `node host-main.ts LANES`, with one socket per lane from file descriptor 3 on. The life of a host, and the
  * frames of its pipes, are told in `src/hsm/README.md`. In short: the first frame of the first lane opens the token, in
  * this process's main thread, which then serves that lane. Each further one has a worker thread and a session of its own.
  *
