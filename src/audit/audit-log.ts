@@ -1,8 +1,8 @@
 /**
  * The contract of the audit log: what is recorded of a request, and the promise that it is.
  *
- * An `AuditEvent` is the whole allow-list of what may be recorded: there is no member for a plaintext, a ciphertext or a
- * policy document, and the log writes these members and no others. The log adds sequence number, time and chain.
+ * An `AuditEvent` is the whole allow-list of what may be recorded: there is no member for a plaintext or a ciphertext,
+ * and the log writes these members and no others. The log adds sequence number, time and chain.
  *
  * Source: AWS CloudTrail user guide, "CloudTrail record contents"; developer guide, "Logging KMS API calls".
  */
