@@ -1,13 +1,13 @@
 /**
- * The contract of the metadata store: how records (`records.ts`) are read and written.
+ * The contract of the metadata store: how records (`records/records.ts`) are read and written.
  *
  * Every record authorizes something, so every record is authenticated: with it is stored a MAC over its canonical form,
  * computed by a service key in the HSM. INVARIANT: a record that `load()` returns has a MAC that verified; one that has
  * not is quarantined, named, and never used. Writes are one transaction each, on disk when the promise resolves.
  * Who may change what, and what a record means, is decided above; the store keeps and protects.
  *
- * A record is never written over: a write says which version of it was decided on, and the store refuses it when another
- * one is there. What a change is made of, and how it takes its turn, stands in `changes.ts` and `turns.ts`.
+ * No record is written over unseen: a write says which version of it was decided on, and the store refuses it when another
+ * one is there. What a change is made of, and how it takes its turn, stands in `records/changes.ts` and `turns.ts`.
  */
 
 import type { Change } from './records/changes.ts';

@@ -2,7 +2,7 @@
  * The schema, as the numbered steps that make it. A step is never changed again, released or not: databases went through it.
  *
  * Types are ones that SQLite and PostgreSQL both have, so that one schema serves both. Columns are the members of the
- * records in `metadata-store.ts`; times are milliseconds since the epoch; `mac` is hexadecimal, and `format` says which
+ * records in `records/records.ts`; times are milliseconds since the epoch; `mac` is hexadecimal, and `format` says which
  * members it covers (`record-mac.ts`). There are no foreign keys: the store keeps records, and what belongs to what is
  * authenticated in the records and judged above.
  */

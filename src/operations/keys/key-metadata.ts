@@ -46,7 +46,7 @@ export const customerMasterKeySpec = enumeration(formerKeySpecs);
 const keyState = enumeration(keyStates);
 const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
 
-/** Members about things that do not exist here yet (import, deletion, custom key stores, …) are declared and stay absent. */
+/** Members about things that do not exist here yet (import, replicas, custom key stores, …) are declared and stay absent. */
 export const keyMetadata = object({
   AWSAccountId: optional(string()),
   KeyId: string(),
