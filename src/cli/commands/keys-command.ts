@@ -11,9 +11,9 @@ import { note, print, printable, printJson, table } from '../terminal/output.ts'
 import {
   cancelDeletionCommand,
   deleteCommand,
-  describeCommand,
   disableCommand,
   enableCommand,
+  setDescriptionCommand,
 } from './keys/change-key.ts';
 import { tagCommand, untagCommand } from './keys/key-tags.ts';
 import { showCommand } from './keys/show-key.ts';
@@ -26,7 +26,7 @@ export function keysCommand(): Command {
     .addCommand(listCommand())
     .addCommand(createCommand())
     .addCommand(showCommand())
-    .addCommand(describeCommand())
+    .addCommand(setDescriptionCommand())
     .addCommand(enableCommand())
     .addCommand(disableCommand())
     .addCommand(deleteCommand())

@@ -100,7 +100,7 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-export function describeCommand(): Command {
+export function setDescriptionCommand(): Command {
   return withJson(withSocket(new Command('set-description').description('describe a key anew')))
     .argument(...keyArgument)
     .argument('<text>', 'what it is for; may be empty')
