@@ -20,7 +20,7 @@ interface Tag {
 }
 
 /** AWS's quota: tags for each KMS key. */
-export const maxTagsPerKey = 50;
+const maxTagsPerKey = 50;
 
 /**
  * The tags that a request brings.
