@@ -50,6 +50,10 @@ export interface OpenRegion {
   readonly defaultKeyStore: KeyStore;
 }
 
+/**
+ * Opens the keys of one Region.
+ * @throws KmsError when a key store of the Region is not configured; and what `openKeys` rejects with.
+ */
 export async function openRegion(
   configuration: RegionConfiguration,
   { account, store, turns, keyStores: all, metadata, log }: RegionFoundations,

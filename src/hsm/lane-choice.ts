@@ -60,12 +60,14 @@ export class LaneChoice {
     this.#follow(this.#all.filter(({ host }) => host !== gone));
   }
 
+  /** One for a call of a caller's; `undefined` while those that may have it are full. */
   ordinary(): LaneEntry | undefined {
     const { laneCount, maxInLane, sessionsAreParallel } = this.#use;
     const preferred = laneCount === 2 && !sessionsAreParallel ? leastLoaded(this.#forPrompt, maxInLane) : undefined;
     return preferred ?? leastLoaded(this.#forOrdinary, maxInLane);
   }
 
+  /** One for a prompt call; `undefined` while all that may have it generate or are full. */
   prompt(): LaneEntry | undefined {
     const entry = leastLoaded(this.#forPrompt, this.#use.maxInLane);
     return entry?.lane.isGenerating && this.#use.laneCount > 1 ? undefined : entry;

@@ -39,6 +39,7 @@ export interface PreparedChange {
   readonly change: Change;
 }
 
+/** @throws TypeError for a value that the store cannot keep to the letter. */
 export function prepareChange(change: Change): PreparedChange {
   const kind = 'put' in change ? change.put : change.remove;
   // Kind and record belong together by the type of `Change`, which TypeScript cannot carry through a call.
@@ -57,6 +58,7 @@ export function isRecord(kind: RecordKind, columns: Columns): Expression<SqlBool
   return sql.join(equal, sql` and `) as RawBuilder<SqlBool>; // A conjunction of what are truth values.
 }
 
+/** Removes the record in the version in which it was seen. */
 export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedChange): CompiledQuery {
   return db
     .deleteFrom(tables[kind])
@@ -65,6 +67,7 @@ export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedC
     .compile();
 }
 
+/** Puts a record: a new one where there is none, or in the place of the version that it replaces. */
 export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedChange, row: Row): CompiledQuery {
   const replaces = 'put' in change ? change.replaces : null;
   if (replaces === null) {

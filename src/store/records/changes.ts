@@ -34,6 +34,7 @@ export function replaced<Kind extends RecordKind>(
   return { put, record: next, replaces: record.version } as Change; // As above.
 }
 
+/** The change that removes a record, as it was seen. */
 export function removed<Kind extends RecordKind>(remove: Kind, record: MetadataRecords[Kind]): Change {
   return { remove, record } as Change; // As above.
 }
