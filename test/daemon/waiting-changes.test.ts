@@ -1,7 +1,8 @@
 /**
  * Changes that wait for their turn while a permission is taken away: every operation that changes something, with every way
- * in which each of its needs can be refused. Both are drawn from the table of operations; whoever adds an operation adds its
- * request here, because nothing compiles without it.
+ * in which each of its needs can be refused. Both are drawn from the table of operations, and the requests from the examples
+ * of all operations; what those do not know of the scene here stands in `special`. The last test says which operation is
+ * not asked.
  *
  * Over a real token, a real SQLite file and a real audit log. What takes the permission away is the turn that the change waits
  * behind, held by the test until the change has come, so that nothing depends on time.

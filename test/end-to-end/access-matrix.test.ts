@@ -2,8 +2,9 @@
  * Who may do what under which key policy, grant and identity policy: principal × operation × key state × mechanism, written
  * to `access-matrix.txt`, which is reviewed like code. A change of any decision is a change of that file.
  *
- * Keys are enabled, disabled or pending deletion; no request leads there yet, so the records are changed while the daemon is
- * stopped. What a caller who may is told then is named here only where it is what the table of key states has for the operation.
+ * Keys are enabled, disabled or pending deletion. They are brought there all together, by their records, while the daemon is
+ * stopped, since the policies of some let nobody ask for it. What a caller who may is told then is named here only where it
+ * is what the table of key states has for the operation.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,5 +1,5 @@
 /**
- * Gives keys what no request can: a state to which none leads yet, a date that has passed.
+ * Gives keys what no request can: a state to which their policies let nobody bring them, a date that has passed.
  *
  * It is the operator's own way in: over an instance that is stopped, with its configuration, its PIN and the service key in
  * its token, so that the records it writes are as genuine as the daemon's.
