@@ -159,7 +159,7 @@ export const migrations: Readonly<Record<string, Step>> = {
 
 /** Puts the Region into the primary key of a table whose rows have none yet: they get an empty one. */
 async function addRegion(db: Kysely<AnySchema>, table: string, id: string, others: readonly string[]): Promise<void> {
-  // Kysely knows the tables of a schema by type, and this one has none.
+  // Kysely knows the tables and columns of a schema by type, and this one has none: hence the casts in this function.
   const rows = db as unknown as Kysely<Record<string, Record<string, unknown>>>;
   const former = `${table}Former`;
   const columns = [id, 'format', 'mac', ...others];

@@ -217,7 +217,7 @@ class OpenSqliteStore implements SqliteStore {
       } catch (error) {
         throw asStoreError(error, 'read the metadata store', path);
       }
-      // Another one's removal, told of the record as it was seen here.
+      // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
       if (row === undefined) return { remove: kind, record: change.record } as Change;
       const verified = await this.#verify(kind, row);
       if ('record' in verified) return added(kind, verified.record);
