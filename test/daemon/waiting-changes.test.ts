@@ -282,7 +282,7 @@ describeEachToken('A change that waits for its turn', (token) => {
       const shared = after.filter((text) => before.includes(text));
       const isOther = after.length - shared.length > 1 || shared.length < before.length;
       expect(after).toContain(JSON.stringify(held.record));
-      expect(isOther).toBe(true);
+      expect(isOther, `${name} changed a record`).toBe(true);
       const event = await lastEvent(auditFolder);
       expect([event?.eventName, event?.['errorCode']]).toEqual([name, undefined]);
     },
