@@ -45,7 +45,7 @@ function main(): void {
   untilTheEnd(() => {
     const lanes = Number(process.argv[2]);
     if (!Number.isInteger(lanes) || lanes < 1 || lanes > maxLanes)
-      throw new Error(`usage: main.ts LANES, with 1 to ${maxLanes} lanes`);
+      throw new Error(`usage: host-main.ts LANES, with 1 to ${maxLanes} lanes`);
     disableCoreDumps();
     endWithParent();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
