@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { keySpecs } from '../../kms/key-specs.ts';
 import { parseAliasName } from '../../kms/names.ts';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
-import type { KmsClient, Members } from '../requests/kms-client.ts';
+import { ifAllowed, type KmsClient, type Members } from '../requests/kms-client.ts';
 import { ApiError, UsageError } from '../terminal/cli-error.ts';
 import { readPolicy } from '../terminal/input.ts';
 import { note, print, printable, printJson, table } from '../terminal/output.ts';
@@ -77,12 +77,7 @@ function row(key: Members): string[] {
 
 /** Listing needs no permission on each key; describing does. */
 async function describeIfAllowed(client: KmsClient, keyId: string): Promise<Members | undefined> {
-  try {
-    return (await client.call('DescribeKey', { KeyId: keyId }))['KeyMetadata'] as Members;
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return undefined;
-    throw error;
-  }
+  return (await ifAllowed(client.call('DescribeKey', { KeyId: keyId })))?.['KeyMetadata'] as Members | undefined;
 }
 
 interface CreateOptions extends Options {

@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withSocket } from '../requests/command-options.ts';
-import { withoutAlias } from '../requests/key-names.ts';
+import { keyArgument, withoutAlias } from '../requests/key-names.ts';
 import { readPolicy } from '../terminal/input.ts';
 import { print } from '../terminal/output.ts';
 import { checkCommand } from './policy/check.ts';
@@ -23,7 +23,7 @@ export function policyCommand(): Command {
 
 function showCommand(): Command {
   return withSocket(new Command('show').description("print a key's policy, as it was put"))
-    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .argument(...keyArgument)
     .addHelpText(
       'after',
       `
@@ -39,7 +39,7 @@ Example:
 
 function putCommand(): Command {
   return withSocket(new Command('put').description("replace a key's policy"))
-    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .argument(...keyArgument)
     .argument('<file>', 'the policy document; - is stdin')
     .option('--bypass-lockout-check', 'accept a policy that keeps you from changing it again')
     .addHelpText(

@@ -2,6 +2,7 @@
 
 import { Command, Option } from 'commander';
 import { connectTo, type SocketOptions, withSocket } from '../requests/command-options.ts';
+import { keyArgument } from '../requests/key-names.ts';
 import { assertFitsOutput, pem, writeWhole } from '../terminal/binary-output.ts';
 
 interface Options extends SocketOptions {
@@ -11,7 +12,7 @@ interface Options extends SocketOptions {
 
 export function publicKeyCommand(): Command {
   return withSocket(new Command('public-key').description('the public key of a key pair'))
-    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .argument(...keyArgument)
     .addOption(new Option('--format <format>', 'of the SubjectPublicKeyInfo').choices(['pem', 'der']).default('pem'))
     .option('--out <file>', 'where to; without it, stdout')
     .addHelpText(

@@ -1,6 +1,9 @@
-/** Keys as people name them, for operations that take no aliases. */
+/** Keys as people name them, also for operations that take no aliases. */
 
 import type { KmsClient, Members } from './kms-client.ts';
+
+/** The argument of commands on one key. */
+export const keyArgument = ['<key>', 'key id, key ARN, alias/NAME or alias ARN'] as const;
 
 export function isAlias(key: string): boolean {
   return key.startsWith('alias/') || key.includes(':alias/');

@@ -90,6 +90,16 @@ export class KmsClient {
   }
 }
 
+/** The answer, or `undefined` to whoever may not have it: for commands that then show less. */
+export async function ifAllowed<Answer>(answer: Promise<Answer>): Promise<Answer | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof ApiError && error.type === 'AccessDeniedException') return undefined;
+    throw error;
+  }
+}
+
 const connectionProblems = new Map([
   ['ENOENT', 'there is no such socket; start one with `drawbridge serve`, or name another with --socket'],
   ['ECONNREFUSED', 'nobody listens on this socket; start one with `drawbridge serve`'],

@@ -54,6 +54,11 @@ export function facts(pairs: readonly (readonly [string, string | number | boole
   return pairs.map(([name, value]) => `${name.padEnd(width)}  ${printable(String(value ?? '-'))}`.trimEnd()).join('\n');
 }
 
+/** A time of the API, in seconds since the epoch, for people. */
+export function timeText(seconds: unknown): string {
+  return new Date(Number(seconds) * 1000).toISOString();
+}
+
 /** Text that others chose (descriptions, labels, user agents) cannot steer the terminal. */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced here.

@@ -6,22 +6,15 @@
 
 import { Command, InvalidArgumentError } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
-import { withoutAlias } from '../../requests/key-names.ts';
+import { keyArgument, withoutAlias } from '../../requests/key-names.ts';
 import type { Members } from '../../requests/kms-client.ts';
-import { note, print, printJson } from '../../terminal/output.ts';
+import { note, print, printJson, timeText } from '../../terminal/output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
 /** To be said wherever deletions are shown. */
 export const destroysNothing =
   'this version destroys nothing when the date comes; until then and after it, `drawbridge keys cancel-deletion` keeps the key';
-
-/** Seconds since the epoch, as the API has times, for people. */
-export function timeText(seconds: unknown): string {
-  return new Date(Number(seconds) * 1000).toISOString();
-}
-
-export const keyArgument = ['<key>', 'key id, key ARN, alias/NAME or alias ARN'] as const;
 
 /** A command that runs one operation on one key, and has nothing to tell but that it is done. */
 function simpleCommand(name: string, operation: string, description: string, done: string, example: string): Command {

@@ -2,9 +2,8 @@
 
 import { Command } from 'commander';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
-import { withoutAlias } from '../../requests/key-names.ts';
+import { keyArgument, withoutAlias } from '../../requests/key-names.ts';
 import { print, printable, printJson } from '../../terminal/output.ts';
-import { keyArgument } from './change-key.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 

@@ -2,16 +2,16 @@
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
-import type { KmsClient, Members } from '../../requests/kms-client.ts';
-import { ApiError } from '../../terminal/cli-error.ts';
-import { facts, note, print, printJson } from '../../terminal/output.ts';
-import { destroysNothing, timeText } from './change-key.ts';
+import { keyArgument } from '../../requests/key-names.ts';
+import { ifAllowed, type KmsClient, type Members } from '../../requests/kms-client.ts';
+import { facts, note, print, printJson, timeText } from '../../terminal/output.ts';
+import { destroysNothing } from './change-key.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
 export function showCommand(): Command {
   return withJson(withSocket(new Command('show').description('show a key, and what the HSM says about its material')))
-    .argument('<key>', 'key id, key ARN, alias/NAME or alias ARN')
+    .argument(...keyArgument)
     .addHelpText(
       'after',
       `
@@ -27,38 +27,24 @@ Examples:
       const aliases = await aliasesOf(client, key['KeyId'] as string);
       const tags = await tagsOf(client, key['KeyId'] as string);
       const backingKeys = await backingKeysOf(client, key['KeyId'] as string);
-      if (options.json) return printJson({ ...key, Aliases: aliases, Tags: tags, BackingKeys: backingKeys ?? null });
+      if (options.json) return printJson({ ...key, Aliases: aliases, Tags: tags, BackingKeys: backingKeys });
       print([describeKey(key, aliases, tags), ...(backingKeys ?? []).map(describeBackingKey)].join('\n\n'));
-      if (backingKeys === undefined)
-        note("what the HSM says about the key's material is shown to the account's root only");
+      if (backingKeys === null) note("what the HSM says about the key's material is shown to the account's root only");
     });
 }
 
-async function aliasesOf(client: KmsClient, keyId: string): Promise<unknown[] | null> {
-  try {
-    return (await client.list('ListAliases', 'Aliases', { KeyId: keyId })).map((alias) => alias['AliasName']);
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return null;
-    throw error;
-  }
+async function aliasesOf(client: KmsClient, keyId: string): Promise<readonly unknown[] | null> {
+  const aliases = await ifAllowed(client.list('ListAliases', 'Aliases', { KeyId: keyId }));
+  return aliases?.map((alias) => alias['AliasName']) ?? null;
 }
 
-async function tagsOf(client: KmsClient, keyId: string): Promise<Members[] | null> {
-  try {
-    return await client.list('ListResourceTags', 'Tags', { KeyId: keyId });
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return null;
-    throw error;
-  }
+async function tagsOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
+  return (await ifAllowed(client.list('ListResourceTags', 'Tags', { KeyId: keyId }))) ?? null;
 }
 
-async function backingKeysOf(client: KmsClient, keyId: string): Promise<Members[] | undefined> {
-  try {
-    return (await client.get(`/status/keys/${keyId}`))['backingKeys'] as Members[];
-  } catch (error) {
-    if (error instanceof ApiError && error.type === 'AccessDeniedException') return undefined;
-    throw error;
-  }
+async function backingKeysOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
+  const status = await ifAllowed(client.get(`/status/keys/${keyId}`));
+  return status === undefined ? null : (status['backingKeys'] as readonly Members[]);
 }
 
 const notShown = 'not shown to you';
