@@ -110,7 +110,7 @@ export const createKey = operation({
         added('key', record),
         added('keyPolicy', { region: realm.region, keyId, version: 1, document }),
       ],
-      response: { KeyMetadata: describe(realm, record, material) },
+      response: { KeyMetadata: describe(realm, { arn: keyArn(realm, keyId), record }, material) },
     };
   },
 });

@@ -22,6 +22,6 @@ export const describeKey = operation({
   effect: 'reads',
   record: ['KeyId'],
   async handle({ keys, directory }) {
-    return { KeyMetadata: describe(directory.realm, keys.key.key.record, keys.key.key.currentBackingKey) };
+    return { KeyMetadata: describe(directory.realm, keys.key.key, keys.key.key.currentBackingKey) };
   },
 });

@@ -1,9 +1,9 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
+import type { KmsKey } from '../../keys/kms-key.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { keyStates } from '../../kms/key-states.ts';
-import { isMultiRegion, keyArn, type Realm } from '../../kms/names.ts';
-import type { KeyRecord } from '../../store/records/records.ts';
+import { type Account, isMultiRegion } from '../../kms/names.ts';
 import {
   encapsulationAlgorithm,
   encryptionAlgorithm,
@@ -104,21 +104,21 @@ export function formerKeySpec(spec: KeySpec): (typeof formerKeySpecs)[number] | 
 
 /** @param material The current one, where the key has any. */
 export function describe(
-  realm: Realm,
-  record: KeyRecord,
+  { account }: Account,
+  { arn, record }: Pick<KmsKey, 'arn' | 'record'>,
   material: { readonly keyMaterialId: string } | undefined,
 ): Infer<typeof keyMetadata> {
   const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
   return {
-    AWSAccountId: realm.account,
+    AWSAccountId: account,
     KeyId: record.keyId,
-    Arn: keyArn(realm, record.keyId),
+    Arn: arn,
     CreationDate: new Date(record.createdAtMs),
     Enabled: record.state === 'Enabled',
     Description: record.description,
     KeyUsage: record.keyUsage,
     KeyState: record.state,
-    ...(record.deletionDateMs === null ? {} : { DeletionDate: new Date(record.deletionDateMs) }),
+    DeletionDate: record.deletionDateMs === null ? undefined : new Date(record.deletionDateMs),
     Origin: record.origin,
     KeyManager: 'CUSTOMER',
     CustomerMasterKeySpec: formerKeySpec(record.keySpec),
@@ -126,8 +126,6 @@ export function describe(
     [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: isMultiRegion(record.keyId),
     // Keys of the other kinds have one key material for ever, and AWS does not name it.
-    ...(record.keySpec === 'SYMMETRIC_DEFAULT' && material !== undefined
-      ? { CurrentKeyMaterialId: material.keyMaterialId }
-      : {}),
+    CurrentKeyMaterialId: record.keySpec === 'SYMMETRIC_DEFAULT' ? material?.keyMaterialId : undefined,
   };
 }
