@@ -60,8 +60,13 @@ function settle(command: Command): void {
     .helpOption('--help', 'print help')
     .exitOverride()
     .showSuggestionAfterError(true)
+    .showHelpAfterError(`See \`${fullName(command)} --help\`.`)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'drawbridge: ')) });
   if (command.commands.length > 0) command.helpCommand(false);
+}
+
+function fullName(command: Command): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
 }
 
 function withSubcommands(command: Command): Command[] {
