@@ -84,8 +84,7 @@ export class HostSupervisor {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#endPause();
-    if (this.#isConnected) this.#host?.end();
-    else this.#host?.fail('the key store was closed');
+    this.#host?.end();
     await this.#running;
   }
 
@@ -137,7 +136,7 @@ export class HostSupervisor {
     const pin = await this.#readPin();
     const host = new HsmHost({ lanes: settings.lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore });
     this.#host = host;
-    if (this.#isStopped) host.fail('the key store was closed');
+    if (this.#isStopped) host.end();
     const capabilities = await host.open(settings, pin, limits.openDeadlineMs);
     this.#isConnected = true;
     events.connected(capabilities);

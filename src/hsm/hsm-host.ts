@@ -7,6 +7,10 @@
  * tells why, once the process is no more. It does not outlive us: on an orderly exit we kill it, and however we die, the
  * kernel does (`host/process/parent-death.ts`), even if it hangs in its library.
  *
+ * While it opens its token a host is not killed, unless it hangs: C_Login of SoftHSM2 2.6.1 writes the token's own file anew,
+ * which is empty for a moment, and a process that is killed in that moment leaves no token behind (measured: 46 of 150).
+ * It is told to end instead, by its lanes, which it sees when the token is open.
+ *
  * The host gets a minimal environment: what a C library needs to find its way, and what the key store's configuration
  * adds. Nothing of ours that may be secret is inherited.
  */
@@ -31,6 +35,8 @@ const inheritedVariables = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL',
 
 /** How long a host may take to exit once its lanes are closed, before it is killed. */
 const exitGraceMs = 1_000;
+/** The same for one that opens its token. */
+const openingGraceMs = 15_000;
 /** How long lanes may stay open once the process is gone (a process that the library left behind may hold them). */
 const laneGraceMs = 200;
 /** SIGKILL does not end a process that hangs in the kernel. It is not waited for longer than this. */
@@ -84,6 +90,7 @@ export class HsmHost implements LaneOwner {
   #exit: string | undefined;
   #lanesOpen: number;
   #isEnding = false;
+  #isOpening = true;
   #hung = false;
   /** The lanes that serve calls, and the keys that were destroyed before all of them did. */
   readonly #serving = new Set<HostLane>();
@@ -152,9 +159,10 @@ export class HsmHost implements LaneOwner {
   /** Closes the lanes; the host answers what it has and exits, or is killed after a while. */
   end(): void {
     this.#reason ??= 'it was told to end';
-    this.#startEnding();
+    const graceMs = this.#isOpening ? openingGraceMs : exitGraceMs;
+    this.#startEnding(graceMs);
     for (const lane of this.lanes) lane.end();
-    setTimeout(() => this.fail('it did not end'), exitGraceMs).unref();
+    setTimeout(() => this.fail('it did not end'), graceMs).unref();
   }
 
   replied(): void {
@@ -188,11 +196,11 @@ export class HsmHost implements LaneOwner {
     this.#settleEnd();
   }
 
-  #startEnding(): void {
+  #startEnding(graceMs = exitGraceMs): void {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#owner.hostEnding(this);
-    setTimeout(() => this.fail('it closed its lanes and did not end'), exitGraceMs).unref();
+    setTimeout(() => this.fail('it closed its lanes and did not end'), graceMs).unref();
   }
 
   #exited(code: number | null, signal: string | null): void {
@@ -216,8 +224,17 @@ export class HsmHost implements LaneOwner {
     const opened = this.#openLane(first, [settingsField, pin.reveal()]);
     pin.wipe(); // The lane has a copy, which it wipes once it is written.
     const found = await opened;
+    this.#opened();
     await Promise.all(others.map((lane) => this.#openLane(lane, [settingsField, Buffer.alloc(0)])));
     return found;
+  }
+
+  /** From here on it may be killed, and is when this process ends. */
+  #opened(): void {
+    this.#isOpening = false;
+    if (this.#exit !== undefined) return;
+    if (liveHosts.size === 0) process.on('exit', killLiveHosts);
+    liveHosts.add(this.#child);
   }
 
   async #openLane(lane: HostLane, fields: readonly Uint8Array[]): Promise<KeyStoreCapabilities> {
@@ -228,7 +245,7 @@ export class HsmHost implements LaneOwner {
       told += ids.length;
       await this.#forget(lane, ids);
     }
-    if (!lane.isOpen) throw new HostOpenError('failed', await this.ended);
+    if (!lane.isOpen || this.#isEnding) throw new HostOpenError('failed', await this.ended);
     this.#serving.add(lane);
     this.#owner.laneOpened(this, lane);
     return found;
@@ -255,7 +272,7 @@ const failureByCode: ReadonlyMap<number, KeyStoreFailure> = new Map([
   [replyCodes.publicKeyInvalid, 'publicKeyInvalid'],
 ]);
 
-/** Hosts to kill when this process exits while they live. */
+/** Hosts to kill when this process exits while they live: those that have opened their token. */
 const liveHosts = new Set<ChildProcess>();
 
 function killLiveHosts(): void {
@@ -280,9 +297,5 @@ function startProcess(lanes: number, environment: Readonly<Record<string, string
   }
   // A process that could not be started has no pid, which the caller sees; one that could not be killed is given up on.
   child.on('error', () => undefined);
-  if (child.pid !== undefined) {
-    if (liveHosts.size === 0) process.on('exit', killLiveHosts);
-    liveHosts.add(child);
-  }
   return child;
 }

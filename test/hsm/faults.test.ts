@@ -3,11 +3,12 @@
  * hangs, dawdles or fails at the moment that a test chooses.
  */
 
+import { once } from 'node:events';
 import { expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
-import { isAlive } from './processes.ts';
+import { childrenOf, isAlive, isRunning, startClientProcess } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
@@ -302,6 +303,36 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
       message: `key store \`default\`: cannot open token \`${token().label}\`: it did not open the token within 1500 ms`,
     });
     token().heal('C_Login');
+  });
+
+  test('is closed without killing a host that logs in, which could empty the token’s own file', async () => {
+    const { keyStore } = await openTestStore(token(), { hosts: 2 });
+    const [, second] = keyStore.status().pids;
+    if (second === undefined) throw new Error('there are two hosts');
+    const logins = token().counting('C_Login');
+    token().fault('C_Login', 'once delay 1500');
+    process.kill(second, 'SIGKILL');
+    await until(() => logins() === 1);
+    const connecting = keyStore.status().pids.filter((pid) => pid !== second);
+    const closing = keyStore.close();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(connecting.filter(isAlive)).not.toEqual([]);
+    await closing;
+    expect(connecting.filter(isAlive)).toEqual([]);
+  });
+
+  test('has a host that logs in while its process is killed end by itself, and only then', async () => {
+    token().fault('C_Login', 'once delay 1500');
+    const logins = token().counting('C_Login');
+    const client = startClientProcess(token());
+    await until(() => logins() === 1);
+    const [host] = childrenOf(client.pid ?? 0);
+    if (host === undefined) throw new Error('it has a host');
+    client.kill('SIGKILL');
+    await once(client, 'exit');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(isRunning(host)).toBe(true);
+    await until(() => !isRunning(host));
   });
 
   test('tells a host that connects while a key is destroyed to forget it', async () => {

@@ -1,19 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
-import { isAlive, isRunning } from './processes.ts';
+import { isAlive, isRunning, startClientProcess } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
-
-const clientProgram = fileURLToPath(new URL('./client-process.ts', import.meta.url));
 
 /** Longer than a busy machine takes to start a host; what is tested is not how long callers wait. */
 const patience = { reconnectWaitMs: 60_000, callDeadlineMs: 60_000 };
@@ -135,12 +132,7 @@ describeEachToken('A key store whose hosts are killed', (token) => {
 
   /** A process that has opened the token with two hosts. */
   async function startClient(): Promise<{ client: ChildProcess; pids: readonly number[] }> {
-    const client = spawn(process.execPath, [clientProgram], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
-    onTestFinished(() => {
-      client.kill('SIGKILL');
-    });
-    const { settings: _settings, remove: _remove, ...facts } = token();
-    client.send({ ...facts, settings: token().settings(2) });
+    const client = startClientProcess(token());
     const [pids] = (await once(client, 'message')) as [readonly number[]];
     expect(pids).toHaveLength(2);
     return { client, pids };

@@ -1,4 +1,26 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
+import type { TestToken } from '../support/tokens.ts';
+
+const clientProgram = fileURLToPath(new URL('./client-process.ts', import.meta.url));
+
+/** A process of its own that opens the token with two hosts of two lanes, and then sends their pids. */
+export function startClientProcess(token: TestToken): ChildProcess {
+  const client = spawn(process.execPath, [clientProgram], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
+  onTestFinished(() => {
+    client.kill('SIGKILL');
+  });
+  const { settings: _settings, remove: _remove, ...facts } = token;
+  client.send({ ...facts, settings: token.settings(2) });
+  return client;
+}
+
+/** The numbers of its children. */
+export function childrenOf(pid: number): readonly number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
+}
 
 /** Is there a process with this number? (A zombie of ours counts: nobody has waited for it yet.) */
 export function isAlive(pid: number): boolean {

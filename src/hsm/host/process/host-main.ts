@@ -26,11 +26,13 @@ import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import { HostFailure } from '../token/failures.ts';
 import { Lane, type OpenedToken } from './lane.ts';
 import { openToken } from './open-token.ts';
-import { endWithParent } from './parent-death.ts';
+import { endAfter, endWithParent } from './parent-death.ts';
 import { PeerGone, Pipe } from './pipe.ts';
 
 const firstLaneFd = 3;
 const maxLanes = 64;
+/** Longer than any `openDeadlineMs`, so that it is the API process, if it lives, that ends a host which hangs. */
+const maxOpeningSeconds = 660;
 const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
 
 interface WorkerTask {
@@ -47,10 +49,10 @@ function main(): void {
     if (!Number.isInteger(lanes) || lanes < 1 || lanes > maxLanes)
       throw new Error(`usage: host-main.ts LANES, with 1 to ${maxLanes} lanes`);
     disableCoreDumps();
-    endWithParent();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);
-    const token = answerOpen(firstPipe, (settings, pin) => openToken(settings, pin));
+    const token = endAfter(maxOpeningSeconds, () => answerOpen(firstPipe, openToken));
+    endWithParent();
     // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
     flushCompileCache();
     for (let lane = 1; lane < lanes; lane++) {
