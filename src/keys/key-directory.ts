@@ -202,6 +202,11 @@ export class KeyDirectory implements Fold {
         this.grants.show(change.record);
         break;
       case 'accessKey':
+      case 'tombstone':
+      case 'lastUse':
+      case 'wrappingKey':
+      case 'milestone':
+      case 'upkeepWait':
         break;
       default:
         change satisfies never;
@@ -226,6 +231,11 @@ export class KeyDirectory implements Fold {
         this.grants.hide(change.record.grantId);
         break;
       case 'accessKey':
+      case 'tombstone':
+      case 'lastUse':
+      case 'wrappingKey':
+      case 'milestone':
+      case 'upkeepWait':
         break;
       default:
         change satisfies never;

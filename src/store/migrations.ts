@@ -155,7 +155,52 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0006-the-life-of-a-key': {
+    async up(db: Kysely<AnySchema>) {
+      const add = (table: string, name: string, type: 'text' | 'bigint', older: string | number) =>
+        db.schema
+          .alterTable(table)
+          .addColumn(name, type, (column) => column.notNull().defaultTo(older))
+          .execute();
+      await add('kmsKey', 'keyManager', 'text', 'CUSTOMER');
+      await add('kmsKey', 'rotationPeriodDays', 'bigint', 0);
+      await add('kmsKey', 'nextRotationDateMs', 'bigint', 0);
+      await add('backingKey', 'rotationType', 'text', '');
+      await add('backingKey', 'rotatedAtMs', 'bigint', 0);
+      await add('backingKey', 'importedMaterialId', 'text', '');
+      await add('backingKey', 'materialDescription', 'text', '');
+      await add('backingKey', 'validToMs', 'bigint', 0);
+
+      await createRecords(db, 'tombstone', ['region', 'keyId'], ['deletedAtMs']);
+      await createRecords(db, 'lastUse', ['region', 'keyId'], ['operation', 'usedAtMs', 'requestId', 'eventId']);
+      const wrappingKey = ['keyId', 'keyStore', 'state', 'owner', 'principal', 'wrappingAlgorithm', 'wrappingKeySpec'];
+      await createRecords(db, 'wrappingKey', ['region', 'backingKeyId'], [...wrappingKey, 'createdAtMs', 'validToMs']);
+      await createRecords(db, 'milestone', ['milestone'], ['reachedAtMs']);
+      await createRecords(db, 'upkeepWait', ['work'], ['dueAtMs', 'ranMs', 'confirmedAtMs']);
+    },
+  },
 };
+
+/** A table for records of a new kind. Members whose names end in `Ms` are numbers. */
+async function createRecords(
+  db: Kysely<AnySchema>,
+  table: string,
+  primaryKey: readonly string[],
+  others: readonly string[],
+): Promise<void> {
+  let created = db.schema
+    .createTable(table)
+    .addColumn('version', 'bigint', (column) => column.notNull())
+    .addColumn('format', 'integer', (column) => column.notNull())
+    .addColumn('mac', 'text', (column) => column.notNull())
+    // Kysely knows the columns of a table by type, and this one has none.
+    .addPrimaryKeyConstraint(`${table}PrimaryKey`, [...primaryKey] as never[]);
+  for (const name of [...primaryKey, ...others]) {
+    created = created.addColumn(name, name.endsWith('Ms') ? 'bigint' : 'text', (column) => column.notNull());
+  }
+  await created.execute();
+}
 
 /** Puts the Region into the primary key of a table whose rows have none yet: they get an empty one. */
 async function addRegion(db: Kysely<AnySchema>, table: string, id: string, others: readonly string[]): Promise<void> {

@@ -10,6 +10,7 @@ import { parseGrantId, parseGrantPrincipal } from '../kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { keyStates } from '../kms/key-states.ts';
 import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parsePrincipalArn } from '../kms/names.ts';
+import { operationNames } from '../kms/operation-names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
 import { grantConstraints, grantOperations } from './grant-columns.ts';
 import type { KeyRecord, MetadataRecords, RecordKind } from './records/records.ts';
@@ -48,7 +49,7 @@ const integer: Member<number> = {
   },
 };
 
-/** A time that may be absent: 0 then, which no time of ours is. */
+/** A time, or a number of days, that may be absent: 0 then, which none of ours is. */
 const timeOrNone: Member<number | null> = {
   toColumn: (value) => (value === null ? 0 : integer.toColumn(value)),
   fromColumn(column) {
@@ -91,12 +92,15 @@ const recordColumns: {
     state: oneOf(keyStates),
     keySpec: oneOf(keySpecNames),
     keyUsage: oneOf(keyUsages),
-    origin: oneOf(['AWS_KMS']),
+    origin: oneOf(['AWS_KMS', 'EXTERNAL']),
+    keyManager: oneOf(['AWS', 'CUSTOMER']),
     description: text,
     createdAtMs: integer,
     currentBackingKeyId: orEmpty(name(parseBackingKeyId)),
     tags,
     deletionDateMs: timeOrNone,
+    rotationPeriodDays: timeOrNone,
+    nextRotationDateMs: timeOrNone,
   },
   backingKey: {
     backingKeyId: name(parseBackingKeyId),
@@ -104,12 +108,17 @@ const recordColumns: {
     keyId: name(parseKeyId),
     keyStore: text,
     residency: text,
-    state: oneOf(['Creating', 'Active']),
+    state: oneOf(['Creating', 'Active', 'Destroying', 'Removed']),
     owner: text,
     ordinal: integer,
     createdAtMs: integer,
     reservedEncryptions: integer,
     publicKey: bytesOrNull,
+    rotationType: orEmpty(oneOf(['AUTOMATIC', 'ON_DEMAND'])),
+    rotatedAtMs: timeOrNone,
+    importedMaterialId: text,
+    materialDescription: text,
+    validToMs: timeOrNone,
   },
   keyPolicy: { region: text, keyId: name(parseKeyId), version: integer, document: text },
   alias: {
@@ -140,6 +149,32 @@ const recordColumns: {
     sealedSecret: bytes,
     createdAtMs: integer,
   },
+  tombstone: { region: text, keyId: name(parseKeyId), version: integer, deletedAtMs: integer },
+  lastUse: {
+    region: text,
+    keyId: name(parseKeyId),
+    version: integer,
+    operation: oneOf(operationNames),
+    usedAtMs: integer,
+    requestId: text,
+    eventId: text,
+  },
+  wrappingKey: {
+    backingKeyId: name(parseBackingKeyId),
+    region: text,
+    version: integer,
+    keyId: name(parseKeyId),
+    keyStore: text,
+    state: oneOf(['Creating', 'Active', 'Destroying']),
+    owner: text,
+    principal: name(parsePrincipalArn),
+    wrappingAlgorithm: text,
+    wrappingKeySpec: text,
+    createdAtMs: integer,
+    validToMs: integer,
+  },
+  milestone: { milestone: text, version: integer, reachedAtMs: integer },
+  upkeepWait: { work: text, version: integer, dueAtMs: integer, ranMs: integer, confirmedAtMs: timeOrNone },
 };
 
 export const recordKinds = Object.keys(recordColumns) as readonly RecordKind[];

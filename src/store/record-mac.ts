@@ -45,16 +45,32 @@ export type RecordFormats = Readonly<Record<RecordKind, KindFormats>>;
 const regional: KindFormats = { region: { format: 2, column: '' }, version: { format: 2, column: 1 } };
 
 export const recordFormats: RecordFormats = {
-  key: { ...regional, deletionDateMs: { format: 2, column: 0 } },
+  key: {
+    ...regional,
+    deletionDateMs: { format: 2, column: 0 },
+    keyManager: { format: 3, column: 'CUSTOMER' },
+    rotationPeriodDays: { format: 3, column: 0 },
+    nextRotationDateMs: { format: 3, column: 0 },
+  },
   backingKey: {
     publicKey: { format: 2, column: '' },
     version: { format: 3, column: 1 },
     owner: { format: 3, column: '' },
+    rotationType: { format: 4, column: '' },
+    rotatedAtMs: { format: 4, column: 0 },
+    importedMaterialId: { format: 4, column: '' },
+    materialDescription: { format: 4, column: '' },
+    validToMs: { format: 4, column: 0 },
   },
   keyPolicy: regional,
   alias: regional,
   grant: regional,
   accessKey: { version: { format: 2, column: 1 } },
+  tombstone: {},
+  lastUse: {},
+  wrappingKey: {},
+  milestone: {},
+  upkeepWait: {},
 };
 
 const domain = 'drawbridge/metadata-record';

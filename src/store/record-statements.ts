@@ -26,6 +26,11 @@ export const tables = {
   alias: 'alias',
   grant: 'keyGrant',
   accessKey: 'accessKey',
+  tombstone: 'tombstone',
+  lastUse: 'lastUse',
+  wrappingKey: 'wrappingKey',
+  milestone: 'milestone',
+  upkeepWait: 'upkeepWait',
 } as const satisfies Record<RecordKind, string>;
 export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node', AnyRow>;
 

@@ -180,6 +180,11 @@ class OpenSqliteStore implements SqliteStore {
       alias: await this.#loadKind('alias', quarantined, former),
       grant: await this.#loadKind('grant', quarantined, former),
       accessKey: await this.#loadKind('accessKey', quarantined, former),
+      tombstone: await this.#loadKind('tombstone', quarantined, former),
+      lastUse: await this.#loadKind('lastUse', quarantined, former),
+      wrappingKey: await this.#loadKind('wrappingKey', quarantined, former),
+      milestone: await this.#loadKind('milestone', quarantined, former),
+      upkeepWait: await this.#loadKind('upkeepWait', quarantined, former),
       quarantined,
     };
     this.#assertFormerRegion(loaded, former);

@@ -85,11 +85,13 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
       createdAtMs: 0,
       reservedEncryptions: 0,
       publicKey: null,
+      ...{ rotationType: null, rotatedAtMs: null, importedMaterialId: '', materialDescription: '', validToMs: null },
     };
     const replica = (region: string) => [
       added('key', {
         ...{ region, keyId, version: 1, state: 'Enabled', ...spec, origin: 'AWS_KMS', description: `of ${region}` },
         ...{ createdAtMs: 0, currentBackingKeyId: backingKeyId, tags: [], deletionDateMs: null },
+        ...{ keyManager: 'CUSTOMER', rotationPeriodDays: null, nextRotationDateMs: null },
       }),
       added('keyPolicy', { region, keyId, version: 1, document: defaultKeyPolicy({ account }) }),
     ];

@@ -109,6 +109,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   const intentOf = (owner: string, keyId: KeyId): BackingKeyRecord => ({
     ...{ backingKeyId: newBackingKeyId(), version: 1, keyId, keyStore: 'default', residency: 'token' },
     ...{ state: 'Creating', owner, ordinal: 1, createdAtMs: Date.now(), reservedEncryptions: 0, publicKey: null },
+    ...{ rotationType: null, rotatedAtMs: null, importedMaterialId: '', materialDescription: '', validToMs: null },
   });
 
   const currentId = (key: KmsKey): BackingKeyId => currentBackingKeyOf(key).record.backingKeyId;
@@ -195,6 +196,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
     const key: KeyRecord = {
       ...{ region, keyId, version: 1, state: 'Creating', ...symmetric, origin: 'AWS_KMS', description: '' },
       ...{ createdAtMs: intent.createdAtMs, currentBackingKeyId: backingKeyId, tags: [], deletionDateMs: null },
+      ...{ keyManager: 'CUSTOMER', rotationPeriodDays: null, nextRotationDateMs: null },
     };
     const policy = { region, keyId, version: 1, document: defaultKeyPolicy(realm) };
     const changes = [added('backingKey', intent), added('key', key), added('keyPolicy', policy)];

@@ -5,6 +5,7 @@ import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../sr
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
 import { keyStates } from '../../src/kms/key-states.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
+import { operationNames } from '../../src/kms/operation-names.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
 import type { MetadataRecords, RecordKind } from '../../src/store/records/records.ts';
 import { type AnyPut, addedAny } from './records.ts';
@@ -12,6 +13,7 @@ import { type AnyPut, addedAny } from './records.ts';
 const keyId = fc.uuid().map((text) => text as KeyId);
 const backingKeyId = fc.stringMatching(/^[0-9a-f]{32}$/).map((text) => text as BackingKeyId);
 const time = fc.nat({ max: Number.MAX_SAFE_INTEGER });
+const laterTime = fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }));
 /** Any text that JSON can carry, with quotes, NULs, line ends and characters beyond the BMP more often than by chance. */
 const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
@@ -32,12 +34,15 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     state: fc.constantFrom(...keyStates),
     keySpec: fc.constantFrom(...keySpecNames),
     keyUsage: fc.constantFrom(...keyUsages),
-    origin: fc.constant('AWS_KMS'),
+    origin: fc.constantFrom('AWS_KMS', 'EXTERNAL'),
+    keyManager: fc.constantFrom('AWS', 'CUSTOMER'),
     description: text,
     createdAtMs: time,
     currentBackingKeyId: fc.option(backingKeyId),
     tags: fc.array(fc.record({ TagKey: text, TagValue: text }), { maxLength: 3 }),
-    deletionDateMs: fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
+    deletionDateMs: laterTime,
+    rotationPeriodDays: laterTime,
+    nextRotationDateMs: laterTime,
   }),
   backingKey: fc.record({
     version: time,
@@ -46,11 +51,16 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     keyId,
     keyStore: text,
     residency: fc.constant('token'),
-    state: fc.constantFrom('Creating', 'Active'),
+    state: fc.constantFrom('Creating', 'Active', 'Destroying', 'Removed'),
     ordinal: time,
     createdAtMs: time,
     reservedEncryptions: time,
     publicKey: fc.option(fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes))),
+    rotationType: fc.option(fc.constantFrom('AUTOMATIC', 'ON_DEMAND')),
+    rotatedAtMs: laterTime,
+    importedMaterialId: text,
+    materialDescription: text,
+    validToMs: laterTime,
   }),
   keyPolicy: fc.record({ region, version: time, keyId, document: text }),
   alias: fc.record({
@@ -87,6 +97,32 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     sealedSecret: fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes)),
     createdAtMs: time,
   }),
+  tombstone: fc.record({ region, version: time, keyId, deletedAtMs: time }),
+  lastUse: fc.record({
+    region,
+    version: time,
+    keyId,
+    operation: fc.constantFrom(...operationNames),
+    usedAtMs: time,
+    requestId: text,
+    eventId: text,
+  }),
+  wrappingKey: fc.record({
+    region,
+    version: time,
+    backingKeyId,
+    keyId,
+    keyStore: text,
+    state: fc.constantFrom('Creating', 'Active', 'Destroying'),
+    owner: text,
+    principal: fc.constant('arn:aws:iam::000000000000:root' as PrincipalArn),
+    wrappingAlgorithm: text,
+    wrappingKeySpec: text,
+    createdAtMs: time,
+    validToMs: time,
+  }),
+  milestone: fc.record({ version: time, milestone: text, reachedAtMs: time }),
+  upkeepWait: fc.record({ version: time, work: text, dueAtMs: time, ranMs: time, confirmedAtMs: laterTime }),
 };
 
 export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>

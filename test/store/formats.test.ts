@@ -44,6 +44,11 @@ const edits = {
   alias: 'created_at_ms = 1',
   grant: "issuing_account = '111122223333'",
   accessKey: "sealed_secret = 'AAAA'",
+  tombstone: 'deleted_at_ms = 1',
+  lastUse: 'used_at_ms = 1',
+  wrappingKey: 'valid_to_ms = 1',
+  milestone: 'reached_at_ms = 1',
+  upkeepWait: 'ran_ms = 1',
 } as const satisfies Record<RecordKind, string>;
 
 const cases = [
@@ -330,12 +335,14 @@ describe('a public key', () => {
     await write(backingKey1);
     const store = await openSqliteStore({ path, mac: testMac, formerRegion });
     const { backingKey } = await store.load();
-    expect(backingKey).toEqual([{ ...examples.backingKey, publicKey: null }]);
+    const older = exampleOf(backingKey1).record;
+    expect(backingKey).toEqual([older]);
     await store.write(
       backingKey.map((record) => replaced('backingKey', record, { publicKey: examples.backingKey.publicKey })),
     );
     await store.close();
-    expect((await load()).backingKey).toEqual([{ ...examples.backingKey, version: 2 }]);
+    const { publicKey } = examples.backingKey;
+    expect((await load()).backingKey).toEqual([{ ...older, publicKey, version: 2 }]);
     run("UPDATE backing_key SET public_key = ''");
     expect(reasons(await load())).toEqual([edited]);
   });

@@ -22,6 +22,11 @@ const nextMembers = {
   alias: ['updatedAtMs', 0],
   grant: ['name', ''],
   accessKey: ['createdAtMs', 0],
+  tombstone: ['deletedAtMs', 0],
+  lastUse: ['usedAtMs', 0],
+  wrappingKey: ['createdAtMs', 0],
+  milestone: ['reachedAtMs', 0],
+  upkeepWait: ['ranMs', 0],
 } as const satisfies { [Kind in RecordKind]: readonly [keyof MetadataRecords[Kind], ColumnValue] };
 
 /** One more of each kind than today, as if a member that has always been there were to come with it. */

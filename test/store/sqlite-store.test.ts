@@ -55,6 +55,11 @@ describe('the metadata store', () => {
       alias: [],
       grant: [],
       accessKey: [],
+      tombstone: [],
+      lastUse: [],
+      wrappingKey: [],
+      milestone: [],
+      upkeepWait: [],
       quarantined: [],
     });
   });

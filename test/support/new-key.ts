@@ -39,6 +39,9 @@ export async function newTestKey(
     currentBackingKeyId: material.backingKeyId,
     tags: [],
     deletionDateMs: null,
+    keyManager: 'CUSTOMER',
+    rotationPeriodDays: null,
+    nextRotationDateMs: null,
   };
   const policy = { region, keyId, version: 1, document };
   const changes = [material.activated(), added('key', record), added('keyPolicy', policy)];

@@ -75,6 +75,11 @@ export class KeyLife {
       createdAtMs: Date.now(),
       reservedEncryptions: 0,
       publicKey: null,
+      rotationType: null,
+      rotatedAtMs: null,
+      importedMaterialId: '',
+      materialDescription: '',
+      validToMs: null,
     };
     const { backingKeyId } = intent;
     await this.#turns.take(() => ({ changes: [added('backingKey', intent)], response: undefined }));

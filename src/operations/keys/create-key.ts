@@ -132,6 +132,9 @@ function newRecord(
     description: request.Description ?? '',
     tags: checkedTags(request.Tags ?? []),
     deletionDateMs: null,
+    keyManager: 'CUSTOMER',
+    rotationPeriodDays: null,
+    nextRotationDateMs: null,
   };
 }
 

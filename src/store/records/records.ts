@@ -4,8 +4,9 @@
 
 import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../../kms/grant-terms.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
-import type { KeyState } from '../../kms/key-states.ts';
+import type { KeyOrigin, KeyState } from '../../kms/key-states.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../kms/names.ts';
+import type { OperationName } from '../../kms/operation-names.ts';
 
 /** What every record has. */
 interface Versioned {
@@ -25,7 +26,9 @@ export interface KeyRecord extends Versioned, Regional {
   readonly state: KeyState;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
-  readonly origin: 'AWS_KMS';
+  readonly origin: Extract<KeyOrigin, 'AWS_KMS' | 'EXTERNAL'>;
+  /** `AWS`: an AWS managed key, whom only the daemon changes. */
+  readonly keyManager: 'AWS' | 'CUSTOMER';
   readonly description: string;
   readonly createdAtMs: number;
   /** The backing key that new ciphertexts are made with; `null` for a key that has no material. */
@@ -33,6 +36,10 @@ export interface KeyRecord extends Versioned, Regional {
   readonly tags: readonly { readonly TagKey: string; readonly TagValue: string }[];
   /** When a key that is pending deletion may be deleted; `null` for any other. */
   readonly deletionDateMs: number | null;
+  /** Days between automatic rotations; `null` while they are not enabled. */
+  readonly rotationPeriodDays: number | null;
+  /** When the next automatic rotation is due; `null` while they are not enabled. */
+  readonly nextRotationDateMs: number | null;
 }
 
 /** One piece of key material in an HSM. All replicas of a multi-Region key share it, so it is of no Region. */
@@ -42,9 +49,12 @@ export interface BackingKeyRecord extends Versioned {
   readonly keyStore: string;
   /** How the material lives: `token` is a PKCS#11 token object. What is not known is refused by `keys/`. */
   readonly residency: string;
-  /** `Creating` is an intent: the material may or may not exist in the HSM yet. */
-  readonly state: 'Creating' | 'Active';
-  /** Of an intent: the node (`MetadataStore.nodeId`) that will finish or undo it; empty otherwise. */
+  /**
+   * `Creating` is an intent: the material may or may not exist in the HSM yet. `Destroying` is a duty: it is not used any more,
+   * and may or may not exist still. `Removed`: imported material that was destroyed and may be imported again.
+   */
+  readonly state: 'Creating' | 'Active' | 'Destroying' | 'Removed';
+  /** Of an intent or a duty: the node (`MetadataStore.nodeId`) that will finish or undo it; empty otherwise. */
   readonly owner: string;
   /** 1 for the first backing key of a KMS key, then counting. */
   readonly ordinal: number;
@@ -53,6 +63,16 @@ export interface BackingKeyRecord extends Versioned {
   readonly reservedEncryptions: number;
   /** The public half of a pair, X.509 SubjectPublicKeyInfo in DER; `null` for a secret key, and before it was generated. */
   readonly publicKey: Buffer | null;
+  /** By which kind of rotation it became the current one; `null` for the first, and for one that has not been current yet. */
+  readonly rotationType: 'AUTOMATIC' | 'ON_DEMAND' | null;
+  /** When it became the current one by rotation; `null` as above, and for those of versions that did not write it. */
+  readonly rotatedAtMs: number | null;
+  /** Of imported material: its `KeyMaterialId`, 64 hexadecimal digits; empty for what was generated here. */
+  readonly importedMaterialId: string;
+  /** What the importer says of it. */
+  readonly materialDescription: string;
+  /** When imported material expires; `null`: it does not. */
+  readonly validToMs: number | null;
 }
 
 export interface KeyPolicyRecord extends Versioned, Regional {
@@ -95,6 +115,58 @@ export interface AccessKeyRecord extends Versioned {
   readonly createdAtMs: number;
 }
 
+/** What is left of a KMS key that was deleted: so that an old row of it, put back, is known for what it is. */
+export interface TombstoneRecord extends Versioned, Regional {
+  readonly keyId: KeyId;
+  readonly deletedAtMs: number;
+}
+
+/** The last successful use of a KMS key. */
+export interface LastUseRecord extends Versioned, Regional {
+  readonly keyId: KeyId;
+  readonly operation: OperationName;
+  readonly usedAtMs: number;
+  readonly requestId: string;
+  /** Of the event in the audit log. */
+  readonly eventId: string;
+}
+
+/** A pair in the HSM under whose public half key material is wrapped that is to be imported (`GetParametersForImport`). */
+export interface WrappingKeyRecord extends Versioned, Regional {
+  readonly backingKeyId: BackingKeyId;
+  /** The KMS key that it is for. */
+  readonly keyId: KeyId;
+  readonly keyStore: string;
+  /** As of a backing key. */
+  readonly state: 'Creating' | 'Active' | 'Destroying';
+  readonly owner: string;
+  /** Who asked for it. */
+  readonly principal: PrincipalArn;
+  readonly wrappingAlgorithm: string;
+  readonly wrappingKeySpec: string;
+  readonly createdAtMs: number;
+  readonly validToMs: number;
+}
+
+/** When this instance did something for the first time. */
+export interface MilestoneRecord extends Versioned {
+  /** `upkeep`, `usage-tracking`. */
+  readonly milestone: string;
+  readonly reachedAtMs: number;
+}
+
+/** What came due while the daemon was stopped, and waits (`daemon/upkeep/`). */
+export interface UpkeepWaitRecord extends Versioned {
+  /** What is to be done, and to what. */
+  readonly work: string;
+  /** When it was due: the wait is over for work that was put off since. */
+  readonly dueAtMs: number;
+  /** For how long the daemon has been running since. */
+  readonly ranMs: number;
+  /** When an operator confirmed it; `null` until then. */
+  readonly confirmedAtMs: number | null;
+}
+
 /** The kinds of records, and which members of each are its primary key. */
 export interface MetadataRecords {
   key: KeyRecord;
@@ -103,6 +175,11 @@ export interface MetadataRecords {
   alias: AliasRecord;
   grant: GrantRecord;
   accessKey: AccessKeyRecord;
+  tombstone: TombstoneRecord;
+  lastUse: LastUseRecord;
+  wrappingKey: WrappingKeyRecord;
+  milestone: MilestoneRecord;
+  upkeepWait: UpkeepWaitRecord;
 }
 export const primaryKeys = {
   key: ['region', 'keyId'],
@@ -111,6 +188,11 @@ export const primaryKeys = {
   alias: ['region', 'aliasName'],
   grant: ['region', 'grantId'],
   accessKey: ['accessKeyId'],
+  tombstone: ['region', 'keyId'],
+  lastUse: ['region', 'keyId'],
+  wrappingKey: ['region', 'backingKeyId'],
+  milestone: ['milestone'],
+  upkeepWait: ['work'],
 } as const satisfies { [Kind in keyof MetadataRecords]: readonly (keyof MetadataRecords[Kind])[] };
 
 export type RecordKind = keyof MetadataRecords;
