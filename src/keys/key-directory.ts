@@ -298,8 +298,8 @@ export class KeyDirectory implements Fold {
       if (isEmpty) this.#records.delete(keyId);
       return;
     }
-    const active = [...records.backingKeys.values()].filter(({ state }) => state === 'Active');
-    const key = this.#assemble(records.key, active, records.policy);
+    const made = [...records.backingKeys.values()].filter(({ state }) => state !== 'Creating');
+    const key = this.#assemble(records.key, made, records.policy);
     if (typeof key === 'string') {
       this.#damaged.add(keyId);
       this.#keys.delete(keyId);
@@ -315,20 +315,24 @@ export class KeyDirectory implements Fold {
   /** @returns The key, or what is wrong with its records. */
   #assemble(
     record: KeyRecord,
-    active: readonly BackingKeyRecord[],
+    made: readonly BackingKeyRecord[],
     policyRecord: KeyPolicyRecord | undefined,
   ): KmsKey | string {
     if (policyRecord === undefined) return 'no key policy';
     // Ordinals count from 1 without a gap, so a backing key's missing record shows even where nothing else names it.
-    if (Math.max(0, ...active.map(({ ordinal }) => ordinal)) !== active.length) return 'a backing key is missing';
+    const materials = [...made].sort((one, other) => one.ordinal - other.ordinal);
+    if (materials.some(({ ordinal }, index) => ordinal !== index + 1)) return 'a backing key is missing';
+    const active = materials.filter(({ state }) => state === 'Active');
     const known = this.#keys.get(record.keyId);
     try {
       const backingKeys = new Map(
         active.map((each) => [each.backingKeyId, this.#backingKey(each, known?.backingKeys.get(each.backingKeyId))]),
       );
-      const currentBackingKey =
-        record.currentBackingKeyId === null ? undefined : backingKeys.get(record.currentBackingKeyId);
-      if (record.currentBackingKeyId !== null && currentBackingKey === undefined) return 'no current backing key';
+      const currentId = record.currentBackingKeyId;
+      const currentBackingKey = currentId === null ? undefined : backingKeys.get(currentId);
+      if (currentId !== null && !materials.some(({ backingKeyId }) => backingKeyId === currentId)) {
+        return 'no current backing key';
+      }
       return {
         record,
         arn: keyArn(this.realm, record.keyId),
@@ -339,6 +343,7 @@ export class KeyDirectory implements Fold {
             ? known.policy
             : this.compilePolicy(policyRecord.document),
         backingKeys,
+        materials,
         currentBackingKey,
       };
     } catch (error) {
@@ -358,7 +363,7 @@ export class KeyDirectory implements Fold {
     return {
       record,
       keyStore: this.keyStore(record.keyStore),
-      keyMaterialId: keyMaterialIdOf(backingKeyId),
+      keyMaterialId: keyMaterialIdOf(record),
       counter,
     };
   }

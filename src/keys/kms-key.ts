@@ -20,14 +20,18 @@ export type KeyStoreInUse = Omit<KeyStore, 'generateKey' | 'destroyKey' | 'recon
 export interface BackingKey {
   readonly record: BackingKeyRecord;
   readonly keyStore: KeyStoreInUse;
-  /** What the API shows as `KeyMaterialId`: the SHA-256 of a tag and the backing key's id (`keyMaterialIdOf`). */
+  /** What the API shows as `KeyMaterialId` (`keyMaterialIdOf`). */
   readonly keyMaterialId: string;
   /** Counts what may be encrypted with it. */
   readonly counter: EncryptionCounter;
 }
 
-/** The id of material that was generated here: 64 hexadecimal digits. */
-export function keyMaterialIdOf(backingKeyId: BackingKeyId): string {
+/** What the API calls the material of a backing key: 64 hexadecimal digits. */
+export function keyMaterialIdOf({
+  backingKeyId,
+  importedMaterialId,
+}: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId'>): string {
+  if (importedMaterialId !== '') return importedMaterialId;
   return createHash('sha256').update(`drawbridge/key-material-id/1:${backingKeyId}`).digest('hex');
 }
 
@@ -39,9 +43,11 @@ export interface KmsKey {
   /** The key policy as it was put, and its compiled form. */
   readonly policyRecord: KeyPolicyRecord;
   readonly policy: CompiledPolicy;
-  /** All backing keys that there are, old ones too: they decrypt what they encrypted. */
+  /** All backing keys that can be used, old ones too: they decrypt what they encrypted. */
   readonly backingKeys: ReadonlyMap<BackingKeyId, BackingKey>;
-  /** Absent while the key has no material. */
+  /** What is on record of all material that the key ever had, also of what is being destroyed or was; by ordinal. */
+  readonly materials: readonly BackingKeyRecord[];
+  /** Absent while the key has no material, or its current material is not there. */
   readonly currentBackingKey: BackingKey | undefined;
 }
 

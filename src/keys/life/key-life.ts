@@ -88,7 +88,7 @@ export class KeyLife {
       const label = `drawbridge:${keyId}:${ordinal}`;
       const { publicKey } = await keyStore.generateKey({ backingKeyId, label, keySpec, keyUsage });
       const activated = (): Change => replaced('backingKey', intent, { state: 'Active', owner: '', publicKey });
-      return { backingKeyId, keyMaterialId: keyMaterialIdOf(backingKeyId), activated, undo };
+      return { backingKeyId, keyMaterialId: keyMaterialIdOf(intent), activated, undo };
     } catch (error) {
       await undo();
       throw fromKeyStoreError(error);
@@ -113,15 +113,15 @@ export class KeyLife {
     if (key.record.currentBackingKeyId !== exhausted) return key;
     const { keySpec, keyUsage } = key.record;
     const { keyStore } = currentBackingKeyOf(key).record;
-    const ordinal = key.backingKeys.size + 1;
+    const ordinal = key.materials.length + 1;
     const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
     try {
       await this.#turns.take(() => {
-        const { arn, record, backingKeys } = this.#keyOf(keyId);
+        const { arn, record, materials } = this.#keyOf(keyId);
         // Whoever waits for a number must not use a key that was disabled meanwhile.
         const refusal = stateRefusal('use', { arn, state: record.state, origin: record.origin });
         if (refusal !== undefined) throw refusal;
-        if (record.currentBackingKeyId !== exhausted || backingKeys.size + 1 !== ordinal) {
+        if (record.currentBackingKeyId !== exhausted || materials.length + 1 !== ordinal) {
           throw new TypeError(`key ${keyId} was rotated by another node at the same time`);
         }
         const rotated = replaced('key', record, { currentBackingKeyId: material.backingKeyId });
