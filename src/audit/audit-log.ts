@@ -54,6 +54,21 @@ export interface AuditEvent {
   readonly decision: { readonly allowed: boolean; readonly because: string } | null;
 }
 
+/** What the daemon did of its own accord: a service event of CloudTrail's. Nobody asked for it, and nobody is answered. */
+export interface ServiceEvent {
+  /** Milliseconds since the epoch. */
+  readonly eventAtMs: number;
+  /** `DeleteKey`, `RotateKey`, `DeleteExpiredKeyMaterial`. */
+  readonly eventName: string;
+  readonly awsRegion: string;
+  readonly accountId: string;
+  /** ARNs of the KMS keys that it is about. */
+  readonly resources: readonly string[];
+  readonly additionalEventData?: Readonly<Record<string, unknown>>;
+  /** `keyId`, and what AWS tells beside it. */
+  readonly serviceEventDetails: Readonly<Record<string, unknown>>;
+}
+
 /** How sure the log must be before an answer may go out. `written` survives the daemon's death, `synced` a power cut. */
 export type Durability = 'written' | 'synced';
 
@@ -62,7 +77,7 @@ export interface AuditLog {
    * Appends the event and resolves when it is as durable as asked (or as `audit.sync: always` asks). Rejects when it
    * cannot be recorded; then no answer may leave.
    */
-  append(event: AuditEvent, durability: Durability): Promise<void>;
+  append(event: AuditEvent | ServiceEvent, durability: Durability): Promise<void>;
   /** Why events cannot be recorded now, as far as the last attempt told; `null` when they can. */
   failure(): string | null;
   /** Why no change should be begun now, though its event may come through: as `failure`, or for want of room on the disk. */

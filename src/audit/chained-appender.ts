@@ -22,9 +22,9 @@ import { createHash, type Hash } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
-import type { AuditEvent, AuditLog, Durability } from './audit-log.ts';
+import type { AuditEvent, AuditLog, Durability, ServiceEvent } from './audit-log.ts';
 import { chainLine, type Link } from './chain.ts';
-import { renderEvent, renderTornLine } from './event-line.ts';
+import { renderEvent, renderServiceEvent, renderTornLine } from './event-line.ts';
 import { findLackOfSpace } from './free-space.ts';
 
 /** Where the file's end stands when it is opened. */
@@ -111,12 +111,12 @@ export class ChainedAppender implements AuditLog {
     return this.#head;
   }
 
-  append(event: AuditEvent, durability: Durability): Promise<void> {
+  append(event: AuditEvent | ServiceEvent, durability: Durability): Promise<void> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     return new Promise((resolve, reject) => {
       // Whatever `renderEvent` throws rejects the promise, with nothing chained.
-      const text = renderEvent(event);
+      const text = 'serviceEventDetails' in event ? renderServiceEvent(event) : renderEvent(event);
       this.#queueRepair();
       this.#queueLine(text, { resolve, reject }, this.#options.sync === 'always' ? 'synced' : durability, false);
       this.#schedule();

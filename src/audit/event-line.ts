@@ -1,7 +1,7 @@
 /**
  * An audit event as JSON text in CloudTrail's event shape, without its closing brace: `chain.ts` completes it.
  *
- * INVARIANT: exactly the members of `AuditEvent` are written, each by name; whatever else an object carries is not read.
+ * INVARIANT: exactly the members of `AuditEvent` and `ServiceEvent` are written, each by name; whatever else an object carries is not read.
  * Strings come from callers: JSON escapes quotes, control characters and lone surrogates, so an event is always one line,
  * and long ones are cut with a mark. The limits below keep the whole line under `maxLineBytes`, whatever a caller sends.
  * Bytes are never written, even where an operation names them as recordable by mistake.
@@ -14,7 +14,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent } from './audit-log.ts';
+import type { AuditEvent, ServiceEvent } from './audit-log.ts';
 
 /** The longest line that is written, its line feed included. */
 export const maxLineBytes = 64 * 1024;
@@ -60,15 +60,49 @@ export function renderEvent(event: AuditEvent): string {
     requestID: cut(event.requestId, limits.identifier),
     eventID: randomUUID(),
     readOnly: event.readOnly,
-    resources: event.resources
-      .slice(0, maxResources)
-      .map((ARN) => ({ accountId, type: 'AWS::KMS::Key', ARN: cut(ARN, limits.identifier) })),
+    resources: resourcesOf(event, accountId),
     eventType: 'AwsApiCall',
     managementEvent: true,
     recipientAccountId: accountId,
     eventCategory: 'Management',
   });
   return beginning + rest.slice(1);
+}
+
+function resourcesOf({ resources }: Pick<AuditEvent, 'resources'>, accountId: string): object {
+  return resources
+    .slice(0, maxResources)
+    .map((ARN) => ({ accountId, type: 'AWS::KMS::Key', ARN: cut(ARN, limits.identifier) }));
+}
+
+/** What AWS calls itself where nobody asked. */
+const itself = 'AWS Internal';
+
+/** Source: AWS KMS developer guide, the log entries of DeleteKey, RotateKey and DeleteExpiredKeyMaterial. */
+export function renderServiceEvent(event: ServiceEvent): string {
+  const accountId = cut(event.accountId, limits.identifier);
+  const { additionalEventData = null, serviceEventDetails } = event;
+  return withoutBrace({
+    eventVersion: '1.11',
+    userIdentity: { accountId, invokedBy: itself },
+    eventTime: new Date(event.eventAtMs).toISOString(),
+    eventSource: 'kms.amazonaws.com',
+    eventName: cut(event.eventName, limits.name),
+    awsRegion: cut(event.awsRegion, limits.name),
+    sourceIPAddress: itself,
+    userAgent: itself,
+    requestParameters: null,
+    responseElements: null,
+    additionalEventData: bounded(additionalEventData, maxResponseElementsBytes) ?? undefined,
+    eventID: randomUUID(),
+    readOnly: false,
+    resources: resourcesOf(event, accountId),
+    eventType: 'AwsServiceEvent',
+    managementEvent: true,
+    recipientAccountId: accountId,
+    serviceEventDetails: bounded(serviceEventDetails, maxResponseElementsBytes),
+    eventCategory: 'Management',
+  });
 }
 
 interface RenderedIdentity {

@@ -3,9 +3,9 @@
  *
  * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
  * data folder locked, tokens connected, service key checked, records verified and reconciled with the HSMs, the keys of each Region
- * taken up, audit log open, sockets listening.
+ * taken up, audit log open, sockets listening, upkeep begun.
  * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
- * same list backwards: no new requests, answers out, audit log synced, records closed, HSM hosts ended.
+ * same list backwards: no new upkeep, no new requests, answers out, audit log synced, records closed, HSM hosts ended.
  */
 
 import { openAuditLog } from '../audit/open-audit-log.ts';
@@ -27,8 +27,11 @@ import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores
 import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
+import { reachMilestone } from './milestones.ts';
 import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
 import { statusSources } from './status.ts';
+import { type Clocks, machineClocks } from './upkeep/clocks.ts';
+import { openUpkeep } from './upkeep/open-upkeep.ts';
 
 /** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */
 export interface DrainLimits {
@@ -55,6 +58,8 @@ export interface DaemonOptions {
   /** An access key beside those of the store. */
   readonly findFixedKey?: FindSigningKey | undefined;
   readonly drain?: DrainLimits | undefined;
+  /** What upkeep tells the time by; those of this machine unless given. */
+  readonly clocks?: Clocks | undefined;
 }
 
 export interface Daemon {
@@ -125,8 +130,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, log });
   started.defer(() => audit.close());
 
+  const { clocks = machineClocks } = options;
+  const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
+  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });
   const servers: HttpServer[] = [];
-  started.defer(() => drain(servers, keyStores, options.drain ?? defaultDrainLimits));
+  started.defer(async () => {
+    // Work that is in progress ends while answers go out; nothing new begins.
+    const upkept = upkeep.stop();
+    await drain(servers, keyStores, options.drain ?? defaultDrainLimits);
+    await upkept;
+  });
   const services = {
     turns,
     audit,
@@ -134,13 +147,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     mapping,
     identityPolicies: () => policies.current(),
     keyStores: keyStoreControl(keyStores),
+    upkeep,
     log,
   };
-  const statusOf = statusSources({ configuration, keyStores, regions: open, audit });
+  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep });
   const listening: ListeningRegion[] = [];
   for (const region of open) listening.push(await serveRegion(region, services, statusOf(region), servers));
   const [first, ...others] = listening;
   if (first === undefined) throw new TypeError('a configuration has one Region at least');
+  upkeep.start();
 
   const running = started.move();
   for (const [at, { socketPath: socket, endpoint, region }] of listening.entries()) {

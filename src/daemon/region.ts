@@ -15,9 +15,11 @@ import { accessSource } from '../http/access-questions.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';
+import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -46,6 +48,7 @@ export interface OpenRegion {
   readonly configuration: RegionConfiguration;
   readonly directory: KeyDirectory;
   readonly life: KeyLife;
+  readonly deletion: KeyDeletion;
   /** The one in which keys are made for whoever names none. */
   readonly defaultKeyStore: KeyStore;
 }
@@ -63,8 +66,8 @@ export async function openRegion(
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
   const keys = { realm, store, turns, keyStores, defaultKeyStore, compilePolicy, log };
-  const { directory, life } = await openKeys(keys, metadata);
-  return { configuration, directory, life, defaultKeyStore: directory.keyStore(defaultKeyStore) };
+  const { directory, life, deletion } = await openKeys(keys, metadata);
+  return { configuration, directory, life, deletion, defaultKeyStore: directory.keyStore(defaultKeyStore) };
 }
 
 /** What requests to all Regions share. */
@@ -75,6 +78,7 @@ export interface RegionServices {
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
   readonly keyStores: KeyStoreControl;
+  readonly upkeep: UpkeepControl;
   readonly log: Logger;
 }
 
@@ -96,14 +100,15 @@ export async function serveRegion(
   status: StatusSource,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const { turns, audit, credentials, mapping, identityPolicies, keyStores, log } = services;
+  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, log } = services;
   const operations = createKmsService({ directory, life, turns, audit, log, identityPolicies, peerFacts });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
   const access = accessSource({ directory, mapping, identityPolicies });
   const listen = async (listener: Listener): Promise<string> => {
     const { source } = credentials;
-    const server = await createHttpServer({ service, status, credentials: source, keyStores, access, log, listener });
+    const controls = { status, credentials: source, keyStores, upkeep, access };
+    const server = await createHttpServer({ service, ...controls, log, listener });
     servers.push(server);
     return server.address;
   };

@@ -6,6 +6,8 @@ import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import { parseKeyId } from '../kms/names.ts';
+import type { Upkeep } from './upkeep/upkeep.ts';
+import { upkeepSummary } from './upkeep/upkeep-report.ts';
 import { version } from './version.ts';
 
 /** A Region as the status tells of it. */
@@ -19,10 +21,11 @@ export interface StatusParts {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly regions: readonly RegionParts[];
   readonly audit: AuditLog;
+  readonly upkeep: Pick<Upkeep, 'report'>;
 }
 
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
-export function statusSources({ configuration, keyStores, regions, audit }: StatusParts) {
+export function statusSources({ configuration, keyStores, regions, audit, upkeep }: StatusParts) {
   const startedAt = new Date().toISOString();
   return (asked: RegionParts): StatusSource => ({
     health() {
@@ -45,6 +48,7 @@ export function statusSources({ configuration, keyStores, regions, audit }: Stat
         ...describeRegion(asked),
         regions: regions.map((region) => ({ ...describeRegion(region), keyStores: region.configuration.keyStores })),
         audit: { folder: configuration.audit.folder, sync: configuration.audit.sync, ...audit.head() },
+        upkeep: upkeepSummary(upkeep.report()),
         keyStores: [...keyStores.values()].map((keyStore) => ({ ...keyStore.status(), ...keyStore.capabilities() })),
       };
     },

@@ -31,6 +31,7 @@ import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { type ListeningSocket, listenAt } from './unix-socket.ts';
+import { addUpkeepRoutes, type UpkeepControl } from './upkeep-routes.ts';
 import { defaultWireLimits, type WireLimits } from './wire-limits.ts';
 
 export type Listener =
@@ -57,6 +58,7 @@ export interface HttpServerOptions {
   readonly status: StatusSource;
   readonly credentials: CredentialSource;
   readonly keyStores: KeyStoreControl;
+  readonly upkeep: UpkeepControl;
   readonly access: AccessSource;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
@@ -71,7 +73,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, access, log } = options;
+  const { service, listener, status, credentials, keyStores, upkeep, access, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -101,6 +103,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addRoutes(app, wire, status);
   addIdentityRoutes(app, wire, credentials);
   addKeyStoreRoutes(app, wire, keyStores);
+  addUpkeepRoutes(app, wire, upkeep);
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;

@@ -41,6 +41,7 @@ import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
 import { type BackingKey, type KeyStoreInUse, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 import { SortedNames } from './lists/sorted-names.ts';
+import { Tombstones } from './tombstones.ts';
 
 export interface KeyDirectoryOptions {
   /** The Region whose keys these are, and the account. */
@@ -57,10 +58,11 @@ export interface KeyDirectoryOptions {
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
-export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'keyStore' | 'aliases' | 'grants'> & {
+export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'keyStore' | 'aliases' | 'grants' | 'tombstones'> & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
+  readonly tombstones: Omit<Tombstones, 'show'>;
 };
 
 /** What is on record of one key id. */
@@ -75,6 +77,7 @@ export class KeyDirectory implements Fold {
   readonly log: Logger;
   readonly aliases = new AliasDirectory();
   readonly grants: Grants;
+  readonly tombstones = new Tombstones();
   readonly compilePolicy: (document: string) => CompiledPolicy;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
@@ -106,12 +109,7 @@ export class KeyDirectory implements Fold {
    * How many KMS keys there are, how many of them are pending deletion, and how many cannot be used because a record did
    * not verify.
    */
-  counts(): {
-    readonly keys: number;
-    readonly pendingDeletion: number;
-    readonly damaged: number;
-    readonly aliases: number;
-  } {
+  counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
     let pendingDeletion = 0;
     for (const { record } of this.#keys.values()) if (record.state === 'PendingDeletion') pendingDeletion++;
     return { keys: this.#keys.size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
@@ -135,13 +133,17 @@ export class KeyDirectory implements Fold {
     return this.findKey(single) ?? this.findKey(multiRegion);
   }
 
-  /** The first proposed id that no key has, nor any other key's id the digits of. */
+  /** All keys, in no order. */
+  all(): Iterable<KmsKey> {
+    return this.#keys.values();
+  }
+
+  /** The first proposed id that no key has or had, nor any other key's id the digits of. */
   unusedKeyId(propose: () => KeyId = newKeyId): KeyId {
+    const isTaken = (form: KeyId) => this.#records.has(form) || this.#damaged.has(form) || this.tombstones.has(form);
     for (;;) {
       const keyId = propose();
-      if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some((form) => this.#records.has(form) || this.#damaged.has(form))) {
-        return keyId;
-      }
+      if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some(isTaken)) return keyId;
     }
   }
 
@@ -162,6 +164,7 @@ export class KeyDirectory implements Fold {
       this.#quarantined.add(keyId);
       this.#damaged.add(keyId);
     }
+    for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
     const touched = new Set<KeyId>();
     for (const record of loaded.backingKey) this.#takeBackingKey(record, touched);
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) this.#takePolicy(record, touched);
@@ -180,8 +183,11 @@ export class KeyDirectory implements Fold {
 
   #applyOne(change: Change, touched: Set<KeyId>): void {
     if ('region' in change.record && !this.#isOurs(change.record)) return;
-    if ('put' in change) this.#applyPut(change, touched);
-    else this.#applyRemoval(change, touched);
+    if ('put' in change) {
+      if (!this.#isOfDeletedKey(change.record)) this.#applyPut(change, touched);
+    } else {
+      this.#applyRemoval(change, touched);
+    }
   }
 
   #applyPut(change: Extract<Change, { readonly put: unknown }>, touched: Set<KeyId>): void {
@@ -201,8 +207,10 @@ export class KeyDirectory implements Fold {
       case 'grant':
         this.grants.show(change.record);
         break;
-      case 'accessKey':
       case 'tombstone':
+        this.tombstones.show(change.record);
+        break;
+      case 'accessKey':
       case 'lastUse':
       case 'wrappingKey':
       case 'milestone':
@@ -211,6 +219,14 @@ export class KeyDirectory implements Fold {
       default:
         change satisfies never;
     }
+  }
+
+  /** What the store finds in the way of a change may be a row that somebody put back. */
+  #isOfDeletedKey(record: Change['record']): boolean {
+    if (!('region' in record) || !this.tombstones.has(record.keyId) || this.#records.get(record.keyId)?.key)
+      return false;
+    this.log.error({ keyId: record.keyId }, 'a record of a KMS key that was deleted is in the database again');
+    return true;
   }
 
   #applyRemoval(change: Extract<Change, { readonly remove: unknown }>, touched: Set<KeyId>): void {

@@ -30,6 +30,7 @@ import type { Turns } from '../store/turns.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
 import type { QuestionSource } from './question-source.ts';
+import { assertRecordable } from './recordable.ts';
 import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
@@ -172,16 +173,6 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
 
 function wouldHaveSucceeded(): KmsError {
   return new KmsError('DryRunOperationException', 'The request would have succeeded, but the DryRun option is set.');
-}
-
-/**
- * A change takes effect before its event is written, so it is not begun while the log is known not to take events, or has
- * little room left. The price of one event per request: a change whose event then fails all the same, because the room went
- * to others or the disk broke, stands without a record, its answer withheld.
- */
-async function assertRecordable(audit: AuditLog): Promise<void> {
-  const obstacle = await audit.obstacle();
-  if (obstacle !== null) throw new KmsError('KMSInternalException', internalMessage, new Error(obstacle));
 }
 
 function unknownOperation(name: string): KmsError {

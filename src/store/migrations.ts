@@ -176,7 +176,7 @@ export const migrations: Readonly<Record<string, Step>> = {
       await createRecords(db, 'lastUse', ['region', 'keyId'], ['operation', 'usedAtMs', 'requestId', 'eventId']);
       const wrappingKey = ['keyId', 'keyStore', 'state', 'owner', 'principal', 'wrappingAlgorithm', 'wrappingKeySpec'];
       await createRecords(db, 'wrappingKey', ['region', 'backingKeyId'], [...wrappingKey, 'createdAtMs', 'validToMs']);
-      await createRecords(db, 'milestone', ['milestone'], ['reachedAtMs']);
+      await createRecords(db, 'milestone', ['milestone'], ['reachedAtMs', 'ranMs']);
       await createRecords(db, 'upkeepWait', ['work'], ['dueAtMs', 'ranMs', 'confirmedAtMs']);
     },
   },

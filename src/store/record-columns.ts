@@ -173,7 +173,7 @@ const recordColumns: {
     createdAtMs: integer,
     validToMs: integer,
   },
-  milestone: { milestone: text, version: integer, reachedAtMs: integer },
+  milestone: { milestone: text, version: integer, reachedAtMs: integer, ranMs: integer },
   upkeepWait: { work: text, version: integer, dueAtMs: integer, ranMs: integer, confirmedAtMs: timeOrNone },
 };
 

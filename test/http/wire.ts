@@ -154,6 +154,7 @@ export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener
     status,
     credentials: exampleCredentials(),
     keyStores: { reconnect: () => Promise.resolve(undefined) },
+    upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     log: silent,
     limits,

@@ -96,7 +96,7 @@ describeEachToken('Keys that are closed and opened again', (token) => {
   const create = (keys: Started, kind: Omit<NewTestKey, 'policyDocument'> = symmetric): Promise<KmsKey> =>
     newTestKey(keys, { ...kind, policyDocument: defaultKeyPolicy(realm) });
 
-  const encryptOne = ({ life }: OpenKeys, key: KmsKey) =>
+  const encryptOne = ({ life }: Pick<OpenKeys, 'life'>, key: KmsKey) =>
     encrypt(life, authorizeKey(key), new Plaintext(Buffer.from('attack at dawn')), undefined);
 
   async function decryptOne(key: KmsKey, blob: Buffer): Promise<string> {

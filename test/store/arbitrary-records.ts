@@ -121,7 +121,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     createdAtMs: time,
     validToMs: time,
   }),
-  milestone: fc.record({ version: time, milestone: text, reachedAtMs: time }),
+  milestone: fc.record({ version: time, milestone: text, reachedAtMs: time, ranMs: time }),
   upkeepWait: fc.record({ version: time, work: text, dueAtMs: time, ranMs: time, confirmedAtMs: laterTime }),
 };
 

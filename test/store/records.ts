@@ -164,7 +164,7 @@ export const examples = {
     createdAtMs: 1_700_000_000_000,
     validToMs: 1_700_086_400_000,
   },
-  milestone: { version: 1, milestone: 'upkeep', reachedAtMs: 1_700_000_000_000 },
+  milestone: { version: 1, milestone: 'upkeep', reachedAtMs: 1_700_000_000_000, ranMs: 86_400_000 },
   upkeepWait: {
     version: 1,
     work: 'rotation 11111111-2222-3333-4444-555555555555',

@@ -30,6 +30,8 @@ const rules: readonly WriterRule[] = [
       'src/keys/key-directory.ts',
       'src/keys/life/',
       'src/daemon/credential-source.ts',
+      'src/daemon/milestones.ts',
+      'src/daemon/upkeep/waits.ts',
     ],
     instead: 'give an operation a `decide`: src/pipeline/change.ts takes the turn and asks for its permissions again',
   },

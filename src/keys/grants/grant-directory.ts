@@ -51,6 +51,13 @@ export class Grants {
     return this.#byKey.get(keyId);
   }
 
+  /** The records of all grants of a key. */
+  allOf(keyId: KeyId): readonly GrantRecord[] {
+    const ids = this.#byKey.get(keyId)?.ids;
+    if (ids === undefined) return [];
+    return ids.page(undefined, ids.size).names.flatMap((grantId) => this.#byId.get(grantId) ?? []);
+  }
+
   /** The ids of all grants that this principal may retire, whatever their keys. */
   idsRetirableBy(retiring: GrantPrincipal): SortedNames<GrantId> {
     return this.#idsByRetiring.get(retiring) ?? new SortedNames();

@@ -13,6 +13,9 @@ import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { GrantTokens } from '../grants/grant-tokens.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from '../key-directory.ts';
+import { AttachedRecords } from './attached-records.ts';
+import { withoutDeletedKeys } from './deleted-keys.ts';
+import { KeyDeletion } from './key-deletion.ts';
 import { KeyLife } from './key-life.ts';
 import { serviceKeyLabelPrefix } from './service-keys.ts';
 
@@ -27,6 +30,7 @@ export type SettlingOptions = Pick<OpenKeysOptions, 'store' | 'turns' | 'keyStor
 export interface OpenKeys {
   readonly directory: KeyDirectory;
   readonly life: KeyLife;
+  readonly deletion: KeyDeletion;
 }
 
 /**
@@ -37,9 +41,16 @@ export interface OpenKeys {
 export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetadata): Promise<OpenKeys> {
   const { store, turns } = options;
   const directory = new KeyDirectory(options, new GrantTokens(await store.deriveKey('grant-tokens')));
-  directory.take(metadata ?? (await settleUnfinished(options, await store.load())));
+  const settled = metadata ?? (await settleUnfinished(options, await store.load()));
+  directory.take(settled);
   turns.follow(directory);
-  return { directory, life: new KeyLife(directory, turns, store.nodeId) };
+  const attached = new AttachedRecords(options.realm.region, settled);
+  turns.follow(attached);
+  return {
+    directory,
+    life: new KeyLife(directory, turns, store.nodeId),
+    deletion: new KeyDeletion(directory, attached, turns, store.nodeId),
+  };
 }
 
 /**
@@ -51,7 +62,7 @@ export async function settleUnfinished(options: SettlingOptions, loaded: LoadedM
   for (const { kind, id, reason } of loaded.quarantined) {
     options.log.error({ kind, id, reason }, 'a record does not verify and is not used');
   }
-  const settled = await undoUnfinished(options, loaded);
+  const settled = await undoUnfinished(options, withoutDeletedKeys(loaded, options.log));
   for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, loaded, options.log);
   return settled;
 }
@@ -120,7 +131,7 @@ async function reportDifferences(name: string, keyStore: KeyStore, loaded: Loade
       'a backing key is not in the HSM',
     );
   }
-  const named = new Set<string>(loaded.backingKey.map((record) => record.backingKeyId));
+  const named = new Set<string>([...loaded.backingKey, ...loaded.wrappingKey].map(({ backingKeyId }) => backingKeyId));
   for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey') named.add(id);
   for (const [backingKeyId, label] of found) {
     if (named.has(backingKeyId) || label.startsWith(serviceKeyLabelPrefix)) continue;

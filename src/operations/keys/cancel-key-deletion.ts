@@ -1,5 +1,6 @@
-/** `CancelKeyDeletion`: a KMS key that is pending deletion stays, disabled. */
+/** `CancelKeyDeletion`: a KMS key that is pending deletion stays, disabled; unless its destruction has begun. */
 
+import { KmsError } from '../../kms/errors.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, string } from '../declaration/schema.ts';
@@ -16,8 +17,11 @@ export const cancelKeyDeletion = operation({
   effect: 'changes',
   record: ['KeyId'],
   recordResponse: ['KeyId'],
-  decide: ({ keys }) => ({
-    changes: [keys.key.with({ state: 'Disabled', deletionDateMs: null })],
-    response: { KeyId: keys.key.key.arn },
-  }),
+  decide({ keys, directory }) {
+    const { arn, record } = keys.key.key;
+    if (directory.tombstones.has(record.keyId)) {
+      throw new KmsError('KMSInvalidStateException', `${arn} is being deleted: its waiting period is over.`);
+    }
+    return { changes: [keys.key.with({ state: 'Disabled', deletionDateMs: null })], response: { KeyId: arn } };
+  },
 });

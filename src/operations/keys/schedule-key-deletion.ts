@@ -1,8 +1,8 @@
 /**
- * `ScheduleKeyDeletion`: from now on a KMS key cannot be used, and after a waiting period it may be deleted.
+ * `ScheduleKeyDeletion`: from now on a KMS key cannot be used, and after a waiting period it is deleted.
  *
- * The state changes, and with it all that can be done with the key; aliases, grants and material stay. This version destroys
- * nothing when the date comes: the key stays pending deletion, and its deletion can still be cancelled.
+ * The state changes, and with it all that can be done with the key; aliases, grants and material stay until the date comes. Then
+ * upkeep destroys the material in the HSM, and the key goes with everything that belongs to it (`keys/life/key-deletion.ts`).
  */
 
 import { KmsError } from '../../kms/errors.ts';

@@ -115,7 +115,10 @@ export interface AccessKeyRecord extends Versioned {
   readonly createdAtMs: number;
 }
 
-/** What is left of a KMS key that was deleted: so that an old row of it, put back, is known for what it is. */
+/**
+ * What is left of a KMS key that was deleted, so that an old row of it, put back, is known for what it is. It is put when the
+ * destruction begins; until that is done, the key's other records stand beside it.
+ */
 export interface TombstoneRecord extends Versioned, Regional {
   readonly keyId: KeyId;
   readonly deletedAtMs: number;
@@ -153,15 +156,17 @@ export interface MilestoneRecord extends Versioned {
   /** `upkeep`, `usage-tracking`. */
   readonly milestone: string;
   readonly reachedAtMs: number;
+  /** Of `upkeep`: for how long the daemon has been running since, all runs together, as last written; 0 of others. */
+  readonly ranMs: number;
 }
 
-/** What came due while the daemon was stopped, and waits (`daemon/upkeep/`). */
+/** What came due while the daemon was stopped and waits, or was confirmed (`daemon/upkeep/`). */
 export interface UpkeepWaitRecord extends Versioned {
   /** What is to be done, and to what. */
   readonly work: string;
   /** When it was due: the wait is over for work that was put off since. */
   readonly dueAtMs: number;
-  /** For how long the daemon has been running since. */
+  /** What the running time of the milestone `upkeep` was when it began to wait. */
   readonly ranMs: number;
   /** When an operator confirmed it; `null` until then. */
   readonly confirmedAtMs: number | null;

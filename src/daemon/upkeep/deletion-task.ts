@@ -1,0 +1,63 @@
+/**
+ * The deletion of KMS keys, when the waiting period that ScheduleKeyDeletion set has passed.
+ *
+ * On record as CloudTrail has it: one `DeleteKey` of the service's own. It is written when the HSM has said that everything is
+ * gone and before the key's records go, so that no key ends without it; after a crash in between it may be there twice.
+ */
+
+import type { AuditLog } from '../../audit/audit-log.ts';
+import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
+import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
+import { assertRecordable } from '../../pipeline/recordable.ts';
+import type { MilestoneRecord } from '../../store/records/records.ts';
+import type { Clocks } from './clocks.ts';
+import type { UpkeepTask } from './upkeep-task.ts';
+
+/** What a former version let pass is not deleted before operators had this time to learn that deletions are carried out now. */
+const graceDays = 7;
+const dayMs = 24 * 60 * 60 * 1000;
+
+export interface DeletionTaskParts {
+  readonly realm: Realm;
+  readonly deletion: KeyDeletion;
+  readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
+  readonly clocks: Clocks;
+  /** When upkeep began: former versions destroyed nothing. */
+  readonly upkeepSince: Pick<MilestoneRecord, 'reachedAtMs'>;
+}
+
+export function deletionTask({ realm, deletion, audit, clocks, upkeepSince }: DeletionTaskParts): UpkeepTask {
+  const { reachedAtMs } = upkeepSince;
+  const dueOf = (deletionDateMs: number): number =>
+    deletionDateMs < reachedAtMs ? reachedAtMs + graceDays * dayMs : deletionDateMs;
+  const kind = 'deletion';
+  return {
+    kind,
+    *scheduled() {
+      for (const { keyId, deletionDateMs, isBegun } of deletion.pending()) {
+        yield { work: `${kind} ${realm.region} ${keyId}`, dueAtMs: dueOf(deletionDateMs), isUrgent: isBegun };
+      }
+    },
+    async perform({ work, dueAtMs }) {
+      const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
+      if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
+      await assertRecordable(audit);
+      const { wallMs } = clocks.now();
+      const destroyed = await deletion.destroy(keyId, (dateMs) => dueOf(dateMs) === dueAtMs, Math.floor(wallMs));
+      if (destroyed === undefined) return;
+      await audit.append(
+        {
+          eventAtMs: clocks.now().wallMs,
+          eventName: 'DeleteKey',
+          awsRegion: realm.region,
+          accountId: realm.account,
+          resources: [keyArn(realm, keyId)],
+          additionalEventData: { backingKeys: destroyed },
+          serviceEventDetails: { keyId },
+        },
+        'synced',
+      );
+      await deletion.forget(keyId);
+    },
+  };
+}

@@ -1,0 +1,61 @@
+/**
+ * Puts upkeep together for all Regions: one loop and one running time, because they share the machine's clocks, and each
+ * Region's own tasks.
+ */
+
+import type { AuditLog } from '../../audit/audit-log.ts';
+import type { UpkeepControl } from '../../http/upkeep-routes.ts';
+import type { KeyDirectory } from '../../keys/key-directory.ts';
+import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
+import type { Logger } from '../../kms/logger.ts';
+import type { LoadedMetadata } from '../../store/metadata-store.ts';
+import type { MilestoneRecord } from '../../store/records/records.ts';
+import type { Turns } from '../../store/turns.ts';
+import type { Clocks } from './clocks.ts';
+import { deletionTask } from './deletion-task.ts';
+import { Upkeep } from './upkeep.ts';
+import { told, upkeepList } from './upkeep-report.ts';
+import type { UpkeepTask } from './upkeep-task.ts';
+import { Waits } from './waits.ts';
+
+/** What of a Region its tasks work with. */
+export interface UpkeptRegion {
+  readonly directory: Pick<KeyDirectory, 'realm'>;
+  readonly deletion: KeyDeletion;
+}
+
+export interface UpkeepParts {
+  readonly regions: readonly UpkeptRegion[];
+  readonly turns: Turns;
+  readonly metadata: Pick<LoadedMetadata, 'upkeepWait'>;
+  /** The milestone `upkeep`. */
+  readonly since: MilestoneRecord;
+  readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
+  readonly clocks: Clocks;
+  readonly log: Logger;
+}
+
+export type OpenUpkeep = UpkeepControl & Pick<Upkeep, 'start' | 'stop' | 'report'>;
+
+/** Nothing is done before `start`. */
+export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
+  const { regions, turns, metadata, since, clocks, log } = parts;
+  const waits = new Waits(turns, metadata, since, clocks.now());
+  const tasks = regions.flatMap((region) => tasksOf(region, parts));
+  const upkeep = new Upkeep({ tasks, clocks, turns, waits, log });
+  return {
+    start: () => upkeep.start(),
+    stop: () => upkeep.stop(),
+    report: () => upkeep.report(),
+    list: () => upkeepList(upkeep.report()),
+    confirm: async (work) => told(await upkeep.confirm(work)),
+  };
+}
+
+/** The tasks of one Region. */
+function tasksOf(
+  { directory: { realm }, deletion }: UpkeptRegion,
+  { audit, clocks, since: upkeepSince }: UpkeepParts,
+): readonly UpkeepTask[] {
+  return [deletionTask({ realm, deletion, audit, clocks, upkeepSince })];
+}

@@ -1,0 +1,46 @@
+/** What upkeep tells operators: all of it, or as much of it as stands in the status. */
+
+import type { WorkReport } from './upkeep.ts';
+
+/** More than anybody reads; the rest is counted. */
+const maxInStatus = 10;
+const maxInList = 1_000;
+
+/** Work as it goes over the wire. */
+export interface ToldWork extends Omit<WorkReport, 'dueAtMs'> {
+  readonly dueAt: string;
+}
+
+/** What is due next, and what is not done though its date has come. */
+export interface UpkeepSummary {
+  readonly scheduled: number;
+  readonly next: ToldWork | null;
+  readonly waiting: number;
+  readonly late: number;
+  /** The first of those that wait or are late. */
+  readonly overdue: readonly ToldWork[];
+}
+
+/** @param all What is due soonest first. */
+export function upkeepSummary(all: readonly WorkReport[]): UpkeepSummary {
+  const inState = (state: WorkReport['state']): readonly WorkReport[] => all.filter((each) => each.state === state);
+  const scheduled = inState('scheduled');
+  const [waiting, late] = [inState('waiting'), inState('late')];
+  const [next] = scheduled;
+  return {
+    scheduled: scheduled.length,
+    next: next === undefined ? null : told(next),
+    waiting: waiting.length,
+    late: late.length,
+    overdue: [...late, ...waiting].slice(0, maxInStatus).map(told),
+  };
+}
+
+/** @param all What is due soonest first. */
+export function upkeepList(all: readonly WorkReport[]): { readonly work: readonly ToldWork[]; readonly more: number } {
+  return { work: all.slice(0, maxInList).map(told), more: Math.max(0, all.length - maxInList) };
+}
+
+export function told({ dueAtMs, ...others }: WorkReport): ToldWork {
+  return { ...others, dueAt: new Date(dueAtMs).toISOString() };
+}

@@ -1,0 +1,29 @@
+/**
+ * What upkeep does of its own accord, as tasks: each knows from the records what is to come, and does it when the loop
+ * (`upkeep.ts`) says that its time has come.
+ *
+ * A task keeps no times and no list of its own. What is to come follows from what the records say now, so that a restart, a
+ * crash or another node changes nothing about it.
+ */
+
+/** Something that is to be done at a time that stands in a record. */
+export interface DueWork {
+  /** Stable, and like no other's: `deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab`. Operators confirm it by this name. */
+  readonly work: string;
+  /** By the wall clock. Where it changes, what was waited for before counts no more. */
+  readonly dueAtMs: number;
+  /** No clock has a say: it was begun before, or is due for another reason than a time. */
+  readonly isUrgent?: boolean;
+}
+
+export interface UpkeepTask {
+  /** `deletion`, `rotation`, `expiry`, …; the first word of what it calls its works. */
+  readonly kind: string;
+  /** What is to come, by what the records say now. Called at start and after changes, at most about once a second. */
+  scheduled(): Iterable<DueWork>;
+  /**
+   * Does it; idempotent. Takes its own turn and asks the record again: what was cancelled or put off meanwhile is not done, and
+   * that is no failure. Throws what is in the way: then it is late, `status` says why, and it is tried again.
+   */
+  perform(work: DueWork): Promise<void>;
+}

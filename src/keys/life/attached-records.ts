@@ -1,0 +1,57 @@
+/**
+ * The records of one Region's keys that are no part of a `KmsKey` and go when it does: its last use, and the pairs under which
+ * material for it is wrapped. A fold of its own, so that they can be removed in the version in which they are.
+ */
+
+import type { KeyId } from '../../kms/names.ts';
+import type { LoadedMetadata } from '../../store/metadata-store.ts';
+import type { Change } from '../../store/records/changes.ts';
+import type { LastUseRecord, WrappingKeyRecord } from '../../store/records/records.ts';
+import type { Fold } from '../../store/turns.ts';
+
+type Loaded = Pick<LoadedMetadata, 'lastUse' | 'wrappingKey'>;
+
+export class AttachedRecords implements Fold {
+  readonly #region: string;
+  readonly #lastUses = new Map<KeyId, LastUseRecord>();
+  /** By key, then by id. */
+  readonly #wrappingKeys = new Map<KeyId, Map<string, WrappingKeyRecord>>();
+
+  constructor(region: string, { lastUse, wrappingKey }: Loaded) {
+    this.#region = region;
+    for (const record of lastUse) if (record.region === region) this.#lastUses.set(record.keyId, record);
+    for (const record of wrappingKey) if (record.region === region) this.#showWrappingKey(record);
+  }
+
+  lastUseOf(keyId: KeyId): LastUseRecord | undefined {
+    return this.#lastUses.get(keyId);
+  }
+
+  wrappingKeysOf(keyId: KeyId): readonly WrappingKeyRecord[] {
+    return [...(this.#wrappingKeys.get(keyId)?.values() ?? [])];
+  }
+
+  apply(changes: readonly Change[]): void {
+    for (const change of changes) {
+      if ('region' in change.record && change.record.region !== this.#region) continue;
+      if ('put' in change) {
+        if (change.put === 'lastUse') this.#lastUses.set(change.record.keyId, change.record);
+        if (change.put === 'wrappingKey') this.#showWrappingKey(change.record);
+      } else {
+        if (change.remove === 'lastUse') this.#lastUses.delete(change.record.keyId);
+        if (change.remove === 'wrappingKey') this.#hideWrappingKey(change.record);
+      }
+    }
+  }
+
+  #showWrappingKey(record: WrappingKeyRecord): void {
+    const records = this.#wrappingKeys.get(record.keyId) ?? new Map<string, WrappingKeyRecord>();
+    this.#wrappingKeys.set(record.keyId, records.set(record.backingKeyId, record));
+  }
+
+  #hideWrappingKey({ keyId, backingKeyId }: WrappingKeyRecord): void {
+    const records = this.#wrappingKeys.get(keyId);
+    records?.delete(backingKeyId);
+    if (records?.size === 0) this.#wrappingKeys.delete(keyId);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * How a KMS key ends, so that a crash at any moment leaves nothing half done and nothing that is named nowhere.
+ *
+ * (1) A turn puts the key's tombstone and makes what there is of it in HSMs a duty, `Destroying`. The key stays pending
+ * deletion, and from now on goes one way: its deletion can be cancelled no more. (2) Each object is destroyed in its HSM, and
+ * the HSM is asked whether it is gone. (3) A turn removes the key's records, and with them its policy, aliases, grants and last
+ * use; only the tombstone stays. Before (3) the records say what there is to destroy, so whoever goes on after a crash finds it
+ * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
+ *
+ * Who says that the time has come is upkeep (`daemon/upkeep/`).
+ */
+
+import { KeyStoreError } from '../../hsm/key-store.ts';
+import { type BackingKeyId, isMultiRegion, type KeyId } from '../../kms/names.ts';
+import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
+import type { Turns } from '../../store/turns.ts';
+import type { KeyDirectory } from '../key-directory.ts';
+import type { KmsKey } from '../kms-key.ts';
+import type { AttachedRecords } from './attached-records.ts';
+
+/** A key whose deletion is scheduled. */
+export interface PendingDeletion {
+  readonly keyId: KeyId;
+  readonly deletionDateMs: number;
+  /** Its destruction has begun. */
+  readonly isBegun: boolean;
+}
+
+/** An object that has to go. */
+export interface DoomedObject {
+  readonly backingKeyId: BackingKeyId;
+  readonly keyStore: string;
+}
+
+export class KeyDeletion {
+  readonly #directory: KeyDirectory;
+  readonly #attached: AttachedRecords;
+  readonly #turns: Turns;
+  readonly #nodeId: string;
+
+  /** @param nodeId The owner of the duties that are made here. */
+  constructor(directory: KeyDirectory, attached: AttachedRecords, turns: Turns, nodeId: string) {
+    this.#directory = directory;
+    this.#attached = attached;
+    this.#turns = turns;
+    this.#nodeId = nodeId;
+  }
+
+  *pending(): Iterable<PendingDeletion> {
+    for (const { record } of this.#directory.all()) {
+      const { keyId, state, deletionDateMs } = record;
+      if (state !== 'PendingDeletion' || deletionDateMs === null) continue;
+      yield { keyId, deletionDateMs, isBegun: this.#directory.tombstones.has(keyId) };
+    }
+  }
+
+  /**
+   * Steps 1 and 2.
+   * @param isDue Asked in the turn about the date that stands on record by then.
+   * @returns What was destroyed; `undefined` when the key is not to be deleted, or not yet.
+   * @throws KeyStoreError for a key store that is away, with nothing begun, and for one that refuses.
+   */
+  async destroy(
+    keyId: KeyId,
+    isDue: (deletionDateMs: number) => boolean,
+    nowMs: number,
+  ): Promise<readonly DoomedObject[] | undefined> {
+    const key = this.#directory.findKey(keyId);
+    if (key === undefined) return undefined;
+    if (isMultiRegion(keyId)) {
+      throw new TypeError(
+        'the material of a multi-Region key may be another Region’s too, and this version destroys none',
+      );
+    }
+    const objects = this.#objectsOf(key);
+    for (const { keyStore } of objects) this.#assertConnected(keyStore);
+    const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
+    if (doomed === undefined) return undefined;
+    for (const { backingKeyId, keyStore } of doomed) {
+      await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
+    }
+    for (const object of doomed) await this.#assertGone(object);
+    return doomed;
+  }
+
+  /** Step 3. To be called when all is destroyed. */
+  async forget(keyId: KeyId): Promise<void> {
+    await this.#turns.take(() => {
+      const key = this.#directory.findKey(keyId);
+      if (key === undefined) return { changes: [], response: undefined };
+      if (!this.#directory.tombstones.has(keyId)) throw new TypeError(`key ${keyId} was not destroyed`);
+      return { changes: this.#removals(key), response: undefined };
+    });
+  }
+
+  #condemn(keyId: KeyId, isDue: (deletionDateMs: number) => boolean, deletedAtMs: number) {
+    const key = this.#directory.findKey(keyId);
+    const dateMs = key?.record.state === 'PendingDeletion' ? key.record.deletionDateMs : null;
+    if (key === undefined || dateMs === null || !isDue(dateMs)) return { changes: [], response: undefined };
+    const { region } = this.#directory.realm;
+    const duty = { state: 'Destroying', owner: this.#nodeId } as const;
+    const changes: Change[] = [];
+    if (!this.#directory.tombstones.has(keyId)) {
+      changes.push(added('tombstone', { region, keyId, version: 1, deletedAtMs }));
+    }
+    for (const record of key.materials)
+      if (record.state === 'Active') changes.push(replaced('backingKey', record, duty));
+    for (const record of this.#attached.wrappingKeysOf(keyId)) {
+      if (record.state === 'Active') changes.push(replaced('wrappingKey', record, duty));
+    }
+    return { changes, response: this.#objectsOf(key) };
+  }
+
+  /** Everything of the key that is in HSMs, or may be; intents are undone by those who began them. */
+  #objectsOf({ record: { keyId }, materials }: KmsKey): readonly DoomedObject[] {
+    return [
+      ...materials.filter(({ state }) => state !== 'Removed'),
+      ...this.#attached.wrappingKeysOf(keyId).filter(({ state }) => state !== 'Creating'),
+    ].map(({ backingKeyId, keyStore }) => ({ backingKeyId, keyStore }));
+  }
+
+  #assertConnected(name: string): void {
+    const { state } = this.#directory.keyStore(name).status();
+    if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${name}\` is ${state}`);
+  }
+
+  /** @throws KeyStoreError `internal` for an object that is still there, and whatever keeps the HSM from saying so. */
+  async #assertGone({ backingKeyId, keyStore: name }: DoomedObject): Promise<void> {
+    try {
+      await this.#directory.keyStore(name).describeKey({ backingKeyId });
+    } catch (error) {
+      // No object has this id: `destroyKey` destroys all that have it, so it is not for there being several.
+      if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return;
+      throw error;
+    }
+    throw new KeyStoreError('internal', `the key store \`${name}\` still has \`${backingKeyId}\` after destroying it`);
+  }
+
+  #removals({ record, policyRecord, materials }: KmsKey): readonly Change[] {
+    const { keyId } = record;
+    const { aliases, grants } = this.#directory;
+    const changes: Change[] = [removed('key', record), removed('keyPolicy', policyRecord)];
+    for (const material of materials) changes.push(removed('backingKey', material));
+    for (const name of aliases.namesOf(keyId)) {
+      const alias = aliases.find(name);
+      if (alias !== undefined) changes.push(removed('alias', alias));
+    }
+    for (const grant of grants.allOf(keyId)) changes.push(removed('grant', grant));
+    const lastUse = this.#attached.lastUseOf(keyId);
+    if (lastUse !== undefined) changes.push(removed('lastUse', lastUse));
+    for (const pair of this.#attached.wrappingKeysOf(keyId)) {
+      if (pair.state !== 'Creating') changes.push(removed('wrappingKey', pair));
+    }
+    return changes;
+  }
+}
