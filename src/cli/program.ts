@@ -20,6 +20,7 @@ import { reconnectCommand } from './commands/reconnect-command.ts';
 import { serveCommand } from './commands/serve-command.ts';
 import { signCommand } from './commands/sign-command.ts';
 import { statusCommand } from './commands/status-command.ts';
+import { upkeepCommand } from './commands/upkeep-command.ts';
 import { verifyCommand } from './commands/verify-command.ts';
 
 export function buildProgram(): Command {
@@ -35,6 +36,7 @@ export function buildProgram(): Command {
     statusCommand,
     doctorCommand,
     reconnectCommand,
+    upkeepCommand,
     keysCommand,
     encryptCommand,
     decryptCommand,

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
-import { destroysNothing } from './keys/change-key.ts';
+import { whyNot } from './upkeep-command.ts';
 
 export function statusCommand(): Command {
   return withJson(withSocket(new Command('status').description('show how the daemon is')))
@@ -41,10 +41,23 @@ function describe(report: Members): string {
       'keys',
       `${report['keys']}, ${report['aliases']} aliases, ${report['damaged']} damaged, ${report['pendingDeletion']} pending deletion`,
     ],
-    ...(Number(report['pendingDeletion']) > 0 ? [['', destroysNothing] as const] : []),
+    ...describeUpkeep(report['upkeep'] as Members),
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
   return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');
+}
+
+/** What is due next, then what is not done though its date has come. */
+function describeUpkeep(upkeep: Members): readonly (readonly [string, string])[] {
+  const next = upkeep['next'] as Members | null;
+  const overdue = upkeep['overdue'] as Members[];
+  const unnamed = Number(upkeep['waiting']) + Number(upkeep['late']) - overdue.length;
+  const lines = [
+    next === null ? 'nothing is scheduled' : `next is ${next['work']}, on ${next['dueAt']}`,
+    ...overdue.map((work) => `${work['work']}, due since ${work['dueAt']}, is ${work['state']}: ${whyNot(work)}`),
+    ...(unnamed > 0 ? [`${unnamed} more are waiting or late; see \`drawbridge upkeep\``] : []),
+  ];
+  return lines.map((line, index) => [index === 0 ? 'upkeep' : '', line]);
 }
 
 function describeKeyStore(keyStore: Members): string {

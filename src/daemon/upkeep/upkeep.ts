@@ -169,6 +169,11 @@ export class Upkeep implements Fold {
     }
     if (due.length === 0) return;
     this.#look();
+    for (const { due: done } of due) {
+      const { failure } = this.#known.get(done.work) ?? {};
+      if (failure?.reason !== isStillThere || failure.times > 1) continue;
+      this.#options.log.error({ work: done.work }, 'upkeep did what was due, and it is due still; it is tried again');
+    }
     await this.#settleWaits(false);
   }
 
@@ -183,7 +188,7 @@ export class Upkeep implements Fold {
     try {
       await task.perform(due);
       // Where it is still scheduled when it is looked for next, that was a failure too.
-      reason = 'it was done, and its records say that it is still to be done';
+      reason = isStillThere;
     } catch (error) {
       reason = reasonOf(error);
       if (before?.reason !== reason) {
@@ -283,6 +288,7 @@ export class Upkeep implements Fold {
   }
 }
 
+const isStillThere = 'it was done, and its records say that it is still to be done';
 const cameDueOverStop = 'it came due while the daemon was stopped, when nobody watched the clock';
 const clocksDisagree =
   'the clock was set while the daemon was running, and by the time that passed since it is not due';

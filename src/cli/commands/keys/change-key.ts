@@ -13,8 +13,8 @@ import { note, print, printJson, timeText } from '../../terminal/output.ts';
 type Options = SocketOptions & { readonly json?: true };
 
 /** To be said wherever deletions are shown. */
-export const destroysNothing =
-  'this version destroys nothing when the date comes; until then and after it, `drawbridge keys cancel-deletion` keeps the key';
+export const whatDeletionDoes =
+  'then its material is destroyed in the HSM, and what it encrypted is lost; until then, `drawbridge keys cancel-deletion` keeps the key';
 
 /** A command that runs one operation on one key, and has nothing to tell but that it is done. */
 function simpleCommand(name: string, operation: string, description: string, done: string, example: string): Command {
@@ -71,8 +71,8 @@ export function deleteCommand(): Command {
     .addHelpText(
       'after',
       `
-From now on the key cannot be used. Until its date comes, and in this version after it too, the
-deletion can be cancelled.
+From now on the key cannot be used. When its date comes, its material is destroyed in the HSM, and its
+aliases and grants go with it. Until then, "drawbridge keys cancel-deletion" keeps the key.
 
 Example:
   drawbridge keys delete alias/backup --window 7`,
@@ -84,7 +84,7 @@ Example:
       const answer: Members = await client.call('ScheduleKeyDeletion', { KeyId: keyId, ...window });
       if (options.json) return printJson(answer);
       print(`${keyId} is pending deletion, on ${timeText(answer['DeletionDate'])}`);
-      note(destroysNothing);
+      note(whatDeletionDoes);
     });
 }
 

@@ -5,7 +5,7 @@ import { connectTo, type SocketOptions, withJson, withSocket } from '../../reque
 import { keyArgument } from '../../requests/key-names.ts';
 import { ifAllowed, type KmsClient, type Members } from '../../requests/kms-client.ts';
 import { facts, note, print, printJson, timeText } from '../../terminal/output.ts';
-import { destroysNothing } from './change-key.ts';
+import { whatDeletionDoes } from './change-key.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -72,11 +72,13 @@ function tagFacts(tags: readonly Members[] | null): Facts {
   return (lines.length === 0 ? ['-'] : lines).map((line, index) => [index === 0 ? 'tags' : '', line]);
 }
 
+const dateHasPassed = 'its date has come; `drawbridge upkeep` says what it waits for';
+
 function deletionFacts(key: Members): Facts {
   if (key['DeletionDate'] === undefined) return [];
   return [
     ['deletion', timeText(key['DeletionDate'])],
-    ['', destroysNothing],
+    ['', Number(key['DeletionDate']) * 1000 > Date.now() ? whatDeletionDoes : dateHasPassed],
   ];
 }
 
