@@ -62,8 +62,9 @@ export async function settleUnfinished(options: SettlingOptions, loaded: LoadedM
   for (const { kind, id, reason } of loaded.quarantined) {
     options.log.error({ kind, id, reason }, 'a record does not verify and is not used');
   }
-  const settled = await undoUnfinished(options, withoutDeletedKeys(loaded, options.log));
-  for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, loaded, options.log);
+  const living = withoutDeletedKeys(loaded, options.log);
+  const settled = await undoUnfinished(options, living);
+  for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, living, options.log);
   return settled;
 }
 
