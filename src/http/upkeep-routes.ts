@@ -55,7 +55,7 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
         if (work === undefined) {
           throw new KmsError(
             'ValidationException',
-            'The request is `{"work": "…"}`, with the name of what is confirmed.',
+            'The request names what is confirmed, and nothing else: {"work": "NAME"}.',
           );
         }
         return { body: JSON.stringify(await control.confirm(work)), record: null };

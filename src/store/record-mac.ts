@@ -25,7 +25,8 @@
  * key's state can so be set back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count,
  * which weakens the limit of SP 800-38D. A backing key that is set back to the intent to make it, and
  * its KMS key with it, is taken for one that was not finished, and the next start destroys its material; of the one without the
- * other that start says so and destroys nothing. A record's `version` stops none of this: what is newer is known in
+ * other that start says so and destroys nothing. Rows of a key that was deleted are known by its tombstone, unless that is
+ * removed too, and its material does not come back. A record's `version` stops none of this: what is newer is known in
  * memory alone, until the next start. The audit log, which has every change, shows the difference. No one can get a
  * permission that nobody gave.
  */

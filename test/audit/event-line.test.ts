@@ -2,7 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
 import { chainLine, chainStart } from '../../src/audit/chain.ts';
-import { maxLineBytes, readTornLine, renderEvent, renderTornLine } from '../../src/audit/event-line.ts';
+import {
+  maxLineBytes,
+  readTornLine,
+  renderEvent,
+  renderServiceEvent,
+  renderTornLine,
+} from '../../src/audit/event-line.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 import { arbitraryEvent } from './events.ts';
 import { exampleEvent } from './example-event.ts';
@@ -49,6 +55,37 @@ describe('an audit event', () => {
       eventType: 'AwsApiCall',
       managementEvent: true,
       recipientAccountId: '000000000000',
+      eventCategory: 'Management',
+      drawbridge: { sequence: 1, previousHash: '0'.repeat(64), hash: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
+  });
+
+  test('of the daemon itself is written as a service event of CloudTrail, with nothing that was not given', () => {
+    const keyId = '11111111-2222-3333-4444-555555555555';
+    const ARN = `arn:aws:kms:us-east-1:000000000000:key/${keyId}`;
+    const event = {
+      ...{ eventAtMs: 1_800_000_000_001, eventName: 'DeleteKey', awsRegion: 'us-east-1', accountId: '000000000000' },
+      ...{ resources: [ARN], serviceEventDetails: { keyId, bytes: Buffer.from('secret') }, plaintext: 'secret' },
+    };
+    const { line } = chainLine(renderServiceEvent(event), chainStart);
+    expect(JSON.parse(line)).toEqual({
+      eventVersion: '1.11',
+      userIdentity: { accountId: '000000000000', invokedBy: 'AWS Internal' },
+      eventTime: '2027-01-15T08:00:00.001Z',
+      eventSource: 'kms.amazonaws.com',
+      eventName: 'DeleteKey',
+      awsRegion: 'us-east-1',
+      sourceIPAddress: 'AWS Internal',
+      userAgent: 'AWS Internal',
+      requestParameters: null,
+      responseElements: null,
+      eventID: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      readOnly: false,
+      resources: [{ accountId: '000000000000', type: 'AWS::KMS::Key', ARN }],
+      eventType: 'AwsServiceEvent',
+      managementEvent: true,
+      recipientAccountId: '000000000000',
+      serviceEventDetails: { keyId, bytes: '[not recorded]' },
       eventCategory: 'Management',
       drawbridge: { sequence: 1, previousHash: '0'.repeat(64), hash: expect.stringMatching(/^[0-9a-f]{64}$/) },
     });

@@ -192,6 +192,8 @@ describe.skipIf(missing !== null)('an unmodified client', () => {
       ['POST', '/access-keys', 'CreateAccessKey'],
       ['GET', '/access-keys', 'ListAccessKeys'],
       ['DELETE', '/access-keys/AKIAIOSFODNN7EXAMPLE', 'DeleteAccessKey'],
+      ['GET', '/upkeep', 'ListUpkeep'],
+      ['POST', '/upkeep/confirm', 'ConfirmUpkeep'],
     ])('cannot use %s %s', (method, path, operation) => {
       const body = JSON.stringify({ Principal: root });
       expect(asUser(unixUsers.daemon, method, path, body)).toEqual({

@@ -183,6 +183,22 @@ describeEachToken('Keys in memory', (token) => {
     }
   });
 
+  test('get ids that no deleted key had, in either form, and a row of one that turns up is not used', async () => {
+    const { region } = here.directory.realm;
+    const gone = [newKeyId(), mrkId()] as const;
+    const tombstones = gone.map((keyId) => added('tombstone', { region, keyId, version: 1, deletedAtMs: 1 }));
+    await turns.take(() => ({ changes: tombstones, response: undefined }));
+    const [singleOfMultiRegion] = keyIdsOfDigits(digitsOfKeyId(gone[1]));
+    const free = newKeyId();
+    const proposed = [gone[0], singleOfMultiRegion, free];
+    expect(here.directory.unusedKeyId(() => proposed.shift() ?? newKeyId())).toBe(free);
+    const aliasName = 'alias/of-a-deleted-key' as AliasName;
+    const times = { createdAtMs: 1, updatedAtMs: 1 };
+    const row = added('alias', { region, aliasName, version: 1, keyId: gone[0], ...times });
+    await turns.take(() => ({ changes: [row], response: undefined }));
+    expect(here.directory.aliases.find(aliasName)).toBeUndefined();
+  });
+
   test('get ids whose digits no other key has, in whatever form', async () => {
     const single = (await newKey()).record.keyId;
     const multiRegion = (await newTestKey({ ...here, turns }, { policyDocument, keyId: mrkId() })).record.keyId;

@@ -71,7 +71,7 @@ function row(event: Members): string[] {
   return [
     String(chain['sequence']),
     String(event['eventTime']),
-    String(identity?.['arn'] ?? '-'),
+    String(identity?.['arn'] ?? identity?.['invokedBy'] ?? '-'),
     String(event['eventName']),
     String(event['errorCode'] ?? 'ok'),
     resources.map((resource) => String(resource['ARN']).split(':').pop()).join(' '),
