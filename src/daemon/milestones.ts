@@ -1,7 +1,10 @@
-/** When this instance did something for the first time: written once, by the first start of a version that does it. */
+/**
+ * When this instance did something for the first time: written by the first start of a version that does it. One that lies in the
+ * future was written under a wrong clock, and is reached now: what is counted from it would else be put off by years.
+ */
 
 import type { LoadedMetadata } from '../store/metadata-store.ts';
-import { added } from '../store/records/changes.ts';
+import { added, replaced } from '../store/records/changes.ts';
 import type { MilestoneRecord } from '../store/records/records.ts';
 import type { Turns } from '../store/turns.ts';
 
@@ -16,8 +19,11 @@ export async function reachMilestone(
   nowMs: number,
 ): Promise<MilestoneRecord> {
   const known = reached.find((record) => record.milestone === milestone);
-  if (known !== undefined) return known;
-  const record: MilestoneRecord = { milestone, version: 1, reachedAtMs: nowMs, ranMs: 0 };
-  await turns.take(() => ({ changes: [added('milestone', record)], response: record }));
+  if (known !== undefined && known.reachedAtMs <= nowMs) return known;
+  const version = (known?.version ?? 0) + 1;
+  const record: MilestoneRecord = { milestone, version, reachedAtMs: nowMs, ranMs: known?.ranMs ?? 0 };
+  const change =
+    known === undefined ? added('milestone', record) : replaced('milestone', known, { reachedAtMs: nowMs });
+  await turns.take(() => ({ changes: [change], response: undefined }));
   return record;
 }

@@ -9,6 +9,7 @@ import type { Caller } from '../../src/identity/caller.ts';
 import { peerFacts } from '../../src/identity/peer-facts.ts';
 import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import type { KeyDeletion } from '../../src/keys/life/key-deletion.ts';
 import type { KeyLife } from '../../src/keys/life/key-life.ts';
 import { openKeys } from '../../src/keys/life/open-keys.ts';
 import { createServiceKey, findServiceKeys } from '../../src/keys/life/service-keys.ts';
@@ -29,6 +30,7 @@ export interface TestService {
   readonly store: SqliteStore;
   readonly directory: KeyDirectory;
   readonly life: KeyLife;
+  readonly deletion: KeyDeletion;
   readonly turns: Turns;
   readonly service: KmsService;
   /** What the daemon's log would have of errors. */
@@ -72,7 +74,7 @@ export async function startService(
   });
   opened.defer(() => store.close());
   const turns = new Turns(store);
-  const { directory, life } = await openKeys({
+  const { directory, life, deletion } = await openKeys({
     realm,
     store,
     turns,
@@ -97,6 +99,7 @@ export async function startService(
     store,
     directory,
     life,
+    deletion,
     turns,
     service,
     errors,

@@ -20,7 +20,7 @@ const year = 365 * day;
 class Machine {
   readonly clocks = new SetClocks({ wallMs: Date.UTC(2026, 0, 1), bootMs: hour });
   readonly #waits = new Map<string, UpkeepWaitRecord>();
-  #milestone: MilestoneRecord | undefined;
+  milestone: MilestoneRecord | undefined;
   /** What the task has scheduled, and how it answers. */
   scheduled: readonly DueWork[] = [];
   readonly performed: DueWork[] = [];
@@ -35,7 +35,7 @@ class Machine {
       write: async (changes: readonly Change[]) => this.#write(changes),
       reread: () => Promise.reject(new Error('there is one writer')),
     });
-    const milestone = this.#milestone === undefined ? [] : [this.#milestone];
+    const milestone = this.milestone === undefined ? [] : [this.milestone];
     const since = await reachMilestone('upkeep', turns, { milestone }, this.clocks.now().wallMs);
     const waits = new Waits(turns, { upkeepWait: [...this.#waits.values()] }, since, this.clocks.now());
     const log = { debug() {}, info() {}, warn: (fields: object) => void this.warnings.push(fields), error() {} };
@@ -72,7 +72,7 @@ class Machine {
   #write(changes: readonly Change[]): void {
     for (const change of changes) {
       if ('put' in change && change.put === 'upkeepWait') this.#waits.set(change.record.work, change.record);
-      if ('put' in change && change.put === 'milestone') this.#milestone = change.record;
+      if ('put' in change && change.put === 'milestone') this.milestone = change.record;
       if ('remove' in change && change.remove === 'upkeepWait') this.#waits.delete(change.record.work);
     }
   }
@@ -264,6 +264,34 @@ describe('Upkeep', () => {
     await machine.clocks.pass(2 * day);
     expect(machine.upkeep.report()).toMatchObject([{ state: 'waiting', leftMs: 298 * day }]);
     expect(machine.performed).toHaveLength(0);
+  });
+
+  test('counts from its first start, and from the next one where the clock was ahead at the first', async () => {
+    const machine = new Machine();
+    machine.clocks.jump({ wallMs: 10 * year });
+    await machine.start();
+    await take(machine, { kind: 'stop', ms: 0, wallMs: -10 * year, reboots: true });
+    const reachedAtMs = machine.clocks.now().wallMs;
+    expect(machine.milestone).toMatchObject({ milestone: 'upkeep', reachedAtMs });
+    await take(machine, { kind: 'stop', ms: day, wallMs: 0, reboots: true });
+    expect(machine.milestone).toMatchObject({ milestone: 'upkeep', reachedAtMs });
+  });
+
+  test('looks again at what it could not look at', async () => {
+    const machine = new Machine();
+    await machine.start();
+    const scheduled = [{ work: 'test', dueAtMs: machine.clocks.now().wallMs + day }];
+    Object.defineProperty(machine, 'scheduled', {
+      configurable: true,
+      get: () => {
+        throw new Error('the records cannot be read');
+      },
+    });
+    await machine.turns.take(() => ({ changes: [added('key', examples.key)], response: undefined }));
+    await machine.clocks.settled();
+    Object.defineProperty(machine, 'scheduled', { value: scheduled, writable: true });
+    await machine.clocks.settled();
+    expect(machine.upkeep.report()).toMatchObject([{ work: 'test', state: 'scheduled' }]);
   });
 
   test('ends with the work in progress, and begins no other', async () => {

@@ -73,6 +73,8 @@ export class Upkeep implements Fold {
   #changedAt: Reading | undefined;
   #cancelTimer: (() => void) | undefined;
   #round: Promise<void> | undefined;
+  /** Why the last round was not finished. */
+  #trouble: string | undefined;
   #state: 'new' | 'running' | 'stopped' = 'new';
 
   constructor(options: UpkeepOptions) {
@@ -147,6 +149,9 @@ export class Upkeep implements Fold {
     if (this.#state !== 'running' || this.#round !== undefined) return;
     this.#cancelTimer?.();
     this.#round = this.#perform()
+      .then(() => {
+        this.#trouble = undefined;
+      })
       .catch((error) => this.#failed(error))
       .finally(() => {
         this.#round = undefined;
@@ -208,7 +213,6 @@ export class Upkeep implements Fold {
     const now = this.#options.clocks.now();
     const hasChanged = this.#changedAt !== undefined;
     const asOf = this.#changedAt ?? now;
-    this.#changedAt = undefined;
     if (!hasChanged) {
       if (![...this.#known.values()].some(({ sight }) => isOutdated(sight, now))) return;
     }
@@ -221,6 +225,8 @@ export class Upkeep implements Fold {
       known.set(due.work, isUnchanged ? before : { task, due, sight, failure: isSame ? before.failure : undefined });
     }
     this.#known = known;
+    // Only now: what could not be looked at is looked at again.
+    this.#changedAt = undefined;
   }
 
   #judge({ due, sight }: KnownWork, now: Reading): Verdict {
@@ -283,8 +289,13 @@ export class Upkeep implements Fold {
     }
   }
 
+  /** Told once for each reason. */
   #failed(error: unknown): void {
-    this.#options.log.error({ err: error }, 'upkeep could not finish its round; it tries again');
+    const reason = reasonOf(error);
+    if (reason !== this.#trouble) {
+      this.#options.log.error({ reason, err: error }, 'upkeep could not finish its round; it tries again');
+    }
+    this.#trouble = reason;
   }
 }
 

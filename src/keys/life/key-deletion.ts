@@ -69,7 +69,7 @@ export class KeyDeletion {
     if (key === undefined) return undefined;
     if (isMultiRegion(keyId)) {
       throw new TypeError(
-        'the material of a multi-Region key may be another Region’s too, and this version destroys none',
+        'the material of a multi-Region key may be that of another Region too, and this version destroys none',
       );
     }
     const objects = this.#objectsOf(key);

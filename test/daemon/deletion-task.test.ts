@@ -1,0 +1,88 @@
+/** The deletion of a key and the audit log: nothing begins that cannot go on record, and nothing ends that did not. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { AuditEvent, ServiceEvent } from '../../src/audit/audit-log.ts';
+import { deletionTask } from '../../src/daemon/upkeep/deletion-task.ts';
+import { realm } from '../authorization/policies.ts';
+import { SetClocks } from '../support/set-clocks.ts';
+import { softHsm2, type TestToken } from '../support/tokens.ts';
+import { startService, type TestService } from './kms-service.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+if (softHsm2.missing !== null) process.stdout.write(`skipped: the deletion of a key on record: ${softHsm2.missing}\n`);
+
+describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-deletion-task-'));
+  const clocks = new SetClocks();
+  let token: TestToken;
+  let service: TestService;
+  beforeAll(async () => {
+    token = softHsm2.create();
+    service = await startService(token, folder, { auditFolder: join(folder, 'audit') });
+  });
+  afterAll(async () => {
+    await service.close();
+    token.remove();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** What is to be done of a new key, and the task over an audit log of the test's. */
+  async function due(audit: { obstacle: string | null; append: (event: AuditEvent | ServiceEvent) => Promise<void> }) {
+    const keyId = await service.newKey();
+    await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
+    const task = deletionTask({
+      ...{ realm, deletion: service.deletion, clocks, upkeepSince: { reachedAtMs: 0 } },
+      audit: { obstacle: async () => audit.obstacle, append: (event) => audit.append(event) },
+    });
+    const [work] = [...task.scheduled()].filter((each) => each.work.endsWith(keyId));
+    if (work === undefined) throw new Error('its deletion is scheduled');
+    return { keyId, perform: () => task.perform(work), isUrgent: () => isUrgent(task.scheduled(), work.work) };
+  }
+
+  const isUrgent = (all: Iterable<{ work: string; isUrgent?: boolean }>, name: string): boolean | undefined =>
+    [...all].find(({ work }) => work === name)?.isUrgent;
+  const hasMaterial = async (keyId: string): Promise<boolean> =>
+    (await service.keyStore.listKeys()).some(({ label }) => label === `drawbridge:${keyId}:1`);
+
+  test('is not begun while the log takes no events', async () => {
+    const audit = { obstacle: 'the disk is full', append: async () => undefined };
+    const { keyId, perform, isUrgent: hasBegun } = await due(audit);
+    await expect(perform()).rejects.toMatchObject({ cause: { message: 'the disk is full' } });
+    expect(hasBegun()).toBe(false);
+    expect(await hasMaterial(keyId)).toBe(true);
+    expect(await service.run('CancelKeyDeletion', { KeyId: keyId })).toMatchObject({ ok: true });
+  });
+
+  test('is not ended before its event is there, and is gone on with until it is', async () => {
+    const events: (AuditEvent | ServiceEvent)[] = [];
+    let isBroken = true;
+    const append = async (event: AuditEvent | ServiceEvent): Promise<void> => {
+      if (isBroken) throw new Error('the disk broke');
+      events.push(event);
+    };
+    const { keyId, perform, isUrgent: hasBegun } = await due({ obstacle: null, append });
+    await expect(perform()).rejects.toThrow('the disk broke');
+    expect(await hasMaterial(keyId)).toBe(false);
+    expect(hasBegun()).toBe(true);
+    expect(await service.run('DescribeKey', { KeyId: keyId })).toMatchObject({ ok: true });
+    isBroken = false;
+    await perform();
+    expect(events).toMatchObject([{ eventName: 'DeleteKey', serviceEventDetails: { keyId } }]);
+    expect(await service.run('DescribeKey', { KeyId: keyId })).toMatchObject({ error: { name: 'NotFoundException' } });
+    await perform();
+    expect(events).toHaveLength(1);
+  });
+
+  test('that was cancelled, or put off, when its turn comes is not performed, and that is no failure', async () => {
+    const append = () => Promise.reject(new Error('there is nothing to record'));
+    const { keyId, perform } = await due({ obstacle: null, append });
+    await service.run('CancelKeyDeletion', { KeyId: keyId });
+    await perform();
+    await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 8 });
+    await perform();
+    expect(await hasMaterial(keyId)).toBe(true);
+  });
+});
