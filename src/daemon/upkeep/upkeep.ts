@@ -204,7 +204,12 @@ export class Upkeep implements Fold {
       }
     }
     const times = (before?.times ?? 0) + 1;
-    known.failure = { reason, times, retryBootMs: this.#options.clocks.now().bootMs + pauseMs(times) };
+    // Whoever asked for a report meanwhile may have had it looked at anew.
+    (this.#known.get(due.work) ?? known).failure = {
+      reason,
+      times,
+      retryBootMs: this.#options.clocks.now().bootMs + pauseMs(times),
+    };
     this.#changedAt ??= this.#options.clocks.now();
   }
 
