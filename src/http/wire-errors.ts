@@ -16,6 +16,7 @@ const server = 500;
 const statusOf = {
   AccessDeniedException: client,
   AlreadyExistsException: client,
+  ConflictException: client,
   DependencyTimeoutException: server,
   DisabledException: client,
   DryRunOperationException: client,

@@ -4,7 +4,8 @@
  * AES-GCM with random 96-bit IVs is sound for 2^32 encryptions under one key (NIST SP 800-38D, 8.3). INVARIANT: the
  * record's `reservedEncryptions` is at least the number of encryptions done, and never above the limit. Numbers are
  * reserved in blocks before they are used, so the hot path only adds one; whatever a crash leaves unused of a block
- * stays used up. The next block is reserved before the last one is empty, so that nobody waits for the disk.
+ * stays used up. The next block is reserved before the last one is empty, so that nobody waits for the disk; and when there is
+ * no next block, whoever can replace the backing key is told while there are numbers left, so that nobody waits for the HSM.
  *
  * A block belongs to whoever reserved it: what is on record (`follow`) tells how far all have come and gives nobody numbers.
  *
@@ -39,12 +40,23 @@ export function nextBlock(reserved: number, limits: EncryptionLimits): NumberBlo
   return to > reserved ? { from: reserved, to } : undefined;
 }
 
+/** Shares of the limit at which an operator hears of a backing key that nothing but he can have replaced. */
+const warningSteps = [0.75, 0.9, 0.95, 0.99, 1];
+
+/** Which share of the limit is used up, as one of the steps of which an operator hears; 0: none yet. */
+export function exhaustionStep(reserved: number, { maxEncryptionsPerBackingKey: max }: EncryptionLimits): number {
+  return warningSteps.findLast((step) => reserved >= step * max) ?? 0;
+}
+
 const noNumbers: NumberBlock = { from: 0, to: 0 };
 
 export class EncryptionCounter {
   readonly #limits: EncryptionLimits;
   /** Puts the next block on record; resolves when it is on disk, with `undefined` when there is none. */
   readonly #reserveBlock: () => Promise<NumberBlock | undefined>;
+  /** Called once, when the last numbers are being used. */
+  readonly #runOut: () => void;
+  #isRunningOut = false;
   /** By whomever. */
   #onRecord: number;
   /** The next number of the block in use, and its end. */
@@ -55,9 +67,15 @@ export class EncryptionCounter {
   #reserving: Promise<boolean> | undefined;
 
   /** @param reserved What is on record: after a start, all of it counts as used. */
-  constructor(reserved: number, reserveBlock: () => Promise<NumberBlock | undefined>, limits: EncryptionLimits) {
+  constructor(
+    reserved: number,
+    reserveBlock: () => Promise<NumberBlock | undefined>,
+    limits: EncryptionLimits,
+    runOut: () => void = () => undefined,
+  ) {
     this.#limits = limits;
     this.#reserveBlock = reserveBlock;
+    this.#runOut = runOut;
     this.#onRecord = reserved;
   }
 
@@ -79,14 +97,20 @@ export class EncryptionCounter {
       this.#later = noNumbers;
     }
     this.#next++;
-    if (
-      this.#end - this.#next === this.#limits.reservationBlock >> 2 &&
-      this.#onRecord < this.#limits.maxEncryptionsPerBackingKey
-    ) {
-      // Whoever finds the block empty calls `reserve` and hears of the failure that is passed over here.
-      this.reserve().catch(() => undefined);
-    }
+    const left = this.#end - this.#next;
+    if (left <= this.#limits.reservationBlock >> 2) this.#lookAhead(left);
     return true;
+  }
+
+  /** Sees to what comes after the block in use, of which so many numbers are left: a quarter at most. */
+  #lookAhead(left: number): void {
+    if (this.#onRecord < this.#limits.maxEncryptionsPerBackingKey) {
+      // Whoever finds the block empty calls `reserve` and hears of the failure that is passed over here.
+      if (left === this.#limits.reservationBlock >> 2) this.reserve().catch(() => undefined);
+    } else if (!this.#isRunningOut) {
+      this.#isRunningOut = true;
+      this.#runOut();
+    }
   }
 
   /**

@@ -33,6 +33,7 @@ import {
   defaultEncryptionLimits,
   EncryptionCounter,
   type EncryptionLimits,
+  exhaustionStep,
   type NumberBlock,
   nextBlock,
 } from './encryption-counter.ts';
@@ -58,7 +59,10 @@ export interface KeyDirectoryOptions {
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
-export type KeyView = Omit<KeyDirectory, 'take' | 'apply' | 'keyStore' | 'aliases' | 'grants' | 'tombstones'> & {
+export type KeyView = Omit<
+  KeyDirectory,
+  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones'
+> & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
@@ -90,6 +94,9 @@ export class KeyDirectory implements Fold {
   /** Those with a record that did not verify stay so until the next start. */
   readonly #quarantined = new Set<KeyId>();
   readonly #damaged = new Set<KeyId>();
+  /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
+  readonly #warnedOf = new Map<BackingKeyId, number>();
+  #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
 
   /** In order, for the list operation. */
   readonly keyIds = new SortedNames<KeyId>();
@@ -154,6 +161,11 @@ export class KeyDirectory implements Fold {
       throw new KmsError('KMSInternalException', internalMessage, `key store \`${name}\` is not configured`);
     }
     return keyStore;
+  }
+
+  /** Who is told of a key and its backing key when the last numbers of that one are being used. One listener, `life/`. */
+  whenNumbersRunOut(listener: (keyId: KeyId, backingKeyId: BackingKeyId) => void): void {
+    this.#numbersRunOut = listener;
   }
 
   /** Takes what the store loaded; called once, with the unfinished creations already undone. */
@@ -371,10 +383,15 @@ export class KeyDirectory implements Fold {
   #backingKey(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
     if (record.residency !== 'token') throw new TypeError(`residency ${record.residency} is not known to this version`);
-    const { backingKeyId, reservedEncryptions } = record;
+    const { keyId, backingKeyId, reservedEncryptions } = record;
     const counter =
       known?.counter ??
-      new EncryptionCounter(reservedEncryptions, () => this.#reserveBlock(backingKeyId), this.#limits);
+      new EncryptionCounter(
+        reservedEncryptions,
+        () => this.#reserveBlock(backingKeyId),
+        this.#limits,
+        () => this.#numbersRunOut(keyId, backingKeyId),
+      );
     counter.follow(reservedEncryptions);
     return {
       record,
@@ -391,8 +408,22 @@ export class KeyDirectory implements Fold {
       const record = keyId === undefined ? undefined : this.#records.get(keyId)?.backingKeys.get(backingKeyId);
       if (record === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
       const block = nextBlock(record.reservedEncryptions, this.#limits);
+      this.#warnOfExhaustion(record, block?.to ?? record.reservedEncryptions);
       const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
       return { changes, response: block };
     });
+  }
+
+  /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
+  #warnOfExhaustion({ keyId, backingKeyId }: BackingKeyRecord, reserved: number): void {
+    if (this.#records.get(keyId)?.key?.origin !== 'EXTERNAL') return;
+    const step = exhaustionStep(reserved, this.#limits);
+    if (step <= (this.#warnedOf.get(backingKeyId) ?? 0)) return;
+    this.#warnedOf.set(backingKeyId, step);
+    const { maxEncryptionsPerBackingKey: most } = this.#limits;
+    this.log.warn(
+      { keyId, backingKeyId, encryptions: reserved, most },
+      'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
+    );
   }
 }

@@ -13,6 +13,7 @@
 export type KmsErrorName =
   | 'AccessDeniedException'
   | 'AlreadyExistsException'
+  | 'ConflictException'
   | 'DependencyTimeoutException'
   | 'DisabledException'
   | 'DryRunOperationException'

@@ -79,6 +79,25 @@ describeDaemon('The calls of', (daemon) => {
     expect(await terraformReads(kms, KeyId)).toMatchObject({ rotates: false, tags: [tag('Name', 'two')] });
   });
 
+  test('Terraform make an aws_kms_key that rotates, read it, change its period, and stop it', async () => {
+    const { kms } = daemon();
+    const created = await kms.createKey({ BypassPolicyLockoutSafetyCheck: false, KeyUsage: 'ENCRYPT_DECRYPT' });
+    const KeyId = present(created.KeyMetadata?.KeyId);
+    await kms.enableKeyRotation({ KeyId, RotationPeriodInDays: 180 });
+    expect(await kms.getKeyRotationStatus({ KeyId })).toMatchObject({
+      KeyRotationEnabled: true,
+      RotationPeriodInDays: 180,
+    });
+    // It is enabled again with another period, and waits until it reads both.
+    await kms.enableKeyRotation({ KeyId, RotationPeriodInDays: 400 });
+    expect(await kms.getKeyRotationStatus({ KeyId })).toMatchObject({
+      KeyRotationEnabled: true,
+      RotationPeriodInDays: 400,
+    });
+    await kms.disableKeyRotation({ KeyId });
+    expect((await terraformReads(kms, KeyId)).rotates).toBe(false);
+  });
+
   test('SPIRE rotate a signing key, keep its alias fresh and delete the old key', async () => {
     const { kms } = daemon();
     const AliasName = 'alias/SPIRE_SERVER/example_org/server-1/x509-CA-A';

@@ -35,6 +35,15 @@ const cases: readonly Case[] = [
   { operation: 'UntagResource', members: { TagKeys: ['Dept'] }, recorded: { tagKeys: ['Dept'] } },
   { operation: 'ListResourceTags', members: { Limit: 7 }, recorded: { limit: 7 }, readOnly: true },
   { operation: 'GetKeyRotationStatus', members: {}, readOnly: true },
+  { operation: 'EnableKeyRotation', members: { RotationPeriodInDays: 90 }, recorded: { rotationPeriodInDays: 90 } },
+  { operation: 'DisableKeyRotation', members: {} },
+  { operation: 'RotateKeyOnDemand', members: {} },
+  {
+    operation: 'ListKeyRotations',
+    members: { IncludeKeyMaterial: 'ALL_KEY_MATERIAL', Limit: 7 },
+    recorded: { includeKeyMaterial: 'ALL_KEY_MATERIAL', limit: 7 },
+    readOnly: true,
+  },
   { operation: 'ScheduleKeyDeletion', members: { PendingWindowInDays: 20 }, recorded: { pendingWindowInDays: 20 } },
   { operation: 'CancelKeyDeletion', members: {}, first: 'ScheduleKeyDeletion' },
 ];
@@ -72,6 +81,7 @@ describeDaemon('An operation on the life or the tags of a key', (daemon) => {
         deletionDate: new Date(Number(DeletionDate ?? 0) * 1000).toISOString(),
       },
       CancelKeyDeletion: { keyId: key.arn },
+      RotateKeyOnDemand: { keyId: key.arn },
     };
     expect(event.responseElements).toEqual(elements[each.operation as keyof typeof elements] ?? null);
   });

@@ -28,6 +28,10 @@ const ofOneKey: readonly (readonly [operation: string, body: object])[] = [
   ['UntagResource', { TagKeys: ['a'] }],
   ['ListResourceTags', {}],
   ['GetKeyRotationStatus', {}],
+  ['EnableKeyRotation', { RotationPeriodInDays: 90 }],
+  ['DisableKeyRotation', {}],
+  ['RotateKeyOnDemand', {}],
+  ['ListKeyRotations', {}],
   ['ScheduleKeyDeletion', { PendingWindowInDays: 7 }],
   ['CancelKeyDeletion', {}],
 ];
@@ -154,7 +158,7 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
         expect((await metadataOf(key.id)).Description).toBe('');
       });
 
-      test('no key is rotated by itself: neither of those that could be, nor of those that cannot', async () => {
+      test('no key is rotated by itself unless somebody enables it: neither of those that could be, nor of those that cannot', async () => {
         const { kms } = daemon();
         const kinds: readonly (readonly [KeySpec, KeyUsageType])[] = [
           ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],

@@ -84,6 +84,7 @@ describeDaemon('The state of a key', (daemon) => {
       kms.listGrants({ KeyId: key.id }),
       kms.listResourceTags({ KeyId: key.id }),
       kms.getKeyRotationStatus({ KeyId: key.id }),
+      kms.listKeyRotations({ KeyId: key.id }),
     ];
     await kms.disableKey({ KeyId: key.id });
     await Promise.all(reads());

@@ -1,4 +1,4 @@
-/** ListKeys, ListAliases, ListGrants, ListRetirableGrants and ListKeyPolicies: limits, markers, and pages that stay right while others change things. */
+/** ListKeys, ListAliases, ListGrants, ListRetirableGrants, ListKeyPolicies and ListKeyRotations: limits, markers, and pages that stay right while others change things. */
 
 import { type KMS, paginateListAliases, paginateListKeys } from '@aws-sdk/client-kms';
 import { beforeAll, expect, test } from 'vitest';
@@ -32,7 +32,7 @@ describeDaemon('Lists', (daemon) => {
   }, bootTimeoutMs);
 
   const grantee = { GranteePrincipal: unixUserArn('nobody'), RetiringPrincipal: unixUserArn('daemon') };
-  type Entries = 'Keys' | 'Aliases' | 'Grants' | 'PolicyNames';
+  type Entries = 'Keys' | 'Aliases' | 'Grants' | 'PolicyNames' | 'Rotations';
   type Page = { readonly [Name in Entries]?: readonly unknown[] | undefined } & {
     readonly Truncated?: boolean | undefined;
     readonly NextMarker?: string | undefined;
@@ -44,6 +44,7 @@ describeDaemon('Lists', (daemon) => {
     ListGrants: (kms, limit) => kms.listGrants({ KeyId: present(ids[4]), ...limit }),
     ListRetirableGrants: (kms, limit) => kms.listRetirableGrants({ ...limit, ...retiredBy }),
     ListKeyPolicies: (kms, limit) => kms.listKeyPolicies({ KeyId: present(ids[0]), ...limit }),
+    ListKeyRotations: (kms, limit) => kms.listKeyRotations({ KeyId: present(ids[0]), ...limit }),
   };
   const retiredBy = { RetiringPrincipal: grantee.RetiringPrincipal };
 
@@ -176,6 +177,7 @@ describeDaemon('Lists', (daemon) => {
   test.each<[string, (kms: KMS, marker: string) => Promise<unknown>]>([
     ['ListKeys', (kms, Marker) => kms.listKeys({ Marker })],
     ['ListAliases', (kms, Marker) => kms.listAliases({ Marker })],
+    ['ListKeyRotations', (kms, Marker) => kms.listKeyRotations({ KeyId: present(ids[0]), Marker })],
   ])('%s refuses a marker that it did not give', async (_, list) => {
     for (const marker of ['x', 'not a marker', 'AAAAAAAAAAAAAAAAAAAAAAAA', '!'.repeat(1024), '%00', "' OR 1=1 --"]) {
       expect((await refusal(list(daemon().kms, marker))).name).toBe('InvalidMarkerException');

@@ -12,7 +12,6 @@
  */
 
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
-import { stateRefusal } from '../../kms/key-states.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId } from '../../kms/names.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
@@ -20,6 +19,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError } from '../key-store-errors.ts';
 import { currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
+import { type NewRotation, type Rotation, replacementOf, rotationDue } from './rotation.ts';
 
 /** What is to be generated, and for which KMS key. */
 export interface NewMaterial {
@@ -36,9 +36,28 @@ export interface NewMaterial {
 export interface GeneratedMaterial {
   readonly backingKeyId: BackingKeyId;
   readonly keyMaterialId: string;
-  /** The change that makes it the KMS key's, as one of those of a turn. */
-  activated(): Change;
+  /**
+   * The change that makes it the KMS key's, as one of those of a turn.
+   * @param rotation How it becomes the current one; absent for the first material of a key.
+   */
+  activated(rotation?: Rotation): Change;
   /** For when the turn refuses: destroys it. Never rejects; what cannot be undone now is undone at the next start. */
+  undo(): Promise<void>;
+}
+
+/**
+ * A rotation whose material is there and waits for the turn that makes it current. Until it is settled or undone no other rotation
+ * of the key begins, so each is prepared on what the one before left.
+ */
+export interface PreparedRotation {
+  /**
+   * The changes of the turn.
+   * @param key As it is then.
+   */
+  changes(key: KmsKey, rotation: NewRotation): readonly Change[];
+  /** After the changes are on disk: the key's next rotation may begin. */
+  settle(): void;
+  /** As that of `GeneratedMaterial`; then the key's next rotation may begin. */
   undo(): Promise<void>;
 }
 
@@ -46,14 +65,17 @@ export class KeyLife {
   readonly #directory: KeyDirectory;
   readonly #turns: Turns;
   readonly #nodeId: string;
+  /** The last rotation that was begun of each key, for as long as it is not over. */
+  readonly #lastRotations = new Map<KeyId, Promise<void>>();
   /** Several encryptions find the same backing key exhausted at once; one rotation serves all. */
-  readonly #rotations = new Map<KeyId, Promise<KmsKey>>();
+  readonly #replacements = new Map<BackingKeyId, Promise<KmsKey>>();
 
   /** @param nodeId The owner of the intents that are made here. */
   constructor(directory: KeyDirectory, turns: Turns, nodeId: string) {
     this.#directory = directory;
     this.#turns = turns;
     this.#nodeId = nodeId;
+    directory.whenNumbersRunOut((keyId, backingKeyId) => this.#rotateAhead(keyId, backingKeyId));
   }
 
   /**
@@ -87,7 +109,8 @@ export class KeyLife {
     try {
       const label = `drawbridge:${keyId}:${ordinal}`;
       const { publicKey } = await keyStore.generateKey({ backingKeyId, label, keySpec, keyUsage });
-      const activated = (): Change => replaced('backingKey', intent, { state: 'Active', owner: '', publicKey });
+      const activated = (rotation?: Rotation): Change =>
+        replaced('backingKey', intent, { state: 'Active', owner: '', publicKey, ...rotation });
       return { backingKeyId, keyMaterialId: keyMaterialIdOf(intent), activated, undo };
     } catch (error) {
       await undo();
@@ -96,42 +119,120 @@ export class KeyLife {
   }
 
   /**
-   * Gives a KMS key a new current backing key. The old ones stay and decrypt what they encrypted.
-   * @param exhausted The backing key that is to be replaced; where another one is current by now, nothing is done.
+   * Generates the material of a rotation, once the key's rotations that were begun before are over.
+   * @param isWanted Is it to be rotated? Asked when its place has come, before anything is generated; it may throw.
+   * @returns `undefined` when it is not wanted. Otherwise whoever asked settles or undoes it, whatever happens.
+   * @throws as `generate`.
    */
-  rotate(keyId: KeyId, exhausted: BackingKeyId): Promise<KmsKey> {
-    let rotation = this.#rotations.get(keyId);
-    if (rotation === undefined) {
-      rotation = this.#rotate(keyId, exhausted).finally(() => this.#rotations.delete(keyId));
-      this.#rotations.set(keyId, rotation);
-    }
-    return rotation;
-  }
-
-  async #rotate(keyId: KeyId, exhausted: BackingKeyId): Promise<KmsKey> {
-    const key = this.#keyOf(keyId);
-    if (key.record.currentBackingKeyId !== exhausted) return key;
-    const { keySpec, keyUsage } = key.record;
-    const { keyStore } = currentBackingKeyOf(key).record;
-    const ordinal = key.materials.length + 1;
-    const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
+  async prepareRotation(keyId: KeyId, isWanted: (key: KmsKey) => boolean): Promise<PreparedRotation | undefined> {
+    const settle = await this.#placeInLine(keyId);
     try {
-      await this.#turns.take(() => {
-        const { arn, record, materials } = this.#keyOf(keyId);
-        // Whoever waits for a number must not use a key that was disabled meanwhile.
-        const refusal = stateRefusal('use', { arn, state: record.state, origin: record.origin });
-        if (refusal !== undefined) throw refusal;
-        if (record.currentBackingKeyId !== exhausted || materials.length + 1 !== ordinal) {
-          throw new TypeError(`key ${keyId} was rotated by another node at the same time`);
-        }
-        const rotated = replaced('key', record, { currentBackingKeyId: material.backingKeyId });
-        return { changes: [material.activated(), rotated], response: undefined };
-      });
+      const before = this.#keyOf(keyId);
+      if (!isWanted(before)) {
+        settle();
+        return undefined;
+      }
+      const { keySpec, keyUsage } = before.record;
+      const { keyStore } = currentBackingKeyOf(before).record;
+      const ordinal = before.materials.length + 1;
+      const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
+      return {
+        changes(key, { rotationType, rotatedAtMs, nextRotationDateMs }) {
+          if (key.materials.length + 1 !== ordinal) {
+            throw new TypeError(`key ${keyId} was rotated by another node at the same time`);
+          }
+          const { backingKeyId: currentBackingKeyId } = material;
+          const schedule = nextRotationDateMs === undefined ? {} : { nextRotationDateMs };
+          return [
+            material.activated({ rotationType, rotatedAtMs }),
+            replaced('key', key.record, { currentBackingKeyId, ...schedule }),
+          ];
+        },
+        settle,
+        undo: () => material.undo().finally(settle),
+      };
     } catch (error) {
-      await material.undo();
+      settle();
       throw error;
     }
-    return this.#keyOf(keyId);
+  }
+
+  /**
+   * Gives a KMS key new current material because the numbers of this one are used up: a rotation that no schedule has, and
+   * that changes none.
+   * @param exhausted The backing key that is to be replaced; where another one is current by now, nothing is done.
+   * @returns The key as it is then.
+   * @throws KmsError what AWS answers to the use of a key in its state, `KMSInvalidStateException` when its material is imported,
+   * and as `generate`.
+   */
+  rotate(keyId: KeyId, exhausted: BackingKeyId): Promise<KmsKey> {
+    let replacement = this.#replacements.get(exhausted);
+    if (replacement === undefined) {
+      replacement = this.#rotate(keyId, (key) => replacementOf(key, exhausted))
+        .then(() => this.#keyOf(keyId))
+        .finally(() => this.#replacements.delete(exhausted));
+      this.#replacements.set(exhausted, replacement);
+    }
+    return replacement;
+  }
+
+  /**
+   * Rotates a KMS key because a date of its schedule has come, and gives it the next one. Idempotent: where that date is not the
+   * key's any more, or the key is not in use, nothing is done.
+   * @param nowMs By the clock that says that the date has come.
+   * @returns Was it rotated?
+   * @throws as `generate`.
+   */
+  async rotateOnDate(keyId: KeyId, dateMs: number, nowMs: number): Promise<boolean> {
+    return (
+      this.#directory.findKey(keyId) !== undefined && this.#rotate(keyId, (key) => rotationDue(key, dateMs, nowMs))
+    );
+  }
+
+  /**
+   * @param wanted What is to be written of the key as it is; asked before anything is generated, and again in the turn.
+   * @returns Was it rotated?
+   */
+  async #rotate(keyId: KeyId, wanted: (key: KmsKey) => NewRotation | undefined): Promise<boolean> {
+    const prepared = await this.prepareRotation(keyId, (key) => wanted(key) !== undefined);
+    if (prepared === undefined) return false;
+    let isRotated: boolean;
+    try {
+      isRotated = await this.#turns.take(() => {
+        const key = this.#keyOf(keyId);
+        const rotation = wanted(key);
+        const changes = rotation === undefined ? [] : prepared.changes(key, rotation);
+        return { changes, response: rotation !== undefined };
+      });
+    } catch (error) {
+      await prepared.undo();
+      throw error;
+    }
+    if (isRotated) prepared.settle();
+    else await prepared.undo();
+    return isRotated;
+  }
+
+  /** While there are numbers left. Whoever finds them used up rotates by himself, and hears of what is in the way. */
+  #rotateAhead(keyId: KeyId, exhausted: BackingKeyId): void {
+    this.rotate(keyId, exhausted).catch((error: unknown) => {
+      this.#directory.log.warn(
+        { keyId, err: error },
+        'a key whose encryptions are nearly used up could not be rotated yet',
+      );
+    });
+  }
+
+  /** Waits until the rotations of this key that were begun before are over. @returns What lets the next one begin. */
+  async #placeInLine(keyId: KeyId): Promise<() => void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = this.#lastRotations.get(keyId);
+    this.#lastRotations.set(keyId, promise);
+    await before;
+    return () => {
+      if (this.#lastRotations.get(keyId) === promise) this.#lastRotations.delete(keyId);
+      resolve();
+    };
   }
 
   #keyOf(keyId: KeyId): KmsKey {

@@ -114,12 +114,14 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
 
 /**
  * Would the KMS key miss this material? An intent that somebody put back over the record that it became must not destroy what
- * was finished since: a key names it as its own, or later material of the key was made after it.
+ * was finished since: a key names it as its own, or the key has later material and none in its place. Where the place is taken,
+ * this is a rotation that failed while its object could not be destroyed, and another one came after it.
  */
 function isNeeded({ backingKeyId, keyId, ordinal }: BackingKeyRecord, { key, backingKey }: LoadedMetadata): boolean {
+  const made = backingKey.filter((each) => each.keyId === keyId && each.state !== 'Creating');
   return (
     key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
-    backingKey.some((each) => each.keyId === keyId && each.state === 'Active' && each.ordinal >= ordinal)
+    (made.some((each) => each.ordinal > ordinal) && !made.some((each) => each.ordinal === ordinal))
   );
 }
 

@@ -24,7 +24,7 @@ interface PageSize {
 export const shortPages: PageSize = { default: 50, max: 100 };
 /** ListResourceTags. */
 export const pagesOfTags: PageSize = { default: 50, max: 50 };
-/** ListKeys. */
+/** ListKeys and ListKeyRotations. */
 export const longPages: PageSize = { default: 100, max: 1000 };
 
 export function pageSize(limit: number | undefined, { default: whenAbsent, max }: PageSize): number {

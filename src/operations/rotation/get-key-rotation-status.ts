@@ -1,11 +1,14 @@
 /**
- * `GetKeyRotationStatus`: whether a key is rotated by itself.
+ * `GetKeyRotationStatus`: whether a key is rotated by itself, how often, and when next.
  *
- * No key is yet, and some never can be: pairs, HMAC keys, keys with imported material, keys in a custom key store. Of all of
- * these, and of a key that is pending deletion, the answer is `false` and no error, because Terraform and Ansible ask it of
- * every key.
+ * Some keys never are: pairs, HMAC keys, keys with imported material, keys in a custom key store. Of all of these the answer is
+ * `false` and no error, because Terraform and Ansible ask it of every key. A key that is pending deletion is not rotated, and
+ * its answer is `false` until the deletion is cancelled; a disabled one is not either, and its answer stays what it was.
+ *
+ * A rotation on demand is done when it is answered, so none is ever in progress: `OnDemandRotationStartDate` stays absent.
  */
 
+import type { KeyRecord } from '../../store/records/records.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { boolean, integer, object, optional, string, timestamp } from '../declaration/schema.ts';
@@ -25,5 +28,17 @@ export const getKeyRotationStatus = operation({
   },
   effect: 'reads',
   record: ['KeyId'],
-  handle: async ({ keys }) => ({ KeyRotationEnabled: false, KeyId: keys.key.key.record.keyId }),
+  handle: async ({ keys }) => ({ KeyId: keys.key.key.record.keyId, ...scheduleOf(keys.key.key.record) }),
 });
+
+function scheduleOf({ state, rotationPeriodDays, nextRotationDateMs }: KeyRecord) {
+  const isPendingDeletion = state === 'PendingDeletion' || state === 'PendingReplicaDeletion';
+  if (isPendingDeletion || rotationPeriodDays === null || nextRotationDateMs === null) {
+    return { KeyRotationEnabled: false };
+  }
+  return {
+    KeyRotationEnabled: true,
+    RotationPeriodInDays: rotationPeriodDays,
+    NextRotationDate: new Date(nextRotationDateMs),
+  };
+}
