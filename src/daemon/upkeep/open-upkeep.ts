@@ -7,12 +7,15 @@ import type { AuditLog } from '../../audit/audit-log.ts';
 import type { UpkeepControl } from '../../http/upkeep-routes.ts';
 import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
+import type { KeyLife } from '../../keys/life/key-life.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { Clocks } from './clocks.ts';
 import { deletionTask } from './deletion-task.ts';
+import { rotationRecord } from './rotation-record.ts';
+import { rotationTask } from './rotation-task.ts';
 import { Upkeep } from './upkeep.ts';
 import { told, upkeepList } from './upkeep-report.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
@@ -20,7 +23,8 @@ import { Waits } from './waits.ts';
 
 /** What of a Region its tasks work with. */
 export interface UpkeptRegion {
-  readonly directory: Pick<KeyDirectory, 'realm'>;
+  readonly directory: Pick<KeyDirectory, 'realm' | 'all'>;
+  readonly life: Pick<KeyLife, 'rotateOnDate' | 'recordRotations'>;
   readonly deletion: KeyDeletion;
 }
 
@@ -54,8 +58,13 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
 
 /** The tasks of one Region. */
 function tasksOf(
-  { directory: { realm }, deletion }: UpkeptRegion,
+  { directory, life, deletion }: UpkeptRegion,
   { audit, clocks, since: upkeepSince }: UpkeepParts,
 ): readonly UpkeepTask[] {
-  return [deletionTask({ realm, deletion, audit, clocks, upkeepSince })];
+  const { realm } = directory;
+  life.recordRotations(rotationRecord(realm, audit));
+  return [
+    deletionTask({ realm, deletion, audit, clocks, upkeepSince }),
+    rotationTask({ directory, life, audit, clocks }),
+  ];
 }

@@ -14,6 +14,8 @@ export interface DueWork {
   readonly dueAtMs: number;
   /** No clock has a say: it was begun before, or is due for another reason than a time. */
   readonly isUrgent?: boolean;
+  /** Its time is watched, and it is not done yet, whatever the time: what it is about has to be in use again first. */
+  readonly isHeld?: boolean;
 }
 
 export interface UpkeepTask {

@@ -131,11 +131,13 @@ export class Upkeep implements Fold {
     return report;
   }
 
-  /** Everything that is to come, what is due soonest first. */
+  /** Everything that is to come, what is due soonest first; not what is held. */
   report(): readonly WorkReport[] {
     this.#look();
     const now = this.#options.clocks.now();
-    const all = [...this.#known.values()].sort((one, other) => one.due.dueAtMs - other.due.dueAtMs);
+    const all = [...this.#known.values()]
+      .filter(({ due }) => due.isHeld !== true)
+      .sort((one, other) => one.due.dueAtMs - other.due.dueAtMs);
     return all.map((known) => this.#describe(known, now));
   }
 
@@ -183,6 +185,7 @@ export class Upkeep implements Fold {
   }
 
   #isToBeDone(known: KnownWork, now: Reading): boolean {
+    if (known.due.isHeld === true) return false;
     return this.#judge(known, now).is === 'due' && (known.failure?.retryBootMs ?? 0) <= now.bootMs;
   }
 
@@ -226,7 +229,7 @@ export class Upkeep implements Fold {
       const before = this.#known.get(due.work);
       const isSame = before !== undefined && before.due.dueAtMs === due.dueAtMs;
       const sight = isSame && !isOutdated(before.sight, now) ? before.sight : sightOf(due.dueAtMs, isSame ? now : asOf);
-      const isUnchanged = isSame && sight === before.sight && before.due.isUrgent === due.isUrgent;
+      const isUnchanged = isSame && sight === before.sight && isSameWork(before.due, due);
       known.set(due.work, isUnchanged ? before : { task, due, sight, failure: isSame ? before.failure : undefined });
     }
     this.#known = known;
@@ -261,6 +264,7 @@ export class Upkeep implements Fold {
     const now = this.#options.clocks.now();
     let pause = longestSleepMs;
     for (const known of this.#known.values()) {
+      if (known.due.isHeld === true) continue;
       const verdict = this.#judge(known, now);
       const retryMs = (known.failure?.retryBootMs ?? 0) - now.bootMs;
       const leftMs =
@@ -308,6 +312,10 @@ const isStillThere = 'it was done, and its records say that it is still to be do
 const cameDueOverStop = 'it came due while the daemon was stopped, when nobody watched the clock';
 const clocksDisagree =
   'the clock was set while the daemon was running, and by the time that passed since it is not due';
+
+function isSameWork(one: DueWork, other: DueWork): boolean {
+  return one.isUrgent === other.isUrgent && one.isHeld === other.isHeld;
+}
 
 function* scheduledBy(tasks: readonly UpkeepTask[]): Iterable<{ readonly task: UpkeepTask; readonly due: DueWork }> {
   for (const task of tasks) for (const due of task.scheduled()) yield { task, due };

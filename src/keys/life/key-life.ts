@@ -50,6 +50,8 @@ export interface GeneratedMaterial {
  * of the key begins, so each is prepared on what the one before left.
  */
 export interface PreparedRotation {
+  /** Of the new material. */
+  readonly backingKeyId: BackingKeyId;
   /**
    * The changes of the turn.
    * @param key As it is then.
@@ -61,6 +63,17 @@ export interface PreparedRotation {
   undo(): Promise<void>;
 }
 
+/** A rotation that nobody asked for, when it is done. */
+export interface DoneRotation extends Rotation {
+  readonly keyId: KeyId;
+  /** The material that was current before, and the one that is now. */
+  readonly previous: BackingKeyRecord;
+  readonly current: BackingKeyRecord;
+}
+
+/** Puts it on record. */
+export type RecordRotation = (rotation: DoneRotation) => Promise<void>;
+
 export class KeyLife {
   readonly #directory: KeyDirectory;
   readonly #turns: Turns;
@@ -69,6 +82,7 @@ export class KeyLife {
   readonly #lastRotations = new Map<KeyId, Promise<void>>();
   /** Several encryptions find the same backing key exhausted at once; one rotation serves all. */
   readonly #replacements = new Map<BackingKeyId, Promise<KmsKey>>();
+  #recordRotation: RecordRotation | undefined;
 
   /** @param nodeId The owner of the intents that are made here. */
   constructor(directory: KeyDirectory, turns: Turns, nodeId: string) {
@@ -76,6 +90,11 @@ export class KeyLife {
     this.#turns = turns;
     this.#nodeId = nodeId;
     directory.whenNumbersRunOut((keyId, backingKeyId) => this.#rotateAhead(keyId, backingKeyId));
+  }
+
+  /** Where automatic rotations go on record, of either cause; those on demand are requests, which are on record as such. */
+  recordRotations(record: RecordRotation): void {
+    this.#recordRotation = record;
   }
 
   /**
@@ -136,16 +155,17 @@ export class KeyLife {
       const { keyStore } = currentBackingKeyOf(before).record;
       const ordinal = before.materials.length + 1;
       const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
+      const { backingKeyId } = material;
       return {
+        backingKeyId,
         changes(key, { rotationType, rotatedAtMs, nextRotationDateMs }) {
           if (key.materials.length + 1 !== ordinal) {
             throw new TypeError(`key ${keyId} was rotated by another node at the same time`);
           }
-          const { backingKeyId: currentBackingKeyId } = material;
           const schedule = nextRotationDateMs === undefined ? {} : { nextRotationDateMs };
           return [
             material.activated({ rotationType, rotatedAtMs }),
-            replaced('key', key.record, { currentBackingKeyId, ...schedule }),
+            replaced('key', key.record, { currentBackingKeyId: backingKeyId, ...schedule }),
           ];
         },
         settle,
@@ -196,21 +216,38 @@ export class KeyLife {
   async #rotate(keyId: KeyId, wanted: (key: KmsKey) => NewRotation | undefined): Promise<boolean> {
     const prepared = await this.prepareRotation(keyId, (key) => wanted(key) !== undefined);
     if (prepared === undefined) return false;
-    let isRotated: boolean;
+    let before: { readonly rotation: NewRotation; readonly replacedId: BackingKeyId | null } | undefined;
     try {
-      isRotated = await this.#turns.take(() => {
+      before = await this.#turns.take(() => {
         const key = this.#keyOf(keyId);
         const rotation = wanted(key);
-        const changes = rotation === undefined ? [] : prepared.changes(key, rotation);
-        return { changes, response: rotation !== undefined };
+        if (rotation === undefined) return { changes: [], response: undefined };
+        const response = { rotation, replacedId: key.record.currentBackingKeyId };
+        return { changes: prepared.changes(key, rotation), response };
       });
     } catch (error) {
       await prepared.undo();
       throw error;
     }
-    if (isRotated) prepared.settle();
-    else await prepared.undo();
-    return isRotated;
+    if (before === undefined) {
+      await prepared.undo();
+      return false;
+    }
+    prepared.settle();
+    await this.#putOnRecord(keyId, before.rotation, { from: before.replacedId, to: prepared.backingKeyId });
+    return true;
+  }
+
+  async #putOnRecord(
+    keyId: KeyId,
+    { rotationType, rotatedAtMs }: Rotation,
+    { from, to }: { readonly from: BackingKeyId | null; readonly to: BackingKeyId },
+  ): Promise<void> {
+    const { materials } = this.#keyOf(keyId);
+    const [previous, current] = [from, to].map((id) => materials.find(({ backingKeyId }) => backingKeyId === id));
+    if (previous === undefined || current === undefined)
+      throw new TypeError(`key ${keyId} lost material in a rotation`);
+    await this.#recordRotation?.({ keyId, rotationType, rotatedAtMs, previous, current });
   }
 
   /** While there are numbers left. Whoever finds them used up rotates by himself, and hears of what is in the way. */
