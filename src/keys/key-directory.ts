@@ -25,23 +25,17 @@ import {
   type Realm,
 } from '../kms/names.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
-import { type Change, replaced } from '../store/records/changes.ts';
+import type { Change } from '../store/records/changes.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 import type { Fold, Turns } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
-import {
-  defaultEncryptionLimits,
-  EncryptionCounter,
-  type EncryptionLimits,
-  exhaustionStep,
-  type NumberBlock,
-  nextBlock,
-} from './encryption-counter.ts';
+import { defaultEncryptionLimits, type EncryptionLimits } from './encryption-counter.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
-import { type BackingKey, type KeyStoreInUse, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
+import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
 import { SortedNames } from './lists/sorted-names.ts';
+import { MaterialInUse } from './material-in-use.ts';
 import { Tombstones } from './tombstones.ts';
 
 export interface KeyDirectoryOptions {
@@ -85,17 +79,14 @@ export class KeyDirectory implements Fold {
   readonly compilePolicy: (document: string) => CompiledPolicy;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
-  readonly #turns: Turns;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
-  readonly #limits: EncryptionLimits;
+  readonly #inUse: MaterialInUse;
   readonly #records = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
   readonly #keys = new Map<KeyId, KmsKey>();
   /** Those with a record that did not verify stay so until the next start. */
   readonly #quarantined = new Set<KeyId>();
   readonly #damaged = new Set<KeyId>();
-  /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
-  readonly #warnedOf = new Map<BackingKeyId, number>();
   #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
 
   /** In order, for the list operation. */
@@ -107,9 +98,15 @@ export class KeyDirectory implements Fold {
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
     this.grants = new Grants(grantTokens);
-    this.#turns = options.turns;
     this.#keyStores = options.keyStores;
-    this.#limits = options.encryptionLimits ?? defaultEncryptionLimits;
+    this.#inUse = new MaterialInUse({
+      turns: options.turns,
+      limits: options.encryptionLimits ?? defaultEncryptionLimits,
+      log: options.log,
+      keyStore: (name) => this.keyStore(name),
+      find: (backingKeyId) => this.#findMaterial(backingKeyId),
+      numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
+    });
   }
 
   /**
@@ -315,6 +312,13 @@ export class KeyDirectory implements Fold {
     touched.add(keyId);
   }
 
+  #findMaterial(backingKeyId: BackingKeyId) {
+    const keyId = this.#keyOfBackingKey.get(backingKeyId);
+    const records = keyId === undefined ? undefined : this.#records.get(keyId);
+    const record = records?.backingKeys.get(backingKeyId);
+    return record === undefined ? undefined : { record, origin: records?.key?.origin };
+  }
+
   /** Makes the KMS key that its records say, or finds that they say none. */
   #derive(keyId: KeyId): void {
     const records = this.#records.get(keyId);
@@ -354,7 +358,7 @@ export class KeyDirectory implements Fold {
     const known = this.#keys.get(record.keyId);
     try {
       const backingKeys = new Map(
-        active.map((each) => [each.backingKeyId, this.#backingKey(each, known?.backingKeys.get(each.backingKeyId))]),
+        active.map((each) => [each.backingKeyId, this.#inUse.of(each, known?.backingKeys.get(each.backingKeyId))]),
       );
       const currentId = record.currentBackingKeyId;
       const currentBackingKey = currentId === null ? undefined : backingKeys.get(currentId);
@@ -377,53 +381,5 @@ export class KeyDirectory implements Fold {
     } catch (error) {
       return String(error);
     }
-  }
-
-  /** What its record says now; the counter goes on counting. */
-  #backingKey(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
-    if (known?.record === record) return known;
-    if (record.residency !== 'token') throw new TypeError(`residency ${record.residency} is not known to this version`);
-    const { keyId, backingKeyId, reservedEncryptions } = record;
-    const counter =
-      known?.counter ??
-      new EncryptionCounter(
-        reservedEncryptions,
-        () => this.#reserveBlock(backingKeyId),
-        this.#limits,
-        () => this.#numbersRunOut(keyId, backingKeyId),
-      );
-    counter.follow(reservedEncryptions);
-    return {
-      record,
-      keyStore: this.keyStore(record.keyStore),
-      keyMaterialId: keyMaterialIdOf(record),
-      counter,
-    };
-  }
-
-  /** Reads the record in its turn, so that what else was written of it since stays. */
-  #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
-    return this.#turns.take(() => {
-      const keyId = this.#keyOfBackingKey.get(backingKeyId);
-      const record = keyId === undefined ? undefined : this.#records.get(keyId)?.backingKeys.get(backingKeyId);
-      if (record === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
-      const block = nextBlock(record.reservedEncryptions, this.#limits);
-      this.#warnOfExhaustion(record, block?.to ?? record.reservedEncryptions);
-      const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
-      return { changes, response: block };
-    });
-  }
-
-  /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
-  #warnOfExhaustion({ keyId, backingKeyId }: BackingKeyRecord, reserved: number): void {
-    if (this.#records.get(keyId)?.key?.origin !== 'EXTERNAL') return;
-    const step = exhaustionStep(reserved, this.#limits);
-    if (step <= (this.#warnedOf.get(backingKeyId) ?? 0)) return;
-    this.#warnedOf.set(backingKeyId, step);
-    const { maxEncryptionsPerBackingKey: most } = this.#limits;
-    this.log.warn(
-      { keyId, backingKeyId, encryptions: reserved, most },
-      'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
-    );
   }
 }

@@ -27,7 +27,7 @@ const rules: readonly WriterRule[] = [
     what: 'takes a turn',
     allowed: [
       'src/pipeline/change.ts',
-      'src/keys/key-directory.ts',
+      'src/keys/material-in-use.ts',
       'src/keys/life/',
       'src/daemon/credential-source.ts',
       'src/daemon/milestones.ts',

@@ -1,0 +1,95 @@
+/**
+ * The material that keys are used with, and the counting of what each piece of it encrypts.
+ *
+ * A part of `key-directory.ts`, which asks for the backing key that a record says to be there. A backing key that changed in
+ * another respect goes on counting where it was; one that was away and is there again, from what is on record.
+ */
+
+import type { KeyStore } from '../hsm/key-store.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { KeyOrigin } from '../kms/key-states.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { BackingKeyId, KeyId } from '../kms/names.ts';
+import { replaced } from '../store/records/changes.ts';
+import type { BackingKeyRecord } from '../store/records/records.ts';
+import type { Turns } from '../store/turns.ts';
+import {
+  EncryptionCounter,
+  type EncryptionLimits,
+  exhaustionStep,
+  type NumberBlock,
+  nextBlock,
+} from './encryption-counter.ts';
+import { internalMessage } from './key-store-errors.ts';
+import { type BackingKey, keyMaterialIdOf } from './kms-key.ts';
+
+export interface MaterialInUseOptions {
+  readonly turns: Turns;
+  readonly limits: EncryptionLimits;
+  readonly log: Logger;
+  /** The key store of that name. */
+  readonly keyStore: (name: string) => KeyStore;
+  /** What is on record of a backing key, and the origin of its KMS key. */
+  readonly find: (
+    backingKeyId: BackingKeyId,
+  ) => { readonly record: BackingKeyRecord; readonly origin: KeyOrigin | undefined } | undefined;
+  /** Told when the last numbers of a backing key are being used. */
+  readonly numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void;
+}
+
+export class MaterialInUse {
+  readonly #options: MaterialInUseOptions;
+  /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
+  readonly #warnedOf = new Map<BackingKeyId, number>();
+
+  constructor(options: MaterialInUseOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * What its record says now; the counter goes on counting.
+   * @throws TypeError for a residency that this version does not know.
+   */
+  of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
+    if (known?.record === record) return known;
+    if (record.residency !== 'token') throw new TypeError(`residency ${record.residency} is not known to this version`);
+    const { limits, keyStore, numbersRunOut } = this.#options;
+    const { keyId, backingKeyId, reservedEncryptions } = record;
+    const counter =
+      known?.counter ??
+      new EncryptionCounter(
+        reservedEncryptions,
+        () => this.#reserveBlock(backingKeyId),
+        limits,
+        () => numbersRunOut(keyId, backingKeyId),
+      );
+    counter.follow(reservedEncryptions);
+    return { record, keyStore: keyStore(record.keyStore), keyMaterialId: keyMaterialIdOf(record), counter };
+  }
+
+  /** Reads the record in its turn, so that what else was written of it since stays. */
+  #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
+    const { turns, limits, find } = this.#options;
+    return turns.take(() => {
+      const found = find(backingKeyId);
+      if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
+      const { record, origin } = found;
+      const block = nextBlock(record.reservedEncryptions, limits);
+      if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? record.reservedEncryptions);
+      const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
+      return { changes, response: block };
+    });
+  }
+
+  /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
+  #warnOfExhaustion({ keyId, backingKeyId }: BackingKeyRecord, reserved: number): void {
+    const { limits, log } = this.#options;
+    const step = exhaustionStep(reserved, limits);
+    if (step <= (this.#warnedOf.get(backingKeyId) ?? 0)) return;
+    this.#warnedOf.set(backingKeyId, step);
+    log.warn(
+      { keyId, backingKeyId, encryptions: reserved, most: limits.maxEncryptionsPerBackingKey },
+      'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
+    );
+  }
+}
