@@ -56,11 +56,19 @@ class Machine {
   }
 
   /** A request that changes a record, as which the work came. */
-  async schedule(work: string, inMs: number): Promise<void> {
-    this.scheduled = [
-      ...this.scheduled.filter((each) => each.work !== work),
-      { work, dueAtMs: this.clocks.now().wallMs + inMs },
-    ];
+  async schedule(work: string, inMs: number, isHeld = false): Promise<void> {
+    const due = { work, dueAtMs: this.clocks.now().wallMs + inMs, isHeld };
+    this.scheduled = [...this.scheduled.filter((each) => each.work !== work), due];
+    await this.#changed();
+  }
+
+  /** A request that changes a record, after which the work is not held any more. */
+  async release(work: string): Promise<void> {
+    this.scheduled = this.scheduled.map((each) => (each.work === work ? { ...each, isHeld: false } : each));
+    await this.#changed();
+  }
+
+  async #changed(): Promise<void> {
     await this.turns.take(() => ({ changes: [added('key', examples.key)], response: undefined }));
     await this.clocks.settled();
   }
@@ -250,6 +258,24 @@ describe('Upkeep', () => {
     machine.scheduled = [{ work: 'test', dueAtMs: machine.clocks.now().wallMs + year, isUrgent: true }];
     await machine.start();
     expect(machine.performed).toHaveLength(1);
+  });
+
+  test('does not do what is held, nor tells of it, and does it at once when it is released after its time', async () => {
+    const machine = new Machine();
+    await machine.start();
+    await machine.schedule('test', 30 * day, true);
+    await machine.clocks.pass(40 * day);
+    expect([machine.performed, machine.upkeep.report()]).toEqual([[], []]);
+    await expect(machine.upkeep.confirm('test')).rejects.toMatchObject({ name: 'NotFoundException' });
+    await machine.release('test');
+    expect(machine.performed).toHaveLength(1);
+
+    await machine.schedule('test', 30 * day, true);
+    await machine.clocks.setWall(40 * day);
+    await machine.release('test');
+    expect(machine.upkeep.report()).toMatchObject([{ state: 'waiting', leftMs: 30 * day }]);
+    await machine.clocks.pass(30 * day);
+    expect(machine.performed).toHaveLength(2);
   });
 
   test('sees anew what a wrong clock called due at its start, when the clock is set right', async () => {

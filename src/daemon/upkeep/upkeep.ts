@@ -113,7 +113,7 @@ export class Upkeep implements Fold {
     this.#look();
     const now = this.#options.clocks.now();
     const known = this.#known.get(work);
-    if (known === undefined) {
+    if (known === undefined || known.due.isHeld === true) {
       throw new KmsError('NotFoundException', 'Nothing of this name is scheduled, waiting or late.');
     }
     if (this.#judge(known, now).is === 'scheduled') {
