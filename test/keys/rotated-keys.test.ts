@@ -159,7 +159,9 @@ describeReopenedKeys('Rotated keys that are closed and opened again', ({ start, 
     await turns.take(() => ({ changes: [replaced('key', key.record, { origin: 'EXTERNAL' })], response: undefined }));
     const objects = await keyStore.listKeys();
     const warningsIn = (said: Started['lines']) =>
-      said.flatMap(({ level, fields }) => (level === 'warn' && 'most' in fields ? [fields] : []));
+      said.flatMap(({ level, fields }) =>
+        level === 'warn' && JSON.stringify(fields).includes(key.record.keyId) ? [fields] : [],
+      );
     const warnings = () => warningsIn(lines);
     const blobs: Buffer[] = [];
     const encryptAgain = async () => void blobs.push((await encryptOne(started, found(directory, key))).ciphertextBlob);

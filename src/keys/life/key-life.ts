@@ -19,7 +19,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError } from '../key-store-errors.ts';
 import { currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
-import { type NewRotation, type Rotation, replacementOf, rotationDue } from './rotation.ts';
+import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
 
 /** What is to be generated, and for which KMS key. */
 export interface NewMaterial {
@@ -89,7 +89,7 @@ export class KeyLife {
     this.#directory = directory;
     this.#turns = turns;
     this.#nodeId = nodeId;
-    directory.whenNumbersRunOut((keyId, backingKeyId) => this.#rotateAhead(keyId, backingKeyId));
+    directory.whenNumbersRunOut((keyId, backingKeyId) => void this.#rotateAhead(keyId, backingKeyId));
   }
 
   /** Where automatic rotations go on record, of either cause; those on demand are requests, which are on record as such. */
@@ -250,14 +250,16 @@ export class KeyLife {
     await this.#recordRotation?.({ keyId, rotationType, rotatedAtMs, previous, current });
   }
 
-  /** While there are numbers left. Whoever finds them used up rotates by himself, and hears of what is in the way. */
-  #rotateAhead(keyId: KeyId, exhausted: BackingKeyId): void {
-    this.rotate(keyId, exhausted).catch((error: unknown) => {
+  /** While there are numbers left. Whoever finds them used up rotates by himself, and hears of what is in the way. Never rejects. */
+  async #rotateAhead(keyId: KeyId, exhausted: BackingKeyId): Promise<void> {
+    try {
+      if (rotatesByItself(this.#keyOf(keyId).record)) await this.rotate(keyId, exhausted);
+    } catch (error) {
       this.#directory.log.warn(
         { keyId, err: error },
         'a key whose encryptions are nearly used up could not be rotated yet',
       );
-    });
+    }
   }
 
   /** Waits until the rotations of this key that were begun before are over. @returns What lets the next one begin. */
