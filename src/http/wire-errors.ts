@@ -22,6 +22,7 @@ const statusOf = {
   ExpiredTokenException: client,
   IncompleteSignatureException: client,
   IncorrectKeyException: client,
+  IncorrectKeyMaterialException: client,
   InvalidAliasNameException: client,
   InvalidArnException: client,
   InvalidCiphertextException: client,
