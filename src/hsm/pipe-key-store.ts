@@ -11,7 +11,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
-import type { MaterialOutline } from './calls.ts';
+import type { CallName, MaterialOutline } from './calls.ts';
 import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
@@ -152,12 +152,16 @@ export class PipeKeyStore implements KeyStore {
   }
 
   async examineImport(request: Requests['examineImport']) {
-    return await this.#dispatcher.call('examineImport', materialFields(request), replies.examinedImport);
+    return await this.#dispatcher.call(
+      'examineImport',
+      materialFields('examineImport', request),
+      replies.examinedImport,
+    );
   }
 
   async importKey(request: Requests['importKey']) {
     const { backingKeyId, label, fingerprint } = request;
-    const fields = [...materialFields(request), keyId(backingKeyId), Buffer.from(label), fingerprint];
+    const fields = [...materialFields('importKey', request), keyId(backingKeyId), Buffer.from(label), fingerprint];
     return await this.#dispatcher.call('importKey', fields, (reply) => replies.generatedKey(reply, backingKeyId));
   }
 
@@ -312,10 +316,10 @@ function keyId(backingKeyId: BackingKeyId): Buffer {
   return Buffer.from(backingKeyId, 'hex');
 }
 
-function materialFields(request: WrappedMaterial): readonly Buffer[] {
+function materialFields(name: CallName, request: WrappedMaterial): readonly Buffer[] {
   const { wrappingKeyId, wrapped, wrappingAlgorithm, keyIdDigits, keySpec, keyUsage } = request;
   if (wrapped.length > maxWrappedBytes)
-    throw new KeyStoreError('ciphertextInvalid', `no wrapped key material has ${wrapped.length} bytes`);
+    throw new KeyStoreError('ciphertextInvalid', `${name}: the wrapped key material cannot be unwrapped`);
   const outline: MaterialOutline = { wrappingAlgorithm, keyIdDigits, keySpec, keyUsage };
   return [keyId(wrappingKeyId), Buffer.from(JSON.stringify(outline)), wrapped];
 }
