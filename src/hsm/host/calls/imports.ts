@@ -44,7 +44,7 @@ import { type HostKeySpec, keySpecRow, type UsageRow, usageRow } from '../token/
 import type { TokenSession } from '../token/token-session.ts';
 import { knownAesFingerprint, pairFingerprint, secretFingerprint } from './fingerprint.ts';
 import { type KeyCalls, type MadeKey, usageRowOfWrapping } from './key-calls.ts';
-import { type KeyMaterial, readKeyMaterial } from './key-material.ts';
+import { type KeyMaterial, publicKeyValues, readKeyMaterial } from './key-material.ts';
 import { publicKeyOf, type TrialResult, tryPair, unusable } from './pair-trials.ts';
 import { SecretCalls } from './secret-calls.ts';
 import { type OpenedMaterial, Unwrapping, wrapByOpenSsl, wrappingSchemes } from './unwrapping.ts';
@@ -154,7 +154,7 @@ export class ImportCalls {
   #examine(incoming: Incoming): Identity {
     const object = this.#make(incoming, { ...incoming.kind, id: null, label: 'key material' });
     try {
-      return this.#identify(incoming, object, null);
+      return this.#identify(incoming, object, { id: null, mistake: mistakeOf(incoming) });
     } finally {
       this.#unwrapping.destroy(object);
     }
@@ -170,20 +170,21 @@ export class ImportCalls {
     if (another !== undefined)
       throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
     if (there !== undefined) {
-      const kept = this.#identify(incoming, there.handle, id);
+      const kept = this.#identify(incoming, there.handle, { id, mistake: 'materialInvalid' });
       if (!isSame(kept.fingerprint, fingerprint))
         throw new HostFailure('materialInvalid', 'the object in the token that has this CKA_ID is another key');
-      this.#completePair(incoming, outline);
+      this.#completePair(kept.publicKey, outline);
       return kept;
     }
     // The public half of an import that was cut off, if anything.
     keys.discard(id);
     let isWhole = false;
     try {
-      const made = this.#identify(incoming, this.#make(incoming, outline), id);
+      const mistake = mistakeOf(incoming);
+      const made = this.#identify(incoming, this.#make(incoming, outline), { id, mistake });
       if (!isSame(made.fingerprint, fingerprint))
         throw new HostFailure('internal', 'the token has made another key of the material than before');
-      this.#completePair(incoming, outline);
+      this.#completePair(made.publicKey, outline);
       isWhole = true;
       return made;
     } finally {
@@ -204,39 +205,49 @@ export class ImportCalls {
   }
 
   /** The public half of a pair, where it is not there yet. */
-  #completePair({ material }: Incoming, key: KeyOutline & { readonly id: Buffer }): void {
-    const publicHalf = material?.publicHalf ?? null;
-    if (publicHalf === null || this.#keys.findWithPublicKeys(key.id).length > 1) return;
+  #completePair(publicKey: Buffer | null, key: KeyOutline & { readonly id: Buffer }): void {
+    if (publicKey === null || this.#keys.findWithPublicKeys(key.id).length > 1) return;
     this.#session.step = 'C_CreateObject';
-    const template = importedPublicKeyTemplate(key, this.#context.profile, publicHalf.values);
+    const template = importedPublicKeyTemplate(key, this.#context.profile, publicKeyValues(publicKey, key.row));
     this.#session.cryptoki.C_CreateObject(this.#session.handle, template);
   }
 
-  /** What an object is, after it did once what it is for. `id` is `null` for a session object. */
-  #identify({ kind, material }: Incoming, object: Handle, id: Buffer | null): Identity {
+  /**
+   * What an object is, after it did once what it is for.
+   * @param asked.id `null` for a session object.
+   * @param asked.mistake Whose fault it is that an object is another key than the material says.
+   */
+  #identify(
+    { kind, material }: Incoming,
+    object: Handle,
+    { id, mistake }: { id: Buffer | null; mistake: 'materialInvalid' | 'internal' },
+  ): Identity {
     const { keySpec, keyUsage, row, usage } = kind;
     const { cryptoki, handle } = this.#session;
     this.#session.step = 'C_GetAttributeValue';
     const attributes = readKeyAttributes(cryptoki, handle, object);
     const isSizeKnown = material !== null;
+    if (!isSizeKnown && attributes.keyBits === null)
+      throw new HostFailure('unsupported', 'the token does not tell the size of what it has unwrapped');
     const wrong = importDeviations(attributes, { row, usage, id, isSizeKnown }, this.#context.profile);
-    // Of a device only the object tells what the material was.
     if (wrong.kind.length > 0)
-      throw new HostFailure(
-        isSizeKnown ? 'internal' : 'materialInvalid',
-        `the key material is not of ${keySpec}, or the token does not tell: ${wrong.kind.join(', ')}`,
-      );
+      throw new HostFailure(mistake, `the key is not one of ${keySpec}: ${wrong.kind.join(', ')}`);
     if (wrong.protection.length > 0)
       throw new HostFailure('internal', `the imported key is not as asked: ${wrong.protection.join(', ')}`);
     if (row.objectClass === 'CKO_SECRET_KEY') {
       const secret = { key: object, keyType: row.keyType ?? '', usage };
       return { fingerprint: secretFingerprint(this.#session, secret, kind), attributes, publicKey: null };
     }
-    const publicKey = material?.publicHalf?.publicKey ?? readImportedPublicKey(cryptoki, handle, object, row);
+    const publicKey = material?.publicKey ?? readImportedPublicKey(cryptoki, handle, object, row);
     const why = tryPair(this.#session, this.#context, { keySpec, keyUsage, usage }, { handle: object, publicKey });
-    if (why !== null) throw new HostFailure('materialInvalid', `the private key does not do what it is for: ${why}`);
+    if (why !== null) throw new HostFailure(mistake, `the private key does not do what it is for: ${why}`);
     return { fingerprint: pairFingerprint(publicKey, kind), attributes, publicKey };
   }
+}
+
+/** Of a device only the object tells what the material was; where it was looked at, it is the token that is wrong. */
+function mistakeOf({ material }: Incoming): 'materialInvalid' | 'internal' {
+  return material === null ? 'materialInvalid' : 'internal';
 }
 
 /**

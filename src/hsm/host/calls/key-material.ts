@@ -26,13 +26,8 @@ import { hasConsistentComponents } from './pair-consistency.ts';
 export interface KeyMaterial {
   /** What `C_CreateObject` makes the secret or private key of, beside what every key has. */
   readonly values: readonly Attribute[];
-  readonly publicHalf: PublicHalf | null;
-}
-
-export interface PublicHalf {
-  /** SubjectPublicKeyInfo, DER. */
-  readonly publicKey: Buffer;
-  readonly values: readonly Attribute[];
+  /** SubjectPublicKeyInfo, DER, of a pair. */
+  readonly publicKey: Buffer | null;
 }
 
 const rsaEncryption = Buffer.from('2a864886f70d010101', 'hex');
@@ -68,7 +63,7 @@ export function readKeyMaterial(bytes: Buffer, row: HostKeySpec): KeyMaterial {
 function secretOf(bytes: Buffer, { keyBits }: HostKeySpec): KeyMaterial {
   if (bytes.length * 8 !== keyBits)
     throw new HostFailure('materialInvalid', `the key material has ${bytes.length} bytes, not ${keyBits / 8}`);
-  return { values: [{ type: constant('CKA_VALUE'), value: bytes }], publicHalf: null };
+  return { values: [{ type: constant('CKA_VALUE'), value: bytes }], publicKey: null };
 }
 
 /** PrivateKeyInfo. Attributes are allowed, as Windows writes them, and are not looked at. */
@@ -104,13 +99,9 @@ function rsaOf(algorithm: DerReader, privateKey: Buffer, { keyBits }: HostKeySpe
   if (!hasConsistentComponents({ n, e, d, p, q, dp, dq, qi }))
     throw new HostFailure('materialInvalid', 'the components of the private key do not belong together');
   const values = components.map(({ name, value }) => ({ type: constant(name), value }));
-  const [modulus, exponent] = components.slice(0, 2).map(({ value }) => Buffer.from(value));
+  const [modulus, exponent] = components.map(({ value }) => value);
   if (modulus === undefined || exponent === undefined) throw new Error('unreachable: RSA has both');
-  const publicValues = [
-    { type: constant('CKA_MODULUS'), value: modulus },
-    { type: constant('CKA_PUBLIC_EXPONENT'), value: exponent },
-  ];
-  return { values, publicHalf: { publicKey: rsaPublicKey(modulus, exponent), values: publicValues } };
+  return { values, publicKey: rsaPublicKey(modulus, exponent) };
 }
 
 /** The public point is computed from the private key; one that the material has must be that. */
@@ -166,17 +157,28 @@ function edwardsOf(bytes: Buffer, algorithm: DerReader, privateKey: Buffer, curv
   return onCurve(seed, Buffer.from(x ?? '', 'base64url'), curve, 1);
 }
 
-function onCurve(value: Buffer, point: Buffer, curve: Curve, privateParams: 0 | 1): KeyMaterial {
-  const params = (which: number) => ({
-    type: constant('CKA_EC_PARAMS'),
-    value: Buffer.from(curve.ecParams[which] ?? '', 'hex'),
-  });
-  const ecPoint = shortValue(tags.octetString, point);
+function onCurve(value: Buffer, point: Buffer, curve: Curve, which: 0 | 1): KeyMaterial {
   return {
-    values: [params(privateParams), { type: constant('CKA_VALUE'), value }],
-    publicHalf: {
-      publicKey: curvePublicKey(ecPoint, curve),
-      values: [params(0), { type: constant('CKA_EC_POINT'), value: ecPoint }],
-    },
+    values: [ecParamsOf(curve, which), { type: constant('CKA_VALUE'), value }],
+    publicKey: curvePublicKey(point, curve),
   };
+}
+
+/** What `C_CreateObject` makes the public half of a pair of. */
+export function publicKeyValues(subjectPublicKeyInfo: Buffer, { curve }: HostKeySpec): readonly Attribute[] {
+  const { n, e, x, y } = createPublicKey({ key: subjectPublicKeyInfo, format: 'der', type: 'spki' }).export({
+    format: 'jwk',
+  });
+  const bytesOf = (member: string | undefined) => Buffer.from(member ?? '', 'base64url');
+  if (curve === null)
+    return [
+      { type: constant('CKA_MODULUS'), value: bytesOf(n) },
+      { type: constant('CKA_PUBLIC_EXPONENT'), value: bytesOf(e) },
+    ];
+  const point = curve.keyType === 'OKP' ? bytesOf(x) : Buffer.concat([Buffer.from([4]), bytesOf(x), bytesOf(y)]);
+  return [ecParamsOf(curve, 0), { type: constant('CKA_EC_POINT'), value: shortValue(tags.octetString, point) }];
+}
+
+function ecParamsOf(curve: Curve, which: 0 | 1): Attribute {
+  return { type: constant('CKA_EC_PARAMS'), value: Buffer.from(curve.ecParams[which] ?? '', 'hex') };
 }
