@@ -13,6 +13,7 @@ import {
   type WrappingKeySpec,
   wrappingAlgorithms,
 } from '../../src/hsm/key-store.ts';
+import { assertTokenCanImport } from '../../src/keys/token-capabilities.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import {
@@ -395,6 +396,16 @@ describeEachToken('A key store, its imports', (token) => {
         evidence: 'reported',
         reason: missing[token().profile]?.[kind.keySpec] ?? null,
       });
+    for (const { keySpec } of materialKinds.filter(isHeld))
+      for (const algorithm of wrappingAlgorithms) assertTokenCanImport(keyStore, keySpec, algorithm);
+    for (const keySpec of [
+      'SM2',
+      'ML_DSA_44',
+      ...materialKinds.filter((kind) => !isHeld(kind)).map((kind) => kind.keySpec),
+    ] as const)
+      expect(() => assertTokenCanImport(keyStore, keySpec, 'RSAES_OAEP_SHA_1')).toThrow(
+        /^Import of key material for KeySpec [A-Z0-9_]+ is not supported by the HSM: .+\.$/,
+      );
   });
 });
 

@@ -119,8 +119,11 @@ export class Unwrapping {
       if (this.#profile.imports.software) {
         const opened = this.#lookHybrid(ciphertext, tail);
         bytes = opened.bytes;
-        transport = this.#createTransport(opened.key);
-        opened.key.fill(0);
+        try {
+          transport = this.#createTransport(opened.key);
+        } finally {
+          opened.key.fill(0);
+        }
       } else transport = this.#unwrapTransport(ciphertext);
       const [key, looked] = [transport, bytes];
       return work({ bytes, unwrap: (template) => again(looked, () => this.#unwrapTail(key, tail, template)) });
