@@ -1,56 +1,19 @@
 /** Imports into tokens that fail in the middle, and into ones whose memory is not the host's. */
 
-import * as crypto from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import {
-  type KeyStore,
-  type WrappedMaterial,
-  type WrappingAlgorithm,
-  wrappingAlgorithms,
-} from '../../src/hsm/key-store.ts';
-import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
+import { type KeyStore, wrappingAlgorithms } from '../../src/hsm/key-store.ts';
+import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { describeEachToken, type TestToken } from '../support/tokens.ts';
-import { fingerprintOf, keyIdDigits, kinds, type MaterialKind, wrap } from './import-kinds.ts';
+import { fingerprintOf, kinds, type MaterialKind, newWrappingKey, requestOf } from './import-kinds.ts';
 import { failureOf, openStore, openTestStore, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const label = 'drawbridge:test:1';
-
-interface WrappingKey {
-  readonly wrappingKeyId: BackingKeyId;
-  readonly publicKey: crypto.KeyObject;
-}
-
-async function newWrappingKey(keyStore: KeyStore): Promise<WrappingKey> {
-  const wrappingKeyId = newBackingKeyId();
-  const { publicKey } = await keyStore.generateWrappingKey({
-    backingKeyId: wrappingKeyId,
-    label: 'drawbridge:wrapping:test',
-    wrappingKeySpec: 'RSA_2048',
-  });
-  return { wrappingKeyId, publicKey: crypto.createPublicKey({ key: publicKey, format: 'der', type: 'spki' }) };
-}
-
-function requestOf(
-  { keySpec, keyUsage }: MaterialKind,
-  wrappingAlgorithm: WrappingAlgorithm,
-  { wrappingKeyId, publicKey }: WrappingKey,
-  bytes: Buffer,
-): WrappedMaterial {
-  return {
-    wrappingKeyId,
-    wrappingAlgorithm,
-    wrapped: wrap(wrappingAlgorithm, publicKey, bytes),
-    keyIdDigits,
-    keySpec,
-    keyUsage,
-  };
-}
 
 /** CKR_DEVICE_MEMORY, CKR_GENERAL_ERROR. */
 const [noRoom, generalError] = [0x31, 0x05];

@@ -2,8 +2,15 @@
 
 import * as crypto from 'node:crypto';
 import { expect } from 'vitest';
-import type { GeneratedKey, KeyStore, WrappingAlgorithm } from '../../src/hsm/key-store.ts';
+import type {
+  GeneratedKey,
+  KeyStore,
+  WrappedMaterial,
+  WrappingAlgorithm,
+  WrappingKeySpec,
+} from '../../src/hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { aad, plaintextOf } from './test-store.ts';
 
 export const keyIdDigits = '1234abcd12ab34cd56ef1234567890ab';
@@ -209,4 +216,38 @@ export function wrap(
 export function fits(algorithm: WrappingAlgorithm, publicKey: crypto.KeyObject, material: Buffer): boolean {
   const modulusBytes = (publicKey.asymmetricKeyDetails?.modulusLength ?? 0) / 8;
   return isHybrid(algorithm) || material.length <= modulusBytes - 2 - 2 * (hashOf(algorithm) === 'sha1' ? 20 : 32);
+}
+
+export interface WrappingKey {
+  readonly wrappingKeyId: BackingKeyId;
+  readonly publicKey: crypto.KeyObject;
+}
+
+export const wrappingLabel = 'drawbridge:wrapping:test';
+
+export async function newWrappingKey(
+  keyStore: KeyStore,
+  wrappingKeySpec: WrappingKeySpec = 'RSA_2048',
+): Promise<WrappingKey> {
+  const wrappingKeyId = newBackingKeyId();
+  const request = { backingKeyId: wrappingKeyId, label: wrappingLabel, wrappingKeySpec };
+  const { publicKey } = await keyStore.generateWrappingKey(request);
+  return { wrappingKeyId, publicKey: crypto.createPublicKey({ key: publicKey, format: 'der', type: 'spki' }) };
+}
+
+/** What a caller sends for material of a kind. */
+export function requestOf(
+  { keySpec, keyUsage }: MaterialKind,
+  wrappingAlgorithm: WrappingAlgorithm,
+  { wrappingKeyId, publicKey }: WrappingKey,
+  bytes: Buffer,
+): WrappedMaterial {
+  const wrapped = wrap(wrappingAlgorithm, publicKey, bytes);
+  return { wrappingKeyId, wrappingAlgorithm, wrapped, keyIdDigits, keySpec, keyUsage };
+}
+
+export function damaged(bytes: Buffer, at: number, mask = 1): Buffer {
+  const copy = Buffer.from(bytes);
+  copy.writeUInt8(copy.readUInt8(at) ^ mask, at);
+  return copy;
 }

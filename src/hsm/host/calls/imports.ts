@@ -108,7 +108,7 @@ export class ImportCalls {
   }
 
   /** Makes the token object, or finds it made. */
-  import(
+  keep(
     request: ImportRequest & { readonly id: Buffer; readonly label: string; readonly fingerprint: Buffer },
     { keys, lock }: { readonly keys: KeyCalls; readonly lock: ChangeLock },
   ): MadeKey {
@@ -118,7 +118,7 @@ export class ImportCalls {
       const { fingerprint } = this.#examine(incoming);
       if (!isSame(fingerprint, request.fingerprint))
         throw new HostFailure('materialInvalid', 'the key material is not the one that was expected');
-      return lock.changing(() => this.#keep(incoming, { id, label, fingerprint }, keys));
+      return lock.changing(() => this.#makeOrFind(incoming, { id, label, fingerprint }, keys));
     });
   }
 
@@ -160,7 +160,7 @@ export class ImportCalls {
     }
   }
 
-  #keep(
+  #makeOrFind(
     incoming: Incoming,
     { id, label, fingerprint }: { id: Buffer; label: string; fingerprint: Buffer },
     keys: KeyCalls,

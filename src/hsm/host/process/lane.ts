@@ -194,7 +194,7 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
     },
     importKey: ([wrappingKeyId, outline, wrapped, id, label, fingerprint]) => {
       const key = { id: keyId(id), label: utf8(label), fingerprint: bytes(fingerprint) };
-      const { attributes, publicKey } = importing.imports.import(
+      const { attributes, publicKey } = importing.imports.keep(
         { ...material(wrappingKeyId, outline, wrapped), ...key },
         importing,
       );
