@@ -115,7 +115,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
   const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
-  const foundations = { account, store, turns, keyStores, metadata, log };
+  const { clocks = machineClocks } = options;
+  const foundations = { account, store, turns, keyStores, metadata, clocks, log };
   const open: OpenRegion[] = [];
   for (const region of regions) open.push(await openRegion(region, foundations));
   const credentials = await openCredentials({
@@ -130,7 +131,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, log });
   started.defer(() => audit.close());
 
-  const { clocks = machineClocks } = options;
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
   const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });
   const servers: HttpServer[] = [];

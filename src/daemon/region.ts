@@ -18,6 +18,7 @@ import type { StatusSource } from '../http/status-routes.ts';
 import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
+import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
@@ -40,6 +41,7 @@ export interface RegionFoundations {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
+  readonly clocks: ExpiryClocks;
   readonly log: Logger;
 }
 
@@ -59,13 +61,13 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { account, store, turns, keyStores: all, metadata, log }: RegionFoundations,
+  { account, store, turns, keyStores: all, metadata, clocks: expiryClocks, log }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
   const realm = { region, account };
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
-  const keys = { realm, store, turns, keyStores, defaultKeyStore, compilePolicy, log };
+  const keys = { realm, store, turns, keyStores, defaultKeyStore, compilePolicy, expiryClocks, log };
   const { directory, life, deletion } = await openKeys(keys, metadata);
   return { configuration, directory, life, deletion, defaultKeyStore: directory.keyStore(defaultKeyStore) };
 }

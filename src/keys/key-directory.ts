@@ -30,6 +30,7 @@ import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/reco
 import type { Fold, Turns } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
 import { defaultEncryptionLimits, type EncryptionLimits } from './encryption-counter.ts';
+import { type ExpiryClocks, ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
@@ -50,6 +51,8 @@ export interface KeyDirectoryOptions {
   readonly compilePolicy: (document: string) => CompiledPolicy;
   readonly log: Logger;
   readonly encryptionLimits?: EncryptionLimits | undefined;
+  /** By which imported material expires; this machine's unless given. */
+  readonly expiryClocks?: ExpiryClocks | undefined;
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
@@ -81,6 +84,7 @@ export class KeyDirectory implements Fold {
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #inUse: MaterialInUse;
+  readonly #expiry: ExpiryWatch;
   readonly #records = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
   readonly #keys = new Map<KeyId, KmsKey>();
@@ -107,12 +111,10 @@ export class KeyDirectory implements Fold {
       find: (backingKeyId) => this.#findMaterial(backingKeyId),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
+    this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
   }
 
-  /**
-   * How many KMS keys there are, how many of them are pending deletion, and how many cannot be used because a record did
-   * not verify.
-   */
+  /** How many KMS keys there are, are pending deletion, and cannot be used because a record did not verify. */
   counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
     let pendingDeletion = 0;
     for (const { record } of this.#keys.values()) if (record.state === 'PendingDeletion') pendingDeletion++;
@@ -129,6 +131,16 @@ export class KeyDirectory implements Fold {
       throw new KmsError('KMSInternalException', internalMessage, `the records of key ${keyId} did not verify`);
     }
     return key;
+  }
+
+  /** What is on record of a key's material, also of what is being made. */
+  materialRecords(keyId: KeyId): readonly BackingKeyRecord[] {
+    return [...(this.#records.get(keyId)?.backingKeys.values() ?? [])];
+  }
+
+  /** Is the material there, and has not expired? */
+  isUsable(material: BackingKeyRecord): boolean {
+    return material.state === 'Active' && !this.#expiry.hasExpired(material);
   }
 
   /** The key whose id has these 32 digits; a ciphertext does not say in which of the two forms. Throws as `findKey`. */
@@ -292,6 +304,7 @@ export class KeyDirectory implements Fold {
 
   #takeBackingKey(record: BackingKeyRecord, touched: Set<KeyId>): void {
     this.#recordsOf(record.keyId).backingKeys.set(record.backingKeyId, record);
+    this.#expiry.see(record);
     this.#keyOfBackingKey.set(record.backingKeyId, record.keyId);
     touched.add(record.keyId);
   }
@@ -309,6 +322,7 @@ export class KeyDirectory implements Fold {
   #dropBackingKey({ keyId, backingKeyId }: BackingKeyRecord, touched: Set<KeyId>): void {
     this.#recordsOf(keyId).backingKeys.delete(backingKeyId);
     this.#keyOfBackingKey.delete(backingKeyId);
+    this.#expiry.forget(backingKeyId);
     touched.add(keyId);
   }
 
@@ -361,12 +375,11 @@ export class KeyDirectory implements Fold {
         active.map((each) => [each.backingKeyId, this.#inUse.of(each, known?.backingKeys.get(each.backingKeyId))]),
       );
       const currentId = record.currentBackingKeyId;
-      const currentBackingKey = currentId === null ? undefined : backingKeys.get(currentId);
-      if (currentId !== null && !materials.some(({ backingKeyId }) => backingKeyId === currentId)) {
-        return 'no current backing key';
-      }
-      return {
+      const currentMaterial = materials.find(({ backingKeyId }) => backingKeyId === currentId);
+      if (currentId !== null && currentMaterial === undefined) return 'no current backing key';
+      return this.#expiry.watched({
         record,
+        state: record.state,
         arn: keyArn(this.realm, record.keyId),
         idDigits: digitsOfKeyId(record.keyId),
         policyRecord,
@@ -376,8 +389,9 @@ export class KeyDirectory implements Fold {
             : this.compilePolicy(policyRecord.document),
         backingKeys,
         materials,
-        currentBackingKey,
-      };
+        currentMaterial,
+        currentBackingKey: currentId === null ? undefined : backingKeys.get(currentId),
+      });
     } catch (error) {
       return String(error);
     }

@@ -9,13 +9,24 @@ import { createHash } from 'node:crypto';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
+import type { KeyState } from '../kms/key-states.ts';
 import type { BackingKeyId, KeyArn } from '../kms/names.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 import type { EncryptionCounter } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
 
 /** A key store for whoever uses keys: what makes and destroys them is for `life/` alone. */
-export type KeyStoreInUse = Omit<KeyStore, 'generateKey' | 'destroyKey' | 'reconnect' | 'stopGenerating' | 'close'>;
+export type KeyStoreInUse = Omit<
+  KeyStore,
+  | 'generateKey'
+  | 'generateWrappingKey'
+  | 'examineImport'
+  | 'importKey'
+  | 'destroyKey'
+  | 'reconnect'
+  | 'stopGenerating'
+  | 'close'
+>;
 
 export interface BackingKey {
   readonly record: BackingKeyRecord;
@@ -37,6 +48,11 @@ export function keyMaterialIdOf({
 
 export interface KmsKey {
   readonly record: KeyRecord;
+  /**
+   * The state that operations are answered by: what the record says, or `PendingImport` from the moment on in which material that
+   * the key needs has expired (`expiry-watch.ts`).
+   */
+  readonly state: KeyState;
   readonly arn: KeyArn;
   /** Of its id, as ciphertexts have it. */
   readonly idDigits: string;
@@ -47,6 +63,8 @@ export interface KmsKey {
   readonly backingKeys: ReadonlyMap<BackingKeyId, BackingKey>;
   /** What is on record of all material that the key ever had, also of what is being destroyed or was; by ordinal. */
   readonly materials: readonly BackingKeyRecord[];
+  /** What is on record of the current material, also while it is not there; absent where there never was any. */
+  readonly currentMaterial: BackingKeyRecord | undefined;
   /** Absent while the key has no material, or its current material is not there. */
   readonly currentBackingKey: BackingKey | undefined;
 }

@@ -97,8 +97,8 @@ function besides(before: string | undefined, because: string): string {
 }
 
 function assertUsable(operationName: string, need: KeyNeed<Request>, request: Request, key: KmsKey): void {
-  const { state, origin, keyUsage, keySpec } = key.record;
-  const refusal = stateRefusal(need.states, { arn: key.arn, state, origin });
+  const { origin, keyUsage, keySpec } = key.record;
+  const refusal = stateRefusal(need.states, { arn: key.arn, state: key.state, origin });
   if (refusal !== undefined) throw refusal;
   if (need.usage === undefined) return;
   if (keyUsage !== need.usage) {

@@ -99,8 +99,8 @@ export function rotationDue(
  * disabled meanwhile. `KMSInvalidStateException` for a key whose material is imported: that Encrypt can be refused with it is
  * documented, and no other error would tell what has to be done.
  */
-export function replacementOf({ arn, record }: KmsKey, exhausted: BackingKeyId): NewRotation | undefined {
-  const refusal = stateRefusal('use', { arn, state: record.state, origin: record.origin });
+export function replacementOf({ arn, record, state }: KmsKey, exhausted: BackingKeyId): NewRotation | undefined {
+  const refusal = stateRefusal('use', { arn, state, origin: record.origin });
   if (refusal !== undefined) throw refusal;
   if (record.currentBackingKeyId !== exhausted) return undefined;
   if (!rotatesByItself(record)) {
