@@ -35,17 +35,22 @@ export function assertTokenCanGenerate(keyStore: Pick<KeyStore, 'capabilities'>,
   if (!rows.some(({ works }) => works)) throw unsupported(keySpec, rows[0]?.reason ?? notReported);
 }
 
-/** @throws KmsError `UnsupportedOperationException` unless key material of this KeySpec, wrapped so, can be brought into the token. */
+/**
+ * @param wrappingAlgorithm How it is to be wrapped, where that is known yet.
+ * @throws KmsError `UnsupportedOperationException` unless key material of this KeySpec, wrapped so, can be brought into the token.
+ */
 export function assertTokenCanImport(
   keyStore: Pick<KeyStore, 'capabilities'>,
   keySpec: KeySpec,
-  wrappingAlgorithm: WrappingAlgorithm,
+  wrappingAlgorithm?: WrappingAlgorithm,
 ): void {
   const { imports } = keyStore.capabilities();
   const rowOf = (subject: KeySpec | WrappingAlgorithm) => imports.find((row) => row.subject === subject);
-  const [spec, wrapping] = [rowOf(keySpec), rowOf(wrappingAlgorithm)];
+  const spec = rowOf(keySpec);
   if (spec?.works !== true)
     throw unsupported(`Import of key material for KeySpec ${keySpec}`, spec?.reason ?? notReported);
+  if (wrappingAlgorithm === undefined) return;
+  const wrapping = rowOf(wrappingAlgorithm);
   if (wrapping?.works !== true) throw unsupported(wrappingAlgorithm, wrapping?.reason ?? notReported);
 }
 

@@ -26,6 +26,9 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
   readonly quarantined: readonly QuarantinedRecord[];
 };
 
+/** What a key is derived for. */
+export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens';
+
 /** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
 export type RecordMac = (data: Buffer) => Promise<Buffer>;
 
@@ -36,7 +39,7 @@ export interface MetadataStore {
    * 32 bytes that depend on the service key and the purpose alone, computed by the HSM: for what must be authenticated
    * more often than the HSM should be asked, and authorizes nothing by itself.
    */
-  deriveKey(purpose: 'grant-tokens'): Promise<Buffer>;
+  deriveKey(purpose: DerivedKeyPurpose): Promise<Buffer>;
   /**
    * Reads and verifies everything, and writes records of former formats anew in today's. Called once, at start.
    * @param progress Is told now and then how many records were written anew, of how many: the HSM computes a MAC for each.

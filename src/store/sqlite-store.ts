@@ -164,7 +164,7 @@ class OpenSqliteStore implements SqliteStore {
     });
   }
 
-  async deriveKey(purpose: 'grant-tokens'): Promise<Buffer> {
+  async deriveKey(purpose: Parameters<MetadataStore['deriveKey']>[0]): Promise<Buffer> {
     this.#assertOpen();
     return this.#macOf(derivedKeyInput(purpose));
   }

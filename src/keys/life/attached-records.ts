@@ -3,7 +3,7 @@
  * material for it is wrapped. A fold of its own, so that they can be removed in the version in which they are.
  */
 
-import type { KeyId } from '../../kms/names.ts';
+import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import type { Change } from '../../store/records/changes.ts';
 import type { LastUseRecord, WrappingKeyRecord } from '../../store/records/records.ts';
@@ -14,6 +14,7 @@ type Loaded = Pick<LoadedMetadata, 'lastUse' | 'wrappingKey'>;
 export class AttachedRecords implements Fold {
   readonly #region: string;
   readonly #lastUses = new Map<KeyId, LastUseRecord>();
+  readonly #wrappingKeyById = new Map<BackingKeyId, WrappingKeyRecord>();
   /** By key, then by id. */
   readonly #wrappingKeys = new Map<KeyId, Map<string, WrappingKeyRecord>>();
 
@@ -25,6 +26,15 @@ export class AttachedRecords implements Fold {
 
   lastUseOf(keyId: KeyId): LastUseRecord | undefined {
     return this.#lastUses.get(keyId);
+  }
+
+  findWrappingKey(backingKeyId: BackingKeyId): WrappingKeyRecord | undefined {
+    return this.#wrappingKeyById.get(backingKeyId);
+  }
+
+  /** All of them, also those that are being made or destroyed. */
+  allWrappingKeys(): readonly WrappingKeyRecord[] {
+    return [...this.#wrappingKeyById.values()];
   }
 
   wrappingKeysOf(keyId: KeyId): readonly WrappingKeyRecord[] {
@@ -45,11 +55,13 @@ export class AttachedRecords implements Fold {
   }
 
   #showWrappingKey(record: WrappingKeyRecord): void {
+    this.#wrappingKeyById.set(record.backingKeyId, record);
     const records = this.#wrappingKeys.get(record.keyId) ?? new Map<string, WrappingKeyRecord>();
     this.#wrappingKeys.set(record.keyId, records.set(record.backingKeyId, record));
   }
 
   #hideWrappingKey({ keyId, backingKeyId }: WrappingKeyRecord): void {
+    this.#wrappingKeyById.delete(backingKeyId);
     const records = this.#wrappingKeys.get(keyId);
     records?.delete(backingKeyId);
     if (records?.size === 0) this.#wrappingKeys.delete(keyId);

@@ -19,6 +19,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError } from '../key-store-errors.ts';
 import { currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
+import type { KeyImports } from './key-import.ts';
 import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
 
 /** What is to be generated, and for which KMS key. */
@@ -75,6 +76,8 @@ export interface DoneRotation extends Rotation {
 export type RecordRotation = (rotation: DoneRotation) => Promise<void>;
 
 export class KeyLife {
+  /** Of key material that is not generated here. */
+  readonly imports: KeyImports;
   readonly #directory: KeyDirectory;
   readonly #turns: Turns;
   readonly #nodeId: string;
@@ -85,7 +88,8 @@ export class KeyLife {
   #recordRotation: RecordRotation | undefined;
 
   /** @param nodeId The owner of the intents that are made here. */
-  constructor(directory: KeyDirectory, turns: Turns, nodeId: string) {
+  constructor(directory: KeyDirectory, turns: Turns, nodeId: string, imports: KeyImports) {
+    this.imports = imports;
     this.#directory = directory;
     this.#turns = turns;
     this.#nodeId = nodeId;

@@ -12,10 +12,12 @@ import type { LoadedMetadata, MetadataStore } from '../../store/metadata-store.t
 import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { GrantTokens } from '../grants/grant-tokens.ts';
+import { ImportTokens } from '../import-tokens.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from '../key-directory.ts';
 import { AttachedRecords } from './attached-records.ts';
 import { withoutDeletedKeys } from './deleted-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
+import { KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
 import { serviceKeyLabelPrefix } from './service-keys.ts';
 
@@ -46,11 +48,12 @@ export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetada
   turns.follow(directory);
   const attached = new AttachedRecords(options.realm.region, settled);
   turns.follow(attached);
-  return {
-    directory,
-    life: new KeyLife(directory, turns, store.nodeId),
-    deletion: new KeyDeletion(directory, attached, turns, store.nodeId),
-  };
+  const { nodeId } = store;
+  const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
+  const imports = new KeyImports({ directory, attached, turns, nodeId, tokens });
+  await imports.settleAll();
+  const life = new KeyLife(directory, turns, nodeId, imports);
+  return { directory, life, deletion: new KeyDeletion(directory, attached, turns, nodeId) };
 }
 
 /**
@@ -134,8 +137,9 @@ async function reportDifferences(name: string, keyStore: KeyStore, loaded: Loade
       'a backing key is not in the HSM',
     );
   }
-  const named = new Set<string>([...loaded.backingKey, ...loaded.wrappingKey].map(({ backingKeyId }) => backingKeyId));
-  for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey') named.add(id);
+  const { backingKey, wrappingKey } = loaded;
+  const named = new Set<string>([...backingKey, ...wrappingKey].map((record) => record.backingKeyId));
+  for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey' || kind === 'wrappingKey') named.add(id);
   for (const [backingKeyId, label] of found) {
     if (named.has(backingKeyId) || label.startsWith(serviceKeyLabelPrefix)) continue;
     log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');

@@ -51,7 +51,8 @@ export interface BackingKeyRecord extends Versioned {
   readonly residency: string;
   /**
    * `Creating` is an intent: the material may or may not exist in the HSM yet. `Destroying` is a duty: it is not used any more,
-   * and may or may not exist still. `Removed`: imported material that was destroyed and may be imported again.
+   * and may or may not exist still. `Removed`: imported material that was destroyed and may be imported again; with an
+   * owner it is being imported again, and may or may not exist.
    */
   readonly state: 'Creating' | 'Active' | 'Destroying' | 'Removed';
   /** Of an intent or a duty: the node (`MetadataStore.nodeId`) that will finish or undo it; empty otherwise. */
