@@ -43,7 +43,7 @@ export interface UpkeptInstance {
   /** @param keyStore What the daemon gets instead of the real one. */
   start(clocks: Clocks, keyStore?: KeyStore): Promise<Running>;
   /** While it is stopped: what is on record, and changes of it that no request makes. */
-  records(change?: (loaded: LoadedMetadata) => readonly Change[]): Promise<LoadedMetadata>;
+  records(change?: (loaded: LoadedMetadata, nodeId: string) => readonly Change[]): Promise<LoadedMetadata>;
   /** The labels of the objects in the token that are no service keys. */
   objects(): Promise<readonly string[]>;
   /** Events of this name in the audit log, oldest first. */
@@ -99,7 +99,7 @@ export async function createUpkeptInstance(token: TestToken): Promise<UpkeptInst
       try {
         await useServiceKey(keyStore);
         const loaded = await store.load();
-        await new Turns(store).take(() => ({ changes: change(loaded), response: undefined }));
+        await new Turns(store).take(() => ({ changes: change(loaded, store.nodeId), response: undefined }));
         return await store.load();
       } finally {
         await store.close();

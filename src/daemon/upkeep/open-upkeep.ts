@@ -14,17 +14,19 @@ import type { MilestoneRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { Clocks } from './clocks.ts';
 import { deletionTask } from './deletion-task.ts';
+import { expiryTask } from './expiry-task.ts';
 import { rotationRecord } from './rotation-record.ts';
 import { rotationTask } from './rotation-task.ts';
 import { Upkeep } from './upkeep.ts';
 import { told, upkeepList } from './upkeep-report.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
 import { Waits } from './waits.ts';
+import { wrappingKeysTask } from './wrapping-keys-task.ts';
 
 /** What of a Region its tasks work with. */
 export interface UpkeptRegion {
-  readonly directory: Pick<KeyDirectory, 'realm' | 'all'>;
-  readonly life: Pick<KeyLife, 'rotateOnDate' | 'recordRotations'>;
+  readonly directory: KeyDirectory;
+  readonly life: KeyLife;
   readonly deletion: KeyDeletion;
 }
 
@@ -62,9 +64,12 @@ function tasksOf(
   { audit, clocks, since: upkeepSince }: UpkeepParts,
 ): readonly UpkeepTask[] {
   const { realm } = directory;
+  const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
     deletionTask({ realm, deletion, audit, clocks, upkeepSince }),
     rotationTask({ directory, life, audit, clocks }),
+    expiryTask({ directory, imports, audit, clocks }),
+    wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),
   ];
 }
