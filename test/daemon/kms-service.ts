@@ -38,7 +38,7 @@ export interface TestService {
   /** Who asks in `run`. */
   readonly caller: Caller;
   /** A key whose policy allows alice everything, unless it is another one. */
-  newKey(policyDocument?: string): Promise<KeyId>;
+  newKey(policyDocument?: string, origin?: 'EXTERNAL'): Promise<KeyId>;
   /** What alice is answered. */
   run(operationName: string, request: object): Promise<KmsAnswer>;
   close(): Promise<void>;
@@ -104,8 +104,9 @@ export async function startService(
     service,
     errors,
     caller,
-    async newKey(policyDocument = policy(allow(alice, 'kms:*'))) {
-      const { record } = await newTestKey({ directory, life, turns }, { policyDocument });
+    async newKey(policyDocument = policy(allow(alice, 'kms:*')), origin) {
+      const wanted = { policyDocument, ...(origin === undefined ? {} : { origin }) };
+      const { record } = await newTestKey({ directory, life, turns }, wanted);
       return record.keyId;
     },
     run: (operationName, request) =>

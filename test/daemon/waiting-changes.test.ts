@@ -8,6 +8,7 @@
  * behind, held by the test until the change has come, so that nothing depends on time.
  */
 
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ import { type IdentityPolicies, parseIdentityPolicies } from '../../src/authoriz
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { type GrantId, parseGrantId } from '../../src/kms/grant-terms.ts';
-import { type KeyState, keyStates, stateRefusal } from '../../src/kms/key-states.ts';
+import { type KeyOrigin, type KeyState, keyStates, stateRefusal } from '../../src/kms/key-states.ts';
 import { type AliasName, type KeyId, parseAliasName } from '../../src/kms/names.ts';
 import type { AnyOperation, KeyNeed } from '../../src/operations/declaration/operation.ts';
 import { type BuiltOperationName, operations } from '../../src/operations/find-operation.ts';
@@ -26,6 +27,7 @@ import { added, type Change, removed, replaced } from '../../src/store/records/c
 import type { GrantRecord } from '../../src/store/records/records.ts';
 import { alice, allow, bob, policy, realm } from '../authorization/policies.ts';
 import { examples, onWire } from '../end-to-end/support/examples.ts';
+import { wrapped } from '../end-to-end/support/imports.ts';
 import { holdTurn } from '../support/held-turn.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
@@ -43,6 +45,8 @@ interface Scene {
   readonly grantToken: string;
   /** That no alias has yet. */
   readonly unused: AliasName;
+  /** Of a key for imported material, which has some: what brings it more. */
+  readonly imports: Request;
 }
 
 /** What the example of an operation (`examples.ts`) does not know of this scene. */
@@ -50,6 +54,12 @@ const special: { readonly [Name in BuiltOperationName]?: (scene: Scene) => Reque
   CreateAlias: ({ unused, keyId }) => ({ AliasName: unused, TargetKeyId: keyId }),
   CreateGrant: ({ keyId }) => ({ KeyId: keyId, GranteePrincipal: alice, Operations: ['Decrypt'] }),
   CreateKey: () => ({ Tags: [{ TagKey: 'team', TagValue: 'payroll' }] }),
+  GetParametersForImport: ({ keyId }) => ({
+    KeyId: keyId,
+    WrappingAlgorithm: 'RSAES_OAEP_SHA_256',
+    WrappingKeySpec: 'RSA_2048',
+  }),
+  ImportKeyMaterial: ({ keyId, imports }) => ({ KeyId: keyId, ...imports }),
   PutKeyPolicy: ({ keyId }) => ({ KeyId: keyId, Policy: policy(allow([alice, bob], 'kms:*')) }),
   TagResource: ({ keyId }) => ({ KeyId: keyId, Tags: [{ TagKey: 'team', TagValue: 'payroll' }] }),
   UpdateAlias: ({ alias, otherKeyId }) => ({ AliasName: alias, TargetKeyId: otherKeyId }),
@@ -64,14 +74,14 @@ const changing = operations.flatMap((operation) => {
   const request = (scene: Scene): Request =>
     ofScene?.(scene) ??
     onWire(example.input({ keyId: scene.keyId, made: Buffer.of(), alias: scene.alias, grantId: scene.grant.grantId }));
-  return [{ operation, request }];
+  return [{ operation, request, origin: example.kind.origin }];
 });
 
 /** One in which the operation is done, where a key that was just made is in none. */
-function stateBefore({ needs }: AnyOperation): KeyState | undefined {
+function stateBefore({ needs }: AnyOperation, origin: KeyOrigin = 'AWS_KMS'): KeyState | undefined {
   const refusals = (state: KeyState) =>
     Object.values(needs.keys ?? {}).filter(
-      ({ states }) => stateRefusal(states, { arn: '', state, origin: 'AWS_KMS' }) !== undefined,
+      ({ states }) => stateRefusal(states, { arn: '', state, origin }) !== undefined,
     );
   return refusals('Enabled').length === 0 ? undefined : keyStates.find((state) => refusals(state).length === 0);
 }
@@ -101,7 +111,7 @@ const revokedKey = new KmsError(
   'The security token included in the request is invalid.',
 );
 
-function lossesOf({ needs, request }: AnyOperation): readonly Loss[] {
+function lossesOf({ needs, request }: AnyOperation, origin?: KeyOrigin): readonly Loss[] {
   const losses: Loss[] = [
     {
       what: 'the access key that signed it was revoked',
@@ -120,7 +130,7 @@ function lossesOf({ needs, request }: AnyOperation): readonly Loss[] {
       },
     });
   }
-  for (const [name, need] of Object.entries(needs.keys ?? {})) losses.push(...lossesOfKeyNeed(name, need));
+  for (const [name, need] of Object.entries(needs.keys ?? {})) losses.push(...lossesOfKeyNeed(name, need, origin));
   if (Object.keys(request.members ?? {}).includes('GrantTokens')) {
     losses.push({
       what: 'the grant of its grant token was revoked',
@@ -132,7 +142,7 @@ function lossesOf({ needs, request }: AnyOperation): readonly Loss[] {
   return losses;
 }
 
-function lossesOfKeyNeed(name: string, need: KeyNeed<Request>): readonly Loss[] {
+function lossesOfKeyNeed(name: string, need: KeyNeed<Request>, origin?: KeyOrigin): readonly Loss[] {
   const losses: Loss[] = [];
   const keyOf = (kms: TestService, request: Request): KmsKey => need.key(request, kms.directory);
   if (need.retires === undefined) {
@@ -150,7 +160,7 @@ function lossesOfKeyNeed(name: string, need: KeyNeed<Request>): readonly Loss[] 
       changes: (_, { grant }) => [removed('grant', grant)],
     });
   }
-  const state = refusingState(need);
+  const state = refusingState(need, origin);
   if (state !== undefined) {
     losses.push({
       what: `the key \`${name}\` became ${state}`,
@@ -162,14 +172,14 @@ function lossesOfKeyNeed(name: string, need: KeyNeed<Request>): readonly Loss[] 
 }
 
 /** One in which AWS answers KMSInvalidStateException, where there is one. */
-function refusingState({ states }: KeyNeed<Request>): KeyState | undefined {
+function refusingState({ states }: KeyNeed<Request>, origin: KeyOrigin = 'AWS_KMS'): KeyState | undefined {
   return keyStates.find(
-    (state) => stateRefusal(states, { arn: '', state, origin: 'AWS_KMS' })?.name === 'KMSInvalidStateException',
+    (state) => stateRefusal(states, { arn: '', state, origin })?.name === 'KMSInvalidStateException',
   );
 }
 
-const rows = changing.flatMap(({ operation, request }) =>
-  lossesOf(operation).map((loss) => [operation.name, loss.what, { operation, request, loss }] as const),
+const rows = changing.flatMap(({ operation, request, origin }) =>
+  lossesOf(operation, origin).map((loss) => [operation.name, loss.what, { operation, request, origin, loss }] as const),
 );
 
 describeEachToken('A change that waits for its turn', (token) => {
@@ -196,8 +206,13 @@ describeEachToken('A change that waits for its turn', (token) => {
   });
 
   /** The policy of the first key comes last: without one of its own, alice may do everything. */
-  async function newScene(document: string | undefined, state: KeyState | undefined): Promise<Scene> {
-    const [keyId, otherKeyId] = [await kms.newKey(), await kms.newKey()];
+  async function newScene(
+    document: string | undefined,
+    state: KeyState | undefined,
+    origin?: 'EXTERNAL',
+  ): Promise<Scene> {
+    const [keyId, otherKeyId] = [await kms.newKey(undefined, origin), await kms.newKey()];
+    const imports = origin === undefined ? {} : await importsFor(keyId);
     const [alias, unused] = [aliasNamed(`a${number}`), aliasNamed(`unused-${number++}`)];
     await answered('CreateAlias', { AliasName: alias, TargetKeyId: keyId });
     const operations = ['CreateGrant', 'Decrypt', 'RetireGrant'];
@@ -219,7 +234,21 @@ describeEachToken('A change that waits for its turn', (token) => {
       ],
       response: undefined,
     }));
-    return { keyId, otherKeyId, alias, grant, grantToken: String(grantToken), unused };
+    return { keyId, otherKeyId, alias, grant, grantToken: String(grantToken), unused, imports };
+  }
+
+  async function importsFor(keyId: KeyId): Promise<Request> {
+    const WrappingAlgorithm = 'RSAES_OAEP_SHA_256';
+    const wrapping = { WrappingAlgorithm, WrappingKeySpec: 'RSA_2048' };
+    const { PublicKey, ImportToken } = await answered('GetParametersForImport', { KeyId: keyId, ...wrapping });
+    const publicKey = Buffer.from(String(PublicKey), 'base64');
+    const others = { ImportToken, ImportType: 'NEW_KEY_MATERIAL', ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' };
+    const material = (): Request => ({
+      ...others,
+      EncryptedKeyMaterial: wrapped({ WrappingAlgorithm, publicKey }, randomBytes(32)).toString('base64'),
+    });
+    await answered('ImportKeyMaterial', { KeyId: keyId, ...material() });
+    return material();
   }
 
   async function answered(operationName: string, request: Request): Promise<Request> {
@@ -246,8 +275,8 @@ describeEachToken('A change that waits for its turn', (token) => {
   }
 
   test.each(rows)('%s is refused, on record, and changes nothing, when meanwhile %s', async (name, _what, row) => {
-    const { operation, request: requestOf, loss } = row;
-    const scene = await newScene(loss.policy, stateBefore(operation));
+    const { operation, request: requestOf, origin, loss } = row;
+    const scene = await newScene(loss.policy, stateBefore(operation, origin), origin);
     const request = { ...requestOf(scene), ...loss.members?.(scene) };
     const changes = loss.changes?.(kms, scene, request) ?? [elsewhere(scene)];
     const [before, objects] = [await recordTexts(), await kms.keyStore.listKeys()];
@@ -275,8 +304,8 @@ describeEachToken('A change that waits for its turn', (token) => {
 
   test.each(changing.map((row) => [row.operation.name, row] as const))(
     '%s is done when its permissions are still there',
-    async (name, { operation, request: requestOf }) => {
-      const scene = await newScene(undefined, stateBefore(operation));
+    async (name, { operation, request: requestOf, origin }) => {
+      const scene = await newScene(undefined, stateBefore(operation, origin), origin);
       const before = await recordTexts();
       const held = elsewhere(scene);
       const turn = await holdTurn(kms.turns, () => [held]);
@@ -316,7 +345,7 @@ describeEachToken('A change that waits for its turn', (token) => {
 test('every operation that changes something is asked here', () => {
   const names = operations.filter(({ effect }) => effect === 'changes').map(({ name }) => name);
   expect(changing.map(({ operation }) => operation.name)).toEqual(names);
-  for (const { operation } of changing) expect(lossesOf(operation), operation.name).not.toEqual([]);
+  for (const { operation, origin } of changing) expect(lossesOf(operation, origin), operation.name).not.toEqual([]);
 });
 
 function aliasNamed(text: string): AliasName {

@@ -2,7 +2,7 @@
  * Who may do what under which key policy, grant and identity policy: principal × operation × key state × mechanism, written
  * to `access-matrix.txt`, which is reviewed like code. A change of any decision is a change of that file.
  *
- * Keys are enabled, disabled or pending deletion. They are brought there all together, by their records, while the daemon is
+ * Keys are enabled, or pending import where it is about imports, disabled or pending deletion. They are brought there all together, by their records, while the daemon is
  * stopped, since the policies of some let nobody ask for it. What a caller who may is told then is named here only where it
  * is what the table of key states has for the operation.
  */
@@ -93,13 +93,14 @@ describe.skipIf(!runsAsRoot || missing !== null)('The access matrix', () => {
     const linesOf = (state: KeyState, cases: readonly PreparedCase[]): Promise<readonly string[]> =>
       Promise.all(
         cases.map(async ({ example, mechanism, subjects }) => {
-          const { operation, actions } = example;
+          const { operation, actions, kind } = example;
+          const known = state === 'Enabled' && kind.origin === 'EXTERNAL' ? 'PendingImport' : state;
           const verdicts = principals.map(async (principal, at) => {
             const subject = present(subjects[at]);
             const reply = await as(principal).send(operation, example.input(subject));
-            return verdictOf(reply, actions.length === 0 ? [] : stateRefusals(operation, state, subject.keyId));
+            return verdictOf(reply, actions.length === 0 ? [] : stateRefusals(example, known, subject.keyId));
           });
-          return lineOf([operation, actions.length === 0 ? '' : state, mechanism, ...(await Promise.all(verdicts))]);
+          return lineOf([operation, actions.length === 0 ? '' : known, mechanism, ...(await Promise.all(verdicts))]);
         }),
       );
     const unusable = [];
@@ -138,7 +139,7 @@ async function prepare(kms: KMS, shared: SharedSubjects): Promise<readonly Prepa
     grants: readonly GrantOperation[] | undefined,
   ): Promise<Subject> => {
     if (example.spends) return newSubject(kms, example, document, grants);
-    const name = [...example.kind.spec, example.takes, ...(grants ?? []), document].join();
+    const name = [...example.kind.spec, example.kind.origin, example.takes, ...(grants ?? []), document].join();
     const subject = shared.get(name) ?? newSubject(kms, example, document, grants);
     shared.set(name, subject);
     return subject;
@@ -177,10 +178,10 @@ interface StateRefusal {
 }
 
 /** What the table has for an operation on a key in this state, for each need of the key. */
-function stateRefusals(operation: string, state: KeyState, keyId: string): readonly StateRefusal[] {
+function stateRefusals({ operation, kind }: Example, state: KeyState, keyId: string): readonly StateRefusal[] {
   const arn = keyArn(keyId);
   return Object.values(findOperation(operation)?.needs.keys ?? {}).flatMap(({ states }) => {
-    const refusal = stateRefusal(states, { arn, state, origin: 'AWS_KMS' });
+    const refusal = stateRefusal(states, { arn, state, origin: kind.origin ?? 'AWS_KMS' });
     if (refusal === undefined) return [];
     const { name, message } = refusal;
     return [{ name, message, words: message.slice(`${arn} is `.length, -1) }];
@@ -191,6 +192,8 @@ function verdictOf(reply: Reply, refusals: readonly StateRefusal[]): string {
   const inSpite = refusals.length === 0 ? '' : `, though ${refusals.map(({ words }) => words).join()}`;
   if (reply.ok) return `allowed${inSpite}`;
   if (reply.name === 'InvalidKeyUsageException') return `allowed, wrong key${inSpite}`;
+  if (reply.name === 'InvalidImportTokenException') return `allowed, wrong token${inSpite}`;
+  if (/^WrappingAlgorithm .* is not supported\.$/.test(reply.message)) return `allowed, wrong wrapping${inSpite}`;
   const refusal = refusals.find(({ name, message }) => reply.name === name && reply.message === message);
   if (refusal !== undefined) return `allowed, ${refusal.words}`;
   const text = texts.find(([told]) => reply.message.includes(told));

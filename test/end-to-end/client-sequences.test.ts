@@ -3,10 +3,12 @@
  * sources (`internal/service/kms`, `pkg/server/plugin/keymanager/awskms`), sent by the SDK.
  */
 
+import { randomBytes } from 'node:crypto';
 import type { KeyMetadata, KMS, Tag } from '@aws-sdk/client-kms';
 import { expect, test } from 'vitest';
 import { aliasArn, rootArn } from './support/arns.ts';
 import { describeDaemon, present } from './support/daemon.ts';
+import { wrapped } from './support/imports.ts';
 import { allow, policy } from './support/policies.ts';
 import { refusal } from './support/refusals.ts';
 
@@ -25,6 +27,49 @@ describeDaemon('The calls of', (daemon) => {
     expect(Truncated).toBe(false);
     return { metadata, policy: JSON.parse(present(Policy)), rotates: rotation.KeyRotationEnabled, tags: Tags };
   }
+
+  test('Terraform make, read, change and destroy an aws_kms_external_key', async () => {
+    const { kms } = daemon();
+    const created = await kms.createKey({
+      BypassPolicyLockoutSafetyCheck: false,
+      KeyUsage: 'ENCRYPT_DECRYPT',
+      Origin: 'EXTERNAL',
+      Tags: [tag('Name', 'brought')],
+    });
+    const KeyId = present(created.KeyMetadata?.KeyId);
+    // Disabled is what it can be only after the import.
+    expect(await refusal(kms.disableKey({ KeyId }))).toMatchObject({
+      name: 'KMSInvalidStateException',
+      message: `${created.KeyMetadata?.Arn} is pending import.`,
+    });
+    const material = randomBytes(32);
+    const importIt = async (choice: object): Promise<void> => {
+      const wrapping = { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' } as const;
+      const { PublicKey, ImportToken } = await kms.getParametersForImport({ KeyId, ...wrapping });
+      const EncryptedKeyMaterial = wrapped({ ...wrapping, publicKey: present(PublicKey) }, material);
+      await kms.importKeyMaterial({ KeyId, ImportToken, EncryptedKeyMaterial, ...choice });
+    };
+    await importIt({ ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' });
+    expect(await terraformReads(kms, KeyId)).toMatchObject({
+      metadata: {
+        KeyManager: 'CUSTOMER',
+        Origin: 'EXTERNAL',
+        ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE',
+        KeyState: 'Enabled',
+      },
+      rotates: false,
+      tags: [tag('Name', 'brought')],
+    });
+
+    // Another valid_to is another import.
+    const ValidTo = new Date((Math.floor(Date.now() / 1000) + 24 * 60 * 60) * 1000);
+    await importIt({ ExpirationModel: 'KEY_MATERIAL_EXPIRES', ValidTo });
+    expect(await metadataOf(KeyId)).toMatchObject({ ExpirationModel: 'KEY_MATERIAL_EXPIRES', ValidTo });
+    await kms.disableKey({ KeyId });
+    expect(await metadataOf(KeyId)).toMatchObject({ KeyState: 'Disabled', ValidTo });
+    await kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    expect((await metadataOf(KeyId)).KeyState).toBe('PendingDeletion');
+  });
 
   test.each([
     ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],

@@ -55,6 +55,8 @@ describeDaemon('The forms of a KeyId', (daemon) => {
         );
         const { name, message } = answer.status === 200 ? { name: 'taken', message: '' } : errorIn(answer);
         if (name === 'KMSInvalidStateException') return 'taken, wrong state';
+        if (name === 'InvalidImportTokenException') return 'taken, wrong token';
+        if (message.startsWith('WrappingAlgorithm ')) return 'taken, unsupported';
         return name === 'InvalidKeyUsageException' ? 'taken, wrong key' : `${name} ${message}`.trim();
       });
       const [keyId, arn, ...rest] = await Promise.all(forms);

@@ -12,6 +12,8 @@ import type { Turns } from '../../src/store/turns.ts';
 export interface NewTestKey {
   readonly keySpec?: KeySpec;
   readonly keyUsage?: KeyUsage;
+  /** For material that is imported: it has none. */
+  readonly origin?: 'EXTERNAL';
   readonly policyDocument: string;
   /** For a key of several Regions; otherwise a new one. */
   readonly keyId?: KeyId;
@@ -25,18 +27,21 @@ export async function newTestKey(
   const { keySpec = 'SYMMETRIC_DEFAULT', keyUsage = 'ENCRYPT_DECRYPT', policyDocument: document } = wanted;
   const { region } = directory.realm;
   const keyId = wanted.keyId ?? directory.unusedKeyId();
-  const material = await life.generate({ keyId, keySpec, keyUsage, keyStore: directory.defaultKeyStore, ordinal: 1 });
+  const material =
+    wanted.origin === 'EXTERNAL'
+      ? undefined
+      : await life.generate({ keyId, keySpec, keyUsage, keyStore: directory.defaultKeyStore, ordinal: 1 });
   const record: KeyRecord = {
     region,
     keyId,
     version: 1,
-    state: 'Enabled',
+    state: material === undefined ? 'PendingImport' : 'Enabled',
     keySpec,
     keyUsage,
-    origin: 'AWS_KMS',
+    origin: wanted.origin ?? 'AWS_KMS',
     description: '',
     createdAtMs: Date.now(),
-    currentBackingKeyId: material.backingKeyId,
+    currentBackingKeyId: material?.backingKeyId ?? null,
     tags: [],
     deletionDateMs: null,
     keyManager: 'CUSTOMER',
@@ -44,7 +49,8 @@ export async function newTestKey(
     nextRotationDateMs: null,
   };
   const policy = { region, keyId, version: 1, document };
-  const changes = [material.activated(), added('key', record), added('keyPolicy', policy)];
+  const activated = material === undefined ? [] : [material.activated()];
+  const changes = [...activated, added('key', record), added('keyPolicy', policy)];
   await turns.take(() => ({ changes, response: undefined }));
   const key = directory.findKey(keyId);
   if (key === undefined) throw new TypeError('a key that was made is not there');

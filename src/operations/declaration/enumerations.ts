@@ -18,6 +18,7 @@ import { enumeration } from './schema.ts';
 export const keySpec = enumeration(keySpecNames);
 export const keyUsage = enumeration(keyUsages);
 export const origin = enumeration(keyOrigins);
+export const expirationModel = enumeration(['KEY_MATERIAL_EXPIRES', 'KEY_MATERIAL_DOES_NOT_EXPIRE']);
 export const dataKeySpec = enumeration(['AES_256', 'AES_128']);
 export const encryptionAlgorithm = enumeration(encryptionAlgorithms);
 export const signingAlgorithm = enumeration(signingAlgorithms);

@@ -30,6 +30,7 @@ export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */
 export const message = secretBlob({ min: 1, max: 4096 });
+export const keyMaterialId = string({ min: 64, max: 64, pattern: /^[a-f0-9]+$/ });
 export const dataKeyBytes = integer({ min: 1, max: 1024 });
 /** The canonical form of a context travels to the HSM with every call: bounded, as AWS bounds it. */
 const maxEncryptionContextBytes = 8192;

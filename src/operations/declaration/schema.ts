@@ -169,7 +169,12 @@ export const boolean: Shape<boolean> = {
 export const timestamp: Shape<Date> = {
   decode(value) {
     if (typeof value !== 'number') throw wrongType(value, 'a Timestamp');
-    return new Date(value * 1000);
+    const date = new Date(value * 1000);
+    // Further off than any date: JSON has numbers that are no time.
+    if (Number.isNaN(date.getTime())) {
+      throw new KmsError('SerializationException', 'NUMBER_VALUE can not be converted to a Timestamp');
+    }
+    return date;
   },
   encode: (value) => String(value.getTime() / 1000),
   toRecord: (value) => value.toISOString(),

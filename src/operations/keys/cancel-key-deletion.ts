@@ -1,6 +1,12 @@
-/** `CancelKeyDeletion`: a KMS key that is pending deletion stays, disabled; unless its destruction has begun. */
+/**
+ * `CancelKeyDeletion`: a KMS key that is pending deletion stays, disabled, or waiting for its material where that was deleted or
+ * was never imported; unless its destruction has begun.
+ */
 
+import { lacksMaterial } from '../../keys/imported-material.ts';
+import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
+import type { KeyState } from '../../kms/key-states.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, string } from '../declaration/schema.ts';
@@ -22,6 +28,14 @@ export const cancelKeyDeletion = operation({
     if (directory.tombstones.has(record.keyId)) {
       throw new KmsError('KMSInvalidStateException', `${arn} is being deleted: its waiting period is over.`);
     }
-    return { changes: [keys.key.with({ state: 'Disabled', deletionDateMs: null })], response: { KeyId: arn } };
+    return {
+      changes: [keys.key.with({ state: stateOfKept(keys.key.key), deletionDateMs: null })],
+      response: { KeyId: arn },
+    };
   },
 });
+
+/** EnableKey must not enable what has nothing to be used with. */
+function stateOfKept(key: KmsKey): KeyState {
+  return key.record.origin === 'EXTERNAL' && lacksMaterial(key) ? 'PendingImport' : 'Disabled';
+}

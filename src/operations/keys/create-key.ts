@@ -1,5 +1,6 @@
 /**
- * `CreateKey`: a KMS key whose material is generated in the HSM and never leaves it.
+ * `CreateKey`: a KMS key whose material is generated in the HSM and never leaves it, or one for material that its owner has
+ * (`Origin` `EXTERNAL`), which is there when it was imported and until then in no state to be used.
  *
  * Origins and kinds of keys that this version does not build are refused by name, and KeySpecs that the token cannot hold
  * with the name of the mechanism that it lacks, after the request itself was found to make sense.
@@ -7,8 +8,9 @@
 
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
+import { assertImportable } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-directory.ts';
-import { assertTokenCanHold } from '../../keys/token-capabilities.ts';
+import { assertTokenCanHold, assertTokenCanImport } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { everyKeyPattern, keyArn } from '../../kms/names.ts';
@@ -92,25 +94,37 @@ export const createKey = operation({
     const { spec, usage } = specAndUsage(request);
     refuseUnbuilt(request);
     const keyStore = directory.defaultKeyStore;
+    if (request.Origin === 'EXTERNAL') {
+      assertImportable(spec);
+      assertTokenCanImport(directory.keyStore(keyStore), spec);
+    }
     assertTokenCanHold(directory.keyStore(keyStore), spec, usage);
     const keyId = directory.unusedKeyId();
     const unmade = newRecord(request, directory, { keyId, currentBackingKeyId: null, createdAtMs: Date.now() });
     policyOf(request, directory, decideUnder, unmade);
+    if (request.Origin === 'EXTERNAL') return { keyId, material: undefined, undo: async () => undefined };
     const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1 });
     return { keyId, material, undo: () => material.undo() };
   },
   decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs }) {
     const { realm } = directory;
-    const { backingKeyId: currentBackingKeyId } = material;
+    const currentBackingKeyId = material?.backingKeyId ?? null;
     const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
     const document = policyOf(request, directory, decideUnder, record);
     return {
       changes: [
-        material.activated(),
+        ...(material === undefined ? [] : [material.activated()]),
         added('key', record),
         added('keyPolicy', { region: realm.region, keyId, version: 1, document }),
       ],
-      response: { KeyMetadata: describe(realm, { arn: keyArn(realm, keyId), record }, material) },
+      response: {
+        KeyMetadata: describe(realm, {
+          arn: keyArn(realm, keyId),
+          record,
+          state: record.state,
+          keyMaterialId: material?.keyMaterialId,
+        }),
+      },
     };
   },
 });
@@ -125,10 +139,10 @@ function newRecord(
     ...made,
     region: realm.region,
     version: 1,
-    state: 'Enabled',
+    state: request.Origin === 'EXTERNAL' ? 'PendingImport' : 'Enabled',
     keySpec: spec,
     keyUsage: usage,
-    origin: 'AWS_KMS',
+    origin: request.Origin === 'EXTERNAL' ? 'EXTERNAL' : 'AWS_KMS',
     description: request.Description ?? '',
     tags: checkedTags(request.Tags ?? []),
     deletionDateMs: null,
@@ -181,10 +195,10 @@ function refuseUnbuilt(request: Request): void {
   if (requestedOrigin === 'EXTERNAL_KEY_STORE' && request.XksKeyId === undefined) {
     throw new KmsError('ValidationException', 'XksKeyId is required when Origin is EXTERNAL_KEY_STORE.');
   }
-  if (requestedOrigin !== 'AWS_KMS') {
+  if (requestedOrigin !== 'AWS_KMS' && requestedOrigin !== 'EXTERNAL') {
     throw new KmsError(
       'UnsupportedOperationException',
-      `Origin ${requestedOrigin} is not supported: keys are generated in the HSM.`,
+      `Origin ${requestedOrigin} is not supported: keys are generated in the HSM or imported into it.`,
     );
   }
   refuseCustomKeyStore(request);

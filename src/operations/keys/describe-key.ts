@@ -3,7 +3,7 @@
 import { grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional } from '../declaration/schema.ts';
-import { describe, keyMetadata } from './key-metadata.ts';
+import { describeNow, keyMetadata } from './key-metadata.ts';
 
 export const describeKey = operation({
   name: 'DescribeKey',
@@ -22,6 +22,6 @@ export const describeKey = operation({
   effect: 'reads',
   record: ['KeyId'],
   async handle({ keys, directory }) {
-    return { KeyMetadata: describe(directory.realm, keys.key.key, keys.key.key.currentBackingKey) };
+    return { KeyMetadata: describeNow(directory.realm, keys.key.key) };
   },
 });

@@ -1,12 +1,15 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
+import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
-import { keyStates } from '../../kms/key-states.ts';
-import { type Account, isMultiRegion } from '../../kms/names.ts';
+import { type KeyState, keyStates } from '../../kms/key-states.ts';
+import { type Account, isMultiRegion, type KeyArn } from '../../kms/names.ts';
+import type { KeyRecord } from '../../store/records/records.ts';
 import {
   encapsulationAlgorithm,
   encryptionAlgorithm,
+  expirationModel,
   keyAgreementAlgorithm,
   keySpec,
   keyUsage,
@@ -46,7 +49,7 @@ export const customerMasterKeySpec = enumeration(formerKeySpecs);
 const keyState = enumeration(keyStates);
 const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
 
-/** Members about things that do not exist here yet (import, replicas, custom key stores, …) are declared and stay absent. */
+/** Members about things that do not exist here yet (replicas, custom key stores, …) are declared and stay absent. */
 export const keyMetadata = object({
   AWSAccountId: optional(string()),
   KeyId: string(),
@@ -61,7 +64,7 @@ export const keyMetadata = object({
   Origin: optional(origin),
   CustomKeyStoreId: optional(string()),
   CloudHsmClusterId: optional(string()),
-  ExpirationModel: optional(enumeration(['KEY_MATERIAL_EXPIRES', 'KEY_MATERIAL_DOES_NOT_EXPIRE'])),
+  ExpirationModel: optional(expirationModel),
   KeyManager: optional(enumeration(['AWS', 'CUSTOMER'])),
   CustomerMasterKeySpec: optional(customerMasterKeySpec),
   KeySpec: optional(keySpec),
@@ -102,11 +105,33 @@ export function formerKeySpec(spec: KeySpec): (typeof formerKeySpecs)[number] | 
   return formerKeySpecs.find((name) => name === spec);
 }
 
-/** @param material The current one, where the key has any. */
+/** What is told of a key beside its record. */
+interface Described {
+  readonly arn: KeyArn;
+  readonly record: KeyRecord;
+  readonly state: KeyState;
+  /** Of the current one, where the key has any or had. */
+  readonly keyMaterialId: string | undefined;
+}
+
+/** A key as it is now. */
+export function describeNow(account: Account, key: KmsKey): Infer<typeof keyMetadata> {
+  const { arn, record, state, currentMaterial, currentBackingKey } = key;
+  const keyMaterialId = currentBackingKey?.keyMaterialId ?? currentMaterial?.importedMaterialId;
+  return { ...describe(account, { arn, record, state, keyMaterialId }), ...expirationOf(key) };
+}
+
+/** When imported material expires, the first of all that the key cannot do without. Nothing of a key that lacks any. */
+function expirationOf(key: KmsKey): Pick<Infer<typeof keyMetadata>, 'ExpirationModel' | 'ValidTo'> {
+  if (key.record.origin !== 'EXTERNAL' || key.state === 'PendingImport' || lacksMaterial(key)) return {};
+  const dates = expiringMaterials(key).flatMap(({ validToMs }) => validToMs ?? []);
+  if (dates.length === 0) return { ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' };
+  return { ExpirationModel: 'KEY_MATERIAL_EXPIRES', ValidTo: new Date(Math.min(...dates)) };
+}
+
 export function describe(
   { account }: Account,
-  { arn, record }: Pick<KmsKey, 'arn' | 'record'>,
-  material: { readonly keyMaterialId: string } | undefined,
+  { arn, record, state, keyMaterialId }: Described,
 ): Infer<typeof keyMetadata> {
   const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
   return {
@@ -114,10 +139,10 @@ export function describe(
     KeyId: record.keyId,
     Arn: arn,
     CreationDate: new Date(record.createdAtMs),
-    Enabled: record.state === 'Enabled',
+    Enabled: state === 'Enabled',
     Description: record.description,
     KeyUsage: record.keyUsage,
-    KeyState: record.state,
+    KeyState: state,
     DeletionDate: record.deletionDateMs === null ? undefined : new Date(record.deletionDateMs),
     Origin: record.origin,
     KeyManager: 'CUSTOMER',
@@ -126,6 +151,6 @@ export function describe(
     [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: isMultiRegion(record.keyId),
     // Keys of the other kinds have one key material for ever, and AWS does not name it.
-    CurrentKeyMaterialId: record.keySpec === 'SYMMETRIC_DEFAULT' ? material?.keyMaterialId : undefined,
+    CurrentKeyMaterialId: record.keySpec === 'SYMMETRIC_DEFAULT' ? keyMaterialId : undefined,
   };
 }

@@ -6,6 +6,7 @@
  * again.
  */
 
+import { isPendingRotation } from '../../keys/imported-material.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { keyMaterialIdOf } from '../../keys/kms-key.ts';
 import { assertRotatable, rotationOf } from '../../keys/life/rotation.ts';
@@ -46,7 +47,7 @@ export const listKeyRotations = operation({
   needs: { keys: { key: { action: 'kms:ListKeyRotations', key: keyNamedBy('KeyId', 'keyOnly'), states: 'reading' } } },
   effect: 'reads',
   record: ['KeyId', 'IncludeKeyMaterial', 'Limit', 'Marker'],
-  async handle({ request, keys }) {
+  async handle({ request, keys, directory }) {
     const { key } = keys.key;
     assertRotatable(key);
     const all = request.IncludeKeyMaterial === 'ALL_KEY_MATERIAL';
@@ -60,7 +61,10 @@ export const listKeyRotations = operation({
     for (const name of materials.keys()) names.add(name);
     const page = names.page(decodeMarker(listName, request.Marker), pageSize(request.Limit, longPages));
     const listed = page.names.flatMap((name) => materials.get(name) ?? []);
-    return { Rotations: listed.map((material) => entryOf(key, material)), ...pageEnd(listName, page) };
+    return {
+      Rotations: listed.map((material) => entryOf(key, material, directory.isUsable(material))),
+      ...pageEnd(listName, page),
+    };
   },
 });
 
@@ -69,7 +73,8 @@ function nameOf({ ordinal }: BackingKeyRecord): string {
   return String(ordinal).padStart(10, '0');
 }
 
-function entryOf(key: KmsKey, material: BackingKeyRecord): Infer<typeof rotationsListEntry> {
+/** @param isUsable Is the material there, and has not expired? */
+function entryOf(key: KmsKey, material: BackingKeyRecord, isUsable: boolean): Infer<typeof rotationsListEntry> {
   const rotation = rotationOf(key, material);
   return {
     KeyId: key.record.keyId,
@@ -77,21 +82,25 @@ function entryOf(key: KmsKey, material: BackingKeyRecord): Infer<typeof rotation
     KeyMaterialState: stateOf(key, material),
     RotationDate: rotation === undefined ? undefined : new Date(rotation.rotatedAtMs),
     RotationType: rotation?.rotationType,
-    ...(key.record.origin === 'EXTERNAL' ? importOf(material) : {}),
+    ...(key.record.origin === 'EXTERNAL' ? importOf(material, isUsable) : {}),
   };
 }
 
-function stateOf({ record }: KmsKey, material: BackingKeyRecord): 'CURRENT' | 'NON_CURRENT' | 'PENDING_ROTATION' {
-  if (material.backingKeyId === record.currentBackingKeyId) return 'CURRENT';
-  return material.ordinal > 1 && material.rotatedAtMs === null && record.origin === 'EXTERNAL'
-    ? 'PENDING_ROTATION'
-    : 'NON_CURRENT';
+function stateOf(key: KmsKey, material: BackingKeyRecord): 'CURRENT' | 'NON_CURRENT' | 'PENDING_ROTATION' {
+  if (material.backingKeyId === key.record.currentBackingKeyId) return 'CURRENT';
+  return isPendingRotation(key, material) ? 'PENDING_ROTATION' : 'NON_CURRENT';
 }
 
-function importOf({ state, materialDescription, validToMs }: BackingKeyRecord): Infer<typeof rotationsListEntry> {
+/** Of what is not there, nobody can say when it expires. */
+function importOf(
+  { materialDescription, validToMs }: BackingKeyRecord,
+  isImported: boolean,
+): Infer<typeof rotationsListEntry> {
+  const KeyMaterialDescription = materialDescription === '' ? undefined : materialDescription;
+  if (!isImported) return { KeyMaterialDescription, ImportState: 'PENDING_IMPORT' };
   return {
-    KeyMaterialDescription: materialDescription === '' ? undefined : materialDescription,
-    ImportState: state === 'Active' ? 'IMPORTED' : 'PENDING_IMPORT',
+    KeyMaterialDescription,
+    ImportState: 'IMPORTED',
     ExpirationModel: validToMs === null ? 'KEY_MATERIAL_DOES_NOT_EXPIRE' : 'KEY_MATERIAL_EXPIRES',
     ValidTo: validToMs === null ? undefined : new Date(validToMs),
   };

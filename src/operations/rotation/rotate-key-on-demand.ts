@@ -5,9 +5,12 @@
  * of those is about to happen or happening: until it has happened its date is that of the key, or before now.
  */
 
+import { pendingRotationOf } from '../../keys/imported-material.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
-import { assertRotatable, maxOnDemandRotations, onDemandRotations } from '../../keys/life/rotation.ts';
+import { assertRotatable, maxOnDemandRotations, onDemandRotations, type Rotation } from '../../keys/life/rotation.ts';
 import { KmsError } from '../../kms/errors.ts';
+import { type Change, replaced } from '../../store/records/changes.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, string } from '../declaration/schema.ts';
@@ -38,14 +41,12 @@ export const rotateKeyOnDemand = operation({
       return true;
     });
   },
-  decide({ keys, prepared, nowMs }) {
+  decide({ keys, prepared, directory, nowMs }) {
     const { key } = keys.key;
     assertOneMoreIsAllowed(key, nowMs);
-    if (prepared === undefined) throw nothingToRotateTo(key);
-    return {
-      changes: prepared.changes(key, { rotationType: 'ON_DEMAND', rotatedAtMs: nowMs }),
-      response: { KeyId: key.arn },
-    };
+    const rotation = { rotationType: 'ON_DEMAND', rotatedAtMs: nowMs } as const;
+    const changes = prepared?.changes(key, rotation) ?? toImportedMaterial(key, rotation, directory);
+    return { changes, response: { KeyId: key.arn } };
   },
   async conclude({ prepared }) {
     prepared?.settle();
@@ -72,6 +73,15 @@ function assertOneMoreIsAllowed(key: KmsKey, nowMs: number): void {
   }
 }
 
-function nothingToRotateTo({ arn }: KmsKey): KmsError {
-  return new KmsError('KMSInvalidStateException', `No available key material pending rotation for the key: ${arn}.`);
+/** @throws KmsError `KMSInvalidStateException` when there is no material to which the key was not rotated yet. */
+function toImportedMaterial(key: KmsKey, rotation: Rotation, directory: KeyView): readonly Change[] {
+  const pending = pendingRotationOf(key);
+  if (pending === undefined || !directory.isUsable(pending)) {
+    throw new KmsError(
+      'KMSInvalidStateException',
+      `No available key material pending rotation for the key: ${key.arn}.`,
+    );
+  }
+  const { backingKeyId: currentBackingKeyId } = pending;
+  return [replaced('backingKey', pending, rotation), replaced('key', key.record, { currentBackingKeyId })];
 }

@@ -15,7 +15,7 @@ import type { DecodeContext, Members, Shape } from '../../../src/operations/decl
 import { type BuiltOperationName, operations } from '../../../src/operations/find-operation.ts';
 import { Plaintext as SecretBytes } from '../../../src/secrets/secret-bytes.ts';
 import { unixUserArn } from './arns.ts';
-import { newKeyOf, present } from './daemon.ts';
+import { present } from './daemon.ts';
 import { newGrant } from './grants.ts';
 import { allow, policy } from './policies.ts';
 
@@ -33,6 +33,8 @@ export interface Subject {
 /** Of a key that makes `made` of `Plaintext`. */
 interface Kind {
   readonly spec: readonly [KeySpec, KeyUsageType];
+  /** Whose material is imported: it has none. */
+  readonly origin?: 'EXTERNAL';
   make(kms: KMS, keyId: string): Promise<Uint8Array | undefined>;
 }
 
@@ -81,6 +83,11 @@ const authenticator: Kind = {
   spec: ['HMAC_256', 'GENERATE_VERIFY_MAC'],
   make: async (kms, KeyId) => (await kms.generateMac({ KeyId, ...authentication })).Mac,
 };
+const external: Kind = {
+  spec: ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],
+  origin: 'EXTERNAL',
+  make: async () => Plaintext,
+};
 const agreement: Kind = {
   spec: ['ECC_NIST_P256', 'KEY_AGREEMENT'],
   make: async (kms, KeyId) => (await kms.getPublicKey({ KeyId })).PublicKey,
@@ -107,6 +114,7 @@ const special: { readonly [Name in BuiltOperationName]?: Special<InputOf<Name>> 
   CreateGrant: { input: () => ({ GranteePrincipal: other, Operations: ['Encrypt'] }), spends: false },
   Decrypt: { input: ({ keyId, made }) => ({ KeyId: keyId, CiphertextBlob: made }), takes: 'made' },
   DeleteAlias: { input: ({ alias }) => ({ AliasName: alias }), takes: 'alias' },
+  DeleteImportedKeyMaterial: { kind: external, spends: false },
   DeriveSharedSecret: { input: ({ made }) => ({ PublicKey: made }), takes: 'made' },
   GenerateDataKey: { input: () => ({ KeySpec: 'AES_256' }) },
   GenerateDataKeyPair: { input: () => ({ KeyPairSpec: 'ECC_NIST_P256' }) },
@@ -114,7 +122,19 @@ const special: { readonly [Name in BuiltOperationName]?: Special<InputOf<Name>> 
   GenerateDataKeyWithoutPlaintext: { input: () => ({ KeySpec: 'AES_256' }) },
   GenerateMac: { input: () => authentication },
   GenerateRandom: { input: () => ({ NumberOfBytes: 1 }) },
+  // With an algorithm that is not taken any more: whoever may ask is told so, and no pair is generated for him.
+  GetParametersForImport: {
+    input: () => ({ WrappingAlgorithm: 'RSAES_PKCS1_V1_5', WrappingKeySpec: 'RSA_2048' }),
+    kind: external,
+    spends: false,
+  },
   GetPublicKey: { kind: signer },
+  // With a token that is none: whoever may import is told so.
+  ImportKeyMaterial: {
+    input: () => ({ ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' }),
+    kind: external,
+    spends: false,
+  },
   ListAliases: { input: ({ keyId }) => ({ KeyId: keyId }) },
   ListRetirableGrants: { input: () => ({ RetiringPrincipal: unixUserArn('nobody') }) },
   PutKeyPolicy: { input: () => ({ Policy: policy(allow('*', 'kms:*')) }) },
@@ -222,8 +242,8 @@ export async function newSubject(
 ): Promise<Subject> {
   const subject = { made: Plaintext as Uint8Array, alias: nextAlias(), grantId: '' };
   if (takes === undefined && grants === undefined)
-    return { ...subject, keyId: (await newKeyOf(kms, ...kind.spec, document)).id };
-  const { id: keyId } = await newKeyOf(kms, ...kind.spec);
+    return { ...subject, keyId: await newKeyOfKind(kms, kind, document) };
+  const keyId = await newKeyOfKind(kms, kind);
   const terms = {
     GranteePrincipal: grants === undefined ? other : unixUserArn('nobody'),
     Operations: [...(grants ?? ['DescribeKey' as const])],
@@ -233,4 +253,11 @@ export async function newSubject(
   if (takes === 'grant' || grants !== undefined) subject.grantId = (await newGrant(kms, keyId, terms)).id;
   await kms.putKeyPolicy({ KeyId: keyId, Policy: document, BypassPolicyLockoutSafetyCheck: true });
   return { ...subject, keyId };
+}
+
+async function newKeyOfKind(kms: KMS, { spec, origin }: Kind, document?: string): Promise<string> {
+  const [KeySpec, KeyUsage] = spec;
+  const own = document === undefined ? {} : { Policy: document, BypassPolicyLockoutSafetyCheck: true };
+  const { KeyMetadata } = await kms.createKey({ KeySpec, KeyUsage, ...own, Origin: origin ?? 'AWS_KMS' });
+  return present(KeyMetadata?.KeyId);
 }

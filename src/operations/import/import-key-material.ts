@@ -1,0 +1,179 @@
+/**
+ * `ImportKeyMaterial`: gives a KMS key material that was made elsewhere, or gives it back.
+ *
+ * A key takes the material that it had and no other; a symmetric one also takes more, one at a time, each for RotateKeyOnDemand.
+ * Importing what is still there changes when it expires and what it is said to be, and nothing else. With all material there that
+ * it cannot do without, a key that was `PendingImport` is `Enabled`; a disabled key stays disabled until EnableKey.
+ *
+ * Whether material may be imported is asked twice, as permissions are: before the HSM makes anything, and in the turn.
+ */
+
+import { lacksMaterial, pendingRotationOf } from '../../keys/imported-material.ts';
+import { incorrectKeyMaterialMessage } from '../../keys/key-store-errors.ts';
+import type { KmsKey } from '../../keys/kms-key.ts';
+import { KmsError } from '../../kms/errors.ts';
+import type { WrappingKeyRecord } from '../../store/records/records.ts';
+import { expirationModel } from '../declaration/enumerations.ts';
+import { keyMaterialId, keyNamedBy, keyReference } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { blob, enumeration, type Infer, object, optional, string, timestamp } from '../declaration/schema.ts';
+import { hasSeveralMaterials } from './import-request.ts';
+
+const maxLifeMs = 365 * 24 * 60 * 60 * 1000;
+
+const request = object({
+  KeyId: keyReference,
+  ImportToken: blob({ min: 1, max: 6144 }),
+  EncryptedKeyMaterial: blob({ min: 1, max: 6144 }),
+  ValidTo: optional(timestamp),
+  ExpirationModel: optional(expirationModel),
+  ImportType: optional(enumeration(['NEW_KEY_MATERIAL', 'EXISTING_KEY_MATERIAL'])),
+  KeyMaterialDescription: optional(string({ min: 0, max: 256, pattern: /^[a-zA-Z0-9:/_\s.-]+$/ })),
+  KeyMaterialId: optional(keyMaterialId),
+});
+type Request = Infer<typeof request>;
+
+export const importKeyMaterial = operation({
+  name: 'ImportKeyMaterial',
+  request,
+  response: object({ KeyId: optional(string()), KeyMaterialId: optional(string()) }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:ImportKeyMaterial',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:ExpirationModel', 'kms:ValidTo'],
+        states: 'import',
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'ValidTo', 'ExpirationModel', 'ImportType', 'KeyMaterialDescription', 'KeyMaterialId'],
+  recordResponse: ['KeyId', 'KeyMaterialId'],
+  async prepare({ request, keys, life }) {
+    const { key } = keys.key;
+    assertMembers(request, key);
+    expiryOf(request, Date.now());
+    const token = life.imports.tokens.read(request.ImportToken);
+    if (token === undefined || token.keyIdDigits !== key.idDigits) throw invalidToken();
+    if (token.validToMs <= Date.now()) throw expiredToken();
+    const wrappingKey = usableWrappingKey(key, life.imports.wrappingKeys.find(token.wrappingKeyId));
+    return life.imports.bring({
+      keyId: key.record.keyId,
+      wrappingKey,
+      wrapped: request.EncryptedKeyMaterial,
+      assertMayImport: (now, materialId) => assertMayImport(request, now, materialId),
+    });
+  },
+  decide({ request, keys, prepared, nowMs }) {
+    const { key } = keys.key;
+    const { backingKeyId, keyMaterialId } = prepared;
+    assertMayImport(request, key, keyMaterialId);
+    const known = key.materials.find((each) => each.backingKeyId === backingKeyId);
+    const activated = prepared.activated(key, {
+      validToMs: expiryOf(request, nowMs),
+      materialDescription: request.KeyMaterialDescription ?? known?.materialDescription ?? '',
+    });
+    const isComplete = key.record.state === 'PendingImport' && !lacksMaterial(key, backingKeyId);
+    const members = {
+      ...(key.currentMaterial === undefined ? { currentBackingKeyId: backingKeyId } : {}),
+      ...(isComplete ? { state: 'Enabled' as const } : {}),
+    };
+    const hasOthers = Object.keys(members).length > 0;
+    return {
+      changes: hasOthers ? [activated, keys.key.with(members)] : [activated],
+      response: { KeyId: key.arn, KeyMaterialId: hasSeveralMaterials(key) ? keyMaterialId : undefined },
+    };
+  },
+  async conclude({ prepared }) {
+    prepared.leave();
+  },
+});
+
+/** @throws KmsError for what the request says of material that cannot be said of it. */
+function assertMembers({ ImportType, KeyMaterialId, KeyMaterialDescription }: Request, key: KmsKey): void {
+  const isSaid = [ImportType, KeyMaterialId, KeyMaterialDescription].some((member) => member !== undefined);
+  if (isSaid && !hasSeveralMaterials(key)) {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `ImportType, KeyMaterialId and KeyMaterialDescription are supported for symmetric encryption keys only, and the key spec of ${key.arn} is ${key.record.keySpec}.`,
+    );
+  }
+  if (KeyMaterialId !== undefined && ImportType === 'NEW_KEY_MATERIAL') {
+    throw new KmsError('ValidationException', 'KeyMaterialId cannot be specified when ImportType is NEW_KEY_MATERIAL.');
+  }
+}
+
+/**
+ * When the material is to expire, `null` for never.
+ * @throws KmsError `ValidationException`.
+ */
+function expiryOf({ ExpirationModel = 'KEY_MATERIAL_EXPIRES', ValidTo }: Request, nowMs: number): number | null {
+  if (ExpirationModel === 'KEY_MATERIAL_DOES_NOT_EXPIRE') {
+    if (ValidTo === undefined) return null;
+    throw new KmsError(
+      'ValidationException',
+      'A validTo date must not be set if the ExpirationModel is KEY_MATERIAL_DOES_NOT_EXPIRE',
+    );
+  }
+  if (ValidTo === undefined) {
+    throw new KmsError(
+      'ValidationException',
+      'A validTo date must be set if the ExpirationModel is KEY_MATERIAL_EXPIRES',
+    );
+  }
+  const validToMs = ValidTo.getTime();
+  if (validToMs <= nowMs) throw new KmsError('ValidationException', 'The validTo date must be in the future');
+  if (validToMs > nowMs + maxLifeMs) {
+    throw new KmsError('ValidationException', 'The validTo date must be at most 365 days from the request date');
+  }
+  return validToMs;
+}
+
+/** @throws KmsError `InvalidImportTokenException` when what the token names is gone, or was never the key's. */
+function usableWrappingKey({ record }: KmsKey, found: WrappingKeyRecord | undefined): WrappingKeyRecord {
+  if (found?.state !== 'Active' || found.keyId !== record.keyId) throw invalidToken();
+  return found;
+}
+
+/**
+ * May the key be given this material, as far as it had others?
+ * @throws KmsError `IncorrectKeyMaterialException`, `KMSInvalidStateException`.
+ */
+function assertMayImport(request: Request, key: KmsKey, materialId: string): void {
+  const { materials, arn } = key;
+  const known = materials.find(({ importedMaterialId }) => importedMaterialId === materialId);
+  const importType = request.ImportType ?? (materials.length === 0 ? 'NEW_KEY_MATERIAL' : 'EXISTING_KEY_MATERIAL');
+  // An id is no secret and no proof: whoever names one says what he believes to import.
+  if (request.KeyMaterialId !== undefined && request.KeyMaterialId !== materialId) throw incorrectMaterial();
+  if (importType === 'EXISTING_KEY_MATERIAL') {
+    if (known === undefined) throw incorrectMaterial();
+    return;
+  }
+  if (known !== undefined) throw incorrectMaterial();
+  const pending = pendingRotationOf(key);
+  if (pending !== undefined) {
+    throw new KmsError(
+      'KMSInvalidStateException',
+      `New key material (id: ${materialId}) cannot be imported into KMS key ${arn}, because another key material (id: ${pending.importedMaterialId}) is pending rotation.`,
+    );
+  }
+}
+
+function incorrectMaterial(): KmsError {
+  return new KmsError('IncorrectKeyMaterialException', incorrectKeyMaterialMessage);
+}
+
+function invalidToken(): KmsError {
+  return new KmsError(
+    'InvalidImportTokenException',
+    'The provided import token is invalid or is associated with a different KMS key.',
+  );
+}
+
+function expiredToken(): KmsError {
+  return new KmsError(
+    'ExpiredImportTokenException',
+    'The specified import token is expired. Use GetParametersForImport to get a new import token and public key.',
+  );
+}
