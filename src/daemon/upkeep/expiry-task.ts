@@ -5,8 +5,8 @@
  * (`keys/expiry-watch.ts`). It is destroyed by upkeep's rule, which is slower to believe, so that a clock which was wrong and is
  * put right in time gives the key back. Here is also finished what an import or a deletion left that did not end.
  *
- * On record as CloudTrail has it: one `DeleteExpiredKeyMaterial` of the service's own. It is written when
- * the material is about to be destroyed, so that none goes without it; after a crash at that moment it may be there twice.
+ * On record as CloudTrail has it: one `DeleteExpiredKeyMaterial` of the service's own. It is written when the material is about to
+ * be destroyed, so that none goes without it; after a crash at that moment it may be there twice.
  */
 
 import type { AuditLog } from '../../audit/audit-log.ts';

@@ -15,7 +15,9 @@
  *
  * INVARIANT: of the imports into a key and the removals from it one is under way at a time (`#enter`). So whoever is may settle
  * what an earlier one left (`#settle`), and an intent that he finds is nobody's who is still at it. What a crash left is settled
- * at the next start and, where the HSM is away then, by upkeep (`daemon/upkeep/expiry-task.ts`).
+ * at the next start and, where the HSM is away then, by upkeep (`daemon/upkeep/expiry-task.ts`): what is intended is undone, what
+ * is marked is finished. An old record of an intent or a mark that is put back over a newer one therefore has the object destroyed;
+ * nothing is lost for good by it, because whoever imported the material has it and can import it again.
  */
 
 import { KeyStoreError, wrappingAlgorithms } from '../../hsm/key-store.ts';
