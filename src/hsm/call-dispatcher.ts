@@ -48,7 +48,7 @@ export class CallDispatcher implements CallOwner {
   readonly #ticker: NodeJS.Timeout;
   readonly #waiting = new CallList();
   readonly #prompt = new CallList();
-  /** Calls that destroy keys, waiting for their turn to change keys (`Call.changesKeys`). They go before creations. */
+  /** Calls that destroy or import keys, waiting for their turn to change keys (`Call.changesKeys`). They go before creations. */
   readonly #removals = new CallList();
   /** Calls that create keys, waiting for that turn and for a lane that may generate. */
   readonly #creations = new CallList();

@@ -3,10 +3,10 @@
  *
  * This one table serves both ends. A call's fields are listed in order; `u32` is a 4-byte big-endian number, `id` the 16
  * bytes of a `CKA_ID`, `utf8` and `json` text, `bytes` anything. A call that is `repeatable` leaves nothing behind in the
- * token, so the API process sends it once more when its host died under it; the others fail then.
+ * token, or the same however often it is made, so the API process sends it once more when its host died under it; the others fail then.
  */
 
-import type { KeyStoreFailure } from './key-store.ts';
+import type { KeyStoreFailure, WrappedMaterial } from './key-store.ts';
 
 export interface Call {
   readonly number: number;
@@ -94,6 +94,29 @@ export const calls = {
     repeatable: true,
     generates: true,
   },
+  generateWrappingKey: {
+    number: 18,
+    request: ['id', 'utf8 label', 'utf8 wrappingKeySpec'],
+    reply: ['bytes publicKey'],
+    repeatable: false,
+    changesKeys: true,
+    generates: true,
+  },
+  /** `material` is a `MaterialOutline` as JSON. */
+  examineImport: {
+    number: 19,
+    request: ['id wrappingKey', 'json material', 'bytes wrapped'],
+    reply: ['bytes fingerprint', 'bytes publicKey'],
+    repeatable: true,
+  },
+  /** What it finds done it leaves, so it may be repeated like a destruction. */
+  importKey: {
+    number: 20,
+    request: ['id wrappingKey', 'json material', 'bytes wrapped', 'id', 'utf8 label', 'bytes fingerprint'],
+    reply: ['json attributes', 'bytes publicKey'],
+    repeatable: true,
+    changesKeys: true,
+  },
 } as const satisfies Record<string, Call>;
 
 export type CallName = keyof typeof calls;
@@ -111,6 +134,7 @@ export const replyCodes = {
   busy: 5,
   internal: 6,
   publicKeyInvalid: 7,
+  materialInvalid: 8,
   /** The session or the token is gone; the lane ends after this reply and the host wants replacing. */
   tokenGone: 16,
   /** `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, …: nothing logs in again until a human says so. */
@@ -118,6 +142,9 @@ export const replyCodes = {
   /** Library, token or settings cannot be used as configured. */
   cannotOpen: 18,
 } as const satisfies Partial<Record<KeyStoreFailure, number>> & Record<string, number>;
+
+/** What is said of key material beside its ciphertext. */
+export type MaterialOutline = Pick<WrappedMaterial, 'wrappingAlgorithm' | 'keyIdDigits' | 'keySpec' | 'keyUsage'>;
 
 /** What a host needs to know to connect; the vendor profile's values are already merged in. */
 export interface HostSettings {

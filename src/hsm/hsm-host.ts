@@ -270,6 +270,7 @@ const failureByCode: ReadonlyMap<number, KeyStoreFailure> = new Map([
   [replyCodes.busy, 'busy'],
   [replyCodes.internal, 'internal'],
   [replyCodes.publicKeyInvalid, 'publicKeyInvalid'],
+  [replyCodes.materialInvalid, 'materialInvalid'],
 ]);
 
 /** Hosts to kill when this process exits while they live: those that have opened their token. */

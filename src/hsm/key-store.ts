@@ -16,6 +16,8 @@ export type KeyStoreFailure =
   | 'ciphertextInvalid'
   /** The peer's public key is not a point on the curve of the key. */
   | 'publicKeyInvalid'
+  /** What was unwrapped is not key material of the KeySpec, or not the material that was expected; the message tells no value of it. */
+  | 'materialInvalid'
   /** No object, or more than one, has this `CKA_ID`, or it lacks the usage. */
   | 'keyUnavailable'
   /** The token lacks a mechanism or function; the message names it (`CKM_…`). */
@@ -41,6 +43,40 @@ export class KeyStoreError extends Error {
   }
 }
 
+/** How key material that is brought here is wrapped: under an RSA public key, or under an AES-256 key that is. */
+export const wrappingAlgorithms = [
+  'RSAES_OAEP_SHA_1',
+  'RSAES_OAEP_SHA_256',
+  'RSA_AES_KEY_WRAP_SHA_1',
+  'RSA_AES_KEY_WRAP_SHA_256',
+] as const;
+export type WrappingAlgorithm = (typeof wrappingAlgorithms)[number];
+
+export const wrappingKeySpecs = ['RSA_2048', 'RSA_3072', 'RSA_4096'] as const;
+export type WrappingKeySpec = (typeof wrappingKeySpecs)[number];
+
+/**
+ * The label of every wrapping pair begins so, and no other key's does: the host refuses to generate or import under it. Such a pair
+ * unwraps and does nothing else for anybody, whatever the token would let it.
+ */
+export const wrappingKeyLabelPrefix = 'drawbridge:wrapping:';
+
+/** Key material on its way in. */
+export interface WrappedMaterial {
+  /** The wrapping pair that `generateWrappingKey` made. */
+  readonly wrappingKeyId: BackingKeyId;
+  readonly wrappingAlgorithm: WrappingAlgorithm;
+  /**
+   * OAEP's ciphertext, as long as the modulus, of the material or, for `RSA_AES_KEY_WRAP_…`, of an AES-256 key; behind the latter
+   * the material wrapped under it (RFC 5649). The material is the secret itself, or a private key as PKCS#8 in DER.
+   */
+  readonly wrapped: Buffer;
+  /** Of the KMS key that the material is for: the fingerprint is bound to it. */
+  readonly keyIdDigits: string;
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+}
+
 /** What the HSM says about a key object, read back from it. */
 export interface BackingKeyAttributes {
   readonly backingKeyId: BackingKeyId;
@@ -49,6 +85,7 @@ export interface BackingKeyAttributes {
   readonly objectClass: string;
   /** `CKK_AES`, `CKK_GENERIC_SECRET`, … */
   readonly keyType: string;
+  /** `null` where the token does not tell it, as SoftHSM2 of a secret that was unwrapped. */
   readonly keyBits: number | null;
   readonly token: boolean;
   readonly private: boolean;
@@ -87,6 +124,15 @@ export interface Capability {
   readonly reason: string | null;
 }
 
+/** One line of which key material can be brought into a token: a way of wrapping, or a KeySpec, and why (not). */
+export interface ImportCapability {
+  readonly subject: WrappingAlgorithm | KeySpec;
+  readonly works: boolean;
+  readonly evidence: 'probed' | 'reported';
+  /** What is missing, or how it is done; `null` when there is nothing to say. */
+  readonly reason: string | null;
+}
+
 /** What one token is and can do, as found out at connection. */
 export interface KeyStoreCapabilities {
   readonly profile: string;
@@ -104,6 +150,7 @@ export interface KeyStoreCapabilities {
   };
   readonly mechanisms: readonly string[];
   readonly capabilities: readonly Capability[];
+  readonly imports: readonly ImportCapability[];
 }
 
 export interface KeyStoreStatus {
@@ -146,6 +193,34 @@ export interface KeyStore {
   }): Promise<GeneratedKey>;
   /** Destroys the object, or both halves of a pair, in every lane's view. Succeeds when there is no such object. */
   destroyKey(request: { readonly backingKeyId: BackingKeyId }): Promise<void>;
+  /**
+   * Generates an RSA pair that unwraps key material and is for nothing else, as token objects; `destroyKey` ends it. Not repeatable.
+   * @param request.label Begins with `wrappingKeyLabelPrefix`.
+   */
+  generateWrappingKey(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly label: string;
+    readonly wrappingKeySpec: WrappingKeySpec;
+  }): Promise<{ /** SubjectPublicKeyInfo, DER. */ readonly publicKey: Buffer }>;
+  /**
+   * Unwraps key material, holds it to its KeySpec, and lets it go again: nothing is left in the token. What cannot be unwrapped fails with
+   * `ciphertextInvalid`, whatever is wrong with it; what is not material of the KeySpec with `materialInvalid`. Repeatable.
+   * @returns `fingerprint` has 32 bytes: the same for the same material and `keyIdDigits`, on every token, and no other. It tells
+   * nobody the material, but a secret that can be guessed could be tried against it. `publicKey` is that of a pair.
+   */
+  examineImport(request: WrappedMaterial): Promise<{ readonly fingerprint: Buffer; readonly publicKey: Buffer | null }>;
+  /**
+   * Unwraps key material into a token object (a pair: both halves) that is sensitive and not extractable, after the checks of
+   * `examineImport`. Material with another fingerprint fails with `materialInvalid`, and so does an object with this `CKA_ID` that
+   * is there already and is another key; one that is this key is kept as it is. May be repeated: twice is once.
+   */
+  importKey(
+    request: WrappedMaterial & {
+      readonly backingKeyId: BackingKeyId;
+      readonly label: string;
+      readonly fingerprint: Buffer;
+    },
+  ): Promise<GeneratedKey>;
   describeKey(request: { readonly backingKeyId: BackingKeyId }): Promise<BackingKeyAttributes>;
   /** All key objects on the token whose label begins with `drawbridge:`. */
   listKeys(): Promise<readonly { readonly backingKeyId: BackingKeyId; readonly label: string }[]>;

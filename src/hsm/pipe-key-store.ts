@@ -11,11 +11,18 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
+import type { CallName, MaterialOutline } from './calls.ts';
 import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
-import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
+import {
+  type KeyStore,
+  type KeyStoreCapabilities,
+  KeyStoreError,
+  type KeyStoreStatus,
+  type WrappedMaterial,
+} from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
@@ -24,6 +31,8 @@ import * as replies from './replies.ts';
 
 /** A listing that is longer than this is a host that does not find its end. */
 const maxListedKeys = 1_000_000;
+/** The longest key material, an RSA-4096 private key under a 4,096-bit wrapping key, has some 2,900 bytes; a frame must have room for it. */
+const maxWrappedBytes = 64 * 1024;
 
 export interface PipeKeyStoreOptions
   extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'log'> {
@@ -134,6 +143,26 @@ export class PipeKeyStore implements KeyStore {
     const id = keyId(backingKeyId);
     await this.#dispatcher.call('destroyKey', [id], replies.nothing);
     await Promise.all(this.#supervisors.map((supervisor) => supervisor.keyDestroyed(id)));
+  }
+
+  generateWrappingKey({ backingKeyId, label, wrappingKeySpec }: Requests['generateWrappingKey']) {
+    const fields = [keyId(backingKeyId), Buffer.from(label), Buffer.from(wrappingKeySpec)];
+    const decode = ([publicKey]: readonly Buffer[]) => ({ publicKey: replies.publicKey(publicKey) });
+    return this.#dispatcher.call('generateWrappingKey', fields, decode);
+  }
+
+  async examineImport(request: Requests['examineImport']) {
+    return await this.#dispatcher.call(
+      'examineImport',
+      materialFields('examineImport', request),
+      replies.examinedImport,
+    );
+  }
+
+  async importKey(request: Requests['importKey']) {
+    const { backingKeyId, label, fingerprint } = request;
+    const fields = [...materialFields('importKey', request), keyId(backingKeyId), Buffer.from(label), fingerprint];
+    return await this.#dispatcher.call('importKey', fields, (reply) => replies.generatedKey(reply, backingKeyId));
   }
 
   describeKey({ backingKeyId }: Requests['describeKey']) {
@@ -287,6 +316,14 @@ function keyId(backingKeyId: BackingKeyId): Buffer {
   return Buffer.from(backingKeyId, 'hex');
 }
 
+function materialFields(name: CallName, request: WrappedMaterial): readonly Buffer[] {
+  const { wrappingKeyId, wrapped, wrappingAlgorithm, keyIdDigits, keySpec, keyUsage } = request;
+  if (wrapped.length > maxWrappedBytes)
+    throw new KeyStoreError('ciphertextInvalid', `${name}: the wrapped key material cannot be unwrapped`);
+  const outline: MaterialOutline = { wrappingAlgorithm, keyIdDigits, keySpec, keyUsage };
+  return [keyId(wrappingKeyId), Buffer.from(JSON.stringify(outline)), wrapped];
+}
+
 function u32(value: number): Buffer {
   const field = Buffer.allocUnsafe(4);
   field.writeUInt32BE(value);
@@ -295,7 +332,13 @@ function u32(value: number): Buffer {
 
 /** What an operator ought to know after a reconnection, one line each. */
 function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCapabilities): readonly string[] {
-  const facts = ({ library, token, mechanisms, capabilities }: KeyStoreCapabilities): ReadonlyMap<string, string> =>
+  const facts = ({
+    library,
+    token,
+    mechanisms,
+    capabilities,
+    imports,
+  }: KeyStoreCapabilities): ReadonlyMap<string, string> =>
     new Map([
       ...Object.entries(library).map(([name, value]) => [`library.${name}`, value] as const),
       ...Object.entries(token).map(([name, value]) => [`token.${name}`, value] as const),
@@ -304,6 +347,7 @@ function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCapabiliti
         ({ keySpec, keyUsage, algorithm, works }) =>
           [`${keySpec} ${keyUsage} ${algorithm}`, works ? 'works' : 'does not work'] as const,
       ),
+      ...imports.map(({ subject, works }) => [`import of ${subject}`, works ? 'works' : 'does not work'] as const),
     ]);
   const before = facts(former);
   const after = facts(now);

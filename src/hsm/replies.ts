@@ -12,10 +12,17 @@ import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
 import { ecdsaSigValue } from './ecdsa-signature.ts';
-import type { BackingKeyAttributes, GeneratedKey, KeyStoreCapabilities } from './key-store.ts';
+import {
+  type BackingKeyAttributes,
+  type GeneratedKey,
+  type KeyStoreCapabilities,
+  wrappingAlgorithms,
+} from './key-store.ts';
 import { BadReplyError } from './pending-call.ts';
 
 const ivBytes = 12;
+/** A SHA-256. */
+const fingerprintBytes = 32;
 export const tagBytes = 16;
 /** The longest are those of ML-DSA-87 (FIPS 204, table 2): a public key of 2,592 bytes, with room for its DER, and the signature. */
 const maxPublicKeyBytes = 3072;
@@ -66,8 +73,24 @@ export function attributes(fields: Fields, asked: BackingKeyId): BackingKeyAttri
 }
 
 export function generatedKey(fields: Fields, asked: BackingKeyId): GeneratedKey {
-  const publicKey = fields[1]?.length === 0 ? null : atMost(fields[1], maxPublicKeyBytes, 'a public key');
-  return { ...attributes(fields, asked), publicKey: publicKey === null ? null : Buffer.from(publicKey) };
+  return { ...attributes(fields, asked), publicKey: fields[1]?.length === 0 ? null : publicKey(fields[1]) };
+}
+
+export interface ExaminedImport {
+  readonly fingerprint: Buffer;
+  readonly publicKey: Buffer | null;
+}
+
+export function examinedImport(fields: Fields): ExaminedImport {
+  const isSecret = fields[1]?.length === 0;
+  return {
+    fingerprint: bytes(fields[0], fingerprintBytes, 'a fingerprint'),
+    publicKey: isSecret ? null : publicKey(fields[1]),
+  };
+}
+
+export function publicKey(field: Buffer | undefined): Buffer {
+  return Buffer.from(atMost(field, maxPublicKeyBytes, 'a public key'));
 }
 
 export interface DataKeyPair extends Encrypted {
@@ -79,7 +102,7 @@ export function dataKeyPair(fields: Fields, withPlaintext: boolean): DataKeyPair
   const ciphertext = atMost(fields[2], maxPrivateBytes + tagBytes, 'an encrypted private key');
   const privateKeyBytes = ciphertext.length - tagBytes;
   return {
-    publicKey: Buffer.from(atMost(fields[0], maxPublicKeyBytes, 'a public key')),
+    publicKey: publicKey(fields[0]),
     ...encrypted(fields.slice(1), privateKeyBytes),
     plaintext: withPlaintext ? plaintext(fields[3], privateKeyBytes) : none(fields[3]),
   };
@@ -168,6 +191,14 @@ const capabilitiesSchema = z.object({
       keySpec: z.enum(keySpecNames),
       keyUsage: z.enum(keyUsages),
       algorithm: z.string(),
+      works: z.boolean(),
+      evidence: z.enum(['probed', 'reported']),
+      reason: z.string().nullable(),
+    }),
+  ),
+  imports: z.array(
+    z.object({
+      subject: z.enum([...wrappingAlgorithms, ...keySpecNames]),
       works: z.boolean(),
       evidence: z.enum(['probed', 'reported']),
       reason: z.string().nullable(),

@@ -86,8 +86,27 @@ const readProfile = object({
       values: record(name('CKR'), oneOf(returnValueMeanings)),
     }),
   ),
-  /** Algorithms whose padding the token cannot remove: it does `CKM_RSA_X_509`, and the host removes the padding. */
+  /**
+   * Algorithms whose padding the token cannot remove, neither in `C_Decrypt` nor in `C_UnwrapKey`: it does `CKM_RSA_X_509`, and the host
+   * removes the padding.
+   */
   paddedOutside: list(oneOf(['RSAES_OAEP_SHA_1', 'RSAES_OAEP_SHA_256'])),
+  /** How key material is brought in (`host/calls/imports.ts`). */
+  imports: object({
+    /**
+     * Is the token's memory that of the HSM host, as a software token's is? Then the host may see key material while it is imported,
+     * to check what such a token does not check and to do what it lacks, without showing it to anybody who had not seen it. Of a
+     * device, never: it unwraps in itself or not at all.
+     */
+    software: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
+    /** The mechanism that is AES Key Wrap with Padding of RFC 5649; `null` where the token has none. */
+    keyWrap: orNull(oneOf(['CKM_AES_KEY_WRAP_KWP', 'CKM_AES_KEY_WRAP_PAD'])),
+    /**
+     * The key types that `C_UnwrapKey` makes with the attributes that are asked for. Others are made by `C_CreateObject` where `software` is
+     * true, and refused otherwise.
+     */
+    unwraps: list(name('CKK')),
+  }),
   /** What the token's mechanism list promises and the token does not do: a KeySpec, an algorithm, or one with the other. */
   cannot: list(object({ keySpec: orNull(oneOf(keySpecNames)), algorithm: orNull(text), reason: text })),
   /** Oddities that somebody met, with the version that has them; for people. */

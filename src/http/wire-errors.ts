@@ -23,6 +23,7 @@ const statusOf = {
   ExpiredTokenException: client,
   IncompleteSignatureException: client,
   IncorrectKeyException: client,
+  IncorrectKeyMaterialException: client,
   InvalidAliasNameException: client,
   InvalidArnException: client,
   InvalidCiphertextException: client,

@@ -11,12 +11,19 @@ import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 /** The one text for every way in which a ciphertext can be wrong. */
 const invalidCiphertextMessage =
   'The ciphertext, or the encryption context that is authenticated with it, is corrupted, missing, or otherwise invalid.';
+/** The one text for every way in which key material can be other than expected. */
+export const incorrectKeyMaterialMessage =
+  'The key material in the request is expired, invalid, or does not meet expectations.';
 export const internalMessage =
   'The request was rejected because an internal exception occurred. The request can be retried.';
 
 const answers = {
   ciphertextInvalid: { name: 'InvalidCiphertextException', message: () => invalidCiphertextMessage },
   publicKeyInvalid: { name: 'ValidationException', message: () => 'The public key is invalid.' },
+  materialInvalid: {
+    name: 'IncorrectKeyMaterialException',
+    message: () => incorrectKeyMaterialMessage,
+  },
   keyUnavailable: {
     name: 'KeyUnavailableException',
     message: () => 'The key material of the KMS key is not available.',

@@ -5,7 +5,7 @@
  * what the token cannot do; asked here first, a request is told the same as its dry run.
  */
 
-import { type Capability, type KeyStore, keyGeneration } from '../hsm/key-store.ts';
+import { type Capability, type KeyStore, keyGeneration, type WrappingAlgorithm } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 
@@ -33,6 +33,20 @@ export function assertTokenCanUse(keyStore: Pick<KeyStore, 'capabilities'>, keyS
 export function assertTokenCanGenerate(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec): void {
   const rows = rowsOf(keyStore, keySpec).filter(({ algorithm }) => algorithm === keyGeneration);
   if (!rows.some(({ works }) => works)) throw unsupported(keySpec, rows[0]?.reason ?? notReported);
+}
+
+/** @throws KmsError `UnsupportedOperationException` unless key material of this KeySpec, wrapped so, can be brought into the token. */
+export function assertTokenCanImport(
+  keyStore: Pick<KeyStore, 'capabilities'>,
+  keySpec: KeySpec,
+  wrappingAlgorithm: WrappingAlgorithm,
+): void {
+  const { imports } = keyStore.capabilities();
+  const rowOf = (subject: KeySpec | WrappingAlgorithm) => imports.find((row) => row.subject === subject);
+  const [spec, wrapping] = [rowOf(keySpec), rowOf(wrappingAlgorithm)];
+  if (spec?.works !== true)
+    throw unsupported(`Import of key material for KeySpec ${keySpec}`, spec?.reason ?? notReported);
+  if (wrapping?.works !== true) throw unsupported(wrappingAlgorithm, wrapping?.reason ?? notReported);
 }
 
 function rowsOf(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec): readonly Capability[] {

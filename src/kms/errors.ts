@@ -20,6 +20,7 @@ export type KmsErrorName =
   | 'ExpiredTokenException'
   | 'IncompleteSignatureException'
   | 'IncorrectKeyException'
+  | 'IncorrectKeyMaterialException'
   | 'InvalidAliasNameException'
   | 'InvalidArnException'
   | 'InvalidCiphertextException'

@@ -150,13 +150,14 @@ async function capabilitiesOf(name: string, keyStores: Configuration['keyStores'
   }
 }
 
-function forPrograms({ profile, library, token, mechanisms, capabilities }: KeyStoreCapabilities): object {
+function forPrograms({ profile, library, token, mechanisms, capabilities, imports }: KeyStoreCapabilities): object {
   return {
     profile,
     library,
     token,
     mechanisms,
     capabilities,
+    imports,
   };
 }
 
@@ -171,7 +172,7 @@ function describeChecks(checks: readonly Check[]): string {
   );
 }
 
-function describeKeyStore({ library, token, capabilities }: KeyStoreCapabilities): string {
+function describeKeyStore({ library, token, capabilities, imports }: KeyStoreCapabilities): string {
   const head = facts([
     ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
     ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
@@ -185,5 +186,12 @@ function describeKeyStore({ library, token, capabilities }: KeyStoreCapabilities
     capability.reason ?? '',
   ]);
   const columns = ['KEY SPEC', 'KEY USAGE', 'ALGORITHM', 'TOKEN', 'HOW KNOWN', 'WHY'];
-  return `${head}\n\n${table(columns, rows)}`;
+  const importRows = imports.map(({ subject, works, evidence, reason }) => [
+    subject,
+    works ? 'yes' : 'no',
+    evidence,
+    reason ?? '',
+  ]);
+  const importColumns = ['IMPORT', 'TOKEN', 'HOW KNOWN', 'WHY'];
+  return `${head}\n\n${table(columns, rows)}\n\n${table(importColumns, importRows)}`;
 }

@@ -3,7 +3,7 @@
  * answer matters.
  */
 
-import { type BackingKeyAttributes, type Capability, keyGeneration } from '../../key-store.ts';
+import { type BackingKeyAttributes, type Capability, wrappingKeyLabelPrefix } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import type { ChangeLock } from '../token/change-lock.ts';
 import { constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
@@ -13,13 +13,14 @@ import type { FoundKey, KeyTable } from '../token/key-table.ts';
 import { type HostKeySpec, type UsageRow, usageRow } from '../token/pkcs11-key-specs.ts';
 import type { TokenSession } from '../token/token-session.ts';
 import { type GeneratedObjects, generateObjects, whyNotGenerated } from './key-generation.ts';
-import { callsWith, pairTrials, publicKeyOf } from './pair-trials.ts';
+import { type TrialResult, tryPair } from './pair-trials.ts';
+import { wrappingUsages } from './unwrapping.ts';
 
 const maxLabelBytes = 100;
 /** Well under a frame (256 KiB), whatever labels other programs gave their objects. */
 const maxPageBytes = 128 * 1024;
 
-interface NewKey {
+export interface NewKey {
   readonly id: Buffer;
   readonly label: string;
   readonly keySpec: string;
@@ -28,11 +29,19 @@ interface NewKey {
   readonly usage: UsageRow;
 }
 
-interface MadeKey {
+export interface MadeKey {
   /** Of the secret key, or of the private half of a pair. */
   readonly attributes: BackingKeyAttributes;
   /** SubjectPublicKeyInfo, DER. */
   readonly publicKey: Buffer | null;
+}
+
+/** Given the private half and the SubjectPublicKeyInfo of a pair that was just made. */
+type NewPairTrial = (handle: Handle, publicKey: Buffer) => TrialResult;
+
+/** Of a wrapping pair: its public half is for others, and in the token for nothing. */
+export function usageRowOfWrapping(profile: VendorProfile): UsageRow {
+  return { attributes: wrappingUsages(profile), publicAttributes: [], algorithms: {} };
 }
 
 export class KeyCalls {
@@ -63,14 +72,29 @@ export class KeyCalls {
   generate(request: { id: Buffer; label: string; keySpec: string; keyUsage: string }): MadeKey {
     const { id, label, keySpec, keyUsage } = request;
     const { row, usage } = usageRow(keySpec, keyUsage);
-    if (!label.startsWith(labelPrefix) || !/^[\x20-\x7e]+$/.test(label) || label.length > maxLabelBytes)
-      throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
-    const missing = whyNotGenerated(this.#capabilities, { keySpec, keyUsage });
-    if (missing !== null) throw new HostFailure('unsupported', missing);
-    return this.#lock.changing(() => this.#generate({ id, label, keySpec, keyUsage, row, usage }));
+    this.assertLabel(label);
+    return this.generateAs({ id, label, keySpec, keyUsage, row, usage }, (handle, publicKey) => {
+      const context = { profile: this.#profile, capabilities: this.#capabilities };
+      return tryPair(this.#session, context, { keySpec, keyUsage, usage }, { handle, publicKey });
+    });
   }
 
-  #generate(key: NewKey): MadeKey {
+  /** The same for a pair with usages of its own, tried in its own way. */
+  generateAs(key: NewKey, trial: NewPairTrial): MadeKey {
+    assertOurs(key.label);
+    const missing = whyNotGenerated(this.#capabilities, key);
+    if (missing !== null) throw new HostFailure('unsupported', missing);
+    return this.#lock.changing(() => this.#generate(key, trial));
+  }
+
+  /** Throws `HostFailure` (`internal`) for a label that no key which serves callers has. */
+  assertLabel(label: string): void {
+    assertOurs(label);
+    if (label.startsWith(wrappingKeyLabelPrefix))
+      throw new HostFailure('internal', `${wrappingKeyLabelPrefix}… is the label of wrapping keys alone`);
+  }
+
+  #generate(key: NewKey, trial: NewPairTrial): MadeKey {
     if (this.#session.run(() => this.#keys.findWithPublicKeys(key.id)).length > 0)
       throw new HostFailure('internal', 'an object with this CKA_ID is in the token already');
     let made: GeneratedObjects;
@@ -94,33 +118,21 @@ export class KeyCalls {
       this.#destroyMade(made);
       throw new HostFailure('internal', `the new key is not as asked and was destroyed again: ${wrong.join(', ')}`);
     }
-    if (result.publicKey !== null) this.#tryPair(key, made.key, result.publicKey);
+    if (result.publicKey !== null) this.#tryPair(key, trial, made.key, result.publicKey);
     return result;
   }
 
-  /** Tries a new pair once, by the first algorithm of its usage that works here. What fails is destroyed, both halves of it. */
-  #tryPair({ id, keySpec, keyUsage, usage }: NewKey, handle: Handle, subjectPublicKeyInfo: Buffer): void {
-    const working = this.#capabilities.find(
-      (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
-    );
-    const algorithm = working?.algorithm ?? Object.keys(usage.algorithms)[0] ?? '';
+  /** What the trial of a new pair finds wrong is destroyed, both halves of it. */
+  #tryPair({ id }: NewKey, trial: NewPairTrial, handle: Handle, subjectPublicKeyInfo: Buffer): void {
     let isWhole = false;
     try {
-      const publicKey = publicKeyOf(subjectPublicKeyInfo);
-      if (publicKey === undefined)
-        throw new HostFailure(
-          'internal',
-          'OpenSSL cannot read the public key of the new pair, which was destroyed again',
-        );
-      const { pairs } = callsWith(this.#session, this.#profile, { id, handle });
-      const why = pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
-      pairs.wipe();
+      const why = trial(handle, subjectPublicKeyInfo);
       if (why !== null)
         throw new HostFailure('internal', `the new pair does not belong together and was destroyed again: ${why}`);
       isWhole = true;
     } finally {
       // By its id and not by its handles: the trial may have opened another session.
-      if (!isWhole) this.#destroyAll(id);
+      if (!isWhole) this.discard(id);
     }
   }
 
@@ -134,10 +146,11 @@ export class KeyCalls {
   /** Destroys every object of ours with this id; that there is none is success. */
   destroy(id: Buffer): void {
     this.#keys.forget(id);
-    this.#lock.changing(() => this.#destroyAll(id));
+    this.#lock.changing(() => this.discard(id));
   }
 
-  #destroyAll(id: Buffer): void {
+  /** Destroys every object of ours with this id. Only for whoever holds the lock of changes. */
+  discard(id: Buffer): void {
     this.#lock.withoutCopies(() => {
       this.#session.run(() => {
         for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
@@ -185,4 +198,9 @@ export class KeyCalls {
       if (returnValueOf(error) !== constant('CKR_OBJECT_HANDLE_INVALID')) throw error;
     }
   }
+}
+
+function assertOurs(label: string): void {
+  if (label.startsWith(labelPrefix) && /^[\x20-\x7e]+$/.test(label) && label.length <= maxLabelBytes) return;
+  throw new HostFailure('internal', `a label is ${labelPrefix}… and at most ${maxLabelBytes} bytes of ASCII`);
 }

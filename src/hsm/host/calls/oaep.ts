@@ -1,17 +1,43 @@
 /**
- * EME-OAEP decoding for tokens that cannot do it with the hash that is wanted: RFC 8017, section 7.1.2, step 3.
+ * RSA-OAEP: its mechanisms, one row per KMS algorithm, and EME-OAEP decoding for tokens that cannot do it with the hash that is wanted:
+ * RFC 8017, section 7.1.2, step 3.
  *
- * The token does the private operation (`CKM_RSA_X_509`); what it gives back is unpadded here, in the HSM host. Should an
+ * For these the token does the private operation (`CKM_RSA_X_509`); what it gives back is unpadded here, in the HSM host. Should an
  * attacker learn in which way a padding was wrong, above all whether the first byte was zero, he could decrypt any
  * ciphertext with about a thousand questions (J. Manger, CRYPTO 2001). So there is one failure, and it is found by going through all
  * bytes without branching on any: every check adds to one word, which is looked at once, at the end. JavaScript promises
  * nothing about time; what is done here is the same sequence of operations for every input of one length, until success
  * is certain.
  *
- * The label is empty, as in KMS. Never used for key material that is to be unwrapped into the token.
+ * The label is empty, as in KMS. Key material on its way into a token comes through here only where the token's memory is this process
+ * (`unwrapping.ts`).
  */
 
 import { createHash } from 'node:crypto';
+import { constant, type Mechanism } from '../token/cryptoki.ts';
+
+export interface OaepAlgorithm {
+  readonly hash: 'sha1' | 'sha256';
+  readonly mechanism: Mechanism;
+}
+
+const oaep = (hash: OaepAlgorithm['hash'], hashAlg: string, mgf: string): OaepAlgorithm => ({
+  hash,
+  mechanism: {
+    mechanism: constant('CKM_RSA_PKCS_OAEP'),
+    parameter: {
+      type: constant('CK_PARAMS_RSA_OAEP'),
+      hashAlg: constant(hashAlg),
+      mgf: constant(mgf),
+      source: constant('CKZ_DATA_SPECIFIED'),
+    },
+  },
+});
+
+export const oaepAlgorithms: ReadonlyMap<string, OaepAlgorithm> = new Map([
+  ['RSAES_OAEP_SHA_1', oaep('sha1', 'CKM_SHA_1', 'CKG_MGF1_SHA1')],
+  ['RSAES_OAEP_SHA_256', oaep('sha256', 'CKM_SHA256', 'CKG_MGF1_SHA256')],
+]);
 
 /** The message, in memory of its own, or `null` for whatever is wrong. `encoded` is the caller's to wipe. */
 export function decodeOaep(encoded: Buffer, hash: 'sha1' | 'sha256'): Buffer | null {

@@ -18,7 +18,7 @@ import { maxSignatureBytes } from '../token/parameter-sets.ts';
 import { unbuiltAlgorithms } from '../token/pkcs11-key-specs.ts';
 import { peerPoint } from '../token/subject-public-keys.ts';
 import type { TokenSession } from '../token/token-session.ts';
-import { decodeOaep } from './oaep.ts';
+import { decodeOaep, oaepAlgorithms } from './oaep.ts';
 import type { SecretCalls } from './secret-calls.ts';
 import { type SigningAlgorithm, signingAlgorithms } from './signing-mechanisms.ts';
 
@@ -27,28 +27,6 @@ const maxModulusBytes = 512;
 /** A shorter modulus has room neither for OAEP with SHA-256 nor on any key of KMS; probes use short ones. */
 const minModulusBytes = 128;
 
-interface OaepAlgorithm {
-  readonly hash: 'sha1' | 'sha256';
-  readonly mechanism: Mechanism;
-}
-
-const oaep = (hash: OaepAlgorithm['hash'], hashAlg: string, mgf: string): OaepAlgorithm => ({
-  hash,
-  mechanism: {
-    mechanism: constant('CKM_RSA_PKCS_OAEP'),
-    parameter: {
-      type: constant('CK_PARAMS_RSA_OAEP'),
-      hashAlg: constant(hashAlg),
-      mgf: constant(mgf),
-      source: constant('CKZ_DATA_SPECIFIED'),
-    },
-  },
-});
-
-const oaepAlgorithms: ReadonlyMap<string, OaepAlgorithm> = new Map([
-  ['RSAES_OAEP_SHA_1', oaep('sha1', 'CKM_SHA_1', 'CKG_MGF1_SHA1')],
-  ['RSAES_OAEP_SHA_256', oaep('sha256', 'CKM_SHA256', 'CKG_MGF1_SHA256')],
-]);
 const rawRsa: Mechanism = { mechanism: constant('CKM_RSA_X_509') };
 
 export class PairCalls {
@@ -166,6 +144,8 @@ export class PairCalls {
       if (facts.keyType !== constant(needed.keyType))
         throw new HostFailure('keyUnavailable', `the key is not of the type ${needed.keyType}`);
       if (!facts.usages.has(needed.usage)) throw new HostFailure('keyUnavailable', `the key lacks ${needed.usage}`);
+      // Some of them have CKA_DECRYPT (`unwrapping.ts`): whoever could decrypt with one would see key material.
+      if (facts.usages.has('CKA_UNWRAP')) throw new HostFailure('keyUnavailable', 'the key is a wrapping key');
       call(key, facts);
     });
   }

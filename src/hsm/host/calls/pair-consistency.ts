@@ -25,7 +25,7 @@ export interface PairHalves {
 /** Throws `HostFailure` (`internal`). */
 export function assertConsistentPair({ publicKey, privateKey, jwk }: PairHalves): void {
   const isRsa = jwk.kty === 'RSA';
-  if ((isRsa && !hasConsistentComponents(jwk)) || !verifiesOwnSignature(publicKey, privateKey))
+  if ((isRsa && !hasConsistentComponents(numbersOf(jwk))) || !verifiesOwnSignature(publicKey, privateKey))
     throw new HostFailure('internal', 'the halves of the new data key pair do not belong together');
 }
 
@@ -40,13 +40,28 @@ function verifiesOwnSignature(publicKey: Buffer, privateKey: KeyObject): boolean
   }
 }
 
-function hasConsistentComponents(jwk: JsonWebKey): boolean {
-  const [n, e, d] = [number(jwk.n), number(jwk.e), number(jwk.d)];
-  const [p, q] = [number(jwk.p), number(jwk.q)];
-  const [dp, dq, qi] = [number(jwk.dp), number(jwk.dq), number(jwk.qi)];
-  if (p <= 1n || q <= 1n || p === q || p * q !== n) return false;
+/** The components of an RSA key by their names in RFC 8017, section 3.2. */
+type RsaNumbers = Readonly<Record<'n' | 'e' | 'd' | 'p' | 'q' | 'dp' | 'dq' | 'qi', bigint | undefined>>;
+
+/** Does each component of an RSA key follow from the others? */
+export function hasConsistentComponents(numbers: RsaNumbers): boolean {
+  const { n = 0n, e = 0n, d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n } = numbers;
+  if (p <= 1n || q <= 1n || p === q || p * q !== n || d >= n) return false;
   const isInverse = (exponent: bigint, prime: bigint) => (e * exponent) % (prime - 1n) === 1n;
   return isInverse(d, p) && isInverse(d, q) && isInverse(dp, p) && isInverse(dq, q) && (qi * q) % p === 1n;
+}
+
+function numbersOf({ n, e, d, p, q, dp, dq, qi }: JsonWebKey): RsaNumbers {
+  return {
+    n: number(n),
+    e: number(e),
+    d: number(d),
+    p: number(p),
+    q: number(q),
+    dp: number(dp),
+    dq: number(dq),
+    qi: number(qi),
+  };
 }
 
 function number(component: string | undefined): bigint {

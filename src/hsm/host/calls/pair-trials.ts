@@ -9,9 +9,11 @@
 
 import * as crypto from 'node:crypto';
 import type { KeyUsage } from '../../../kms/key-specs.ts';
+import { type Capability, keyGeneration } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import type { Handle } from '../token/cryptoki.ts';
 import { KeyTable } from '../token/key-table.ts';
+import type { UsageRow } from '../token/pkcs11-key-specs.ts';
 import type { TokenSession } from '../token/token-session.ts';
 import { PairCalls } from './pair-calls.ts';
 import { SecretCalls } from './secret-calls.ts';
@@ -49,6 +51,28 @@ export function callsWith(
   table.fill([{ id: id.toString('latin1'), label: 'trial', handle }]);
   const secrets = new SecretCalls(session, table);
   return { secrets, pairs: new PairCalls(session, table, secrets, profile) };
+}
+
+/** Tries a pair once, by the first algorithm of its usage that works on this token. */
+export function tryPair(
+  session: TokenSession,
+  { profile, capabilities }: { readonly profile: VendorProfile; readonly capabilities: readonly Capability[] },
+  { keySpec, keyUsage, usage }: { readonly keySpec: string; readonly keyUsage: string; readonly usage: UsageRow },
+  pair: { readonly handle: Handle; readonly publicKey: Buffer },
+): TrialResult {
+  const working = capabilities.find(
+    (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
+  );
+  const algorithm = working?.algorithm ?? Object.keys(usage.algorithms)[0] ?? '';
+  const publicKey = publicKeyOf(pair.publicKey);
+  if (publicKey === undefined) return 'OpenSSL cannot read the public key';
+  const id = crypto.randomBytes(16);
+  const { pairs } = callsWith(session, profile, { id, handle: pair.handle });
+  try {
+    return pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
+  } finally {
+    pairs.wipe();
+  }
 }
 
 /** `undefined`: OpenSSL cannot read it. */
@@ -90,7 +114,7 @@ function tryAgreement(_algorithm: string, { id, pairs, publicKey }: TriedPair): 
   return derived.equals(secret) ? null : "CKM_ECDH1_DERIVE: another secret than OpenSSL's";
 }
 
-const unusable = 'OpenSSL cannot use the public key';
+export const unusable = 'OpenSSL cannot use the public key';
 
 /** `undefined` for a public key that it cannot use. */
 function byOpenSsl<Result>(work: () => Result): Result | undefined {

@@ -7,7 +7,7 @@
  */
 
 import { type KeySpec, type KeyUsage, keySpecNames } from '../../../kms/key-specs.ts';
-import { type Capability, keyGeneration } from '../../key-store.ts';
+import { type Capability, type ImportCapability, keyGeneration } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { constant, constantName } from '../token/cryptoki.ts';
 import {
@@ -19,6 +19,7 @@ import {
 } from '../token/pkcs11-key-specs.ts';
 import { whyNoMlDsa } from '../token/subject-public-keys.ts';
 import type { TokenSession } from '../token/token-session.ts';
+import { findImportCapabilities } from './import-capabilities.ts';
 import { type ProbeResult, probe } from './probes.ts';
 
 /** The shortest modulus that PSS with SHA-512 and its salt fit in, rounded up: made in a tenth of the time of 2,048 bits. */
@@ -61,6 +62,17 @@ export function findCapabilities(
     }
   }
   return rows;
+}
+
+/** What key material can be brought in, given what the token can do. Uses up `session`. */
+export function findImports(
+  session: TokenSession,
+  mechanisms: readonly string[],
+  profile: VendorProfile,
+  capabilities: readonly Capability[],
+): readonly ImportCapability[] {
+  const known = { profile, listed: new Set(mechanisms), capabilities };
+  return findImportCapabilities(session, known, probedRow(hostKeySpecs.RSA_2048, session));
 }
 
 /** What stands against each algorithm, and against making the key, before anything is tried. */

@@ -6,11 +6,12 @@
  * goes out. Plaintexts are wiped from every buffer here once their reply is written.
  */
 
-import { calls, replyCodes } from '../../calls.ts';
+import { calls, type MaterialOutline, replyCodes } from '../../calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { DataKeyPairs } from '../calls/data-key-pairs.ts';
+import { generateWrappingKey, ImportCalls, type ImportContext } from '../calls/imports.ts';
 import { KeyCalls } from '../calls/key-calls.ts';
 import { whyNotGenerated } from '../calls/key-generation.ts';
 import { PairCalls } from '../calls/pair-calls.ts';
@@ -65,8 +66,11 @@ export class Lane {
     const whyNot = (keySpec: string) => whyNotGenerated(capabilities, { keySpec, keyUsage: null });
     const dataKeyPairs = new DataKeyPairs(session, secrets, profile, whyNot);
     const keys = new KeyCalls(session, table, { profile, capabilities }, lock);
+    const context = { profile, capabilities, imports: token.capabilities.imports };
+    const imports = new ImportCalls(session, table, secrets, context);
+    const importing = { imports, keys, lock, session, context };
     this.#holders = [secrets, pairs, dataKeyPairs];
-    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table });
+    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, importing });
   }
 
   /** Serves calls until the peer is gone (returns) or the token is (returns, after the reply that says so). */
@@ -126,10 +130,17 @@ interface LaneCalls {
   readonly dataKeyPairs: DataKeyPairs;
   readonly keys: KeyCalls;
   readonly table: KeyTable;
+  readonly importing: {
+    readonly imports: ImportCalls;
+    readonly keys: KeyCalls;
+    readonly lock: ChangeLock;
+    readonly session: TokenSession;
+    readonly context: ImportContext;
+  };
 }
 
 /** Call number → what carries it out. `open` is not among them: it is a lane's first frame and no other. */
-function handlers({ secrets, pairs, dataKeyPairs, keys, table }: LaneCalls) {
+function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: LaneCalls) {
   const byName: Record<Exclude<keyof typeof calls, 'open'>, Handler> = {
     ping: () => nothing,
     random: ([lengthBytes]) => [secrets.random(u32(lengthBytes))],
@@ -173,6 +184,22 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table }: LaneCalls) {
       const { publicKey, iv, ciphertext, privateKey } = dataKeyPairs.generate(keyId(id), bytes(aad), utf8(keyPairSpec));
       return [publicKey, iv, ciphertext, u32(withPlaintext) === 1 ? privateKey : empty];
     },
+    generateWrappingKey: ([id, label, wrappingKeySpec]) => {
+      const key = { id: keyId(id), label: utf8(label), wrappingKeySpec: utf8(wrappingKeySpec) };
+      return [generateWrappingKey(key, importing)];
+    },
+    examineImport: ([wrappingKeyId, outline, wrapped]) => {
+      const { fingerprint, publicKey } = importing.imports.examine(material(wrappingKeyId, outline, wrapped));
+      return [fingerprint, publicKey ?? empty];
+    },
+    importKey: ([wrappingKeyId, outline, wrapped, id, label, fingerprint]) => {
+      const key = { id: keyId(id), label: utf8(label), fingerprint: bytes(fingerprint) };
+      const { attributes, publicKey } = importing.imports.keep(
+        { ...material(wrappingKeyId, outline, wrapped), ...key },
+        importing,
+      );
+      return [json(attributes), publicKey ?? empty];
+    },
   };
   const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
   for (const [name, handle] of Object.entries(byName)) {
@@ -191,6 +218,12 @@ function bytes(field: Buffer | undefined): Buffer {
 function keyId(field: Buffer | undefined): Buffer {
   if (field?.length !== 16) throw new FrameError('an id has 16 bytes');
   return field;
+}
+
+function material(wrappingKeyId: Buffer | undefined, outline: Buffer | undefined, wrapped: Buffer | undefined) {
+  // Safe: the API process, which alone writes into the pipe, made it of these members.
+  const stated = JSON.parse(utf8(outline)) as MaterialOutline;
+  return { ...stated, wrappingKeyId: keyId(wrappingKeyId), wrapped: bytes(wrapped) };
 }
 
 function u32(field: Buffer | undefined): number {

@@ -13,7 +13,7 @@
 
 import type { HostSettings } from '../../calls.ts';
 import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
-import { findCapabilities, mechanismNames } from '../probes/capabilities.ts';
+import { findCapabilities, findImports, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
 import {
   type Cryptoki,
@@ -43,6 +43,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const keys = session.run(() => new KeyTable(session, profile).sweep());
   const probeSession = new TokenSession({ cryptoki, slot, returnValues });
   const capabilities = findCapabilities(probeSession, mechanisms, profile);
+  const imports = findImports(probeSession, mechanisms, profile, capabilities);
   probeSession.close();
 
   const library = cryptoki.C_GetInfo();
@@ -69,6 +70,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
       },
       mechanisms,
       capabilities,
+      imports,
     },
   };
 }

@@ -63,7 +63,13 @@ export interface Cryptoki {
     privateTemplate: readonly Attribute[],
   ): { readonly publicKey: Handle; readonly privateKey: Handle };
   C_DeriveKey(session: Handle, mechanism: Mechanism, key: Handle, template: readonly Attribute[]): Handle;
-  /** For tests, which bring keys of their own into the token. */
+  C_UnwrapKey(
+    session: Handle,
+    mechanism: Mechanism,
+    unwrappingKey: Handle,
+    wrappedKey: Buffer,
+    template: readonly Attribute[],
+  ): Handle;
   C_CreateObject(session: Handle, template: readonly Attribute[]): Handle;
   C_CopyObject(session: Handle, object: Handle, template: readonly Attribute[]): Handle;
   C_DestroyObject(session: Handle, object: Handle): void;
@@ -85,9 +91,10 @@ const constants = new Map(Object.entries(pkcs11js as Record<string, unknown>));
 
 /**
  * Numbers that pkcs11js 2.1.7 lacks.
- * Source: PKCS#11 2.40 (CKR_…, CKS_…, CKZ_…), 3.0 (Edwards curves) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
+ * Source: PKCS#11 2.40 (CKR_…, CKS_…, CKZ_…), 3.0 (Edwards curves, KWP) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
  */
 const laterConstants: Readonly<Record<string, number>> = {
+  CKM_AES_KEY_WRAP_KWP: 0x210b,
   CKM_EC_EDWARDS_KEY_PAIR_GEN: 0x1055,
   CKM_EDDSA: 0x1057,
   CKM_ML_KEM_KEY_PAIR_GEN: 0x0f,

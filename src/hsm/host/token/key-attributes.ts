@@ -75,6 +75,45 @@ export function publicKeyTemplate(key: KeyOutline, profile: VendorProfile): read
   ];
 }
 
+/**
+ * A secret or private key that comes from outside: for `C_UnwrapKey`, or with its values for `C_CreateObject`. Every flag is named,
+ * because tokens differ in what they take for unsaid; the length of a secret is not, because SoftHSM2 refuses it and NSS cuts by it.
+ */
+export function importedKeyTemplate(
+  key: KeyOutline,
+  profile: VendorProfile,
+  values: readonly Attribute[] = [],
+): readonly Attribute[] {
+  const { row, usage } = key;
+  const usageAttributes = row.objectClass === 'CKO_SECRET_KEY' ? secretKeyUsageAttributes : privateKeyUsageAttributes;
+  return [
+    { type: constant('CKA_CLASS'), value: constant(row.objectClass) },
+    { type: constant('CKA_KEY_TYPE'), value: constant(row.keyType ?? '') },
+    ...values,
+    ...guarded(key),
+    ...usageAttributes.map((name) => flag(name, usage.attributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
+/** The public half of a pair that comes from outside, for `C_CreateObject`. */
+export function importedPublicKeyTemplate(
+  key: KeyOutline,
+  profile: VendorProfile,
+  values: readonly Attribute[],
+): readonly Attribute[] {
+  const { row, usage, id } = key;
+  return [
+    { type: constant('CKA_CLASS'), value: constant('CKO_PUBLIC_KEY') },
+    { type: constant('CKA_KEY_TYPE'), value: constant(row.keyType ?? '') },
+    ...values,
+    flag('CKA_TOKEN', id !== null),
+    flag('CKA_PRIVATE', false),
+    ...publicKeyUsageAttributes.map((name) => flag(name, usage.publicAttributes.includes(name))),
+    ...common(key, profile),
+  ];
+}
+
 /** What kind of pair is to be made; PKCS#11 reads it from the template of the public half. */
 function pairParameters({ curve, parameterSet, keyBits }: HostKeySpec): readonly Attribute[] {
   if (curve !== null) return [{ type: constant('CKA_EC_PARAMS'), value: Buffer.from(curve.ecParams[0] ?? '', 'hex') }];
@@ -96,9 +135,10 @@ function guarded({ id, extractable = false }: KeyOutline): readonly Attribute[] 
 
 function common({ id, label }: KeyOutline, profile: VendorProfile): readonly Attribute[] {
   return [
-    ...(profile.attributes.nonModifiable ? [flag('CKA_MODIFIABLE', false)] : []),
     { type: constant('CKA_LABEL'), value: label },
     ...(id === null ? [] : [{ type: constant('CKA_ID'), value: id }]),
+    // Last, because there are tokens that take what follows it for a modification (SoftHSM2 2.6.1, C_UnwrapKey).
+    ...(profile.attributes.nonModifiable ? [flag('CKA_MODIFIABLE', false)] : []),
   ];
 }
 
@@ -150,7 +190,8 @@ function keyBits(read: (name: string) => Buffer | undefined): number | null {
     return parameterSet === undefined ? null : parameterSet.publicKeyBytes * 8;
   }
   const valueBytes = ulong(read('CKA_VALUE_LEN'));
-  if (valueBytes !== undefined) return valueBytes * 8;
+  // SoftHSM2 2.6.1 says 0 of a secret that was unwrapped, which none is.
+  if (valueBytes !== undefined) return valueBytes === 0 ? null : valueBytes * 8;
   const ecParams = read('CKA_EC_PARAMS');
   if (ecParams !== undefined) return curveOfParams(ecParams)?.keyBits ?? null;
   const modulus = read('CKA_MODULUS');
@@ -187,36 +228,97 @@ export function readPublicKey(
   return rsaPublicKey(modulus, exponent);
 }
 
+/**
+ * The public half of a private key that a device has unwrapped, from what the private one tells. Throws `HostFailure`: `materialInvalid`
+ * for an RSA key with an exponent that none of KMS has, `unsupported` where the token does not tell enough.
+ */
+export function readImportedPublicKey(
+  cryptoki: Cryptoki,
+  session: Handle,
+  privateKey: Handle,
+  { curve }: HostKeySpec,
+): Buffer {
+  const read = (name: string) => {
+    const value = readAttribute(cryptoki, session, privateKey, name);
+    if (value !== undefined && value.length > 0) return value;
+    throw new HostFailure('unsupported', `the token does not tell ${name} of an imported private key`);
+  };
+  if (curve !== null) return curvePublicKey(read('CKA_EC_POINT'), curve);
+  const exponent = read('CKA_PUBLIC_EXPONENT');
+  const isGood = (exponent.at(-1) ?? 0) % 2 === 1 && exponent.length <= 32 && exponent.length >= publicExponent.length;
+  if (!isGood) throw new HostFailure('materialInvalid', 'the public exponent is even, or not between 2^16 and 2^256');
+  return rsaPublicKey(read('CKA_MODULUS'), exponent);
+}
+
 function sizeAttribute({ curve, parameterSet, objectClass }: HostKeySpec): string {
   if (curve !== null) return 'CKA_EC_PARAMS';
   if (parameterSet !== null) return 'CKA_PARAMETER_SET';
   return objectClass === 'CKO_SECRET_KEY' ? 'CKA_VALUE_LEN' : 'CKA_MODULUS';
 }
 
+/** What stands against a key, attribute by attribute: what it is, who may see it, and what only a key that was made in the token has. */
+interface Deviations {
+  /** Class, type and size: of imported material, what the material itself says. */
+  readonly kind: readonly string[];
+  readonly protection: readonly string[];
+  readonly history: readonly string[];
+}
+
+function findDeviations(
+  attributes: BackingKeyAttributes,
+  { row, usage, id }: { row: HostKeySpec; usage: UsageRow; id: Buffer | null },
+  profile: VendorProfile,
+): Deviations {
+  const unasked = attributes.usages.filter((name) => !usage.attributes.includes(name));
+  const denied = usage.attributes.filter((name) => !attributes.usages.includes(name));
+  const wrong = (...checks: readonly (readonly [attribute: string, asAsked: boolean])[]) =>
+    checks
+      .filter(([attribute, asAsked]) => !asAsked && !profile.attributes.notReadBack.includes(attribute))
+      .map(([attribute]) => attribute);
+  return {
+    kind: wrong(
+      ['CKA_CLASS', attributes.objectClass === row.objectClass],
+      ['CKA_KEY_TYPE', attributes.keyType === row.keyType],
+      [sizeAttribute(row), attributes.keyBits === row.keyBits],
+    ),
+    protection: wrong(
+      ['CKA_ID', id === null || attributes.backingKeyId === id.toString('hex')],
+      ['CKA_TOKEN', attributes.token === (id !== null)],
+      ['CKA_PRIVATE', attributes.private],
+      ['CKA_SENSITIVE', attributes.sensitive],
+      ['CKA_EXTRACTABLE', !attributes.extractable],
+      ['CKA_MODIFIABLE', !attributes.modifiable || !profile.attributes.nonModifiable],
+      ...[...unasked, ...denied].map((name) => [name, false] as const),
+    ),
+    history: wrong(
+      ['CKA_ALWAYS_SENSITIVE', attributes.alwaysSensitive],
+      ['CKA_NEVER_EXTRACTABLE', attributes.neverExtractable],
+      ['CKA_LOCAL', attributes.local],
+    ),
+  };
+}
+
 /** Where a new key is not what was asked for, attribute by attribute; `[]` is as it must be. */
 export function deviations(
   attributes: BackingKeyAttributes,
-  { row, usage, id }: { row: HostKeySpec; usage: UsageRow; id: Buffer },
+  asked: { row: HostKeySpec; usage: UsageRow; id: Buffer },
   profile: VendorProfile,
 ): readonly string[] {
-  const unasked = attributes.usages.filter((name) => !usage.attributes.includes(name));
-  const denied = usage.attributes.filter((name) => !attributes.usages.includes(name));
-  const checks: readonly (readonly [attribute: string, asAsked: boolean])[] = [
-    ['CKA_CLASS', attributes.objectClass === row.objectClass],
-    ['CKA_KEY_TYPE', attributes.keyType === row.keyType],
-    [sizeAttribute(row), attributes.keyBits === row.keyBits],
-    ['CKA_ID', attributes.backingKeyId === id.toString('hex')],
-    ['CKA_TOKEN', attributes.token],
-    ['CKA_PRIVATE', attributes.private],
-    ['CKA_SENSITIVE', attributes.sensitive],
-    ['CKA_ALWAYS_SENSITIVE', attributes.alwaysSensitive],
-    ['CKA_EXTRACTABLE', !attributes.extractable],
-    ['CKA_NEVER_EXTRACTABLE', attributes.neverExtractable],
-    ['CKA_MODIFIABLE', !attributes.modifiable || !profile.attributes.nonModifiable],
-    ['CKA_LOCAL', attributes.local],
-    ...[...unasked, ...denied].map((name) => [name, false] as const),
-  ];
-  return checks
-    .filter(([attribute, asAsked]) => !asAsked && !profile.attributes.notReadBack.includes(attribute))
-    .map(([attribute]) => attribute);
+  const { kind, protection, history } = findDeviations(attributes, asked, profile);
+  return [...kind, ...protection, ...history];
+}
+
+/**
+ * The same for a key that was imported, which was neither made here nor always protected, and of which a token may not know how long
+ * it is: `kind` is what the material is not, `protection` what the token did not do.
+ * @param asked.isSizeKnown The host has seen the material itself.
+ */
+export function importDeviations(
+  attributes: BackingKeyAttributes,
+  asked: { row: HostKeySpec; usage: UsageRow; id: Buffer | null; isSizeKnown: boolean },
+  profile: VendorProfile,
+): Pick<Deviations, 'kind' | 'protection'> {
+  const { kind, protection } = findDeviations(attributes, asked, profile);
+  const isUntold = asked.isSizeKnown && attributes.keyBits === null;
+  return { kind: isUntold ? kind.filter((name) => name !== sizeAttribute(asked.row)) : kind, protection };
 }

@@ -118,10 +118,21 @@ const returnValues: readonly (readonly [code: number, name: string, meaning: Ret
   [0x209, 'CKR_PARAMETER_SET_NOT_SUPPORTED', 'unsupported'],
 ];
 
+/** A padding or an integrity check value that is wrong, by the names that libraries have for it. */
+const badWrapping: Readonly<Record<string, ReturnValueMeaning>> = {
+  CKR_DATA_INVALID: 'callersFault',
+  CKR_DATA_LEN_RANGE: 'callersFault',
+  CKR_TEMPLATE_INCOMPLETE: 'callersFault',
+  CKR_TEMPLATE_INCONSISTENT: 'callersFault',
+};
+
 /** What mechanisms change, whatever the vendor: `MECHANISM FUNCTION` → name → meaning. */
 const mechanismReturnValues: Readonly<Record<string, Readonly<Record<string, ReturnValueMeaning>>>> = {
   'CKM_AES_GCM C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
   'CKM_RSA_PKCS_OAEP C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
+  'CKM_RSA_PKCS_OAEP C_UnwrapKey': badWrapping,
+  'CKM_AES_KEY_WRAP_KWP C_UnwrapKey': badWrapping,
+  'CKM_AES_KEY_WRAP_PAD C_UnwrapKey': badWrapping,
   'CKM_RSA_X_509 C_Decrypt': { CKR_DATA_INVALID: 'callersFault', CKR_DATA_LEN_RANGE: 'callersFault' },
 };
 
