@@ -1,9 +1,9 @@
 /** Where the values of condition keys come from: the request, the key, the caller. One small function each. */
 
 import { isIP } from 'node:net';
-import { foldCase, stepsToFold } from '../authorization/language/case-folding.ts';
 import { stepsPerLook, type WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
+import { foldCase, stepsToFold } from '../kms/case-folding.ts';
 import type { ConditionSource, QuestionKey } from './question-source.ts';
 
 /** `undefined`: the key is not in the context. */
