@@ -47,6 +47,9 @@ export interface DrainLimits {
   readonly requestsMs: number;
 }
 
+/** For the last uses of keys that are not on disk yet; what a stuck HSM keeps from that is lost. */
+const lastUsesAtStopMs = 3_000;
+
 const defaultDrainLimits: DrainLimits = { generationsMs: 12_000, requestsMs: 20_000 };
 
 export interface DaemonOptions {
@@ -115,7 +118,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
   const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
-  const foundations = { account, store, turns, keyStores, metadata, log };
+  const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
+  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, log };
   const open: OpenRegion[] = [];
   for (const region of regions) open.push(await openRegion(region, foundations));
   const credentials = await openCredentials({
@@ -130,6 +134,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, log });
   started.defer(() => audit.close());
 
+  // Once no request runs any more, and while the HSM still computes MACs.
+  started.defer(async () => {
+    await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
+  });
   const { clocks = machineClocks } = options;
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
   const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });

@@ -34,6 +34,7 @@ import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
+import { LastUses } from './last-uses.ts';
 import { SortedNames } from './lists/sorted-names.ts';
 import { MaterialInUse } from './material-in-use.ts';
 import { Tombstones } from './tombstones.ts';
@@ -50,17 +51,20 @@ export interface KeyDirectoryOptions {
   readonly compilePolicy: (document: string) => CompiledPolicy;
   readonly log: Logger;
   readonly encryptionLimits?: EncryptionLimits | undefined;
+  /** When this instance began to note uses of keys; absent: it always did. */
+  readonly usageTrackedSinceMs?: number | undefined;
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
   KeyDirectory,
-  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones'
+  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones' | 'lastUses'
 > & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
   readonly tombstones: Omit<Tombstones, 'show'>;
+  readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
 };
 
 /** What is on record of one key id. */
@@ -76,6 +80,7 @@ export class KeyDirectory implements Fold {
   readonly aliases = new AliasDirectory();
   readonly grants: Grants;
   readonly tombstones = new Tombstones();
+  readonly lastUses: LastUses;
   readonly compilePolicy: (document: string) => CompiledPolicy;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
@@ -98,6 +103,7 @@ export class KeyDirectory implements Fold {
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
     this.grants = new Grants(grantTokens);
+    this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
     this.#inUse = new MaterialInUse({
       turns: options.turns,
@@ -179,6 +185,7 @@ export class KeyDirectory implements Fold {
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) this.#takePolicy(record, touched);
     for (const record of loaded.key) if (this.#isOurs(record)) this.#takeKey(record, touched);
     for (const keyId of touched) this.#derive(keyId);
+    this.lastUses.take(loaded);
     for (const alias of loaded.alias) if (this.#isOurs(alias)) this.aliases.show(alias);
     for (const grant of loaded.grant) if (this.#isOurs(grant)) this.grants.show(grant);
   }
@@ -219,8 +226,10 @@ export class KeyDirectory implements Fold {
       case 'tombstone':
         this.tombstones.show(change.record);
         break;
-      case 'accessKey':
       case 'lastUse':
+        this.lastUses.show(change.record);
+        break;
+      case 'accessKey':
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':
@@ -255,9 +264,11 @@ export class KeyDirectory implements Fold {
       case 'grant':
         this.grants.hide(change.record.grantId);
         break;
+      case 'lastUse':
+        this.lastUses.hide(change.record.keyId);
+        break;
       case 'accessKey':
       case 'tombstone':
-      case 'lastUse':
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':

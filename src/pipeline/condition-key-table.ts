@@ -25,6 +25,7 @@ import {
   constraintsOf,
   constraintTypesOf,
   type Draw,
+  daysWithoutUse,
   encryptionContextKeys,
   encryptionContextValues,
   epochSeconds,
@@ -130,8 +131,7 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays'), numeric),
   row('declared', 'kms:ScheduleKeyDeletionPendingWindowInDays', member('PendingWindowInDays'), numeric),
   row('declared', 'kms:SigningAlgorithm', member('SigningAlgorithm')),
-  // When a key was used last is not on record outside of the audit log.
-  never('kms:TrailingDaysWithoutKeyUsage', numeric),
+  row('declared', 'kms:TrailingDaysWithoutKeyUsage', daysWithoutUse, numeric),
   row('declared', 'kms:ValidTo', ({ source }) => epochSeconds(source.request['ValidTo']), { type: 'Date' }),
   // No AWS service passes requests on.
   never('kms:ViaService'),

@@ -128,6 +128,13 @@ export function epochSeconds(value: unknown): Values {
   return value instanceof Date ? one(value.getTime() / 1000) : undefined;
 }
 
+/**
+ * Whole days since the last use of the key; of one that was not used since uses are noted, since then. A policy that protects
+ * keys which are in use so protects new ones as well.
+ */
+export const daysWithoutUse: Draw = ({ key, source: { directory, origin } }) =>
+  key && one(directory.lastUses.daysWithoutUse(key.record, origin.receivedAtMs));
+
 /** `undefined` for what is no IP address, such as the peer of a Unix socket. */
 export function addressOf(text: string): Values {
   return isIP(text) === 0 ? undefined : [text];

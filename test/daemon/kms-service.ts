@@ -84,9 +84,10 @@ export async function startService(
     log,
     encryptionLimits,
   });
+  const { lastUses } = directory;
   const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
   opened.defer(() => audit.close());
-  const service = createKmsService({ directory, life, turns, audit, log, peerFacts, ...policies });
+  const service = createKmsService({ directory, life, turns, lastUses, audit, log, peerFacts, ...policies });
   const running = opened.move();
   const caller: Caller = {
     type: 'IAMUser',

@@ -105,6 +105,7 @@ const otherKey = { arn: otherKeyArn, record: { ...key.record, keyId: 'l' } } as 
 const directory = {
   realm,
   aliases: { namesOf: () => ['alias/a', 'alias/b'] },
+  lastUses: { daysWithoutUse: (_: unknown, nowMs: number) => (nowMs - Date.UTC(2029, 0, 1)) / 86_400_000 },
   findKey: (keyId: string) => (keyArn.endsWith(keyId) ? key : otherKey),
 } as unknown as KeyDirectory;
 const user: Caller = {
@@ -286,6 +287,9 @@ describe('a request has for', () => {
       ['7'],
     ],
     ['kms:ScheduleKeyDeletionPendingWindowInDays', { operation: 'ScheduleKeyDeletion' }, undefined],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'ScheduleKeyDeletion' }, ['365']],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'DisableKey' }, ['365']],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'EnableKey' }, undefined],
     ['kms:RotationPeriodInDays', { operation: 'EnableKeyRotation', request: { RotationPeriodInDays: 90 } }, ['90']],
     [
       'kms:ExpirationModel',
