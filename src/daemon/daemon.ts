@@ -18,6 +18,7 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
+import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
@@ -158,7 +159,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     upkeep,
     log,
   };
-  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep });
+  const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {
+    const backingKeyId = store.serviceKey(purpose);
+    return backingKeyId === undefined ? [] : { purpose, backingKeyId };
+  });
+  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep, serviceKeys });
   const listening: ListeningRegion[] = [];
   for (const region of open) listening.push(await serveRegion(region, services, statusOf(region), servers));
   const [first, ...others] = listening;
