@@ -28,6 +28,7 @@ import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores
 import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
+import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
 import { statusSources } from './status.ts';
@@ -64,12 +65,14 @@ export interface DaemonOptions {
   readonly drain?: DrainLimits | undefined;
   /** What upkeep tells the time by; those of this machine unless given. */
   readonly clocks?: Clocks | undefined;
+  /** The configuration as it is written now: SIGHUP takes the AWS managed keys of it. Absent: they stay as they are. */
+  readonly readConfiguration?: (() => Promise<Configuration>) | undefined;
 }
 
 export interface Daemon {
   /** In the order of the configuration. */
   readonly regions: readonly [ListeningRegion, ...ListeningRegion[]];
-  /** Reads the identity policies again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
+  /** Reads identity policies and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
@@ -142,6 +145,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { clocks = machineClocks } = options;
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
   const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });
+
+  const managedKeys = new ManagedKeys({ regions: open, turns, audit, log });
+  started.defer(() => managedKeys.stop());
+  await managedKeys.use(regions);
+
   const servers: HttpServer[] = [];
   started.defer(async () => {
     // Work that is in progress ends while answers go out; nothing new begins.
@@ -176,7 +184,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   return {
     regions: [first, ...others],
-    reload: () => policies.reload(log),
+    async reload() {
+      await policies.reload(log);
+      if (options.readConfiguration !== undefined) await managedKeys.reload(options.readConfiguration);
+    },
     stop: () => running.disposeAsync(),
   };
 }

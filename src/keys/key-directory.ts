@@ -36,6 +36,7 @@ import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
 import { SortedNames } from './lists/sorted-names.ts';
+import { ManagedServices } from './managed-services.ts';
 import { MaterialInUse } from './material-in-use.ts';
 import { Tombstones } from './tombstones.ts';
 
@@ -58,13 +59,14 @@ export interface KeyDirectoryOptions {
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
   KeyDirectory,
-  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones' | 'lastUses'
+  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones' | 'lastUses' | 'services'
 > & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
   readonly tombstones: Omit<Tombstones, 'show'>;
   readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
+  readonly services: Omit<ManagedServices, 'replace'>;
 };
 
 /** What is on record of one key id. */
@@ -81,6 +83,7 @@ export class KeyDirectory implements Fold {
   readonly grants: Grants;
   readonly tombstones = new Tombstones();
   readonly lastUses: LastUses;
+  readonly services: ManagedServices;
   readonly compilePolicy: (document: string) => CompiledPolicy;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
@@ -103,6 +106,7 @@ export class KeyDirectory implements Fold {
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
     this.grants = new Grants(grantTokens);
+    this.services = new ManagedServices(options.realm);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
     this.#inUse = new MaterialInUse({

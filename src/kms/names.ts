@@ -111,6 +111,16 @@ export function aliasArn({ region, account }: Realm, aliasName: AliasName): Alia
   return `arn:aws:kms:${region}:${account}:${aliasName}` as AliasArn;
 }
 
+/** The alias of an AWS managed key. `service`: lower-case letters, digits and `-`. */
+export function managedAliasName(service: string): AliasName {
+  return `alias/aws/${service}` as AliasName;
+}
+
+/** By what name a service of AWS is known in a Region: `ebs.us-east-1.amazonaws.com`. */
+export function serviceEndpoint({ region }: Realm, service: string): string {
+  return `${service}.${region}.amazonaws.com`;
+}
+
 /** The account's root principal, `arn:aws:iam::ACCOUNT:root`. */
 export function rootArn({ account }: Account): PrincipalArn {
   return `arn:aws:iam::${account}:root` as PrincipalArn;

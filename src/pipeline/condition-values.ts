@@ -128,6 +128,11 @@ export function epochSeconds(value: unknown): Values {
   return value instanceof Date ? one(value.getTime() / 1000) : undefined;
 }
 
+/** Did the request come through a service? Then its principal is one for which the configuration has an AWS managed key. */
+export const isViaService: Draw = ({ source: { directory, caller } }) => [
+  String(directory.services.viaService(caller) !== undefined),
+];
+
 /**
  * Whole days since the last use of the key; of one that was not used since uses are noted, since then. A policy that protects
  * keys which are in use so protects new ones as well.

@@ -1,6 +1,7 @@
 /** A KMS service in the test's process, put together as the daemon does it: over a token, a SQLite file and an audit log. */
 
 import { join } from 'node:path';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
 import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import type { IdentityPolicies } from '../../src/authorization/identity-policies.ts';
 import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
@@ -33,6 +34,7 @@ export interface TestService {
   readonly deletion: KeyDeletion;
   readonly turns: Turns;
   readonly service: KmsService;
+  readonly audit: AuditLog;
   /** What the daemon's log would have of errors. */
   readonly errors: readonly object[];
   /** Who asks in `run`. */
@@ -103,6 +105,7 @@ export async function startService(
     deletion,
     turns,
     service,
+    audit,
     errors,
     caller,
     async newKey(policyDocument = policy(allow(alice, 'kms:*'))) {
