@@ -87,6 +87,12 @@ for (const token of ['softhsm2', 'nss'] as const) {
         Origin: 'AWS_KMS',
         MultiRegion: false,
       });
+      const { CreationDate } = present(KeyMetadata);
+      expect(await kms.getKeyRotationStatus({ KeyId: keyId })).toMatchObject({
+        KeyRotationEnabled: true,
+        RotationPeriodInDays: 365,
+        NextRotationDate: new Date(present(CreationDate).getTime() + 365 * 24 * 60 * 60 * 1000),
+      });
       const { Aliases } = await kms.listAliases({ KeyId: keyId });
       expect(Aliases).toMatchObject([{ AliasName: alias, TargetKeyId: keyId }]);
       const events = auditLines(dir).filter(({ eventType }) => eventType === 'AwsServiceEvent');
