@@ -157,15 +157,7 @@ async function capabilitiesOf(name: string, keyStores: Configuration['keyStores'
   }
 }
 
-function forPrograms({
-  profile,
-  library,
-  token,
-  mechanisms,
-  capabilities,
-  imports,
-  serviceKeys,
-}: Examined): object {
+function forPrograms({ profile, library, token, mechanisms, capabilities, imports, serviceKeys }: Examined): object {
   return {
     profile,
     library,
