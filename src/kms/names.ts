@@ -56,9 +56,12 @@ export function isMultiRegion(keyId: KeyId): boolean {
   return keyId.startsWith('mrk-');
 }
 
-/** The 16 bytes of a key id as 32 hexadecimal digits: what a ciphertext has of it. */
+/**
+ * The 16 bytes of a key id as 32 hexadecimal digits: what a ciphertext has of it. Joined: V8 keeps what was put together otherwise
+ * in its pieces, which takes five times as much for each key that is remembered.
+ */
 export function digitsOfKeyId(keyId: KeyId): string {
-  return isMultiRegion(keyId) ? keyId.slice('mrk-'.length) : keyId.replaceAll('-', '');
+  return isMultiRegion(keyId) ? keyId.slice('mrk-'.length) : keyId.split('-').join('');
 }
 
 /** The two ids that have these 32 digits; no Region has keys under both. */
@@ -99,7 +102,7 @@ export function parsePrincipalArn(text: string): PrincipalArn | undefined {
 }
 
 export function keyArn({ region, account }: Realm, keyId: KeyId): KeyArn {
-  return `arn:aws:kms:${region}:${account}:key/${keyId}` as KeyArn;
+  return ['arn:aws:kms:', region, ':', account, ':key/', keyId].join('') as KeyArn; // Joined as above.
 }
 
 /** What a permission is asked on that must be one on all keys: a policy allows it only where its resource covers them all. */

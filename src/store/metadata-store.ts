@@ -26,7 +26,7 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
   readonly quarantined: readonly QuarantinedRecord[];
 };
 
-/** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
+/** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. Is asked for hundreds at once (`inBatches`). */
 export type RecordMac = (data: Buffer) => Promise<Buffer>;
 
 export interface MetadataStore {
