@@ -29,6 +29,7 @@ import type { Change } from '../store/records/changes.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 import type { Fold, Turns } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
+import { CompiledPolicies } from './compiled-policies.ts';
 import { defaultEncryptionLimits, type EncryptionLimits } from './encryption-counter.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
@@ -89,6 +90,7 @@ export class KeyDirectory implements Fold {
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #inUse: MaterialInUse;
+  readonly #policies: CompiledPolicies;
   readonly #records = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
   readonly #keys = new Map<KeyId, KmsKey>();
@@ -109,6 +111,7 @@ export class KeyDirectory implements Fold {
     this.services = new ManagedServices(options.realm);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
+    this.#policies = new CompiledPolicies(options.compilePolicy);
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
@@ -185,9 +188,10 @@ export class KeyDirectory implements Fold {
     }
     for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
     const touched = new Set<KeyId>();
+    // Keys first: they come in the order of their ids, and a name at the end of a list is the cheapest to add.
+    for (const record of loaded.key) if (this.#isOurs(record)) this.#takeKey(record, touched);
     for (const record of loaded.backingKey) this.#takeBackingKey(record, touched);
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) this.#takePolicy(record, touched);
-    for (const record of loaded.key) if (this.#isOurs(record)) this.#takeKey(record, touched);
     for (const keyId of touched) this.#derive(keyId);
     this.lastUses.take(loaded);
     for (const alias of loaded.alias) if (this.#isOurs(alias)) this.aliases.show(alias);
@@ -388,7 +392,7 @@ export class KeyDirectory implements Fold {
         policy:
           known?.policyRecord.document === policyRecord.document
             ? known.policy
-            : this.compilePolicy(policyRecord.document),
+            : this.#policies.get(policyRecord.document),
         backingKeys,
         materials,
         currentBackingKey,
