@@ -284,7 +284,9 @@ class OpenSqliteStore implements SqliteStore {
     const query = db.selectFrom(tables[kind] as keyof Tables).select('region');
     const today = query.where('region', '=', formerRegion).where(idMember(kind), '=', id).compile();
     try {
-      return !rowsOf(database, today)[Symbol.iterator]().next().done;
+      // A loop that is left ends the statement, too.
+      for (const _row of rowsOf(database, today)) return true;
+      return false;
     } catch (error) {
       throw asStoreError(error, 'read the metadata store', path);
     }
