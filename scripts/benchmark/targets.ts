@@ -180,7 +180,8 @@ function httpRequest(operation: string, body: string): string {
   ].join('\r\n');
 }
 
-function post<T>(socketPath: string, operation: string, members: object): Promise<T> {
+/** One request by the short path, over a connection that is kept. Rejects with the answer when that is not 200. */
+export function post<T>(socketPath: string, operation: string, members: object): Promise<T> {
   return new Promise((resolve, reject) => {
     const path = `/v1/${operation}`;
     const text = JSON.stringify(members);

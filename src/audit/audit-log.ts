@@ -15,6 +15,8 @@ interface UnixPeerOnRecord {
 
 export interface AuditEvent {
   readonly requestId: string;
+  /** The id of the event, where somebody has to know it beforehand; absent: the log gives it one. */
+  readonly eventId?: string | undefined;
   /** Milliseconds since the epoch, when the request arrived. */
   readonly receivedAtMs: number;
   /** The operation's name, or what the caller asked for instead, cut to 64 characters. */

@@ -58,7 +58,7 @@ export function renderEvent(event: AuditEvent): string {
       ...peers,
     },
     requestID: cut(event.requestId, limits.identifier),
-    eventID: randomUUID(),
+    eventID: event.eventId === undefined ? randomUUID() : cut(event.eventId, limits.identifier),
     readOnly: event.readOnly,
     resources: resourcesOf(event, accountId),
     eventType: 'AwsApiCall',

@@ -7,14 +7,15 @@
  * permission that another grant gives allows nothing that the other one does not (`isWithin`); who made it otherwise, by
  * a policy, is free.
  *
- * A constraint on the encryption context binds the operations that take one. On CreateGrant it binds what is made; it
- * does not bind DescribeKey and RetireGrant. SourceArn names the resource for which an AWS service calls. No AWS service
+ * A constraint on the encryption context binds the operations that take one; the names of its pairs are compared without regard
+ * to case (`kms/context-pairs.ts`). On CreateGrant it binds what is made; it does not bind DescribeKey and RetireGrant. SourceArn names the resource for which an AWS service calls. No AWS service
  * calls this daemon, so a grant with SourceArn allows nothing here but to be retired.
  *
  * Source: AWS KMS API reference, CreateGrant and GrantConstraints; developer guide, "Creating grants", "Retiring and
  * revoking grants".
  */
 
+import { areSamePairs, type FoldedPairs, foldPairs, hasPairs, stepsToFoldPairs } from '../kms/context-pairs.ts';
 import {
   type EncryptionContextPairs,
   type GrantConstraints,
@@ -42,11 +43,7 @@ export interface CandidateGrant extends GrantTerms {
 /** The grants of one key. Who keeps them also knows how to find few among many. */
 export interface GrantsOfKey {
   /** Those that may allow the grantee this operation, none of them left out; each is still judged by its terms. */
-  candidates(
-    grantee: string,
-    operation: GrantOperation,
-    context: EncryptionContextPairs | undefined,
-  ): Iterable<CandidateGrant>;
+  candidates(grantee: string, operation: GrantOperation, context: FoldedPairs): Iterable<CandidateGrant>;
 }
 
 /** A grant with those who may retire it. */
@@ -74,72 +71,92 @@ export function findAllowingGrant(
   if (grants === undefined) return undefined;
   const { principal, role, accountId } = grantee;
   const account = rootArn({ account: accountId });
+  const bound = boundContextOf(use);
+  budget.spend(stepsToFoldPairs(bound));
+  const context = foldPairs(bound);
+  const findGrantTo = (who: string): GrantReference | undefined => {
+    for (const grant of grants.candidates(who, use.operation, context)) {
+      budget.spend(Math.max(stepsPerGrant, stepsToJudge(grant)));
+      if (isAllowedBy(grant, use, context)) return { grantId: grant.grantId };
+    }
+    return undefined;
+  };
   return (
-    findGrantTo(grants, principal, use, budget) ??
-    (role === undefined ? undefined : findGrantTo(grants, role, use, budget)) ??
-    (principal === account ? undefined : delegating(findGrantTo(grants, account, use, budget)))
+    findGrantTo(principal) ??
+    (role === undefined ? undefined : findGrantTo(role)) ??
+    (principal === account ? undefined : delegating(findGrantTo(account)))
   );
 }
 
-function findGrantTo(
-  grants: GrantsOfKey,
-  grantee: string,
-  use: GrantUse,
-  budget: WorkBudget,
-): GrantReference | undefined {
-  for (const grant of grants.candidates(grantee, use.operation, boundContextOf(use))) {
-    budget.spend(stepsPerGrant);
-    if (isAllowedBy(grant, use)) return { grantId: grant.grantId };
-  }
-  return undefined;
-}
+const noPairs: EncryptionContextPairs = {};
 
 /** The encryption context that constraints are about: of a new grant, the one that it is bound to. */
-function boundContextOf({ operation, encryptionContext, newGrant }: GrantUse): EncryptionContextPairs | undefined {
-  if (operation !== 'CreateGrant') return encryptionContext;
-  return newGrant?.constraints.EncryptionContextEquals ?? newGrant?.constraints.EncryptionContextSubset;
+function boundContextOf({ operation, encryptionContext, newGrant }: GrantUse): EncryptionContextPairs {
+  return (operation === 'CreateGrant' ? newGrant && pairsOf(newGrant) : encryptionContext) ?? noPairs;
+}
+
+/** Those of the one constraint on the encryption context that there can be. */
+function pairsOf({ constraints }: GrantTerms): EncryptionContextPairs | undefined {
+  return constraints.EncryptionContextEquals ?? constraints.EncryptionContextSubset;
+}
+
+/** Of a grant whose names of pairs are long, more than of any other. */
+function stepsToJudge(grant: GrantTerms): number {
+  return stepsToFoldPairs(pairsOf(grant) ?? noPairs);
 }
 
 function delegating(grant: GrantReference | undefined): GrantReference | undefined {
   return grant === undefined ? undefined : { ...grant, isDelegating: true };
 }
 
-/** Does a grant with these terms allow its grantee to do this? */
-export function isAllowedBy({ operations, constraints }: GrantTerms, use: GrantUse): boolean {
-  const { operation, encryptionContext, newGrant } = use;
+/**
+ * Does a grant with these terms allow its grantee to do this?
+ * @param context The one that its constraints are about; whoever judges several grants folds it once.
+ */
+export function isAllowedBy(
+  { operations, constraints }: GrantTerms,
+  use: GrantUse,
+  context: FoldedPairs = foldPairs(boundContextOf(use)),
+): boolean {
+  const { operation, newGrant } = use;
   if (!operations.includes(operation) || constraints.SourceArn !== undefined) return false;
-  if (operation === 'CreateGrant') return newGrant !== undefined && isWithin(newGrant, { operations, constraints });
-  return !takesEncryptionContext(operation) || isSatisfied(constraints, encryptionContext ?? {});
+  if (operation === 'CreateGrant') {
+    return newGrant !== undefined && isWithin(newGrant, { operations, constraints }, context);
+  }
+  return !takesEncryptionContext(operation) || isSatisfied(constraints, context);
 }
 
-function isSatisfied(constraints: GrantConstraints, context: EncryptionContextPairs): boolean {
+function isSatisfied(constraints: GrantConstraints, context: FoldedPairs): boolean {
   const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = constraints;
-  if (exact !== undefined && !(hasPairs(context, exact) && hasPairs(exact, context))) return false;
-  return some === undefined || hasPairs(context, some);
+  if (exact !== undefined && !areSamePairs(context, foldPairs(exact))) return false;
+  return some === undefined || hasPairs(context, foldPairs(some));
 }
 
-/** Does a grant with the first terms allow at most what one with the second allows? */
-export function isWithin(inner: GrantTerms, outer: GrantTerms): boolean {
+/**
+ * Does a grant with the first terms allow at most what one with the second allows?
+ * @param pairs Those of the first.
+ */
+export function isWithin(
+  inner: GrantTerms,
+  outer: GrantTerms,
+  pairs: FoldedPairs = foldPairs(pairsOf(inner) ?? noPairs),
+): boolean {
   return (
     inner.operations.every((operation) => outer.operations.includes(operation)) &&
-    isAsStrict(inner.constraints, outer.constraints)
+    isAsStrict(inner.constraints, pairs, outer.constraints)
   );
 }
 
-function isAsStrict(inner: GrantConstraints, outer: GrantConstraints): boolean {
+function isAsStrict(inner: GrantConstraints, pairs: FoldedPairs, outer: GrantConstraints): boolean {
   if (outer.SourceArn !== undefined && inner.SourceArn !== outer.SourceArn) return false;
   const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = outer;
   if (exact !== undefined) {
-    const same = inner.EncryptionContextEquals;
-    return same !== undefined && hasPairs(same, exact) && hasPairs(exact, same);
+    return inner.EncryptionContextEquals !== undefined && areSamePairs(pairs, foldPairs(exact));
   }
   if (some === undefined) return true;
-  const pairs = inner.EncryptionContextEquals ?? inner.EncryptionContextSubset;
-  return pairs !== undefined && hasPairs(pairs, some);
-}
-
-function hasPairs(all: EncryptionContextPairs, wanted: EncryptionContextPairs): boolean {
-  return Object.keys(wanted).every((name) => Object.hasOwn(all, name) && all[name] === wanted[name]);
+  return (
+    (inner.EncryptionContextEquals ?? inner.EncryptionContextSubset) !== undefined && hasPairs(pairs, foldPairs(some))
+  );
 }
 
 /**

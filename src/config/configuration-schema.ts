@@ -99,6 +99,32 @@ const principal = z.string().regex(/^arn:aws:iam::\d{12}:(?:user|role)\/[\w+=,.@
   error: 'the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
 });
 
+/** As in `alias/aws/NAME` and `NAME.REGION.amazonaws.com`. */
+const serviceName = z.string().regex(/^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$/, {
+  error: 'the name of a service, such as `ebs`: lower-case letters, digits and `-`, at most 63',
+});
+
+const managedKey = z.strictObject({
+  /** The users and roles that are this service: their requests, and no others, are those that came through it. */
+  principals: z.array(principal).min(1, { error: 'the ARN of at least one user or role' }),
+});
+
+type ManagedKeys = Readonly<Record<string, z.output<typeof managedKey>>>;
+
+/** A request came through one service; whoever is two would have to be asked which. */
+function refusePrincipalsOfTwo(managedKeys: ManagedKeys, context: z.RefinementCtx): void {
+  const known = new Map<string, string>();
+  for (const [service, { principals }] of Object.entries(managedKeys)) {
+    for (const [index, arn] of principals.entries()) {
+      const other = known.get(arn);
+      known.set(arn, service);
+      if (other === undefined) continue;
+      const message = `each principal once: \`${arn}\` is \`${other}\` already`;
+      context.addIssue({ code: 'custom', path: [service, 'principals', index], message });
+    }
+  }
+}
+
 /** Members that map somebody to a principal. */
 const mappings = ['users', 'groups'] as const;
 type Mappings = Readonly<Record<(typeof mappings)[number], Readonly<Record<string, string>>>>;
@@ -123,57 +149,75 @@ function refuseRolesOfOneName(identity: Mappings, context: z.RefinementCtx): voi
   }
 }
 
-export const configurationSchema = z.strictObject({
-  region: z
-    .string()
-    .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, { error: 'an AWS Region name such as us-east-1' })
-    .default('us-east-1'),
-  account: account.default('000000000000'),
-  /** Metadata, and the audit log unless it has a folder of its own. Nobody but the daemon's user may look into it. */
-  dataDir: text,
-  socket: z.strictObject({
-    path: text,
-    /** Who may connect. Who may do what is decided by policies. */
-    mode: socketMode.default('0660'),
-    /** The group that the socket is given to; absent: the daemon's own. */
-    group: text.optional(),
-  }),
-  /** Beside the socket, for programs whose SDK cannot use one. */
-  listen: z
-    .strictObject({
-      /** Takes signed requests over plain HTTP. Absent: there is no such listener. */
-      tcp: loopbackAddress.optional(),
-    })
-    .prefault({}),
-  keyStores: z.record(keyStoreName, keyStore).superRefine(refuseAllButOne),
-  identity: z
-    .strictObject({
-      /** Unix users (names or uids) who are the account's root. */
-      root: z.array(z.union([text, z.int().min(0)], { error: 'a user name or a uid' })).default([0]),
-      /** Unix user → principal. A user whom nothing maps is user/unix/NAME. */
-      users: z.record(text, principal).default({}),
-      /** Unix group → principal; the first that the user is in counts. */
-      groups: z.record(text, principal).default({}),
-      /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */
-      policies: text.optional(),
-    })
-    .superRefine(refuseRolesOfOneName)
-    .prefault({}),
-  audit: z
-    .strictObject({
-      folder: text.optional(),
-      /** `default`: cryptographic operations are synced within 100 ms, changes before their answer. `always`: all before. */
-      sync: z.enum(['default', 'always'], { error: '`default` or `always`' }).default('default'),
-    })
-    .prefault({}),
-  log: z
-    .strictObject({
-      level: z
-        .enum(['debug', 'info', 'warn', 'error'], { error: 'one of `debug`, `info`, `warn`, `error`' })
-        .default('info'),
-    })
-    .prefault({}),
-});
+/** Nobody of another account ever calls. */
+function refuseOtherAccounts(
+  { account, managedKeys }: { readonly account: string; readonly managedKeys: ManagedKeys },
+  context: z.RefinementCtx,
+): void {
+  for (const [service, { principals }] of Object.entries(managedKeys)) {
+    for (const [index, arn] of principals.entries()) {
+      if (arn.startsWith(`arn:aws:iam::${account}:`)) continue;
+      const message = `a principal of the account ${account}, and not \`${arn}\``;
+      context.addIssue({ code: 'custom', path: ['managedKeys', service, 'principals', index], message });
+    }
+  }
+}
+
+export const configurationSchema = z
+  .strictObject({
+    region: z
+      .string()
+      .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, { error: 'an AWS Region name such as us-east-1' })
+      .default('us-east-1'),
+    account: account.default('000000000000'),
+    /** Metadata, and the audit log unless it has a folder of its own. Nobody but the daemon's user may look into it. */
+    dataDir: text,
+    socket: z.strictObject({
+      path: text,
+      /** Who may connect. Who may do what is decided by policies. */
+      mode: socketMode.default('0660'),
+      /** The group that the socket is given to; absent: the daemon's own. */
+      group: text.optional(),
+    }),
+    /** Beside the socket, for programs whose SDK cannot use one. */
+    listen: z
+      .strictObject({
+        /** Takes signed requests over plain HTTP. Absent: there is no such listener. */
+        tcp: loopbackAddress.optional(),
+      })
+      .prefault({}),
+    keyStores: z.record(keyStoreName, keyStore).superRefine(refuseAllButOne),
+    identity: z
+      .strictObject({
+        /** Unix users (names or uids) who are the account's root. */
+        root: z.array(z.union([text, z.int().min(0)], { error: 'a user name or a uid' })).default([0]),
+        /** Unix user → principal. A user whom nothing maps is user/unix/NAME. */
+        users: z.record(text, principal).default({}),
+        /** Unix group → principal; the first that the user is in counts. */
+        groups: z.record(text, principal).default({}),
+        /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */
+        policies: text.optional(),
+      })
+      .superRefine(refuseRolesOfOneName)
+      .prefault({}),
+    /** AWS managed keys, by the names of their services. Read again at SIGHUP. */
+    managedKeys: z.record(serviceName, managedKey).superRefine(refusePrincipalsOfTwo).default({}),
+    audit: z
+      .strictObject({
+        folder: text.optional(),
+        /** `default`: cryptographic operations are synced within 100 ms, changes before their answer. `always`: all before. */
+        sync: z.enum(['default', 'always'], { error: '`default` or `always`' }).default('default'),
+      })
+      .prefault({}),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['debug', 'info', 'warn', 'error'], { error: 'one of `debug`, `info`, `warn`, `error`' })
+          .default('info'),
+      })
+      .prefault({}),
+  })
+  .superRefine(refuseOtherAccounts);
 
 type Parsed = z.output<typeof configurationSchema>;
 
@@ -189,10 +233,12 @@ export interface RegionConfiguration {
   readonly keyStores: readonly string[];
   /** The one of them in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
+  /** The services that have AWS managed keys in it, each with the principals that are that service; absent: none. */
+  readonly managedKeys?: ReadonlyMap<string, readonly string[]> | undefined;
 }
 
 /** A valid configuration with absolute paths. */
-export type Configuration = Omit<Parsed, 'region' | 'socket' | 'listen' | 'keyStores' | 'audit'> & {
+export type Configuration = Omit<Parsed, 'region' | 'socket' | 'listen' | 'keyStores' | 'managedKeys' | 'audit'> & {
   readonly regions: readonly [RegionConfiguration, ...RegionConfiguration[]];
   /** By name. */
   readonly keyStores: ReadonlyMap<string, KeyStoreConfiguration>;

@@ -123,7 +123,7 @@ function expectationOf(issue: z.core.$ZodIssue): string {
 /** The file's one Region and one key store become lists of one, and its paths absolute. */
 function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
   const absolute = (path: string): string => resolve(folder, path);
-  const { region, socket, listen, keyStores, ...shared } = parsed;
+  const { region, socket, listen, keyStores, managedKeys, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
   const names = Object.keys(keyStores);
   const [only] = names;
@@ -138,6 +138,7 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
         loopback: listen.tcp,
         keyStores: names,
         defaultKeyStore: only,
+        managedKeys: new Map(Object.entries(managedKeys).map(([service, { principals }]) => [service, principals])),
       },
     ],
     keyStores: new Map(Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)])),

@@ -81,6 +81,12 @@ identity:
   # Identity policies, one in each *.json: {"AttachedTo": ["group:operators"], "PolicyDocument": {…}}; SIGHUP reads them again.
   # policies: /etc/drawbridge/policies
 
+# AWS managed keys: alias/aws/NAME for programs that are here what a service is in AWS. The requests of these principals have
+# kms:ViaService NAME.${choices.region}.amazonaws.com and may use the key; others may look at it; nobody can change it. It is rotated
+# every year. SIGHUP reads this member again. A service that is taken out keeps its key, which nobody can use then.
+# managedKeys:
+#   ebs: { principals: ["arn:aws:iam::${choices.account}:user/unix/qemu"] }
+
 audit:
   # folder: another folder than dataDir/audit
   # default: a change of keys or policies is on disk before its answer, use of keys within 100 ms.

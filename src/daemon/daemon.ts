@@ -18,6 +18,7 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
+import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
@@ -27,6 +28,7 @@ import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores
 import { openCredentials } from './credential-source.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
+import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
 import { statusSources } from './status.ts';
@@ -47,6 +49,9 @@ export interface DrainLimits {
   readonly requestsMs: number;
 }
 
+/** For the last uses of keys that are not on disk yet; what a stuck HSM keeps from that is lost. */
+const lastUsesAtStopMs = 3_000;
+
 const defaultDrainLimits: DrainLimits = { generationsMs: 12_000, requestsMs: 20_000 };
 
 export interface DaemonOptions {
@@ -60,12 +65,14 @@ export interface DaemonOptions {
   readonly drain?: DrainLimits | undefined;
   /** What upkeep tells the time by; those of this machine unless given. */
   readonly clocks?: Clocks | undefined;
+  /** The configuration as it is written now: SIGHUP takes the AWS managed keys of it. Absent: they stay as they are. */
+  readonly readConfiguration?: (() => Promise<Configuration>) | undefined;
 }
 
 export interface Daemon {
   /** In the order of the configuration. */
   readonly regions: readonly [ListeningRegion, ...ListeningRegion[]];
-  /** Reads the identity policies again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
+  /** Reads identity policies and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
@@ -115,8 +122,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
   const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
+  const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
   const { clocks = machineClocks } = options;
-  const foundations = { account, store, turns, keyStores, metadata, clocks, log };
+  const expiryClocks = clocks;
+  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, log };
   const open: OpenRegion[] = [];
   for (const region of regions) open.push(await openRegion(region, foundations));
   const credentials = await openCredentials({
@@ -131,8 +140,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = await openAuditLog({ ...configuration.audit, log });
   started.defer(() => audit.close());
 
+  // Once no request runs any more, and while the HSM still computes MACs.
+  started.defer(async () => {
+    await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
+  });
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
   const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });
+
+  const managedKeys = new ManagedKeys({ regions: open, turns, audit, log });
+  started.defer(() => managedKeys.stop());
+  await managedKeys.use(regions);
+
   const servers: HttpServer[] = [];
   started.defer(async () => {
     // Work that is in progress ends while answers go out; nothing new begins.
@@ -150,7 +168,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     upkeep,
     log,
   };
-  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep });
+  const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {
+    const backingKeyId = store.serviceKey(purpose);
+    return backingKeyId === undefined ? [] : { purpose, backingKeyId };
+  });
+  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep, serviceKeys });
   const listening: ListeningRegion[] = [];
   for (const region of open) listening.push(await serveRegion(region, services, statusOf(region), servers));
   const [first, ...others] = listening;
@@ -163,7 +185,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   return {
     regions: [first, ...others],
-    reload: () => policies.reload(log),
+    async reload() {
+      await policies.reload(log);
+      if (options.readConfiguration !== undefined) await managedKeys.reload(options.readConfiguration);
+    },
     stop: () => running.disposeAsync(),
   };
 }

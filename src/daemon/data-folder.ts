@@ -16,6 +16,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/life/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
+import { inBatches } from '../store/mac-batches.ts';
 import type { RecordMac } from '../store/metadata-store.ts';
 import { openSqliteStore, type SqliteStore } from '../store/sqlite-store.ts';
 
@@ -63,7 +64,7 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
         );
       }
       await assertServiceKey(keyStore, purpose, backingKeyId);
-      mac = (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data, isPrompt: true });
+      mac = inBatches((messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages }));
     },
   };
 }

@@ -15,7 +15,7 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import type { Configuration } from '../config/configuration-schema.ts';
+import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { ConfigurationError, loadConfiguration } from '../config/load.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
@@ -73,7 +73,8 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     keyStore = created;
   }
   await assertOurs(configurationFile);
-  const configuration = withChoices(await loadConfiguration(configurationFile), options);
+  const readConfiguration = async () => withChoices(await loadConfiguration(configurationFile), options);
+  const configuration = await readConfiguration();
   assertTokenKind(configuration, options.token, dir);
 
   const { account } = configuration;
@@ -84,21 +85,27 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     configuration,
     environment: options.environment,
     log,
+    readConfiguration,
     openKeyStores: keyStore === undefined ? [] : [keyStore],
     findFixedKey: (id) => (id === accessKeyId ? key : undefined),
   });
   started.defer(() => daemon.stop());
 
+  const hasMoreToRead = options.policies !== undefined || configuration.regions.some(hasManagedKeys);
   const running = started.move();
   // Whoever parses the line is told of one Region, and of the first where there are several.
   const [{ region, socketPath: socket, endpoint }] = daemon.regions;
   const stop = (): Promise<void> => running.disposeAsync();
   return {
     line: { socket, endpoint, region, account, accessKeyId, secretAccessKey, dir },
-    // Without policies a SIGHUP ends it, as when its terminal is closed.
-    daemon: { ...daemon, stop, reload: options.policies === undefined ? undefined : daemon.reload },
+    // Without anything to read again a SIGHUP ends it, as when its terminal is closed.
+    daemon: { ...daemon, stop, reload: hasMoreToRead ? daemon.reload : undefined },
     log,
   };
+}
+
+function hasManagedKeys({ managedKeys }: RegionConfiguration): boolean {
+  return managedKeys !== undefined && managedKeys.size > 0;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What the command line uses of the daemon, in one module, which it loads when a command needs it. */
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+export { listServiceKeys } from '../keys/life/service-keys.ts';
 export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
 export { startDev } from './dev.ts';

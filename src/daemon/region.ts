@@ -41,7 +41,9 @@ export interface RegionFoundations {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
-  readonly clocks: ExpiryClocks;
+  readonly expiryClocks: ExpiryClocks;
+  /** When this instance began to note uses of keys. */
+  readonly usageTrackedSinceMs: number;
   readonly log: Logger;
 }
 
@@ -61,13 +63,13 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { account, store, turns, keyStores: all, metadata, clocks: expiryClocks, log }: RegionFoundations,
+  { keyStores: all, metadata, ...foundations }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
-  const realm = { region, account };
+  const realm = { region, account: foundations.account };
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
-  const keys = { realm, store, turns, keyStores, defaultKeyStore, compilePolicy, expiryClocks, log };
+  const keys = { ...foundations, realm, keyStores, defaultKeyStore, compilePolicy };
   const { directory, life, deletion } = await openKeys(keys, metadata);
   return { configuration, directory, life, deletion, defaultKeyStore: directory.keyStore(defaultKeyStore) };
 }
@@ -103,7 +105,8 @@ export async function serveRegion(
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
   const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, log } = services;
-  const operations = createKmsService({ directory, life, turns, audit, log, identityPolicies, peerFacts });
+  const { lastUses } = directory;
+  const operations = createKmsService({ directory, life, turns, lastUses, audit, log, identityPolicies, peerFacts });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
   const access = accessSource({ directory, mapping, identityPolicies });

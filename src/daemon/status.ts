@@ -5,6 +5,7 @@ import type { Configuration, RegionConfiguration } from '../config/configuration
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
+import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { parseKeyId } from '../kms/names.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
 import { upkeepSummary } from './upkeep/upkeep-report.ts';
@@ -22,10 +23,12 @@ export interface StatusParts {
   readonly regions: readonly RegionParts[];
   readonly audit: AuditLog;
   readonly upkeep: Pick<Upkeep, 'report'>;
+  /** In the key store that the configuration names for them. */
+  readonly serviceKeys: readonly ListedServiceKey[];
 }
 
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
-export function statusSources({ configuration, keyStores, regions, audit, upkeep }: StatusParts) {
+export function statusSources({ configuration, keyStores, regions, audit, upkeep, serviceKeys }: StatusParts) {
   const startedAt = new Date().toISOString();
   return (asked: RegionParts): StatusSource => ({
     health() {
@@ -49,7 +52,11 @@ export function statusSources({ configuration, keyStores, regions, audit, upkeep
         regions: regions.map((region) => ({ ...describeRegion(region), keyStores: region.configuration.keyStores })),
         audit: { folder: configuration.audit.folder, sync: configuration.audit.sync, ...audit.head() },
         upkeep: upkeepSummary(upkeep.report()),
-        keyStores: [...keyStores.values()].map((keyStore) => ({ ...keyStore.status(), ...keyStore.capabilities() })),
+        keyStores: [...keyStores].map(([name, keyStore]) => ({
+          ...keyStore.status(),
+          ...keyStore.capabilities(),
+          serviceKeys: name === configuration.serviceKeyStore ? serviceKeys : [],
+        })),
       };
     },
     async key(text) {

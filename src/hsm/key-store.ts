@@ -269,17 +269,22 @@ export interface KeyStore {
     readonly plaintext: Plaintext | null;
   }>;
 
-  /**
-   * The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable.
-   * @param request.isPrompt For MACs of our own records, never for what callers ask for: waits neither for keys that are being
-   * generated, where there is a lane that never generates, nor for the calls of others that wait.
-   */
+  /** The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable. */
   mac(request: {
     readonly backingKeyId: BackingKeyId;
     readonly algorithm: string;
     readonly data: Buffer;
-    readonly isPrompt?: boolean;
   }): Promise<Buffer>;
+  /**
+   * The MACs of several messages, each as `mac` has it, in their order and for little more than what the token takes. For our
+   * own records, never for what callers ask for: waits neither for keys that are being generated, where there is a lane that never
+   * generates, nor for the calls of others that wait. Repeatable.
+   */
+  macs(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly algorithm: string;
+    readonly messages: readonly Buffer[];
+  }): Promise<readonly Buffer[]>;
   /** Is this the MAC of `data`? Takes the same time whatever is wrong with it. Repeatable. */
   verifyMac(request: {
     readonly backingKeyId: BackingKeyId;

@@ -11,7 +11,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
-import type { CallName, MaterialOutline } from './calls.ts';
+import { type CallName, type MaterialOutline, maxMacsAtOnce, maxMacsBytes } from './calls.ts';
 import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
@@ -214,9 +214,18 @@ export class PipeKeyStore implements KeyStore {
     return this.#dispatcher.call('generateDataKeyPair', fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
   }
 
-  mac({ backingKeyId, algorithm, data, isPrompt = false }: Requests['mac']) {
+  mac({ backingKeyId, algorithm, data }: Requests['mac']) {
     const fields = [keyId(backingKeyId), Buffer.from(algorithm), data];
-    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm), { isPrompt });
+    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm));
+  }
+
+  async macs({ backingKeyId, algorithm, messages }: Requests['macs']): Promise<readonly Buffer[]> {
+    const macs = inCalls(messages).map((some) => {
+      const fields = [keyId(backingKeyId), Buffer.from(algorithm), packed(some)];
+      const decode = ([field]: readonly Buffer[]) => replies.macs(field, algorithm, some.length);
+      return this.#dispatcher.call('macs', fields, decode, { isPrompt: true });
+    });
+    return (await Promise.all(macs)).flat();
   }
 
   /**
@@ -322,6 +331,27 @@ function materialFields(name: CallName, request: WrappedMaterial): readonly Buff
     throw new KeyStoreError('ciphertextInvalid', `${name}: the wrapped key material cannot be unwrapped`);
   const outline: MaterialOutline = { wrappingAlgorithm, keyIdDigits, keySpec, keyUsage };
   return [keyId(wrappingKeyId), Buffer.from(JSON.stringify(outline)), wrapped];
+}
+
+/** As many messages for each call as it may have. */
+function inCalls(messages: readonly Buffer[]): readonly (readonly Buffer[])[] {
+  const calls: Buffer[][] = [];
+  let last: Buffer[] = [];
+  let lastBytes = 0;
+  for (const message of messages) {
+    if (last.length === 0 || last.length === maxMacsAtOnce || lastBytes + message.length > maxMacsBytes) {
+      last = [];
+      lastBytes = 0;
+      calls.push(last);
+    }
+    last.push(message);
+    lastBytes += message.length;
+  }
+  return calls;
+}
+
+function packed(messages: readonly Buffer[]): Buffer {
+  return Buffer.concat(messages.flatMap((message) => [u32(message.length), message]));
 }
 
 function u32(value: number): Buffer {

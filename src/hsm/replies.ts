@@ -112,6 +112,12 @@ export function mac(field: Buffer | undefined, algorithm: string): Buffer {
   return bytes(field, macBytesOf.get(algorithm) ?? 0, 'a MAC');
 }
 
+export function macs(field: Buffer | undefined, algorithm: string, count: number): readonly Buffer[] {
+  const lengthBytes = macBytesOf.get(algorithm) ?? 0;
+  const all = bytes(field, lengthBytes * count, `${count} MACs`);
+  return Array.from({ length: count }, (_, index) => all.subarray(index * lengthBytes, (index + 1) * lengthBytes));
+}
+
 export function signature(field: Buffer | undefined, algorithm: string): Buffer {
   const made = Buffer.from(atMost(field, maxSignatureBytes, 'a signature'));
   if (!algorithm.startsWith('ECDSA_')) return made;

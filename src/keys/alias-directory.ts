@@ -24,6 +24,13 @@ export class AliasDirectory {
     return [...(this.#namesOf.get(keyId) ?? [])];
   }
 
+  /** The same in order, for the list operation. */
+  sortedNamesOf(keyId: KeyId): SortedNames<AliasName> {
+    const sorted = new SortedNames<AliasName>();
+    for (const name of this.#namesOf.get(keyId) ?? []) sorted.add(name);
+    return sorted;
+  }
+
   /** Takes an alias that is in the store, new or standing for another key. */
   show(record: AliasRecord): void {
     this.#forgetTarget(record.aliasName);

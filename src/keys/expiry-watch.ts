@@ -50,16 +50,6 @@ export class ExpiryWatch {
     this.#clocks = clocks;
   }
 
-  /** From now on the boot-time clock is watched for it too. Costs nothing for what does not expire. */
-  see({ backingKeyId, validToMs }: Expiring): void {
-    if (validToMs === null) this.#sights.delete(backingKeyId);
-    else this.#sightOf(backingKeyId, validToMs, this.#clocks.now());
-  }
-
-  forget(backingKeyId: BackingKeyId): void {
-    this.#sights.delete(backingKeyId);
-  }
-
   hasExpired({ backingKeyId, validToMs }: Expiring): boolean {
     if (validToMs === null) return false;
     const now = this.#clocks.now();
@@ -68,7 +58,9 @@ export class ExpiryWatch {
 
   /** The key in the state that follows, whenever it is asked, from whether material that it needs has expired by then. */
   watched(key: KmsKey): KmsKey {
-    const expiring = key.record.origin === 'EXTERNAL' ? expiringMaterials(key) : [];
+    if (key.record.origin !== 'EXTERNAL') return key;
+    for (const material of key.materials) this.#see(material);
+    const expiring = expiringMaterials(key);
     if (expiring.length === 0) return key;
     const hasExpired = (): boolean => expiring.some((each) => this.hasExpired(each));
     return {
@@ -77,6 +69,12 @@ export class ExpiryWatch {
         return hasExpired() ? stateWithoutMaterial(key.record) : key.record.state;
       },
     };
+  }
+
+  /** From now on the boot-time clock is watched for it too. */
+  #see({ backingKeyId, validToMs }: Expiring): void {
+    if (validToMs === null) this.#sights.delete(backingKeyId);
+    else this.#sightOf(backingKeyId, validToMs, this.#clocks.now());
   }
 
   #sightOf(backingKeyId: BackingKeyId, validToMs: number, { wallMs, bootMs }: ClockReading): Sight {

@@ -29,14 +29,18 @@ import type { Change } from '../store/records/changes.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 import type { Fold, Turns } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
+import { CompiledPolicies } from './compiled-policies.ts';
 import { defaultEncryptionLimits, type EncryptionLimits } from './encryption-counter.ts';
 import { type ExpiryClocks, ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
+import { LastUses } from './last-uses.ts';
 import { SortedNames } from './lists/sorted-names.ts';
+import { ManagedServices } from './managed-services.ts';
 import { MaterialInUse } from './material-in-use.ts';
+import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
 
 export interface KeyDirectoryOptions {
@@ -53,25 +57,22 @@ export interface KeyDirectoryOptions {
   readonly encryptionLimits?: EncryptionLimits | undefined;
   /** By which imported material expires; this machine's unless given. */
   readonly expiryClocks?: ExpiryClocks | undefined;
+  /** When this instance began to note uses of keys; absent: it always did. */
+  readonly usageTrackedSinceMs?: number | undefined;
 }
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
   KeyDirectory,
-  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones'
+  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones' | 'lastUses' | 'services'
 > & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
   readonly tombstones: Omit<Tombstones, 'show'>;
+  readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
+  readonly services: Omit<ManagedServices, 'replace'>;
 };
-
-/** What is on record of one key id. */
-interface KeyRecords {
-  key: KeyRecord | undefined;
-  policy: KeyPolicyRecord | undefined;
-  readonly backingKeys: Map<BackingKeyId, BackingKeyRecord>;
-}
 
 export class KeyDirectory implements Fold {
   readonly realm: Realm;
@@ -79,14 +80,16 @@ export class KeyDirectory implements Fold {
   readonly aliases = new AliasDirectory();
   readonly grants: Grants;
   readonly tombstones = new Tombstones();
+  readonly lastUses: LastUses;
+  readonly services: ManagedServices;
   readonly compilePolicy: (document: string) => CompiledPolicy;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #inUse: MaterialInUse;
   readonly #expiry: ExpiryWatch;
-  readonly #records = new Map<KeyId, KeyRecords>();
-  readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
+  readonly #policies: CompiledPolicies;
+  readonly #records = new RecordsOfKeys();
   readonly #keys = new Map<KeyId, KmsKey>();
   /** Those with a record that did not verify stay so until the next start. */
   readonly #quarantined = new Set<KeyId>();
@@ -102,13 +105,16 @@ export class KeyDirectory implements Fold {
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
     this.grants = new Grants(grantTokens);
+    this.services = new ManagedServices(options.realm);
+    this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
+    this.#policies = new CompiledPolicies(options.compilePolicy);
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
       log: options.log,
       keyStore: (name) => this.keyStore(name),
-      find: (backingKeyId) => this.#findMaterial(backingKeyId),
+      find: (backingKeyId) => this.#records.findMaterial(backingKeyId),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
     this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
@@ -135,7 +141,7 @@ export class KeyDirectory implements Fold {
 
   /** What is on record of a key's material, also of what is being made. */
   materialRecords(keyId: KeyId): readonly BackingKeyRecord[] {
-    return [...(this.#records.get(keyId)?.backingKeys.values() ?? [])];
+    return [...(this.#records.of(keyId)?.backingKeys.values() ?? [])];
   }
 
   /** Is the material there, and has not expired? */
@@ -156,7 +162,8 @@ export class KeyDirectory implements Fold {
 
   /** The first proposed id that no key has or had, nor any other key's id the digits of. */
   unusedKeyId(propose: () => KeyId = newKeyId): KeyId {
-    const isTaken = (form: KeyId) => this.#records.has(form) || this.#damaged.has(form) || this.tombstones.has(form);
+    const isTaken = (form: KeyId) =>
+      this.#records.of(form) !== undefined || this.#damaged.has(form) || this.tombstones.has(form);
     for (;;) {
       const keyId = propose();
       if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some(isTaken)) return keyId;
@@ -187,10 +194,12 @@ export class KeyDirectory implements Fold {
     }
     for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
     const touched = new Set<KeyId>();
-    for (const record of loaded.backingKey) this.#takeBackingKey(record, touched);
-    for (const record of loaded.keyPolicy) if (this.#isOurs(record)) this.#takePolicy(record, touched);
-    for (const record of loaded.key) if (this.#isOurs(record)) this.#takeKey(record, touched);
+    // Keys first: they come in the order of their ids, and a name at the end of a list is the cheapest to add.
+    for (const record of loaded.key) if (this.#isOurs(record)) touched.add(this.#records.fileKey(record));
+    for (const record of loaded.backingKey) touched.add(this.#records.fileBackingKey(record));
+    for (const record of loaded.keyPolicy) if (this.#isOurs(record)) touched.add(this.#records.filePolicy(record));
     for (const keyId of touched) this.#derive(keyId);
+    this.lastUses.take(loaded);
     for (const alias of loaded.alias) if (this.#isOurs(alias)) this.aliases.show(alias);
     for (const grant of loaded.grant) if (this.#isOurs(grant)) this.grants.show(grant);
   }
@@ -214,13 +223,13 @@ export class KeyDirectory implements Fold {
   #applyPut(change: Extract<Change, { readonly put: unknown }>, touched: Set<KeyId>): void {
     switch (change.put) {
       case 'key':
-        this.#takeKey(change.record, touched);
+        touched.add(this.#records.fileKey(change.record));
         break;
       case 'backingKey':
-        this.#takeBackingKey(change.record, touched);
+        touched.add(this.#records.fileBackingKey(change.record));
         break;
       case 'keyPolicy':
-        this.#takePolicy(change.record, touched);
+        touched.add(this.#records.filePolicy(change.record));
         break;
       case 'alias':
         this.aliases.show(change.record);
@@ -231,8 +240,10 @@ export class KeyDirectory implements Fold {
       case 'tombstone':
         this.tombstones.show(change.record);
         break;
-      case 'accessKey':
       case 'lastUse':
+        this.lastUses.show(change.record);
+        break;
+      case 'accessKey':
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':
@@ -244,7 +255,7 @@ export class KeyDirectory implements Fold {
 
   /** What the store finds in the way of a change may be a row that somebody put back. */
   #isOfDeletedKey(record: Change['record']): boolean {
-    if (!('region' in record) || !this.tombstones.has(record.keyId) || this.#records.get(record.keyId)?.key)
+    if (!('region' in record) || !this.tombstones.has(record.keyId) || this.#records.of(record.keyId)?.key)
       return false;
     this.log.error({ keyId: record.keyId }, 'a record of a KMS key that was deleted is in the database again');
     return true;
@@ -253,13 +264,13 @@ export class KeyDirectory implements Fold {
   #applyRemoval(change: Extract<Change, { readonly remove: unknown }>, touched: Set<KeyId>): void {
     switch (change.remove) {
       case 'key':
-        this.#dropKey(change.record.keyId, touched);
+        touched.add(this.#records.dropKey(change.record.keyId));
         break;
       case 'backingKey':
-        this.#dropBackingKey(change.record, touched);
+        touched.add(this.#records.dropBackingKey(change.record));
         break;
       case 'keyPolicy':
-        this.#dropPolicy(change.record.keyId, touched);
+        touched.add(this.#records.dropPolicy(change.record.keyId));
         break;
       case 'alias':
         this.aliases.hide(change.record.aliasName);
@@ -267,9 +278,11 @@ export class KeyDirectory implements Fold {
       case 'grant':
         this.grants.hide(change.record.grantId);
         break;
+      case 'lastUse':
+        this.lastUses.hide(change.record.keyId);
+        break;
       case 'accessKey':
       case 'tombstone':
-      case 'lastUse':
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':
@@ -283,65 +296,14 @@ export class KeyDirectory implements Fold {
     return region === this.realm.region;
   }
 
-  #recordsOf(keyId: KeyId): KeyRecords {
-    let records = this.#records.get(keyId);
-    if (records === undefined) {
-      records = { key: undefined, policy: undefined, backingKeys: new Map() };
-      this.#records.set(keyId, records);
-    }
-    return records;
-  }
-
-  #takeKey(record: KeyRecord, touched: Set<KeyId>): void {
-    this.#recordsOf(record.keyId).key = record;
-    touched.add(record.keyId);
-  }
-
-  #takePolicy(record: KeyPolicyRecord, touched: Set<KeyId>): void {
-    this.#recordsOf(record.keyId).policy = record;
-    touched.add(record.keyId);
-  }
-
-  #takeBackingKey(record: BackingKeyRecord, touched: Set<KeyId>): void {
-    this.#recordsOf(record.keyId).backingKeys.set(record.backingKeyId, record);
-    this.#expiry.see(record);
-    this.#keyOfBackingKey.set(record.backingKeyId, record.keyId);
-    touched.add(record.keyId);
-  }
-
-  #dropKey(keyId: KeyId, touched: Set<KeyId>): void {
-    this.#recordsOf(keyId).key = undefined;
-    touched.add(keyId);
-  }
-
-  #dropPolicy(keyId: KeyId, touched: Set<KeyId>): void {
-    this.#recordsOf(keyId).policy = undefined;
-    touched.add(keyId);
-  }
-
-  #dropBackingKey({ keyId, backingKeyId }: BackingKeyRecord, touched: Set<KeyId>): void {
-    this.#recordsOf(keyId).backingKeys.delete(backingKeyId);
-    this.#keyOfBackingKey.delete(backingKeyId);
-    this.#expiry.forget(backingKeyId);
-    touched.add(keyId);
-  }
-
-  #findMaterial(backingKeyId: BackingKeyId) {
-    const keyId = this.#keyOfBackingKey.get(backingKeyId);
-    const records = keyId === undefined ? undefined : this.#records.get(keyId);
-    const record = records?.backingKeys.get(backingKeyId);
-    return record === undefined ? undefined : { record, origin: records?.key?.origin };
-  }
-
   /** Makes the KMS key that its records say, or finds that they say none. */
   #derive(keyId: KeyId): void {
-    const records = this.#records.get(keyId);
+    const records = this.#records.of(keyId);
     if (records?.key === undefined) {
       this.#keys.delete(keyId);
       this.keyIds.remove(keyId);
       if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
-      const isEmpty = records?.policy === undefined && records?.backingKeys.size === 0;
-      if (isEmpty) this.#records.delete(keyId);
+      this.#records.forgetEmpty(keyId);
       return;
     }
     const made = [...records.backingKeys.values()].filter(({ state }) => state !== 'Creating');
@@ -386,7 +348,7 @@ export class KeyDirectory implements Fold {
         policy:
           known?.policyRecord.document === policyRecord.document
             ? known.policy
-            : this.compilePolicy(policyRecord.document),
+            : this.#policies.get(policyRecord.document),
         backingKeys,
         materials,
         currentMaterial,

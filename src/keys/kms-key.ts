@@ -5,7 +5,7 @@
  * hold no key material: a backing key is the name of an object in an HSM and the store in which it lives.
  */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
@@ -43,7 +43,7 @@ export function keyMaterialIdOf({
   importedMaterialId,
 }: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId'>): string {
   if (importedMaterialId !== '') return importedMaterialId;
-  return createHash('sha256').update(`drawbridge/key-material-id/1:${backingKeyId}`).digest('hex');
+  return hash('sha256', `drawbridge/key-material-id/1:${backingKeyId}`, 'hex');
 }
 
 export interface KmsKey {

@@ -78,7 +78,10 @@ export function takesEncryptionContext(operation: GrantOperation): boolean {
 
 export type EncryptionContextPairs = Readonly<Record<string, string>>;
 
-/** As the API spells them. At most one of the two encryption contexts is there. */
+/**
+ * As the API spells them. At most one of the two encryption contexts is there; names of pairs are compared without regard to case
+ * (`context-pairs.ts`).
+ */
 export interface GrantConstraints {
   /** The context of the request has these pairs and no others. */
   readonly EncryptionContextEquals?: EncryptionContextPairs | undefined;

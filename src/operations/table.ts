@@ -35,6 +35,7 @@ export { createKey } from './keys/create-key.ts';
 export { describeKey } from './keys/describe-key.ts';
 export { disableKey } from './keys/disable-key.ts';
 export { enableKey } from './keys/enable-key.ts';
+export { getKeyLastUsage } from './keys/get-key-last-usage.ts';
 export { getPublicKey } from './keys/get-public-key.ts';
 export { listKeys } from './keys/list-keys.ts';
 export { scheduleKeyDeletion } from './keys/schedule-key-deletion.ts';

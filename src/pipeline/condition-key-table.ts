@@ -25,10 +25,12 @@ import {
   constraintsOf,
   constraintTypesOf,
   type Draw,
+  daysWithoutUse,
   encryptionContextKeys,
   encryptionContextValues,
   epochSeconds,
   issueTime,
+  isViaService,
   listOf,
   member,
   one,
@@ -93,8 +95,7 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:GrantConstraintType', ({ source }) => constraintTypesOf(source.request)),
   row('declared', 'kms:GranteePrincipal', member('GranteePrincipal')),
   row('declared', 'kms:GranteeServicePrincipal', member('GranteeServicePrincipal')),
-  // No AWS service calls on anybody's behalf here.
-  row('declared', 'kms:GrantIsForAWSResource', () => ['false'], bool),
+  row('declared', 'kms:GrantIsForAWSResource', isViaService, bool),
   row('declared', 'kms:GrantOperations', ({ source }) => listOf(source.request['Operations']), set),
   row('declared', 'kms:KeyAgreementAlgorithm', member('KeyAgreementAlgorithm')),
   row(
@@ -130,11 +131,9 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays'), numeric),
   row('declared', 'kms:ScheduleKeyDeletionPendingWindowInDays', member('PendingWindowInDays'), numeric),
   row('declared', 'kms:SigningAlgorithm', member('SigningAlgorithm')),
-  // When a key was used last is not on record outside of the audit log.
-  never('kms:TrailingDaysWithoutKeyUsage', numeric),
+  row('declared', 'kms:TrailingDaysWithoutKeyUsage', daysWithoutUse, numeric),
   row('declared', 'kms:ValidTo', ({ source }) => epochSeconds(source.request['ValidTo']), { type: 'Date' }),
-  // No AWS service passes requests on.
-  never('kms:ViaService'),
+  row('always', 'kms:ViaService', ({ source: { directory, caller } }) => one(directory.services.viaService(caller))),
   row('declared', 'kms:WrappingAlgorithm', member('WrappingAlgorithm')),
   row('declared', 'kms:WrappingKeySpec', member('WrappingKeySpec')),
 ];
@@ -174,7 +173,7 @@ const globalKeys: readonly ConditionKeyRow[] = [
   row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent)),
   row('always', 'aws:userid', ({ source }) => [userIdOf(source.caller)]),
   row('always', 'aws:username', ({ source }) => one(source.caller.userName)),
-  row('always', 'aws:ViaAWSService', () => ['false'], bool),
+  row('always', 'aws:ViaAWSService', isViaService, bool),
   // Nobody signs in with a password, a second factor or at another identity provider.
   never('aws:FederatedProvider'),
   never('aws:MultiFactorAuthAge', numeric),

@@ -1,9 +1,9 @@
 /** Where the values of condition keys come from: the request, the key, the caller. One small function each. */
 
 import { isIP } from 'node:net';
-import { foldCase, stepsToFold } from '../authorization/language/case-folding.ts';
 import { stepsPerLook, type WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
+import { foldCase, stepsToFold } from '../kms/case-folding.ts';
 import type { ConditionSource, QuestionKey } from './question-source.ts';
 
 /** `undefined`: the key is not in the context. */
@@ -127,6 +127,18 @@ export function tagKeys(request: Members): Values {
 export function epochSeconds(value: unknown): Values {
   return value instanceof Date ? one(value.getTime() / 1000) : undefined;
 }
+
+/** Did the request come through a service? Then its principal is one for which the configuration has an AWS managed key. */
+export const isViaService: Draw = ({ source: { directory, caller } }) => [
+  String(directory.services.viaService(caller) !== undefined),
+];
+
+/**
+ * Whole days since the last use of the key; of one that was not used since uses are noted, since then. A policy that protects
+ * keys which are in use so protects new ones as well.
+ */
+export const daysWithoutUse: Draw = ({ key, source: { directory, origin } }) =>
+  key && one(directory.lastUses.daysWithoutUse(key.record, origin.receivedAtMs));
 
 /** `undefined` for what is no IP address, such as the peer of a Unix socket. */
 export function addressOf(text: string): Values {

@@ -9,7 +9,8 @@
  *  6. What reads or uses is handled. What changes is prepared, takes its turn, in which steps 2 to 4 are asked again, and is
  *     decided, written and applied (`change.ts`); it is begun only where there is room for its event.
  *  7. The event goes on record.
- *  8. The answer goes back; plaintexts are wiped.
+ *  8. A use that succeeded is noted as the last one of each of its keys, with the request and the event that tell of it.
+ *  9. The answer goes back; plaintexts are wiped.
  *
  * INVARIANT: `run` gives back an answer only after the audit log took the event.
  */
@@ -20,6 +21,7 @@ import { type IdentityPolicies, noIdentityPolicies } from '../authorization/iden
 import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
+import type { LastUses } from '../keys/last-uses.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -31,13 +33,15 @@ import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
-import { auditEvent, emptyEvent, outcome, type Trace } from './request-event.ts';
+import { auditEvent, emptyEvent, type IdentifiedEvent, outcome, type Trace } from './request-event.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
 export interface KmsServiceOptions {
   readonly directory: KeyView;
   readonly life: KeyLife;
   readonly turns: Turns;
+  /** Those of the keys of `directory`. */
+  readonly lastUses: Pick<LastUses, 'used'>;
   readonly audit: AuditLog;
   readonly log: Logger;
   /** Those in force; asked anew for each request. Absent: there are none. */
@@ -48,7 +52,7 @@ export interface KmsServiceOptions {
 type Request = Record<string, unknown>;
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
-  const { audit, log } = options;
+  const { audit, lastUses, log } = options;
   const { region } = options.directory.realm;
 
   async function record(event: AuditEvent, durability: Durability, answer: KmsAnswer): Promise<KmsAnswer> {
@@ -70,6 +74,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         resources: [],
         decision: null,
         noted: undefined,
+        keys: undefined,
       };
       let answer: KmsAnswer;
       try {
@@ -82,7 +87,10 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
       }
       const durability = trace.operation?.effect === 'changes' && answer.ok ? 'synced' : 'written';
-      return record(auditEvent(kmsRequest, region, trace, answer), durability, answer);
+      const event = auditEvent(kmsRequest, region, trace, answer);
+      const recorded = await record(event, durability, answer);
+      if (recorded.ok) noteUses(lastUses, trace, event);
+      return recorded;
     },
 
     refuse(origin, error) {
@@ -118,6 +126,19 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
   };
 }
 
+/** Only what uses keys does; ReEncrypt uses two, each of which has its own last use. */
+function noteUses(
+  lastUses: Pick<LastUses, 'used'>,
+  { operation, keys }: Trace,
+  { receivedAtMs, requestId, eventId }: IdentifiedEvent,
+): void {
+  if (operation?.effect !== 'uses') return;
+  for (const name in keys) {
+    const used = keys[name];
+    if (used !== undefined) lastUses.used(used.key.record.keyId, operation.name, receivedAtMs, requestId, eventId);
+  }
+}
+
 /** Steps 1 to 6; the answer's body, as JSON text. */
 async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<string> {
   const { directory, life, turns, audit } = options;
@@ -139,6 +160,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   });
   const source = sourceNow();
   const keys = authorize(source, trace);
+  trace.keys = keys;
   const note = (members: Readonly<Record<string, string>>): void => {
     trace.noted = members;
   };

@@ -5,8 +5,10 @@
  * that can be listed. Who wrote the request is told as `identity/` knows it.
  */
 
+import { randomUUID } from 'node:crypto';
 import type { AuditEvent } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
+import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
@@ -24,6 +26,8 @@ export interface Trace {
   /** Of all permissions that were asked: the first refusal, or what allows each of them. */
   decision: AuditEvent['decision'];
   noted: Readonly<Record<string, string>> | undefined;
+  /** Once every permission on them was given. */
+  keys: Readonly<Record<string, AuthorizedKey>> | undefined;
 }
 
 /** Operation names come from callers: what is no operation is cut to this in the audit log. */
@@ -54,11 +58,15 @@ export function emptyEvent(
   };
 }
 
+/** An event that something else refers to. */
+export type IdentifiedEvent = AuditEvent & { readonly eventId: string };
+
 /** Written out member by member, on the path of every request: spreads cost as much as the rest of it. */
-export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace, answer: KmsAnswer): AuditEvent {
+export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace, answer: KmsAnswer): IdentifiedEvent {
   const { operation } = trace;
   return {
     requestId: request.requestId,
+    eventId: randomUUID(),
     receivedAtMs: request.receivedAtMs,
     eventName: request.operationName.slice(0, maxEventNameCharacters),
     awsRegion,

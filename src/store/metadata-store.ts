@@ -29,7 +29,7 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
 /** What a key is derived for. */
 export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens';
 
-/** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
+/** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. Is asked for hundreds at once (`inBatches`). */
 export type RecordMac = (data: Buffer) => Promise<Buffer>;
 
 export interface MetadataStore {

@@ -78,8 +78,15 @@ const domain = 'drawbridge/metadata-record';
 
 /** The format in which a kind is written. */
 export function newestFormat(formats: KindFormats): number {
-  return Math.max(1, ...Object.values(formats).map(({ format }) => format));
+  const known = newestFormats.get(formats);
+  if (known !== undefined) return known;
+  const newest = Math.max(1, ...Object.values(formats).map(({ format }) => format));
+  newestFormats.set(formats, newest);
+  return newest;
 }
+
+/** It is asked for with each record. */
+const newestFormats = new WeakMap<KindFormats, number>();
 
 /** Is this a format in which records of the kind are read? */
 export function isKnownFormat(formats: KindFormats, format: number): boolean {
@@ -91,6 +98,7 @@ export function isKnownFormat(formats: KindFormats, format: number): boolean {
  * than its migration gave it, which no MAC of this format covers.
  */
 export function columnsOfFormat(formats: KindFormats, columns: Columns, format: number): Columns | undefined {
+  if (format === newestFormat(formats)) return columns;
   const covered: Record<string, ColumnValue> = { ...columns };
   for (const [name, added] of Object.entries(formats)) {
     if (added.format <= format) continue;
@@ -103,20 +111,101 @@ export function columnsOfFormat(formats: KindFormats, columns: Columns, format: 
 /** @param columns Those of the format. */
 export function canonicalRecord(kind: RecordKind, columns: Columns, format: number): Buffer {
   const names = Object.keys(columns).sort();
-  const parts: Buffer[] = [string(domain), u32(format), string(kind), u32(names.length)];
+  form.begin();
+  form.string(domain);
+  form.u32(format);
+  form.string(kind);
+  form.u32(names.length);
   for (const name of names) {
     const value = columns[name];
     if (value === undefined) throw new TypeError(`member ${name} is missing`);
-    parts.push(string(name));
-    if (typeof value === 'string') parts.push(Buffer.of(1), string(value));
-    else parts.push(Buffer.of(2), u64(value));
+    form.string(name);
+    if (typeof value === 'string') {
+      form.u8(1);
+      form.string(value);
+    } else {
+      form.u8(2);
+      form.u64(value);
+    }
   }
-  return Buffer.concat(parts);
+  return form.end();
 }
+
+/** Longer texts are quicker to write by Node.js than by a loop. */
+const shortCharacters = 64;
+
+/** Bytes that are put together in memory which is there already: at a start there are as many forms as records. */
+class FormWriter {
+  #bytes = Buffer.alloc(64 * 1024);
+  #used = 0;
+
+  begin(): void {
+    this.#used = 0;
+  }
+
+  u8(value: number): void {
+    this.#reserve(1);
+    this.#bytes[this.#used++] = value;
+  }
+
+  u32(value: number): void {
+    this.#reserve(4);
+    this.#used = this.#bytes.writeUInt32BE(value, this.#used);
+  }
+
+  u64(value: number): void {
+    this.#reserve(8);
+    this.#used = this.#bytes.writeBigUInt64BE(BigInt(value), this.#used);
+  }
+
+  /** Its length in bytes, then its UTF-8. */
+  string(value: string): void {
+    const lengthBytes = this.#writeShort(value) ?? this.#writeLong(value);
+    this.#bytes.writeUInt32BE(lengthBytes, this.#used);
+    this.#used += 4 + lengthBytes;
+  }
+
+  /** A copy of what was written. */
+  end(): Buffer {
+    return Buffer.from(this.#bytes.subarray(0, this.#used));
+  }
+
+  /** Behind the four bytes of its length. @returns How many bytes; `undefined` for what is long, or more than ASCII. */
+  #writeShort(value: string): number | undefined {
+    if (value.length > shortCharacters) return undefined;
+    this.#reserve(4 + shortCharacters);
+    const start = this.#used + 4;
+    for (let index = 0; index < value.length; index++) {
+      const code = value.charCodeAt(index);
+      if (code > 0x7f) return undefined;
+      this.#bytes[start + index] = code;
+    }
+    return value.length;
+  }
+
+  #writeLong(value: string): number {
+    const lengthBytes = Buffer.byteLength(value, 'utf8');
+    this.#reserve(4 + lengthBytes);
+    return this.#bytes.write(value, this.#used + 4, 'utf8');
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#used + bytes <= this.#bytes.length) return;
+    const larger = Buffer.alloc(Math.max(this.#bytes.length * 2, this.#used + bytes));
+    this.#bytes.copy(larger, 0, 0, this.#used);
+    this.#bytes = larger;
+  }
+}
+
+const form = new FormWriter();
 
 /** What a derived key is the MAC of: begins with another domain than any record, so it is no record's MAC. */
 export function derivedKeyInput(purpose: string): Buffer {
-  return Buffer.concat([string('drawbridge/derived-key'), u32(1), string(purpose)]);
+  form.begin();
+  form.string('drawbridge/derived-key');
+  form.u32(1);
+  form.string(purpose);
+  return form.end();
 }
 
 /** Compares in constant time, digit by digit. `stored` is what the file says: of any type and length. */
@@ -125,21 +214,4 @@ export function isMacEqual(computed: Buffer, stored: unknown): boolean {
   const storedDigits = Buffer.from(stored, 'utf8');
   const computedDigits = Buffer.from(computed.toString('hex'), 'utf8');
   return storedDigits.length === computedDigits.length && timingSafeEqual(storedDigits, computedDigits);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
-}
-
-function u64(value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64BE(BigInt(value));
-  return bytes;
-}
-
-function string(value: string): Buffer {
-  const bytes = Buffer.from(value, 'utf8');
-  return Buffer.concat([u32(bytes.length), bytes]);
 }

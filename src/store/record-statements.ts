@@ -13,7 +13,7 @@ import {
   sql,
 } from 'kysely';
 import type { ColumnValue } from './column-member.ts';
-import { type Columns, toColumns } from './record-columns.ts';
+import { type Columns, memberNames, toColumns } from './record-columns.ts';
 import type { Change } from './records/changes.ts';
 import { type MetadataRecords, primaryKeys, type RecordKind } from './records/records.ts';
 
@@ -61,6 +61,18 @@ export function idMember(kind: RecordKind): string {
 export function isRecord(kind: RecordKind, columns: Columns): Expression<SqlBool> {
   const equal = primaryKeys[kind].map((name) => sql<SqlBool>`${sql.ref(name)} = ${columns[name]}`);
   return sql.join(equal, sql` and `) as RawBuilder<SqlBool>; // A conjunction of what are truth values.
+}
+
+/**
+ * All rows of a kind in the order of their primary keys, with their columns named as the members are: for whoever reads them past
+ * Kysely, which would name them in an object more for each.
+ */
+export function allRows(db: Kysely<Tables>, kind: RecordKind): CompiledQuery {
+  const table: keyof Tables = tables[kind];
+  const columns = [...memberNames(kind), 'format', 'mac'];
+  let query = db.selectFrom(table).select(columns.map((name) => sql.ref(name).as(sql.raw(`"${name}"`))));
+  for (const name of primaryKeys[kind]) query = query.orderBy(name);
+  return query.compile();
 }
 
 /** Removes the record in the version in which it was seen. */

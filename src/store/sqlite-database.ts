@@ -18,6 +18,7 @@ import { accessSync, closeSync, constants, fsyncSync, lstatSync, openSync, statS
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import {
+  type CompiledQuery,
   type DatabaseIntrospector,
   type Dialect,
   type DialectAdapter,
@@ -101,6 +102,16 @@ function asKyselyDatabase(database: DatabaseSync): SqliteDatabase {
       };
     },
   };
+}
+
+/**
+ * The rows of a query, one by one as they are asked for. For tables of which all is read: a hundred thousand rows at once would
+ * take as much memory again as the records that become of them.
+ */
+export function rowsOf(database: DatabaseSync, { sql, parameters }: CompiledQuery): Iterable<Record<string, unknown>> {
+  const statement = database.prepare(sql);
+  statement.setReadBigInts(true); // As above.
+  return statement.iterate(...parameters.map(inputValue));
 }
 
 /** @throws TypeError for what is no column's value; the store binds texts and numbers, Kysely's migrator texts. */

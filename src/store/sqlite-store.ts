@@ -5,19 +5,20 @@
  * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk). Writes are
  * rare: changes of keys, and one per 65,536 encryptions.
  *
+ * A load reads row by row and verifies each before it returns any: rows wait for their MACs, hundreds at a time, and not for each
+ * other.
+ *
  * MACs are computed before the transaction, by the HSM, for several records at once; the transactions follow in the order
  * of the calls. A statement that does not find its record in the version that it replaces ends the transaction. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
  * rejection is a `StoreError`. After `full` or `io` the transaction was rolled back, and the store can be used again;
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
- *
- * The rows that name the service keys carry no MAC: one of them names the key for the MACs. Whoever opens the store checks
- * that the HSM calls each of these objects `drawbridge:service:PURPOSE` (`keys/life/service-keys.ts`), which no caller can name
- * a key.
  */
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { CamelCasePlugin, type CompiledQuery, Kysely } from 'kysely';
-import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
+import type { BackingKeyId } from '../kms/names.ts';
+import { mapBounded } from './bounded-map.ts';
+import { readNodeId, readServiceKeys } from './instance-rows.ts';
 import type { LoadedMetadata, MetadataStore, QuarantinedRecord, RecordMac } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
 import { type Columns, fromColumns } from './record-columns.ts';
@@ -33,6 +34,7 @@ import {
   recordFormats,
 } from './record-mac.ts';
 import {
+  allRows,
   type FormerRow,
   idMember,
   isRecord,
@@ -46,8 +48,9 @@ import {
   writing,
 } from './record-statements.ts';
 import { added, type Change } from './records/changes.ts';
-import { type MetadataRecords, primaryKeys, type RecordKind } from './records/records.ts';
-import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
+import { SharedTexts } from './shared-texts.ts';
+import { inputValue, openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
 /** What a service key is for, as its row and its label in the HSM say. */
@@ -62,8 +65,6 @@ export interface SqliteStore extends MetadataStore {
 
 /** Records of former formats that are written anew in one transaction. */
 const rewritesPerTransaction = 1_000;
-/** Enough MACs in flight to hide a network HSM's round trip, few enough to leave room in the key store's queue. */
-const maxMacsInFlight = 64;
 
 /**
  * Opens the store, making or migrating its schema, and locks it against other processes.
@@ -99,25 +100,6 @@ export async function openSqliteStore(options: {
   }
 }
 
-function readServiceKeys(rows: readonly Record<string, unknown>[], path: string): Map<string, BackingKeyId> {
-  const serviceKeys = new Map<string, BackingKeyId>();
-  for (const { purpose, backingKeyId } of rows) {
-    const id = typeof backingKeyId === 'string' ? parseBackingKeyId(backingKeyId) : undefined;
-    if (id === undefined) {
-      throw new StoreError('damaged', `\`${path}\` names a service key by what is no id; restore it from a backup`);
-    }
-    serviceKeys.set(String(purpose), id);
-  }
-  return serviceKeys;
-}
-
-/** Without one, what it began would seem to be nobody's, and whoever starts undoes that. */
-function readNodeId(row: Record<string, unknown> | undefined, path: string): string {
-  const nodeId = row?.['nodeId'];
-  if (typeof nodeId === 'string' && /^[0-9a-f]{32}$/.test(nodeId)) return nodeId;
-  throw new StoreError('damaged', `\`${path}\` does not say which node it is of; restore it from a backup`);
-}
-
 interface StoreParts {
   readonly path: string;
   readonly mac: RecordMac;
@@ -132,6 +114,17 @@ interface StoreParts {
 type Verified<Kind extends RecordKind> =
   | { readonly record: MetadataRecords[Kind]; readonly columns: Columns; readonly isFormer: boolean }
   | { readonly reason: string };
+
+/** A row as it stands in the file, of whatever types somebody may have put there. */
+type LoadedRow = Readonly<Record<string, unknown>>;
+
+/** What a load finds beside the records. */
+interface Findings {
+  readonly quarantined: QuarantinedRecord[];
+  /** What has to be written anew. */
+  readonly former: FormerRow[];
+  readonly texts: SharedTexts;
+}
 
 class OpenSqliteStore implements SqliteStore {
   readonly #parts: StoreParts;
@@ -173,18 +166,19 @@ class OpenSqliteStore implements SqliteStore {
     this.#assertOpen();
     const quarantined: QuarantinedRecord[] = [];
     const former: FormerRow[] = [];
+    const texts = new SharedTexts();
     const loaded = {
-      key: await this.#loadKind('key', quarantined, former),
-      backingKey: await this.#loadKind('backingKey', quarantined, former),
-      keyPolicy: await this.#loadKind('keyPolicy', quarantined, former),
-      alias: await this.#loadKind('alias', quarantined, former),
-      grant: await this.#loadKind('grant', quarantined, former),
-      accessKey: await this.#loadKind('accessKey', quarantined, former),
-      tombstone: await this.#loadKind('tombstone', quarantined, former),
-      lastUse: await this.#loadKind('lastUse', quarantined, former),
-      wrappingKey: await this.#loadKind('wrappingKey', quarantined, former),
-      milestone: await this.#loadKind('milestone', quarantined, former),
-      upkeepWait: await this.#loadKind('upkeepWait', quarantined, former),
+      key: await this.#loadKind('key', { quarantined, former, texts }),
+      backingKey: await this.#loadKind('backingKey', { quarantined, former, texts }),
+      keyPolicy: await this.#loadKind('keyPolicy', { quarantined, former, texts }),
+      alias: await this.#loadKind('alias', { quarantined, former, texts }),
+      grant: await this.#loadKind('grant', { quarantined, former, texts }),
+      accessKey: await this.#loadKind('accessKey', { quarantined, former, texts }),
+      tombstone: await this.#loadKind('tombstone', { quarantined, former, texts }),
+      lastUse: await this.#loadKind('lastUse', { quarantined, former, texts }),
+      wrappingKey: await this.#loadKind('wrappingKey', { quarantined, former, texts }),
+      milestone: await this.#loadKind('milestone', { quarantined, former, texts }),
+      upkeepWait: await this.#loadKind('upkeepWait', { quarantined, former, texts }),
       quarantined,
     };
     this.#assertFormerRegion(loaded, former);
@@ -239,43 +233,63 @@ class OpenSqliteStore implements SqliteStore {
     this.#parts.database.close();
   }
 
-  /** @param former Gets what has to be written anew. */
-  async #loadKind<Kind extends RecordKind>(
-    kind: Kind,
-    quarantined: QuarantinedRecord[],
-    former: FormerRow[],
-  ): Promise<readonly MetadataRecords[Kind][]> {
-    const { db, path } = this.#parts;
-    const table: keyof Tables = tables[kind];
-    let rows: readonly Record<string, unknown>[];
+  async #loadKind<Kind extends RecordKind>(kind: Kind, findings: Findings): Promise<readonly MetadataRecords[Kind][]> {
+    const records = await mapBounded(this.#rowsOf(kind, findings), (row) => this.#loadRow(kind, row, findings));
+    return records.filter((record) => record !== undefined);
+  }
+
+  *#rowsOf(kind: RecordKind, { texts }: Findings): Generator<LoadedRow> {
+    const { db, database, path } = this.#parts;
+    const query = allRows(db, kind);
     try {
-      let query = db.selectFrom(table).selectAll();
-      for (const name of primaryKeys[kind]) query = query.orderBy(name);
-      rows = await query.execute();
+      for (const row of rowsOf(database, query)) {
+        texts.share(kind, row);
+        yield row;
+      }
     } catch (error) {
       throw asStoreError(error, 'read the metadata store', path);
     }
-    const today = new Set(rows.map((row) => `${row['region']} ${row[idMember(kind)]}`));
-    const records = await mapBounded(rows, async (row) => {
-      const isSuperseded = row['region'] === '' && today.has(`${this.#parts.formerRegion} ${row[idMember(kind)]}`);
-      // It was put back beside the one that it became.
-      const verified = isSuperseded ? { reason: 'a later version of it is on record' } : await this.#verify(kind, row);
-      if ('record' in verified) {
-        const { columns, isFormer } = verified;
-        if (isFormer) former.push({ columns, anew: prepareChange(added(kind, verified.record)) });
-        return verified.record;
-      }
-      const region = 'region' in row ? String(row['region']) : null;
-      quarantined.push({
-        kind,
-        id: String(row[idMember(kind)]),
-        // It is missed in the Region of all that was written in its time, unless its successor is there.
-        region: region === '' && !isSuperseded ? this.#parts.formerRegion : region,
-        reason: verified.reason,
-      });
-      return undefined;
+  }
+
+  /** @returns The record; `undefined` for a row that is quarantined. */
+  async #loadRow<Kind extends RecordKind>(
+    kind: Kind,
+    row: LoadedRow,
+    { quarantined, former }: Findings,
+  ): Promise<MetadataRecords[Kind] | undefined> {
+    const { formerRegion } = this.#parts;
+    // It was put back beside the one that it became.
+    const isSuperseded = row['region'] === '' && this.#hasToday(kind, row[idMember(kind)]);
+    const verified = isSuperseded ? { reason: 'a later version of it is on record' } : await this.#verify(kind, row);
+    if ('record' in verified) {
+      const { columns, isFormer } = verified;
+      if (isFormer) former.push({ columns, anew: prepareChange(added(kind, verified.record)) });
+      return verified.record;
+    }
+    const region = 'region' in row ? String(row['region']) : null;
+    quarantined.push({
+      kind,
+      id: String(row[idMember(kind)]),
+      // It is missed in the Region of all that was written in its time, unless its successor is there.
+      region: region === '' && !isSuperseded ? formerRegion : region,
+      reason: verified.reason,
     });
-    return records.flatMap((record) => record ?? []);
+    return undefined;
+  }
+
+  /** Is there a record of this id in the Region of what was written before there were Regions? */
+  #hasToday(kind: RecordKind, id: unknown): boolean {
+    if (typeof id !== 'string') return false;
+    const { db, database, formerRegion, path } = this.#parts;
+    const query = db.selectFrom(tables[kind] as keyof Tables).select('region');
+    const today = query.where('region', '=', formerRegion).where(idMember(kind), '=', id).compile();
+    try {
+      // A loop that is left ends the statement, too.
+      for (const _row of rowsOf(database, today)) return true;
+      return false;
+    } catch (error) {
+      throw asStoreError(error, 'read the metadata store', path);
+    }
   }
 
   /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
@@ -324,7 +338,7 @@ class OpenSqliteStore implements SqliteStore {
     return { ...columns, format, mac };
   }
 
-  async #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
+  #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
     return this.#macOf(canonicalRecord(kind, columns, format));
   }
 
@@ -374,26 +388,4 @@ class OpenSqliteStore implements SqliteStore {
   #closedError(): StoreError {
     return new StoreError('closed', `the metadata store \`${this.#parts.path}\` is closed`);
   }
-}
-
-/** Results in the order of the items; at most `maxMacsInFlight` at a time; the first failure ends it. */
-async function mapBounded<Item, Result>(
-  items: readonly Item[],
-  map: (item: Item) => Promise<Result>,
-): Promise<readonly Result[]> {
-  const results = new Array<Result>(items.length);
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let index = next++; index < items.length; index = next++) {
-      // The index is inside the list.
-      results[index] = await map(items[index] as Item);
-    }
-  };
-  const workers = Array.from({ length: Math.min(maxMacsInFlight, items.length) }, worker);
-  try {
-    await Promise.all(workers);
-  } finally {
-    next = items.length;
-  }
-  return results;
 }

@@ -13,6 +13,8 @@ import { compileIdentityPolicy } from '../../src/authorization/language/policy-d
 import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
 import { stepsPerGrant, tooMuchWork } from '../../src/authorization/language/work-budget.ts';
 import { KeyGrants } from '../../src/keys/grants/key-grants.ts';
+import { foldCase } from '../../src/kms/case-folding.ts';
+import { foldPairs, stepsToFoldPairs } from '../../src/kms/context-pairs.ts';
 import {
   type EncryptionContextPairs,
   type GrantConstraints,
@@ -63,9 +65,9 @@ const keyGrants = (...records: readonly GrantRecord[]): KeyGrants => {
   return grants;
 };
 
-/** Few names and values, so that contexts meet each other. */
+/** Few names and values, so that contexts meet each other, also in names that differ in case alone. */
 const pairs: fc.Arbitrary<EncryptionContextPairs> = fc.dictionary(
-  fc.constantFrom('a', 'b', '__proto__', 'toString'),
+  fc.constantFrom('a', 'A', 'b', 'σ', 'ς', '__proto__', '__Proto__', 'toString'),
   fc.constantFrom('', '1', '2'),
   { maxKeys: 3, noNullPrototype: false },
 );
@@ -102,6 +104,19 @@ describe('what a grant allows', () => {
     ['another value', subset(it), { department: 'it' }, false],
     ['no pairs asked for', subset({}), undefined, true],
     ['a name that every object has', subset({ toString: 'x' }), undefined, false],
+    ['the name in another case', subset(it), { Department: 'IT' }, true],
+    ['the exact context in another case', equals(it), { DEPARTMENT: 'IT' }, true],
+    ['the name in another case, and another value', equals(it), { DEPARTMENT: 'it' }, false],
+    ['a name in another case that is no letter of ASCII', equals({ Größe: 'x' }), { GRÖßE: 'x' }, true],
+    ['the name twice, with the value', subset(it), { ...it, Department: 'IT' }, true],
+    ['the name twice, with another value too', subset(it), { ...it, Department: 'HR' }, false],
+    ['the name twice, the value under the other spelling', subset(it), { department: 'HR', Department: 'IT' }, false],
+    ['the name twice for an exact context', equals(it), { ...it, Department: 'IT' }, false],
+    ['the name once, asked for twice', subset({ ...it, Department: 'IT' }), it, false],
+    ['the name twice, as it is asked for', equals({ a: '1', A: '2' }), { A: '2', a: '1' }, true],
+    ['the name twice, with values exchanged', equals({ a: '1', A: '2' }), { a: '2', A: '1' }, false],
+    ['the name twice, with values exchanged, and more', subset({ a: '1', A: '2' }), { a: '2', A: '1', b: '' }, false],
+    ['the name in a third case', subset({ ab: '1', AB: '2' }), { ab: '1', AB: '2', Ab: '1' }, false],
     ['a resource of a service', { SourceArn: sourceArn }, it, false],
   ])('%s: %j %j %s', (_, constraint, encryptionContext, isAllowed) => {
     const grant = { operations: ['Encrypt' as const], constraints: constraint };
@@ -121,6 +136,11 @@ describe('what a grant allows', () => {
     ['another exact context', equals({ ...it, a: '' }), equals(it), false],
     ['no constraint for an exact context', {}, equals(it), false],
     ['a constraint where there was none', equals(it), {}, true],
+    ['the pairs in another case', subset({ Department: 'IT' }), subset(it), true],
+    ['an exact context in another case', equals({ Department: 'IT' }), equals(it), true],
+    ['pairs that ask for both of two cases', subset({ ...it, Department: 'IT' }), subset(it), true],
+    ['pairs with another value in another case', subset({ ...it, Department: 'HR' }), subset(it), false],
+    ['pairs for those in two cases', subset(it), subset({ ...it, Department: 'HR' }), false],
     ['another resource', { SourceArn: 'arn:aws:s3:::other' }, { SourceArn: sourceArn }, false],
     ['no resource', subset(it), { ...subset(it), SourceArn: sourceArn }, false],
     ['a resource where there was none', { ...subset(it), SourceArn: sourceArn }, subset(it), true],
@@ -139,10 +159,19 @@ describe('what a grant allows', () => {
         expect(grant.operations).toContain(wanted.operation);
         expect(grant.constraints.SourceArn).toBeUndefined();
         if (!['Encrypt', 'Decrypt'].includes(wanted.operation)) return;
-        const context = new Map(Object.entries(wanted.encryptionContext ?? {}));
         const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = grant.constraints;
-        for (const [name, value] of Object.entries(exact ?? some ?? {})) expect(context.get(name)).toBe(value);
-        if (exact !== undefined) expect(context.size).toBe(Object.keys(exact).length);
+        const asked = Object.entries(exact ?? some ?? {});
+        const context = Object.entries(wanted.encryptionContext ?? {});
+        const spellings = (pairs: typeof asked, name: string) =>
+          pairs.filter(([each]) => foldCase(each) === foldCase(name));
+        for (const [name, value] of asked) {
+          const others = spellings(asked, name);
+          const there = spellings(context, name);
+          // All that the request says of the name is what the constraint says of it.
+          if (others.length === 1) expect(new Set(there.map(([, each]) => each))).toEqual(new Set([value]));
+          else expect(new Map(there)).toEqual(new Map(others));
+        }
+        if (exact !== undefined) expect(context.length).toBe(asked.length);
       }),
       { numRuns: 2_000 },
     );
@@ -218,7 +247,7 @@ describe('the grants of a key', () => {
   const mostLookedAt = (grants: KeyGrants): number =>
     Math.max(
       ...[context, undefined, { region: 'eu' }, { ...context, tenant: 'none' }].map(
-        (asked) => [...grants.candidates(alice, 'Encrypt', asked)].length,
+        (asked) => [...grants.candidates(alice, 'Encrypt', foldPairs(asked ?? {}))].length,
       ),
     );
 
@@ -301,12 +330,22 @@ describe('grants of somebody who wants to keep the daemon busy', () => {
     expect(findAllowingGrant(filled(500, terms), grantee(alice), wanted, budget)).toBeUndefined();
   });
 
+  test('with long names of pairs cost as much as it takes to compare them', () => {
+    const grants = filled(1, () => ({
+      constraints: { EncryptionContextSubset: { a: '', ['\u{e4}'.repeat(200)]: '' } },
+    }));
+    const wanted = { operation: 'Encrypt', encryptionContext: { a: '' } } as const;
+    const found = (maxSteps: number) => findAllowingGrant(grants, grantee(alice), wanted, { spend: within(maxSteps) });
+    expect(() => found(2 * stepsPerGrant)).toThrow(tooMuchWork());
+    expect(found(60 * stepsPerGrant)).toBeUndefined();
+  });
+
   test('whose pairs the request has in part are looked at as long as its budget lasts', () => {
     const grants = filled(225, (index) => ({ constraints: { EncryptionContextSubset: grid(index) } }));
     const spend = within(20 * stepsPerGrant);
     const wanted = { operation: 'Encrypt', encryptionContext: row } as const;
     expect(() => findAllowingGrant(grants, grantee(alice), wanted, { spend })).toThrow(tooMuchWork());
-    expect(findAllowingGrant(grants, grantee(bob), wanted, { spend: within(0) })).toBeUndefined();
+    expect(findAllowingGrant(grants, grantee(bob), wanted, { spend: within(stepsToFoldPairs(row)) })).toBeUndefined();
   });
 });
 

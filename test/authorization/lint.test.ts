@@ -103,11 +103,11 @@ const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
     ],
   ],
   [
-    'a condition key of AWS services that do not call here, in a negation',
-    when(deny('*', 'kms:Encrypt'), { StringNotEquals: { 'kms:ViaService': 'ec2.us-east-1.amazonaws.com' } }),
+    'a condition key of private clouds, which do not exist here, in a negation',
+    when(deny('*', 'kms:Encrypt'), { StringNotEquals: { 'aws:SourceVpc': 'vpc-1' } }),
     [
       warn(
-        conditionAt('StringNotEquals', 'kms:ViaService'),
+        conditionAt('StringNotEquals', 'aws:SourceVpc'),
         'no request here has this key, so that the condition always holds',
       ),
     ],

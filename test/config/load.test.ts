@@ -43,6 +43,7 @@ describe('a configuration', () => {
           loopback: undefined,
           keyStores: ['default'],
           defaultKeyStore: 'default',
+          managedKeys: new Map(),
         },
       ],
       keyStores: new Map([
@@ -102,6 +103,12 @@ describe('a configuration', () => {
     });
   });
 
+  test('has AWS managed keys for the services that it names', () => {
+    const [one, other] = ['arn:aws:iam::000000000000:user/a', 'arn:aws:iam::000000000000:role/b/c'];
+    const text = `${minimal}managedKeys:\n  ebs: { principals: ["${one}", "${other}"] }\n`;
+    expect(parse(text).regions[0].managedKeys).toEqual(new Map([['ebs', [one, other]]]));
+  });
+
   test.each([
     ['127.0.0.1:4599', { host: '127.0.0.1', port: 4599 }],
     ['127.255.0.1:0', { host: '127.255.0.1', port: 0 }],
@@ -136,6 +143,31 @@ describe('a configuration', () => {
       'an unknown member inside',
       minimal.replace('path: kms.sock', 'path: kms.sock\n  mod: "0600"'),
       'FILE:4: `socket.mod` is not known here; check the spelling',
+    ],
+    [
+      'a service that cannot be called so',
+      `${minimal}managedKeys:\n  E_BS: { principals: ["arn:aws:iam::000000000000:user/a"] }\n`,
+      'FILE:10: `managedKeys.E_BS`: expected the name of a service, such as `ebs`: lower-case letters, digits and `-`, at most 63',
+    ],
+    [
+      'a service that is nobody',
+      `${minimal}managedKeys:\n  ebs: { principals: [] }\n`,
+      'FILE:10: `managedKeys.ebs.principals`: expected the ARN of at least one user or role',
+    ],
+    [
+      'a service that is the account',
+      `${minimal}managedKeys:\n  ebs: { principals: ["arn:aws:iam::000000000000:root"] }\n`,
+      'FILE:10: `managedKeys.ebs.principals.0`: expected the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
+    ],
+    [
+      'a principal that is two services',
+      `${minimal}managedKeys:\n  ebs: { principals: ["arn:aws:iam::000000000000:user/a"] }\n  s3: { principals: ["arn:aws:iam::000000000000:user/a"] }\n`,
+      'FILE:11: `managedKeys.s3.principals.0`: expected each principal once: `arn:aws:iam::000000000000:user/a` is `ebs` already',
+    ],
+    [
+      'a service of another account',
+      `${minimal}managedKeys:\n  ebs: { principals: ["arn:aws:iam::999999999999:user/a"] }\n`,
+      'FILE:10: `managedKeys.ebs.principals.0`: expected a principal of the account 000000000000, and not `arn:aws:iam::999999999999:user/a`',
     ],
     ['a missing member', minimal.replace('dataDir: data\n', ''), 'FILE:1: `dataDir` is missing: a text'],
     [

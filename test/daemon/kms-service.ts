@@ -1,6 +1,7 @@
 /** A KMS service in the test's process, put together as the daemon does it: over a token, a SQLite file and an audit log. */
 
 import { join } from 'node:path';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
 import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import type { IdentityPolicies } from '../../src/authorization/identity-policies.ts';
 import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
@@ -33,6 +34,7 @@ export interface TestService {
   readonly deletion: KeyDeletion;
   readonly turns: Turns;
   readonly service: KmsService;
+  readonly audit: AuditLog;
   /** What the daemon's log would have of errors. */
   readonly errors: readonly object[];
   /** Who asks in `run`. */
@@ -84,9 +86,10 @@ export async function startService(
     log,
     encryptionLimits,
   });
+  const { lastUses } = directory;
   const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
   opened.defer(() => audit.close());
-  const service = createKmsService({ directory, life, turns, audit, log, peerFacts, ...policies });
+  const service = createKmsService({ directory, life, turns, lastUses, audit, log, peerFacts, ...policies });
   const running = opened.move();
   const caller: Caller = {
     type: 'IAMUser',
@@ -102,6 +105,7 @@ export async function startService(
     deletion,
     turns,
     service,
+    audit,
     errors,
     caller,
     async newKey(policyDocument = policy(allow(alice, 'kms:*')), origin) {

@@ -104,6 +104,21 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
         { check: 'token', keyStore: 'vault' },
       ],
     });
-    expect(run('doctor', '--config', configurationFile()).said).toMatch(/^token \(vault\) +ok/m);
+    const { keyStores } = JSON.parse(said) as {
+      keyStores: { serviceKeys: { purpose: string; backingKeyId: string }[] }[];
+    };
+    const [serviceKeys = []] = keyStores.map((each) => each.serviceKeys);
+    expect(serviceKeys.map(({ purpose }) => purpose)).toEqual([
+      'access-key-encryption',
+      'metadata-integrity',
+      'session-credentials',
+    ]);
+    const { said: text } = run('doctor', '--config', configurationFile());
+    expect(text).toMatch(/^token \(vault\) +ok/m);
+    for (const { purpose, backingKeyId } of serviceKeys)
+      expect(text).toMatch(new RegExp(`^${purpose} +${backingKeyId}$`, 'm'));
+    const asked = run('doctor', '--socket', instance.socket, '--json').said;
+    const running = JSON.parse(asked) as { keyStores: typeof keyStores };
+    expect(new Set(running.keyStores[0]?.serviceKeys)).toEqual(new Set(serviceKeys));
   });
 });

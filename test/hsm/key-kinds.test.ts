@@ -209,6 +209,31 @@ describeEachToken('A key store, key by key', (token) => {
     expect(await verify(mac, Buffer.from('another message'))).toBe(false);
   });
 
+  test.each([
+    ['HMAC_256', 'HMAC_SHA_256'],
+    ['HMAC_512', 'HMAC_SHA_512'],
+  ] as const)('%s makes the MACs of many messages as it makes that of each', async (keySpec, algorithm) => {
+    const { backingKeyId } = await keyOf(keySpec, 'GENERATE_VERIFY_MAC');
+    const macs = (messages: readonly Buffer[]) => keyStore.macs({ backingKeyId, algorithm, messages });
+    // More than one call has, in number and in bytes; of one byte, and longer than all of a call otherwise has.
+    const lengths = [...Array.from({ length: 300 }, (_, index) => index + 1), 40_000, 40_000, 200_000, 1];
+    const messages = lengths.map((length, index) => Buffer.alloc(length, `${index} message `));
+    const made = await macs(messages);
+    expect(made).toHaveLength(messages.length);
+    for (const index of [0, 1, 127, 128, 255, 256, 299, 300, 301, 302, 303]) {
+      const data = messages[index] ?? Buffer.alloc(0);
+      expect(made[index]).toEqual(await keyStore.mac({ backingKeyId, algorithm, data }));
+    }
+    expect(new Set(made.map((mac) => mac.toString('hex'))).size).toBe(messages.length);
+    expect(await macs([])).toEqual([]);
+    const good = Buffer.from('a message');
+    for (const bad of [Buffer.alloc(0), Buffer.alloc(256 * 1024)]) {
+      expect(await failureOf(macs([good, bad, good]))).toMatchObject({ failure: 'internal' });
+    }
+    expect(await macs([good, good])).toEqual([...(await macs([good])), ...(await macs([good]))]);
+    expect(keyStore.status().restarts).toBe(0);
+  });
+
   test.each(pairs)(
     'a data key pair of %s is whole, and its private half comes back by decryption',
     async (keyPairSpec) => {
@@ -332,6 +357,8 @@ describeEachToken('A key store, key by key', (token) => {
       'agree without a key': () => keyStore.deriveSharedSecret({ backingKeyId: unknown, publicKey }),
       'encrypt a pair under an EC key': () =>
         keyStore.generateDataKeyPair({ backingKeyId: signer, aad, keyPairSpec: 'ECC_NIST_P256', withPlaintext: true }),
+      'MACs with an EC key': () =>
+        keyStore.macs({ backingKeyId: signer, algorithm: 'HMAC_SHA_256', messages: [aad, aad] }),
       'MAC with an EC key': () => keyStore.mac({ backingKeyId: signer, algorithm: 'HMAC_SHA_256', data: aad }),
     };
     for (const [what, attempt] of Object.entries(attempts))

@@ -25,8 +25,10 @@ const shapes = [
   { hosts: 2, lanes: 2, generationsAtOnce: 2 },
 ];
 
-const promptMac = (keyStore: KeyStore, backingKeyId: BackingKeyId) =>
-  keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data: aad, isPrompt: true });
+async function promptMac(keyStore: KeyStore, backingKeyId: BackingKeyId): Promise<Buffer> {
+  const [mac] = await keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages: [aad] });
+  return mac ?? Buffer.alloc(0);
+}
 
 const pairOf = (keyStore: KeyStore, backingKeyId: BackingKeyId, keyPairSpec = 'ECC_NIST_P256') =>
   keyStore.generateDataKeyPair({ backingKeyId, aad, keyPairSpec, withPlaintext: false });
@@ -227,7 +229,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
       'mac: 40 calls are in flight already',
     );
     const further = Array.from({ length: 32 }, () => promptMac(keyStore, hmac));
-    expect((await failureOf(promptMac(keyStore, hmac))).message).toBe('mac: 40 calls are in flight already');
+    expect((await failureOf(promptMac(keyStore, hmac))).message).toBe('macs: 40 calls are in flight already');
     await Promise.all([...others, ...own, ...further]);
     // What was in the lane already goes before, and what joined it while one after the other was answered.
     expect(order.lastIndexOf('mac')).toBeLessThan(40);

@@ -11,7 +11,8 @@ function watching(validTo: number | null, start: { readonly wall: number; readon
   let { wall, boot } = start;
   const watch = new ExpiryWatch({ now: () => ({ wallMs: wall * hourMs, bootMs: boot * hourMs }) });
   const material = { backingKeyId: newBackingKeyId(), validToMs: validTo === null ? null : validTo * hourMs };
-  watch.see(material);
+  // What is asked for the first time is seen then.
+  watch.hasExpired(material);
   return {
     at: (clocks: { readonly wall?: number; readonly boot?: number }): boolean => {
       wall = clocks.wall ?? wall;
@@ -20,7 +21,7 @@ function watching(validTo: number | null, start: { readonly wall: number; readon
     },
     replacedBy(other: number): (clocks: { readonly wall?: number; readonly boot?: number }) => boolean {
       const again = { ...material, validToMs: other * hourMs };
-      watch.see(again);
+      watch.hasExpired(again);
       return (clocks) => {
         wall = clocks.wall ?? wall;
         boot = clocks.boot ?? boot;

@@ -133,6 +133,7 @@ describe('grants', () => {
     ['with another grantee', { grantee: 's3.amazonaws.com' as GrantPrincipal }, false],
     ['with nobody to retire it', { retiring: null }, false],
     ['with the pairs as an exact context', { constraints: { EncryptionContextEquals: { a: '1', b: '2' } } }, false],
+    ['with names of pairs in another case', { constraints: { EncryptionContextSubset: { A: '1', b: '2' } } }, false],
     ['with pairs that look alike', { constraints: { EncryptionContextSubset: { a: '1","b":"2' } } }, false],
     ['without constraint', { constraints: {} }, false],
   ])('are found again by the same request %s: %j %s', async (_, change, isSame) => {

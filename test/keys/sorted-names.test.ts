@@ -48,9 +48,4 @@ describe('sorted names', () => {
   it('say that there is no more when the last page is exactly full', () => {
     expect(namesOf('a', 'b').page(undefined, 2)).toEqual({ names: ['a', 'b'], truncated: false });
   });
-
-  it('look past names that are not wanted', () => {
-    const page = namesOf('a1', 'b', 'a2', 'c', 'a3').page(undefined, 2, (name) => name.startsWith('a'));
-    expect(page).toEqual({ names: ['a1', 'a2'], truncated: true });
-  });
 });

@@ -6,6 +6,7 @@ import { tooMuchWork } from '../../src/authorization/language/work-budget.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
+import { ManagedServices } from '../../src/keys/managed-services.ts';
 import type { OperationName } from '../../src/kms/operation-names.ts';
 import type { AnyOperation } from '../../src/operations/declaration/operation.ts';
 import { findOperation, isUnbuilt, operations } from '../../src/operations/find-operation.ts';
@@ -102,9 +103,13 @@ const key = {
 } as unknown as KmsKey;
 const otherKeyArn = keyArn.replace('key/1', 'key/2');
 const otherKey = { arn: otherKeyArn, record: { ...key.record, keyId: 'l' } } as unknown as KmsKey;
+const services = new ManagedServices(realm);
+services.replace(new Map([['ebs', ['arn:aws:iam::000000000000:role/batch']]]));
 const directory = {
   realm,
   aliases: { namesOf: () => ['alias/a', 'alias/b'] },
+  services,
+  lastUses: { daysWithoutUse: (_: unknown, nowMs: number) => (nowMs - Date.UTC(2029, 0, 1)) / 86_400_000 },
   findKey: (keyId: string) => (keyArn.endsWith(keyId) ? key : otherKey),
 } as unknown as KeyDirectory;
 const user: Caller = {
@@ -218,6 +223,9 @@ describe('a request has for', () => {
   const rows: readonly (readonly [name: string, asked: Asked, values: readonly string[] | undefined])[] = [
     ['kms:CallerAccount', {}, ['000000000000']],
     ['kms:ViaService', {}, undefined],
+    ['kms:ViaService', { caller: inRole }, ['ebs.us-east-1.amazonaws.com']],
+    ['aws:ViaAWSService', { caller: inRole }, ['true']],
+    ['kms:GrantIsForAWSResource', { ...grant, caller: inRole }, ['true']],
     ['kms:KeySpec', {}, ['RSA_2048']],
     ['kms:KeyUsage', {}, ['SIGN_VERIFY']],
     ['kms:KeySpec', created, ['SYMMETRIC_DEFAULT']],
@@ -286,6 +294,9 @@ describe('a request has for', () => {
       ['7'],
     ],
     ['kms:ScheduleKeyDeletionPendingWindowInDays', { operation: 'ScheduleKeyDeletion' }, undefined],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'ScheduleKeyDeletion' }, ['365']],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'DisableKey' }, ['365']],
+    ['kms:TrailingDaysWithoutKeyUsage', { operation: 'EnableKey' }, undefined],
     ['kms:RotationPeriodInDays', { operation: 'EnableKeyRotation', request: { RotationPeriodInDays: 90 } }, ['90']],
     [
       'kms:ExpirationModel',

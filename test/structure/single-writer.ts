@@ -28,6 +28,7 @@ const rules: readonly WriterRule[] = [
     allowed: [
       'src/pipeline/change.ts',
       'src/keys/material-in-use.ts',
+      'src/keys/last-uses.ts',
       'src/keys/life/',
       'src/daemon/credential-source.ts',
       'src/daemon/milestones.ts',

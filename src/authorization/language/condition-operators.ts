@@ -12,7 +12,7 @@
  */
 
 import { BlockList, isIP } from 'node:net';
-import { foldCase, stepsToFold } from './case-folding.ts';
+import { foldCase, stepsToFold } from '../../kms/case-folding.ts';
 import { textOf } from './policy-variables.ts';
 import { compileParts, type Matcher, type PatternPart } from './wildcard.ts';
 import { stepsPerPreparation } from './work-budget.ts';

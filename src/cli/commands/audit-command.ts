@@ -1,6 +1,7 @@
 /** `drawbridge audit`: the audit log, for people and for programs, and the proof that it is whole. */
 
 import { Command, InvalidArgumentError } from 'commander';
+import type { RecordedEvent } from '../../audit/read-audit-log.ts';
 import { auditFolderOf, parseCount } from '../requests/audit-options.ts';
 import { type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
@@ -113,13 +114,13 @@ Examples:
 }
 
 async function verify(options: VerifyOptions): Promise<void> {
-  const { readAuditEvents, verifyAuditLog } = await import('../../audit/read-audit-log.ts');
+  const { verifyAuditLog } = await import('../../audit/read-audit-log.ts');
   const folder = await auditFolderOf(options);
   const { ok, events, head, firstProblem } = await verifyAuditLog(folder);
   let problem = firstProblem === undefined ? null : `line ${firstProblem.line}: ${firstProblem.what}`;
   const { noted } = options;
   if (ok && noted !== undefined && noted.sequence > 0) {
-    const { value: found } = await readAuditEvents(folder, { after: noted.sequence - 1, limit: 1 }).next();
+    const found = await eventAfter(folder, noted.sequence - 1);
     if (found?.drawbridge.sequence !== noted.sequence) problem = `event ${noted.sequence}, noted earlier, is missing`;
     else if (found.drawbridge.hash !== noted.hash) problem = `event ${noted.sequence} is not the one noted earlier`;
   }
@@ -135,6 +136,13 @@ async function verify(options: VerifyOptions): Promise<void> {
       ]),
     );
   if (problem !== null) process.exitCode = 1;
+}
+
+/** The first event with a higher number; the log is closed again. */
+async function eventAfter(folder: string, sequence: number): Promise<RecordedEvent | undefined> {
+  const { readAuditEvents } = await import('../../audit/read-audit-log.ts');
+  for await (const event of readAuditEvents(folder, { after: sequence, limit: 1 })) return event;
+  return undefined;
 }
 
 function parseHead(text: string): NotedHead {

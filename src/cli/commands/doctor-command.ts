@@ -9,6 +9,7 @@ import { stat } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Configuration } from '../../config/configuration-schema.ts';
 import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
   connectTo,
   readConfiguration,
@@ -26,6 +27,11 @@ interface Check {
   readonly keyStore?: string;
   readonly ok: boolean;
   readonly detail: string;
+}
+
+/** A token, with the keys on it that Drawbridge keeps for itself. */
+interface Examined extends KeyStoreCapabilities {
+  readonly serviceKeys: readonly ListedServiceKey[];
 }
 
 /** Notes how it went; `undefined` when it failed. */
@@ -47,6 +53,7 @@ export function doctorCommand(): Command {
       `
 With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once).
 With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
+It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees.
 
 Examples:
   drawbridge doctor --config /etc/drawbridge/drawbridge.yaml
@@ -60,7 +67,7 @@ async function doctor(options: Options): Promise<void> {
   const keyStores =
     options.socket === undefined
       ? await examine(options.config ?? usualConfiguration, checks)
-      : ((await (await connectTo(options)).get('/status'))['keyStores'] as KeyStoreCapabilities[]);
+      : ((await (await connectTo(options)).get('/status'))['keyStores'] as Examined[]);
   const healthy = checks.every(({ ok }) => ok);
   if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms) });
   else print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...keyStores.map(describeKeyStore)].join('\n\n'));
@@ -68,7 +75,7 @@ async function doctor(options: Options): Promise<void> {
 }
 
 /** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */
-async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabilities[]> {
+async function examine(config: string, checks: Check[]): Promise<Examined[]> {
   const check: RunCheck = async (name, run, detail, keyStore) => {
     const of = { check: name, ...(keyStore === undefined ? {} : { keyStore }) };
     try {
@@ -92,7 +99,7 @@ async function examine(config: string, checks: Check[]): Promise<KeyStoreCapabil
     () => configuration.dataDir,
   );
   const isFolderFine = checks.every(({ ok }) => ok);
-  const found: KeyStoreCapabilities[] = [];
+  const found: Examined[] = [];
   for (const name of configuration.keyStores.keys()) {
     const capabilities = await examineKeyStore(name, configuration, isFolderFine, check);
     if (capabilities !== undefined) found.push(capabilities);
@@ -106,7 +113,7 @@ async function examineKeyStore(
   { keyStores }: Configuration,
   isFolderFine: boolean,
   check: RunCheck,
-): Promise<KeyStoreCapabilities | undefined> {
+): Promise<Examined | undefined> {
   const keyStore = keyStores.get(name);
   if (keyStore === undefined) return undefined;
   const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
@@ -140,17 +147,17 @@ async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> 
   assertPrivate(dataDir, await stat(dataDir));
 }
 
-async function capabilitiesOf(name: string, keyStores: Configuration['keyStores']): Promise<KeyStoreCapabilities> {
-  const { createLog, openConfiguredKeyStore } = await import('../../daemon/index.ts');
+async function capabilitiesOf(name: string, keyStores: Configuration['keyStores']): Promise<Examined> {
+  const { createLog, listServiceKeys, openConfiguredKeyStore } = await import('../../daemon/index.ts');
   const keyStore = await openConfiguredKeyStore(name, keyStores, process.env, createLog('error'));
   try {
-    return keyStore.capabilities();
+    return { ...keyStore.capabilities(), serviceKeys: await listServiceKeys(keyStore) };
   } finally {
     await keyStore.close();
   }
 }
 
-function forPrograms({ profile, library, token, mechanisms, capabilities, imports }: KeyStoreCapabilities): object {
+function forPrograms({ profile, library, token, mechanisms, capabilities, imports, serviceKeys }: Examined): object {
   return {
     profile,
     library,
@@ -158,6 +165,7 @@ function forPrograms({ profile, library, token, mechanisms, capabilities, import
     mechanisms,
     capabilities,
     imports,
+    serviceKeys,
   };
 }
 
@@ -172,7 +180,7 @@ function describeChecks(checks: readonly Check[]): string {
   );
 }
 
-function describeKeyStore({ library, token, capabilities, imports }: KeyStoreCapabilities): string {
+function describeKeyStore({ library, token, capabilities, imports, serviceKeys }: Examined): string {
   const head = facts([
     ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
     ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
@@ -193,5 +201,9 @@ function describeKeyStore({ library, token, capabilities, imports }: KeyStoreCap
     reason ?? '',
   ]);
   const importColumns = ['IMPORT', 'TOKEN', 'HOW KNOWN', 'WHY'];
-  return `${head}\n\n${table(columns, rows)}\n\n${table(importColumns, importRows)}`;
+  const own = table(
+    ['SERVICE KEY', 'OBJECT (CKA_ID)'],
+    serviceKeys.map(({ purpose, backingKeyId }) => [purpose, backingKeyId]),
+  );
+  return `${head}\n\n${table(columns, rows)}\n\n${table(importColumns, importRows)}${serviceKeys.length > 0 ? `\n\n${own}` : ''}`;
 }

@@ -10,7 +10,8 @@ export function serveCommand(): Command {
       `
 The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops,
 within 30 seconds: keys that take longer than 12 to generate are given up, and whoever asked for them is told
-to try again. A second one ends the daemon at once. SIGHUP reads the identity policies again.
+to try again. A second one ends the daemon at once. SIGHUP reads the identity policies again, and
+managedKeys of the configuration.
 
 Example:
   drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
@@ -22,7 +23,12 @@ Example:
       const signal = stopSignal();
       const log = createLog(configuration.log.level);
       const environment = process.env;
-      const daemon = await startDaemon({ configuration, environment, log });
+      const daemon = await startDaemon({
+        configuration,
+        environment,
+        log,
+        readConfiguration: () => readConfiguration(config),
+      });
       await runUntilSignal(daemon, signal, environment, log);
     });
 }

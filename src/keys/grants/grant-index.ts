@@ -6,6 +6,8 @@
  * A request looks at the first, at its own context, and at each of its own pairs, so its work depends on itself and not on
  * how many grants there are: AWS services make one grant for each of thousands of resources, and so will others.
  *
+ * Names of pairs are filed as they are compared, without regard to case.
+ *
  * Grants that say the same to the same grantee are filed as one, so that only differing ones make a request look at many.
  * What can be long is filed under its digest: a constraint has up to 8 KB, and is filed for each operation of its grant.
  *
@@ -15,11 +17,12 @@
  */
 
 import { hash } from 'node:crypto';
+import { type FoldedPairs, foldPairs, meaningOfPairs, textsOfPairs } from '../../kms/context-pairs.ts';
 import type { EncryptionContextPairs, GrantOperation } from '../../kms/grant-terms.ts';
 import { takesEncryptionContext } from '../../kms/grant-terms.ts';
 import type { GrantRecord } from '../../store/records/records.ts';
 
-const noPairs: EncryptionContextPairs = {};
+const noPairs: FoldedPairs = new Map();
 
 /** Grants that say the same to the same grantee; each of them stands for all. Never empty while it is filed. */
 type Alike = [GrantRecord, ...GrantRecord[]];
@@ -68,11 +71,7 @@ export class GrantIndex {
    * The grants that may allow the grantee this operation, one of each kind.
    * @param context That of the request; for CreateGrant, the one that the new grant is bound to.
    */
-  candidates(
-    grantee: string,
-    operation: GrantOperation,
-    context: EncryptionContextPairs = noPairs,
-  ): Iterable<GrantRecord> {
+  candidates(grantee: string, operation: GrantOperation, context: FoldedPairs = noPairs): Iterable<GrantRecord> {
     return this.#byGrantee.get(grantee)?.get(operation)?.candidates(context) ?? [];
   }
 }
@@ -96,7 +95,7 @@ class FiledGrants {
   add(alike: Alike): void {
     const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = alike[0].constraints;
     if (this.#isBound && exact !== undefined) {
-      entry(this.#byContext, nameOf(canonicalPairs(exact)), newSet).add(alike);
+      entry(this.#byContext, contextNameOf(foldPairs(exact)), newSet).add(alike);
       return;
     }
     const pair = this.#isBound && some !== undefined ? this.#rarestOf(some) : undefined;
@@ -107,18 +106,18 @@ class FiledGrants {
   remove(alike: Alike): void {
     const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = alike[0].constraints;
     this.#unbound.delete(alike);
-    if (exact !== undefined) removeFrom(this.#byContext, nameOf(canonicalPairs(exact)), alike);
+    if (exact !== undefined) removeFrom(this.#byContext, contextNameOf(foldPairs(exact)), alike);
     // Under which of its pairs it was filed depended on what was there then.
-    for (const pair of pairsOf(some ?? noPairs)) removeFrom(this.#byPair, nameOf(pair), alike);
+    for (const pair of textsOfPairs(foldPairs(some ?? {}))) removeFrom(this.#byPair, nameOf(pair), alike);
   }
 
-  *candidates(context: EncryptionContextPairs): Iterable<GrantRecord> {
+  *candidates(context: FoldedPairs): Iterable<GrantRecord> {
     for (const [first] of this.#unbound) yield first;
     if (this.#byContext.size > 0) {
-      for (const [first] of this.#byContext.get(nameOf(canonicalPairs(context))) ?? []) yield first;
+      for (const [first] of this.#byContext.get(contextNameOf(context)) ?? []) yield first;
     }
     if (this.#byPair.size === 0) return;
-    for (const pair of pairsOf(context)) {
+    for (const pair of textsOfPairs(context)) {
       for (const [first] of this.#byPair.get(nameOf(pair)) ?? []) yield first;
     }
   }
@@ -127,22 +126,12 @@ class FiledGrants {
   #rarestOf(pairs: EncryptionContextPairs): string | undefined {
     let rarest: string | undefined;
     let fewest = Number.POSITIVE_INFINITY;
-    for (const pair of pairsOf(pairs).map(nameOf)) {
+    for (const pair of textsOfPairs(foldPairs(pairs)).map(nameOf)) {
       const count = this.#byPair.get(pair)?.size ?? 0;
       if (count < fewest) [rarest, fewest] = [pair, count];
     }
     return rarest;
   }
-}
-
-/** One text for one encryption context, whatever the order of its pairs. */
-export function canonicalPairs(pairs: EncryptionContextPairs): string {
-  return JSON.stringify(pairsOf(pairs).sort());
-}
-
-/** Each pair as one text. */
-function pairsOf(pairs: EncryptionContextPairs): string[] {
-  return Object.entries(pairs).map((pair) => JSON.stringify(pair));
 }
 
 const maxNameCharacters = 64;
@@ -152,10 +141,15 @@ function nameOf(text: string): string {
   return text.length <= maxNameCharacters ? text : hash('sha256', text, 'base64');
 }
 
+/** One text for all contexts that an exact one can be met by. */
+function contextNameOf(pairs: FoldedPairs): string {
+  return nameOf(JSON.stringify(textsOfPairs(pairs).sort()));
+}
+
 /** Whom a grant allows what. */
 function sayingOf({ grantee, operations, constraints }: GrantRecord): string {
   const { EncryptionContextEquals: exact, EncryptionContextSubset: some } = constraints;
-  const contexts = [exact, some].map((pairs) => (pairs === undefined ? null : canonicalPairs(pairs)));
+  const contexts = [exact, some].map((pairs) => (pairs === undefined ? null : meaningOfPairs(foldPairs(pairs))));
   return hash('sha256', JSON.stringify([grantee, [...operations].sort(), ...contexts]), 'base64');
 }
 

@@ -1,10 +1,11 @@
 /** The grants of one KMS key, in memory: in order for lists, by name for repeated requests, and indexed for decisions. */
 
 import { createHash } from 'node:crypto';
+import type { FoldedPairs } from '../../kms/context-pairs.ts';
 import type { EncryptionContextPairs, GrantId, GrantOperation, GrantPrincipal } from '../../kms/grant-terms.ts';
 import type { GrantRecord } from '../../store/records/records.ts';
 import { SortedNames } from '../lists/sorted-names.ts';
-import { canonicalPairs, GrantIndex } from './grant-index.ts';
+import { GrantIndex } from './grant-index.ts';
 
 /** All that makes a repeated request the same request: everything but id, version and time. */
 export type GrantParameters = Omit<GrantRecord, 'grantId' | 'version' | 'createdAtMs'>;
@@ -41,11 +42,7 @@ export class KeyGrants {
   }
 
   /** The grants that may allow the grantee this operation; each is still to be judged. */
-  candidates(
-    grantee: string,
-    operation: GrantOperation,
-    context: EncryptionContextPairs | undefined,
-  ): Iterable<GrantRecord> {
+  candidates(grantee: string, operation: GrantOperation, context: FoldedPairs | undefined): Iterable<GrantRecord> {
     return this.#index.candidates(grantee, operation, context);
   }
 
@@ -80,7 +77,10 @@ export function constraintBytesOf({ constraints }: Pick<GrantParameters, 'constr
   return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 }
 
-/** Two requests have the same digest exactly when they ask for the same grant; operations are a set. */
+/**
+ * Two requests have the same digest exactly when they ask for the same grant; operations are a set. Names of pairs that differ in
+ * case are another request, though the grant would mean the same: lists show a grant as it was asked for.
+ */
 function digestOf({ name, grantee, retiring, issuingAccount, operations, constraints }: GrantParameters): string {
   const { EncryptionContextEquals: exact, EncryptionContextSubset: some, SourceArn } = constraints;
   const text = JSON.stringify([
@@ -94,4 +94,13 @@ function digestOf({ name, grantee, retiring, issuingAccount, operations, constra
     SourceArn ?? null,
   ]);
   return createHash('sha256').update(text).digest('base64');
+}
+
+/** One text for one encryption context, whatever the order of its pairs. */
+function canonicalPairs(pairs: EncryptionContextPairs): string {
+  return JSON.stringify(
+    Object.entries(pairs)
+      .map((pair) => JSON.stringify(pair))
+      .sort(),
+  );
 }

@@ -128,20 +128,27 @@ function isNeeded({ backingKeyId, keyId, ordinal }: BackingKeyRecord, { key, bac
   );
 }
 
+/** Of either kind, for each key store: whoever connected another token would have a line for each key that there is. */
+const maxReported = 100;
+
 async function reportDifferences(name: string, keyStore: KeyStore, loaded: LoadedMetadata, log: Logger): Promise<void> {
   const found = new Map((await keyStore.listKeys()).map(({ backingKeyId, label }) => [backingKeyId as string, label]));
-  for (const record of loaded.backingKey) {
-    if (record.keyStore !== name || record.state !== 'Active' || found.has(record.backingKeyId)) continue;
-    log.error(
-      { keyStore: name, keyId: record.keyId, backingKeyId: record.backingKeyId },
-      'a backing key is not in the HSM',
-    );
+  const missing = loaded.backingKey.filter(
+    (record) => record.keyStore === name && record.state === 'Active' && !found.has(record.backingKeyId),
+  );
+  for (const { keyId, backingKeyId } of missing.slice(0, maxReported)) {
+    log.error({ keyStore: name, keyId, backingKeyId }, 'a backing key is not in the HSM');
   }
-  const { backingKey, wrappingKey } = loaded;
-  const named = new Set<string>([...backingKey, ...wrappingKey].map((record) => record.backingKeyId));
+  if (missing.length > maxReported) {
+    log.error({ keyStore: name, missing: missing.length }, 'more backing keys are not in the HSM than are named here');
+  }
+  const named = new Set<string>([...loaded.backingKey, ...loaded.wrappingKey].map(({ backingKeyId }) => backingKeyId));
   for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey' || kind === 'wrappingKey') named.add(id);
-  for (const [backingKeyId, label] of found) {
-    if (named.has(backingKeyId) || label.startsWith(serviceKeyLabelPrefix)) continue;
+  const unnamed = [...found].filter(([id, label]) => !named.has(id) && !label.startsWith(serviceKeyLabelPrefix));
+  for (const [backingKeyId, label] of unnamed.slice(0, maxReported)) {
     log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');
+  }
+  if (unnamed.length > maxReported) {
+    log.warn({ keyStore: name, unnamed: unnamed.length }, 'more objects belong to no record than are named here');
   }
 }

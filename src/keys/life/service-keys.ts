@@ -42,6 +42,24 @@ export async function createServiceKey(keyStore: KeyStore, purpose: ServiceKeyPu
   return backingKeyId;
 }
 
+/** What service keys are for. */
+export const serviceKeyPurposes = Object.keys(serviceKeys) as readonly ServiceKeyPurpose[]; // Safe: it has exactly these keys.
+
+/** A service key, as operators are shown it. */
+export interface ListedServiceKey {
+  /** As in the object's label: what it is for. */
+  readonly purpose: string;
+  readonly backingKeyId: BackingKeyId;
+}
+
+/** All service keys that are on the token, whichever data folder they are of. */
+export async function listServiceKeys(keyStore: Pick<KeyStore, 'listKeys'>): Promise<readonly ListedServiceKey[]> {
+  return (await keyStore.listKeys())
+    .filter(({ label }) => label.startsWith(serviceKeyLabelPrefix))
+    .map(({ label, backingKeyId }) => ({ purpose: label.slice(serviceKeyLabelPrefix.length), backingKeyId }))
+    .sort((one, other) => (one.purpose < other.purpose ? -1 : 1));
+}
+
 /** The service keys of this purpose that are on the token: there should be one for each data folder that uses it. */
 export async function findServiceKeys(
   keyStore: KeyStore,

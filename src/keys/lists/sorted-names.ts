@@ -19,6 +19,12 @@ export class SortedNames<Name extends string> {
   }
 
   add(name: Name): void {
+    const last = this.#names.at(-1);
+    // As all are at a start, which has them in order.
+    if (last === undefined || last < name) {
+      this.#names.push(name);
+      return;
+    }
     const at = this.#firstNotBelow(name);
     if (this.#names[at] !== name) this.#names.splice(at, 0, name);
   }
@@ -29,20 +35,13 @@ export class SortedNames<Name extends string> {
   }
 
   /**
-   * Up to `limit` names behind `after`, of those that `isWanted`.
+   * Up to `limit` names behind `after`.
    * @param after The last name of the page before; `undefined` for the first page.
    */
-  page(after: string | undefined, limit: number, isWanted: (name: Name) => boolean = () => true): Page<Name> {
-    const names: Name[] = [];
+  page(after: string | undefined, limit: number): Page<Name> {
     let at = after === undefined ? 0 : this.#firstNotBelow(after);
     if (after !== undefined && this.#names[at] === after) at++;
-    for (; at < this.#names.length; at++) {
-      const name = this.#names[at];
-      if (name === undefined || !isWanted(name)) continue;
-      if (names.length === limit) return { names, truncated: true };
-      names.push(name);
-    }
-    return { names, truncated: false };
+    return { names: this.#names.slice(at, at + limit), truncated: at + limit < this.#names.length };
   }
 
   /** The index of the first name that is not before `name`: a binary search. */

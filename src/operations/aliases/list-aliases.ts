@@ -32,11 +32,8 @@ export const listAliases = operation({
   async handle({ request, directory }) {
     const key = request.KeyId === undefined ? undefined : findReferencedKey(directory, request.KeyId, 'keyOnly');
     const listName = `ListAliases:${key?.record.keyId ?? ''}`;
-    const page = directory.aliases.names.page(
-      decodeMarker(listName, request.Marker),
-      pageSize(request.Limit, shortPages),
-      (name) => key === undefined || directory.aliases.find(name)?.keyId === key.record.keyId,
-    );
+    const names = key === undefined ? directory.aliases.names : directory.aliases.sortedNamesOf(key.record.keyId);
+    const page = names.page(decodeMarker(listName, request.Marker), pageSize(request.Limit, shortPages));
     return {
       Aliases: page.names.flatMap((name) => {
         const alias = directory.aliases.find(name);

@@ -8,7 +8,16 @@ export const disableKey = operation({
   name: 'DisableKey',
   request: object({ KeyId: keyReference }),
   response: object({}),
-  needs: { keys: { key: { action: 'kms:DisableKey', key: keyNamedBy('KeyId', 'keyOnly'), states: 'enabling' } } },
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:DisableKey',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:TrailingDaysWithoutKeyUsage'],
+        states: 'enabling',
+      },
+    },
+  },
   effect: 'changes',
   record: ['KeyId'],
   decide: ({ keys }) => ({ changes: [keys.key.with({ state: 'Disabled' })], response: {} }),

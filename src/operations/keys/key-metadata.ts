@@ -145,7 +145,7 @@ export function describe(
     KeyState: state,
     DeletionDate: record.deletionDateMs === null ? undefined : new Date(record.deletionDateMs),
     Origin: record.origin,
-    KeyManager: 'CUSTOMER',
+    KeyManager: record.keyManager,
     CustomerMasterKeySpec: formerKeySpec(record.keySpec),
     KeySpec: record.keySpec,
     [algorithmsMember(record.keyUsage)]: algorithms,

@@ -30,7 +30,7 @@ export const scheduleKeyDeletion = operation({
       key: {
         action: 'kms:ScheduleKeyDeletion',
         key: keyNamedBy('KeyId', 'keyOnly'),
-        conditions: ['kms:ScheduleKeyDeletionPendingWindowInDays'],
+        conditions: ['kms:ScheduleKeyDeletionPendingWindowInDays', 'kms:TrailingDaysWithoutKeyUsage'],
         states: 'deletion',
       },
     },

@@ -8,6 +8,7 @@
  * Source: NIST SP 800-38D (GCM; 8.2.2, IVs of 96 random bits), PKCS#11 3.1 sections 6.13.4 (GCM) and 6.20 to 6.24 (HMAC).
  */
 
+import { maxMacsAtOnce } from '../../calls.ts';
 import { constant, type Mechanism } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import type { KeyTable } from '../token/key-table.ts';
@@ -19,6 +20,8 @@ const maxPlaintextBytes = 8 * 1024;
 /** As much as AWS KMS gives at once. */
 const maxRandomBytes = 1024;
 export const ivBytes = 12;
+/** Of HMAC-SHA-512. */
+const maxMacBytes = 64;
 const tagBytes = 16;
 
 const genericSecret = constant('CKK_GENERIC_SECRET');
@@ -44,11 +47,13 @@ export class SecretCalls {
   readonly #keys: KeyTable;
   readonly #output = Buffer.alloc(maxPlaintextBytes + tagBytes);
   readonly #random = Buffer.alloc(maxRandomBytes);
+  readonly #macs = Buffer.alloc(maxMacsAtOnce * maxMacBytes);
   readonly #iv = Buffer.alloc(ivBytes);
   readonly #ivPool = Buffer.alloc(ivPoolBytes);
   #ivPoolAt = ivPoolBytes;
   #outputBytes = 0;
   #randomBytes = 0;
+  #macsBytes = 0;
   readonly #gcm: GcmParameter;
   readonly #gcmMechanism: Mechanism;
 
@@ -136,9 +141,21 @@ export class SecretCalls {
     return this.#output.subarray(0, row.macBytes);
   }
 
+  /** The MACs of several messages, one behind the other. */
+  macs(id: Buffer, algorithm: string, messages: readonly Buffer[]): Buffer {
+    for (const message of messages) {
+      const mac = this.mac(id, algorithm, message);
+      mac.copy(this.#macs, this.#macsBytes);
+      this.#macsBytes += mac.length;
+    }
+    return this.#macs.subarray(0, this.#macsBytes);
+  }
+
   /** Zeroes what the last call left here. */
   wipe(): void {
     this.#output.fill(0, 0, this.#outputBytes);
+    this.#macs.fill(0, 0, this.#macsBytes);
+    this.#macsBytes = 0;
     this.#random.fill(0, 0, this.#randomBytes);
     this.#outputBytes = 0;
     this.#randomBytes = 0;

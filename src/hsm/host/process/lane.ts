@@ -6,7 +6,7 @@
  * goes out. Plaintexts are wiped from every buffer here once their reply is written.
  */
 
-import { calls, type MaterialOutline, replyCodes } from '../../calls.ts';
+import { calls, type MaterialOutline, maxMacsAtOnce, replyCodes } from '../../calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
@@ -175,6 +175,7 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
       return [iv, ciphertext];
     },
     mac: ([id, algorithm, data]) => [secrets.mac(keyId(id), utf8(algorithm), bytes(data))],
+    macs: ([id, algorithm, packed]) => [secrets.macs(keyId(id), utf8(algorithm), unpacked(bytes(packed)))],
     sign: ([id, algorithm, content, message]) => [
       pairs.sign({ id: keyId(id), algorithm: utf8(algorithm), content: utf8(content), message: bytes(message) }),
     ],
@@ -229,6 +230,18 @@ function material(wrappingKeyId: Buffer | undefined, outline: Buffer | undefined
 function u32(field: Buffer | undefined): number {
   if (field?.length !== 4) throw new FrameError('a number has 4 bytes');
   return field.readUInt32BE(0);
+}
+
+function unpacked(field: Buffer): readonly Buffer[] {
+  const messages: Buffer[] = [];
+  for (let at = 0; at < field.length; ) {
+    const end = at + 4 + u32(field.subarray(at, at + 4));
+    if (end > field.length) throw new FrameError('a message ends behind its field');
+    messages.push(field.subarray(at + 4, end));
+    at = end;
+  }
+  if (messages.length > maxMacsAtOnce) throw new FrameError(`at most ${maxMacsAtOnce} MACs are made at once`);
+  return messages;
 }
 
 function utf8(field: Buffer | undefined): string {

@@ -1,0 +1,85 @@
+/**
+ * What is on record of each key id: the part of the fold that only files. What the records of a key come together to is
+ * `key-directory.ts`'s to say.
+ */
+
+import type { BackingKeyId, KeyId } from '../kms/names.ts';
+import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
+
+/** What is on record of one key id. */
+export interface KeyRecords {
+  key: KeyRecord | undefined;
+  policy: KeyPolicyRecord | undefined;
+  readonly backingKeys: Map<BackingKeyId, BackingKeyRecord>;
+}
+
+/** Material, and how the key that it belongs to got it. */
+interface FiledMaterial {
+  readonly record: BackingKeyRecord;
+  readonly origin: KeyRecord['origin'] | undefined;
+}
+
+/** Each method that files or drops a record gives the id of the key that it belongs to. */
+export class RecordsOfKeys {
+  readonly #byKeyId = new Map<KeyId, KeyRecords>();
+  readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
+
+  of(keyId: KeyId): KeyRecords | undefined {
+    return this.#byKeyId.get(keyId);
+  }
+
+  findMaterial(backingKeyId: BackingKeyId): FiledMaterial | undefined {
+    const keyId = this.#keyOfBackingKey.get(backingKeyId);
+    const records = keyId === undefined ? undefined : this.#byKeyId.get(keyId);
+    const record = records?.backingKeys.get(backingKeyId);
+    return record === undefined ? undefined : { record, origin: records?.key?.origin };
+  }
+
+  fileKey(record: KeyRecord): KeyId {
+    this.#filed(record.keyId).key = record;
+    return record.keyId;
+  }
+
+  filePolicy(record: KeyPolicyRecord): KeyId {
+    this.#filed(record.keyId).policy = record;
+    return record.keyId;
+  }
+
+  fileBackingKey(record: BackingKeyRecord): KeyId {
+    this.#filed(record.keyId).backingKeys.set(record.backingKeyId, record);
+    this.#keyOfBackingKey.set(record.backingKeyId, record.keyId);
+    return record.keyId;
+  }
+
+  dropKey(keyId: KeyId): KeyId {
+    this.#filed(keyId).key = undefined;
+    return keyId;
+  }
+
+  dropPolicy(keyId: KeyId): KeyId {
+    this.#filed(keyId).policy = undefined;
+    return keyId;
+  }
+
+  dropBackingKey({ keyId, backingKeyId }: BackingKeyRecord): KeyId {
+    this.#filed(keyId).backingKeys.delete(backingKeyId);
+    this.#keyOfBackingKey.delete(backingKeyId);
+    return keyId;
+  }
+
+  /** Where nothing is on record of an id any more. */
+  forgetEmpty(keyId: KeyId): void {
+    const records = this.#byKeyId.get(keyId);
+    const isEmpty = records?.key === undefined && records?.policy === undefined && records?.backingKeys.size === 0;
+    if (isEmpty) this.#byKeyId.delete(keyId);
+  }
+
+  #filed(keyId: KeyId): KeyRecords {
+    let records = this.#byKeyId.get(keyId);
+    if (records === undefined) {
+      records = { key: undefined, policy: undefined, backingKeys: new Map() };
+      this.#byKeyId.set(keyId, records);
+    }
+    return records;
+  }
+}
