@@ -21,7 +21,9 @@ export class ApiError extends Error {
 
 export function describeError(error: unknown): string {
   if (error instanceof ApiError) {
-    return `${error.type}: ${error.message}${error.requestId === null ? '' : ` (request ${error.requestId})`}`;
+    // AWS says nothing but the name where an operation is not for such a key.
+    const message = error.message === '' ? '' : `: ${error.message}`;
+    return `${error.type}${message}${error.requestId === null ? '' : ` (request ${error.requestId})`}`;
   }
   if (error instanceof Error) return error.message;
   return String(error);

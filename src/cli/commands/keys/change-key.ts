@@ -1,5 +1,5 @@
 /**
- * `drawbridge keys enable | disable | delete | cancel-deletion | set-description`: changes of one key.
+ * `drawbridge keys enable | disable | cancel-deletion | set-description`: changes of one key.
  *
  * The operations take no aliases; people do. An alias is looked up first, which takes kms:DescribeKey.
  */
@@ -7,8 +7,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import { keyArgument, withoutAlias } from '../../requests/key-names.ts';
-import type { Members } from '../../requests/kms-client.ts';
-import { note, print, printJson, timeText } from '../../terminal/output.ts';
+import { print, printJson } from '../../terminal/output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -60,39 +59,6 @@ export function cancelDeletionCommand(): Command {
   );
 }
 
-interface DeleteOptions extends Options {
-  readonly window?: number;
-}
-
-export function deleteCommand(): Command {
-  return withJson(withSocket(new Command('delete').description('schedule the deletion of a key')))
-    .argument(...keyArgument)
-    .option('--window <days>', 'the waiting period, 7 to 30 days; 30 if not given', wholeNumber)
-    .addHelpText(
-      'after',
-      `
-From now on the key cannot be used. When its date comes, its material is destroyed in the HSM, and its
-aliases and grants go with it. Until then, "drawbridge keys cancel-deletion" keeps the key.
-
-Example:
-  drawbridge keys delete alias/backup --window 7`,
-    )
-    .action(async (key: string, options: DeleteOptions) => {
-      const client = await connectTo(options);
-      const keyId = await withoutAlias(client, key);
-      const window = options.window === undefined ? {} : { PendingWindowInDays: options.window };
-      const answer: Members = await client.call('ScheduleKeyDeletion', { KeyId: keyId, ...window });
-      if (options.json) return printJson(answer);
-      print(`${keyId} is pending deletion, on ${timeText(answer['DeletionDate'])}`);
-      note(whatDeletionDoes);
-    });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
-  return Number(text);
-}
-
 export function setDescriptionCommand(): Command {
   return withJson(withSocket(new Command('set-description').description('describe a key anew')))
     .argument(...keyArgument)
@@ -110,4 +76,9 @@ Example:
       if (options.json) printJson(answer);
       else print(`${keyId} is described anew`);
     });
+}
+
+export function wholeNumber(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
+  return Number(text);
 }

@@ -2,10 +2,12 @@
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import { aliasesOf, grantsOf, lastUsageOf, materialsOf, rotationOf, tagsOf } from '../../requests/key-facts.ts';
 import { keyArgument } from '../../requests/key-names.ts';
 import { ifAllowed, type KmsClient, type Members } from '../../requests/kms-client.ts';
 import { facts, note, print, printJson, timeText } from '../../terminal/output.ts';
 import { whatDeletionDoes } from './change-key.ts';
+import { expiryText, lastUsageText, materialTable, notShown, rotationText } from './key-texts.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -15,31 +17,43 @@ export function showCommand(): Command {
     .addHelpText(
       'after',
       `
-What the HSM says is shown to the account's root only.
+What the HSM says is shown to the account's root only; all else to whoever has the permission for it.
 
 Examples:
   drawbridge keys show alias/backup
   drawbridge keys show alias/backup --json | jq -r .Arn`,
     )
-    .action(async (keyId: string, options: Options) => {
+    .action(async (name: string, options: Options) => {
       const client = await connectTo(options);
-      const key = (await client.call('DescribeKey', { KeyId: keyId }))['KeyMetadata'] as Members;
-      const aliases = await aliasesOf(client, key['KeyId'] as string);
-      const tags = await tagsOf(client, key['KeyId'] as string);
-      const backingKeys = await backingKeysOf(client, key['KeyId'] as string);
-      if (options.json) return printJson({ ...key, Aliases: aliases, Tags: tags, BackingKeys: backingKeys });
-      print([describeKey(key, aliases, tags), ...(backingKeys ?? []).map(describeBackingKey)].join('\n\n'));
+      const metadata = (await client.call('DescribeKey', { KeyId: name }))['KeyMetadata'] as Members;
+      const key = await factsOf(client, metadata);
+      if (options.json) return printJson({ ...metadata, ...key });
+      const { Rotations: materials, BackingKeys: backingKeys } = key;
+      print(
+        [
+          describeKey(metadata, key),
+          ...(materials === null || materials.length === 0 ? [] : [materialTable(materials)]),
+          ...(backingKeys ?? []).map(describeBackingKey),
+        ].join('\n\n'),
+      );
       if (backingKeys === null) note("what the HSM says about the key's material is shown to the account's root only");
     });
 }
 
-async function aliasesOf(client: KmsClient, keyId: string): Promise<readonly unknown[] | null> {
-  const aliases = await ifAllowed(client.list('ListAliases', 'Aliases', { KeyId: keyId }));
-  return aliases?.map((alias) => alias['AliasName']) ?? null;
-}
+type KeyFacts = Awaited<ReturnType<typeof factsOf>>;
 
-async function tagsOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
-  return (await ifAllowed(client.list('ListResourceTags', 'Tags', { KeyId: keyId }))) ?? null;
+async function factsOf(client: KmsClient, metadata: Members) {
+  const keyId = String(metadata['KeyId']);
+  const [Aliases, Tags, Grants, Rotation, LastUsage, Rotations, BackingKeys] = await Promise.all([
+    aliasesOf(client, keyId),
+    tagsOf(client, keyId),
+    grantsOf(client, keyId),
+    rotationOf(client, keyId),
+    lastUsageOf(client, keyId),
+    materialsOf(client, keyId),
+    backingKeysOf(client, keyId),
+  ]);
+  return { Aliases, Tags, Grants, Rotation, LastUsage, Rotations, BackingKeys };
 }
 
 async function backingKeysOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
@@ -47,20 +61,27 @@ async function backingKeysOf(client: KmsClient, keyId: string): Promise<readonly
   return status === undefined ? null : (status['backingKeys'] as readonly Members[]);
 }
 
-const notShown = 'not shown to you';
-
-function describeKey(key: Members, aliases: readonly unknown[] | null, tags: readonly Members[] | null): string {
+function describeKey(
+  metadata: Members,
+  { Aliases: aliases, Tags: tags, Grants: grants, Rotation, LastUsage }: KeyFacts,
+): string {
   return facts([
-    ['key', String(key['KeyId'])],
-    ['arn', String(key['Arn'])],
+    ['key', String(metadata['KeyId'])],
+    ['arn', String(metadata['Arn'])],
     ['aliases', aliases === null ? notShown : aliases.join(' ') || '-'],
-    ['description', String(key['Description'] ?? '')],
+    ['description', String(metadata['Description'] ?? '')],
     ...tagFacts(tags),
-    ['state', String(key['KeyState'])],
-    ['spec', String(key['KeySpec'])],
-    ['usage', String(key['KeyUsage'])],
-    ['created', timeText(key['CreationDate'])],
-    ...deletionFacts(key),
+    ['state', String(metadata['KeyState'])],
+    ['spec', String(metadata['KeySpec'])],
+    ['usage', String(metadata['KeyUsage'])],
+    ['created', timeText(metadata['CreationDate'])],
+    ['origin', String(metadata['Origin'])],
+    ...(metadata['KeyManager'] === 'AWS' ? ([['manager', 'AWS']] as const) : []),
+    ['grants', grants === null ? notShown : grants.length],
+    ['last use', lastUsageText(LastUsage)],
+    ['rotated', rotationText(Rotation)],
+    ...expiryFacts(metadata),
+    ...deletionFacts(metadata),
   ]);
 }
 
@@ -70,6 +91,11 @@ type Facts = Parameters<typeof facts>[0];
 function tagFacts(tags: readonly Members[] | null): Facts {
   const lines = tags === null ? [notShown] : tags.map((tag) => `${tag['TagKey']}=${tag['TagValue']}`);
   return (lines.length === 0 ? ['-'] : lines).map((line, index) => [index === 0 ? 'tags' : '', line]);
+}
+
+function expiryFacts(key: Members): Facts {
+  const expiry = expiryText(key);
+  return expiry === null ? [] : [['expires', expiry]];
 }
 
 const dateHasPassed = 'its date has come; `drawbridge upkeep` says what it waits for';
