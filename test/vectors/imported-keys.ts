@@ -24,6 +24,8 @@ export function importRsaKey(host: InProcessHost, id: Buffer, privateKey: KeyObj
   const key = create(host, id, [
     { type: constant('CKA_KEY_TYPE'), value: constant('CKK_RSA') },
     { type: constant('CKA_DECRYPT'), value: true },
+    // Left out it would be true, as of a wrapping key, which decrypts nothing for callers.
+    { type: constant('CKA_UNWRAP'), value: false },
     number('CKA_MODULUS', 'n'),
     number('CKA_PUBLIC_EXPONENT', 'e'),
     number('CKA_PRIVATE_EXPONENT', 'd'),
@@ -46,6 +48,7 @@ export function importEcKeys(
     create(host, id, [
       { type: constant('CKA_KEY_TYPE'), value: constant('CKK_EC') },
       { type: constant('CKA_DERIVE'), value: true },
+      { type: constant('CKA_UNWRAP'), value: false },
       { type: constant('CKA_EC_PARAMS'), value: Buffer.from(curveParams.get(curve) ?? '', 'hex') },
       { type: constant('CKA_VALUE'), value: scalar },
     ]),
