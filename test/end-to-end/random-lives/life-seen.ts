@@ -1,0 +1,115 @@
+/** All that can be seen of a life's keys through the API, and what the model says of the same. */
+
+import type { KMS } from '@aws-sdk/client-kms';
+import { present } from '../support/daemon.ts';
+import { answerOfMade, type Made, type Model, type ModelKey, stateOf } from './life-model.ts';
+import { aliasName, assertSame, authenticating, contextOf, policies, signing } from './life-requests.ts';
+import { kinds } from './life-steps.ts';
+
+/** Of one key. */
+export interface Seen {
+  readonly state: string;
+  readonly isEnabled: boolean;
+  readonly deletionDate: Date | null;
+  readonly description: string;
+  readonly tags: readonly string[];
+  readonly policy: string;
+  readonly aliases: readonly string[];
+  readonly grants: readonly string[];
+  readonly material: string;
+}
+
+export interface SeenLife {
+  readonly keys: readonly Seen[];
+  /** Of each thing that a key made: what becomes of it when it is asked back, and by which material. */
+  readonly made: readonly string[];
+}
+
+const grantText = (id: string, name: string, operations: readonly string[]): string =>
+  `${id} “${name}” ${operations.toSorted().join(' ')}`;
+
+export async function seenOf(kms: KMS, model: Model): Promise<SeenLife> {
+  const [keys, made] = await Promise.all([
+    Promise.all(model.keys.map(({ keyId }) => seenKey(kms, keyId))),
+    Promise.all(model.made.map((each) => seenMade(kms, model, each))),
+  ]);
+  return { keys, made };
+}
+
+export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
+  const [described, tags, policy, aliases, grants] = await Promise.all([
+    kms.describeKey({ KeyId }),
+    kms.listResourceTags({ KeyId }),
+    kms.getKeyPolicy({ KeyId }),
+    kms.listAliases({ KeyId }),
+    kms.listGrants({ KeyId }),
+  ]);
+  const metadata = present(described.KeyMetadata);
+  return {
+    state: present(metadata.KeyState),
+    isEnabled: present(metadata.Enabled),
+    deletionDate: metadata.DeletionDate ?? null,
+    description: present(metadata.Description),
+    tags: present(tags.Tags).map(({ TagKey, TagValue }) => `${TagKey}=${TagValue}`),
+    policy: JSON.stringify(JSON.parse(present(policy.Policy))),
+    aliases: present(aliases.Aliases)
+      .map(({ AliasName = '' }) => AliasName)
+      .toSorted(),
+    grants: present(grants.Grants)
+      .map(({ GrantId = '', Name = '', Operations = [] }) => grantText(GrantId, Name, Operations))
+      .toSorted(),
+    material: metadata.CurrentKeyMaterialId ?? '',
+  };
+}
+
+async function seenMade(kms: KMS, model: Model, made: Made): Promise<string> {
+  const KeyId = present(model.keys[made.key]).keyId;
+  try {
+    if (made.as === 'signature') await kms.verify({ ...signing, KeyId, Signature: made.blob });
+    else if (made.as === 'mac') await kms.verifyMac({ ...authenticating, KeyId, Mac: made.blob });
+    else {
+      const opened = await kms.decrypt({ CiphertextBlob: made.blob, ...contextOf(made.context) });
+      assertSame(made, present(opened.Plaintext));
+      return `fine ${opened.KeyMaterialId}`;
+    }
+    return 'fine ';
+  } catch (error) {
+    if (error instanceof Error && error.name.endsWith('Exception')) return error.name;
+    throw error;
+  }
+}
+
+/** What there is to see, by the model. */
+export function expectedOf(model: Model, life: string): SeenLife {
+  return {
+    keys: model.keys.map((key, number) => expectedKey(key, namesOf(model, number, life))),
+    made: model.made.map((made) => {
+      const answer = answerOfMade(model, made);
+      return answer === 'fine' ? `fine ${made.material}` : answer;
+    }),
+  };
+}
+
+function namesOf({ aliases }: Model, number: number, life: string): readonly string[] {
+  return [...aliases]
+    .filter(([, key]) => key === number)
+    .map(([alias]) => aliasName(life, alias))
+    .toSorted();
+}
+
+function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
+  const state = stateOf(key);
+  return {
+    state,
+    isEnabled: state === 'Enabled',
+    deletionDate: key.deletionDate,
+    description: key.description,
+    tags: key.tags.map(([name, value]) => `${name}=${value}`).toSorted(),
+    policy: JSON.stringify(JSON.parse(present(policies[key.policy]))),
+    aliases,
+    grants: key.grants
+      .map(({ id, name, mayEncrypt }) => grantText(id, name, mayEncrypt ? ['DescribeKey', 'Encrypt'] : ['DescribeKey']))
+      .toSorted(),
+    material: kinds[key.kind].KeySpec === 'SYMMETRIC_DEFAULT' ? present(key.materials.at(-1)) : '',
+  };
+}

@@ -1,0 +1,257 @@
+/**
+ * An instance over which lives are lived: sends what a life says, strikes the blows, and holds every answer and, after every
+ * start, everything that can be seen to the model.
+ *
+ * Lives follow each other over one instance, each with keys and aliases of its own.
+ */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type KMS, KMSServiceException } from '@aws-sdk/client-kms';
+import { expect } from 'vitest';
+import { childrenOf } from '../../support/children.ts';
+import { type Instance, startInstance } from '../../support/instance.ts';
+import { differencesIn } from '../../support/stopped-instance.ts';
+import { brokenLink } from '../support/audit-trail.ts';
+import { kmsOver } from '../support/connect.ts';
+import { present, type TokenName } from '../support/daemon.ts';
+import { UnixClient, unixUsers } from '../support/unix-users.ts';
+import { after } from './life-changes.ts';
+import { type Answer, answerOf, keyOf, type Learned, type Model, nothing } from './life-model.ts';
+import { type Callers, send } from './life-requests.ts';
+import { expectedOf, type SeenLife, seenOf } from './life-seen.ts';
+import { type Blow, eventText, type LifeEvent, type Step } from './life-steps.ts';
+
+/** What became of a request. `lost`: the connection broke, and nobody told. */
+type Outcome =
+  | { readonly is: 'answered'; readonly answer: string; readonly learned: Learned }
+  | { readonly is: 'failed'; readonly reason: unknown }
+  | { readonly is: 'lost' };
+
+export class LivedInstance {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'drawbridge-lives-'));
+  readonly #token: TokenName;
+  #instance: Instance | undefined;
+  #callers: (Callers & { readonly nobody: UnixClient }) | undefined;
+  #lives = 0;
+  /** Of all its processes. */
+  #log = '';
+
+  constructor(token: TokenName) {
+    this.#token = token;
+  }
+
+  get #dir(): string {
+    return join(this.#folder, 'instance');
+  }
+
+  async start(): Promise<void> {
+    this.#instance = await startInstance({ token: this.#token, dir: this.#dir });
+    const kms = kmsOver(this.#instance.socket);
+    const nobody = this.#callers?.nobody ?? (await UnixClient.start(this.#instance.socket, unixUsers.nobody));
+    this.#callers = { kms, nobody, life: `life-${this.#lives}` };
+  }
+
+  /**
+   * Ends it, and looks at what is left: every object in the token is named by a record or by the log, all material of which a
+   * record says that it is there is there, and the audit log's chain is whole.
+   */
+  async end(): Promise<void> {
+    await this.#stop();
+    expect(await differencesIn(this.#dir, this.#log)).toEqual({ orphans: [], missing: [] });
+    expect(brokenLink(this.#dir)).toBeUndefined();
+  }
+
+  async remove(): Promise<void> {
+    if (this.#instance !== undefined) await this.#kill();
+    await this.#callers?.nobody.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** @throws for the first answer that is not the model's, and for whatever is not as the model has it after a start. */
+  async live(events: readonly LifeEvent[]): Promise<void> {
+    this.#lives += 1;
+    // A life that failed may have left no daemon.
+    if (this.#instance === undefined) await this.start();
+    this.#callers = { ...this.callers, life: `life-${this.#lives}` };
+    let model = nothing;
+    for (const [at, event] of events.entries()) {
+      try {
+        model = isBlow(event) ? await this.#strike(model, event) : await this.#step(model, event);
+      } catch (error) {
+        throw new Error(`event ${at}, ${eventText(event)}: ${error instanceof Error ? error.message : error}`, {
+          cause: error,
+        });
+      }
+    }
+    await this.#assertSeen(model);
+  }
+
+  get callers(): Callers & { readonly nobody: UnixClient } {
+    return present(this.#callers);
+  }
+
+  get kms(): KMS {
+    return this.callers.kms;
+  }
+
+  async #step(model: Model, step: Step): Promise<Model> {
+    const expected = answerOf(model, step);
+    if (expected === 'nothing to do') return model;
+    const outcome = await this.#send(model, step);
+    if (outcome.is !== 'answered') throw new Error(`was not answered: ${JSON.stringify(outcome)}`);
+    return held(model, step, expected, outcome);
+  }
+
+  async #strike(model: Model, blow: Blow): Promise<Model> {
+    if (blow.do === 'Restart') {
+      await (blow.how === 'stop' ? this.#stop() : this.#kill());
+      await this.start();
+      await this.#assertSeen(model);
+      return model;
+    }
+    const { step, afterMs } = blow;
+    const expected = answerOf(model, step);
+    if (expected === 'nothing to do') return model;
+    const keysBefore = await this.#keyIds();
+    const request = this.#send(model, step);
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    if (blow.do === 'KillHost') {
+      for (const host of childrenOf(present(this.#instance).pid)) process.kill(host, 'SIGKILL');
+      const outcome = await request;
+      await expect.poll(() => this.#canEncrypt(), { timeout: 60_000, interval: 50 }).toBe(true);
+      if (outcome.is === 'lost') throw new Error('the connection broke, though the daemon runs');
+      // Whole, or not at all and with an error to try again.
+      const next = outcome.is === 'failed' ? model : held(model, step, expected, outcome);
+      await this.#assertSeen(next);
+      return next;
+    }
+    await this.#kill();
+    const outcome = await request;
+    await this.start();
+    if (outcome.is === 'answered') {
+      const next = held(model, step, expected, outcome);
+      await this.#assertSeen(next);
+      return next;
+    }
+    if (outcome.is === 'failed') throw new Error(`failed before the daemon died: ${String(outcome.reason)}`);
+    if (expected !== 'fine') {
+      await this.#assertSeen(model);
+      return model;
+    }
+    return this.#whichever(model, step, keysBefore);
+  }
+
+  /** Nobody told whether it was done: it is whole, or not there at all. */
+  async #whichever(model: Model, step: Step, keysBefore: readonly string[]): Promise<Model> {
+    const learned = await this.#learnedSince(model, step, keysBefore);
+    const before = expectedOf(model, this.callers.life);
+    const isThere = step.do !== 'CreateKey' || learned.keyId !== undefined;
+    if (!isThere) {
+      expect(await seenOf(this.kms, model)).toEqual(before);
+      return model;
+    }
+    const changed = isLearnable(step, learned) ? after(model, step, learned) : model;
+    const seen = await seenOf(this.kms, changed);
+    if (same(seen, expectedOf(changed, this.callers.life))) return changed;
+    expect(seen).toEqual(before);
+    return model;
+  }
+
+  /** What the model has to know of a step that may have been done, asked for instead of told. */
+  async #learnedSince(model: Model, step: Step, keysBefore: readonly string[]): Promise<Learned> {
+    if (step.do === 'CreateKey') {
+      const [keyId, ...others] = (await this.#keyIds()).filter((id) => !keysBefore.includes(id));
+      expect(others).toEqual([]);
+      if (keyId === undefined) return {};
+      const { KeyMetadata } = await this.kms.describeKey({ KeyId: keyId });
+      const materialId = KeyMetadata?.CurrentKeyMaterialId;
+      return { keyId, ...(materialId === undefined ? {} : { materialId }) };
+    }
+    const key = 'key' in step && step.key !== null ? keyOf(model, step.key) : undefined;
+    if (key === undefined) return {};
+    if (step.do === 'ScheduleKeyDeletion') {
+      const { KeyMetadata } = await this.kms.describeKey({ KeyId: key.keyId });
+      return KeyMetadata?.DeletionDate === undefined ? {} : { deletionDate: KeyMetadata.DeletionDate };
+    }
+    if (step.do === 'CreateGrant') {
+      const { Grants = [] } = await this.kms.listGrants({ KeyId: key.keyId });
+      const made = Grants.find(({ GrantId }) => key.grants.every(({ id }) => id !== GrantId));
+      return made?.GrantId === undefined ? {} : { grantId: made.GrantId };
+    }
+    return {};
+  }
+
+  async #send(model: Model, step: Step): Promise<Outcome> {
+    try {
+      return { is: 'answered', answer: 'fine', learned: await send(this.callers, model, step) };
+    } catch (error) {
+      if (!(error instanceof Error) || !error.name.endsWith('Exception')) return { is: 'lost' };
+      if (error instanceof KMSServiceException && error.$fault === 'server') return { is: 'failed', reason: error };
+      return { is: 'answered', answer: error.name, learned: {} };
+    }
+  }
+
+  async #assertSeen(model: Model): Promise<void> {
+    expect(await seenOf(this.kms, model)).toEqual(expectedOf(model, this.callers.life));
+  }
+
+  async #keyIds(): Promise<readonly string[]> {
+    const { Keys = [], Truncated } = await this.kms.listKeys({ Limit: 1000 });
+    if (Truncated === true) throw new Error('more keys than one page: begin a new instance');
+    return Keys.map(({ KeyId }) => present(KeyId));
+  }
+
+  async #canEncrypt(): Promise<boolean> {
+    return this.kms.generateRandom({ NumberOfBytes: 1 }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async #stop(): Promise<void> {
+    const instance = present(this.#instance);
+    this.kms.destroy();
+    expect(await instance.stop()).toBe(0);
+    this.#gone(instance);
+  }
+
+  async #kill(): Promise<void> {
+    const instance = present(this.#instance);
+    await instance.kill9();
+    this.kms.destroy();
+    this.#gone(instance);
+  }
+
+  #gone(instance: Instance): void {
+    this.#log += instance.log();
+    this.#instance = undefined;
+  }
+}
+
+function isBlow(event: LifeEvent): event is Blow {
+  return event.do === 'Restart' || event.do === 'KillHost' || event.do === 'KillDaemon';
+}
+
+/** What the model is after an answer, which has to be its own. */
+function held(model: Model, step: Step, expected: Answer, outcome: Extract<Outcome, { is: 'answered' }>): Model {
+  if (outcome.answer !== expected) throw new Error(`is answered ${outcome.answer}, and by the model ${expected}`);
+  return expected === 'fine' ? after(model, step, outcome.learned) : model;
+}
+
+/** Is what the model has to know of the step there, so that it may have been done? */
+function isLearnable(step: Step, learned: Learned): boolean {
+  if (step.do === 'ScheduleKeyDeletion') return learned.deletionDate !== undefined;
+  if (step.do === 'CreateGrant') return learned.grantId !== undefined;
+  return true;
+}
+
+function same(a: SeenLife, b: SeenLife): boolean {
+  try {
+    expect(a).toEqual(b);
+    return true;
+  } catch {
+    return false; // They differ: whoever asks says what else it has to be.
+  }
+}
