@@ -2,9 +2,10 @@
  * What `Decrypt` and `ReEncrypt` share: finding the KMS key that a ciphertext belongs to.
  *
  * The ciphertext of an asymmetric key says nothing about its key, so the caller names key and algorithm. The blob of a
- * symmetric one names its key itself, and the key is that one. A caller who also names a key means "this one and no other", and hears
- * `IncorrectKeyException` when the blob belongs to another key of this daemon. A blob that cannot be read, or names a key
- * that does not exist here, is an invalid ciphertext like any other: nothing tells a forged blob from a foreign one.
+ * symmetric one names its key itself, and the key is that one. A caller who also names a key means "this one and no other", and
+ * hears `IncorrectKeyException` when the blob belongs to another key of this daemon, also where the named one is no key for
+ * encryption. A blob that cannot be read, or names a key that does not exist here, is an invalid ciphertext like any other:
+ * nothing tells a forged blob from a foreign one.
  */
 
 import type { KeyView } from '../../keys/key-directory.ts';
@@ -62,11 +63,15 @@ export function keyOfCiphertext<const Name extends string, const Algorithm exten
     const named = reference === undefined ? undefined : findReferencedKey(directory, reference, 'keyOrAlias');
     if (ignoresCiphertext(request)) return keyWithoutCiphertext(request, named, member);
     const ciphertext = ciphertextOf(request);
-    // No blob can be of another kind of key: whatever this one looks like, the key is the one that was named.
-    if (named !== undefined && named.record.keySpec !== 'SYMMETRIC_DEFAULT') return named;
+    // What a pair encrypted says nothing: whatever this blob looks like, the key is the one that was named.
+    if (named !== undefined && isEncryptingPair(named)) return named;
     const blob = parseCiphertext(ciphertext);
     const key = blob === undefined ? undefined : directory.findKeyOfDigits(blob.keyIdDigits);
-    if (key === undefined) throw needsKey(request[algorithmMember], member, named) ?? invalidCiphertext();
+    if (key === undefined) {
+      // One that never made a ciphertext is refused for its usage.
+      if (named !== undefined && named.record.keySpec !== 'SYMMETRIC_DEFAULT') return named;
+      throw needsKey(request[algorithmMember], member, named) ?? invalidCiphertext();
+    }
     if (named !== undefined && named !== key) {
       throw new KmsError(
         'IncorrectKeyException',
@@ -75,6 +80,10 @@ export function keyOfCiphertext<const Name extends string, const Algorithm exten
     }
     return key;
   };
+}
+
+function isEncryptingPair({ record }: KmsKey): boolean {
+  return record.keyUsage === 'ENCRYPT_DECRYPT' && record.keySpec !== 'SYMMETRIC_DEFAULT';
 }
 
 /** What to say when a ciphertext names no key and the algorithm is one whose ciphertexts never do. */
