@@ -59,9 +59,20 @@ export interface WireError {
   readonly body: string;
 }
 
+/**
+ * What AWS sends by their names alone, so that nothing tells what was wrong with a ciphertext, a signature or a MAC. Our words,
+ * which are the same whatever was, stand beside the name in a member of our own.
+ */
+const namesAlone: ReadonlySet<KmsErrorName> = new Set([
+  'InvalidCiphertextException',
+  'KMSInvalidMacException',
+  'KMSInvalidSignatureException',
+]);
+
 export function toWireError(error: KmsError): WireError {
+  const { name, message } = error;
   return {
-    statusCode: statusOf[error.name],
-    body: JSON.stringify({ __type: error.name, message: error.message }),
+    statusCode: statusOf[name],
+    body: JSON.stringify(namesAlone.has(name) ? { __type: name, explanation: message } : { __type: name, message }),
   };
 }

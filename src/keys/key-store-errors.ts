@@ -19,7 +19,8 @@ export const internalMessage =
 
 const answers = {
   ciphertextInvalid: { name: 'InvalidCiphertextException', message: () => invalidCiphertextMessage },
-  publicKeyInvalid: { name: 'ValidationException', message: () => 'The public key is invalid.' },
+  // AWS says no more than this of bytes that are no public key.
+  publicKeyInvalid: { name: 'ValidationException', message: () => '' },
   materialInvalid: {
     name: 'IncorrectKeyMaterialException',
     message: () => incorrectKeyMaterialMessage,

@@ -118,7 +118,8 @@ function parseAnswer(text: string, statusCode: number, requestId: string): Membe
   }
   if (typeof members !== 'object' || members === null) throw new Error('the daemon sent what is no JSON object');
   if (statusCode === 200) return members as Members;
-  const { __type: type, message } = members as { __type?: unknown; message?: unknown };
+  const { __type: type, ...words } = members as { __type?: unknown; message?: unknown; explanation?: unknown };
+  const message = words.message ?? words.explanation;
   if (typeof type !== 'string') throw new Error(`the daemon answered with status ${statusCode}`);
   throw new ApiError(type, typeof message === 'string' ? message : '', requestId === '' ? null : requestId);
 }

@@ -16,7 +16,7 @@ const curves = [
 
 const info = (key: KeyObject): Buffer => key.export({ format: 'der', type: 'spki' });
 const byEcdh = { KeyAgreementAlgorithm: 'ECDH' } as const;
-const badPublicKey = refused('ValidationException', 'The public key is invalid.');
+const badPublicKey = refused('ValidationException', '');
 
 export function sharedSecrets(daemon: () => Daemon): void {
   const keys = new Map<string, { readonly id: string; readonly arn: string }>();

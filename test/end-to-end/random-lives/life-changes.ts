@@ -21,8 +21,8 @@ export function after(model: Model, step: Step, learned: Learned): Model {
     case 'CreateKey': {
       const key: ModelKey = {
         ...{ keyId: told(learned.keyId), kind: step.kind, isEnabled: true, deletionDate: null },
-        ...{ description: '', tags: [['made', step.tag]], policy: 0, grants: [] },
-        materials: [learned.materialId ?? ''],
+        ...{ description: '', tags: [['made', step.tag]], policy: 0, grants: [], rotation: null },
+        materials: [{ id: learned.materialId ?? '', rotation: null }],
       };
       return { ...model, keys: [...model.keys, key] };
     }
@@ -61,6 +61,18 @@ export function after(model: Model, step: Step, learned: Learned): Model {
     case 'RetireGrant':
       return withKey(model, step.key, (key) => ({
         grants: key.grants.filter((grant) => grant !== grantOf(key, step.grant)),
+      }));
+    case 'EnableKeyRotation':
+      return withKey(model, step.key, ({ rotation }) => {
+        const days = step.days ?? 365;
+        // What is so already changes nothing, and puts nothing off.
+        return rotation?.days === days ? {} : { rotation: { days, next: told(learned.nextRotation) } };
+      });
+    case 'DisableKeyRotation':
+      return withKey(model, step.key, () => ({ rotation: null }));
+    case 'RotateKeyOnDemand':
+      return withKey(model, step.key, ({ materials }) => ({
+        materials: [...materials, { id: told(learned.materialId), rotation: 'ON_DEMAND' }],
       }));
     case 'Encrypt': {
       const key = encryptingKey(model, step);
@@ -108,7 +120,7 @@ function withMade(
   context: number = 0,
   plaintext: Uint8Array | null = text,
 ): Model {
-  const material = model.keys[key]?.materials.at(-1) ?? '';
+  const material = model.keys[key]?.materials.at(-1)?.id ?? '';
   return { ...model, made: [...model.made, { as, blob: told(learned.blob), key, material, context, plaintext }] };
 }
 

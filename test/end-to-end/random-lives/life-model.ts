@@ -15,6 +15,12 @@ export interface Grant {
   readonly mayEncrypt: boolean;
 }
 
+export interface Material {
+  readonly id: string;
+  /** How it became current; `null` of the first. */
+  readonly rotation: 'ON_DEMAND' | null;
+}
+
 export interface ModelKey {
   readonly keyId: string;
   readonly kind: Kind;
@@ -27,8 +33,10 @@ export interface ModelKey {
   readonly tags: readonly (readonly [string, string])[];
   readonly policy: number;
   readonly grants: readonly Grant[];
-  /** Of all material that it ever had, the current one last. Pairs and HMAC keys have one, which has no id. */
-  readonly materials: readonly string[];
+  /** How often it is rotated by itself, and when next; `null` if it is not. */
+  readonly rotation: { readonly days: number; readonly next: Date } | null;
+  /** All material that it ever had, the current one last. Pairs and HMAC keys have one, which has no id. */
+  readonly materials: readonly Material[];
 }
 
 /** What a key made, of which the key decides for ever whether it is its own. */
@@ -57,6 +65,7 @@ export interface Learned {
   readonly keyId?: string;
   readonly materialId?: string;
   readonly deletionDate?: Date;
+  readonly nextRotation?: Date;
   readonly grantId?: string;
   readonly blob?: Uint8Array;
   readonly plaintext?: Uint8Array;
@@ -121,6 +130,12 @@ function useOf(key: ModelKey | undefined, usage: (typeof kinds)[Kind]['KeyUsage'
   return firstOf(answerIn('use', key), unless(kinds[key.kind].KeyUsage === usage, 'InvalidKeyUsageException'));
 }
 
+const maxOnDemandRotations = 25;
+
+function rotationOf(key: ModelKey | undefined): Answer {
+  return firstOf(answerIn('use', key), unless(key?.kind === 'symmetric', 'UnsupportedOperationException'));
+}
+
 /** What the request is answered. */
 export function answerOf(model: Model, step: Step): Answer {
   const key = 'key' in step && step.key !== null ? keyOf(model, step.key) : undefined;
@@ -158,6 +173,15 @@ export function answerOf(model: Model, step: Step): Answer {
     case 'RetireGrant':
       if (key !== undefined && grantOf(key, step.grant) === undefined) return 'nothing to do';
       return answerIn('anyState', key);
+    case 'EnableKeyRotation':
+      if (step.days !== null && step.days < 90) return 'ValidationException';
+      return rotationOf(key);
+    case 'DisableKeyRotation':
+      return rotationOf(key);
+    case 'RotateKeyOnDemand': {
+      const rotations = key?.materials.filter(({ rotation }) => rotation === 'ON_DEMAND') ?? [];
+      return firstOf(rotationOf(key), unless(rotations.length < maxOnDemandRotations, 'LimitExceededException'));
+    }
     case 'Encrypt': {
       const used = model.keys[encryptingKey(model, step)];
       if (used === undefined) return notFound;

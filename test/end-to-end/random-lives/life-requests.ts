@@ -110,6 +110,17 @@ export async function send(callers: Callers, model: Model, step: Step): Promise<
     case 'RetireGrant':
       await kms.retireGrant({ KeyId, GrantId: grantIdOf(model, step) });
       return {};
+    case 'EnableKeyRotation': {
+      const period = step.days === null ? {} : { RotationPeriodInDays: step.days };
+      await kms.enableKeyRotation({ KeyId, ...period });
+      return { nextRotation: present((await kms.getKeyRotationStatus({ KeyId })).NextRotationDate) };
+    }
+    case 'DisableKeyRotation':
+      await kms.disableKeyRotation({ KeyId });
+      return {};
+    case 'RotateKeyOnDemand':
+      await kms.rotateKeyOnDemand({ KeyId });
+      return { materialId: present((await kms.describeKey({ KeyId })).KeyMetadata?.CurrentKeyMaterialId) };
     case 'Encrypt': {
       const used = model.keys[encryptingKey(model, step)]?.keyId ?? unknownKeyId;
       const input = {

@@ -16,7 +16,10 @@ export interface Seen {
   readonly policy: string;
   readonly aliases: readonly string[];
   readonly grants: readonly string[];
-  readonly material: string;
+  /** How often it is rotated by itself, and when next. */
+  readonly rotation: string;
+  /** Of symmetric keys: each with how it stands, and the current one again. */
+  readonly materials: readonly string[];
 }
 
 export interface SeenLife {
@@ -37,12 +40,13 @@ export async function seenOf(kms: KMS, model: Model): Promise<SeenLife> {
 }
 
 export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
-  const [described, tags, policy, aliases, grants] = await Promise.all([
+  const [described, tags, policy, aliases, grants, rotation] = await Promise.all([
     kms.describeKey({ KeyId }),
     kms.listResourceTags({ KeyId }),
     kms.getKeyPolicy({ KeyId }),
     kms.listAliases({ KeyId }),
     kms.listGrants({ KeyId }),
+    kms.getKeyRotationStatus({ KeyId }),
   ]);
   const metadata = present(described.KeyMetadata);
   return {
@@ -58,8 +62,23 @@ export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
     grants: present(grants.Grants)
       .map(({ GrantId = '', Name = '', Operations = [] }) => grantText(GrantId, Name, Operations))
       .toSorted(),
-    material: metadata.CurrentKeyMaterialId ?? '',
+    rotation: rotationText(rotation.RotationPeriodInDays, rotation.NextRotationDate),
+    materials:
+      metadata.KeySpec === 'SYMMETRIC_DEFAULT' ? await seenMaterials(kms, KeyId, metadata.CurrentKeyMaterialId) : [],
   };
+}
+
+async function seenMaterials(kms: KMS, KeyId: string, current: string | undefined): Promise<readonly string[]> {
+  const { Rotations } = await kms.listKeyRotations({ KeyId, IncludeKeyMaterial: 'ALL_KEY_MATERIAL', Limit: 1000 });
+  const listed = present(Rotations).map(
+    ({ KeyMaterialId = '', KeyMaterialState = '', RotationType = '' }) =>
+      `${KeyMaterialId} ${KeyMaterialState} ${RotationType}`,
+  );
+  return [...listed, `${current}`];
+}
+
+function rotationText(days: number | undefined, next: Date | undefined): string {
+  return days === undefined ? 'never' : `every ${days} days, next at ${next?.toISOString()}`;
 }
 
 async function seenMade(kms: KMS, model: Model, made: Made): Promise<string> {
@@ -110,6 +129,19 @@ function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
     grants: key.grants
       .map(({ id, name, mayEncrypt }) => grantText(id, name, mayEncrypt ? ['DescribeKey', 'Encrypt'] : ['DescribeKey']))
       .toSorted(),
-    material: kinds[key.kind].KeySpec === 'SYMMETRIC_DEFAULT' ? present(key.materials.at(-1)) : '',
+    // None happens while it is pending deletion, and that is what is told.
+    rotation:
+      key.rotation === null || state === 'PendingDeletion'
+        ? 'never'
+        : rotationText(key.rotation.days, key.rotation.next),
+    materials: kinds[key.kind].KeySpec === 'SYMMETRIC_DEFAULT' ? expectedMaterials(key) : [],
   };
+}
+
+function expectedMaterials({ materials }: ModelKey): readonly string[] {
+  const current = present(materials.at(-1));
+  const listed = materials.map(
+    (material) => `${material.id} ${material === current ? 'CURRENT' : 'NON_CURRENT'} ${material.rotation ?? ''}`,
+  );
+  return [...listed, current.id];
 }

@@ -38,6 +38,8 @@ export type Step =
   | { readonly do: 'PutKeyPolicy'; readonly key: number; readonly policy: number }
   | { readonly do: 'CreateGrant'; readonly key: number; readonly name: string; readonly mayEncrypt: boolean }
   | { readonly do: 'RevokeGrant' | 'RetireGrant'; readonly key: number; readonly grant: number }
+  | { readonly do: 'EnableKeyRotation'; readonly key: number; readonly days: number | null }
+  | { readonly do: 'DisableKeyRotation' | 'RotateKeyOnDemand'; readonly key: number }
   | { readonly do: 'Encrypt'; readonly key: number; readonly alias: number; readonly context: number; readonly as: Who }
   | {
       readonly do: 'GenerateDataKey' | 'GenerateDataKeyWithoutPlaintext';
@@ -95,6 +97,9 @@ const weighted: readonly (readonly [number, fc.Arbitrary<Step>])[] = [
       as: fc.constantFrom<Who>('root', 'root', 'nobody'),
     }),
   ],
+  [2, like({ do: is('EnableKeyRotation'), key, days: fc.constantFrom(null, 90, 2560, 89) })],
+  [1, like({ do: is('DisableKeyRotation'), key })],
+  [3, like({ do: is('RotateKeyOnDemand'), key })],
   [2, like({ do: is('GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'), key, context })],
   [
     4,

@@ -175,6 +175,15 @@ export class LivedInstance {
       const { KeyMetadata } = await this.kms.describeKey({ KeyId: key.keyId });
       return KeyMetadata?.DeletionDate === undefined ? {} : { deletionDate: KeyMetadata.DeletionDate };
     }
+    if (step.do === 'EnableKeyRotation') {
+      const { NextRotationDate } = await this.kms.getKeyRotationStatus({ KeyId: key.keyId });
+      return NextRotationDate === undefined ? {} : { nextRotation: NextRotationDate };
+    }
+    if (step.do === 'RotateKeyOnDemand') {
+      const { KeyMetadata } = await this.kms.describeKey({ KeyId: key.keyId });
+      const materialId = present(KeyMetadata?.CurrentKeyMaterialId);
+      return key.materials.some(({ id }) => id === materialId) ? {} : { materialId };
+    }
     if (step.do === 'CreateGrant') {
       const { Grants = [] } = await this.kms.listGrants({ KeyId: key.keyId });
       const made = Grants.find(({ GrantId }) => key.grants.every(({ id }) => id !== GrantId));
@@ -243,6 +252,8 @@ function held(model: Model, step: Step, expected: Answer, outcome: Extract<Outco
 /** Is what the model has to know of the step there, so that it may have been done? */
 function isLearnable(step: Step, learned: Learned): boolean {
   if (step.do === 'ScheduleKeyDeletion') return learned.deletionDate !== undefined;
+  if (step.do === 'EnableKeyRotation') return learned.nextRotation !== undefined;
+  if (step.do === 'RotateKeyOnDemand') return learned.materialId !== undefined;
   if (step.do === 'CreateGrant') return learned.grantId !== undefined;
   return true;
 }

@@ -60,19 +60,10 @@ export const dryRunSucceeded = refused(
   'DryRunOperationException',
   'The request would have succeeded, but the DryRun option is set.',
 );
-/** One text whatever is wrong with a ciphertext: why it is refused is nobody's business. */
-export const invalidCiphertext = refused(
-  'InvalidCiphertextException',
-  'The ciphertext, or the encryption context that is authenticated with it, is corrupted, missing, or otherwise invalid.',
-);
-export const invalidSignature = refused(
-  'KMSInvalidSignatureException',
-  'The signature does not belong to the message, key and algorithm.',
-);
-export const invalidMac = refused(
-  'KMSInvalidMacException',
-  'The MAC does not belong to the message, key and algorithm.',
-);
+/** By their names alone, as AWS sends them: why a ciphertext, a signature or a MAC is refused is nobody's business. */
+export const invalidCiphertext = refused('InvalidCiphertextException', '');
+export const invalidSignature = refused('KMSInvalidSignatureException', '');
+export const invalidMac = refused('KMSInvalidMacException', '');
 export const wrongUsage = (keyArn: string, usage: string, operation: string): Refusal =>
   refused('InvalidKeyUsageException', `${keyArn} key usage is ${usage} which is not valid for ${operation}.`);
 export const wrongAlgorithm = (algorithm: string, keySpec: string): Refusal =>
