@@ -10,6 +10,9 @@
  *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
  *                    C_Sign and C_Decrypt: what comes out has.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
+ *   trace            grows by a line of 32 bytes with each call of any function, its name, if the file exists.
+ *   stop             a number: the call whose line of `trace` is the one of this number is never made. Its process hangs, and
+ *                    the file `stopped` says so.
  *
  * One wrapper serves all functions: every argument of a PKCS#11 function is passed like a long, and none has more than
  * eight. Calling with eight where fewer are taken is harmless on the ABIs that tests run on (x86-64, AArch64).
@@ -67,6 +70,34 @@ static void count(const char *name) {
   close(file);
 }
 
+#define TRACE_BYTES 32
+
+/* Puts a call on the trace, and stops there for ever if that is wanted. */
+static void trace(const char *name) {
+  char path[512], text[32] = "", line[TRACE_BYTES];
+  path_of(path, sizeof path, "trace", "");
+  int file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+  if (file < 0) return;
+  memset(line, ' ', sizeof line);
+  memcpy(line, name, strnlen(name, sizeof line - 1));
+  line[sizeof line - 1] = '\n';
+  if (write(file, line, sizeof line) != sizeof line) abort();
+  /* Where our own line ends, whoever else has written since. */
+  long number = (long)lseek(file, 0, SEEK_CUR) / TRACE_BYTES;
+  close(file);
+
+  path_of(path, sizeof path, "stop", "");
+  file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return;
+  ssize_t length = read(file, text, sizeof text - 1);
+  close(file);
+  if (length <= 0 || strtol(text, NULL, 10) != number) return;
+  path_of(path, sizeof path, "stopped", "");
+  file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (file >= 0) close(file);
+  for (;;) pause();
+}
+
 struct attribute {
   unsigned long type;
   unsigned char *value;
@@ -114,6 +145,7 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
   static unsigned long shim_##name(long a, long b, long c, long d, long e, long f, long g, long h) { \
     unsigned long result, flipped = ~0UL;                                                          \
     count(#name);                                                                                  \
+    trace(#name);                                                                                  \
     if (fault(#name, &result, &flipped)) return result;                                            \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
     if (flipped == ~0UL || result != 0) return result;                                             \
