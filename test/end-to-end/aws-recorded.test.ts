@@ -238,11 +238,6 @@ const tagsOf = async (kms: KMS, KeyId: string) => (await kms.listResourceTags({ 
 const unbuilt: Readonly<Record<string, string>> = {
   'replicate key': 'ReplicateKey',
   'create multi region key': 'ReplicateKey',
-  'import key symmetric': 'ImportKeyMaterial',
-  'get parameters for import': 'GetParametersForImport',
-  'rotate key on demand updates current key material for external keys': 'ImportKeyMaterial',
-  'import key material raises if there is already key material pending': 'ImportKeyMaterial',
-  'rotate key on demand raises for no pending key material': 'ImportKeyMaterial',
 };
 
 test('every case that AWS was recorded with is asked, or needs an operation that is not built', () => {

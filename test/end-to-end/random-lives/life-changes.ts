@@ -1,16 +1,22 @@
 /** The other half of the model (`life-model.ts`): what is different after a step that was answered as fine. */
 
 import {
+  currentOf,
+  doomedOf,
   encryptingKey,
   grantOf,
   keyNumber,
   type Learned,
+  lacksMaterial,
   type Made,
+  type Material,
   type Model,
   type ModelKey,
   madeOf,
+  pendingOf,
+  stateOf,
 } from './life-model.ts';
-import type { Step } from './life-steps.ts';
+import { kinds, type Step } from './life-steps.ts';
 
 /** What root and nobody encrypt, sign and authenticate. */
 export const text: Uint8Array = Buffer.from('a whole life');
@@ -22,7 +28,7 @@ export function after(model: Model, step: Step, learned: Learned): Model {
       const key: ModelKey = {
         ...{ keyId: told(learned.keyId), kind: step.kind, isEnabled: true, deletionDate: null },
         ...{ description: '', tags: [['made', step.tag]], policy: 0, grants: [], rotation: null },
-        materials: [{ id: learned.materialId ?? '', rotation: null }],
+        materials: kinds[step.kind].Origin === 'EXTERNAL' ? [] : [materialOf(learned.materialId ?? '')],
       };
       return { ...model, keys: [...model.keys, key] };
     }
@@ -71,9 +77,22 @@ export function after(model: Model, step: Step, learned: Learned): Model {
     case 'DisableKeyRotation':
       return withKey(model, step.key, () => ({ rotation: null }));
     case 'RotateKeyOnDemand':
-      return withKey(model, step.key, ({ materials }) => ({
-        materials: [...materials, { id: told(learned.materialId), rotation: 'ON_DEMAND' }],
-      }));
+      return withKey(model, step.key, (key) => {
+        const next = pendingOf(key) ?? materialOf(told(learned.materialId));
+        const others = key.materials.filter((material) => material !== next);
+        return { materials: [...others, { ...next, isPending: false, rotation: 'ON_DEMAND' }] };
+      });
+    case 'ImportKeyMaterial':
+      return withKey(model, step.key, (key) => imported(key, step, learned));
+    case 'DeleteImportedKeyMaterial':
+      return withKey(model, step.key, (key) => {
+        const doomed = doomedOf(key, step.material);
+        // What the key was never rotated to is forgotten with it.
+        const kept = key.materials.filter((material) => material !== doomed || !material.isPending);
+        return {
+          materials: kept.map((material) => (material === doomed ? { ...material, isThere: false } : material)),
+        };
+      });
     case 'Encrypt': {
       const key = encryptingKey(model, step);
       return withMade(model, 'ciphertext', key, learned, step.context, text);
@@ -107,6 +126,29 @@ export function after(model: Model, step: Step, learned: Learned): Model {
   }
 }
 
+const materialOf = (id: string): Material => ({
+  ...{ id, rotation: null, isPending: false, isThere: true, secret: null, expires: false },
+});
+
+function imported(
+  key: ModelKey,
+  { secret, expires }: Extract<Step, { do: 'ImportKeyMaterial' }>,
+  learned: Learned,
+): Partial<ModelKey> {
+  const known = key.materials.find((material) => material.secret === secret);
+  const isThere = { isThere: true, expires };
+  const materials =
+    known === undefined
+      ? [
+          ...key.materials,
+          { ...materialOf(learned.materialId ?? ''), ...isThere, secret, isPending: key.materials.length > 0 },
+        ]
+      : key.materials.map((material) => (material === known ? { ...material, ...isThere } : material));
+  // With what was missing the key can be used again, also where it had been disabled before.
+  const isComplete = stateOf(key) === 'PendingImport' && !lacksMaterial({ ...key, materials });
+  return { materials, ...(isComplete ? { isEnabled: true } : {}) };
+}
+
 function withKey(model: Model, number: number, change: (key: ModelKey) => Partial<ModelKey>): Model {
   const at = keyNumber(model, number);
   return { ...model, keys: model.keys.map((key, index) => (index === at ? { ...key, ...change(key) } : key)) };
@@ -120,7 +162,8 @@ function withMade(
   context: number = 0,
   plaintext: Uint8Array | null = text,
 ): Model {
-  const material = model.keys[key]?.materials.at(-1)?.id ?? '';
+  const by = model.keys[key];
+  const material = (by === undefined ? undefined : currentOf(by)?.id) ?? '';
   return { ...model, made: [...model.made, { as, blob: told(learned.blob), key, material, context, plaintext }] };
 }
 

@@ -17,8 +17,15 @@ export interface Grant {
 
 export interface Material {
   readonly id: string;
-  /** How it became current; `null` of the first. */
+  /** How it became current; `null` of the first, and of what waits for it. */
   readonly rotation: 'ON_DEMAND' | null;
+  /** Imported and waits for RotateKeyOnDemand; only the last can. */
+  readonly isPending: boolean;
+  /** `false` of imported material that was deleted. */
+  readonly isThere: boolean;
+  /** Which of those that lives import. */
+  readonly secret: number | null;
+  readonly expires: boolean;
 }
 
 export interface ModelKey {
@@ -35,7 +42,7 @@ export interface ModelKey {
   readonly grants: readonly Grant[];
   /** How often it is rotated by itself, and when next; `null` if it is not. */
   readonly rotation: { readonly days: number; readonly next: Date } | null;
-  /** All material that it ever had, the current one last. Pairs and HMAC keys have one, which has no id. */
+  /** All material that it ever had, in order. That of pairs and HMAC keys has no id. */
   readonly materials: readonly Material[];
 }
 
@@ -74,11 +81,35 @@ export interface Learned {
 /** `fine`, or the name of the error. `nothing to do`: the step is about something that this life has not had yet. */
 export type Answer = 'fine' | 'nothing to do' | `${string}Exception`;
 
-export type KeyState = 'Enabled' | 'Disabled' | 'PendingDeletion';
+export type KeyState = 'Enabled' | 'Disabled' | 'PendingDeletion' | 'PendingImport';
 
-export function stateOf({ deletionDate, isEnabled }: ModelKey): KeyState {
+export function stateOf(key: ModelKey): KeyState {
+  const { deletionDate, isEnabled } = key;
   if (deletionDate !== null) return 'PendingDeletion';
+  if (lacksMaterial(key)) return 'PendingImport';
   return isEnabled ? 'Enabled' : 'Disabled';
+}
+
+/** Is material missing without which the key cannot be? That is all but what waits for a rotation. */
+export function lacksMaterial({ materials }: ModelKey): boolean {
+  return materials.length === 0 || materials.some(({ isPending, isThere }) => !isPending && !isThere);
+}
+
+export function currentOf({ materials }: ModelKey): Material | undefined {
+  return materials.findLast(({ isPending }) => !isPending);
+}
+
+export function pendingOf({ materials }: ModelKey): Material | undefined {
+  return materials.find(({ isPending }) => isPending);
+}
+
+/** The material that a DeleteImportedKeyMaterial means. */
+export function doomedOf(key: ModelKey, material: number | null): Material | undefined {
+  return material === null ? currentOf(key) : key.materials[material % key.materials.length];
+}
+
+export function isExternal({ kind }: ModelKey): boolean {
+  return kinds[kind].Origin === 'EXTERNAL';
 }
 
 /** The number of the key that a step means; `noKey` if none. */
@@ -111,10 +142,11 @@ const invalidState = 'KMSInvalidStateException';
 
 /** The groups of operations that AWS answers alike, by what it answers in each state. */
 const inState = {
-  anyState: { Enabled: fine, Disabled: fine, PendingDeletion: fine },
-  administration: { Enabled: fine, Disabled: fine, PendingDeletion: invalidState },
-  use: { Enabled: fine, Disabled: 'DisabledException', PendingDeletion: invalidState },
-  cancelling: { Enabled: invalidState, Disabled: invalidState, PendingDeletion: fine },
+  anyState: { Enabled: fine, Disabled: fine, PendingDeletion: fine, PendingImport: fine },
+  administration: { Enabled: fine, Disabled: fine, PendingDeletion: invalidState, PendingImport: fine },
+  enabling: { Enabled: fine, Disabled: fine, PendingDeletion: invalidState, PendingImport: invalidState },
+  use: { Enabled: fine, Disabled: 'DisabledException', PendingDeletion: invalidState, PendingImport: invalidState },
+  cancelling: { Enabled: invalidState, Disabled: invalidState, PendingDeletion: fine, PendingImport: invalidState },
 } as const satisfies Record<string, Record<KeyState, Answer>>;
 
 function answerIn(group: keyof typeof inState, key: ModelKey | undefined): Answer {
@@ -133,7 +165,26 @@ function useOf(key: ModelKey | undefined, usage: (typeof kinds)[Kind]['KeyUsage'
 const maxOnDemandRotations = 25;
 
 function rotationOf(key: ModelKey | undefined): Answer {
-  return firstOf(answerIn('use', key), unless(key?.kind === 'symmetric', 'UnsupportedOperationException'));
+  const canRotate = key !== undefined && kinds[key.kind].KeySpec === 'SYMMETRIC_DEFAULT';
+  return firstOf(answerIn('use', key), unless(canRotate, 'UnsupportedOperationException'));
+}
+
+/** Imported material is not rotated by itself, whatever its key's state. */
+function automaticRotationOf(key: ModelKey | undefined): Answer {
+  return key !== undefined && isExternal(key) ? 'UnsupportedOperationException' : rotationOf(key);
+}
+
+function importOf(key: ModelKey | undefined, { type, secret }: Extract<Step, { do: 'ImportKeyMaterial' }>): Answer {
+  if (key === undefined) return notFound;
+  if (!isExternal(key)) return 'UnsupportedOperationException';
+  const isKnown = key.materials.some((material) => material.secret === secret);
+  const meant = type ?? (key.materials.length === 0 ? 'NEW_KEY_MATERIAL' : 'EXISTING_KEY_MATERIAL');
+  return firstOf(
+    answerIn('administration', key),
+    unless(type === null || key.kind === 'imported', 'UnsupportedOperationException'),
+    unless((meant === 'EXISTING_KEY_MATERIAL') === isKnown, 'IncorrectKeyMaterialException'),
+    unless(isKnown || pendingOf(key) === undefined, invalidState),
+  );
 }
 
 /** What the request is answered. */
@@ -144,6 +195,14 @@ export function answerOf(model: Model, step: Step): Answer {
       return fine;
     case 'EnableKey':
     case 'DisableKey':
+      return answerIn('enabling', key);
+    case 'ImportKeyMaterial':
+      return importOf(key, step);
+    case 'DeleteImportedKeyMaterial':
+      if (key !== undefined && !isExternal(key)) return 'UnsupportedOperationException';
+      if (key !== undefined && step.material !== null && doomedOf(key, step.material) === undefined)
+        return 'nothing to do';
+      return answerIn('anyState', key);
     case 'TagResource':
     case 'UntagResource':
     case 'UpdateKeyDescription':
@@ -159,7 +218,10 @@ export function answerOf(model: Model, step: Step): Answer {
     case 'UpdateAlias': {
       const current = model.keys[model.aliases.get(step.alias) ?? noKey];
       if (current === undefined) return notFound;
-      return firstOf(answerIn('administration', key), unless(current.kind === key?.kind, 'ValidationException'));
+      return firstOf(
+        answerIn('administration', key),
+        unless(key !== undefined && kinds[current.kind].KeySpec === kinds[key.kind].KeySpec, 'ValidationException'),
+      );
     }
     case 'DeleteAlias':
       return unless(model.aliases.has(step.alias), notFound);
@@ -167,7 +229,10 @@ export function answerOf(model: Model, step: Step): Answer {
       // Encrypt is an operation of some kinds of keys only.
       return firstOf(
         answerIn('use', key),
-        unless(!step.mayEncrypt || key?.kind === 'symmetric', 'ValidationException'),
+        unless(
+          !step.mayEncrypt || (key !== undefined && kinds[key.kind].KeyUsage === 'ENCRYPT_DECRYPT'),
+          'ValidationException',
+        ),
       );
     case 'RevokeGrant':
     case 'RetireGrant':
@@ -175,12 +240,17 @@ export function answerOf(model: Model, step: Step): Answer {
       return answerIn('anyState', key);
     case 'EnableKeyRotation':
       if (step.days !== null && step.days < 90) return 'ValidationException';
-      return rotationOf(key);
+      return automaticRotationOf(key);
     case 'DisableKeyRotation':
-      return rotationOf(key);
+      return automaticRotationOf(key);
     case 'RotateKeyOnDemand': {
       const rotations = key?.materials.filter(({ rotation }) => rotation === 'ON_DEMAND') ?? [];
-      return firstOf(rotationOf(key), unless(rotations.length < maxOnDemandRotations, 'LimitExceededException'));
+      const hasNext = key === undefined || !isExternal(key) || pendingOf(key) !== undefined;
+      return firstOf(
+        rotationOf(key),
+        unless(rotations.length < maxOnDemandRotations, 'LimitExceededException'),
+        unless(hasNext, invalidState),
+      );
     }
     case 'Encrypt': {
       const used = model.keys[encryptingKey(model, step)];

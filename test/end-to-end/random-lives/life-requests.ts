@@ -1,12 +1,13 @@
 /** The steps of a life as requests, and what their answers tell the model. */
 
-import type { CreateGrantRequest, KMS } from '@aws-sdk/client-kms';
+import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
+import type { CreateGrantRequest, GetParametersForImportCommandOutput, KMS } from '@aws-sdk/client-kms';
 import { rootArn, unixUserArn, unknownKeyId } from '../support/arns.ts';
 import { present } from '../support/daemon.ts';
 import { allow, deny, policy, rootMayAll } from '../support/policies.ts';
 import type { UnixClient } from '../support/unix-users.ts';
 import { text } from './life-changes.ts';
-import { encryptingKey, grantOf, keyOf, type Learned, type Made, type Model, madeOf } from './life-model.ts';
+import { doomedOf, encryptingKey, grantOf, keyOf, type Learned, type Made, type Model, madeOf } from './life-model.ts';
 import { kinds, noKey, type Step } from './life-steps.ts';
 
 const nobodyArn = unixUserArn('nobody');
@@ -23,6 +24,18 @@ export interface Callers {
   readonly nobody: UnixClient;
   /** Keeps the aliases of this life apart from those of others over the same instance. */
   readonly life: string;
+  /** What was got for imports, by the ids of their keys: good for a day, however often it is used. */
+  readonly parameters: Map<string, GetParametersForImportCommandOutput>;
+}
+
+/** When material expires that does: not while anybody looks. */
+export const validTo = new Date(Math.floor(Date.now() / 1000) * 1000 + 100 * 24 * 60 * 60 * 1000);
+
+async function parametersOf({ kms, parameters }: Callers, KeyId: string): Promise<GetParametersForImportCommandOutput> {
+  const wrapping = { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' } as const;
+  const got = parameters.get(KeyId) ?? (await kms.getParametersForImport({ KeyId, ...wrapping }));
+  parameters.set(KeyId, got);
+  return got;
 }
 
 export function aliasName(life: string, alias: number): string {
@@ -121,6 +134,24 @@ export async function send(callers: Callers, model: Model, step: Step): Promise<
     case 'RotateKeyOnDemand':
       await kms.rotateKeyOnDemand({ KeyId });
       return { materialId: present((await kms.describeKey({ KeyId })).KeyMetadata?.CurrentKeyMaterialId) };
+    case 'ImportKeyMaterial': {
+      const { PublicKey, ImportToken } = await parametersOf(callers, KeyId);
+      const wrapping = createPublicKey({ key: Buffer.from(present(PublicKey)), format: 'der', type: 'spki' });
+      const padding = constants.RSA_PKCS1_OAEP_PADDING;
+      const wrap = { key: wrapping, padding, oaepHash: 'sha256' };
+      const made = await kms.importKeyMaterial({
+        ...{ KeyId, ImportToken, EncryptedKeyMaterial: publicEncrypt(wrap, Buffer.alloc(32, step.secret + 1)) },
+        ...(step.expires ? { ValidTo: validTo } : { ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' }),
+        ...(step.type === null ? {} : { ImportType: step.type }),
+      });
+      return made.KeyMaterialId === undefined ? {} : { materialId: made.KeyMaterialId };
+    }
+    case 'DeleteImportedKeyMaterial': {
+      const doomed = step.material === null || key === undefined ? undefined : doomedOf(key, step.material)?.id;
+      const named = doomed === undefined || doomed === '' ? {} : { KeyMaterialId: doomed };
+      await kms.deleteImportedKeyMaterial({ KeyId, ...named });
+      return {};
+    }
     case 'Encrypt': {
       const used = model.keys[encryptingKey(model, step)]?.keyId ?? unknownKeyId;
       const input = {

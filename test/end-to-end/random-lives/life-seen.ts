@@ -2,8 +2,17 @@
 
 import type { KMS } from '@aws-sdk/client-kms';
 import { present } from '../support/daemon.ts';
-import { answerOfMade, type Made, type Model, type ModelKey, stateOf } from './life-model.ts';
-import { aliasName, assertSame, authenticating, contextOf, policies, signing } from './life-requests.ts';
+import {
+  answerOfMade,
+  currentOf,
+  isExternal,
+  lacksMaterial,
+  type Made,
+  type Model,
+  type ModelKey,
+  stateOf,
+} from './life-model.ts';
+import { aliasName, assertSame, authenticating, contextOf, policies, signing, validTo } from './life-requests.ts';
 import { kinds } from './life-steps.ts';
 
 /** Of one key. */
@@ -18,6 +27,8 @@ export interface Seen {
   readonly grants: readonly string[];
   /** How often it is rotated by itself, and when next. */
   readonly rotation: string;
+  /** When imported material expires. */
+  readonly expiry: string;
   /** Of symmetric keys: each with how it stands, and the current one again. */
   readonly materials: readonly string[];
 }
@@ -62,6 +73,7 @@ export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
     grants: present(grants.Grants)
       .map(({ GrantId = '', Name = '', Operations = [] }) => grantText(GrantId, Name, Operations))
       .toSorted(),
+    expiry: expiryText(metadata.ExpirationModel, metadata.ValidTo),
     rotation: rotationText(rotation.RotationPeriodInDays, rotation.NextRotationDate),
     materials:
       metadata.KeySpec === 'SYMMETRIC_DEFAULT' ? await seenMaterials(kms, KeyId, metadata.CurrentKeyMaterialId) : [],
@@ -71,11 +83,18 @@ export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
 async function seenMaterials(kms: KMS, KeyId: string, current: string | undefined): Promise<readonly string[]> {
   const { Rotations } = await kms.listKeyRotations({ KeyId, IncludeKeyMaterial: 'ALL_KEY_MATERIAL', Limit: 1000 });
   const listed = present(Rotations).map(
-    ({ KeyMaterialId = '', KeyMaterialState = '', RotationType = '' }) =>
-      `${KeyMaterialId} ${KeyMaterialState} ${RotationType}`,
+    ({ KeyMaterialId = '', KeyMaterialState = '', RotationType = '', ImportState = '', ExpirationModel, ValidTo }) =>
+      `${KeyMaterialId} ${KeyMaterialState} ${RotationType} ${ImportState} ${expiryText(ExpirationModel, ValidTo)}`,
   );
   return [...listed, `${current}`];
 }
+
+function expiryText(model: string = 'none', at?: Date): string {
+  return at === undefined ? model : `${model} ${at.toISOString()}`;
+}
+
+const expires = expiryText('KEY_MATERIAL_EXPIRES', validTo);
+const doesNotExpire = expiryText('KEY_MATERIAL_DOES_NOT_EXPIRE');
 
 function rotationText(days: number | undefined, next: Date | undefined): string {
   return days === undefined ? 'never' : `every ${days} days, next at ${next?.toISOString()}`;
@@ -129,6 +148,7 @@ function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
     grants: key.grants
       .map(({ id, name, mayEncrypt }) => grantText(id, name, mayEncrypt ? ['DescribeKey', 'Encrypt'] : ['DescribeKey']))
       .toSorted(),
+    expiry: expectedExpiry(key),
     // None happens while it is pending deletion, and that is what is told.
     rotation:
       key.rotation === null || state === 'PendingDeletion'
@@ -138,10 +158,20 @@ function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
   };
 }
 
-function expectedMaterials({ materials }: ModelKey): readonly string[] {
-  const current = present(materials.at(-1));
-  const listed = materials.map(
-    (material) => `${material.id} ${material === current ? 'CURRENT' : 'NON_CURRENT'} ${material.rotation ?? ''}`,
-  );
-  return [...listed, current.id];
+/** What is told of the key, is told of all that it cannot do without. */
+function expectedExpiry(key: ModelKey): string {
+  if (!isExternal(key) || lacksMaterial(key)) return expiryText();
+  return key.materials.some((material) => material.expires && !material.isPending) ? expires : doesNotExpire;
+}
+
+function expectedMaterials(key: ModelKey): readonly string[] {
+  const current = currentOf(key);
+  const listed = key.materials.map((material) => {
+    const state = material.isPending ? 'PENDING_ROTATION' : material === current ? 'CURRENT' : 'NON_CURRENT';
+    const importing = isExternal(key)
+      ? `${material.isThere ? 'IMPORTED' : 'PENDING_IMPORT'} ${material.expires ? expires : doesNotExpire}`
+      : ` ${expiryText()}`;
+    return `${material.id} ${state} ${material.rotation ?? ''} ${importing}`;
+  });
+  return [...listed, `${current?.id}`];
 }

@@ -12,6 +12,8 @@ export const kinds = {
   symmetric: { KeySpec: 'SYMMETRIC_DEFAULT', KeyUsage: 'ENCRYPT_DECRYPT', Origin: 'AWS_KMS' },
   authenticator: { KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC', Origin: 'AWS_KMS' },
   signer: { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY', Origin: 'AWS_KMS' },
+  imported: { KeySpec: 'SYMMETRIC_DEFAULT', KeyUsage: 'ENCRYPT_DECRYPT', Origin: 'EXTERNAL' },
+  importedAuthenticator: { KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC', Origin: 'EXTERNAL' },
 } as const;
 export type Kind = keyof typeof kinds;
 
@@ -40,6 +42,16 @@ export type Step =
   | { readonly do: 'RevokeGrant' | 'RetireGrant'; readonly key: number; readonly grant: number }
   | { readonly do: 'EnableKeyRotation'; readonly key: number; readonly days: number | null }
   | { readonly do: 'DisableKeyRotation' | 'RotateKeyOnDemand'; readonly key: number }
+  | {
+      readonly do: 'ImportKeyMaterial';
+      readonly key: number;
+      /** Which of a few. */
+      readonly secret: number;
+      readonly type: 'NEW_KEY_MATERIAL' | 'EXISTING_KEY_MATERIAL' | null;
+      readonly expires: boolean;
+    }
+  /** `null`: the current one. */
+  | { readonly do: 'DeleteImportedKeyMaterial'; readonly key: number; readonly material: number | null }
   | { readonly do: 'Encrypt'; readonly key: number; readonly alias: number; readonly context: number; readonly as: Who }
   | {
       readonly do: 'GenerateDataKey' | 'GenerateDataKeyWithoutPlaintext';
@@ -71,7 +83,11 @@ const context = fc.nat({ max: 2 });
 const tag = fc.constantFrom('a', 'b', 'c');
 const value = fc.constantFrom('', 'x', '🔑');
 const mostlyTrue = fc.integer({ min: 0, max: 4 }).map((n) => n > 0);
-const kind = fc.constantFrom<Kind>('symmetric', 'symmetric', 'symmetric', 'authenticator', 'signer');
+const kind = fc.oneof(
+  { weight: 4, arbitrary: fc.constant<Kind>('symmetric') },
+  { weight: 3, arbitrary: fc.constant<Kind>('imported') },
+  { weight: 3, arbitrary: fc.constantFrom<Kind>('authenticator', 'signer', 'importedAuthenticator') },
+);
 const is = <const Name extends string>(...names: Name[]) => fc.constantFrom(...names);
 
 /** With how often each comes, relative to the others. */
@@ -100,6 +116,20 @@ const weighted: readonly (readonly [number, fc.Arbitrary<Step>])[] = [
   [2, like({ do: is('EnableKeyRotation'), key, days: fc.constantFrom(null, 90, 2560, 89) })],
   [1, like({ do: is('DisableKeyRotation'), key })],
   [3, like({ do: is('RotateKeyOnDemand'), key })],
+  [
+    7,
+    like({
+      ...{ do: is('ImportKeyMaterial'), key, secret: fc.nat({ max: 2 }), expires: fc.boolean() },
+      type: fc.constantFrom(null, null, 'NEW_KEY_MATERIAL' as const, 'EXISTING_KEY_MATERIAL' as const),
+    }),
+  ],
+  [
+    3,
+    like({
+      ...{ do: is('DeleteImportedKeyMaterial'), key },
+      material: fc.oneof(fc.constant(null), fc.nat({ max: 3 })),
+    }),
+  ],
   [2, like({ do: is('GenerateDataKey', 'GenerateDataKeyWithoutPlaintext'), key, context })],
   [
     4,

@@ -18,7 +18,7 @@ import { kmsOver } from '../support/connect.ts';
 import { present, type TokenName } from '../support/daemon.ts';
 import { UnixClient, unixUsers } from '../support/unix-users.ts';
 import { after } from './life-changes.ts';
-import { type Answer, answerOf, keyOf, type Learned, type Model, nothing } from './life-model.ts';
+import { type Answer, answerOf, currentOf, keyOf, type Learned, type Model, nothing } from './life-model.ts';
 import { type Callers, send } from './life-requests.ts';
 import { expectedOf, type SeenLife, seenOf } from './life-seen.ts';
 import { type Blow, eventText, type LifeEvent, type Step } from './life-steps.ts';
@@ -50,7 +50,7 @@ export class LivedInstance {
     this.#instance = await startInstance({ token: this.#token, dir: this.#dir });
     const kms = kmsOver(this.#instance.socket);
     const nobody = this.#callers?.nobody ?? (await UnixClient.start(this.#instance.socket, unixUsers.nobody));
-    this.#callers = { kms, nobody, life: `life-${this.#lives}` };
+    this.#callers = { kms, nobody, life: `life-${this.#lives}`, parameters: new Map() };
   }
 
   /**
@@ -74,7 +74,7 @@ export class LivedInstance {
     this.#lives += 1;
     // A life that failed may have left no daemon.
     if (this.#instance === undefined) await this.start();
-    this.#callers = { ...this.callers, life: `life-${this.#lives}` };
+    this.#callers = { ...this.callers, parameters: new Map(), life: `life-${this.#lives}` };
     let model = nothing;
     for (const [at, event] of events.entries()) {
       try {
@@ -181,8 +181,18 @@ export class LivedInstance {
     }
     if (step.do === 'RotateKeyOnDemand') {
       const { KeyMetadata } = await this.kms.describeKey({ KeyId: key.keyId });
-      const materialId = present(KeyMetadata?.CurrentKeyMaterialId);
-      return key.materials.some(({ id }) => id === materialId) ? {} : { materialId };
+      const materialId = KeyMetadata?.CurrentKeyMaterialId;
+      return materialId === undefined || materialId === currentOf(key)?.id ? {} : { materialId };
+    }
+    if (step.do === 'ImportKeyMaterial') {
+      if (key.kind !== 'imported') return {};
+      const { Rotations } = await this.kms.listKeyRotations({
+        ...{ KeyId: key.keyId, IncludeKeyMaterial: 'ALL_KEY_MATERIAL' },
+      });
+      const made = present(Rotations).find(({ KeyMaterialId }) =>
+        key.materials.every(({ id }) => id !== KeyMaterialId),
+      );
+      return made?.KeyMaterialId === undefined ? {} : { materialId: made.KeyMaterialId };
     }
     if (step.do === 'CreateGrant') {
       const { Grants = [] } = await this.kms.listGrants({ KeyId: key.keyId });
