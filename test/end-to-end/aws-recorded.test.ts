@@ -6,13 +6,14 @@
  * angle brackets stands for one value throughout a case, which may be an id or the ARN of the same.
  */
 
-import { constants, createHash, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { CreateKeyCommandOutput, KMS, Tag } from '@aws-sdk/client-kms';
 import { expect, test } from 'vitest';
 import { operations } from '../../src/operations/find-operation.ts';
 import { account, keyArn, region, unknownKeyId } from './support/arns.ts';
 import { describeDaemon, newKey, newKeyOf, present } from './support/daemon.ts';
+import { wrapped } from './support/imports.ts';
 import { refusal } from './support/refusals.ts';
 
 interface Row {
@@ -57,9 +58,10 @@ async function importInto(
   const parameters = await kms.getParametersForImport({
     ...{ KeyId, WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' },
   });
-  const key = createPublicKey({ key: Buffer.from(present(parameters.PublicKey)), format: 'der', type: 'spki' });
-  const padding = constants.RSA_PKCS1_OAEP_PADDING;
-  const EncryptedKeyMaterial = publicEncrypt({ key, padding, oaepHash: 'sha256' }, randomBytes(32));
+  const EncryptedKeyMaterial = wrapped(
+    { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', publicKey: present(parameters.PublicKey) },
+    randomBytes(32),
+  );
   return kms.importKeyMaterial({ KeyId, ImportToken: parameters.ImportToken, EncryptedKeyMaterial, ...options });
 }
 

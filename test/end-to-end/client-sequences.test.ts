@@ -1,10 +1,11 @@
 /**
- * What programs that manage keys send, in their order: terraform-provider-aws and SPIRE's key manager, read in their public
- * sources (`internal/service/kms`, `pkg/server/plugin/keymanager/awskms`), sent by the SDK.
+ * What programs that manage keys send, in their order: terraform-provider-aws, Ansible's `kms_key` and SPIRE's key manager, read
+ * in their public sources (`internal/service/kms`, `plugins/modules/kms_key.py`, `pkg/server/plugin/keymanager/awskms`), sent by
+ * the SDK.
  */
 
 import { randomBytes } from 'node:crypto';
-import type { KeyMetadata, KMS, Tag } from '@aws-sdk/client-kms';
+import { type KeyMetadata, type KMS, paginateListAliases, type Tag } from '@aws-sdk/client-kms';
 import { expect, test } from 'vitest';
 import { aliasArn, rootArn } from './support/arns.ts';
 import { describeDaemon, present } from './support/daemon.ts';
@@ -184,5 +185,85 @@ describeDaemon('The calls of', (daemon) => {
     await kms.deleteAlias({ AliasName });
     await kms.scheduleKeyDeletion({ KeyId: second, PendingWindowInDays: 7 });
     expect((await kms.listAliases({ KeyId: second, Limit: 1 })).Aliases).toEqual([]);
+  });
+
+  /** What Ansible reads of a key before and after each change, by its ARN. */
+  async function ansibleReads(kms: KMS, KeyId: string) {
+    const metadata = await metadataOf(KeyId);
+    const aliases: string[] = [];
+    for await (const page of paginateListAliases({ client: kms }, {})) {
+      for (const { AliasName = '', TargetKeyId } of page.Aliases ?? []) {
+        if (TargetKeyId === metadata.KeyId) aliases.push(AliasName);
+      }
+    }
+    const { KeyRotationEnabled } = await kms.getKeyRotationStatus({ KeyId });
+    const { Grants } = await kms.listGrants({ KeyId });
+    const { Tags } = await kms.listResourceTags({ KeyId });
+    const { PolicyNames } = await kms.listKeyPolicies({ KeyId });
+    const policies = await Promise.all(
+      present(PolicyNames).map(async (PolicyName) =>
+        JSON.parse((await kms.getKeyPolicy({ KeyId, PolicyName })).Policy ?? ''),
+      ),
+    );
+    const { KeyState: state, Description: description } = metadata;
+    return { state, description, aliases, rotates: KeyRotationEnabled, grants: Grants, tags: Tags, policies };
+  }
+
+  test('Ansible make, change, delete and bring back a kms_key', async () => {
+    const { kms } = daemon();
+    const AliasName = 'alias/ansible';
+    expect((await refusal(kms.describeKey({ KeyId: AliasName }))).name).toBe('NotFoundException');
+    const Policy = policy(allow(rootArn, 'kms:*'));
+    const { KeyMetadata } = await kms.createKey({
+      ...{
+        BypassPolicyLockoutSafetyCheck: false,
+        KeyUsage: 'ENCRYPT_DECRYPT',
+        CustomerMasterKeySpec: 'SYMMETRIC_DEFAULT',
+      },
+      ...{ Origin: 'AWS_KMS', Description: 'made', Policy, Tags: [tag('a', '1'), tag('b', '2')] },
+    });
+    const KeyId = present(KeyMetadata?.Arn);
+    expect(await ansibleReads(kms, present(KeyMetadata?.KeyId))).toMatchObject({
+      state: 'Enabled',
+      aliases: [],
+      rotates: false,
+    });
+    await kms.createAlias({ TargetKeyId: KeyId, AliasName });
+    await kms.enableKeyRotation({ KeyId });
+    const grant = { GranteePrincipal: `${rootArn.replace(':root', ':user/ansible')}`, Name: 'one' };
+    await kms.createGrant({
+      KeyId,
+      ...grant,
+      Operations: ['Encrypt'],
+      Constraints: { EncryptionContextSubset: { a: 'b' } },
+    });
+    const made = await ansibleReads(kms, KeyId);
+    expect(made).toMatchObject({
+      ...{ state: 'Enabled', description: 'made', aliases: [AliasName], rotates: true },
+      grants: [{ ...grant, Operations: ['Encrypt'], Constraints: { EncryptionContextSubset: { a: 'b' } } }],
+      ...{ tags: [tag('a', '1'), tag('b', '2')], policies: [JSON.parse(Policy)] },
+    });
+
+    // The same again changes nothing: it is found by its alias, and is what it is to be.
+    expect((await kms.describeKey({ KeyId: AliasName })).KeyMetadata?.Arn).toBe(KeyId);
+    expect(await ansibleReads(kms, KeyId)).toEqual(made);
+
+    await kms.disableKey({ KeyId });
+    await kms.updateKeyDescription({ KeyId, Description: 'changed' });
+    await kms.untagResource({ KeyId, TagKeys: ['b'] });
+    await kms.tagResource({ KeyId, Tags: [tag('a', '3')] });
+    await kms.retireGrant({ KeyId, GrantId: present(made.grants?.[0]?.GrantId) });
+    expect(await ansibleReads(kms, KeyId)).toMatchObject({
+      ...{ state: 'Disabled', description: 'changed', grants: [], tags: [tag('a', '3')], rotates: true },
+    });
+
+    await kms.scheduleKeyDeletion({ KeyId });
+    expect(await ansibleReads(kms, KeyId)).toMatchObject({ state: 'PendingDeletion', rotates: false });
+    // Present again: the deletion is cancelled first, then the key is enabled, and it rotates as before.
+    await kms.cancelKeyDeletion({ KeyId });
+    await kms.enableKey({ KeyId });
+    expect(await ansibleReads(kms, KeyId)).toMatchObject({ state: 'Enabled', aliases: [AliasName], rotates: true });
+    await kms.disableKeyRotation({ KeyId });
+    expect(await ansibleReads(kms, KeyId)).toMatchObject({ rotates: false });
   });
 });

@@ -1,9 +1,9 @@
 /** The steps of a life as requests, and what their answers tell the model. */
 
-import { constants, createPublicKey, publicEncrypt } from 'node:crypto';
 import type { CreateGrantRequest, GetParametersForImportCommandOutput, KMS } from '@aws-sdk/client-kms';
 import { rootArn, unixUserArn, unknownKeyId } from '../support/arns.ts';
 import { present } from '../support/daemon.ts';
+import { wrapped } from '../support/imports.ts';
 import { allow, deny, policy, rootMayAll } from '../support/policies.ts';
 import type { UnixClient } from '../support/unix-users.ts';
 import { text } from './life-changes.ts';
@@ -31,8 +31,9 @@ export interface Callers {
 /** When material expires that does: not while anybody looks. */
 export const validTo = new Date(Math.floor(Date.now() / 1000) * 1000 + 100 * 24 * 60 * 60 * 1000);
 
+const wrapping = { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' } as const;
+
 async function parametersOf({ kms, parameters }: Callers, KeyId: string): Promise<GetParametersForImportCommandOutput> {
-  const wrapping = { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' } as const;
   const got = parameters.get(KeyId) ?? (await kms.getParametersForImport({ KeyId, ...wrapping }));
   parameters.set(KeyId, got);
   return got;
@@ -136,11 +137,12 @@ export async function send(callers: Callers, model: Model, step: Step): Promise<
       return { materialId: present((await kms.describeKey({ KeyId })).KeyMetadata?.CurrentKeyMaterialId) };
     case 'ImportKeyMaterial': {
       const { PublicKey, ImportToken } = await parametersOf(callers, KeyId);
-      const wrapping = createPublicKey({ key: Buffer.from(present(PublicKey)), format: 'der', type: 'spki' });
-      const padding = constants.RSA_PKCS1_OAEP_PADDING;
-      const wrap = { key: wrapping, padding, oaepHash: 'sha256' };
+      const EncryptedKeyMaterial = wrapped(
+        { ...wrapping, publicKey: present(PublicKey) },
+        Buffer.alloc(32, step.secret + 1),
+      );
       const made = await kms.importKeyMaterial({
-        ...{ KeyId, ImportToken, EncryptedKeyMaterial: publicEncrypt(wrap, Buffer.alloc(32, step.secret + 1)) },
+        ...{ KeyId, ImportToken, EncryptedKeyMaterial },
         ...(step.expires ? { ValidTo: validTo } : { ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' }),
         ...(step.type === null ? {} : { ImportType: step.type }),
       });
