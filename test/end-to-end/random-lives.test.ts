@@ -53,6 +53,10 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
         await fc.assert(property, { seed, numRuns });
         await instance.end();
         process.stdout.write(`random lives (${token}): ${lived} lived\n`);
+        const tally = [...instance.tally].toSorted(([one], [other]) => (one < other ? -1 : 1));
+        // A long run of refusals alone would show little.
+        if (asked !== undefined)
+          process.stdout.write(`${tally.map(([told, times]) => `  ${times} ${told}`).join('\n')}\n`);
       },
       120_000 + shrinkingMs + (asked === undefined ? 0 : numRuns * 60_000),
     );

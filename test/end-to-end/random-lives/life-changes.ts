@@ -21,12 +21,22 @@ import { kinds, type Step } from './life-steps.ts';
 /** What root and nobody encrypt, sign and authenticate. */
 export const text: Uint8Array = Buffer.from('a whole life');
 
+/** Time has passed: nothing is left of the keys whose waiting period is over by then. */
+export function passed(model: Model, now: Date): Model {
+  const isOver = ({ deletionDate }: ModelKey): boolean => deletionDate !== null && deletionDate <= now;
+  return {
+    ...model,
+    keys: model.keys.map((key) => (isOver(key) ? { ...key, isGone: true } : key)),
+    aliases: new Map([...model.aliases].filter(([, at]) => !isOver(told(model.keys[at])))),
+  };
+}
+
 /** @param learned What the answer told, or what was found to be there afterwards. */
 export function after(model: Model, step: Step, learned: Learned): Model {
   switch (step.do) {
     case 'CreateKey': {
       const key: ModelKey = {
-        ...{ keyId: told(learned.keyId), kind: step.kind, isEnabled: true, deletionDate: null },
+        ...{ keyId: told(learned.keyId), kind: step.kind, isGone: false, isEnabled: true, deletionDate: null },
         ...{ description: '', tags: [['made', step.tag]], policy: 0, grants: [], rotation: null },
         materials: kinds[step.kind].Origin === 'EXTERNAL' ? [] : [materialOf(learned.materialId ?? '')],
       };
@@ -127,7 +137,7 @@ export function after(model: Model, step: Step, learned: Learned): Model {
 }
 
 const materialOf = (id: string): Material => ({
-  ...{ id, rotation: null, isPending: false, isThere: true, secret: null, expires: false },
+  ...{ id, rotation: null, isPending: false, isThere: true, secret: null, expires: null },
 });
 
 function imported(
@@ -136,7 +146,7 @@ function imported(
   learned: Learned,
 ): Partial<ModelKey> {
   const known = key.materials.find((material) => material.secret === secret);
-  const isThere = { isThere: true, expires };
+  const isThere = { isThere: true, expires: expires ? told(learned.validTo) : null };
   const materials =
     known === undefined
       ? [

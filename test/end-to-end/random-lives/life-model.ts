@@ -25,12 +25,14 @@ export interface Material {
   readonly isThere: boolean;
   /** Which of those that lives import. */
   readonly secret: number | null;
-  readonly expires: boolean;
+  readonly expires: Date | null;
 }
 
 export interface ModelKey {
   readonly keyId: string;
   readonly kind: Kind;
+  /** Its waiting period is over: nothing of it is left. */
+  readonly isGone: boolean;
   /** What EnableKey and DisableKey set. */
   readonly isEnabled: boolean;
   /** `null` unless it is pending deletion. */
@@ -72,6 +74,7 @@ export interface Learned {
   readonly keyId?: string;
   readonly materialId?: string;
   readonly deletionDate?: Date;
+  readonly validTo?: Date;
   readonly nextRotation?: Date;
   readonly grantId?: string;
   readonly blob?: Uint8Array;
@@ -118,7 +121,13 @@ export function keyNumber({ keys }: Model, number: number): number {
 }
 
 export function keyOf(model: Model, number: number): ModelKey | undefined {
-  return model.keys[keyNumber(model, number)];
+  return keyAt(model, keyNumber(model, number));
+}
+
+/** @param at Its place in the model. */
+export function keyAt({ keys }: Model, at: number): ModelKey | undefined {
+  const key = keys[at];
+  return key?.isGone === true ? undefined : key;
 }
 
 export function madeOf({ made }: Model, as: Made['as'], number: number): Made | undefined {
@@ -216,7 +225,7 @@ export function answerOf(model: Model, step: Step): Answer {
     case 'CreateAlias':
       return firstOf(answerIn('administration', key), unless(!model.aliases.has(step.alias), 'AlreadyExistsException'));
     case 'UpdateAlias': {
-      const current = model.keys[model.aliases.get(step.alias) ?? noKey];
+      const current = keyAt(model, model.aliases.get(step.alias) ?? noKey);
       if (current === undefined) return notFound;
       return firstOf(
         answerIn('administration', key),
@@ -253,7 +262,7 @@ export function answerOf(model: Model, step: Step): Answer {
       );
     }
     case 'Encrypt': {
-      const used = model.keys[encryptingKey(model, step)];
+      const used = keyAt(model, encryptingKey(model, step));
       if (used === undefined) return notFound;
       return firstOf(
         unless(step.as === 'root' || mayNobodyEncrypt(used), 'AccessDeniedException'),
@@ -270,6 +279,11 @@ export function answerOf(model: Model, step: Step): Answer {
     case 'Decrypt': {
       const made = madeOf(model, 'ciphertext', step.made);
       if (made === undefined) return 'nothing to do';
+      if (step.key !== null && key === undefined) return notFound;
+      if (keyAt(model, made.key) === undefined) {
+        const isForIt = key === undefined || kinds[key.kind].KeyUsage === 'ENCRYPT_DECRYPT';
+        return isForIt ? answerOfMade(model, made) : useOf(key, 'ENCRYPT_DECRYPT');
+      }
       if (step.key !== null && keyNumber(model, step.key) !== made.key) {
         // Whatever the key that was named, the ciphertext is another one's.
         return 'IncorrectKeyException';
@@ -279,6 +293,7 @@ export function answerOf(model: Model, step: Step): Answer {
     case 'ReEncrypt': {
       const made = madeOf(model, 'ciphertext', step.made);
       if (made === undefined) return 'nothing to do';
+      if (keyAt(model, made.key) === undefined) return answerOfMade(model, made);
       if (key === undefined) return notFound;
       return firstOf(answerOfMade(model, made), useOf(key, 'ENCRYPT_DECRYPT'));
     }
@@ -295,8 +310,10 @@ export function answerOf(model: Model, step: Step): Answer {
 }
 
 /** What Decrypt, Verify or VerifyMac answers of what a key made. */
-export function answerOfMade(model: Model, { key }: Made): Answer {
-  return answerIn('use', model.keys[key]);
+export function answerOfMade(model: Model, { key, as }: Made): Answer {
+  const by = keyAt(model, key);
+  // A ciphertext that names no key which is here is as good as none.
+  return by === undefined && as === 'ciphertext' ? 'InvalidCiphertextException' : answerIn('use', by);
 }
 
 /** Policies 1 and 2 allow it and deny it; a grant does what the policy leaves open. */

@@ -7,7 +7,17 @@ import { wrapped } from '../support/imports.ts';
 import { allow, deny, policy, rootMayAll } from '../support/policies.ts';
 import type { UnixClient } from '../support/unix-users.ts';
 import { text } from './life-changes.ts';
-import { doomedOf, encryptingKey, grantOf, keyOf, type Learned, type Made, type Model, madeOf } from './life-model.ts';
+import {
+  doomedOf,
+  encryptingKey,
+  grantOf,
+  keyNumber,
+  keyOf,
+  type Learned,
+  type Made,
+  type Model,
+  madeOf,
+} from './life-model.ts';
 import { kinds, noKey, type Step } from './life-steps.ts';
 
 const nobodyArn = unixUserArn('nobody');
@@ -24,12 +34,14 @@ export interface Callers {
   readonly nobody: UnixClient;
   /** Keeps the aliases of this life apart from those of others over the same instance. */
   readonly life: string;
+  /** By the daemon's clock. */
+  readonly nowMs: () => number;
   /** What was got for imports, by the ids of their keys: good for a day, however often it is used. */
   readonly parameters: Map<string, GetParametersForImportCommandOutput>;
 }
 
-/** When material expires that does: not while anybody looks. */
-export const validTo = new Date(Math.floor(Date.now() / 1000) * 1000 + 100 * 24 * 60 * 60 * 1000);
+/** Material that expires does not in the time that a life has. */
+const lifeOfMaterialMs = 300 * 24 * 60 * 60 * 1000;
 
 const wrapping = { WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' } as const;
 
@@ -62,7 +74,8 @@ export async function send(callers: Callers, model: Model, step: Step): Promise<
   const { kms, life } = callers;
   const number = 'key' in step ? step.key : noKey;
   const key = number === null ? undefined : keyOf(model, number);
-  const KeyId = key?.keyId ?? unknownKeyId;
+  // Also that of a key which is gone.
+  const KeyId = (number === null ? undefined : model.keys[keyNumber(model, number)]?.keyId) ?? unknownKeyId;
   switch (step.do) {
     case 'CreateKey': {
       const { KeyMetadata } = await kms.createKey({
@@ -137,16 +150,19 @@ export async function send(callers: Callers, model: Model, step: Step): Promise<
       return { materialId: present((await kms.describeKey({ KeyId })).KeyMetadata?.CurrentKeyMaterialId) };
     case 'ImportKeyMaterial': {
       const { PublicKey, ImportToken } = await parametersOf(callers, KeyId);
+      // In whole seconds, as it comes back.
+      const ValidTo = new Date(Math.floor((callers.nowMs() + lifeOfMaterialMs) / 1000) * 1000);
       const EncryptedKeyMaterial = wrapped(
         { ...wrapping, publicKey: present(PublicKey) },
         Buffer.alloc(32, step.secret + 1),
       );
       const made = await kms.importKeyMaterial({
         ...{ KeyId, ImportToken, EncryptedKeyMaterial },
-        ...(step.expires ? { ValidTo: validTo } : { ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' }),
+        ...(step.expires ? { ValidTo } : { ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' }),
         ...(step.type === null ? {} : { ImportType: step.type }),
       });
-      return made.KeyMaterialId === undefined ? {} : { materialId: made.KeyMaterialId };
+      const learned = step.expires ? { validTo: ValidTo } : {};
+      return made.KeyMaterialId === undefined ? learned : { ...learned, materialId: made.KeyMaterialId };
     }
     case 'DeleteImportedKeyMaterial': {
       const doomed = step.material === null || key === undefined ? undefined : doomedOf(key, step.material)?.id;

@@ -12,7 +12,7 @@ import {
   type ModelKey,
   stateOf,
 } from './life-model.ts';
-import { aliasName, assertSame, authenticating, contextOf, policies, signing, validTo } from './life-requests.ts';
+import { aliasName, assertSame, authenticating, contextOf, policies, signing } from './life-requests.ts';
 import { kinds } from './life-steps.ts';
 
 /** Of one key. */
@@ -34,7 +34,7 @@ export interface Seen {
 }
 
 export interface SeenLife {
-  readonly keys: readonly Seen[];
+  readonly keys: readonly (Seen | 'gone')[];
   /** Of each thing that a key made: what becomes of it when it is asked back, and by which material. */
   readonly made: readonly string[];
 }
@@ -44,13 +44,22 @@ const grantText = (id: string, name: string, operations: readonly string[]): str
 
 export async function seenOf(kms: KMS, model: Model): Promise<SeenLife> {
   const [keys, made] = await Promise.all([
-    Promise.all(model.keys.map(({ keyId }) => seenKey(kms, keyId))),
+    Promise.all(model.keys.map(({ keyId }) => seenOrGone(kms, keyId))),
     Promise.all(model.made.map((each) => seenMade(kms, model, each))),
   ]);
   return { keys, made };
 }
 
-export async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
+async function seenOrGone(kms: KMS, KeyId: string): Promise<Seen | 'gone'> {
+  try {
+    return await seenKey(kms, KeyId);
+  } catch (error) {
+    if (error instanceof Error && error.name === 'NotFoundException') return 'gone';
+    throw error;
+  }
+}
+
+async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
   const [described, tags, policy, aliases, grants, rotation] = await Promise.all([
     kms.describeKey({ KeyId }),
     kms.listResourceTags({ KeyId }),
@@ -93,8 +102,9 @@ function expiryText(model: string = 'none', at?: Date): string {
   return at === undefined ? model : `${model} ${at.toISOString()}`;
 }
 
-const expires = expiryText('KEY_MATERIAL_EXPIRES', validTo);
-const doesNotExpire = expiryText('KEY_MATERIAL_DOES_NOT_EXPIRE');
+function expiryAt(date: Date | null): string {
+  return date === null ? expiryText('KEY_MATERIAL_DOES_NOT_EXPIRE') : expiryText('KEY_MATERIAL_EXPIRES', date);
+}
 
 function rotationText(days: number | undefined, next: Date | undefined): string {
   return days === undefined ? 'never' : `every ${days} days, next at ${next?.toISOString()}`;
@@ -120,7 +130,7 @@ async function seenMade(kms: KMS, model: Model, made: Made): Promise<string> {
 /** What there is to see, by the model. */
 export function expectedOf(model: Model, life: string): SeenLife {
   return {
-    keys: model.keys.map((key, number) => expectedKey(key, namesOf(model, number, life))),
+    keys: model.keys.map((key, at) => (key.isGone ? 'gone' : expectedKey(key, namesOf(model, at, life)))),
     made: model.made.map((made) => {
       const answer = answerOfMade(model, made);
       return answer === 'fine' ? `fine ${made.material}` : answer;
@@ -161,7 +171,8 @@ function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
 /** What is told of the key, is told of all that it cannot do without. */
 function expectedExpiry(key: ModelKey): string {
   if (!isExternal(key) || lacksMaterial(key)) return expiryText();
-  return key.materials.some((material) => material.expires && !material.isPending) ? expires : doesNotExpire;
+  const dates = key.materials.flatMap(({ expires, isPending }) => (isPending || expires === null ? [] : [expires]));
+  return expiryAt(dates.toSorted((one, other) => one.getTime() - other.getTime())[0] ?? null);
 }
 
 function expectedMaterials(key: ModelKey): readonly string[] {
@@ -169,7 +180,7 @@ function expectedMaterials(key: ModelKey): readonly string[] {
   const listed = key.materials.map((material) => {
     const state = material.isPending ? 'PENDING_ROTATION' : material === current ? 'CURRENT' : 'NON_CURRENT';
     const importing = isExternal(key)
-      ? `${material.isThere ? 'IMPORTED' : 'PENDING_IMPORT'} ${material.expires ? expires : doesNotExpire}`
+      ? `${material.isThere ? 'IMPORTED' : 'PENDING_IMPORT'} ${expiryAt(material.expires)}`
       : ` ${expiryText()}`;
     return `${material.id} ${state} ${material.rotation ?? ''} ${importing}`;
   });

@@ -65,6 +65,8 @@ export type Step =
 
 /** What happens to the daemon, between requests or in the middle of one. */
 export type Blow =
+  /** Time passes while it runs: what is due is done. */
+  | { readonly do: 'Pass'; readonly days: number }
   | { readonly do: 'Restart'; readonly how: 'stop' | 'kill -9' }
   /** The process that holds the token dies while the step is under way. */
   | { readonly do: 'KillHost'; readonly step: Step; readonly afterMs: number }
@@ -151,6 +153,9 @@ export const anyStep: fc.Arbitrary<Step> = fc.oneof(...weighted.map(([weight, ar
 const anyChange: fc.Arbitrary<Step> = anyStep.filter((step) => isChange(step));
 const afterMs = fc.nat({ max: 25 });
 const anyBlow: fc.Arbitrary<Blow> = fc.oneof(
+  // No sum of these is one of the waiting periods above.
+  like({ do: is('Pass'), days: fc.constantFrom(5.5, 12.5) }),
+  like({ do: is('Pass'), days: fc.constantFrom(5.5, 12.5) }),
   like({ do: is('Restart'), how: is('stop', 'kill -9') }),
   like({ do: is('KillHost'), step: anyChange, afterMs }),
   like({ do: is('KillDaemon'), step: anyChange, afterMs }),

@@ -12,12 +12,13 @@ import { type KMS, KMSServiceException } from '@aws-sdk/client-kms';
 import { expect } from 'vitest';
 import { childrenOf } from '../../support/children.ts';
 import { type Instance, startInstance } from '../../support/instance.ts';
+import { createSetTime } from '../../support/set-time.ts';
 import { differencesIn } from '../../support/stopped-instance.ts';
 import { brokenLink } from '../support/audit-trail.ts';
 import { kmsOver } from '../support/connect.ts';
-import { present, type TokenName } from '../support/daemon.ts';
+import { newKey, present, type TokenName } from '../support/daemon.ts';
 import { UnixClient, unixUsers } from '../support/unix-users.ts';
-import { after } from './life-changes.ts';
+import { after, passed } from './life-changes.ts';
 import { type Answer, answerOf, currentOf, keyOf, type Learned, type Model, nothing } from './life-model.ts';
 import { type Callers, send } from './life-requests.ts';
 import { expectedOf, type SeenLife, seenOf } from './life-seen.ts';
@@ -29,7 +30,12 @@ type Outcome =
   | { readonly is: 'failed'; readonly reason: unknown }
   | { readonly is: 'lost' };
 
+const dayMs = 24 * 60 * 60 * 1000;
+const maxDaysInLife = 85;
+
 export class LivedInstance {
+  /** How often what was told: `DisableKey fine`. */
+  readonly tally = new Map<string, number>();
   readonly #folder = mkdtempSync(join(tmpdir(), 'drawbridge-lives-'));
   readonly #token: TokenName;
   #instance: Instance | undefined;
@@ -37,6 +43,12 @@ export class LivedInstance {
   #lives = 0;
   /** Of all its processes. */
   #log = '';
+  readonly #time = createSetTime();
+  #aheadMs = 0;
+  /** How much of that has passed in this life. */
+  #daysInLife = 0;
+  /** Whoever changes it has upkeep look at the clocks. */
+  #bystander = '';
 
   constructor(token: TokenName) {
     this.#token = token;
@@ -47,10 +59,12 @@ export class LivedInstance {
   }
 
   async start(): Promise<void> {
-    this.#instance = await startInstance({ token: this.#token, dir: this.#dir });
+    this.#instance = await startInstance({ token: this.#token, dir: this.#dir, env: this.#time.environment });
     const kms = kmsOver(this.#instance.socket);
+    if (this.#bystander === '') this.#bystander = (await newKey(kms)).id;
     const nobody = this.#callers?.nobody ?? (await UnixClient.start(this.#instance.socket, unixUsers.nobody));
-    this.#callers = { kms, nobody, life: `life-${this.#lives}`, parameters: new Map() };
+    const nowMs = (): number => Date.now() + this.#aheadMs;
+    this.#callers = { kms, nobody, nowMs, life: `life-${this.#lives}`, parameters: new Map() };
   }
 
   /**
@@ -66,12 +80,14 @@ export class LivedInstance {
   async remove(): Promise<void> {
     if (this.#instance !== undefined) await this.#kill();
     await this.#callers?.nobody.stop();
+    this.#time.remove();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** @throws for the first answer that is not the model's, and for whatever is not as the model has it after a start. */
   async live(events: readonly LifeEvent[]): Promise<void> {
     this.#lives += 1;
+    this.#daysInLife = 0;
     // A life that failed may have left no daemon.
     if (this.#instance === undefined) await this.start();
     this.#callers = { ...this.callers, parameters: new Map(), life: `life-${this.#lives}` };
@@ -101,10 +117,13 @@ export class LivedInstance {
     if (expected === 'nothing to do') return model;
     const outcome = await this.#send(model, step);
     if (outcome.is !== 'answered') throw new Error(`was not answered: ${JSON.stringify(outcome)}`);
+    const told = `${step.do} ${outcome.answer}`;
+    this.tally.set(told, (this.tally.get(told) ?? 0) + 1);
     return held(model, step, expected, outcome);
   }
 
   async #strike(model: Model, blow: Blow): Promise<Model> {
+    if (blow.do === 'Pass') return this.#pass(model, blow.days);
     if (blow.do === 'Restart') {
       await (blow.how === 'stop' ? this.#stop() : this.#kill());
       await this.start();
@@ -141,6 +160,25 @@ export class LivedInstance {
       return model;
     }
     return this.#whichever(model, step, keysBefore);
+  }
+
+  /** Time passes, and what is due is done soon. */
+  async #pass(model: Model, days: number): Promise<Model> {
+    // Later the first keys would be rotated by themselves, and material would expire.
+    if (this.#daysInLife + days > maxDaysInLife) return model;
+    this.#daysInLife += days;
+    this.#aheadMs += days * dayMs;
+    this.#time.shiftTo(this.#aheadMs);
+    this.callers.parameters.clear();
+    // Upkeep looks at the clocks a second after something changed, or within a minute.
+    await this.kms.updateKeyDescription({ KeyId: this.#bystander, Description: `day ${this.#daysInLife}` });
+    const next = passed(model, new Date(this.callers.nowMs()));
+    const isDone = async (): Promise<boolean> =>
+      same(await seenOf(this.kms, next), expectedOf(next, this.callers.life));
+    const done = expect.poll(isDone, { timeout: 90_000, interval: 300 }).toBe(true);
+    // What is other than it is to be says more than that something is.
+    await done.catch(() => this.#assertSeen(next));
+    return next;
   }
 
   /** Nobody told whether it was done: it is whole, or not there at all. */
@@ -185,14 +223,19 @@ export class LivedInstance {
       return materialId === undefined || materialId === currentOf(key)?.id ? {} : { materialId };
     }
     if (step.do === 'ImportKeyMaterial') {
-      if (key.kind !== 'imported') return {};
+      const { KeyMetadata } = await this.kms.describeKey({ KeyId: key.keyId });
+      if (key.kind !== 'imported') return KeyMetadata?.ValidTo === undefined ? {} : { validTo: KeyMetadata.ValidTo };
       const { Rotations } = await this.kms.listKeyRotations({
         ...{ KeyId: key.keyId, IncludeKeyMaterial: 'ALL_KEY_MATERIAL' },
       });
-      const made = present(Rotations).find(({ KeyMaterialId }) =>
-        key.materials.every(({ id }) => id !== KeyMaterialId),
-      );
-      return made?.KeyMaterialId === undefined ? {} : { materialId: made.KeyMaterialId };
+      const known = key.materials.find(({ secret }) => secret === step.secret)?.id;
+      const isMeant = (id: string | undefined): boolean =>
+        known === undefined ? key.materials.every((material) => material.id !== id) : known === id;
+      const { KeyMaterialId, ValidTo } = present(Rotations).find((each) => isMeant(each.KeyMaterialId)) ?? {};
+      return {
+        ...(KeyMaterialId === undefined ? {} : { materialId: KeyMaterialId }),
+        ...(ValidTo === undefined ? {} : { validTo: ValidTo }),
+      };
     }
     if (step.do === 'CreateGrant') {
       const { Grants = [] } = await this.kms.listGrants({ KeyId: key.keyId });
@@ -250,7 +293,7 @@ export class LivedInstance {
 }
 
 function isBlow(event: LifeEvent): event is Blow {
-  return event.do === 'Restart' || event.do === 'KillHost' || event.do === 'KillDaemon';
+  return event.do === 'Pass' || event.do === 'Restart' || event.do === 'KillHost' || event.do === 'KillDaemon';
 }
 
 /** What the model is after an answer, which has to be its own. */
@@ -262,6 +305,7 @@ function held(model: Model, step: Step, expected: Answer, outcome: Extract<Outco
 /** Is what the model has to know of the step there, so that it may have been done? */
 function isLearnable(step: Step, learned: Learned): boolean {
   if (step.do === 'ScheduleKeyDeletion') return learned.deletionDate !== undefined;
+  if (step.do === 'ImportKeyMaterial') return !step.expires || learned.validTo !== undefined;
   if (step.do === 'EnableKeyRotation') return learned.nextRotation !== undefined;
   if (step.do === 'RotateKeyOnDemand') return learned.materialId !== undefined;
   if (step.do === 'CreateGrant') return learned.grantId !== undefined;
