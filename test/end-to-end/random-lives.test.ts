@@ -6,6 +6,7 @@
  * the moment's), `DRAWBRIDGE_RANDOM_RUNS=1000` so many of them.
  */
 
+import { randomInt } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { missingForInstance } from '../support/instance.ts';
@@ -16,7 +17,6 @@ import { runsAsRoot, sayIfNotRoot } from './support/unix-users.ts';
 
 const asked = process.env['DRAWBRIDGE_RANDOM_RUNS'];
 const numRuns = Number(asked ?? 12);
-const seed = Number(process.env['DRAWBRIDGE_SEED'] ?? Date.now() % 2 ** 31);
 /** A run that nobody asked to be long ends in time, however busy the machine is: with the first life that comes after this. */
 const limitMs = asked === undefined ? 8_000 : Number.POSITIVE_INFINITY;
 /** How long a life that fails is made shorter. */
@@ -28,6 +28,7 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
   if (missing !== null) process.stdout.write(`skipped: Random lives of keys (${token}): ${missing}\n`);
   describe.skipIf(missing !== null || !runsAsRoot)(`Random lives of keys (${token})`, () => {
     const instance = new LivedInstance(token);
+    const seed = Number(process.env['DRAWBRIDGE_SEED'] ?? randomInt(2 ** 31));
     beforeAll(() => instance.start(), bootTimeoutMs);
     afterAll(() => instance.remove(), bootTimeoutMs);
 

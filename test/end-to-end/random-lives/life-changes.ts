@@ -16,7 +16,7 @@ import {
   pendingOf,
   stateOf,
 } from './life-model.ts';
-import { kinds, type Step } from './life-steps.ts';
+import { kinds, noKey, type Step } from './life-steps.ts';
 
 /** What root and nobody encrypt, sign and authenticate. */
 export const text: Uint8Array = Buffer.from('a whole life');
@@ -33,10 +33,54 @@ export function passed(model: Model, now: Date): Model {
 
 /** @param learned What the answer told, or what was found to be there afterwards. */
 export function after(model: Model, step: Step, learned: Learned): Model {
+  const used = usedBy(model, step);
+  const changed = changedBy(model, step, learned);
+  return {
+    ...changed,
+    keys: changed.keys.map((key, at) => (used.includes(at) ? { ...key, lastUse: step.do } : key)),
+  };
+}
+
+/** A crash may lose the last use, and whoever looks at what keys made uses them. */
+export function withUnknownUses(model: Model): Model {
+  return { ...model, keys: model.keys.map((key) => ({ ...key, lastUse: null })) };
+}
+
+/** The places of the keys that a step uses. */
+function usedBy(model: Model, step: Step): readonly number[] {
+  switch (step.do) {
+    case 'Encrypt':
+      return [encryptingKey(model, step)];
+    case 'GenerateDataKey':
+    case 'GenerateDataKeyWithoutPlaintext':
+    case 'Sign':
+    case 'GenerateMac':
+      return [keyNumber(model, step.key)];
+    case 'Decrypt':
+      return [madeOf(model, 'ciphertext', step.made)?.key ?? noKey];
+    case 'ReEncrypt':
+      return [madeOf(model, 'ciphertext', step.made)?.key ?? noKey, keyNumber(model, step.key)];
+    case 'Verify':
+      return [madeOf(model, 'signature', step.made)?.key ?? noKey];
+    case 'VerifyMac':
+      return [madeOf(model, 'mac', step.made)?.key ?? noKey];
+    default:
+      return [];
+  }
+}
+
+function changedBy(model: Model, step: Step, learned: Learned): Model {
   switch (step.do) {
     case 'CreateKey': {
       const key: ModelKey = {
-        ...{ keyId: told(learned.keyId), kind: step.kind, isGone: false, isEnabled: true, deletionDate: null },
+        ...{
+          keyId: told(learned.keyId),
+          kind: step.kind,
+          lastUse: 'none',
+          isGone: false,
+          isEnabled: true,
+          deletionDate: null,
+        },
         ...{ description: '', tags: [['made', step.tag]], policy: 0, grants: [], rotation: null },
         materials: kinds[step.kind].Origin === 'EXTERNAL' ? [] : [materialOf(learned.materialId ?? '')],
       };

@@ -31,6 +31,8 @@ export interface Material {
 export interface ModelKey {
   readonly keyId: string;
   readonly kind: Kind;
+  /** The operation that used it last, `none`, or `null` where nobody knows which. */
+  readonly lastUse: string | null;
   /** Its waiting period is over: nothing of it is left. */
   readonly isGone: boolean;
   /** What EnableKey and DisableKey set. */

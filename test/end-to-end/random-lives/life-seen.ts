@@ -1,6 +1,8 @@
 /** All that can be seen of a life's keys through the API, and what the model says of the same. */
 
 import type { KMS } from '@aws-sdk/client-kms';
+import { expect } from 'vitest';
+import { operations } from '../../../src/operations/find-operation.ts';
 import { present } from '../support/daemon.ts';
 import {
   answerOfMade,
@@ -23,6 +25,8 @@ export interface Seen {
   readonly description: string;
   readonly tags: readonly string[];
   readonly policy: string;
+  /** Whatever the model does not know is anything. */
+  readonly lastUse: unknown;
   readonly aliases: readonly string[];
   readonly grants: readonly string[];
   /** How often it is rotated by itself, and when next. */
@@ -43,10 +47,9 @@ const grantText = (id: string, name: string, operations: readonly string[]): str
   `${id} “${name}” ${operations.toSorted().join(' ')}`;
 
 export async function seenOf(kms: KMS, model: Model): Promise<SeenLife> {
-  const [keys, made] = await Promise.all([
-    Promise.all(model.keys.map(({ keyId }) => seenOrGone(kms, keyId))),
-    Promise.all(model.made.map((each) => seenMade(kms, model, each))),
-  ]);
+  const keys = await Promise.all(model.keys.map(({ keyId }) => seenOrGone(kms, keyId)));
+  // After the keys, because it uses them.
+  const made = await Promise.all(model.made.map((each) => seenMade(kms, model, each)));
   return { keys, made };
 }
 
@@ -60,13 +63,14 @@ async function seenOrGone(kms: KMS, KeyId: string): Promise<Seen | 'gone'> {
 }
 
 async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
-  const [described, tags, policy, aliases, grants, rotation] = await Promise.all([
+  const [described, tags, policy, aliases, grants, rotation, lastUse] = await Promise.all([
     kms.describeKey({ KeyId }),
     kms.listResourceTags({ KeyId }),
     kms.getKeyPolicy({ KeyId }),
     kms.listAliases({ KeyId }),
     kms.listGrants({ KeyId }),
     kms.getKeyRotationStatus({ KeyId }),
+    seenLastUse(kms, KeyId),
   ]);
   const metadata = present(described.KeyMetadata);
   return {
@@ -76,6 +80,7 @@ async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
     description: present(metadata.Description),
     tags: present(tags.Tags).map(({ TagKey, TagValue }) => `${TagKey}=${TagValue}`),
     policy: JSON.stringify(JSON.parse(present(policy.Policy))),
+    lastUse,
     aliases: present(aliases.Aliases)
       .map(({ AliasName = '' }) => AliasName)
       .toSorted(),
@@ -87,6 +92,13 @@ async function seenKey(kms: KMS, KeyId: string): Promise<Seen> {
     materials:
       metadata.KeySpec === 'SYMMETRIC_DEFAULT' ? await seenMaterials(kms, KeyId, metadata.CurrentKeyMaterialId) : [],
   };
+}
+
+const isLastUseTold = operations.some(({ name }) => name === 'GetKeyLastUsage');
+
+async function seenLastUse(kms: KMS, KeyId: string): Promise<string> {
+  if (!isLastUseTold) return 'nobody tells';
+  return (await kms.getKeyLastUsage({ KeyId })).KeyLastUsage?.Operation ?? 'none';
 }
 
 async function seenMaterials(kms: KMS, KeyId: string, current: string | undefined): Promise<readonly string[]> {
@@ -154,6 +166,7 @@ function expectedKey(key: ModelKey, aliases: readonly string[]): Seen {
     description: key.description,
     tags: key.tags.map(([name, value]) => `${name}=${value}`).toSorted(),
     policy: JSON.stringify(JSON.parse(present(policies[key.policy]))),
+    lastUse: key.lastUse === null || !isLastUseTold ? expect.anything() : key.lastUse,
     aliases,
     grants: key.grants
       .map(({ id, name, mayEncrypt }) => grantText(id, name, mayEncrypt ? ['DescribeKey', 'Encrypt'] : ['DescribeKey']))
@@ -180,7 +193,10 @@ function expectedMaterials(key: ModelKey): readonly string[] {
   const listed = key.materials.map((material) => {
     const state = material.isPending ? 'PENDING_ROTATION' : material === current ? 'CURRENT' : 'NON_CURRENT';
     const importing = isExternal(key)
-      ? `${material.isThere ? 'IMPORTED' : 'PENDING_IMPORT'} ${expiryAt(material.expires)}`
+      ? material.isThere
+        ? `IMPORTED ${expiryAt(material.expires)}`
+        : // What is not there does not expire.
+          `PENDING_IMPORT ${expiryText()}`
       : ` ${expiryText()}`;
     return `${material.id} ${state} ${material.rotation ?? ''} ${importing}`;
   });

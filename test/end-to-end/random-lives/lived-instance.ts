@@ -18,7 +18,7 @@ import { brokenLink } from '../support/audit-trail.ts';
 import { kmsOver } from '../support/connect.ts';
 import { newKey, present, type TokenName } from '../support/daemon.ts';
 import { UnixClient, unixUsers } from '../support/unix-users.ts';
-import { after, passed } from './life-changes.ts';
+import { after, passed, withUnknownUses } from './life-changes.ts';
 import { type Answer, answerOf, currentOf, keyOf, type Learned, type Model, nothing } from './life-model.ts';
 import { type Callers, send } from './life-requests.ts';
 import { expectedOf, type SeenLife, seenOf } from './life-seen.ts';
@@ -127,8 +127,7 @@ export class LivedInstance {
     if (blow.do === 'Restart') {
       await (blow.how === 'stop' ? this.#stop() : this.#kill());
       await this.start();
-      await this.#assertSeen(model);
-      return model;
+      return this.#assertSeen(blow.how === 'stop' ? model : withUnknownUses(model));
     }
     const { step, afterMs } = blow;
     const expected = answerOf(model, step);
@@ -142,24 +141,15 @@ export class LivedInstance {
       await expect.poll(() => this.#canEncrypt(), { timeout: 60_000, interval: 50 }).toBe(true);
       if (outcome.is === 'lost') throw new Error('the connection broke, though the daemon runs');
       // Whole, or not at all and with an error to try again.
-      const next = outcome.is === 'failed' ? model : held(model, step, expected, outcome);
-      await this.#assertSeen(next);
-      return next;
+      return this.#assertSeen(outcome.is === 'failed' ? model : held(model, step, expected, outcome));
     }
     await this.#kill();
     const outcome = await request;
     await this.start();
-    if (outcome.is === 'answered') {
-      const next = held(model, step, expected, outcome);
-      await this.#assertSeen(next);
-      return next;
-    }
+    const before = withUnknownUses(model);
+    if (outcome.is === 'answered') return this.#assertSeen(withUnknownUses(held(model, step, expected, outcome)));
     if (outcome.is === 'failed') throw new Error(`failed before the daemon died: ${String(outcome.reason)}`);
-    if (expected !== 'fine') {
-      await this.#assertSeen(model);
-      return model;
-    }
-    return this.#whichever(model, step, keysBefore);
+    return expected === 'fine' ? this.#whichever(before, step, keysBefore) : this.#assertSeen(before);
   }
 
   /** Time passes, and what is due is done soon. */
@@ -172,7 +162,8 @@ export class LivedInstance {
     this.callers.parameters.clear();
     // Upkeep looks at the clocks a second after something changed, or within a minute.
     await this.kms.updateKeyDescription({ KeyId: this.#bystander, Description: `day ${this.#daysInLife}` });
-    const next = passed(model, new Date(this.callers.nowMs()));
+    // Whoever looks uses the keys, and looks until it is done.
+    const next = withUnknownUses(passed(model, new Date(this.callers.nowMs())));
     const isDone = async (): Promise<boolean> =>
       same(await seenOf(this.kms, next), expectedOf(next, this.callers.life));
     const done = expect.poll(isDone, { timeout: 90_000, interval: 300 }).toBe(true);
@@ -192,7 +183,7 @@ export class LivedInstance {
     }
     const changed = isLearnable(step, learned) ? after(model, step, learned) : model;
     const seen = await seenOf(this.kms, changed);
-    if (same(seen, expectedOf(changed, this.callers.life))) return changed;
+    if (same(seen, expectedOf(changed, this.callers.life))) return withUnknownUses(changed);
     expect(seen).toEqual(before);
     return model;
   }
@@ -255,8 +246,10 @@ export class LivedInstance {
     }
   }
 
-  async #assertSeen(model: Model): Promise<void> {
+  /** @returns The model as it is when everything was looked at. */
+  async #assertSeen(model: Model): Promise<Model> {
     expect(await seenOf(this.kms, model)).toEqual(expectedOf(model, this.callers.life));
+    return withUnknownUses(model);
   }
 
   async #keyIds(): Promise<readonly string[]> {
