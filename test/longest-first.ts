@@ -14,6 +14,8 @@ const longest = [
   'hsm/faults.test.ts',
   'hsm/key-store.test.ts',
   'hsm/host/host.test.ts',
+  'end-to-end/every-step.test.ts',
+  'end-to-end/random-lives.test.ts',
   'end-to-end/slow/mixed-load.slow.test.ts',
   'scripts/scripts.test.ts',
   'keys/life-cycle.test.ts',

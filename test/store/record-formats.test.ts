@@ -109,10 +109,16 @@ function kindsOf(schema: string): readonly RecordKind[] {
   return recordKinds.filter((kind) => databaseOf(schema).includes(`INSERT INTO "${snakeCase(tables[kind])}"`));
 }
 
-test('a former schema is there with a record of each kind', () => {
-  expect(schemas).toContain('schema-0005');
-  const kinds = ['key', 'backingKey', 'keyPolicy', 'alias', 'grant', 'accessKey'];
-  expect(kindsOf('schema-0005')).toEqual(kinds);
+const firstKinds = ['key', 'backingKey', 'keyPolicy', 'alias', 'grant', 'accessKey'] as const;
+const lifeKinds = ['tombstone', 'lastUse', 'wrappingKey', 'milestone', 'upkeepWait'] as const;
+const kindsOfSchemas: Readonly<Record<string, readonly RecordKind[]>> = {
+  'schema-0005': firstKinds,
+  'schema-0006': [...firstKinds, ...lifeKinds],
+};
+
+test('each former schema is there with a record of each kind that there was', () => {
+  expect(schemas.toSorted()).toEqual(Object.keys(kindsOfSchemas));
+  for (const schema of schemas) expect([schema, kindsOf(schema)]).toEqual([schema, kindsOfSchemas[schema]]);
 });
 
 describe.each(schemas)('a database that was left at %s', (schema) => {
