@@ -1,12 +1,13 @@
 /** Changes of keys when things go wrong: kill -9, restarts, a token that goes away, many callers, and a date that has passed. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { childrenOf } from '../support/children.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { changeKeys } from '../support/key-records.ts';
 import { brokenLink } from './support/audit-trail.ts';
@@ -233,9 +234,3 @@ describe.skipIf(missing !== null)('Changes of keys', () => {
     testTimeoutMs,
   );
 });
-
-function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-  );
-}

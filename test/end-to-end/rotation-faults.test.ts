@@ -1,10 +1,11 @@
 /** Rotations when things go wrong: kill -9 in the middle of many, restarts, and a host that dies. */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { childrenOf } from '../support/children.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { brokenLink } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
@@ -135,10 +136,4 @@ for (const token of ['softhsm2', 'nss'] as const) {
       testTimeoutMs,
     );
   });
-}
-
-function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-  );
 }

@@ -5,11 +5,12 @@
  * daemon or its HSM host is killed at a moment that nobody chose, and everything noted is asked for again.
  */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterEach, describe, expect, test } from 'vitest';
+import { childrenOf } from '../../support/children.ts';
 import { type Instance, startInstance } from '../../support/instance.ts';
 import { softHsm2 } from '../../support/tokens.ts';
 import { rootArn } from '../support/arns.ts';
@@ -209,12 +210,6 @@ async function assertAllThere(instance: Instance, done: Acknowledged): Promise<v
   const recorded = new Set(auditLines(instance.dir).map((event) => event.requestID));
   expect(done.requestIds.filter((id) => !recorded.has(id))).toEqual([]);
   expect(brokenLink(instance.dir)).toBeUndefined();
-}
-
-function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-  );
 }
 
 function isAlive(pid: number): boolean {

@@ -17,9 +17,10 @@ import {
   randomBytes,
   verify,
 } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { childrenOf } from '../../support/children.ts';
 import { type Instance, missingForInstance, startInstance } from '../../support/instance.ts';
 import { kmsOver } from '../support/connect.ts';
 import { present } from '../support/daemon.ts';
@@ -198,12 +199,6 @@ async function createKeys(kms: KMS): Promise<Keys> {
     agreeingPublic: await publicKey(agreeing),
     mac: await create('HMAC_256', 'GENERATE_VERIFY_MAC'),
   };
-}
-
-function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
-  );
 }
 
 function residentKilobytes(pid: number): number {
