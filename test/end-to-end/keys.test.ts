@@ -115,7 +115,12 @@ describeDaemon('CreateKey and DescribeKey', (daemon) => {
       /ML_KEM_768 .*CKM_ML_KEM/,
     ],
     ['an SM2 key', { KeySpec: 'SM2', KeyUsage: 'SIGN_VERIFY' }, unsupported, /SM2 .*PKCS#11/],
-    ['imported key material', { Origin: 'EXTERNAL' }, unsupported, /EXTERNAL/],
+    [
+      'imported Ed25519 material',
+      { Origin: 'EXTERNAL', KeySpec: 'ECC_NIST_EDWARDS25519', KeyUsage: 'SIGN_VERIFY' },
+      unsupported,
+      /ECC_NIST_EDWARDS25519 .*imported/,
+    ],
     ['a multi-Region key', { MultiRegion: true }, unsupported, /MultiRegion/i],
     [
       'a CloudHSM key store',
