@@ -123,6 +123,25 @@ describeEachToken('Imported key material that expires', (token) => {
     await running.stop();
   });
 
+  test('of a disabled key enables it when it is imported again, whether what expired is destroyed already or not', async () => {
+    await start();
+    const [destroyed, kept, other] = [await keyFor(10 * dayMs), await keyFor(10 * dayMs), await keyFor(10 * dayMs)];
+    for (const { KeyId } of [destroyed, kept, other]) await running.kms.disableKey({ KeyId });
+    await clocks.setWall(11 * dayMs);
+    expect([await stateOf(kept), await isInHsm(kept)]).toEqual(['PendingImport', true]);
+    const ValidTo = new Date(Date.now() + 300 * dayMs);
+    await importMaterial(running.kms, kept.KeyId, kept.material, { ValidTo });
+    expect(await stateOf(kept)).toBe('Enabled');
+    await decrypt(kept);
+    await clocks.setWall(-11 * dayMs);
+    expect([await stateOf(kept), await stateOf(other)]).toEqual(['Enabled', 'Disabled']);
+    await clocks.pass(10 * dayMs);
+    expect([await stateOf(destroyed), await isInHsm(destroyed)]).toEqual(['PendingImport', false]);
+    await importMaterial(running.kms, destroyed.KeyId, destroyed.material, { ValidTo });
+    expect(await stateOf(destroyed)).toBe('Enabled');
+    await running.stop();
+  });
+
   test('is forgotten where the key was not rotated to it yet', async () => {
     await start();
     const key = await keyFor(300 * dayMs);

@@ -204,10 +204,10 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
       if (token === 'nss') return; // What follows is about requests, not about keys.
 
       test.each([
-        [1, 'PendingWindowInDays must be between 7 and 30, inclusive.'],
-        [6, 'PendingWindowInDays must be between 7 and 30, inclusive.'],
-        [31, 'PendingWindowInDays must be between 7 and 30, inclusive.'],
-        [365, 'PendingWindowInDays must be between 7 and 30, inclusive.'],
+        [1, 'PendingWindowInDays must be between 7 and 30'],
+        [6, 'PendingWindowInDays must be between 7 and 30'],
+        [31, 'PendingWindowInDays must be between 7 and 30'],
+        [365, 'PendingWindowInDays must be between 7 and 30'],
       ])('a waiting period of %d days is refused, and nothing changes', async (PendingWindowInDays, message) => {
         const { kms } = daemon();
         const key = await newKey(kms);

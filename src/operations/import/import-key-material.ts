@@ -3,16 +3,19 @@
  *
  * A key takes the material that it had and no other; a symmetric one also takes more, one at a time, each for RotateKeyOnDemand.
  * Importing what is still there changes when it expires and what it is said to be, and nothing else. With all material there that
- * it cannot do without, a key that was `PendingImport` is `Enabled`; a disabled key stays disabled until EnableKey.
+ * it cannot do without, a key that was `PendingImport` is `Enabled`, whether what it lacked was destroyed already or has only
+ * expired; a disabled key stays disabled until EnableKey.
  *
  * Whether material may be imported is asked twice, as permissions are: before the HSM makes anything, and in the turn.
  */
 
-import { lacksMaterial, pendingRotationOf } from '../../keys/imported-material.ts';
+import { expiringMaterials, lacksMaterial, pendingRotationOf } from '../../keys/imported-material.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import { incorrectKeyMaterialMessage } from '../../keys/key-store-errors.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
-import type { WrappingKeyRecord } from '../../store/records/records.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
+import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
 import { expirationModel } from '../declaration/enumerations.ts';
 import { keyMaterialId, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
@@ -65,7 +68,7 @@ export const importKeyMaterial = operation({
       assertMayImport: (now, materialId) => assertMayImport(request, now, materialId),
     });
   },
-  decide({ request, keys, prepared, nowMs }) {
+  decide({ request, keys, prepared, directory, nowMs }) {
     const { key } = keys.key;
     const { backingKeyId, keyMaterialId } = prepared;
     assertMayImport(request, key, keyMaterialId);
@@ -74,7 +77,7 @@ export const importKeyMaterial = operation({
       validToMs: expiryOf(request, nowMs),
       materialDescription: request.KeyMaterialDescription ?? known?.materialDescription ?? '',
     });
-    const isComplete = key.record.state === 'PendingImport' && !lacksMaterial(key, backingKeyId);
+    const isComplete = isCompletedBy(backingKeyId, key, directory);
     const members = {
       ...(key.currentMaterial === undefined ? { currentBackingKeyId: backingKeyId } : {}),
       ...(isComplete ? { state: 'Enabled' as const } : {}),
@@ -89,6 +92,16 @@ export const importKeyMaterial = operation({
     prepared.leave();
   },
 });
+
+/** Does the key wait for this material and for no other? */
+function isCompletedBy(backingKeyId: BackingKeyId, key: KmsKey, directory: KeyView): boolean {
+  if (lacksMaterial(key, backingKeyId)) return false;
+  const { state } = key.record;
+  if (state === 'PendingImport') return true;
+  // Until upkeep has destroyed what expired, the record of a disabled key says that it is disabled.
+  const isThere = (each: BackingKeyRecord): boolean => each.backingKeyId === backingKeyId || directory.isUsable(each);
+  return state === 'Disabled' && key.state === 'PendingImport' && expiringMaterials(key).every(isThere);
+}
 
 /** @throws KmsError for what the request says of material that cannot be said of it. */
 function assertMembers({ ImportType, KeyMaterialId, KeyMaterialDescription }: Request, key: KmsKey): void {

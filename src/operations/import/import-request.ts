@@ -29,7 +29,8 @@ interface Wrapping {
 
 /**
  * How material of this spec is to be wrapped, where it can be so.
- * @throws KmsError `UnsupportedOperationException`.
+ * @throws KmsError `UnsupportedOperationException` for what nothing can be wrapped with, `ValidationException` for what does not
+ * go together.
  */
 export function wrappingOf(
   keySpec: KeySpec,
@@ -40,16 +41,12 @@ export function wrappingOf(
     throw unsupported(`WrappingAlgorithm ${WrappingAlgorithm} is not supported.`);
   }
   if (WrappingKeySpec === 'SM2') throw unsupported('WrappingKeySpec SM2 is not supported.');
-  const isDirect = WrappingAlgorithm.startsWith('RSAES_');
-  if (isDirect && keySpec.startsWith('RSA_')) {
-    throw unsupported(
-      `WrappingAlgorithm ${WrappingAlgorithm} is not valid for ${keySpec} key material: it takes RSA_AES_KEY_WRAP_SHA_256 or RSA_AES_KEY_WRAP_SHA_1.`,
-    );
-  }
-  // Its PKCS#8 is longer than what OAEP takes under so short a key.
-  if (isDirect && keySpec === 'ECC_NIST_P521' && WrappingKeySpec === 'RSA_2048') {
-    throw unsupported(
-      `WrappingAlgorithm ${WrappingAlgorithm} with WrappingKeySpec ${WrappingKeySpec} is not valid for ${keySpec} key material.`,
+  // A PKCS#8 of P-521 is longer than what OAEP takes under so short a key, and any of RSA under every one.
+  const isTooLong = keySpec.startsWith('RSA_') || (keySpec === 'ECC_NIST_P521' && WrappingKeySpec === 'RSA_2048');
+  if (WrappingAlgorithm.startsWith('RSAES_') && isTooLong) {
+    throw new KmsError(
+      'ValidationException',
+      `Wrapping algorithm ${WrappingAlgorithm} and wrapping key spec ${WrappingKeySpec} cannot be used to import a ${keySpec} key.`,
     );
   }
   return { wrappingAlgorithm: WrappingAlgorithm, wrappingKeySpec: WrappingKeySpec };

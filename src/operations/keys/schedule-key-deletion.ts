@@ -44,7 +44,7 @@ export const scheduleKeyDeletion = operation({
     if (windowDays < minWindowDays || windowDays > maxWindowDays) {
       throw new KmsError(
         'ValidationException',
-        `PendingWindowInDays must be between ${minWindowDays} and ${maxWindowDays}, inclusive.`,
+        `PendingWindowInDays must be between ${minWindowDays} and ${maxWindowDays}`,
       );
     }
     const deletionDateMs = nowMs + windowDays * dayMs;

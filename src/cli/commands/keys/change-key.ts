@@ -6,7 +6,9 @@
 
 import { Command, InvalidArgumentError } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import { metadataOf } from '../../requests/key-facts.ts';
 import { keyArgument, withoutAlias } from '../../requests/key-names.ts';
+import type { Members } from '../../requests/kms-client.ts';
 import { print, printJson } from '../../terminal/output.ts';
 
 type Options = SocketOptions & { readonly json?: true };
@@ -50,13 +52,31 @@ export function disableCommand(): Command {
 }
 
 export function cancelDeletionCommand(): Command {
-  return simpleCommand(
-    'cancel-deletion',
-    'CancelKeyDeletion',
-    'keep a key that is pending deletion; it is disabled then',
-    'is not deleted, and is disabled; `drawbridge keys enable` lets it be used again',
-    'drawbridge keys cancel-deletion 1234abcd-12ab-34cd-56ef-1234567890ab',
-  );
+  return withJson(withSocket(new Command('cancel-deletion').description('keep a key that is pending deletion')))
+    .argument(...keyArgument)
+    .addHelpText(
+      'after',
+      `
+The key is disabled then; one whose imported key material is missing waits for it.
+
+Example:
+  drawbridge keys cancel-deletion 1234abcd-12ab-34cd-56ef-1234567890ab`,
+    )
+    .action(async (key: string, options: Options) => {
+      const client = await connectTo(options);
+      const keyId = await withoutAlias(client, key);
+      const answer = await client.call('CancelKeyDeletion', { KeyId: keyId });
+      if (options.json) return printJson(answer);
+      print(`${keyId} is not deleted, and ${whatIsKept(await metadataOf(client, keyId))}`);
+    });
+}
+
+/** What became of the key, as far as one may know. */
+function whatIsKept(metadata: Members | null): string {
+  if (metadata?.['KeyState'] === 'PendingImport') {
+    return 'waits for its key material; `drawbridge keys import` brings it';
+  }
+  return 'is disabled; `drawbridge keys enable` lets it be used again';
 }
 
 export function setDescriptionCommand(): Command {

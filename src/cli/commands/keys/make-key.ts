@@ -89,6 +89,11 @@ async function assertFree(client: KmsClient, alias: string): Promise<void> {
   if (parseAliasName(alias) === undefined) {
     throw new UsageError(`\`${printable(alias)}\` is no alias: it is alias/ and then letters, digits, /, _ and -`);
   }
+  if (alias.startsWith('alias/aws/')) {
+    throw new UsageError(
+      `\`${alias}\`: alias/aws/ is for the AWS managed keys, which the daemon makes; no key was created`,
+    );
+  }
   try {
     await client.call('DescribeKey', { KeyId: alias });
   } catch (error) {
