@@ -37,7 +37,7 @@ export function importedBackingKeyIdOf(importedMaterialId: string): BackingKeyId
  * @throws KmsError `UnsupportedOperationException`.
  */
 export function assertImportable(keySpec: KeySpec): void {
-  if (/^(?:SYMMETRIC_DEFAULT|HMAC_|RSA_|ECC_NIST_P|ECC_SECG_)/.test(keySpec)) return;
+  if (/^(?:SYMMETRIC_DEFAULT|HMAC_|RSA_|ECC_)/.test(keySpec)) return;
   throw new KmsError(
     'UnsupportedOperationException',
     `KeySpec ${keySpec} is not supported for keys with imported key material.`,

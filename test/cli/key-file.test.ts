@@ -88,6 +88,7 @@ test.each([
   ['traditional.pem', 'RSA_2048'],
   ['parameters.pem', 'ECC_NIST_P256'],
   ['p384.pem', 'ECC_NIST_P384'],
+  ['ed25519.pem', 'ECC_NIST_EDWARDS25519'],
 ])('%s is read for %s as PKCS#8 in DER', async (name, keySpec) => {
   expect((await read(name, keySpec)).equals(toDer(name))).toBe(true);
 });
@@ -146,7 +147,7 @@ test.each([
   ['encrypted.pem', 'RSA_2048', { typed: 'wrong' }, 'cannot be decrypted: wrong passphrase, or a damaged file'],
   ['encrypted.der', 'RSA_2048', { typed: '' }, 'cannot be decrypted: wrong passphrase, or a damaged file'],
   ['traditional.pem', 'RSA_2048', { typed: 'wrong' }, 'cannot be decrypted: wrong passphrase, or a damaged file'],
-  ['ed25519.pem', 'ECC_NIST_EDWARDS25519', {}, 'knows no files with keys of ECC_NIST_EDWARDS25519'],
+  ['p384.pem', 'ECC_NIST_EDWARDS25519', {}, 'is an EC key on secp384r1, and the key is ECC_NIST_EDWARDS25519'],
   ['32', 'ML_DSA_44', {}, 'knows no files with keys of ML_DSA_44; there are SYMMETRIC_DEFAULT, '],
 ] as const)('`%s` for %s, %o: %s', async (name, keySpec, choices, message) => {
   await expect(read(name, keySpec, choices)).rejects.toThrow(message);

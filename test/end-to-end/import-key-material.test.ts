@@ -178,6 +178,12 @@ onEachToken('Imported key material', (daemon, token) => {
     ['ECC_NIST_P256', 'SIGN_VERIFY', 'RSAES_OAEP_SHA_256', 'ECDSA_SHA_256', 'sha256'],
     ['ECC_NIST_P384', 'SIGN_VERIFY', 'RSAES_OAEP_SHA_1', 'ECDSA_SHA_384', 'sha384'],
     ['ECC_NIST_P521', 'SIGN_VERIFY', 'RSA_AES_KEY_WRAP_SHA_1', 'ECDSA_SHA_512', 'sha512'],
+    ...(token === 'nss'
+      ? []
+      : ([
+          ['ECC_SECG_P256K1', 'SIGN_VERIFY', 'RSAES_OAEP_SHA_256', 'ECDSA_SHA_256', 'sha256'],
+          ['ECC_NIST_EDWARDS25519', 'SIGN_VERIFY', 'RSAES_OAEP_SHA_256', 'ED25519_SHA_512', null],
+        ] as const)),
   ] as const;
   test.each(pairs)(
     'of an %s key signs as the pair that it is',
@@ -275,11 +281,14 @@ onEachToken('Imported key material', (daemon, token) => {
     expect((await metadataOf(kms, KeyId)).KeyState).toBe('Enabled');
   });
 
+  const nssLacks = [
+    ['ECC_SECG_P256K1', 'SIGN_VERIFY'],
+    ['ECC_NIST_EDWARDS25519', 'SIGN_VERIFY'],
+  ] as const;
   const refusedSpecs: readonly (readonly [KeySpec, KeyUsageType])[] = [
     ['ML_DSA_44', 'SIGN_VERIFY'],
-    ['ECC_NIST_EDWARDS25519', 'SIGN_VERIFY'],
     ['SM2', 'SIGN_VERIFY'],
-    ...(token === 'nss' ? ([['ECC_SECG_P256K1', 'SIGN_VERIFY']] as const) : []),
+    ...(token === 'nss' ? nssLacks : []),
   ];
   test.each(refusedSpecs)('of a %s key is not supported', async (spec, usage) => {
     const { name, message } = await refusal(newExternalKey(daemon().kms, spec, usage));

@@ -116,10 +116,10 @@ describeDaemon('CreateKey and DescribeKey', (daemon) => {
     ],
     ['an SM2 key', { KeySpec: 'SM2', KeyUsage: 'SIGN_VERIFY' }, unsupported, /SM2 .*PKCS#11/],
     [
-      'imported Ed25519 material',
-      { Origin: 'EXTERNAL', KeySpec: 'ECC_NIST_EDWARDS25519', KeyUsage: 'SIGN_VERIFY' },
+      'imported ML-DSA material',
+      { Origin: 'EXTERNAL', KeySpec: 'ML_DSA_44', KeyUsage: 'SIGN_VERIFY' },
       unsupported,
-      /ECC_NIST_EDWARDS25519 .*imported/,
+      /ML_DSA_44 .*imported/,
     ],
     ['a multi-Region key', { MultiRegion: true }, unsupported, /MultiRegion/i],
     [

@@ -22,7 +22,7 @@ export const maxKeyFileBytes = 64 * 1024;
 
 interface PrivateKind {
   /** As `KeyObject.asymmetricKeyType`. */
-  readonly type: 'rsa' | 'ec';
+  readonly type: 'rsa' | 'ec' | 'ed25519';
   readonly modulusBits?: number;
   /** OpenSSL's name. */
   readonly namedCurve?: string;
@@ -48,6 +48,7 @@ const kinds: ReadonlyMap<string, Kind> = new Map(
     ECC_NIST_P384: ec('secp384r1'),
     ECC_NIST_P521: ec('secp521r1'),
     ECC_SECG_P256K1: ec('secp256k1'),
+    ECC_NIST_EDWARDS25519: { type: 'ed25519' },
   } satisfies Partial<Record<KeySpec, Kind>>),
 );
 

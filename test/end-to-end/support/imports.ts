@@ -6,6 +6,7 @@ import {
   createCipheriv,
   createPublicKey,
   generateKeyPairSync,
+  type KeyPairKeyObjectResult,
   publicEncrypt,
   randomBytes,
 } from 'node:crypto';
@@ -106,12 +107,17 @@ export async function metadataOf(kms: KMS, KeyId: string): Promise<KeyMetadata> 
 
 /** A new pair: the private half as PKCS#8, the public one as SubjectPublicKeyInfo. */
 export function pairOf(spec: string): { readonly privateKey: Buffer; readonly publicKey: Buffer } {
-  const pair =
-    spec === 'RSA_2048'
-      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
-      : generateKeyPairSync('ec', { namedCurve: spec.replace('ECC_NIST_P', 'P-') });
+  const pair = newPair(spec);
   return {
     privateKey: pair.privateKey.export({ type: 'pkcs8', format: 'der' }),
     publicKey: pair.publicKey.export({ type: 'spki', format: 'der' }),
   };
+}
+
+function newPair(spec: string): KeyPairKeyObjectResult {
+  if (spec === 'RSA_2048') return generateKeyPairSync('rsa', { modulusLength: 2048 });
+  if (spec === 'ECC_NIST_EDWARDS25519') return generateKeyPairSync('ed25519');
+  return generateKeyPairSync('ec', {
+    namedCurve: spec === 'ECC_SECG_P256K1' ? 'secp256k1' : spec.replace('ECC_NIST_P', 'P-'),
+  });
 }
