@@ -214,7 +214,7 @@ describeEachToken('What a crash leaves', (token) => {
   });
 
   test.each([
-    ['a first import', async () => undefined],
+    ['a first import', async (): Promise<void> => undefined],
     [
       'an import of former material',
       async () => {
