@@ -83,7 +83,8 @@ identity:
 
 # AWS managed keys: alias/aws/NAME for programs that are here what a service is in AWS. The requests of these principals have
 # kms:ViaService NAME.${choices.region}.amazonaws.com and may use the key; others may look at it; nobody can change it. It is rotated
-# every year. SIGHUP reads this member again. A service that is taken out keeps its key, which nobody can use then.
+# every year. SIGHUP reads this member again. A service that is taken out keeps its key, which nobody can use then, but by grants
+# that the service made: revoke those.
 # managedKeys:
 #   ebs: { principals: ["arn:aws:iam::${choices.account}:user/unix/qemu"] }
 

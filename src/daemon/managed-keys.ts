@@ -2,8 +2,8 @@
  * The AWS managed keys that the configuration asks for: made at the start and at SIGHUP, each on record as what the daemon did of
  * its own accord, and each by itself, so that one which cannot be made keeps nobody from anything else.
  *
- * A service that the configuration does not name any more keeps its key, which nobody can use then: what was encrypted with it
- * can be decrypted as soon as the service is named again.
+ * A service that the configuration does not name any more keeps its key, which nobody can use then but by the grants that the
+ * service made and nobody revoked: what was encrypted with it can be decrypted as soon as the service is named again.
  */
 
 import type { AuditLog } from '../audit/audit-log.ts';

@@ -25,7 +25,9 @@
  * key's state can so be set back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count,
  * which weakens the limit of SP 800-38D. A backing key that is set back to the intent to make it, and
  * its KMS key with it, is taken for one that was not finished, and the next start destroys its material; of the one without the
- * other that start says so and destroys nothing. Rows of a key that was deleted are known by its tombstone, unless that is
+ * other that start says so and destroys nothing. A KMS key that is set back to a deletion that was cancelled since is deleted when
+ * the daemon has run for 24 hours, in which its status says so; at once, where the row of an operator's confirmation of the same
+ * deletion is put back beside it. Rows of a key that was deleted are known by its tombstone, unless that is
  * removed too, and its material does not come back. A record's `version` stops none of this: what is newer is known in
  * memory alone, until the next start. The audit log, which has every change, shows the difference. No one can get a
  * permission that nobody gave.

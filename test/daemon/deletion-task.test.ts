@@ -34,7 +34,7 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     const keyId = await service.newKey();
     await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
     const task = deletionTask({
-      ...{ realm, deletion: service.deletion, clocks, upkeepSince: { reachedAtMs: 0 } },
+      ...{ realm, deletion: service.deletion, imports: service.life.imports, clocks, upkeepSince: { reachedAtMs: 0 } },
       audit: { obstacle: async () => audit.obstacle, append: (event) => audit.append(event) },
     });
     const [work] = [...task.scheduled()].filter((each) => each.work.endsWith(keyId));

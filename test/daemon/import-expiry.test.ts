@@ -82,6 +82,35 @@ describeEachToken('Imported key material that expires', (token) => {
     await running.stop();
   });
 
+  test('encrypts nothing when it expires while an encryption waits for its number', async () => {
+    clocks = new SetClocks();
+    let whileWaiting = (): void => undefined;
+    // The number is on record when the HSM has made the record's MAC.
+    const keyStore = new Proxy(instance.keyStore, {
+      get(target, name) {
+        // Safe: the members of a key store that are asked for here are its own, bound to it below.
+        const member: unknown = Reflect.get(target, name);
+        if (typeof member !== 'function') return member;
+        return (...parameters: readonly unknown[]) => {
+          if (name === 'macs') whileWaiting();
+          return Reflect.apply(member, target, parameters);
+        };
+      },
+    });
+    running = await instance.start(clocks, keyStore);
+    const { id: KeyId, arn } = await newExternalKey(running.kms);
+    await importMaterial(running.kms, KeyId, randomBytes(32), { ValidTo: new Date(clocks.now().wallMs + hourMs) });
+    whileWaiting = () => {
+      whileWaiting = () => undefined;
+      clocks.jump({ wallMs: hourMs, bootMs: hourMs });
+    };
+    expect(await refusal(running.kms.encrypt({ KeyId, Plaintext }))).toEqual({
+      name: 'KMSInvalidStateException',
+      message: `${arn} is pending import.`,
+    });
+    await running.stop();
+  });
+
   test('is refused as soon as the wall clock says so, and given back when that is put right', async () => {
     await start();
     const key = await keyFor(10 * dayMs);

@@ -22,6 +22,8 @@ import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkep
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
+const minuteMs = 60 * 1000;
+const dayMs = 24 * 60 * minuteMs;
 const Plaintext = Buffer.from('brought twice');
 
 /** How often the next calls fail, by their names. */
@@ -38,7 +40,10 @@ function failing(keyStore: KeyStore, failures: Failures): KeyStore {
         const left = failures.get(name as 'importKey') ?? 0;
         if (left === 0) return Reflect.apply(member, target, parameters);
         failures.set(name as 'importKey', left - 1);
-        return Promise.reject(new KeyStoreError('unavailable', `${String(name)}: the token is away`));
+        const lost = new KeyStoreError('unavailable', `${String(name)}: the token is away`);
+        // Of an import it is the answer that is lost: the object is there.
+        if (name !== 'importKey') return Promise.reject(lost);
+        return Reflect.apply(member, target, parameters).then(() => Promise.reject(lost));
       };
     },
   });
@@ -206,6 +211,32 @@ describeEachToken('What a crash leaves', (token) => {
     await clocks.pass(60_000);
     expect(await objectsOfKey()).toEqual([]);
     expect(await materialsOnRecord()).toEqual([[1, 'Removed', '']]);
+  });
+
+  test.each([
+    ['a first import', async (): Promise<void> => undefined],
+    [
+      'an import of former material',
+      async () => {
+        await bring();
+        await running.kms.deleteImportedKeyMaterial({ KeyId: keyId });
+      },
+    ],
+  ] as const)('of %s is not left in the token when the deletion of its key is due first', async (_, before) => {
+    await before();
+    failures.set('importKey', 1).set('destroyKey', 1_000);
+    expect((await refusal(bring())).name).toBe('KMSInternalException');
+    await running.kms.scheduleKeyDeletion({ KeyId: keyId, PendingWindowInDays: 7 });
+    await clocks.settled();
+    await clocks.pass(7 * dayMs - 10 * minuteMs);
+    // Upkeep waits longer each time before it tries again to undo the import.
+    for (let minutes = 0; minutes < 9; minutes++) await clocks.pass(minuteMs);
+    expect(await objectsOfKey()).toHaveLength(1);
+    failures.clear();
+    await clocks.pass(2 * minuteMs);
+    expect((await refusal(running.kms.describeKey({ KeyId: keyId }))).name).toBe('NotFoundException');
+    expect(await objectsOfKey()).toEqual([]);
+    expect(await materialsOnRecord()).toEqual([]);
   });
 
   test('when the token goes away in an import is nothing', async () => {

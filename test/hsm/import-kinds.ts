@@ -251,3 +251,62 @@ export function damaged(bytes: Buffer, at: number, mask = 1): Buffer {
   copy.writeUInt8(copy.readUInt8(at) ^ mask, at);
   return copy;
 }
+
+/** RSA keys of 2,048 bits whose components all follow from each other, as OpenSSL makes none, with what is said of them. */
+export function falseRsaKeys(): readonly (readonly [what: string, bytes: Buffer, said: RegExp])[] {
+  const e = 65_537n;
+  type Numbers = readonly [n: bigint, e: bigint, d: bigint, p: bigint, q: bigint, dp: bigint, dq: bigint, qi: bigint];
+  /** With these factors, where there is such a key. */
+  const keyOf = (p: bigint, q: bigint): Numbers | undefined => {
+    const d = inverse(e, (p - 1n) * (q - 1n));
+    const qi = inverse(q, p);
+    if (d === undefined || qi === undefined || (p * q).toString(2).length !== 2048) return undefined;
+    return [p * q, e, d, p, q, d % (p - 1n), d % (q - 1n), qi];
+  };
+  const prime = (bits: number) => crypto.generatePrimeSync(bits, { bigint: true });
+  const search = (make: () => Numbers | undefined): Numbers => make() ?? search(make);
+  const [n, , d, p, q, dp, dq, qi] = search(() => keyOf(prime(1024), prime(1024)));
+  const [noPrimes, apart] = [/are no primes of 1024 bits$/, /do not belong together$/];
+  return [
+    ['an even factor', rsaInfo(search(() => keyOf(4n, prime(1023) * prime(1023)))), noPrimes],
+    ['a small factor', rsaInfo(search(() => keyOf(5n, prime(1022) * prime(1023)))), noPrimes],
+    [
+      'a factor of two primes',
+      rsaInfo(search(() => keyOf(prime(512) * prime(512), prime(1024)))),
+      /its factors are no primes$/,
+    ],
+    ['a longer exponent', rsaInfo([n, e, d, p, q, dp + 5n * (p - 1n), dq, qi]), apart],
+    ['a longer coefficient', rsaInfo([n, e, d, p, q, dp, dq, qi + 5n * p]), apart],
+  ];
+}
+
+function inverse(value: bigint, modulus: bigint): bigint | undefined {
+  let [before, rest] = [modulus, value % modulus];
+  let [beforeFactor, factor] = [0n, 1n];
+  while (rest > 0n) {
+    const times = before / rest;
+    [before, rest] = [rest, before - times * rest];
+    [beforeFactor, factor] = [factor, beforeFactor - times * factor];
+  }
+  return before === 1n ? ((beforeFactor % modulus) + modulus) % modulus : undefined;
+}
+
+const derValue = (tag: number, ...contents: readonly Uint8Array[]): Buffer => {
+  const body = Buffer.concat(contents);
+  const long = body.length < 0x100 ? [0x81, body.length] : [0x82, body.length >> 8, body.length & 0xff];
+  const length = body.length < 0x80 ? [body.length] : long;
+  return Buffer.concat([Buffer.from([tag, ...length]), body]);
+};
+
+function derNumber(value: bigint): Buffer {
+  const digits = value.toString(16);
+  const bytes = Buffer.from(digits.padStart(digits.length + (digits.length % 2), '0'), 'hex');
+  return derValue(2, (bytes[0] ?? 0) < 0x80 ? bytes : Buffer.concat([Buffer.alloc(1), bytes]));
+}
+
+/** PKCS#8 of an RSAPrivateKey. */
+function rsaInfo(components: readonly bigint[]): Buffer {
+  const algorithm = Buffer.from('300d06092a864886f70d0101010500', 'hex');
+  const key = derValue(0x30, derNumber(0n), ...components.map(derNumber));
+  return derValue(0x30, derNumber(0n), algorithm, derValue(4, key));
+}

@@ -8,6 +8,7 @@ import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import {
   damaged,
+  falseRsaKeys,
   isHybrid,
   keyWrapPad,
   kinds,
@@ -146,6 +147,15 @@ describeEachToken('A key store, imports that it refuses', (token) => {
       );
       expect(failure).toBe('materialInvalid');
       expect(said).toMatch(message);
+    }
+    expect(keyStore.status().restarts).toBe(0);
+  });
+
+  test('an RSA key whose numbers agree with each other, and that is none, does not reach the token', async () => {
+    for (const [what, bytes, said] of falseRsaKeys()) {
+      const request = requestOf(kinds.rsa2048, 'RSA_AES_KEY_WRAP_SHA_256', wrappingKey, bytes);
+      const { failure, message } = await failureOf(keyStore.examineImport(request));
+      expect([what, failure, message]).toEqual([what, 'materialInvalid', expect.stringMatching(said)]);
     }
     expect(keyStore.status().restarts).toBe(0);
   });

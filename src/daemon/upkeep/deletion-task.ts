@@ -7,6 +7,7 @@
 
 import type { AuditLog } from '../../audit/audit-log.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
+import type { KeyImports } from '../../keys/life/key-import.ts';
 import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
@@ -20,13 +21,14 @@ const dayMs = 24 * 60 * 60 * 1000;
 export interface DeletionTaskParts {
   readonly realm: Realm;
   readonly deletion: KeyDeletion;
+  readonly imports: Pick<KeyImports, 'settle'>;
   readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
   readonly clocks: Clocks;
   /** When upkeep began: former versions destroyed nothing. */
   readonly upkeepSince: Pick<MilestoneRecord, 'reachedAtMs'>;
 }
 
-export function deletionTask({ realm, deletion, audit, clocks, upkeepSince }: DeletionTaskParts): UpkeepTask {
+export function deletionTask({ realm, deletion, imports, audit, clocks, upkeepSince }: DeletionTaskParts): UpkeepTask {
   const { reachedAtMs } = upkeepSince;
   const dueOf = (deletionDateMs: number): number =>
     deletionDateMs < reachedAtMs ? reachedAtMs + graceDays * dayMs : deletionDateMs;
@@ -42,6 +44,8 @@ export function deletionTask({ realm, deletion, audit, clocks, upkeepSince }: De
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
       await assertRecordable(audit);
+      // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.
+      await imports.settle(keyId);
       const { wallMs } = clocks.now();
       const destroyed = await deletion.destroy(keyId, (dateMs) => dueOf(dateMs) === dueAtMs, Math.floor(wallMs));
       if (destroyed === undefined) return;

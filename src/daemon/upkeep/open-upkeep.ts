@@ -67,7 +67,7 @@ function tasksOf(
   const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
-    deletionTask({ realm, deletion, audit, clocks, upkeepSince }),
+    deletionTask({ realm, deletion, imports, audit, clocks, upkeepSince }),
     rotationTask({ directory, life, audit, clocks }),
     expiryTask({ directory, imports, audit, clocks }),
     wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),

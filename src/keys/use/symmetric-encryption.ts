@@ -8,6 +8,7 @@
 
 import { KmsError } from '../../kms/errors.ts';
 import type { KeySpec } from '../../kms/key-specs.ts';
+import { stateRefusal } from '../../kms/key-states.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import type { AuthorizedKey } from '../authorized-key.ts';
 import { inKeyStore, invalidCiphertext } from '../key-store-errors.ts';
@@ -135,10 +136,18 @@ async function countedBackingKey(life: Pick<KeyLife, 'rotate'>, key: KmsKey): Pr
   for (;;) {
     // Others who waited for the same block may have taken all of it by the time this caller goes on.
     if (backingKey.counter.tryTake()) return backingKey;
-    if (!(await backingKey.counter.reserve())) {
+    const isReserved = await backingKey.counter.reserve();
+    assertHasNotExpired(key);
+    if (!isReserved) {
       backingKey = currentBackingKeyOf(await life.rotate(key.record.keyId, backingKey.record.backingKeyId));
     }
   }
+}
+
+/** Imported material may expire while its next numbers are waited for. @throws KmsError `KMSInvalidStateException`. */
+function assertHasNotExpired({ arn, state, record: { origin } }: KmsKey): void {
+  const refusal = stateRefusal('use', { arn, state, origin });
+  if (refusal !== undefined) throw refusal;
 }
 
 function usedKeyMaterial({ keyMaterialId }: BackingKey): UsedKeyMaterial {

@@ -11,7 +11,7 @@
  * material is refused is told to operators in words that carry none of it.
  *
  * Source: RFC 5208 (PKCS#8), RFC 8017 appendix A.1.2 (RSAPrivateKey), RFC 5915 (ECPrivateKey), RFC 8410 (Ed25519); FIPS 186-5, appendix
- * A.1.1 (the public exponent is odd and between 2^16 and 2^256).
+ * A.1.1 (the public exponent is odd and between 2^16 and 2^256, each prime has half as many bits as the modulus).
  */
 
 import { createECDH, createPrivateKey, createPublicKey } from 'node:crypto';
@@ -21,7 +21,7 @@ import { DerError, DerReader, onlyValue, shortValue, tags } from '../token/der.t
 import { HostFailure } from '../token/failures.ts';
 import type { HostKeySpec } from '../token/pkcs11-key-specs.ts';
 import { curvePublicKey, rsaPublicKey } from '../token/subject-public-keys.ts';
-import { hasConsistentComponents } from './pair-consistency.ts';
+import { hasConsistentComponents, verifiesOwnSignature } from './pair-consistency.ts';
 
 export interface KeyMaterial {
   /** What `C_CreateObject` makes the secret or private key of, beside what every key has. */
@@ -51,7 +51,7 @@ export function readKeyMaterial(bytes: Buffer, row: HostKeySpec): KeyMaterial {
   if (row.objectClass === 'CKO_SECRET_KEY') return secretOf(bytes, row);
   try {
     const { algorithm, privateKey } = readPkcs8(bytes);
-    if (row.curve === null) return rsaOf(algorithm, privateKey, row);
+    if (row.curve === null) return rsaOf(bytes, algorithm, privateKey, row);
     if (row.curve.keyType === 'OKP') return edwardsOf(bytes, algorithm, privateKey, row.curve);
     return ecOf(algorithm, privateKey, row.curve);
   } catch (error) {
@@ -82,7 +82,7 @@ function assertAlgorithm(algorithm: DerReader, identifier: Buffer, title: string
   throw new HostFailure('materialInvalid', `the private key is not one of ${title}`);
 }
 
-function rsaOf(algorithm: DerReader, privateKey: Buffer, { keyBits }: HostKeySpec): KeyMaterial {
+function rsaOf(bytes: Buffer, algorithm: DerReader, privateKey: Buffer, { keyBits }: HostKeySpec): KeyMaterial {
   assertAlgorithm(algorithm, rsaEncryption, 'RSA');
   algorithm.read(tags.null);
   algorithm.end();
@@ -101,7 +101,24 @@ function rsaOf(algorithm: DerReader, privateKey: Buffer, { keyBits }: HostKeySpe
   const values = components.map(({ name, value }) => ({ type: constant(name), value }));
   const [modulus, exponent] = components.map(({ value }) => value);
   if (modulus === undefined || exponent === undefined) throw new Error('unreachable: RSA has both');
-  return { values, publicKey: rsaPublicKey(modulus, exponent) };
+  const publicKey = rsaPublicKey(modulus, exponent);
+  // Components can follow from each other without any prime, and with such a key libraries fail instead of answering (SoftHSM2:
+  // CKR_GENERAL_ERROR). To prove primes takes OpenSSL a second where one signature tells as much.
+  const isHalf = (factor = 0n) => factor.toString(2).length * 2 === keyBits;
+  if (!isHalf(p) || !isHalf(q))
+    throw new HostFailure('materialInvalid', `the factors of the modulus are no primes of ${keyBits / 2} bits`);
+  if (!doesSign(bytes, publicKey))
+    throw new HostFailure('materialInvalid', 'OpenSSL signs nothing with the private key: its factors are no primes');
+  return { values, publicKey };
+}
+
+function doesSign(bytes: Buffer, publicKey: Buffer): boolean {
+  try {
+    return verifiesOwnSignature(publicKey, createPrivateKey({ key: bytes, format: 'der', type: 'pkcs8' }));
+  } catch {
+    // The cause may quote it.
+    return false;
+  }
 }
 
 /** The public point is computed from the private key; one that the material has must be that. */

@@ -29,7 +29,8 @@ export function assertConsistentPair({ publicKey, privateKey, jwk }: PairHalves)
     throw new HostFailure('internal', 'the halves of the new data key pair do not belong together');
 }
 
-function verifiesOwnSignature(publicKey: Buffer, privateKey: KeyObject): boolean {
+/** Does the private half sign what the public half, SubjectPublicKeyInfo in DER, verifies? */
+export function verifiesOwnSignature(publicKey: Buffer, privateKey: KeyObject): boolean {
   const hash = privateKey.asymmetricKeyType === 'ed25519' ? null : 'sha256';
   try {
     const verifier = createPublicKey({ key: publicKey, format: 'der', type: 'spki' });
@@ -43,10 +44,11 @@ function verifiesOwnSignature(publicKey: Buffer, privateKey: KeyObject): boolean
 /** The components of an RSA key by their names in RFC 8017, section 3.2. */
 type RsaNumbers = Readonly<Record<'n' | 'e' | 'd' | 'p' | 'q' | 'dp' | 'dq' | 'qi', bigint | undefined>>;
 
-/** Does each component of an RSA key follow from the others? */
+/** Does each component of an RSA key follow from the others, and is it as small as it is defined to be? */
 export function hasConsistentComponents(numbers: RsaNumbers): boolean {
   const { n = 0n, e = 0n, d = 0n, p = 0n, q = 0n, dp = 0n, dq = 0n, qi = 0n } = numbers;
   if (p <= 1n || q <= 1n || p === q || p * q !== n || d >= n) return false;
+  if (dp >= p || dq >= q || qi >= p) return false;
   const isInverse = (exponent: bigint, prime: bigint) => (e * exponent) % (prime - 1n) === 1n;
   return isInverse(d, p) && isInverse(d, q) && isInverse(dp, p) && isInverse(dq, q) && (qi * q) % p === 1n;
 }
