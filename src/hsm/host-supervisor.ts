@@ -134,10 +134,13 @@ export class HostSupervisor {
     const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, events } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const pin = await this.#readPin();
-    const host = new HsmHost({ lanes: settings.lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore });
+    const { openDeadlineMs } = limits;
+    const { lanes } = settings;
+    const parts = { lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore, openDeadlineMs };
+    const host = new HsmHost(parts);
     this.#host = host;
     if (this.#isStopped) host.end();
-    const capabilities = await host.open(settings, pin, limits.openDeadlineMs);
+    const capabilities = await host.open(settings, pin, openDeadlineMs);
     this.#isConnected = true;
     events.connected(capabilities);
     return host;

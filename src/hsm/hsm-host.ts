@@ -35,7 +35,9 @@ const inheritedVariables = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL',
 
 /** How long a host may take to exit once its lanes are closed, before it is killed. */
 const exitGraceMs = 1_000;
-/** The same for one that opens its token. */
+/** How much longer than it may take to open its token a host that nobody ends lives. */
+const ownEndSeconds = 5;
+/** As `exitGraceMs`, for one that opens its token. */
 const openingGraceMs = 15_000;
 /** How long lanes may stay open once the process is gone (a process that the library left behind may hold them). */
 const laneGraceMs = 200;
@@ -75,6 +77,8 @@ export interface HostStart {
   readonly log: Logger;
   /** For the lines that it prints. */
   readonly keyStore: string;
+  /** How long it may take to open its token. */
+  readonly openDeadlineMs: number;
 }
 
 export class HsmHost implements LaneOwner {
@@ -99,12 +103,13 @@ export class HsmHost implements LaneOwner {
   #failOpen: (error: HostOpenError) => void = () => undefined;
 
   /** Starts the process. Throws `HostOpenError` when the system has no room for another. */
-  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore }: HostStart) {
+  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore, openDeadlineMs }: HostStart) {
     this.#owner = owner;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
-    this.#child = startProcess(lanes, environment);
+    const openingSeconds = Math.ceil(openDeadlineMs / 1000) + ownEndSeconds;
+    this.#child = startProcess([lanes, openingSeconds], environment);
     const { pid, stdout, stderr } = this.#child;
     const sockets = this.#child.stdio.slice(firstLaneFd).filter((stream) => stream instanceof Socket);
     if (pid === undefined || stdout === null || stderr === null || sockets.length !== lanes) {
@@ -280,14 +285,17 @@ function killLiveHosts(): void {
   for (const child of liveHosts) child.kill('SIGKILL');
 }
 
-function startProcess(lanes: number, environment: Readonly<Record<string, string>>): ChildProcess {
+function startProcess(
+  [lanes, openingSeconds]: readonly [number, number],
+  environment: Readonly<Record<string, string>>,
+): ChildProcess {
   const inherited = inheritedVariables.flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
   let child: ChildProcess;
   try {
-    child = spawn(process.execPath, [hostProgram, String(lanes)], {
+    child = spawn(process.execPath, [hostProgram, String(lanes), String(openingSeconds)], {
       env: { ...Object.fromEntries(inherited), ...environment },
       stdio: ['ignore', 'pipe', 'pipe', ...Array.from({ length: lanes }, () => 'pipe' as const)],
     });

@@ -9,7 +9,7 @@
  * `DRAWBRIDGE_EVERY_STEP=1` stops at every call instead of the named ones, also in what is left out otherwise, over both tokens.
  */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type {
@@ -24,7 +24,7 @@ import { parse, stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { libraryOf } from '../../src/daemon/configured-key-stores.ts';
 import { operations } from '../../src/operations/find-operation.ts';
-import { childrenOf } from '../support/children.ts';
+import { childrenOf, endOrphans } from '../support/children.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { createShim, missingForShim, type Shim } from '../support/pkcs11-shim.ts';
 import { createSetTime, type SetTime } from '../support/set-time.ts';
@@ -281,7 +281,10 @@ for (const token of tokens) {
     /** Of all processes. */
     let log = '';
     const kill = async (): Promise<void> => {
+      // It may have been killed before.
+      const hosts = existsSync(`/proc/${instance.pid}`) ? childrenOf(instance.pid) : [];
       await instance.kill9();
+      await endOrphans(hosts);
       log += instance.log();
       kms.destroy();
     };

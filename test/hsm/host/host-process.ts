@@ -122,7 +122,7 @@ export class HostProcess {
 
   constructor(token: TestToken, lanes = 1) {
     this.#token = token;
-    this.child = spawn(process.execPath, [hostProgram, String(lanes)], {
+    this.child = spawn(process.execPath, [hostProgram, String(lanes), '60'], {
       env: { ...process.env, ...token.environment },
       stdio: ['ignore', 'pipe', 'pipe', ...Array.from({ length: lanes }, () => 'pipe' as const)],
     });

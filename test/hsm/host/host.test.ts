@@ -287,6 +287,6 @@ describe('HSM host', () => {
     const program = new URL('../../../src/hsm/host/process/host-main.ts', import.meta.url).pathname;
     const { status, stderr } = spawnSync(process.execPath, [program, lanes], { encoding: 'utf8' });
     expect(status).toBe(1);
-    expect(stderr).toContain('usage: host-main.ts LANES, with 1 to 64 lanes');
+    expect(stderr).toContain('usage: host-main.ts LANES SECONDS, with 1 to 64 lanes');
   });
 });

@@ -1,7 +1,7 @@
 /**
  * The HSM host: the process that runs the vendor's library, so that the API process need not.
  *
- * Started as `node host-main.ts LANES`, with one socket per lane from file descriptor 3 on. The life of a host, and the
+ * Started as `node host-main.ts LANES SECONDS`, with one socket per lane from file descriptor 3 on. The life of a host, and the
  * frames of its pipes, are told in `src/hsm/README.md`. In short: the first frame of the first lane opens the token, in
  * this process's main thread, which then serves that lane. Each further one has a worker thread and a session of its own.
  *
@@ -31,8 +31,6 @@ import { PeerGone, Pipe } from './pipe.ts';
 
 const firstLaneFd = 3;
 const maxLanes = 64;
-/** Longer than any `openDeadlineMs`, so that it is the API process, if it lives, that ends a host which hangs. */
-const maxOpeningSeconds = 660;
 const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
 
 interface WorkerTask {
@@ -45,13 +43,13 @@ else untilTheEnd(() => serveFurtherLane(workerData as WorkerTask));
 
 function main(): void {
   untilTheEnd(() => {
-    const lanes = Number(process.argv[2]);
-    if (!Number.isInteger(lanes) || lanes < 1 || lanes > maxLanes)
-      throw new Error(`usage: host-main.ts LANES, with 1 to ${maxLanes} lanes`);
+    const [lanes = 0, openingSeconds = 0] = process.argv.slice(2).map(Number);
+    if (!(Number.isInteger(lanes) && lanes >= 1 && lanes <= maxLanes && openingSeconds >= 1))
+      throw new Error(`usage: host-main.ts LANES SECONDS, with 1 to ${maxLanes} lanes, and seconds to open the token`);
     disableCoreDumps();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);
-    const token = endAfter(maxOpeningSeconds, () => answerOpen(firstPipe, openToken));
+    const token = endAfter(openingSeconds, () => answerOpen(firstPipe, openToken));
     endWithParent();
     // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
     flushCompileCache();
