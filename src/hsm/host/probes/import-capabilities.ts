@@ -92,18 +92,9 @@ function probeWrapping(
   algorithms: readonly WrappingAlgorithm[],
 ): ReadonlyMap<string, TrialResult> {
   if (algorithms.length === 0) return new Map();
-  const attempt = <Result>(work: () => Result): Result | HostFailure => {
-    try {
-      return work();
-    } catch (error) {
-      const failure = session.failureFrom(error);
-      if (failure instanceof HostFailure) return failure;
-      throw failure;
-    }
-  };
   session.reopen();
   const context: ImportContext = { profile, capabilities, imports: [] };
-  const pair = attempt(() => {
+  const pair = session.attempt(() => {
     const outline = { row, usage: usageRowOfWrapping(profile), id: null, label: 'probe' };
     const { key, publicKey } = generateObjects(session, outline, profile);
     if (publicKey === null) throw new HostFailure('internal', 'a pair has a public key');
@@ -116,7 +107,7 @@ function probeWrapping(
       const result =
         pair instanceof HostFailure
           ? pair
-          : attempt(() => tryWrappingKey({ session, context }, { id: randomBytes(16), algorithm, ...pair }));
+          : session.attempt(() => tryWrappingKey({ session, context }, { id: randomBytes(16), algorithm, ...pair }));
       return [algorithm, result instanceof HostFailure ? result.message : result];
     }),
   );

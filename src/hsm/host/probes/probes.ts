@@ -52,22 +52,13 @@ export function probe(
 ): ReadonlyMap<string, ProbeResult> {
   const { row, usage, keyUsage, algorithms } = spec;
   if (algorithms.every((algorithm) => algorithm === keyGeneration)) return new Map();
-  const attempt = <Result>(work: () => Result): Result | HostFailure => {
-    try {
-      return work();
-    } catch (error) {
-      const failure = session.failureFrom(error);
-      if (failure instanceof HostFailure) return failure;
-      throw failure;
-    }
-  };
   session.reopen();
-  const bench = attempt(() => setUp(session, profile, { row, usage }));
+  const bench = session.attempt(() => setUp(session, profile, { row, usage }));
   return new Map(
     algorithms.map((algorithm) => {
       const done = (made: Bench) =>
         algorithm === keyGeneration ? null : (probeOf[keyUsage]?.(algorithm, made) ?? null);
-      const result = bench instanceof HostFailure ? bench : attempt(() => done(bench));
+      const result = bench instanceof HostFailure ? bench : session.attempt(() => done(bench));
       return [algorithm, result instanceof HostFailure ? result.message : result];
     }),
   );

@@ -93,6 +93,17 @@ export class TokenSession {
     return new HostFailure(failureOf[meaning], `${this.step}: ${returnValueName(code)}`, { cause: error });
   }
 
+  /** For trials: what comes of it, or why it failed. An error that is not the library's is thrown on. */
+  attempt<Result>(work: () => Result): Result | HostFailure {
+    try {
+      return work();
+    } catch (error) {
+      const failure = this.failureFrom(error);
+      if (failure instanceof HostFailure) return failure;
+      throw failure;
+    }
+  }
+
   /** Runs what needs no key; a dead session is reopened, and `call` repeated, once. */
   run<Result>(call: () => Result): Result {
     try {
