@@ -10,6 +10,7 @@
  */
 
 import { z } from 'zod';
+import { budgetsSchema } from './budgets-schema.ts';
 import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
@@ -209,6 +210,8 @@ export const configurationSchema = z
         sync: z.enum(['default', 'always'], { error: '`default` or `always`' }).default('default'),
       })
       .prefault({}),
+    /** What one payer may have at most, and all together. */
+    budgets: budgetsSchema.prefault({}),
     log: z
       .strictObject({
         level: z

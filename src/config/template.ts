@@ -94,6 +94,12 @@ audit:
   # always: everything is on disk before its answer.
   sync: default
 
+# What one payer may have at most, and all together: a payer is a Unix user with the subordinate uids of /etc/subuid that are
+# his, on the loopback address too; or a principal whose signature was verified. These are the defaults.
+# budgets:
+#   # Connections in all, of one payer, and beside them for root and the daemon's own user.
+#   connections: { total: 2048, perPayer: 1024, reserved: 64 }
+
 log:
   # debug, info, warn or error; one JSON object per line on stderr.
   level: info

@@ -166,6 +166,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     identityPolicies: () => policies.current(),
     keyStores: keyStoreControl(keyStores),
     upkeep,
+    budgets: configuration.budgets,
     log,
   };
   const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {

@@ -23,6 +23,7 @@ import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
+import type { Budgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
@@ -83,6 +84,7 @@ export interface RegionServices {
   readonly identityPolicies: () => IdentityPolicies;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
+  readonly budgets: Budgets;
   readonly log: Logger;
 }
 
@@ -104,7 +106,7 @@ export async function serveRegion(
   status: StatusSource,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, log } = services;
+  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, budgets, log } = services;
   const { lastUses } = directory;
   const operations = createKmsService({ directory, life, turns, lastUses, audit, log, identityPolicies, peerFacts });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
@@ -112,7 +114,7 @@ export async function serveRegion(
   const access = accessSource({ directory, mapping, identityPolicies });
   const listen = async (listener: Listener): Promise<string> => {
     const { source } = credentials;
-    const controls = { status, credentials: source, keyStores, upkeep, access };
+    const controls = { status, credentials: source, keyStores, upkeep, access, budgets };
     const server = await createHttpServer({ service, ...controls, log, listener });
     servers.push(server);
     return server.address;

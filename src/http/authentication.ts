@@ -16,14 +16,14 @@ import type { ServiceName } from '../identity/sigv4.ts';
 import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { ConnectionOwner } from './connections.ts';
+import { type Payer, payerOfUid, unknownPayer } from '../kms/payer.ts';
 
 export interface Authentication {
   /**
    * A connection was accepted; nothing of it was read yet.
-   * @returns Whose connection it is, for counting; `undefined` where nothing is known before a request.
+   * @returns Who pays for the connection; `unknownPayer` where nothing is known before a request.
    */
-  accepted(socket: Socket): ConnectionOwner | undefined;
+  accepted(socket: Socket): Payer;
   /**
    * A promise only when the key of a signature has to be fetched first, or the name of a user.
    * @param body All of it: a signature covers it.
@@ -65,11 +65,11 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       try {
         const peer = readUnixPeer(socket);
         peers.set(socket, peer);
-        return { name: `uid ${peer.uid}`, isOperator: peer.uid === 0 || peer.uid === process.getuid?.() };
+        return payerOfUid(peer.uid);
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
         log.warn({ err: error }, 'the kernel did not say who connected');
-        return undefined;
+        return unknownPayer;
       }
     },
     callerOf: ({ socket }) => resolve(socket),
@@ -91,7 +91,7 @@ function unidentified(): KmsError {
 
 export function signatureAuthentication(verifier: RequestVerifier): Authentication {
   return {
-    accepted: () => undefined,
+    accepted: () => unknownPayer,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
       return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
     },

@@ -7,10 +7,13 @@
  */
 
 import type { Socket } from 'node:net';
-import type { WireLimits } from './wire-limits.ts';
+import type { ConnectionBudget } from '../kms/budgets.ts';
+import { isOperator, type Payer, unknownPayer } from '../kms/payer.ts';
 
 export interface Connection {
   readonly socket: Socket;
+  /** Whose it is, as far as is known before a request. */
+  readonly payer: Payer;
   /** Requests that were read completely and have no answer yet (a client may send many without waiting). */
   inFlight: number;
   /** Runs when `inFlight` comes to 0: what is to be written after all answers. */
@@ -30,8 +33,8 @@ const lingerMs = 2_000;
 export class Connections {
   readonly #bySocket = new WeakMap<Socket, Connection>();
 
-  open(socket: Socket): Connection {
-    const connection: Connection = { socket, inFlight: 0, afterAnswers: undefined };
+  open(socket: Socket, payer: Payer = unknownPayer): Connection {
+    const connection: Connection = { socket, payer, inFlight: 0, afterAnswers: undefined };
     this.#bySocket.set(socket, connection);
     return connection;
   }
@@ -41,43 +44,35 @@ export class Connections {
   }
 }
 
-/** Whose a connection is, as far as the kernel says. */
-export interface ConnectionOwner {
-  /** `uid 1000` */
-  readonly name: string;
-  readonly isOperator: boolean;
-}
-
-/** How many connections there are, and how many each user has. */
+/** How many connections there are, and how many each payer has. */
 export class ConnectionCounts {
-  readonly #limits: WireLimits;
-  readonly #counts = new Map<string, number>();
+  readonly #budget: ConnectionBudget;
+  readonly #counts = new Map<Payer, number>();
   #total = 0;
 
-  constructor(limits: WireLimits) {
-    this.#limits = limits;
+  constructor(budget: ConnectionBudget) {
+    this.#budget = budget;
   }
 
   /**
    * Counts the connection until it closes, unless it is one too many.
-   * @returns Of whom there are too many, `all` or a name; `undefined` when it was admitted.
+   * @returns Of whom there are too many, `all` or a payer; `undefined` when it was admitted.
    */
-  refusal(owner: ConnectionOwner | undefined, socket: Socket): string | undefined {
-    const { maxConnections, maxConnectionsPerUser, reservedConnections } = this.#limits;
-    const max = maxConnections + (owner?.isOperator === true ? reservedConnections : 0);
+  refusal(payer: Payer, socket: Socket): string | undefined {
+    const { total, perPayer, reserved } = this.#budget;
+    const max = total + (isOperator(payer) ? reserved : 0);
     if (this.#total >= max) return 'all';
-    if (owner !== undefined && (this.#counts.get(owner.name) ?? 0) >= maxConnectionsPerUser) return owner.name;
-    this.#add(owner, 1);
-    socket.once('close', () => this.#add(owner, -1));
+    if (payer !== unknownPayer && (this.#counts.get(payer) ?? 0) >= perPayer) return payer;
+    this.#add(payer, 1);
+    socket.once('close', () => this.#add(payer, -1));
     return undefined;
   }
 
-  #add(owner: ConnectionOwner | undefined, count: 1 | -1): void {
+  #add(payer: Payer, count: 1 | -1): void {
     this.#total += count;
-    if (owner === undefined) return;
-    const sum = (this.#counts.get(owner.name) ?? 0) + count;
-    if (sum === 0) this.#counts.delete(owner.name);
-    else this.#counts.set(owner.name, sum);
+    const sum = (this.#counts.get(payer) ?? 0) + count;
+    if (sum === 0) this.#counts.delete(payer);
+    else this.#counts.set(payer, sum);
   }
 }
 

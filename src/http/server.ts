@@ -17,6 +17,7 @@ import { type FastifyInstance, fastify } from 'fastify';
 import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
+import type { Budgets } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
@@ -60,6 +61,7 @@ export interface HttpServerOptions {
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
   readonly access: AccessSource;
+  readonly budgets: Budgets;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -73,7 +75,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, upkeep, access, log } = options;
+  const { service, listener, status, credentials, keyStores, upkeep, access, budgets, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -87,7 +89,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
         else handler(message, response);
       };
-      return configureServer(createServer(serverOptions(limits), route), wire);
+      return configureServer(createServer(serverOptions(limits), route), wire, budgets);
     },
     clientErrorHandler: (error, socket) => {
       const refusal = clientErrorOf(error.code ?? '');
@@ -170,7 +172,7 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
   };
 }
 
-function configureServer(server: Server, wire: Wire): Server {
+function configureServer(server: Server, wire: Wire, budgets: Budgets): Server {
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -181,20 +183,21 @@ function configureServer(server: Server, wire: Wire): Server {
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
   // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
-  const counts = new ConnectionCounts(wire.limits);
+  const counts = new ConnectionCounts(budgets.connections);
   const warnOfTooMany = atMostEvery(tooManyWarningMs, (whose: string) =>
     wire.log.warn({ whose }, 'too many connections: some are refused'),
   );
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   server.on('connection', (socket: Socket) => {
-    const tooMany = counts.refusal(wire.authentication.accepted(socket), socket);
+    const payer = wire.authentication.accepted(socket);
+    const tooMany = counts.refusal(payer, socket);
     if (tooMany !== undefined) {
       warnOfTooMany(tooMany);
       socket.destroy();
       return;
     }
-    wire.connections.open(socket);
+    wire.connections.open(socket, payer);
   });
   return server;
 }

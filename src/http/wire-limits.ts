@@ -1,4 +1,4 @@
-/** Every bound of the wire, with its reason. */
+/** Every bound of one request and its connection, with its reason. How many connections there may be is in `kms/budgets.ts`. */
 
 export interface WireLimits {
   /**
@@ -19,15 +19,6 @@ export interface WireLimits {
   readonly keepAliveTimeoutMs: number;
   /** A peer that takes nothing of its answer for so long is gone. */
   readonly stalledTimeoutMs: number;
-  /** Each connection costs a file descriptor and up to `maxBodyBytes` of memory. */
-  readonly maxConnections: number;
-  /**
-   * Beside them, on the Unix socket, for root and the daemon's own user: when others hold all connections, an operator still
-   * gets in and can look and act. Nobody is refused for it.
-   */
-  readonly reservedConnections: number;
-  /** Of one Unix user: so that one cannot keep the others out. */
-  readonly maxConnectionsPerUser: number;
 }
 
 export const defaultWireLimits: WireLimits = {
@@ -37,9 +28,6 @@ export const defaultWireLimits: WireLimits = {
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 75_000,
   stalledTimeoutMs: 60_000,
-  maxConnections: 2048,
-  reservedConnections: 64,
-  maxConnectionsPerUser: 1024,
 };
 
 /** Of one question what changes would mean: it is answered in one go, during which nobody else is. */

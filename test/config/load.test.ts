@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
+import { parseDocument } from 'yaml';
 import { ConfigurationError, loadConfiguration, parseConfiguration } from '../../src/config/load.ts';
 import { renderConfiguration } from '../../src/config/template.ts';
+import { defaultBudgets } from '../../src/kms/budgets.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'drawbridge-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -62,6 +64,7 @@ describe('a configuration', () => {
       serviceKeyStore: 'default',
       identity: { root: [0], users: {}, groups: {} },
       audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },
+      budgets: defaultBudgets,
       log: { level: 'info' },
     });
   });
@@ -101,6 +104,29 @@ describe('a configuration', () => {
       libraryParameters: full.libraryParameters,
       environment: full.environment,
     });
+  });
+
+  test('sets those budgets that it names, and the others keep their defaults', () => {
+    const { connections } = defaultBudgets;
+    expect(parse(`${minimal}budgets:\n  connections: { perPayer: 8 }\n`).budgets).toEqual({
+      ...defaultBudgets,
+      connections: { ...connections, perPayer: 8 },
+    });
+  });
+
+  test('names in its comments every budget that can be set, with its default', () => {
+    const commented = renderConfiguration({
+      region: 'eu-central-1',
+      account: '123456789012',
+      dataDir: '/d',
+      socket: { path: '/s', mode: '0660' },
+      keyStore: { profile: 'softhsm2', token: { label: 't' }, pinFile: '/p', environment: {} },
+      root: [0],
+    });
+    const [, budgets = ''] = /^# budgets:\n((?:# {2}.*\n)+)/m.exec(commented) ?? [];
+    const text = `budgets:\n${budgets.replaceAll(/^# /gm, '')}`;
+    expect(parseDocument(text).toJS()).toEqual({ budgets: defaultBudgets });
+    expect(parse(`${minimal}${text}`).budgets).toEqual(defaultBudgets);
   });
 
   test('has AWS managed keys for the services that it names', () => {
@@ -143,6 +169,11 @@ describe('a configuration', () => {
       'an unknown member inside',
       minimal.replace('path: kms.sock', 'path: kms.sock\n  mod: "0600"'),
       'FILE:4: `socket.mod` is not known here; check the spelling',
+    ],
+    [
+      'a budget that is none',
+      `${minimal}budgets:\n  connections: { perPayer: 0 }\n`,
+      'FILE:10: `budgets.connections.perPayer`: expected a whole number from 1 to 65536',
     ],
     [
       'a service that cannot be called so',

@@ -78,7 +78,7 @@ describe('a client that stops', () => {
 });
 
 test('a connection too many is closed, and the others go on', async () => {
-  wire = await startWire({ maxConnections: 2, reservedConnections: 1 });
+  wire = await startWire({}, 'unix', { connections: { total: 2, perPayer: 4, reserved: 1 } });
   const clients = [1, 2, 3].map(() => new RawClient(wire?.path ?? ''));
   for (const client of clients) await client.send(awsRequest('A')).answer();
   expect(await new RawClient(wire.path).closed).toBe('');
@@ -90,12 +90,8 @@ test('a connection too many is closed, and the others go on', async () => {
 
 sayIfNotRoot('Connections that others hold');
 test.skipIf(!runsAsRoot)('others who hold all connections do not keep root out', async () => {
-  wire = await startWire({
-    maxConnections: 2,
-    reservedConnections: 1,
-    headersTimeoutMs: 60_000,
-    requestTimeoutMs: 60_000,
-  });
+  const patient = { headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
+  wire = await startWire(patient, 'unix', { connections: { total: 2, perPayer: 2, reserved: 1 } });
   const { path } = wire;
   chmodSync(dirname(path), 0o711);
   chmodSync(path, 0o666);
@@ -114,8 +110,8 @@ test.skipIf(!runsAsRoot)('others who hold all connections do not keep root out',
   operator.socket.destroy();
 });
 
-test('a user with too many connections cannot open more, until one of them closes', async () => {
-  wire = await startWire({ maxConnectionsPerUser: 2 });
+test('a payer with too many connections cannot open more, until one of them closes', async () => {
+  wire = await startWire({}, 'unix', { connections: { total: 9, perPayer: 2, reserved: 1 } });
   const { path } = wire;
   const [first, second] = [new RawClient(path), new RawClient(path)];
   await first.send(awsRequest('A')).answer();

@@ -13,6 +13,7 @@ import type { StatusSource } from '../../src/http/status-routes.ts';
 import type { WireLimits } from '../../src/http/wire-limits.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
+import { type Budgets, defaultBudgets } from '../../src/kms/budgets.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
@@ -95,7 +96,11 @@ function signingKey(): SigningKey {
   return { secret: new Secret(bytes), caller: { type: 'Root', arn: rootArn(mapping), accountId: mapping.account } };
 }
 
-export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener['kind'] = 'unix'): Promise<Wire> {
+export async function startWire(
+  limits: Partial<WireLimits> = {},
+  kind: Listener['kind'] = 'unix',
+  budgets: Partial<Budgets> = {},
+): Promise<Wire> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
   const noted: Noted[] = [];
@@ -156,6 +161,7 @@ export async function startWire(limits: Partial<WireLimits> = {}, kind: Listener
     keyStores: { reconnect: () => Promise.resolve(undefined) },
     upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
+    budgets: { ...defaultBudgets, ...budgets },
     log: silent,
     limits,
   });

@@ -1,0 +1,23 @@
+/**
+ * What `budgets:` of `drawbridge.yaml` may say: members as in `kms/budgets.ts`, where their defaults and reasons stand.
+ */
+
+import { z } from 'zod';
+import { type Budgets, defaultBudgets } from '../kms/budgets.ts';
+
+const whole = (min: number, max: number) => {
+  const error = `a whole number from ${min} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+};
+
+const { connections } = defaultBudgets;
+
+export const budgetsSchema = z.strictObject({
+  connections: z
+    .strictObject({
+      total: whole(1, 65_536).default(connections.total),
+      perPayer: whole(1, 65_536).default(connections.perPayer),
+      reserved: whole(1, 1024).default(connections.reserved),
+    })
+    .prefault({}),
+}) satisfies z.ZodType<Budgets>;
