@@ -9,8 +9,10 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Caller } from '../identity/caller.ts';
+import { payerOfCaller } from '../identity/payer-of-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { Payer } from '../kms/payer.ts';
 import type { KmsAnswer, KmsService, RequestOrigin } from '../pipeline/service.ts';
 import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
 import type { Authentication } from './authentication.ts';
@@ -47,6 +49,7 @@ function originOf(wire: Wire, message: IncomingMessage): RequestOrigin {
     receivedAtMs: Date.now(),
     sourceIPAddress: wire.authentication.sourceOf(message.socket),
     userAgent: message.headers['user-agent'] ?? null,
+    payer: wire.connections.of(message.socket).payer,
   };
 }
 
@@ -105,12 +108,13 @@ function withCaller(
     refuseUnproven(error);
     return;
   }
-  if (caller instanceof Promise) {
-    const found = caller.then((proven) => then(exchange, proven, body), refuseUnproven);
-    finish(wire, connection.socket, found);
-  } else {
-    then(exchange, caller, body);
-  }
+  const go = (proven: Caller): void => then(paidBy(exchange, payerOfCaller(proven)), proven, body);
+  if (caller instanceof Promise) finish(wire, connection.socket, caller.then(go, refuseUnproven));
+  else go(caller);
+}
+
+function paidBy(exchange: Exchange, payer: Payer): Exchange {
+  return payer === exchange.origin.payer ? exchange : { ...exchange, origin: { ...exchange.origin, payer } };
 }
 
 function asRefusal(error: unknown): KmsError {
@@ -194,6 +198,7 @@ export async function refuseConnection(wire: Wire, connection: Connection, error
     receivedAtMs: Date.now(),
     sourceIPAddress: wire.authentication.sourceOf(socket),
     userAgent: null,
+    payer: connection.payer,
   };
   const caller = await wire.authentication.peerOf(socket);
   const outcome = await wire.service.refuse({ ...origin, operationName: unnamedOperation, caller }, error);

@@ -62,10 +62,20 @@ export function unknownRequest(wire: Wire, message: IncomingMessage, response: S
 type Operation = Omit<Parameters<Wire['service']['run']>[0], keyof Exchange['origin']>;
 
 async function run(wire: Wire, exchange: Exchange, operation: Operation): Promise<void> {
-  const { requestId, receivedAtMs, sourceIPAddress, userAgent } = exchange.origin;
+  const { requestId, receivedAtMs, sourceIPAddress, userAgent, payer } = exchange.origin;
   const { operationName, body, caller, unknownMembers } = operation;
   // Member by member: cheaper than spreading two objects on each request.
-  const request = { requestId, receivedAtMs, sourceIPAddress, userAgent, operationName, body, caller, unknownMembers };
+  const request = {
+    requestId,
+    receivedAtMs,
+    sourceIPAddress,
+    userAgent,
+    payer,
+    operationName,
+    body,
+    caller,
+    unknownMembers,
+  };
   answer(wire, exchange, await wire.service.run(request));
 }
 

@@ -9,12 +9,11 @@
  * few: at most these of each other user are before somebody's generation, users who have many take turns, and nobody's other
  * requests wait behind his generations.
  *
- * A user is a Unix user, also where he signs with an access key that was given to him by the kernel's word; else whoever
- * the access key is of. All sessions of a role are one user: session names are free, and must not multiply a share.
+ * A user is whoever pays for the request (`kms/payer.ts`).
  */
 
-import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
+import type { Payer } from '../kms/payer.ts';
 import { findOperation } from '../operations/find-operation.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
 
@@ -67,7 +66,7 @@ interface Waiting extends Entrant {
 }
 
 interface Share {
-  readonly user: number | string;
+  readonly payer: Payer;
   running: number;
   readonly waiting: Waiting[];
   /** Those before it are over, and are dropped now and then: a long queue is not moved for each of them. */
@@ -79,15 +78,15 @@ interface Share {
 
 class FairShares {
   readonly #limits: ShareLimits;
-  readonly #shares = new Map<number | string, Share>();
+  readonly #shares = new Map<Payer, Share>();
 
   constructor(limits: ShareLimits) {
     this.#limits = limits;
   }
 
-  enter(caller: Caller, entrant: Entrant): Promise<KmsAnswer> {
+  enter(payer: Payer, entrant: Entrant): Promise<KmsAnswer> {
     const { maxRunning, maxWaiting, maxWaitingBytes, maxWaitingMs } = this.#limits;
-    const share = this.#shareOf(caller);
+    const share = this.#shareOf(payer);
     if (share.running < maxRunning) return this.#start(share, entrant);
     if (share.waitingCount >= maxWaiting || share.waitingBytes + entrant.bytes > maxWaitingBytes)
       return entrant.refuse();
@@ -101,12 +100,11 @@ class FairShares {
     });
   }
 
-  #shareOf(caller: Caller): Share {
-    const user = userOf(caller);
-    let share = this.#shares.get(user);
+  #shareOf(payer: Payer): Share {
+    let share = this.#shares.get(payer);
     if (share === undefined) {
-      share = { user, running: 0, waiting: [], nextWaiting: 0, waitingCount: 0, waitingBytes: 0 };
-      this.#shares.set(user, share);
+      share = { payer, running: 0, waiting: [], nextWaiting: 0, waitingCount: 0, waitingBytes: 0 };
+      this.#shares.set(payer, share);
     }
     return share;
   }
@@ -123,7 +121,7 @@ class FairShares {
     share.running--;
     const next = this.#takeNext(share);
     if (next !== undefined) next.answer(this.#start(share, next));
-    else if (share.running === 0) this.#shares.delete(share.user);
+    else if (share.running === 0) this.#shares.delete(share.payer);
   }
 
   #takeNext(share: Share): Waiting | undefined {
@@ -166,7 +164,7 @@ export function shareFairly(
   return {
     run(request) {
       const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
-      return shares.enter(request.caller, {
+      return shares.enter(request.payer, {
         bytes: request.body.length,
         run: () => service.run(request),
         refuse() {
@@ -177,17 +175,12 @@ export function shareFairly(
     },
     refuse: (request, error) => service.refuse(request, error),
     act: (request, perform) =>
-      ofRequests.enter(request.caller, {
+      ofRequests.enter(request.payer, {
         bytes: 0,
         run: () => service.act(request, perform),
         refuse: () => service.refuse(request, rateExceeded()),
       }),
   };
-}
-
-function userOf({ proof, arn, role }: Caller): number | string {
-  if (proof.kind === 'unix') return proof.uid;
-  return proof.issuedTo?.uid ?? role ?? arn;
 }
 
 function rateExceeded(): KmsError {

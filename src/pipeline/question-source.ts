@@ -16,7 +16,7 @@ export type QuestionKey = Pick<KmsKey, 'arn' | 'record'> & Partial<Pick<KmsKey, 
 export interface QuestionSource {
   readonly operation: AnyOperation;
   readonly request: Record<string, unknown>;
-  readonly origin: RequestOrigin;
+  readonly origin: Omit<RequestOrigin, 'payer'>;
   readonly caller: Caller;
   readonly directory: KeyView;
   readonly identityPolicies: readonly CompiledPolicy[];

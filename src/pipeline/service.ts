@@ -4,6 +4,7 @@
 
 import type { Caller } from '../identity/caller.ts';
 import type { KmsError } from '../kms/errors.ts';
+import type { Payer } from '../kms/payer.ts';
 
 /** What is known of every request, even one that is refused before it reaches an operation. */
 export interface RequestOrigin {
@@ -13,6 +14,8 @@ export interface RequestOrigin {
   /** An IP address, or `unix`. */
   readonly sourceIPAddress: string;
   readonly userAgent: string | null;
+  /** Who pays for the request: whoever does for its connection, until a signature was verified. */
+  readonly payer: Payer;
 }
 
 export interface KmsRequest extends RequestOrigin {

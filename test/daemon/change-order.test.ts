@@ -13,6 +13,7 @@ import { currentBackingKeyOf, type KmsKey } from '../../src/keys/kms-key.ts';
 import type { GeneratedMaterial } from '../../src/keys/life/key-life.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { KeyId } from '../../src/kms/names.ts';
+import { unknownPayer } from '../../src/kms/payer.ts';
 import type { AnyChange } from '../../src/operations/declaration/operation.ts';
 import { object } from '../../src/operations/declaration/schema.ts';
 import { type ChangeParts, change } from '../../src/pipeline/change.ts';
@@ -88,6 +89,7 @@ describeEachToken('A change', (token) => {
         receivedAtMs: Date.now(),
         sourceIPAddress: '127.0.0.1',
         userAgent: null,
+        payer: unknownPayer,
       },
       async () => ({ body: JSON.stringify(await run(parts, permitAgain, turns)), record: null }),
     );

@@ -16,6 +16,7 @@ import { openKeys } from '../../src/keys/life/open-keys.ts';
 import { createServiceKey, findServiceKeys } from '../../src/keys/life/service-keys.ts';
 import type { KmsError } from '../../src/kms/errors.ts';
 import type { KeyId } from '../../src/kms/names.ts';
+import { unknownPayer } from '../../src/kms/payer.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
 import type { KmsAnswer, KmsService } from '../../src/pipeline/service.ts';
@@ -122,6 +123,7 @@ export async function startService(
         receivedAtMs: Date.now(),
         sourceIPAddress: '127.0.0.1',
         userAgent: null,
+        payer: unknownPayer,
         caller,
       }),
     close: () => running.disposeAsync(),

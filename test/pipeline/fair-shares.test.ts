@@ -6,6 +6,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
+import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
 import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
@@ -211,6 +212,7 @@ function request(caller: Caller, operationName: string, bytes = 10): KmsRequest 
     receivedAtMs: 0,
     sourceIPAddress: 'unix',
     userAgent: null,
+    payer: payerOfCaller(caller),
     operationName,
     body: Buffer.alloc(bytes, 'x'),
     caller,

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
+import { unknownPayer } from '../../src/kms/payer.ts';
 import { shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { whileProven } from '../../src/pipeline/proven-still.ts';
 import type { Act, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
@@ -17,7 +18,8 @@ test('A request whose access key is revoked while it waits is refused, on record
     accountId: '000000000000',
     proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '127.0.0.1', refusal: () => refusal },
   };
-  const origin = { requestId: 'r', receivedAtMs: 0, sourceIPAddress: '127.0.0.1', userAgent: null, caller };
+  const source = { requestId: 'r', receivedAtMs: 0, sourceIPAddress: '127.0.0.1', userAgent: null };
+  const origin = { ...source, payer: unknownPayer, caller };
   const request = (operationName: string): KmsRequest => {
     return { ...origin, operationName, body: Buffer.from('body'), unknownMembers: 'ignore' };
   };
