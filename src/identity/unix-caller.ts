@@ -156,6 +156,15 @@ export function idOfUser(nameOrUid: string): number | undefined {
   return uidOf(nameOrUid);
 }
 
+/** As `idOfUser`, and never blocks or throws: `undefined` as well where nothing is known, or nothing yet. */
+export function knownIdOfUser(nameOrUid: string): number | undefined {
+  try {
+    return knownNames.uidOf(nameOrUid);
+  } catch {
+    return undefined;
+  }
+}
+
 function uidOf(who: string | number): number | undefined {
   return numberOf(who) ?? cachedUserIds.get(String(who));
 }
