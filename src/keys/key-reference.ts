@@ -14,7 +14,7 @@ import type { KmsKey } from './kms-key.ts';
 
 export type KeyReferenceForms = 'keyOnly' | 'keyOrAlias';
 
-const arnPattern = /^arn:aws[a-z-]*:kms:([a-z0-9-]*):([0-9]*):(.*)$/;
+const arnPattern = /^arn:(aws(?:-[a-z-]+)?):kms:([a-z0-9-]*):([0-9]*):(.*)$/;
 
 /**
  * @param forms `keyOrAlias` accepts all four forms, `keyOnly` key id and key ARN.
@@ -37,16 +37,17 @@ export function findReferencedKey(directory: KeyView, reference: string, forms: 
   return key;
 }
 
-/** The last part of a KMS ARN of this region and account, as key id or alias name. */
+/** The last part of a KMS ARN of this partition, region and account, as key id or alias name. */
 function resourceOfArn({ realm }: KeyView, arn: string): string {
-  const [, region, account, resource] = arnPattern.exec(arn) ?? [];
+  const [, partition, region, account, resource] = arnPattern.exec(arn) ?? [];
   if (region === undefined || account === undefined || resource === undefined) {
     throw new KmsError('InvalidArnException', `${arn} is not a valid ARN`);
   }
   const isKey = resource.startsWith('key/');
   if (!isKey && !resource.startsWith('alias/')) throw new KmsError('InvalidArnException', `${arn} is not a valid ARN`);
   if (region !== realm.region) throw new KmsError('NotFoundException', `Invalid arn ${region}`);
-  if (account !== realm.account) {
+  // AWS's other partitions (`aws-cn`, `aws-us-gov`) have accounts and keys of their own, whatever their numbers.
+  if (partition !== 'aws' || account !== realm.account) {
     const what = isKey ? `Key '${arn}' does not exist` : `Alias ${arn} is not found.`;
     throw new KmsError('NotFoundException', what);
   }

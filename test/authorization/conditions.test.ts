@@ -86,9 +86,9 @@ const counts: readonly (readonly [
   ab: boolean,
   b: boolean,
 ])[] = [
-  ['StringEquals', false, false, true, true, false],
+  ['StringEquals', false, false, true, false, false],
   ['StringNotEquals', true, true, false, false, true],
-  ['StringEqualsIfExists', true, true, true, true, false],
+  ['StringEqualsIfExists', true, true, true, false, false],
   ['StringNotEqualsIfExists', true, true, false, false, true],
   ['ForAllValues:StringEquals', true, true, true, false, false],
   ['ForAllValues:StringNotEquals', true, true, false, false, true],
@@ -103,6 +103,26 @@ test.each(counts)('%s: a key that is absent %j, empty %j, [a] %j, [a, b] %j, [b]
   const condition = { [operator]: { 'x:keys': 'a' } };
   const requests: readonly Values[] = [undefined, [], ['a'], ['a', 'b'], ['b']];
   expect(requests.map((values) => holds(condition, { 'x:keys': values }))).toEqual(expected);
+});
+
+/** What AWS leaves open is decided so that nobody is let in by what he adds to a list. */
+test.each([
+  ['StringEquals', 'good', { lets: false, denies: true }],
+  ['StringNotEquals', 'good', { lets: false, denies: true }],
+  ['StringLike', 'goo*', { lets: false, denies: true }],
+  ['StringLikeIfExists', '*d', { lets: true, denies: true }],
+  ['StringEquals', 'neither', { lets: false, denies: false }],
+  ['StringNotEquals', 'neither', { lets: true, denies: true }],
+  ['ForAnyValue:StringEquals', 'good', { lets: true, denies: true }],
+  ['ForAllValues:StringEquals', 'good', { lets: false, denies: false }],
+])('a set with a good and a bad value under %s %j: %j', (operator, value, expected) => {
+  for (const values of [
+    ['good', 'bad'],
+    ['bad', 'good'],
+  ]) {
+    const [condition, context] = [{ [operator]: { 'x:keys': value } }, { 'x:keys': values }];
+    expect({ lets: holds(condition, context), denies: denies(condition, context) }).toEqual(expected);
+  }
 });
 
 test.each([

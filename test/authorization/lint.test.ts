@@ -1,31 +1,14 @@
 /** The linter: one row for each thing that it finds, and documents in which it finds nothing. */
 
 import { describe, expect, test } from 'vitest';
-import { knownActions } from '../../src/access/known-actions.ts';
 import { lintPolicy } from '../../src/authorization/advice/lint.ts';
-import type { Finding, LintOptions } from '../../src/authorization/advice/linted-statement.ts';
+import type { Finding } from '../../src/authorization/advice/linted-statement.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { parsePolicyJson } from '../../src/authorization/language/policy-json.ts';
 import { operationNames } from '../../src/kms/operation-names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
+import { actions, conditionAt, fail, lint, rootMayAll, warn, when } from './linting.ts';
 import { alice, allow, bob, deny, keyArn, otherKeyArn, policy, realm, root } from './policies.ts';
-
-const actions = knownActions();
-const lint = (document: string, more: Partial<LintOptions> = {}): readonly Finding[] =>
-  lintPolicy(document, {
-    kind: 'key policy',
-    realm,
-    vocabulary: conditionVocabulary,
-    actions,
-    nowMs: Date.parse('2030-01-01T00:00:00Z'),
-    ...more,
-  });
-
-const rootMayAll = allow(root, 'kms:*');
-const when = (statement: object, Condition: object): object => ({ ...statement, Condition });
-const warn = (place: string, problem: string): Finding => ({ severity: 'warning', place, problem });
-const fail = (place: string, problem: string): Finding => ({ severity: 'error', place, problem });
-const conditionAt = (operator: string, key: string): string => `Statement[1].Condition.${operator}["${key}"]`;
 
 /** Each beside a statement that lets the root do everything, and so at Statement[1]. */
 const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
@@ -81,16 +64,6 @@ const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
       warn('Statement[1].Principal', '"ec2.amazonaws.com" never matches: no AWS service calls this daemon'),
       warn('Statement[1].Principal', '"111122223333" never matches: nobody of another account calls here'),
     ],
-  ],
-  [
-    'access for everybody',
-    allow('*', 'kms:Encrypt'),
-    [warn('Statement[1].Principal', 'public: everybody who can connect is allowed')],
-  ],
-  [
-    'access for everybody under a condition that everybody meets',
-    when(allow('*', 'kms:Encrypt'), { StringEquals: { 'kms:CallerAccount': '000000000000' } }),
-    [warn('Statement[1].Principal', 'public: everybody who can connect is allowed, because no condition says who')],
   ],
   [
     'a condition key that no request has',
@@ -156,9 +129,19 @@ const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
     'a set compared as if it were one value',
     when(allow(alice, 'kms:Encrypt'), { StringEquals: { 'kms:ResourceAliases': 'alias/a' } }),
     [
-      warn(
+      fail(
         conditionAt('StringEquals', 'kms:ResourceAliases'),
-        'the key can have several values: say with ForAllValues: or ForAnyValue: which have to match',
+        'dangerous: the key can have several values, and AWS does not say which of them have to match (here all of them have to): write ForAllValues:StringEquals or ForAnyValue:StringEquals',
+      ),
+    ],
+  ],
+  [
+    'a set compared as if it were one value, in a Deny',
+    when(deny(alice, 'kms:CreateGrant'), { StringNotEquals: { 'kms:GrantOperations': 'Encrypt' } }),
+    [
+      fail(
+        conditionAt('StringNotEquals', 'kms:GrantOperations'),
+        'dangerous: the key can have several values, and AWS does not say which of them have to match (here one of them has to): write ForAllValues:StringNotEquals or ForAnyValue:StringNotEquals',
       ),
     ],
   ],
@@ -169,6 +152,16 @@ const statements: readonly (readonly [string, object, readonly Finding[]])[] = [
       warn(
         conditionAt('ForAllValues:StringEquals', 'kms:EncryptionContextKeys'),
         'it holds where the request has no value at all: add "Null": {"kms:EncryptionContextKeys": "false"}',
+      ),
+    ],
+  ],
+  [
+    'an address, which the caller chooses',
+    when(allow(alice, 'kms:Encrypt'), { IpAddress: { 'aws:SourceIp': '127.0.0.2/32' } }),
+    [
+      warn(
+        conditionAt('IpAddress', 'aws:SourceIp'),
+        'a hint and no proof: on the loopback listener the caller chooses his address, and on a Unix socket he has none',
       ),
     ],
   ],
@@ -302,16 +295,20 @@ test('an identity policy may allow what no key policy governs, and names keys an
       { Effect: 'Allow', Action: ['kms:CreateKey', 'kms:ListKeys', 's3:GetObject'], Resource: '*' },
       { Effect: 'Allow', Action: 'kms:CreateAlias', Resource: 'arn:aws:kms:us-east-1:000000000000:alias/app-*' },
       { Effect: 'Allow', Action: 'kms:CreateAlias', Resource: 'arn:aws:kms:us-east-1:000000000001:alias/app' },
+      { Effect: 'Deny', Action: ['s3:GetObject', 'kmd:Encrypt'], Resource: '*' },
+      { Effect: 'Allow', Action: ['kms:TagResource', 'kms:Encript'], Resource: '*' },
     ],
   };
   const value = parsePolicyJson(JSON.stringify(document));
   const options = { realm, vocabulary: conditionVocabulary, actions, nowMs: 0 };
   expect(lintPolicy(value, { ...options, kind: 'identity policy' })).toEqual([
-    warn('Statement[0].Action', '"s3:GetObject" is no action of AWS KMS and never matches'),
     warn(
       'Statement[2].Resource',
       '"arn:aws:kms:us-east-1:000000000001:alias/app" is no key and no alias of account 000000000000 in us-east-1 and never matches',
     ),
+    warn('Statement[3].Action', '"s3:GetObject" is no action of AWS KMS and never matches'),
+    warn('Statement[3].Action', '"kmd:Encrypt" is no action of AWS KMS and never matches'),
+    warn('Statement[4].Action', '"kms:Encript" is no action of AWS KMS and never matches'),
   ]);
 });
 

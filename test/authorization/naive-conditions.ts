@@ -116,7 +116,10 @@ function testHolds(
     patterns.some((pattern) => pattern !== undefined && compare(positive, value, pattern));
   if (set === 'ForAllValues:') return values.every((value) => matches(value) !== isNot);
   if (set === 'ForAnyValue:') return values.some((value) => matches(value) !== isNot);
-  return values.some(matches) !== isNot;
+  // Without a set operator no value may be let in by another: an Allow wants all of them, a Deny one.
+  return effect === 'Allow'
+    ? values.every((value) => matches(value) !== isNot)
+    : values.some((value) => matches(value) !== isNot);
 }
 
 function compare(operator: string, value: string, pattern: readonly NaiveCharacter[]): boolean {

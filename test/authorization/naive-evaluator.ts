@@ -6,7 +6,8 @@
  * condition keys to lists of values. Only valid documents are given to it.
  *
  * Where the documentation leaves open what follows, it has the choice that this daemon documents: an ARN without a star at
- * a segment's end does not reach over colons; a negated operator whose policy variable has no value holds in a Deny only.
+ * a segment's end does not reach over colons; a negated operator whose policy variable has no value holds in a Deny only; without a set
+ * operator, an Allow wants all values of a key and a Deny one.
  *
  * Source: IAM user guide, "Determining whether a request is allowed or denied within an account", "IAM JSON policy
  * elements" (Principal, NotPrincipal, NotAction, NotResource, Condition), "Condition operators", "Multivalued context

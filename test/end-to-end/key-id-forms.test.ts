@@ -130,6 +130,18 @@ describeDaemon('The forms of a KeyId', (daemon) => {
     expect(message).toContain(KeyId);
   });
 
+  test('an ARN of another partition names what is not there, even with the number of an account and the id of a key', async () => {
+    for (const partition of ['aws-cn', 'aws-us-gov']) {
+      const [ofKey, ofAlias] = [key.arn, aliasArn('alias/forms/of-a-key')].map((arn) => arn.replace('aws', partition));
+      for (const [operation, body] of acceptingAliases) {
+        expect(await told(operation, { ...body, KeyId: ofKey })).toEqual(keyNotFound(`${ofKey}`));
+        expect(await told(operation, { ...body, KeyId: ofAlias })).toEqual(aliasNotFound(`${ofAlias}`));
+      }
+    }
+    const { name } = await told('DescribeKey', { KeyId: key.arn.replace('aws', 'awsome') });
+    expect(name).toBe('InvalidArnException');
+  });
+
   test.each([
     `arn:aws:kms:${region}:${account}`,
     `arn:aws:kms:${region}:${account}:`,

@@ -1,38 +1,68 @@
 /** What is wrong with conditions that are valid: the part of the linter that is about `Condition`. */
 
-import { parsePrincipalArn } from '../../kms/names.ts';
+import { parsePrincipalArn, type Realm } from '../../kms/names.ts';
 import type { StatementQuestion, StatementTest } from '../language/compiled-statement.ts';
-import { type ConditionKey, type ConditionType, noContext } from '../language/condition-vocabulary.ts';
+import {
+  type ConditionKey,
+  type ConditionType,
+  type ConditionValues,
+  noContext,
+} from '../language/condition-vocabulary.ts';
 import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
 export function lintConditions(statement: LintedStatement, options: LintOptions): readonly Finding[] {
   const { place, compiled } = statement;
   return compiled.tests.flatMap((test) => {
     if (test.element !== 'Condition') return [];
-    const problems = [
-      aboutPresence(test, statement, options),
-      aboutType(test),
-      aboutWildcards(test),
-      aboutSets(test, statement),
-      aboutTime(test, statement, options.nowMs),
-    ];
     const where = `${place}.Condition.${test.operator}[${JSON.stringify(test.keyName)}]`;
-    return problems
-      .filter((problem) => problem !== undefined)
-      .map((problem): Finding => ({ severity: 'warning', place: where, problem }));
+    const found = (severity: Finding['severity'], problems: readonly (string | undefined)[]): readonly Finding[] =>
+      problems.flatMap((problem) => (problem === undefined ? [] : [{ severity, place: where, problem }]));
+    return [
+      ...found('error', [aboutMissingSet(test, statement)]),
+      ...found('warning', [
+        aboutPresence(test, statement, options),
+        aboutType(test),
+        aboutWildcards(test),
+        aboutForAll(test, statement),
+        aboutHint(test),
+        aboutTime(test, statement, options.nowMs),
+      ]),
+    ];
   });
 }
 
-/** Of a request without the key. */
-function holdsWithoutKey({ holds }: StatementTest): boolean {
+/** A test that no request meets, whoever sends it. */
+export function neverHolds(test: StatementTest, statement: LintedStatement, options: LintOptions): boolean {
+  const { actions } = statement;
+  if (test.element !== 'Condition') return false;
+  const { key } = test;
+  const isAbsent = key === undefined || !actions.some(({ hasKey }) => hasKey(key));
+  if (isAbsent) return !holdsFor(test, noContext);
+  const constant = constantValues(key, options.realm);
+  if (constant !== undefined) return !holdsFor(test, { ...noContext, valuesOf: () => constant });
+  return aboutTime(test, statement, options.nowMs) !== undefined;
+}
+
+/** Of condition keys that have the same value in every request of this account and Region. */
+function constantValues({ name }: ConditionKey, { account, region }: Realm): readonly string[] | undefined {
+  switch (name) {
+    case 'kms:CallerAccount':
+    case 'aws:PrincipalAccount':
+    case 'aws:ResourceAccount':
+      return [account];
+    case 'aws:RequestedRegion':
+      return [region];
+    case 'aws:PrincipalIsAWSService':
+      return ['false'];
+    default:
+      return undefined;
+  }
+}
+
+function holdsFor({ holds }: StatementTest, context: ConditionValues): boolean {
   const principal = parsePrincipalArn('arn:aws:iam::000000000000:root');
   if (principal === undefined) throw new TypeError('the root has an ARN');
-  const question: StatementQuestion = {
-    principal,
-    accountId: '000000000000',
-    resource: '*',
-    context: noContext,
-  };
+  const question: StatementQuestion = { principal, accountId: '000000000000', resource: '*', context };
   return holds(question);
 }
 
@@ -42,7 +72,7 @@ function aboutPresence(
   { actions: known }: LintOptions,
 ): string | undefined {
   const { key } = test;
-  const isAlwaysHeld = holdsWithoutKey(test);
+  const isAlwaysHeld = holdsFor(test, noContext);
   const outcome = isAlwaysHeld ? 'always holds' : 'never holds, and neither does the statement';
   if (key === undefined || !known.some(({ hasKey }) => hasKey(key)))
     return `no request here has this key, so that the condition ${outcome}`;
@@ -85,16 +115,26 @@ function aboutWildcards({ operator = '', expected }: StatementTest): string | un
   return `"${value}" is compared as it is: for wildcards write ${operator.replace(/Equals(?:IgnoreCase)?/, 'Like')}`;
 }
 
-function aboutSets(test: StatementTest, { compiled }: LintedStatement): string | undefined {
+/** AWS requires a set operator and does not say what follows without; its own checks find an error there too. */
+function aboutMissingSet({ operator = '', key }: StatementTest, { compiled }: LintedStatement): string | undefined {
+  if (key?.isMultivalued !== true || /^(?:ForA|Null)/.test(operator)) return undefined;
+  const here = compiled.effect === 'Allow' ? 'all of them have' : 'one of them has';
+  return `dangerous: the key can have several values, and AWS does not say which of them have to match (here ${here} to): write ForAllValues:${operator} or ForAnyValue:${operator}`;
+}
+
+function aboutForAll(test: StatementTest, { compiled }: LintedStatement): string | undefined {
   const { operator = '', key } = test;
   if (key === undefined) return undefined;
   const isForAll = operator.startsWith('ForAllValues:');
-  if (key.isMultivalued && !/^(?:ForA|Null)/.test(operator)) {
-    return 'the key can have several values: say with ForAllValues: or ForAnyValue: which have to match';
-  }
   const requiresPresence = compiled.tests.some((other) => other.operator === 'Null' && isSame(other.key, key));
   if (!isForAll || compiled.effect !== 'Allow' || requiresPresence) return undefined;
   return `it holds where the request has no value at all: add "Null": {"${test.keyName}": "false"}`;
+}
+
+/** A condition that its own caller can meet decides nothing about him. */
+function aboutHint({ key }: StatementTest): string | undefined {
+  if (key?.name !== 'aws:SourceIp') return undefined;
+  return 'a hint and no proof: on the loopback listener the caller chooses his address, and on a Unix socket he has none';
 }
 
 function isSame(one: ConditionKey | undefined, other: ConditionKey): boolean {

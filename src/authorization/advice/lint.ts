@@ -16,7 +16,7 @@ import type { CompiledStatement } from '../language/compiled-statement.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
 import { compileWildcard } from '../language/wildcard.ts';
-import { lintConditions } from './lint-conditions.ts';
+import { lintConditions, neverHolds } from './lint-conditions.ts';
 import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
 /** @param value The document: of a key policy its text, of an identity policy what its file says. */
@@ -38,6 +38,7 @@ export function lintPolicy(value: string | JsonValue, options: LintOptions): rea
     ...statements.flatMap((statement) => [
       ...lintElements(statement, options),
       ...lintPrincipals(statement, options),
+      ...(canHold(statement, options) && !isShadowed(statement, statements, options) ? lintPublic(statement) : []),
       ...lintConditions(statement, options),
       ...lintVariables(statement, document),
     ]),
@@ -83,12 +84,27 @@ function lintElements(statement: LintedStatement, options: LintOptions): readonl
   return [...lintActions(statement, options), ...lintResources(statement, options)];
 }
 
-function lintActions({ place, written }: LintedStatement, { actions, kind }: LintOptions): readonly Finding[] {
+/** Can there be a request, of whomever, for which it holds? */
+function canHold(statement: LintedStatement, options: LintOptions): boolean {
+  const { written, compiled, actions } = statement;
+  const { kind } = options;
+  if (!actions.some(({ isOnKey }) => isOnKey || kind === 'identity policy')) return false;
+  if (!written.has('Resource') && !written.has('NotResource')) return false;
+  const resources = stringsOf(written.get('Resource'));
+  if (resources.length > 0 && lintResources(statement, options).length === resources.length) return false;
+  return !compiled.tests.some((test) => neverHolds(test, statement, options));
+}
+
+function lintActions({ place, written, actions: own }: LintedStatement, options: LintOptions): readonly Finding[] {
+  const { actions, kind } = options;
   const name = written.has('Action') ? 'Action' : 'NotAction';
   return stringsOf(written.get(name)).flatMap((pattern) => {
     const matches = compileWildcard(pattern.toLowerCase());
     const matching = actions.filter(({ action }) => matches(action.toLowerCase()));
     const where = `${place}.${name}`;
+    // An identity policy of AWS is about many services; a statement that is about this one too is meant as it is.
+    const isOfOther = kind === 'identity policy' && own.length > 0 && !/^(?:kms|drawbridge):/i.test(pattern);
+    if (matching.length === 0 && isOfOther) return [];
     if (matching.length === 0) return [warning(where, `"${pattern}" is no action of AWS KMS and never matches`)];
     if (kind === 'identity policy' || matching.some(({ isOnKey }) => isOnKey)) return [];
     return [warning(where, `"${pattern}" is on no key: a key policy is never asked about it, an identity policy is`)];
@@ -126,10 +142,11 @@ const sayWho = new Set([
   'drawbridge:UnixUser',
   'drawbridge:UnixGroup',
   'drawbridge:SystemdUnit',
+  // Only principals that the configuration names as a service have it.
+  'kms:ViaService',
 ]);
 
-function lintPrincipals(statement: LintedStatement, { kind, realm }: LintOptions): readonly Finding[] {
-  const { place, written, compiled } = statement;
+function lintPrincipals({ place, written }: LintedStatement, { kind, realm }: LintOptions): readonly Finding[] {
   if (kind === 'identity policy') return [];
   const findings: Finding[] = [];
   const element = written.get('Principal');
@@ -144,15 +161,23 @@ function lintPrincipals(statement: LintedStatement, { kind, realm }: LintOptions
       }
     }
   }
-  const { effect, principals, tests } = compiled;
-  if (effect !== 'Allow' || !principals.anyone) return findings;
+  return findings;
+}
+
+function lintPublic({ place, compiled }: LintedStatement): readonly Finding[] {
+  const { reference, effect, principals, tests } = compiled;
+  // Whom an identity policy is about is said by its attachment.
+  if (effect !== 'Allow' || !principals.anyone || reference.document !== undefined) return [];
   const isNarrow = tests.some(
-    ({ key, operator = '' }) =>
-      key !== undefined && sayWho.has(key.name) && !/Not|IfExists|^Null$|^ForAll/.test(operator),
+    ({ key, operator = '', expected }) =>
+      key !== undefined &&
+      sayWho.has(key.name) &&
+      !/Not|IfExists|^Null$|^ForAll/.test(operator) &&
+      !expected.some((text) => /^[*:]*$/.test(text)),
   );
-  if (isNarrow) return findings;
+  if (isNarrow) return [];
   const problem = tests.length === 0 ? '' : ', because no condition says who';
-  return [...findings, warning(`${place}.Principal`, `public: everybody who can connect is allowed${problem}`)];
+  return [warning(`${place}.Principal`, `public: everybody who can connect is allowed${problem}`)];
 }
 
 function lintVariables({ place, written }: LintedStatement, document: JsonValue): readonly Finding[] {
@@ -167,14 +192,23 @@ function hasVariable(value: JsonValue): boolean {
   return Array.isArray(value) && value.some(hasVariable);
 }
 
-/** An Allow of which a Deny without conditions leaves nothing. */
 function lintShadow(
-  { place, compiled, actions }: LintedStatement,
+  statement: LintedStatement,
+  all: readonly LintedStatement[],
+  options: LintOptions,
+): readonly Finding[] {
+  if (!isShadowed(statement, all, options)) return [];
+  return [warning(statement.place, 'it allows nothing: all of it is denied by other statements')];
+}
+
+/** Is it an Allow of which a Deny without conditions leaves nothing? */
+function isShadowed(
+  { compiled, actions }: LintedStatement,
   all: readonly LintedStatement[],
   { keyArn, realm }: LintOptions,
-): readonly Finding[] {
+): boolean {
   const { effect, principals } = compiled;
-  if (effect !== 'Allow' || actions.length === 0) return [];
+  if (effect !== 'Allow' || actions.length === 0) return false;
   const resource = keyArn ?? `arn:aws:kms:${realm.region}:${realm.account}:key/${anyKeyId}`;
   const denies = all
     .map((statement) => statement.compiled)
@@ -186,8 +220,7 @@ function lintShadow(
       return covers && matchesAction(action.toLowerCase());
     });
   const who = principals.anyone || principals.account ? [undefined, ...principals.named] : [...principals.named];
-  if (who.length === 0 || !actions.every((action) => who.every((named) => isDenied(action, named)))) return [];
-  return [warning(place, 'it allows nothing: all of it is denied by other statements')];
+  return who.length > 0 && actions.every((action) => who.every((named) => isDenied(action, named)));
 }
 
 function lintSids(statements: readonly LintedStatement[]): readonly Finding[] {

@@ -8,7 +8,7 @@ import type { ConditionKey, ConditionVocabulary } from '../language/condition-vo
 import type { JsonObject } from '../language/policy-json.ts';
 
 export interface Finding {
-  /** `error`: the document is refused, or locks everybody out. */
+  /** `error`: the document is refused, locks everybody out, or does not say what it lets through. */
   readonly severity: 'error' | 'warning';
   /** `Statement[0].Action`, or `Policy`. */
   readonly place: string;

@@ -2,10 +2,11 @@
  * The `Condition` element: all its operators must hold, for each all its keys, for each one of the values.
  *
  * What follows when a key is not in the request: an operator does not hold, an operator that begins with "not" does,
- * `…IfExists` does, `ForAllValues:` does, `ForAnyValue:` does not. A key with several values is compared with
- * `ForAllValues:` or `ForAnyValue:`; without either, one value that matches is enough for an operator, and too much for
- * its opposite. A key that should have one value and has several (pairs of an encryption context whose names differ in
- * case alone) must satisfy an `Allow` with all of them and a `Deny` with one, so that nobody is let in by a second spelling.
+ * `…IfExists` does, `ForAllValues:` does, `ForAnyValue:` does not. A key that can have several values is to be compared
+ * with `ForAllValues:` or `ForAnyValue:`. AWS requires one of them and does not say what follows without; here several values
+ * must satisfy an `Allow` with all of them and a `Deny` with one, so that nobody is let in by what he adds to a list. The
+ * same goes, whatever the set operator, for a key that should have one value and has several (pairs of an encryption
+ * context whose names differ in case alone).
  * A policy variable without a value matches nothing; an operator that begins with "not" holds then only in
  * a `Deny`, so that what the request leaves out never lets more through.
  *
@@ -274,18 +275,13 @@ function compileQuantified(
     // Nearly all keys have one value, for which all of the rest comes to this.
     if (values.length === 1 && only !== undefined) return matches(only, context) !== isNegated;
     const satisfies = (value: string): boolean => matches(value, context) !== isNegated;
-    if (values.length > 1 && key?.isMultivalued === false) {
-      return effect === 'Allow' ? values.every(satisfies) : values.some(satisfies);
-    }
-    switch (set) {
+    switch (key?.isMultivalued === true ? set : undefined) {
       case 'ForAllValues':
         return values.every(satisfies);
       case 'ForAnyValue':
         return values.some(satisfies);
-      case undefined:
-        return values.some((value) => matches(value, context)) !== isNegated;
       default:
-        return set satisfies never;
+        return effect === 'Allow' ? values.every(satisfies) : values.some(satisfies);
     }
   };
 }
