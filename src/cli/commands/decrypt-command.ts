@@ -26,6 +26,8 @@ A named output file is replaced when the whole message is decrypted and verified
 read by you alone. Stdout gets each frame (64 KiB) as soon as that frame is verified: a message that was cut off or
 changed further on has by then been written up to there, and only the exit code 1 says that it is not all.
 (A message of others that carries a signature is verified as a whole at its end, also with exit code 1 if it fails.)
+Messages that follow each other, as \`encrypt >> file\` makes them, are decrypted one after the other, and base64 text is
+taken for what it stands for. Whatever else follows a message is a failure, not passed over.
 
 Examples:
   drawbridge decrypt --in dump.sql.enc --out dump.sql

@@ -15,6 +15,7 @@
 
 import { Duplex } from 'node:stream';
 import type { KmsClient, Members } from '../requests/kms-client.ts';
+import { MessagesStream } from './messages-stream.ts';
 
 export type EncryptionContext = Readonly<Record<string, string>>;
 
@@ -76,8 +77,9 @@ function spared(inner: Duplex): Duplex {
 }
 
 /**
- * What is written to the stream comes out decrypted, one verified frame after the other. It fails when the message's
- * encryption context lacks a pair of `context`; the message may have more pairs, because other programs add their own.
+ * What is written to the stream comes out decrypted, one verified frame after the other, and one message after the other where
+ * there are several. It fails when a message's encryption context lacks a pair of `context`; a message may have more pairs,
+ * because other programs add their own. Whatever follows the last message and is none makes it fail, too.
  * @param keyArn The only key to decrypt with; any that the daemon lets this user use, if not given.
  */
 export async function decryptingStream(
@@ -93,24 +95,42 @@ export async function decryptingStream(
     keyArn === undefined
       ? new KmsKeyringNode({ discovery: true, clientProvider })
       : new KmsKeyringNode({ keyIds: [keyArn], clientProvider });
-  const stream = decryptStream(keyring, { maxBodySize: maxFrameBytes });
   let otherContext: Error | undefined;
-  stream.once('MessageHeader', (header: { readonly encryptionContext: EncryptionContext }) => {
-    const differing = Object.entries(context).find(
-      ([name, value]) => !Object.hasOwn(header.encryptionContext, name) || header.encryptionContext[name] !== value,
-    );
-    if (differing === undefined) return;
-    otherContext = new Error(`the message was encrypted with another encryption context: \`${differing[0]}\` differs`);
-    stream.destroy(otherContext);
+  const stream = new MessagesStream(() => {
+    const message = decryptStream(keyring, { maxBodySize: maxFrameBytes });
+    message.once('MessageHeader', (header: { readonly encryptionContext: EncryptionContext }) => {
+      const differing = Object.entries(context).find(
+        ([name, value]) => !Object.hasOwn(header.encryptionContext, name) || header.encryptionContext[name] !== value,
+      );
+      if (differing === undefined) return;
+      otherContext = new Error(
+        `the message was encrypted with another encryption context: \`${differing[0]}\` differs`,
+      );
+      message.destroy(otherContext);
+    });
+    return message;
   });
-  return { stream, explain: (error) => otherContext ?? operations.failure ?? damaged(error) };
+  return {
+    stream,
+    explain: (error) =>
+      otherContext ?? operations.failure ?? otherKey(keyArn, stream.keys) ?? damaged(error, stream.messages),
+  };
 }
 
-function damaged(error: unknown): unknown {
+/** The library tries no key but the one that it was given, and then misses the data key. */
+function otherKey(keyArn: string | undefined, keys: readonly string[]): Error | undefined {
+  if (keyArn === undefined || keys.length === 0 || keys.includes(keyArn)) return undefined;
+  const theirs = keys.map((key) => `\`${key}\``).join(', ');
+  return new Error(`the message is not encrypted under \`${keyArn}\` but under ${theirs}; give that key, or no --key`);
+}
+
+function damaged(error: unknown, messages: number): unknown {
   // The file's or the pipe's own errors have a code; the library's have none.
   if (!(error instanceof Error) || 'code' in error) return error;
   const reason = error.message.split('\n')[0];
-  return new Error(`the message is cut off, damaged, or none of this format: ${reason}`, { cause: error });
+  const what =
+    messages === 0 ? 'the message' : `what follows the first ${messages === 1 ? 'message' : `${messages} messages`}`;
+  return new Error(`${what} is cut off, damaged, or none of this format: ${reason}`, { cause: error });
 }
 
 type Context = Readonly<Record<string, string>> | undefined;
