@@ -5,7 +5,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { constants, generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CertificationRequest } from '@peculiar/asn1-csr';
@@ -16,6 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAlternativeName } from '../../src/cli/x509/alternative-names.ts';
 import { type ProfileOptions, profileOf } from '../../src/cli/x509/certificate-options.ts';
 import { parseDistinguishedName } from '../../src/cli/x509/distinguished-name.ts';
+import { readDocument } from '../../src/cli/x509/pem.ts';
 import { makeRequest, readRequest } from '../../src/cli/x509/request.ts';
 import { isSignature, signatureAlgorithm } from '../../src/cli/x509/signature-algorithms.ts';
 import type { Signer } from '../../src/cli/x509/signer.ts';
@@ -142,6 +143,38 @@ test('no two certificates have one serial number, and each is positive and of 20
   expect(serials.size).toBe(20);
 });
 
+test.each([0, 20, 32, 100])('a request that is signed by PSS with a salt of %i bytes is read', (saltLength) => {
+  const [key, out] = [join(folder, 'pss.key'), join(folder, 'pss.csr')];
+  writeFileSync(key, rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const pss = ['-sigopt', 'rsa_padding_mode:pss', '-sigopt', `rsa_pss_saltlen:${saltLength}`, '-sha256'];
+  execFileSync('openssl', ['req', '-new', '-key', key, '-subj', '/CN=pss', ...pss, '-outform', 'DER', '-out', out]);
+  expect(readRequest(readFileSync(out)).subject).toEqual(parseDistinguishedName('CN=pss'));
+});
+
+test('documents are read under every label that programs write over them', async () => {
+  const certificate = new X509Certificate(await selfSigned(ecSigner));
+  const request = await makeRequest(subject, await profileOf({}, subject), ecSigner);
+  const file = join(folder, 'labelled.pem');
+  const read = (text: string, kind: Parameters<typeof readDocument>[1]): Promise<Buffer> => {
+    writeFileSync(file, text);
+    return readDocument(file, kind);
+  };
+  const pem = (label: string, der: Buffer): string =>
+    `-----BEGIN ${label}-----\n${der.toString('base64')}\n-----END ${label}-----\n`;
+  for (const label of ['CERTIFICATE REQUEST', 'NEW CERTIFICATE REQUEST'])
+    expect(await read(pem(label, request), 'request')).toEqual(request);
+  writeFileSync(file, certificate.toString());
+  const trusted = execFileSync('openssl', ['x509', '-in', file, '-trustout', '-addtrust', 'serverAuth'], {
+    encoding: 'utf8',
+  });
+  expect(trusted).toContain('BEGIN TRUSTED CERTIFICATE');
+  for (const text of [trusted, pem('X509 CERTIFICATE', certificate.raw), certificate.toString()])
+    expect(await read(text, 'certificate')).toEqual(certificate.raw);
+  await expect(read(pem('CERTIFICATE', certificate.raw), 'request')).rejects.toThrow(
+    'there is no CERTIFICATE REQUEST in',
+  );
+});
+
 test('a request with any bit changed of what it asks for is refused', async () => {
   const request = await makeRequest(subject, await profileOf({ san: names }, subject), ecSigner);
   const signed = Buffer.from(
@@ -196,6 +229,26 @@ describe('a distinguished name', () => {
         expect(values).toEqual([[['2.5.4.10', second]], [['2.5.4.3', first]]]);
       }),
     );
+  });
+
+  test.each([
+    ['O="Example, Inc."', 'O=Example\\, Inc.'],
+    ['O=" a "', 'O=\\ a\\ '],
+    ['CN="say \\"hi\\"",O=b', 'CN=say \\"hi\\",O=b'],
+    ['CN=a+OU="b+c"', 'CN=a+OU=b\\+c'],
+    ['E=a@example.org', 'emailAddress=a@example.org'],
+    ['SN=Doe,GN=Jane,T=Dr', '2.5.4.4=Doe,2.5.4.42=Jane,2.5.4.12=Dr'],
+    ['2.5.4.3=a', 'CN=a'],
+  ])('`%s` is `%s`', (written, same) => {
+    const [first, second] = [written, same].map((text) =>
+      Buffer.from(AsnSerializer.serialize(parseDistinguishedName(text))),
+    );
+    expect(first).toEqual(second);
+  });
+
+  test('has attributes of any object identifier', () => {
+    const [[attribute] = []] = parseDistinguishedName('2.5.4.97=VATAT-U12345678');
+    expect([attribute?.type, attribute?.value.utf8String]).toEqual(['2.5.4.97', 'VATAT-U12345678']);
   });
 
   test('without any part is the empty name', () => {

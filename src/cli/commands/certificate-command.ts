@@ -98,12 +98,12 @@ async function certificate(options: Options): Promise<void> {
 
 async function readRequestFile(path: string): Promise<ReadRequest> {
   const { readRequest } = await import('../x509/request.ts');
-  return about(path, await readDocument(path, 'CERTIFICATE REQUEST'), readRequest);
+  return about(path, await readDocument(path, 'request'), readRequest);
 }
 
 async function readIssuerFile(path: string): Promise<IssuerCertificate> {
   const { readIssuer } = await import('../x509/x509-certificate.ts');
-  return about(path, await readDocument(path, 'CERTIFICATE'), readIssuer);
+  return about(path, await readDocument(path, 'certificate'), readIssuer);
 }
 
 function about<Value>(path: string, der: Buffer, read: (der: Buffer) => Value): Value {

@@ -2,8 +2,9 @@
  * A distinguished name, from the text that people write to the structure that certificates carry.
  *
  * The text is RFC 4514's: `CN=www.example.org,O=Example,C=AT`, the most specific part first, `\` before a special
- * character or two hexadecimal digits, `+` between the attributes of one part. The structure has the parts in the reverse
- * order. Attributes are those of the table, by their short names; another one is refused rather than guessed.
+ * character or two hexadecimal digits, `+` between the attributes of one part; a value in quotes is RFC 2253's. The structure
+ * has the parts in the reverse order. Attributes are those of the table, by their short names, and any by its dotted object
+ * identifier; another name is refused rather than guessed.
  */
 
 import { AsnSerializer } from '@peculiar/asn1-schema';
@@ -34,13 +35,34 @@ const attributes = new Map<string, AttributeRow>([
   ['OU', { type: '2.5.4.11', string: 'utf8String', maxLength: 64 }],
   ['DC', { type: '0.9.2342.19200300.100.1.25', string: 'ia5String', maxLength: 63, pattern: ascii }],
   ['UID', { type: '0.9.2342.19200300.100.1.1', string: 'utf8String', maxLength: 256 }],
+  ['SN', { type: '2.5.4.4', string: 'utf8String', maxLength: 32_768 }],
+  ['GN', { type: '2.5.4.42', string: 'utf8String', maxLength: 32_768 }],
+  ['T', { type: '2.5.4.12', string: 'utf8String', maxLength: 64 }],
   ['EMAILADDRESS', { type: '1.2.840.113549.1.9.1', string: 'ia5String', maxLength: 255, pattern: ascii }],
 ]);
+/** Other names that programs have for some of them. */
+const synonyms = new Map([
+  ['E', 'EMAILADDRESS'],
+  ['S', 'ST'],
+  ['SURNAME', 'SN'],
+  ['GIVENNAME', 'GN'],
+  ['TITLE', 'T'],
+]);
+const objectIdentifier = /^[0-2](?:\.(?:0|[1-9]\d*))+$/;
+
+function rowOf(name: string): AttributeRow | undefined {
+  const short = name.toUpperCase();
+  const row = attributes.get(synonyms.get(short) ?? short);
+  if (row !== undefined || !objectIdentifier.test(name)) return row;
+  const known = [...attributes.values()].find(({ type }) => type === name);
+  // RFC 4514 2.4 has the bytes of such a value in hexadecimal; a text is taken for one, as OpenSSL does.
+  return known ?? { type: name, string: 'utf8String', maxLength: 32_768 };
+}
 
 /** @param text Empty for the empty name. @throws UsageError that names the part that cannot be read. */
 export function parseDistinguishedName(text: string): Name {
   if (text.trim() === '') return new Name([]);
-  const parts = split(text, ',').map(
+  const parts = split(withoutQuotes(text), ',').map(
     (part) =>
       new RelativeDistinguishedName(
         split(part, '+')
@@ -56,6 +78,13 @@ function byEncoding(left: AttributeTypeAndValue, right: AttributeTypeAndValue): 
   return Buffer.compare(Buffer.from(AsnSerializer.serialize(left)), Buffer.from(AsnSerializer.serialize(right)));
 }
 
+/** Values in quotes, written with backslashes instead. */
+function withoutQuotes(text: string): string {
+  return text.replace(/(=\s*)"((?:[^"\\]|\\.)*)"(?=\s*(?:[,+]|$))/gsu, (_, equals: string, value: string) => {
+    return `${equals}${value.replace(/\\.|[ #+,;<=>]/gsu, (token) => (token.startsWith('\\') ? token : `\\${token}`))}`;
+  });
+}
+
 /** Cuts at a separator that no backslash precedes; the pieces keep their backslashes. */
 function split(text: string, separator: ',' | '+'): string[] {
   const pieces = [''];
@@ -68,10 +97,11 @@ function split(text: string, separator: ',' | '+'): string[] {
 
 function parseAttribute(attribute: string, text: string): AttributeTypeAndValue {
   const refuse = (why: string): UsageError => new UsageError(`cannot read the name \`${text}\`: ${why}`);
-  const [, name = '', escaped = ''] = /^\s*([A-Za-z]+)\s*=\s*(.*)$/s.exec(attribute) ?? [];
+  const [, name = '', escaped = ''] = /^\s*([A-Za-z]+|[0-9.]+)\s*=\s*(.*)$/s.exec(attribute) ?? [];
   if (name === '') throw refuse(`\`${attribute}\` is not NAME=VALUE; a comma within a value is written \`\\,\``);
-  const row = attributes.get(name.toUpperCase());
-  if (row === undefined) throw refuse(`\`${name}\` is none of ${[...attributes.keys()].join(', ')}`);
+  const row = rowOf(name);
+  if (row === undefined)
+    throw refuse(`\`${name}\` is none of ${[...attributes.keys()].join(', ')}, and no dotted object identifier`);
   const value = unescaped(escaped);
   if (value === undefined)
     throw refuse(`in \`${attribute}\` a backslash precedes neither a special character nor two digits`);

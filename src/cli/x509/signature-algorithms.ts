@@ -9,7 +9,7 @@
 
 import { constants, createPublicKey, verify } from 'node:crypto';
 import { id_mgf1, id_RSASSA_PSS, RsaSaPssParams, sha256, sha384, sha512 } from '@peculiar/asn1-rsa';
-import { AsnSerializer } from '@peculiar/asn1-schema';
+import { AsnParser, AsnSerializer } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier } from '@peculiar/asn1-x509';
 import { digestHashes, hashBytes, type SigningAlgorithm } from '../../kms/algorithms.ts';
 import { UsageError } from '../terminal/cli-error.ts';
@@ -58,12 +58,36 @@ export function isSignature(
   bytes: Buffer,
   signature: Buffer,
 ): boolean {
-  const [name] = identifiers.find(([, identifier]) => identifier.isEqual(algorithm)) ?? [];
+  const saltLength = pssSaltLength(algorithm);
+  const [name] =
+    identifiers.find(([, identifier]) => identifier.isEqual(algorithm)) ??
+    identifiers.find(([, identifier]) => isPssBesideItsSalt(identifier, algorithm)) ??
+    [];
   if (name === undefined)
     throw new Error(`it is signed with an algorithm that is not known here, ${algorithm.algorithm}`);
   const key = createPublicKey({ key: publicKey, format: 'der', type: 'spki' });
   const hash = digestHashes[name] ?? null;
-  if (hash === null || algorithm.algorithm !== id_RSASSA_PSS) return verify(hash, bytes, key, signature);
-  const padding = constants.RSA_PKCS1_PSS_PADDING;
-  return verify(hash, bytes, { key, padding, saltLength: hashBytes[hash] }, signature);
+  if (hash === null || saltLength === undefined) return verify(hash, bytes, key, signature);
+  return verify(hash, bytes, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength }, signature);
+}
+
+/** Of PSS: requests of others may have a salt of any length, which their parameters state. */
+function pssSaltLength(algorithm: AlgorithmIdentifier): number | undefined {
+  return pssParameters(algorithm)?.saltLength;
+}
+
+function pssParameters({ algorithm, parameters }: AlgorithmIdentifier): RsaSaPssParams | undefined {
+  if (algorithm !== id_RSASSA_PSS || parameters === null || parameters === undefined) return undefined;
+  return AsnParser.parse(parameters, RsaSaPssParams);
+}
+
+/** Are both PSS of the same hash, with the mask made by it too? */
+function isPssBesideItsSalt(ours: AlgorithmIdentifier, theirs: AlgorithmIdentifier): boolean {
+  const [our, their] = [pssParameters(ours), pssParameters(theirs)];
+  if (our === undefined || their === undefined) return false;
+  const ourHash = our.hashAlgorithm.algorithm;
+  const { algorithm, parameters } = their.maskGenAlgorithm;
+  if (their.hashAlgorithm.algorithm !== ourHash || algorithm !== id_mgf1) return false;
+  if (parameters === null || parameters === undefined) return false;
+  return AsnParser.parse(parameters, AlgorithmIdentifier).algorithm === ourHash;
 }
