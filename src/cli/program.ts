@@ -22,12 +22,13 @@ import { signCommand } from './commands/sign-command.ts';
 import { statusCommand } from './commands/status-command.ts';
 import { upkeepCommand } from './commands/upkeep-command.ts';
 import { verifyCommand } from './commands/verify-command.ts';
+import { print } from './terminal/output.ts';
 
 export function buildProgram(): Command {
   const program = new Command('drawbridge')
     .description('An HSM behind the AWS KMS API, over a local Unix socket.')
     .version(version, '--version', 'print the version')
-    .helpOption('--help', 'print help')
+    .helpOption('-h, --help', 'print help')
     .addHelpText('after', helpText);
   const commands = [
     initCommand,
@@ -59,12 +60,15 @@ export function buildProgram(): Command {
 /** Every command ends by throwing, so that `main.ts` alone decides about exit codes. */
 function settle(command: Command): void {
   command
-    .helpOption('--help', 'print help')
+    .helpOption('-h, --help', 'print help')
     .exitOverride()
     .showSuggestionAfterError(true)
     .showHelpAfterError(`See \`${fullName(command)} --help\`.`)
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'drawbridge: ')) });
-  if (command.commands.length > 0) command.helpCommand(false);
+    .configureOutput({
+      writeOut: print,
+      outputError: (text, write) => write(text.replace(/^error: /, 'drawbridge: ')),
+    });
+  if (command.commands.length > 0) command.helpCommand('help [command]', 'print help of a command');
 }
 
 function fullName(command: Command): string {

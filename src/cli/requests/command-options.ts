@@ -23,8 +23,10 @@ export function withSocket(command: Command): Command {
     .addOption(new Option('--socket <path>', "the daemon's socket").env('DRAWBRIDGE_SOCKET'))
     .option('--config <file>', `the configuration that names the socket (usually ${usualConfiguration})`)
     .hook('preAction', (_, acting) => {
-      const isFromEnvironment = acting.getOptionValueSource('socket') === 'env';
-      if (isFromEnvironment && acting.opts()['config'] !== undefined) acting.setOptionValue('socket', undefined);
+      if (acting.getOptionValueSource('socket') !== 'env') return;
+      const { socket, config } = acting.opts();
+      // A variable that is set to nothing is how a shell unsets one for a single command.
+      if (socket === '' || config !== undefined) acting.setOptionValue('socket', undefined);
     });
 }
 
