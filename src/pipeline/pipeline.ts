@@ -209,10 +209,19 @@ function parseJson(body: Buffer): unknown {
   if (!isUtf8(body)) throw new KmsError('SerializationException', 'The request body is not UTF-8');
   try {
     return JSON.parse(body.toString('utf8'));
-  } catch {
-    // The parser's own message quotes the body, which may hold a plaintext.
-    throw new KmsError('SerializationException', 'The request body is not JSON');
+  } catch (error) {
+    throw new KmsError('SerializationException', `The request body is not JSON${whyNotJson(error)}`);
   }
+}
+
+/** The parser's own message quotes the body, which may hold a plaintext: where it is, and what people often do, is all that is told. */
+function whyNotJson(error: unknown): string {
+  const { message } = error as Error;
+  const [, position] = / at position (\d+)/.exec(message) ?? [];
+  if (position === undefined) return '';
+  const isWrapped = message.startsWith('Bad control character in string literal');
+  const why = isWrapped ? '; a string has a line break or another control character (`base64 -w0` makes none)' : '';
+  return `: see position ${position}${why}`;
 }
 
 /** A change whose turn did not come, because the HSM or the disk takes long over those before it. */

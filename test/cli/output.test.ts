@@ -15,6 +15,18 @@ test('a note that repeats what somebody else wrote cannot steer the terminal', (
   });
 });
 
+test('a document that somebody else wrote cannot steer the terminal either', () => {
+  const document = '{"Sid":"\u009b2J \u061c","Id":1}';
+  const program = `
+    import { inertJson, print } from ${JSON.stringify(output)};
+    print(inertJson(process.argv[1]));
+  `;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', document], {
+    encoding: 'utf8',
+  });
+  expect(stdout).toBe('{"Sid":"\\u009b2J \\u061c","Id":1}\n');
+});
+
 test('what others chose is in JSON as escapes that a terminal does not follow, and as it was for whoever parses it', () => {
   const value = { tag: '\u009b2J \u202egpj.exe \u200f \u0085 ä \ud83d\ude00' };
   const program = `

@@ -224,6 +224,16 @@ describeDaemon('The wire', (daemon) => {
     expect(decrypted.headers['x-amzn-requestid']).toMatch(uuid);
   });
 
+  test('text that was wrapped by `base64` is refused with the reason, and not with the text', async () => {
+    const wrapped = Buffer.alloc(80, 's').toString('base64').replace(/.{76}/, '$&\n');
+    const { name, message } = errorIn(
+      await callV1(daemon().socket, 'Encrypt', `{"KeyId":"${id}","Plaintext":"${wrapped}"}`),
+    );
+    expect(name).toBe('SerializationException');
+    expect(message).toMatch(/not JSON: see position \d+; a string has a line break .*`base64 -w0`/);
+    expect(message).not.toContain('c3Nz');
+  });
+
   test("/v1/ takes curl's own content type, and JSON's", async () => {
     for (const type of ['application/x-www-form-urlencoded', 'application/json', 'text/plain']) {
       const answer = await send(daemon().socket, {

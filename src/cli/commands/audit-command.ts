@@ -5,7 +5,7 @@ import type { RecordedEvent } from '../../audit/read-audit-log.ts';
 import { auditFolderOf, parseCount } from '../requests/audit-options.ts';
 import { type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { facts, print, printJson, table } from '../terminal/output.ts';
+import { facts, inertJson, print, printJson, table } from '../terminal/output.ts';
 
 /** A log can be larger than the memory: it is shown as a table after the other. */
 const tablePageRows = 1_000;
@@ -59,7 +59,7 @@ async function show(options: Options): Promise<void> {
     filter: ({ eventName }) => operation === undefined || eventName === operation,
   });
   for await (const event of events) {
-    if (options.json) print(JSON.stringify(event));
+    if (options.json) print(inertJson(JSON.stringify(event)));
     else if (rows.push(row(event)) === tablePageRows) printRows();
   }
   printRows();

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { connectTo, type SocketOptions, withSocket } from '../requests/command-options.ts';
 import { keyArgument, withoutAlias } from '../requests/key-names.ts';
 import { readPolicy } from '../terminal/input.ts';
-import { print } from '../terminal/output.ts';
+import { inertJson, print } from '../terminal/output.ts';
 import { checkCommand } from './policy/check.ts';
 import { explainCommand } from './policy/explain.ts';
 import { simulateCommand } from './policy/simulate.ts';
@@ -33,7 +33,7 @@ Example:
     .action(async (key: string, options: SocketOptions) => {
       const client = await connectTo(options);
       const { Policy } = await client.call('GetKeyPolicy', { KeyId: await withoutAlias(client, key) });
-      print(String(Policy));
+      print(inertJson(String(Policy)));
     });
 }
 

@@ -18,12 +18,15 @@ export function print(text: string): void {
 }
 
 export function printJson(value: unknown): void {
-  // JSON leaves these as they are, and a terminal would follow them.
-  const text = JSON.stringify(value, null, 2).replace(
+  print(inertJson(JSON.stringify(value, null, 2)));
+}
+
+/** JSON that means the same and has no character in it that a terminal would follow: it stands for each as an escape. */
+export function inertJson(text: string): string {
+  return text.replace(
     /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  print(text);
 }
 
 /** A note for the person at the terminal, which a program that reads stdout does not get to see. */

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { collectValues, withJson, withSocket } from '../../requests/command-options.ts';
 import type { Members } from '../../requests/kms-client.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
-import { facts, print, printable, printJson } from '../../terminal/output.ts';
+import { facts, inertJson, print, printable, printJson } from '../../terminal/output.ts';
 import {
   askAbout,
   type CircumstanceOptions,
@@ -99,7 +99,7 @@ function nameOf({ document, sid, index }: Members): string {
 }
 
 function describeRemedy(remedy: Members): string {
-  const document = (name: string): string => JSON.stringify(remedy[name]);
+  const document = (name: string): string => inertJson(JSON.stringify(remedy[name]));
   switch (remedy['kind']) {
     case 'end the denial':
       return `end the denial by ${nameOf(remedy['statement'] as Members)}: nothing that allows is of use beside it`;
