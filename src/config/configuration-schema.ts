@@ -177,6 +177,8 @@ export const configurationSchema = z
       path: text,
       /** Who may connect. Who may do what is decided by policies. */
       mode: socketMode.default('0660'),
+      /** Others can write to the socket's folder, and could take the daemon's place there; absent: such a folder is refused. */
+      sharedFolder: z.boolean().optional(),
       /** The group that the socket is given to; absent: the daemon's own. */
       group: text.optional(),
     }),

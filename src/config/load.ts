@@ -10,6 +10,7 @@ import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { assertSafePath } from '../secrets/safe-path.ts';
 import { type Configuration, configurationSchema, type KeyStoreConfiguration } from './configuration-schema.ts';
 
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
@@ -22,6 +23,19 @@ export class ConfigurationError extends Error {
 /** @throws ConfigurationError for anything that keeps the file from being used. */
 export async function loadConfiguration(path: string): Promise<Configuration> {
   return parseConfiguration(await readBounded(path), path);
+}
+
+/**
+ * As `loadConfiguration`, for whoever does what it says: it names the library that is loaded, so nobody but root and this process's
+ * user may be able to change what is at this path.
+ * @throws ConfigurationError; UnsafePathError.
+ */
+export async function loadTrustedConfiguration(path: string): Promise<Configuration> {
+  await assertSafePath(path).catch((error: NodeJS.ErrnoException) => {
+    // What cannot be looked at cannot be read, which is told with what to do.
+    if (error.code === undefined) throw error;
+  });
+  return loadConfiguration(path);
 }
 
 /** @param path Where the text came from: for messages, and to resolve relative paths against its folder. */

@@ -43,6 +43,9 @@ socket:
   # Who may connect at all. Who may do what is decided by key policies, with the kernel's word on who is calling.
   mode: ${quoted(socket.mode)}
   ${socket.group === undefined ? '# group: drawbridge' : `group: ${scalar(socket.group)}`}
+  # A folder that others than root and the daemon's user can write to is refused: they could put a socket of their own there and
+  # read what programs send to it. This takes it all the same, where all who share it are trusted (the volume of a sidecar).
+  # sharedFolder: true
 
 # For programs whose SDK cannot use a Unix socket: plain HTTP on the loopback address, for requests signed with an access
 # key (drawbridge access-keys) or with short-lived credentials (drawbridge credentials). Off unless this says where.

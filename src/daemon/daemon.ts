@@ -30,6 +30,7 @@ import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
+import { assertPathsAreOurs } from './own-paths.ts';
 import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
 import { statusSources } from './status.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
@@ -86,6 +87,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
+  await assertPathsAreOurs(configuration);
   const policies = await IdentityPolicyFolder.open(configuration.identity.policies, configuration, log);
   for (const keyStore of configuration.keyStores.values()) {
     await assertPinIsPrivate(keyStore.pin, environment);

@@ -12,11 +12,11 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
-import { ConfigurationError, loadConfiguration } from '../config/load.ts';
+import { ConfigurationError, loadTrustedConfiguration } from '../config/load.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
@@ -29,6 +29,7 @@ import { Secret } from '../secrets/secret-bytes.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { createLog } from './log.ts';
 import { createInstanceWithToken, exists } from './new-instance.ts';
+import { assertWayIsSafe } from './own-paths.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
 export interface DevOptions {
@@ -65,6 +66,9 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   await using started = new AsyncDisposableStack();
   if (isTemporary) started.defer(() => rm(dir, { recursive: true, force: true }));
   const log = createLog('info');
+  // A configuration names the library that is loaded: whoever made a folder at a place that he foresaw, such as `/tmp/kms`, must not
+  // choose it for others.
+  await assertWayIsSafe(dir);
   const configurationFile = join(dir, 'drawbridge.yaml');
   let keyStore: KeyStore | undefined;
   if (!(await exists(configurationFile))) {
@@ -72,8 +76,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     started.defer(() => created.close());
     keyStore = created;
   }
-  await assertOurs(configurationFile);
-  const readConfiguration = async () => withChoices(await loadConfiguration(configurationFile), options);
+  const readConfiguration = async () => withChoices(await loadTrustedConfiguration(configurationFile), options);
   const configuration = await readConfiguration();
   assertTokenKind(configuration, options.token, dir);
 
@@ -106,18 +109,6 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
 
 function hasManagedKeys({ managedKeys }: RegionConfiguration): boolean {
   return managedKeys !== undefined && managedKeys.size > 0;
-}
-
-/**
- * A configuration names the library that is loaded. Whoever made a folder at a place that he foresaw, such as `/tmp/kms`,
- * must not choose it for others.
- */
-async function assertOurs(configurationFile: string): Promise<void> {
-  const { uid } = await stat(configurationFile);
-  if (uid === 0 || uid === process.getuid?.()) return;
-  throw new ConfigurationError(
-    `\`${configurationFile}\` belongs to uid ${uid}, who could have it run what he likes; give another folder`,
-  );
 }
 
 /** What the command line says instead of what the configuration says; its loopback address is the first Region's. */

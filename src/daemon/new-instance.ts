@@ -23,6 +23,7 @@ import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
+import { assertWayIsSafe } from './own-paths.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
 type KeyStoreChoices = ConfigurationChoices['keyStore'];
@@ -46,6 +47,7 @@ export async function createInstanceWithToken(
   log: Logger,
 ): Promise<KeyStore> {
   assertSocketPathFits(choices.socket.path);
+  for (const place of [token.folder, token.pinFile, choices.dataDir]) await assertWayIsSafe(place);
   await assertNothingLeft(token, choices.dataDir);
   await using made = new AsyncDisposableStack();
   for (const place of [token.folder, token.pinFile, choices.dataDir]) {
@@ -147,6 +149,7 @@ export async function createInstance(
   await assertAbsent(path);
   assertSocketPathFits(choices.socket.path);
   await makeFolder(dirname(path));
+  await assertWayIsSafe(path);
   const draft = `${path}.new`;
   await unlink(draft).catch(() => undefined); // Left by an interrupted run, or never there.
   await writeNew(draft, renderConfiguration(choices), 0o644);

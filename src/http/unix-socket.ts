@@ -6,14 +6,20 @@
  * name is never without a living socket behind it. What is at the path before is replaced only when it is a socket on
  * which nobody listens, which is what a killed daemon leaves; anything else is refused and left alone. The temporary name
  * follows from the path, so that what a daemon leaves there that was killed between the two is replaced the same way.
+ *
+ * Whoever can rename what is in the folder can put a socket of his own there and read what programs send to it. So nobody but root
+ * and the daemon's user may be able to, unless the operator says that the folder is shared (`isShared`). Even there nothing but
+ * the daemon's own socket is given a mode and a group: they are set on what was opened, and not by its name.
  */
 
 import { createHash } from 'node:crypto';
-import { chmod, chown, lstat, rename, stat, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { chmod, chown, lstat, open, rename, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { groupIds } from '../identity/user-database.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
+import { assertSafePath, UnsafePathError } from '../secrets/safe-path.ts';
 
 /** `sun_path` has 108 bytes with its closing zero. */
 const maxPathBytes = 107;
@@ -30,6 +36,8 @@ export interface UnixSocketPlace {
   readonly mode: string;
   /** A group's name or gid. */
   readonly group?: string | undefined;
+  /** Others can write to its folder, and the operator knows: the volume of a sidecar. */
+  readonly sharedFolder?: boolean | undefined;
 }
 
 export interface ListeningSocket {
@@ -57,43 +65,66 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
   const folder = dirname(path);
   const temporary = temporaryPath(path);
   assertSocketPathFits(path);
-  await prepareFolder(folder);
+  await prepareFolder(folder, place.sharedFolder === true);
   await assertFree(path);
   await assertFree(temporary);
   const gid = place.group === undefined ? undefined : await groupId(place.group);
   await listen(server, temporary, path);
   try {
-    if (gid !== undefined) await chown(temporary, -1, gid);
-    await chmod(temporary, Number.parseInt(place.mode, 8));
+    const { dev, ino } = await permit(temporary, Number.parseInt(place.mode, 8), gid);
     await rename(temporary, path);
+    const put = await lstat(path);
+    if (put.dev !== dev || put.ino !== ino) throw replaced();
+    return { release: () => release(path, dev, ino) };
   } catch (error) {
-    await unlink(temporary);
+    await unlink(temporary).catch(() => undefined); // It may be renamed already, or gone.
     throw new SocketPathError(`cannot give the socket \`${path}\` its permissions: ${codeOf(error)}`, { cause: error });
   }
-  const { dev, ino } = await lstat(path);
-  return {
-    async release() {
-      const current = await lstat(path).catch(() => undefined); // Already gone: there is nothing to remove.
-      if (current?.dev === dev && current.ino === ino) await unlink(path);
-    },
-  };
+}
+
+/** `O_PATH` of Linux, which Node.js has no name for: a descriptor of what a name leads to that opens nothing. */
+const pathOnly = 0o10000000;
+
+/** Gives the mode and group to the very socket that was made, whatever its name has come to mean. */
+async function permit(name: string, mode: number, gid: number | undefined): Promise<{ dev: number; ino: number }> {
+  await using file = await open(name, pathOnly | constants.O_NOFOLLOW);
+  const stats = await file.stat();
+  if (!stats.isSocket() || stats.uid !== process.geteuid?.()) throw replaced();
+  // The kernel's own name for what is open: `fchmod` refuses a descriptor of this kind.
+  const opened = `/proc/self/fd/${file.fd}`;
+  if (gid !== undefined) await chown(opened, -1, gid);
+  await chmod(opened, mode);
+  return stats;
+}
+
+function replaced(): Error {
+  return Object.assign(new Error('somebody replaced the socket'), { code: 'somebody replaced it meanwhile' });
+}
+
+async function release(path: string, dev: number, ino: number): Promise<void> {
+  const current = await lstat(path).catch(() => undefined); // Already gone: there is nothing to remove.
+  if (current?.dev === dev && current.ino === ino) await unlink(path);
 }
 
 function temporaryPath(path: string): string {
   return join(dirname(path), `.${createHash('sha256').update(path).digest('hex').slice(0, 8)}`);
 }
 
-async function prepareFolder(folder: string): Promise<void> {
+async function prepareFolder(folder: string, isShared: boolean): Promise<void> {
   await makeFolder(folder, 0o755);
+  if (isShared) return;
   try {
-    const { mode } = await stat(folder);
-    if ((mode & 0o002) !== 0 && (mode & 0o1000) === 0) {
+    await assertSafePath(folder);
+  } catch (error) {
+    if (error instanceof UnsafePathError) {
+      const price = 'whoever can put another socket there gets what programs send to the daemon';
       throw new SocketPathError(
-        `everybody may replace files in \`${folder}\`, so anybody could pose as the daemon; run: chmod o-w ${folder}`,
+        `${error.message}; ${price}, or set \`socket.sharedFolder: true\` and read what it costs`,
+        {
+          cause: error,
+        },
       );
     }
-  } catch (error) {
-    if (error instanceof SocketPathError) throw error;
     throw new SocketPathError(`cannot use the socket's folder \`${folder}\`: ${codeOf(error)}`, { cause: error });
   }
 }

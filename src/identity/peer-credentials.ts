@@ -42,11 +42,29 @@ export class PeerCredentialsError extends Error {
 }
 
 /**
+ * Whose process listens at the other end, or did when it began to: what a client is told before it sends anything.
+ * @param socket A connection to a Unix socket.
+ * @throws PeerCredentialsError
+ */
+export function readListenerUid(socket: Socket): number {
+  return readCredentials(descriptorOf(socket)).uid;
+}
+
+/**
  * @param socket A connection that a Unix socket's server accepted.
  * @throws PeerCredentialsError
  */
 export function readUnixPeer(socket: Socket): UnixPeer {
   const descriptor = descriptorOf(socket);
+  return {
+    kind: 'unix',
+    ...readCredentials(descriptor),
+    groups: readGroups(descriptor),
+    acceptedAtMs: performance.now(),
+  };
+}
+
+function readCredentials(descriptor: number): { readonly pid: number; readonly uid: number; readonly gid: number } {
   const credentials = Buffer.alloc(ucredBytes);
   const read = getOption(descriptor, SO_PEERCRED, credentials);
   if (read.errno !== 0 || read.lengthBytes !== ucredBytes) {
@@ -54,14 +72,7 @@ export function readUnixPeer(socket: Socket): UnixPeer {
   }
   const uid = credentials.readUInt32LE(4);
   if (uid === noUid) throw new PeerCredentialsError('the kernel knows no credentials of this peer');
-  return {
-    kind: 'unix',
-    pid: credentials.readInt32LE(0),
-    uid,
-    gid: credentials.readUInt32LE(8),
-    groups: readGroups(descriptor),
-    acceptedAtMs: performance.now(),
-  };
+  return { pid: credentials.readInt32LE(0), uid, gid: credentials.readUInt32LE(8) };
 }
 
 function readGroups(descriptor: number): readonly number[] {

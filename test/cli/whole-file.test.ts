@@ -1,6 +1,19 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +32,21 @@ beforeEach(() => {
 afterEach(() => {
   for (const writer of writers.splice(0)) writer.kill('SIGKILL');
   rmSync(folder, { recursive: true });
+});
+
+test.skipIf(process.getuid?.() !== 0)('nothing is written into a pipe of somebody else', async () => {
+  execFileSync('mkfifo', [path]);
+  chownSync(path, 12_345, 0);
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    await expect(writeWhole(path, Buffer.from('secret'))).rejects.toThrow('it belongs to uid 12345, who might read it');
+    expect(readSync(reader, Buffer.alloc(16))).toBe(0);
+    chownSync(path, 0, 0);
+    await writeWhole(path, Buffer.from('known'));
+    expect(readSync(reader, Buffer.alloc(16))).toBe(5);
+  } finally {
+    closeSync(reader);
+  }
 });
 
 const partials = (): string[] => readdirSync(folder).filter((name) => name.endsWith('.partial'));

@@ -17,7 +17,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, DecryptCommand, EncryptCommand, KMSClient, ListKeysCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ConfigurationError } from '../../src/config/load.ts';
 import { startDev } from '../../src/daemon/dev.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 
@@ -75,9 +74,13 @@ test.skipIf(process.getuid?.() !== 0)(
       writeFileSync(configuration, 'version: 1\n');
       chownSync(configuration, 1, 1);
       await expect(startDev({ dir, environment: {} })).rejects.toThrow(
-        new ConfigurationError(
-          `\`${configuration}\` belongs to uid 1, who could have it run what he likes; give another folder`,
-        ),
+        `\`${configuration}\` is not safe to use: it belongs to uid 1, who can put something else there`,
+      );
+      // Whose folder it is could put his own file there after a look at root's.
+      chownSync(configuration, 0, 0);
+      chownSync(dir, 1, 1);
+      await expect(startDev({ dir, environment: {} })).rejects.toThrow(
+        `\`${dir}\` is not safe to use: it belongs to uid 1, who can put something else there`,
       );
       expect(readdirSync(dir)).toEqual(['drawbridge.yaml']);
     } finally {

@@ -1,6 +1,17 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -143,10 +154,39 @@ describe('a socket path', () => {
     const open = join(path, '..');
     chmodSync(open, 0o777);
     await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow(
-      `everybody may replace files in \`${open}\`, so anybody could pose as the daemon; run: chmod o-w ${open}`,
+      `\`${open}\` is not safe to use: it can be written by everybody; run: chmod o-w ${open}; whoever can put another socket there gets`,
     );
+    await listenAt(server(), { path: `${path}2`, mode: '0600', sharedFolder: true });
     chmodSync(open, 0o1777);
     await listenAt(server(), { path, mode: '0600' });
+  });
+
+  test.skipIf(process.getuid?.() !== 0)("in somebody else's folder, or below one, is refused", async () => {
+    const deep = join(path, '..', 'deep');
+    mkdirSync(deep);
+    chownSync(join(path, '..'), 12_345, 0);
+    for (const place of [path, join(deep, 'kms.sock')]) {
+      await expect(listenAt(server(), { path: place, mode: '0600' })).rejects.toThrow(
+        'belongs to uid 12345, who can put something else there',
+      );
+    }
+    await listenAt(server(), { path, mode: '0600', sharedFolder: true });
+  });
+
+  test.skipIf(process.getuid?.() !== 0)('in a shared folder gives its mode to nothing but itself', async () => {
+    const precious = join(folder, `precious-${count}`);
+    writeFileSync(precious, '', { mode: 0o600 });
+    const temporary = await temporaryName();
+    chmodSync(join(path, '..'), 0o777);
+    const listening = server();
+    const attempt = listenAt(listening, { path, mode: '0666', sharedFolder: true });
+    // Whoever shares the folder is as fast as can be: the name is a link by the time that permissions are given.
+    listening.once('listening', () => {
+      rmSync(temporary);
+      symlinkSync(precious, temporary);
+    });
+    await expect(attempt).rejects.toThrow('cannot give the socket');
+    expect(statSync(precious).mode & 0o777).toBe(0o600);
   });
 
   test('for a group that does not exist is refused, and nothing is left', async () => {

@@ -12,7 +12,7 @@ import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
 import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
   connectTo,
-  readConfiguration,
+  readTrustedConfiguration,
   type SocketOptions,
   usualConfiguration,
   withJson,
@@ -89,7 +89,7 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
   };
   const configuration = await check(
     'configuration',
-    () => readConfiguration(config),
+    () => readTrustedConfiguration(config),
     () => config,
   );
   if (configuration === undefined) return [];

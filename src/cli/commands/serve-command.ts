@@ -1,7 +1,7 @@
 /** `drawbridge serve`: runs the daemon until a signal ends it. */
 
 import { Command } from 'commander';
-import { readConfiguration, withConfig } from '../requests/command-options.ts';
+import { readTrustedConfiguration, withConfig } from '../requests/command-options.ts';
 
 export function serveCommand(): Command {
   return withConfig(new Command('serve').description('run the daemon'))
@@ -17,7 +17,7 @@ Example:
   drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
     )
     .action(async ({ config }: { config: string }) => {
-      const configuration = await readConfiguration(config);
+      const configuration = await readTrustedConfiguration(config);
       // The daemon is loaded by the commands that run it: the others start in a fraction of its time.
       const { createLog, runUntilSignal, startDaemon, stopSignal } = await import('../../daemon/index.ts');
       const signal = stopSignal();
@@ -27,7 +27,7 @@ Example:
         configuration,
         environment,
         log,
-        readConfiguration: () => readConfiguration(config),
+        readConfiguration: () => readTrustedConfiguration(config),
       });
       await runUntilSignal(daemon, signal, environment, log);
     });

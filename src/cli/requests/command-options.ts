@@ -15,12 +15,18 @@ const usualSocket = '/run/drawbridge/kms.sock';
 
 export interface SocketOptions {
   readonly socket?: string;
+  readonly daemonUid?: number;
   readonly config?: string;
 }
 
 export function withSocket(command: Command): Command {
   return command
     .addOption(new Option('--socket <path>', "the daemon's socket").env('DRAWBRIDGE_SOCKET'))
+    .addOption(
+      new Option('--daemon-uid <uid>', "who may listen there beside root, you, and the owner of the socket's folder")
+        .env('DRAWBRIDGE_DAEMON_UID')
+        .argParser(uidOf),
+    )
     .option('--config <file>', `the configuration that names the socket (usually ${usualConfiguration})`)
     .hook('preAction', (_, acting) => {
       if (acting.getOptionValueSource('socket') !== 'env') return;
@@ -38,10 +44,15 @@ export function withJson(command: Command): Command {
   return command.option('--json', 'print JSON instead of text for people');
 }
 
-export async function connectTo({ socket, config }: SocketOptions): Promise<KmsClient> {
-  if (socket !== undefined) return new KmsClient(socket);
+export async function connectTo({ socket, config, daemonUid }: SocketOptions): Promise<KmsClient> {
+  if (socket !== undefined) return new KmsClient(socket, daemonUid);
   const configuration = await configurationIfAny(config);
-  return new KmsClient(configuration === undefined ? usualSocket : socketOf(configuration));
+  return new KmsClient(configuration === undefined ? usualSocket : socketOf(configuration), daemonUid);
+}
+
+function uidOf(text: string): number {
+  if (/^\d{1,10}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('expected a uid.');
 }
 
 /** Of several Regions the first is asked; `--socket` names another one's. */
@@ -53,6 +64,12 @@ function socketOf({ regions: [{ socket }] }: Configuration): string {
 export async function readConfiguration(path: string): Promise<Configuration> {
   const { loadConfiguration } = await import('../../config/load.ts');
   return loadConfiguration(path);
+}
+
+/** As `readConfiguration`, for commands that load the library that it names. */
+export async function readTrustedConfiguration(path: string): Promise<Configuration> {
+  const { loadTrustedConfiguration } = await import('../../config/load.ts');
+  return loadTrustedConfiguration(path);
 }
 
 /** The named configuration, or the usual one if there is one. */

@@ -5,7 +5,9 @@
  * program of the same Unix user can. Blobs stay base64 here; the commands decode what they need.
  */
 
+import type { Socket } from 'node:net';
 import { ApiError } from '../terminal/cli-error.ts';
+import { connectToDaemon } from './daemon-connection.ts';
 
 /** What an answer may be at most: a page of the longest list is far below. */
 const maxAnswerBytes = 16 * 1024 * 1024;
@@ -16,9 +18,12 @@ export type Members = Readonly<Record<string, unknown>>;
 
 export class KmsClient {
   readonly socketPath: string;
+  readonly #daemonUid: number | undefined;
 
-  constructor(socketPath: string) {
+  /** @param daemonUid Who may listen there beside those who are believed anyway. */
+  constructor(socketPath: string, daemonUid?: number) {
     this.socketPath = socketPath;
+    this.#daemonUid = daemonUid;
   }
 
   /** Runs one KMS operation. @throws ApiError with the daemon's refusal. */
@@ -52,12 +57,23 @@ export class KmsClient {
     return items;
   }
 
-  #exchange(method: string, path: string, body: string | undefined): Promise<Members> {
+  async #exchange(method: string, path: string, body: string | undefined): Promise<Members> {
+    let socket: Socket;
+    try {
+      socket = await connectToDaemon(this.socketPath, this.#daemonUid);
+    } catch (error) {
+      throw this.#connectionError(error as NodeJS.ErrnoException);
+    }
+    return this.#send(socket, method, path, body);
+  }
+
+  #send(socket: Socket, method: string, path: string, body: string | undefined): Promise<Members> {
     // An `import` of it loads all that it exports, `fetch` and `WebSocket` too: a quarter of the time that a command takes.
     const { request } = process.getBuiltinModule('node:http');
     return new Promise((resolve, reject) => {
       const headers = { 'content-type': 'application/json', 'user-agent': 'drawbridge-cli' };
-      const outgoing = request({ socketPath: this.socketPath, method, path, headers, timeout: timeoutMs }, (answer) => {
+      const options = { createConnection: () => socket, method, path, headers, timeout: timeoutMs };
+      const outgoing = request(options, (answer) => {
         const pieces: Buffer[] = [];
         let bytes = 0;
         answer.on('data', (piece: Buffer) => {

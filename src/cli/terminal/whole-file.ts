@@ -11,7 +11,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { createWriteStream, constants as fileFlags, rmSync } from 'node:fs';
+import { constants as fileFlags, rmSync } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -38,7 +38,7 @@ export interface Output {
 export async function openOutput(path: string | undefined, mode: number): Promise<Output> {
   if (path === undefined || path === '-') return finalOutput(process.stdout);
   const existing = await stat(path).catch(() => undefined); // It is only asked whether it is something special.
-  if (existing !== undefined && !existing.isFile()) return finalOutput(createWriteStream(path));
+  if (existing !== undefined && !existing.isFile()) return finalOutput(await openSpecial(path));
   await removeLeftovers(path);
   const partial = `${path}.${randomBytes(4).toString('hex')}${suffix}`;
   const removeAtOnce = (): void => rmSync(partial, { force: true });
@@ -70,6 +70,26 @@ export async function openOutput(path: string | undefined, mode: number): Promis
       release();
     },
   };
+}
+
+/**
+ * A pipe or device that is there. One of somebody else, such as a named pipe that he made where he foresaw the output, would carry
+ * it to him.
+ */
+async function openSpecial(path: string): Promise<Writable> {
+  let file: FileHandle;
+  try {
+    file = await open(path, fileFlags.O_WRONLY | fileFlags.O_NOCTTY);
+  } catch (error) {
+    throw unwritable(path, error);
+  }
+  const stats = await file.stat();
+  const isOurs = stats.uid === 0 || stats.uid === process.geteuid?.();
+  if (isOurs && !stats.isFile()) return file.createWriteStream();
+  await file.close();
+  throw new Error(
+    `cannot write \`${path}\`: ${isOurs ? 'it was replaced meanwhile' : `it belongs to uid ${stats.uid}, who might read it`}`,
+  );
 }
 
 /** A new file with a lock on it. */

@@ -1,0 +1,28 @@
+/** What the configuration names and the daemon relies on by its name: none of it may be in other people's hands. */
+
+import { dirname } from 'node:path';
+import type { Configuration } from '../config/configuration-schema.ts';
+import { assertSafePath } from '../secrets/safe-path.ts';
+
+/**
+ * The data folder, the audit log, the policies, the PINs, the libraries and profiles. What is not there yet is made in the last
+ * folder on the way that is.
+ * @throws UnsafePathError for the first that others can change.
+ */
+export async function assertPathsAreOurs({ dataDir, audit, identity, keyStores }: Configuration): Promise<void> {
+  const paths = [dataDir, audit.folder, identity.policies];
+  for (const { pin, library, profile } of keyStores.values()) {
+    paths.push(library, profile.includes('/') ? profile : undefined, 'file' in pin ? pin.file : undefined);
+  }
+  for (const path of paths) if (path !== undefined) await assertWayIsSafe(path);
+}
+
+/** @throws UnsafePathError when others can change what the path means, whether or not there is something at its end. */
+export async function assertWayIsSafe(path: string): Promise<void> {
+  try {
+    await assertSafePath(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    await assertWayIsSafe(dirname(path));
+  }
+}
