@@ -18,7 +18,7 @@ const listener = `
   require('node:http').createServer((request, response) => {
     appendFileSync(seen, request.url);
     response.end('{"ok":true}');
-  }).listen(path, () => console.log('listening'));
+  }).listen(path, () => process.stdout.write('listening'));
 `;
 
 describe.skipIf(process.getuid?.() !== 0)('a command', () => {
