@@ -18,6 +18,7 @@ export const budgetsSchema = z.strictObject({
       total: whole(1, 65_536).default(connections.total),
       perPayer: whole(1, 65_536).default(connections.perPayer),
       reserved: whole(1, 1024).default(connections.reserved),
+      maxAgeMs: whole(1_000, 86_400_000).default(connections.maxAgeMs),
     })
     .prefault({}),
 }) satisfies z.ZodType<Budgets>;

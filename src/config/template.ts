@@ -100,8 +100,9 @@ audit:
 # What one payer may have at most, and all together: a payer is a Unix user with the subordinate uids of /etc/subuid that are
 # his, on the loopback address too; or a principal whose signature was verified. These are the defaults.
 # budgets:
-#   # Connections in all, of one payer, and beside them for root and the daemon's own user.
-#   connections: { total: 2048, perPayer: 1024, reserved: 64 }
+#   # Connections in all, of one payer, and beside them for root and the daemon's own user; and how long one lasts: a client is
+#   # told to connect again, and is then whoever the kernel says, in the groups that he has then.
+#   connections: { total: 2048, perPayer: 1024, reserved: 64, maxAgeMs: 900000 }
 
 log:
   # debug, info, warn or error; one JSON object per line on stderr.

@@ -13,6 +13,7 @@ import type { Configuration, RegionConfiguration } from '../config/configuration
 import { ConfigurationError } from '../config/load.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { Admission } from '../http/admission/admission.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
@@ -153,6 +154,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   started.defer(() => managedKeys.stop());
   await managedKeys.use(regions);
 
+  const admission = new Admission(configuration.budgets.connections, log);
+  started.defer(() => admission.close());
   const servers: HttpServer[] = [];
   started.defer(async () => {
     // Work that is in progress ends while answers go out; nothing new begins.
@@ -168,7 +171,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     identityPolicies: () => policies.current(),
     keyStores: keyStoreControl(keyStores),
     upkeep,
-    budgets: configuration.budgets,
+    admission,
     log,
   };
   const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {

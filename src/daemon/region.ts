@@ -12,6 +12,7 @@ import { parsePolicyDocument } from '../authorization/language/policy-document.t
 import type { RegionConfiguration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
+import type { Admission } from '../http/admission/admission.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';
@@ -23,7 +24,6 @@ import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
-import type { Budgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
@@ -84,7 +84,7 @@ export interface RegionServices {
   readonly identityPolicies: () => IdentityPolicies;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
-  readonly budgets: Budgets;
+  readonly admission: Admission;
   readonly log: Logger;
 }
 
@@ -106,7 +106,7 @@ export async function serveRegion(
   status: StatusSource,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, budgets, log } = services;
+  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, admission, log } = services;
   const { lastUses } = directory;
   const operations = createKmsService({ directory, life, turns, lastUses, audit, log, identityPolicies, peerFacts });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
@@ -114,7 +114,7 @@ export async function serveRegion(
   const access = accessSource({ directory, mapping, identityPolicies });
   const listen = async (listener: Listener): Promise<string> => {
     const { source } = credentials;
-    const controls = { status, credentials: source, keyStores, upkeep, access, budgets };
+    const controls = { status, credentials: source, keyStores, upkeep, access, admission };
     const server = await createHttpServer({ service, ...controls, log, listener });
     servers.push(server);
     return server.address;

@@ -13,10 +13,12 @@ import type { Caller, UnixPeer } from '../identity/caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
 import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { ServiceName } from '../identity/sigv4.ts';
+import { ownerOfUid } from '../identity/subordinate-uids.ts';
+import { uidOfTcpPeer } from '../identity/tcp-peer-uid.ts';
 import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import { type Payer, payerOfUid, unknownPayer } from '../kms/payer.ts';
+import { type Payer, payerOfAddress, payerOfUid, unknownPayer } from '../kms/payer.ts';
 
 export interface Authentication {
   /**
@@ -65,7 +67,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       try {
         const peer = readUnixPeer(socket);
         peers.set(socket, peer);
-        return payerOfUid(peer.uid);
+        return payerOfUid(ownerOfUid(peer.uid));
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
         log.warn({ err: error }, 'the kernel did not say who connected');
@@ -91,11 +93,19 @@ function unidentified(): KmsError {
 
 export function signatureAuthentication(verifier: RequestVerifier): Authentication {
   return {
-    accepted: () => unknownPayer,
+    accepted: payerOfTcpPeer,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
       return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
     },
     peerOf: () => Promise.resolve(null),
     sourceOf: (socket) => socket.remoteAddress ?? 'unknown',
   };
+}
+
+/** On the loopback address the kernel knows whose socket the other end is. That says who pays, and not who asks. */
+function payerOfTcpPeer({ localAddress, localPort, remoteAddress, remotePort }: Socket): Payer {
+  if (localAddress === undefined || localPort === undefined) return unknownPayer;
+  if (remoteAddress === undefined || remotePort === undefined) return unknownPayer;
+  const uid = uidOfTcpPeer({ localAddress, localPort, remoteAddress, remotePort });
+  return uid === undefined ? payerOfAddress(remoteAddress) : payerOfUid(ownerOfUid(uid));
 }

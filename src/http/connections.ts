@@ -7,13 +7,12 @@
  */
 
 import type { Socket } from 'node:net';
-import type { ConnectionBudget } from '../kms/budgets.ts';
-import { isOperator, type Payer, unknownPayer } from '../kms/payer.ts';
+import { type Payer, unknownPayer } from '../kms/payer.ts';
+import type { Guest } from './admission/admission.ts';
 
-export interface Connection {
+export interface Connection extends Guest {
   readonly socket: Socket;
-  /** Whose it is, as far as is known before a request. */
-  readonly payer: Payer;
+  lastUsedAtMs: number;
   /** Requests that were read completely and have no answer yet (a client may send many without waiting). */
   inFlight: number;
   /** Runs when `inFlight` comes to 0: what is to be written after all answers. */
@@ -34,7 +33,17 @@ export class Connections {
   readonly #bySocket = new WeakMap<Socket, Connection>();
 
   open(socket: Socket, payer: Payer = unknownPayer): Connection {
-    const connection: Connection = { socket, payer, inFlight: 0, afterAnswers: undefined };
+    const openedAtMs = performance.now();
+    const connection: Connection = {
+      socket,
+      payer,
+      openedAtMs,
+      lastUsedAtMs: openedAtMs,
+      inFlight: 0,
+      afterAnswers: undefined,
+      bytesRead: () => socket.bytesRead,
+      close: () => void socket.destroy(),
+    };
     this.#bySocket.set(socket, connection);
     return connection;
   }
@@ -44,46 +53,16 @@ export class Connections {
   }
 }
 
-/** How many connections there are, and how many each payer has. */
-export class ConnectionCounts {
-  readonly #budget: ConnectionBudget;
-  readonly #counts = new Map<Payer, number>();
-  #total = 0;
-
-  constructor(budget: ConnectionBudget) {
-    this.#budget = budget;
-  }
-
-  /**
-   * Counts the connection until it closes, unless it is one too many.
-   * @returns Of whom there are too many, `all` or a payer; `undefined` when it was admitted.
-   */
-  refusal(payer: Payer, socket: Socket): string | undefined {
-    const { total, perPayer, reserved } = this.#budget;
-    const max = total + (isOperator(payer) ? reserved : 0);
-    if (this.#total >= max) return 'all';
-    if (payer !== unknownPayer && (this.#counts.get(payer) ?? 0) >= perPayer) return payer;
-    this.#add(payer, 1);
-    socket.once('close', () => this.#add(payer, -1));
-    return undefined;
-  }
-
-  #add(payer: Payer, count: 1 | -1): void {
-    this.#total += count;
-    const sum = (this.#counts.get(payer) ?? 0) + count;
-    if (sum === 0) this.#counts.delete(payer);
-    else this.#counts.set(payer, sum);
-  }
-}
-
 /** All of a request was read. (Nothing is paused before: Node resumes a socket whenever somebody reads a body.) */
 export function requestArrived(connection: Connection): void {
   connection.inFlight++;
+  connection.lastUsedAtMs = performance.now();
   if (connection.inFlight >= maxUnanswered) connection.socket.pause();
 }
 
 export function requestAnswered(connection: Connection): void {
   connection.inFlight--;
+  connection.lastUsedAtMs = performance.now();
   if (connection.inFlight === maxUnanswered / 2 && connection.socket.isPaused()) connection.socket.resume();
   if (connection.inFlight === 0 && connection.afterAnswers !== undefined) {
     const { afterAnswers } = connection;

@@ -12,8 +12,8 @@ import type { Caller } from '../identity/caller.ts';
 import { payerOfCaller } from '../identity/payer-of-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Payer } from '../kms/payer.ts';
 import type { KmsAnswer, KmsService, RequestOrigin } from '../pipeline/service.ts';
+import type { Admission } from './admission/admission.ts';
 import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
 import type { Authentication } from './authentication.ts';
 import { answerAndClose, type Connection, type Connections, requestAnswered, requestArrived } from './connections.ts';
@@ -25,6 +25,7 @@ import type { WireLimits } from './wire-limits.ts';
 export interface Wire {
   readonly service: KmsService;
   readonly authentication: Authentication;
+  readonly admission: Admission;
   readonly connections: Connections;
   readonly limits: WireLimits;
   readonly log: Logger;
@@ -108,13 +109,15 @@ function withCaller(
     refuseUnproven(error);
     return;
   }
-  const go = (proven: Caller): void => then(paidBy(exchange, payerOfCaller(proven)), proven, body);
+  const go = (proven: Caller): void => then(paidBy(exchange, proven), proven, body);
   if (caller instanceof Promise) finish(wire, connection.socket, caller.then(go, refuseUnproven));
   else go(caller);
 }
 
-function paidBy(exchange: Exchange, payer: Payer): Exchange {
-  return payer === exchange.origin.payer ? exchange : { ...exchange, origin: { ...exchange.origin, payer } };
+/** Who was known when he connected pays all the time. */
+function paidBy(exchange: Exchange, caller: Caller): Exchange {
+  if (caller.proof.kind === 'unix') return exchange;
+  return { ...exchange, origin: { ...exchange.origin, payer: payerOfCaller(caller) } };
 }
 
 function asRefusal(error: unknown): KmsError {
@@ -139,7 +142,8 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
   const { response, connection, contentType, origin } = exchange;
   const { requestId } = origin;
   if (!response.destroyed) {
-    writeAnswer(response, { statusCode, contentType, requestId, body, close: wire.draining });
+    const close = wire.draining || wire.admission.isOver(connection);
+    writeAnswer(response, { statusCode, contentType, requestId, body, close });
   }
   requestAnswered(connection);
 }

@@ -17,14 +17,14 @@ import { type FastifyInstance, fastify } from 'fastify';
 import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
-import type { Budgets } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Realm } from '../kms/names.ts';
 import type { KmsService } from '../pipeline/service.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
+import type { Admission } from './admission/admission.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
-import { ConnectionCounts, Connections } from './connections.ts';
+import { Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
@@ -61,7 +61,8 @@ export interface HttpServerOptions {
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
   readonly access: AccessSource;
-  readonly budgets: Budgets;
+  /** Of all listeners together. */
+  readonly admission: Admission;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -75,13 +76,21 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, upkeep, access, budgets, log } = options;
+  const { service, listener, status, credentials, keyStores, upkeep, access, admission, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
       ? peerAuthentication(listener.mapping, log)
       : signatureAuthentication(new RequestVerifier({ ...listener, clock: Date.now }));
-  const wire: Wire = { service, authentication, connections: new Connections(), limits, log, draining: false };
+  const wire: Wire = {
+    service,
+    authentication,
+    admission,
+    connections: new Connections(),
+    limits,
+    log,
+    draining: false,
+  };
   const app = fastify({
     logger: false,
     serverFactory: (handler) => {
@@ -89,7 +98,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
         else handler(message, response);
       };
-      return configureServer(createServer(serverOptions(limits), route), wire, budgets);
+      return configureServer(createServer(serverOptions(limits), route), wire);
     },
     clientErrorHandler: (error, socket) => {
       const refusal = clientErrorOf(error.code ?? '');
@@ -172,7 +181,7 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
   };
 }
 
-function configureServer(server: Server, wire: Wire, budgets: Budgets): Server {
+function configureServer(server: Server, wire: Wire): Server {
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -182,36 +191,20 @@ function configureServer(server: Server, wire: Wire, budgets: Budgets): Server {
   });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
-  // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
-  const counts = new ConnectionCounts(budgets.connections);
-  const warnOfTooMany = atMostEvery(tooManyWarningMs, (whose: string) =>
-    wire.log.warn({ whose }, 'too many connections: some are refused'),
-  );
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
+  // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
   server.on('connection', (socket: Socket) => {
     const payer = wire.authentication.accepted(socket);
-    const tooMany = counts.refusal(payer, socket);
-    if (tooMany !== undefined) {
-      warnOfTooMany(tooMany);
+    if (wire.admission.refusal(payer) !== undefined) {
       socket.destroy();
       return;
     }
-    wire.connections.open(socket, payer);
+    const connection = wire.connections.open(socket, payer);
+    wire.admission.enter(connection);
+    socket.once('close', () => wire.admission.leave(connection));
   });
   return server;
-}
-
-/** Whoever provokes a warning cannot fill the log with it. */
-const tooManyWarningMs = 10_000;
-
-function atMostEvery<Argument>(pauseMs: number, run: (argument: Argument) => void): (argument: Argument) => void {
-  let notBeforeMs = 0;
-  return (argument) => {
-    if (Date.now() < notBeforeMs) return;
-    notBeforeMs = Date.now() + pauseMs;
-    run(argument);
-  };
 }
 
 /** What to answer to a connection on which Node cannot go on; nothing when the peer is gone. */

@@ -21,6 +21,11 @@ export interface ConnectionBudget {
    * look and act. Nobody is refused for it.
    */
   readonly reserved: number;
+  /**
+   * After so long a connection ends, between two requests. The kernel says who is at the other end, and in which groups, as it
+   * was when he connected: so long somebody who was taken out of a group keeps what it may do.
+   */
+  readonly maxAgeMs: number;
 }
 
 export const defaultBudgets: Budgets = {
@@ -28,5 +33,7 @@ export const defaultBudgets: Budgets = {
     total: 2048,
     perPayer: 1024,
     reserved: 64,
+    // The shortest session of a role that AWS grants; a connection for each of them costs nothing that could be measured.
+    maxAgeMs: 900_000,
   },
 };

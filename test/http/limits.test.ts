@@ -1,14 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { chmodSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
-import { runsAsRoot, sayIfNotRoot, unixUsers } from '../end-to-end/support/unix-users.ts';
-import type { ConnectAs } from '../identity/connect-as.ts';
+import { afterEach, describe, expect, test } from 'vitest';
 import { awsRequest, httpRequest, parseAnswers, RawClient, startWire, type Wire } from './wire.ts';
 
-const connectAs = fileURLToPath(new URL('../identity/connect-as.ts', import.meta.url));
 let wire: Wire | undefined;
 afterEach(() => wire?.close());
 
@@ -75,57 +67,6 @@ describe('a client that stops', () => {
     next.socket.destroy();
     expect(wire.noted.filter(({ refusal }) => refusal === undefined)).toMatchObject([{ operationName: 'Next' }]);
   });
-});
-
-test('a connection too many is closed, and the others go on', async () => {
-  wire = await startWire({}, 'unix', { connections: { total: 2, perPayer: 4, reserved: 1 } });
-  const clients = [1, 2, 3].map(() => new RawClient(wire?.path ?? ''));
-  for (const client of clients) await client.send(awsRequest('A')).answer();
-  expect(await new RawClient(wire.path).closed).toBe('');
-  for (const client of clients) {
-    expect(await client.send(awsRequest('B')).answers(2)).toHaveLength(2);
-    client.socket.destroy();
-  }
-});
-
-sayIfNotRoot('Connections that others hold');
-test.skipIf(!runsAsRoot)('others who hold all connections do not keep root out', async () => {
-  const patient = { headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
-  wire = await startWire(patient, 'unix', { connections: { total: 2, perPayer: 2, reserved: 1 } });
-  const { path } = wire;
-  chmodSync(dirname(path), 0o711);
-  chmodSync(path, 0o666);
-  const others = [unixUsers.nobody, unixUsers.daemon, unixUsers['www-data']].map(({ uid, gid }) => {
-    const silent: ConnectAs = { path, uid, gid, groups: [], afterwards: 'nothing' };
-    const child = spawn(process.execPath, [connectAs, JSON.stringify(silent)]);
-    onTestFinished(() => void child.kill('SIGKILL'));
-    return child;
-  });
-  // Each ends when its connection is closed: only the one that was one too many does.
-  await Promise.race(others.map((child) => once(child, 'exit')));
-  expect(others.filter(({ exitCode }) => exitCode !== null)).toHaveLength(1);
-  const operator = new RawClient(path);
-  expect((await operator.send(httpRequest('GET', '/health')).answer()).status).toBe(200);
-  expect(await new RawClient(path).closed).toBe('');
-  operator.socket.destroy();
-});
-
-test('a payer with too many connections cannot open more, until one of them closes', async () => {
-  wire = await startWire({}, 'unix', { connections: { total: 9, perPayer: 2, reserved: 1 } });
-  const { path } = wire;
-  const [first, second] = [new RawClient(path), new RawClient(path)];
-  await first.send(awsRequest('A')).answer();
-  await second.send(awsRequest('A')).answer();
-  expect(await new RawClient(path).closed).toBe('');
-  first.socket.destroy();
-  await first.closed;
-  await expect
-    .poll(async () => {
-      const third = new RawClient(path).send(awsRequest('B'));
-      return Promise.race([third.answer().then(({ status }) => status), third.closed]).catch(() => '');
-    })
-    .toBe(200);
-  second.socket.destroy();
 });
 
 describe('a server that stops', () => {

@@ -7,13 +7,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Admission } from '../../src/http/admission/admission.ts';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
 import type { WireLimits } from '../../src/http/wire-limits.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
-import { type Budgets, defaultBudgets } from '../../src/kms/budgets.ts';
+import { type ConnectionBudget, defaultBudgets } from '../../src/kms/budgets.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
@@ -99,7 +100,7 @@ function signingKey(): SigningKey {
 export async function startWire(
   limits: Partial<WireLimits> = {},
   kind: Listener['kind'] = 'unix',
-  budgets: Partial<Budgets> = {},
+  budgets: Partial<ConnectionBudget> = {},
 ): Promise<Wire> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
@@ -153,6 +154,7 @@ export async function startWire(
           realm,
           findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
         };
+  const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, silent);
   const server = await createHttpServer({
     service,
     listener,
@@ -161,7 +163,7 @@ export async function startWire(
     keyStores: { reconnect: () => Promise.resolve(undefined) },
     upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
-    budgets: { ...defaultBudgets, ...budgets },
+    admission,
     log: silent,
     limits,
   });
@@ -172,6 +174,7 @@ export async function startWire(
     noted,
     async close() {
       await server.stop(0);
+      admission.close();
       rmSync(folder, { recursive: true, force: true });
     },
   });

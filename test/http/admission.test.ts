@@ -1,0 +1,154 @@
+/** Connections that somebody holds to keep the others out, on both listeners; and how long one lasts. */
+
+import { afterEach, describe, expect, test } from 'vitest';
+import { runsAsRoot, sayIfNotRoot } from '../end-to-end/support/unix-users.ts';
+import { connectManyAs, openToAll, users } from './as-user.ts';
+import { awsRequest, httpRequest, parseAnswers, RawClient, startWire, type Wire } from './wire.ts';
+
+const { alice, mallory, trudy } = users;
+const health = httpRequest('GET', '/health');
+const limits = { headersTimeoutMs: 60_000, requestTimeoutMs: 60_000 };
+
+const wires: Wire[] = [];
+const clients: RawClient[] = [];
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.socket.destroy();
+  await Promise.all(wires.splice(0).map((wire) => wire.close()));
+});
+
+async function start(budget: Parameters<typeof startWire>[2], kind: 'unix' | 'tcp' = 'unix'): Promise<Wire> {
+  const wire = await startWire(limits, kind, budget);
+  wires.push(wire);
+  if (kind === 'unix') openToAll(wire.path);
+  return wire;
+}
+
+async function hold(uid: number, endpoint: string, count: number): Promise<RawClient[]> {
+  const held = await connectManyAs(uid, endpoint, count);
+  clients.push(...held);
+  return held;
+}
+
+/** Does a fresh connection of that user have its request answered? */
+async function getsIn(uid: number, endpoint: string): Promise<boolean> {
+  const [client] = await hold(uid, endpoint, 1);
+  client?.send(health);
+  const text = await Promise.race([client?.answer().then(() => 'answered'), client?.closed.then(() => 'closed')]);
+  return text === 'answered';
+}
+
+/** How many of them the server has closed, once it is `count`. */
+async function expectClosed(held: readonly RawClient[], count: number): Promise<void> {
+  await expect.poll(() => held.filter(({ socket }) => socket.destroyed || socket.readableEnded)).toHaveLength(count);
+}
+
+sayIfNotRoot('Places that others hold');
+describe.skipIf(!runsAsRoot).each(['unix', 'tcp'] as const)('idle connections over %s', (kind) => {
+  test('of two payers who hold all places keep neither root nor a third user out', async () => {
+    const { endpoint } = await start({ total: 8, perPayer: 4, reserved: 2 }, kind);
+    const held = [...(await hold(mallory, endpoint, 4)), ...(await hold(trudy, endpoint, 4))];
+    expect(await getsIn(0, endpoint)).toBe(true);
+    expect(await getsIn(0, endpoint)).toBe(true);
+    await expectClosed(held, 0);
+    expect(await getsIn(alice, endpoint)).toBe(true);
+    expect(await getsIn(alice, endpoint)).toBe(true);
+    // The longest idle of whoever has the most: one of each.
+    await expectClosed(held, 2);
+    expect([held[0], held[4]].map((client) => client?.socket.readableEnded)).toEqual([true, true]);
+  });
+
+  test('of one payer are never more than his share, and do not cost others theirs', async () => {
+    const { endpoint } = await start({ total: 5, perPayer: 4, reserved: 1 }, kind);
+    const [modest] = await hold(alice, endpoint, 1);
+    const held = await hold(mallory, endpoint, 20);
+    await expectClosed(held, 16);
+    expect((await modest?.send(health).answer())?.status).toBe(200);
+    expect(await getsIn(trudy, endpoint)).toBe(true);
+    expect((await modest?.send(health).answers(2))?.length).toBe(2);
+    expect(await getsIn(mallory, endpoint)).toBe(false);
+    for (const { socket } of held) socket.destroy();
+    await expect.poll(() => getsIn(mallory, endpoint)).toBe(true);
+  });
+
+  test('of root are closed for root, who always gets in', async () => {
+    const { endpoint } = await start({ total: 2, perPayer: 2, reserved: 1 }, kind);
+    const held = await hold(0, endpoint, 3);
+    for (let count = 0; count < 3; count++) expect(await getsIn(0, endpoint)).toBe(true);
+    await expectClosed(held, 3);
+  });
+});
+
+describe.skipIf(!runsAsRoot)('a connection with a request under way', () => {
+  test('is given up only for somebody who is still behind then, the latest first', async () => {
+    const wire = await start({ total: 3, perPayer: 3, reserved: 1 });
+    wire.hold = new Promise(() => undefined);
+    const busy: RawClient[] = [];
+    for (const name of ['A', 'B', 'C']) {
+      const [client] = await hold(mallory, wire.path, 1);
+      if (client !== undefined) busy.push(client.send(awsRequest(name)));
+      await expect.poll(() => wire.noted.at(-1)?.operationName).toBe(name);
+    }
+    const [first] = await hold(alice, wire.path, 1);
+    first?.send(awsRequest('First'));
+    await expect.poll(() => wire.noted.at(-1)?.operationName).toBe('First');
+    await expectClosed(busy, 1);
+    expect(busy[2]?.socket.readableEnded).toBe(true);
+    // Two and one: nobody would be behind then.
+    expect(await getsIn(alice, wire.path)).toBe(false);
+    await expectClosed(busy, 1);
+  });
+
+  test('is passed over where another one is idle', async () => {
+    const wire = await start({ total: 3, perPayer: 3, reserved: 1 });
+    let release = (): void => undefined;
+    wire.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    const [busy, ...idle] = await hold(mallory, wire.path, 3);
+    busy?.send(awsRequest('Busy'));
+    await expect.poll(() => wire.noted.length).toBe(1);
+    expect(await getsIn(alice, wire.path)).toBe(true);
+    await expectClosed(idle, 1);
+    release();
+    expect((await busy?.answer())?.status).toBe(200);
+  });
+});
+
+describe('a connection that is as old as it may be', () => {
+  const budget = { maxAgeMs: 300 };
+
+  test('ends with its next answer', async () => {
+    const { path } = await start(budget);
+    const client = new RawClient(path);
+    for (let count = 1; !client.socket.readableEnded; count++) {
+      await client.send(health).answers(count);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const closing = parseAnswers(client.received).map(({ headers }) => headers['connection'] === 'close');
+    expect(closing.filter(Boolean)).toHaveLength(1);
+    expect(closing.at(-1)).toBe(true);
+    expect(closing.length).toBeGreaterThan(1);
+  });
+
+  test('ends while it is idle', async () => {
+    const { path } = await start(budget);
+    const client = new RawClient(path);
+    await client.send(health).answer();
+    expect(parseAnswers(await client.closed)).toHaveLength(1);
+  });
+
+  test('does not end before what is under way is answered, all of it', async () => {
+    const wire = await start(budget);
+    let release = (): void => undefined;
+    wire.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    const client = new RawClient(wire.path).send(awsRequest('A') + awsRequest('B') + awsRequest('C'));
+    await expect.poll(() => wire.noted.length).toBe(3);
+    // Those that came later and were idle are closed: it is over too.
+    await new RawClient(wire.path).closed;
+    release();
+    const answers = parseAnswers(await client.closed);
+    expect(answers.map(({ headers }) => headers['connection'])).toEqual(['keep-alive', 'keep-alive', 'close']);
+  });
+});
