@@ -316,7 +316,14 @@ for (const token of tokens) {
       '%s is done or not',
       async (_name, { begin, act, isDone }) => {
         const { tracing, endTrace, isStopped } = present(shim);
-        const reference = await begin(kms);
+        // The host that makes keys is opened by the first request for one, and calls the token hundreds of times for that.
+        const beginWithHosts = async (): Promise<Subject> => {
+          await kms.createKey({});
+          return begin(kms);
+        };
+        // Once before that: what others left, and what comes due with the time that is set, is done then and not in the reference.
+        await act(kms, await beginWithHosts());
+        const reference = await beginWithHosts();
         const traced = tracing();
         await act(kms, reference);
         const steps = stepsIn(traced());
@@ -326,7 +333,7 @@ for (const token of tokens) {
         let [tried, reached] = [0, 0];
         for (const victim of ['host', 'daemon'] as const) {
           for (const [step, number] of victim === 'host' && !isEveryStep ? [...steps].slice(-1) : steps) {
-            const subject = await begin(kms);
+            const subject = await beginWithHosts();
             tracing(number);
             const outcome = act(kms, subject).then(
               () => 'done',
