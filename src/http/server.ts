@@ -29,6 +29,7 @@ import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
 import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
+import { openRootEntrance, type RootEntrance } from './root-entrance.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { type ListeningSocket, listenAt } from './unix-socket.ts';
@@ -118,8 +119,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;
-  const socket = await listen(server, listener);
-  return { address: addressOf(server, listener), stop: (drainMs) => stop(server, wire, socket, drainMs) };
+  const entrance = listener.kind === 'unix' ? await openRootEntrance(server, listener) : undefined;
+  const socket = await listen(server, listener).catch(async (error: unknown) => {
+    await entrance?.release();
+    await entrance?.close();
+    throw error;
+  });
+  return { address: addressOf(server, listener), stop: (drainMs) => stop(server, wire, { socket, entrance }, drainMs) };
 }
 
 function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void {
@@ -245,16 +251,23 @@ function addressOf(server: Server, listener: Listener): string {
 /** How long a connection may stay open without a request once the server stops. */
 const farewellMs = 250;
 
-async function stop(server: Server, wire: Wire, socket: ListeningSocket | undefined, drainMs: number): Promise<void> {
+/** Of a Unix socket: its file, and the second one beside it. */
+interface Places {
+  readonly socket: ListeningSocket | undefined;
+  readonly entrance: RootEntrance | undefined;
+}
+
+async function stop(server: Server, wire: Wire, { socket, entrance }: Places, drainMs: number): Promise<void> {
   wire.draining = true;
   await socket?.release();
+  await entrance?.release();
   // `Server.close` of HTTP would at once close every connection that looks idle, also one whose next request waits unread in
   // the kernel: its client would see a reset. So only the listening ends here, and for a moment whoever still asks is
   // answered and told to go.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
   const farewell = setTimeout(() => server.closeIdleConnections(), Math.min(farewellMs, drainMs));
   const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
-  await closed;
+  await Promise.all([closed, entrance?.close()]);
   clearTimeout(farewell);
   clearTimeout(deadline);
 }

@@ -1,8 +1,11 @@
 /** Connections that somebody holds to keep the others out, on both listeners; and how long one lasts. */
 
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
+import { rootSocketPath } from '../../src/http/admission/root-socket-path.ts';
 import { runsAsRoot, sayIfNotRoot } from '../end-to-end/support/unix-users.ts';
-import { connectManyAs, openToAll, users } from './as-user.ts';
+import { connectAs, connectManyAs, openToAll, users } from './as-user.ts';
 import { awsRequest, httpRequest, parseAnswers, RawClient, startWire, type Wire } from './wire.ts';
 
 const { alice, mallory, trudy } = users;
@@ -43,6 +46,18 @@ async function expectClosed(held: readonly RawClient[], count: number): Promise<
 }
 
 sayIfNotRoot('Places that others hold');
+/** This process waits for it meanwhile, and accepts nothing. */
+const fillQueue = `
+  const { connect } = require('node:net');
+  const [first, second] = process.argv.slice(1);
+  const opened = [];
+  const next = () => opened.push(connect(first).on('connect', next).on('error', ({ code }) => {
+    process.stdout.write(code);
+    connect(second).on('connect', () => { process.stdout.write(', then in'); process.exit(); });
+  }));
+  next();
+`;
+
 describe.skipIf(!runsAsRoot).each(['unix', 'tcp'] as const)('idle connections over %s', (kind) => {
   test('of two payers who hold all places keep neither root nor a third user out', async () => {
     const { endpoint } = await start({ total: 8, perPayer: 4, reserved: 2 }, kind);
@@ -75,6 +90,19 @@ describe.skipIf(!runsAsRoot).each(['unix', 'tcp'] as const)('idle connections ov
     const held = await hold(0, endpoint, 3);
     for (let count = 0; count < 3; count++) expect(await getsIn(0, endpoint)).toBe(true);
     await expectClosed(held, 3);
+  });
+});
+
+describe.skipIf(!runsAsRoot)('the second socket', () => {
+  test('lets root in while the first one has a full queue, and nobody else', async () => {
+    const wire = await start({});
+    const root = rootSocketPath(wire.path);
+    const stuffed = spawnSync(process.execPath, ['-e', fillQueue, wire.path, root], { encoding: 'utf8' });
+    expect(stuffed.stdout).toBe('EAGAIN, then in');
+    await expect(connectAs(alice, root)).rejects.toThrow('EACCES');
+    expect(await getsIn(0, root)).toBe(true);
+    await wire.server.stop(0);
+    expect(existsSync(root)).toBe(false);
   });
 });
 

@@ -7,6 +7,7 @@
 
 import { connect, type Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { rootSocketPath } from '../../http/admission/root-socket-path.ts';
 import { assertSafePath, UnsafePathError } from '../../secrets/safe-path.ts';
 
 /**
@@ -14,7 +15,7 @@ import { assertSafePath, UnsafePathError } from '../../secrets/safe-path.ts';
  * @throws Error when somebody else listens; what `connect` fails with is passed on.
  */
 export async function connectToDaemon(socketPath: string, daemonUid: number | undefined): Promise<Socket> {
-  const socket = await connected(socketPath);
+  const socket = await connectedAsOperator(socketPath).catch(() => connected(socketPath));
   try {
     // Loaded when it is needed: a command that finds no daemon says so at once.
     const { readListenerUid } = await import('../../identity/peer-credentials.ts');
@@ -26,6 +27,11 @@ export async function connectToDaemon(socketPath: string, daemonUid: number | un
     socket.destroy();
     throw error;
   }
+}
+
+/** Where nobody else can be in the way. Everybody else is turned away there, or there is none, and takes the first socket. */
+function connectedAsOperator(socketPath: string): Promise<Socket> {
+  return connected(rootSocketPath(socketPath));
 }
 
 function connected(path: string): Promise<Socket> {
