@@ -3,8 +3,10 @@
 export type AuditFailure =
   /** Used after `close()`. */
   | 'closed'
-  /** More events wait for the disk than are allowed to. */
+  /** More events wait for the disk than are allowed to, of all or of this payer. */
   | 'overloaded'
+  /** The disk has no more room than what is kept for others. */
+  | 'full'
   /** The event, or an earlier one that it is chained to, did not get to the file or to the disk. */
   | 'notWritten'
   /** Another process has the log open. */

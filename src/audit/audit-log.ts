@@ -7,6 +7,8 @@
  * Source: AWS CloudTrail user guide, "CloudTrail record contents"; developer guide, "Logging KMS API calls".
  */
 
+import type { Payer } from '../kms/payer.ts';
+
 interface UnixPeerOnRecord {
   readonly uid: number;
   readonly gid: number;
@@ -54,14 +56,28 @@ export interface AuditEvent {
   readonly errorMessage: string | null;
   /** Which statement of which document allowed or refused; the caller is not told. */
   readonly decision: { readonly allowed: boolean; readonly because: string } | null;
+  /** Of a refusal: from here on those of its kind are counted, and have no events of their own. */
+  readonly counting?: CountedKind;
+}
+
+/** What refusals that are counted have in common. */
+export interface CountedKind {
+  readonly payer: string;
+  /** `other`: whatever has no kind of its own any more. */
+  readonly eventName: string;
+  readonly errorCode: string;
+  /** The ARN of the KMS key, where there is one. */
+  readonly key?: string;
 }
 
 /** What the daemon did of its own accord: a service event of CloudTrail's. Nobody asked for it, and nobody is answered. */
 export interface ServiceEvent {
   /** Milliseconds since the epoch. */
   readonly eventAtMs: number;
-  /** `DeleteKey`, `RotateKey`, `DeleteExpiredKeyMaterial`. */
+  /** `DeleteKey`, `RotateKey`, `DeleteExpiredKeyMaterial`; of our own `AuditCountedRefusals`. */
   readonly eventName: string;
+  /** Absent: `kms.amazonaws.com`. */
+  readonly eventSource?: 'drawbridge';
   readonly awsRegion: string;
   readonly accountId: string;
   /** ARNs of the KMS keys that it is about. */
@@ -74,16 +90,45 @@ export interface ServiceEvent {
 /** How sure the log must be before an answer may go out. `written` survives the daemon's death, `synced` a power cut. */
 export type Durability = 'written' | 'synced';
 
+/**
+ * What a line is for, and so what of the queue and of the disk it may have (`queue-shares.ts`, `reserved-space.ts`):
+ *
+ *   - `request`: whatever changes nothing. It waits in its payer's share of the queue, and leaves alone what of the disk is
+ *     kept for others.
+ *   - `look`: the same for what only reads; operators may use the kept part of the disk for it.
+ *   - `change`: what is on record before a change takes effect. A part of the queue is kept for these.
+ *   - `revocation`: the same for a change that takes permissions away: a part of the disk is kept for these, all of it for
+ *     changes of operators.
+ *   - `owed`: what has happened already. It is taken whenever it can be written at all.
+ */
+export type LinePurpose = 'request' | 'look' | 'change' | 'revocation' | 'owed';
+
+/** On whose account a line is written. */
+export interface LineAccount {
+  /** Absent: the daemon itself. */
+  readonly payer?: Payer;
+  /** The machine's root, the daemon's own user, or the account's root. */
+  readonly isOperator?: boolean;
+  readonly purpose: LinePurpose;
+}
+
+/** What the daemon writes of its own accord tells of what has happened. */
+export const ownAccount: LineAccount = { purpose: 'owed' };
+
 export interface AuditLog {
   /**
    * Appends the event and resolves when it is as durable as asked (or as `audit.sync: always` asks). Rejects when it
    * cannot be recorded; then no answer may leave.
+   * @param account Absent: `ownAccount`.
    */
-  append(event: AuditEvent | ServiceEvent, durability: Durability): Promise<void>;
-  /** Why events cannot be recorded now, as far as the last attempt told; `null` when they can. */
+  append(event: AuditEvent | ServiceEvent, durability: Durability, account?: LineAccount): Promise<void>;
+  /** Why events of everybody cannot be recorded now, as far as is known; `null` when they can. */
   failure(): string | null;
-  /** Why no change should be begun now, though its event may come through: as `failure`, or for want of room on the disk. */
-  obstacle(): Promise<string | null>;
+  /**
+   * Why nothing should be begun now that would have to go on record on this account; `null` when it will find its place, with a
+   * line before it and a line after it.
+   */
+  obstacle(account: LineAccount): string | null;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** Waits for everything appended, syncs, and closes. */

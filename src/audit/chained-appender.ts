@@ -13,19 +13,25 @@
  *
  * An event whose line is in the file although its caller was told that it failed (the write's error came after it) stays
  * there: a log that says too much is better than one that says too little.
- *
- * After a failed sync nothing is taken any more. The kernel may have thrown away what it could not write and the next
- * sync would not say so; only opening the log again finds out what is there.
  */
 
 import { createHash, type Hash } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
-import type { AuditEvent, AuditLog, Durability, ServiceEvent } from './audit-log.ts';
+import {
+  type AuditEvent,
+  type AuditLog,
+  type Durability,
+  type LineAccount,
+  ownAccount,
+  type ServiceEvent,
+} from './audit-log.ts';
 import { chainLine, type Link } from './chain.ts';
 import { renderEvent, renderServiceEvent, renderTornLine } from './event-line.ts';
-import { findLackOfSpace } from './free-space.ts';
+import { GroupSync, type Waiting } from './group-sync.ts';
+import { QueueShares } from './queue-shares.ts';
+import type { ReservedSpace } from './reserved-space.ts';
 
 /** Where the file's end stands when it is opened. */
 export interface FileEnd {
@@ -41,6 +47,7 @@ export interface AppenderOptions {
   /** For messages. */
   readonly path: string;
   readonly end: FileEnd;
+  readonly space: ReservedSpace;
   readonly sync: 'default' | 'always';
   readonly log: Logger | undefined;
   readonly clock: () => number;
@@ -48,23 +55,30 @@ export interface AppenderOptions {
 
 /** A group is at most this long, so that a sync or a failure concerns a bounded part of the log. */
 const maxGroupCharacters = 1024 * 1024;
-/** What may wait for the disk: some 8,000 ordinary events. More means that the disk is stuck, and callers hear of it. */
-const maxQueuedCharacters = 8 * 1024 * 1024;
-/** A sync begins so long after the first event that nobody waits for: well within the promised 100 ms. */
-const backgroundSyncMs = 50;
 
 interface Queued {
   readonly text: string;
+  /** What of the disk was promised to it. */
+  readonly bytes: number;
+  readonly account: LineAccount;
   /** The head when this text is in the file. */
   readonly link: Link;
   /** `null` for what the log writes on its own account. */
-  readonly waiting: { readonly resolve: () => void; readonly reject: (error: AuditError) => void } | null;
+  readonly waiting: Waiting | null;
   readonly durability: Durability;
   /** Accounts for the torn line before it. */
   readonly isRepair: boolean;
 }
 
-type Waiting = NonNullable<Queued['waiting']>;
+/** What the log writes on its own account; the disk is not asked for it. */
+const ownLine = { account: ownAccount, bytes: 0, durability: 'synced' } as const;
+/** What the chain adds to a line, and its line feed. */
+const maxLinkBytes = 256;
+const everybody: LineAccount = { purpose: 'request' };
+
+function fullDisk(path: string): string {
+  return `the disk of the audit log \`${path}\` is full but for what is kept for changes that take permissions away; nothing else is taken before it has more room`;
+}
 
 export class ChainedAppender implements AuditLog {
   readonly #options: AppenderOptions;
@@ -76,15 +90,11 @@ export class ChainedAppender implements AuditLog {
   #isRepairQueued = false;
 
   #queue: Queued[] = [];
-  #queuedCharacters = 0;
+  readonly #shares = new QueueShares();
   #isWriting = false;
   #isScheduled = false;
 
-  #waitingForSync: Waiting[] = [];
-  #isSyncing = false;
-  #hasUnsynced = false;
-  #syncTimer: NodeJS.Timeout | undefined;
-  #syncFailure: Error | undefined;
+  readonly #sync: GroupSync;
 
   #closing: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
@@ -96,31 +106,73 @@ export class ChainedAppender implements AuditLog {
     this.#writtenHead = options.end.head;
     this.#torn = options.end.torn;
     this.#needsLineFeed = options.end.needsLineFeed;
+    this.#sync = new GroupSync({ ...options, synced: () => this.#noteIdle() });
   }
 
   failure(): string | null {
-    if (this.#syncFailure !== undefined) return 'the audit log could not be synced; restart the daemon';
-    return this.#isFailing ? 'the audit log cannot be written' : null;
+    return this.#trouble() ?? (this.#options.space.isRoomyFor(everybody) ? null : "the audit log's disk is full");
   }
 
-  async obstacle(): Promise<string | null> {
-    return this.failure() ?? findLackOfSpace(this.#options.path);
+  obstacle(account: LineAccount): string | null {
+    const { space, path } = this.#options;
+    // What the daemon begins of its own accord is not owed yet.
+    const from = account.purpose === 'owed' ? everybody : account;
+    return this.#trouble() ?? (space.isRoomyFor(from) ? null : fullDisk(path));
+  }
+
+  #trouble(): string | null {
+    if (this.#sync.failure !== undefined) return 'the audit log could not be synced; restart the daemon';
+    return this.#isFailing ? 'the audit log cannot be written' : null;
   }
 
   head(): Link {
     return this.#head;
   }
 
-  append(event: AuditEvent | ServiceEvent, durability: Durability): Promise<void> {
+  append(event: AuditEvent | ServiceEvent, durability: Durability, account = ownAccount): Promise<void> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
+    let text: string;
+    try {
+      text = 'serviceEventDetails' in event ? renderServiceEvent(event) : renderEvent(event);
+    } catch (error) {
+      // Nothing is chained.
+      return Promise.reject(error);
+    }
+    return this.#take(text, durability, account);
+  }
+
+  /** In the order of the calls, but for lines that the disk has to be asked for room for first. */
+  #take(text: string, durability: Durability, account: LineAccount): Promise<void> {
+    const { path, space, sync } = this.#options;
+    if (!this.#shares.admits(account, text.length)) {
+      const message = `too many events wait to be written to \`${path}\`; look at its disk`;
+      return Promise.reject(new AuditError('overloaded', message));
+    }
+    const bytes = Buffer.byteLength(text) + maxLinkBytes;
+    const room = space.take(account, bytes);
+    if (room === 'none') return Promise.reject(new AuditError('full', fullDisk(path)));
+    if (room === 'later') return this.#takeLater(text, durability, account);
     return new Promise((resolve, reject) => {
-      // Whatever `renderEvent` throws rejects the promise, with nothing chained.
-      const text = 'serviceEventDetails' in event ? renderServiceEvent(event) : renderEvent(event);
       this.#queueRepair();
-      this.#queueLine(text, { resolve, reject }, this.#options.sync === 'always' ? 'synced' : durability, false);
+      const queued = {
+        account,
+        bytes,
+        durability: sync === 'always' ? 'synced' : durability,
+        isRepair: false,
+      } as const;
+      this.#queueLine(text, { ...queued, waiting: { resolve, reject } });
       this.#schedule();
     });
+  }
+
+  async #takeLater(text: string, durability: Durability, account: LineAccount): Promise<void> {
+    this.#shares.add(account, text.length);
+    await this.#options.space.extension();
+    this.#shares.remove(account, text.length);
+    const refusal = this.#refusal();
+    if (refusal !== undefined) throw refusal;
+    await this.#take(text, durability, account);
   }
 
   /** Accounts for what the file ends with, if for anything; for the moment after opening. */
@@ -138,27 +190,24 @@ export class ChainedAppender implements AuditLog {
   }
 
   async #finish(): Promise<void> {
-    while (this.#isWriting || this.#isScheduled || this.#isSyncing || this.#queue.length > 0) {
+    while (this.#isWriting || this.#isScheduled || this.#sync.isSyncing || this.#queue.length > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
     }
-    clearTimeout(this.#syncTimer);
-    const { file } = this.#options;
-    const error = await new Promise<Error | null>((resolve) => {
-      if (this.#hasUnsynced && this.#syncFailure === undefined) file.sync(resolve);
-      else resolve(null);
-    });
-    await file.close();
-    if (error !== null) throw this.#failure('sync', error);
+    const { file, space } = this.#options;
+    await space.extension();
+    try {
+      await this.#sync.finish();
+    } finally {
+      await file.close();
+    }
   }
 
   #refusal(): AuditError | undefined {
     const { path } = this.#options;
     if (this.#closing !== undefined) return new AuditError('closed', `the audit log \`${path}\` is closed`);
-    if (this.#syncFailure !== undefined) return this.#failure('sync', this.#syncFailure);
-    if (this.#queuedCharacters < maxQueuedCharacters) return undefined;
-    return new AuditError('overloaded', `too many events wait to be written to \`${path}\`; look at its disk`);
+    return this.#sync.failure;
   }
 
   #queueRepair(waiting: Waiting | null = null): void {
@@ -168,23 +217,23 @@ export class ChainedAppender implements AuditLog {
       const torn = { bytes, sha256: hash.copy().digest('hex') };
       const { clock, path, log } = this.#options;
       log?.warn({ path, ...torn }, 'the audit log ends with an incomplete line; it is kept and accounted for');
-      this.#queueLine(renderTornLine(torn, clock()), waiting, 'synced', true);
+      this.#queueLine(renderTornLine(torn, clock()), { ...ownLine, waiting, isRepair: true });
     } else if (this.#needsLineFeed) {
-      this.#push({ text: '\n', link: this.#head, waiting, durability: 'synced', isRepair: true });
+      this.#push({ ...ownLine, text: '\n', link: this.#head, waiting, isRepair: true });
     } else return;
     this.#isRepairQueued = true;
   }
 
-  #queueLine(event: string, waiting: Waiting | null, durability: Durability, isRepair: boolean): void {
+  #queueLine(event: string, traits: Omit<Queued, 'text' | 'link'>): void {
     const { line, link } = chainLine(event, this.#head);
     this.#head = link;
-    const lead = isRepair && this.#needsLineFeed ? '\n' : '';
-    this.#push({ text: `${lead}${line}\n`, link, waiting, durability, isRepair });
+    const lead = traits.isRepair && this.#needsLineFeed ? '\n' : '';
+    this.#push({ ...traits, text: `${lead}${line}\n`, link });
   }
 
   #push(queued: Queued): void {
     this.#queue.push(queued);
-    this.#queuedCharacters += queued.text.length;
+    this.#shares.add(queued.account, queued.text.length);
   }
 
   /** Writes after the events that arrive in the same turn of the event loop have joined. */
@@ -205,8 +254,11 @@ export class ChainedAppender implements AuditLog {
     const group = this.#takeGroup();
     this.#isWriting = true;
     const bytes = Buffer.from(group.map((queued) => queued.text).join(''), 'utf8');
+    let promisedBytes = 0;
+    for (const queued of group) promisedBytes += queued.bytes;
     this.#options.file.append(bytes, (writtenBytes, error) => {
       this.#isWriting = false;
+      this.#options.space.giveBack(promisedBytes - writtenBytes);
       if (error === null) this.#acknowledge(group);
       else this.#fail(group, bytes, writtenBytes, error);
       this.#writeGroup();
@@ -222,7 +274,7 @@ export class ChainedAppender implements AuditLog {
     }
     const group = characters <= maxGroupCharacters ? this.#queue : this.#queue.slice(0, Math.max(1, count - 1));
     this.#queue = this.#queue.slice(group.length);
-    for (const { text } of group) this.#queuedCharacters -= text.length;
+    for (const { account, text } of group) this.#shares.remove(account, text.length);
     return group;
   }
 
@@ -232,17 +284,16 @@ export class ChainedAppender implements AuditLog {
       this.#writtenHead = link;
       if (isRepair) this.#endRepair();
       if (waiting === null) continue;
-      if (this.#syncFailure !== undefined) waiting.reject(this.#failure('sync', this.#syncFailure));
-      else if (durability === 'synced') this.#waitingForSync.push(waiting);
+      if (this.#sync.failure !== undefined) waiting.reject(this.#sync.failure);
+      else if (durability === 'synced') this.#sync.wait(waiting);
       else waiting.resolve();
     }
     if (lines.length === 0) return;
-    this.#hasUnsynced = true;
     if (this.#isFailing) {
       this.#isFailing = false;
       this.#options.log?.info({ path: this.#options.path }, 'the audit log can be written again');
     }
-    this.#arrangeSync();
+    this.#sync.wrote();
   }
 
   #endRepair(): void {
@@ -268,12 +319,15 @@ export class ChainedAppender implements AuditLog {
     if (isWhole) this.#needsLineFeed = true;
     else if (fragment.length > 0) this.#addTorn(fragment);
 
-    const error = this.#failure('write', cause);
+    const error = this.#writeFailed(cause);
     if (!this.#isFailing) this.#options.log?.error({ path: this.#options.path, err: cause }, error.message);
     this.#isFailing = true;
     const rejected = [...group.slice(isWhole ? complete + 1 : complete), ...this.#queue];
+    for (const { account, bytes, text } of this.#queue) {
+      this.#options.space.giveBack(bytes);
+      this.#shares.remove(account, text.length);
+    }
     this.#queue = [];
-    this.#queuedCharacters = 0;
     this.#isRepairQueued = false;
     this.#head = this.#writtenHead;
     for (const { waiting } of rejected) waiting?.reject(error);
@@ -286,58 +340,14 @@ export class ChainedAppender implements AuditLog {
     this.#needsLineFeed = true;
   }
 
-  #arrangeSync(): void {
-    if (this.#isSyncing) return;
-    if (this.#waitingForSync.length > 0) this.#sync();
-    else this.#arrangeBackgroundSync();
-  }
-
-  #arrangeBackgroundSync(): void {
-    if (!this.#hasUnsynced || this.#syncTimer !== undefined) return;
-    this.#syncTimer = setTimeout(() => this.#sync(), backgroundSyncMs);
-    // The events are in the file: the process need not stay alive for this.
-    this.#syncTimer.unref();
-  }
-
-  #sync(): void {
-    if (this.#isSyncing || this.#syncFailure !== undefined) return;
-    clearTimeout(this.#syncTimer);
-    this.#syncTimer = undefined;
-    const waiting = this.#waitingForSync;
-    this.#waitingForSync = [];
-    this.#hasUnsynced = false;
-    this.#isSyncing = true;
-    this.#options.file.sync((cause) => {
-      this.#isSyncing = false;
-      if (cause !== null) {
-        this.#syncFailure = cause;
-        const error = this.#failure('sync', cause);
-        this.#options.log?.error({ path: this.#options.path, err: cause }, error.message);
-        for (const { reject } of [...waiting, ...this.#waitingForSync]) reject(error);
-        this.#waitingForSync = [];
-      } else {
-        for (const { resolve } of waiting) resolve();
-        this.#arrangeSync();
-      }
-      this.#noteIdle();
-    });
-  }
-
   #noteIdle(): void {
     const onIdle = this.#onIdle;
     this.#onIdle = undefined;
     onIdle?.();
   }
 
-  #failure(doing: 'write' | 'sync', cause: Error): AuditError {
-    const advice =
-      doing === 'sync' ? 'restart the daemon when the disk is well' : 'no answer leaves until it works again';
-    return new AuditError(
-      'notWritten',
-      `cannot ${doing} the audit log \`${this.#options.path}\`: ${cause.message}; ${advice}`,
-      {
-        cause,
-      },
-    );
+  #writeFailed(cause: Error): AuditError {
+    const message = `cannot write the audit log \`${this.#options.path}\`: ${cause.message}; no answer leaves until it works again`;
+    return new AuditError('notWritten', message, { cause });
   }
 }

@@ -14,7 +14,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, ServiceEvent } from './audit-log.ts';
+import type { AuditEvent, CountedKind, ServiceEvent } from './audit-log.ts';
 
 /** The longest line that is written, its line feed included. */
 export const maxLineBytes = 64 * 1024;
@@ -35,6 +35,8 @@ const limits = {
 const maxResources = 8;
 const maxRequestParametersBytes = 24 * 1024;
 const maxResponseElementsBytes = 8 * 1024;
+/** A refusal costs its caller nothing, so it gets no more than what it takes to see what was asked for. */
+const maxRefusedParametersBytes = 2 * 1024;
 const maxMembers = 64;
 const maxDepth = 5;
 
@@ -49,13 +51,17 @@ export function renderEvent(event: AuditEvent): string {
     sourceIPAddress: cut(event.sourceIPAddress, limits.name),
     userAgent: event.userAgent === null ? null : cut(event.userAgent, limits.userAgent),
     errorCode: event.errorCode === null ? undefined : cut(event.errorCode, limits.identifier),
-    errorMessage: event.errorMessage === null ? undefined : cut(event.errorMessage, limits.errorMessage),
-    requestParameters: bounded(event.requestParameters, maxRequestParametersBytes),
+    errorMessage: event.errorMessage === null ? undefined : cutEscaped(event.errorMessage, limits.errorMessage),
+    requestParameters: bounded(
+      event.requestParameters,
+      event.errorCode === null ? maxRequestParametersBytes : maxRefusedParametersBytes,
+    ),
     responseElements: bounded(event.responseElements, maxResponseElementsBytes),
     additionalEventData: {
       decision:
         decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
       ...peers,
+      counting: event.counting === undefined ? undefined : boundedKind(event.counting),
     },
     requestID: cut(event.requestId, limits.identifier),
     eventID: event.eventId === undefined ? randomUUID() : cut(event.eventId, limits.identifier),
@@ -67,6 +73,15 @@ export function renderEvent(event: AuditEvent): string {
     eventCategory: 'Management',
   });
   return beginning + rest.slice(1);
+}
+
+function boundedKind({ payer, eventName, errorCode, key }: CountedKind): CountedKind {
+  return {
+    payer: cut(payer, limits.arn),
+    eventName: cut(eventName, limits.name),
+    errorCode: cut(errorCode, limits.identifier),
+    ...(key === undefined ? {} : { key: cut(key, limits.identifier) }),
+  };
 }
 
 function resourcesOf({ resources }: Pick<AuditEvent, 'resources'>, accountId: string): object {
@@ -86,7 +101,7 @@ export function renderServiceEvent(event: ServiceEvent): string {
     eventVersion: '1.11',
     userIdentity: { accountId, invokedBy: itself },
     eventTime: new Date(event.eventAtMs).toISOString(),
-    eventSource: 'kms.amazonaws.com',
+    eventSource: event.eventSource ?? 'kms.amazonaws.com',
     eventName: cut(event.eventName, limits.name),
     awsRegion: cut(event.awsRegion, limits.name),
     sourceIPAddress: itself,
@@ -205,6 +220,12 @@ function cut(text: string, maxCharacters: number): string {
   return `${text.slice(0, maxCharacters)}…[cut ${text.length - maxCharacters} characters]`;
 }
 
+/** As `cut`, of a text that may quote what a caller wrote: what is escaped counts as it is written. */
+function cutEscaped(text: string, maxCharacters: number): string {
+  const written = JSON.stringify(text).length - 2;
+  return cut(text, written <= 2 * maxCharacters ? maxCharacters : Math.floor(maxCharacters / maxBytesPerCharacter));
+}
+
 type Members = Readonly<Record<string, unknown>>;
 
 /** The members as they are, or a copy with what is too long cut, or a remark in their place. */
@@ -214,7 +235,21 @@ function bounded(members: Members | null, maxBytes: number): Members | null {
     const kept = keepMembers(members, maxCharacters, 0);
     if (Buffer.byteLength(JSON.stringify(kept)) <= maxBytes) return kept;
   }
-  return { notRecorded: 'too long' };
+  return keepShort(members, maxBytes);
+}
+
+/** Each member as far as it is short, and of the others how long they are. */
+function keepShort(members: Members, maxBytes: number): Members {
+  const kept: Record<string, unknown> = { __proto__: null };
+  let bytes = 0;
+  for (const [name, value] of Object.entries(keepMembers(members, limits.parameterOfMany, 0))) {
+    const length = Buffer.byteLength(JSON.stringify(value));
+    bytes += Buffer.byteLength(JSON.stringify(name)) + 64;
+    kept[name] = length > maxBytes / 4 ? `[not recorded: ${length} bytes]` : value;
+    bytes += length > maxBytes / 4 ? 0 : length;
+    if (bytes > maxBytes) return { notRecorded: 'too long' };
+  }
+  return kept;
 }
 
 /** What JSON makes of a character at worst: `\u0000`. */

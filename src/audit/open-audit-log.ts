@@ -13,6 +13,7 @@
 
 import { closeSync, constants, fstatSync, fsyncSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { defaultBudgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { tryLock } from '../secrets/file-lock.ts';
 import { privacyProblem } from '../secrets/private-files.ts';
@@ -22,6 +23,7 @@ import type { AuditLog } from './audit-log.ts';
 import { ChainWalker } from './chain-walker.ts';
 import { ChainedAppender, type FileEnd } from './chained-appender.ts';
 import { LineCutter } from './file-lines.ts';
+import { ReservedSpace } from './reserved-space.ts';
 
 export interface AuditLogOptions {
   /** Made, with mode 0700, when it is not there. */
@@ -29,6 +31,8 @@ export interface AuditLogOptions {
   /** `default`: as durable as each event asks for; `always`: every event is synced. */
   readonly sync: 'default' | 'always';
   readonly log?: Logger;
+  /** What of the disk is kept for changes; absent: as `kms/budgets.ts` says. */
+  readonly reserveBytes?: number;
   /** Milliseconds since the epoch, for the records that the log writes on its own account. */
   readonly clock?: () => number;
 }
@@ -44,7 +48,7 @@ const maxTailBytes = 64 * 1024 * 1024;
 
 /** @throws AuditError `locked`, `notPrivate`, `damaged`, `io`, and `notWritten` when a torn line cannot be accounted for. */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
-  const { folder, sync, log, clock = Date.now } = options;
+  const { folder, sync, log, clock = Date.now, reserveBytes = defaultBudgets.audit.reserveBytes } = options;
   const path = auditLogPath(folder);
   const descriptor = openPrivately(folder, path);
   try {
@@ -52,7 +56,10 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
       throw new AuditError('locked', `another process writes the audit log \`${path}\`; is a daemon already running?`);
     }
     const end = readEnd(descriptor, path);
-    const appender = new ChainedAppender({ file: new AppendFile(descriptor), path, end, sync, log, clock });
+    const { size: sizeBytes } = fstatSync(descriptor);
+    const space = new ReservedSpace({ descriptor, path, reserveBytes, sizeBytes });
+    const file = new AppendFile(descriptor);
+    const appender = new ChainedAppender({ file, path, end, space, sync, log, clock });
     await appender.repair();
     return appender;
   } catch (error) {

@@ -10,7 +10,7 @@ const whole = (min: number, max: number) => {
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
 
-const { connections } = defaultBudgets;
+const { connections, audit, refusals } = defaultBudgets;
 
 export const budgetsSchema = z.strictObject({
   connections: z
@@ -19,6 +19,19 @@ export const budgetsSchema = z.strictObject({
       perPayer: whole(1, 65_536).default(connections.perPayer),
       reserved: whole(1, 1024).default(connections.reserved),
       maxAgeMs: whole(1_000, 86_400_000).default(connections.maxAgeMs),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      reserveBytes: whole(1024 * 1024, 1024 * 1024 * 1024).default(audit.reserveBytes),
+    })
+    .prefault({}),
+  refusals: z
+    .strictObject({
+      recorded: whole(1, 1_000_000).default(refusals.recorded),
+      recordedPerSecond: whole(1, 1_000_000).default(refusals.recordedPerSecond),
+      looked: whole(1, 1_000_000).default(refusals.looked),
+      lookedPerSecond: whole(1, 1_000_000).default(refusals.lookedPerSecond),
     })
     .prefault({}),
 }) satisfies z.ZodType<Budgets>;

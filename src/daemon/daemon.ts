@@ -22,6 +22,7 @@ import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { Turns } from '../store/turns.ts';
@@ -140,8 +141,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     mapping,
     findFixedKey,
   });
-  const audit = await openAuditLog({ ...configuration.audit, log });
+  const audit = await openAuditLog({
+    ...configuration.audit,
+    reserveBytes: configuration.budgets.audit.reserveBytes,
+    log,
+  });
   started.defer(() => audit.close());
+  const refusals = new RefusalRecords({ audit, account, budget: configuration.budgets.refusals, log });
+  started.defer(() => refusals.close());
 
   // Once no request runs any more, and while the HSM still computes MACs.
   started.defer(async () => {
@@ -166,6 +173,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const services = {
     turns,
     audit,
+    refusals,
     credentials,
     mapping,
     identityPolicies: () => policies.current(),

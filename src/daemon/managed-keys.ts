@@ -83,7 +83,7 @@ export class ManagedKeys {
     const about = { region: realm.region, alias: managedAliasName(service) };
     try {
       if (directory.aliases.find(about.alias) !== undefined) return;
-      await assertRecordable(audit);
+      assertRecordable(audit);
       const policy = managedKeyPolicy(realm, service);
       const keyId = await makeManagedKey({ service, policy }, { directory, life, turns });
       if (keyId === undefined) return;

@@ -29,6 +29,7 @@ import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
 import { createKmsService } from '../pipeline/pipeline.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
+import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
@@ -79,6 +80,7 @@ export async function openRegion(
 export interface RegionServices {
   readonly turns: Turns;
   readonly audit: AuditLog;
+  readonly refusals: RefusalRecords;
   readonly credentials: Credentials;
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
@@ -106,9 +108,20 @@ export async function serveRegion(
   status: StatusSource,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const { turns, audit, credentials, mapping, identityPolicies, keyStores, upkeep, admission, log } = services;
+  const { turns, audit, refusals, credentials, mapping, identityPolicies, keyStores, upkeep, admission, log } =
+    services;
   const { lastUses } = directory;
-  const operations = createKmsService({ directory, life, turns, lastUses, audit, log, identityPolicies, peerFacts });
+  const operations = createKmsService({
+    directory,
+    life,
+    turns,
+    lastUses,
+    audit,
+    refusals,
+    log,
+    identityPolicies,
+    peerFacts,
+  });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
   const access = accessSource({ directory, mapping, identityPolicies });

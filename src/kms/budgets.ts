@@ -8,6 +8,8 @@
 
 export interface Budgets {
   readonly connections: ConnectionBudget;
+  readonly audit: AuditBudget;
+  readonly refusals: RefusalBudget;
 }
 
 /** Of all listeners of a daemon together. */
@@ -28,6 +30,32 @@ export interface ConnectionBudget {
   readonly maxAgeMs: number;
 }
 
+/** The disk of the audit log. */
+export interface AuditBudget {
+  /**
+   * What of it is kept for changes that take permissions away, at most a sixteenth of the disk; the last half of it for root
+   * and the daemon's own user (`audit/reserved-space.ts`). A change has two lines of 1 to 2 KB, and of 64 KB at most: this is
+   * some thousands of changes, and the last half is 64 of the longest.
+   */
+  readonly reserveBytes: number;
+}
+
+/** Of one payer, his refused requests: at once, and in the long run (`pipeline/refusal-records.ts`). */
+export interface RefusalBudget {
+  /**
+   * Lines of the audit log; further refusals are counted. A line has at most some 8 KB, and mostly 1: these are 5 KB a second
+   * from one payer who does nothing else, and 48 KB from one who is good at it.
+   */
+  readonly recorded: number;
+  readonly recordedPerSecond: number;
+  /**
+   * Requests that are looked at; when so many more were refused than succeeded, further ones are answered before anything of
+   * them is parsed. Far above what a program does by mistake, and what a decision takes of the time of all, 0.1 ms, is 5 %.
+   */
+  readonly looked: number;
+  readonly lookedPerSecond: number;
+}
+
 export const defaultBudgets: Budgets = {
   connections: {
     total: 2048,
@@ -35,5 +63,14 @@ export const defaultBudgets: Budgets = {
     reserved: 64,
     // The shortest session of a role that AWS grants; a connection for each of them costs nothing that could be measured.
     maxAgeMs: 900_000,
+  },
+  audit: {
+    reserveBytes: 16 * 1024 * 1024,
+  },
+  refusals: {
+    recorded: 500,
+    recordedPerSecond: 5,
+    looked: 10_000,
+    lookedPerSecond: 500,
   },
 };

@@ -12,27 +12,31 @@
  *  8. A use that succeeded is noted as the last one of each of its keys, with the request and the event that tell of it.
  *  9. The answer goes back; plaintexts are wiped.
  *
- * INVARIANT: `run` gives back an answer only after the audit log took the event.
+ * INVARIANT: `run` gives back an answer only after the audit log took the event, or, of refusals over their payer's budget,
+ * the one that says that they are counted (`refusal-records.ts`).
  */
 
 import { isUtf8 } from 'node:buffer';
-import type { AuditEvent, AuditLog, Durability } from '../audit/audit-log.ts';
+import type { AuditEvent, AuditLog } from '../audit/audit-log.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
-import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
+import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
 import type { LastUses } from '../keys/last-uses.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { Payer } from '../kms/payer.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { findOperation, isUnbuilt } from '../operations/find-operation.ts';
 import { StoreError } from '../store/store-error.ts';
 import type { Turns } from '../store/turns.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
+import { type LineTraits, lineAccountOf } from './line-account.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
+import type { RefusalRecords } from './refusal-records.ts';
 import { auditEvent, emptyEvent, type IdentifiedEvent, outcome, type Trace } from './request-event.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
@@ -43,6 +47,8 @@ export interface KmsServiceOptions {
   /** Those of the keys of `directory`. */
   readonly lastUses: Pick<LastUses, 'used'>;
   readonly audit: AuditLog;
+  /** Puts refusals on record; absent: each is an event. */
+  readonly refusals?: Pick<RefusalRecords, 'record' | 'succeeded'>;
   readonly log: Logger;
   /** Those in force; asked anew for each request. Absent: there are none. */
   readonly identityPolicies?: () => IdentityPolicies;
@@ -52,12 +58,26 @@ export interface KmsServiceOptions {
 type Request = Record<string, unknown>;
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
-  const { audit, lastUses, log } = options;
+  const { audit, refusals, lastUses, log } = options;
   const { region } = options.directory.realm;
 
-  async function record(event: AuditEvent, durability: Durability, answer: KmsAnswer): Promise<KmsAnswer> {
+  /** @param payer Whose request it is. */
+  async function record(
+    event: AuditEvent,
+    answer: KmsAnswer,
+    payer: Payer,
+    caller: Caller | null,
+    traits: LineTraits | undefined,
+  ): Promise<KmsAnswer> {
+    const account = lineAccountOf(payer, caller, answer.ok ? traits : undefined);
     try {
-      await audit.append(event, durability);
+      if (answer.ok) {
+        // A change that was made is owed to the record.
+        if (traits?.effect === 'changes') await audit.append(event, 'synced', { ...account, purpose: 'owed' });
+        else await audit.append(event, 'written', account);
+        refusals?.succeeded(payer);
+      } else if (refusals === undefined) await audit.append(event, 'written', account);
+      else await refusals.record(event, account);
       return answer;
     } catch (error) {
       log.error({ requestId: event.requestId, err: error }, 'the audit log cannot be written; the answer is withheld');
@@ -86,9 +106,8 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         if (trace.request !== undefined) trace.operation?.request.wipe(trace.request);
         if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
       }
-      const durability = trace.operation?.effect === 'changes' && answer.ok ? 'synced' : 'written';
       const event = auditEvent(kmsRequest, region, trace, answer);
-      const recorded = await record(event, durability, answer);
+      const recorded = await record(event, answer, kmsRequest.payer, kmsRequest.caller, trace.operation);
       if (recorded.ok) noteUses(lastUses, trace, event);
       return recorded;
     },
@@ -100,14 +119,14 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         ...(eventSource === undefined ? {} : { eventSource }),
         ...outcome(error),
       };
-      return record(event, 'written', { ok: false, error });
+      return record(event, { ok: false, error }, origin.payer, caller, undefined);
     },
 
     async act(act, perform) {
       let result: ActResult | undefined;
       let answer: KmsAnswer;
       try {
-        if (act.effect === 'changes') await assertRecordable(audit);
+        assertRecordable(audit, lineAccountOf(act.payer, act.caller, act));
         result = await perform();
         answer = { ok: true, body: result.body };
       } catch (error) {
@@ -121,7 +140,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         responseElements: result?.record ?? null,
         ...(answer.ok ? {} : outcome(answer.error)),
       };
-      return record(event, act.effect === 'changes' && answer.ok ? 'synced' : 'written', answer);
+      return record(event, answer, act.payer, act.caller, act);
     },
   };
 }
@@ -165,6 +184,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     trace.noted = members;
   };
   const isRehearsal = request['DryRun'] === true;
+  if (!isRehearsal) assertRecordable(audit, lineAccountOf(kmsRequest.payer, caller, operation));
   let response: Request;
   if (operation.effect === 'changes') {
     const permitAgain = () => {
@@ -178,7 +198,6 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
       rehearseChange(parts);
       throw wouldHaveSucceeded();
     }
-    await assertRecordable(audit);
     response = await change(parts);
   } else {
     const handling = { request, caller, directory, note, keys, life };

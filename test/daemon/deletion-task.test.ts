@@ -35,7 +35,7 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
     const task = deletionTask({
       ...{ realm, deletion: service.deletion, imports: service.life.imports, clocks, upkeepSince: { reachedAtMs: 0 } },
-      audit: { obstacle: async () => audit.obstacle, append: (event) => audit.append(event) },
+      audit: { obstacle: () => audit.obstacle, append: (event) => audit.append(event) },
     });
     const [work] = [...task.scheduled()].filter((each) => each.work.endsWith(keyId));
     if (work === undefined) throw new Error('its deletion is scheduled');

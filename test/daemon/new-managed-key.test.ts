@@ -101,7 +101,7 @@ describeEachToken('An AWS managed key', (token) => {
     const { keys, logged } = managedKeys({
       append: () => Promise.reject(new Error('no room')),
       failure: () => 'no room',
-      obstacle: async () => 'no room',
+      obstacle: () => 'no room',
       head: () => kms.audit.head(),
       close: async () => undefined,
     });

@@ -43,7 +43,7 @@ export function deletionTask({ realm, deletion, imports, audit, clocks, upkeepSi
     async perform({ work, dueAtMs }) {
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
-      await assertRecordable(audit);
+      assertRecordable(audit);
       // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.
       await imports.settle(keyId);
       const { wallMs } = clocks.now();

@@ -56,7 +56,7 @@ export function expiryTask({ directory, imports, audit, clocks }: ExpiryTaskPart
       const backingKeyId = parseBackingKeyId(what);
       const material = key.materials.find((each) => each.backingKeyId === backingKeyId);
       if (backingKeyId === undefined || material === undefined) return;
-      await assertRecordable(audit);
+      assertRecordable(audit);
       const announce = (): Promise<void> =>
         audit.append(
           {

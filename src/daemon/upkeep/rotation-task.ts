@@ -36,7 +36,7 @@ export function rotationTask({ directory, life, audit, clocks }: RotationTaskPar
     async perform({ work, dueAtMs }) {
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
-      await assertRecordable(audit);
+      assertRecordable(audit);
       await life.rotateOnDate(keyId, dueAtMs, Math.floor(clocks.now().wallMs));
     },
   };

@@ -148,6 +148,8 @@ export interface UseDefinition<Request, Response, Keys extends string> extends A
 export interface ChangeDefinition<Request, Response, Keys extends string, Made extends Prepared | undefined>
   extends AnyDefinition<Request, Response, Keys> {
   readonly effect: 'changes';
+  /** Takes permissions, or the use of a key, away: it still goes on record where the audit log's disk is full for others. */
+  readonly revokes?: true;
   /**
    * What takes long, before the turn, with the permissions of the moment when the request came: generates in the HSM under an
    * intent, destroys nothing.

@@ -43,6 +43,7 @@ export const retireGrant = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId', 'GrantId', 'DryRun'],
   decide({ request, directory, note }) {
     const grant = namedGrant(request, directory);

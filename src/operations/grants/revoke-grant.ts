@@ -22,6 +22,7 @@ export const revokeGrant = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId', 'GrantId', 'DryRun'],
   decide: ({ request, keys, directory }) => ({
     changes: [removed('grant', grantOfKey(directory, keys.key.key.record, request.GrantId))],

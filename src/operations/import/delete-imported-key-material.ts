@@ -28,6 +28,7 @@ export const deleteImportedKeyMaterial = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId', 'KeyMaterialId'],
   recordResponse: ['KeyId', 'KeyMaterialId'],
   prepare: ({ keys, life }) => life.imports.removal(keys.key.key.record.keyId),

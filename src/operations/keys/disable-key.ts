@@ -19,6 +19,7 @@ export const disableKey = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId'],
   decide: ({ keys }) => ({ changes: [keys.key.with({ state: 'Disabled' })], response: {} }),
 });

@@ -36,6 +36,7 @@ export const scheduleKeyDeletion = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId', 'PendingWindowInDays'],
   recordResponse: ['KeyId', 'DeletionDate', 'KeyState', 'PendingWindowInDays'],
   decide({ request, keys, nowMs }) {

@@ -32,6 +32,7 @@ export const putKeyPolicy = operation({
     },
   },
   effect: 'changes',
+  revokes: true,
   record: ['KeyId', 'PolicyName', 'Policy', 'BypassPolicyLockoutSafetyCheck'],
   decide({ request, keys, directory, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
