@@ -22,6 +22,7 @@ import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
@@ -174,6 +175,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     turns,
     audit,
     refusals,
+    processor: new ProcessorTurns(),
     credentials,
     mapping,
     identityPolicies: () => policies.current(),

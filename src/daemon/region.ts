@@ -26,8 +26,9 @@ import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
-import { defaultShareLimits, generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
+import { generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
 import { createKmsService } from '../pipeline/pipeline.ts';
+import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
@@ -81,6 +82,7 @@ export interface RegionServices {
   readonly turns: Turns;
   readonly audit: AuditLog;
   readonly refusals: RefusalRecords;
+  readonly processor: ProcessorTurns;
   readonly credentials: Credentials;
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
@@ -108,8 +110,19 @@ export async function serveRegion(
   status: StatusSource,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const { turns, audit, refusals, credentials, mapping, identityPolicies, keyStores, upkeep, admission, log } =
-    services;
+  const {
+    turns,
+    audit,
+    refusals,
+    processor,
+    credentials,
+    mapping,
+    identityPolicies,
+    keyStores,
+    upkeep,
+    admission,
+    log,
+  } = services;
   const { lastUses } = directory;
   const operations = createKmsService({
     directory,
@@ -123,7 +136,7 @@ export async function serveRegion(
     peerFacts,
   });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
-  const service = shareFairly(whileProven(operations), defaultShareLimits, generations);
+  const service = shareFairly(whileProven(operations), { generations, refusals, processor });
   const access = accessSource({ directory, mapping, identityPolicies });
   const listen = async (listener: Listener): Promise<string> => {
     const { source } = credentials;

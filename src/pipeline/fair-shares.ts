@@ -9,12 +9,17 @@
  * few: at most these of each other user are before somebody's generation, users who have many take turns, and nobody's other
  * requests wait behind his generations.
  *
+ * Among those that may run, the processor is shared too (`processor-turns.ts`), and who is refused far more often than not is
+ * refused before anything of his requests is parsed (`refusal-records.ts`).
+ *
  * A user is whoever pays for the request (`kms/payer.ts`).
  */
 
 import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
 import { findOperation } from '../operations/find-operation.ts';
+import { ProcessorTurns } from './processor-turns.ts';
+import type { RefusalRecords } from './refusal-records.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
 
 export interface ShareLimits {
@@ -78,10 +83,12 @@ interface Share {
 
 class FairShares {
   readonly #limits: ShareLimits;
+  readonly #processor: ProcessorTurns;
   readonly #shares = new Map<Payer, Share>();
 
-  constructor(limits: ShareLimits) {
+  constructor(limits: ShareLimits, processor: ProcessorTurns) {
     this.#limits = limits;
+    this.#processor = processor;
   }
 
   enter(payer: Payer, entrant: Entrant): Promise<KmsAnswer> {
@@ -111,7 +118,7 @@ class FairShares {
 
   #start(share: Share, { run }: Entrant): Promise<KmsAnswer> {
     share.running++;
-    return run().then((answer) => {
+    return this.#processor.run(share.payer, run).then((answer) => {
       this.#leave(share);
       return answer;
     });
@@ -150,36 +157,38 @@ class FairShares {
   }
 }
 
-/**
- * The same service, with fair shares for its callers.
- * @param generations Of requests that generate; absent: as where one key is generated at a time.
- */
-export function shareFairly(
-  service: KmsService,
-  requests: ShareLimits = defaultShareLimits,
-  generations: ShareLimits = generationLimits(1),
-): KmsService {
-  const ofRequests = new FairShares(requests);
-  const ofGenerations = new FairShares(generations);
+export interface ShareOptions {
+  readonly requests?: ShareLimits;
+  /** Of requests that generate; absent: as where one key is generated at a time. */
+  readonly generations?: ShareLimits;
+  /** Who is refused too often; absent: nobody is. */
+  readonly refusals?: Pick<RefusalRecords, 'turnsAway'>;
+  /** Of several services that share a processor, the same; absent: one of its own. */
+  readonly processor?: ProcessorTurns;
+}
+
+/** The same service, with fair shares for its callers. */
+export function shareFairly(service: KmsService, options: ShareOptions = {}): KmsService {
+  const { requests = defaultShareLimits, generations = generationLimits(1), refusals } = options;
+  const { processor = new ProcessorTurns() } = options;
+  const ofRequests = new FairShares(requests, processor);
+  const ofGenerations = new FairShares(generations, processor);
   return {
     run(request) {
+      const refuse = (): Promise<KmsAnswer> => {
+        request.body.fill(0);
+        return service.refuse(request, rateExceeded());
+      };
+      if (refusals?.turnsAway(request.payer) === true) return refuse();
       const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
-      return shares.enter(request.payer, {
-        bytes: request.body.length,
-        run: () => service.run(request),
-        refuse() {
-          request.body.fill(0);
-          return service.refuse(request, rateExceeded());
-        },
-      });
+      return shares.enter(request.payer, { bytes: request.body.length, run: () => service.run(request), refuse });
     },
     refuse: (request, error) => service.refuse(request, error),
-    act: (request, perform) =>
-      ofRequests.enter(request.payer, {
-        bytes: 0,
-        run: () => service.act(request, perform),
-        refuse: () => service.refuse(request, rateExceeded()),
-      }),
+    act(request, perform) {
+      const refuse = (): Promise<KmsAnswer> => service.refuse(request, rateExceeded());
+      if (refusals?.turnsAway(request.payer) === true) return refuse();
+      return ofRequests.enter(request.payer, { bytes: 0, run: () => service.act(request, perform), refuse });
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import type { Caller } from '../../src/identity/caller.ts';
 import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
 import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
+import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 
 const mallory = unixCaller(1001);
@@ -188,11 +189,18 @@ function heldService(
     },
   };
   return {
-    service: shareFairly(
-      held,
-      { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...limits },
-      { maxRunning: 1, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...ofGenerations },
-    ),
+    service: shareFairly(held, {
+      // Whoever may run does: how the processor is shared is another test's.
+      processor: new ProcessorTurns(Number.POSITIVE_INFINITY),
+      requests: { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...limits },
+      generations: {
+        maxRunning: 1,
+        maxWaiting: 2048,
+        maxWaitingBytes: 1024 * 1024,
+        maxWaitingMs: Infinity,
+        ...ofGenerations,
+      },
+    }),
     running,
     refused,
     answerFirst(count) {

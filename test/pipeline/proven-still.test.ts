@@ -61,6 +61,6 @@ function oneAtATime(): { service: KmsService; done: string[]; refused: string[];
       return { ok: true, body: (await perform()).body };
     },
   };
-  const limits = { maxRunning: 1, maxWaiting: 10, maxWaitingBytes: 1000, maxWaitingMs: Infinity };
-  return { service: shareFairly(whileProven(held), limits), done, refused, answerNext: () => answerNext() };
+  const requests = { maxRunning: 1, maxWaiting: 10, maxWaitingBytes: 1000, maxWaitingMs: Infinity };
+  return { service: shareFairly(whileProven(held), { requests }), done, refused, answerNext: () => answerNext() };
 }

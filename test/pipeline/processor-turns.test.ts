@@ -1,0 +1,77 @@
+/**
+ * The order in which synchronous work is done, by work that takes the processor a given time. What is counted is the order,
+ * and how much is before somebody's work; not how long anything takes.
+ */
+
+import { expect, test } from 'vitest';
+import { type Payer, payerOfUid } from '../../src/kms/payer.ts';
+import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
+
+const mallory = payerOfUid(4001);
+const alice = payerOfUid(4002);
+const bob = payerOfUid(4003);
+
+function busy(ms: number): void {
+  const untilMs = performance.now() + ms;
+  while (performance.now() < untilMs);
+}
+
+function recorder(turns: ProcessorTurns) {
+  const done: Payer[] = [];
+  const run = (payer: Payer, ms: number): Promise<void> =>
+    turns.run(payer, async () => {
+      done.push(payer);
+      busy(ms);
+    });
+  return { done, run };
+}
+
+test('Before the cheap request of another one is one slice of 300 dear ones at most', async () => {
+  const { done, run } = recorder(new ProcessorTurns());
+  const flood = Array.from({ length: 300 }, () => run(mallory, 1));
+  // Those that came in one go and fit into a slice are done; all others let the event loop go on.
+  expect(done.length).toBeLessThanOrEqual(3);
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = done.length;
+  expect(before).toBeLessThan(300);
+  await run(alice, 0.01);
+  expect(done.indexOf(alice) - before).toBeLessThanOrEqual(4);
+  await Promise.all(flood);
+  expect(done.filter((payer) => payer === mallory)).toHaveLength(300);
+});
+
+test('Who asks for dearer decisions has as many fewer of them', async () => {
+  const { done, run } = recorder(new ProcessorTurns());
+  const all = [
+    ...Array.from({ length: 20 }, () => run(mallory, 2)),
+    ...Array.from({ length: 200 }, () => run(alice, 0.2)),
+  ];
+  await Promise.all(all);
+  const half = done.slice(0, 110);
+  const dear = half.filter((payer) => payer === mallory).length;
+  // Ten times as dear: a tenth as many, with room for a machine that is slow now and then.
+  expect(dear).toBeGreaterThan(2);
+  expect(dear).toBeLessThan(25);
+});
+
+test('Whoever comes anew is not behind by what others had before, and not ahead of them for having been away', async () => {
+  const { done, run } = recorder(new ProcessorTurns());
+  await Promise.all(Array.from({ length: 20 }, () => run(mallory, 1)));
+  done.length = 0;
+  // Both begin now; mallory is charged for a turn more than bob at most.
+  await Promise.all([
+    ...Array.from({ length: 10 }, () => run(mallory, 1)),
+    ...Array.from({ length: 10 }, () => run(bob, 1)),
+  ]);
+  const firstTen = done.slice(0, 10);
+  expect(firstTen.filter((payer) => payer === bob).length).toBeLessThanOrEqual(8);
+  expect(firstTen.filter((payer) => payer === mallory).length).toBeLessThanOrEqual(8);
+});
+
+test('Work that throws or rejects is told so, and the next one has its turn', async () => {
+  const turns = new ProcessorTurns(0);
+  const failed = turns.run(mallory, () => Promise.reject(new Error('no')));
+  const next = turns.run(alice, async () => 'done');
+  await expect(failed).rejects.toThrow('no');
+  expect(await next).toBe('done');
+});
