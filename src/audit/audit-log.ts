@@ -107,7 +107,7 @@ export type LinePurpose = 'request' | 'look' | 'change' | 'revocation' | 'owed';
 export interface LineAccount {
   /** Absent: the daemon itself. */
   readonly payer?: Payer;
-  /** The machine's root, the daemon's own user, or the account's root. */
+  /** The account's root, or the daemon's own user. */
   readonly isOperator?: boolean;
   readonly purpose: LinePurpose;
 }

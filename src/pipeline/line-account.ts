@@ -2,7 +2,7 @@
 
 import type { LineAccount, LinePurpose } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
-import { isOperator, type Payer } from '../kms/payer.ts';
+import { type Payer, payerOfUid } from '../kms/payer.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 
 /** What of an operation, or of an act, says what its lines are for. */
@@ -11,12 +11,16 @@ export interface LineTraits {
   readonly revokes?: boolean;
 }
 
+const ownUid = process.getuid?.() ?? 0;
+/** The daemon's own user, where he is another one than root. Root is who the account's root is, and not whoever has uid 0 in a container. */
+const ownUser = ownUid === 0 ? undefined : payerOfUid(ownUid);
+
 /**
  * @param caller Of a request, as far as he is known.
  * @param traits Absent: of what is refused, whatever it was to be.
  */
 export function lineAccountOf(payer: Payer, caller: Pick<Caller, 'type'> | null, traits?: LineTraits): LineAccount {
-  const isOperators = isOperator(payer) || caller?.type === 'Root';
+  const isOperators = caller?.type === 'Root' || payer === ownUser;
   return { payer, isOperator: isOperators, purpose: purposeOf(traits, isOperators) };
 }
 

@@ -12,7 +12,7 @@
  *
  * Beyond a second, larger budget a payer is turned away before anything of his requests is looked at. What he was allowed
  * counts in his favour, so that programs that succeed are not turned away for those that are refused as often. Operators never
- * are.
+ * are, and each of their refusals is a line.
  */
 
 import type { AuditEvent, AuditLog, CountedKind, LineAccount, ServiceEvent } from '../audit/audit-log.ts';
@@ -93,7 +93,9 @@ export class RefusalRecords {
   record(event: AuditEvent, account: LineAccount): Promise<void> | undefined {
     const { audit } = this.#options;
     const { payer } = account;
-    if (payer === undefined || this.#isClosing) return audit.append(event, 'written', account);
+    // Whoever may do everything has no need to fill the disk by what he may not.
+    if (payer === undefined || account.isOperator === true || this.#isClosing)
+      return audit.append(event, 'written', account);
     const [whose, refusals] = this.#of(payer);
     if (event.errorCode !== 'ThrottlingException') refusals.looked.charge(1);
     if (refusals.recorded.take(1)) return audit.append(event, 'written', account);
