@@ -50,7 +50,8 @@ export interface RefusalBudget {
   readonly recordedPerSecond: number;
   /**
    * Requests that are looked at; when so many more were refused than succeeded, further ones are answered before anything of
-   * them is parsed. Far above what a program does by mistake, and what a decision takes of the time of all, 0.1 ms, is 5 %.
+   * them is parsed. Far above what a program does by mistake. One whose decision takes longer than 0.1 ms counts as so many more:
+   * so what is refused has 5 % of the daemon's time in the long run.
    */
   readonly looked: number;
   readonly lookedPerSecond: number;

@@ -10,7 +10,8 @@
  * requests wait behind his generations.
  *
  * Among those that may run, the processor is shared too (`processor-turns.ts`), and who is refused far more often than not is
- * refused before anything of his requests is parsed (`refusal-records.ts`).
+ * refused before anything of his requests is parsed (`refusal-records.ts`). What is too much is answered slowly
+ * (`slow-answers.ts`).
  *
  * A user is whoever pays for the request (`kms/payer.ts`).
  */
@@ -21,6 +22,7 @@ import { findOperation } from '../operations/find-operation.ts';
 import { ProcessorTurns } from './processor-turns.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
+import { SlowAnswers } from './slow-answers.ts';
 
 export interface ShareLimits {
   readonly maxRunning: number;
@@ -84,11 +86,13 @@ interface Share {
 class FairShares {
   readonly #limits: ShareLimits;
   readonly #processor: ProcessorTurns;
+  readonly #refusals: ShareOptions['refusals'];
   readonly #shares = new Map<Payer, Share>();
 
-  constructor(limits: ShareLimits, processor: ProcessorTurns) {
+  constructor(limits: ShareLimits, processor: ProcessorTurns, refusals: ShareOptions['refusals']) {
     this.#limits = limits;
     this.#processor = processor;
+    this.#refusals = refusals;
   }
 
   enter(payer: Payer, entrant: Entrant): Promise<KmsAnswer> {
@@ -118,7 +122,12 @@ class FairShares {
 
   #start(share: Share, { run }: Entrant): Promise<KmsAnswer> {
     share.running++;
-    return this.#processor.run(share.payer, run).then((answer) => {
+    let usedMs = 0;
+    const charged = (ms: number): void => {
+      usedMs = ms;
+    };
+    return this.#processor.run(share.payer, run, charged).then((answer) => {
+      if (!answer.ok) this.#refusals?.spent(share.payer, usedMs);
       this.#leave(share);
       return answer;
     });
@@ -162,7 +171,7 @@ export interface ShareOptions {
   /** Of requests that generate; absent: as where one key is generated at a time. */
   readonly generations?: ShareLimits;
   /** Who is refused too often; absent: nobody is. */
-  readonly refusals?: Pick<RefusalRecords, 'turnsAway'>;
+  readonly refusals?: Pick<RefusalRecords, 'turnsAway' | 'spent'>;
   /** Of several services that share a processor, the same; absent: one of its own. */
   readonly processor?: ProcessorTurns;
 }
@@ -171,22 +180,30 @@ export interface ShareOptions {
 export function shareFairly(service: KmsService, options: ShareOptions = {}): KmsService {
   const { requests = defaultShareLimits, generations = generationLimits(1), refusals } = options;
   const { processor = new ProcessorTurns() } = options;
-  const ofRequests = new FairShares(requests, processor);
-  const ofGenerations = new FairShares(generations, processor);
+  const ofRequests = new FairShares(requests, processor, refusals);
+  const ofGenerations = new FairShares(generations, processor, refusals);
+  const slowly = new SlowAnswers();
+  const isTooMuch = (payer: Payer): boolean => refusals?.turnsAway(payer) === true;
+  async function refuseSlowly(...refused: Parameters<KmsService['refuse']>): Promise<KmsAnswer> {
+    const answer = await service.refuse(...refused);
+    await slowly.turn(refused[0].payer);
+    return answer;
+  }
   return {
     run(request) {
       const refuse = (): Promise<KmsAnswer> => {
         request.body.fill(0);
-        return service.refuse(request, rateExceeded());
+        return refuseSlowly(request, rateExceeded());
       };
-      if (refusals?.turnsAway(request.payer) === true) return refuse();
+      if (isTooMuch(request.payer)) return refuse();
       const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
       return shares.enter(request.payer, { bytes: request.body.length, run: () => service.run(request), refuse });
     },
-    refuse: (request, error) => service.refuse(request, error),
+    refuse: (request, error) =>
+      isTooMuch(request.payer) ? refuseSlowly(request, error) : service.refuse(request, error),
     act(request, perform) {
-      const refuse = (): Promise<KmsAnswer> => service.refuse(request, rateExceeded());
-      if (refusals?.turnsAway(request.payer) === true) return refuse();
+      const refuse = (): Promise<KmsAnswer> => refuseSlowly(request, rateExceeded());
+      if (isTooMuch(request.payer)) return refuse();
       return ofRequests.enter(request.payer, { bytes: 0, run: () => service.act(request, perform), refuse });
     },
   };

@@ -44,25 +44,33 @@ export class ProcessorTurns {
     this.#sliceMs = sliceMs;
   }
 
-  /** Runs `work` now, or in its turn. Its synchronous part is what the payer is charged for. */
-  run<Result>(payer: Payer, work: () => Promise<Result>): Promise<Result> {
+  /**
+   * Runs `work` now, or in its turn. Its synchronous part is what the payer is charged for.
+   * @param charged Is told how long that was, in milliseconds, before the promise resolves.
+   */
+  run<Result>(payer: Payer, work: () => Promise<Result>, charged?: (usedMs: number) => void): Promise<Result> {
     const nowMs = performance.now();
     if (this.#waitingCount === 0) {
       if (nowMs - this.#windowStartMs > windowMs) {
         this.#windowStartMs = nowMs;
         this.#windowUsedMs = 0;
       }
-      if (this.#windowUsedMs < this.#sliceMs) return this.#serve(this.#accountOf(payer), work, nowMs);
+      if (this.#windowUsedMs < this.#sliceMs) return this.#serve(this.#accountOf(payer), work, nowMs, charged);
     }
     return new Promise((resolve) => {
       const account = this.#accountOf(payer);
-      account.waiting.push(() => resolve(this.#serve(account, work, performance.now())));
+      account.waiting.push(() => resolve(this.#serve(account, work, performance.now(), charged)));
       this.#waitingCount++;
       this.#schedule();
     });
   }
 
-  #serve<Result>(account: Account, work: () => Promise<Result>, startMs: number): Promise<Result> {
+  #serve<Result>(
+    account: Account,
+    work: () => Promise<Result>,
+    startMs: number,
+    charged?: (usedMs: number) => void,
+  ): Promise<Result> {
     this.#servedMs = Math.max(this.#servedMs, account.usedMs);
     try {
       return work();
@@ -72,6 +80,7 @@ export class ProcessorTurns {
       const usedMs = performance.now() - startMs;
       account.usedMs += usedMs;
       this.#windowUsedMs += usedMs;
+      charged?.(usedMs);
     }
   }
 

@@ -34,6 +34,8 @@ const maxKinds = 24;
 /** Of whom something is known at a time; more (from a network) share one budget. */
 const maxPayers = 4096;
 const otherPayers = 'other payers' as Payer;
+/** What is thought of as one refusal that is looked at. */
+const msPerRefusal = 0.1;
 /** Within a second. */
 const flushMs = 900;
 
@@ -79,6 +81,12 @@ export class RefusalRecords {
   turnsAway(payer: Payer): boolean {
     const refusals = this.#payers.get(payer);
     return refusals !== undefined && !refusals.looked.has(1) && !isOperator(payer);
+  }
+
+  /** A request was refused after it had taken so much time of the processor: a dear decision is as many as it might have been. */
+  spent(payer: Payer, milliseconds: number): void {
+    const more = milliseconds / msPerRefusal - 1;
+    if (more > 0) this.#payers.get(payer)?.looked.charge(more);
   }
 
   /** A request of this payer succeeded. */

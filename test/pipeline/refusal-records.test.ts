@@ -174,3 +174,13 @@ test('Who is refused much more often than not is turned away; success counts in 
   expect(refusals.turnsAway(payerOfUid(0))).toBe(false);
   await refusals.close();
 });
+
+test('A refusal that took the processor long counts as so many more', async () => {
+  const refusals = records();
+  for (let number = 0; number < 6; number++) {
+    await refusals.record(denied(number), account);
+    refusals.spent(mallory, 1);
+  }
+  expect(refusals.turnsAway(mallory)).toBe(true);
+  await refusals.close();
+});
