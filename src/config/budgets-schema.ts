@@ -24,6 +24,8 @@ export const budgetsSchema = z.strictObject({
   audit: z
     .strictObject({
       reserveBytes: whole(1024 * 1024, 1024 * 1024 * 1024).default(audit.reserveBytes),
+      extraBytes: whole(64 * 1024, 1024 * 1024 * 1024).default(audit.extraBytes),
+      extraBytesPerSecond: whole(1024, 1024 * 1024 * 1024).default(audit.extraBytesPerSecond),
     })
     .prefault({}),
   refusals: z

@@ -103,8 +103,9 @@ audit:
 #   # Connections in all, of one payer, and beside them for root and the daemon's own user; and how long one lasts: a client is
 #   # told to connect again, and is then whoever the kernel says, in the groups that he has then.
 #   connections: { total: 2048, perPayer: 1024, reserved: 64, maxAgeMs: 900000 }
-#   # What of the audit log's disk is kept for changes that take permissions away.
-#   audit: { reserveBytes: 16777216 }
+#   # What of the audit log's disk is kept for changes that take permissions away; and of one payer, what lines of his requests
+#   # have beyond 2 KiB each, at once and in the long run.
+#   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }
 #   # Refused requests of one payer, at once and in the long run: events of their own (more are counted), and looked at at all.
 #   refusals: { recorded: 500, recordedPerSecond: 5, looked: 10000, lookedPerSecond: 500 }
 

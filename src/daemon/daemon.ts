@@ -148,7 +148,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
   });
   started.defer(() => audit.close());
-  const refusals = new RefusalRecords({ audit, account, budget: configuration.budgets.refusals, log });
+  const refusals = new RefusalRecords({
+    audit,
+    account,
+    budget: configuration.budgets.refusals,
+    lines: configuration.budgets.audit,
+    log,
+  });
   started.defer(() => refusals.close());
 
   // Once no request runs any more, and while the HSM still computes MACs.

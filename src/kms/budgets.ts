@@ -38,6 +38,13 @@ export interface AuditBudget {
    * some thousands of changes, and the last half is 64 of the longest.
    */
   readonly reserveBytes: number;
+  /**
+   * Of one payer, at once and in the long run: of lines about what succeeded, what is longer than a program needs (2 KiB), and
+   * the whole of those that took no permission (who am I). Ordinary lines of what was permitted are not limited but by fair
+   * shares. Whoever is over it hears `ThrottlingException`.
+   */
+  readonly extraBytes: number;
+  readonly extraBytesPerSecond: number;
 }
 
 /** Of one payer, his refused requests: at once, and in the long run (`pipeline/refusal-records.ts`). */
@@ -67,6 +74,8 @@ export const defaultBudgets: Budgets = {
   },
   audit: {
     reserveBytes: 16 * 1024 * 1024,
+    extraBytes: 16 * 1024 * 1024,
+    extraBytesPerSecond: 256 * 1024,
   },
   refusals: {
     recorded: 500,

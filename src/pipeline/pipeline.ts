@@ -61,13 +61,17 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
   const { audit, refusals, lastUses, log } = options;
   const { region } = options.directory.realm;
 
-  /** @param payer Whose request it is. */
+  /**
+   * @param payer Whose request it is.
+   * @param extraBytes What its line has more than ordinary ones, if it succeeded.
+   */
   async function record(
     event: AuditEvent,
     answer: KmsAnswer,
     payer: Payer,
     caller: Caller | null,
     traits: LineTraits | undefined,
+    extraBytes: number,
   ): Promise<KmsAnswer> {
     const account = lineAccountOf(payer, caller, answer.ok ? traits : undefined);
     try {
@@ -75,7 +79,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         // A change that was made is owed to the record.
         if (traits?.effect === 'changes') await audit.append(event, 'synced', { ...account, purpose: 'owed' });
         else await audit.append(event, 'written', account);
-        refusals?.succeeded(payer);
+        refusals?.succeeded(payer, extraBytes);
       } else if (refusals === undefined) await audit.append(event, 'written', account);
       else await refusals.record(event, account);
       return answer;
@@ -107,7 +111,9 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
       }
       const event = auditEvent(kmsRequest, region, trace, answer);
-      const recorded = await record(event, answer, kmsRequest.payer, kmsRequest.caller, trace.operation);
+      const { payer, caller, body } = kmsRequest;
+      const extraBytes = body.length <= ordinaryBytes ? 0 : extraBytesOf(event);
+      const recorded = await record(event, answer, payer, caller, trace.operation, extraBytes);
       if (recorded.ok) noteUses(lastUses, trace, event);
       return recorded;
     },
@@ -119,7 +125,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         ...(eventSource === undefined ? {} : { eventSource }),
         ...outcome(error),
       };
-      return record(event, { ok: false, error }, origin.payer, caller, undefined);
+      return record(event, { ok: false, error }, origin.payer, caller, undefined, 0);
     },
 
     async act(act, perform) {
@@ -140,9 +146,18 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         responseElements: result?.record ?? null,
         ...(answer.ok ? {} : outcome(answer.error)),
       };
-      return record(event, answer, act.payer, act.caller, act);
+      // Who-am-I and credentials of one's own take no permission, so nothing of their lines is for nothing.
+      return record(event, answer, act.payer, act.caller, act, ordinaryBytes);
     },
   };
+}
+
+/** The longest line that its payer has for nothing, in bytes; and no line is longer than this if its request is not. */
+const ordinaryBytes = 2048;
+
+/** Only what of a request is on record counts, and not its blobs. */
+function extraBytesOf({ requestParameters }: AuditEvent): number {
+  return Math.max(0, (JSON.stringify(requestParameters) ?? '').length - ordinaryBytes);
 }
 
 /** Only what uses keys does; ReEncrypt uses two, each of which has its own last use. */

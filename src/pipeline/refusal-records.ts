@@ -16,7 +16,7 @@
  */
 
 import type { AuditEvent, AuditLog, CountedKind, LineAccount, ServiceEvent } from '../audit/audit-log.ts';
-import type { RefusalBudget } from '../kms/budgets.ts';
+import type { AuditBudget, RefusalBudget } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { isOperator, type Payer } from '../kms/payer.ts';
 import { TokenBucket } from '../kms/token-bucket.ts';
@@ -26,6 +26,7 @@ export interface RefusalRecordsOptions {
   readonly audit: Pick<AuditLog, 'append'>;
   readonly account: string;
   readonly budget: RefusalBudget;
+  readonly lines: Pick<AuditBudget, 'extraBytes' | 'extraBytesPerSecond'>;
   readonly log: Logger;
 }
 
@@ -52,17 +53,21 @@ interface Counted {
 class PayerRefusals {
   readonly recorded: TokenBucket;
   readonly looked: TokenBucket;
+  /** Bytes of lines about what succeeded. */
+  readonly extra: TokenBucket;
   readonly kinds = new Map<string, Counted>();
   /** Since when there are counts that are not on record; milliseconds since the epoch. */
   countedSinceMs: number | undefined;
 
-  constructor({ recorded, recordedPerSecond, looked, lookedPerSecond }: RefusalBudget) {
+  constructor({ budget, lines }: Pick<RefusalRecordsOptions, 'budget' | 'lines'>) {
+    const { recorded, recordedPerSecond, looked, lookedPerSecond } = budget;
     this.recorded = new TokenBucket(recorded, recordedPerSecond);
     this.looked = new TokenBucket(looked, lookedPerSecond);
+    this.extra = new TokenBucket(lines.extraBytes, lines.extraBytesPerSecond);
   }
 
   isQuiet(): boolean {
-    return this.countedSinceMs === undefined && this.recorded.isFull() && this.looked.isFull();
+    return this.countedSinceMs === undefined && this.recorded.isFull() && this.looked.isFull() && this.extra.isFull();
   }
 }
 
@@ -77,10 +82,11 @@ export class RefusalRecords {
     this.#options = options;
   }
 
-  /** Whether this payer is over the budget of what is looked at: his request is answered with `ThrottlingException`. */
+  /** Whether this payer is over the budget of what is looked at, or of long lines: his request is answered with `ThrottlingException`. */
   turnsAway(payer: Payer): boolean {
     const refusals = this.#payers.get(payer);
-    return refusals !== undefined && !refusals.looked.has(1) && !isOperator(payer);
+    if (refusals === undefined || (refusals.looked.has(1) && refusals.extra.has(1))) return false;
+    return !isOperator(payer);
   }
 
   /** A request was refused after it had taken so much time of the processor: a dear decision is as many as it might have been. */
@@ -89,9 +95,13 @@ export class RefusalRecords {
     if (more > 0) this.#payers.get(payer)?.looked.charge(more);
   }
 
-  /** A request of this payer succeeded. */
-  succeeded(payer: Payer): void {
+  /**
+   * A request of this payer succeeded.
+   * @param extraBytes What its line has more than ordinary ones.
+   */
+  succeeded(payer: Payer, extraBytes = 0): void {
     this.#payers.get(payer)?.looked.give(1);
+    if (extraBytes > 0) this.#of(payer)[1].extra.charge(extraBytes);
   }
 
   /**
@@ -132,7 +142,7 @@ export class RefusalRecords {
     if (known !== undefined) return [payer, known];
     if (this.#payers.size >= maxPayers) this.#forgetQuiet();
     const whose = this.#payers.size >= maxPayers ? otherPayers : payer;
-    const refusals = this.#payers.get(whose) ?? new PayerRefusals(this.#options.budget);
+    const refusals = this.#payers.get(whose) ?? new PayerRefusals(this.#options);
     this.#payers.set(whose, refusals);
     return [whose, refusals];
   }

@@ -13,6 +13,7 @@ import { RefusalRecords } from '../../src/pipeline/refusal-records.ts';
 import { exampleEvent } from '../audit/example-event.ts';
 
 const budget: RefusalBudget = { recorded: 3, recordedPerSecond: 1, looked: 50, lookedPerSecond: 1 };
+const lines = { extraBytes: 10_000, extraBytesPerSecond: 1_000 };
 const mallory = payerOfUid(4001);
 const account = { payer: mallory, purpose: 'request' } as const;
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -31,7 +32,7 @@ beforeEach(async () => {
 });
 
 function records(audit: Pick<AuditLog, 'append'> = log): RefusalRecords {
-  return new RefusalRecords({ audit, account: '000000000000', budget, log: silent });
+  return new RefusalRecords({ audit, account: '000000000000', budget, lines, log: silent });
 }
 
 function denied(number: number, changed: Partial<AuditEvent> = {}): AuditEvent {
@@ -183,4 +184,15 @@ test('A refusal that took the processor long counts as so many more', async () =
   }
   expect(refusals.turnsAway(mallory)).toBe(true);
   await refusals.close();
+});
+
+test('Long lines about what was allowed have a budget of their own, which operators are not held to', () => {
+  const refusals = records();
+  for (const payer of [mallory, payerOfUid(0)])
+    for (let number = 0; number < 3; number++) refusals.succeeded(payer, 6_000);
+  expect(refusals.turnsAway(mallory)).toBe(true);
+  expect(refusals.turnsAway(payerOfUid(0))).toBe(false);
+  const other = payerOfUid(4002);
+  for (let number = 0; number < 1_000; number++) refusals.succeeded(other);
+  expect(refusals.turnsAway(other)).toBe(false);
 });
