@@ -16,8 +16,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/life/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
-import { inBatches } from '../store/mac-batches.ts';
-import type { RecordMac } from '../store/metadata-store.ts';
+import type { RecordMacs } from '../store/metadata-store.ts';
 import { openSqliteStore, type SqliteStore } from '../store/sqlite-store.ts';
 
 const purpose = 'metadata-integrity';
@@ -48,10 +47,11 @@ export interface Place {
 export async function openStore({ dataDir, region }: Place): Promise<OpenStore> {
   const folder = await stat(dataDir);
   assertPrivate(dataDir, folder);
-  let mac: RecordMac = () => Promise.reject(new Error('the metadata store was used before its service key was known'));
+  let macs: RecordMacs = () =>
+    Promise.reject(new Error('the metadata store was used before its service key was known'));
   const store = await openSqliteStore({
     path: metadataPath(dataDir),
-    mac: (data) => mac(data),
+    macs: (messages) => macs(messages),
     formerRegion: region,
   });
   return {
@@ -64,7 +64,7 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
         );
       }
       await assertServiceKey(keyStore, purpose, backingKeyId);
-      mac = inBatches((messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages }));
+      macs = (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages });
     },
   };
 }

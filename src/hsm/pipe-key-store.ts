@@ -351,7 +351,14 @@ function inCalls(messages: readonly Buffer[]): readonly (readonly Buffer[])[] {
 }
 
 function packed(messages: readonly Buffer[]): Buffer {
-  return Buffer.concat(messages.flatMap((message) => [u32(message.length), message]));
+  const field = Buffer.allocUnsafe(messages.reduce((bytes, { length }) => bytes + 4 + length, 0));
+  let at = 0;
+  for (const message of messages) {
+    at = field.writeUInt32BE(message.length, at);
+    field.set(message, at);
+    at += message.length;
+  }
+  return field;
 }
 
 function u32(value: number): Buffer {

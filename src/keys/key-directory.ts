@@ -194,14 +194,15 @@ export class KeyDirectory implements Fold {
     }
     for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
     const touched = new Set<KeyId>();
-    // Keys first: they come in the order of their ids, and a name at the end of a list is the cheapest to add.
-    for (const record of loaded.key) if (this.#isOurs(record)) touched.add(this.#records.fileKey(record));
+    // In order, and keys first: a name at the end of a list is the cheapest to add.
+    for (const record of inOrder(loaded.key, 'keyId'))
+      if (this.#isOurs(record)) touched.add(this.#records.fileKey(record));
     for (const record of loaded.backingKey) touched.add(this.#records.fileBackingKey(record));
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) touched.add(this.#records.filePolicy(record));
     for (const keyId of touched) this.#derive(keyId);
     this.lastUses.take(loaded);
-    for (const alias of loaded.alias) if (this.#isOurs(alias)) this.aliases.show(alias);
-    for (const grant of loaded.grant) if (this.#isOurs(grant)) this.grants.show(grant);
+    for (const alias of inOrder(loaded.alias, 'aliasName')) if (this.#isOurs(alias)) this.aliases.show(alias);
+    for (const grant of inOrder(loaded.grant, 'grantId')) if (this.#isOurs(grant)) this.grants.show(grant);
   }
 
   /** INVARIANT: memory is the fold of all changes; nothing but this and `take` makes anything in here different. */
@@ -358,4 +359,12 @@ export class KeyDirectory implements Fold {
       return String(error);
     }
   }
+}
+
+/** By the name that a list has of them. */
+function inOrder<Name extends string, Named extends Readonly<Record<Name, string>>>(
+  records: readonly Named[],
+  name: Name,
+): readonly Named[] {
+  return [...records].sort((one, other) => (one[name] < other[name] ? -1 : 1));
 }

@@ -1,14 +1,9 @@
 /** Work on many items at once, of which each waits for the HSM: bounded, and in the order of the items. */
 
-/**
- * So many MACs are asked for at once: four calls' worth (`inBatches`), so that the HSM has the next ones while these are dealt
- * with; and few enough to leave room in the queue of a key store that takes them one by one.
- */
-const maxMacsInFlight = 512;
-
-/** Results in the order of the items, which are taken as they can be dealt with; the first failure ends it. */
+/** Results in the order of the items, which are taken as they can be dealt with, at most so many at once; the first failure ends it. */
 export async function mapBounded<Item, Result>(
   items: Iterable<Item>,
+  maxAtOnce: number,
   map: (item: Item) => Promise<Result>,
 ): Promise<readonly Result[]> {
   const results: Result[] = [];
@@ -27,7 +22,7 @@ export async function mapBounded<Item, Result>(
     }
   };
   const workers: Promise<void>[] = [];
-  while (!isOver && workers.length < maxMacsInFlight) workers.push(worker());
+  while (!isOver && workers.length < maxAtOnce) workers.push(worker());
   try {
     await Promise.all(workers);
   } finally {
@@ -35,4 +30,15 @@ export async function mapBounded<Item, Result>(
     iterator.return?.();
   }
   return results;
+}
+
+/** The items in lists of so many, the last one shorter; each list is made when it is asked for. */
+export function* inLists<Item>(items: Iterable<Item>, size: number): Generator<readonly Item[]> {
+  let list: Item[] = [];
+  for (const item of items) {
+    if (list.push(item) < size) continue;
+    yield list;
+    list = [];
+  }
+  if (list.length > 0) yield list;
 }

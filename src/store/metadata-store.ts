@@ -29,8 +29,8 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
 /** What a key is derived for. */
 export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens';
 
-/** Computes a record's MAC: HMAC-SHA-256 (32 bytes) under the service key for metadata. Is asked for hundreds at once (`inBatches`). */
-export type RecordMac = (data: Buffer) => Promise<Buffer>;
+/** Computes the MAC of each message, in their order: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
+export type RecordMacs = (messages: readonly Buffer[]) => Promise<readonly Buffer[]>;
 
 export interface MetadataStore {
   /** Who writes here, as the owner of intents: 32 hexadecimal digits, the same at each start. */
@@ -41,7 +41,7 @@ export interface MetadataStore {
    */
   deriveKey(purpose: DerivedKeyPurpose): Promise<Buffer>;
   /**
-   * Reads and verifies everything, and writes records of former formats anew in today's. Called once, at start.
+   * Reads and verifies everything, in no order, and writes records of former formats anew in today's. Called once, at start.
    * @param progress Is told now and then how many records were written anew, of how many: the HSM computes a MAC for each.
    */
   load(progress?: (written: number, total: number) => void): Promise<LoadedMetadata>;

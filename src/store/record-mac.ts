@@ -112,25 +112,50 @@ export function columnsOfFormat(formats: KindFormats, columns: Columns, format: 
 
 /** @param columns Those of the format. */
 export function canonicalRecord(kind: RecordKind, columns: Columns, format: number): Buffer {
-  const names = Object.keys(columns).sort();
-  form.begin();
-  form.string(domain);
-  form.u32(format);
-  form.string(kind);
-  form.u32(names.length);
-  for (const name of names) {
-    const value = columns[name];
-    if (value === undefined) throw new TypeError(`member ${name} is missing`);
-    form.string(name);
-    if (typeof value === 'string') {
-      form.u8(1);
-      form.string(value);
-    } else {
-      form.u8(2);
-      form.u64(value);
-    }
+  return new CanonicalForm(kind, Object.keys(columns), format).of(Object.values(columns));
+}
+
+/**
+ * The canonical form of the records of one kind and format: what is the same in all of them is put together once, since at a start
+ * there are as many forms as records.
+ */
+export class CanonicalForm {
+  readonly #head: Buffer;
+  /** In the order of the form: the bytes of the name, and where the member's value stands. */
+  readonly #members: readonly { readonly name: Buffer; readonly index: number }[];
+
+  /** @param names Of the members, in the order in which their values will come. */
+  constructor(kind: RecordKind, names: readonly string[], format: number) {
+    form.begin();
+    form.string(domain);
+    form.u32(format);
+    form.string(kind);
+    form.u32(names.length);
+    this.#head = form.end();
+    this.#members = [...names].sort().map((name) => {
+      form.begin();
+      form.string(name);
+      return { name: form.end(), index: names.indexOf(name) };
+    });
   }
-  return form.end();
+
+  /** @param values Texts, and whole numbers from 0 to 2^53 - 1. More than there are members are none of them. */
+  of(values: readonly unknown[]): Buffer {
+    form.begin();
+    form.raw(this.#head);
+    for (const { name, index } of this.#members) {
+      form.raw(name);
+      const value = values[index];
+      if (typeof value === 'string') {
+        form.u8(1);
+        form.string(value);
+      } else {
+        form.u8(2);
+        form.u64(Number(value));
+      }
+    }
+    return form.end();
+  }
 }
 
 /** Longer texts are quicker to write by Node.js than by a loop. */
@@ -155,9 +180,18 @@ class FormWriter {
     this.#used = this.#bytes.writeUInt32BE(value, this.#used);
   }
 
+  /** @throws TypeError for what is no whole number from 0 to 2^53 - 1. */
   u64(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`${value} has no canonical form`);
     this.#reserve(8);
-    this.#used = this.#bytes.writeBigUInt64BE(BigInt(value), this.#used);
+    this.#used = this.#bytes.writeUInt32BE(Math.floor(value / 2 ** 32), this.#used);
+    this.#used = this.#bytes.writeUInt32BE(value % 2 ** 32, this.#used);
+  }
+
+  raw(bytes: Buffer): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#used);
+    this.#used += bytes.length;
   }
 
   /** Its length in bytes, then its UTF-8. */

@@ -64,15 +64,21 @@ export function isRecord(kind: RecordKind, columns: Columns): Expression<SqlBool
 }
 
 /**
- * All rows of a kind in the order of their primary keys, with their columns named as the members are: for whoever reads them past
- * Kysely, which would name them in an object more for each.
+ * All rows of a kind, in no order (that of the primary key would have SQLite look up each row by itself): their columns in the order
+ * of `memberNames`, then `format` and `mac`. For whoever reads them past Kysely, which would name them in an object more for each.
  */
 export function allRows(db: Kysely<Tables>, kind: RecordKind): CompiledQuery {
+  return selection(db, kind).compile();
+}
+
+/** The row of one record, with the same columns. */
+export function oneRow(db: Kysely<Tables>, { kind, columns }: PreparedChange): CompiledQuery {
+  return selection(db, kind).where(isRecord(kind, columns)).compile();
+}
+
+function selection(db: Kysely<Tables>, kind: RecordKind) {
   const table: keyof Tables = tables[kind];
-  const columns = [...memberNames(kind), 'format', 'mac'];
-  let query = db.selectFrom(table).select(columns.map((name) => sql.ref(name).as(sql.raw(`"${name}"`))));
-  for (const name of primaryKeys[kind]) query = query.orderBy(name);
-  return query.compile();
+  return db.selectFrom(table).select([...memberNames(kind), 'format', 'mac']);
 }
 
 /** Removes the record in the version in which it was seen. */

@@ -12,21 +12,36 @@ const sharedColumns: ReadonlySet<string> = new Set([
   ...['document', 'grantee', 'retiring', 'issuingAccount', 'principal'],
 ]);
 
+/** Of each kind, where these stand among its columns. */
 const sharedColumnsOf = new Map(
-  recordKinds.map((kind) => [kind, memberNames(kind).filter((name) => sharedColumns.has(name))]),
+  recordKinds.map((kind) => [
+    kind,
+    memberNames(kind).flatMap((name, index) => (sharedColumns.has(name) ? [index] : [])),
+  ]),
 );
 
 export class SharedTexts {
   readonly #texts = new Map<string, string>();
 
-  /** Puts into a row, in place of its texts, the equal ones that another row had before. */
-  share(kind: RecordKind, row: Record<string, unknown>): void {
-    for (const column of sharedColumnsOf.get(kind) ?? []) {
-      const value = row[column];
-      if (typeof value !== 'string') continue;
-      const known = this.#texts.get(value);
-      if (known === undefined) this.#texts.set(value, value);
-      else row[column] = known;
-    }
+  /**
+   * For the rows of one kind: puts into a row, in place of its texts, the equal ones that another row had before.
+   * A text that the row before had in the same column is found without a look-up.
+   */
+  sharing(kind: RecordKind): (row: unknown[]) => void {
+    const columns = sharedColumnsOf.get(kind) ?? [];
+    const before: unknown[] = [];
+    return (row) => {
+      for (const column of columns) {
+        const value = row[column];
+        if (value === before[column]) row[column] = before[column];
+        else if (typeof value === 'string') row[column] = before[column] = this.#shared(value);
+      }
+    };
+  }
+
+  #shared(value: string): string {
+    const known = this.#texts.get(value);
+    if (known === undefined) this.#texts.set(value, value);
+    return known ?? value;
   }
 }

@@ -5,8 +5,7 @@
  * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk). Writes are
  * rare: changes of keys, and one per 65,536 encryptions.
  *
- * A load reads row by row and verifies each before it returns any: rows wait for their MACs, hundreds at a time, and not for each
- * other.
+ * A load verifies every row before it returns any (`record-reader.ts`).
  *
  * MACs are computed before the transaction, by the HSM, for several records at once; the transactions follow in the order
  * of the calls. A statement that does not find its record in the version that it replaces ends the transaction. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
@@ -14,43 +13,28 @@
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  */
 
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { StatementSync } from 'node:sqlite';
 import { CamelCasePlugin, type CompiledQuery, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
-import type { LoadedMetadata, MetadataStore, QuarantinedRecord, RecordMac } from './metadata-store.ts';
+import type { LoadedMetadata, MetadataStore, RecordMacs } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
-import { type Columns, fromColumns } from './record-columns.ts';
+import { canonicalRecord, derivedKeyInput, newestFormat, type RecordFormats, recordFormats } from './record-mac.ts';
+import { callsAtOnce, macsOfAll, macsOfCall } from './record-macs.ts';
+import { type Findings, type ReaderParts, RecordReader } from './record-reader.ts';
 import {
-  canonicalRecord,
-  columnsOfFormat,
-  derivedKeyInput,
-  isKnownFormat,
-  isMacEqual,
-  macBytes,
-  newestFormat,
-  type RecordFormats,
-  recordFormats,
-} from './record-mac.ts';
-import {
-  allRows,
   type FormerRow,
-  idMember,
-  isRecord,
   type PreparedChange,
   prepareChange,
   type Row,
   removal,
   rewriting,
   type Tables,
-  tables,
   writing,
 } from './record-statements.ts';
 import { added, type Change } from './records/changes.ts';
-import type { MetadataRecords, RecordKind } from './records/records.ts';
-import { SharedTexts } from './shared-texts.ts';
-import { inputValue, openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
+import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
 /** What a service key is for, as its row and its label in the HSM say. */
@@ -69,14 +53,14 @@ const rewritesPerTransaction = 1_000;
 /**
  * Opens the store, making or migrating its schema, and locks it against other processes.
  * @param options.path The file; its folder exists and is private.
- * @param options.mac First called by `load` or `write`: by then `serviceKey` has told which key it must use.
+ * @param options.macs First called by `load` or `write`: by then `serviceKey` has told which key it must use.
  * @param options.formerRegion The Region of what was written before records had one.
  * @param options.formats Others than today's: how those that are yet to come will read what today's wrote.
  * @throws StoreError
  */
 export async function openSqliteStore(options: {
   readonly path: string;
-  readonly mac: RecordMac;
+  readonly macs: RecordMacs;
   readonly formerRegion: string;
   readonly formats?: RecordFormats;
 }): Promise<SqliteStore> {
@@ -100,40 +84,21 @@ export async function openSqliteStore(options: {
   }
 }
 
-interface StoreParts {
-  readonly path: string;
-  readonly mac: RecordMac;
-  readonly database: DatabaseSync;
-  readonly db: Kysely<Tables>;
+interface StoreParts extends ReaderParts {
   readonly serviceKeys: Map<string, BackingKeyId>;
   readonly nodeId: string;
-  readonly formerRegion: string;
-  readonly formats: RecordFormats;
-}
-
-type Verified<Kind extends RecordKind> =
-  | { readonly record: MetadataRecords[Kind]; readonly columns: Columns; readonly isFormer: boolean }
-  | { readonly reason: string };
-
-/** A row as it stands in the file, of whatever types somebody may have put there. */
-type LoadedRow = Readonly<Record<string, unknown>>;
-
-/** What a load finds beside the records. */
-interface Findings {
-  readonly quarantined: QuarantinedRecord[];
-  /** What has to be written anew. */
-  readonly former: FormerRow[];
-  readonly texts: SharedTexts;
 }
 
 class OpenSqliteStore implements SqliteStore {
   readonly #parts: StoreParts;
+  readonly #reader: RecordReader;
   readonly #statements = new Map<string, StatementSync>();
   #lastWrite: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
+    this.#reader = new RecordReader(parts);
   }
 
   get nodeId(): string {
@@ -159,33 +124,35 @@ class OpenSqliteStore implements SqliteStore {
 
   async deriveKey(purpose: Parameters<MetadataStore['deriveKey']>[0]): Promise<Buffer> {
     this.#assertOpen();
-    return this.#macOf(derivedKeyInput(purpose));
+    const [key] = await macsOfCall(this.#parts.macs, [derivedKeyInput(purpose)]);
+    return key as Buffer; // There is one MAC for one message.
   }
 
   async load(progress: (written: number, total: number) => void = () => undefined): Promise<LoadedMetadata> {
     this.#assertOpen();
-    const quarantined: QuarantinedRecord[] = [];
-    const former: FormerRow[] = [];
-    const texts = new SharedTexts();
+    const findings: Findings = { quarantined: [], former: [] };
+    const read = this.#reader.all();
     const loaded = {
-      key: await this.#loadKind('key', { quarantined, former, texts }),
-      backingKey: await this.#loadKind('backingKey', { quarantined, former, texts }),
-      keyPolicy: await this.#loadKind('keyPolicy', { quarantined, former, texts }),
-      alias: await this.#loadKind('alias', { quarantined, former, texts }),
-      grant: await this.#loadKind('grant', { quarantined, former, texts }),
-      accessKey: await this.#loadKind('accessKey', { quarantined, former, texts }),
-      tombstone: await this.#loadKind('tombstone', { quarantined, former, texts }),
-      lastUse: await this.#loadKind('lastUse', { quarantined, former, texts }),
-      wrappingKey: await this.#loadKind('wrappingKey', { quarantined, former, texts }),
-      milestone: await this.#loadKind('milestone', { quarantined, former, texts }),
-      upkeepWait: await this.#loadKind('upkeepWait', { quarantined, former, texts }),
-      quarantined,
+      key: await read('key', findings),
+      backingKey: await read('backingKey', findings),
+      keyPolicy: await read('keyPolicy', findings),
+      alias: await read('alias', findings),
+      grant: await read('grant', findings),
+      accessKey: await read('accessKey', findings),
+      tombstone: await read('tombstone', findings),
+      lastUse: await read('lastUse', findings),
+      wrappingKey: await read('wrappingKey', findings),
+      milestone: await read('milestone', findings),
+      upkeepWait: await read('upkeepWait', findings),
+      quarantined: findings.quarantined,
     };
+    const { former } = findings;
     this.#assertFormerRegion(loaded, former);
     for (let first = 0; first < former.length; first += rewritesPerTransaction) {
       const some = former.slice(first, first + rewritesPerTransaction);
       const { db } = this.#parts;
-      this.#transaction(await mapBounded(some, async (row) => rewriting(db, row, await this.#rowOf(row.anew))));
+      const rows = await this.#rowsOf(some.map(({ anew }) => anew));
+      this.#transaction(some.map((row, index) => rewriting(db, row, rows[index] as Row))); // There are as many.
       progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
     }
     return loaded;
@@ -196,8 +163,7 @@ class OpenSqliteStore implements SqliteStore {
     let statements: Promise<readonly CompiledQuery[]>;
     try {
       this.#assertOpen();
-      const prepared = changes.map(prepareChange);
-      statements = mapBounded(prepared, (change) => this.#statementOf(change));
+      statements = this.#statementsOf(changes.map(prepareChange));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -208,17 +174,12 @@ class OpenSqliteStore implements SqliteStore {
 
   async reread(changes: readonly Change[]): Promise<readonly Change[]> {
     this.#assertOpen();
-    const { db, path } = this.#parts;
-    return mapBounded(changes.map(prepareChange), async ({ kind, columns, change }) => {
-      let row: Readonly<Record<string, unknown>> | undefined;
-      try {
-        row = await db.selectFrom(tables[kind]).selectAll().where(isRecord(kind, columns)).executeTakeFirst();
-      } catch (error) {
-        throw asStoreError(error, 'read the metadata store', path);
-      }
+    const { path } = this.#parts;
+    return mapBounded(changes.map(prepareChange), callsAtOnce, async (prepared) => {
+      const { kind, change } = prepared;
+      const verified = await this.#reader.one(kind, prepared);
       // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
-      if (row === undefined) return { remove: kind, record: change.record } as Change;
-      const verified = await this.#verify(kind, row);
+      if (verified === undefined) return { remove: kind, record: change.record } as Change;
       if ('record' in verified) return added(kind, verified.record);
       throw new StoreError('damaged', `a record in \`${path}\` is refused: ${verified.reason}`);
     });
@@ -233,68 +194,10 @@ class OpenSqliteStore implements SqliteStore {
     this.#parts.database.close();
   }
 
-  async #loadKind<Kind extends RecordKind>(kind: Kind, findings: Findings): Promise<readonly MetadataRecords[Kind][]> {
-    const records = await mapBounded(this.#rowsOf(kind, findings), (row) => this.#loadRow(kind, row, findings));
-    return records.filter((record) => record !== undefined);
-  }
-
-  *#rowsOf(kind: RecordKind, { texts }: Findings): Generator<LoadedRow> {
-    const { db, database, path } = this.#parts;
-    const query = allRows(db, kind);
-    try {
-      for (const row of rowsOf(database, query)) {
-        texts.share(kind, row);
-        yield row;
-      }
-    } catch (error) {
-      throw asStoreError(error, 'read the metadata store', path);
-    }
-  }
-
-  /** @returns The record; `undefined` for a row that is quarantined. */
-  async #loadRow<Kind extends RecordKind>(
-    kind: Kind,
-    row: LoadedRow,
-    { quarantined, former }: Findings,
-  ): Promise<MetadataRecords[Kind] | undefined> {
-    const { formerRegion } = this.#parts;
-    // It was put back beside the one that it became.
-    const isSuperseded = row['region'] === '' && this.#hasToday(kind, row[idMember(kind)]);
-    const verified = isSuperseded ? { reason: 'a later version of it is on record' } : await this.#verify(kind, row);
-    if ('record' in verified) {
-      const { columns, isFormer } = verified;
-      if (isFormer) former.push({ columns, anew: prepareChange(added(kind, verified.record)) });
-      return verified.record;
-    }
-    const region = 'region' in row ? String(row['region']) : null;
-    quarantined.push({
-      kind,
-      id: String(row[idMember(kind)]),
-      // It is missed in the Region of all that was written in its time, unless its successor is there.
-      region: region === '' && !isSuperseded ? formerRegion : region,
-      reason: verified.reason,
-    });
-    return undefined;
-  }
-
-  /** Is there a record of this id in the Region of what was written before there were Regions? */
-  #hasToday(kind: RecordKind, id: unknown): boolean {
-    if (typeof id !== 'string') return false;
-    const { db, database, formerRegion, path } = this.#parts;
-    const query = db.selectFrom(tables[kind] as keyof Tables).select('region');
-    const today = query.where('region', '=', formerRegion).where(idMember(kind), '=', id).compile();
-    try {
-      // A loop that is left ends the statement, too.
-      for (const _row of rowsOf(database, today)) return true;
-      return false;
-    } catch (error) {
-      throw asStoreError(error, 'read the metadata store', path);
-    }
-  }
-
   /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
   #assertFormerRegion(loaded: LoadedMetadata, former: readonly FormerRow[]): void {
     const { formerRegion, path } = this.#parts;
+    if (former.length === 0) return;
     const anew = new Set<unknown>(
       former.flatMap((row) => (row.columns['region'] === '' ? row.anew.change.record : [])),
     );
@@ -308,44 +211,26 @@ class OpenSqliteStore implements SqliteStore {
     );
   }
 
-  /** `columns`: as they stand in the row. `isFormer`: it was written in another format than the newest. */
-  async #verify<Kind extends RecordKind>(kind: Kind, row: Readonly<Record<string, unknown>>): Promise<Verified<Kind>> {
-    const formats = this.#parts.formats[kind];
-    const format = typeof row['format'] === 'bigint' ? Number(row['format']) : Number.NaN;
-    if (!isKnownFormat(formats, format)) return { reason: 'its format is not known to this version' };
-    const parsed = fromColumns(kind, row);
-    if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
-    const { record, columns } = parsed;
-    const covered = columnsOfFormat(formats, columns, format);
-    const verifies = covered !== undefined && isMacEqual(await this.#mac(kind, covered, format), row['mac']);
-    if (!verifies) return { reason: 'its MAC does not verify: it was edited or damaged' };
-    const lacksRegion = 'region' in columns && !('region' in covered);
-    return {
-      record: lacksRegion ? { ...record, region: this.#parts.formerRegion } : record,
-      columns,
-      isFormer: format !== newestFormat(formats),
-    };
-  }
-
-  async #statementOf(change: PreparedChange): Promise<CompiledQuery> {
+  async #statementsOf(changes: readonly PreparedChange[]): Promise<readonly CompiledQuery[]> {
     const { db } = this.#parts;
-    return 'remove' in change.change ? removal(db, change) : writing(db, change, await this.#rowOf(change));
+    const rows = (await this.#rowsOf(changes.filter(({ change }) => 'put' in change))).values();
+    return changes.map((change) => {
+      if ('remove' in change.change) return removal(db, change);
+      return writing(db, change, rows.next().value as Row); // There is one for each that is put.
+    });
   }
 
-  async #rowOf({ kind, columns }: PreparedChange): Promise<Row> {
-    const format = newestFormat(this.#parts.formats[kind]);
-    const mac = (await this.#mac(kind, columns, format)).toString('hex');
-    return { ...columns, format, mac };
-  }
-
-  #mac(kind: RecordKind, columns: Columns, format: number): Promise<Buffer> {
-    return this.#macOf(canonicalRecord(kind, columns, format));
-  }
-
-  async #macOf(data: Buffer): Promise<Buffer> {
-    const computed = await this.#parts.mac(data);
-    if (computed.length !== macBytes) throw new TypeError(`a MAC has ${macBytes} bytes, not ${computed.length}`);
-    return computed;
+  /** Records as they are written; their MACs are computed together. */
+  async #rowsOf(changes: readonly PreparedChange[]): Promise<readonly Row[]> {
+    const { formats, macs } = this.#parts;
+    const formatOf = ({ kind }: PreparedChange): number => newestFormat(formats[kind]);
+    const forms = changes.map((change) => canonicalRecord(change.kind, change.columns, formatOf(change)));
+    const computed = await macsOfAll(macs, forms);
+    return changes.map((change, index) => ({
+      ...change.columns,
+      format: formatOf(change),
+      mac: (computed[index] as Buffer).toString('hex'), // There are as many.
+    }));
   }
 
   #inTurn<T>(task: () => T | Promise<T>): Promise<T> {

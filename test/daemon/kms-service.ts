@@ -72,7 +72,7 @@ export async function startService(
   const backingKeyId = known ?? (await createServiceKey(keyStore, purpose));
   const store = await openSqliteStore({
     path: join(folder, 'metadata.sqlite'),
-    mac: (data) => keyStore.mac({ backingKeyId, algorithm: 'HMAC_SHA_256', data }),
+    macs: (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages }),
     formerRegion: realm.region,
   });
   opened.defer(() => store.close());

@@ -14,7 +14,7 @@ import type { GrantRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { compile, realm } from '../authorization/policies.ts';
-import { testMac } from '../store/records.ts';
+import { testMacs } from '../store/records.ts';
 
 const keyId = '11111111-2222-3333-4444-555555555555' as KeyId;
 const otherKeyId = '66666666-2222-3333-4444-555555555555' as KeyId;
@@ -35,7 +35,7 @@ describe('grants', () => {
   let store: MetadataStore;
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-grants-'));
-    store = await openSqliteStore({ path: join(folder, 'metadata.db'), mac: testMac, formerRegion: realm.region });
+    store = await openSqliteStore({ path: join(folder, 'metadata.db'), macs: testMacs, formerRegion: realm.region });
   });
   afterEach(async () => {
     await store.close();

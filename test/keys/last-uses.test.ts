@@ -13,7 +13,7 @@ import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.
 import { StoreError } from '../../src/store/store-error.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { realm } from '../authorization/policies.ts';
-import { testMac } from '../store/records.ts';
+import { testMacs } from '../store/records.ts';
 import { holdTurn } from '../support/held-turn.ts';
 
 const dayMs = 24 * 60 * 60 * 1000;
@@ -25,7 +25,7 @@ let path: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'drawbridge-last-uses-'));
   path = join(folder, 'metadata.db');
-  store = await openSqliteStore({ path, mac: testMac, formerRegion: realm.region });
+  store = await openSqliteStore({ path, macs: testMacs, formerRegion: realm.region });
 });
 afterEach(async () => {
   await store.close();
@@ -189,7 +189,7 @@ test('A record that did not verify is said to whoever asks, keeps no other from 
   const database = new DatabaseSync(path);
   database.prepare('UPDATE last_use SET used_at_ms = used_at_ms + 1').run();
   database.close();
-  store = await openSqliteStore({ path, mac: testMac, formerRegion: realm.region });
+  store = await openSqliteStore({ path, macs: testMacs, formerRegion: realm.region });
   const { uses } = await open();
   expect(() => uses.of(edited)).toThrow(expect.objectContaining({ name: 'KMSInternalException' }));
   expect(() => uses.daysWithoutUse({ keyId: edited, createdAtMs: 0 }, startedMs)).toThrow(expect.anything());

@@ -27,7 +27,7 @@ import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.
 import { Turns } from '../../src/store/turns.ts';
 import { alice, allow, bob, compile, policy, realm } from '../authorization/policies.ts';
 import { openStore } from '../hsm/test-store.ts';
-import { testMac } from '../store/records.ts';
+import { testMacs } from '../store/records.ts';
 import { holdTurn } from '../support/held-turn.ts';
 import { newTestKey } from '../support/new-key.ts';
 import { describeEachToken } from '../support/tokens.ts';
@@ -45,7 +45,7 @@ describeEachToken('Keys in memory', (token) => {
 
   beforeAll(async () => {
     keyStore = await openStore(token(), { lanes: 2 });
-    store = await openSqliteStore({ path: join(folder, 'metadata.db'), mac: testMac, formerRegion: realm.region });
+    store = await openSqliteStore({ path: join(folder, 'metadata.db'), macs: testMacs, formerRegion: realm.region });
     turns = new Turns(store);
     const keyStores = new Map([['default', keyStore]]);
     const log = { debug() {}, info() {}, warn() {}, error() {} };

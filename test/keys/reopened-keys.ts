@@ -88,7 +88,7 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
       const keyStore = await openToken();
       const store = await openSqliteStore({
         path: file,
-        mac: (data) => keyStore.mac({ backingKeyId: serviceKeyId(), algorithm: 'HMAC_SHA_256', data }),
+        macs: (messages) => keyStore.macs({ backingKeyId: serviceKeyId(), algorithm: 'HMAC_SHA_256', messages }),
         formerRegion: realm.region,
       });
       open = { store, keyStore };

@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { createSmallDisk, smallDiskMissing } from '../support/small-disk.ts';
-import { aliasPut, asPuts, examplePuts, examples, formerRegion, testMac } from './records.ts';
+import { aliasPut, asPuts, examplePuts, examples, formerRegion, testMacs } from './records.ts';
 
 describe('a daemon that is killed while it writes metadata', () => {
   test('finds every acknowledged record, and no half of a write, when it starts again', {
@@ -19,7 +19,7 @@ describe('a daemon that is killed while it writes metadata', () => {
       const acknowledged: number[] = [];
       for (const killAfter of [1, 2, 37, 150, 400]) {
         acknowledged.push(...(await writeUntilKilled(path, (acknowledged.at(-1) ?? 0) + 1_000, killAfter)));
-        const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+        const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
         const loaded = await store.load();
         await store.close();
         expect(loaded.quarantined).toEqual([]);
@@ -58,7 +58,7 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
     const disk = createSmallDisk(1024 * 1024);
     try {
       const path = join(disk.folder, 'metadata.db');
-      const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+      const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
       await store.write(examplePuts);
       const large = {
         put: 'keyPolicy',
@@ -72,7 +72,7 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
       });
       await store.write([aliasPut('small')]);
       await store.close();
-      const reopened = await openSqliteStore({ path, mac: testMac, formerRegion });
+      const reopened = await openSqliteStore({ path, macs: testMacs, formerRegion });
       const loaded = await reopened.load();
       await reopened.close();
       expect(loaded.quarantined).toEqual([]);
@@ -87,11 +87,11 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
     const disk = createSmallDisk(1024 * 1024);
     try {
       const path = join(disk.folder, 'metadata.db');
-      const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+      const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
       await store.write(examplePuts);
       await store.close();
       disk.makeReadOnly();
-      await expect(openSqliteStore({ path, mac: testMac, formerRegion })).rejects.toMatchObject({
+      await expect(openSqliteStore({ path, macs: testMacs, formerRegion })).rejects.toMatchObject({
         name: 'StoreError',
         failure: 'readOnly',
         message: `cannot open the metadata store \`${path}\`: EROFS: read-only file system, access '${path}'`,

@@ -23,7 +23,18 @@ import {
   snakeCase,
   writeFormer,
 } from './former-rows.ts';
-import { type AnyPut, addedAny, aliasPut, asPuts, conflict, examples, formerRegion, testMac } from './records.ts';
+import {
+  type AnyPut,
+  addedAny,
+  aliasPut,
+  asPuts,
+  conflict,
+  eachByItself,
+  examples,
+  formerRegion,
+  testMac,
+  testMacs,
+} from './records.ts';
 
 let folder: string;
 let path: string;
@@ -64,7 +75,7 @@ const write = (format: Format, puts: readonly AnyPut[] = [exampleOf(format)]): P
   writeFormer(path, format, puts);
 
 const open = (formats = recordFormats, region = formerRegion) =>
-  openSqliteStore({ path, mac: testMac, formerRegion: region, formats });
+  openSqliteStore({ path, macs: testMacs, formerRegion: region, formats });
 
 async function load(
   region = formerRegion,
@@ -294,11 +305,11 @@ describe('records of former formats, when there are many', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      async mac(data) {
+      macs: eachByItself(async (data) => {
         // Every row is verified, then written anew.
         if (++macs > 2_500 + 1_200) throw new RangeError('the HSM is away');
         return testMac(data);
-      },
+      }),
     });
     await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
     await store.close();
@@ -333,7 +344,7 @@ describe('a public key', () => {
 
   test('is covered by the MAC of a backing key that was written before there were any and put again', async () => {
     await write(backingKey1);
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const { backingKey } = await store.load();
     const older = exampleOf(backingKey1).record;
     expect(backingKey).toEqual([older]);

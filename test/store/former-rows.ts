@@ -6,13 +6,13 @@
 import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import type { ColumnValue } from '../../src/store/column-member.ts';
-import { fromColumns, recordKinds, toColumns } from '../../src/store/record-columns.ts';
+import { fromColumns, memberNames, recordKinds, toColumns } from '../../src/store/record-columns.ts';
 import { canonicalRecord, newestFormat, type RecordFormats, recordFormats } from '../../src/store/record-mac.ts';
 import { tables } from '../../src/store/record-statements.ts';
 import { type MetadataRecords, primaryKeys, type RecordKind } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { arbitraryRecord } from './arbitrary-records.ts';
-import { type AnyPut, addedAny, examples, formerRegion, testMac } from './records.ts';
+import { type AnyPut, addedAny, examples, formerRegion, testMac, testMacs } from './records.ts';
 
 /** A member of each kind that came with the first format, and a value that its column could have got in older rows. */
 const nextMembers = {
@@ -61,7 +61,11 @@ export function formerFormat(kind: RecordKind, format: number, formats: RecordFo
 /** The example of the kind as such a row can tell it, with the Region that it gets if it has none. */
 export function exampleOf({ kind, lacks }: Format): AnyPut {
   const region = 'region' in lacks ? { region: formerRegion } : {};
-  const read = fromColumns(kind, { ...toColumns(kind, examples[kind]), ...lacks, ...region });
+  const columns: Readonly<Record<string, unknown>> = { ...toColumns(kind, examples[kind]), ...lacks, ...region };
+  const read = fromColumns(
+    kind,
+    memberNames(kind).map((name) => columns[name]),
+  );
   if ('badColumn' in read) throw new TypeError(`${read.badColumn} of ${kind} cannot be what older rows have`);
   return addedAny(kind, read.record);
 }
@@ -78,7 +82,7 @@ export function otherColumn({ kind, lacks }: Format, member: string): ColumnValu
 
 /** Leaves the records as a version with that format did: written whole, then taken back, MAC and all. */
 export async function writeFormer(path: string, format: Format, puts: readonly AnyPut[]): Promise<void> {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion, formats: format.formats });
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion, formats: format.formats });
   await store.write(puts);
   await store.close();
   const database = new DatabaseSync(path);

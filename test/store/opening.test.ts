@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { migrateToLatest, migrations } from '../../src/store/migrations.ts';
 import { openDatabaseFile, sqliteDialect } from '../../src/store/sqlite-database.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
-import { aliasPut, asPuts, examplePuts, formerRegion, testMac } from './records.ts';
+import { aliasPut, asPuts, examplePuts, formerRegion, testMacs } from './records.ts';
 
 let folder: string;
 let path: string;
@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const open = () => openSqliteStore({ path, mac: testMac, formerRegion });
+const open = () => openSqliteStore({ path, macs: testMacs, formerRegion });
 const uid = process.geteuid?.();
 
 async function createStore(): Promise<void> {

@@ -14,7 +14,7 @@ import { tables } from '../../src/store/record-statements.ts';
 import type { RecordKind } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { snakeCase } from './former-rows.ts';
-import { examples, formerRegion, testMac } from './records.ts';
+import { examples, formerRegion, testMacs } from './records.ts';
 
 const howToAdd =
   'give a new member the next number of its kind in `recordFormats` of src/store/record-mac.ts, and its column a new step in src/store/migrations.ts with the same value for older rows';
@@ -28,7 +28,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const open = () => openSqliteStore({ path, mac: testMac, formerRegion });
+const open = () => openSqliteStore({ path, macs: testMacs, formerRegion });
 
 /** What each format brought, a member a line. */
 function formatLines(): readonly string[] {

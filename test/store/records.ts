@@ -3,7 +3,7 @@
 import { createHmac } from 'node:crypto';
 import type { GrantId, GrantPrincipal } from '../../src/kms/grant-terms.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
-import type { LoadedMetadata, RecordMac } from '../../src/store/metadata-store.ts';
+import type { LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
 import { recordKinds } from '../../src/store/record-columns.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
 import {
@@ -14,7 +14,14 @@ import {
 } from '../../src/store/records/records.ts';
 
 /** What an HSM computes with an HMAC key, computed here: the store cannot tell, and needs no token for its tests. */
-export const testMac: RecordMac = async (data) => createHmac('sha256', 'a key for tests').update(data).digest();
+export const testMac = async (data: Buffer): Promise<Buffer> =>
+  createHmac('sha256', 'a key for tests').update(data).digest();
+export const testMacs = eachByItself(testMac);
+
+/** For whoever looks at the MACs one by one. */
+export function eachByItself(mac: (data: Buffer) => Promise<Buffer>): RecordMacs {
+  return (messages) => Promise.all(messages.map(mac));
+}
 
 /** The Region that rows of former formats get; the examples are of it as well. */
 export const formerRegion = 'us-east-1';

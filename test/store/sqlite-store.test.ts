@@ -12,12 +12,14 @@ import {
   aliasPut,
   asPuts,
   conflict,
+  eachByItself,
   examplePuts,
   examples,
   formerRegion,
   inSequence,
   lastPuts,
   testMac,
+  testMacs,
 } from './records.ts';
 
 let folder: string;
@@ -29,7 +31,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 async function reload() {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
   try {
     return await store.load();
   } finally {
@@ -38,7 +40,7 @@ async function reload() {
 }
 
 async function write(...changes: readonly Change[]): Promise<void> {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
   try {
     await store.write(changes);
   } finally {
@@ -105,11 +107,11 @@ describe('the metadata store', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      async mac(data) {
+      macs: eachByItself(async (data) => {
         // The first ones take the longest.
         for (let turns = 50 - calls++; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
         return testMac(data);
-      },
+      }),
     });
     await Promise.all(
       Array.from({ length: 50 }, (_, index) => store.write([aliasPut('contended', index, index === 0 ? null : index)])),
@@ -120,7 +122,7 @@ describe('the metadata store', () => {
 
   test('is not changed by what the caller does with a record after the call', async () => {
     const tag = { TagKey: 'team', TagValue: 'payroll' };
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const written = store.write([added('key', { ...examples.key, tags: [tag] })]);
     tag.TagValue = 'somebody else';
     await written;
@@ -133,10 +135,10 @@ describe('the metadata store', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      async mac(data) {
+      macs: eachByItself(async (data) => {
         if (broken && data.includes('alias/b')) throw new RangeError('the HSM is away');
         return testMac(data);
-      },
+      }),
     });
     await expect(store.write([aliasPut('a'), aliasPut('b')])).rejects.toThrow(new RangeError('the HSM is away'));
     broken = false;
@@ -154,7 +156,7 @@ describe('the metadata store', () => {
   });
 
   test('refuses a MAC of another length than HMAC-SHA-256 has', async () => {
-    const store = await openSqliteStore({ path, formerRegion, mac: async () => Buffer.alloc(31) });
+    const store = await openSqliteStore({ path, formerRegion, macs: async () => [Buffer.alloc(31)] });
     await expect(store.write([aliasPut('a')])).rejects.toThrow(new TypeError('a MAC has 32 bytes, not 31'));
     await store.close();
   });
@@ -164,7 +166,7 @@ describe('the metadata store', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      mac: () => Promise.reject(new RangeError('the HSM is away')),
+      macs: () => Promise.reject(new RangeError('the HSM is away')),
     });
     await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
     await store.close();
@@ -177,12 +179,12 @@ describe('the metadata store', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      async mac(data) {
+      macs: eachByItself(async (data) => {
         most = Math.max(most, ++inFlight);
         await new Promise((resolve) => setImmediate(resolve));
         inFlight--;
         return testMac(data);
-      },
+      }),
     });
     const loaded = await store.load();
     await store.close();
@@ -192,7 +194,7 @@ describe('the metadata store', () => {
   });
 
   test('finishes the writes that were called before it was closed, and refuses those after', async () => {
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const before = store.write([aliasPut('before')]);
     const closing = store.close();
     const closed = new StoreError('closed', `the metadata store \`${path}\` is closed`);
@@ -210,12 +212,12 @@ describe('the name of the service key', () => {
   const second = '1'.repeat(32) as BackingKeyId;
 
   test('is unknown at first, is given once, and stays', async () => {
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     expect(store.serviceKey('metadata-integrity')).toBe(undefined);
     await store.nameServiceKey('metadata-integrity', first);
     expect(store.serviceKey('metadata-integrity')).toBe(first);
     await store.close();
-    const reopened = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const reopened = await openSqliteStore({ path, macs: testMacs, formerRegion });
     expect(reopened.serviceKey('metadata-integrity')).toBe(first);
     await expect(reopened.nameServiceKey('metadata-integrity', second)).rejects.toMatchObject({
       name: 'StoreError',
@@ -227,7 +229,7 @@ describe('the name of the service key', () => {
   });
 
   test('is given to one of two who ask at once', async () => {
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const results = await Promise.allSettled(
       [first, second].map((id) => store.nameServiceKey('metadata-integrity', id)),
     );

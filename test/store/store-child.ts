@@ -5,10 +5,10 @@
  */
 
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
-import { aliasPut, examples, formerRegion, testMac } from './records.ts';
+import { aliasPut, examples, formerRegion, testMacs } from './records.ts';
 
 const [action, path = '', first = '0'] = process.argv.slice(2);
-const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
 if (action === 'open') await store.close();
 else if (action === 'load-halfway') await store.load(() => process.kill(process.pid, 'SIGKILL'));
 else {

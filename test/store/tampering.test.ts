@@ -6,21 +6,30 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { added, replaced } from '../../src/store/records/changes.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
-import { type AnyPut, asPuts, examplePuts, examples, formerRegion, testMac } from './records.ts';
+import {
+  type AnyPut,
+  asPuts,
+  eachByItself,
+  examplePuts,
+  examples,
+  formerRegion,
+  testMac,
+  testMacs,
+} from './records.ts';
 
 let folder: string;
 let path: string;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'drawbridge-store-'));
   path = join(folder, 'metadata.db');
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
   await store.write(examplePuts);
   await store.close();
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
 async function load() {
-  const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
   try {
     return await store.load();
   } finally {
@@ -137,7 +146,7 @@ describe('a record that was edited in the database file', () => {
   });
 
   test('cannot take the MAC of another record', async () => {
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const open = {
       ...examples.keyPolicy,
       keyId: examples.key.keyId.replaceAll('1', '2') as typeof examples.key.keyId,
@@ -173,7 +182,7 @@ describe('a record that was edited in the database file', () => {
     const store = await openSqliteStore({
       path,
       formerRegion,
-      mac: (data) => testMac(Buffer.concat([data, Buffer.of(0)])),
+      macs: eachByItself((data) => testMac(Buffer.concat([data, Buffer.of(0)]))),
     });
     const loaded = await store.load();
     await store.close();
@@ -183,7 +192,7 @@ describe('a record that was edited in the database file', () => {
 
   test('is whole again when it is put again', async () => {
     edit((database) => database.exec("UPDATE alias SET mac = ''"));
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     await store.write([replaced('alias', examples.alias, {})]);
     await store.close();
     expect((await load()).quarantined).toEqual([]);
@@ -191,7 +200,7 @@ describe('a record that was edited in the database file', () => {
 
   test('shows up neither when a whole earlier row is put back: the price of one MAC per record', async () => {
     const earlier = edit((database) => database.prepare('SELECT document, version, mac FROM key_policy').get());
-    const store = await openSqliteStore({ path, mac: testMac, formerRegion });
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     await store.write([replaced('keyPolicy', examples.keyPolicy, { document: '{"stricter":1}' })]);
     await store.close();
     edit((database) => {

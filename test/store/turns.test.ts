@@ -12,7 +12,7 @@ import type { KeyRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { type Decided, type Fold, Turns } from '../../src/store/turns.ts';
 import { holdTurn } from '../support/held-turn.ts';
-import { aliasPut, conflict, examples, formerRegion, testMac } from './records.ts';
+import { aliasPut, conflict, examples, formerRegion, testMacs } from './records.ts';
 
 let folder: string;
 let store: SqliteStore;
@@ -23,7 +23,7 @@ beforeEach(async () => {
   store = await openSqliteStore({
     path: join(folder, 'metadata.db'),
     formerRegion,
-    mac: (data) => (isHsmAway ? Promise.reject(new RangeError('the HSM is away')) : testMac(data)),
+    macs: (messages) => (isHsmAway ? Promise.reject(new RangeError('the HSM is away')) : testMacs(messages)),
   });
   await store.write([added('key', examples.key)]);
 });

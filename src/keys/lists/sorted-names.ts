@@ -20,7 +20,7 @@ export class SortedNames<Name extends string> {
 
   add(name: Name): void {
     const last = this.#names.at(-1);
-    // As all are at a start, which has them in order.
+    // As all are at a start, which puts them in order first.
     if (last === undefined || last < name) {
       this.#names.push(name);
       return;

@@ -1,0 +1,213 @@
+/**
+ * Rows, read and verified. INVARIANT: what comes out of here as a record has a MAC that verified; a row that has not comes out as
+ * the reason, or among the quarantined.
+ *
+ * All rows of a kind are read in lists of as many as the HSM is given in one call, and while it is at the MACs of one list, the
+ * next ones are read and put into their canonical form.
+ */
+
+import type { DatabaseSync } from 'node:sqlite';
+import type { Kysely } from 'kysely';
+import { inLists, mapBounded } from './bounded-map.ts';
+import type { QuarantinedRecord, RecordMacs } from './metadata-store.ts';
+import { type Columns, fromColumns, memberNames } from './record-columns.ts';
+import {
+  CanonicalForm,
+  canonicalRecord,
+  columnsOfFormat,
+  isKnownFormat,
+  isMacEqual,
+  newestFormat,
+  type RecordFormats,
+} from './record-mac.ts';
+import { callsAtOnce, macsOfCall, macsPerCall } from './record-macs.ts';
+import {
+  allRows,
+  type FormerRow,
+  idMember,
+  oneRow,
+  type PreparedChange,
+  prepareChange,
+  type Tables,
+  tables,
+} from './record-statements.ts';
+import { added } from './records/changes.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
+import { SharedTexts } from './shared-texts.ts';
+import { rowsOf } from './sqlite-database.ts';
+import { asStoreError } from './store-error.ts';
+
+export interface ReaderParts {
+  readonly path: string;
+  readonly macs: RecordMacs;
+  readonly database: DatabaseSync;
+  readonly db: Kysely<Tables>;
+  /** The Region of what was written before records had one. */
+  readonly formerRegion: string;
+  readonly formats: RecordFormats;
+}
+
+/** A row as it stands in the file, of whatever types somebody may have put there: its columns, `format` and `mac`. */
+type Row = readonly unknown[];
+
+export type Verified<Kind extends RecordKind> =
+  | {
+      readonly record: MetadataRecords[Kind];
+      /** As they stand in the row, where it was written in another format than the newest. */
+      readonly former: Columns | undefined;
+    }
+  | { readonly reason: string };
+
+/** A row before its MAC was compared. */
+type Unverified<Kind extends RecordKind> =
+  | { readonly form: Buffer; readonly storedMac: unknown; readonly becomes: Verified<Kind> }
+  | { readonly reason: string };
+
+/** What is found beside the records. */
+export interface Findings {
+  readonly quarantined: QuarantinedRecord[];
+  /** What has to be written anew. */
+  readonly former: FormerRow[];
+}
+
+export class RecordReader {
+  readonly #parts: ReaderParts;
+
+  constructor(parts: ReaderParts) {
+    this.#parts = parts;
+  }
+
+  /** All kinds that are read by the same one share their texts. */
+  all(): <Kind extends RecordKind>(kind: Kind, findings: Findings) => Promise<readonly MetadataRecords[Kind][]> {
+    const texts = new SharedTexts();
+    return async (kind, findings) => {
+      const lists = inLists(this.#rowsOf(kind, texts), macsPerCall);
+      const records = await mapBounded(lists, callsAtOnce, (rows) => this.#recordsOf(kind, rows, findings));
+      return records.flat();
+    };
+  }
+
+  /** What is on disk of the record that the change is of; `undefined` when there is none. */
+  async one<Kind extends RecordKind>(kind: Kind, change: PreparedChange): Promise<Verified<Kind> | undefined> {
+    const { db, database, path } = this.#parts;
+    let rows: Row[];
+    try {
+      rows = [...rowsOf(database, oneRow(db, change))];
+    } catch (error) {
+      throw asStoreError(error, 'read the metadata store', path);
+    }
+    const [verified] = await this.#verify(kind, rows);
+    return verified;
+  }
+
+  *#rowsOf(kind: RecordKind, texts: SharedTexts): Generator<Row> {
+    const { db, database, path } = this.#parts;
+    const share = texts.sharing(kind);
+    try {
+      for (const row of rowsOf(database, allRows(db, kind))) {
+        share(row);
+        yield row;
+      }
+    } catch (error) {
+      throw asStoreError(error, 'read the metadata store', path);
+    }
+  }
+
+  /** The records of those that are not quarantined. */
+  async #recordsOf<Kind extends RecordKind>(
+    kind: Kind,
+    rows: readonly Row[],
+    { quarantined, former }: Findings,
+  ): Promise<readonly MetadataRecords[Kind][]> {
+    const { formerRegion } = this.#parts;
+    const regionAt = memberNames(kind).indexOf('region');
+    const idAt = memberNames(kind).indexOf(idMember(kind));
+    const verified = await this.#verify(kind, rows);
+    const records: MetadataRecords[Kind][] = [];
+    for (const [index, row] of rows.entries()) {
+      // It was put back beside the one that it became.
+      const isSuperseded = row[regionAt] === '' && this.#hasToday(kind, row[idAt]);
+      const found = isSuperseded ? { reason: 'a later version of it is on record' } : verified[index];
+      if (found === undefined) throw new TypeError('a row was not judged');
+      if ('record' in found) {
+        if (found.former !== undefined) {
+          former.push({ columns: found.former, anew: prepareChange(added(kind, found.record)) });
+        }
+        records.push(found.record);
+        continue;
+      }
+      const region = regionAt === -1 ? null : String(row[regionAt]);
+      quarantined.push({
+        kind,
+        id: String(row[idAt]),
+        // It is missed in the Region of all that was written in its time, unless its successor is there.
+        region: region === '' && !isSuperseded ? formerRegion : region,
+        reason: found.reason,
+      });
+    }
+    return records;
+  }
+
+  /** Is there a record of this id in the Region of what was written before there were Regions? */
+  #hasToday(kind: RecordKind, id: unknown): boolean {
+    if (typeof id !== 'string') return false;
+    const { db, database, formerRegion, path } = this.#parts;
+    const query = db.selectFrom(tables[kind] as keyof Tables).select('region');
+    const today = query.where('region', '=', formerRegion).where(idMember(kind), '=', id).compile();
+    try {
+      // A loop that is left ends the statement, too.
+      for (const _row of rowsOf(database, today)) return true;
+      return false;
+    } catch (error) {
+      throw asStoreError(error, 'read the metadata store', path);
+    }
+  }
+
+  /** In the order of the rows. */
+  async #verify<Kind extends RecordKind>(kind: Kind, rows: readonly Row[]): Promise<readonly Verified<Kind>[]> {
+    const newest = new CanonicalForm(kind, memberNames(kind), newestFormat(this.#parts.formats[kind]));
+    const read = rows.map((row) => this.#read(kind, row, newest));
+    const forms = read.flatMap((each) => ('form' in each ? [each.form] : []));
+    const macs = (await macsOfCall(this.#parts.macs, forms)).values();
+    return read.map((each) => {
+      if ('reason' in each) return each;
+      const { value: mac } = macs.next();
+      if (mac !== undefined && isMacEqual(mac, each.storedMac)) return each.becomes;
+      return { reason: 'its MAC does not verify: it was edited or damaged' };
+    });
+  }
+
+  /** @param newest That of today's format. */
+  #read<Kind extends RecordKind>(kind: Kind, row: Row, newest: CanonicalForm): Unverified<Kind> {
+    const formats = this.#parts.formats[kind];
+    const names = memberNames(kind);
+    const [storedFormat, storedMac] = row.slice(names.length);
+    const format = typeof storedFormat === 'bigint' ? Number(storedFormat) : Number.NaN;
+    if (!isKnownFormat(formats, format)) return { reason: 'its format is not known to this version' };
+    const parsed = fromColumns(kind, row);
+    if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
+    const { record } = parsed;
+    if (format === newestFormat(formats)) {
+      return { form: newest.of(row), storedMac, becomes: { record, former: undefined } };
+    }
+    const columns = asColumns(names, row);
+    const covered = columnsOfFormat(formats, columns, format);
+    if (covered === undefined) return { reason: 'its MAC does not verify: it was edited or damaged' };
+    const lacksRegion = 'region' in columns && !('region' in covered);
+    return {
+      form: canonicalRecord(kind, covered, format),
+      storedMac,
+      becomes: {
+        record: lacksRegion ? { ...record, region: this.#parts.formerRegion } : record,
+        former: columns,
+      },
+    };
+  }
+}
+
+/** @param row Of columns that `fromColumns` has taken: texts and whole numbers. */
+function asColumns(names: readonly string[], row: Row): Columns {
+  return Object.fromEntries(
+    names.map((name, index) => [name, typeof row[index] === 'string' ? row[index] : Number(row[index])]),
+  );
+}
