@@ -19,6 +19,8 @@ export const budgetsSchema = z.strictObject({
       perPayer: whole(1, 65_536).default(connections.perPayer),
       reserved: whole(1, 1024).default(connections.reserved),
       maxAgeMs: whole(1_000, 86_400_000).default(connections.maxAgeMs),
+      newPerSecond: whole(1, 1_000_000).default(connections.newPerSecond),
+      maxRefusedPerSecond: whole(1, 1_000_000).default(connections.maxRefusedPerSecond),
     })
     .prefault({}),
   audit: z

@@ -102,7 +102,9 @@ audit:
 # budgets:
 #   # Connections in all, of one payer, and beside them for root and the daemon's own user; and how long one lasts: a client is
 #   # told to connect again, and is then whoever the kernel says, in the groups that he has then.
-#   connections: { total: 2048, perPayer: 1024, reserved: 64, maxAgeMs: 900000 }
+#   connections: { total: 2048, perPayer: 1024, reserved: 64, maxAgeMs: 900000,
+#     # New ones of one payer a second; and so many refused in a second keep a user out of the socket for a while.
+#     newPerSecond: 500, maxRefusedPerSecond: 256 }
 #   # What of the audit log's disk is kept for changes that take permissions away; and of one payer, what lines of his requests
 #   # have beyond 2 KiB each, at once and in the long run.
 #   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }

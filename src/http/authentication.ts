@@ -26,6 +26,8 @@ export interface Authentication {
    * @returns Who pays for the connection; `unknownPayer` where nothing is known before a request.
    */
   accepted(socket: Socket): Payer;
+  /** On a Unix socket, the uid that connected, also where it is somebody's subordinate. */
+  uidOf(socket: Socket): number | undefined;
   /**
    * A promise only when the key of a signature has to be fetched first, or the name of a user.
    * @param body All of it: a signature covers it.
@@ -74,6 +76,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
         return unknownPayer;
       }
     },
+    uidOf: (socket) => peers.get(socket)?.uid,
     callerOf: ({ socket }) => resolve(socket),
     async peerOf(socket) {
       try {
@@ -94,6 +97,7 @@ function unidentified(): KmsError {
 export function signatureAuthentication(verifier: RequestVerifier): Authentication {
   return {
     accepted: payerOfTcpPeer,
+    uidOf: () => undefined,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
       return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
     },

@@ -16,6 +16,7 @@ import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
+import { SocketExclusion } from '../identity/socket-exclusion.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -92,6 +93,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     log,
     draining: false,
   };
+  const exclusion =
+    listener.kind === 'unix'
+      ? new SocketExclusion({ path: listener.path, maxRefusedPerSecond: admission.maxRefusedPerSecond, log })
+      : undefined;
   const app = fastify({
     logger: false,
     serverFactory: (handler) => {
@@ -99,7 +104,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
         else handler(message, response);
       };
-      return configureServer(createServer(serverOptions(limits), route), wire);
+      return configureServer(createServer(serverOptions(limits), route), wire, exclusion);
     },
     clientErrorHandler: (error, socket) => {
       const refusal = clientErrorOf(error.code ?? '');
@@ -125,7 +130,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     await entrance?.close();
     throw error;
   });
-  return { address: addressOf(server, listener), stop: (drainMs) => stop(server, wire, { socket, entrance }, drainMs) };
+  return {
+    address: addressOf(server, listener),
+    stop: (drainMs) => stop(server, wire, { socket, entrance, exclusion }, drainMs),
+  };
 }
 
 function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void {
@@ -187,7 +195,7 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
   };
 }
 
-function configureServer(server: Server, wire: Wire): Server {
+function configureServer(server: Server, wire: Wire, exclusion: SocketExclusion | undefined): Server {
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -200,15 +208,21 @@ function configureServer(server: Server, wire: Wire): Server {
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
+  // Asked before Node has made a parser for it, which costs more than all the rest of a connection that is refused.
+  const [serve] = server.listeners('connection');
+  server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
     const payer = wire.authentication.accepted(socket);
     if (wire.admission.refusal(payer) !== undefined) {
+      const uid = wire.authentication.uidOf(socket);
+      if (uid !== undefined) exclusion?.refused(uid);
       socket.destroy();
       return;
     }
     const connection = wire.connections.open(socket, payer);
     wire.admission.enter(connection);
     socket.once('close', () => wire.admission.leave(connection));
+    serve?.call(server, socket);
   });
   return server;
 }
@@ -255,10 +269,17 @@ const farewellMs = 250;
 interface Places {
   readonly socket: ListeningSocket | undefined;
   readonly entrance: RootEntrance | undefined;
+  readonly exclusion: SocketExclusion | undefined;
 }
 
-async function stop(server: Server, wire: Wire, { socket, entrance }: Places, drainMs: number): Promise<void> {
+async function stop(
+  server: Server,
+  wire: Wire,
+  { socket, entrance, exclusion }: Places,
+  drainMs: number,
+): Promise<void> {
   wire.draining = true;
+  exclusion?.close();
   await socket?.release();
   await entrance?.release();
   // `Server.close` of HTTP would at once close every connection that looks idle, also one whose next request waits unread in

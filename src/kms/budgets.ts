@@ -28,6 +28,13 @@ export interface ConnectionBudget {
    * was when he connected: so long somebody who was taken out of a group keeps what it may do.
    */
   readonly maxAgeMs: number;
+  /**
+   * New connections of one payer, a second, beside as many at once as he may have: more are closed unread. Who closes them again
+   * at once would else fill the kernel's queue, and keep others from connecting. Operators are not counted.
+   */
+  readonly newPerSecond: number;
+  /** Of one user, on a Unix socket: whoever has so many closed unread in a second is kept out by the kernel for a while. */
+  readonly maxRefusedPerSecond: number;
 }
 
 /** The disk of the audit log. */
@@ -71,6 +78,10 @@ export const defaultBudgets: Budgets = {
     reserved: 64,
     // The shortest session of a role that AWS grants; a connection for each of them costs nothing that could be measured.
     maxAgeMs: 900_000,
+    // More than programs that make a connection for each request come to; some tenth of what the daemon can accept.
+    newPerSecond: 500,
+    // A sixteenth of the kernel's queue.
+    maxRefusedPerSecond: 256,
   },
   audit: {
     reserveBytes: 16 * 1024 * 1024,

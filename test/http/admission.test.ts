@@ -1,8 +1,9 @@
 /** Connections that somebody holds to keep the others out, on both listeners; and how long one lasts. */
 
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, statSync } from 'node:fs';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { rootSocketPath } from '../../src/http/admission/root-socket-path.ts';
 import { runsAsRoot, sayIfNotRoot } from '../end-to-end/support/unix-users.ts';
 import { connectAs, connectManyAs, openToAll, users } from './as-user.ts';
@@ -139,6 +140,38 @@ describe.skipIf(!runsAsRoot)('a connection with a request under way', () => {
     await expectClosed(idle, 1);
     release();
     expect((await busy?.answer())?.status).toBe(200);
+  });
+});
+
+/** Connects and closes until the kernel refuses it, and says how often it came to that and what else happened. */
+const loop = `
+  const { connect } = require('node:net');
+  const [path, uid] = process.argv.slice(1);
+  process.setgid(Number(uid));
+  process.setuid(Number(uid));
+  const next = () => {
+    const socket = connect(path);
+    socket.on('connect', () => { socket.destroy(); setImmediate(next); });
+    socket.on('error', ({ code }) => {
+      if (code !== 'EACCES') return setImmediate(next);
+      process.stdout.write(code);
+      process.exit();
+    });
+  };
+  for (let count = 0; count < 20; count++) next();
+`;
+
+describe.skipIf(!runsAsRoot)('a user who connects and closes in a loop', () => {
+  test('is kept out by the kernel for a while, in three processes; another user and root get in meanwhile', async () => {
+    const { path } = await start({ perPayer: 16, newPerSecond: 5, maxRefusedPerSecond: 20 });
+    const loops = [1, 2, 3].map(() => spawn(process.execPath, ['-e', loop, path, String(mallory)]));
+    onTestFinished(() => loops.forEach((child) => void child.kill('SIGKILL')));
+    await Promise.all(loops.map((child) => once(child, 'exit')));
+    await expect(connectAs(mallory, path)).rejects.toThrow('EACCES');
+    expect(await getsIn(alice, path)).toBe(true);
+    expect(await getsIn(0, path)).toBe(true);
+    expect(statSync(path).mode & 0o777).toBe(0o666);
+    await expect.poll(() => connectAs(mallory, path).then(() => 'let in again', String)).toBe('let in again');
   });
 });
 

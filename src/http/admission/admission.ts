@@ -51,9 +51,14 @@ export class Admission {
   /** Each with the bytes that had been read of it at the last round. */
   readonly #guests = new Map<Guest, number>();
   readonly #counts = new Map<Payer, number>();
+  readonly #allowances = new Map<Payer, { readonly left: number; readonly atMs: number }>();
   readonly #rounds: NodeJS.Timeout;
   #operators = 0;
   #noWarningBeforeMs = 0;
+
+  get maxRefusedPerSecond(): number {
+    return this.#budget.maxRefusedPerSecond;
+  }
 
   constructor(budget: ConnectionBudget, log: Logger) {
     this.#budget = budget;
@@ -68,7 +73,7 @@ export class Admission {
    * @returns Of whom there are too many; `undefined` when it may.
    */
   refusal(payer: Payer): Refusal | undefined {
-    const refusal = this.#refusal(payer);
+    const refusal = this.#isTooFast(payer) ? payer : this.#refusal(payer);
     if (refusal !== undefined) this.#warn(refusal);
     return refusal;
   }
@@ -99,6 +104,26 @@ export class Admission {
   /** No connection ends by itself any more. */
   close(): void {
     clearInterval(this.#rounds);
+  }
+
+  /** Takes one of the new connections that this payer may have now: `perPayer` at once, and `newPerSecond`. */
+  #isTooFast(payer: Payer): boolean {
+    if (isOperator(payer)) return false;
+    const { perPayer, newPerSecond } = this.#budget;
+    const nowMs = performance.now();
+    const { left, atMs } = this.#allowances.get(payer) ?? { left: perPayer, atMs: nowMs };
+    const now = Math.min(perPayer, left + ((nowMs - atMs) / 1000) * newPerSecond);
+    this.#allowances.set(payer, { left: Math.max(0, now - 1), atMs: nowMs });
+    return now < 1;
+  }
+
+  /** Whoever may have all his connections at once again need not be remembered. */
+  #forgetAllowances(): void {
+    const { perPayer, newPerSecond } = this.#budget;
+    const nowMs = performance.now();
+    for (const [payer, { left, atMs }] of this.#allowances) {
+      if (left + ((nowMs - atMs) / 1000) * newPerSecond >= perPayer) this.#allowances.delete(payer);
+    }
   }
 
   #refusal(payer: Payer): Refusal | undefined {
@@ -158,6 +183,7 @@ export class Admission {
 
   /** Between two requests: nothing is under way, and nothing has arrived since the last round. */
   #endThoseThatAreOver(): void {
+    this.#forgetAllowances();
     for (const [guest, before] of this.#guests) {
       if (guest.inFlight > 0 || !this.isOver(guest)) continue;
       const bytesRead = guest.bytesRead();
