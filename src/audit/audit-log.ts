@@ -58,6 +58,8 @@ export interface AuditEvent {
   readonly decision: { readonly allowed: boolean; readonly because: string } | null;
   /** Of a refusal: from here on those of its kind are counted, and have no events of their own. */
   readonly counting?: CountedKind;
+  /** Of a request that was to change something and whose intent is on record: what became of it. */
+  readonly intent?: ClosedIntent | undefined;
 }
 
 /** What refusals that are counted have in common. */
@@ -69,6 +71,69 @@ export interface CountedKind {
   /** The ARN of the KMS key, where there is one. */
   readonly key?: string;
 }
+
+/**
+ * A change that is about to be made, on record before it takes effect. The event that closes it names its id: that of the
+ * request (`AuditEvent.intent`), or an `OutcomeEvent`.
+ */
+export interface IntentEvent {
+  /** A UUID; the change carries it into the metadata. */
+  readonly intentId: string;
+  /** Milliseconds since the epoch. */
+  readonly eventAtMs: number;
+  readonly accountId: string;
+  /** The request that it is made for; `null` for what the daemon does of its own accord. */
+  readonly request: {
+    readonly requestId: string;
+    readonly operationName: string;
+    readonly awsRegion: string;
+    readonly identity: AuditEvent['identity'];
+  } | null;
+  readonly changes: readonly IntendedChange[];
+}
+
+/** One record that is put, or removed as it was. What of it is no plain value (bytes, sealed secrets) is never written. */
+export type IntendedChange =
+  | { readonly put: string; readonly record: object }
+  | { readonly remove: string; readonly record: object };
+
+/** `not done`: the change had no effect. */
+export type IntentOutcome = 'done' | 'not done';
+
+export interface ClosedIntent {
+  readonly intentId: string;
+  readonly outcome: IntentOutcome;
+}
+
+/** Closes an intent that no request's event closes. */
+export interface OutcomeEvent extends ClosedIntent {
+  /** Milliseconds since the epoch. */
+  readonly eventAtMs: number;
+  readonly accountId: string;
+  /** How it is known, where it was not seen to happen. */
+  readonly because: string | null;
+}
+
+/** An intent as its line states it. */
+export interface StatedIntent {
+  readonly intentId: string;
+  readonly changes: readonly {
+    readonly put?: string;
+    readonly remove?: string;
+    readonly record: Readonly<Record<string, unknown>>;
+  }[];
+}
+
+/** What a log, as far as it was read, says of intents. */
+export interface IntentsOnRecord {
+  /** Those without an outcome, in the order in which they were announced. */
+  readonly open: readonly StatedIntent[];
+  /** The last one, and what is on record of its outcome. Of no other can it be unknown whether it took effect. */
+  readonly last: { readonly intent: StatedIntent; readonly outcome: ClosedIntent['outcome'] | null } | null;
+}
+
+/** Whatever can be put on record. */
+export type RecordableEvent = AuditEvent | ServiceEvent | IntentEvent | OutcomeEvent;
 
 /** What the daemon did of its own accord: a service event of CloudTrail's. Nobody asked for it, and nobody is answered. */
 export interface ServiceEvent {
@@ -121,7 +186,7 @@ export interface AuditLog {
    * cannot be recorded; then no answer may leave.
    * @param account Absent: `ownAccount`.
    */
-  append(event: AuditEvent | ServiceEvent, durability: Durability, account?: LineAccount): Promise<void>;
+  append(event: RecordableEvent, durability: Durability, account?: LineAccount): Promise<void>;
   /** Why events of everybody cannot be recorded now, as far as is known; `null` when they can. */
   failure(): string | null;
   /**
@@ -129,6 +194,8 @@ export interface AuditLog {
    * line before it and a line after it.
    */
   obstacle(account: LineAccount): string | null;
+  /** The intents that it had when it was opened, as far as its end was read. */
+  intentsAtOpening(): IntentsOnRecord;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** Waits for everything appended, syncs, and closes. */

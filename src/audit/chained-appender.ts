@@ -20,17 +20,18 @@ import type { Logger } from '../kms/logger.ts';
 import type { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
 import {
-  type AuditEvent,
   type AuditLog,
   type Durability,
+  type IntentsOnRecord,
   type LineAccount,
   ownAccount,
-  type ServiceEvent,
+  type RecordableEvent,
 } from './audit-log.ts';
 import { chainLine, type Link } from './chain.ts';
-import { renderEvent, renderServiceEvent, renderTornLine } from './event-line.ts';
+import { renderTornLine } from './event-line.ts';
 import { GroupSync, type Waiting } from './group-sync.ts';
 import { QueueShares } from './queue-shares.ts';
+import { renderRecord } from './record-line.ts';
 import type { ReservedSpace } from './reserved-space.ts';
 
 /** Where the file's end stands when it is opened. */
@@ -40,6 +41,7 @@ export interface FileEnd {
   readonly torn: { readonly bytes: number; readonly hash: Hash } | null;
   /** Whether the next line begins with a line feed, because the file does not end with one. */
   readonly needsLineFeed: boolean;
+  readonly intents: IntentsOnRecord;
 }
 
 export interface AppenderOptions {
@@ -129,12 +131,16 @@ export class ChainedAppender implements AuditLog {
     return this.#head;
   }
 
-  append(event: AuditEvent | ServiceEvent, durability: Durability, account = ownAccount): Promise<void> {
+  intentsAtOpening(): IntentsOnRecord {
+    return this.#options.end.intents;
+  }
+
+  append(event: RecordableEvent, durability: Durability, account = ownAccount): Promise<void> {
     const refusal = this.#refusal();
     if (refusal !== undefined) return Promise.reject(refusal);
     let text: string;
     try {
-      text = 'serviceEventDetails' in event ? renderServiceEvent(event) : renderEvent(event);
+      text = renderRecord(event);
     } catch (error) {
       // Nothing is chained.
       return Promise.reject(error);

@@ -20,7 +20,7 @@ import type { AuditEvent, CountedKind, ServiceEvent } from './audit-log.ts';
 export const maxLineBytes = 64 * 1024;
 
 /** Characters kept of a text; the worst of them takes six bytes (`\u0000`). */
-const limits = {
+export const limits = {
   name: 64,
   identifier: 128,
   userAgent: 256,
@@ -60,6 +60,7 @@ export function renderEvent(event: AuditEvent): string {
     additionalEventData: {
       decision:
         decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
+      intent: event.intent === undefined ? undefined : { id: event.intent.intentId, outcome: event.intent.outcome },
       ...peers,
       counting: event.counting === undefined ? undefined : boundedKind(event.counting),
     },
@@ -120,7 +121,7 @@ export function renderServiceEvent(event: ServiceEvent): string {
   });
 }
 
-interface RenderedIdentity {
+export interface RenderedIdentity {
   /** The line up to the end of `userIdentity`, with the comma. */
   readonly beginning: string;
   readonly accountId: string;
@@ -131,7 +132,7 @@ interface RenderedIdentity {
 /** A connection's requests all have one identity, so that it is rendered once. */
 const renderedIdentities = new WeakMap<AuditEvent['identity'], RenderedIdentity>();
 
-function renderIdentity(identity: AuditEvent['identity']): RenderedIdentity {
+export function renderIdentity(identity: AuditEvent['identity']): RenderedIdentity {
   const known = renderedIdentities.get(identity);
   if (known !== undefined) return known;
   const accountId = cut(identity.accountId, limits.identifier);
@@ -211,11 +212,12 @@ export function readTornLine(line: Buffer): TornLine | undefined {
   }
 }
 
-function withoutBrace(event: object): string {
+/** JSON text that `chain.ts` completes. */
+export function withoutBrace(event: object): string {
   return JSON.stringify(event).slice(0, -1);
 }
 
-function cut(text: string, maxCharacters: number): string {
+export function cut(text: string, maxCharacters: number): string {
   if (text.length <= maxCharacters) return text;
   return `${text.slice(0, maxCharacters)}…[cut ${text.length - maxCharacters} characters]`;
 }
@@ -281,7 +283,7 @@ function lengthOf(value: unknown, depth: number): number {
 const maxNumberCharacters = 26;
 
 /** Anything with a class of its own may be bytes or a secret. */
-function isPlain(value: object): boolean {
+export function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }

@@ -23,6 +23,7 @@ import type { AuditLog } from './audit-log.ts';
 import { ChainWalker } from './chain-walker.ts';
 import { ChainedAppender, type FileEnd } from './chained-appender.ts';
 import { LineCutter } from './file-lines.ts';
+import { OpenIntents } from './open-intents.ts';
 import { ReservedSpace } from './reserved-space.ts';
 
 export interface AuditLogOptions {
@@ -101,17 +102,27 @@ function syncFolder(folder: string): void {
 function readEnd(descriptor: number, path: string): FileEnd {
   const { size } = fstatSync(descriptor);
   for (let bytes = Math.min(size, tailBytes); ; bytes = Math.min(size, bytes * 4)) {
-    const walker = walkTail(descriptor, size, bytes, path);
+    const intents = new OpenIntents();
+    const walker = walkTail(descriptor, { size, bytes, path, intents });
     const { head } = walker;
     if (head !== undefined) {
       const torn = walker.tornEnd();
-      return { head, torn: torn ?? null, needsLineFeed: !walker.endsWithLineFeed };
+      return { head, torn: torn ?? null, needsLineFeed: !walker.endsWithLineFeed, intents: intents.found() };
     }
     if (bytes >= maxTailBytes) throw damaged(path, `its last ${bytes} bytes hold no record`);
   }
 }
 
-function walkTail(descriptor: number, size: number, bytes: number, path: string): ChainWalker {
+interface Tail {
+  /** Of the file. */
+  readonly size: number;
+  /** How many of its last bytes are walked along. */
+  readonly bytes: number;
+  readonly path: string;
+  readonly intents: OpenIntents;
+}
+
+function walkTail(descriptor: number, { size, bytes, path, intents }: Tail): ChainWalker {
   const tail = Buffer.alloc(bytes);
   const isAll = bytes === size;
   let read = 0;
@@ -125,8 +136,10 @@ function walkTail(descriptor: number, size: number, bytes: number, path: string)
   const walker = new ChainWalker(isAll ? 'start' : 'anywhere');
   const cutter = new LineCutter();
   for (const piece of [cutter.push(tail.subarray(from)), cutter.end()].flatMap((pieces) => [...pieces])) {
+    const before = walker.records;
     const problem = walker.take(piece);
     if (problem !== undefined) throw damaged(path, `${isAll ? `line ${problem.line}: ` : ''}${problem.what}`);
+    if (walker.records > before) intents.take(piece.bytes);
   }
   return walker;
 }

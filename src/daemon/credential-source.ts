@@ -24,7 +24,7 @@ import type { Account, BackingKeyId } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
 import { added, type Change, removed } from '../store/records/changes.ts';
 import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
-import type { Turns } from '../store/turns.ts';
+import type { Announcer, Turns } from '../store/turns.ts';
 
 export interface CredentialsOptions extends Account {
   readonly store: SqliteStore;
@@ -61,12 +61,12 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
       return findFixedKey?.(accessKeyId, undefined) ?? accessKeys.find(accessKeyId);
     },
     source: {
-      async createAccessKey(principal) {
-        const { key, secretAccessKey } = await accessKeys.create(principal);
+      async createAccessKey(principal, by) {
+        const { key, secretAccessKey } = await accessKeys.create(principal, by);
         return { ...key, secretAccessKey };
       },
       accessKeys: () => accessKeys.list(),
-      revokeAccessKey: (accessKeyId) => accessKeys.revoke(accessKeyId),
+      revokeAccessKey: (accessKeyId, by) => accessKeys.revoke(accessKeyId, by),
       issueCredentials: (peer, lifetimeSeconds) => sessions.issue(peer, lifetimeSeconds),
     },
   };
@@ -84,7 +84,7 @@ async function serviceKey(store: SqliteStore, keyStore: KeyStore, purpose: Servi
 }
 
 /** Access keys are a fold over the records, as keys are. */
-function follow(accessKeys: AccessKeys, changes: readonly Change[]): void {
+function follow(accessKeys: Pick<AccessKeys, 'put' | 'drop'>, changes: readonly Change[]): void {
   for (const change of changes) {
     if ('put' in change && change.put === 'accessKey') accessKeys.put(change.record);
     if ('remove' in change && change.remove === 'accessKey') accessKeys.drop(change.record.accessKeyId);
@@ -93,7 +93,7 @@ function follow(accessKeys: AccessKeys, changes: readonly Change[]): void {
 
 const ivBytes = 12;
 
-function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): AccessKeyVault {
+function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): AccessKeyVault<Announcer | undefined> {
   return {
     async random(lengthBytes) {
       return (await keyStore.random({ lengthBytes })).reveal();
@@ -112,9 +112,9 @@ function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): Ac
       const plaintext = await keyStore.decrypt({ backingKeyId, aad: aadOf(key), iv, ciphertext });
       return new Secret(plaintext.reveal());
     },
-    save: (record) => turns.take(() => ({ changes: [added('accessKey', record)], response: undefined })),
-    remove: (record, isOnRecord) =>
-      turns.take(() => ({ changes: isOnRecord() ? [removed('accessKey', record)] : [], response: undefined })),
+    save: (record, by) => turns.take(() => ({ changes: [added('accessKey', record)], response: undefined }), { by }),
+    remove: (record, isOnRecord, by) =>
+      turns.take(() => ({ changes: isOnRecord() ? [removed('accessKey', record)] : [], response: undefined }), { by }),
   };
 }
 

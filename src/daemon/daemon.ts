@@ -2,8 +2,8 @@
  * Assembles a daemon and takes it apart again.
  *
  * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
- * data folder locked, tokens connected, service key checked, records verified and reconciled with the HSMs, the keys of each Region
- * taken up, audit log open, sockets listening, upkeep begun.
+ * data folder locked, tokens connected, service key checked, records verified, audit log open and compared with them, records
+ * reconciled with the HSMs, the keys of each Region taken up, sockets listening, upkeep begun.
  * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
  * same list backwards: no new upkeep, no new requests, answers out, audit log synced, records closed, HSM hosts ended.
  */
@@ -22,6 +22,7 @@ import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
+import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
@@ -35,6 +36,7 @@ import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
 import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
+import { closeIntents } from './standing.ts';
 import { statusSources } from './status.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
 import { openUpkeep } from './upkeep/open-upkeep.ts';
@@ -123,7 +125,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
   assertRegionsAreServed(loaded, regions);
   assertKeyStoresAreConfigured(loaded, keyStores);
+  const audit = await openAuditLog({
+    ...configuration.audit,
+    reserveBytes: configuration.budgets.audit.reserveBytes,
+    log,
+  });
+  started.defer(() => audit.close());
+  await closeIntents({ audit, loaded, account, log });
+  const intents = new Intents({ audit, account, log });
+  started.defer(() => intents.stop());
   const turns = new Turns(store, {
+    own: intents.own,
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
   const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
@@ -142,12 +154,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     mapping,
     findFixedKey,
   });
-  const audit = await openAuditLog({
-    ...configuration.audit,
-    reserveBytes: configuration.budgets.audit.reserveBytes,
-    log,
-  });
-  started.defer(() => audit.close());
   const refusals = new RefusalRecords({
     audit,
     account,
@@ -162,9 +168,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
   });
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
-  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, clocks, log });
+  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, clocks, log });
 
-  const managedKeys = new ManagedKeys({ regions: open, turns, audit, log });
+  const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
   started.defer(() => managedKeys.stop());
   await managedKeys.use(regions);
 
@@ -180,6 +186,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const services = {
     turns,
     audit,
+    intents,
     refusals,
     processor: new ProcessorTurns(),
     credentials,

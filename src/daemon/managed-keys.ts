@@ -12,6 +12,7 @@ import type { RegionConfiguration } from '../config/configuration-schema.ts';
 import { makeManagedKey } from '../keys/life/new-managed-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { keyArn, managedAliasName } from '../kms/names.ts';
+import type { Intents } from '../pipeline/intents.ts';
 import { assertRecordable } from '../pipeline/recordable.ts';
 import type { Turns } from '../store/turns.ts';
 import type { OpenRegion } from './region.ts';
@@ -19,7 +20,8 @@ import type { OpenRegion } from './region.ts';
 export interface ManagedKeysOptions {
   readonly regions: readonly OpenRegion[];
   readonly turns: Turns;
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly intents: Pick<Intents, 'obstacle'>;
   readonly log: Logger;
 }
 
@@ -78,12 +80,12 @@ export class ManagedKeys {
   }
 
   async #make(service: string, { directory, life }: OpenRegion): Promise<void> {
-    const { turns, audit, log } = this.#options;
+    const { turns, audit, intents, log } = this.#options;
     const { realm } = directory;
     const about = { region: realm.region, alias: managedAliasName(service) };
     try {
       if (directory.aliases.find(about.alias) !== undefined) return;
-      assertRecordable(audit);
+      assertRecordable(intents);
       const policy = managedKeyPolicy(realm, service);
       const keyId = await makeManagedKey({ service, policy }, { directory, life, turns });
       if (keyId === undefined) return;

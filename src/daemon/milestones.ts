@@ -24,6 +24,6 @@ export async function reachMilestone(
   const record: MilestoneRecord = { milestone, version, reachedAtMs: nowMs, ranMs: known?.ranMs ?? 0 };
   const change =
     known === undefined ? added('milestone', record) : replaced('milestone', known, { reachedAtMs: nowMs });
-  await turns.take(() => ({ changes: [change], response: undefined }));
+  await turns.take(() => ({ changes: [change], response: undefined }), { isQuiet: true });
   return record;
 }

@@ -27,6 +27,7 @@ import { openKeys } from '../keys/life/open-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import { generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
+import type { Intents } from '../pipeline/intents.ts';
 import { createKmsService } from '../pipeline/pipeline.ts';
 import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
@@ -81,6 +82,7 @@ export async function openRegion(
 export interface RegionServices {
   readonly turns: Turns;
   readonly audit: AuditLog;
+  readonly intents: Intents;
   readonly refusals: RefusalRecords;
   readonly processor: ProcessorTurns;
   readonly credentials: Credentials;
@@ -113,6 +115,7 @@ export async function serveRegion(
   const {
     turns,
     audit,
+    intents,
     refusals,
     processor,
     credentials,
@@ -130,6 +133,7 @@ export async function serveRegion(
     turns,
     lastUses,
     audit,
+    intents,
     refusals,
     log,
     identityPolicies,

@@ -18,6 +18,7 @@ import { sessionSeconds } from '../identity/session-credentials.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import type { Act } from '../pipeline/service.ts';
+import type { Announcer } from '../store/turns.ts';
 import { plainJson } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
@@ -30,10 +31,13 @@ export interface AccessKeyDescription {
 
 export interface CredentialSource {
   /** @throws KmsError `ValidationException`, `LimitExceededException`. */
-  createAccessKey(principal: PrincipalArn): Promise<AccessKeyDescription & { readonly secretAccessKey: string }>;
+  createAccessKey(
+    principal: PrincipalArn,
+    by?: Announcer,
+  ): Promise<AccessKeyDescription & { readonly secretAccessKey: string }>;
   accessKeys(): readonly AccessKeyDescription[];
   /** @throws KmsError `NotFoundException` */
-  revokeAccessKey(accessKeyId: string): Promise<AccessKeyDescription>;
+  revokeAccessKey(accessKeyId: string, by?: Announcer): Promise<AccessKeyDescription>;
   issueCredentials(
     peer: UnixPeer,
     lifetimeSeconds: number,
@@ -50,6 +54,8 @@ interface Asked {
   readonly peer: UnixPeer;
   /** What the path names. */
   readonly accessKeyId: string;
+  /** In whose name something is changed. */
+  readonly by: Announcer;
 }
 
 /** What one of these routes does: what it is called on record, and what it does and gives back. */
@@ -100,8 +106,8 @@ const createAccessKey: IdentityAct = {
   effect: 'changes',
   rootOnly: true,
   members: ['Principal'],
-  async perform(source, { members }) {
-    const { secretAccessKey, ...made } = await source.createAccessKey(parsePrincipal(members['Principal']));
+  async perform(source, { members, by }) {
+    const { secretAccessKey, ...made } = await source.createAccessKey(parsePrincipal(members['Principal']), by);
     const { accessKeyId, principal } = made;
     return { answer: { ...describe(made), SecretAccessKey: secretAccessKey }, record: { accessKeyId, principal } };
   },
@@ -114,7 +120,7 @@ const revokeAccessKey: IdentityAct = {
   rootOnly: true,
   members: [],
   async perform(source, asked) {
-    const { accessKeyId, principal } = await source.revokeAccessKey(asked.accessKeyId);
+    const { accessKeyId, principal } = await source.revokeAccessKey(asked.accessKeyId, asked.by);
     return { answer: {}, record: { accessKeyId, principal } };
   },
 };
@@ -176,9 +182,9 @@ async function perform(
   const { operationName, eventSource, effect } = act;
   const parameters = accessKeyId === '' ? null : { accessKeyId };
   const onRecord = { ...exchange.origin, operationName, eventSource, effect, caller, parameters };
-  const outcome = await wire.service.act(onRecord, async () => {
+  const outcome = await wire.service.act(onRecord, async (by) => {
     const members = parseMembers(body, act.members);
-    const { answer: answered, record } = await act.perform(source, { members, peer, accessKeyId });
+    const { answer: answered, record } = await act.perform(source, { members, peer, accessKeyId, by });
     return { body: JSON.stringify(answered), record };
   });
   answer(wire, exchange, outcome);

@@ -10,6 +10,7 @@
 
 import type { FastifyInstance } from 'fastify';
 import { KmsError } from '../kms/errors.ts';
+import type { Announcer } from '../store/turns.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, send, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
@@ -17,7 +18,7 @@ import { rootOnlyRefusal } from './root-only.ts';
 export interface UpkeepControl {
   list(): object;
   /** @throws KmsError `NotFoundException`, `ValidationException`. */
-  confirm(work: string): Promise<object>;
+  confirm(work: string, by: Announcer): Promise<object>;
 }
 
 /** Names come from callers: what is none of ours is cut to this in the audit log. */
@@ -51,14 +52,14 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
         caller,
         parameters: work === undefined ? null : { work: work.slice(0, maxWorkCharacters) },
       };
-      const done = wire.service.act(act, async () => {
+      const done = wire.service.act(act, async (by) => {
         if (work === undefined) {
           throw new KmsError(
             'ValidationException',
             'The request names what is confirmed, and nothing else: {"work": "NAME"}.',
           );
         }
-        return { body: JSON.stringify(await control.confirm(work)), record: null };
+        return { body: JSON.stringify(await control.confirm(work, by)), record: null };
       });
       finish(
         wire,

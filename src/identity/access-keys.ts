@@ -26,19 +26,20 @@ export interface AccessKey {
   readonly createdAtMs: number;
 }
 
-export interface AccessKeyVault {
+/** @typeParam By In whose name something is changed: what the vault makes of it is its own. */
+export interface AccessKeyVault<By = void> {
   /** From the HSM's random generator. */
   random(lengthBytes: number): Promise<Buffer>;
   /** Encrypts in the HSM. The secret can only be had back for the same access key. */
   seal(secret: Secret, key: Pick<AccessKey, 'accessKeyId' | 'principal'>): Promise<Buffer>;
   unseal(key: AccessKey): Promise<Secret>;
   /** On disk, and `put` here, when it resolves. */
-  save(key: AccessKey): Promise<void>;
+  save(key: AccessKey, by: By): Promise<void>;
   /**
    * Off the disk, and `drop`ped here, when it resolves.
    * @param isOnRecord Asked in the turn: another node may have revoked it by then, which is what was asked for.
    */
-  remove(key: AccessKey, isOnRecord: () => boolean): Promise<void>;
+  remove(key: AccessKey, isOnRecord: () => boolean, by: By): Promise<void>;
 }
 
 /** All of them are in memory. */
@@ -53,14 +54,14 @@ interface Entry {
   isRevoked: boolean;
 }
 
-export class AccessKeys {
+export class AccessKeys<By = void> {
   readonly #account: Account;
-  readonly #vault: AccessKeyVault;
+  readonly #vault: AccessKeyVault<By>;
   readonly #entries = new Map<string, Entry>();
   /** Keys that are being made count too. */
   #underWay = 0;
 
-  constructor(account: Account, vault: AccessKeyVault, keys: readonly AccessKey[]) {
+  constructor(account: Account, vault: AccessKeyVault<By>, keys: readonly AccessKey[]) {
     this.#account = account;
     this.#vault = vault;
     for (const key of keys) {
@@ -92,7 +93,10 @@ export class AccessKeys {
   }
 
   /** @throws KmsError `ValidationException` for who cannot have one, `LimitExceededException`. */
-  async create(principal: PrincipalArn): Promise<{ readonly key: AccessKey; readonly secretAccessKey: string }> {
+  async create(
+    principal: PrincipalArn,
+    by: By,
+  ): Promise<{ readonly key: AccessKey; readonly secretAccessKey: string }> {
     callerOf(principal, this.#account);
     if (this.#entries.size + this.#underWay >= maxAccessKeys) {
       throw new KmsError('LimitExceededException', `Cannot exceed quota for access keys: ${maxAccessKeys}`);
@@ -104,7 +108,7 @@ export class AccessKeys {
       const secret = secretAccessKeyOf(await this.#vault.random(secretAccessKeyBytes));
       const sealedSecret = await this.#vault.seal(secret, { accessKeyId, principal });
       const key: AccessKey = { version: 1, accessKeyId, principal, sealedSecret, createdAtMs: Date.now() };
-      await this.#vault.save(key);
+      await this.#vault.save(key, by);
       // Whoever made it will use it soon, and need not wait for the HSM to decrypt the secret.
       const entry = this.#entries.get(accessKeyId);
       if (entry !== undefined) entry.signing = this.#signingOf(entry, secret);
@@ -115,14 +119,14 @@ export class AccessKeys {
   }
 
   /** @throws KmsError `NotFoundException` */
-  async revoke(accessKeyId: string): Promise<AccessKey> {
+  async revoke(accessKeyId: string, by: By): Promise<AccessKey> {
     const entry = this.#entryOf(accessKeyId);
     if (entry === undefined) {
       throw new KmsError('NotFoundException', `The Access Key with id ${accessKeyId.slice(0, 64)} cannot be found.`);
     }
     entry.isRevoked = true;
     try {
-      await this.#vault.remove(entry.key, () => this.#entries.get(accessKeyId) === entry);
+      await this.#vault.remove(entry.key, () => this.#entries.get(accessKeyId) === entry, by);
     } catch (error) {
       entry.isRevoked = false;
       throw error;

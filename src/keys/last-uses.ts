@@ -213,7 +213,7 @@ export class LastUses {
     for (let first = 0; first < waiting.length; first += usesPerTurn) {
       const some = waiting.slice(first, first + usesPerTurn);
       for (const keyId of some) if (!hasKey(keyId)) this.hide(keyId);
-      const written = await turns.take(() => this.#decide(some.filter(hasKey)));
+      const written = await turns.take(() => this.#decide(some.filter(hasKey)), { isQuiet: true });
       for (const { keyId, eventId } of written) {
         if (this.#known.get(keyId)?.eventId === eventId) this.#unwritten.delete(keyId);
       }

@@ -70,7 +70,7 @@ export class MaterialInUse {
   /** Reads the record in its turn, so that what else was written of it since stays. */
   #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
     const { turns, limits, find } = this.#options;
-    return turns.take(() => {
+    const decide = () => {
       const found = find(backingKeyId);
       if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
       const { record, origin } = found;
@@ -78,7 +78,8 @@ export class MaterialInUse {
       if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? record.reservedEncryptions);
       const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
       return { changes, response: block };
-    });
+    };
+    return turns.take(decide, { isQuiet: true });
   }
 
   /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */

@@ -1,7 +1,7 @@
 /**
  * How an operation that changes something runs. One order, for every such operation:
  *
- *   prepare → turn { permissions again → decide → [intent on record] → store → apply } → conclude
+ *   prepare → turn { permissions again → decide → intent on record → store → apply } → conclude
  *
  * and then, as for every request, outcome on record and answer (`pipeline.ts`). The operation decides and does nothing else
  * of this, so it can neither forget to ask again nor put what was true before it waited over what others wrote since.
@@ -9,7 +9,7 @@
 
 import type { KeyLife } from '../keys/life/key-life.ts';
 import type { AnyChange, DecideUnder, Preparing } from '../operations/declaration/operation.ts';
-import type { Turns } from '../store/turns.ts';
+import type { Announcer, Turns } from '../store/turns.ts';
 import type { AuthorizedKeys } from './authorization.ts';
 
 type Members = Record<string, unknown>;
@@ -30,16 +30,18 @@ export interface ChangeParts {
   readonly permitted: Permitted;
   /** Asks for every permission again; throws what the first refusal answers. */
   readonly permitAgain: () => Permitted;
+  /** Puts on record, in the name of the caller, what is about to take effect. */
+  readonly by: Announcer;
 }
 
 /** @throws whatever preparation, permissions, decision or store refuse with; nothing was changed then. */
 export async function change(parts: ChangeParts): Promise<Members> {
-  const { operation, turns, life, given, permitted, permitAgain } = parts;
+  const { operation, turns, life, given, permitted, permitAgain, by } = parts;
   const prepared = await operation.prepare?.({ ...given, ...permitted, life });
   let response: Members;
   try {
     response = await turns.take(() => operation.decide({ ...given, ...permitAgain(), prepared, nowMs: Date.now() }), {
-      announce: intentOnRecord,
+      by,
     });
   } catch (error) {
     await prepared?.undo();
@@ -57,6 +59,3 @@ export function rehearseChange({
 }: Pick<ChangeParts, 'operation' | 'given' | 'permitted'>): void {
   operation.decide({ ...given, ...permitted, prepared: undefined, nowMs: Date.now() });
 }
-
-/** Where the intent of a change goes on record before it takes effect. The log has one event for each request: its outcome. */
-async function intentOnRecord(): Promise<void> {}

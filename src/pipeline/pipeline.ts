@@ -7,8 +7,8 @@
  *  4. The key's state, usage and algorithm are checked.
  *  5. A dry run rehearses and ends here.
  *  6. What reads or uses is handled. What changes is prepared, takes its turn, in which steps 2 to 4 are asked again, and is
- *     decided, written and applied (`change.ts`); it is begun only where there is room for its event.
- *  7. The event goes on record.
+ *     decided, put on record as an intent, written and applied (`change.ts`).
+ *  7. The event goes on record; of a change it is the outcome.
  *  8. A use that succeeded is noted as the last one of each of its keys, with the request and the event that tell of it.
  *  9. The answer goes back; plaintexts are wiped.
  *
@@ -33,11 +33,12 @@ import { StoreError } from '../store/store-error.ts';
 import type { Turns } from '../store/turns.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
+import { type Intents, owed } from './intents.ts';
 import { type LineTraits, lineAccountOf } from './line-account.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
 import type { RefusalRecords } from './refusal-records.ts';
-import { auditEvent, emptyEvent, type IdentifiedEvent, outcome, type Trace } from './request-event.ts';
+import { auditEvent, emptyEvent, type IdentifiedEvent, intentOf, outcome, type Trace } from './request-event.ts';
 import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
 export interface KmsServiceOptions {
@@ -47,6 +48,8 @@ export interface KmsServiceOptions {
   /** Those of the keys of `directory`. */
   readonly lastUses: Pick<LastUses, 'used'>;
   readonly audit: AuditLog;
+  /** Of the changes of `turns`, in `audit`. */
+  readonly intents: Intents;
   /** Puts refusals on record; absent: each is an event. */
   readonly refusals?: Pick<RefusalRecords, 'record' | 'succeeded'>;
   readonly log: Logger;
@@ -58,7 +61,7 @@ export interface KmsServiceOptions {
 type Request = Record<string, unknown>;
 
 export function createKmsService(options: KmsServiceOptions): KmsService {
-  const { audit, refusals, lastUses, log } = options;
+  const { audit, intents, refusals, lastUses, log } = options;
   const { region } = options.directory.realm;
 
   /**
@@ -75,13 +78,12 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
   ): Promise<KmsAnswer> {
     const account = lineAccountOf(payer, caller, answer.ok ? traits : undefined);
     try {
-      if (answer.ok) {
-        // A change that was made is owed to the record.
-        if (traits?.effect === 'changes') await audit.append(event, 'synced', { ...account, purpose: 'owed' });
-        else await audit.append(event, 'written', account);
-        refusals?.succeeded(payer, extraBytes);
-      } else if (refusals === undefined) await audit.append(event, 'written', account);
+      if (event.intent !== undefined) await intents.conclude(event, account);
+      else if (answer.ok && traits?.effect === 'changes') await audit.append(event, 'synced', owed(account));
+      else if (answer.ok) await audit.append(event, 'written', account);
+      else if (refusals === undefined) await audit.append(event, 'written', account);
       else await refusals.record(event, account);
+      if (answer.ok) refusals?.succeeded(payer, extraBytes);
       return answer;
     } catch (error) {
       log.error({ requestId: event.requestId, err: error }, 'the audit log cannot be written; the answer is withheld');
@@ -99,6 +101,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         decision: null,
         noted: undefined,
         keys: undefined,
+        intents: undefined,
       };
       let answer: KmsAnswer;
       try {
@@ -131,9 +134,11 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
     async act(act, perform) {
       let result: ActResult | undefined;
       let answer: KmsAnswer;
+      const account = lineAccountOf(act.payer, act.caller, act);
+      const by = intents.of(account, () => intentOf(act, region));
       try {
-        assertRecordable(audit, lineAccountOf(act.payer, act.caller, act));
-        result = await perform();
+        assertRecordable(act.effect === 'changes' ? intents : audit, account);
+        result = await perform(by);
         answer = { ok: true, body: result.body };
       } catch (error) {
         answer = { ok: false, error: toKmsError(error, act, log) };
@@ -145,6 +150,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         requestParameters: act.parameters,
         responseElements: result?.record ?? null,
         ...(answer.ok ? {} : outcome(answer.error)),
+        intent: by.outcome(),
       };
       // Who-am-I and credentials of one's own take no permission, so nothing of their lines is for nothing.
       return record(event, answer, act.payer, act.caller, act, ordinaryBytes);
@@ -175,7 +181,7 @@ function noteUses(
 
 /** Steps 1 to 6; the answer's body, as JSON text. */
 async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<string> {
-  const { directory, life, turns, audit } = options;
+  const { directory, life, turns, audit, intents } = options;
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
@@ -199,7 +205,8 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     trace.noted = members;
   };
   const isRehearsal = request['DryRun'] === true;
-  if (!isRehearsal) assertRecordable(audit, lineAccountOf(kmsRequest.payer, caller, operation));
+  const account = lineAccountOf(kmsRequest.payer, caller, operation);
+  if (!isRehearsal) assertRecordable(operation.effect === 'changes' ? intents : audit, account);
   let response: Request;
   if (operation.effect === 'changes') {
     const permitAgain = () => {
@@ -208,7 +215,9 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
       return { keys: again, decideUnder: decisionUnder(now) };
     };
     const permitted = { keys, decideUnder: decisionUnder(source) };
-    const parts = { operation, turns, life, given: { request, caller, directory, note }, permitted, permitAgain };
+    const by = intents.of(account, () => intentOf(kmsRequest, directory.realm.region));
+    trace.intents = by;
+    const parts = { operation, turns, life, given: { request, caller, directory, note }, permitted, permitAgain, by };
     if (isRehearsal) {
       rehearseChange(parts);
       throw wouldHaveSucceeded();

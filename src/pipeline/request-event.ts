@@ -6,14 +6,15 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent } from '../audit/audit-log.ts';
+import type { AuditEvent, IntentEvent } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { recordMembers } from '../operations/declaration/schema.ts';
-import type { KmsAnswer, KmsRequest, RequestOrigin } from './service.ts';
+import type { RequestIntents } from './intents.ts';
+import type { Act, KmsAnswer, KmsRequest, RequestOrigin } from './service.ts';
 
 type Members = Record<string, unknown>;
 
@@ -28,6 +29,8 @@ export interface Trace {
   noted: Readonly<Record<string, string>> | undefined;
   /** Once every permission on them was given. */
   keys: Readonly<Record<string, AuthorizedKey>> | undefined;
+  /** Of a request that changes something. */
+  intents: RequestIntents | undefined;
 }
 
 /** Operation names come from callers: what is no operation is cut to this in the audit log. */
@@ -84,7 +87,16 @@ export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace,
     errorCode: answer.ok ? null : answer.error.name,
     errorMessage: answer.ok ? null : answer.error.message,
     decision: trace.decision,
+    intent: trace.intents?.outcome(),
   };
+}
+
+/** What an intent says of the request that it is made for. */
+export function intentOf(
+  { requestId, operationName, caller }: Pick<KmsRequest | Act, 'requestId' | 'operationName' | 'caller'>,
+  awsRegion: string,
+): NonNullable<IntentEvent['request']> {
+  return { requestId, operationName, awsRegion, identity: identityOf(caller) };
 }
 
 export function outcome(error: KmsError): Pick<AuditEvent, 'errorCode' | 'errorMessage'> {

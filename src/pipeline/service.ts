@@ -5,6 +5,7 @@
 import type { Caller } from '../identity/caller.ts';
 import type { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
+import type { Announcer } from '../store/turns.ts';
 
 /** What is known of every request, even one that is refused before it reaches an operation. */
 export interface RequestOrigin {
@@ -63,6 +64,9 @@ export interface KmsService {
       Pick<Partial<Act>, 'eventSource'> & { readonly operationName: string; readonly caller: Caller | null },
     error: KmsError,
   ): Promise<KmsAnswer>;
-  /** Does what is no KMS operation, whose permission the wire has checked. Never rejects, and every answer is on record. */
-  act(act: Act, perform: () => Promise<ActResult>): Promise<KmsAnswer>;
+  /**
+   * Does what is no KMS operation, whose permission the wire has checked. Never rejects, and every answer is on record.
+   * @param perform Takes its turns, where it changes something, by the announcer that it is given.
+   */
+  act(act: Act, perform: (by: Announcer) => Promise<ActResult>): Promise<KmsAnswer>;
 }

@@ -50,8 +50,9 @@ export interface MetadataStore {
    * when the disk or the database refuses, or (`conflict`) when a record is not there in the version that the change was
    * decided on; with the MAC's own error when the HSM refuses, and with a `TypeError` when a text has a lone surrogate or
    * a number is not whole, which callers make sure of. Only `Turns` calls it.
+   * @param options.intentId Of the intent in the audit log that says what is written.
    */
-  write(changes: readonly Change[]): Promise<void>;
+  write(changes: readonly Change[], options?: { readonly intentId: string | undefined }): Promise<void>;
   /** After a conflict: the same records as they are now, as changes that make them so. */
   reread(changes: readonly Change[]): Promise<readonly Change[]>;
   close(): Promise<void>;

@@ -1,8 +1,9 @@
 /**
  * The turn: the moment in which one change is decided and written, with no other change in between.
  *
- * `take` waits for all earlier turns, has the change decided, writes it, has every fold apply it, and only then lets the
- * next turn begin. INVARIANT: nothing else writes records (`MetadataStore.write` is called here alone), so what a decision
+ * `take` waits for all earlier turns, has the change decided, has its intent put on record, writes it, has every fold apply it,
+ * and only then lets the next turn begin. So of the intents on record only the last can be one of which it is not known whether
+ * it took effect. INVARIANT: nothing else writes records (`MetadataStore.write` is called here alone), so what a decision
  * reads from a fold is what is on disk. Where another node was faster all the same, the store refuses the write
  * (`conflict`): the records are read again, applied, and the change is decided again on what is true now.
  *
@@ -12,6 +13,7 @@
 
 import type { MetadataStore } from './metadata-store.ts';
 import type { Change } from './records/changes.ts';
+import type { RecordKind } from './records/records.ts';
 import { StoreError } from './store-error.ts';
 
 /** What a decision comes to. No changes: nothing is written. */
@@ -36,20 +38,44 @@ export interface TurnsOptions {
   readonly maxWaitMs?: number;
   /** Told of a fold that failed to follow: a mistake of ours, after which memory may differ from the disk. */
   readonly foldFailed?: (error: unknown) => void;
+  /** Of changes that the daemon makes of its own accord. Absent: these are not announced. */
+  readonly own?: Announcer;
+}
+
+/** Puts changes on record before they take effect, and what became of them after. */
+export interface Announcer {
+  /** @returns The id of the intent, which is on record by then. @throws when it is not: the change is not made. */
+  announce(changes: readonly Change[]): Promise<string>;
+  /** Told of each intent, in its turn, whether its change is on disk. Never throws. */
+  settled(intentId: string, isDone: boolean): void;
 }
 
 /** How a turn is taken. */
 export interface TurnTraits {
-  /** Called before the change is written. */
+  /** Whose change it is; the daemon's own unless given. */
+  readonly by?: Announcer | undefined;
+  /** It has no intent: it has no caller and changes nothing that anybody may do. Only for records of `quietKinds`. */
+  readonly isQuiet?: boolean;
+  /** Called before the change is written, once its intent is on record. */
   readonly announce?: (changes: readonly Change[]) => Promise<void>;
   /** Waits however long it takes: for what has to be undone. */
   readonly isPatient?: boolean;
 }
 
+/** None of these says what anybody may do; those of material do not as long as no key names it. */
+const quietKinds: ReadonlySet<RecordKind> = new Set<RecordKind>([
+  'backingKey',
+  'wrappingKey',
+  'lastUse',
+  'milestone',
+  'upkeepWait',
+]);
+
 export class Turns {
   readonly #store: Pick<MetadataStore, 'write' | 'reread'>;
   readonly #maxWaitMs: number;
   readonly #foldFailed: (error: unknown) => void;
+  readonly #own: Announcer | undefined;
   readonly #folds: Fold[] = [];
   #last: Promise<unknown> = Promise.resolve();
 
@@ -57,6 +83,7 @@ export class Turns {
     this.#store = store;
     this.#maxWaitMs = options.maxWaitMs ?? defaultMaxWaitMs;
     this.#foldFailed = options.foldFailed ?? (() => undefined);
+    this.#own = options.own;
   }
 
   /** From now on it is told of every change. It has what was loaded. */
@@ -71,35 +98,43 @@ export class Turns {
    * @throws StoreError `busy` when its turn did not come, `conflict` when others were faster each time; and what
    * `MetadataStore.write` rejects with. Once the change is on disk it does not throw.
    */
-  take<Response>(decide: () => Decided<Response>, { announce, isPatient = false }: TurnTraits = {}): Promise<Response> {
+  take<Response>(decide: () => Decided<Response>, traits: TurnTraits = {}): Promise<Response> {
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     let isOver = false;
     const giveUp = (): void => {
       isOver = true;
       reject(new StoreError('busy', `the turn of a change did not come within ${this.#maxWaitMs} ms`));
     };
-    const timer = isPatient ? undefined : setTimeout(giveUp, this.#maxWaitMs).unref();
+    const timer = traits.isPatient ? undefined : setTimeout(giveUp, this.#maxWaitMs).unref();
     this.#last = this.#last.then(async () => {
       if (isOver) return;
       clearTimeout(timer);
-      await this.#perform(decide, announce).then(resolve, reject);
+      await this.#perform(decide, traits).then(resolve, reject);
     });
     return promise;
   }
 
-  async #perform<Response>(decide: () => Decided<Response>, announce: TurnTraits['announce']): Promise<Response> {
+  async #perform<Response>(decide: () => Decided<Response>, traits: TurnTraits): Promise<Response> {
+    const by = traits.isQuiet ? undefined : (traits.by ?? this.#own);
     for (let decisions = 1; ; decisions++) {
       const { changes, response } = decide();
       if (changes.length === 0) return response;
-      await announce?.(changes);
+      if (traits.isQuiet) assertQuiet(changes);
+      const intentId = await by?.announce(changes);
+      const settled = (isDone: boolean): void => {
+        if (intentId !== undefined) by?.settled(intentId, isDone);
+      };
       try {
-        await this.#store.write(changes);
+        await traits.announce?.(changes);
+        await this.#store.write(changes, { intentId });
       } catch (error) {
+        settled(false);
         const isConflict = error instanceof StoreError && error.failure === 'conflict';
         if (!isConflict || decisions === maxDecisions) throw error;
         this.#apply(await this.#store.reread(changes));
         continue;
       }
+      settled(true);
       this.#apply(changes);
       return response;
     }
@@ -114,5 +149,13 @@ export class Turns {
         this.#foldFailed(error);
       }
     }
+  }
+}
+
+/** @throws TypeError for a change of what somebody may do: a mistake of ours, which nothing would tell of. */
+function assertQuiet(changes: readonly Change[]): void {
+  for (const change of changes) {
+    const kind = 'put' in change ? change.put : change.remove;
+    if (!quietKinds.has(kind)) throw new TypeError(`a record of kind ${kind} is not changed without an intent`);
   }
 }

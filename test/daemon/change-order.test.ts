@@ -19,7 +19,8 @@ import { object } from '../../src/operations/declaration/schema.ts';
 import { type ChangeParts, change } from '../../src/pipeline/change.ts';
 import type { KmsAnswer } from '../../src/pipeline/service.ts';
 import { added, replaced } from '../../src/store/records/changes.ts';
-import { Turns } from '../../src/store/turns.ts';
+import { type Announcer, Turns } from '../../src/store/turns.ts';
+import { silentAnnouncer } from '../support/announcer.ts';
 import { holdTurn } from '../support/held-turn.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
@@ -67,7 +68,12 @@ describeEachToken('A change', (token) => {
     },
     ...parts,
   });
-  const run = (parts: Parts, permitAgain = permitNow, turns = kms.turns): ReturnType<typeof change> =>
+  const run = (
+    parts: Parts,
+    permitAgain = permitNow,
+    turns = kms.turns,
+    by: Announcer = silentAnnouncer,
+  ): ReturnType<typeof change> =>
     change({
       operation: operationOf(parts),
       turns,
@@ -75,6 +81,7 @@ describeEachToken('A change', (token) => {
       given: { request: {}, caller: kms.caller, directory: kms.directory, note() {} },
       permitted: permitNow(),
       permitAgain,
+      by,
     });
   /** The same as something that a caller asked for and hears the answer of, on record. */
   const ask = (parts: Parts, permitAgain = permitNow, turns = kms.turns): Promise<KmsAnswer> =>
@@ -91,7 +98,7 @@ describeEachToken('A change', (token) => {
         userAgent: null,
         payer: unknownPayer,
       },
-      async () => ({ body: JSON.stringify(await run(parts, permitAgain, turns)), record: null }),
+      async (by) => ({ body: JSON.stringify(await run(parts, permitAgain, turns, by)), record: null }),
     );
 
   const describe = (description: string): Parts['decide'] => {
@@ -102,12 +109,12 @@ describeEachToken('A change', (token) => {
     (await kms.store.load()).key.find((record) => record.keyId === keyId)?.description;
   const held = () => replaced('key', keyNow().record, { description: 'held' });
 
-  test('takes its steps in one order: prepares, asks again in its turn, decides, writes, shows, concludes, is on record, answers', async () => {
+  test('takes its steps in one order: prepares, asks again in its turn, decides, has its intent on record, writes, shows, concludes, has its outcome on record, answers', async () => {
     const steps: string[] = [];
     const step = (name: string) => void steps.push(name);
     const turns = new Turns({
       async write(changes) {
-        step(`write: ${description()}`);
+        step(`write: ${description()} ${(await lastEvent(auditFolder))?.eventName}`);
         await kms.store.write(changes);
         step('written');
       },
@@ -144,11 +151,11 @@ describeEachToken('A change', (token) => {
     step(`answer: ${(await lastEvent(auditFolder))?.eventName}`);
     expect(steps).toEqual([
       'prepare',
-      ...['write: ', 'written', 'apply'],
+      ...['write:  AuditOutcome', 'written', 'apply'],
       'permissions again',
       'decide',
-      ...['write: held', 'written', 'apply'],
-      'conclude: new new undefined',
+      ...['write: held AuditIntent', 'written', 'apply'],
+      'conclude: new new AuditIntent',
       'answer: TestChange',
     ]);
   });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { AuditEvent, ServiceEvent } from '../../src/audit/audit-log.ts';
+import type { RecordableEvent } from '../../src/audit/audit-log.ts';
 import { deletionTask } from '../../src/daemon/upkeep/deletion-task.ts';
 import { realm } from '../authorization/policies.ts';
 import { SetClocks } from '../support/set-clocks.ts';
@@ -30,12 +30,13 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
   });
 
   /** What is to be done of a new key, and the task over an audit log of the test's. */
-  async function due(audit: { obstacle: string | null; append: (event: AuditEvent | ServiceEvent) => Promise<void> }) {
+  async function due(audit: { obstacle: string | null; append: (event: RecordableEvent) => Promise<void> }) {
     const keyId = await service.newKey();
     await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
     const task = deletionTask({
       ...{ realm, deletion: service.deletion, imports: service.life.imports, clocks, upkeepSince: { reachedAtMs: 0 } },
-      audit: { obstacle: () => audit.obstacle, append: (event) => audit.append(event) },
+      audit: { append: (event) => audit.append(event) },
+      intents: { obstacle: () => audit.obstacle },
     });
     const [work] = [...task.scheduled()].filter((each) => each.work.endsWith(keyId));
     if (work === undefined) throw new Error('its deletion is scheduled');
@@ -57,9 +58,9 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
   });
 
   test('is not ended before its event is there, and is gone on with until it is', async () => {
-    const events: (AuditEvent | ServiceEvent)[] = [];
+    const events: RecordableEvent[] = [];
     let isBroken = true;
-    const append = async (event: AuditEvent | ServiceEvent): Promise<void> => {
+    const append = async (event: RecordableEvent): Promise<void> => {
       if (isBroken) throw new Error('the disk broke');
       events.push(event);
     };

@@ -18,6 +18,7 @@ import type { KmsError } from '../../src/kms/errors.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import { unknownPayer } from '../../src/kms/payer.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
+import { Intents } from '../../src/pipeline/intents.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
 import type { KmsAnswer, KmsService } from '../../src/pipeline/service.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
@@ -34,6 +35,7 @@ export interface TestService {
   readonly life: KeyLife;
   readonly deletion: KeyDeletion;
   readonly turns: Turns;
+  readonly intents: Intents;
   readonly service: KmsService;
   readonly audit: AuditLog;
   /** What the daemon's log would have of errors. */
@@ -58,9 +60,18 @@ export async function startService(
     /** How many calls the HSM works on at once; 1 unless given. */
     readonly lanes?: number;
     readonly encryptionLimits?: EncryptionLimits;
+    /** Until an outcome that could not be put on record is tried again. */
+    readonly intentRetryMs?: number;
   },
 ): Promise<TestService> {
-  const { auditFolder, refusal = () => undefined, lanes = 1, encryptionLimits, ...policies } = options;
+  const {
+    auditFolder,
+    refusal = () => undefined,
+    lanes = 1,
+    encryptionLimits,
+    intentRetryMs = 1_000,
+    ...policies
+  } = options;
   const errors: object[] = [];
   const log = { debug() {}, info() {}, warn() {}, error: (fields: object) => void errors.push(fields) };
   await using opened = new AsyncDisposableStack();
@@ -76,7 +87,11 @@ export async function startService(
     formerRegion: realm.region,
   });
   opened.defer(() => store.close());
-  const turns = new Turns(store);
+  const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
+  opened.defer(() => audit.close());
+  const intents = new Intents({ audit, account: realm.account, log, retryMs: intentRetryMs });
+  opened.defer(() => intents.stop());
+  const turns = new Turns(store, { own: intents.own });
   const { directory, life, deletion } = await openKeys({
     realm,
     store,
@@ -88,9 +103,7 @@ export async function startService(
     encryptionLimits,
   });
   const { lastUses } = directory;
-  const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
-  opened.defer(() => audit.close());
-  const service = createKmsService({ directory, life, turns, lastUses, audit, log, peerFacts, ...policies });
+  const service = createKmsService({ directory, life, turns, lastUses, audit, intents, log, peerFacts, ...policies });
   const running = opened.move();
   const caller: Caller = {
     type: 'IAMUser',
@@ -105,6 +118,7 @@ export async function startService(
     life,
     deletion,
     turns,
+    intents,
     service,
     audit,
     errors,

@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { AuditLog } from '../../src/audit/audit-log.ts';
 import { managedKeyPolicy } from '../../src/authorization/managed-key-policy.ts';
 import { ManagedKeys } from '../../src/daemon/managed-keys.ts';
 import type { OpenRegion } from '../../src/daemon/region.ts';
 import { makeManagedKey } from '../../src/keys/life/new-managed-key.ts';
 import { type KeyId, managedAliasName } from '../../src/kms/names.ts';
+import type { Intents } from '../../src/pipeline/intents.ts';
 import { StoreError } from '../../src/store/store-error.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { realm } from '../authorization/policies.ts';
@@ -69,13 +69,13 @@ describeEachToken('An AWS managed key', (token) => {
   });
 
   /** As the daemon does at its start and at SIGHUP. */
-  function managedKeys(audit: AuditLog = kms.audit) {
+  function managedKeys(intents: Pick<Intents, 'obstacle'> = kms.intents) {
     const logged: string[] = [];
     const note = (_: object, message: string): void => void logged.push(message);
     const log = { debug() {}, info: note, warn: note, error: note };
     // Safe: of a Region that is open nothing else is looked at.
     const regions = [kms as unknown as OpenRegion];
-    return { keys: new ManagedKeys({ regions, turns: kms.turns, audit, log }), logged };
+    return { keys: new ManagedKeys({ regions, turns: kms.turns, audit: kms.audit, intents, log }), logged };
   }
   const program = 'arn:aws:iam::000000000000:user/unix/qemu';
   const configuration = [{ region: realm.region, managedKeys: new Map([['ebs', [program]]]) }];
@@ -98,13 +98,7 @@ describeEachToken('An AWS managed key', (token) => {
 
   test('is not begun while the audit log takes no events', async () => {
     const before = await objects();
-    const { keys, logged } = managedKeys({
-      append: () => Promise.reject(new Error('no room')),
-      failure: () => 'no room',
-      obstacle: () => 'no room',
-      head: () => kms.audit.head(),
-      close: async () => undefined,
-    });
+    const { keys, logged } = managedKeys({ obstacle: () => 'no room' });
     await keys.use(configuration);
     expect(logged).toEqual([notMade]);
     expect(await objects()).toEqual(before);

@@ -132,7 +132,8 @@ describeEachToken('A key', (token) => {
     const { materials } = keyOf(kms, keyId);
     const kinds = materials.map(({ rotationType }) => rotationType);
     expect(kinds.filter((kind) => kind === 'ON_DEMAND')).toHaveLength(3);
-    expect(kinds.filter((kind) => kind === 'AUTOMATIC').length).toBeGreaterThanOrEqual(4);
+    // 96 encryptions take 6 materials of 16 each, whenever those that are demanded come in between.
+    expect(kinds.filter((kind) => kind === 'AUTOMATIC').length).toBeGreaterThanOrEqual(6 - 1 - 3);
     expect(materials.every(({ reservedEncryptions }) => reservedEncryptions <= 16)).toBe(true);
     // One more may have begun ahead of need.
     const states = async () => new Set((await kms.store.load()).backingKey.map(({ state }) => state));

@@ -20,6 +20,7 @@ import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
 import type { KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
+import { silentAnnouncer } from '../support/announcer.ts';
 
 export interface Noted {
   readonly operationName: string;
@@ -136,7 +137,7 @@ export async function startWire(
     async act({ operationName, requestId, caller, userAgent }, perform) {
       noted.push({ operationName, requestId, caller: caller.arn, userAgent });
       try {
-        return { ok: true, body: (await perform()).body };
+        return { ok: true, body: (await perform(silentAnnouncer)).body };
       } catch (error) {
         if (error instanceof KmsError) return { ok: false, error };
         throw error;

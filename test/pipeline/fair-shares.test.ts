@@ -11,6 +11,7 @@ import { parsePrincipalArn } from '../../src/kms/names.ts';
 import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
+import { silentAnnouncer } from '../support/announcer.ts';
 
 const mallory = unixCaller(1001);
 const alice = unixCaller(1002);
@@ -185,7 +186,7 @@ function heldService(
       return { ok: false, error };
     },
     async act(_act, perform) {
-      return { ok: true, body: (await perform()).body };
+      return { ok: true, body: (await perform(silentAnnouncer)).body };
     },
   };
   return {

@@ -8,6 +8,7 @@ import { shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { whileProven } from '../../src/pipeline/proven-still.ts';
 import type { Act, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { alice } from '../authorization/policies.ts';
+import { silentAnnouncer } from '../support/announcer.ts';
 
 test('A request whose access key is revoked while it waits is refused, on record, and its body is wiped', async () => {
   const { service, done, refused, answerNext } = oneAtATime();
@@ -58,7 +59,7 @@ function oneAtATime(): { service: KmsService; done: string[]; refused: string[];
     },
     async act({ operationName }, perform) {
       done.push(operationName);
-      return { ok: true, body: (await perform()).body };
+      return { ok: true, body: (await perform(silentAnnouncer)).body };
     },
   };
   const requests = { maxRunning: 1, maxWaiting: 10, maxWaitingBytes: 1000, maxWaitingMs: Infinity };

@@ -9,6 +9,7 @@ import type { AuditLog } from '../../audit/audit-log.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyImports } from '../../keys/life/key-import.ts';
 import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
+import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
 import type { Clocks } from './clocks.ts';
@@ -22,13 +23,22 @@ export interface DeletionTaskParts {
   readonly realm: Realm;
   readonly deletion: KeyDeletion;
   readonly imports: Pick<KeyImports, 'settle'>;
-  readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
   /** When upkeep began: former versions destroyed nothing. */
   readonly upkeepSince: Pick<MilestoneRecord, 'reachedAtMs'>;
 }
 
-export function deletionTask({ realm, deletion, imports, audit, clocks, upkeepSince }: DeletionTaskParts): UpkeepTask {
+export function deletionTask({
+  realm,
+  deletion,
+  imports,
+  audit,
+  intents,
+  clocks,
+  upkeepSince,
+}: DeletionTaskParts): UpkeepTask {
   const { reachedAtMs } = upkeepSince;
   const dueOf = (deletionDateMs: number): number =>
     deletionDateMs < reachedAtMs ? reachedAtMs + graceDays * dayMs : deletionDateMs;
@@ -43,7 +53,7 @@ export function deletionTask({ realm, deletion, imports, audit, clocks, upkeepSi
     async perform({ work, dueAtMs }) {
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
-      assertRecordable(audit);
+      assertRecordable(intents);
       // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.
       await imports.settle(keyId);
       const { wallMs } = clocks.now();

@@ -14,6 +14,7 @@ import type { KeyDirectory } from '../../keys/key-directory.ts';
 import { keyMaterialIdOf } from '../../keys/kms-key.ts';
 import type { KeyImports } from '../../keys/life/key-import.ts';
 import { keyArn, parseBackingKeyId, parseKeyId } from '../../kms/names.ts';
+import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { Clocks } from './clocks.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
@@ -21,11 +22,12 @@ import type { UpkeepTask } from './upkeep-task.ts';
 export interface ExpiryTaskParts {
   readonly directory: KeyDirectory;
   readonly imports: KeyImports;
-  readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
 }
 
-export function expiryTask({ directory, imports, audit, clocks }: ExpiryTaskParts): UpkeepTask {
+export function expiryTask({ directory, imports, audit, intents, clocks }: ExpiryTaskParts): UpkeepTask {
   const { realm } = directory;
   const kind = 'expiry';
   const nameOf = (keyId: string, what: string): string => `${kind} ${realm.region} ${keyId} ${what}`;
@@ -56,7 +58,7 @@ export function expiryTask({ directory, imports, audit, clocks }: ExpiryTaskPart
       const backingKeyId = parseBackingKeyId(what);
       const material = key.materials.find((each) => each.backingKeyId === backingKeyId);
       if (backingKeyId === undefined || material === undefined) return;
-      assertRecordable(audit);
+      assertRecordable(intents);
       const announce = (): Promise<void> =>
         audit.append(
           {

@@ -9,6 +9,7 @@ import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
 import type { Logger } from '../../kms/logger.ts';
+import type { Intents } from '../../pipeline/intents.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
@@ -36,7 +37,8 @@ export interface UpkeepParts {
   readonly metadata: Pick<LoadedMetadata, 'upkeepWait'>;
   /** The milestone `upkeep`. */
   readonly since: MilestoneRecord;
-  readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
+  readonly audit: Pick<AuditLog, 'append'>;
+  readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
   readonly log: Logger;
 }
@@ -54,22 +56,22 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
     stop: () => upkeep.stop(),
     report: () => upkeep.report(),
     list: () => upkeepList(upkeep.report()),
-    confirm: async (work) => told(await upkeep.confirm(work)),
+    confirm: async (work, by) => told(await upkeep.confirm(work, by)),
   };
 }
 
 /** The tasks of one Region. */
 function tasksOf(
   { directory, life, deletion }: UpkeptRegion,
-  { audit, clocks, since: upkeepSince }: UpkeepParts,
+  { audit, intents, clocks, since: upkeepSince }: UpkeepParts,
 ): readonly UpkeepTask[] {
   const { realm } = directory;
   const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
-    deletionTask({ realm, deletion, imports, audit, clocks, upkeepSince }),
-    rotationTask({ directory, life, audit, clocks }),
-    expiryTask({ directory, imports, audit, clocks }),
+    deletionTask({ realm, deletion, imports, audit, intents, clocks, upkeepSince }),
+    rotationTask({ directory, life, intents, clocks }),
+    expiryTask({ directory, imports, audit, intents, clocks }),
     wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),
   ];
 }

@@ -6,10 +6,10 @@
  * been. What `keys/life/` finds when its turn comes decides, so a rotation that was disabled or put off meanwhile is not made.
  */
 
-import type { AuditLog } from '../../audit/audit-log.ts';
 import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
 import { parseKeyId } from '../../kms/names.ts';
+import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { Clocks } from './clocks.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
@@ -17,11 +17,11 @@ import type { UpkeepTask } from './upkeep-task.ts';
 export interface RotationTaskParts {
   readonly directory: Pick<KeyDirectory, 'realm' | 'all'>;
   readonly life: Pick<KeyLife, 'rotateOnDate'>;
-  readonly audit: Pick<AuditLog, 'obstacle'>;
+  readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
 }
 
-export function rotationTask({ directory, life, audit, clocks }: RotationTaskParts): UpkeepTask {
+export function rotationTask({ directory, life, intents, clocks }: RotationTaskParts): UpkeepTask {
   const kind = 'rotation';
   return {
     kind,
@@ -36,7 +36,7 @@ export function rotationTask({ directory, life, audit, clocks }: RotationTaskPar
     async perform({ work, dueAtMs }) {
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
-      assertRecordable(audit);
+      assertRecordable(intents);
       await life.rotateOnDate(keyId, dueAtMs, Math.floor(clocks.now().wallMs));
     },
   };

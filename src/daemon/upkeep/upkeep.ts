@@ -16,7 +16,7 @@ import { KmsError } from '../../kms/errors.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { Change } from '../../store/records/changes.ts';
 import type { RecordKind } from '../../store/records/records.ts';
-import type { Fold, Turns } from '../../store/turns.ts';
+import type { Announcer, Fold, Turns } from '../../store/turns.ts';
 import type { Clocks, Reading } from './clocks.ts';
 import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict } from './due-times.ts';
 import type { DueWork, UpkeepTask } from './upkeep-task.ts';
@@ -109,7 +109,7 @@ export class Upkeep implements Fold {
    * An operator's word that the wall clock is right about this work, whatever else says that it is too early.
    * @throws KmsError `NotFoundException` for what is not scheduled, `ValidationException` before its date.
    */
-  async confirm(work: string): Promise<WorkReport> {
+  async confirm(work: string, by?: Announcer): Promise<WorkReport> {
     this.#look();
     const now = this.#options.clocks.now();
     const known = this.#known.get(work);
@@ -123,7 +123,7 @@ export class Upkeep implements Fold {
         `It is not due before ${date}; what waits or is late can be confirmed.`,
       );
     }
-    await this.#options.waits.confirm(known.due, now);
+    await this.#options.waits.confirm(known.due, now, by);
     // Also what is late is tried at once.
     if (known.failure !== undefined) known.failure = { ...known.failure, retryBootMs: now.bootMs };
     const report = this.#describe(known, now);

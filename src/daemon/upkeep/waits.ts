@@ -10,7 +10,7 @@
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { MilestoneRecord, UpkeepWaitRecord } from '../../store/records/records.ts';
-import type { Fold, Turns } from '../../store/turns.ts';
+import type { Announcer, Fold, Turns } from '../../store/turns.ts';
 import type { Reading } from './clocks.ts';
 import type { DueWork } from './upkeep-task.ts';
 
@@ -74,9 +74,10 @@ export class Waits implements Fold {
   }
 
   /** Puts an operator's word on record. */
-  async confirm(due: Pick<DueWork, 'work' | 'dueAtMs'>, now: Reading): Promise<void> {
+  async confirm(due: Pick<DueWork, 'work' | 'dueAtMs'>, now: Reading, by?: Announcer): Promise<void> {
     const confirmedAtMs = Math.floor(now.wallMs);
-    await this.#turns.take(() => ({ changes: [this.#put(due, now, { confirmedAtMs })], response: undefined }));
+    const decide = () => ({ changes: [this.#put(due, now, { confirmedAtMs })], response: undefined });
+    await this.#turns.take(decide, { by });
   }
 
   /**
@@ -92,7 +93,7 @@ export class Waits implements Fold {
         changes: this.#outstanding(needed, now, isLast).slice(0, maxChangesPerTurn),
         response: undefined,
       });
-      await this.#turns.take(decide);
+      await this.#turns.take(decide, { isQuiet: true });
     }
   }
 

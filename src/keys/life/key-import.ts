@@ -149,7 +149,7 @@ export class KeyImports {
     { record: { keyId } }: KmsKey,
     members: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore'>,
   ): Promise<BackingKeyRecord> {
-    return this.#turns.take(() => {
+    const decide = () => {
       const { materials } = this.#keyOf(keyId);
       const known = materials.find(({ backingKeyId }) => backingKeyId === members.backingKeyId);
       if (known === undefined) {
@@ -159,7 +159,8 @@ export class KeyImports {
       const again = { owner: this.#nodeId, keyStore: members.keyStore };
       const changes = [replaced('backingKey', known, again)];
       return { changes, response: { ...known, ...again, version: known.version + 1 } };
-    });
+    };
+    return this.#turns.take<BackingKeyRecord>(decide, { isQuiet: true });
   }
 
   #newRecord(
@@ -279,6 +280,7 @@ export class KeyImports {
       await assertGone(keyStore, backingKeyId);
       await this.#turns.take(() => ({ changes: this.#settled(keyId, backingKeyId), response: undefined }), {
         isPatient: true,
+        isQuiet: true,
       });
     }
   }

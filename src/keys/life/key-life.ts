@@ -127,7 +127,8 @@ export class KeyLife {
       validToMs: null,
     };
     const { backingKeyId } = intent;
-    await this.#turns.take(() => ({ changes: [added('backingKey', intent)], response: undefined }));
+    // No key names it yet.
+    await this.#turns.take(() => ({ changes: [added('backingKey', intent)], response: undefined }), { isQuiet: true });
     const undo = (): Promise<void> => this.#undo(intent);
     try {
       const label = `drawbridge:${keyId}:${ordinal}`;
@@ -290,7 +291,7 @@ export class KeyLife {
     try {
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
       const undone = { changes: [removed('backingKey', intent)], response: undefined };
-      await this.#turns.take(() => undone, { isPatient: true });
+      await this.#turns.take(() => undone, { isPatient: true, isQuiet: true });
     } catch (error) {
       this.#directory.log.warn({ backingKeyId, error }, 'an unfinished key creation is undone at the next start');
     }

@@ -82,7 +82,8 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   const isUnfinishedKey = ({ state, keyId }: LoadedMetadata['key'][number]): boolean =>
     state === 'Creating' && !finishedKeyIds.has(keyId);
   const unfinishedKeyIds = new Set(loaded.key.filter(isUnfinishedKey).map(({ keyId }) => keyId));
-  const write = (changes: readonly Change[]): Promise<void> => turns.take(() => ({ changes, response: undefined }));
+  const write = (changes: readonly Change[], isQuiet: boolean): Promise<void> =>
+    turns.take(() => ({ changes, response: undefined }), { isQuiet });
   for (const record of loaded.backingKey.filter(isUnfinished)) {
     const { backingKeyId, keyId, owner } = record;
     const keyStore = keyStores.get(record.keyStore);
@@ -98,15 +99,16 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
       continue;
     }
     await keyStore.destroyKey({ backingKeyId });
-    await write([removed('backingKey', record)]);
+    await write([removed('backingKey', record)], true);
     log.info({ backingKeyId, keyId }, 'undid an unfinished key creation');
   }
-  await write([
+  const unfinishedKeys = [
     ...loaded.key.filter(isUnfinishedKey).map((record) => removed('key', record)),
     ...loaded.keyPolicy
       .filter(({ keyId }) => unfinishedKeyIds.has(keyId))
       .map((record) => removed('keyPolicy', record)),
-  ]);
+  ];
+  await write(unfinishedKeys, false);
   return {
     ...loaded,
     key: loaded.key.filter((key) => !unfinishedKeyIds.has(key.keyId)),

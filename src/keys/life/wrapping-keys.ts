@@ -106,10 +106,11 @@ export class WrappingKeys {
       validToMs: createdAtMs + wrappingKeyLifeMs,
     };
     const { backingKeyId, validToMs } = intent;
-    await this.#turns.take(() => {
+    const begin = () => {
       this.#assertRoom();
       return { changes: [added('wrappingKey', intent)], response: undefined };
-    });
+    };
+    await this.#turns.take(begin, { isQuiet: true });
     const undo = (): Promise<void> => this.tryToDestroy(backingKeyId);
     try {
       const label = `${wrappingKeyLabelPrefix}${keyId}`;
@@ -145,12 +146,13 @@ export class WrappingKeys {
    * @throws what the key store or the store refuse with; the mark stays then.
    */
   async destroy(backingKeyId: BackingKeyId): Promise<void> {
-    const record = await this.#turns.take(() => {
+    const mark = () => {
       const found = this.#attached.findWrappingKey(backingKeyId);
       if (found?.state !== 'Active') return { changes: [], response: found };
       const marked = replaced('wrappingKey', found, { state: 'Destroying', owner: this.#nodeId });
       return { changes: [marked], response: found };
-    });
+    };
+    const record = await this.#turns.take<WrappingKeyRecord | undefined>(mark, { isQuiet: true });
     if (record === undefined) return;
     await this.#directory.keyStore(record.keyStore).destroyKey({ backingKeyId });
     await this.#turns.take(
@@ -158,7 +160,7 @@ export class WrappingKeys {
         const found = this.#attached.findWrappingKey(backingKeyId);
         return { changes: found === undefined ? [] : [removed('wrappingKey', found)], response: undefined };
       },
-      { isPatient: true },
+      { isPatient: true, isQuiet: true },
     );
   }
 

@@ -32,9 +32,13 @@ export function auditFolder(instanceFolder: string): string {
   return dirname(log);
 }
 
+/** One event for each request, and those of what the daemon did of its own accord; without what ties changes to them. */
 export function auditLines(instanceFolder: string): AuditLine[] {
-  return linesOf(instanceFolder).flatMap((line) => eventIn(line) ?? []);
+  const events = linesOf(instanceFolder).flatMap((line) => eventIn(line) ?? []);
+  return events.filter(({ eventName }) => !tying.includes(eventName));
 }
+
+const tying = ['AuditIntent', 'AuditOutcome'];
 
 function linesOf(instanceFolder: string): string[] {
   return readFileSync(join(auditFolder(instanceFolder), 'audit.jsonl'), 'utf8')
