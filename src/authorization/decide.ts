@@ -85,14 +85,14 @@ function findAllowing({ allows }: ApplicableStatements, question: AccessQuestion
 
 /** A session is itself and its role. */
 function findByName(
-  { anyone, named }: StatementsByPrincipal,
+  { anyone, naming }: StatementsByPrincipal,
   question: AccessQuestion,
 ): StatementReference | undefined {
   const { principal, role } = question;
   return (
     firstThatHolds(anyone, question) ??
-    firstThatHolds(named.get(principal), question) ??
-    (role === undefined ? undefined : firstThatHolds(named.get(role), question))
+    firstThatHolds(naming(principal), question) ??
+    (role === undefined ? undefined : firstThatHolds(naming(role), question))
   );
 }
 

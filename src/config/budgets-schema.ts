@@ -3,14 +3,14 @@
  */
 
 import { z } from 'zod';
-import { type Budgets, defaultBudgets } from '../kms/budgets.ts';
+import { type Budgets, defaultBudgets, maxDocumentBytes } from '../kms/budgets.ts';
 
 const whole = (min: number, max: number) => {
   const error = `a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
 
-const { connections, audit, refusals } = defaultBudgets;
+const { connections, audit, refusals, quotas, memory } = defaultBudgets;
 
 export const budgetsSchema = z.strictObject({
   connections: z
@@ -36,6 +36,19 @@ export const budgetsSchema = z.strictObject({
       recordedPerSecond: whole(1, 1_000_000).default(refusals.recordedPerSecond),
       looked: whole(1, 1_000_000).default(refusals.looked),
       lookedPerSecond: whole(1, 1_000_000).default(refusals.lookedPerSecond),
+    })
+    .prefault({}),
+  quotas: z
+    .strictObject({
+      keys: whole(1, 10_000_000).default(quotas.keys),
+      aliasesPerKey: whole(1, 100_000).default(quotas.aliasesPerKey),
+      grantsPerKey: whole(1, 1_000_000).default(quotas.grantsPerKey),
+      policyBytes: whole(1024, maxDocumentBytes).default(quotas.policyBytes),
+    })
+    .prefault({}),
+  memory: z
+    .strictObject({
+      compiledPolicyBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.compiledPolicyBytes),
     })
     .prefault({}),
 }) satisfies z.ZodType<Budgets>;

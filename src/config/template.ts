@@ -110,6 +110,10 @@ audit:
 #   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }
 #   # Refused requests of one payer, at once and in the long run: events of their own (more are counted), and looked at at all.
 #   refusals: { recorded: 500, recordedPerSecond: 5, looked: 10000, lookedPerSecond: 500 }
+#   # AWS's quotas: keys of a Region, aliases and grants of a key, bytes of a key policy. Only more than these is refused.
+#   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, policyBytes: 32768 }
+#   # Memory for compiled key policies.
+#   memory: { compiledPolicyBytes: 67108864 }
 
 log:
   # debug, info, warn or error; one JSON object per line on stderr.

@@ -142,7 +142,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
   const { clocks = machineClocks } = options;
   const expiryClocks = clocks;
-  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, log };
+  const { budgets } = configuration;
+  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, budgets, log };
   const open: OpenRegion[] = [];
   for (const region of regions) open.push(await openRegion(region, foundations));
   const credentials = await openCredentials({

@@ -24,6 +24,7 @@ import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
+import type { Budgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 import { generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
@@ -48,6 +49,7 @@ export interface RegionFoundations {
   readonly expiryClocks: ExpiryClocks;
   /** When this instance began to note uses of keys. */
   readonly usageTrackedSinceMs: number;
+  readonly budgets: Budgets;
   readonly log: Logger;
 }
 

@@ -10,8 +10,9 @@
  * allow what the other half forbids.
  */
 
-import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
+import type { CompiledPolicy, WeighedPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { type Budgets, defaultBudgets } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import {
@@ -43,6 +44,8 @@ import { MaterialInUse } from './material-in-use.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
 
+export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
+
 export interface KeyDirectoryOptions {
   /** The Region whose keys these are, and the account. */
   readonly realm: Realm;
@@ -52,7 +55,9 @@ export interface KeyDirectoryOptions {
   /** The name of the one in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   /** Parses a policy document; throws `MalformedPolicyDocumentException` when it is none. */
-  readonly compilePolicy: (document: string) => CompiledPolicy;
+  readonly compilePolicy: (document: string) => WeighedPolicy;
+  /** What there may be of keys, and of what belongs to them; the defaults unless given. */
+  readonly budgets?: KeyBudgets | undefined;
   readonly log: Logger;
   readonly encryptionLimits?: EncryptionLimits | undefined;
   /** By which imported material expires; this machine's unless given. */
@@ -83,6 +88,7 @@ export class KeyDirectory implements Fold {
   readonly lastUses: LastUses;
   readonly services: ManagedServices;
   readonly compilePolicy: (document: string) => CompiledPolicy;
+  readonly budgets: KeyBudgets;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
@@ -104,11 +110,12 @@ export class KeyDirectory implements Fold {
     this.log = options.log;
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
-    this.grants = new Grants(grantTokens);
+    this.budgets = options.budgets ?? defaultBudgets;
+    this.grants = new Grants(grantTokens, this.budgets.quotas);
     this.services = new ManagedServices(options.realm);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
-    this.#policies = new CompiledPolicies(options.compilePolicy);
+    this.#policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
@@ -125,6 +132,15 @@ export class KeyDirectory implements Fold {
     let pendingDeletion = 0;
     for (const { record } of this.#keys.values()) if (record.state === 'PendingDeletion') pendingDeletion++;
     return { keys: this.#keys.size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
+  }
+
+  /** @throws KmsError `LimitExceededException` when there are as many keys as there can be. */
+  assertRoomForKey(): void {
+    const { keys } = this.budgets.quotas;
+    const { size } = this.#keys;
+    if (size < keys) return;
+    const message = `Key quota for this account in this region is ${keys} but the current usage is ${size}.`;
+    throw new KmsError('LimitExceededException', message);
   }
 
   /**

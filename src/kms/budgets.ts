@@ -10,6 +10,8 @@ export interface Budgets {
   readonly connections: ConnectionBudget;
   readonly audit: AuditBudget;
   readonly refusals: RefusalBudget;
+  readonly quotas: Quotas;
+  readonly memory: MemoryBudget;
 }
 
 /** Of all listeners of a daemon together. */
@@ -71,6 +73,33 @@ export interface RefusalBudget {
   readonly lookedPerSecond: number;
 }
 
+/**
+ * AWS's quotas of resources. What exceeds one already stays as it is and can be used; only more is refused, with
+ * `LimitExceededException`. AWS's rates of requests are not among them: rates are fair shares of what the HSM gives.
+ *
+ * Source: AWS KMS developer guide, "Resource quotas".
+ */
+export interface Quotas {
+  /** KMS keys of a Region, whatever their state. */
+  readonly keys: number;
+  readonly aliasesPerKey: number;
+  readonly grantsPerKey: number;
+  /** Of a key policy document, in UTF-8. */
+  readonly policyBytes: number;
+}
+
+/** What the service model of AWS lets a request have as a policy, and so the most that a quota can be raised to. */
+export const maxDocumentBytes = 131_072;
+
+/** What records take in memory, of each Region. */
+export interface MemoryBudget {
+  /**
+   * Compiled forms of key policies, which take up to a hundred times their documents; what has no room is compiled anew on
+   * use. Room for thousands of usual policies, and for some ten of the worst.
+   */
+  readonly compiledPolicyBytes: number;
+}
+
 export const defaultBudgets: Budgets = {
   connections: {
     total: 2048,
@@ -93,5 +122,14 @@ export const defaultBudgets: Budgets = {
     recordedPerSecond: 5,
     looked: 10_000,
     lookedPerSecond: 500,
+  },
+  quotas: {
+    keys: 100_000,
+    aliasesPerKey: 50,
+    grantsPerKey: 50_000,
+    policyBytes: 32_768,
+  },
+  memory: {
+    compiledPolicyBytes: 64 * 1024 * 1024,
   },
 };

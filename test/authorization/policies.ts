@@ -2,8 +2,9 @@
 
 import { decide } from '../../src/authorization/decide.ts';
 import type { Decision } from '../../src/authorization/decision.ts';
+import type { WeighedPolicy } from '../../src/authorization/language/compiled-policy.ts';
 import { noContext } from '../../src/authorization/language/condition-vocabulary.ts';
-import { type CompiledPolicy, parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
+import { parsePolicyDocument } from '../../src/authorization/language/policy-document.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { type PrincipalArn, parsePrincipalArn, type Realm } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
@@ -55,7 +56,7 @@ export function policy(...statements: readonly object[]): string {
 }
 
 /** A key policy in this realm, with the condition keys of this daemon. */
-export function compile(document: string): CompiledPolicy {
+export function compile(document: string): WeighedPolicy {
   return parsePolicyDocument(document, realm, conditionVocabulary);
 }
 

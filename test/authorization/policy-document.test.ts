@@ -24,7 +24,7 @@ describe('a document is taken', () => {
       'with a variable in the version that has none',
       `{"Statement": ${JSON.stringify(allow(alice, 'kms:*', `arn:aws:kms:::${variable}`))}}`,
     ],
-    ['of exactly 32,768 bytes', policy(statement).padEnd(32_768)],
+    ['of as many bytes as a request can have', policy(statement).padEnd(131_072)],
     [
       'naming every kind of principal that there can be',
       having({
@@ -211,11 +211,15 @@ describe('a document is refused, with the place and the reason:', () => {
       having({ Principal: { Service: '*' } }),
       `Statement[0].Principal.Service: ${invalidPrincipals}`,
     ],
-    ['one byte more than 32,768', policy(statement).padEnd(32_769), 'Policy: it must not be larger than 32768 bytes.'],
     [
-      '32,768 characters that are more bytes',
-      policy({ Sid: 'é', ...statement }).padEnd(32_768),
-      'Policy: it must not be larger than 32768 bytes.',
+      'one byte more than 131,072',
+      policy(statement).padEnd(131_073),
+      'Policy: it must not be larger than 131072 bytes.',
+    ],
+    [
+      '131,072 characters that are more bytes',
+      policy({ Sid: 'é', ...statement }).padEnd(131_072),
+      'Policy: it must not be larger than 131072 bytes.',
     ],
   ])('%s', (_, document, message) => {
     expect(refusalOf(document ?? '')).toBe(message);

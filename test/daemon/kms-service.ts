@@ -9,7 +9,7 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { peerFacts } from '../../src/identity/peer-facts.ts';
 import type { EncryptionLimits } from '../../src/keys/encryption-counter.ts';
-import type { KeyDirectory } from '../../src/keys/key-directory.ts';
+import type { KeyBudgets, KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KeyDeletion } from '../../src/keys/life/key-deletion.ts';
 import type { KeyLife } from '../../src/keys/life/key-life.ts';
 import { openKeys } from '../../src/keys/life/open-keys.ts';
@@ -62,6 +62,7 @@ export async function startService(
     readonly encryptionLimits?: EncryptionLimits;
     /** Until an outcome that could not be put on record is tried again. */
     readonly intentRetryMs?: number;
+    readonly budgets?: KeyBudgets;
   },
 ): Promise<TestService> {
   const {
@@ -70,6 +71,7 @@ export async function startService(
     lanes = 1,
     encryptionLimits,
     intentRetryMs = 1_000,
+    budgets,
     ...policies
   } = options;
   const errors: object[] = [];
@@ -101,6 +103,7 @@ export async function startService(
     compilePolicy: (document) => parsePolicyDocument(document, realm, conditionVocabulary),
     log,
     encryptionLimits,
+    budgets,
   });
   const { lastUses } = directory;
   const service = createKmsService({ directory, life, turns, lastUses, audit, intents, log, peerFacts, ...policies });

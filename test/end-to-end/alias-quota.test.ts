@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { describeDaemon, newKey } from './support/daemon.ts';
-import { refusal } from './support/refusals.ts';
+import { refusal, refused } from './support/refusals.ts';
 
 describeDaemon('A key', (daemon) => {
   const keyWithAliases = async (prefix: string, count: number) => {
@@ -23,7 +23,8 @@ describeDaemon('A key', (daemon) => {
       await refusal(kms.createAlias({ AliasName: 'alias/full-50', TargetKeyId: full.id })),
       await refusal(kms.updateAlias({ AliasName: 'alias/free-0', TargetKeyId: full.arn })),
     ];
-    expect(refusals.map(({ name }) => name)).toEqual(['LimitExceededException', 'LimitExceededException']);
+    const quota = 'Aliases per key quota for this account in this region is 50, current usage is 50.';
+    expect(refusals).toEqual([refused('LimitExceededException', quota), refused('LimitExceededException', quota)]);
     expect([await countOf(full.id), await countOf(free.id)]).toEqual([50, 1]);
 
     await kms.updateAlias({ AliasName: 'alias/full-0', TargetKeyId: full.id });

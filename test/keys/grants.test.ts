@@ -97,7 +97,7 @@ describe('grants', () => {
     await put(parameters);
     await expect(put(parameters)).rejects.toMatchObject({
       name: 'LimitExceededException',
-      message: 'A KMS key can have at most 50000 grants.',
+      message: 'Grants per key quota for this account in this region is 50000, current usage is 50000.',
     });
     await put({ ...parameters, keyId: otherKeyId });
     expect(grants.ofKey(keyId)?.count).toBe(50_000);

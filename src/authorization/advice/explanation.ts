@@ -11,8 +11,7 @@
 import { rootArn } from '../../kms/names.ts';
 import { decide } from '../decide.ts';
 import type { AccessQuestion, Decision } from '../decision.ts';
-import { rememberApplicable } from '../language/applicable-statements.ts';
-import type { CompiledPolicy } from '../language/compiled-policy.ts';
+import { type CompiledPolicy, policyOf } from '../language/compiled-policy.ts';
 import type { CompiledStatement, StatementReference, StatementTest } from '../language/compiled-statement.ts';
 
 /** Something that a statement asks of the request, with what the request has. */
@@ -155,7 +154,7 @@ function without(question: AccessQuestion, removed: ReadonlySet<StatementReferen
   const reduce = (policy: CompiledPolicy): CompiledPolicy => {
     const statements = policy.statements.filter(({ reference }) => !removed.has(reference));
     if (statements.length === policy.statements.length) return policy;
-    return { statements, applicableTo: rememberApplicable(statements) };
+    return policyOf(statements);
   };
   const { keyPolicy, identityPolicies } = question;
   return {

@@ -3,8 +3,10 @@
  * request with that action.
  *
  * A key policy is asked about one resource, its key, and a few dozen actions; an identity policy about many resources.
- * Answers are remembered, so that a policy of 32 KB decides as fast as a short one. The memory is bounded by
- * `maxRememberedAnswers`; when it is full it starts anew, so that nobody can fill it once and for all.
+ * Answers are remembered, so that a policy of 32 KB decides as fast as a short one. A statement can name a thousand
+ * principals, of whom few ever call, so what it says of a principal is looked up when he does. The memory is bounded in
+ * proportion to the number of statements (`maxEntries`); when it is full it starts anew, so that nobody can fill it once and
+ * for all.
  */
 
 import type { CompiledStatement } from './compiled-statement.ts';
@@ -14,7 +16,8 @@ export interface StatementsByPrincipal {
   readonly anyone: FiledStatements;
   /** `undefined`: no statement names the account. */
   readonly account: FiledStatements | undefined;
-  readonly named: ReadonlyMap<string, FiledStatements>;
+  /** `undefined`: no statement names this principal. */
+  readonly naming: (principal: string) => FiledStatements | undefined;
 }
 
 export interface ApplicableStatements {
@@ -22,57 +25,104 @@ export interface ApplicableStatements {
   readonly allows: StatementsByPrincipal;
 }
 
-/** Several times the actions that KMS has, which are fewer than 60. */
-const maxRememberedAnswers = 512;
+/** What a few dozen answers of a policy of a few statements take, and as much for each statement as it may be in a few. */
+const maxEntries = (statementCount: number): number => 1024 + 16 * statementCount;
+/** Of an answer itself, in what a statement in a list takes. */
+const entriesPerAnswer = 8;
+/** A statement may be filed twice (`filed-statements.ts`). */
+const entriesPerStatement = 2;
+/** Some 40 for a place in a map, and 80 for a list. */
+const bytesPerEntry = 128;
 
 interface Answer {
   readonly resource: string;
   readonly applicable: ApplicableStatements;
 }
 
-export function rememberApplicable(
-  statements: readonly CompiledStatement[],
-): (action: string, resource: string) => ApplicableStatements {
+export class RememberedAnswers {
+  readonly #statements: readonly CompiledStatement[];
   /** By action: about the resource that was asked about first. */
-  const first = new Map<string, Answer>();
+  readonly #first = new Map<string, Answer>();
   /** By action and resource: the others. */
-  const others = new Map<string, ApplicableStatements>();
-  return (action, resource) => {
-    const known = first.get(action);
+  readonly #others = new Map<string, ApplicableStatements>();
+  #naming: ReadonlyMap<string, readonly CompiledStatement[]> | undefined;
+  #entries = 0;
+
+  constructor(statements: readonly CompiledStatement[]) {
+    this.#statements = statements;
+  }
+
+  /** What they take at most, now. */
+  get bytes(): number {
+    return this.#entries * bytesPerEntry;
+  }
+
+  applicableTo(action: string, resource: string): ApplicableStatements {
+    const known = this.#first.get(action);
     if (known?.resource === resource) return known.applicable;
-    if (known !== undefined) {
-      const name = `${action} ${resource}`;
-      const other = others.get(name);
-      if (other !== undefined) return other;
-      const applicable = selectApplicable(statements, action, resource);
-      if (others.size >= maxRememberedAnswers) others.clear();
-      others.set(name, applicable);
+    if (known === undefined) {
+      const applicable = this.#select(action, resource);
+      this.#first.set(action, { resource, applicable });
       return applicable;
     }
-    const applicable = selectApplicable(statements, action, resource);
-    if (first.size >= maxRememberedAnswers) first.clear();
-    first.set(action, { resource, applicable });
+    const name = `${action} ${resource}`;
+    const other = this.#others.get(name);
+    if (other !== undefined) return other;
+    const applicable = this.#select(action, resource);
+    this.#others.set(name, applicable);
     return applicable;
-  };
+  }
+
+  /** Actions are compared without regard to case, resources with it: IAM user guide, "Action" and "Resource". */
+  #select(action: string, resource: string): ApplicableStatements {
+    const lowerCaseAction = action.toLowerCase();
+    const applicable = this.#statements.filter(
+      ({ matchesAction, matchesResource }) => matchesAction(lowerCaseAction) && matchesResource(resource),
+    );
+    this.#makeRoom(entriesPerAnswer + applicable.length * entriesPerStatement);
+    return {
+      denies: this.#byPrincipal(applicable.filter(({ effect }) => effect === 'Deny')),
+      allows: this.#byPrincipal(applicable.filter(({ effect }) => effect === 'Allow')),
+    };
+  }
+
+  #byPrincipal(statements: readonly CompiledStatement[]): StatementsByPrincipal {
+    const ofAccount = statements.filter(({ principals }) => principals.account);
+    const asked = new Map<string, FiledStatements | undefined>();
+    let applicable: ReadonlySet<CompiledStatement> | undefined;
+    return {
+      anyone: fileStatements(statements.filter(({ principals }) => principals.anyone)),
+      account: ofAccount.length === 0 ? undefined : fileStatements(ofAccount),
+      naming: (principal) => {
+        const found = this.#statementsNaming(principal);
+        if (found === undefined) return undefined;
+        if (asked.has(principal)) return asked.get(principal);
+        applicable ??= new Set(statements);
+        const about = found.filter((statement) => applicable?.has(statement));
+        this.#makeRoom(entriesPerAnswer + about.length * entriesPerStatement);
+        const filed = about.length === 0 ? undefined : fileStatements(about);
+        asked.set(principal, filed);
+        return filed;
+      },
+    };
+  }
+
+  #statementsNaming(principal: string): readonly CompiledStatement[] | undefined {
+    this.#naming ??= byName(this.#statements);
+    return this.#naming.get(principal);
+  }
+
+  #makeRoom(entries: number): void {
+    if (this.#entries + entries > maxEntries(this.#statements.length)) {
+      this.#first.clear();
+      this.#others.clear();
+      this.#entries = 0;
+    }
+    this.#entries += entries;
+  }
 }
 
-/** Actions are compared without regard to case, resources with it: IAM user guide, "Action" and "Resource". */
-function selectApplicable(
-  statements: readonly CompiledStatement[],
-  action: string,
-  resource: string,
-): ApplicableStatements {
-  const lowerCaseAction = action.toLowerCase();
-  const applicable = statements.filter(
-    ({ matchesAction, matchesResource }) => matchesAction(lowerCaseAction) && matchesResource(resource),
-  );
-  return {
-    denies: byPrincipal(applicable.filter(({ effect }) => effect === 'Deny')),
-    allows: byPrincipal(applicable.filter(({ effect }) => effect === 'Allow')),
-  };
-}
-
-function byPrincipal(statements: readonly CompiledStatement[]): StatementsByPrincipal {
+function byName(statements: readonly CompiledStatement[]): ReadonlyMap<string, readonly CompiledStatement[]> {
   const named = new Map<string, CompiledStatement[]>();
   for (const statement of statements) {
     for (const arn of statement.principals.named) {
@@ -81,10 +131,5 @@ function byPrincipal(statements: readonly CompiledStatement[]): StatementsByPrin
       else list.push(statement);
     }
   }
-  const ofAccount = statements.filter(({ principals }) => principals.account);
-  return {
-    anyone: fileStatements(statements.filter(({ principals }) => principals.anyone)),
-    account: ofAccount.length === 0 ? undefined : fileStatements(ofAccount),
-    named: new Map([...named].map(([arn, list]) => [arn, fileStatements(list)])),
-  };
+  return named;
 }

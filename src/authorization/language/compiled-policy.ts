@@ -7,12 +7,33 @@
  * decision).
  */
 
-import type { ApplicableStatements } from './applicable-statements.ts';
+import { type ApplicableStatements, RememberedAnswers } from './applicable-statements.ts';
 import type { CompiledStatement } from './compiled-statement.ts';
 
 /** A policy, parsed and validated. */
 export interface CompiledPolicy {
   readonly statements: readonly CompiledStatement[];
   /** What this policy says of an action on a resource; remembered, so that asking again costs a look-up. */
-  readonly applicableTo: (action: string, resource: string) => ApplicableStatements;
+  applicableTo(action: string, resource: string): ApplicableStatements;
 }
+
+/** A policy whose memory can be told. */
+export interface WeighedPolicy extends CompiledPolicy {
+  /** What it takes at most, now; it becomes more as it is asked. */
+  readonly bytes: number;
+}
+
+export function policyOf(statements: readonly CompiledStatement[]): WeighedPolicy {
+  const answers = new RememberedAnswers(statements);
+  const compiledBytes = statements.reduce((sum, { bytes }) => sum + bytes, bytesPerPolicy);
+  return {
+    statements,
+    applicableTo: (action, resource) => answers.applicableTo(action, resource),
+    get bytes() {
+      return compiledBytes + answers.bytes;
+    },
+  };
+}
+
+/** Of the policy itself, its maps and the objects that its statements share. */
+const bytesPerPolicy = 4096;

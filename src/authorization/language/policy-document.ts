@@ -3,15 +3,15 @@
  *
  * Guarantees: what parses is applied in full; an unknown element, operator or condition key of our own is refused by
  * name, and nothing is read and ignored. Whatever the text, the outcome is a policy or a `KmsError`, after work in
- * proportion to at most 32 KB.
+ * proportion to its length.
  *
  * Source: IAM user guide, "Grammar of the IAM JSON policy language", "IAM and AWS STS quotas"; KMS developer guide, "Key
  * policies in AWS KMS".
  */
 
+import { maxDocumentBytes } from '../../kms/budgets.ts';
 import type { Account } from '../../kms/names.ts';
-import { rememberApplicable } from './applicable-statements.ts';
-import type { CompiledPolicy } from './compiled-policy.ts';
+import { policyOf, type WeighedPolicy } from './compiled-policy.ts';
 import type { ConditionKey, ConditionVocabulary } from './condition-vocabulary.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from './policy-json.ts';
 import { compileStatement } from './policy-statement.ts';
@@ -19,8 +19,6 @@ import { malformed, objectAt, type ParseContext, type PolicyVersion, quoted, str
 
 export type { CompiledPolicy } from './compiled-policy.ts';
 
-/** AWS's quota for a key policy document. */
-export const maxPolicyBytes = 32_768;
 /** AWS's quota for a managed policy; white space does not count. */
 const maxIdentityPolicyCharacters = 6144;
 
@@ -29,10 +27,10 @@ const maxIdentityPolicyCharacters = 6144;
  * @param realm Whose account the key belongs to: principals of other accounts are valid text and match nobody.
  * @throws KmsError MalformedPolicyDocumentException.
  */
-export function parsePolicyDocument(text: string, realm: Account, vocabulary: ConditionVocabulary): CompiledPolicy {
+export function parsePolicyDocument(text: string, realm: Account, vocabulary: ConditionVocabulary): WeighedPolicy {
   // The length in characters first: it is known without a look at the text, and never more than the bytes.
-  if (text.length > maxPolicyBytes || Buffer.byteLength(text) > maxPolicyBytes) {
-    throw malformed('Policy', `it must not be larger than ${maxPolicyBytes} bytes`);
+  if (text.length > maxDocumentBytes || Buffer.byteLength(text) > maxDocumentBytes) {
+    throw malformed('Policy', `it must not be larger than ${maxDocumentBytes} bytes`);
   }
   return compileDocument(objectAt('Policy', parsePolicyJson(text)), { kind: 'key policy', realm, vocabulary });
 }
@@ -47,7 +45,7 @@ export function compileIdentityPolicy(
   document: string,
   realm: Account,
   vocabulary: ConditionVocabulary,
-): CompiledPolicy {
+): WeighedPolicy {
   if (compactLength(value) > maxIdentityPolicyCharacters) {
     throw malformed(
       'Policy',
@@ -60,11 +58,7 @@ export function compileIdentityPolicy(
   return compiled;
 }
 
-function compileDocument(
-  policy: JsonObject,
-  context: Omit<ParseContext, 'version'>,
-  document?: string,
-): CompiledPolicy {
+function compileDocument(policy: JsonObject, context: Omit<ParseContext, 'version'>, document?: string): WeighedPolicy {
   assertKnownElements(policy);
   const version = versionOf(policy);
   const id = policy.get('Id');
@@ -76,7 +70,7 @@ function compileDocument(
       parseContext,
     ),
   );
-  return { statements, applicableTo: rememberApplicable(statements) };
+  return policyOf(statements);
 }
 
 /** One object for each condition key of a document: statements that ask for the same one are then known by it. */
@@ -114,7 +108,7 @@ function statementsOf(document: JsonObject): readonly JsonValue[] {
 }
 
 /** IAM's rule for its own policies; key policies may repeat a Sid. */
-function assertUniqueSids({ statements }: CompiledPolicy): void {
+function assertUniqueSids({ statements }: WeighedPolicy): void {
   const seen = new Set<string>();
   for (const { reference } of statements) {
     const { sid, index } = reference;

@@ -5,6 +5,7 @@
  * one row, so a crash leaves it or not. What a grant allows is judged in `authorization/`; here it is only kept and found.
  */
 
+import type { Quotas } from '../../kms/budgets.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type GrantId, type GrantPrincipal, newGrantId } from '../../kms/grant-terms.ts';
 import type { KeyId } from '../../kms/names.ts';
@@ -14,22 +15,21 @@ import { SortedNames } from '../lists/sorted-names.ts';
 import type { GrantTokens } from './grant-tokens.ts';
 import { constraintBytesOf, type GrantParameters, KeyGrants } from './key-grants.ts';
 
-/** AWS's quota: grants for each KMS key. */
-const maxGrantsPerKey = 50_000;
 /**
- * Of all constraints of one key's grants, which are held in memory: 1,342 bytes for each of as many grants as a key can
- * have. Without this bound, they could have 8 KB each, and one grantee with CreateGrant could fill the memory.
+ * Of all constraints of one key's grants, which are held in memory: 1,342 bytes for each of 50,000 grants. Without this bound, they could have 8 KB each, and one grantee with CreateGrant could fill the memory.
  */
 const maxConstraintBytesPerKey = 64 * 1024 * 1024;
 
 export class Grants {
   readonly #tokens: GrantTokens;
+  readonly #maxPerKey: number;
   readonly #byId = new Map<GrantId, GrantRecord>();
   readonly #byKey = new Map<KeyId, KeyGrants>();
   readonly #idsByRetiring = new Map<GrantPrincipal, SortedNames<GrantId>>();
 
-  constructor(tokens: GrantTokens) {
+  constructor(tokens: GrantTokens, { grantsPerKey }: Pick<Quotas, 'grantsPerKey'>) {
     this.#tokens = tokens;
+    this.#maxPerKey = grantsPerKey;
   }
 
   find(grantId: GrantId): GrantRecord | undefined {
@@ -69,8 +69,11 @@ export class Grants {
    */
   newGrant(parameters: GrantParameters, nowMs: number): { readonly change: Change; readonly record: GrantRecord } {
     const { count, constraintBytes } = this.#byKey.get(parameters.keyId) ?? { count: 0, constraintBytes: 0 };
-    if (count >= maxGrantsPerKey) {
-      throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxGrantsPerKey} grants.`);
+    if (count >= this.#maxPerKey) {
+      throw new KmsError(
+        'LimitExceededException',
+        `Grants per key quota for this account in this region is ${this.#maxPerKey}, current usage is ${count}.`,
+      );
     }
     if (constraintBytes + constraintBytesOf(parameters) > maxConstraintBytesPerKey) {
       throw new KmsError(

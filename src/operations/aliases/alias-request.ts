@@ -74,11 +74,13 @@ export function keyOfExistingAlias(request: AliasRequest, directory: KeyView): K
   return key;
 }
 
-/** AWS's quota: aliases for each KMS key. */
-const maxAliasesPerKey = 50;
-
 /** @throws KmsError `LimitExceededException` for a key that has as many aliases as it can have. */
 export function assertRoomForAlias(directory: KeyView, keyId: KeyId): void {
-  if (directory.aliases.namesOf(keyId).length < maxAliasesPerKey) return;
-  throw new KmsError('LimitExceededException', `A KMS key can have at most ${maxAliasesPerKey} aliases.`);
+  const { aliasesPerKey } = directory.budgets.quotas;
+  const { length } = directory.aliases.namesOf(keyId);
+  if (length < aliasesPerKey) return;
+  throw new KmsError(
+    'LimitExceededException',
+    `Aliases per key quota for this account in this region is ${aliasesPerKey}, current usage is ${length}.`,
+  );
 }

@@ -4,11 +4,11 @@
  * Source: the service model of AWS KMS (lengths and patterns of `KeyIdType`, `GrantTokenList`, `MarkerType`, …).
  */
 
-import { maxPolicyBytes } from '../../authorization/language/policy-document.ts';
 import type { KeyView } from '../../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../../keys/key-reference.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import type { Quotas } from '../../kms/budgets.ts';
 import { KmsError } from '../../kms/errors.ts';
 import {
   blob,
@@ -132,9 +132,9 @@ export function assertDefaultPolicyName(name: string | undefined): void {
  * The service model allows more characters than the quota; what is above it is refused as AWS refuses it, before it is read.
  * @throws KmsError `LimitExceededException`.
  */
-export function assertPolicyLength(document: string): void {
+export function assertPolicyLength(document: string, { policyBytes }: Quotas): void {
   const bytes = Buffer.byteLength(document);
-  if (bytes > maxPolicyBytes) {
-    throw new KmsError('LimitExceededException', `A key policy has at most ${maxPolicyBytes} bytes, not ${bytes}`);
+  if (bytes > policyBytes) {
+    throw new KmsError('LimitExceededException', `A key policy has at most ${policyBytes} bytes, not ${bytes}`);
   }
 }

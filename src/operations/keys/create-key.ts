@@ -93,6 +93,7 @@ export const createKey = operation({
   async prepare({ request, directory, decideUnder, life }) {
     const { spec, usage } = specAndUsage(request);
     refuseUnbuilt(request);
+    directory.assertRoomForKey();
     const keyStore = directory.defaultKeyStore;
     if (request.Origin === 'EXTERNAL') {
       assertImportable(spec);
@@ -108,6 +109,7 @@ export const createKey = operation({
   },
   decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs }) {
     const { realm } = directory;
+    directory.assertRoomForKey();
     const currentBackingKeyId = material?.backingKeyId ?? null;
     const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
     const document = policyOf(request, directory, decideUnder, record);
@@ -158,7 +160,7 @@ function newRecord(
  */
 function policyOf(request: Request, directory: KeyView, decideUnder: DecideUnder, record: KeyRecord): string {
   const document = request.Policy ?? defaultKeyPolicy(directory.realm);
-  assertPolicyLength(document);
+  assertPolicyLength(document, directory.budgets.quotas);
   const policy = directory.compilePolicy(document);
   if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
     assertNoLockout(decideUnder(policy, { arn: keyArn(directory.realm, record.keyId), record }));

@@ -36,7 +36,7 @@ export const putKeyPolicy = operation({
   record: ['KeyId', 'PolicyName', 'Policy', 'BypassPolicyLockoutSafetyCheck'],
   decide({ request, keys, directory, decideUnder }) {
     assertDefaultPolicyName(request.PolicyName);
-    assertPolicyLength(request.Policy);
+    assertPolicyLength(request.Policy, directory.budgets.quotas);
     const policy = directory.compilePolicy(request.Policy);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, keys.key.key));

@@ -1,0 +1,85 @@
+/** AWS's quotas of resources, small ones: what is more is refused in AWS's words, and what there is stays usable. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
+import { defaultBudgets } from '../../src/kms/budgets.ts';
+import type { KeyId } from '../../src/kms/names.ts';
+import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
+import { alice, allow, bob, policy, realm } from '../authorization/policies.ts';
+import { describeEachToken } from '../support/tokens.ts';
+import { startService, type TestService } from './kms-service.ts';
+
+const quotas = { keys: 3, aliasesPerKey: 1, grantsPerKey: 1, policyBytes: 1024 };
+const everything = JSON.stringify({
+  AttachedTo: [alice],
+  PolicyDocument: { Version: '2012-10-17', Statement: { Effect: 'Allow', Action: 'kms:*', Resource: '*' } },
+});
+
+describeEachToken('Quotas', (token) => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-quotas-'));
+  let service: TestService;
+  let keyId: KeyId;
+  const identityPolicies = parseIdentityPolicies([{ name: 'all.json', text: everything }], {
+    realm,
+    vocabulary: conditionVocabulary,
+    idOfGroup: () => undefined,
+  });
+  const open = (limits = quotas): Promise<TestService> =>
+    startService(token(), folder, {
+      auditFolder: join(folder, 'audit'),
+      identityPolicies: () => identityPolicies,
+      budgets: { ...defaultBudgets, quotas: limits },
+    });
+
+  beforeAll(async () => {
+    service = await open();
+    keyId = await service.newKey();
+  });
+  afterAll(async () => {
+    await service.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function told(operation: string, request: object): Promise<string> {
+    const answer = await service.run(operation, request);
+    return answer.ok ? 'done' : `${answer.error.name}: ${answer.error.message}`;
+  }
+
+  test('refuse a further key before the HSM makes one, also of several at once, and keys beyond a lower quota work on', async () => {
+    const ours = allow(alice, 'kms:*');
+    const made = await Promise.all(Array.from({ length: 6 }, () => told('CreateKey', { Policy: policy(ours) })));
+    const refusal =
+      'LimitExceededException: Key quota for this account in this region is 3 but the current usage is 3.';
+    expect(made.toSorted()).toEqual([...Array(4).fill(refusal), 'done', 'done']);
+    const objects = (await service.keyStore.listKeys()).length;
+    expect(await told('CreateKey', {})).toBe(refusal);
+    expect(await service.keyStore.listKeys()).toHaveLength(objects);
+
+    await service.close();
+    service = await open({ ...quotas, keys: 1 });
+    expect(service.directory.counts()).toMatchObject({ keys: 3, damaged: 0 });
+    for (const { record } of service.directory.all()) {
+      expect(await told('GenerateDataKey', { KeyId: record.keyId, KeySpec: 'AES_256' })).toBe('done');
+    }
+    expect(await told('CreateKey', {})).toContain('Key quota for this account in this region is 1 but');
+  });
+
+  test('refuse a further alias and a further grant of a key, and a longer policy', async () => {
+    expect(await told('CreateAlias', { AliasName: 'alias/one', TargetKeyId: keyId })).toBe('done');
+    expect(await told('CreateAlias', { AliasName: 'alias/two', TargetKeyId: keyId })).toBe(
+      'LimitExceededException: Aliases per key quota for this account in this region is 1, current usage is 1.',
+    );
+    const grant = { KeyId: keyId, GranteePrincipal: bob, Operations: ['Encrypt'] };
+    expect(await told('CreateGrant', grant)).toBe('done');
+    expect(await told('CreateGrant', grant)).toBe(
+      'LimitExceededException: Grants per key quota for this account in this region is 1, current usage is 1.',
+    );
+    const put = (bytes: number) =>
+      told('PutKeyPolicy', { KeyId: keyId, Policy: policy(allow(alice, 'kms:*')).padEnd(bytes) });
+    expect(await put(1024)).toBe('done');
+    expect(await put(1025)).toBe('LimitExceededException: A key policy has at most 1024 bytes, not 1025');
+  });
+});
