@@ -124,12 +124,14 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;
-  const entrance = listener.kind === 'unix' ? await openRootEntrance(server, listener) : undefined;
-  const socket = await listen(server, listener).catch(async (error: unknown) => {
-    await entrance?.release();
-    await entrance?.close();
+  const socket = await listen(server, listener);
+  const giveUp = async (error: unknown): Promise<never> => {
+    await socket?.release();
+    server.close();
     throw error;
-  });
+  };
+  // After the socket that everybody names, so that it is this one that an operator hears of who starts a second daemon.
+  const entrance = listener.kind === 'unix' ? await openRootEntrance(server, listener).catch(giveUp) : undefined;
   return {
     address: addressOf(server, listener),
     stop: (drainMs) => stop(server, wire, { socket, entrance, exclusion }, drainMs),
