@@ -78,6 +78,11 @@ export class LineProcess {
     return lines.join('\n');
   }
 
+  /** Ends a daemon, whatever became of what was measured. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close('SIGTERM');
+  }
+
   /** Ends it: by the end of its input, or by a signal where it does not watch that. */
   async close(signal?: NodeJS.Signals): Promise<void> {
     this.#child.stdin.end();
