@@ -24,28 +24,22 @@ import type { Realm } from '../kms/names.ts';
 import type { KmsService } from '../pipeline/service.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
+import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { Connections } from './connections.ts';
 import { finish, refuseConnection, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
+import { KeptSocket } from './kept-socket.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
 import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
-import { openRootEntrance, type RootEntrance } from './root-entrance.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
-import { type ListeningSocket, listenAt } from './unix-socket.ts';
+import type { UnixSocketPlace } from './unix-socket.ts';
 import { addUpkeepRoutes, type UpkeepControl } from './upkeep-routes.ts';
 import { defaultWireLimits, type WireLimits } from './wire-limits.ts';
 
 export type Listener =
-  | {
-      readonly kind: 'unix';
-      readonly path: string;
-      /** Octal digits, `0660`. */
-      readonly mode: string;
-      readonly group?: string | undefined;
-      readonly mapping: UnixMapping;
-    }
+  | (UnixSocketPlace & { readonly kind: 'unix'; readonly mapping: UnixMapping })
   | {
       readonly kind: 'tcp';
       readonly host: string;
@@ -124,17 +118,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;
-  const socket = await listen(server, listener);
-  const giveUp = async (error: unknown): Promise<never> => {
-    await socket?.release();
-    server.close();
-    throw error;
-  };
-  // After the socket that everybody names, so that it is this one that an operator hears of who starts a second daemon.
-  const entrance = listener.kind === 'unix' ? await openRootEntrance(server, listener).catch(giveUp) : undefined;
+  const sockets = await listen(server, listener, log);
   return {
     address: addressOf(server, listener),
-    stop: (drainMs) => stop(server, wire, { socket, entrance, exclusion }, drainMs),
+    stop: (drainMs) => stop(server, wire, { sockets, exclusion }, drainMs),
   };
 }
 
@@ -241,8 +228,23 @@ function clientErrorOf(code: string): KmsError | undefined {
   return undefined;
 }
 
-async function listen(server: Server, listener: Listener): Promise<ListeningSocket | undefined> {
-  if (listener.kind === 'unix') return listenAt(server, listener);
+/** @returns The files of its sockets: of a Unix socket the one that was configured, and root's beside it. */
+async function listen(server: Server, listener: Listener, log: Logger): Promise<readonly KeptSocket[]> {
+  if (listener.kind === 'unix') {
+    const first = await KeptSocket.listen(server, listener, log);
+    // After the socket that everybody names, so that it is this one that an operator hears of who starts a second daemon.
+    const { path, sharedFolder } = listener;
+    const forRoot = await KeptSocket.open(
+      server,
+      { path: rootSocketPath(path), mode: '0600', sharedFolder },
+      log,
+    ).catch(async (error: unknown) => {
+      await first.release();
+      server.close();
+      throw error;
+    });
+    return [first, forRoot];
+  }
   const { host, port } = listener;
   await new Promise<void>((resolve, reject) => {
     const refused = (error: NodeJS.ErrnoException): void => {
@@ -254,7 +256,7 @@ async function listen(server: Server, listener: Listener): Promise<ListeningSock
       resolve();
     });
   });
-  return undefined;
+  return [];
 }
 
 function addressOf(server: Server, listener: Listener): string {
@@ -267,30 +269,22 @@ function addressOf(server: Server, listener: Listener): string {
 /** How long a connection may stay open without a request once the server stops. */
 const farewellMs = 250;
 
-/** Of a Unix socket: its file, and the second one beside it. */
 interface Places {
-  readonly socket: ListeningSocket | undefined;
-  readonly entrance: RootEntrance | undefined;
+  readonly sockets: readonly KeptSocket[];
   readonly exclusion: SocketExclusion | undefined;
 }
 
-async function stop(
-  server: Server,
-  wire: Wire,
-  { socket, entrance, exclusion }: Places,
-  drainMs: number,
-): Promise<void> {
+async function stop(server: Server, wire: Wire, { sockets, exclusion }: Places, drainMs: number): Promise<void> {
   wire.draining = true;
   exclusion?.close();
-  await socket?.release();
-  await entrance?.release();
+  for (const socket of sockets) await socket.release();
   // `Server.close` of HTTP would at once close every connection that looks idle, also one whose next request waits unread in
   // the kernel: its client would see a reset. So only the listening ends here, and for a moment whoever still asks is
   // answered and told to go.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
   const farewell = setTimeout(() => server.closeIdleConnections(), Math.min(farewellMs, drainMs));
   const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
-  await Promise.all([closed, entrance?.close()]);
+  await Promise.all([closed, ...sockets.map((socket) => socket.close())]);
   clearTimeout(farewell);
   clearTimeout(deadline);
 }

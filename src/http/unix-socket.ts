@@ -41,6 +41,8 @@ export interface UnixSocketPlace {
 }
 
 export interface ListeningSocket {
+  /** Whether the file that was put there still stands at its path. */
+  isThere(): Promise<boolean>;
   /** Removes the file, if it is still the one that was put there. */
   release(): Promise<void>;
 }
@@ -75,7 +77,13 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
     await rename(temporary, path);
     const put = await lstat(path);
     if (put.dev !== dev || put.ino !== ino) throw replaced();
-    return { release: () => release(path, dev, ino) };
+    const isThere = () => isAt(path, dev, ino);
+    return {
+      isThere,
+      release: async () => {
+        if (await isThere()) await unlink(path);
+      },
+    };
   } catch (error) {
     await unlink(temporary).catch(() => undefined); // It may be renamed already, or gone.
     throw new SocketPathError(`cannot give the socket \`${path}\` its permissions: ${codeOf(error)}`, { cause: error });
@@ -101,9 +109,9 @@ function replaced(): Error {
   return Object.assign(new Error('somebody replaced the socket'), { code: 'somebody replaced it meanwhile' });
 }
 
-async function release(path: string, dev: number, ino: number): Promise<void> {
-  const current = await lstat(path).catch(() => undefined); // Already gone: there is nothing to remove.
-  if (current?.dev === dev && current.ino === ino) await unlink(path);
+async function isAt(path: string, dev: number, ino: number): Promise<boolean> {
+  const current = await lstat(path).catch(() => undefined); // Gone, or not to be seen: not there for clients either.
+  return current?.dev === dev && current.ino === ino;
 }
 
 function temporaryPath(path: string): string {

@@ -1,0 +1,94 @@
+/** Somebody clears the folder of the socket: the daemon notices, and clients find it again. */
+
+import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { createServer as createHttp, request, type Server } from 'node:http';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { KeptSocket } from '../../src/http/kept-socket.ts';
+
+let folder: string;
+let path: string;
+let server: Server;
+let said: { level: string; fields: object; message: string }[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'drawbridge-socket-'));
+  path = join(folder, 'kms.sock');
+  said = [];
+  server = createHttp((_request, response) => void response.end('here'));
+});
+afterEach(() => {
+  server.closeAllConnections();
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+const log = {
+  debug() {},
+  info() {},
+  warn: (fields: object, message: string) => void said.push({ level: 'warn', fields, message }),
+  error: (fields: object, message: string) => void said.push({ level: 'error', fields, message }),
+};
+
+function ask(): Promise<string> {
+  return new Promise((resolve, reject) => {
+    request({ socketPath: path, agent: false }, (response) => {
+      response.setEncoding('utf8').once('data', resolve);
+    })
+      .once('error', reject)
+      .end();
+  });
+}
+
+const again = { timeout: 10_000, interval: 50 };
+
+describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) => {
+  let kept: KeptSocket;
+  let connected: Socket | undefined;
+  beforeEach(async () => {
+    kept = await KeptSocket[how](server, { path, mode: '0640' }, log);
+  });
+  afterEach(async () => {
+    connected?.destroy();
+    await kept.release();
+    await kept.close();
+  });
+
+  test('is there again when its file was removed, with its mode, and whoever was connected stays so', async () => {
+    connected = connect(path);
+    await new Promise((resolve) => connected?.once('connect', resolve));
+    for (const round of [1, 2]) {
+      rmSync(path);
+      await expect.poll(ask, again).toBe('here');
+      expect(statSync(path).mode & 0o777).toBe(0o640);
+      expect(said).toHaveLength(round);
+      expect(said[0]).toMatchObject({ level: 'warn', fields: { socket: path } });
+    }
+    connected.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    const answer = await new Promise((resolve) => connected?.once('data', resolve));
+    expect(String(answer)).toContain('here');
+  });
+
+  test('leaves alone what somebody else listens on, says so once, and takes its place when that has ended', async () => {
+    const other = createServer();
+    const elsewhere = join(folder, 'other.sock');
+    await new Promise<void>((resolve) => void other.listen(elsewhere, resolve));
+    renameSync(elsewhere, path);
+    await expect.poll(() => said.length, again).toBe(1);
+    expect(said[0]).toMatchObject({
+      level: 'error',
+      fields: { reason: `another daemon answers on \`${path}\`; stop it or configure another path` },
+    });
+    await new Promise((resolve) => other.close(resolve));
+    await expect.poll(ask, again).toBe('here');
+    expect(said).toHaveLength(2);
+  });
+
+  test('is not made anew after it was released', async () => {
+    rmSync(path);
+    await kept.release();
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    expect(existsSync(path)).toBe(false);
+  });
+});
