@@ -72,6 +72,8 @@ export function receiveBody(
       case 'tooLarge':
         return finish(wire, connection.socket, refuseTooLarge(wire, exchange));
       case 'gone':
+        // There is nobody to answer; but who was told to go on has had an answer, of which there has to be a record.
+        if (message.headers.expect !== undefined) finish(wire, connection.socket, recordGone(wire, exchange));
         return;
       default:
         outcome satisfies never;
@@ -194,8 +196,19 @@ async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
   else answerAndClose(response.socket, rawAnswer(text));
 }
 
-/** Refuses what Node's parser could not read as a request, or not in time. */
-export async function refuseConnection(wire: Wire, connection: Connection, error: KmsError): Promise<void> {
+async function recordGone(wire: Wire, { message, contentType, origin }: Exchange): Promise<void> {
+  const caller = await wire.authentication.peerOf(message.socket);
+  const error = new KmsError('SerializationException', 'The request did not arrive completely.');
+  await wire.service.refuse({ ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller }, error);
+}
+
+/** Refuses what Node's parser could not read as a request, or not in time, or what it has no use for. */
+export async function refuseConnection(
+  wire: Wire,
+  connection: Connection,
+  error: KmsError,
+  operationName = unnamedOperation,
+): Promise<void> {
   const { socket } = connection;
   const origin: RequestOrigin = {
     requestId: randomUUID(),
@@ -205,7 +218,7 @@ export async function refuseConnection(wire: Wire, connection: Connection, error
     payer: connection.payer,
   };
   const caller = await wire.authentication.peerOf(socket);
-  const outcome = await wire.service.refuse({ ...origin, operationName: unnamedOperation, caller }, error);
+  const outcome = await wire.service.refuse({ ...origin, operationName, caller }, error);
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
   const { requestId } = origin;
   const text = rawAnswer({ statusCode, contentType: awsJson, requestId, body, close: true });

@@ -13,7 +13,7 @@ import { KmsError } from '../kms/errors.ts';
 import { awsJson, plainJson } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, targetOf, type Wire } from './exchange.ts';
 
-export const plainPrefix = '/v1/';
+const plainPrefix = '/v1/';
 const targetPrefix = 'TrentService.';
 
 /** Is this, to the letter, what an AWS SDK sends? What is not may still be an operation; `awsRequest` looks closely. */
@@ -38,6 +38,18 @@ export function awsRequest(wire: Wire, message: IncomingMessage, response: Serve
   });
 }
 
+/** Whose `POST` this is, as the route `/v1/:operation` has it; `undefined` for another path. */
+export function plainOperation(url: string): string | undefined {
+  const [path = ''] = url.split('?');
+  const name = path.slice(plainPrefix.length);
+  if (!path.startsWith(plainPrefix) || name === '' || name.includes('/')) return undefined;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return undefined; // It names nothing, and is answered as another path.
+  }
+}
+
 /** `POST /v1/OPERATION`. */
 export function plainRequest(
   wire: Wire,
@@ -54,9 +66,12 @@ export function plainRequest(
 export function unknownRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
   receive(wire, message, response, awsJson, (exchange, caller, body) => {
     body.fill(0);
-    const error = unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
-    refuse(wire, exchange, { caller, operationName: targetOf(message) }, error);
+    refuse(wire, exchange, { caller, operationName: targetOf(message) }, unknownMethodOrPath());
   });
+}
+
+export function unknownMethodOrPath(): KmsError {
+  return unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
 }
 
 type Operation = Omit<Parameters<Wire['service']['run']>[0], keyof Exchange['origin']>;

@@ -11,7 +11,7 @@
  * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
  */
 
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import { RequestVerifier } from '../identity/request-verifier.ts';
@@ -27,11 +27,18 @@ import type { Admission } from './admission/admission.ts';
 import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { Connections } from './connections.ts';
-import { finish, refuseConnection, type Wire } from './exchange.ts';
+import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { KeptSocket } from './kept-socket.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
-import { awsRequest, isAwsJsonRequest, plainPrefix, plainRequest, unknownRequest } from './kms-routes.ts';
+import {
+  awsRequest,
+  isAwsJsonRequest,
+  plainOperation,
+  plainRequest,
+  unknownMethodOrPath,
+  unknownRequest,
+} from './kms-routes.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import type { UnixSocketPlace } from './unix-socket.ts';
@@ -105,6 +112,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       if (refusal === undefined || !socket.writable) socket.destroy();
       else finish(wire, socket, refuseConnection(wire, wire.connections.of(socket), refusal));
     },
+    // `HEAD` is no way to ask for anything.
+    exposeHeadRoutes: false,
     // A bad URL (`/%zz`) is answered like any other unknown one.
     frameworkErrors: (_error, request, reply) => {
       reply.hijack();
@@ -161,13 +170,16 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
     reply.hijack();
     unknownRequest(wire, request.raw, reply.raw);
   });
-  // Fastify's own refusals, such as a content type that is none.
+  // Fastify's own refusals, such as a content type that is none: where that is of no importance, the request takes its way.
   app.setErrorHandler((error, request, reply) => {
     wire.log.debug({ err: error }, 'a request was refused before its route');
     reply.hijack();
-    const [path = ''] = request.url.split('?');
-    if (path.startsWith(plainPrefix)) plainRequest(wire, request.raw, reply.raw, path.slice(plainPrefix.length));
-    else awsRequest(wire, request.raw, reply.raw);
+    const { raw, method, url } = request;
+    const operation = method === 'POST' ? plainOperation(url) : undefined;
+    if (operation !== undefined) plainRequest(wire, raw, reply.raw, operation);
+    else if (method !== 'POST' || url.split('?')[0] !== '/') unknownRequest(wire, raw, reply.raw);
+    else if (isQueryRequest(raw)) stsRequest(wire, raw, reply.raw);
+    else awsRequest(wire, raw, reply.raw);
   });
 }
 
@@ -194,6 +206,17 @@ function configureServer(server: Server, wire: Wire, exclusion: SocketExclusion 
   });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
+  // Nobody is asked for a body that is not read then.
+  server.on('checkContinue', (message, response) => {
+    if (Number(message.headers['content-length'] ?? 0) <= wire.limits.maxBodyBytes) response.writeContinue();
+    server.emit('request', message, response);
+  });
+  server.on('connect', (message: IncomingMessage, socket: Socket) => {
+    // Node has let go of the connection, its errors included.
+    socket.on('error', () => socket.destroy());
+    const refused = refuseConnection(wire, wire.connections.of(socket), unknownMethodOrPath(), targetOf(message));
+    finish(wire, socket, refused);
+  });
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
   // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.

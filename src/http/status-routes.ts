@@ -2,12 +2,14 @@
  * What the daemon says about itself: `GET /health` to whoever can connect, `GET /status` and `GET /status/keys/ID` to the
  * account's root alone, because they name libraries, tokens and the objects behind keys.
  *
- * These are no KMS operations. A refusal is put on record; an answer is not, since nothing of it depends on a key.
+ * These are no KMS operations. What tells of keys and tokens is on record, answered or refused. Health is not: it says the same
+ * to everybody, nothing of it depends on a key, and who asks every second would fill the log with it.
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { KmsAnswer } from '../pipeline/service.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, receiveBody, refuse, send, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
@@ -49,20 +51,47 @@ export function statusRequest(
       refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
       return;
     }
-    const reported = reportOn(wire.log, status, keyId).then((report) => {
-      if (report instanceof KmsError) answer(wire, exchange, { ok: false, error: report });
-      else send(wire, exchange, 200, JSON.stringify(report));
+    const act = {
+      ...exchange.origin,
+      operationName,
+      eventSource: 'drawbridge',
+      effect: 'reads' as const,
+      caller,
+      parameters: keyId === undefined ? null : { keyId: keyId.slice(0, maxKeyIdCharacters) },
+    };
+    const reported = wire.service.act(act, async () => {
+      return { body: JSON.stringify(await reportOn(wire.log, status, keyId)), record: null };
     });
-    finish(wire, message.socket, reported);
+    finish(
+      wire,
+      message.socket,
+      reported.then((outcome) => answer(wire, exchange, withReason(outcome, status))),
+    );
   });
 }
 
+/** Names come from callers: what is none of a key is cut to this in the audit log. */
+const maxKeyIdCharacters = 128;
+
+/** Whoever asks what is wrong is told what health tells, also where nothing can be put on record. */
+function withReason(outcome: KmsAnswer, status: StatusSource): KmsAnswer {
+  const { reason } = status.health();
+  if (outcome.ok || outcome.error.name !== 'KMSInternalException' || reason === null) return outcome;
+  return {
+    ok: false,
+    error: new KmsError('KMSInternalException', `${outcome.error.message} (${reason})`, outcome.error),
+  };
+}
+
+/** @throws KmsError */
 async function reportOn(log: Logger, status: StatusSource, keyId: string | undefined): Promise<object> {
   try {
     if (keyId === undefined) return status.report();
-    return (await status.key(keyId)) ?? new KmsError('NotFoundException', `Key '${keyId}' does not exist`);
+    const report = await status.key(keyId);
+    if (report !== undefined) return report;
   } catch (error) {
     log.error({ err: error }, 'the status could not be reported');
-    return new KmsError('KMSInternalException', 'The key store did not answer.');
+    throw new KmsError('KMSInternalException', 'The key store did not answer.');
   }
+  throw new KmsError('NotFoundException', `Key '${keyId}' does not exist`);
 }

@@ -5,14 +5,14 @@
  *     POST /upkeep/confirm    `{"work": "deletion us-east-1 1234abcd-…"}`: an operator's word that the clock is right, so that
  *                             what waits is done, and what is late is tried at once
  *
- * Nothing can be confirmed before its date. A confirmation is on record, answered or refused.
+ * Nothing can be confirmed before its date. Both are on record, answered or refused.
  */
 
 import type { FastifyInstance } from 'fastify';
 import { KmsError } from '../kms/errors.ts';
 import type { Announcer } from '../store/turns.ts';
 import { plainJson } from './answers.ts';
-import { answer, finish, receive, refuse, send, type Wire } from './exchange.ts';
+import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
 
 export interface UpkeepControl {
@@ -30,8 +30,19 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
     receive(wire, request.raw, reply.raw, plainJson, (exchange, caller) => {
       const operationName = 'ListUpkeep';
       const refusal = rootOnlyRefusal(caller, operationName);
-      if (refusal === undefined) send(wire, exchange, 200, JSON.stringify(control.list()));
-      else refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
+      if (refusal !== undefined) {
+        refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
+        return;
+      }
+      const act = { ...exchange.origin, operationName, eventSource: 'drawbridge', caller, parameters: null };
+      const done = wire.service.act({ ...act, effect: 'reads' }, async () => {
+        return { body: JSON.stringify(control.list()), record: null };
+      });
+      finish(
+        wire,
+        request.raw.socket,
+        done.then((outcome) => answer(wire, exchange, outcome)),
+      );
     });
   });
   app.post('/upkeep/confirm', (request, reply) => {

@@ -19,7 +19,7 @@ test('what upkeep does is listed, and confirmed by name, on record', async () =>
   expect(await exchange('GET', '/upkeep')).toEqual({ status: 200, body: { work: [], more: 0 } });
   const work = 'deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab';
   expect(await exchange('POST', '/upkeep/confirm', JSON.stringify({ work }))).toEqual({ status: 200, body: { work } });
-  expect(wire.noted.map(({ operationName }) => operationName)).toEqual(['ConfirmUpkeep']);
+  expect(wire.noted.map(({ operationName }) => operationName)).toEqual(['ListUpkeep', 'ConfirmUpkeep']);
 });
 
 test.each([
