@@ -86,7 +86,10 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       if (answer.ok) refusals?.succeeded(payer, extraBytes);
       return answer;
     } catch (error) {
-      log.error({ requestId: event.requestId, err: error }, 'the audit log cannot be written; the answer is withheld');
+      log.error(
+        { requestId: event.requestId, payer, err: error },
+        'the audit log cannot be written; the answer is withheld',
+      );
       return { ok: false, error: new KmsError('KMSInternalException', internalMessage, error) };
     }
   }
@@ -289,16 +292,22 @@ const faults: ReadonlySet<KmsErrorName> = new Set([
 
 function toKmsError(
   error: unknown,
-  { requestId, operationName }: Pick<KmsRequest, 'requestId' | 'operationName'>,
+  { requestId, operationName, payer }: Pick<KmsRequest, 'requestId' | 'operationName' | 'payer'>,
   log: Logger,
 ): KmsError {
   const translated = isLate(error) ? lateTurn(error) : fromKeyStoreError(error);
   if (translated instanceof KmsError) {
     if (faults.has(translated.name)) {
-      log.error({ requestId, operation: operationName, err: translated.cause ?? translated }, 'a request failed');
+      log.error(
+        { requestId, payer, operation: operationName, err: translated.cause ?? translated },
+        'a request failed',
+      );
     }
     return translated;
   }
-  log.error({ requestId, operation: operationName, err: error }, 'a request failed in a way that should not happen');
+  log.error(
+    { requestId, payer, operation: operationName, err: error },
+    'a request failed in a way that should not happen',
+  );
   return new KmsError('KMSInternalException', internalMessage, error);
 }
