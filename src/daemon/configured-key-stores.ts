@@ -2,8 +2,8 @@
 
 import type { Configuration, KeyStoreConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
-import type { KeyStore } from '../hsm/key-store.ts';
-import { openKeyStore } from '../hsm/open-key-store.ts';
+import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
 import { findLibrary, loadVendorProfile } from '../hsm/vendor-profile.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -30,10 +30,33 @@ export async function openConfiguredKeyStore(
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<KeyStore> {
+  return openKeyStore(keyStoreOptions(name, keyStores, environment, log));
+}
+
+/**
+ * The same, begun: `beginKeyStore` says what it gives back and what is waited for.
+ * @throws an error for operators when the configuration names what is not there.
+ */
+export function beginConfiguredKeyStore(
+  name: string,
+  keyStores: Configuration['keyStores'],
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+  isWaitedFor: (reason: KeyStoreError) => boolean,
+): BegunKeyStore {
+  return beginKeyStore(keyStoreOptions(name, keyStores, environment, log), isWaitedFor);
+}
+
+function keyStoreOptions(
+  name: string,
+  keyStores: Configuration['keyStores'],
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): OpenKeyStoreOptions {
   const configuration = keyStores.get(name);
   if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
   const { defaults, sessionsAreParallel } = loadVendorProfile(configuration.profile);
-  return openKeyStore({
+  return {
     name,
     settings: {
       library: libraryOf(configuration),
@@ -48,7 +71,7 @@ export async function openConfiguredKeyStore(
     environment: configuration.environment,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
     log,
-  });
+  };
 }
 
 /** What an operator can do about the key stores of a running daemon. */

@@ -2,44 +2,42 @@
  * Assembles a daemon and takes it apart again.
  *
  * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
- * data folder locked, tokens connected, service key checked, records verified, audit log open and compared with them, records
+ * data folder locked, audit log open, tokens connected, service key checked, records verified and compared with the audit log,
  * reconciled with the HSMs, the keys of each Region taken up, sockets listening, upkeep begun.
- * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. Stopping is the
- * same list backwards: no new upkeep, no new requests, answers out, audit log synced, records closed, HSM hosts ended.
+ * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. There is one exception,
+ * for whoever asks for it (`waitForTokens`): while a token is not there, sockets listen at an entrance that is closed
+ * (`region-entrance.ts`), so that the daemon is up when the HSM is, and whatever then takes the HSM is tried until it works. Stopping
+ * is the same list backwards: no new upkeep, no new requests, answers out, what is owed to the audit log on record, the log synced,
+ * HSM hosts ended, records closed.
  */
 
 import { openAuditLog } from '../audit/open-audit-log.ts';
-import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
-import { settleUnfinished } from '../keys/life/open-keys.ts';
-import { serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
-import type { LoadedMetadata } from '../store/metadata-store.ts';
-import { Turns } from '../store/turns.ts';
-import { keyStoreControl, openConfiguredKeyStore } from './configured-key-stores.ts';
-import { openCredentials } from './credential-source.ts';
+import { beginConfiguredKeyStore, keyStoreControl } from './configured-key-stores.ts';
 import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
-import { ManagedKeys } from './managed-keys.ts';
-import { reachMilestone } from './milestones.ts';
+import { instanceOpener, type OpenInstance } from './open-instance.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
-import { type ListeningRegion, type OpenRegion, openRegion, serveRegion } from './region.ts';
-import { closeIntents } from './standing.ts';
-import { statusSources } from './status.ts';
+import { Patience } from './patience.ts';
+import { type ListeningRegion, listenForRegion, regionHandlers } from './region.ts';
+import { closedRegion, regionEntrance } from './region-entrance.ts';
+import { closedStatus, statusSources } from './status.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
-import { openUpkeep } from './upkeep/open-upkeep.ts';
 
 /** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */
 export interface DrainLimits {
@@ -55,9 +53,6 @@ export interface DrainLimits {
   readonly requestsMs: number;
 }
 
-/** For the last uses of keys that are not on disk yet; what a stuck HSM keeps from that is lost. */
-const lastUsesAtStopMs = 3_000;
-
 const defaultDrainLimits: DrainLimits = { generationsMs: 12_000, requestsMs: 20_000 };
 
 export interface DaemonOptions {
@@ -71,6 +66,11 @@ export interface DaemonOptions {
   readonly drain?: DrainLimits | undefined;
   /** What upkeep tells the time by; those of this machine unless given. */
   readonly clocks?: Clocks | undefined;
+  /**
+   * Is a token that is not there waited for? Then the daemon listens meanwhile, and refuses what takes keys. What no waiting mends
+   * ends the start all the same: a refused PIN, a library that is none, another's token.
+   */
+  readonly waitForTokens?: boolean | undefined;
   /** The configuration as it is written now: SIGHUP takes the AWS managed keys of it. Absent: they stay as they are. */
   readonly readConfiguration?: (() => Promise<Configuration>) | undefined;
 }
@@ -78,6 +78,10 @@ export interface DaemonOptions {
 export interface Daemon {
   /** In the order of the configuration. */
   readonly regions: readonly [ListeningRegion, ...ListeningRegion[]];
+  /** Resolves when requests are served; rejects, after tokens were waited for, when they will not be. It has to be stopped all the same. */
+  readonly serving: Promise<void>;
+  /** What is waited for before requests are served, for operators; `null` when they are. */
+  waitsFor(): string | null;
   /** Reads identity policies and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
@@ -85,7 +89,7 @@ export interface Daemon {
 
 /** Rejects, with a message for operators, when anything is not as it has to be. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { configuration, environment, log, findFixedKey } = options;
+  const { configuration, environment, log, clocks = machineClocks } = options;
   const { regions, account, dataDir } = configuration;
   for (const { socket } of regions) assertSocketPathFits(socket.path);
   const mapping = unixMapping(configuration, log);
@@ -101,16 +105,24 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const isInitialised = await hasMetadata(dataDir);
   const opened = isInitialised ? await openStore({ dataDir, region: regions[0].region }) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());
+  const begun = new Map<string, BegunKeyStore>();
+  const closeKeyStores = async (): Promise<void> => {
+    const ours = [...begun.values()].filter(({ keyStore }) => !options.openKeyStores?.includes(keyStore));
+    await Promise.all(ours.map(({ keyStore }) => keyStore.close()));
+  };
+  started.defer(closeKeyStores);
+  const { reserveBytes } = configuration.budgets.audit;
+  const audit = isInitialised ? await openAuditLog({ ...configuration.audit, reserveBytes, log }) : undefined;
+  if (audit !== undefined) started.defer(() => audit.close());
 
-  const keyStores = new Map<string, KeyStore>();
-  for (const name of configuration.keyStores.keys()) {
-    const theirs = options.openKeyStores?.find((keyStore) => keyStore.name === name);
-    const keyStore = theirs ?? (await openConfiguredKeyStore(name, configuration.keyStores, environment, log));
-    if (theirs === undefined) started.defer(() => keyStore.close());
-    keyStores.set(name, keyStore);
-  }
-  if (opened === undefined) {
-    for (const keyStore of keyStores.values()) await assertTokenIsFresh(dataDir, keyStore);
+  const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);
+  for (const name of configuration.keyStores.keys()) begun.set(name, beginKeyStore(name, options, patience));
+  const keyStores = new Map([...begun].map(([name, { keyStore }]) => [name, keyStore]));
+  if (opened === undefined || audit === undefined) {
+    for (const { keyStore, connected } of begun.values()) {
+      await connected;
+      await assertTokenIsFresh(dataDir, keyStore);
+    }
     throw new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
   }
   const serviceKeyStore = keyStores.get(configuration.serviceKeyStore);
@@ -119,42 +131,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       `the key store of the service keys, \`${configuration.serviceKeyStore}\`, is not configured`,
     );
   }
-  await opened.useServiceKey(serviceKeyStore);
 
-  const { store } = opened;
-  const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
-  assertRegionsAreServed(loaded, regions);
-  assertKeyStoresAreConfigured(loaded, keyStores);
-  const audit = await openAuditLog({
-    ...configuration.audit,
-    reserveBytes: configuration.budgets.audit.reserveBytes,
-    log,
-  });
-  started.defer(() => audit.close());
-  await closeIntents({ audit, loaded, account, log });
   const intents = new Intents({ audit, account, log });
   started.defer(() => intents.stop());
-  const turns = new Turns(store, {
-    own: intents.own,
-    foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
-  });
-  const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
-  const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
-  const { clocks = machineClocks } = options;
-  const expiryClocks = clocks;
-  const { budgets } = configuration;
-  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, budgets, log };
-  const open: OpenRegion[] = [];
-  for (const region of regions) open.push(await openRegion(region, foundations));
-  const credentials = await openCredentials({
-    account,
-    store,
-    turns,
-    keyStore: serviceKeyStore,
-    accessKeys: metadata.accessKey,
-    mapping,
-    findFixedKey,
-  });
   const refusals = new RefusalRecords({
     audit,
     account,
@@ -163,85 +142,95 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
   });
   started.defer(() => refusals.close());
+  const processor = new ProcessorTurns();
 
-  // Once no request runs any more, and while the HSM still computes MACs.
-  started.defer(async () => {
-    await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
+  const waitsFor = (): string | null => patience.reason;
+  const recording = { audit, intents, refusals };
+  const entrances = regions.map((region) => {
+    const status = closedStatus({ configuration, keyStores, audit, waitsFor }, region);
+    const closed = closedRegion({ region: region.region, status, ...recording, processor, log });
+    return { region, entrance: regionEntrance(closed) };
   });
-  const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
-  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, clocks, log });
-
-  const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
-  started.defer(() => managedKeys.stop());
-  await managedKeys.use(regions);
+  const { findFixedKey } = options;
+  const ours = { configuration, opened, keyStores, serviceKeyStore, audit, intents };
+  const openOnce = instanceOpener({ ...ours, mapping, findFixedKey, clocks, log });
+  let instance: OpenInstance | undefined;
+  const opening = patience.open([...begun.values()], openOnce).then((open) => {
+    instance = open;
+    const { turns, credentials, upkeep } = open;
+    const identityPolicies = () => policies.current();
+    const controls = { keyStores: keyStoreControl(keyStores), upkeep };
+    const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
+    const statusOf = statusSources({ configuration, keyStores, audit, ...open });
+    for (const region of open.regions) {
+      const behind = entrances.find((each) => each.region === region.configuration);
+      behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
+    }
+  });
+  started.defer(async () => {
+    patience.end();
+    // Nothing that is waited for is worth more than the stop.
+    if (instance === undefined) await closeKeyStores();
+    await opening.catch(() => undefined); // Told to whoever started the daemon.
+    await instance?.close();
+  });
+  await Promise.race([opening, patience.began]);
 
   const admission = new Admission(configuration.budgets.connections, log);
   started.defer(() => admission.close());
   const servers: HttpServer[] = [];
   started.defer(async () => {
     // Work that is in progress ends while answers go out; nothing new begins.
-    const upkept = upkeep.stop();
+    patience.end();
+    const upkept = instance?.upkeep.stop();
     await drain(servers, keyStores, options.drain ?? defaultDrainLimits);
     await upkept;
   });
-  const services = {
-    turns,
-    audit,
-    intents,
-    refusals,
-    processor: new ProcessorTurns(),
-    credentials,
-    mapping,
-    identityPolicies: () => policies.current(),
-    keyStores: keyStoreControl(keyStores),
-    upkeep,
-    admission,
-    log,
-  };
-  const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {
-    const backingKeyId = store.serviceKey(purpose);
-    return backingKeyId === undefined ? [] : { purpose, backingKeyId };
-  });
-  const statusOf = statusSources({ configuration, keyStores, regions: open, audit, upkeep, serviceKeys });
   const listening: ListeningRegion[] = [];
-  for (const region of open) listening.push(await serveRegion(region, services, statusOf(region), servers));
+  const listenerParts = { account, mapping, admission, log };
+  for (const { region, entrance } of entrances)
+    listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;
   if (first === undefined) throw new TypeError('a configuration has one Region at least');
-  upkeep.start();
+
+  const serving = opening.then(() => {
+    if (patience.isOver) return;
+    instance?.upkeep.start();
+    for (const [at, { socketPath: socket, endpoint, region }] of listening.entries()) {
+      log.info({ region, socket, endpoint, ...instance?.regions[at]?.directory.counts() }, 'ready');
+    }
+  });
+  serving.catch(() => undefined); // Whoever runs the daemon is told.
+  if (patience.reason === null) await serving;
+  else
+    log.warn(
+      { reason: patience.reason },
+      'listening; everything but health and status is refused until the tokens are there',
+    );
 
   const running = started.move();
-  for (const [at, { socketPath: socket, endpoint, region }] of listening.entries()) {
-    log.info({ region, socket, endpoint, ...open[at]?.directory.counts() }, 'ready');
-  }
   return {
     regions: [first, ...others],
+    serving,
+    waitsFor,
     async reload() {
       await policies.reload(log);
-      if (options.readConfiguration !== undefined) await managedKeys.reload(options.readConfiguration);
+      if (options.readConfiguration !== undefined) await instance?.managedKeys.reload(options.readConfiguration);
     },
     stop: () => running.disposeAsync(),
   };
 }
 
-/** Keys of another Region would seem to be gone; whoever renamed the Region has to know that their ARNs would be others. */
-function assertRegionsAreServed({ key }: LoadedMetadata, regions: readonly RegionConfiguration[]): void {
-  const served = regions.map(({ region }) => region);
-  const other = key.find((record) => !served.includes(record.region));
-  if (other === undefined) return;
-  const names = served.map((region) => `\`${region}\``).join(', ');
-  throw new ConfigurationError(
-    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves ${names}; set \`region: ${other.region}\``,
-  );
-}
-
-/** Whoever gave a key store another name would find none of its keys usable. */
-function assertKeyStoresAreConfigured({ backingKey }: LoadedMetadata, keyStores: ReadonlyMap<string, KeyStore>): void {
-  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore));
-  if (other === undefined) return;
-  const names = [...keyStores.keys()].map((name) => `\`${name}\``).join(', ');
-  throw new ConfigurationError(
-    `the metadata has keys in the key store \`${other.keyStore}\`, and the configuration names ${names}; a key store that has keys keeps its name`,
-  );
+/** One that is open already, or one that is being connected. */
+function beginKeyStore(
+  name: string,
+  { configuration, environment, log, openKeyStores }: DaemonOptions,
+  patience: Patience,
+): BegunKeyStore {
+  const theirs = openKeyStores?.find((keyStore) => keyStore.name === name);
+  if (theirs !== undefined) return { keyStore: theirs, connected: Promise.resolve() };
+  const { keyStores } = configuration;
+  return beginConfiguredKeyStore(name, keyStores, environment, log, (reason) => patience.goesOn(reason));
 }
 
 /**

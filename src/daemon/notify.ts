@@ -16,17 +16,19 @@ const notifyTimeoutMs = 5_000;
 /** As assignments: the option `--stopping` came with systemd 253 only. */
 const assignments = { ready: 'READY=1', stopping: 'STOPPING=1' } as const;
 
+/** @param status One line for whoever asks systemd how the daemon is. Absent: what was said before stays. */
 export function notifySystemd(
   state: keyof typeof assignments,
   environment: NodeJS.ProcessEnv,
   log: Logger,
+  status?: string,
 ): Promise<void> {
   const { NOTIFY_SOCKET, PATH } = environment;
   if (NOTIFY_SOCKET === undefined) return Promise.resolve();
   return new Promise((resolve) => {
     execFile(
       'systemd-notify',
-      [assignments[state]],
+      [assignments[state], ...(status === undefined ? [] : [`STATUS=${status.replaceAll('\n', ' ')}`])],
       { env: { NOTIFY_SOCKET, PATH }, timeout: notifyTimeoutMs },
       (error) => {
         if (error !== null) log.warn({ err: error }, `systemd could not be told that the daemon is ${state}`);

@@ -36,6 +36,7 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
+import type { RegionHandlers } from './region-entrance.ts';
 
 /** What a Region's keys are made of. */
 export interface RegionFoundations {
@@ -92,7 +93,6 @@ export interface RegionServices {
   readonly identityPolicies: () => IdentityPolicies;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
-  readonly admission: Admission;
   readonly log: Logger;
 }
 
@@ -104,30 +104,14 @@ export interface ListeningRegion {
   readonly endpoint: string | null;
 }
 
-/**
- * Listens for one Region.
- * @param servers Gets each server as soon as it listens, so that it is stopped even when the next one cannot listen.
- */
-export async function serveRegion(
-  { configuration, directory, life, defaultKeyStore }: OpenRegion,
+/** What runs requests to one Region. */
+export function regionHandlers(
+  { directory, life, defaultKeyStore }: OpenRegion,
   services: RegionServices,
   status: StatusSource,
-  servers: HttpServer[],
-): Promise<ListeningRegion> {
-  const {
-    turns,
-    audit,
-    intents,
-    refusals,
-    processor,
-    credentials,
-    mapping,
-    identityPolicies,
-    keyStores,
-    upkeep,
-    admission,
-    log,
-  } = services;
+): RegionHandlers {
+  const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, keyStores, upkeep, log } =
+    services;
   const { lastUses } = directory;
   const operations = createKmsService({
     directory,
@@ -144,17 +128,35 @@ export async function serveRegion(
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), { generations, refusals, processor });
   const access = accessSource({ directory, mapping, identityPolicies });
+  const { source, findKey } = credentials;
+  return { service, status, credentials: source, keyStores, upkeep, access, findKey };
+}
+
+/** What listeners of all Regions share. */
+export interface ListenerParts {
+  readonly account: string;
+  readonly mapping: UnixMapping;
+  readonly admission: Admission;
+  readonly log: Logger;
+}
+
+/**
+ * Listens for one Region.
+ * @param servers Gets each server as soon as it listens, so that it is stopped even when the next one cannot listen.
+ */
+export async function listenForRegion(
+  { region, socket, loopback }: RegionConfiguration,
+  { findKey, ...handlers }: RegionHandlers,
+  { account, mapping, admission, log }: ListenerParts,
+  servers: HttpServer[],
+): Promise<ListeningRegion> {
   const listen = async (listener: Listener): Promise<string> => {
-    const { source } = credentials;
-    const controls = { status, credentials: source, keyStores, upkeep, access, admission };
-    const server = await createHttpServer({ service, ...controls, log, listener });
+    const server = await createHttpServer({ ...handlers, admission, log, listener });
     servers.push(server);
     return server.address;
   };
-  const { region, socket, loopback } = configuration;
-  const { realm } = directory;
+  const realm = { region, account };
   const socketPath = await listen({ kind: 'unix', ...socket, mapping });
-  const endpoint =
-    loopback === undefined ? null : await listen({ kind: 'tcp', realm, findKey: credentials.findKey, ...loopback });
+  const endpoint = loopback === undefined ? null : await listen({ kind: 'tcp', realm, findKey, ...loopback });
   return { region, socketPath, endpoint };
 }

@@ -16,7 +16,7 @@ const exitCodeAfterSecondSignal = 143;
 const lingerMs = 1_000;
 
 /**
- * Resolves with the daemon stopped.
+ * Resolves with the daemon stopped by a signal. Rejects, stopped too, when it waited for tokens and found that it cannot serve.
  * @param signal What `stopSignal` gave before the start.
  */
 export async function runUntilSignal(
@@ -27,13 +27,20 @@ export async function runUntilSignal(
 ): Promise<void> {
   const { reload } = daemon;
   if (reload !== undefined) process.on('SIGHUP', reload);
-  await notifySystemd('ready', environment, log);
-  log.info({ signal: await signal }, 'stopping');
+  const waitsFor = daemon.waitsFor();
+  await notifySystemd('ready', environment, log, waitsFor === null ? undefined : `waits: ${waitsFor}`);
+  const failed = daemon.serving.then(async () => {
+    if (waitsFor !== null) await notifySystemd('ready', environment, log, 'serving');
+    return signal;
+  });
+  const ended = await Promise.race([signal, failed]).catch((error: unknown) => ({ error }));
+  log.info(typeof ended === 'string' ? { signal: ended } : { err: ended.error }, 'stopping');
   for (const name of stopSignals) process.on(name, () => endProcess(exitCodeAfterSecondSignal));
   await notifySystemd('stopping', environment, log);
   try {
     await daemon.stop();
     log.info({}, 'stopped');
+    if (typeof ended !== 'string') throw ended.error;
   } finally {
     // It keeps nothing running by itself: it comes only where something else does.
     setTimeout(() => endProcess(), lingerMs).unref();

@@ -17,40 +17,54 @@ export interface RegionParts {
   readonly directory: KeyView;
 }
 
-export interface StatusParts {
+/** What there is from the beginning. */
+export interface ClosedStatusParts {
   readonly configuration: Configuration;
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  readonly regions: readonly RegionParts[];
   readonly audit: AuditLog;
+  /** What is waited for before there are keys; `null` when they are being read. */
+  readonly waitsFor: () => string | null;
+}
+
+export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
+  readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
   /** In the key store that the configuration names for them. */
   readonly serviceKeys: readonly ListedServiceKey[];
 }
 
+const startedAt = new Date(Date.now() - process.uptime() * 1000).toISOString();
+const verifying = 'the records are being verified';
+
+/** What the daemon says where one of its Regions is asked before there are keys. */
+export function closedStatus(
+  { configuration, keyStores, audit, waitsFor }: ClosedStatusParts,
+  asked: RegionConfiguration,
+): Pick<StatusSource, 'health' | 'report'> {
+  return {
+    health: () => ({ healthy: false, reason: disconnected(keyStores) ?? verifying }),
+    report: () => ({
+      ...describeDaemon(configuration, audit),
+      ...addressOf(asked),
+      regions: configuration.regions.map((region) => ({ ...addressOf(region), keyStores: region.keyStores })),
+      waitsFor: waitsFor() ?? verifying,
+      keyStores: [...keyStores.values()].map((keyStore) => keyStore.status()),
+    }),
+  };
+}
+
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
 export function statusSources({ configuration, keyStores, regions, audit, upkeep, serviceKeys }: StatusParts) {
-  const startedAt = new Date().toISOString();
   return (asked: RegionParts): StatusSource => ({
     health() {
-      for (const [name, keyStore] of keyStores) {
-        const { state } = keyStore.status();
-        if (state !== 'connected') return { healthy: false, reason: `key store ${name} is ${state}` };
-      }
-      const auditFailure = audit.failure();
-      return { healthy: auditFailure === null, reason: auditFailure };
+      const reason = disconnected(keyStores) ?? audit.failure();
+      return { healthy: reason === null, reason };
     },
     report() {
-      const { account, dataDir } = configuration;
       return {
-        version,
-        pid: process.pid,
-        startedAt,
-        account,
-        dataDir,
-        memoryBytes: process.memoryUsage.rss(),
+        ...describeDaemon(configuration, audit),
         ...describeRegion(asked),
         regions: regions.map((region) => ({ ...describeRegion(region), keyStores: region.configuration.keyStores })),
-        audit: { folder: configuration.audit.folder, sync: configuration.audit.sync, ...audit.head() },
         upkeep: upkeepSummary(upkeep.report()),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),
@@ -75,8 +89,33 @@ export function statusSources({ configuration, keyStores, regions, audit, upkeep
   });
 }
 
-function describeRegion({ configuration: { region, socket }, directory }: RegionParts) {
-  return { region, socket: socket.path, ...directory.counts() };
+/** Of the first key store that is not connected. */
+function disconnected(keyStores: ReadonlyMap<string, KeyStore>): string | null {
+  for (const [name, keyStore] of keyStores) {
+    const { state } = keyStore.status();
+    if (state !== 'connected') return `key store ${name} is ${state}`;
+  }
+  return null;
+}
+
+function describeDaemon({ account, dataDir, audit: { folder, sync } }: Configuration, audit: AuditLog) {
+  return {
+    version,
+    pid: process.pid,
+    startedAt,
+    account,
+    dataDir,
+    memoryBytes: process.memoryUsage.rss(),
+    audit: { folder, sync, ...audit.head() },
+  };
+}
+
+function describeRegion({ configuration, directory }: RegionParts) {
+  return { ...addressOf(configuration), ...directory.counts() };
+}
+
+function addressOf({ region, socket }: RegionConfiguration) {
+  return { region, socket: socket.path };
 }
 
 async function attributesOf(

@@ -149,8 +149,10 @@ export const replyCodes = {
   tokenGone: 16,
   /** `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`, …: nothing logs in again until a human says so. */
   pinRefused: 17,
-  /** Library, token or settings cannot be used as configured. */
+  /** The token cannot be opened now: it is not there, or its library does not come up. Another attempt may succeed. */
   cannotOpen: 18,
+  /** Whatever becomes of the token, library, profile or settings have to be others. */
+  misconfigured: 19,
 } as const satisfies Partial<Record<KeyStoreFailure, number>> & Record<string, number>;
 
 /** What is said of key material beside its ciphertext. */

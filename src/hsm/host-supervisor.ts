@@ -62,9 +62,14 @@ export class HostSupervisor {
 
   /** Starts the circle. Resolves when the first host is connected; rejects, the circle going on, when it cannot be. */
   start(): Promise<void> {
-    const first = this.#attemptEnded.promise;
+    const first = this.nextAttempt();
     this.#running = this.#run();
     return first;
+  }
+
+  /** Ends as the attempt does that is being made, or is made after the present pause; rejects when there will be none. */
+  nextAttempt(): Promise<void> {
+    return this.#attemptEnded.promise;
   }
 
   /** Makes the next attempt now. Resolves when it succeeded, or a host is connected already; rejects when it failed. */

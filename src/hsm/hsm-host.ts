@@ -47,8 +47,11 @@ const killGraceMs = 5_000;
 /** Why a host could not be connected. */
 export class HostOpenError extends Error {
   override readonly name = 'HostOpenError';
-  /** `pinRefused`: no other attempt until a human says so. `failed`: another attempt may succeed. */
-  readonly kind: 'pinRefused' | 'failed';
+  /**
+   * `pinRefused`: no other attempt until a human says so. `misconfigured`: no first attempt succeeds before the configuration is
+   * another one. `failed`: another attempt may succeed.
+   */
+  readonly kind: 'pinRefused' | 'misconfigured' | 'failed';
 
   constructor(kind: HostOpenError['kind'], message: string, options?: ErrorOptions) {
     super(message, options);
@@ -182,8 +185,7 @@ export class HsmHost implements LaneOwner {
     }
     // Before the call is handed on: it must not come back to this host.
     this.#startEnding();
-    if (call.name === 'open')
-      this.#failOpen(new HostOpenError(code === replyCodes.pinRefused ? 'pinRefused' : 'failed', message));
+    if (call.name === 'open') this.#failOpen(new HostOpenError(openFailures.get(code) ?? 'failed', message));
     else this.#owner.lost([call], false);
     // It ends by itself after such a reply; to be sure, and for the reason, it is ended here.
     this.fail(code === replyCodes.tokenGone ? `it lost its token: ${message}` : message);
@@ -276,6 +278,11 @@ const failureByCode: ReadonlyMap<number, KeyStoreFailure> = new Map([
   [replyCodes.internal, 'internal'],
   [replyCodes.publicKeyInvalid, 'publicKeyInvalid'],
   [replyCodes.materialInvalid, 'materialInvalid'],
+]);
+
+const openFailures: ReadonlyMap<number, HostOpenError['kind']> = new Map([
+  [replyCodes.pinRefused, 'pinRefused'],
+  [replyCodes.misconfigured, 'misconfigured'],
 ]);
 
 /** Hosts to kill when this process exits while they live: those that have opened their token. */

@@ -11,7 +11,7 @@ import type { Pin } from '../secrets/secret-bytes.ts';
 import type { HostSettings } from './calls.ts';
 import { connectionError } from './connection-error.ts';
 import { HostOpenError } from './hsm-host.ts';
-import type { KeyStore } from './key-store.ts';
+import type { KeyStore, KeyStoreError } from './key-store.ts';
 import { defaultLimits, type KeyStoreLimits } from './key-store-limits.ts';
 import { PipeKeyStore } from './pipe-key-store.ts';
 
@@ -31,12 +31,41 @@ export interface OpenKeyStoreOptions {
   readonly log: Logger;
 }
 
+/** A key store whose token is being connected. */
+export interface BegunKeyStore {
+  /** Is closed by whoever began it, however `connected` ends. Its calls fail with `unavailable` until then. */
+  readonly keyStore: KeyStore;
+  /**
+   * Resolves when the token is connected by its first host. Further hosts join it when they are ready; one that cannot be
+   * connected is tried again later. Rejects with a KeyStoreError (`unavailable`) when it will not be connected.
+   */
+  readonly connected: Promise<void>;
+}
+
 /**
- * Resolves when the token is connected by its first host. Further hosts join it when they are ready; one that cannot be
- * connected is tried again later.
- * @throws KeyStoreError (`unavailable`) when the first host cannot be connected; nothing is left running then.
+ * Connects the first host and resolves then.
+ * @throws KeyStoreError (`unavailable`) when that cannot be done; nothing is left running then.
  */
 export async function openKeyStore(options: OpenKeyStoreOptions): Promise<KeyStore> {
+  const { keyStore, connected } = beginKeyStore(options);
+  try {
+    await connected;
+    return keyStore;
+  } catch (error) {
+    await keyStore.close();
+    throw error;
+  }
+}
+
+/**
+ * As `openKeyStore`, for whoever can wait for a token.
+ * @param isWaitedFor Is told why an attempt failed, whenever another one may succeed, and says whether to make it. What no further
+ * attempt mends (a refused PIN, a library that is none) is never waited for, nor is anything if this is absent.
+ */
+export function beginKeyStore(
+  options: OpenKeyStoreOptions,
+  isWaitedFor: (reason: KeyStoreError) => boolean = () => false,
+): BegunKeyStore {
   const { name, hosts, settings } = options;
   if (!Number.isInteger(hosts) || hosts < 1 || !Number.isInteger(settings.lanes) || settings.lanes < 1)
     throw new RangeError(`key store \`${name}\`: at least one host and one lane`);
@@ -45,12 +74,11 @@ export async function openKeyStore(options: OpenKeyStoreOptions): Promise<KeySto
     sessionsAreParallel: options.sessionsAreParallel ?? true,
     limits: { ...defaultLimits, ...options.limits },
   });
-  try {
-    await keyStore.connect();
-    return keyStore;
-  } catch (error) {
-    await keyStore.close();
-    if (error instanceof HostOpenError) throw connectionError(name, settings, error);
-    throw error;
-  }
+  const connected = keyStore
+    .connect((error) => isWaitedFor(connectionError(name, settings, error)))
+    .catch((error: unknown) => {
+      throw error instanceof HostOpenError ? connectionError(name, settings, error) : error;
+    });
+  connected.catch(() => undefined); // Whoever waits for it is told.
+  return { keyStore, connected };
 }

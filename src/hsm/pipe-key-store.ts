@@ -12,6 +12,7 @@ import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
 import { type CallName, type MaterialOutline, maxMacsAtOnce, maxMacsBytes } from './calls.ts';
+import { capabilityChanges } from './capability-changes.ts';
 import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
@@ -86,12 +87,22 @@ export class PipeKeyStore implements KeyStore {
   }
 
   /**
-   * The first connection. The first host goes ahead: when it cannot be connected this rejects with its `HostOpenError`,
-   * and the others have not tried. When it is, calls are served, and the others join it as soon as they are ready.
+   * The first connection. The first host goes ahead, and the others have not tried before it is connected. When it is, calls are
+   * served, and the others join it as soon as they are ready.
+   * @param isWaitedFor Is asked when an attempt has failed and another may succeed: shall there be another?
+   * Rejects with the `HostOpenError` of the last attempt, the circle of attempts going on until `close`.
    */
-  async connect(): Promise<void> {
+  async connect(isWaitedFor: (error: HostOpenError) => boolean): Promise<void> {
     const [first, ...others] = this.#supervisors;
-    await first?.start();
+    for (let attempt = first?.start(); ; attempt = first?.nextAttempt()) {
+      try {
+        await attempt;
+        break;
+      } catch (error) {
+        const mayPass = error instanceof HostOpenError && error.kind === 'failed' && this.#closing === undefined;
+        if (!mayPass || !isWaitedFor(error)) throw error;
+      }
+    }
     // Why one cannot be connected is told by its events, and it is tried again.
     for (const supervisor of others) supervisor.start().catch(() => undefined);
   }
@@ -290,7 +301,7 @@ export class PipeKeyStore implements KeyStore {
     if (this.#closing !== undefined) return 'closed';
     if (this.#gate.refusal !== null) return 'pinRefused';
     if (this.#dispatcher.laneCount > 0) return 'connected';
-    return this.#capabilities === undefined ? 'connecting' : 'reconnecting';
+    return this.#restarts === 0 ? 'connecting' : 'reconnecting';
   }
 
   #connected(capabilities: KeyStoreCapabilities): void {
@@ -365,30 +376,4 @@ function u32(value: number): Buffer {
   const field = Buffer.allocUnsafe(4);
   field.writeUInt32BE(value);
   return field;
-}
-
-/** What an operator ought to know after a reconnection, one line each. */
-function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCapabilities): readonly string[] {
-  const facts = ({
-    library,
-    token,
-    mechanisms,
-    capabilities,
-    imports,
-  }: KeyStoreCapabilities): ReadonlyMap<string, string> =>
-    new Map([
-      ...Object.entries(library).map(([name, value]) => [`library.${name}`, value] as const),
-      ...Object.entries(token).map(([name, value]) => [`token.${name}`, value] as const),
-      ...mechanisms.map((mechanism) => [mechanism, 'there'] as const),
-      ...capabilities.map(
-        ({ keySpec, keyUsage, algorithm, works }) =>
-          [`${keySpec} ${keyUsage} ${algorithm}`, works ? 'works' : 'does not work'] as const,
-      ),
-      ...imports.map(({ subject, works }) => [`import of ${subject}`, works ? 'works' : 'does not work'] as const),
-    ]);
-  const before = facts(former);
-  const after = facts(now);
-  return [...new Set([...before.keys(), ...after.keys()])]
-    .filter((name) => before.get(name) !== after.get(name))
-    .map((name) => `${name}: ${before.get(name) ?? 'not there'} → ${after.get(name) ?? 'not there'}`);
 }

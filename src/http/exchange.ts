@@ -101,9 +101,7 @@ function withCaller(
   const { message, contentType, connection } = exchange;
   const refuseUnproven = (error: unknown): void => {
     body.fill(0);
-    if (!(error instanceof KmsError)) {
-      wire.log.error({ payer: connection.payer, err: error }, 'a request could not be authenticated');
-    }
+    if (!(error instanceof KmsError)) wire.log.error({ err: error }, 'a request could not be authenticated');
     refuse(wire, exchange, { caller: null, operationName: targetOf(message) }, asRefusal(error));
   };
   let caller: Caller | Promise<Caller>;
@@ -158,8 +156,7 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
  */
 export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
   work.catch((error: unknown) => {
-    const { payer } = wire.connections.of(socket);
-    wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
+    wire.log.error({ err: error }, 'an exchange failed; its connection is closed without an answer');
     socket.destroy();
   });
 }

@@ -19,27 +19,27 @@
 import { isUtf8 } from 'node:buffer';
 import type { AuditEvent, AuditLog } from '../audit/audit-log.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
-import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
+import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
 import type { KeyView } from '../keys/key-directory.ts';
-import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
 import type { LastUses } from '../keys/last-uses.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
-import { KmsError, type KmsErrorName } from '../kms/errors.ts';
+import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Payer } from '../kms/payer.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { findOperation, isUnbuilt } from '../operations/find-operation.ts';
-import { StoreError } from '../store/store-error.ts';
 import type { Turns } from '../store/turns.ts';
+import { actRunner } from './acts.ts';
+import { answerRecord, ordinaryBytes } from './answer-record.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
-import { type Intents, owed } from './intents.ts';
-import { type LineTraits, lineAccountOf } from './line-account.ts';
+import type { Intents } from './intents.ts';
+import { lineAccountOf } from './line-account.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import { auditEvent, emptyEvent, type IdentifiedEvent, intentOf, outcome, type Trace } from './request-event.ts';
-import type { ActResult, KmsAnswer, KmsRequest, KmsService } from './service.ts';
+import { toKmsError } from './request-failures.ts';
+import type { KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
 export interface KmsServiceOptions {
   readonly directory: KeyView;
@@ -63,36 +63,7 @@ type Request = Record<string, unknown>;
 export function createKmsService(options: KmsServiceOptions): KmsService {
   const { audit, intents, refusals, lastUses, log } = options;
   const { region } = options.directory.realm;
-
-  /**
-   * @param payer Whose request it is.
-   * @param extraBytes What its line has more than ordinary ones, if it succeeded.
-   */
-  async function record(
-    event: AuditEvent,
-    answer: KmsAnswer,
-    payer: Payer,
-    caller: Caller | null,
-    traits: LineTraits | undefined,
-    extraBytes: number,
-  ): Promise<KmsAnswer> {
-    const account = lineAccountOf(payer, caller, answer.ok ? traits : undefined);
-    try {
-      if (event.intent !== undefined) await intents.conclude(event, account);
-      else if (answer.ok && traits?.effect === 'changes') await audit.append(event, 'synced', owed(account));
-      else if (answer.ok) await audit.append(event, 'written', account);
-      else if (refusals === undefined) await audit.append(event, 'written', account);
-      else await refusals.record(event, account);
-      if (answer.ok) refusals?.succeeded(payer, extraBytes);
-      return answer;
-    } catch (error) {
-      log.error(
-        { requestId: event.requestId, payer, err: error },
-        'the audit log cannot be written; the answer is withheld',
-      );
-      return { ok: false, error: new KmsError('KMSInternalException', internalMessage, error) };
-    }
-  }
+  const record = answerRecord({ audit, intents, refusals, log });
 
   return {
     async run(kmsRequest) {
@@ -134,35 +105,9 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       return record(event, { ok: false, error }, origin.payer, caller, undefined, 0);
     },
 
-    async act(act, perform) {
-      let result: ActResult | undefined;
-      let answer: KmsAnswer;
-      const account = lineAccountOf(act.payer, act.caller, act);
-      const by = intents.of(account, () => intentOf(act, region));
-      try {
-        assertRecordable(act.effect === 'changes' ? intents : audit, account);
-        result = await perform(by);
-        answer = { ok: true, body: result.body };
-      } catch (error) {
-        answer = { ok: false, error: toKmsError(error, act, log) };
-      }
-      const event: AuditEvent = {
-        ...emptyEvent(act, region, act.operationName, act.caller),
-        eventSource: act.eventSource,
-        readOnly: act.effect !== 'changes',
-        requestParameters: act.parameters,
-        responseElements: result?.record ?? null,
-        ...(answer.ok ? {} : outcome(answer.error)),
-        intent: by.outcome(),
-      };
-      // Who-am-I and credentials of one's own take no permission, so nothing of their lines is for nothing.
-      return record(event, answer, act.payer, act.caller, act, ordinaryBytes);
-    },
+    act: actRunner({ audit, intents, region, log, record }),
   };
 }
-
-/** The longest line that its payer has for nothing, in bytes; and no line is longer than this if its request is not. */
-const ordinaryBytes = 2048;
 
 /** Only what of a request is on record counts, and not its blobs. */
 function extraBytesOf({ requestParameters }: AuditEvent): number {
@@ -268,46 +213,4 @@ function whyNotJson(error: unknown): string {
   const isWrapped = message.startsWith('Bad control character in string literal');
   const why = isWrapped ? '; a string has a line break or another control character (`base64 -w0` makes none)' : '';
   return `: see position ${position}${why}`;
-}
-
-/** A change whose turn did not come, because the HSM or the disk takes long over those before it. */
-function isLate(error: unknown): boolean {
-  return error instanceof StoreError && error.failure === 'busy';
-}
-
-function lateTurn(error: unknown): KmsError {
-  return new KmsError(
-    'DependencyTimeoutException',
-    'The system timed out while trying to fulfill the request. You can retry the request.',
-    error,
-  );
-}
-
-/** Errors that are not the caller's fault: an operator must be able to read what really happened. */
-const faults: ReadonlySet<KmsErrorName> = new Set([
-  'KMSInternalException',
-  'DependencyTimeoutException',
-  'KeyUnavailableException',
-]);
-
-function toKmsError(
-  error: unknown,
-  { requestId, operationName, payer }: Pick<KmsRequest, 'requestId' | 'operationName' | 'payer'>,
-  log: Logger,
-): KmsError {
-  const translated = isLate(error) ? lateTurn(error) : fromKeyStoreError(error);
-  if (translated instanceof KmsError) {
-    if (faults.has(translated.name)) {
-      log.error(
-        { requestId, payer, operation: operationName, err: translated.cause ?? translated },
-        'a request failed',
-      );
-    }
-    return translated;
-  }
-  log.error(
-    { requestId, payer, operation: operationName, err: error },
-    'a request failed in a way that should not happen',
-  );
-  return new KmsError('KMSInternalException', internalMessage, error);
 }

@@ -22,7 +22,8 @@ test.each([
     process.on('exit', () => process.stdout.write('others were heard'));
     const log = { debug() {}, info: (_fields, text) => process.stdout.write(text + '\\n'), warn() {}, error() {} };
     const stop = () => (process.stdout.write('asked to stop\\n'), ${stopped});
-    const running = runUntilSignal({ stop }, stopSignal(), {}, log);
+    const daemon = { stop, waitsFor: () => null, serving: Promise.resolve() };
+    const running = runUntilSignal(daemon, stopSignal(), {}, log);
     process.stdout.write('ready\\n');
     await running.catch(() => (process.exitCode = 1));`;
   const started = spawn(process.execPath, ['--input-type=module', '-e', script], {

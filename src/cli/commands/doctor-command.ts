@@ -67,11 +67,18 @@ async function doctor(options: Options): Promise<void> {
   const keyStores =
     options.socket === undefined
       ? await examine(options.config ?? usualConfiguration, checks)
-      : ((await (await connectTo(options)).get('/status'))['keyStores'] as Examined[]);
+      : await askDaemon(options, checks);
   const healthy = checks.every(({ ok }) => ok);
   if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms) });
   else print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...keyStores.map(describeKeyStore)].join('\n\n'));
   if (!healthy) process.exitCode = 1;
+}
+
+async function askDaemon(options: Options, checks: Check[]): Promise<Examined[]> {
+  const { keyStores, waitsFor } = await (await connectTo(options)).get('/status');
+  if (typeof waitsFor === 'string') checks.push({ check: 'key stores', ok: false, detail: waitsFor });
+  // What a token can do is known once it was connected.
+  return (keyStores as Examined[]).filter(({ capabilities }) => capabilities !== undefined);
 }
 
 /** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */

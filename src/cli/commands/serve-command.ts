@@ -13,6 +13,10 @@ within 30 seconds: keys that take longer than 12 to generate are given up, and w
 to try again. A second one ends the daemon at once. SIGHUP reads the identity policies again, and
 managedKeys of the configuration.
 
+A token that is not there yet is waited for: the daemon listens, answers health and status, and refuses everything
+else as what can be retried, until the token is there. A refused PIN, a wrong configuration or a token that holds
+other keys ends the start.
+
 Example:
   drawbridge serve --config /etc/drawbridge/drawbridge.yaml`,
     )
@@ -21,12 +25,13 @@ Example:
       // The daemon is loaded by the commands that run it: the others start in a fraction of its time.
       const { createLog, runUntilSignal, startDaemon, stopSignal } = await import('../../daemon/index.ts');
       const signal = stopSignal();
-      const log = createLog(configuration.log.level, configuration.budgets.log);
+      const log = createLog(configuration.log.level);
       const environment = process.env;
       const daemon = await startDaemon({
         configuration,
         environment,
         log,
+        waitForTokens: true,
         readConfiguration: () => readTrustedConfiguration(config),
       });
       await runUntilSignal(daemon, signal, environment, log);

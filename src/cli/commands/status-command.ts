@@ -27,6 +27,7 @@ Examples:
 
 function describe(report: Members): string {
   const audit = report['audit'] as Members;
+  const waitsFor = report['waitsFor'] as string | undefined;
   const keyStores = report['keyStores'] as Members[];
   const daemon = facts([
     ['version', String(report['version'])],
@@ -37,14 +38,18 @@ function describe(report: Members): string {
     ['socket', String(report['socket'])],
     ['data folder', String(report['dataDir'])],
     ['memory', `${Math.round(Number(report['memoryBytes']) / 1024 / 1024)} MiB`],
-    [
-      'keys',
-      `${report['keys']}, ${report['aliases']} aliases, ${report['damaged']} damaged, ${report['pendingDeletion']} pending deletion`,
-    ],
-    ...describeUpkeep(report['upkeep'] as Members),
+    ...(waitsFor === undefined ? describeKeys(report) : [['waits for', waitsFor] as const]),
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
   return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');
+}
+
+function describeKeys(report: Members): readonly (readonly [string, string])[] {
+  const { keys, aliases, damaged, pendingDeletion } = report;
+  return [
+    ['keys', `${keys}, ${aliases} aliases, ${damaged} damaged, ${pendingDeletion} pending deletion`],
+    ...describeUpkeep(report['upkeep'] as Members),
+  ];
 }
 
 /** What is due next, then what is not done though its date has come. */
@@ -61,13 +66,19 @@ function describeUpkeep(upkeep: Members): readonly (readonly [string, string])[]
 }
 
 function describeKeyStore(keyStore: Members): string {
-  const token = keyStore['token'] as Members;
-  const library = keyStore['library'] as Members;
+  // Of a key store that was never connected the daemon knows neither.
+  const token = keyStore['token'] as Members | undefined;
+  const library = keyStore['library'] as Members | undefined;
   return facts([
     ['key store', String(keyStore['name'])],
     ['state', String(keyStore['state'])],
-    ['token', `${token['label']} (${token['manufacturer']} ${token['model']}, serial ${token['serial']})`],
-    ['library', `${library['path']} (${library['description']} ${library['version']})`],
+    [
+      'token',
+      token === undefined
+        ? null
+        : `${token['label']} (${token['manufacturer']} ${token['model']}, serial ${token['serial']})`,
+    ],
+    ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
     ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
     ['last failure', keyStore['lastFailure'] as string | null],
   ]);

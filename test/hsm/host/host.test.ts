@@ -70,18 +70,19 @@ describeEachToken('HSM host, its life', (token) => {
 
   test('settings that cannot be used are refused with what to look at, and the host ends', async () => {
     const settings = token().settings();
-    const refusals: [Partial<typeof settings>, string][] = [
-      [{ library: '/nonexistent/libhsm.so' }, 'cannot load the PKCS#11 library `/nonexistent/libhsm.so`: '],
-      [{ library: '/lib/x86_64-linux-gnu/libm.so.6' }, 'cannot load the PKCS#11 library'],
-      [{ token: { label: 'elsewhere' } }, 'no token has the label `elsewhere`; there are: '],
-      [{ token: { serial: '0' } }, 'no token has the serial number `0`; there are: '],
-      [{ profile: 'enigma' }, 'cannot read vendor profile `enigma`'],
-      [{ profile: '../softhsm2' }, '`../softhsm2` is neither the name of a vendor profile nor an absolute path'],
+    const [wrong, absent] = ['misconfigured', 'cannotOpen'];
+    const refusals: [Partial<typeof settings>, string, string][] = [
+      [{ library: '/nonexistent/libhsm.so' }, wrong, 'cannot load the PKCS#11 library `/nonexistent/libhsm.so`: '],
+      [{ library: '/lib/x86_64-linux-gnu/libm.so.6' }, wrong, 'cannot load the PKCS#11 library'],
+      [{ token: { label: 'elsewhere' } }, absent, 'no token has the label `elsewhere`; there are: '],
+      [{ token: { serial: '0' } }, absent, 'no token has the serial number `0`; there are: '],
+      [{ profile: 'enigma' }, wrong, 'cannot read vendor profile `enigma`'],
+      [{ profile: '../softhsm2' }, wrong, '`../softhsm2` is neither the name of a vendor profile nor an absolute path'],
     ];
-    for (const [change, message] of refusals)
+    for (const [change, code, message] of refusals)
       await withFreshHost(new HostProcess(token()), async (host) => {
         const reply = await host.lane.open({ ...settings, ...change }, token().pin);
-        expect(reply.code).toBe('cannotOpen');
+        expect(reply.code).toBe(code);
         expect(reply.message).toContain(message);
         expect(await host.ended()).toBe(2);
       });

@@ -29,7 +29,7 @@ import { ReturnValues, returnValueName } from '../token/return-values.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';
 
-/** Throws `HostFailure`: `cannotOpen`, `pinRefused`, or what the library answered. `pin` is the caller's to wipe. */
+/** Throws `HostFailure`: `cannotOpen`, `misconfigured`, `pinRefused`, or what the library answered. `pin` is the caller's to wipe. */
 export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const profile = loadProfile(settings.profile);
   const returnValues = new ReturnValues(profile);
@@ -80,7 +80,7 @@ function loadProfile(nameOrPath: string): VendorProfile {
     return loadVendorProfile(nameOrPath);
   } catch (error) {
     if (!(error instanceof VendorProfileError)) throw error;
-    throw new HostFailure('cannotOpen', error.message, { cause: error });
+    throw new HostFailure('misconfigured', error.message, { cause: error });
   }
 }
 
@@ -113,7 +113,7 @@ function findToken(cryptoki: Cryptoki, wanted: HostSettings['token']): { slot: H
   );
   const first = matching[0];
   if (first !== undefined && matching.length === 1) return first;
-  if (first !== undefined) throw new HostFailure('cannotOpen', `${matching.length} tokens have the ${what}`);
+  if (first !== undefined) throw new HostFailure('misconfigured', `${matching.length} tokens have the ${what}`);
   const labels = present.map(({ info }) => `\`${unpadded(info.label)}\``).join(', ');
   throw new HostFailure('cannotOpen', `no token has the ${what}; there are: ${labels || 'none'}`);
 }

@@ -150,7 +150,7 @@ const loaded: Cryptoki[] = [];
 
 /**
  * Loads the library into this process (a worker thread shares it with the others of its process). Calls nothing in it
- * but `C_GetFunctionList`. Throws `HostFailure` (`cannotOpen`).
+ * but `C_GetFunctionList`. Throws `HostFailure` (`misconfigured`).
  */
 export function loadCryptoki(path: string): Cryptoki {
   // The class that pkcs11js's own, exported one extends; the package is pinned, and a test of every call goes through it.
@@ -162,7 +162,7 @@ export function loadCryptoki(path: string): Cryptoki {
     loaded.push(cryptoki);
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new HostFailure('cannotOpen', `cannot load the PKCS#11 library \`${path}\`: ${why}`, { cause });
+    throw new HostFailure('misconfigured', `cannot load the PKCS#11 library \`${path}\`: ${why}`, { cause });
   }
   return cryptoki;
 }

@@ -148,7 +148,7 @@ export function returnValueName(code: number): string {
 export class ReturnValues {
   readonly #overrides = new Map<string, Map<number, ReturnValueMeaning>>();
 
-  /** Throws `HostFailure` (`cannotOpen`) for a name that PKCS#11 does not have. */
+  /** Throws `HostFailure` (`misconfigured`) for a name that PKCS#11 does not have. */
   constructor(profile: VendorProfile) {
     for (const [step, values] of Object.entries(mechanismReturnValues)) this.#override(step, values);
     for (const row of profile.returnValues) this.#override(`${row.mechanism} ${row.function}`, row.values);
@@ -164,7 +164,7 @@ export class ReturnValues {
     for (const [name, meaning] of Object.entries(values)) {
       const code = codeByName.get(name);
       if (code === undefined)
-        throw new HostFailure('cannotOpen', `\`${name}\` in the vendor profile is not a PKCS#11 return value`);
+        throw new HostFailure('misconfigured', `\`${name}\` in the vendor profile is not a PKCS#11 return value`);
       meanings.set(code, meaning);
     }
     this.#overrides.set(step, meanings);

@@ -1,0 +1,147 @@
+/**
+ * What of a daemon takes its HSMs: service key checked, records verified, compared with the audit log and reconciled with the HSMs,
+ * the keys of each Region taken up, access keys, upkeep, AWS managed keys.
+ *
+ * It may be tried again after it failed, from the beginning: a try leaves nothing behind but what it put on record, which the next one
+ * reads.
+ */
+
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
+import { ConfigurationError } from '../config/load.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { FindSigningKey } from '../identity/signing-key.ts';
+import type { UnixMapping } from '../identity/unix-caller.ts';
+import { settleUnfinished } from '../keys/life/open-keys.ts';
+import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { Intents } from '../pipeline/intents.ts';
+import type { LoadedMetadata } from '../store/metadata-store.ts';
+import { Turns } from '../store/turns.ts';
+import { type Credentials, openCredentials } from './credential-source.ts';
+import type { OpenStore } from './data-folder.ts';
+import { ManagedKeys } from './managed-keys.ts';
+import { reachMilestone } from './milestones.ts';
+import { type OpenRegion, openRegion } from './region.ts';
+import { closeIntents } from './standing.ts';
+import type { Clocks } from './upkeep/clocks.ts';
+import { type OpenUpkeep, openUpkeep } from './upkeep/open-upkeep.ts';
+
+/** For the last uses of keys that are not on disk yet; what a stuck HSM keeps from that is lost. */
+const lastUsesAtStopMs = 3_000;
+
+export interface InstanceParts {
+  readonly configuration: Configuration;
+  readonly opened: OpenStore;
+  /** All that are configured, by name. */
+  readonly keyStores: ReadonlyMap<string, KeyStore>;
+  readonly serviceKeyStore: KeyStore;
+  readonly audit: AuditLog;
+  /** Of what is changed in `audit`'s instance, by requests and by the daemon itself. */
+  readonly intents: Intents;
+  readonly mapping: UnixMapping;
+  readonly findFixedKey: FindSigningKey | undefined;
+  readonly clocks: Clocks;
+  readonly log: Logger;
+}
+
+export interface OpenInstance {
+  /** In the order of the configuration. */
+  readonly regions: readonly OpenRegion[];
+  readonly turns: Turns;
+  readonly credentials: Credentials;
+  /** Not begun. */
+  readonly upkeep: OpenUpkeep;
+  readonly managedKeys: ManagedKeys;
+  readonly serviceKeys: readonly ListedServiceKey[];
+  /** Once no request runs any more, and while the HSM still computes MACs. */
+  close(): Promise<void>;
+}
+
+/**
+ * Gives what opens the instance; it rejects with KeyStoreError, StoreError, AuditError or ConfigurationError, for operators, and may be
+ * called again then. What the last run left open in the audit log is closed by the first call that gets so far.
+ */
+export function instanceOpener(parts: InstanceParts): () => Promise<OpenInstance> {
+  let isStandingClear = false;
+  return () =>
+    openInstance(parts, async (loaded) => {
+      const { audit, configuration, log } = parts;
+      if (!isStandingClear) await closeIntents({ audit, loaded, account: configuration.account, log });
+      isStandingClear = true;
+    });
+}
+
+async function openInstance(
+  parts: InstanceParts,
+  clearStanding: (loaded: LoadedMetadata) => Promise<void>,
+): Promise<OpenInstance> {
+  const { configuration, opened, keyStores, serviceKeyStore, audit, intents, mapping, findFixedKey, clocks, log } =
+    parts;
+  const { account, regions, budgets } = configuration;
+  const { store } = opened;
+  await using made = new AsyncDisposableStack();
+
+  await opened.useServiceKey(serviceKeyStore);
+  const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
+  assertRegionsAreServed(loaded, regions);
+  assertKeyStoresAreConfigured(loaded, keyStores);
+  await clearStanding(loaded);
+  const turns = new Turns(store, {
+    own: intents.own,
+    foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
+  });
+  const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
+  const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
+  const expiryClocks = clocks;
+  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, budgets, log };
+  const open: OpenRegion[] = [];
+  made.defer(async () => {
+    await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
+  });
+  for (const region of regions) open.push(await openRegion(region, foundations));
+  const { accessKey: accessKeys } = metadata;
+  const credentials = await openCredentials({
+    account,
+    store,
+    turns,
+    keyStore: serviceKeyStore,
+    accessKeys,
+    mapping,
+    findFixedKey,
+  });
+
+  const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
+  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, clocks, log });
+  const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
+  made.defer(() => managedKeys.stop());
+  await managedKeys.use(regions);
+
+  const serviceKeys = serviceKeyPurposes.flatMap((purpose) => {
+    const backingKeyId = store.serviceKey(purpose);
+    return backingKeyId === undefined ? [] : { purpose, backingKeyId };
+  });
+  const running = made.move();
+  return { regions: open, turns, credentials, upkeep, managedKeys, serviceKeys, close: () => running.disposeAsync() };
+}
+
+/** Keys of another Region would seem to be gone; whoever renamed the Region has to know that their ARNs would be others. */
+function assertRegionsAreServed({ key }: LoadedMetadata, regions: readonly RegionConfiguration[]): void {
+  const served = regions.map(({ region }) => region);
+  const other = key.find((record) => !served.includes(record.region));
+  if (other === undefined) return;
+  const names = served.map((region) => `\`${region}\``).join(', ');
+  throw new ConfigurationError(
+    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves ${names}; set \`region: ${other.region}\``,
+  );
+}
+
+/** Whoever gave a key store another name would find none of its keys usable. */
+function assertKeyStoresAreConfigured({ backingKey }: LoadedMetadata, keyStores: ReadonlyMap<string, KeyStore>): void {
+  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore));
+  if (other === undefined) return;
+  const names = [...keyStores.keys()].map((name) => `\`${name}\``).join(', ');
+  throw new ConfigurationError(
+    `the metadata has keys in the key store \`${other.keyStore}\`, and the configuration names ${names}; a key store that has keys keeps its name`,
+  );
+}

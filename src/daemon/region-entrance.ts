@@ -1,0 +1,97 @@
+/**
+ * Between the listeners of a Region and what is behind them: closed, until the keys of the Region are there.
+ *
+ * Listeners may be there before (`daemon.ts` says when): they are given an entrance, which hands on whatever comes. While it is closed,
+ * requests are refused, on record, as what may be retried; health and status tell what is waited for, and no signature verifies,
+ * because access keys are records too.
+ */
+
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { HttpServerOptions } from '../http/server.ts';
+import type { StatusSource } from '../http/status-routes.ts';
+import type { FindSigningKey } from '../identity/signing-key.ts';
+import type { Logger } from '../kms/logger.ts';
+import { closedService, notOpenYet } from '../pipeline/closed-service.ts';
+import { shareFairly } from '../pipeline/fair-shares.ts';
+import type { Intents } from '../pipeline/intents.ts';
+import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
+import type { RefusalRecords } from '../pipeline/refusal-records.ts';
+
+/** What listeners hand to. */
+export interface RegionHandlers
+  extends Pick<HttpServerOptions, 'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'access'> {
+  readonly findKey: FindSigningKey;
+}
+
+export interface RegionEntrance {
+  readonly handlers: RegionHandlers;
+  /** From now on everything is handed on to these. */
+  open(handlers: RegionHandlers): void;
+}
+
+export function regionEntrance(closed: RegionHandlers): RegionEntrance {
+  let now = closed;
+  const handlers: RegionHandlers = {
+    service: {
+      run: (request) => now.service.run(request),
+      refuse: (origin, error) => now.service.refuse(origin, error),
+      act: (act, perform) => now.service.act(act, perform),
+    },
+    status: {
+      health: () => now.status.health(),
+      report: () => now.status.report(),
+      key: (keyId) => now.status.key(keyId),
+    },
+    credentials: {
+      createAccessKey: (principal, by) => now.credentials.createAccessKey(principal, by),
+      accessKeys: () => now.credentials.accessKeys(),
+      revokeAccessKey: (accessKeyId, by) => now.credentials.revokeAccessKey(accessKeyId, by),
+      issueCredentials: (peer, lifetimeSeconds) => now.credentials.issueCredentials(peer, lifetimeSeconds),
+    },
+    keyStores: { reconnect: (name) => now.keyStores.reconnect(name) },
+    upkeep: { list: () => now.upkeep.list(), confirm: (work, by) => now.upkeep.confirm(work, by) },
+    access: {
+      explain: (question) => now.access.explain(question),
+      whoCan: (question) => now.access.whoCan(question),
+      simulate: (question) => now.access.simulate(question),
+    },
+    findKey: (accessKeyId, sessionToken) => now.findKey(accessKeyId, sessionToken),
+  };
+  return {
+    handlers,
+    open(opened) {
+      now = opened;
+    },
+  };
+}
+
+export interface ClosedRegionParts {
+  readonly region: string;
+  readonly status: Pick<StatusSource, 'health' | 'report'>;
+  readonly audit: AuditLog;
+  readonly intents: Intents;
+  readonly refusals: RefusalRecords;
+  readonly processor: ProcessorTurns;
+  readonly log: Logger;
+}
+
+/** What there is before there are keys: the service refuses whatever would come to the others. */
+export function closedRegion({ status, processor, ...parts }: ClosedRegionParts): RegionHandlers {
+  const refuse = (): never => {
+    throw notOpenYet();
+  };
+  return {
+    service: shareFairly(closedService(parts), { refusals: parts.refusals, processor }),
+    status: { ...status, key: refuse },
+    credentials: {
+      createAccessKey: refuse,
+      accessKeys: refuse,
+      revokeAccessKey: refuse,
+      issueCredentials: refuse,
+    },
+    keyStores: { reconnect: refuse },
+    upkeep: { list: refuse, confirm: refuse },
+    access: { explain: refuse, whoCan: refuse, simulate: refuse },
+    findKey: refuse,
+  };
+}
