@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchAgainst } from './against.ts';
 import { type Case, cases, connectionsOf, nameOf, plainEncrypt } from './cases.ts';
+import { benchCommandLine } from './command-line.ts';
 import { compile } from './compile.ts';
 import { benchManyKeys } from './many-keys.ts';
 import type { Measurement, Timing } from './measurement.ts';
@@ -23,6 +24,7 @@ import { progress, warmUp } from './warming.ts';
 const help = `Usage: scripts/bench [--against REF] [--quick] [--only TEXT] [--rounds COUNT] [--hosts COUNT] [--json FILE]
        scripts/bench --profile [--quick]
        scripts/bench --many-keys [--quick] [--json FILE]
+       scripts/bench --command-line [--quick] [--json FILE]
 
 Measures, over one SoftHSM2 token and interleaved:
   direct   a plain PKCS#11 loop in C: one session, the token object as it is
@@ -37,6 +39,7 @@ Measures, over one SoftHSM2 token and interleaved:
   --json FILE     write all rows to FILE as JSON
   --profile       instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
   --many-keys     instead: start, memory, lists and use with 100,000 keys on record, and with 2,000 keys in one token
+  --command-line  instead: what commands take beside \`node -e 0\`, from this checkout and from a package
   --help          this text
 
 Read the ratios, not the absolute numbers: on a machine that is busy otherwise all of them sink.
@@ -53,6 +56,8 @@ with --only and more rounds; if the CPU per request is the same, it was the mach
 CreateKey makes (with --quick 500 and 10), and starts each three times. Of the 100,000 all but 100 have no object in the
 token: they are started with, listed and described; Encrypt is asked of the 100. Memory is the resident set right after the
 start; for each key it is what is above that of an instance without keys. It takes five minutes.
+
+--command-line runs each command in turn with \`node -e 0\`, many times; their medians are compared. It takes half a minute.
 
   scripts/bench --against main
   scripts/bench --against main --only Sign --rounds 11
@@ -71,6 +76,7 @@ async function main(): Promise<void> {
       json: { type: 'string' },
       profile: { type: 'boolean', default: false },
       'many-keys': { type: 'boolean', default: false },
+      'command-line': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -82,12 +88,11 @@ async function main(): Promise<void> {
   if (values.profile && [against, wantedRounds, hosts, json, only || undefined].some((value) => value !== undefined)) {
     throw new Error('--profile goes with --quick alone');
   }
-  const isManyKeys = values['many-keys'];
-  if (
-    isManyKeys &&
-    (values.profile || [against, wantedRounds, hosts, only || undefined].some((value) => value !== undefined))
-  ) {
-    throw new Error('--many-keys goes with --quick and --json alone');
+  for (const mode of ['many-keys', 'command-line'] as const) {
+    const others = [against, wantedRounds, hosts, only || undefined];
+    if (values[mode] && (values.profile || others.some((value) => value !== undefined))) {
+      throw new Error(`--${mode} goes with --quick and --json alone`);
+    }
   }
   const chosen = cases.filter((what) => nameOf(what).includes(only));
   if (chosen.length === 0) throw new Error(`no case has \`${only}\` in its name`);
@@ -108,10 +113,8 @@ async function main(): Promise<void> {
     }
     const [load1 = 0] = loadavg();
     process.stdout.write(`${cpus().length} × ${cpus()[0]?.model}, load average before ${load1.toFixed(1)}\n\n`);
-    if (isManyKeys) {
-      await benchManyKeys(folder, { quick: values.quick, json });
-      return;
-    }
+    if (values['many-keys']) return await benchManyKeys(folder, { quick: values.quick, json });
+    if (values['command-line']) return await benchCommandLine(folder, { quick: values.quick, json });
     const choices = { chosen, rounds, quick: values.quick, hosts, json };
     if (against === undefined) await bench(folder, choices);
     else if (!(await benchAgainst(folder, { ...choices, ref: against }))) process.exitCode = 1;

@@ -1,31 +1,23 @@
 #!/usr/bin/env node
 /**
- * The `drawbridge` command.
+ * The `drawbridge` command: what must happen before anything else of it is loaded.
  *
  * Exit codes: 0 when everything was done, 1 when something failed, 2 when the command line was not understood. What was
  * asked for goes to stdout, everything else to stderr.
  */
 
-import { CommanderError } from 'commander';
-import { buildProgram } from './program.ts';
-import { describeError, UsageError } from './terminal/cli-error.ts';
-import { note } from './terminal/output.ts';
+import { keepCompiledCode } from './compiled-code.ts';
 
-const usageExitCode = 2;
 /** As package.json says, of which an installation by an older npm or Node.js is told in a warning at most. */
 const oldestNode = 24;
 
-try {
-  if (Number.parseInt(process.versions.node, 10) < oldestNode) {
-    throw new Error(`this needs Node.js ${oldestNode} or newer, and \`node\` on PATH is ${process.version}`);
-  }
-  await buildProgram().parseAsync(process.argv);
-} catch (error) {
-  if (error instanceof CommanderError) {
-    // Commander has printed its message; help and version end here too, with code 0.
-    process.exitCode = error.exitCode === 0 ? 0 : usageExitCode;
-  } else {
-    note(`drawbridge: ${describeError(error)}`);
-    process.exitCode = error instanceof UsageError ? usageExitCode : 1;
-  }
+if (Number.parseInt(process.versions.node, 10) < oldestNode) {
+  process.stderr.write(
+    `drawbridge: this needs Node.js ${oldestNode} or newer, and \`node\` on PATH is ${process.version}\n`,
+  );
+  process.exitCode = 1;
+} else {
+  keepCompiledCode();
+  const { runCommandLine } = await import('./command-line.ts');
+  await runCommandLine(process.argv);
 }

@@ -2,57 +2,49 @@
 
 import { Command } from 'commander';
 import { version } from '../daemon/version.ts';
-import { accessKeysCommand } from './commands/access-keys-command.ts';
-import { auditCommand } from './commands/audit-command.ts';
-import { certificateCommand } from './commands/certificate-command.ts';
-import { credentialsCommand } from './commands/credentials-command.ts';
-import { csrCommand } from './commands/csr-command.ts';
-import { decryptCommand } from './commands/decrypt-command.ts';
-import { devCommand } from './commands/dev-command.ts';
-import { doctorCommand } from './commands/doctor-command.ts';
-import { encryptCommand } from './commands/encrypt-command.ts';
-import { initCommand } from './commands/init-command.ts';
-import { keysCommand } from './commands/keys-command.ts';
-import { macCommand } from './commands/mac-command.ts';
-import { policyCommand } from './commands/policy-command.ts';
-import { publicKeyCommand } from './commands/public-key-command.ts';
-import { reconnectCommand } from './commands/reconnect-command.ts';
-import { serveCommand } from './commands/serve-command.ts';
-import { signCommand } from './commands/sign-command.ts';
-import { statusCommand } from './commands/status-command.ts';
-import { upkeepCommand } from './commands/upkeep-command.ts';
-import { verifyCommand } from './commands/verify-command.ts';
+import { type CommandRow, loadCommands } from './requests/load-commands.ts';
 import { print } from './terminal/output.ts';
 
-export function buildProgram(): Command {
+/** In the order in which `--help` lists them. */
+const commands: readonly CommandRow[] = [
+  ['init', async () => (await import('./commands/init-command.ts')).initCommand()],
+  ['serve', async () => (await import('./commands/serve-command.ts')).serveCommand()],
+  ['dev', async () => (await import('./commands/dev-command.ts')).devCommand()],
+  ['status', async () => (await import('./commands/status-command.ts')).statusCommand()],
+  ['doctor', async () => (await import('./commands/doctor-command.ts')).doctorCommand()],
+  ['reconnect', async () => (await import('./commands/reconnect-command.ts')).reconnectCommand()],
+  ['upkeep', async () => (await import('./commands/upkeep-command.ts')).upkeepCommand()],
+  ['keys', async (words) => (await import('./commands/keys-command.ts')).keysCommand(words)],
+  ['encrypt', async () => (await import('./commands/encrypt-command.ts')).encryptCommand()],
+  ['decrypt', async () => (await import('./commands/decrypt-command.ts')).decryptCommand()],
+  ['sign', async () => (await import('./commands/sign-command.ts')).signCommand()],
+  ['verify', async () => (await import('./commands/verify-command.ts')).verifyCommand()],
+  ['mac', async () => (await import('./commands/mac-command.ts')).macCommand()],
+  ['public-key', async () => (await import('./commands/public-key-command.ts')).publicKeyCommand()],
+  ['csr', async () => (await import('./commands/csr-command.ts')).csrCommand()],
+  ['certificate', async () => (await import('./commands/certificate-command.ts')).certificateCommand()],
+  ['policy', async () => (await import('./commands/policy-command.ts')).policyCommand()],
+  ['credentials', async () => (await import('./commands/credentials-command.ts')).credentialsCommand()],
+  ['access-keys', async () => (await import('./commands/access-keys-command.ts')).accessKeysCommand()],
+  ['audit', async () => (await import('./commands/audit-command.ts')).auditCommand()],
+];
+
+/** Options of `drawbridge` itself for which no command is needed. */
+const answersAlone: ReadonlySet<string | undefined> = new Set(['--version']);
+
+/**
+ * @param words What was typed after `drawbridge`. When the first one names a command, only that one is loaded: loading all
+ * takes longer than most commands do. Without words, as for help and for a name that is none, the program has all of them.
+ */
+export async function buildProgram(words: readonly string[] = []): Promise<Command> {
   const program = new Command('drawbridge')
     .description('An HSM behind the AWS KMS API, over a local Unix socket.')
     .version(version, '--version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .addHelpText('after', helpText);
-  const commands = [
-    initCommand,
-    serveCommand,
-    devCommand,
-    statusCommand,
-    doctorCommand,
-    reconnectCommand,
-    upkeepCommand,
-    keysCommand,
-    encryptCommand,
-    decryptCommand,
-    signCommand,
-    verifyCommand,
-    macCommand,
-    publicKeyCommand,
-    csrCommand,
-    certificateCommand,
-    policyCommand,
-    credentialsCommand,
-    accessKeysCommand,
-    auditCommand,
-  ];
-  for (const command of commands) program.addCommand(command());
+  if (!answersAlone.has(words[0])) {
+    for (const command of await loadCommands(commands, words)) program.addCommand(command);
+  }
   for (const command of withSubcommands(program)) settle(command);
   return program;
 }

@@ -10,7 +10,7 @@ const whole = (min: number, max: number) => {
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
 
-const { connections, audit, refusals, quotas, memory } = defaultBudgets;
+const { connections, audit, refusals, quotas, memory, log } = defaultBudgets;
 
 export const budgetsSchema = z.strictObject({
   connections: z
@@ -49,6 +49,13 @@ export const budgetsSchema = z.strictObject({
   memory: z
     .strictObject({
       compiledPolicyBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.compiledPolicyBytes),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      linesPerMinute: whole(1, 1_000_000).default(log.linesPerMinute),
+      ownLinesPerMinute: whole(1, 1_000_000).default(log.ownLinesPerMinute),
+      kinds: whole(1, 65_536).default(log.kinds),
     })
     .prefault({}),
 }) satisfies z.ZodType<Budgets>;

@@ -114,6 +114,8 @@ audit:
 #   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, policyBytes: 32768 }
 #   # Memory for compiled key policies.
 #   memory: { compiledPolicyBytes: 67108864 }
+#   # Lines of the log a minute: of one kind about one payer, of one kind about the daemon itself; and how many kinds of all payers.
+#   log: { linesPerMinute: 10, ownLinesPerMinute: 200, kinds: 256 }
 
 log:
   # debug, info, warn or error; one JSON object per line on stderr.

@@ -54,7 +54,8 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       return caller;
     };
     const refuse = (error: unknown): never => {
-      log.warn({ err: error, uid: peer.uid }, 'the name of a caller could not be looked up');
+      const payer = payerOfUid(ownerOfUid(peer.uid));
+      log.warn({ payer, uid: peer.uid, err: error }, 'the name of a caller could not be looked up');
       throw unidentified();
     };
     try {
@@ -72,7 +73,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
         return payerOfUid(ownerOfUid(peer.uid));
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
-        log.warn({ err: error }, 'the kernel did not say who connected');
+        log.warn({ payer: unknownPayer, err: error }, 'the kernel did not say who connected');
         return unknownPayer;
       }
     },

@@ -101,7 +101,9 @@ function withCaller(
   const { message, contentType, connection } = exchange;
   const refuseUnproven = (error: unknown): void => {
     body.fill(0);
-    if (!(error instanceof KmsError)) wire.log.error({ err: error }, 'a request could not be authenticated');
+    if (!(error instanceof KmsError)) {
+      wire.log.error({ payer: connection.payer, err: error }, 'a request could not be authenticated');
+    }
     refuse(wire, exchange, { caller: null, operationName: targetOf(message) }, asRefusal(error));
   };
   let caller: Caller | Promise<Caller>;
@@ -156,7 +158,8 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
  */
 export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
   work.catch((error: unknown) => {
-    wire.log.error({ err: error }, 'an exchange failed; its connection is closed without an answer');
+    const { payer } = wire.connections.of(socket);
+    wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
     socket.destroy();
   });
 }

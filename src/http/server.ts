@@ -172,7 +172,8 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
   });
   // Fastify's own refusals, such as a content type that is none: where that is of no importance, the request takes its way.
   app.setErrorHandler((error, request, reply) => {
-    wire.log.debug({ err: error }, 'a request was refused before its route');
+    const { payer } = wire.connections.of(request.raw.socket);
+    wire.log.debug({ payer, err: error }, 'a request was refused before its route');
     reply.hijack();
     const { raw, method, url } = request;
     const operation = method === 'POST' ? plainOperation(url) : undefined;

@@ -12,6 +12,7 @@ export interface Budgets {
   readonly refusals: RefusalBudget;
   readonly quotas: Quotas;
   readonly memory: MemoryBudget;
+  readonly log: LogBudget;
 }
 
 /** Of all listeners of a daemon together. */
@@ -100,6 +101,19 @@ export interface MemoryBudget {
   readonly compiledPolicyBytes: number;
 }
 
+/** Lines on stderr, which have 16 KiB at most and mostly 1 (`daemon/summed-log.ts`). What is more is counted. */
+export interface LogBudget {
+  /**
+   * Of one kind about what one payer does. There are some ten kinds that clients can bring about, so that one of them writes
+   * some 2 KB a second at most.
+   */
+  readonly linesPerMinute: number;
+  /** Of one kind about what the daemon does itself. */
+  readonly ownLinesPerMinute: number;
+  /** So many kinds and payers are counted apart, a minute; the others are one number. */
+  readonly kinds: number;
+}
+
 export const defaultBudgets: Budgets = {
   connections: {
     total: 2048,
@@ -131,5 +145,11 @@ export const defaultBudgets: Budgets = {
   },
   memory: {
     compiledPolicyBytes: 64 * 1024 * 1024,
+  },
+  log: {
+    linesPerMinute: 10,
+    // All backing keys that are named at a start, and some more.
+    ownLinesPerMinute: 200,
+    kinds: 256,
   },
 };

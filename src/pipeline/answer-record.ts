@@ -49,7 +49,10 @@ export function answerRecord({ audit, intents, refusals, log }: AnswerRecordPart
       if (answer.ok) refusals?.succeeded(payer, extraBytes);
       return answer;
     } catch (error) {
-      log.error({ requestId: event.requestId, err: error }, 'the audit log cannot be written; the answer is withheld');
+      log.error(
+        { requestId: event.requestId, payer, err: error },
+        'the audit log cannot be written; the answer is withheld',
+      );
       return { ok: false, error: new KmsError('KMSInternalException', internalMessage, error) };
     }
   };

@@ -3,6 +3,7 @@
 import { fromKeyStoreError, internalMessage } from '../keys/key-store-errors.ts';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { Payer } from '../kms/payer.ts';
 import { StoreError } from '../store/store-error.ts';
 
 /** A change whose turn did not come, because the HSM or the disk takes long over those before it. */
@@ -28,16 +29,17 @@ const faults: ReadonlySet<KmsErrorName> = new Set([
 /** What the caller hears of whatever was thrown; what is no fault of his is in the log. */
 export function toKmsError(
   error: unknown,
-  { requestId, operationName }: { readonly requestId: string; readonly operationName: string },
+  request: { readonly requestId: string; readonly operationName: string; readonly payer: Payer },
   log: Logger,
 ): KmsError {
+  const { requestId, operationName: operation, payer } = request;
   const translated = isLate(error) ? lateTurn(error) : fromKeyStoreError(error);
   if (translated instanceof KmsError) {
     if (faults.has(translated.name)) {
-      log.error({ requestId, operation: operationName, err: translated.cause ?? translated }, 'a request failed');
+      log.error({ requestId, payer, operation, err: translated.cause ?? translated }, 'a request failed');
     }
     return translated;
   }
-  log.error({ requestId, operation: operationName, err: error }, 'a request failed in a way that should not happen');
+  log.error({ requestId, payer, operation, err: error }, 'a request failed in a way that should not happen');
   return new KmsError('KMSInternalException', internalMessage, error);
 }

@@ -1,6 +1,6 @@
 /**
  * The statements by which a change reaches its row. INVARIANT: each of them puts or removes exactly one row, and none where
- * the record is not there in the version that the change was decided on; whoever runs one counts.
+ * the record is not there in the version that the change was decided on; `transactions.ts` looks, and counts.
  */
 
 import {
@@ -16,6 +16,7 @@ import type { ColumnValue } from './column-member.ts';
 import { type Columns, memberNames, toColumns } from './record-columns.ts';
 import type { Change } from './records/changes.ts';
 import { type MetadataRecords, primaryKeys, type RecordKind } from './records/records.ts';
+import type { SeenRow, Write } from './transactions.ts';
 
 /** A row is of no known type until `fromColumns` has read it. */
 type AnyRow = Record<string, ColumnType<unknown, ColumnValue, ColumnValue>>;
@@ -81,23 +82,40 @@ function selection(db: Kysely<Tables>, kind: RecordKind) {
   return db.selectFrom(table).select([...memberNames(kind), 'format', 'mac']);
 }
 
+/**
+ * How a record's row is found. The primary key's index gives the number of the row, and the table its columns: SQLite would
+ * otherwise believe the index for what stands in both.
+ */
+function seenRow(db: Kysely<Tables>, kind: RecordKind, columns: Columns, version: number | null): SeenRow {
+  const table: keyof Tables = tables[kind];
+  const names = primaryKeys[kind];
+  const number = db.selectFrom(table).select(sql`rowid`.as('rowid')).where(isRecord(kind, columns));
+  const query = db
+    .selectFrom(table)
+    .select([...names, 'version', 'mac'])
+    .where(sql<SqlBool>`rowid = ${number}`);
+  return { query: query.compile(), key: names.map((name) => columns[name]), version };
+}
+
 /** Removes the record in the version in which it was seen. */
-export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedChange): CompiledQuery {
-  return db
-    .deleteFrom(tables[kind])
-    .where(isRecord(kind, columns))
-    .where('version', '=', change.record.version)
-    .compile();
+export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedChange): Write {
+  const { version } = change.record;
+  return {
+    seen: seenRow(db, kind, columns, version),
+    statement: db.deleteFrom(tables[kind]).where(isRecord(kind, columns)).where('version', '=', version).compile(),
+  };
 }
 
 /** Puts a record: a new one where there is none, or in the place of the version that it replaces. */
-export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedChange, row: Row): CompiledQuery {
+export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedChange, row: Row): Write {
   const replaces = 'put' in change ? change.replaces : null;
+  const seen = seenRow(db, kind, columns, replaces);
   if (replaces === null) {
     const insertion = db.insertInto(tables[kind]).values(row);
-    return insertion.onConflict((conflict) => conflict.doNothing()).compile();
+    return { seen, statement: insertion.onConflict((conflict) => conflict.doNothing()).compile() };
   }
-  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces).compile();
+  const update = db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces);
+  return { seen, statement: update.compile() };
 }
 
 /** A row of a former format: how it stands there, perhaps with no Region yet, and its record as it is put in its place. */
@@ -106,6 +124,9 @@ export interface FormerRow {
   readonly anew: PreparedChange;
 }
 
-export function rewriting(db: Kysely<Tables>, { columns, anew: { kind } }: FormerRow, row: Row): CompiledQuery {
-  return db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).compile();
+export function rewriting(db: Kysely<Tables>, { columns, anew: { kind } }: FormerRow, row: Row): Write {
+  return {
+    seen: seenRow(db, kind, columns, Number(columns['version'])),
+    statement: db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).compile(),
+  };
 }

@@ -8,13 +8,12 @@
  * A load verifies every row before it returns any (`record-reader.ts`).
  *
  * MACs are computed before the transaction, by the HSM, for several records at once; the transactions follow in the order
- * of the calls. A statement that does not find its record in the version that it replaces ends the transaction. When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
+ * of the calls (`transactions.ts`). When the HSM cannot compute one, its error is passed on as it is and nothing was changed. Every other
  * rejection is a `StoreError`. After `full` or `io` the transaction was rolled back, and the store can be used again;
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  */
 
-import type { StatementSync } from 'node:sqlite';
-import { CamelCasePlugin, type CompiledQuery, Kysely } from 'kysely';
+import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
@@ -34,8 +33,9 @@ import {
   writing,
 } from './record-statements.ts';
 import { added, type Change } from './records/changes.ts';
-import { inputValue, openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
+import { openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
+import { Transactions, type Write } from './transactions.ts';
 
 /** What a service key is for, as its row and its label in the HSM say. */
 export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' | 'session-credentials';
@@ -92,13 +92,14 @@ interface StoreParts extends ReaderParts {
 class OpenSqliteStore implements SqliteStore {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #transactions: Transactions;
   #lastWrite: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
     this.#reader = new RecordReader(parts);
+    this.#transactions = new Transactions(parts.database, parts.path);
   }
 
   get nodeId(): string {
@@ -116,8 +117,8 @@ class OpenSqliteStore implements SqliteStore {
       if (named !== undefined) {
         throw new StoreError('serviceKeyNamed', `\`${path}\` already names \`${named}\` as its ${purpose} key`);
       }
-      const query = db.insertInto('serviceKey').values({ purpose, backingKeyId }).compile();
-      this.#transaction([query]);
+      const statement = db.insertInto('serviceKey').values({ purpose, backingKeyId }).compile();
+      this.#transactions.run([{ statement }]);
       serviceKeys.set(purpose, backingKeyId);
     });
   }
@@ -152,7 +153,7 @@ class OpenSqliteStore implements SqliteStore {
       const some = former.slice(first, first + rewritesPerTransaction);
       const { db } = this.#parts;
       const rows = await this.#rowsOf(some.map(({ anew }) => anew));
-      this.#transaction(some.map((row, index) => rewriting(db, row, rows[index] as Row))); // There are as many.
+      this.#transactions.run(some.map((row, index) => rewriting(db, row, rows[index] as Row))); // There are as many.
       progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
     }
     return loaded;
@@ -160,16 +161,16 @@ class OpenSqliteStore implements SqliteStore {
 
   write(changes: readonly Change[]): Promise<void> {
     // Columns are taken now: what the caller does with its records afterwards changes nothing.
-    let statements: Promise<readonly CompiledQuery[]>;
+    let writes: Promise<readonly Write[]>;
     try {
       this.#assertOpen();
-      statements = this.#statementsOf(changes.map(prepareChange));
+      writes = this.#writesOf(changes.map(prepareChange));
     } catch (error) {
       return Promise.reject(error);
     }
     // Its turn comes later; until then nobody else listens to a MAC that failed.
-    statements.catch(() => undefined);
-    return this.#inTurn(async () => this.#transaction(await statements));
+    writes.catch(() => undefined);
+    return this.#inTurn(async () => this.#transactions.run(await writes));
   }
 
   async reread(changes: readonly Change[]): Promise<readonly Change[]> {
@@ -190,8 +191,7 @@ class OpenSqliteStore implements SqliteStore {
     this.#isClosed = true;
     await this.#lastWrite;
     // Not `db.destroy()`: it closes the database only if Kysely was the one to open it.
-    this.#statements.clear();
-    this.#parts.database.close();
+    this.#transactions.close();
   }
 
   /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
@@ -211,7 +211,7 @@ class OpenSqliteStore implements SqliteStore {
     );
   }
 
-  async #statementsOf(changes: readonly PreparedChange[]): Promise<readonly CompiledQuery[]> {
+  async #writesOf(changes: readonly PreparedChange[]): Promise<readonly Write[]> {
     const { db } = this.#parts;
     const rows = (await this.#rowsOf(changes.filter(({ change }) => 'put' in change))).values();
     return changes.map((change) => {
@@ -238,32 +238,6 @@ class OpenSqliteStore implements SqliteStore {
     const result = this.#lastWrite.then(task);
     this.#lastWrite = result.catch(() => undefined);
     return result;
-  }
-
-  #transaction(statements: readonly CompiledQuery[]): void {
-    const { database, path } = this.#parts;
-    try {
-      database.exec('BEGIN IMMEDIATE');
-      for (const statement of statements) this.#run(statement);
-      database.exec('COMMIT');
-    } catch (error) {
-      // SQLite has rolled back by itself after some failures, and not after others.
-      if (database.isTransaction) database.exec('ROLLBACK');
-      throw asStoreError(error, 'write to the metadata store', path);
-    }
-  }
-
-  /** Every statement puts or removes exactly one row, or the transaction ends. */
-  #run({ sql: text, parameters }: CompiledQuery): void {
-    let statement = this.#statements.get(text);
-    if (statement === undefined) {
-      statement = this.#parts.database.prepare(text);
-      this.#statements.set(text, statement);
-    }
-    const { changes } = statement.run(...parameters.map(inputValue));
-    if (Number(changes) !== 1) {
-      throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
-    }
   }
 
   #assertOpen(): void {

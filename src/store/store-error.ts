@@ -27,6 +27,8 @@ export type StoreFailure =
   | 'newerSchema'
   /** The file is no SQLite database, or a damaged one. */
   | 'damaged'
+  /** Somebody edited the file: its schema is not ours, or it does not do what a statement says. */
+  | 'altered'
   /** A service key of this purpose is already named. */
   | 'serviceKeyNamed'
   /** Anything else that the disk or SQLite refused. */

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.ts';
 
-const program = buildProgram();
+const program = await buildProgram();
 
 /** Those that do something, by what one types. */
 const commands = new Map(leaves(program, []));
@@ -34,6 +34,21 @@ function examplesOf(command: Command): string[] {
 test.each([...commands])('%s says what each option is for, and shows an example', (typed, command) => {
   for (const { long, description } of command.options) expect([long, description]).not.toEqual([long, '']);
   expect(examplesOf(command).join('\n')).toContain(typed);
+});
+
+test('a command is loaded by its own name, and without the others', async () => {
+  for (const { name, subcommands } of program.commands.map((command) => ({
+    name: command.name(),
+    subcommands: command.commands.map((sub) => sub.name()),
+  }))) {
+    const { commands: loaded } = await buildProgram([name, ...subcommands.slice(-1)]);
+    expect(loaded.map((command) => command.name())).toEqual([name]);
+    if (name !== 'keys') continue;
+    for (const sub of subcommands) {
+      const [keys] = (await buildProgram([name, sub])).commands;
+      expect(keys?.commands.map((command) => command.name())).toEqual([sub]);
+    }
+  }
 });
 
 test('every example gives a command options that it has', () => {

@@ -125,7 +125,7 @@ test.each([
 ])('drawbridge %s: %s, %s', async (line, name, message) => {
   const here = (text: string): string => text.replaceAll('FOLDER', folder);
   const words = here(line).split(' ');
-  const program = buildProgram();
+  const program = await buildProgram();
   for (const command of program.commands.flatMap((each) => [each, ...each.commands]))
     command.configureOutput({ writeErr: () => undefined });
   const run = program.parseAsync(['node', 'drawbridge', ...words, '--socket', join(folder, 'no.sock')]);

@@ -198,15 +198,13 @@ describeEachToken('credentials', (token) => {
       `update access_key set access_key_id = 'AKIAAAAAAAAAAAAAAAAA' where access_key_id = '${theirs.accessKeyId}'`,
     );
     const after = await open();
-    const edited = ['AKIAAAAAAAAAAAAAAAAA', mine.accessKeyId].toSorted(); // A random id may have a digit before the letters.
-    expect(after.quarantined).toEqual(
-      edited.map((id) => ({
-        kind: 'accessKey',
-        id,
-        region: null,
-        reason: 'its MAC does not verify: it was edited or damaged',
-      })),
-    );
+    const edited = ['AKIAAAAAAAAAAAAAAAAA', mine.accessKeyId].map((id) => ({
+      kind: 'accessKey',
+      id,
+      region: null,
+      reason: 'its MAC does not verify: it was edited or damaged',
+    }));
+    expect(new Set(after.quarantined)).toEqual(new Set(edited)); // In no order.
     for (const accessKeyId of [mine.accessKeyId, theirs.accessKeyId, 'AKIAAAAAAAAAAAAAAAAA']) {
       expect(after.findKey(accessKeyId, undefined)).toBeUndefined();
     }

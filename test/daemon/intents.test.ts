@@ -207,6 +207,8 @@ describe.skipIf(softHsm2.missing !== null)('The intent of a change', () => {
       expect(closing).toMatchObject([
         { eventName: 'TestChange', additionalEventData: { intent: { outcome: 'done' } } },
       ]);
+      // A disk that was full is asked again once a second.
+      await expect.poll(() => kms.audit.failure(), { timeout: 10_000 }).toBeNull();
       expect(await createGrant('made')).toMatchObject({ ok: true });
       expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });
     },

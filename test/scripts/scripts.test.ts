@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cases as benchCases, connectionCounts } from '../../scripts/benchmark/cases.ts';
+import type { CommandTime } from '../../scripts/benchmark/command-line.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { endEarly, processesOf, root, run, runScript } from './run-script.ts';
 
@@ -97,6 +98,19 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     }
     expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
   }, 300_000);
+
+  test('scripts/bench --command-line compares commands of the checkout and of a package with node itself', async () => {
+    const file = join(folder, 'command-line.json');
+    const ended = await runScript('bench', ['--command-line', '--quick', '--json', file], {
+      env: { ...process.env, TMPDIR: folder },
+    });
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    const rows = JSON.parse(readFileSync(file, 'utf8')) as CommandTime[];
+    const named = rows.map(({ command, from, aim }) => `${from}: ${command.split(' ').slice(0, 2).join(' ')} ${aim}`);
+    expect(named).toContain('checkout: drawbridge credentials 3');
+    expect(named).toContain('package: drawbridge encrypt 5');
+    for (const { medianMs, ratio } of rows) expect([medianMs > 0, ratio > 0]).toEqual([true, true]);
+  }, 60_000);
 
   test('scripts/bench leaves no folder and no process when it is ended early', async () => {
     const sockets = join(folder, 'db-bench-*', 'instance', 'kms.sock');

@@ -1,31 +1,30 @@
 /** `drawbridge keys`: the commands on KMS keys, which stand in `keys/`, in the order of a key's life. */
 
 import { Command } from 'commander';
-import { cancelDeletionCommand, disableCommand, enableCommand, setDescriptionCommand } from './keys/change-key.ts';
-import { deleteCommand } from './keys/delete-key.ts';
-import { deleteMaterialCommand } from './keys/delete-material.ts';
-import { importCommand } from './keys/import-key.ts';
-import { tagCommand, untagCommand } from './keys/key-tags.ts';
-import { listCommand } from './keys/list-table.ts';
-import { createCommand } from './keys/make-key.ts';
-import { rotateCommand, rotationCommand } from './keys/rotate-key.ts';
-import { showCommand } from './keys/show-key.ts';
+import { type CommandRow, loadCommands } from '../requests/load-commands.ts';
 
-export function keysCommand(): Command {
-  return new Command('keys')
-    .description('list, create, import, rotate, enable, disable, tag and delete KMS keys')
-    .addCommand(listCommand())
-    .addCommand(createCommand())
-    .addCommand(importCommand())
-    .addCommand(showCommand())
-    .addCommand(setDescriptionCommand())
-    .addCommand(tagCommand())
-    .addCommand(untagCommand())
-    .addCommand(rotateCommand())
-    .addCommand(rotationCommand())
-    .addCommand(enableCommand())
-    .addCommand(disableCommand())
-    .addCommand(deleteMaterialCommand())
-    .addCommand(deleteCommand())
-    .addCommand(cancelDeletionCommand());
+const commands: readonly CommandRow[] = [
+  ['list', async () => (await import('./keys/list-table.ts')).listCommand()],
+  ['create', async () => (await import('./keys/make-key.ts')).createCommand()],
+  ['import', async () => (await import('./keys/import-key.ts')).importCommand()],
+  ['show', async () => (await import('./keys/show-key.ts')).showCommand()],
+  ['set-description', async () => (await import('./keys/change-key.ts')).setDescriptionCommand()],
+  ['tag', async () => (await import('./keys/key-tags.ts')).tagCommand()],
+  ['untag', async () => (await import('./keys/key-tags.ts')).untagCommand()],
+  ['rotate', async () => (await import('./keys/rotate-key.ts')).rotateCommand()],
+  ['rotation', async () => (await import('./keys/rotate-key.ts')).rotationCommand()],
+  ['enable', async () => (await import('./keys/change-key.ts')).enableCommand()],
+  ['disable', async () => (await import('./keys/change-key.ts')).disableCommand()],
+  ['delete-material', async () => (await import('./keys/delete-material.ts')).deleteMaterialCommand()],
+  ['delete', async () => (await import('./keys/delete-key.ts')).deleteCommand()],
+  ['cancel-deletion', async () => (await import('./keys/change-key.ts')).cancelDeletionCommand()],
+];
+
+/** @param words What was typed after `keys`, which may name the one that is needed. */
+export async function keysCommand(words: readonly string[]): Promise<Command> {
+  const keys = new Command('keys').description(
+    'list, create, import, rotate, enable, disable, tag and delete KMS keys',
+  );
+  for (const command of await loadCommands(commands, words)) keys.addCommand(command);
+  return keys;
 }

@@ -22,7 +22,7 @@ export function policyCommand(): Command {
 }
 
 function showCommand(): Command {
-  return withSocket(new Command('show').description("print a key's policy, as it was put"))
+  return withSocket(new Command('show').description("print a key's policy"))
     .argument(...keyArgument)
     .addHelpText(
       'after',

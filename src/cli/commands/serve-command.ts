@@ -25,7 +25,7 @@ Example:
       // The daemon is loaded by the commands that run it: the others start in a fraction of its time.
       const { createLog, runUntilSignal, startDaemon, stopSignal } = await import('../../daemon/index.ts');
       const signal = stopSignal();
-      const log = createLog(configuration.log.level);
+      const log = createLog(configuration.log.level, configuration.budgets.log);
       const environment = process.env;
       const daemon = await startDaemon({
         configuration,

@@ -14,7 +14,7 @@
  */
 
 import { Duplex } from 'node:stream';
-import type { KmsClient, Members } from '../requests/kms-client.ts';
+import type { KmsClient } from '../requests/kms-client.ts';
 import { MessagesStream } from './messages-stream.ts';
 
 export type EncryptionContext = Readonly<Record<string, string>>;
@@ -38,18 +38,17 @@ export async function encryptingStream(
   keyId: string,
   context: EncryptionContext,
 ): Promise<MessageStream> {
-  const { AlgorithmSuiteIdentifier, buildClient, CommitmentPolicy, KmsKeyringNode } = await import(
-    '@aws-crypto/client-node'
-  );
-  const { encryptStream } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
-  const operations = new KeyringOperations(client);
-  const keyring = new KmsKeyringNode({ generatorKeyId: keyId, clientProvider: () => operations });
+  const { buildEncrypt } = await import('@aws-crypto/encrypt-node');
+  const { AlgorithmSuiteIdentifier, CommitmentPolicy } = await import('@aws-crypto/material-management-node');
+  const { encryptingKeyring } = await import('./kms-keyring.ts');
+  const { encryptStream } = buildEncrypt(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
+  const keyring = encryptingKeyring(client, keyId);
   const stream = encryptStream(keyring, {
     encryptionContext: { ...context },
     suiteId: AlgorithmSuiteIdentifier.ALG_AES256_GCM_IV12_TAG16_HKDF_SHA512_COMMIT_KEY,
     frameLength: frameBytes,
   });
-  return { stream: spared(stream), explain: (error) => operations.failure ?? error };
+  return { stream: spared(stream), explain: (error) => keyring.failure ?? error };
 }
 
 /**
@@ -87,14 +86,11 @@ export async function decryptingStream(
   keyArn: string | undefined,
   context: EncryptionContext,
 ): Promise<MessageStream> {
-  const { buildClient, CommitmentPolicy, KmsKeyringNode } = await import('@aws-crypto/client-node');
-  const { decryptStream } = buildClient(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
-  const operations = new KeyringOperations(client);
-  const clientProvider = () => operations;
-  const keyring =
-    keyArn === undefined
-      ? new KmsKeyringNode({ discovery: true, clientProvider })
-      : new KmsKeyringNode({ keyIds: [keyArn], clientProvider });
+  const { buildDecrypt } = await import('@aws-crypto/decrypt-node');
+  const { CommitmentPolicy } = await import('@aws-crypto/material-management-node');
+  const { decryptingKeyring } = await import('./kms-keyring.ts');
+  const { decryptStream } = buildDecrypt(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
+  const keyring = decryptingKeyring(client, keyArn);
   let otherContext: Error | undefined;
   const stream = new MessagesStream(() => {
     const message = decryptStream(keyring, { maxBodySize: maxFrameBytes });
@@ -113,7 +109,7 @@ export async function decryptingStream(
   return {
     stream,
     explain: (error) =>
-      otherContext ?? operations.failure ?? otherKey(keyArn, stream.keys) ?? damaged(error, stream.messages),
+      otherContext ?? keyring.failure ?? otherKey(keyArn, stream.keys) ?? damaged(error, stream.messages),
   };
 }
 
@@ -131,61 +127,4 @@ function damaged(error: unknown, messages: number): unknown {
   const what =
     messages === 0 ? 'the message' : `what follows the first ${messages === 1 ? 'message' : `${messages} messages`}`;
   return new Error(`${what} is cut off, damaged, or none of this format: ${reason}`, { cause: error });
-}
-
-type Context = Readonly<Record<string, string>> | undefined;
-
-/** The three operations as the library calls them, over our own client. */
-class KeyringOperations {
-  readonly #client: KmsClient;
-  /** Why the last call failed: the library goes on to other keys, and at last tells in an error of its own. */
-  failure: unknown;
-
-  constructor(client: KmsClient) {
-    this.#client = client;
-  }
-
-  async generateDataKey(request: { KeyId: string; EncryptionContext?: Context; NumberOfBytes?: number }) {
-    const { KeyId, NumberOfBytes, EncryptionContext } = request;
-    const answer = await this.#call('GenerateDataKey', { KeyId, NumberOfBytes, EncryptionContext });
-    return {
-      KeyId: text(answer, 'KeyId'),
-      Plaintext: blob(answer, 'Plaintext'),
-      CiphertextBlob: blob(answer, 'CiphertextBlob'),
-    };
-  }
-
-  async encrypt(request: { KeyId: string; Plaintext: Uint8Array; EncryptionContext?: Context }) {
-    const { KeyId, Plaintext, EncryptionContext } = request;
-    const answer = await this.#call('Encrypt', { KeyId, Plaintext: base64(Plaintext), EncryptionContext });
-    return { KeyId: text(answer, 'KeyId'), CiphertextBlob: blob(answer, 'CiphertextBlob') };
-  }
-
-  async decrypt(request: { KeyId?: string; CiphertextBlob: Uint8Array; EncryptionContext?: Context }) {
-    const { KeyId, CiphertextBlob, EncryptionContext } = request;
-    const answer = await this.#call('Decrypt', { KeyId, CiphertextBlob: base64(CiphertextBlob), EncryptionContext });
-    return { KeyId: text(answer, 'KeyId'), Plaintext: blob(answer, 'Plaintext') };
-  }
-
-  /** Members that are `undefined` are not sent: JSON has none. */
-  async #call(operation: string, members: Members): Promise<Members> {
-    try {
-      return await this.#client.call(operation, members);
-    } catch (error) {
-      this.failure = error;
-      throw error;
-    }
-  }
-}
-
-function text(answer: Members, member: string): string {
-  return String(answer[member]);
-}
-
-function blob(answer: Members, member: string): Buffer {
-  return Buffer.from(text(answer, member), 'base64');
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64');
 }

@@ -1,5 +1,6 @@
-/** `GetKeyPolicy`: the key policy, to the letter as it was put. */
+/** `GetKeyPolicy`: the key policy as it was put, in AWS's layout. */
 
+import { layOutPolicy } from '../../authorization/language/policy-layout.ts';
 import { assertDefaultPolicyName, keyNamedBy, keyReference, policyName } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional, string } from '../declaration/schema.ts';
@@ -13,6 +14,6 @@ export const getKeyPolicy = operation({
   record: ['KeyId', 'PolicyName'],
   async handle({ request, keys }) {
     assertDefaultPolicyName(request.PolicyName);
-    return { Policy: keys.key.key.policyRecord.document, PolicyName: 'default' };
+    return { Policy: layOutPolicy(keys.key.key.policyRecord.document), PolicyName: 'default' };
   },
 });

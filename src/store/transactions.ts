@@ -1,0 +1,106 @@
+/**
+ * Writes: a list of statements as one transaction, counted.
+ *
+ * INVARIANT: every write puts or removes exactly one row, the one that it was decided on, or nothing of the transaction stays.
+ * The row is looked at first: where it is there in another version than the one that was seen, or is not there, somebody was
+ * faster (`conflict`). A statement that then changes another number of rows than one, or makes SQLite change more beside them,
+ * did not do what it says (`altered`): something in the file works against us, and whoever asked must not hear that it was done.
+ */
+
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { CompiledQuery } from 'kysely';
+import { inputValue } from './sqlite-database.ts';
+import { asStoreError, StoreError } from './store-error.ts';
+
+/** A statement that puts or removes one row. */
+export interface Write {
+  readonly statement: CompiledQuery;
+  /** How its row is found before; absent for one that cannot be there. */
+  readonly seen?: SeenRow;
+}
+
+/** The row in whose place something is put, or that is removed. */
+export interface SeenRow {
+  /** Gives its primary key, as `key` has it, then its `version` and `mac`. */
+  readonly query: CompiledQuery;
+  readonly key: readonly unknown[];
+  /** The version that the write was decided on; `null`: there is no such row. */
+  readonly version: number | null;
+}
+
+export class Transactions {
+  readonly #database: DatabaseSync;
+  readonly #path: string;
+  readonly #statements = new Map<string, StatementSync>();
+
+  /** @param path Of the file, for what is said of it. */
+  constructor(database: DatabaseSync, path: string) {
+    this.#database = database;
+    this.#path = path;
+  }
+
+  /**
+   * Writes all or nothing, and waits for the disk.
+   * @throws StoreError `conflict`, `altered`, and what the disk or the database refuses.
+   */
+  run(writes: readonly Write[]): void {
+    try {
+      this.#database.exec('BEGIN IMMEDIATE');
+      const before = this.#changedSoFar();
+      for (const write of writes) this.#write(write);
+      if (this.#changedSoFar() - before !== writes.length) throw this.#altered();
+      this.#database.exec('COMMIT');
+    } catch (error) {
+      // SQLite has rolled back by itself after some failures, and not after others.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      throw asStoreError(error, 'write to the metadata store', this.#path);
+    }
+  }
+
+  /** A database that is closed has no statement left open. */
+  close(): void {
+    this.#statements.clear();
+    this.#database.close();
+  }
+
+  #write({ statement, seen }: Write): void {
+    if (seen !== undefined) this.#assertAsSeen(seen);
+    const { changes } = this.#prepared(statement.sql).run(...statement.parameters.map(inputValue));
+    if (Number(changes) !== 1) throw this.#altered();
+  }
+
+  #assertAsSeen({ query, key, version }: SeenRow): void {
+    const row = this.#prepared(query.sql).get(...query.parameters.map(inputValue)) as unknown[] | undefined;
+    if (row === undefined && version === null) return;
+    if (row === undefined || Number(row[key.length]) !== version) {
+      throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
+    }
+    // An index that was edited leads to another row than it says.
+    if (key.some((member, index) => row[index] !== member)) throw this.#altered();
+  }
+
+  /** Rows that this connection changed, those of triggers among them. */
+  #changedSoFar(): number {
+    const row = this.#prepared('select total_changes()').get() as unknown as unknown[];
+    return Number(row[0]);
+  }
+
+  /** Its rows are lists of their columns. */
+  #prepared(text: string): StatementSync {
+    let statement = this.#statements.get(text);
+    if (statement === undefined) {
+      statement = this.#database.prepare(text);
+      statement.setReadBigInts(true); // A number that an edit left may be larger than 2^53 - 1.
+      statement.setReturnArrays(true);
+      this.#statements.set(text, statement);
+    }
+    return statement;
+  }
+
+  #altered(): StoreError {
+    return new StoreError(
+      'altered',
+      `a write to \`${this.#path}\` changed other rows than it says, and was undone: somebody edited the file; stop the daemon and restore the file from a backup`,
+    );
+  }
+}
