@@ -59,16 +59,35 @@ describe.skipIf(missing !== null)('README.md', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('its shell commands and its program work, in the order in which they stand', async () => {
+  test('its shell commands work, in the order in which they stand', async () => {
     expect(withLanguage('sh').length).toBeGreaterThanOrEqual(3);
     for (const { code } of withLanguage('sh')) {
       const ended = await run('bash', ['--norc', '-euo', 'pipefail', '-c', code], { cwd: folder, env });
       expect(ended, code).toMatchObject({ code: 0 });
     }
+  });
+
+  test('its program works as it stands, as JavaScript and as TypeScript', async () => {
     const [program] = withLanguage('js');
-    writeFileSync(join(folder, 'program.mjs'), program?.code ?? '');
-    const ended = await run(process.execPath, ['program.mjs'], { cwd: folder, env });
-    expect(ended).toMatchObject({ code: 0, stdout: 'secret\n' });
+    writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+    for (const name of ['program.mjs', 'program.ts']) {
+      writeFileSync(join(folder, name), program?.code ?? '');
+      expect(await run(process.execPath, [name], { cwd: folder, env }), name).toMatchObject({
+        code: 0,
+        stdout: 'secret\n',
+      });
+    }
+    const strictly = ['--noEmit', '--strict', '--target', 'esnext', '--module', 'nodenext', '--types', 'node'];
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    const checked = await run(process.execPath, [compiler, ...strictly, 'program.ts'], { cwd: folder, env });
+    expect(checked).toMatchObject({ code: 0, stdout: '' });
+  });
+
+  test('its program says which socket is missing where none is named', async () => {
+    const { DRAWBRIDGE_SOCKET: _, ...unnamed } = env;
+    const ended = await run(process.execPath, ['program.mjs'], { cwd: folder, env: unnamed });
+    expect(ended.code).toBe(1);
+    expect(ended.stderr).toContain('/run/drawbridge/kms.sock');
   });
 
   test('its table of tokens is what doctor says', async ({ skip }) => {
