@@ -9,6 +9,7 @@ import type { KmsClient, Members } from '../requests/kms-client.ts';
 interface Options extends SocketOptions {
   readonly key?: string;
   readonly context?: Readonly<Record<string, string>>;
+  readonly allowUncommitted?: true;
   readonly in?: string;
   readonly out?: string;
 }
@@ -17,6 +18,7 @@ export function decryptCommand(): Command {
   return withSocket(new Command('decrypt').description('decrypt what `encrypt` or the AWS Encryption SDK wrote'))
     .option('--key <key>', 'decrypt with this key alone; without it, with any that you may use')
     .option('--context <name=value>', 'a pair that the encryption context must have; can be repeated', collectPairs)
+    .option('--allow-uncommitted', 'read messages without key commitment too, which old AWS Encryption SDKs wrote')
     .option('--in <file>', 'what to decrypt; without it, stdin')
     .option('--out <file>', 'where to; without it, stdout')
     .addHelpText(
@@ -41,7 +43,12 @@ Examples:
         to: options.out,
         mode: 0o600,
         label: 'decrypting',
-        through: () => decryptingStream(client, keyArn, options.context ?? {}),
+        through: () =>
+          decryptingStream(client, {
+            keyArn,
+            context: options.context ?? {},
+            allowsUncommitted: options.allowUncommitted === true,
+          }),
       });
     });
 }

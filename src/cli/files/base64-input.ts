@@ -1,9 +1,10 @@
 /**
  * Messages that somebody made text of: `drawbridge encrypt … | base64`. A message begins with 02 04 78 or 02 05 78, of which base64
- * makes `AgR4` and `AgV4`; no message begins with an `A`, so the one cannot be taken for the other.
+ * makes `AgR4` and `AgV4`; one without key commitment with 01 80 00 to 01 80 03, of which it makes `AYAA` to `AYAD`. No message
+ * begins with an `A`, so the one cannot be taken for the other.
  */
 
-const beginnings: readonly string[] = ['AgR4', 'AgV4'];
+const beginnings: readonly string[] = ['AgR4', 'AgV4', 'AYAA', 'AYAB', 'AYAC', 'AYAD'];
 const beginningBytes = 4;
 
 export class Base64Input {

@@ -5,7 +5,8 @@
  * Lengths are believed as they stand, because nothing is made of them but cuts: each message goes to the library whole, which
  * verifies it, and a length that was changed makes it one that does not verify. What does not begin like a message is not cut.
  *
- * Source: AWS Encryption SDK developer guide, "Message format reference" (version 2, which all suites with key commitment have).
+ * Source: AWS Encryption SDK developer guide, "Message format reference", "Algorithms reference" (version 2 of the format, which
+ * all suites with key commitment have, and version 1, which all others have).
  */
 
 /** A part of one message. */
@@ -22,17 +23,35 @@ interface Step {
   readonly then: (field: Buffer) => Step | undefined;
 }
 
-const version = 2;
+/** What differs between the versions of the format: bytes before the message id, and at the end of the header. */
+interface Version {
+  readonly suiteAt: number;
+  readonly messageIdBytes: number;
+  /** Behind the length of the frames. */
+  readonly sealBytes: number;
+  /** Between the content type and the length of the frames. */
+  readonly reservedBytes: number;
+}
 const framed = 2;
-const algorithmsWithSignature: ReadonlySet<number> = new Set([0x0578]);
+const algorithmsWithSignature: ReadonlySet<number> = new Set([0x0214, 0x0346, 0x0378, 0x0578]);
 const finalFrame = 0xffff_ffff;
-const [ivBytes, tagBytes, messageIdBytes, suiteDataBytes] = [12, 16, 32, 32];
+const [ivBytes, tagBytes, suiteDataBytes] = [12, 16, 32];
+const versions: Readonly<Record<number, Version>> = {
+  1: { suiteAt: 1, messageIdBytes: 16, reservedBytes: 5, sealBytes: ivBytes + tagBytes },
+  2: { suiteAt: 0, messageIdBytes: 32, reservedBytes: 0, sealBytes: suiteDataBytes + tagBytes },
+};
 
 export class MessageCutter {
   #step: Step = this.#beginning();
   #left = this.#step.length;
   #field: Buffer[] = [];
   #keys: string[] = [];
+  #hasCommitment = true;
+
+  /** Of the message that is being read: whether its suite has key commitment, or is none that is known. */
+  get hasCommitment(): boolean {
+    return this.#hasCommitment;
+  }
 
   /** Of the message that is being read: what its data key was encrypted under, as far as that has been read. */
   get keys(): readonly string[] {
@@ -69,18 +88,23 @@ export class MessageCutter {
   }
 
   #beginning(): Step {
-    return field(1 + 2 + messageIdBytes + 2, (start) => {
+    return field(1, (first) => {
       this.#keys = [];
-      if (start[0] !== version) return passing(Number.POSITIVE_INFINITY, () => undefined);
-      const end = algorithmsWithSignature.has(start.readUInt16BE(1)) ? signature() : undefined;
-      const contextBytes = start.readUInt16BE(start.length - 2);
-      return passing(contextBytes, () => field(2, (count) => this.#dataKeys(count.readUInt16BE(), end)));
+      const version = versions[first[0] ?? 0];
+      this.#hasCommitment = version !== versions[1];
+      if (version === undefined) return passing(Number.POSITIVE_INFINITY, () => undefined);
+      return field(version.suiteAt + 2 + version.messageIdBytes + 2, (start) => {
+        const end = algorithmsWithSignature.has(start.readUInt16BE(version.suiteAt)) ? signature() : undefined;
+        const contextBytes = start.readUInt16BE(start.length - 2);
+        const keys = () => field(2, (count) => this.#dataKeys(count.readUInt16BE(), content(version, end)));
+        return passing(contextBytes, keys);
+      });
     });
   }
 
-  #dataKeys(count: number, end: Step | undefined): Step {
-    if (count === 0) return content(end);
-    const ciphertext = () => sized((bytes) => passing(bytes, () => this.#dataKeys(count - 1, end)));
+  #dataKeys(count: number, next: Step): Step {
+    if (count === 0) return next;
+    const ciphertext = () => sized((bytes) => passing(bytes, () => this.#dataKeys(count - 1, next)));
     const key = () => sized((bytes) => field(bytes, (name) => this.#noteKey(name.toString(), ciphertext())));
     return sized((bytes) => passing(bytes, key));
   }
@@ -105,9 +129,9 @@ function sized(then: (bytes: number) => Step): Step {
 }
 
 /** The rest of the header, and the body. */
-function content(end: Step | undefined): Step {
-  return field(1 + 4 + suiteDataBytes + tagBytes, (header) =>
-    header[0] === framed ? frame(header.readUInt32BE(1), end) : unframed(end),
+function content({ reservedBytes, sealBytes }: Version, end: Step | undefined): Step {
+  return field(1 + reservedBytes + 4 + sealBytes, (header) =>
+    header[0] === framed ? frame(header.readUInt32BE(1 + reservedBytes), end) : unframed(end),
   );
 }
 

@@ -4,8 +4,8 @@
  *
  * Chosen over age's format because it is made for KMS: the data key comes from GenerateDataKey and goes back through
  * Decrypt, the encryption context is bound to the message and to the data key, and the key's ARN stands in the header.
- * Only suites with key commitment are written or read (a message cannot be made that opens under two keys). The suite
- * that is written has no signature: it would only tell apart who may encrypt from who may decrypt, and it would be known
+ * Only suites with key commitment are written, and read unless somebody asks for the others too (with it, a message cannot be
+ * made that opens under two keys). The suite that is written has no signature: it would only tell apart who may encrypt from who may decrypt, and it would be known
  * at the end of a message only, after everything has gone down a pipe. So every frame is authenticated before any byte of
  * it goes out, and what a pipe gets of a message that breaks off is a true beginning of it. Signed messages of others
  * are read; the signature is checked at the end.
@@ -75,21 +75,30 @@ function spared(inner: Duplex): Duplex {
   return outer;
 }
 
+export interface Decryption {
+  /** The only key to decrypt with; any that the daemon lets this user use, if not given. */
+  readonly keyArn: string | undefined;
+  readonly context: EncryptionContext;
+  /** Messages without key commitment are read too. */
+  readonly allowsUncommitted: boolean;
+}
+
 /**
  * What is written to the stream comes out decrypted, one verified frame after the other, and one message after the other where
  * there are several. It fails when a message's encryption context lacks a pair of `context`; a message may have more pairs,
  * because other programs add their own. Whatever follows the last message and is none makes it fail, too.
- * @param keyArn The only key to decrypt with; any that the daemon lets this user use, if not given.
  */
 export async function decryptingStream(
   client: KmsClient,
-  keyArn: string | undefined,
-  context: EncryptionContext,
+  { keyArn, context, allowsUncommitted }: Decryption,
 ): Promise<MessageStream> {
   const { buildDecrypt } = await import('@aws-crypto/decrypt-node');
   const { CommitmentPolicy } = await import('@aws-crypto/material-management-node');
   const { decryptingKeyring } = await import('./kms-keyring.ts');
-  const { decryptStream } = buildDecrypt(CommitmentPolicy.REQUIRE_ENCRYPT_REQUIRE_DECRYPT);
+  const { REQUIRE_ENCRYPT_ALLOW_DECRYPT, REQUIRE_ENCRYPT_REQUIRE_DECRYPT } = CommitmentPolicy;
+  const { decryptStream } = buildDecrypt(
+    allowsUncommitted ? REQUIRE_ENCRYPT_ALLOW_DECRYPT : REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
+  );
   const keyring = decryptingKeyring(client, keyArn);
   let otherContext: Error | undefined;
   const stream = new MessagesStream(() => {
@@ -109,8 +118,21 @@ export async function decryptingStream(
   return {
     stream,
     explain: (error) =>
-      otherContext ?? keyring.failure ?? otherKey(keyArn, stream.keys) ?? damaged(error, stream.messages),
+      otherContext ??
+      (allowsUncommitted || stream.hasCommitment ? undefined : uncommitted()) ??
+      keyring.failure ??
+      otherKey(keyArn, stream.keys) ??
+      damaged(error, stream.messages),
   };
+}
+
+/** @returns What is wrong with a message of a suite that the library was told not to read. */
+function uncommitted(): Error {
+  return new Error(
+    'the message has no key commitment (it was written by an old version of the AWS Encryption SDK, or by one that was told ' +
+      'so): whoever may use two keys can make one that opens as two different texts; if you trust who wrote it, ' +
+      '--allow-uncommitted reads it',
+  );
 }
 
 /** The library tries no key but the one that it was given, and then misses the data key. */

@@ -27,6 +27,11 @@ export class MessagesStream extends Duplex {
     return this.#cutter.keys;
   }
 
+  /** Of the same. */
+  get hasCommitment(): boolean {
+    return this.#cutter.hasCommitment;
+  }
+
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
     this.#feed(() => this.#input.take(chunk)).then(() => done(), done);
   }
