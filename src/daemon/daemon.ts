@@ -29,7 +29,7 @@ import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { beginConfiguredKeyStore, keyStoreControl } from './configured-key-stores.ts';
-import { assertTokenIsFresh, hasMetadata, openStore } from './data-folder.ts';
+import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
@@ -123,7 +123,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       await connected;
       await assertTokenIsFresh(dataDir, keyStore);
     }
-    throw new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
+    throw noMetadata(dataDir);
   }
   const serviceKeyStore = keyStores.get(configuration.serviceKeyStore);
   if (serviceKeyStore === undefined) {

@@ -17,7 +17,9 @@ import { assertServiceKey, createServiceKey, findServiceKeys } from '../keys/lif
 import type { BackingKeyId } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import type { RecordMacs } from '../store/metadata-store.ts';
+import { type NamedKeys, readNamedKeys } from '../store/named-keys.ts';
 import { openSqliteStore, type SqliteStore } from '../store/sqlite-store.ts';
+import { assertTokenIsOurs, keysLookedFor } from './own-token.ts';
 
 const purpose = 'metadata-integrity';
 
@@ -59,14 +61,37 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
     async useServiceKey(keyStore) {
       const backingKeyId = store.serviceKey(purpose);
       if (backingKeyId === undefined) {
-        throw new ConfigurationError(
-          `the metadata in \`${dataDir}\` names no service key, so it was never completely initialised; run \`drawbridge init\` again`,
-        );
+        throw neverInitialised(dataDir);
       }
+      await assertTokenIsOurs(keyStore, dataDir, [backingKeyId]);
       await assertServiceKey(keyStore, purpose, backingKeyId);
       macs = (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages });
     },
   };
+}
+
+/**
+ * Which keys the metadata in this folder names: read without the HSM, to look and not to rely on.
+ * @throws ConfigurationError when there is none; StoreError, `locked` while a daemon uses it.
+ */
+export async function namedKeys(
+  dataDir: string,
+): Promise<NamedKeys & { readonly serviceKey: NonNullable<NamedKeys['serviceKey']> }> {
+  if (!(await hasMetadata(dataDir))) throw noMetadata(dataDir);
+  const named = readNamedKeys(metadataPath(dataDir), purpose, keysLookedFor);
+  const { serviceKey } = named;
+  if (serviceKey === undefined) throw neverInitialised(dataDir);
+  return { ...named, serviceKey };
+}
+
+export function noMetadata(dataDir: string): ConfigurationError {
+  return new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
+}
+
+function neverInitialised(dataDir: string): ConfigurationError {
+  return new ConfigurationError(
+    `the metadata in \`${dataDir}\` names no service key, so it was never completely initialised; run \`drawbridge init\` again`,
+  );
 }
 
 /** Makes the data folder, private to this user. */

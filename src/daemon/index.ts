@@ -4,7 +4,9 @@ export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } 
 export { listServiceKeys } from '../keys/life/service-keys.ts';
 export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
+export { namedKeys } from './data-folder.ts';
 export { startDev } from './dev.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
+export { assertTokenIsOurs } from './own-token.ts';
 export { runUntilSignal, stopSignal } from './run.ts';

@@ -22,6 +22,7 @@ import { type Credentials, openCredentials } from './credential-source.ts';
 import type { OpenStore } from './data-folder.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
+import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
 import { closeIntents } from './standing.ts';
 import type { Clocks } from './upkeep/clocks.ts';
@@ -86,6 +87,11 @@ async function openInstance(
   const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
   assertRegionsAreServed(loaded, regions);
   assertKeyStoresAreConfigured(loaded, keyStores);
+  for (const [name, keyStore] of keyStores) {
+    const inUse = loaded.backingKey.filter((record) => record.keyStore === name && record.state === 'Active');
+    const backingKeyIds = inUse.map(({ backingKeyId }) => backingKeyId);
+    await assertTokenIsOurs(keyStore, configuration.dataDir, backingKeyIds);
+  }
   await clearStanding(loaded);
   const turns = new Turns(store, {
     own: intents.own,

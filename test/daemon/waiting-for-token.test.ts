@@ -1,6 +1,6 @@
 /** A token that is not there when the daemon starts, as an HSM behind a network that comes up later. */
 
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
@@ -11,6 +11,7 @@ import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.t
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { initializeToken } from '../../src/hsm/token-initialization.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
@@ -189,5 +190,23 @@ describe.skipIf(missing !== null)('A token that is not there at the start', () =
     const { serving } = await start(true);
     show();
     await expect(serving).rejects.toThrow(/PIN refused/);
+  });
+
+  test('ends the daemon when another one comes with its label and its PIN, without the keys', async () => {
+    const { serving } = await start(true);
+    const { label, pin, library, environment } = token;
+    const place = `${tokens()}.new`;
+    mkdirSync(place);
+    const configuration = join(folder, 'other.conf');
+    writeFileSync(configuration, `directories.tokendir = ${place}\nobjectstore.backend = file\n`);
+    await initializeToken({
+      ...{ library, label, pin, soPin: '87654321', libraryParameters: null },
+      environment: { ...environment, SOFTHSM2_CONF: configuration },
+    });
+    renameSync(place, tokens());
+    await expect(serving).rejects.toThrow(/has none of the keys that .* knows: it is another one/);
+    expect(await refusal(kms.listKeys({}))).toMatchObject({ message: retryable });
+    await stop();
+    rmSync(tokens(), { recursive: true });
   });
 });

@@ -8,7 +8,7 @@
 import { stat } from 'node:fs/promises';
 import { Command } from 'commander';
 import type { Configuration } from '../../config/configuration-schema.ts';
-import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import type { KeyStore, KeyStoreCapabilities } from '../../hsm/key-store.ts';
 import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
   connectTo,
@@ -51,7 +51,8 @@ export function doctorCommand(): Command {
     .addHelpText(
       'after',
       `
-With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once).
+With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once), and whether it has
+the keys of the data folder.
 With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
 It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees.
 
@@ -117,11 +118,11 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
 /** The token is not asked, and so no PIN tried, where something before it is wrong. */
 async function examineKeyStore(
   name: string,
-  { keyStores }: Configuration,
+  configuration: Configuration,
   isFolderFine: boolean,
   check: RunCheck,
 ): Promise<Examined | undefined> {
-  const keyStore = keyStores.get(name);
+  const keyStore = configuration.keyStores.get(name);
   if (keyStore === undefined) return undefined;
   const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
   const pin = await check(
@@ -141,12 +142,15 @@ async function examineKeyStore(
     name,
   );
   if (!isFolderFine || pin === undefined || library === undefined) return undefined;
-  return check(
+  const opened = await check(
     'token',
-    () => capabilitiesOf(name, keyStores),
-    ({ token }) => `${token.label}, serial ${token.serial}: PIN accepted`,
+    () => examineToken(name, configuration),
+    ({ examined: { token } }) => `${token.label}, serial ${token.serial}: PIN accepted`,
     name,
   );
+  if (opened === undefined) return undefined;
+  await check('keys', opened.keysFound, (found) => found, name);
+  return opened.examined;
 }
 
 async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> {
@@ -154,14 +158,40 @@ async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> 
   assertPrivate(dataDir, await stat(dataDir));
 }
 
-async function capabilitiesOf(name: string, keyStores: Configuration['keyStores']): Promise<Examined> {
+/** The token is opened once, and closed when this resolves. `keysFound` tells whether it is the one that the metadata is of. */
+async function examineToken(
+  name: string,
+  configuration: Configuration,
+): Promise<{ readonly examined: Examined; readonly keysFound: () => Promise<string> }> {
   const { createLog, listServiceKeys, openConfiguredKeyStore } = await import('../../daemon/index.ts');
-  const keyStore = await openConfiguredKeyStore(name, keyStores, process.env, createLog('error'));
+  const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, process.env, createLog('error'));
   try {
-    return { ...keyStore.capabilities(), serviceKeys: await listServiceKeys(keyStore) };
+    const examined = { ...keyStore.capabilities(), serviceKeys: await listServiceKeys(keyStore) };
+    const [found] = await Promise.allSettled([findKeys(keyStore, configuration)]);
+    return {
+      examined,
+      keysFound: () => (found.status === 'fulfilled' ? Promise.resolve(found.value) : Promise.reject(found.reason)),
+    };
   } finally {
     await keyStore.close();
   }
+}
+
+/** @throws an error for operators when the token has none of the keys that it should have. */
+async function findKeys(keyStore: KeyStore, { dataDir, serviceKeyStore }: Configuration): Promise<string> {
+  const { assertTokenIsOurs, namedKeys } = await import('../../daemon/index.ts');
+  let named: Awaited<ReturnType<typeof namedKeys>>;
+  try {
+    named = await namedKeys(dataDir);
+  } catch (error) {
+    if ((error as { failure?: unknown }).failure !== 'locked') throw error;
+    return 'not compared: a daemon has the metadata open, and compared them at its start';
+  }
+  const { serviceKey, backingKeys } = named;
+  if (keyStore.name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey]);
+  const inUse = backingKeys.get(keyStore.name) ?? [];
+  await assertTokenIsOurs(keyStore, dataDir, inUse);
+  return inUse.length > 0 || keyStore.name === serviceKeyStore ? 'those of the data folder' : 'none yet';
 }
 
 function forPrograms({ profile, library, token, mechanisms, capabilities, imports, serviceKeys }: Examined): object {
