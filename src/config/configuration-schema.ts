@@ -126,6 +126,16 @@ function refusePrincipalsOfTwo(managedKeys: ManagedKeys, context: z.RefinementCt
   }
 }
 
+/** As `/proc/PID/cgroup` shows it to the daemon; `*` stands for anything in one part. Not the root of all: that is the machine. */
+const containerCgroup = z.string().regex(/^(?:\/[^/\s]+)+\/?$/, {
+  error: 'a cgroup such as `/system.slice/docker-*.scope`, as the last field of a line in /proc/PID/cgroup has it',
+});
+
+/** A part of an ARN. What has no name is `unnamed`, and nothing else may be called so. */
+const containerName = z
+  .string()
+  .regex(/^(?!unnamed$)[\w+=,.@-]{1,64}$/, { error: 'a name of letters, digits and `+=,.@-_`, other than `unnamed`' });
+
 /** Members that map somebody to a principal. */
 const mappings = ['users', 'groups'] as const;
 type Mappings = Readonly<Record<(typeof mappings)[number], Readonly<Record<string, string>>>>;
@@ -198,6 +208,8 @@ export const configurationSchema = z
         users: z.record(text, principal).default({}),
         /** Unix group → principal; the first that the user is in counts. */
         groups: z.record(text, principal).default({}),
+        /** Cgroup → name of the container, whose root is `user/container/NAME/root`; the first that matches counts. */
+        containers: z.record(containerCgroup, containerName).default({}),
         /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */
         policies: text.optional(),
       })

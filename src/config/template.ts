@@ -81,6 +81,9 @@ identity:
   # Unix user or group → principal, a user or a role. Without a line here, user alice is arn:aws:iam::${choices.account}:user/unix/alice.
   users: {}
   groups: {}
+  # Cgroup → name of a container that has the socket: its root is arn:aws:iam::${choices.account}:user/container/NAME/root, and not
+  # the machine's. One without a name here is \`unnamed\`. A * stands for anything in one part of the path in /proc/PID/cgroup.
+  # containers: { /web.slice/docker-*.scope: web }
   # Identity policies, one in each *.json: {"AttachedTo": ["group:operators"], "PolicyDocument": {…}}; SIGHUP reads them again.
   # policies: /etc/drawbridge/policies
 

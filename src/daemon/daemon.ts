@@ -20,6 +20,8 @@ import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
+import { ContainerNames } from '../identity/container-names.ts';
+import { canTellOrigins } from '../identity/peer-origin.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -255,8 +257,13 @@ async function drain(
 function unixMapping({ account, identity }: Configuration, log: Logger): UnixMapping {
   const { root: roots } = identity;
   const [users, groups] = [principals(identity.users), principals(identity.groups)];
-  const mapping = { account, roots, users, groups };
+  const mapping = { account, roots, users, groups, containers: new ContainerNames(identity.containers) };
   assertUnixMapping(mapping);
+  if (!canTellOrigins())
+    log.warn(
+      {},
+      'processes of other users cannot be seen in /proc (hidepid, ProtectProc=): nobody but this user is recognised as root',
+    );
   const unknown = findUnknownNames(mapping);
   if (unknown.length > 0)
     log.warn({ unknown }, 'the configuration names users or groups that this machine does not have');

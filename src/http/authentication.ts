@@ -10,12 +10,15 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Caller, UnixPeer } from '../identity/caller.ts';
+import { ContainerNames } from '../identity/container-names.ts';
+import { payerOfPeer } from '../identity/payer-of-caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
+import { originOfPeer } from '../identity/peer-origin.ts';
 import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { ServiceName } from '../identity/sigv4.ts';
 import { ownerOfUid } from '../identity/subordinate-uids.ts';
 import { uidOfTcpPeer } from '../identity/tcp-peer-uid.ts';
-import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { couldBeOperator, findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type Payer, payerOfAddress, payerOfUid, unknownPayer } from '../kms/payer.ts';
@@ -65,12 +68,27 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       return refuse(error);
     }
   };
+  const { containers = new ContainerNames({}) } = mapping;
+  const told = new Set<string>();
+  /** Operators have to be shown to be the machine's; of others it does not matter. */
+  const placed = (socket: Socket, peer: UnixPeer): UnixPeer => {
+    if (!couldBeOperator(peer.uid, mapping)) return peer;
+    const origin = originOfPeer(socket, peer, containers);
+    if (origin !== 'machine') warnOf(peer, origin.container);
+    return { ...peer, origin };
+  };
+  /** Once for each container: there are as many as the configuration names, and one. */
+  const warnOf = ({ uid, pid }: UnixPeer, container: string): void => {
+    if (told.has(container)) return;
+    told.add(container);
+    log.warn({ uid, pid, container }, 'a process in a container has the uid of root, and is not taken for root');
+  };
   return {
     accepted(socket) {
       try {
-        const peer = readUnixPeer(socket);
+        const peer = placed(socket, readUnixPeer(socket));
         peers.set(socket, peer);
-        return payerOfUid(ownerOfUid(peer.uid));
+        return payerOfPeer(peer);
       } catch (error) {
         // Nobody is served whom the kernel does not vouch for; `callerOf` says so to each request.
         log.warn({ payer: unknownPayer, err: error }, 'the kernel did not say who connected');

@@ -21,13 +21,22 @@ export interface Caller {
 export interface UnixPeer {
   readonly kind: 'unix';
   readonly uid: number;
+  /** `noGroup` where none counts. */
   readonly gid: number;
   readonly pid: number;
   /** Supplementary groups. */
   readonly groups: readonly number[];
   /** When the connection was accepted, by the monotonic clock (`performance.now()`); absent where there is none. */
   readonly acceptedAtMs?: number;
+  /** Absent: nobody has looked, as of whoever is no operator by his uid. Nobody is root without having been looked at. */
+  readonly origin?: PeerOrigin;
 }
+
+/** Where a process is (`peer-origin.ts`): shown to be the machine's, or in the container of that name. */
+export type PeerOrigin = 'machine' | { readonly container: string };
+
+/** No group has it as its number: the kernel uses it for "none". */
+export const noGroup = 0xffff_ffff;
 
 /**
  * What can be found out about a Unix peer beyond its numbers, looked up when it is asked for. Each throws when the user

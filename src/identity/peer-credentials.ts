@@ -22,6 +22,8 @@ const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 /** Since Linux 4.13. */
 const SO_PEERGROUPS = 59;
+/** Since Linux 6.5. */
+const SO_PEERPIDFD = 77;
 
 /** `struct ucred`: pid, uid, gid. */
 const ucredBytes = 12;
@@ -62,6 +64,19 @@ export function readUnixPeer(socket: Socket): UnixPeer {
     groups: readGroups(descriptor),
     acceptedAtMs: performance.now(),
   };
+}
+
+/**
+ * A descriptor of the very process that connected, whatever its pid may be by now; whoever gets it closes it.
+ * @returns `undefined` where the kernel has no such thing.
+ * @throws PeerCredentialsError where the process has ended.
+ */
+export function openPeerProcess(socket: Socket): number | undefined {
+  const value = Buffer.alloc(4);
+  const { errno } = getOption(descriptorOf(socket), SO_PEERPIDFD, value);
+  if (errno === koffi.os.errno['ENOPROTOOPT']) return undefined;
+  if (errno !== 0) throw new PeerCredentialsError(`the process that connected cannot be told: errno ${errno}`);
+  return value.readInt32LE(0);
 }
 
 function readCredentials(descriptor: number): { readonly pid: number; readonly uid: number; readonly gid: number } {

@@ -7,18 +7,23 @@
  * user of a process decides what it runs, can pass his connection to another process, and can be debugged into anything. The
  * system's service manager decides about units, so a user cannot put himself into one of its services; `root` can.
  *
- * Source: proc(5), `/proc/pid/exe` and `/proc/pid/stat`; cgroups(7), `/proc/pid/cgroup`; systemd.slice(5).
+ * Source: proc(5), `/proc/pid/exe`; cgroups(7), `/proc/pid/cgroup`; systemd.slice(5).
  */
 
 import { readFileSync, readlinkSync } from 'node:fs';
-import type { PeerFacts, UnixPeer } from './caller.ts';
+import { noGroup, type PeerFacts, type UnixPeer } from './caller.ts';
+import { isOlder, startTicksOf } from './process-start.ts';
 import { nameOfGroup, nameOfUser } from './unix-caller.ts';
 
 export function peerFacts(peer: UnixPeer): PeerFacts {
   return {
-    userName: () => nameOfUser(peer.uid),
+    // The uid of a container's process is not who has it on this machine.
+    userName: () => (typeof peer.origin === 'object' ? undefined : nameOfUser(peer.uid)),
     groupNames() {
-      const names = [peer.gid, ...peer.groups].map(nameOfGroup).filter((name) => name !== undefined);
+      const names = [peer.gid, ...peer.groups]
+        .filter((gid) => gid !== noGroup)
+        .map(nameOfGroup)
+        .filter((name) => name !== undefined);
       return [...new Set(names)];
     },
     executable: () => ofSameProcess(peer, () => executableOf(peer.pid)),
@@ -38,25 +43,6 @@ function ofSameProcess<T>({ pid, acceptedAtMs }: UnixPeer, look: () => T): T | u
     // Whatever the reason (it ended, another user's process in a hardened /proc), nothing is known.
     return undefined;
   }
-}
-
-/** The kernel counts in hundredths of a second on every architecture that Node.js is released for (`USER_HZ`). */
-const ticksPerSecond = 100;
-
-/** Field 22 of `/proc/pid/stat`: ticks since the machine was started. The second field may hold anything, in parentheses. */
-function startTicksOf(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const ticks = Number(fields[19]);
-  if (!Number.isInteger(ticks)) throw new TypeError(`/proc/${pid}/stat has no start time`);
-  return ticks;
-}
-
-/** Was the process there before the connection? A tick is allowed for rounding. */
-function isOlder(startTicks: number, connectionAgeMs: number): boolean {
-  const uptimeSeconds = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]);
-  const processAgeMs = (uptimeSeconds - (startTicks - 1) / ticksPerSecond) * 1000;
-  return processAgeMs >= connectionAgeMs;
 }
 
 /** A program that was replaced or removed while it runs has no path that says anything. */

@@ -9,8 +9,9 @@
  *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour of issue)    in the HSM
  *     token      = base64(body ‖ HMAC-SHA-256(hour key "token", body))
  *     secret     = base64 of the first 30 bytes of HMAC-SHA-256(hour key "secret", body)
- *     body       = u8 version (2) · u32 issue · u32 expiry (both in epoch seconds) · 10 random bytes, of which the access
+ *     body       = u8 version (3) · u32 issue · u32 expiry (both in epoch seconds) · 10 random bytes, of which the access
  *                  key id is made · u32 uid · u32 gid · i32 pid · u16 number of groups · u32 each group
+ *                  · u8 length of the origin · the origin in ASCII: empty, `machine` or `container NAME`
  *
  * The price: whoever reads the daemon's memory gets keys for the hour before and this one, and can make credentials that
  * are good for another hour at most. (Whoever controls the daemon can do so anyway, for as long as they do.)
@@ -23,7 +24,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { KmsError } from '../kms/errors.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
-import type { Caller, UnixPeer } from './caller.ts';
+import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
 import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 
@@ -53,12 +54,13 @@ interface HourKeys {
   readonly secret: Secret;
 }
 
-const version = 2;
+const version = 3;
 const macBytes = 32;
 const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes + 4 + 4 + 4 + 2;
+const maxOriginBytes = 80;
 /** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
 export const maxGroups = 512;
-const maxTokenBytes = fixedBytes + maxGroups * 4 + macBytes;
+const maxTokenBytes = fixedBytes + maxGroups * 4 + 1 + maxOriginBytes + macBytes;
 const hourMs = 3_600_000;
 const labelPrefix = 'drawbridge/session-credentials/1/';
 
@@ -186,7 +188,8 @@ interface DecodedToken extends TokenBody {
 }
 
 function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
-  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4);
+  const origin = Buffer.from(originText(peer.origin), 'latin1');
+  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4 + 1 + origin.length);
   let at = body.writeUInt8(version);
   at = body.writeUInt32BE(issuedAt, at);
   at = body.writeUInt32BE(expiresAt, at);
@@ -196,17 +199,32 @@ function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
   at = body.writeInt32BE(peer.pid, at);
   at = body.writeUInt16BE(peer.groups.length, at);
   for (const group of peer.groups) at = body.writeUInt32BE(group, at);
+  at = body.writeUInt8(origin.length, at);
+  origin.copy(body, at);
   return body;
+}
+
+const containerPrefix = 'container ';
+
+function originText(origin: PeerOrigin | undefined): string {
+  return typeof origin === 'object' ? `${containerPrefix}${origin.container}` : (origin ?? '');
+}
+
+function originIn(text: string): PeerOrigin {
+  return text === 'machine' ? text : { container: text.slice(containerPrefix.length) };
 }
 
 /** Reads it; believes nothing. A token has one spelling: what decodes to the same bytes otherwise is none. */
 function decodeToken(text: string): DecodedToken | undefined {
   if (text.length > Math.ceil(maxTokenBytes / 3) * 4) return undefined;
   const bytes = Buffer.from(text, 'base64');
-  if (bytes.length < fixedBytes + macBytes || bytes.toString('base64') !== text) return undefined;
+  if (bytes.length < fixedBytes + 1 + macBytes || bytes.toString('base64') !== text) return undefined;
   const body = bytes.subarray(0, -macBytes);
   const groupCount = body.readUInt16BE(fixedBytes - 2);
-  if (body.readUInt8(0) !== version || body.length !== fixedBytes + groupCount * 4) return undefined;
+  const originAt = fixedBytes + groupCount * 4;
+  if (body.readUInt8(0) !== version || body.length <= originAt) return undefined;
+  const origin = body.toString('latin1', originAt + 1);
+  if (origin.length !== body.readUInt8(originAt)) return undefined;
   const peerAt = 9 + accessKeyIdBytes;
   return {
     body,
@@ -220,6 +238,7 @@ function decodeToken(text: string): DecodedToken | undefined {
       gid: body.readUInt32BE(peerAt + 4),
       pid: body.readInt32BE(peerAt + 8),
       groups: Array.from({ length: groupCount }, (_, index) => body.readUInt32BE(fixedBytes + index * 4)),
+      ...(origin === '' ? {} : { origin: originIn(origin) }),
     },
   };
 }

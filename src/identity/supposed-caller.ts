@@ -6,7 +6,7 @@
  */
 
 import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
-import type { Caller, PeerFacts, UnixPeer } from './caller.ts';
+import type { Caller, PeerFacts, PeerOrigin, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
 import { idOfGroup, idOfUser, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
 
@@ -46,7 +46,7 @@ const noId = 0xffff_ffff;
 export function supposeCaller(supposition: Supposition, mapping: UnixMapping): SupposedCaller {
   const { who, groups, transport, executable, systemdUnit } = supposition;
   const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, mapping));
-  const peer = peerOf(uid, groups);
+  const peer = peerOf(uid, groups, 'principal' in who ? originOf(who.principal) : 'machine');
   const identity = 'unixUser' in who ? resolveUnixCaller(peer, mapping) : identify(who.principal, mapping);
   const proof = transport === 'unix' ? peer : signedBy(peer, supposition);
   return {
@@ -80,6 +80,12 @@ function uidOfPrincipal(principal: PrincipalArn, account: Account): number {
   const name = principal.slice(principal.lastIndexOf('/') + 1);
   const uid = /^(?:uid=)?\d+$/.test(name) ? Number(name.replace('uid=', '')) : idOfUser(name);
   return uid !== undefined && unixUserArn(account, uid, name) === principal ? uid : noId;
+}
+
+/** Of somebody in a container, whose uid says nothing here: `arn:aws:iam::ACCOUNT:user/container/NAME/root`. */
+function originOf(principal: PrincipalArn): PeerOrigin {
+  const [, container] = /:user\/container\/([^/]+)\/(?:root|uid=\d+)$/.exec(principal) ?? [];
+  return container === undefined ? 'machine' : { container };
 }
 
 function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, 'type' | 'arn' | 'userName' | 'role'> {
@@ -118,11 +124,11 @@ function sessionArn({ account }: Account, role: string): PrincipalArn {
   return arn;
 }
 
-function peerOf(uid: number, names: readonly string[]): UnixPeer {
+function peerOf(uid: number, names: readonly string[], origin: PeerOrigin): UnixPeer {
   const groups = names.map((name) => {
     const gid = idOfGroup(name);
     if (gid === undefined) throw new SuppositionError(`there is no group \`${name}\` on this machine`);
     return gid;
   });
-  return { kind: 'unix', uid, gid: groups[0] ?? noId, pid: 0, groups };
+  return { kind: 'unix', uid, gid: groups[0] ?? noId, pid: 0, groups, origin };
 }

@@ -6,13 +6,24 @@
  * configured order; anybody else is `user/unix/NAME`, so that a key policy can name him with no configuration at all.
  * Whoever is mapped to a role is in a session of it that has his own name: policies can name the role, or him in it.
  *
+ * Before all of that: whoever would be root by his uid, and is not shown to be the machine's, is `user/container/NAME/root`
+ * (`peer-origin.ts`).
+ *
  * Users and groups are given by name or number, and compared by number, which is what the kernel vouches for: a name in
  * the configuration stands for the uid that it has at the time. Names that are only digits are numbers. (A JavaScript
  * object lists members that look like numbers first, so groups given by number come before those given by name.)
  */
 
-import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
-import type { Caller, UnixPeer } from './caller.ts';
+import {
+  type Account,
+  containerUserArn,
+  type PrincipalArn,
+  parsePrincipalArn,
+  rootArn,
+  unixUserArn,
+} from '../kms/names.ts';
+import { type Caller, noGroup, type UnixPeer } from './caller.ts';
+import { type ContainerNames, unnamedContainer } from './container-names.ts';
 import { BlockingAllowance, NameCache, NameNotKnownYetError, QuestionThreads } from './name-cache.ts';
 import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
 
@@ -23,6 +34,8 @@ export interface UnixMapping extends Account {
   readonly users: Readonly<Record<string, PrincipalArn>>;
   /** By group name or gid. */
   readonly groups: Readonly<Record<string, PrincipalArn>>;
+  /** How containers are called. Absent: they have no names. */
+  readonly containers?: ContainerNames;
 }
 
 /** Only the operating system's root is the account's root, and nobody else is anybody special. */
@@ -84,7 +97,9 @@ export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller 
 
 function callerBy({ uidOf, gidOf, nameOf }: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
   const { account: accountId, roots, users, groups } = mapping;
-  if (roots.some((who) => uidOf(who) === peer.uid)) {
+  const isRoot = roots.some((who) => uidOf(who) === peer.uid);
+  if ((isRoot || peer.uid === 0) && peer.origin !== 'machine') return rootOfContainer(peer, mapping);
+  if (isRoot) {
     return { type: 'Root', arn: rootArn(mapping), accountId, proof: peer };
   }
   const mapped =
@@ -93,6 +108,30 @@ function callerBy({ uidOf, gidOf, nameOf }: Names, peer: UnixPeer, mapping: Unix
   const arn = mapped ?? unixUserArn(mapping, peer.uid, nameOf(peer.uid));
   const userName = userNameOf(arn, mapping, `uid ${peer.uid}`);
   return { type: 'IAMUser', arn, accountId, userName, proof: peer };
+}
+
+/**
+ * Whoever has a root's uid and is not shown to be the machine's. Nothing that the mapping says of his uid or groups is about him:
+ * those are his container's, and its root chooses among them.
+ */
+function rootOfContainer(peer: UnixPeer, mapping: Account): Caller {
+  const container = typeof peer.origin === 'object' ? peer.origin.container : unnamedContainer;
+  const arn = containerUserArn(mapping, container, peer.uid);
+  const userName = userNameOf(arn, mapping, `container \`${container}\``);
+  const proof: UnixPeer = { ...peer, gid: noGroup, groups: [] };
+  return { type: 'IAMUser', arn, accountId: mapping.account, userName, proof };
+}
+
+/**
+ * Could this uid be the account's root, or have what is kept for operators? Then it has to be shown that it is the machine's
+ * (`peer-origin.ts`). Never blocks: of a root by a name that is not known yet, everybody could be him.
+ */
+export function couldBeOperator(uid: number, { roots }: UnixMapping): boolean {
+  if (uid === 0 || uid === process.geteuid?.()) return true;
+  return roots.some((who) => {
+    const known = numberOf(who) ?? knownIdOfUser(String(who));
+    return known === undefined || known === uid;
+  });
 }
 
 /** `arn:aws:sts::ACCOUNT:assumed-role/ROLE/USER`, where a user without a name that IAM allows is `uid=NUMBER`. */

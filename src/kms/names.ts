@@ -138,6 +138,14 @@ export function unixUserArn({ account }: Account, uid: number, userName: string 
   return `arn:aws:iam::${account}:user/unix/${name}` as PrincipalArn;
 }
 
+/**
+ * The principal of somebody in a container who has the uid of one of the account's roots: `arn:aws:iam::ACCOUNT:user/container/NAME/root`,
+ * where uids other than 0 are `uid=NUMBER`.
+ */
+export function containerUserArn({ account }: Account, container: string, uid: number): PrincipalArn {
+  return `arn:aws:iam::${account}:user/container/${container}/${uid === 0 ? 'root' : `uid=${uid}`}` as PrincipalArn;
+}
+
 /** A caller, by what he is called. */
 interface NamedCaller {
   readonly arn: PrincipalArn;

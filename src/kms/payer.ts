@@ -3,7 +3,7 @@
  *
  * Budgets are asked of payers and of nothing else, so that nobody multiplies his own by having many connections, uids,
  * sessions or addresses. On a Unix socket it is the uid that the kernel vouches for, or, of a subordinate uid
- * (`/etc/subuid`), its owner, who can be all of them; on the loopback address the uid that the kernel's socket table names;
+ * (`/etc/subuid`), its owner, who can be all of them; of a container's root, its container; on the loopback address the uid that the kernel's socket table names;
  * from a network the address; and the principal, once a signature was verified.
  *
  * A payer is a text that is fit for logs and records: `uid 1000`, `address 192.0.2.7`, `principal arn:aws:iam::…`. It
@@ -14,6 +14,14 @@ import { isIPv4, isIPv6 } from 'node:net';
 
 export type Payer = string & { readonly [payerBrand]: true };
 declare const payerBrand: unique symbol;
+
+/**
+ * @param container The name of the container of somebody who has the uid of root or of the daemon's user there, and is neither: all
+ * such of one container are one, and have nothing of what is kept for operators.
+ */
+export function payerOfContainer(container: string): Payer {
+  return `container ${container}` as Payer;
+}
 
 /** Whom nothing is known of: all of these together are one. */
 export const unknownPayer = 'unknown' as Payer;

@@ -62,7 +62,7 @@ describe('a configuration', () => {
         ],
       ]),
       serviceKeyStore: 'default',
-      identity: { root: [0], users: {}, groups: {} },
+      identity: { root: [0], users: {}, groups: {}, containers: {} },
       audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },
       budgets: defaultBudgets,
       log: { level: 'info' },
@@ -225,6 +225,16 @@ describe('a configuration', () => {
       'a slot number',
       minimal.replace('{ label: t }', '{ slot: 0 }'),
       'FILE:7: `keyStores.default.token`: expected either { label: TEXT } or { serial: TEXT }; a token is never named by its slot number, which changes',
+    ],
+    [
+      'a container by something that is no cgroup',
+      `${minimal}identity:\n  containers:\n    docker-1.scope: web\n`,
+      'FILE:11: `identity.containers.docker-1.scope`: expected a cgroup such as `/system.slice/docker-*.scope`, as the last field of a line in /proc/PID/cgroup has it',
+    ],
+    [
+      'a container that is called as those without a name',
+      `${minimal}identity:\n  containers:\n    /web.slice: unnamed\n`,
+      'FILE:11: `identity.containers./web.slice`: expected a name of letters, digits and `+=,.@-_`, other than `unnamed`',
     ],
     [
       'a session as the principal of a user',

@@ -22,7 +22,7 @@ import { describeEachToken } from '../support/tokens.ts';
 const realm: Realm = { region: 'us-east-1', account: '000000000000' };
 const app = 'arn:aws:iam::000000000000:user/team/app' as PrincipalArn;
 const root = 'arn:aws:iam::000000000000:root' as PrincipalArn;
-const peer = { kind: 'unix', uid: 0, gid: 0, pid: 1, groups: [] } as const;
+const peer = { kind: 'unix', uid: 0, gid: 0, pid: 1, groups: [], origin: 'machine' } as const;
 const timeoutMs = 120_000;
 
 interface Opened extends Credentials {

@@ -102,6 +102,7 @@ export async function startWire(
   limits: Partial<WireLimits> = {},
   kind: Listener['kind'] = 'unix',
   budgets: Partial<ConnectionBudget> = {},
+  identity: Partial<UnixMapping> = {},
 ): Promise<Wire> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
@@ -147,7 +148,7 @@ export async function startWire(
   const realm = { region: 'us-east-1', account: mapping.account };
   const listener: Listener =
     kind === 'unix'
-      ? { kind, path, mode: '0600', mapping }
+      ? { kind, path, mode: '0600', mapping: { ...mapping, ...identity } }
       : {
           kind,
           host: '127.0.0.1',

@@ -12,7 +12,7 @@ const realm: Realm = { region: 'us-east-1', account: '000000000000' };
 const hourMs = 3_600_000;
 /** Ten minutes before an hour ends. */
 const startMs = 490_000 * hourMs + 50 * 60_000;
-const peer: UnixPeer = { kind: 'unix', uid: 0, gid: 10, pid: 4711, groups: [10, 20, 4_294_967_294] };
+const peer: UnixPeer = { kind: 'unix', uid: 0, gid: 10, pid: 4711, groups: [10, 20, 4_294_967_294], origin: 'machine' };
 
 /** What an HSM computes with an HMAC key, computed here, so that the tests need no token and can count its calls. */
 class Derivation {
@@ -118,6 +118,19 @@ describe('credentials that were issued', () => {
       arn: 'arn:aws:iam::000000000000:user/ops',
     });
   });
+
+  test.each([[{ container: 'web' }], [{ container: 'x'.repeat(64) }], [undefined]])(
+    'of a root who is not shown to be the machine’s (%j) are nobody’s root either',
+    async (origin) => {
+      const { origin: _, ...elsewhere } = peer;
+      const who = { ...elsewhere, ...(origin === undefined ? {} : { origin }) };
+      const { accessKeyId, sessionToken } = await credentials.issue(who, 900);
+      const key = await found(accessKeyId, sessionToken);
+      expect(key?.issuedTo).toEqual({ ...who, issuedAtMs: startMs });
+      expect(key?.caller).toMatchObject({ type: 'IAMUser', userName: 'root' });
+      expect(key?.caller.arn).toBe(`arn:aws:iam::000000000000:user/container/${origin?.container ?? 'unnamed'}/root`);
+    },
+  );
 
   test('stand for the principal of a supplementary group', async () => {
     mapping = { ...mapping, roots: [], groups: { 20: 'arn:aws:iam::000000000000:user/team' as PrincipalArn } };

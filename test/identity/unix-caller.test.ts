@@ -24,7 +24,10 @@ function arn(text: string): PrincipalArn {
 }
 
 const user = (name: string): PrincipalArn => arn(`${start}${name}`);
-const peer = (uid: number, gid = uid, ...groups: number[]): UnixPeer => ({ kind: 'unix', uid, gid, pid: 7, groups });
+const peer = (uid: number, gid = uid, ...groups: number[]): UnixPeer => ({
+  ...{ kind: 'unix', uid, gid, pid: 7, groups },
+  origin: 'machine',
+});
 const mapping = (changes: Partial<UnixMapping>): UnixMapping => ({ ...defaultUnixMapping(realm), ...changes });
 
 /** Entries of this machine, as `getent` prints them: fields between colons. */
