@@ -1,10 +1,10 @@
 /**
- * The file under the audit log: appends bytes and says how many of them got there, syncs, closes.
+ * The file under the audit log: appends bytes and says how many of them got there, cuts off, syncs, closes.
  *
  * Callbacks rather than promises, and one call at a time: it is on the path of every request, and its only user queues.
  */
 
-import { close, fdatasync, write } from 'node:fs';
+import { close, fdatasync, ftruncate, write } from 'node:fs';
 
 export class AppendFile {
   readonly #descriptor: number;
@@ -28,6 +28,11 @@ export class AppendFile {
       });
     };
     writeFrom(0);
+  }
+
+  /** Cuts off what is behind this size, and what of the disk the file owned there. */
+  cutTo(bytes: number, done: (error: Error | null) => void): void {
+    ftruncate(this.#descriptor, bytes, done);
   }
 
   sync(done: (error: Error | null) => void): void {

@@ -13,8 +13,10 @@ export type AuditFailure =
   | 'locked'
   /** Others could get at the file or its folder, or it is not what it has to be. */
   | 'notPrivate'
-  /** What is in the file does not fit together. */
+  /** What is in the file does not fit together: it was tampered with, or damaged. */
   | 'damaged'
+  /** What is to be accepted is not wrong. */
+  | 'noSuchPlace'
   /** The file or folder cannot be opened. */
   | 'io';
 

@@ -8,6 +8,7 @@
  */
 
 import type { Payer } from '../kms/payer.ts';
+import type { StatementEvent } from './statements.ts';
 
 interface UnixPeerOnRecord {
   readonly uid: number;
@@ -133,7 +134,7 @@ export interface IntentsOnRecord {
 }
 
 /** Whatever can be put on record. */
-export type RecordableEvent = AuditEvent | ServiceEvent | IntentEvent | OutcomeEvent;
+export type RecordableEvent = AuditEvent | ServiceEvent | IntentEvent | OutcomeEvent | StatementEvent;
 
 /** What the daemon did of its own accord: a service event of CloudTrail's. Nobody asked for it, and nobody is answered. */
 export interface ServiceEvent {
@@ -180,6 +181,15 @@ export interface LineAccount {
 /** What the daemon writes of its own accord tells of what has happened. */
 export const ownAccount: LineAccount = { purpose: 'owed' };
 
+/** The end of the chain at some moment, with how long the file was. Whoever noted it can tell later that the log still has it. */
+export interface AuditHead {
+  readonly sequence: number;
+  /** Of the last record, in hexadecimal. */
+  readonly hash: string;
+  /** Up to and with the line feed of the last record. */
+  readonly bytes: number;
+}
+
 export interface AuditLog {
   /**
    * Appends the event and resolves when it is as durable as asked (or as `audit.sync: always` asks). Rejects when it
@@ -198,6 +208,8 @@ export interface AuditLog {
   intentsAtOpening(): IntentsOnRecord;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
+  /** The last record that is known to be on disk; after `close()`, the last one. */
+  syncedHead(): AuditHead;
   /** Waits for everything appended, syncs, and closes. */
   close(): Promise<void>;
 }

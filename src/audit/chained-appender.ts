@@ -8,18 +8,19 @@
  * INVARIANT: an event is acknowledged only when its whole line is in the file (`written`), or when a sync that began
  * after that has succeeded (`synced`). INVARIANT: `#head` is the last line that is in the file or queued for it. When a
  * write fails, it goes back to the last line that got there completely; everything behind that line is rejected, because
- * it is chained to what does not exist. The next event tries again. The bytes of a line that got there in part stay, as
- * evidence, and the next write begins with the record that accounts for them.
+ * it is chained to what does not exist. The bytes of a line that got there in part are cut off at once, or before the next
+ * write: nobody was answered on the strength of them, and at a start they would be what a crash has left. The next event
+ * tries again.
  *
  * An event whose line is in the file although its caller was told that it failed (the write's error came after it) stays
  * there: a log that says too much is better than one that says too little.
  */
 
-import { createHash, type Hash } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import type { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
 import {
+  type AuditHead,
   type AuditLog,
   type Durability,
   type IntentsOnRecord,
@@ -28,19 +29,15 @@ import {
   type RecordableEvent,
 } from './audit-log.ts';
 import { chainLine, type Link } from './chain.ts';
-import { renderTornLine } from './event-line.ts';
 import { GroupSync, type Waiting } from './group-sync.ts';
 import { QueueShares } from './queue-shares.ts';
 import { renderRecord } from './record-line.ts';
 import type { ReservedSpace } from './reserved-space.ts';
 
-/** Where the file's end stands when it is opened. */
+/** Where the file's end stands when it is opened: a whole line, on disk. */
 export interface FileEnd {
   readonly head: Link;
-  /** Bytes behind the last record that are not accounted for. */
-  readonly torn: { readonly bytes: number; readonly hash: Hash } | null;
-  /** Whether the next line begins with a line feed, because the file does not end with one. */
-  readonly needsLineFeed: boolean;
+  readonly sizeBytes: number;
   readonly intents: IntentsOnRecord;
 }
 
@@ -52,7 +49,8 @@ export interface AppenderOptions {
   readonly space: ReservedSpace;
   readonly sync: 'default' | 'always';
   readonly log: Logger | undefined;
-  readonly clock: () => number;
+  /** Told of each head that is known to be on disk. */
+  readonly synced: ((head: AuditHead) => void) | undefined;
 }
 
 /** A group is at most this long, so that a sync or a failure concerns a bounded part of the log. */
@@ -65,15 +63,10 @@ interface Queued {
   readonly account: LineAccount;
   /** The head when this text is in the file. */
   readonly link: Link;
-  /** `null` for what the log writes on its own account. */
-  readonly waiting: Waiting | null;
+  readonly waiting: Waiting;
   readonly durability: Durability;
-  /** Accounts for the torn line before it. */
-  readonly isRepair: boolean;
 }
 
-/** What the log writes on its own account; the disk is not asked for it. */
-const ownLine = { account: ownAccount, bytes: 0, durability: 'synced' } as const;
 /** What the chain adds to a line, and its line feed. */
 const maxLinkBytes = 256;
 const everybody: LineAccount = { purpose: 'request' };
@@ -85,11 +78,11 @@ function fullDisk(path: string): string {
 export class ChainedAppender implements AuditLog {
   readonly #options: AppenderOptions;
   #head: Link;
-  /** The last line that is in the file. */
-  #writtenHead: Link;
-  #torn: { bytes: number; readonly hash: Hash } | null;
-  #needsLineFeed: boolean;
-  #isRepairQueued = false;
+  /** The last line that is in the file, and where it ends. */
+  #written: AuditHead;
+  #synced: AuditHead;
+  /** How much of another line the file has behind that. */
+  #fragmentBytes = 0;
 
   #queue: Queued[] = [];
   readonly #shares = new QueueShares();
@@ -104,11 +97,15 @@ export class ChainedAppender implements AuditLog {
 
   constructor(options: AppenderOptions) {
     this.#options = options;
-    this.#head = options.end.head;
-    this.#writtenHead = options.end.head;
-    this.#torn = options.end.torn;
-    this.#needsLineFeed = options.end.needsLineFeed;
-    this.#sync = new GroupSync({ ...options, synced: () => this.#noteIdle() });
+    const { head, sizeBytes } = options.end;
+    this.#head = head;
+    this.#written = { ...head, bytes: sizeBytes };
+    this.#synced = this.#written;
+    this.#sync = new GroupSync({
+      ...options,
+      head: () => this.#written,
+      synced: (synced) => this.#noteSynced(synced),
+    });
   }
 
   failure(): string | null {
@@ -129,6 +126,10 @@ export class ChainedAppender implements AuditLog {
 
   head(): Link {
     return this.#head;
+  }
+
+  syncedHead(): AuditHead {
+    return this.#synced;
   }
 
   intentsAtOpening(): IntentsOnRecord {
@@ -160,14 +161,12 @@ export class ChainedAppender implements AuditLog {
     if (room === 'none') return Promise.reject(new AuditError('full', fullDisk(path)));
     if (room === 'later') return this.#takeLater(text, durability, account);
     return new Promise((resolve, reject) => {
-      this.#queueRepair();
-      const queued = {
-        account,
-        bytes,
-        durability: sync === 'always' ? 'synced' : durability,
-        isRepair: false,
-      } as const;
-      this.#queueLine(text, { ...queued, waiting: { resolve, reject } });
+      const { line, link } = chainLine(text, this.#head);
+      this.#head = link;
+      const waiting = { resolve, reject };
+      const asked = sync === 'always' ? 'synced' : durability;
+      this.#queue.push({ text: `${line}\n`, link, account, bytes, durability: asked, waiting });
+      this.#shares.add(account, line.length + 1);
       this.#schedule();
     });
   }
@@ -179,15 +178,6 @@ export class ChainedAppender implements AuditLog {
     const refusal = this.#refusal();
     if (refusal !== undefined) throw refusal;
     await this.#take(text, durability, account);
-  }
-
-  /** Accounts for what the file ends with, if for anything; for the moment after opening. */
-  async repair(): Promise<void> {
-    if (this.#torn === null && !this.#needsLineFeed) return;
-    await new Promise<void>((resolve, reject) => {
-      this.#queueRepair({ resolve, reject });
-      this.#schedule();
-    });
   }
 
   close(): Promise<void> {
@@ -216,32 +206,6 @@ export class ChainedAppender implements AuditLog {
     return this.#sync.failure;
   }
 
-  #queueRepair(waiting: Waiting | null = null): void {
-    if (this.#isRepairQueued) return;
-    if (this.#torn !== null) {
-      const { bytes, hash } = this.#torn;
-      const torn = { bytes, sha256: hash.copy().digest('hex') };
-      const { clock, path, log } = this.#options;
-      log?.warn({ path, ...torn }, 'the audit log ends with an incomplete line; it is kept and accounted for');
-      this.#queueLine(renderTornLine(torn, clock()), { ...ownLine, waiting, isRepair: true });
-    } else if (this.#needsLineFeed) {
-      this.#push({ ...ownLine, text: '\n', link: this.#head, waiting, isRepair: true });
-    } else return;
-    this.#isRepairQueued = true;
-  }
-
-  #queueLine(event: string, traits: Omit<Queued, 'text' | 'link'>): void {
-    const { line, link } = chainLine(event, this.#head);
-    this.#head = link;
-    const lead = traits.isRepair && this.#needsLineFeed ? '\n' : '';
-    this.#push({ ...traits, text: `${lead}${line}\n`, link });
-  }
-
-  #push(queued: Queued): void {
-    this.#queue.push(queued);
-    this.#shares.add(queued.account, queued.text.length);
-  }
-
   /** Writes after the events that arrive in the same turn of the event loop have joined. */
   #schedule(): void {
     if (this.#isWriting || this.#isScheduled) return;
@@ -257,6 +221,10 @@ export class ChainedAppender implements AuditLog {
       this.#noteIdle();
       return;
     }
+    if (this.#fragmentBytes > 0) {
+      this.#cutFragment();
+      return;
+    }
     const group = this.#takeGroup();
     this.#isWriting = true;
     const bytes = Buffer.from(group.map((queued) => queued.text).join(''), 'utf8');
@@ -266,8 +234,9 @@ export class ChainedAppender implements AuditLog {
       this.#isWriting = false;
       this.#options.space.giveBack(promisedBytes - writtenBytes);
       if (error === null) this.#acknowledge(group);
-      else this.#fail(group, bytes, writtenBytes, error);
-      this.#writeGroup();
+      else this.#fail(group, writtenBytes, error);
+      // Cutting off what is too much goes on by itself.
+      if (!this.#isWriting) this.#writeGroup();
     });
   }
 
@@ -286,10 +255,8 @@ export class ChainedAppender implements AuditLog {
 
   /** These lines are in the file. */
   #acknowledge(lines: readonly Queued[]): void {
-    for (const { link, waiting, durability, isRepair } of lines) {
-      this.#writtenHead = link;
-      if (isRepair) this.#endRepair();
-      if (waiting === null) continue;
+    for (const { text, link, waiting, durability } of lines) {
+      this.#written = { ...link, bytes: this.#written.bytes + Buffer.byteLength(text) };
       if (this.#sync.failure !== undefined) waiting.reject(this.#sync.failure);
       else if (durability === 'synced') this.#sync.wait(waiting);
       else waiting.resolve();
@@ -302,14 +269,8 @@ export class ChainedAppender implements AuditLog {
     this.#sync.wrote();
   }
 
-  #endRepair(): void {
-    this.#isRepairQueued = false;
-    this.#torn = null;
-    this.#needsLineFeed = false;
-  }
-
   /** Some of the group's bytes are in the file, the others never will be. */
-  #fail(group: readonly Queued[], bytes: Buffer, writtenBytes: number, cause: Error): void {
+  #fail(group: readonly Queued[], writtenBytes: number, cause: Error): void {
     let start = 0;
     let complete = 0;
     for (const { text } of group) {
@@ -318,32 +279,50 @@ export class ChainedAppender implements AuditLog {
       start = end;
       complete++;
     }
-    const lost = group[complete];
-    const fragment = bytes.subarray(start, writtenBytes);
-    const isWhole = lost !== undefined && fragment.length > 1 && fragment.length === Buffer.byteLength(lost.text) - 1;
-    this.#acknowledge(group.slice(0, isWhole ? complete + 1 : complete));
-    if (isWhole) this.#needsLineFeed = true;
-    else if (fragment.length > 0) this.#addTorn(fragment);
+    this.#acknowledge(group.slice(0, complete));
+    this.#rejectWith(cause, group.slice(complete));
+    this.#fragmentBytes = writtenBytes - start;
+    if (this.#fragmentBytes > 0) this.#cutFragment();
+  }
 
+  /** These, which are in no queue any more, and all that wait. */
+  #rejectWith(cause: Error, lines: readonly Queued[]): void {
     const error = this.#writeFailed(cause);
     if (!this.#isFailing) this.#options.log?.error({ path: this.#options.path, err: cause }, error.message);
     this.#isFailing = true;
-    const rejected = [...group.slice(isWhole ? complete + 1 : complete), ...this.#queue];
-    for (const { account, bytes, text } of this.#queue) {
+    const waiting = this.#queue;
+    for (const { account, bytes, text } of waiting) {
       this.#options.space.giveBack(bytes);
       this.#shares.remove(account, text.length);
     }
     this.#queue = [];
-    this.#isRepairQueued = false;
-    this.#head = this.#writtenHead;
-    for (const { waiting } of rejected) waiting?.reject(error);
+    const { sequence, hash } = this.#written;
+    this.#head = { sequence, hash };
+    for (const line of [...lines, ...waiting]) line.waiting.reject(error);
   }
 
-  #addTorn(fragment: Buffer): void {
-    this.#torn ??= { bytes: 0, hash: createHash('sha256') };
-    this.#torn.bytes += fragment.length;
-    this.#torn.hash.update(fragment);
-    this.#needsLineFeed = true;
+  /** Nothing is written before the file ends with a whole line. */
+  #cutFragment(): void {
+    const { file, space } = this.#options;
+    const { bytes } = this.#written;
+    this.#isWriting = true;
+    file.cutTo(bytes, (cause) => {
+      this.#isWriting = false;
+      if (cause !== null) this.#rejectWith(cause, []);
+      else {
+        space.cutOff(bytes, this.#fragmentBytes);
+        this.#fragmentBytes = 0;
+      }
+      this.#writeGroup();
+    });
+  }
+
+  #noteSynced(head: AuditHead | null): void {
+    if (head !== null) {
+      this.#synced = head;
+      this.#options.synced?.(head);
+    }
+    this.#noteIdle();
   }
 
   #noteIdle(): void {

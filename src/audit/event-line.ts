@@ -161,57 +161,6 @@ function renderPeers({ unix, issuedTo }: AuditEvent['identity']): object {
   return { credentialsIssuedTo: { uid, gid, pid, issuedAt } };
 }
 
-/** What a line that was not completely written is accounted for with. */
-export interface TornLine {
-  readonly bytes: number;
-  /** SHA-256 of these bytes, in hexadecimal. */
-  readonly sha256: string;
-}
-
-const tornLineBeginning = '"eventSource":"drawbridge","eventName":"AuditTornLine"';
-
-/** The event that accounts for an incomplete line before it. Only the log itself makes one (see `readTornLine`), for no Region. */
-export function renderTornLine({ bytes, sha256 }: TornLine, nowMs: number): string {
-  return withoutBrace({
-    eventVersion: '1.11',
-    userIdentity: { type: 'AWSService', invokedBy: 'drawbridge' },
-    eventTime: new Date(nowMs).toISOString(),
-    eventSource: 'drawbridge',
-    eventName: 'AuditTornLine',
-    sourceIPAddress: 'drawbridge',
-    userAgent: 'drawbridge',
-    requestParameters: null,
-    responseElements: null,
-    additionalEventData: { tornLine: { bytes, sha256 } },
-    requestID: null,
-    eventID: randomUUID(),
-    readOnly: true,
-    resources: [],
-    eventType: 'AwsServiceEvent',
-    managementEvent: true,
-    eventCategory: 'Management',
-  });
-}
-
-/**
- * Reads what `renderTornLine` wrote; `undefined` for every other line. A caller can ask for an operation that is called
- * `AuditTornLine`, but its event comes from another source.
- */
-export function readTornLine(line: Buffer): TornLine | undefined {
-  if (!line.includes(tornLineBeginning)) return undefined;
-  try {
-    const event: unknown = JSON.parse(line.toString('utf8'));
-    const { eventSource, additionalEventData } = event as {
-      readonly eventSource?: unknown;
-      readonly additionalEventData?: { readonly tornLine?: TornLine };
-    };
-    return eventSource === 'drawbridge' ? additionalEventData?.tornLine : undefined;
-  } catch {
-    // Not JSON: no line of ours, so it accounts for nothing.
-    return undefined;
-  }
-}
-
 /** JSON text that `chain.ts` completes. */
 export function withoutBrace(event: object): string {
   return JSON.stringify(event).slice(0, -1);

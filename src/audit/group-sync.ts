@@ -9,6 +9,7 @@
 import type { Logger } from '../kms/logger.ts';
 import type { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
+import type { AuditHead } from './audit-log.ts';
 
 /** Whoever is told when a line is as durable as he asked. */
 export interface Waiting {
@@ -21,8 +22,10 @@ export interface GroupSyncOptions {
   /** For messages. */
   readonly path: string;
   readonly log: Logger | undefined;
-  /** After each sync. */
-  readonly synced: () => void;
+  /** The last line that is in the file. */
+  readonly head: () => AuditHead;
+  /** After each sync; what was asked for its head when it began is on disk if it succeeded, else `null`. */
+  readonly synced: (head: AuditHead | null) => void;
 }
 
 /** A sync begins so long after the first event that nobody waits for: well within the promised 100 ms. */
@@ -64,9 +67,11 @@ export class GroupSync {
   async finish(): Promise<void> {
     clearTimeout(this.#timer);
     if (!this.#hasUnsynced || this.#failure !== undefined) return;
-    const { file, path } = this.#options;
+    const { file, path, head, synced } = this.#options;
+    const last = head();
     const cause = await new Promise<Error | null>((resolve) => file.sync(resolve));
     if (cause !== null) throw syncFailed(path, cause);
+    synced(last);
   }
 
   #arrange(): void {
@@ -90,6 +95,7 @@ export class GroupSync {
     this.#waiting = [];
     this.#hasUnsynced = false;
     this.#isSyncing = true;
+    const head = this.#options.head();
     this.#options.file.sync((cause) => {
       this.#isSyncing = false;
       if (cause !== null) this.#fail(waiting, cause);
@@ -97,7 +103,7 @@ export class GroupSync {
         for (const { resolve } of waiting) resolve();
         this.#arrange();
       }
-      this.#options.synced();
+      this.#options.synced(cause === null ? head : null);
     });
   }
 

@@ -1,17 +1,19 @@
 /**
- * Opens the audit log for writing: its file made or checked, locked, its end verified, the chain taken up.
- *
- * Only the last megabyte is verified, so that a start takes no longer with the years; the rest is `verifyAuditLog`'s.
- * What the end may look like:
- *
- *   - whole: the next event follows it;
- *   - a whole record without its line feed: it gets one;
- *   - bytes behind the last record that are no record: they are left where they are, and a record accounts for them
- *     before anything else is written (`README.md`, "A torn line");
- *   - anything else (a changed record, a gap, a record that does not follow): refused. Going on would bury the evidence.
+ * Opens the audit log for writing: its file made or checked, locked, its end verified (`log-end.ts`), what a crash left behind it
+ * set aside and on record, the chain taken up.
  */
 
-import { closeSync, constants, fstatSync, fsyncSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { defaultBudgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -19,12 +21,13 @@ import { tryLock } from '../secrets/file-lock.ts';
 import { privacyProblem } from '../secrets/private-files.ts';
 import { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
-import type { AuditLog } from './audit-log.ts';
-import { ChainWalker } from './chain-walker.ts';
-import { ChainedAppender, type FileEnd } from './chained-appender.ts';
-import { LineCutter } from './file-lines.ts';
-import { OpenIntents } from './open-intents.ts';
+import type { AuditHead, AuditLog } from './audit-log.ts';
+import { ChainedAppender } from './chained-appender.ts';
+import { type LogEnd, readEnd } from './log-end.ts';
+import { auditFileName } from './place.ts';
 import { ReservedSpace } from './reserved-space.ts';
+import type { LogStatement } from './statements.ts';
+import { owedTornEnd, setAside } from './torn-end.ts';
 
 export interface AuditLogOptions {
   /** Made, with mode 0700, when it is not there. */
@@ -36,36 +39,63 @@ export interface AuditLogOptions {
   readonly reserveBytes?: number;
   /** Milliseconds since the epoch, for the records that the log writes on its own account. */
   readonly clock?: () => number;
+  /** The last head that is known to have been synced, from where nobody who can edit the log can edit it. */
+  readonly noted?: AuditHead | undefined;
+  /** Told of each head that is known to be on disk. */
+  readonly synced?: (head: AuditHead) => void;
+  /** The end is taken as it is, and this is put on record first (`accept-place.ts`). */
+  readonly accepting?: LogStatement;
 }
 
 export function auditLogPath(folder: string): string {
-  return join(folder, 'audit.jsonl');
+  return join(folder, auditFileName);
 }
 
-/** How much of the end is verified at first; four times as much for as long as no record is found in it. */
-const tailBytes = 1024 * 1024;
-/** More than this without a record is no torn line. */
-const maxTailBytes = 64 * 1024 * 1024;
-
-/** @throws AuditError `locked`, `notPrivate`, `damaged`, `io`, and `notWritten` when a torn line cannot be accounted for. */
+/**
+ * @throws AuditError `locked`, `notPrivate`, `io`; `damaged`, with the place, when it was tampered with; and `notWritten` when
+ * what a crash left cannot be set aside and put on record.
+ */
 export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
   const { folder, sync, log, clock = Date.now, reserveBytes = defaultBudgets.audit.reserveBytes } = options;
+  const { noted, synced, accepting } = options;
   const path = auditLogPath(folder);
   const descriptor = openPrivately(folder, path);
   try {
     if (!tryLock(descriptor)) {
       throw new AuditError('locked', `another process writes the audit log \`${path}\`; is a daemon already running?`);
     }
-    const end = readEnd(descriptor, path);
+    const end = readEnd({ descriptor, path, noted, isAccepting: accepting !== undefined });
+    const tornEnd = settleEnd(descriptor, path, end);
+    if (tornEnd !== undefined) log?.warn({ path, ...tornEnd }, 'what a crash left of a line was set aside');
     const { size: sizeBytes } = fstatSync(descriptor);
     const space = new ReservedSpace({ descriptor, path, reserveBytes, sizeBytes });
     const file = new AppendFile(descriptor);
-    const appender = new ChainedAppender({ file, path, end, space, sync, log, clock });
-    await appender.repair();
+    const { head, intents } = end;
+    const appender = new ChainedAppender({ file, path, end: { head, intents, sizeBytes }, space, sync, log, synced });
+    for (const statement of [tornEnd, accepting])
+      if (statement !== undefined) await appender.append({ statement, eventAtMs: clock() }, 'synced');
     return appender;
   } catch (error) {
     closeSync(descriptor);
     throw error;
+  }
+}
+
+/**
+ * Makes the file end with a whole line that is on disk.
+ * @returns What has to go on record of what did not.
+ */
+function settleEnd(descriptor: number, path: string, end: LogEnd): LogStatement | undefined {
+  const { head, offset, torn, needsLineFeed } = end;
+  try {
+    const tornEnd =
+      torn === null ? owedTornEnd(path, offset, head) : setAside({ descriptor, path, offset, bytes: torn, head });
+    if (needsLineFeed) writeSync(descriptor, '\n');
+    fdatasyncSync(descriptor);
+    return tornEnd;
+  } catch (error) {
+    const message = `cannot mend the end of the audit log \`${path}\`: ${(error as Error).message}; look at its disk`;
+    throw new AuditError('notWritten', message, { cause: error });
   }
 }
 
@@ -97,56 +127,4 @@ function syncFolder(folder: string): void {
   } finally {
     closeSync(descriptor);
   }
-}
-
-function readEnd(descriptor: number, path: string): FileEnd {
-  const { size } = fstatSync(descriptor);
-  for (let bytes = Math.min(size, tailBytes); ; bytes = Math.min(size, bytes * 4)) {
-    const intents = new OpenIntents();
-    const walker = walkTail(descriptor, { size, bytes, path, intents });
-    const { head } = walker;
-    if (head !== undefined) {
-      const torn = walker.tornEnd();
-      return { head, torn: torn ?? null, needsLineFeed: !walker.endsWithLineFeed, intents: intents.found() };
-    }
-    if (bytes >= maxTailBytes) throw damaged(path, `its last ${bytes} bytes hold no record`);
-  }
-}
-
-interface Tail {
-  /** Of the file. */
-  readonly size: number;
-  /** How many of its last bytes are walked along. */
-  readonly bytes: number;
-  readonly path: string;
-  readonly intents: OpenIntents;
-}
-
-function walkTail(descriptor: number, { size, bytes, path, intents }: Tail): ChainWalker {
-  const tail = Buffer.alloc(bytes);
-  const isAll = bytes === size;
-  let read = 0;
-  while (read < bytes) {
-    const count = readSync(descriptor, tail, read, bytes - read, size - bytes + read);
-    if (count === 0) throw damaged(path, 'it became shorter while it was read');
-    read += count;
-  }
-  // The first line of a part is most likely cut.
-  const from = isAll ? 0 : tail.indexOf('\n') + 1 || bytes;
-  const walker = new ChainWalker(isAll ? 'start' : 'anywhere');
-  const cutter = new LineCutter();
-  for (const piece of [cutter.push(tail.subarray(from)), cutter.end()].flatMap((pieces) => [...pieces])) {
-    const before = walker.records;
-    const problem = walker.take(piece);
-    if (problem !== undefined) throw damaged(path, `${isAll ? `line ${problem.line}: ` : ''}${problem.what}`);
-    if (walker.records > before) intents.take(piece.bytes);
-  }
-  return walker;
-}
-
-function damaged(path: string, what: string): AuditError {
-  return new AuditError(
-    'damaged',
-    `the audit log \`${path}\` does not fit together: ${what}; keep the file as evidence, and move it away to begin a new log`,
-  );
 }

@@ -5,11 +5,16 @@
 
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { AcceptedPlaces } from './accepted-places.ts';
 import { AuditError } from './audit-error.ts';
 import { type Link, readLink } from './chain.ts';
 import { type ChainProblem, ChainWalker } from './chain-walker.ts';
+import { maxLineBytes } from './event-line.ts';
 import { LineCutter, type LinePiece } from './file-lines.ts';
+import { mayHoldStatement, readStatement } from './log-statement.ts';
 import { auditLogPath } from './open-audit-log.ts';
+import { placeText } from './place.ts';
+import { isTornEnd } from './torn-end.ts';
 
 /** An event as it stands in the log. */
 export interface RecordedEvent {
@@ -46,39 +51,79 @@ export async function* readAuditEvents(folder: string, options: ReadOptions = {}
   }
 }
 
+/** A problem with the name of its place, as `audit accept` takes it. */
+export interface NamedProblem extends ChainProblem {
+  readonly place: string;
+}
+
 export interface Verification {
   readonly ok: boolean;
   /** Intact events, up to the first problem. */
   readonly events: number;
   /** The last of them: whoever noted this earlier, elsewhere, can compare. */
   readonly head: Link;
-  readonly firstProblem?: ChainProblem;
+  /** Places that operators have accepted. */
+  readonly accepted: number;
+  /** What crashes left and was set aside, in which files, in bytes. */
+  readonly setAside: readonly { readonly file: string; readonly bytes: number }[];
+  readonly firstProblem?: NamedProblem;
 }
 
 /**
  * Proves that no line was changed, dropped, added or moved. What it cannot see by itself is the loss of whole lines at
  * the very end, and a log that was rewritten from some line to its end; both show against a `head` that was noted before.
  * A line that a running daemon is writing at this moment is reported as incomplete: verify again, or without it.
+ * @param others Told of every further problem, and of the first: the walk then goes on to the end. Absent: it ends at the first.
  * @throws AuditError `io` when there is no log to read.
  */
-export async function verifyAuditLog(folder: string): Promise<Verification> {
-  const walker = new ChainWalker('start');
-  const result = (firstProblem?: ChainProblem): Verification => {
-    const { head, records } = walker;
-    if (head === undefined) throw new TypeError('a walk from the start has a head');
-    const found = { ok: firstProblem === undefined, events: records, head };
-    return firstProblem === undefined ? found : { ...found, firstProblem };
+export async function verifyAuditLog(folder: string, others?: (problem: NamedProblem) => void): Promise<Verification> {
+  const accepted = await acceptedPlacesIn(folder);
+  const setAside: { file: string; bytes: number }[] = [];
+  let firstProblem: NamedProblem | undefined;
+  const note = (problem: ChainProblem): void => {
+    const named = { ...problem, place: placeText(problem) };
+    firstProblem ??= named;
+    others?.(named);
   };
-  for await (const piece of linesOf(folder)) {
-    const problem = walker.take(piece);
-    if (problem !== undefined) return result(problem);
-  }
-  const torn = walker.tornEnd();
-  if (torn === undefined) return result();
-  return result({
-    line: torn.firstLine,
-    what: 'the log ends in the middle of a record: the daemon is writing it, or died doing so and was not started since',
+  const walker = new ChainWalker({
+    from: 'start',
+    isAccepted(problem) {
+      if (accepted.holds(problem)) return true;
+      note(problem);
+      return others !== undefined;
+    },
   });
+  for await (const piece of linesOf(folder)) {
+    if (walker.take(piece) !== undefined) break;
+    const statement = piece.isStart ? readStatement(piece.bytes) : undefined;
+    if (statement !== undefined && 'tornEnd' in statement) setAside.push(statement.tornEnd);
+  }
+  const end = firstProblem === undefined || others !== undefined ? walker.end() : undefined;
+  if (end !== undefined) note((await isTorn(folder, end)) ? { ...end, what: incomplete } : end);
+  const { head, records } = walker;
+  if (head === undefined) throw new TypeError('a walk from the start has a head');
+  const found = { ok: firstProblem === undefined, events: records, head, accepted: accepted.count, setAside };
+  return firstProblem === undefined ? found : { ...found, firstProblem };
+}
+
+const incomplete =
+  'the log ends in the middle of a record: the daemon is writing it, or died doing so and was not started since';
+
+async function acceptedPlacesIn(folder: string): Promise<AcceptedPlaces> {
+  const accepted = new AcceptedPlaces();
+  for await (const { bytes, isStart, next } of linesOf(folder)) {
+    if (isStart && next !== 'more' && mayHoldStatement(bytes) && readLink(bytes)?.isIntact) accepted.take(bytes);
+  }
+  return accepted;
+}
+
+/** Whether a start would set aside what the log ends with. */
+async function isTorn(folder: string, { offset, bytes }: ChainProblem): Promise<boolean> {
+  // A line may be longer than that only by zeros, of which as many are looked at.
+  const part = Buffer.alloc(Math.min(bytes + 1, 2 * maxLineBytes));
+  await using file = await openForReading(auditLogPath(folder));
+  const { bytesRead } = await file.read(part, 0, part.length, offset);
+  return isTornEnd(part.subarray(0, bytesRead));
 }
 
 const chunkBytes = 64 * 1024;

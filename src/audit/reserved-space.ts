@@ -109,6 +109,14 @@ export class ReservedSpace {
     this.#end -= bytes;
   }
 
+  /** So many written bytes were cut off the file, which owns nothing behind its end any more. The disk is asked anew. */
+  cutOff(sizeBytes: number, cutBytes: number): void {
+    this.#end -= cutBytes;
+    this.#allocatedTo = sizeBytes;
+    this.#refusedAtMs = Number.NEGATIVE_INFINITY;
+    this.#extend();
+  }
+
   #room(): number {
     return this.#allocatedTo - this.#end;
   }

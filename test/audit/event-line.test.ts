@@ -2,13 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
 import { chainLine, chainStart } from '../../src/audit/chain.ts';
-import {
-  maxLineBytes,
-  readTornLine,
-  renderEvent,
-  renderServiceEvent,
-  renderTornLine,
-} from '../../src/audit/event-line.ts';
+import { maxLineBytes, renderEvent, renderServiceEvent } from '../../src/audit/event-line.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 import { arbitraryEvent } from './events.ts';
 import { exampleEvent } from './example-event.ts';
@@ -221,24 +215,6 @@ describe('an audit event', () => {
         decision: { allowed: false, because: costly },
       };
       expect(Buffer.byteLength(`${lineOf(event)}\n`)).toBeLessThanOrEqual(maxLineBytes);
-    }
-  });
-});
-
-describe('the record that accounts for a torn line', () => {
-  const torn = { bytes: 17, sha256: 'ab'.repeat(32) };
-
-  test('is read back as it was written', () => {
-    const { line } = chainLine(renderTornLine(torn, 0), chainStart);
-    expect(JSON.parse(line)).toMatchObject({ eventName: 'AuditTornLine', eventType: 'AwsServiceEvent' });
-    expect(readTornLine(Buffer.from(line))).toEqual(torn);
-  });
-
-  test('cannot be made by a caller, whatever he calls his operation', () => {
-    const claim = '"eventSource":"drawbridge","eventName":"AuditTornLine"';
-    for (const eventName of ['AuditTornLine', claim]) {
-      const event = { ...example, eventName, requestParameters: { claim, tornLine: torn } };
-      expect(readTornLine(Buffer.from(lineOf(event)))).toBe(undefined);
     }
   });
 });

@@ -1,20 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { auditLogPath, openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
-import { temporaryFolder } from './events.ts';
+import { formerLog, temporaryFolder } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
 /** A log of six events with a torn line that is accounted for in the middle. */
 async function createLog(folder: string): Promise<Buffer> {
-  for (const first of [1, 4]) {
-    const log = await openAuditLog({ folder, sync: 'default' });
-    for (let number = first; number < first + 3; number++) await log.append(exampleEvent(number), 'written');
-    await log.close();
-    if (first === 1) writeFileSync(auditLogPath(folder), '{"eventVersion":"1.11","userIdent', { flag: 'a' });
-  }
-  return readFileSync(auditLogPath(folder));
+  return Buffer.from(formerLog(folder, '{"eventVersion":"1.11","userIdent', 3));
 }
 
 /** How many events verified, or where the first problem is. */
@@ -102,7 +96,7 @@ describe('verification of the audit log', () => {
     [
       'a cut last line',
       (lines) => lines.with(-1, lines.at(-1)?.slice(0, 100) ?? ''),
-      'line 8: the log ends in the middle of a record: the daemon is writing it, or died doing so and was not started since',
+      'line 8: what is behind the last record is no record',
     ],
   ])('says which line is wrong and why: %s', async (_what, edit, expected) => {
     const folder = temporaryFolder();
@@ -133,7 +127,9 @@ describe('verification of the audit log', () => {
     const folder = temporaryFolder();
     const content = await createLog(folder);
     const garbage = Buffer.alloc(20 * 1024 * 1024, 'x');
-    expect(await verdict(folder, Buffer.concat([content, garbage]))).toMatch(/^line 9: the log ends in the middle/);
+    expect(await verdict(folder, Buffer.concat([content, garbage]))).toMatch(/^line 9: what is behind the last record/);
+    const zeros = Buffer.alloc(20 * 1024 * 1024);
+    expect(await verdict(folder, Buffer.concat([content, zeros]))).toMatch(/^line 9: the log ends in the middle/);
     expect(await verdict(folder, Buffer.concat([garbage, content]))).toMatch(/^line 1: this line is no record/);
   });
 

@@ -1,4 +1,4 @@
-/** `drawbridge audit`: the audit log, for people and for programs, and the proof that it is whole. */
+/** `drawbridge audit`: the audit log, for people and for programs, the proof that it is whole, and an operator's word where it is not. */
 
 import { Command, InvalidArgumentError } from 'commander';
 import type { RecordedEvent } from '../../audit/read-audit-log.ts';
@@ -22,7 +22,8 @@ export function auditCommand(): Command {
   return new Command('audit')
     .description('show and verify the audit log')
     .addCommand(showCommand())
-    .addCommand(verifyCommand());
+    .addCommand(verifyCommand())
+    .addCommand(acceptCommand());
 }
 
 function showCommand(): Command {
@@ -35,7 +36,7 @@ function showCommand(): Command {
       'after',
       `
 The log is read from its file, so you need to be allowed to read that. With --json each event is one line of JSON,
-with its place in the chain and its hash. What was changed or torn is passed over: "drawbridge audit verify" judges.
+with its place in the chain and its hash. What is no record is passed over: "drawbridge audit verify" judges.
 
 Examples:
   drawbridge audit show --limit 20
@@ -103,6 +104,7 @@ function verifyCommand(): Command {
 Each event carries the hash of the one before, so any change shows; events that were cut off at the end, or a log that
 was rewritten to its end, show only against a head that was noted before, elsewhere: keep what this prints, and give it
 with --noted the next time. An event that the daemon is writing at this moment is reported as incomplete: try again.
+What crashes left of lines and was set aside is counted, and so are places that "drawbridge audit accept" has accepted.
 The exit code is 1 when the log is not whole.
 
 Examples:
@@ -116,8 +118,10 @@ Examples:
 async function verify(options: VerifyOptions): Promise<void> {
   const { verifyAuditLog } = await import('../../audit/read-audit-log.ts');
   const folder = await auditFolderOf(options);
-  const { ok, events, head, firstProblem } = await verifyAuditLog(folder);
-  let problem = firstProblem === undefined ? null : `line ${firstProblem.line}: ${firstProblem.what}`;
+  const { ok, events, head, accepted, setAside, firstProblem } = await verifyAuditLog(folder);
+  let problem =
+    firstProblem === undefined ? null : `line ${firstProblem.line}, byte ${firstProblem.offset}: ${firstProblem.what}`;
+  const place = firstProblem?.place ?? null;
   const { noted } = options;
   if (ok && noted !== undefined && noted.sequence > 0) {
     const found = await eventAfter(folder, noted.sequence - 1);
@@ -125,17 +129,64 @@ async function verify(options: VerifyOptions): Promise<void> {
     else if (found.drawbridge.hash !== noted.hash) problem = `event ${noted.sequence} is not the one noted earlier`;
   }
   const headText = `${head.sequence}:${head.hash}`;
-  if (options.json) printJson({ ok: problem === null, folder, events, head: headText, problem });
+  if (options.json)
+    printJson({ ok: problem === null, folder, events, head: headText, problem, place, accepted, setAside });
   else
     print(
       facts([
         ['audit log', problem === null ? 'whole' : 'NOT WHOLE'],
         ['problem', problem],
+        ['place', place],
+        ['accepted places', accepted],
+        ['set aside', setAside.map(({ file, bytes }) => `${file} (${bytes} bytes)`).join(', ') || null],
         ['intact events', events],
         ['head', headText],
       ]),
     );
   if (problem !== null) process.exitCode = 1;
+}
+
+interface AcceptOptions extends SocketOptions {
+  readonly folder?: string;
+  readonly at: string;
+  readonly json?: true;
+}
+
+function acceptCommand(): Command {
+  return withJson(
+    withSocket(new Command('accept').description('go on with an audit log that was tampered with or damaged')),
+  )
+    .option('--folder <folder>', "the log's folder; without it, the configuration says where it is")
+    .requiredOption('--at <place>', 'the place, as `drawbridge serve` or `drawbridge audit verify` named it')
+    .addHelpText(
+      'after',
+      `
+A daemon does not start on a log with a line that was changed, dropped or added, or that lacks what the metadata says was
+there. Keep a copy of the log and find out what happened; then say that it is gone on with. Nothing is removed: the next
+record names the place, the bytes that stand there by their hash, and you. Each place is accepted by itself. Only root and
+the user of the daemon can do that, while the daemon is stopped.
+
+Example:
+  drawbridge audit accept --at audit.jsonl:4711:3240118`,
+    )
+    .action(accept);
+}
+
+async function accept(options: AcceptOptions): Promise<void> {
+  const { acceptPlace } = await import('../../audit/accept-place.ts');
+  const { actAsOwner } = await import('../../secrets/act-as-owner.ts');
+  const folder = await auditFolderOf(options);
+  actAsOwner(folder);
+  const { sequence, hash } = await acceptPlace({ folder, place: options.at, uid: process.getuid?.() ?? 0 });
+  const head = `${sequence}:${hash}`;
+  if (options.json) printJson({ place: options.at, head });
+  else
+    print(
+      facts([
+        ['accepted', options.at],
+        ['head', head],
+      ]),
+    );
 }
 
 /** The first event with a higher number; the log is closed again. */

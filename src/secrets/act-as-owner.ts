@@ -1,0 +1,20 @@
+/**
+ * Root at somebody else's files: what is made or changed there is made as their owner, with the owner's rights and no others. So
+ * the files stay the owner's, and nothing that he put in their place (a link, a folder) makes root touch what is not his.
+ */
+
+import { lstatSync } from 'node:fs';
+
+/**
+ * For the rest of the process; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
+ * @param path A file or folder whose owner is meant; a symbolic link is not followed.
+ * @throws the system's error, when it is not there.
+ */
+export function actAsOwner(path: string): void {
+  if (process.geteuid?.() !== 0) return;
+  const { uid, gid } = lstatSync(path);
+  if (uid === 0) return;
+  process.setgroups?.([gid]);
+  process.setegid?.(gid);
+  process.seteuid?.(uid);
+}

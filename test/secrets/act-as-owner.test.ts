@@ -1,0 +1,42 @@
+import { spawnSync } from 'node:child_process';
+import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+
+const module = new URL('../../src/secrets/act-as-owner.ts', import.meta.url).href;
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) process.stdout.write("skipped: root at somebody else's files: not root\n");
+const owner = 12345;
+
+/** What root does in a folder of somebody else's. */
+function inTheirFolder(code: (folder: string) => string): { readonly folder: string; readonly said: string } {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-owner-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  chownSync(folder, owner, owner);
+  const script = `import * as fs from 'node:fs'; const { actAsOwner } = await import(${JSON.stringify(module)});
+    actAsOwner(${JSON.stringify(folder)}); ${code(folder)}`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+    encoding: 'utf8',
+  });
+  return { folder, said: stdout + stderr };
+}
+
+test.skipIf(!isRoot)("what root makes in somebody's folder is his", () => {
+  const { folder } = inTheirFolder((at) => `fs.writeFileSync('${at}/made', 'x');`);
+  const { uid, gid } = statSync(join(folder, 'made'));
+  expect([uid, gid]).toEqual([owner, owner]);
+});
+
+test.skipIf(!isRoot)('a link that he put there leads root to nothing of its own', () => {
+  const own = mkdtempSync(join(tmpdir(), 'drawbridge-owner-'));
+  onTestFinished(() => rmSync(own, { recursive: true }));
+  const precious = join(own, 'precious');
+  writeFileSync(precious, 'precious', { mode: 0o600 });
+  const { said } = inTheirFolder((at) => {
+    symlinkSync(precious, join(at, 'audit.jsonl'));
+    return `fs.writeFileSync('${at}/audit.jsonl', 'x');`;
+  });
+  expect(said).toContain('EACCES');
+  expect(readFileSync(precious, 'utf8')).toBe('precious');
+});
