@@ -17,6 +17,7 @@ import type { ConditionVocabulary } from './language/condition-vocabulary.ts';
 import { compileIdentityPolicy } from './language/policy-document.ts';
 import { type JsonValue, parsePolicyJson } from './language/policy-json.ts';
 import { malformed, objectAt, quoted, stringsAt } from './language/policy-values.ts';
+import { assertAffordable } from './worst-case.ts';
 
 export interface IdentityPolicies {
   /**
@@ -86,10 +87,10 @@ function parseFile({ name, text }: IdentityPolicyFile, { realm, vocabulary }: Id
       throw malformed('the file', `${quoted(member)} is not a member of it; it has AttachedTo and PolicyDocument`);
     }
   }
-  return {
-    ...parseAttachedTo(file.get('AttachedTo') ?? null, realm),
-    policy: compileIdentityPolicy(file.get('PolicyDocument') ?? null, name, realm, vocabulary),
-  };
+  const attachedTo = parseAttachedTo(file.get('AttachedTo') ?? null, realm);
+  const policy = compileIdentityPolicy(file.get('PolicyDocument') ?? null, name, realm, vocabulary);
+  assertAffordable(policy);
+  return { ...attachedTo, policy };
 }
 
 const groupPrefix = 'group:';

@@ -92,6 +92,19 @@ export interface Quotas {
 /** What the service model of AWS lets a request have as a policy, and so the most that a quota can be raised to. */
 export const maxDocumentBytes = 131_072;
 
+/**
+ * What one decision may compute, in steps of some 5 ns (`authorization/language/work-budget.ts`): 3 ms. A request that takes
+ * more is refused. Honest ones are far from it: a thousand patterns against a value of 100 characters take some 110,000.
+ */
+export const maxDecisionSteps = 2 ** 19;
+/**
+ * What one policy may take of that for the longest values that requests can have: half, so that there is as much for identity
+ * policies and grants. More is refused when it is put, and stays in force where it is in force already. These are 30 patterns
+ * of the kind `*text*` for an encryption context, or 700 for a key whose values are short; what begins or ends with its only
+ * star hardly counts.
+ */
+export const maxPolicySteps = 2 ** 18;
+
 /** What records take in memory, of each Region. */
 export interface MemoryBudget {
   /**

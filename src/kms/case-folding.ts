@@ -5,7 +5,7 @@
  * enough. It depends on what stands around a character (`Σ` is `σ`, and `ς` at the end of a word) and leaves some
  * alone that have the same capital (`ſ` and `s`), so a text that a Deny names could be spelled past it. A character whose
  * capital is several (`ß`) is itself: folding never makes two texts of different length equal, which an Allow would
- * feel.
+ * feel. Nor is a folded form ever shorter than its text.
  *
  * Source: Unicode, CaseFolding.txt, the mappings C and S.
  */
@@ -24,6 +24,11 @@ export function foldCase(text: string): string {
 /** What `foldCase` costs, for a budget. */
 export function stepsToFold(text: string): number {
   return isAscii(text) ? text.length : text.length * stepsPerCharacter;
+}
+
+/** And of any text of so many characters. */
+export function maxStepsToFold(characters: number): number {
+  return characters * stepsPerCharacter;
 }
 
 function foldCharacter(character: string): string {

@@ -9,7 +9,8 @@ import type { AccessQuestion, GrantReference } from '../authorization/decision.t
 import { findAllowingGrant, findRetirement } from '../authorization/grant-decision.ts';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { ConditionKey, ConditionValues } from '../authorization/language/condition-vocabulary.ts';
-import { maxSteps, tooMuchWork } from '../authorization/language/work-budget.ts';
+import { tooMuchWork } from '../authorization/language/work-budget.ts';
+import { maxDecisionSteps } from '../kms/budgets.ts';
 import type { EncryptionContextPairs } from '../kms/grant-terms.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import { conditionValues } from './condition-key-table.ts';
@@ -32,7 +33,7 @@ export class RequestQuestion implements AccessQuestion, ConditionSource, Conditi
   #last: Drawn | undefined;
   /** What was drawn, by name and parameter, once there is more than one. */
   #drawn: Map<string, readonly string[] | undefined> | undefined;
-  #stepsLeft = maxSteps;
+  #stepsLeft = maxDecisionSteps;
 
   /**
    * @param key Without it no grant is looked for.

@@ -19,6 +19,8 @@ import type {
   ConditionType,
   ConditionVocabulary,
 } from '../authorization/language/condition-vocabulary.ts';
+import type { Room } from '../authorization/language/work-budget.ts';
+import { defaultBudgets } from '../kms/budgets.ts';
 import { isMultiRegion, userIdOf } from '../kms/names.ts';
 import {
   addressOf,
@@ -32,6 +34,7 @@ import {
   issueTime,
   isViaService,
   listOf,
+  maxSpellings,
   member,
   one,
   property,
@@ -56,6 +59,7 @@ interface Options {
   readonly type?: ConditionType;
   readonly multivalued?: true;
   readonly family?: ':' | '/';
+  readonly room?: Room;
 }
 
 const row = (on: ConditionKeyRow['on'], name: string, draw: Draw, options: Options = {}): ConditionKeyRow => ({
@@ -64,6 +68,7 @@ const row = (on: ConditionKeyRow['on'], name: string, draw: Draw, options: Optio
   type: options.type ?? 'String',
   isMultivalued: options.multivalued === true,
   ...(options.family === undefined ? {} : { separator: options.family }),
+  ...(options.room === undefined ? {} : { room: options.room }),
   draw,
 });
 const never = (name: string, options: Options = {}): ConditionKeyRow => row('never', name, () => undefined, options);
@@ -72,6 +77,25 @@ const bool = { type: 'Bool' } as const;
 const numeric = { type: 'Numeric' } as const;
 const arn = { type: 'ARN' } as const;
 const set = { multivalued: true } as const;
+
+/**
+ * What requests can have at most of what is more than one short text: an encryption context has 8,192 bytes, and a key 50 tags. Where an operator raised a quota, or somebody is in very many groups, it can
+ * be more, which then the request pays for.
+ */
+const encryptionContextRoom: Room = { values: maxSpellings, characters: 8192 };
+const encryptionContextKeysRoom: Room = { values: 4300, characters: 8192 };
+const tagRoom: Room = { values: 50, characters: 50 * 256 };
+const tagKeysRoom: Room = { values: 50, characters: 50 * 128 };
+const aliasesRoom: Room = {
+  values: defaultBudgets.quotas.aliasesPerKey,
+  characters: defaultBudgets.quotas.aliasesPerKey * 256,
+};
+const grantOperationsRoom: Room = { values: 32, characters: 1024 };
+const groupsRoom: Room = { values: 256, characters: 8192 };
+/** `PATH_MAX`, the headers of a request, and the path and name of a user. */
+const executableRoom: Room = { values: 1, characters: 4096 };
+const userAgentRoom: Room = { values: 1, characters: 16_384 };
+const principalRoom: Room = { values: 1, characters: 1024 };
 
 const keySpec = property(
   ({ record }) => record.keySpec,
@@ -88,15 +112,24 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:DataKeyPairSpec', member('KeyPairSpec')),
   row('declared', 'kms:EncapsulationAlgorithm', member('EncapsulationAlgorithm')),
   row('declared', 'kms:EncryptionAlgorithm', ({ need, source }) => one(need.algorithm?.(source.request))),
-  row('declared', 'kms:EncryptionContext', encryptionContextValues, { family: ':' }),
-  row('declared', 'kms:EncryptionContextKeys', encryptionContextKeys, set),
+  row('declared', 'kms:EncryptionContext', encryptionContextValues, {
+    family: ':',
+    room: encryptionContextRoom,
+  }),
+  row('declared', 'kms:EncryptionContextKeys', encryptionContextKeys, {
+    ...set,
+    room: encryptionContextKeysRoom,
+  }),
   row('declared', 'kms:ExpirationModel', member('ExpirationModel')),
   row('declared', 'kms:GrantConstraintSourceArn', ({ source }) => one(constraintsOf(source.request)['SourceArn']), arn),
   row('declared', 'kms:GrantConstraintType', ({ source }) => constraintTypesOf(source.request)),
   row('declared', 'kms:GranteePrincipal', member('GranteePrincipal')),
   row('declared', 'kms:GranteeServicePrincipal', member('GranteeServicePrincipal')),
   row('declared', 'kms:GrantIsForAWSResource', isViaService, bool),
-  row('declared', 'kms:GrantOperations', ({ source }) => listOf(source.request['Operations']), set),
+  row('declared', 'kms:GrantOperations', ({ source }) => listOf(source.request['Operations']), {
+    ...set,
+    room: grantOperationsRoom,
+  }),
   row('declared', 'kms:KeyAgreementAlgorithm', member('KeyAgreementAlgorithm')),
   row(
     'key',
@@ -120,12 +153,10 @@ const kmsKeys: readonly ConditionKeyRow[] = [
   row('declared', 'kms:ReEncryptOnSameKey', (question) => one(reEncryptsOnSameKey(question)), bool),
   row('declared', 'kms:ReplicaRegion', member('ReplicaRegion')),
   row('key', 'kms:RequestAlias', requestAlias),
-  row(
-    'key',
-    'kms:ResourceAliases',
-    ({ key, source }) => key && source.directory.aliases.namesOf(key.record.keyId),
-    set,
-  ),
+  row('key', 'kms:ResourceAliases', ({ key, source }) => key && source.directory.aliases.namesOf(key.record.keyId), {
+    ...set,
+    room: aliasesRoom,
+  }),
   row('declared', 'kms:RetiringPrincipal', member('RetiringPrincipal')),
   row('declared', 'kms:RetiringServicePrincipal', member('RetiringServicePrincipal')),
   row('declared', 'kms:RotationPeriodInDays', member('RotationPeriodInDays'), numeric),
@@ -146,19 +177,31 @@ const globalKeys: readonly ConditionKeyRow[] = [
   }),
   row('always', 'aws:EpochTime', ({ source }) => one(Math.floor(source.origin.receivedAtMs / 1000)), { type: 'Date' }),
   row('always', 'aws:PrincipalAccount', ({ accountId }) => one(accountId)),
-  row('always', 'aws:PrincipalArn', ({ principal, role }) => one(role ?? principal), arn),
+  row('always', 'aws:PrincipalArn', ({ principal, role }) => one(role ?? principal), { ...arn, room: principalRoom }),
   row('always', 'aws:PrincipalIsAWSService', () => ['false'], bool),
   // Principals have no tags here.
   never('aws:PrincipalTag', { family: '/' }),
   row('always', 'aws:PrincipalType', ({ source }) => [principalTypes[source.caller.type]]),
   row('always', 'aws:RequestedRegion', ({ source }) => [source.directory.realm.region]),
-  row('always', 'aws:RequestTag', (question, name) => tagValues(question, question.source.request['Tags'], name), {
-    family: '/',
-  }),
+  row(
+    'always',
+    'aws:RequestTag',
+    (question, name) => tagValues(question, 'tags of the request', question.source.request['Tags'], name),
+    {
+      family: '/',
+      room: tagRoom,
+    },
+  ),
   row('always', 'aws:ResourceAccount', ({ source }) => [source.directory.realm.account]),
-  row('key', 'aws:ResourceTag', (question, name) => tagValues(question, question.key?.record.tags, name), {
-    family: '/',
-  }),
+  row(
+    'key',
+    'aws:ResourceTag',
+    (question, name) => tagValues(question, 'tags of the key', question.key?.record.tags, name),
+    {
+      family: '/',
+      room: tagRoom,
+    },
+  ),
   // A Unix socket never leaves the machine; the loopback listener is plain HTTP.
   row('always', 'aws:SecureTransport', ({ source }) => [String(source.caller.proof.kind === 'unix')], bool),
   // No AWS service calls here.
@@ -168,9 +211,12 @@ const globalKeys: readonly ConditionKeyRow[] = [
   // No private clouds, and no end points in them.
   never('aws:SourceVpc'),
   never('aws:SourceVpce'),
-  row('always', 'aws:TagKeys', ({ source }) => tagKeys(source.request), set),
+  row('always', 'aws:TagKeys', ({ source }) => tagKeys(source.request), {
+    ...set,
+    room: tagKeysRoom,
+  }),
   row('always', 'aws:TokenIssueTime', ({ source }) => issueTime(source.caller), { type: 'Date' }),
-  row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent)),
+  row('always', 'aws:UserAgent', ({ source }) => one(source.origin.userAgent), { room: userAgentRoom }),
   row('always', 'aws:userid', ({ source }) => [userIdOf(source.caller)]),
   row('always', 'aws:username', ({ source }) => one(source.caller.userName)),
   row('always', 'aws:ViaAWSService', isViaService, bool),
@@ -206,10 +252,15 @@ const globalKeys: readonly ConditionKeyRow[] = [
 ];
 
 const ownKeys: readonly ConditionKeyRow[] = [
-  row('always', 'drawbridge:Executable', (question) => one(unixFacts(question, 'connected')?.executable())),
+  row('always', 'drawbridge:Executable', (question) => one(unixFacts(question, 'connected')?.executable()), {
+    room: executableRoom,
+  }),
   row('always', 'drawbridge:SystemdUnit', (question) => one(unixFacts(question, 'connected')?.systemdUnit())),
   row('always', 'drawbridge:Transport', ({ source }) => [source.caller.proof.kind === 'unix' ? 'unix' : 'tcp']),
-  row('always', 'drawbridge:UnixGroup', (question) => unixFacts(question, 'vouched for')?.groupNames(), set),
+  row('always', 'drawbridge:UnixGroup', (question) => unixFacts(question, 'vouched for')?.groupNames(), {
+    ...set,
+    room: groupsRoom,
+  }),
   row('always', 'drawbridge:UnixUser', (question) => one(unixFacts(question, 'vouched for')?.userName())),
 ];
 

@@ -1,7 +1,7 @@
 /** Where the values of condition keys come from: the request, the key, the caller. One small function each. */
 
 import { isIP } from 'node:net';
-import { stepsPerLook, type WorkBudget } from '../authorization/language/work-budget.ts';
+import { stepsPerLook, tooMuchWork, type WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts } from '../identity/caller.ts';
 import { foldCase, stepsToFold } from '../kms/case-folding.ts';
 import type { ConditionSource, QuestionKey } from './question-source.ts';
@@ -49,22 +49,56 @@ function membersOf(value: unknown): Members {
   return (value ?? {}) as Members;
 }
 
-export const encryptionContextValues: Draw = (question, name) =>
-  valuesNamed(question, encryptionContextOf(question), name);
+/** In how many ways, that differ in case alone, an encryption context can spell a name that a policy asks about. */
+export const maxSpellings = 8;
+
+export const encryptionContextValues: Draw = (question, name) => {
+  const values = valuesNamed(question, 'encryption context', () => encryptionContextOf(question), name);
+  // No program does that: it would make each of them a value to be compared with every pattern.
+  if (values !== undefined && values.length > maxSpellings) throw tooMuchWork();
+  return values;
+};
 
 /** Absent without an encryption context, as AWS documents it for `Null`. */
 export const encryptionContextKeys: Draw = (question) => {
   const keys = Object.keys(encryptionContextOf(question));
+  question.spend(keys.length);
   return keys.length === 0 ? undefined : keys;
 };
 
-/** Goes through all of them, for each key that a policy asks about: the budget pays. */
-function valuesNamed(budget: WorkBudget, members: Members, name: string): Values {
-  const wanted = foldCase(name);
-  const names = Object.keys(members);
-  for (const key of names) budget.spend(stepsPerLook + stepsToFold(key));
-  const values = names.filter((key) => foldCase(key) === wanted);
-  return values.length === 0 ? undefined : values.map((key) => String(members[key]));
+type ValuesByName = ReadonlyMap<string, readonly string[]>;
+/** What was gone through for a question: its encryption context, the tags of its request, those of its key. */
+const familiesOf = new WeakMap<ConditionSource, Map<string, ValuesByName>>();
+
+/**
+ * The members of a family by the folded form of their names. All are gone through once for a question, for which its budget
+ * pays, however many of them a policy asks about.
+ */
+function valuesNamed(question: ConditionSource, family: string, members: () => Members, name: string): Values {
+  let families = familiesOf.get(question);
+  if (families === undefined) {
+    families = new Map();
+    familiesOf.set(question, families);
+  }
+  let values = families.get(family);
+  if (values === undefined) {
+    values = byFoldedName(question, members());
+    families.set(family, values);
+  }
+  question.spend(stepsToFold(name));
+  return values.get(foldCase(name));
+}
+
+function byFoldedName(budget: WorkBudget, members: Members): ReadonlyMap<string, readonly string[]> {
+  const values = new Map<string, string[]>();
+  for (const name of Object.keys(members)) {
+    budget.spend(stepsPerLook + stepsToFold(name));
+    const folded = foldCase(name);
+    const known = values.get(folded);
+    if (known === undefined) values.set(folded, [String(members[name])]);
+    else known.push(String(members[name]));
+  }
+  return values;
 }
 
 export function constraintsOf(request: Members): Members {
@@ -114,8 +148,10 @@ function tagsOf(value: unknown): readonly Tag[] {
   return Array.isArray(value) ? (value as readonly Tag[]) : [];
 }
 
-export function tagValues(budget: WorkBudget, tags: unknown, name: string): Values {
-  return valuesNamed(budget, Object.fromEntries(tagsOf(tags).map(({ TagKey, TagValue }) => [TagKey, TagValue])), name);
+/** @param family Whose tags they are. */
+export function tagValues(question: ConditionSource, family: string, tags: unknown, name: string): Values {
+  const members = () => Object.fromEntries(tagsOf(tags).map(({ TagKey, TagValue }) => [TagKey, TagValue]));
+  return valuesNamed(question, family, members, name);
 }
 
 /** Of tags that are put, and of tags that are taken away. */

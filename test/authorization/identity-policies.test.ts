@@ -120,6 +120,14 @@ describe('a file is refused:', () => {
     expect(() => parse(given)).toThrow(new IdentityPolicyError(`a.json: ${message}`));
   });
 
+  test('what costs too much', () => {
+    const like = Array.from({ length: 500 }, (_, index) => `*${index}*`);
+    const costly = having({ Condition: { StringLike: { 'kms:EncryptionContext:a': like } } });
+    expect(() => parse(file('a.json', alice, costly))).toThrow(
+      /^a.json: Statement\[0\] \("One"\): comparing it with the longest values that a request can have takes up to \d+ steps/,
+    );
+  });
+
   test('and all mistakes in all files are named at once', () => {
     expect(() => parse(file('a.json', []), file('b.json', alice), file('c.json', 'x'))).toThrow(
       new IdentityPolicyError(`a.json: AttachedTo: it must have at least one value.\nc.json: AttachedTo: "x" ${forms}`),

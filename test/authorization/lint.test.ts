@@ -263,6 +263,14 @@ test('a document that is refused has one finding: the refusal', () => {
   ]);
 });
 
+test('a document that costs too much to be put is refused', () => {
+  const like = Array.from({ length: 500 }, (_, index) => `*${index}*`);
+  const costly = when(allow(alice, 'kms:Decrypt'), { StringLike: { 'kms:EncryptionContext:app': like } });
+  expect(lint(policy(rootMayAll, costly))).toEqual([
+    fail('Policy', expect.stringContaining('it is refused: Statement[1]: comparing it with the longest values')),
+  ]);
+});
+
 test.each([
   ['the default key policy', defaultKeyPolicy(realm)],
   [

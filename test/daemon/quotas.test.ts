@@ -8,11 +8,13 @@ import { parseIdentityPolicies } from '../../src/authorization/identity-policies
 import { defaultBudgets } from '../../src/kms/budgets.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
-import { alice, allow, bob, policy, realm } from '../authorization/policies.ts';
+import { replaced } from '../../src/store/records/changes.ts';
+import { alice, allow, bob, deny, policy, realm } from '../authorization/policies.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
 const quotas = { keys: 3, aliasesPerKey: 1, grantsPerKey: 1, policyBytes: 1024 };
+const pair = 'kms:EncryptionContext:app';
 const everything = JSON.stringify({
   AttachedTo: [alice],
   PolicyDocument: { Version: '2012-10-17', Statement: { Effect: 'Allow', Action: 'kms:*', Resource: '*' } },
@@ -81,5 +83,33 @@ describeEachToken('Quotas', (token) => {
       told('PutKeyPolicy', { KeyId: keyId, Policy: policy(allow(alice, 'kms:*')).padEnd(bytes) });
     expect(await put(1024)).toBe('done');
     expect(await put(1025)).toBe('LimitExceededException: A key policy has at most 1024 bytes, not 1025');
+  });
+
+  test('refuse a policy that costs too much, and one that is in force already stays in force', async () => {
+    await service.close();
+    service = await open({ ...defaultBudgets.quotas });
+    const ours = allow(alice, 'kms:*');
+    const like = Array.from({ length: 1000 }, (_, index) => `*${index}*`);
+    const Policy = policy(ours, { ...deny(alice, 'kms:Encrypt'), Condition: { StringLike: { [pair]: like } } });
+    const tooDear =
+      'MalformedPolicyDocumentException: Statement[1]: comparing it with the longest values that a request';
+    expect(await told('PutKeyPolicy', { KeyId: keyId, Policy })).toContain(tooDear);
+    expect(await told('CreateKey', { Policy })).toContain(tooDear);
+
+    await service.turns.take(() => ({
+      changes: [...service.directory.all()]
+        .filter(({ record }) => record.keyId === keyId)
+        .map(({ policyRecord }) => replaced('keyPolicy', policyRecord, { document: Policy })),
+      response: undefined,
+    }));
+    const encrypt = (app: string) => told('Encrypt', { KeyId: keyId, Plaintext: 'AAAA', EncryptionContext: { app } });
+    expect(await encrypt('17')).toContain('with an explicit deny');
+    expect(await encrypt('a'.repeat(100))).toBe('done');
+    expect(await encrypt('a'.repeat(8000))).toContain('LimitExceededException: The values of this request');
+    await service.close();
+    service = await open({ ...defaultBudgets.quotas });
+    expect(service.directory.counts()).toMatchObject({ damaged: 0 });
+    expect(await encrypt('17')).toContain('with an explicit deny');
+    expect(await told('PutKeyPolicy', { KeyId: keyId, Policy: policy(ours) })).toBe('done');
   });
 });

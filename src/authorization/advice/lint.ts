@@ -16,6 +16,7 @@ import type { CompiledStatement } from '../language/compiled-statement.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
 import { compileWildcard } from '../language/wildcard.ts';
+import { assertAffordable } from '../worst-case.ts';
 import { lintConditions, neverHolds } from './lint-conditions.ts';
 import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
@@ -49,8 +50,12 @@ export function lintPolicy(value: string | JsonValue, options: LintOptions): rea
 }
 
 function compile(value: string | JsonValue, { kind, realm, vocabulary }: LintOptions): CompiledPolicy {
-  if (kind === 'identity policy') return compileIdentityPolicy(value, 'the file', realm, vocabulary);
-  return parsePolicyDocument(typeof value === 'string' ? value : '', realm, vocabulary);
+  const policy =
+    kind === 'identity policy'
+      ? compileIdentityPolicy(value, 'the file', realm, vocabulary)
+      : parsePolicyDocument(typeof value === 'string' ? value : '', realm, vocabulary);
+  assertAffordable(policy);
+  return policy;
 }
 
 function statementAt(document: JsonValue, index: number): JsonObject {

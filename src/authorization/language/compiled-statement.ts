@@ -8,7 +8,7 @@
 import type { PrincipalArn } from '../../kms/names.ts';
 import type { TextForm } from './condition-operators.ts';
 import type { ConditionKey, ConditionValues } from './condition-vocabulary.ts';
-import type { Matcher } from './wildcard.ts';
+import type { Matcher } from './pattern-parts.ts';
 
 /** What the statements of a policy look at to say whether they hold. */
 export interface StatementQuestion {
@@ -53,8 +53,10 @@ export interface CompiledStatement {
   readonly holds?: ((question: StatementQuestion) => boolean) | undefined;
   /** The parts of `holds`: it holds where all of them do. */
   readonly tests: readonly StatementTest[];
-  /** What it takes in memory at most; measured (`test/authorization/policy-memory.test.ts`). */
+  /** What it takes in memory at most; measured (`test/keys/compiled-policies.test.ts`). */
   readonly bytes: number;
+  /** What it takes at most to find out whether it holds for a request (`work-budget.ts`). */
+  readonly steps: number;
 }
 
 /** One thing that only the request tells, for explanations and for the linter. */
@@ -69,6 +71,8 @@ export interface StatementTest {
   /** What the document says, with its policy variables. */
   readonly expected: readonly string[];
   readonly holds: (question: StatementQuestion) => boolean;
+  /** What that takes at most. */
+  readonly steps: number;
   /** Absent where the test can hold for values that nobody can list. */
   readonly requires?: RequiredTexts | undefined;
 }
@@ -79,4 +83,6 @@ export interface RequiredTexts {
   readonly form: TextForm;
   /** The texts, in that form. */
   readonly forms: ReadonlySet<string>;
+  /** How long a text of the request may be to have one of them as its form. */
+  readonly longest: number;
 }

@@ -12,16 +12,25 @@
  */
 
 import { BlockList, isIP } from 'node:net';
-import { foldCase, stepsToFold } from '../../kms/case-folding.ts';
+import { foldCase, maxStepsToFold, stepsToFold } from '../../kms/case-folding.ts';
+import type { Matcher, PatternPart, PricedPart } from './pattern-parts.ts';
 import { textOf } from './policy-variables.ts';
-import { compileParts, type Matcher, type PatternPart } from './wildcard.ts';
-import { stepsPerPreparation } from './work-budget.ts';
+import { compileParts, priceOfParts } from './wildcard.ts';
+import { type Price, type Room, stepsPerPreparation } from './work-budget.ts';
 
 /** How a text is compared as a whole: texts are equal where their forms are. */
 export interface TextForm {
+  /** Never shorter than the text itself: a text that is longer than a form is none of those that have it. */
   readonly formOf: (text: string) => string;
   /** What it costs to get that form of a text. */
   readonly stepsToForm: (text: string) => number;
+  /** And of any text of so many characters. */
+  readonly maxStepsToForm: (characters: number) => number;
+}
+
+/** What it costs at most to get the forms of those values that are no longer than `longest`. */
+export function priceOfForms({ maxStepsToForm }: TextForm, longest: number): Price {
+  return ({ values, characters }) => maxStepsToForm(Math.min(characters, values * longest));
 }
 
 /** Compared as texts, of which parts may come from the request. */
@@ -31,6 +40,8 @@ interface TextOperator {
   /** Are `*` and `?` wildcards? */
   readonly hasWildcards: boolean;
   readonly compile: (parts: readonly PatternPart[]) => Matcher;
+  /** What the matcher costs at most. */
+  readonly priceOf: (parts: readonly PricedPart[]) => Price;
   /** What a text without wildcards is compared as, where equal forms are all there is to it: many are one look-up. */
   readonly form?: TextForm;
   /** What is wrong with a value, as far as one can tell before the variables have values. */
@@ -48,6 +59,8 @@ interface ValueOperator {
    * Does a value of the request match one of these, all of them valid? It is parsed once, whatever their number.
    */
   readonly compile: (texts: readonly string[]) => Matcher;
+  /** What the matcher spends for each value; absent: nothing. */
+  readonly stepsPerValue?: (texts: readonly string[]) => number;
 }
 
 /** About the key's being there, not about its value. */
@@ -76,8 +89,8 @@ const lessOrEqual = comparingWith(largest, (actual, limit) => actual <= limit);
 const greater = comparingWith(smallest, (actual, limit) => actual > limit);
 const greaterOrEqual = comparingWith(smallest, (actual, limit) => actual >= limit);
 
-const asItIs: TextForm = { formOf: (value) => value, stepsToForm: () => 0 };
-const withoutCase: TextForm = { formOf: foldCase, stepsToForm: stepsToFold };
+const asItIs: TextForm = { formOf: (value) => value, stepsToForm: () => 0, maxStepsToForm: () => 0 };
+const withoutCase: TextForm = { formOf: foldCase, stepsToForm: stepsToFold, maxStepsToForm: maxStepsToFold };
 
 const text = (isNegated: boolean, form: TextForm): TextOperator => ({
   kind: 'text',
@@ -86,9 +99,15 @@ const text = (isNegated: boolean, form: TextForm): TextOperator => ({
   compile(parts) {
     const expected = form.formOf(textOf(parts));
     return (actual, budget) => {
+      if (actual.length > expected.length) return false;
       budget?.spend(actual.length + form.stepsToForm(actual));
       return form.formOf(actual) === expected;
     };
+  },
+  priceOf(parts) {
+    const longest = form.formOf(textOf(parts)).length;
+    const ofForms = priceOfForms(form, longest);
+    return (room) => Math.min(room.characters, room.values * longest) + ofForms(room);
   },
   form,
 });
@@ -97,6 +116,7 @@ const pattern = (isNegated: boolean): TextOperator => ({
   isNegated,
   hasWildcards: true,
   compile: (parts) => compileParts(parts),
+  priceOf: (parts) => priceOfParts(parts),
   form: asItIs,
 });
 const arn = (isNegated: boolean): TextOperator => ({
@@ -104,6 +124,7 @@ const arn = (isNegated: boolean): TextOperator => ({
   isNegated,
   hasWildcards: true,
   compile: compileArn,
+  priceOf: priceOfArn,
   mistakeOf: (value) =>
     value === '*' || value.includes('${') || value.split(':').length >= arnPartCount
       ? undefined
@@ -127,6 +148,8 @@ const address = (isNegated: boolean): ValueOperator => ({
   expected: 'an IP address or a range such as "10.0.0.0/8"',
   isValid: (value) => parseAddressRange(value) !== undefined,
   compile: compileAddressRanges,
+  // The lists are gone through.
+  stepsPerValue: (texts) => new Set(texts).size,
 });
 
 const rows = {
@@ -256,7 +279,6 @@ function compileAddressRanges(texts: readonly string[]): Matcher {
   return (actual, budget) => {
     const family = isIP(actual);
     if (family === 0) return false;
-    // The lists are gone through.
     budget?.spend(ranges.length);
     if (family === 4) return lists.ipv4.check(actual, 'ipv4');
     return lists.ipv6.check(actual, 'ipv6') || lists.ipv4.check(actual, 'ipv6');
@@ -279,6 +301,17 @@ function compileArn(parts: readonly PatternPart[]): Matcher {
   };
 }
 
+/** The characters of a value are those of its parts, so the dearest pattern might get all of them. */
+function priceOfArn(parts: readonly PricedPart[]): Price {
+  const prices = splitAtColons(parts).map((field) => priceOfParts(field));
+  // What a variable stands for may have colons in it, and make parts of its own.
+  const times = parts.some((part) => 'isLongest' in part) ? arnPartCount : 1;
+  return (room: Room) => {
+    const ofFields = prices.reduce((sum, price) => sum + price(room), 0);
+    return room.values * stepsPerPreparation + room.characters + ofFields * times;
+  };
+}
+
 function splitArn(value: string): readonly string[] | undefined {
   const fields: string[] = [];
   let at = 0;
@@ -292,10 +325,10 @@ function splitArn(value: string): readonly string[] | undefined {
   return fields;
 }
 
-function splitAtColons(parts: readonly PatternPart[]): readonly (readonly PatternPart[])[] {
-  const fields: PatternPart[][] = [[]];
+function splitAtColons(parts: readonly PricedPart[]): readonly (readonly PricedPart[])[] {
+  const fields: PricedPart[][] = [[]];
   for (const part of parts) {
-    if ('wildcard' in part) {
+    if ('wildcard' in part || 'isLongest' in part) {
       fields.at(-1)?.push(part);
       continue;
     }

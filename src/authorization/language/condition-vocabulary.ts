@@ -3,7 +3,7 @@
  * where their values come from, is passed in by those who know requests (`pipeline/condition-key-table.ts`).
  */
 
-import { unbounded, type WorkBudget } from './work-budget.ts';
+import { type Room, unbounded, type WorkBudget } from './work-budget.ts';
 
 /** The types of the service authorization reference. */
 export type ConditionType = 'String' | 'ARN' | 'Bool' | 'Numeric' | 'Date' | 'IPAddress';
@@ -16,6 +16,16 @@ export interface ConditionKey {
   readonly type: ConditionType;
   /** A set, for `ForAllValues:` and `ForAnyValue:`. */
   readonly isMultivalued: boolean;
+  /** What a request can have for it at most; absent: one short text. */
+  readonly room?: Room;
+}
+
+/** Most values are names of KMS and of principals, or tags. */
+const usualRoom: Room = { values: 1, characters: 256 };
+
+/** Of a key that no request has, that of most. */
+export function roomOf(key: ConditionKey | undefined): Room {
+  return key?.room ?? usualRoom;
 }
 
 /** Finds a key by the name that a document uses; `undefined` where there is no such key here. */

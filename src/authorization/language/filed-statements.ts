@@ -20,11 +20,13 @@ export interface FiledStatements {
   readonly files: readonly StatementFile[];
 }
 
-interface StatementFile extends Omit<RequiredTexts, 'forms'> {
+interface StatementFile extends Omit<RequiredTexts, 'forms' | 'longest'> {
   /** The first of its statements, by its place in the document. */
   readonly firstIndex: number;
   /** By the form of a required text, in the order of the document. */
   readonly statements: ReadonlyMap<string, readonly CompiledStatement[]>;
+  /** A longer text of a request has no form that is filed. */
+  readonly longest: number;
 }
 
 /**
@@ -51,15 +53,17 @@ function requirementOf({ tests }: CompiledStatement): RequiredTexts | undefined 
 }
 
 interface WritableFile extends StatementFile {
+  longest: number;
   readonly statements: Map<string, CompiledStatement[]>;
 }
 
-function addTo(files: WritableFile[], { forms, ...by }: RequiredTexts, statement: CompiledStatement): void {
+function addTo(files: WritableFile[], { forms, longest, ...by }: RequiredTexts, statement: CompiledStatement): void {
   let file = files.find(({ key, form }) => key === by.key && form === by.form);
   if (file === undefined) {
-    file = { ...by, firstIndex: statement.reference.index, statements: new Map() };
+    file = { ...by, firstIndex: statement.reference.index, statements: new Map(), longest };
     files.push(file);
   }
+  file.longest = Math.max(file.longest, longest);
   for (const text of forms) {
     const list = file.statements.get(text);
     if (list === undefined) file.statements.set(text, [statement]);
@@ -87,13 +91,15 @@ export function firstThatHolds(
 }
 
 function firstInFile(
-  { key, form, statements }: StatementFile,
+  { key, form, statements, longest }: StatementFile,
   question: StatementQuestion,
 ): StatementReference | undefined {
   const { context } = question;
   let first: StatementReference | undefined;
   for (const value of context.valuesOf(key) ?? []) {
-    context.spend(stepsPerLook + form.stepsToForm(value));
+    context.spend(stepsPerLook);
+    if (value.length > longest) continue;
+    context.spend(form.stepsToForm(value));
     const found = firstOf(statements.get(form.formOf(value)) ?? [], question);
     if (found !== undefined && (first === undefined || found.index < first.index)) first = found;
   }

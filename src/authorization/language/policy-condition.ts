@@ -14,14 +14,24 @@
  * developer guide, "Condition keys for AWS KMS" (`OverlyPermissiveCondition`).
  */
 
+import { stepsToFold } from '../../kms/case-folding.ts';
 import type { RequiredTexts } from './compiled-statement.ts';
-import { type ConditionOperator, conditionOperators, type TextForm } from './condition-operators.ts';
-import type { ConditionKey, ConditionValues } from './condition-vocabulary.ts';
+import { type ConditionOperator, conditionOperators, priceOfForms, type TextForm } from './condition-operators.ts';
+import { type ConditionKey, type ConditionValues, roomOf } from './condition-vocabulary.ts';
+import type { Matcher, PatternPart } from './pattern-parts.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 import { malformed, objectAt, quoted, resolveConditionKey, type StatementContext } from './policy-values.ts';
-import { fixedParts, hasVariables, parseTemplate, resolveTemplate, type Template, textOf } from './policy-variables.ts';
-import type { Matcher, PatternPart } from './wildcard.ts';
-import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
+import {
+  fixedParts,
+  hasVariables,
+  longestParts,
+  parseTemplate,
+  resolveTemplate,
+  stepsToResolve,
+  type Template,
+  textOf,
+} from './policy-variables.ts';
+import { type Price, stepsPerLook, stepsPerPattern, stepsPerPreparation } from './work-budget.ts';
 
 type CompiledCondition = (values: ConditionValues) => boolean;
 
@@ -33,6 +43,8 @@ export interface ConditionTest {
   readonly key: ConditionKey | undefined;
   readonly expected: readonly string[];
   readonly holds: CompiledCondition;
+  /** What that takes at most. */
+  readonly steps: number;
   readonly requires?: RequiredTexts | undefined;
 }
 
@@ -100,16 +112,23 @@ function compileTest(
   const texts = valuesAt(place, expected);
   const used = operator.operator;
   const test = { keyName, key, expected: texts };
-  if (used.kind === 'null') return { ...test, holds: compileNull(place, key, texts) };
+  if (used.kind === 'null') return { ...test, holds: compileNull(place, key, texts), steps: stepsPerLook };
+  const room = roomOf(key);
+  const ofValues = room.values * stepsPerPattern + stepsPerLook + stepsToFold(key?.parameter ?? '');
   const quantified = { ...operator, isNegated: used.isNegated, effect: context.effect };
   if (used.kind === 'value') {
-    return { ...test, holds: compileQuantified(quantified, key, compileValues(place, used, texts)) };
+    const holds = compileQuantified(quantified, key, compileValues(place, used, texts));
+    return { ...test, holds, steps: ofValues + priceOfValues(used, texts)(room) };
   }
   const templates = parseTexts(place, used, texts, context);
+  const requires = requiredTexts(operator, used, key, templates);
+  const steps = ofValues + priceOfTexts(used, templates)(room);
   return {
     ...test,
     holds: compileQuantified(quantified, key, compileTexts(used, templates)),
-    requires: requiredTexts(operator, used, key, templates),
+    // What is looked up in a file is looked at once more there.
+    steps: requires === undefined ? steps : 2 * steps,
+    requires,
   };
 }
 
@@ -152,6 +171,7 @@ type Comparison = (values: ConditionValues) => Expected;
 const complete = (matches: Matcher): Expected => ({ matches, isIncomplete: false });
 
 type UsedTextOperator = Extract<ConditionOperator, { kind: 'text' }>;
+type UsedValueOperator = Extract<ConditionOperator, { kind: 'value' }>;
 
 function parseTexts(
   place: string,
@@ -177,7 +197,9 @@ function compileTexts(operator: UsedTextOperator, templates: readonly Template[]
   return (values) => {
     const matchers = variable.flatMap((template) => {
       const parts = resolveTemplate(template, values);
-      return parts === undefined ? [] : [operator.compile(parts)];
+      if (parts === undefined) return [];
+      if (operator.form !== undefined && parts.every(isText)) values.spend(operator.form.stepsToForm(textOf(parts)));
+      return [operator.compile(parts)];
     });
     return { matches: anyOf([matchesFixed, ...matchers]), isIncomplete: matchers.length < variable.length };
   };
@@ -189,14 +211,45 @@ function compileFixed({ compile, form }: UsedTextOperator, fixed: readonly (read
   const patterns = (form === undefined ? fixed : fixed.filter((parts) => !isExact(parts))).map(compile);
   if (form === undefined || whole.length === 0) return anyOf(patterns);
   const exact = formsOf(form, whole);
+  const longest = longestOf(exact);
   const matchesExact: Matcher = (value, budget) => {
+    if (value.length > longest) return false;
     budget?.spend(form.stepsToForm(value));
     return exact.has(form.formOf(value));
   };
   return anyOf([matchesExact, ...patterns]);
 }
 
-const isExact = (parts: readonly PatternPart[]): boolean => parts.every((part) => 'text' in part);
+/** What `compileTexts` makes costs at most. */
+function priceOfTexts(operator: UsedTextOperator, templates: readonly Template[]): Price {
+  const { form, priceOf } = operator;
+  const prices: Price[] = [];
+  const whole: (readonly PatternPart[])[] = [];
+  let ofTemplates = 0;
+  for (const template of templates) {
+    const parts = longestParts(template);
+    const isVariable = hasVariables(template);
+    if (isVariable) ofTemplates += stepsToResolve(template);
+    if (isVariable && form !== undefined) ofTemplates += form.maxStepsToForm(textOf(parts).length);
+    if (!isVariable && form !== undefined && isExact(parts)) whole.push(parts);
+    else prices.push(priceOf(parts));
+  }
+  if (form !== undefined && whole.length > 0) prices.push(priceOfForms(form, longestOf(formsOf(form, whole))));
+  return (room) =>
+    ofTemplates +
+    // The fixed ones may be counted for themselves, beside those with variables.
+    (prices.length + 1) * stepsPerPattern * room.values * (ofTemplates === 0 ? 1 : 2) +
+    prices.reduce((sum, price) => sum + price(room), 0);
+}
+
+const isText = (part: PatternPart): boolean => 'text' in part;
+const isExact = (parts: readonly PatternPart[]): boolean => parts.every(isText);
+
+function longestOf(texts: Iterable<string>): number {
+  let longest = 0;
+  for (const text of texts) longest = Math.max(longest, text.length);
+  return longest;
+}
 
 function formsOf({ formOf }: TextForm, exact: readonly (readonly PatternPart[])[]): ReadonlySet<string> {
   return new Set(exact.map((parts) => formOf(textOf(parts))));
@@ -215,14 +268,12 @@ function requiredTexts(
   const holdsWithout = isNegated || ifExists || set === 'ForAllValues';
   if (key === undefined || form === undefined || holdsWithout || templates.some(hasVariables)) return undefined;
   const fixed = templates.map(fixedParts);
-  return fixed.every(isExact) ? { key, form, forms: formsOf(form, fixed) } : undefined;
+  if (!fixed.every(isExact)) return undefined;
+  const forms = formsOf(form, fixed);
+  return { key, form, forms, longest: longestOf(forms) };
 }
 
-function compileValues(
-  place: string,
-  operator: Extract<ConditionOperator, { kind: 'value' }>,
-  texts: readonly string[],
-): Comparison {
+function compileValues(place: string, operator: UsedValueOperator, texts: readonly string[]): Comparison {
   const mistake = texts.find((text) => !operator.isValid(text));
   if (mistake !== undefined) throw malformed(place, `${quoted(mistake)} is not ${operator.expected}`);
   const matches = operator.compile(texts);
@@ -233,11 +284,16 @@ function compileValues(
   return () => expected;
 }
 
+function priceOfValues({ stepsPerValue }: UsedValueOperator, texts: readonly string[]): Price {
+  const perValue = stepsPerPreparation + (stepsPerValue?.(texts) ?? 0);
+  return ({ values, characters }) => values * perValue + characters;
+}
+
 function anyOf(matchers: readonly Matcher[]): Matcher {
   const [only] = matchers;
   if (matchers.length === 1 && only !== undefined) return only;
   return (value, budget) => {
-    budget?.spend(matchers.length * stepsPerLook);
+    budget?.spend(matchers.length * stepsPerPattern);
     return matchers.some((matches) => matches(value, budget));
   };
 }
@@ -270,7 +326,7 @@ function compileQuantified(
     if (values.length === 0) return set !== 'ForAnyValue' && whenAbsent;
     const { matches, isIncomplete } = comparison(context);
     if (isNegated && isIncomplete) return effect === 'Deny';
-    context.spend(values.length * stepsPerLook);
+    context.spend(values.length * stepsPerPattern);
     const [only] = values;
     // Nearly all keys have one value, for which all of the rest comes to this.
     if (values.length === 1 && only !== undefined) return matches(only, context) !== isNegated;

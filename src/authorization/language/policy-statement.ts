@@ -15,6 +15,7 @@ import type {
   StatementReference,
   StatementTest,
 } from './compiled-statement.ts';
+import { type Matcher, type PricedPart, patternParts } from './pattern-parts.ts';
 import { parseConditionElement } from './policy-condition.ts';
 import type { JsonObject, JsonValue } from './policy-json.ts';
 import { isExcepted, parsePrincipalElement } from './policy-principal.ts';
@@ -27,9 +28,17 @@ import {
   stringAt,
   stringsAt,
 } from './policy-values.ts';
-import { fixedParts, hasVariables, parseTemplate, resolveTemplate } from './policy-variables.ts';
-import { compileParts, compileWildcards, type Matcher } from './wildcard.ts';
-import { stepsPerLook } from './work-budget.ts';
+import {
+  fixedParts,
+  hasVariables,
+  longestParts,
+  parseTemplate,
+  resolveTemplate,
+  stepsToResolve,
+  type Template,
+} from './policy-variables.ts';
+import { compileParts, compileWildcards, priceOfParts } from './wildcard.ts';
+import { type Room, stepsPerLook, stepsPerPattern } from './work-budget.ts';
 
 const elementNames = new Set([
   'Sid',
@@ -81,15 +90,17 @@ export function compileStatement(source: StatementSource, context: ParseContext)
     ...(condition === undefined ? [] : conditionTests(`${place}.Condition`, condition, within)),
   ];
   const holds = all(tests);
+  const actions = parseActions(statement, place);
   return {
     reference,
     effect,
     principals,
-    matchesAction: parseActions(statement, place),
+    matchesAction: actions.matches,
     matchesResource: resources.matches,
     ...(holds === undefined ? {} : { holds }),
     tests,
     bytes: bytesOf(statement, principals, tests),
+    steps: tests.reduce((sum, { steps }) => sum + steps, stepsPerLook + actions.steps + resources.steps),
   };
 }
 
@@ -128,7 +139,8 @@ function all(tests: readonly StatementTest[]): RequestTest | undefined {
 function exceptionTests(excepted: StatementPrincipals | undefined): readonly StatementTest[] {
   if (excepted === undefined) return [];
   const expected = excepted.anyone ? ['*'] : [...(excepted.account ? ['the account'] : []), ...excepted.named];
-  return [{ element: 'NotPrincipal', expected, holds: (question) => !isExcepted(excepted, question) }];
+  const holds: RequestTest = (question) => !isExcepted(excepted, question);
+  return [{ element: 'NotPrincipal', expected, holds, steps: stepsPerLook }];
 }
 
 function conditionTests(place: string, value: JsonValue, context: StatementContext): readonly StatementTest[] {
@@ -199,9 +211,19 @@ const actionPattern = /^(?:\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+)$/;
 
 const matchesNothing: Matcher = () => false;
 
-function parseActions(statement: JsonObject, place: string): Matcher {
+/** The longest names of operations, and the ARN of the longest alias. */
+const actionRoom: Room = { values: 1, characters: 64 };
+const resourceRoom: Room = { values: 1, characters: 384 };
+
+interface Actions {
+  readonly matches: Matcher;
+  /** What it takes at most to select the statement for an action, or not. */
+  readonly steps: number;
+}
+
+function parseActions(statement: JsonObject, place: string): Actions {
   const { name, value } = oneOf(statement, 'Action', 'NotAction');
-  if (value === undefined) return matchesNothing;
+  if (value === undefined) return { matches: matchesNothing, steps: 0 };
   const patterns = stringsAt(`${place}.${name}`, value);
   for (const pattern of patterns) {
     if (!actionPattern.test(pattern)) {
@@ -209,18 +231,26 @@ function parseActions(statement: JsonObject, place: string): Matcher {
     }
   }
   const matches = compileWildcards(patterns.map((pattern) => pattern.toLowerCase()));
-  return name === 'Action' ? matches : (action) => !matches(action);
+  const steps = stepsToTry(patterns.map(patternParts), actionRoom);
+  return name === 'Action' ? { matches, steps } : { matches: (action) => !matches(action), steps };
+}
+
+/** One after the other. */
+function stepsToTry(patterns: readonly (readonly PricedPart[])[], room: Room, segments?: 'arn'): number {
+  return patterns.reduce((sum, parts) => sum + stepsPerPattern + priceOfParts(parts, segments)(room), 0);
 }
 
 interface Resources {
   readonly matches: Matcher;
+  /** What it takes at most to select the statement for a resource, or not. */
+  readonly steps: number;
   /** Where the patterns have variables: whether one of them matches in this request. */
   readonly test?: StatementTest;
 }
 
 function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
   const { name, value } = oneOf(statement, 'Resource', 'NotResource');
-  if (value === undefined) return { matches: matchesNothing };
+  if (value === undefined) return { matches: matchesNothing, steps: 0 };
   const isNegated = name === 'NotResource';
   const patterns = stringsAt(`${place}.${name}`, value);
   const templates = patterns.map((pattern) => {
@@ -234,8 +264,9 @@ function parseResources(statement: JsonObject, place: string, context: Statement
   const fixed = templates.filter((template) => !hasVariables(template));
   const matchers = fixed.map((template) => compileParts(fixedParts(template), 'arn'));
   const matchesFixed: Matcher = (resource, budget) => matchers.some((matches) => matches(resource, budget));
+  const steps = stepsToTry(fixed.map(fixedParts), resourceRoom, 'arn');
   if (variable.length === 0) {
-    return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed };
+    return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed, steps };
   }
   const holds: RequestTest = ({ resource, context: values }) => {
     values.spend(matchers.length * stepsPerLook);
@@ -246,7 +277,15 @@ function parseResources(statement: JsonObject, place: string, context: Statement
     // An exception that cannot be told in this request never lets more through.
     return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
   };
-  return { matches: () => true, test: { element: name, expected: patterns, holds } };
+  const ofTest = matchers.length * stepsPerLook + steps + stepsToResolveAndTry(variable);
+  return { matches: () => true, steps: 0, test: { element: name, expected: patterns, holds, steps: ofTest } };
+}
+
+function stepsToResolveAndTry(templates: readonly Template[]): number {
+  return templates.reduce(
+    (sum, template) => sum + stepsToResolve(template),
+    stepsToTry(templates.map(longestParts), resourceRoom, 'arn'),
+  );
 }
 
 function oneOf<const Name extends string>(

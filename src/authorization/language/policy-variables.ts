@@ -9,9 +9,9 @@
  * Source: IAM user guide, "IAM policy elements: Variables and tags".
  */
 
-import type { ConditionKey, ConditionValues } from './condition-vocabulary.ts';
+import { type ConditionKey, type ConditionValues, roomOf } from './condition-vocabulary.ts';
+import { type PatternPart, type PricedPart, patternParts } from './pattern-parts.ts';
 import { malformed, type ParseContext, resolveConditionKey } from './policy-values.ts';
-import { type PatternPart, patternParts } from './wildcard.ts';
 import { stepsPerLook, stepsPerPreparation } from './work-budget.ts';
 
 interface Variable {
@@ -85,6 +85,28 @@ export function resolveTemplate(template: Template, values: ConditionValues): re
   return resolved;
 }
 
+/** What that costs at most. */
+export function stepsToResolve(template: Template): number {
+  return longestParts(template).reduce(
+    (sum, part) => sum + ('text' in part ? part.text.length : 0),
+    stepsPerPreparation + template.length * stepsPerLook,
+  );
+}
+
+/** The parts as long as they can be: every variable has the longest value that there is of it. */
+export function longestParts(template: Template): readonly PricedPart[] {
+  const parts: PricedPart[] = [];
+  for (const part of template) {
+    if (!('key' in part)) append(parts, part);
+    else parts.push({ text: longestValueOf(part), isLongest: true });
+  }
+  return parts;
+}
+
+function longestValueOf({ key, default: fallback }: Variable): string {
+  return 'x'.repeat(Math.max(key === undefined ? 0 : roomOf(key).characters, fallback?.length ?? 0));
+}
+
 /** Where nothing depends on the request. */
 export function fixedParts(template: Template): readonly PatternPart[] {
   const parts: PatternPart[] = [];
@@ -106,7 +128,7 @@ function variableValue({ key, default: fallback }: Variable, values: ConditionVa
 }
 
 /** INVARIANT: no empty texts, no star after a star; `wildcard.ts` relies on it. */
-function append(parts: PatternPart[], next: PatternPart): void {
+function append(parts: PricedPart[], next: PatternPart): void {
   if ('text' in next && next.text === '') return;
   const last = parts.at(-1);
   const isSecondStar = last !== undefined && 'wildcard' in last && last.wildcard === '*' && 'wildcard' in next;

@@ -1,38 +1,19 @@
 /**
  * Patterns with `*` and `?`, matched in time that no pattern can blow up.
  *
- * A pattern is a sequence of elements (a character or `?`) with stars between them, which is a small automaton: state
- * `n` means that the first `n` elements are matched, and a star after `n` elements lets state `n` stay where it is. All
- * states advance together, as bits: one step per character of the text, each costing one operation per 32 elements. A
- * pattern with more elements than the text has characters cannot match and is not tried, so the work is bounded by
- * `text²/32` whatever the pattern. Nothing is ever tried twice; there is no backtracking. Short pieces between stars are
- * looked for from left to right instead: where the first occurrence does not lead to a match, no later one does.
+ * What stands before the first star and behind the last one is compared where it has to be. The texts between stars are looked
+ * for from left to right: where the first occurrence does not lead to a match, no later one does. A pattern with a `?`
+ * between stars, and one of an ARN's segments, is an automaton (`wildcard-automaton.ts`).
  *
- * The bit tables are built per match and thrown away. Kept, they would take forty times the memory of the policy's own
- * text, and a decision is remembered per action anyway (`applicable-statements.ts`).
+ * What a match costs is spent before it is made, and what it can cost at most, whatever the text, is known from the pattern
+ * (`priceOfParts`). INVARIANT: nobody spends more than that; `test/authorization/prices.test.ts` compares the two.
  *
- * Source: IAM user guide, "Resource", "Using wildcards in resource ARNs"; G. Navarro and M. Raffinot, "Flexible Pattern
- * Matching in Strings", on the extended Shift-And automaton.
+ * Source: IAM user guide, "Resource", "Using wildcards in resource ARNs".
  */
 
-import { stepsPerPreparation, unbounded, type WorkBudget } from './work-budget.ts';
-
-/** @param budget Pays for each look at a text that is longer than its beginning and its end. */
-export type Matcher = (text: string, budget?: WorkBudget) => boolean;
-
-/** Where wildcards may not cross a `:`, or `undefined` where they match everything. */
-export type Segments = 'arn' | undefined;
-
-/** A pattern in parts: texts that stand for themselves, and wildcards. What a policy variable stands for is a text. */
-export type PatternPart = { readonly text: string } | { readonly wildcard: '*' | '?' };
-
-/** The parts of a pattern in which every `*` and `?` is a wildcard. */
-export function patternParts(pattern: string): readonly PatternPart[] {
-  return (pattern.match(/\*+|\?|[^*?]+/g) ?? []).map((part) => {
-    if (part === '?') return { wildcard: '?' };
-    return part.startsWith('*') ? { wildcard: '*' } : { text: part };
-  });
-}
+import { type Matcher, type PatternPart, type PricedPart, patternParts, type Segments } from './pattern-parts.ts';
+import { compileAutomaton, maxRuns, minCharactersOf, priceOfAutomaton } from './wildcard-automaton.ts';
+import { type Price, unbounded } from './work-budget.ts';
 
 /** A compiled pattern: as cheap a test as its form allows. */
 export function compileWildcard(pattern: string, segments?: Segments): Matcher {
@@ -40,18 +21,35 @@ export function compileWildcard(pattern: string, segments?: Segments): Matcher {
 }
 
 export function compileParts(parts: readonly PatternPart[], segments?: Segments): Matcher {
-  const { stars, pieces } = piecesOf(parts);
-  const [first = ''] = pieces;
-  if (pieces.some((piece) => piece === undefined)) return compileAutomaton(parts, segments);
-  if (stars === 0) return (text) => text === first;
-  if (pieces.every((piece, index) => index === 0 || piece === '')) return (text) => text.startsWith(first);
-  // Safe: a piece with a `?`, which is undefined, was turned away above.
-  const texts = pieces as readonly string[];
-  const isShort = texts.slice(1, -1).every((piece) => piece.length <= maxSearchedCharacters);
-  if (segments === undefined && isShort) {
-    return (text, budget = unbounded) => matchesInOrder(texts, text, budget);
+  const form = formOf(parts, segments);
+  switch (form.kind) {
+    case 'text':
+      return (text) => text === form.text;
+    case 'prefix':
+      return (text) => text.startsWith(form.text);
+    case 'pieces':
+      return compilePieces(form);
+    case 'automaton':
+      return compileAutomaton(parts, segments);
+    default:
+      return form satisfies never;
   }
-  return compileAutomaton(parts, segments);
+}
+
+/** What matching values with the pattern costs at most; they are well-formed. */
+export function priceOfParts(parts: readonly PricedPart[], segments?: Segments): Price {
+  const form = formOf(parts, segments);
+  switch (form.kind) {
+    case 'text':
+    case 'prefix':
+      return () => 0;
+    case 'pieces':
+      return priceOfPieces(form, parts);
+    case 'automaton':
+      return priceOfAutomaton(parts);
+    default:
+      return form satisfies never;
+  }
 }
 
 /** Any of the patterns: the exact ones by look-up, the others one by one. */
@@ -63,210 +61,174 @@ export function compileWildcards(patterns: readonly string[], segments?: Segment
   return (text, budget) => exact.has(text) || matchers.some((matches) => matches(text, budget));
 }
 
-/** The texts before, between and after the stars; `undefined` for one that has a `?` in it. */
-function piecesOf(parts: readonly PatternPart[]): { stars: number; pieces: readonly (string | undefined)[] } {
-  const pieces: (string | undefined)[] = [''];
+/** Texts and `?`, without stars. */
+type Piece = readonly (string | typeof anyCharacter)[];
+const anyCharacter = Symbol('?');
+
+interface PiecesForm {
+  readonly kind: 'pieces';
+  readonly first: Piece;
+  /** What stands between stars. */
+  readonly between: readonly string[];
+  /** `undefined`: there is no star. */
+  readonly last: Piece | undefined;
+  readonly minCharacters: number;
+}
+
+type Form = { readonly kind: 'text' | 'prefix'; readonly text: string } | PiecesForm | { readonly kind: 'automaton' };
+
+function formOf(parts: readonly PatternPart[], segments: Segments): Form {
+  const [first, ...others] = piecesOf(parts);
+  const text = textOfPiece(first);
+  if (text !== undefined && others.length === 0) return { kind: 'text', text };
+  if (text !== undefined && others.every((piece) => piece.length === 0)) return { kind: 'prefix', text };
+  // Half a character, which a document can spell, would be found within a whole one.
+  const isPlain = parts.every((part) => !('text' in part) || part.text.isWellFormed());
+  const between = others.slice(0, -1).map(textOfPiece);
+  if (segments === 'arn' || !isPlain || between.includes(undefined)) return { kind: 'automaton' };
+  return {
+    kind: 'pieces',
+    first,
+    // Safe: none is `undefined`.
+    between: between as readonly string[],
+    last: others.at(-1),
+    minCharacters: minCharactersOf(parts),
+  };
+}
+
+/** What stands before, between and after the stars. */
+function piecesOf(parts: readonly PatternPart[]): readonly [Piece, ...Piece[]] {
+  const pieces: [(string | typeof anyCharacter)[], ...(string | typeof anyCharacter)[][]] = [[]];
   for (const part of parts) {
-    const last = pieces.length - 1;
-    if ('text' in part) pieces[last] = pieces[last] === undefined ? undefined : pieces[last] + part.text;
-    else if (part.wildcard === '?') pieces[last] = undefined;
-    else pieces.push('');
+    const piece = pieces.at(-1) ?? [];
+    if (!('text' in part)) {
+      if (part.wildcard === '?') piece.push(anyCharacter);
+      else pieces.push([]);
+      continue;
+    }
+    const before = piece.at(-1);
+    if (typeof before === 'string') piece[piece.length - 1] = before + part.text;
+    else piece.push(part.text);
   }
-  return { stars: pieces.length - 1, pieces };
+  return pieces;
+}
+
+/** `undefined` for one that has a `?` in it. */
+function textOfPiece(piece: Piece): string | undefined {
+  const [text = '', another] = piece;
+  return typeof text === 'string' && another === undefined ? text : undefined;
 }
 
 /** V8 searches for texts up to this length in linear time (Boyer-Moore over the last 250 characters); longer ones it may not. */
 const maxSearchedCharacters = 250;
+/** Of those: the table, and two comparisons for a character. */
+const stepsPerCharacterOfLong = 2;
+const stepsPerCharacterWithLong = 3;
 
-function matchesInOrder(pieces: readonly string[], text: string, budget: WorkBudget): boolean {
-  const first = pieces[0] ?? '';
-  const last = pieces.at(-1) ?? '';
-  if (text.length < first.length + last.length || !text.startsWith(first) || !text.endsWith(last)) return false;
-  const end = text.length - last.length;
-  let at = first.length;
-  budget.spend(end - at + pieces.length);
-  for (let index = 1; index < pieces.length - 1; index++) {
-    const piece = pieces[index] ?? '';
-    const found = text.indexOf(piece, at);
-    if (found === -1) return false;
-    at = found + piece.length;
-  }
-  return at <= end;
+interface PieceCosts {
+  readonly ofEnds: number;
+  readonly ofBetween: number;
+  /** Of the tables of long ones. */
+  readonly ofTables: number;
+  readonly perCharacter: number;
 }
 
-function compileAutomaton(parts: readonly PatternPart[], segments: Segments): Matcher {
-  const [first] = parts;
-  const prefix = first !== undefined && 'text' in first ? first.text : '';
-  // What a text must have at least; a shorter one is not worth an automaton.
-  const minCharacters = parts.reduce(
-    (sum, part) => sum + ('text' in part ? part.text.length : Number(part.wildcard === '?')),
-    0,
-  );
-  let elements: Elements | undefined;
-  return (text, budget = unbounded) => {
-    if (text.length < minCharacters || !text.startsWith(prefix)) return false;
-    const wordCount = Math.floor(minCharacters / 32) + 1;
-    budget.spend(stepsPerPreparation + (text.length + minCharacters) * wordCount);
-    elements ??= toElements(parts, segments);
-    return elements.elements.length <= maxSmallElements ? runSmall(elements, text) : runAutomaton(elements, text);
+function costsOf({ first, between, last }: PiecesForm): PieceCosts {
+  const ends = first.length + (last?.length ?? 0);
+  const longCharacters = between.reduce((sum, { length }) => sum + (length > maxSearchedCharacters ? length : 0), 0);
+  return {
+    // One text at each end is no work.
+    ofEnds: ends <= 2 ? 0 : ends,
+    ofBetween: between.length,
+    ofTables: longCharacters * stepsPerCharacterOfLong,
+    perCharacter: between.length === 0 ? 0 : longCharacters === 0 ? 1 : stepsPerCharacterWithLong,
   };
 }
 
-/** How far a wildcard reaches: not past the end of an ARN's segment, or anywhere. */
-type Reach = 'segment' | 'anywhere';
-
-interface Elements {
-  /** Code points, or the reach of a `?`. */
-  readonly elements: readonly (number | Reach)[];
-  /** At `n`: a star after the first `n` elements. */
-  readonly stars: ReadonlyMap<number, Reach>;
-}
-
-const colon = 0x3a;
-/** `arn:partition:service:region:account:`; behind them is the resource, in which a colon is a character like others. */
-const arnSeparatorCount = 5;
-
-function toElements(parts: readonly PatternPart[], segments: Segments): Elements {
-  const elements: (number | Reach)[] = [];
-  const stars = new Map<number, Reach>();
-  let colonCount = 0;
-  parts.forEach((part, index) => {
-    if ('text' in part) {
-      for (const character of part.text) {
-        if (character === ':') colonCount++;
-        elements.push(character.codePointAt(0) ?? 0);
-      }
-      return;
+function compilePieces(form: PiecesForm): Matcher {
+  const { first, between, last, minCharacters } = form;
+  const { ofEnds, ofBetween, ofTables, perCharacter } = costsOf(form);
+  return (text, budget = unbounded) => {
+    if (text.length < minCharacters) return false;
+    if (ofEnds > 0) budget.spend(ofEnds);
+    let at = endOfStart(first, text);
+    if (at === undefined || last === undefined) return at === text.length;
+    const end = startOfEnd(last, text);
+    if (end === undefined || at > end) return false;
+    if (between.length === 0) return true;
+    budget.spend(ofBetween + ofTables + (end - at) * perCharacter);
+    for (const piece of between) {
+      const found = indexOf(text, piece, at);
+      if (found === -1) return false;
+      at = found + piece.length;
     }
-    const isBounded = segments === 'arn' && colonCount < arnSeparatorCount;
-    if (part.wildcard === '?') {
-      elements.push(isBounded ? 'segment' : 'anywhere');
-      return;
+    return at <= end;
+  };
+}
+
+function priceOfPieces(form: PiecesForm, parts: readonly PricedPart[]): Price {
+  const { ofEnds, ofBetween, ofTables, perCharacter } = costsOf(form);
+  return (room) => {
+    const runs = maxRuns(parts, room);
+    // A text for which a table is made is as long as what the table is about.
+    const tables = Math.min(runs * ofTables, room.characters * stepsPerCharacterOfLong);
+    return runs === 0 ? 0 : runs * (ofEnds + ofBetween) + tables + room.characters * perCharacter;
+  };
+}
+
+/** Where the text goes on behind the piece that it starts with. */
+function endOfStart(piece: Piece, text: string): number | undefined {
+  let at = 0;
+  for (const part of piece) {
+    if (typeof part === 'string') {
+      if (!text.startsWith(part, at)) return undefined;
+      at += part.length;
+    } else {
+      if (at >= text.length) return undefined;
+      at += isPair(text, at) ? 2 : 1;
     }
-    // AWS: a star that ends its segment may reach beyond it, so that `arn:aws:kms:*` and `arn:*:key/x` mean something.
-    const reach = isBounded && !endsSegment(parts, index + 1) ? 'segment' : 'anywhere';
-    if (stars.get(elements.length) !== 'anywhere') stars.set(elements.length, reach);
-  });
-  return { elements, stars };
-}
-
-/** Is the next thing a colon or the end? Two stars never follow each other. */
-function endsSegment(parts: readonly PatternPart[], nextIndex: number): boolean {
-  const next = parts[nextIndex];
-  return next === undefined || ('text' in next && next.text.startsWith(':'));
-}
-
-/** One bit per element, and one for the end, in a number. */
-const maxSmallElements = 30;
-const asciiCount = 128;
-
-/** The automaton of a short pattern, whose states fit into one number. */
-function runSmall({ elements, stars }: Elements, text: string): boolean {
-  let anywhere = 0;
-  let inSegment = 0;
-  elements.forEach((element, index) => {
-    if (element === 'anywhere') anywhere |= 1 << index;
-    if (element === 'segment') inSegment |= 1 << index;
-  });
-  const ascii = new Uint32Array(asciiCount).fill(anywhere | inSegment);
-  ascii[colon] = anywhere;
-  const others = new Map<number, number>();
-  elements.forEach((element, index) => {
-    if (typeof element !== 'number') return;
-    if (element < asciiCount) ascii[element] = (ascii[element] ?? 0) | (1 << index);
-    else others.set(element, (others.get(element) ?? anywhere | inSegment) | (1 << index));
-  });
-  let stays = 0;
-  let staysOnColon = 0;
-  for (const [state, reach] of stars) {
-    stays |= 1 << state;
-    if (reach === 'anywhere') staysOnColon |= 1 << state;
   }
-  let states = 1;
-  for (let at = 0; at < text.length && states !== 0; at++) {
-    const character = text.codePointAt(at) ?? 0;
-    if (character > 0xffff) at++;
-    const accepts = (character < asciiCount ? ascii[character] : others.get(character)) ?? anywhere | inSegment;
-    states = ((states & accepts) << 1) | (states & (character === colon ? staysOnColon : stays));
-  }
-  return ((states >>> elements.length) & 1) === 1;
+  return at;
 }
 
-/** Sets of states, one bit each. */
-type Bits = Uint32Array;
-
-function runAutomaton(pattern: Elements, text: string): boolean {
-  const elementCount = pattern.elements.length;
-  if (elementCount > text.length) return false;
-  const tables = buildTables(pattern);
-  const states: Bits = new Uint32Array(tables.wordCount);
-  setBit(states, 0);
-  for (const character of text) {
-    const codePoint = character.codePointAt(0) ?? 0;
-    const isColon = codePoint === colon;
-    const accepts = tables.accepts.get(codePoint) ?? (isColon ? tables.acceptsColon : tables.acceptsOther);
-    if (!advance(states, accepts, isColon ? tables.staysOnColon : tables.stays)) return false;
-  }
-  return hasBit(states, elementCount);
-}
-
-interface Tables {
-  readonly wordCount: number;
-  /** For each character that the pattern names: the elements that take it. */
-  readonly accepts: ReadonlyMap<number, Bits>;
-  readonly acceptsColon: Bits;
-  readonly acceptsOther: Bits;
-  readonly stays: Bits;
-  readonly staysOnColon: Bits;
-}
-
-function buildTables({ elements, stars }: Elements): Tables {
-  const wordCount = Math.floor(elements.length / 32) + 1;
-  const acceptsColon: Bits = new Uint32Array(wordCount);
-  const acceptsOther: Bits = new Uint32Array(wordCount);
-  elements.forEach((element, index) => {
-    if (typeof element === 'number') return;
-    setBit(acceptsOther, index);
-    if (element === 'anywhere') setBit(acceptsColon, index);
-  });
-  const accepts = new Map<number, Bits>();
-  elements.forEach((element, index) => {
-    if (typeof element !== 'number') return;
-    let bits = accepts.get(element);
-    if (bits === undefined) {
-      bits = new Uint32Array(element === colon ? acceptsColon : acceptsOther);
-      accepts.set(element, bits);
+/** Where the piece begins that the text ends with. */
+function startOfEnd(piece: Piece, text: string): number | undefined {
+  let end = text.length;
+  for (let index = piece.length - 1; index >= 0; index--) {
+    const part = piece[index];
+    if (typeof part === 'string') {
+      if (!text.endsWith(part, end)) return undefined;
+      end -= part.length;
+    } else {
+      if (end === 0) return undefined;
+      end -= end > 1 && isPair(text, end - 2) ? 2 : 1;
     }
-    setBit(bits, index);
-  });
-  const stays: Bits = new Uint32Array(wordCount);
-  const staysOnColon: Bits = new Uint32Array(wordCount);
-  for (const [state, reach] of stars) {
-    setBit(stays, state);
-    if (reach === 'anywhere') setBit(staysOnColon, state);
   }
-  return { wordCount, accepts, acceptsColon, acceptsOther, stays, staysOnColon };
+  return end;
 }
 
-/** One character: every state moves on where its element takes it and stays where a star lets it. False: none is left. */
-function advance(states: Bits, accepts: Bits, stays: Bits): boolean {
-  let carry = 0;
-  let any = 0;
-  for (let word = 0; word < states.length; word++) {
-    const state = states[word] ?? 0;
-    const taken = state & (accepts[word] ?? 0);
-    const next = (taken << 1) | carry | (state & (stays[word] ?? 0));
-    carry = taken >>> 31;
-    states[word] = next;
-    any |= next;
+/** Is there one character of two units? */
+function isPair(text: string, at: number): boolean {
+  return (text.codePointAt(at) ?? 0) > 0xffff;
+}
+
+function indexOf(text: string, piece: string, from: number): number {
+  return piece.length <= maxSearchedCharacters ? text.indexOf(piece, from) : indexOfLong(text, piece, from);
+}
+
+/** As `indexOf`, in linear time: Knuth, Morris and Pratt, "Fast pattern matching in strings", 1977. */
+function indexOfLong(text: string, piece: string, from: number): number {
+  /** At `n`: how much of the piece its first `n + 1` characters also end with. */
+  const borders = new Uint32Array(piece.length);
+  for (let at = 1, matched = 0; at < piece.length; at++) {
+    while (matched > 0 && piece.charCodeAt(at) !== piece.charCodeAt(matched)) matched = borders[matched - 1] ?? 0;
+    if (piece.charCodeAt(at) === piece.charCodeAt(matched)) matched++;
+    borders[at] = matched;
   }
-  return any !== 0;
-}
-
-function setBit(bits: Bits, index: number): void {
-  bits[index >>> 5] = (bits[index >>> 5] ?? 0) | (1 << (index & 31));
-}
-
-function hasBit(bits: Bits, index: number): boolean {
-  return (((bits[index >>> 5] ?? 0) >>> (index & 31)) & 1) === 1;
+  for (let at = from, matched = 0; at < text.length; at++) {
+    while (matched > 0 && text.charCodeAt(at) !== piece.charCodeAt(matched)) matched = borders[matched - 1] ?? 0;
+    if (text.charCodeAt(at) === piece.charCodeAt(matched)) matched++;
+    if (matched === piece.length) return at - piece.length + 1;
+  }
+  return -1;
 }

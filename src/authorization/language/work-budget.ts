@@ -5,11 +5,11 @@
  * it. Every comparison is linear, but there can be thousands of patterns and thousands of values: without a bound, the two
  * together keep the daemon busy for seconds and everybody else waiting. So each comparison is paid for, in steps, before it
  * is made, and a request that has spent its steps is refused. That a part of the policies was not looked at must never let
- * anybody in, so it is the request that ends, not the comparison.
+ * anybody in, so it is the request that ends, not the comparison. And what a policy could cost at most is known when it is
+ * put (`worst-case.ts`), so that one that nobody could use for long values is refused to its author.
  *
- * A step is the work for one character of a pattern match, some 5 to 10 ns; a decision that spends all of them takes a few
- * milliseconds. Honest requests are far from that: a thousand patterns against a value of 100 characters take some 110,000
- * steps; look-ups of whole texts, which are most of what policies compare, cost next to nothing whatever their number.
+ * A step is the work for one character of a pattern match, some 5 ns; look-ups of whole texts, which are most of what
+ * policies compare, cost next to nothing whatever their number.
  */
 
 import { KmsError } from '../../kms/errors.ts';
@@ -19,16 +19,24 @@ export interface WorkBudget {
   spend(steps: number): void;
 }
 
-/** Of one decision. */
-export const maxSteps = 2 ** 19;
-
-/** A comparison with one value, and what it takes to find the value of a condition key once more. */
+/** What it takes to find the values of a condition key once more, or a statement that is filed. */
 export const stepsPerLook = 8;
+/** A value, and one of several patterns: to look it up, or to see that it does not begin or end as the pattern does. */
+export const stepsPerPattern = 3;
 /** The preparation of anything that is not just looked up: a text to be parsed, a pattern to be made. */
 export const stepsPerPreparation = 64;
 
 /** A grant that is judged: eight pairs of an encryption context and a dozen operations. */
 export const stepsPerGrant = 64;
+
+/** How many values there can be, and how many characters all of them have together. */
+export interface Room {
+  readonly values: number;
+  readonly characters: number;
+}
+
+/** What comparing such values costs at most, in steps. */
+export type Price = (room: Room) => number;
 
 export function tooMuchWork(): KmsError {
   return new KmsError(

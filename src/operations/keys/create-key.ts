@@ -8,6 +8,7 @@
 
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
+import { assertAffordable } from '../../authorization/worst-case.ts';
 import { assertImportable } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-directory.ts';
 import { assertTokenCanHold, assertTokenCanImport } from '../../keys/token-capabilities.ts';
@@ -162,6 +163,7 @@ function policyOf(request: Request, directory: KeyView, decideUnder: DecideUnder
   const document = request.Policy ?? defaultKeyPolicy(directory.realm);
   assertPolicyLength(document, directory.budgets.quotas);
   const policy = directory.compilePolicy(document);
+  assertAffordable(policy);
   if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
     assertNoLockout(decideUnder(policy, { arn: keyArn(directory.realm, record.keyId), record }));
   }

@@ -1,6 +1,7 @@
-/** `PutKeyPolicy`: another key policy, unless it would lock its author out. */
+/** `PutKeyPolicy`: another key policy, unless it would lock its author out, or cost too much. */
 
 import { assertNoLockout } from '../../authorization/lockout.ts';
+import { assertAffordable } from '../../authorization/worst-case.ts';
 import {
   assertDefaultPolicyName,
   assertPolicyLength,
@@ -38,6 +39,7 @@ export const putKeyPolicy = operation({
     assertDefaultPolicyName(request.PolicyName);
     assertPolicyLength(request.Policy, directory.budgets.quotas);
     const policy = directory.compilePolicy(request.Policy);
+    assertAffordable(policy);
     if (request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, keys.key.key));
     }
