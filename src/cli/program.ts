@@ -26,6 +26,7 @@ const commands: readonly CommandRow[] = [
   ['policy', async () => (await import('./commands/policy-command.ts')).policyCommand()],
   ['credentials', async () => (await import('./commands/credentials-command.ts')).credentialsCommand()],
   ['access-keys', async () => (await import('./commands/access-keys-command.ts')).accessKeysCommand()],
+  ['tls', async () => (await import('./commands/tls-command.ts')).tlsCommand()],
   ['audit', async () => (await import('./commands/audit-command.ts')).auditCommand()],
 ];
 

@@ -12,6 +12,7 @@
 import { z } from 'zod';
 import { budgetsSchema } from './budgets-schema.ts';
 import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
+import { parseNetworkAddress } from './network-address.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
 
@@ -33,6 +34,31 @@ const loopbackAddress = z.string({ error: loopbackExpectation }).transform((valu
   return z.NEVER;
 });
 
+const networkExpectation =
+  'an IP address of this machine and a port, such as 192.0.2.7:4600, [::1]:4600, or 0.0.0.0:4600 for all';
+const networkAddress = z.string({ error: networkExpectation }).transform((value, context) => {
+  const address = parseNetworkAddress(value);
+  if (address !== undefined) return address;
+  context.addIssue({ code: 'custom', message: networkExpectation });
+  return z.NEVER;
+});
+
+const credentialName = z.string().regex(/^[A-Za-z0-9_.-]+$/);
+
+const pemExpectation = 'one of { file: PATH } or { credential: NAME }, of what is in PEM';
+const pem = z.union([z.strictObject({ file: text }), z.strictObject({ credential: credentialName })], {
+  error: pemExpectation,
+});
+
+/** HTTPS, on any address. SIGHUP reads certificate and key again. */
+const tls = z.strictObject({
+  address: networkAddress,
+  /** The server's certificate, and after it those between it and its authority. */
+  certificate: pem,
+  /** Its private key, not encrypted; a file that nobody but its owner can read. */
+  key: pem,
+});
+
 const pinExpectation =
   'one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, ' +
   'because backups, editors and version control copy that file';
@@ -40,7 +66,7 @@ const pin = z.union(
   [
     z.strictObject({ file: text }),
     z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/) }),
-    z.strictObject({ credential: z.string().regex(/^[A-Za-z0-9_.-]+$/) }),
+    z.strictObject({ credential: credentialName }),
   ],
   { error: pinExpectation },
 );
@@ -197,6 +223,8 @@ export const configurationSchema = z
       .strictObject({
         /** Takes signed requests over plain HTTP. Absent: there is no such listener. */
         tcp: loopbackAddress.optional(),
+        /** Takes signed requests over HTTPS. Absent: there is no such listener. */
+        tls: tls.optional(),
       })
       .prefault({}),
     keyStores: z.record(keyStoreName, keyStore).superRefine(refuseAllButOne),
@@ -239,6 +267,8 @@ export const configurationSchema = z
 type Parsed = z.output<typeof configurationSchema>;
 
 export type KeyStoreConfiguration = z.output<typeof keyStore>;
+export type TlsConfiguration = z.output<typeof tls>;
+export type PemSource = z.output<typeof pem>;
 
 /** One Region that the daemon serves: where it listens for it, and where its keys live. */
 export interface RegionConfiguration {
@@ -246,6 +276,8 @@ export interface RegionConfiguration {
   readonly socket: Parsed['socket'];
   /** The listener for signed requests; absent: there is none. */
   readonly loopback?: LoopbackAddress | undefined;
+  /** The one over HTTPS; absent: there is none. */
+  readonly tls?: TlsConfiguration | undefined;
   /** The names of the key stores in which its keys are. */
   readonly keyStores: readonly string[];
   /** The one of them in which keys are made for whoever names none. */

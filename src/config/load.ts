@@ -11,7 +11,13 @@ import { dirname, resolve } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { assertSafePath } from '../secrets/safe-path.ts';
-import { type Configuration, configurationSchema, type KeyStoreConfiguration } from './configuration-schema.ts';
+import {
+  type Configuration,
+  configurationSchema,
+  type KeyStoreConfiguration,
+  type PemSource,
+  type TlsConfiguration,
+} from './configuration-schema.ts';
 
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
 const maxConfigurationBytes = 1024 * 1024;
@@ -150,6 +156,7 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
         region,
         socket: { ...socket, path: absolute(socket.path) },
         loopback: listen.tcp,
+        tls: listen.tls === undefined ? undefined : withAbsoluteFiles(listen.tls, absolute),
         keyStores: names,
         defaultKeyStore: only,
         managedKeys: new Map(Object.entries(managedKeys).map(([service, { principals }]) => [service, principals])),
@@ -177,6 +184,11 @@ function withAbsolutePaths(keyStore: KeyStoreConfiguration, absolute: (path: str
     library: library === undefined ? undefined : absolute(library),
     pin: 'file' in pin ? { file: absolute(pin.file) } : pin,
   };
+}
+
+function withAbsoluteFiles(tls: TlsConfiguration, absolute: (path: string) => string): TlsConfiguration {
+  const at = (source: PemSource): PemSource => ('file' in source ? { file: absolute(source.file) } : source);
+  return { ...tls, certificate: at(tls.certificate), key: at(tls.key) };
 }
 
 function firstLine(message: string): string {

@@ -24,7 +24,7 @@ export type PinReader = () => Promise<Pin>;
 export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): PinReader {
   if ('file' in source) return () => readPinFile(source.file, assertPrivate);
   if ('credential' in source) {
-    return () => readPinFile(credentialPath(source.credential, environment), assertPrivateCredential);
+    return () => readPinFile(credentialPath(source.credential, environment, 'the PIN'), assertPrivateCredential);
   }
   const text = environment[source.env];
   delete environment[source.env];
@@ -39,7 +39,7 @@ export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): Pi
 /** @throws ConfigurationError when the PIN's file is missing or open to others. Reads nothing of it. */
 export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.ProcessEnv): Promise<void> {
   if ('env' in source) return;
-  const path = 'file' in source ? source.file : credentialPath(source.credential, environment);
+  const path = 'file' in source ? source.file : credentialPath(source.credential, environment, 'the PIN');
   try {
     const stats = await stat(path);
     if ('file' in source) assertPrivate(path, stats);
@@ -82,16 +82,17 @@ export function assertPrivate(path: string, stats: Stats): void {
  * it goes at most, where it else shows what the group may (bug report 29435 of systemd): 0440 and root:root. Without the ACL, root's
  * group could read that file, and nobody else.
  */
-function assertPrivateCredential(path: string, stats: Stats): void {
+export function assertPrivateCredential(path: string, stats: Stats): void {
   const isOfSystemd = stats.uid === 0 && stats.gid === 0 && (stats.mode & 0o777) === 0o440;
   if (!isOfSystemd) assertPrivate(path, stats);
 }
 
-function credentialPath(name: string, environment: NodeJS.ProcessEnv): string {
+/** @param what Is in it: for the message. @throws ConfigurationError where systemd has not started this. */
+export function credentialPath(name: string, environment: NodeJS.ProcessEnv, what: string): string {
   const folder = environment['CREDENTIALS_DIRECTORY'];
   if (folder === undefined) {
     throw new ConfigurationError(
-      `the PIN is the systemd credential \`${name}\`, but CREDENTIALS_DIRECTORY is not set; start with systemd and LoadCredential=${name}:PATH`,
+      `${what} is the systemd credential \`${name}\`, but CREDENTIALS_DIRECTORY is not set; start with systemd and LoadCredential=${name}:PATH`,
     );
   }
   return join(folder, name);

@@ -51,6 +51,12 @@ socket:
 # key (drawbridge access-keys) or with short-lived credentials (drawbridge credentials). Off unless this says where.
 # listen:
 #   tcp: 127.0.0.1:4599
+#   # The same over HTTPS, on any address: for programs that insist on it, and for other machines. drawbridge tls create makes
+#   # both files; SIGHUP reads them again. A key that systemd hands over is { credential: NAME }.
+#   tls:
+#     address: 127.0.0.1:4600
+#     certificate: { file: /etc/drawbridge/tls/server.pem }
+#     key: { file: /etc/drawbridge/tls/server.key }
 
 # One HSM. Its name is yours to choose, and stands in the records of its keys: it stays as it is once there are keys.
 keyStores:

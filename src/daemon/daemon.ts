@@ -1,9 +1,9 @@
 /**
  * Assembles a daemon and takes it apart again.
  *
- * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies read, secrets checked,
- * data folder locked, audit log open, tokens connected, service key checked, records verified and compared with the audit log,
- * reconciled with the HSMs, the keys of each Region taken up, sockets listening, upkeep begun.
+ * Starting is a list of steps, each of which relies on those before: core dumps off, identity policies and certificates read,
+ * secrets checked, data folder locked, audit log open, tokens connected, service key checked, records verified and compared with
+ * the audit log, reconciled with the HSMs, the keys of each Region taken up, sockets listening, upkeep begun.
  * A step that fails undoes the earlier ones and ends the start; nothing listens before everything works. There is one exception,
  * for whoever asks for it (`waitForTokens`): while a token is not there, sockets listen at an entrance that is closed
  * (`region-entrance.ts`), so that the daemon is up when the HSM is, and whatever then takes the HSM is tried until it works. Stopping
@@ -38,6 +38,7 @@ import { assertPathsAreOurs } from './own-paths.ts';
 import { Patience } from './patience.ts';
 import { type ListeningRegion, listenForRegion, regionHandlers } from './region.ts';
 import { closedRegion, regionEntrance } from './region-entrance.ts';
+import { ServedCertificates } from './served-certificates.ts';
 import { closedStatus, statusSources } from './status.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
 
@@ -73,7 +74,7 @@ export interface DaemonOptions {
    * ends the start all the same: a refused PIN, a library that is none, another's token.
    */
   readonly waitForTokens?: boolean | undefined;
-  /** The configuration as it is written now: SIGHUP takes the AWS managed keys of it. Absent: they stay as they are. */
+  /** The configuration as it is written now: SIGHUP takes the AWS managed keys and `listen.tls` of it. Absent: they stay as they are. */
   readonly readConfiguration?: (() => Promise<Configuration>) | undefined;
 }
 
@@ -84,7 +85,7 @@ export interface Daemon {
   readonly serving: Promise<void>;
   /** What is waited for before requests are served, for operators; `null` when they are. */
   waitsFor(): string | null;
-  /** Reads identity policies and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
+  /** Reads identity policies, certificates and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
@@ -100,6 +101,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   disableCoreDumps();
   await assertPathsAreOurs(configuration);
   const policies = await IdentityPolicyFolder.open(configuration.identity.policies, configuration, log);
+  const certificates = await ServedCertificates.open({ regions, environment, log });
+  started.defer(() => certificates.close());
   for (const keyStore of configuration.keyStores.values()) {
     await assertPinIsPrivate(keyStore.pin, environment);
     await assertSecurityOfficerPinIsPrivate(keyStore.environment);
@@ -149,7 +152,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const waitsFor = (): string | null => patience.reason;
   const recording = { audit, intents, refusals };
   const entrances = regions.map((region) => {
-    const status = closedStatus({ configuration, keyStores, audit, waitsFor }, region);
+    const status = closedStatus({ configuration, keyStores, certificates, audit, waitsFor }, region);
     const closed = closedRegion({ region: region.region, status, ...recording, processor, log });
     return { region, entrance: regionEntrance(closed) };
   });
@@ -163,7 +166,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const identityPolicies = () => policies.current();
     const controls = { keyStores: keyStoreControl(keyStores), upkeep };
     const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
-    const statusOf = statusSources({ configuration, keyStores, audit, ...open });
+    const statusOf = statusSources({ configuration, keyStores, certificates, audit, ...open });
     for (const region of open.regions) {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
@@ -189,7 +192,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await upkept;
   });
   const listening: ListeningRegion[] = [];
-  const listenerParts = { account, mapping, admission, log };
+  const listenerParts = { account, mapping, admission, certificates, log };
   for (const { region, entrance } of entrances)
     listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;
@@ -198,8 +201,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const serving = opening.then(() => {
     if (patience.isOver) return;
     instance?.upkeep.start();
-    for (const [at, { socketPath: socket, endpoint, region }] of listening.entries()) {
-      log.info({ region, socket, endpoint, ...instance?.regions[at]?.directory.counts() }, 'ready');
+    for (const [at, { socketPath: socket, endpoint, tlsEndpoint, region }] of listening.entries()) {
+      log.info({ region, socket, endpoint, tlsEndpoint, ...instance?.regions[at]?.directory.counts() }, 'ready');
     }
   });
   serving.catch(() => undefined); // Whoever runs the daemon is told.
@@ -217,6 +220,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     waitsFor,
     async reload() {
       await policies.reload(log);
+      await certificates.reload(options.readConfiguration);
       if (options.readConfiguration !== undefined) await instance?.managedKeys.reload(options.readConfiguration);
     },
     stop: () => running.disposeAsync(),

@@ -94,7 +94,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   });
   started.defer(() => daemon.stop());
 
-  const hasMoreToRead = options.policies !== undefined || configuration.regions.some(hasManagedKeys);
+  const hasMoreToRead = options.policies !== undefined || configuration.regions.some(hasMoreThanKeys);
   const running = started.move();
   // Whoever parses the line is told of one Region, and of the first where there are several.
   const [{ region, socketPath: socket, endpoint }] = daemon.regions;
@@ -107,8 +107,8 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   };
 }
 
-function hasManagedKeys({ managedKeys }: RegionConfiguration): boolean {
-  return managedKeys !== undefined && managedKeys.size > 0;
+function hasMoreThanKeys({ managedKeys, tls }: RegionConfiguration): boolean {
+  return tls !== undefined || (managedKeys !== undefined && managedKeys.size > 0);
 }
 
 /** What the command line says instead of what the configuration says; its loopback address is the first Region's. */

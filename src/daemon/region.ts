@@ -18,6 +18,7 @@ import { createHttpServer, type HttpServer, type Listener } from '../http/server
 import type { StatusSource } from '../http/status-routes.ts';
 import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
+import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
@@ -37,6 +38,7 @@ import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
 import type { RegionHandlers } from './region-entrance.ts';
+import type { ServedCertificates } from './served-certificates.ts';
 
 /** What a Region's keys are made of. */
 export interface RegionFoundations {
@@ -102,6 +104,8 @@ export interface ListeningRegion {
   readonly socketPath: string;
   /** `http://HOST:PORT`, where there is a loopback listener. */
   readonly endpoint: string | null;
+  /** `https://HOST:PORT`, where there is a listener for TLS. */
+  readonly tlsEndpoint: string | null;
 }
 
 /** What runs requests to one Region. */
@@ -137,6 +141,7 @@ export interface ListenerParts {
   readonly account: string;
   readonly mapping: UnixMapping;
   readonly admission: Admission;
+  readonly certificates: ServedCertificates;
   readonly log: Logger;
 }
 
@@ -147,16 +152,17 @@ export interface ListenerParts {
 export async function listenForRegion(
   { region, socket, loopback }: RegionConfiguration,
   { findKey, ...handlers }: RegionHandlers,
-  { account, mapping, admission, log }: ListenerParts,
+  { account, mapping, admission, certificates, log }: ListenerParts,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
-  const listen = async (listener: Listener): Promise<string> => {
+  const listen = async (listener: Listener): Promise<HttpServer> => {
     const server = await createHttpServer({ ...handlers, admission, log, listener });
     servers.push(server);
-    return server.address;
+    return server;
   };
-  const realm = { region, account };
-  const socketPath = await listen({ kind: 'unix', ...socket, mapping });
-  const endpoint = loopback === undefined ? null : await listen({ kind: 'tcp', realm, findKey, ...loopback });
-  return { region, socketPath, endpoint };
+  const { address: socketPath } = await listen({ kind: 'unix', ...socket, mapping });
+  const verifier = new RequestVerifier({ realm: { region, account }, findKey, clock: Date.now });
+  const signed = loopback === undefined ? null : await listen({ kind: 'tcp', verifier, ...loopback });
+  const tlsEndpoint = await certificates.listen(region, (place) => listen({ kind: 'tls', verifier, ...place }));
+  return { region, socketPath, endpoint: signed?.address ?? null, tlsEndpoint };
 }

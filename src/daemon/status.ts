@@ -7,6 +7,7 @@ import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { parseKeyId } from '../kms/names.ts';
+import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
 import { upkeepSummary } from './upkeep/upkeep-report.ts';
 import { version } from './version.ts';
@@ -21,6 +22,7 @@ export interface RegionParts {
 export interface ClosedStatusParts {
   readonly configuration: Configuration;
   readonly keyStores: ReadonlyMap<string, KeyStore>;
+  readonly certificates: Pick<ServedCertificates, 'describe'>;
   readonly audit: AuditLog;
   /** What is waited for before there are keys; `null` when they are being read. */
   readonly waitsFor: () => string | null;
@@ -38,15 +40,18 @@ const verifying = 'the records are being verified';
 
 /** What the daemon says where one of its Regions is asked before there are keys. */
 export function closedStatus(
-  { configuration, keyStores, audit, waitsFor }: ClosedStatusParts,
+  { configuration, keyStores, certificates, audit, waitsFor }: ClosedStatusParts,
   asked: RegionConfiguration,
 ): Pick<StatusSource, 'health' | 'report'> {
   return {
     health: () => ({ healthy: false, reason: disconnected(keyStores) ?? verifying }),
     report: () => ({
       ...describeDaemon(configuration, audit),
-      ...addressOf(asked),
-      regions: configuration.regions.map((region) => ({ ...addressOf(region), keyStores: region.keyStores })),
+      ...addressOf(asked, certificates),
+      regions: configuration.regions.map((region) => ({
+        ...addressOf(region, certificates),
+        keyStores: region.keyStores,
+      })),
       waitsFor: waitsFor() ?? verifying,
       keyStores: [...keyStores.values()].map((keyStore) => keyStore.status()),
     }),
@@ -54,7 +59,8 @@ export function closedStatus(
 }
 
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
-export function statusSources({ configuration, keyStores, regions, audit, upkeep, serviceKeys }: StatusParts) {
+export function statusSources(parts: StatusParts) {
+  const { configuration, keyStores, certificates, regions, audit, upkeep, serviceKeys } = parts;
   return (asked: RegionParts): StatusSource => ({
     health() {
       const reason = disconnected(keyStores) ?? audit.failure();
@@ -63,8 +69,11 @@ export function statusSources({ configuration, keyStores, regions, audit, upkeep
     report() {
       return {
         ...describeDaemon(configuration, audit),
-        ...describeRegion(asked),
-        regions: regions.map((region) => ({ ...describeRegion(region), keyStores: region.configuration.keyStores })),
+        ...describeRegion(asked, certificates),
+        regions: regions.map((region) => ({
+          ...describeRegion(region, certificates),
+          keyStores: region.configuration.keyStores,
+        })),
         upkeep: upkeepSummary(upkeep.report()),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),
@@ -110,12 +119,14 @@ function describeDaemon({ account, dataDir, audit: { folder, sync } }: Configura
   };
 }
 
-function describeRegion({ configuration, directory }: RegionParts) {
-  return { ...addressOf(configuration), ...directory.counts() };
+type Certificates = ClosedStatusParts['certificates'];
+
+function describeRegion({ configuration, directory }: RegionParts, certificates: Certificates) {
+  return { ...addressOf(configuration, certificates), ...directory.counts() };
 }
 
-function addressOf({ region, socket }: RegionConfiguration) {
-  return { region, socket: socket.path };
+function addressOf({ region, socket }: RegionConfiguration, certificates: Certificates) {
+  return { region, socket: socket.path, tls: certificates.describe(region) };
 }
 
 async function attributesOf(

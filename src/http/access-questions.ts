@@ -5,7 +5,7 @@
  *
  *     {"Operation": "Decrypt", "Request": {"KeyId": "…", "EncryptionContext": {…}},
  *      "Principal": "arn:…" | "UnixUser": "app", "Groups": ["operators"],
- *      "At": "2030-01-31T12:00:00Z", "Transport": "unix" | "tcp", "SourceIp": "127.0.0.1", …}
+ *      "At": "2030-01-31T12:00:00Z", "Transport": "unix" | "tcp" | "tls", "SourceIp": "127.0.0.1", …}
  *
  * What it does not say is as it would be for a request over the Unix socket at this moment. Over tcp a request is signed with
  * credentials that were issued to the Unix user, unless `"Credentials": "accessKey"` says that it is with an access key.
@@ -68,7 +68,7 @@ const circumstances = {
   Operation: string({ min: 1, max: 64 }),
   Request: optional(members),
   At: optional(text),
-  Transport: optional(enumeration(['unix', 'tcp'])),
+  Transport: optional(enumeration(['unix', 'tcp', 'tls'])),
   SourceIp: optional(text),
   UserAgent: optional(text),
   Executable: optional(text),

@@ -1,5 +1,5 @@
 /**
- * Who sends a request: by the kernel's word on a Unix socket, by a signature on the loopback listener.
+ * Who sends a request: by the kernel's word on a Unix socket, by a signature on the loopback listener and over TLS.
  *
  * On a Unix socket the kernel is asked once per connection, when it is accepted and before any byte of it is read; what
  * it says cannot change afterwards, even if the peer passes its end to another process. The uid becomes a principal at
@@ -113,16 +113,25 @@ function unidentified(): KmsError {
   return new KmsError('KMSInternalException', 'The caller could not be identified. The request can be retried.');
 }
 
-export function signatureAuthentication(verifier: RequestVerifier): Authentication {
+export function signatureAuthentication(
+  verifier: Pick<RequestVerifier, 'verify'>,
+  { overTls }: { readonly overTls: boolean },
+): Authentication {
+  const way = overTls ? { overTls } : {};
   return {
     accepted: payerOfTcpPeer,
     uidOf: () => undefined,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
-      return verifier.verify({ method, path, rawHeaders, body, sourceIp: socket.remoteAddress ?? 'unknown' }, service);
+      return verifier.verify({ method, path, rawHeaders, body, sourceIp: addressOf(socket), ...way }, service);
     },
     peerOf: () => Promise.resolve(null),
-    sourceOf: (socket) => socket.remoteAddress ?? 'unknown',
+    sourceOf: addressOf,
   };
+}
+
+/** As policies write it: an IPv4 address stays one where IPv6 is listened to as well. */
+function addressOf({ remoteAddress = 'unknown' }: Socket): string {
+  return remoteAddress.replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
 /** On the loopback address the kernel knows whose socket the other end is. That says who pays, and not who asks. */

@@ -11,7 +11,8 @@ import { type Payer, unknownPayer } from '../kms/payer.ts';
 import type { Guest } from './admission/admission.ts';
 
 export interface Connection extends Guest {
-  readonly socket: Socket;
+  /** What HTTP is spoken on: of TLS, once its handshake is done, no longer the one that was accepted. */
+  socket: Socket;
   lastUsedAtMs: number;
   /** Requests that were read completely and have no answer yet (a client may send many without waiting). */
   inFlight: number;
@@ -41,11 +42,17 @@ export class Connections {
       lastUsedAtMs: openedAtMs,
       inFlight: 0,
       afterAnswers: undefined,
-      bytesRead: () => socket.bytesRead,
-      close: () => void socket.destroy(),
+      bytesRead: () => connection.socket.bytesRead,
+      close: () => void connection.socket.destroy(),
     };
     this.#bySocket.set(socket, connection);
     return connection;
+  }
+
+  /** The connection goes on in another socket, which lies on the one that it had. */
+  moveTo(socket: Socket, connection: Connection): void {
+    connection.socket = socket;
+    this.#bySocket.set(socket, connection);
   }
 
   of(socket: Socket): Connection {

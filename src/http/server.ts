@@ -1,5 +1,5 @@
 /**
- * The HTTP server: Fastify for routing, on a Unix socket or on the loopback address.
+ * The HTTP server: Fastify for routing, on a Unix socket, on the loopback address, or over TLS on any address.
  *
  * Fastify is used at its leanest: no logger, no hooks, no schemas, no reply serialisation. Its routes hand Node's
  * own request and response on to `exchange.ts`, which reads the body (Fastify's parser would copy it into memory
@@ -11,16 +11,14 @@
  * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
  */
 
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
-import { RequestVerifier } from '../identity/request-verifier.ts';
-import type { FindSigningKey } from '../identity/signing-key.ts';
+import type { RequestVerifier } from '../identity/request-verifier.ts';
 import { SocketExclusion } from '../identity/socket-exclusion.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Realm } from '../kms/names.ts';
 import type { KmsService } from '../pipeline/service.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
@@ -41,20 +39,23 @@ import {
 } from './kms-routes.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
+import { createTlsServer, Handshakes, type TlsIdentity } from './tls-server.ts';
 import type { UnixSocketPlace } from './unix-socket.ts';
 import { addUpkeepRoutes, type UpkeepControl } from './upkeep-routes.ts';
 import { defaultWireLimits, type WireLimits } from './wire-limits.ts';
+import { wrongProtocolLog } from './wrong-protocol.ts';
 
 export type Listener =
   | (UnixSocketPlace & { readonly kind: 'unix'; readonly mapping: UnixMapping })
-  | {
-      readonly kind: 'tcp';
-      readonly host: string;
-      /** 0: any free one. */
-      readonly port: number;
-      readonly realm: Realm;
-      readonly findKey: FindSigningKey;
-    };
+  | (NetworkPlace & { readonly kind: 'tcp' })
+  | (NetworkPlace & { readonly kind: 'tls'; readonly identity: TlsIdentity });
+
+interface NetworkPlace {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly verifier: Pick<RequestVerifier, 'verify'>;
+}
 
 export interface HttpServerOptions {
   readonly service: KmsService;
@@ -71,8 +72,10 @@ export interface HttpServerOptions {
 }
 
 export interface HttpServer {
-  /** A socket path, or `http://HOST:PORT`. */
+  /** A socket path, or `http://HOST:PORT`, or `https://HOST:PORT`. */
   readonly address: string;
+  /** Over TLS: for handshakes from now on. @throws Error of OpenSSL; then the former identity stays. */
+  readonly useIdentity: ((identity: TlsIdentity) => void) | undefined;
   /** Resolves when the last answer is out, at the latest after `drainMs`. */
   stop(drainMs: number): Promise<void>;
 }
@@ -84,7 +87,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const authentication =
     listener.kind === 'unix'
       ? peerAuthentication(listener.mapping, log)
-      : signatureAuthentication(new RequestVerifier({ ...listener, clock: Date.now }));
+      : signatureAuthentication(listener.verifier, { overTls: listener.kind === 'tls' });
   const wire: Wire = {
     service,
     authentication,
@@ -98,6 +101,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     listener.kind === 'unix'
       ? new SocketExclusion({ path: listener.path, maxRefusedPerSecond: admission.maxRefusedPerSecond, log })
       : undefined;
+  const logWrongProtocol = wrongProtocolLog(log);
+  let tls: (Pick<Places, 'handshakes'> & Pick<HttpServer, 'useIdentity'>) | undefined;
   const app = fastify({
     logger: false,
     serverFactory: (handler) => {
@@ -105,9 +110,15 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
         else handler(message, response);
       };
-      return configureServer(createServer(serverOptions(limits), route), wire, exclusion);
+      if (listener.kind !== 'tls')
+        return configureServer(createServer(serverOptions(limits), route), wire, { exclusion });
+      const { server, useIdentity } = createTlsServer(listener.identity, serverOptions(limits), route);
+      const handshakes = new Handshakes(server, wire.connections);
+      tls = { useIdentity, handshakes };
+      return configureServer(server, wire, { handshakes });
     },
     clientErrorHandler: (error, socket) => {
+      logWrongProtocol(error, wire.authentication.sourceOf(socket));
       const refusal = clientErrorOf(error.code ?? '');
       if (refusal === undefined || !socket.writable) socket.destroy();
       else finish(wire, socket, refuseConnection(wire, wire.connections.of(socket), refusal));
@@ -130,7 +141,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const sockets = await listen(server, listener, log);
   return {
     address: addressOf(server, listener),
-    stop: (drainMs) => stop(server, wire, { sockets, exclusion }, drainMs),
+    useIdentity: tls?.useIdentity,
+    stop: (drainMs) => stop(server, wire, { sockets, exclusion, handshakes: tls?.handshakes }, drainMs),
   };
 }
 
@@ -184,7 +196,7 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
   });
 }
 
-function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
+function serverOptions(limits: WireLimits): ServerOptions {
   return {
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: limits.headersTimeoutMs,
@@ -197,7 +209,7 @@ function serverOptions(limits: WireLimits): Parameters<typeof createServer>[0] {
   };
 }
 
-function configureServer(server: Server, wire: Wire, exclusion: SocketExclusion | undefined): Server {
+function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: Partial<Places>): Server {
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -235,6 +247,7 @@ function configureServer(server: Server, wire: Wire, exclusion: SocketExclusion 
     const connection = wire.connections.open(socket, payer);
     wire.admission.enter(connection);
     socket.once('close', () => wire.admission.leave(connection));
+    handshakes?.begin(connection);
     serve?.call(server, socket);
   });
   return server;
@@ -287,7 +300,7 @@ function addressOf(server: Server, listener: Listener): string {
   if (listener.kind === 'unix') return listener.path;
   // A server that listens on TCP has an address with a port.
   const { address, port, family } = server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  return `${listener.kind === 'tls' ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
 /** How long a connection may stay open without a request once the server stops. */
@@ -296,11 +309,19 @@ const farewellMs = 250;
 interface Places {
   readonly sockets: readonly KeptSocket[];
   readonly exclusion: SocketExclusion | undefined;
+  /** Of TLS: what has only begun. */
+  readonly handshakes: Handshakes | undefined;
 }
 
-async function stop(server: Server, wire: Wire, { sockets, exclusion }: Places, drainMs: number): Promise<void> {
+async function stop(
+  server: Server,
+  wire: Wire,
+  { sockets, exclusion, handshakes }: Places,
+  drainMs: number,
+): Promise<void> {
   wire.draining = true;
   exclusion?.close();
+  handshakes?.cut();
   for (const socket of sockets) await socket.release();
   // `Server.close` of HTTP would at once close every connection that looks idle, also one whose next request waits unread in
   // the kernel: its client would see a reset. So only the listening ends here, and for a moment whoever still asks is

@@ -25,6 +25,7 @@ export interface RequestVerifierOptions {
   readonly clock: () => number;
 }
 
+/** One of all listeners of a Region: what was taken by one of them is not taken again by another. */
 export class RequestVerifier {
   readonly #options: RequestVerifierOptions;
   readonly #replays: ReplayMemory;
@@ -42,11 +43,17 @@ export class RequestVerifier {
     const { realm, findKey, clock } = this.#options;
     const claim = readSignature(request, service, new Date(clock()), realm);
     const key = findKey(claim.accessKeyId, claim.sessionToken);
-    if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, request.sourceIp));
-    return this.#prove(claim, key, request.sourceIp);
+    const { sourceIp, overTls } = request;
+    const way = overTls === undefined ? { sourceIp } : { sourceIp, overTls };
+    if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, way));
+    return this.#prove(claim, key, way);
   }
 
-  #prove(claim: SignatureClaim, key: SigningKey | undefined, sourceIp: string): Caller {
+  #prove(
+    claim: SignatureClaim,
+    key: SigningKey | undefined,
+    way: Pick<SignedRequestParts, 'sourceIp' | 'overTls'>,
+  ): Caller {
     if (key === undefined) throw unrecognized();
     const { accessKeyId, signedAtMs } = claim;
     let signature: Buffer;
@@ -60,7 +67,7 @@ export class RequestVerifier {
     const { isRevoked } = key;
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
     const refusal = isRevoked && { refusal: () => (isRevoked() ? unrecognized() : undefined) };
-    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, sourceIp, ...issuedTo, ...refusal } };
+    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...refusal } };
   }
 }
 

@@ -38,6 +38,8 @@ export interface SignedRequestParts {
   readonly rawHeaders: readonly string[];
   readonly body: Buffer;
   readonly sourceIp: string;
+  /** Absent: it came in the clear. */
+  readonly overTls?: true;
 }
 
 /** The services whose requests are answered here, as a credential's scope names them. */

@@ -20,9 +20,9 @@ export interface Supposition {
     | { readonly unixUser: string };
   /** Names or numbers of Unix groups; a user's own one comes first. */
   readonly groups: readonly string[];
-  readonly transport: 'unix' | 'tcp';
+  readonly transport: 'unix' | 'tcp' | 'tls';
   readonly sourceIp: string;
-  /** Over tcp: those that were issued to the Unix user, or an access key, of which the kernel knows nothing. */
+  /** Over tcp and tls: those that were issued to the Unix user, or an access key, of which the kernel knows nothing. */
   readonly credentials: 'issued' | 'accessKey';
   readonly issuedAtMs?: number | undefined;
   readonly executable?: string | undefined;
@@ -63,8 +63,9 @@ export function supposeCaller(supposition: Supposition, mapping: UnixMapping): S
   };
 }
 
-function signedBy(peer: UnixPeer, { sourceIp, credentials, issuedAtMs }: Supposition): Caller['proof'] {
-  const signed = { kind: 'sigv4', accessKeyId: '', sourceIp } as const;
+function signedBy(peer: UnixPeer, { transport, sourceIp, credentials, issuedAtMs }: Supposition): Caller['proof'] {
+  const way = transport === 'tls' ? ({ sourceIp, overTls: true } as const) : { sourceIp };
+  const signed = { kind: 'sigv4', accessKeyId: '', ...way } as const;
   if (credentials === 'accessKey') return signed;
   return { ...signed, issuedTo: issuedAtMs === undefined ? peer : { ...peer, issuedAtMs } };
 }

@@ -42,6 +42,7 @@ import {
   requestAlias,
   tagKeys,
   tagValues,
+  transportOf,
   unixFacts,
   type Values,
 } from './condition-values.ts';
@@ -202,8 +203,8 @@ const globalKeys: readonly ConditionKeyRow[] = [
       room: tagRoom,
     },
   ),
-  // A Unix socket never leaves the machine; the loopback listener is plain HTTP.
-  row('always', 'aws:SecureTransport', ({ source }) => [String(source.caller.proof.kind === 'unix')], bool),
+  // A Unix socket never leaves the machine; the loopback listener is plain HTTP, and never encrypted.
+  row('always', 'aws:SecureTransport', ({ source }) => [String(transportOf(source.caller) !== 'tcp')], bool),
   // No AWS service calls here.
   never('aws:SourceAccount'),
   never('aws:SourceArn', arn),
@@ -256,7 +257,7 @@ const ownKeys: readonly ConditionKeyRow[] = [
     room: executableRoom,
   }),
   row('always', 'drawbridge:SystemdUnit', (question) => one(unixFacts(question, 'connected')?.systemdUnit())),
-  row('always', 'drawbridge:Transport', ({ source }) => [source.caller.proof.kind === 'unix' ? 'unix' : 'tcp']),
+  row('always', 'drawbridge:Transport', ({ source }) => [transportOf(source.caller)]),
   row('always', 'drawbridge:UnixGroup', (question) => unixFacts(question, 'vouched for')?.groupNames(), {
     ...set,
     room: groupsRoom,

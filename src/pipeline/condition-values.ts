@@ -120,6 +120,12 @@ export function reEncryptsOnSameKey({ source }: ConditionSource): boolean {
   return new Set(keys).size === 1;
 }
 
+/** On which kind of listener the request came in. */
+export function transportOf({ proof }: Caller): 'unix' | 'tcp' | 'tls' {
+  if (proof.kind === 'unix') return 'unix';
+  return proof.overTls === true ? 'tls' : 'tcp';
+}
+
 /** Of short-lived credentials alone, as in AWS. */
 export function issueTime({ proof }: Caller): Values {
   const issuedAtMs = proof.kind === 'sigv4' ? proof.issuedTo?.issuedAtMs : undefined;

@@ -12,6 +12,7 @@ import type { AccessKeyDescription, CredentialSource } from '../../src/http/iden
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
 import type { WireLimits } from '../../src/http/wire-limits.ts';
+import { RequestVerifier } from '../../src/identity/request-verifier.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
 import { type ConnectionBudget, defaultBudgets } from '../../src/kms/budgets.ts';
@@ -21,6 +22,7 @@ import { rootArn } from '../../src/kms/names.ts';
 import type { KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
 import { silentAnnouncer } from '../support/announcer.ts';
+import { type ExampleIdentity, exampleIdentity } from '../support/tls-identity.ts';
 
 export interface Noted {
   readonly operationName: string;
@@ -34,16 +36,18 @@ export interface Noted {
 
 export interface Wire {
   readonly path: string;
-  /** The path again, or `http://127.0.0.1:PORT`. */
+  /** The path again, or `http://127.0.0.1:PORT`, or `https://…`. */
   readonly endpoint: string;
   readonly server: HttpServer;
   readonly noted: Noted[];
+  /** Warnings, as an operator sees them. */
+  readonly warnings: string[];
+  /** Of a listener for TLS. */
+  readonly tls: ExampleIdentity | undefined;
   /** Set to hold answers back until it resolves. */
   hold: Promise<void>;
   close(): Promise<void>;
 }
-
-const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 export const mapping: UnixMapping = {
   account: '000000000000',
@@ -100,10 +104,14 @@ function signingKey(): SigningKey {
 
 export async function startWire(
   limits: Partial<WireLimits> = {},
-  kind: Listener['kind'] = 'unix',
+  kind: 'unix' | 'tcp' | 'tls' = 'unix',
   budgets: Partial<ConnectionBudget> = {},
   identity: Partial<UnixMapping> = {},
+  host = '127.0.0.1',
 ): Promise<Wire> {
+  const warnings: string[] = [];
+  const log: Logger = { debug() {}, info() {}, warn: (_, message) => void warnings.push(message), error() {} };
+  const tls = kind === 'tls' ? await exampleIdentity() : undefined;
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
   const noted: Noted[] = [];
@@ -145,18 +153,18 @@ export async function startWire(
       }
     },
   };
-  const realm = { region: 'us-east-1', account: mapping.account };
+  const verifier = new RequestVerifier({
+    realm: { region: 'us-east-1', account: mapping.account },
+    findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
+    clock: Date.now,
+  });
   const listener: Listener =
     kind === 'unix'
       ? { kind, path, mode: '0600', mapping: { ...mapping, ...identity } }
-      : {
-          kind,
-          host: '127.0.0.1',
-          port: 0,
-          realm,
-          findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
-        };
-  const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, silent);
+      : tls === undefined
+        ? { kind: 'tcp', host, port: 0, verifier }
+        : { kind: 'tls', host, port: 0, verifier, identity: tls.identity() };
+  const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, log);
   const server = await createHttpServer({
     service,
     listener,
@@ -166,7 +174,7 @@ export async function startWire(
     upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     admission,
-    log: silent,
+    log,
     limits,
   });
   return Object.assign(wire, {
@@ -174,6 +182,8 @@ export async function startWire(
     endpoint: server.address,
     server,
     noted,
+    warnings,
+    tls,
     async close() {
       await server.stop(0);
       admission.close();
@@ -188,9 +198,9 @@ export class RawClient {
   received = '';
   readonly closed: Promise<string>;
 
-  /** @param endpoint A socket's path, or `http://HOST:PORT`. */
+  /** @param endpoint A socket's path, or `http://HOST:PORT`; of `https://…`, what lies below TLS. */
   constructor(endpoint: string) {
-    const url = endpoint.startsWith('http:') ? new URL(endpoint) : undefined;
+    const url = /^https?:/.test(endpoint) ? new URL(endpoint) : undefined;
     const place = url === undefined ? { path: endpoint } : { host: url.hostname, port: Number(url.port) };
     this.socket = connect({ ...place, allowHalfOpen: true });
     this.socket.setEncoding('latin1').on('data', (text: string) => {

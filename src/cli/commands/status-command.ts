@@ -36,12 +36,19 @@ function describe(report: Members): string {
     ['region', String(report['region'])],
     ['account', String(report['account'])],
     ['socket', String(report['socket'])],
+    ...describeTls(report['tls'] as Members | null),
     ['data folder', String(report['dataDir'])],
     ['memory', `${Math.round(Number(report['memoryBytes']) / 1024 / 1024)} MiB`],
     ...(waitsFor === undefined ? describeKeys(report) : [['waits for', waitsFor] as const]),
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
   return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');
+}
+
+function describeTls(tls: Members | null): readonly (readonly [string, string])[] {
+  if (tls === null) return [];
+  const { endpoint, notAfter, fingerprint } = tls;
+  return [['https', `${endpoint}, certificate until ${notAfter}, SHA-256 ${fingerprint}`]];
 }
 
 function describeKeys(report: Members): readonly (readonly [string, string])[] {

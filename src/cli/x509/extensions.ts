@@ -18,6 +18,7 @@ import {
   id_ce_basicConstraints,
   id_ce_extKeyUsage,
   id_ce_keyUsage,
+  id_ce_nameConstraints,
   id_ce_subjectAltName,
   id_ce_subjectKeyIdentifier,
   KeyIdentifier,
@@ -28,6 +29,7 @@ import {
   type SubjectPublicKeyInfo,
 } from '@peculiar/asn1-x509';
 import { UsageError } from '../terminal/cli-error.ts';
+import { constraintsTo } from './name-constraints.ts';
 
 const keyUsages = new Map<string, KeyUsageFlags>([
   ['digitalSignature', KeyUsageFlags.digitalSignature],
@@ -57,6 +59,8 @@ export interface Profile {
   readonly keyUsage: readonly string[];
   readonly extendedKeyUsage: readonly string[];
   readonly alternativeNames: readonly GeneralName[];
+  /** DNS names and IP addresses: an authority's, which certifies these and what is below them; absent: any. */
+  readonly permittedNames?: readonly string[];
   /** RFC 5280 4.2.1.6: where the subject is empty, the alternative names are critical. */
   readonly hasSubject: boolean;
 }
@@ -75,6 +79,9 @@ export function requestedExtensions(profile: Profile): Extension[] {
   if (alternativeNames.length > 0) {
     extensions.push(extension(id_ce_subjectAltName, !hasSubject, new SubjectAlternativeName([...alternativeNames])));
   }
+  const { permittedNames } = profile;
+  if (permittedNames !== undefined)
+    extensions.push(extension(id_ce_nameConstraints, true, constraintsTo(permittedNames)));
   return extensions;
 }
 
