@@ -24,6 +24,7 @@ const commands: readonly CommandRow[] = [
   ['csr', async () => (await import('./commands/csr-command.ts')).csrCommand()],
   ['certificate', async () => (await import('./commands/certificate-command.ts')).certificateCommand()],
   ['policy', async () => (await import('./commands/policy-command.ts')).policyCommand()],
+  ['ssh-agent', async () => (await import('./commands/ssh-agent-command.ts')).sshAgentCommand()],
   ['credentials', async () => (await import('./commands/credentials-command.ts')).credentialsCommand()],
   ['access-keys', async () => (await import('./commands/access-keys-command.ts')).accessKeysCommand()],
   ['tls', async () => (await import('./commands/tls-command.ts')).tlsCommand()],

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, test } from 'vitest';
@@ -6,7 +7,17 @@ import { runTranscript } from './transcript.ts';
 
 const timeoutMs = 300_000;
 const folder = fileURLToPath(new URL('./transcripts/', import.meta.url));
-const transcripts = readdirSync(folder).filter((name) => name.endsWith('.txt'));
+/** Programs of others that a transcript runs, and what has them. */
+const needs: Readonly<Record<string, readonly [program: string, what: string]>> = {
+  'ssh.txt': ['ssh-keygen', 'openssh-client'],
+};
+const transcripts = readdirSync(folder).filter((name) => {
+  const [program, what] = needs[name] ?? [];
+  if (program === undefined || spawnSync('sh', ['-c', `command -v ${program}`]).status === 0)
+    return name.endsWith('.txt');
+  process.stdout.write(`skipped: the transcript ${name}: no ${program} (apt-get install ${what})\n`);
+  return false;
+});
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: the command line's transcripts: ${missing}\n`);
 
