@@ -166,7 +166,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const identityPolicies = () => policies.current();
     const controls = { keyStores: keyStoreControl(keyStores), upkeep };
     const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
-    const statusOf = statusSources({ configuration, keyStores, certificates, audit, ...open });
+    const statusOf = statusSources({ configuration, keyStores, certificates, audit, intents, ...open });
     for (const region of open.regions) {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));

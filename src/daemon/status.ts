@@ -7,6 +7,8 @@ import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { parseKeyId } from '../kms/names.ts';
+import type { Intents } from '../pipeline/intents.ts';
+import { ailment, disconnected } from './health.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
 import { upkeepSummary } from './upkeep/upkeep-report.ts';
@@ -29,6 +31,7 @@ export interface ClosedStatusParts {
 }
 
 export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
+  readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
   /** In the key store that the configuration names for them. */
@@ -60,10 +63,10 @@ export function closedStatus(
 
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
 export function statusSources(parts: StatusParts) {
-  const { configuration, keyStores, certificates, regions, audit, upkeep, serviceKeys } = parts;
+  const { configuration, keyStores, certificates, regions, audit, intents, upkeep, serviceKeys } = parts;
   return (asked: RegionParts): StatusSource => ({
     health() {
-      const reason = disconnected(keyStores) ?? audit.failure();
+      const reason = ailment({ keyStores, audit, intents, dataDir: configuration.dataDir });
       return { healthy: reason === null, reason };
     },
     report() {
@@ -96,15 +99,6 @@ export function statusSources(parts: StatusParts) {
       return { keyId: key.record.keyId, arn: key.arn, backingKeys };
     },
   });
-}
-
-/** Of the first key store that is not connected. */
-function disconnected(keyStores: ReadonlyMap<string, KeyStore>): string | null {
-  for (const [name, keyStore] of keyStores) {
-    const { state } = keyStore.status();
-    if (state !== 'connected') return `key store ${name} is ${state}`;
-  }
-  return null;
 }
 
 function describeDaemon({ account, dataDir, audit: { folder, sync } }: Configuration, audit: AuditLog) {

@@ -105,6 +105,12 @@ export const maxDecisionSteps = 2 ** 19;
  */
 export const maxPolicySteps = 2 ** 18;
 
+/**
+ * Of the metadata's disk: with less than this the daemon says that it is unwell. A change writes some pages twice, those of the
+ * longest policy included: this is some of the longest.
+ */
+export const metadataRoomBytes = 1024 * 1024;
+
 /** What records take in memory, of each Region. */
 export interface MemoryBudget {
   /**

@@ -5,11 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ownAccount } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
+import { ailment, type HealthParts } from '../../src/daemon/health.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
 import type { Caller } from '../../src/identity/caller.ts';
 import { internalMessage } from '../../src/keys/key-store-errors.ts';
 import { rootArn } from '../../src/kms/names.ts';
 import { payerOfUid } from '../../src/kms/payer.ts';
+import { exampleEvent } from '../audit/example-event.ts';
 import { alice, allow, policy, realm } from '../authorization/policies.ts';
 import { createSmallDisk, smallDiskMissing } from '../support/small-disk.ts';
 import { describeEachToken } from '../support/tokens.ts';
@@ -60,6 +64,46 @@ describe.skipIf(smallDiskMissing !== null)('an audit log whose disk is full', ()
       expect(await kms.run('EnableKey', { KeyId: keyId })).toMatchObject({ ok: true });
       expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });
     });
+  });
+});
+
+describe.skipIf(smallDiskMissing !== null)('a daemon whose disks are full', () => {
+  const keyStore = { status: () => ({ state: 'connected' }) as ReturnType<KeyStore['status']> };
+  const well = { failure: () => null };
+  const of = (parts: Partial<HealthParts>): string | null =>
+    ailment({ keyStores: new Map([['default', keyStore]]), audit: well, intents: well, dataDir: tmpdir(), ...parts });
+
+  test('is unwell when its metadata has no room for a change, and while an outcome is owed to the record', () => {
+    expect(of({})).toBeNull();
+    expect(of({ intents: { failure: () => 'the outcome of 1 changes is not on record yet' } })).toBe(
+      'the outcome of 1 changes is not on record yet',
+    );
+    const disk = createSmallDisk(2 * 1024 * 1024);
+    onTestFinished(() => disk.remove());
+    const { folder: dataDir } = disk;
+    expect(of({ dataDir })).toBeNull();
+    writeFileSync(join(dataDir, 'ballast'), Buffer.alloc(1.5 * 1024 * 1024));
+    expect(of({ dataDir })).toBe('the disk of the metadata is full');
+    rmSync(join(dataDir, 'ballast'));
+    expect(of({ dataDir })).toBeNull();
+  });
+
+  test.each([1, 2, 8])('is never well when it would refuse a change, on a disk of %s MiB', async (mebibytes) => {
+    const disk = createSmallDisk(mebibytes * 1024 * 1024);
+    onTestFinished(() => disk.remove());
+    const audit = await openAuditLog({ folder: disk.folder, sync: 'default' });
+    onTestFinished(() => audit.close());
+    const { bavail, bsize } = statfsSync(disk.folder);
+    writeFileSync(join(disk.folder, 'ballast'), Buffer.alloc(bavail * bsize));
+    let refused = 0;
+    for (let lines = 0; lines < 20_000 && refused < 10; lines++) {
+      await audit.append(exampleEvent(lines), 'written', { purpose: 'request' }).catch(() => refused++);
+      if (audit.obstacle({ purpose: 'change' }) !== null) {
+        refused++;
+        expect(of({ audit })).toBe("the audit log's disk is full");
+      }
+    }
+    expect(refused).toBeGreaterThan(0);
   });
 });
 

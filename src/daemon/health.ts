@@ -1,0 +1,39 @@
+/**
+ * Whether the daemon can do what it is there for: use keys, and change what is on record. What keeps changes from being made is
+ * said here before the first one fails, also where everything else still works.
+ */
+
+import { statfsSync } from 'node:fs';
+import type { AuditLog } from '../audit/audit-log.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import { metadataRoomBytes } from '../kms/budgets.ts';
+import type { Intents } from '../pipeline/intents.ts';
+
+export interface HealthParts {
+  readonly keyStores: ReadonlyMap<string, Pick<KeyStore, 'status'>>;
+  readonly audit: Pick<AuditLog, 'failure'>;
+  readonly intents: Pick<Intents, 'failure'>;
+  /** Where the metadata is. */
+  readonly dataDir: string;
+}
+
+/** @returns In words for operators; `null` when all is well. */
+export function ailment({ keyStores, audit, intents, dataDir }: HealthParts): string | null {
+  return disconnected(keyStores) ?? audit.failure() ?? intents.failure() ?? lackOfRoom(dataDir);
+}
+
+/** Of the first key store that is not connected. */
+export function disconnected(keyStores: HealthParts['keyStores']): string | null {
+  for (const [name, keyStore] of keyStores) {
+    const { state } = keyStore.status();
+    if (state !== 'connected') return `key store ${name} is ${state}`;
+  }
+  return null;
+}
+
+/** The disk of the metadata is asked each time: what changes write there owns no room beforehand. */
+function lackOfRoom(dataDir: string): string | null {
+  const { bavail, bfree, bsize } = statfsSync(dataDir);
+  const free = (process.geteuid?.() === 0 ? bfree : bavail) * bsize;
+  return free >= metadataRoomBytes ? null : 'the disk of the metadata is full';
+}
