@@ -10,7 +10,7 @@ const whole = (min: number, max: number) => {
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
 
-const { connections, audit, refusals, quotas, memory, log } = defaultBudgets;
+const { connections, exchanges, audit, refusals, quotas, memory, log } = defaultBudgets;
 
 export const budgetsSchema = z.strictObject({
   connections: z
@@ -21,6 +21,15 @@ export const budgetsSchema = z.strictObject({
       maxAgeMs: whole(1_000, 86_400_000).default(connections.maxAgeMs),
       newPerSecond: whole(1, 1_000_000).default(connections.newPerSecond),
       maxRefusedPerSecond: whole(1, 1_000_000).default(connections.maxRefusedPerSecond),
+    })
+    .prefault({}),
+  exchanges: z
+    .strictObject({
+      unansweredPerConnection: whole(1, 4096).default(exchanges.unansweredPerConnection),
+      unansweredPerPayer: whole(1, 65_536).default(exchanges.unansweredPerPayer),
+      requestBytesPerPayer: whole(256 * 1024, 2 ** 31).default(exchanges.requestBytesPerPayer),
+      unreadBytesPerPayer: whole(256 * 1024, 2 ** 31).default(exchanges.unreadBytesPerPayer),
+      beginsPerTurn: whole(1, 65_536).default(exchanges.beginsPerTurn),
     })
     .prefault({}),
   audit: z

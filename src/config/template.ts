@@ -114,6 +114,14 @@ audit:
 #   connections: { total: 2048, perPayer: 1024, reserved: 64, maxAgeMs: 900000,
 #     # New ones of one payer a second; and so many refused in a second keep a user out of the socket for a while.
 #     newPerSecond: 500, maxRefusedPerSecond: 256 }
+#   # Requests without an answer, of a connection and a payer; bytes of a payer's requests and of answers he does not take; and how
+#   # many of those that he sends without waiting begin before others have their turn.
+#   exchanges:
+#     unansweredPerConnection: 32
+#     unansweredPerPayer: 1024
+#     requestBytesPerPayer: 16777216
+#     unreadBytesPerPayer: 16777216
+#     beginsPerTurn: 64
 #   # What of the audit log's disk is kept for changes that take permissions away; and of one payer, what lines of his requests
 #   # have beyond 2 KiB each, at once and in the long run.
 #   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }

@@ -18,6 +18,7 @@ import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
+import { Connections } from '../http/connections.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { ContainerNames } from '../identity/container-names.ts';
@@ -183,6 +184,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const admission = new Admission(configuration.budgets.connections, log);
   started.defer(() => admission.close());
+  const connections = new Connections(configuration.budgets.exchanges, log);
   const servers: HttpServer[] = [];
   started.defer(async () => {
     // Work that is in progress ends while answers go out; nothing new begins.
@@ -192,7 +194,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await upkept;
   });
   const listening: ListeningRegion[] = [];
-  const listenerParts = { account, mapping, admission, certificates, log };
+  const listenerParts = { account, mapping, admission, connections, certificates, log };
   for (const { region, entrance } of entrances)
     listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;

@@ -13,6 +13,7 @@ import type { RegionConfiguration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import type { Admission } from '../http/admission/admission.ts';
+import type { Connections } from '../http/connections.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';
@@ -142,6 +143,7 @@ export interface ListenerParts {
   readonly mapping: UnixMapping;
   readonly admission: Admission;
   readonly certificates: ServedCertificates;
+  readonly connections: Connections;
   readonly log: Logger;
 }
 
@@ -152,11 +154,11 @@ export interface ListenerParts {
 export async function listenForRegion(
   { region, socket, loopback }: RegionConfiguration,
   { findKey, ...handlers }: RegionHandlers,
-  { account, mapping, admission, certificates, log }: ListenerParts,
+  { account, mapping, admission, connections, certificates, log }: ListenerParts,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
   const listen = async (listener: Listener): Promise<HttpServer> => {
-    const server = await createHttpServer({ ...handlers, admission, log, listener });
+    const server = await createHttpServer({ ...handlers, admission, connections, log, listener });
     servers.push(server);
     return server;
   };

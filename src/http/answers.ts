@@ -23,13 +23,15 @@ export interface Answer {
   readonly close: boolean;
 }
 
-export function writeAnswer(response: ServerResponse, answer: Answer): void {
+/** @returns How long it is, in bytes, its headers apart. */
+export function writeAnswer(response: ServerResponse, answer: Answer): number {
   const { statusCode, contentType, requestId, body, close } = answer;
   const length = Buffer.byteLength(body);
   const headers = ['x-amzn-RequestId', requestId, 'Content-Type', contentType, 'Content-Length', String(length)];
   if (close) headers.push('Connection', 'close');
   response.writeHead(statusCode, headers);
   response.end(body);
+  return length;
 }
 
 /** The same as one text, for a socket that no HTTP parser looks after any more. */

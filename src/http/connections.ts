@@ -7,8 +7,14 @@
  */
 
 import type { Socket } from 'node:net';
-import { type Payer, unknownPayer } from '../kms/payer.ts';
+import type { ExchangeBudget } from '../kms/budgets.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { Payer } from '../kms/payer.ts';
 import type { Guest } from './admission/admission.ts';
+import { PayerAccounts } from './payer-accounts.ts';
+import { ReadingTurns } from './reading-turns.ts';
+import { RequestGate } from './request-gate.ts';
+import { UnreadAnswers } from './unread-answers.ts';
 
 export interface Connection extends Guest {
   /** What HTTP is spoken on: of TLS, once its handshake is done, no longer the one that was accepted. */
@@ -16,28 +22,57 @@ export interface Connection extends Guest {
   lastUsedAtMs: number;
   /** Requests that were read completely and have no answer yet (a client may send many without waiting). */
   inFlight: number;
+  /** Lets its requests begin. */
+  readonly gate: RequestGate;
+  /** What the client has not taken of its answers. */
+  readonly unread: UnreadAnswers;
   /** Runs when `inFlight` comes to 0: what is to be written after all answers. */
   afterAnswers: (() => void) | undefined;
 }
-
-/**
- * How many unanswered requests one connection may have before it is not read any more. Enough to keep an HSM busy from
- * one client; a client that sends without waiting cannot fill the memory.
- */
-const maxUnanswered = 128;
 
 /** What a refused client may still send: more than any honest one has under way in a socket's buffers. */
 const lingerBytes = 1024 * 1024;
 const lingerMs = 2_000;
 
+/** Those of all listeners of a daemon: what payers have under way is counted over all of them. */
 export class Connections {
+  readonly #log: Logger;
+  readonly #accounts: PayerAccounts;
+  readonly #turns: ReadingTurns;
   readonly #bySocket = new WeakMap<Socket, Connection>();
 
-  open(socket: Socket, payer: Payer = unknownPayer): Connection {
+  constructor(budget: ExchangeBudget, log: Logger) {
+    this.#log = log;
+    this.#accounts = new PayerAccounts(budget);
+    this.#turns = new ReadingTurns(budget.beginsPerTurn);
+  }
+
+  /** Of a socket that was accepted. */
+  open(socket: Socket, payer: Payer): Connection {
+    const account = this.#accounts.open(payer);
+    const unread = new UnreadAnswers(account, {
+      wasTaken: () => gate.wake(),
+      cutOff: () => {
+        this.#log.warn({ payer }, 'a connection is cut off, because too many bytes of answers were not taken');
+        connection.socket.destroy();
+      },
+    });
+    const gate: RequestGate = new RequestGate({
+      account,
+      turns: this.#turns,
+      hasTooMuchUnread: () => unread.isTooMuch,
+    });
+    socket.once('close', () => {
+      gate.shut();
+      unread.closed();
+      this.#accounts.close(account);
+    });
     const openedAtMs = performance.now();
     const connection: Connection = {
       socket,
       payer,
+      gate,
+      unread,
       openedAtMs,
       lastUsedAtMs: openedAtMs,
       inFlight: 0,
@@ -49,28 +84,42 @@ export class Connections {
     return connection;
   }
 
-  /** The connection goes on in another socket, which lies on the one that it had. */
-  moveTo(socket: Socket, connection: Connection): void {
+  /**
+   * HTTP is spoken from now on.
+   * @param socket Has its HTTP parser. Of TLS, it lies on the one that the connection had.
+   */
+  speakHttp(socket: Socket, connection: Connection): void {
     connection.socket = socket;
     this.#bySocket.set(socket, connection);
+    connection.gate.attach(socket);
+    connection.unread.attach(socket);
+    socket.on('drain', () => connection.gate.wake());
   }
 
+  /** `undefined` of one that was not taken. */
+  find(socket: Socket): Connection | undefined {
+    return this.#bySocket.get(socket);
+  }
+
+  /** Of a socket on which a request came. */
   of(socket: Socket): Connection {
-    return this.#bySocket.get(socket) ?? this.open(socket);
+    const connection = this.find(socket);
+    if (connection === undefined) throw new TypeError('a request came on a connection that was not taken');
+    return connection;
   }
 }
 
-/** All of a request was read. (Nothing is paused before: Node resumes a socket whenever somebody reads a body.) */
+/** All of a request was read. */
 export function requestArrived(connection: Connection): void {
   connection.inFlight++;
+  connection.gate.arrived();
   connection.lastUsedAtMs = performance.now();
-  if (connection.inFlight >= maxUnanswered) connection.socket.pause();
 }
 
 export function requestAnswered(connection: Connection): void {
   connection.inFlight--;
   connection.lastUsedAtMs = performance.now();
-  if (connection.inFlight === maxUnanswered / 2 && connection.socket.isPaused()) connection.socket.resume();
+  connection.gate.answered();
   if (connection.inFlight === 0 && connection.afterAnswers !== undefined) {
     const { afterAnswers } = connection;
     connection.afterAnswers = undefined;
@@ -79,7 +128,8 @@ export function requestAnswered(connection: Connection): void {
 }
 
 /** Writes a complete HTTP answer and closes; nothing that still arrives is looked at. */
-export function answerAndClose(socket: Socket, answer: string): void {
+export function answerAndClose({ socket, gate }: Connection, answer: string): void {
+  gate.shut();
   if (!socket.writable) {
     socket.destroy();
     return;

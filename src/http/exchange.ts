@@ -39,6 +39,8 @@ export interface Exchange {
   readonly connection: Connection;
   readonly contentType: ContentType;
   readonly origin: RequestOrigin;
+  /** Of its payer's budget for bodies. */
+  readonly reservedBytes: number;
 }
 
 /** What a refused request called itself, where it did not come to naming an operation. */
@@ -63,14 +65,22 @@ export function receiveBody(
   then: (exchange: Exchange, body: Buffer) => void,
 ): void {
   const connection = wire.connections.of(message.socket);
-  const exchange: Exchange = { message, response, connection, contentType, origin: originOf(wire, message) };
-  collectBody(message, wire.limits.maxBodyBytes, (outcome) => {
+  const { gate } = connection;
+  const { maxBodyBytes } = wire.limits;
+  const reservedBytes = announcedBytes(message, maxBodyBytes);
+  const origin = originOf(wire, message);
+  const exchange: Exchange = { message, response, connection, contentType, origin, reservedBytes };
+  if (!gate.reserve(reservedBytes)) {
+    finish(wire, connection.socket, refuseUnread(wire, exchange, new KmsError('ThrottlingException', 'Rate exceeded')));
+    return;
+  }
+  collectBody(message, maxBodyBytes, gate, (outcome) => {
     switch (outcome.kind) {
       case 'complete':
         requestArrived(connection);
         return then(exchange, outcome.body);
       case 'tooLarge':
-        return finish(wire, connection.socket, refuseTooLarge(wire, exchange));
+        return finish(wire, connection.socket, refuseUnread(wire, exchange, tooLarge(maxBodyBytes)));
       case 'gone':
         // There is nobody to answer; but who was told to go on has had an answer, of which there has to be a record.
         if (message.headers.expect !== undefined) finish(wire, connection.socket, recordGone(wire, exchange));
@@ -79,6 +89,16 @@ export function receiveBody(
         outcome satisfies never;
     }
   });
+}
+
+/** How large the body may become. A declared length that is too large is refused before any of it is kept. */
+function announcedBytes({ headers }: IncomingMessage, maxBytes: number): number {
+  const { 'content-length': declared, 'transfer-encoding': encoding } = headers;
+  return encoding === undefined ? Math.min(Number(declared ?? 0), maxBytes) : maxBytes;
+}
+
+function tooLarge(maxBytes: number): KmsError {
+  return new KmsError('RequestEntityTooLargeException', `The request body must not be larger than ${maxBytes} bytes.`);
 }
 
 /** As `receiveBody`, and finds out who is calling. */
@@ -143,13 +163,22 @@ function errorAnswer({ contentType, origin }: Pick<Exchange, 'contentType' | 'or
 }
 
 export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusCode'], body: string): void {
-  const { response, connection, contentType, origin } = exchange;
+  const { response, connection, contentType, origin, reservedBytes } = exchange;
   const { requestId } = origin;
   if (!response.destroyed) {
-    const close = wire.draining || wire.admission.isOver(connection);
-    writeAnswer(response, { statusCode, contentType, requestId, body, close });
+    const close = isLastAnswer(wire, exchange);
+    const lengthBytes = writeAnswer(response, { statusCode, contentType, requestId, body, close });
+    connection.unread.written(response, lengthBytes);
   }
+  connection.gate.release(reservedBytes);
   requestAnswered(connection);
+}
+
+/** Behind an answer that says so Node closes, whatever the client has sent meanwhile: that is answered first, for a while. */
+function isLastAnswer({ draining, admission }: Wire, { connection, message }: Exchange): boolean {
+  const { openedAtMs, inFlight, gate } = connection;
+  const isLast = gate.isLast(message);
+  return (draining && isLast) || admission.isOver({ openedAtMs, inFlight: isLast ? inFlight : inFlight + 1 });
 }
 
 /**
@@ -158,7 +187,7 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
  */
 export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
   work.catch((error: unknown) => {
-    const { payer } = wire.connections.of(socket);
+    const payer = wire.connections.find(socket)?.payer;
     wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
     socket.destroy();
   });
@@ -182,21 +211,17 @@ function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
   return contentType === xml ? { eventSource: 'sts.amazonaws.com' } : {};
 }
 
-/** The rest of the body is still on its way, so the connection cannot go on. */
-async function refuseTooLarge(wire: Wire, exchange: Exchange): Promise<void> {
+/** The body, or the rest of it, is still on its way and is not read, so the connection cannot go on. */
+async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Promise<void> {
   const { message, response, contentType, origin } = exchange;
   const caller = await wire.authentication.peerOf(message.socket);
-  const error = new KmsError(
-    'RequestEntityTooLargeException',
-    `The request body must not be larger than ${wire.limits.maxBodyBytes} bytes.`,
-  );
   const request = { ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller };
   const outcome = await wire.service.refuse(request, error);
   const { statusCode, body } = errorAnswer(exchange, outcome.ok ? error : outcome.error);
   const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
-  else answerAndClose(response.socket, rawAnswer(text));
+  else answerAndClose(exchange.connection, rawAnswer(text));
 }
 
 async function recordGone(wire: Wire, { message, contentType, origin }: Exchange): Promise<void> {
@@ -225,7 +250,7 @@ export async function refuseConnection(
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
   const { requestId } = origin;
   const text = rawAnswer({ statusCode, contentType: awsJson, requestId, body, close: true });
-  const write = (): void => answerAndClose(socket, text);
+  const write = (): void => answerAndClose(connection, text);
   if (connection.inFlight === 0) write();
   else connection.afterAnswers = write;
 }

@@ -7,6 +7,7 @@
  */
 
 import type { IncomingMessage } from 'node:http';
+import type { RequestGate } from './request-gate.ts';
 
 export type BodyOutcome =
   | { readonly kind: 'complete'; readonly body: Buffer }
@@ -14,13 +15,42 @@ export type BodyOutcome =
   /** The client went away in the middle: there is nobody to answer. */
   | { readonly kind: 'gone' };
 
-/** Calls `done` exactly once. By callback and not by promise, because every request comes through here. */
-export function collectBody(message: IncomingMessage, maxBytes: number, done: (outcome: BodyOutcome) => void): void {
+/**
+ * Calls `done` exactly once. By callback and not by promise, because every request comes through here.
+ * @param gate Of the connection; what it is having parsed may hold the whole request.
+ */
+export function collectBody(
+  message: IncomingMessage,
+  maxBytes: number,
+  gate: RequestGate,
+  done: (outcome: BodyOutcome) => void,
+): void {
   const declaredBytes = Number(message.headers['content-length'] ?? 0);
   if (declaredBytes > maxBytes) {
     done({ kind: 'tooLarge' });
     return;
   }
+  gate.afterPiece(() => {
+    // Cheaper than to listen for it: almost every request is all there. Requests are run in their order.
+    const isWhole = message.complete && message.headers['transfer-encoding'] === undefined;
+    if (isWhole && gate.isNext(message)) done(wholeBody(message));
+    else collectPieces(message, declaredBytes, maxBytes, done);
+  });
+}
+
+/** Of a request that has been parsed, with a declared length or none: it has memory of its own already. */
+function wholeBody(message: IncomingMessage): BodyOutcome {
+  // A message without an encoding gives buffers.
+  const body = (message.read() as Buffer | null) ?? Buffer.alloc(0);
+  return { kind: 'complete', body };
+}
+
+function collectPieces(
+  message: IncomingMessage,
+  declaredBytes: number,
+  maxBytes: number,
+  done: (outcome: BodyOutcome) => void,
+): void {
   let body = Buffer.alloc(0);
   let bytes = 0;
   let ended = false;

@@ -24,7 +24,7 @@ import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
 import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
-import { Connections } from './connections.ts';
+import type { Connections } from './connections.ts';
 import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { KeptSocket } from './kept-socket.ts';
@@ -67,6 +67,8 @@ export interface HttpServerOptions {
   readonly access: AccessSource;
   /** Of all listeners together. */
   readonly admission: Admission;
+  /** Of all listeners together. */
+  readonly connections: Connections;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
 }
@@ -82,21 +84,13 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, upkeep, access, admission, log } = options;
+  const { service, listener, status, credentials, keyStores, upkeep, access, admission, connections, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
       ? peerAuthentication(listener.mapping, log)
       : signatureAuthentication(listener.verifier, { overTls: listener.kind === 'tls' });
-  const wire: Wire = {
-    service,
-    authentication,
-    admission,
-    connections: new Connections(),
-    limits,
-    log,
-    draining: false,
-  };
+  const wire: Wire = { service, authentication, admission, connections, limits, log, draining: false };
   const exclusion =
     listener.kind === 'unix'
       ? new SocketExclusion({ path: listener.path, maxRefusedPerSecond: admission.maxRefusedPerSecond, log })
@@ -120,8 +114,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     clientErrorHandler: (error, socket) => {
       logWrongProtocol(error, wire.authentication.sourceOf(socket));
       const refusal = clientErrorOf(error.code ?? '');
-      if (refusal === undefined || !socket.writable) socket.destroy();
-      else finish(wire, socket, refuseConnection(wire, wire.connections.of(socket), refusal));
+      const connection = connections.find(socket);
+      // Its next request is late because we have not read it.
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.gate.isHolding === true) return;
+      connection?.gate.shut();
+      if (refusal === undefined || connection === undefined || !socket.writable) socket.destroy();
+      else finish(wire, socket, refuseConnection(wire, connection, refusal));
     },
     // `HEAD` is no way to ask for anything.
     exposeHeadRoutes: false,
@@ -213,12 +211,13 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
-    const waitsForUs = wire.connections.of(socket).inFlight > 0 && socket.writableLength === 0;
+    const waitsForUs = (wire.connections.find(socket)?.inFlight ?? 0) > 0 && socket.writableLength === 0;
     if (waitsForUs) socket.setTimeout(wire.limits.stalledTimeoutMs);
     else socket.destroy();
   });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
+  server.prependListener('request', (message) => wire.connections.of(message.socket).gate.begin(message));
   // Nobody is asked for a body that is not read then.
   server.on('checkContinue', (message, response) => {
     if (Number(message.headers['content-length'] ?? 0) <= wire.limits.maxBodyBytes) response.writeContinue();
@@ -227,8 +226,9 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
   server.on('connect', (message: IncomingMessage, socket: Socket) => {
     // Node has let go of the connection, its errors included.
     socket.on('error', () => socket.destroy());
-    const refused = refuseConnection(wire, wire.connections.of(socket), unknownMethodOrPath(), targetOf(message));
-    finish(wire, socket, refused);
+    const connection = wire.connections.of(socket);
+    connection.gate.shut();
+    finish(wire, socket, refuseConnection(wire, connection, unknownMethodOrPath(), targetOf(message)));
   });
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
@@ -249,6 +249,7 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
     socket.once('close', () => wire.admission.leave(connection));
     handshakes?.begin(connection);
     serve?.call(server, socket);
+    if (handshakes === undefined) wire.connections.speakHttp(socket, connection);
   });
   return server;
 }

@@ -112,7 +112,7 @@ export class Handshakes {
     this.#pending.delete(place);
     // It has closed in the same moment, and nobody knows whose it was.
     if (connection === undefined) socket.destroy();
-    else this.#connections.moveTo(socket, connection);
+    else this.#connections.speakHttp(socket, connection);
   }
 }
 

@@ -8,6 +8,7 @@
 
 export interface Budgets {
   readonly connections: ConnectionBudget;
+  readonly exchanges: ExchangeBudget;
   readonly audit: AuditBudget;
   readonly refusals: RefusalBudget;
   readonly quotas: Quotas;
@@ -38,6 +39,32 @@ export interface ConnectionBudget {
   readonly newPerSecond: number;
   /** Of one user, on a Unix socket: whoever has so many closed unread in a second is kept out by the kernel for a while. */
   readonly maxRefusedPerSecond: number;
+}
+
+/** What is under way on connections: requests without an answer, and answers that were not taken. */
+export interface ExchangeBudget {
+  /**
+   * Requests of one connection without an answer; beyond, it is not read. An AWS SDK sends one at a time; who sends without
+   * waiting keeps a token busy with these.
+   */
+  readonly unansweredPerConnection: number;
+  /** Of one payer without an answer: while he has so many, none begins on a connection that has one already. */
+  readonly unansweredPerPayer: number;
+  /**
+   * Bytes of bodies of one payer's requests without an answer; one more is refused. Of the largest request of the cryptographic
+   * operations, 6 KB, for each of his connections, and some long policies beside.
+   */
+  readonly requestBytesPerPayer: number;
+  /**
+   * Bytes of answers to one payer that wait in the daemon because nobody takes them from the kernel, which has 200 KB more for
+   * each connection. His connection with the most is cut off.
+   */
+  readonly unreadBytesPerPayer: number;
+  /**
+   * Of requests that one payer has sent without waiting, so many begin in one turn of the event loop: of what costs 100 µs each,
+   * others wait 6 ms.
+   */
+  readonly beginsPerTurn: number;
 }
 
 /** The disk of the audit log. */
@@ -144,6 +171,13 @@ export const defaultBudgets: Budgets = {
     newPerSecond: 500,
     // A sixteenth of the kernel's queue.
     maxRefusedPerSecond: 256,
+  },
+  exchanges: {
+    unansweredPerConnection: 32,
+    unansweredPerPayer: 1024,
+    requestBytesPerPayer: 16 * 1024 * 1024,
+    unreadBytesPerPayer: 16 * 1024 * 1024,
+    beginsPerTurn: 64,
   },
   audit: {
     reserveBytes: 16 * 1024 * 1024,

@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../../src/http/admission/admission.ts';
+import { Connections } from '../../src/http/connections.ts';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
@@ -15,7 +16,7 @@ import type { WireLimits } from '../../src/http/wire-limits.ts';
 import { RequestVerifier } from '../../src/identity/request-verifier.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
-import { type ConnectionBudget, defaultBudgets } from '../../src/kms/budgets.ts';
+import { type ConnectionBudget, defaultBudgets, type ExchangeBudget } from '../../src/kms/budgets.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
@@ -46,6 +47,8 @@ export interface Wire {
   readonly tls: ExampleIdentity | undefined;
   /** Set to hold answers back until it resolves. */
   hold: Promise<void>;
+  /** Set to have operations answered with this. */
+  answer: string | undefined;
   close(): Promise<void>;
 }
 
@@ -105,7 +108,7 @@ function signingKey(): SigningKey {
 export async function startWire(
   limits: Partial<WireLimits> = {},
   kind: 'unix' | 'tcp' | 'tls' = 'unix',
-  budgets: Partial<ConnectionBudget> = {},
+  budgets: Partial<ConnectionBudget & ExchangeBudget> = {},
   identity: Partial<UnixMapping> = {},
   host = '127.0.0.1',
 ): Promise<Wire> {
@@ -115,7 +118,7 @@ export async function startWire(
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
   const noted: Noted[] = [];
-  const wire = { hold: Promise.resolve() };
+  const wire: Pick<Wire, 'hold' | 'answer'> = { hold: Promise.resolve(), answer: undefined };
   const service: KmsService = {
     async run(request: KmsRequest) {
       const { operationName, requestId, caller, body, unknownMembers, userAgent } = request;
@@ -130,7 +133,7 @@ export async function startWire(
       await wire.hold;
       return {
         ok: true,
-        body: JSON.stringify({ ran: operationName, bytes: body.length }),
+        body: wire.answer ?? JSON.stringify({ ran: operationName, bytes: body.length }),
       };
     },
     async refuse({ operationName, requestId, caller, userAgent }, error: KmsError) {
@@ -141,6 +144,7 @@ export async function startWire(
         userAgent,
         refusal: error.name,
       });
+      await wire.hold;
       return { ok: false, error };
     },
     async act({ operationName, requestId, caller, userAgent }, perform) {
@@ -174,6 +178,7 @@ export async function startWire(
     upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     admission,
+    connections: new Connections({ ...defaultBudgets.exchanges, ...budgets }, log),
     log,
     limits,
   });

@@ -95,7 +95,7 @@ export class Admission {
   }
 
   /** Is its time up, so that the answer in hand is its last one? */
-  isOver({ openedAtMs, inFlight }: Guest): boolean {
+  isOver({ openedAtMs, inFlight }: Pick<Guest, 'openedAtMs' | 'inFlight'>): boolean {
     const overForMs = performance.now() - openedAtMs - this.#budget.maxAgeMs;
     // Whoever sends without waiting has an answer to everything that has arrived, for as long as that ends by itself.
     return overForMs >= (inFlight > 1 ? graceMs : 0);
