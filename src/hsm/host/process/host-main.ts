@@ -57,18 +57,22 @@ function main(): void {
       const task: WorkerTask = { fd: firstLaneFd + lane, token };
       new Worker(new URL(import.meta.url), { workerData: task });
     }
-    serveLane(firstPipe, token);
+    serveLane(new Lane(firstPipe, token));
   });
 }
 
 function serveFurtherLane({ fd, token }: WorkerTask): void {
   const pipe = new Pipe(fd);
-  answerOpen(pipe, () => token);
-  serveLane(pipe, token);
+  let lane: Lane | undefined;
+  answerOpen(pipe, () => {
+    lane = new Lane(pipe, token);
+    return token;
+  });
+  serveLane(lane);
 }
 
-function serveLane(pipe: Pipe, token: OpenedToken): void {
-  new Lane(pipe, token).serve();
+function serveLane(lane: Lane | undefined): void {
+  lane?.serve();
   exit(exitCodes.tokenGone);
 }
 

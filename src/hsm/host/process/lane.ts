@@ -17,7 +17,7 @@ import { whyNotGenerated } from '../calls/key-generation.ts';
 import { PairCalls } from '../calls/pair-calls.ts';
 import { SecretCalls } from '../calls/secret-calls.ts';
 import { ChangeLock } from '../token/change-lock.ts';
-import { type Handle, loadCryptoki } from '../token/cryptoki.ts';
+import { type Handle, initializedCryptoki } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import { type FoundKey, KeyTable } from '../token/key-table.ts';
 import { ReturnValues } from '../token/return-values.ts';
@@ -52,7 +52,7 @@ export class Lane {
   /** Opens the lane's session. The library is initialised and logged in to already. Throws `HostFailure`. */
   constructor(pipe: Pipe, token: OpenedToken) {
     this.#pipe = pipe;
-    const cryptoki = loadCryptoki(token.library);
+    const cryptoki = initializedCryptoki(token.library);
     // Structured cloning turns a Buffer into a plain Uint8Array, which pkcs11js does not take.
     const slot = Buffer.from(token.slot);
     const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(token.profile) });
