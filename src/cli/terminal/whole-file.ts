@@ -10,7 +10,6 @@
  * still runs, here or in another container, is not taken for such a leftover.
  */
 
-import { randomBytes } from 'node:crypto';
 import { constants as fileFlags, rmSync } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { constants } from 'node:os';
@@ -40,6 +39,8 @@ export async function openOutput(path: string | undefined, mode: number): Promis
   const existing = await stat(path).catch(() => undefined); // It is only asked whether it is something special.
   if (existing !== undefined && !existing.isFile()) return finalOutput(await openSpecial(path));
   await removeLeftovers(path);
+  // Loaded here and in this way, because every command loads this file, and most write to stdout.
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
   const partial = `${path}.${randomBytes(4).toString('hex')}${suffix}`;
   const removeAtOnce = (): void => rmSync(partial, { force: true });
   process.on('exit', removeAtOnce);
