@@ -236,6 +236,10 @@ export const configurationSchema = z
         users: z.record(text, principal).default({}),
         /** Unix group → principal; the first that the user is in counts. */
         groups: z.record(text, principal).default({}),
+        /** Whose word it takes that somebody is in a group: the kernel's, or that and what the user database says now. */
+        groupsFrom: z
+          .enum(['kernel', 'kernelAndDatabase'], { error: '`kernel` or `kernelAndDatabase`' })
+          .default('kernel'),
         /** Cgroup → name of the container, whose root is `user/container/NAME/root`; the first that matches counts. */
         containers: z.record(containerCgroup, containerName).default({}),
         /** A folder of identity policies, `*.json`; absent: there are none. Read again at SIGHUP. */

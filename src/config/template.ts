@@ -87,6 +87,9 @@ identity:
   # Unix user or group → principal, a user or a role. Without a line here, user alice is arn:aws:iam::${choices.account}:user/unix/alice.
   users: {}
   groups: {}
+  # kernel: somebody is in the groups that his process has, as with files. It keeps them until he logs in anew. kernelAndDatabase:
+  # only in those of them in which the user database has him now.
+  # groupsFrom: kernel
   # Cgroup → name of a container that has the socket: its root is arn:aws:iam::${choices.account}:user/container/NAME/root, and not
   # the machine's. One without a name here is \`unnamed\`. A * stands for anything in one part of the path in /proc/PID/cgroup.
   # containers: { /web.slice/docker-*.scope: web }

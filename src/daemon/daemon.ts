@@ -42,6 +42,7 @@ import { closedRegion, regionEntrance } from './region-entrance.ts';
 import { ServedCertificates } from './served-certificates.ts';
 import { closedStatus, statusSources } from './status.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
+import { recordUserDatabaseChanges } from './user-database-record.ts';
 
 /** How long a daemon that stops waits for what it has begun. With the end of the HSM hosts (6 s) that is under the 30 s of `serve --help`. */
 export interface DrainLimits {
@@ -138,6 +139,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     );
   }
 
+  started.defer(recordUserDatabaseChanges({ audit, account, region: regions[0].region, log }));
   const intents = new Intents({ audit, account, log });
   started.defer(() => intents.stop());
   const refusals = new RefusalRecords({
@@ -263,7 +265,14 @@ async function drain(
 function unixMapping({ account, identity }: Configuration, log: Logger): UnixMapping {
   const { root: roots } = identity;
   const [users, groups] = [principals(identity.users), principals(identity.groups)];
-  const mapping = { account, roots, users, groups, containers: new ContainerNames(identity.containers) };
+  const mapping = {
+    account,
+    roots,
+    users,
+    groups,
+    containers: new ContainerNames(identity.containers),
+    demandsDatabaseGroups: identity.groupsFrom === 'kernelAndDatabase',
+  };
   assertUnixMapping(mapping);
   if (!canTellOrigins())
     log.warn(

@@ -16,7 +16,7 @@ import {
   parseIdentityPolicies,
 } from '../authorization/identity-policies.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { idOfGroup } from '../identity/unix-caller.ts';
+import { idOfGroup } from '../identity/unix-names.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Account } from '../kms/names.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';

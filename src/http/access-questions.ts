@@ -26,7 +26,8 @@ import { IdentityPolicyError, parseIdentityPolicies } from '../authorization/ide
 import type { CompiledPolicy } from '../authorization/language/policy-document.ts';
 import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
 import { type SupposedCaller, SuppositionError, supposeCaller } from '../identity/supposed-caller.ts';
-import { idOfGroup, type UnixMapping } from '../identity/unix-caller.ts';
+import type { UnixMapping } from '../identity/unix-caller.ts';
+import { idOfGroup } from '../identity/unix-names.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
 import { KmsError } from '../kms/errors.ts';

@@ -18,7 +18,8 @@ import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { ServiceName } from '../identity/sigv4.ts';
 import { ownerOfUid } from '../identity/subordinate-uids.ts';
 import { uidOfTcpPeer } from '../identity/tcp-peer-uid.ts';
-import { couldBeOperator, findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { couldBeOperator, findUnixCaller, ReusedUidError, type UnixMapping } from '../identity/unix-caller.ts';
+import { userDatabaseState } from '../identity/unix-names.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type Payer, payerOfAddress, payerOfUid, unknownPayer } from '../kms/payer.ts';
@@ -41,24 +42,37 @@ export interface Authentication {
   peerOf(socket: Socket): Promise<Caller | null>;
   /** An IP address, or `unix`. */
   sourceOf(socket: Socket): string;
+  /** Whoever connected is nobody any more: the answer in hand is the last one on this connection. */
+  isOver(socket: Socket): boolean;
 }
 
 export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentication {
   const peers = new WeakMap<Socket, UnixPeer>();
-  const callers = new WeakMap<Socket, Caller>();
-  /** The peer's principal; its name may have to be looked up, which can fail now and work later. */
+  const callers = new WeakMap<Socket, { readonly caller: Caller; readonly state: number }>();
+  const over = new WeakSet<Socket>();
+  /**
+   * The peer's principal, as long as nothing in the user database has changed; its name may have to be looked up, which can fail now
+   * and work later.
+   */
   const resolve = (socket: Socket): Caller | Promise<Caller> => {
+    const state = userDatabaseState();
     const known = callers.get(socket);
-    if (known !== undefined) return known;
+    if (known?.state === state) return known.caller;
     const peer = peers.get(socket);
     if (peer === undefined) throw unidentified();
     const learn = (caller: Caller): Caller => {
-      callers.set(socket, caller);
+      const { proof } = caller;
+      // From now on he is the user of that name, or nobody.
+      if (proof.kind === 'unix' && proof.userName !== undefined) {
+        peers.set(socket, { ...peer, userName: proof.userName });
+      }
+      callers.set(socket, { caller, state });
       return caller;
     };
     const refuse = (error: unknown): never => {
-      const payer = payerOfUid(ownerOfUid(peer.uid));
-      log.warn({ payer, uid: peer.uid, err: error }, 'the name of a caller could not be looked up');
+      // Who connects again is whoever has the uid by now.
+      if (error instanceof ReusedUidError) over.add(socket);
+      log.warn({ payer: payerOfPeer(peer), uid: peer.uid, err: error }, 'a caller could not be identified');
       throw unidentified();
     };
     try {
@@ -106,6 +120,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
       }
     },
     sourceOf: () => 'unix',
+    isOver: (socket) => over.has(socket),
   };
 }
 
@@ -126,6 +141,7 @@ export function signatureAuthentication(
     },
     peerOf: () => Promise.resolve(null),
     sourceOf: addressOf,
+    isOver: () => false,
   };
 }
 

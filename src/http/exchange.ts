@@ -175,10 +175,11 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
 }
 
 /** Behind an answer that says so Node closes, whatever the client has sent meanwhile: that is answered first, for a while. */
-function isLastAnswer({ draining, admission }: Wire, { connection, message }: Exchange): boolean {
-  const { openedAtMs, inFlight, gate } = connection;
+function isLastAnswer({ draining, admission, authentication }: Wire, { connection, message }: Exchange): boolean {
+  const { openedAtMs, inFlight, gate, socket } = connection;
   const isLast = gate.isLast(message);
-  return (draining && isLast) || admission.isOver({ openedAtMs, inFlight: isLast ? inFlight : inFlight + 1 });
+  const ends = draining || authentication.isOver(socket);
+  return (ends && isLast) || admission.isOver({ openedAtMs, inFlight: isLast ? inFlight : inFlight + 1 });
 }
 
 /**

@@ -28,6 +28,8 @@ export interface UnixPeer {
   readonly groups: readonly number[];
   /** When the connection was accepted, by the monotonic clock (`performance.now()`); absent where there is none. */
   readonly acceptedAtMs?: number;
+  /** What the uid was called when he was identified, `null` for a uid without a name; absent: he was not, or is the machine's root. */
+  readonly userName?: string | null;
   /** Absent: nobody has looked, as of whoever is no operator by his uid. Nobody is root without having been looked at. */
   readonly origin?: PeerOrigin;
 }

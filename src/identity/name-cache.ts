@@ -1,9 +1,10 @@
 /**
  * Remembers what the user database said, so that connections do not wait for it.
  *
- * An answer is believed for `freshMs`. After that it is still used, while a new one is fetched on another thread; only
- * what has not been asked for longer than `staleMs` is forgotten. So a change in the database is seen within a minute on
- * a busy socket and within ten on any.
+ * An answer is believed for `freshMs`. After that it is still used, while a new one is fetched on another thread; what
+ * has not been asked for longer than `staleMs` is not used any more, and nothing is that was asked for before the database's files
+ * changed. How long these are depends on where users are (`user-database-watch.ts`). An answer that is another one than
+ * the last is told of.
  *
  * The first question about a user has to be answered before his connection is served. It is asked on another thread and
  * his first request waits for it (`getKnown`): nobody else does, however long a directory server is silent. When too many
@@ -16,6 +17,8 @@
  *
  * INVARIANT: what could not be found out is an error and never "has no name", because a policy may deny by name.
  */
+
+import type { UserDatabaseWatch } from './user-database-watch.ts';
 
 export interface Lookup<Key, Value> {
   /** Blocks. `undefined`: there is none. Throws: it could not be found out. */
@@ -35,8 +38,6 @@ export class NameNotKnownYetError extends Error {
   }
 }
 
-export const freshMs = 60_000;
-export const staleMs = 600_000;
 /** A user who connects again is among the last this many; more are looked up again. */
 export const maxEntries = 4096;
 /**
@@ -107,20 +108,33 @@ export class QuestionThreads {
 
 type Answer<Value> = { readonly value: Value | undefined } | { readonly error: unknown };
 
+interface Entry<Value> {
+  readonly answer: Answer<Value>;
+  readonly atMs: number;
+  /** Of the database's files, before it was asked. */
+  readonly filesState: number;
+  /** What it last said, where the answer is that it did not. */
+  readonly lastValue: { readonly value: Value | undefined } | undefined;
+}
+
+export interface NameCacheOptions<Key, Value> {
+  readonly lookup: Lookup<Key, Value>;
+  readonly allowance: BlockingAllowance;
+  readonly threads: QuestionThreads;
+  readonly clock: () => number;
+  readonly watch: Pick<UserDatabaseWatch, 'filesState' | 'freshness'>;
+  /** The answer is another one than it was. */
+  readonly answeredOtherwise: (key: Key, before: Value | undefined, now: Value | undefined) => void;
+}
+
 export class NameCache<Key, Value> {
-  readonly #lookup: Lookup<Key, Value>;
-  readonly #allowance: BlockingAllowance;
-  readonly #threads: QuestionThreads;
-  readonly #clock: () => number;
+  readonly #options: NameCacheOptions<Key, Value>;
   /** In the order in which they were learnt. */
-  readonly #entries = new Map<Key, { readonly answer: Answer<Value>; readonly atMs: number }>();
+  readonly #entries = new Map<Key, Entry<Value>>();
   readonly #pending = new Map<Key, Promise<void>>();
 
-  constructor(lookup: Lookup<Key, Value>, allowance: BlockingAllowance, threads: QuestionThreads, clock: () => number) {
-    this.#lookup = lookup;
-    this.#allowance = allowance;
-    this.#threads = threads;
-    this.#clock = clock;
+  constructor(options: NameCacheOptions<Key, Value>) {
+    this.#options = options;
   }
 
   /**
@@ -131,9 +145,11 @@ export class NameCache<Key, Value> {
   get(key: Key): Value | undefined {
     const answer = this.#answerTo(key);
     if (answer !== undefined) return unwrap(answer);
-    if (this.#allowance.isUsedUp()) throw this.#notKnownYet(key);
-    const found = this.#allowance.spend(() => attempt(() => this.#lookup.now(key)));
-    this.#learn(key, found);
+    const { allowance, lookup, watch } = this.#options;
+    if (allowance.isUsedUp()) throw this.#notKnownYet(key);
+    const filesState = watch.filesState();
+    const found = allowance.spend(() => attempt(() => lookup.now(key)));
+    this.#learn(key, found, filesState);
     return unwrap(found);
   }
 
@@ -150,9 +166,13 @@ export class NameCache<Key, Value> {
 
   /** One that can be used. */
   #answerTo(key: Key): Answer<Value> | undefined {
+    const { watch, clock } = this.#options;
+    const filesState = watch.filesState();
     const entry = this.#entries.get(key);
-    const ageMs = entry === undefined ? Number.POSITIVE_INFINITY : this.#clock() - entry.atMs;
-    if (entry === undefined || ageMs >= staleMs) return undefined;
+    if (entry === undefined || entry.filesState !== filesState) return undefined;
+    const { freshMs, staleMs } = watch.freshness;
+    const ageMs = clock() - entry.atMs;
+    if (ageMs >= staleMs) return undefined;
     if (ageMs >= freshMs) this.#refresh(key);
     return entry.answer;
   }
@@ -165,24 +185,35 @@ export class NameCache<Key, Value> {
   #refresh(key: Key): Promise<void> | undefined {
     const pending = this.#pending.get(key);
     if (pending !== undefined) return pending;
-    const question = this.#threads.ask(() => this.#lookup.later(key));
+    const { threads, lookup, watch } = this.#options;
+    let filesState = watch.filesState();
+    const question = threads.ask(() => {
+      // It may have waited for a thread.
+      filesState = watch.filesState();
+      return lookup.later(key);
+    });
     if (question === undefined) return undefined;
     const answered = question
       .then(
-        (value) => this.#learn(key, { value }),
-        (error: unknown) => this.#learn(key, { error }),
+        (value) => this.#learn(key, { value }, filesState),
+        (error: unknown) => this.#learn(key, { error }, filesState),
       )
       .finally(() => this.#pending.delete(key));
     this.#pending.set(key, answered);
     return answered;
   }
 
-  #learn(key: Key, answer: Answer<Value>): void {
+  #learn(key: Key, answer: Answer<Value>, filesState: number): void {
+    const before = this.#entries.get(key)?.lastValue;
+    const lastValue = 'error' in answer ? before : answer;
     this.#entries.delete(key);
-    this.#entries.set(key, { answer, atMs: this.#clock() });
-    if (this.#entries.size <= maxEntries) return;
-    const [oldest] = this.#entries.keys();
-    if (oldest !== undefined) this.#entries.delete(oldest);
+    this.#entries.set(key, { answer, atMs: this.#options.clock(), filesState, lastValue });
+    if (this.#entries.size > maxEntries) {
+      const [oldest] = this.#entries.keys();
+      if (oldest !== undefined) this.#entries.delete(oldest);
+    }
+    if (before !== undefined && lastValue !== undefined && String(before.value) !== String(lastValue.value))
+      this.#options.answeredOtherwise(key, before.value, lastValue.value);
   }
 }
 

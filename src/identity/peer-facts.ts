@@ -13,7 +13,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { noGroup, type PeerFacts, type UnixPeer } from './caller.ts';
 import { isOlder, startTicksOf } from './process-start.ts';
-import { nameOfGroup, nameOfUser } from './unix-caller.ts';
+import { nameOfGroup, nameOfUser } from './unix-names.ts';
 
 export function peerFacts(peer: UnixPeer): PeerFacts {
   return {

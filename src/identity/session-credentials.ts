@@ -9,15 +9,17 @@
  *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour of issue)    in the HSM
  *     token      = base64(body ‖ HMAC-SHA-256(hour key "token", body))
  *     secret     = base64 of the first 30 bytes of HMAC-SHA-256(hour key "secret", body)
- *     body       = u8 version (3) · u32 issue · u32 expiry (both in epoch seconds) · 10 random bytes, of which the access
+ *     body       = u8 version (4) · u32 issue · u32 expiry (both in epoch seconds) · 10 random bytes, of which the access
  *                  key id is made · u32 uid · u32 gid · i32 pid · u16 number of groups · u32 each group
  *                  · u8 length of the origin · the origin in ASCII: empty, `machine` or `container NAME`
+ *                  · the user's name in UTF-8: empty for the machine's root, `=` for a uid without a name, or `=` and the name
  *
  * The price: whoever reads the daemon's memory gets keys for the hour before and this one, and can make credentials that
  * are good for another hour at most. (Whoever controls the daemon can do so anyway, for as long as they do.)
  *
  * The token says who asked, not what they may: their principal follows from the mapping that is in force when they use
- * it. Their groups are those that they had when they asked. Nothing revokes one credential; it ends by itself.
+ * it. Their groups are those that they had when they asked. Nothing revokes one credential; it ends by itself, and where
+ * the uid is another user's than it was.
  */
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -27,6 +29,7 @@ import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
 import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
 import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
+import { ReusedUidError } from './unix-caller.ts';
 
 /** As AWS bounds the sessions of an account's root. */
 export const sessionSeconds = { min: 900, max: 3600, default: 3600 } as const;
@@ -54,13 +57,14 @@ interface HourKeys {
   readonly secret: Secret;
 }
 
-const version = 3;
+const version = 4;
 const macBytes = 32;
 const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes + 4 + 4 + 4 + 2;
 const maxOriginBytes = 80;
+const maxUserNameBytes = 256;
 /** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
 export const maxGroups = 512;
-const maxTokenBytes = fixedBytes + maxGroups * 4 + 1 + maxOriginBytes + macBytes;
+const maxTokenBytes = fixedBytes + maxGroups * 4 + 1 + maxOriginBytes + 1 + maxUserNameBytes + macBytes;
 const hourMs = 3_600_000;
 const labelPrefix = 'drawbridge/session-credentials/1/';
 
@@ -78,6 +82,10 @@ export class SessionCredentials {
     if (peer.groups.length > maxGroups) {
       // Leaving some out could take away what a policy denies to a group.
       throw new KmsError('LimitExceededException', `Credentials are issued to users of at most ${maxGroups} groups.`);
+    }
+    if (Buffer.byteLength(peer.userName ?? '') > maxUserNameBytes) {
+      const text = `Credentials are issued to users with a name of at most ${maxUserNameBytes} bytes.`;
+      throw new KmsError('LimitExceededException', text);
     }
     const nowMs = this.#options.clock();
     const issuedAt = Math.floor(nowMs / 1000);
@@ -113,16 +121,20 @@ export class SessionCredentials {
     return keys instanceof Promise ? keys.then((found) => this.#prove(token, found)) : this.#prove(token, keys);
   }
 
-  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined | Promise<SigningKey> {
+  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined | Promise<SigningKey | undefined> {
     if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
-    const issuedTo = { ...token.peer, issuedAtMs: token.issuedAt * 1000 };
-    const keyOf = ({ proof: _, ...caller }: Caller): SigningKey => ({
+    const keyOf = ({ proof, ...caller }: Caller): SigningKey => ({
       secret: secretOf(keys, token.body),
       caller,
-      issuedTo,
+      // With the groups that count by now.
+      issuedTo: { ...(proof.kind === 'unix' ? proof : token.peer), issuedAtMs: token.issuedAt * 1000 },
     });
-    const caller = this.#options.callerOf(token.peer);
-    return caller instanceof Promise ? caller.then(keyOf) : keyOf(caller);
+    try {
+      const caller = this.#options.callerOf(token.peer);
+      return caller instanceof Promise ? caller.then(keyOf).catch(unlessReused) : keyOf(caller);
+    } catch (error) {
+      return unlessReused(error);
+    }
   }
 
   #keysOf(hour: number): HourKeys | Promise<HourKeys> {
@@ -160,6 +172,11 @@ export class SessionCredentials {
   }
 }
 
+/** Credentials of a user who has not his uid any more are nobody's. */
+function unlessReused(error: unknown): undefined {
+  if (!(error instanceof ReusedUidError)) throw error;
+}
+
 function hmac(key: Secret, data: Buffer): Buffer {
   return createHmac('sha256', key.reveal()).update(data).digest();
 }
@@ -189,7 +206,8 @@ interface DecodedToken extends TokenBody {
 
 function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
   const origin = Buffer.from(originText(peer.origin), 'latin1');
-  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4 + 1 + origin.length);
+  const userName = Buffer.from(peer.userName === undefined ? '' : `=${peer.userName ?? ''}`);
+  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4 + 1 + origin.length + userName.length);
   let at = body.writeUInt8(version);
   at = body.writeUInt32BE(issuedAt, at);
   at = body.writeUInt32BE(expiresAt, at);
@@ -200,7 +218,8 @@ function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
   at = body.writeUInt16BE(peer.groups.length, at);
   for (const group of peer.groups) at = body.writeUInt32BE(group, at);
   at = body.writeUInt8(origin.length, at);
-  origin.copy(body, at);
+  at += origin.copy(body, at);
+  userName.copy(body, at);
   return body;
 }
 
@@ -223,8 +242,10 @@ function decodeToken(text: string): DecodedToken | undefined {
   const groupCount = body.readUInt16BE(fixedBytes - 2);
   const originAt = fixedBytes + groupCount * 4;
   if (body.readUInt8(0) !== version || body.length <= originAt) return undefined;
-  const origin = body.toString('latin1', originAt + 1);
-  if (origin.length !== body.readUInt8(originAt)) return undefined;
+  const userNameAt = originAt + 1 + body.readUInt8(originAt);
+  if (body.length < userNameAt) return undefined;
+  const origin = body.toString('latin1', originAt + 1, userNameAt);
+  const userName = body.toString('utf8', userNameAt);
   const peerAt = 9 + accessKeyIdBytes;
   return {
     body,
@@ -239,6 +260,7 @@ function decodeToken(text: string): DecodedToken | undefined {
       pid: body.readInt32BE(peerAt + 8),
       groups: Array.from({ length: groupCount }, (_, index) => body.readUInt32BE(fixedBytes + index * 4)),
       ...(origin === '' ? {} : { origin: originIn(origin) }),
+      ...(userName === '' ? {} : { userName: userName.slice(1) || null }),
     },
   };
 }

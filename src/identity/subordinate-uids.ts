@@ -17,7 +17,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { knownIdOfUser } from './unix-caller.ts';
+import { knownIdOfUser } from './unix-names.ts';
 import { WatchedFile } from './watched-file.ts';
 
 interface Range {

@@ -8,7 +8,8 @@
 import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, PeerFacts, PeerOrigin, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
-import { idOfGroup, idOfUser, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
+import { resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
+import { idOfGroup, idOfUser } from './unix-names.ts';
 
 export interface Supposition {
   readonly who:

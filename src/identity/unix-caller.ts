@@ -10,7 +10,8 @@
  * (`peer-origin.ts`).
  *
  * Users and groups are given by name or number, and compared by number, which is what the kernel vouches for: a name in
- * the configuration stands for the uid that it has at the time. Names that are only digits are numbers. (A JavaScript
+ * the configuration stands for the uid that it has at the time. Whoever is identified is bound to the name that his uid has then
+ * (`userName` of the caller's proof): identified again, when it is another's, he is nobody. (A JavaScript
  * object lists members that look like numbers first, so groups given by number come before those given by name.)
  */
 
@@ -24,8 +25,8 @@ import {
 } from '../kms/names.ts';
 import { type Caller, noGroup, type UnixPeer } from './caller.ts';
 import { type ContainerNames, unnamedContainer } from './container-names.ts';
-import { BlockingAllowance, NameCache, NameNotKnownYetError, QuestionThreads } from './name-cache.ts';
-import { groupIds, groupNames, userIds, userNames } from './user-database.ts';
+import { NameNotKnownYetError } from './name-cache.ts';
+import { idOfGroup, idOfUser, knownIdOfUser, knownNames, type Names, names } from './unix-names.ts';
 
 export interface UnixMapping extends Account {
   /** Users, by name or uid, who are the account's root. The operating system's root is one only if 0 is among them. */
@@ -34,6 +35,8 @@ export interface UnixMapping extends Account {
   readonly users: Readonly<Record<string, PrincipalArn>>;
   /** By group name or gid. */
   readonly groups: Readonly<Record<string, PrincipalArn>>;
+  /** Does a group count only where the user database has the user in it now, beside the kernel's word? Absent: no. */
+  readonly demandsDatabaseGroups?: boolean;
   /** How containers are called. Absent: they have no names. */
   readonly containers?: ContainerNames;
 }
@@ -41,6 +44,15 @@ export interface UnixMapping extends Account {
 /** Only the operating system's root is the account's root, and nobody else is anybody special. */
 export function defaultUnixMapping({ account }: Account): UnixMapping {
   return { account, roots: [0], users: {}, groups: {} };
+}
+
+/** The uid of somebody who was identified before is another user's now, or nobody's: he is neither of them any more. */
+export class ReusedUidError extends Error {
+  override readonly name = 'ReusedUidError';
+
+  constructor(uid: number) {
+    super(`uid ${uid} is another user’s than it was`);
+  }
 }
 
 /** In words for the operator. */
@@ -63,19 +75,19 @@ export function assertUnixMapping(mapping: UnixMapping): void {
 export function findUnknownNames({ roots, users, groups }: UnixMapping): readonly string[] {
   const unknown = (
     kind: string,
-    names: readonly (string | number)[],
+    named: readonly (string | number)[],
     idOf: (who: string | number) => number | undefined,
-  ) => names.filter((name) => idOf(name) === undefined).map((name) => `${kind} \`${name}\``);
+  ) => named.filter((name) => idOf(name) === undefined).map((name) => `${kind} \`${name}\``);
   return [
-    ...unknown('user', [...roots, ...Object.keys(users)], uidOf),
-    ...unknown('group', Object.keys(groups), gidOf),
+    ...unknown('user', [...roots, ...Object.keys(users)], idOfUser),
+    ...unknown('group', Object.keys(groups), idOfGroup),
   ];
 }
 
 /**
  * As `resolveUnixCaller`, for who can wait: nothing blocks, and it is a promise only where the user database has to be asked.
  *
- * @throws (or rejects with) UserDatabaseError, UnixMappingError, or NameNotKnownYetError when too many wait already.
+ * @throws (or rejects with) UserDatabaseError, UnixMappingError, ReusedUidError, or NameNotKnownYetError when too many wait already.
  */
 export function findUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller | Promise<Caller> {
   try {
@@ -88,26 +100,49 @@ export function findUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller | P
 }
 
 /**
- * @throws UserDatabaseError or NameNotKnownYetError when the name of the user cannot be told, UnixMappingError. The
- * connection is then nobody's.
+ * @throws UserDatabaseError or NameNotKnownYetError when the name of the user cannot be told, UnixMappingError,
+ * ReusedUidError. The connection is then nobody's.
  */
 export function resolveUnixCaller(peer: UnixPeer, mapping: UnixMapping): Caller {
   return callerBy(names, peer, mapping);
 }
 
-function callerBy({ uidOf, gidOf, nameOf }: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
+function callerBy(by: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
   const { account: accountId, roots, users, groups } = mapping;
+  const { uidOf, gidOf, nameOf, groupsOf } = by;
   const isRoot = roots.some((who) => uidOf(who) === peer.uid);
   if ((isRoot || peer.uid === 0) && peer.origin !== 'machine') return rootOfContainer(peer, mapping);
-  if (isRoot) {
-    return { type: 'Root', arn: rootArn(mapping), accountId, proof: peer };
-  }
+  const root = { type: 'Root', arn: rootArn(mapping), accountId } as const;
+  // Nobody else ever has this uid, and he gets in where the user database does not answer.
+  if (isRoot && peer.uid === 0) return { ...root, proof: peer };
+  const named = bound(peer, nameOf(peer.uid));
+  const proof = mapping.demandsDatabaseGroups === true ? withGroupsOfBoth(named, groupsOf) : named;
+  if (isRoot) return { ...root, proof };
   const mapped =
-    findMapped(users, (who) => uidOf(who) === peer.uid) ?? findMapped(groups, (who) => isMember(peer, gidOf(who)));
-  if (mapped !== undefined && isRole(mapped, mapping)) return sessionOf(mapped, peer, mapping, nameOf(peer.uid));
-  const arn = mapped ?? unixUserArn(mapping, peer.uid, nameOf(peer.uid));
-  const userName = userNameOf(arn, mapping, `uid ${peer.uid}`);
-  return { type: 'IAMUser', arn, accountId, userName, proof: peer };
+    findMapped(users, (who) => uidOf(who) === proof.uid) ?? findMapped(groups, (who) => isMember(proof, gidOf(who)));
+  const userName = proof.userName ?? undefined;
+  if (mapped !== undefined && isRole(mapped, mapping)) return sessionOf(mapped, proof, mapping, userName);
+  const arn = mapped ?? unixUserArn(mapping, proof.uid, userName);
+  return { type: 'IAMUser', arn, accountId, userName: userNameOf(arn, mapping, `uid ${proof.uid}`), proof };
+}
+
+type BoundPeer = UnixPeer & Required<Pick<UnixPeer, 'userName'>>;
+
+/** Of the groups that his process has, those that the user database has him in as well. A uid without a name is in none. */
+function withGroupsOfBoth(peer: BoundPeer, groupsOf: Names['groupsOf']): BoundPeer {
+  const theirs = new Set(peer.userName === null ? [] : groupsOf(peer.userName));
+  return {
+    ...peer,
+    gid: theirs.has(peer.gid) ? peer.gid : noGroup,
+    groups: peer.groups.filter((gid) => theirs.has(gid)),
+  };
+}
+
+/** @throws ReusedUidError where the uid was another's when he was identified first. */
+function bound(peer: UnixPeer, name: string | undefined): BoundPeer {
+  const userName = name ?? null;
+  if (peer.userName !== undefined && peer.userName !== userName) throw new ReusedUidError(peer.uid);
+  return { ...peer, userName };
 }
 
 /**
@@ -129,7 +164,7 @@ function rootOfContainer(peer: UnixPeer, mapping: Account): Caller {
 export function couldBeOperator(uid: number, { roots }: UnixMapping): boolean {
   if (uid === 0 || uid === process.geteuid?.()) return true;
   return roots.some((who) => {
-    const known = numberOf(who) ?? knownIdOfUser(String(who));
+    const known = knownIdOfUser(who);
     return known === undefined || known === uid;
   });
 }
@@ -153,68 +188,6 @@ function findMapped(
 
 function isMember({ gid, groups }: UnixPeer, id: number | undefined): boolean {
   return id !== undefined && (gid === id || groups.includes(id));
-}
-
-const clock = (): number => performance.now();
-const allowance = new BlockingAllowance(clock);
-const threads = new QuestionThreads();
-const cachedUserNames = new NameCache(userNames, allowance, threads, clock);
-const cachedUserIds = new NameCache(userIds, allowance, threads, clock);
-const cachedGroupIds = new NameCache(groupIds, allowance, threads, clock);
-const cachedGroupNames = new NameCache(groupNames, allowance, threads, clock);
-
-/** How the mapping's names are looked up; each throws UserDatabaseError or NameNotKnownYetError. */
-interface Names {
-  readonly uidOf: (who: string | number) => number | undefined;
-  readonly gidOf: (who: string) => number | undefined;
-  readonly nameOf: (uid: number) => string | undefined;
-}
-
-/** These may block. */
-const names: Names = { uidOf, gidOf, nameOf: nameOfUser };
-const knownNames: Names = {
-  uidOf: (who) => numberOf(who) ?? cachedUserIds.getKnown(String(who)),
-  gidOf: (who) => numberOf(who) ?? cachedGroupIds.getKnown(who),
-  nameOf: (uid) => cachedUserNames.getKnown(uid),
-};
-
-/** @throws UserDatabaseError or NameNotKnownYetError, as the three below. */
-export function nameOfUser(uid: number): string | undefined {
-  return cachedUserNames.get(uid);
-}
-
-export function nameOfGroup(gid: number): string | undefined {
-  return cachedGroupNames.get(gid);
-}
-
-export function idOfGroup(nameOrGid: string): number | undefined {
-  return gidOf(nameOrGid);
-}
-
-export function idOfUser(nameOrUid: string): number | undefined {
-  return uidOf(nameOrUid);
-}
-
-/** As `idOfUser`, and never blocks or throws: `undefined` as well where nothing is known, or nothing yet. */
-export function knownIdOfUser(nameOrUid: string): number | undefined {
-  try {
-    return knownNames.uidOf(nameOrUid);
-  } catch {
-    return undefined;
-  }
-}
-
-function uidOf(who: string | number): number | undefined {
-  return numberOf(who) ?? cachedUserIds.get(String(who));
-}
-
-function gidOf(who: string | number): number | undefined {
-  return numberOf(who) ?? cachedGroupIds.get(String(who));
-}
-
-function numberOf(who: string | number): number | undefined {
-  if (typeof who === 'number') return who;
-  return /^\d+$/.test(who) ? Number(who) : undefined;
 }
 
 function assertMappable(arn: PrincipalArn, account: Account, who: string): void {

@@ -6,7 +6,7 @@
  * each can be asked in two ways: `now`, which blocks the caller, and `later`, which runs on a thread of its own. Who asks
  * when is decided in `name-cache.ts`.
  *
- * Source: getpwnam_r(3), getgrnam_r(3).
+ * Source: getpwnam_r(3), getgrnam_r(3), getgrouplist(3).
  */
 
 import koffi from 'koffi';
@@ -47,6 +47,61 @@ export const userIds: Lookup<string, number> = lookup(declare('getpwnam_r', 'con
 export const groupIds: Lookup<string, number> = lookup(declare('getgrnam_r', 'const char *', group), 'gid');
 /** The name of a gid. */
 export const groupNames: Lookup<number, string> = lookup(declare('getgrgid_r', 'uint32_t', group), 'name');
+
+const primaryGroupIds: Lookup<string, number> = lookup(declare('getpwnam_r', 'const char *', passwd), 'gid');
+const getgrouplist = libc.func('getgrouplist', 'int', [
+  'const char *',
+  'uint32_t',
+  'void *',
+  koffi.inout(koffi.pointer('int')),
+]);
+
+/** The gids of all groups of a user by his name, his own one first; `undefined` where there is no such user. */
+export const groupsOfUsers: Lookup<string, readonly number[]> = {
+  now(userName) {
+    const own = primaryGroupIds.now(userName);
+    if (own === undefined) return undefined;
+    for (const count of groupCounts) {
+      const call = newGroupsCall(userName, own, count);
+      if (getgrouplist(...call.arguments) >= 0) return groupsIn(call);
+    }
+    throw tooLong(userName);
+  },
+  async later(userName) {
+    const own = await primaryGroupIds.later(userName);
+    if (own === undefined) return undefined;
+    for (const count of groupCounts) {
+      const call = newGroupsCall(userName, own, count);
+      const result = await new Promise<number>((resolve, reject) => {
+        getgrouplist.async(...call.arguments, (error: unknown, code: number) =>
+          error === null ? resolve(code) : reject(new UserDatabaseError('the call failed', { cause: error })),
+        );
+      });
+      if (result >= 0) return groupsIn(call);
+    }
+    throw tooLong(userName);
+  },
+};
+
+/** The kernel lets a process have no more than 65,536 (`NGROUPS_MAX`), and one that it has as its own. */
+const groupCounts = [256, 65_537] as const;
+
+interface GroupsCall {
+  readonly gids: Buffer;
+  /** How many there is room for, and then how many there are. */
+  readonly count: [number];
+  readonly arguments: readonly [string, number, Buffer, [number]];
+}
+
+function newGroupsCall(userName: string, own: number, room: number): GroupsCall {
+  const gids = Buffer.alloc(room * 4);
+  const count: [number] = [room];
+  return { gids, count, arguments: [userName, own, gids, count] };
+}
+
+function groupsIn({ gids, count }: GroupsCall): readonly number[] {
+  return Array.from({ length: count[0] }, (_, index) => gids.readUInt32LE(index * 4));
+}
 
 /** Where an entry's texts are put. A group with many members needs most; more than the largest is refused. */
 const bufferBytes = [4 * 1024, 64 * 1024, 1024 * 1024] as const;

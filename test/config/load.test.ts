@@ -62,7 +62,7 @@ describe('a configuration', () => {
         ],
       ]),
       serviceKeyStore: 'default',
-      identity: { root: [0], users: {}, groups: {}, containers: {} },
+      identity: { root: [0], users: {}, groups: {}, groupsFrom: 'kernel', containers: {} },
       audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },
       budgets: defaultBudgets,
       log: { level: 'info' },

@@ -1,14 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
   BlockingAllowance,
-  freshMs,
   type Lookup,
   maxAllowanceMs,
   maxEntries,
   NameCache,
   NameNotKnownYetError,
   QuestionThreads,
-  staleMs,
 } from '../../src/identity/name-cache.ts';
 
 /** A clock that moves when it is told to. */
@@ -39,12 +37,24 @@ class Database implements Lookup<number, string> {
 
 let database: Database;
 let cache: NameCache<number, string>;
+let filesState: number;
+let changes: unknown[];
+const [freshMs, staleMs] = [60_000, 600_000];
 
 beforeEach(() => {
   nowMs = 1_000_000;
   database = new Database();
   database.names.set(1, 'alice');
-  cache = new NameCache(database, new BlockingAllowance(clock), new QuestionThreads(), clock);
+  filesState = 1;
+  changes = [];
+  cache = new NameCache({
+    lookup: database,
+    allowance: new BlockingAllowance(clock),
+    threads: new QuestionThreads(),
+    clock,
+    watch: { filesState: () => filesState, freshness: { freshMs, staleMs } },
+    answeredOtherwise: (...change) => changes.push(change),
+  });
 });
 
 /** Lets questions on other threads come back. */
@@ -79,6 +89,45 @@ describe('the user database', () => {
     nowMs += staleMs;
     expect(cache.get(1)).toBe('bob');
     expect(database.asked).toEqual(['now 1', 'now 1']);
+  });
+});
+
+describe('when the files of the database have changed', () => {
+  test('nothing that was learnt before is used, and another answer is told of', async () => {
+    cache.get(1);
+    database.names.set(1, 'bob');
+    filesState++;
+    expect(cache.get(1)).toBe('bob');
+    database.names.delete(1);
+    filesState++;
+    expect(() => cache.getKnown(1)).toThrow(NameNotKnownYetError);
+    await settle();
+    expect(cache.getKnown(1)).toBeUndefined();
+    expect(changes).toEqual([
+      [1, 'alice', 'bob'],
+      [1, 'bob', undefined],
+    ]);
+  });
+
+  test('an answer to what was asked before is not used either', async () => {
+    expect(() => cache.getKnown(1)).toThrow(NameNotKnownYetError);
+    filesState++;
+    await settle();
+    expect(() => cache.getKnown(1)).toThrow(NameNotKnownYetError);
+    await settle();
+    expect(cache.getKnown(1)).toBe('alice');
+  });
+
+  test('an answer that failed in between hides no change', async () => {
+    cache.get(1);
+    database.failure = new Error('the user database does not answer');
+    filesState++;
+    expect(() => cache.get(1)).toThrow(database.failure);
+    database.failure = undefined;
+    database.names.set(1, 'bob');
+    filesState++;
+    expect(cache.get(1)).toBe('bob');
+    expect(changes).toEqual([[1, 'alice', 'bob']]);
   });
 });
 

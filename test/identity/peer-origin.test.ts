@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ContainerNames, isInOtherContainer } from '../../src/identity/container-names.ts';
@@ -133,9 +134,11 @@ describe('to a daemon on the machine', () => {
         spawn('cat', { stdio: [socket, 'inherit', 'ignore'], detached: true });
         process.exit();
       });`;
-    const heard = run(process.execPath, ['-e', holder, listener.path]);
-    setTimeout(() => process.kill(listener.pid, 'SIGCONT'), 500);
-    expect((await heard).stdout).toContain('{"origin":{"container":"unnamed"}');
+    const child = spawn(process.execPath, ['-e', holder, listener.path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const heard = text(child.stdout);
+    await once(child, 'exit');
+    process.kill(listener.pid, 'SIGCONT');
+    expect(await heard).toContain('{"origin":{"container":"unnamed"}');
   });
 });
 

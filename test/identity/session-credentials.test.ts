@@ -1,8 +1,13 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { UnixPeer } from '../../src/identity/caller.ts';
-import { maxGroups, SessionCredentials, sessionSeconds } from '../../src/identity/session-credentials.ts';
+import { noGroup, type UnixPeer } from '../../src/identity/caller.ts';
+import {
+  maxGroups,
+  SessionCredentials,
+  type SessionCredentialsOptions,
+  sessionSeconds,
+} from '../../src/identity/session-credentials.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import { defaultUnixMapping, resolveUnixCaller, type UnixMapping } from '../../src/identity/unix-caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
@@ -32,10 +37,10 @@ let nowMs: number;
 let mapping: UnixMapping;
 let credentials: SessionCredentials;
 
-function open(): SessionCredentials {
+function open(callerOf: SessionCredentialsOptions['callerOf'] = (who) => resolveUnixCaller(who, mapping)) {
   return new SessionCredentials({
     deriveKey: derivation.deriveKey,
-    callerOf: (who) => resolveUnixCaller(who, mapping),
+    callerOf,
     clock: () => nowMs,
   });
 }
@@ -126,11 +131,38 @@ describe('credentials that were issued', () => {
       const who = { ...elsewhere, ...(origin === undefined ? {} : { origin }) };
       const { accessKeyId, sessionToken } = await credentials.issue(who, 900);
       const key = await found(accessKeyId, sessionToken);
-      expect(key?.issuedTo).toEqual({ ...who, issuedAtMs: startMs });
+      expect(key?.issuedTo).toEqual({ ...who, gid: noGroup, groups: [], issuedAtMs: startMs });
       expect(key?.caller).toMatchObject({ type: 'IAMUser', userName: 'root' });
       expect(key?.caller.arn).toBe(`arn:aws:iam::000000000000:user/container/${origin?.container ?? 'unnamed'}/root`);
     },
   );
+
+  test.each([['alice'], ['é'.repeat(128)], [null]])('know what the uid was called (%j)', async (userName) => {
+    const who = { ...peer, uid: 54_321, userName };
+    const { accessKeyId, sessionToken } = await credentials.issue(who, 900);
+    let asked: UnixPeer | undefined;
+    const callerOf = (given: UnixPeer) => {
+      asked = given;
+      return resolveUnixCaller(peer, mapping);
+    };
+    await found(accessKeyId, sessionToken, open(callerOf));
+    expect(asked).toEqual(who);
+  });
+
+  test('are not for users whose names are longer than any', async () => {
+    expect(await refusal(() => credentials.issue({ ...peer, userName: 'x'.repeat(257) }, 900))).toEqual({
+      name: 'LimitExceededException',
+      message: 'Credentials are issued to users with a name of at most 256 bytes.',
+    });
+  });
+
+  test('of somebody whose uid is another’s by now are nobody’s', async () => {
+    const who = { ...peer, uid: 54_321, userName: 'alice' };
+    const { accessKeyId, sessionToken } = await credentials.issue(who, 900);
+    expect(await found(accessKeyId, sessionToken)).toBeUndefined();
+    const later = open(async (given) => resolveUnixCaller(given, mapping));
+    expect(await found(accessKeyId, sessionToken, later)).toBeUndefined();
+  });
 
   test('stand for the principal of a supplementary group', async () => {
     mapping = { ...mapping, roots: [], groups: { 20: 'arn:aws:iam::000000000000:user/team' as PrincipalArn } };

@@ -1,16 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import type { UnixPeer } from '../../src/identity/caller.ts';
+import { noGroup, type UnixPeer } from '../../src/identity/caller.ts';
 import {
   assertUnixMapping,
   defaultUnixMapping,
   findUnixCaller,
   findUnknownNames,
+  ReusedUidError,
   resolveUnixCaller,
   type UnixMapping,
   UnixMappingError,
 } from '../../src/identity/unix-caller.ts';
-import { groupIds, userIds, userNames } from '../../src/identity/user-database.ts';
+import { groupIds, groupsOfUsers, userIds, userNames } from '../../src/identity/user-database.ts';
 import { type PrincipalArn, parsePrincipalArn, type Realm, unixUserArn } from '../../src/kms/names.ts';
 
 const realm: Realm = { region: 'us-east-1', account: '000000000000' };
@@ -39,7 +40,7 @@ function getent(database: 'passwd' | 'group'): readonly (readonly string[])[] {
 const users = getent('passwd');
 const groups = getent('group');
 /** A user of this machine with a name and a uid of his own, who is not its root. */
-const [someName = '', , someUid = ''] =
+const [someName = '', , someUid = '', ownGid = ''] =
   users.find(
     ([name, , uid]) => uid !== '0' && users.filter((other) => other[0] === name || other[2] === uid).length === 1,
   ) ?? [];
@@ -59,6 +60,17 @@ describe('the user database', () => {
     for (const [name = '', , gid = ''] of groups) {
       expect([groupIds.now(name), await groupIds.later(name)]).toEqual([Number(gid), Number(gid)]);
     }
+  });
+
+  test('gives every user of this machine his groups', async () => {
+    for (const [name = ''] of users) {
+      const gids = execFileSync('id', ['-G', name], { encoding: 'utf8' }).trim().split(' ').map(Number);
+      expect([groupsOfUsers.now(name), await groupsOfUsers.later(name)]).toEqual([gids, gids]);
+    }
+    expect([groupsOfUsers.now('no-such-name'), await groupsOfUsers.later('no-such-name')]).toEqual([
+      undefined,
+      undefined,
+    ]);
   });
 
   test('says of what is not there that it is not there', async () => {
@@ -97,7 +109,43 @@ describe('with no configuration', () => {
       arn: `${start}unix/${someName}`,
       accountId: '000000000000',
       userName: someName,
-      proof,
+      proof: { ...proof, userName: someName },
+    });
+  });
+
+  test('whoever was identified by another name than his uid has now is nobody', async () => {
+    const { proof } = resolveUnixCaller(peer(Number(someUid)), mapping({}));
+    expect(resolveUnixCaller(proof as UnixPeer, mapping({})).proof).toEqual(proof);
+    for (const userName of ['another', null]) {
+      const who = { ...peer(Number(someUid)), userName };
+      for (const given of [
+        mapping({}),
+        mapping({ roots: [Number(someUid)] }),
+        mapping({ users: { [someUid]: user('x') } }),
+      ]) {
+        expect(() => resolveUnixCaller(who, given)).toThrow(ReusedUidError);
+        expect(() => findUnixCaller(who, given)).toThrow(ReusedUidError);
+      }
+    }
+    expect(() => resolveUnixCaller({ ...peer(nameless), userName: 'gone' }, mapping({}))).toThrow(ReusedUidError);
+  });
+
+  test('a group counts only where the user database has the user in it, if that is demanded', async () => {
+    const given = mapping({
+      groups: { 4711: user('ops'), [Number(ownGid)]: user('own') },
+      demandsDatabaseGroups: true,
+    });
+    const who = peer(Number(someUid), 4711, Number(ownGid), 4711);
+    expect(resolveUnixCaller(who, given)).toMatchObject({
+      arn: `${start}own`,
+      proof: { gid: noGroup, groups: [Number(ownGid)] },
+    });
+    expect(await findUnixCaller(who, given)).toEqual(resolveUnixCaller(who, given));
+    // Nor does the database's word alone count.
+    expect(resolveUnixCaller(peer(Number(someUid), 4711), given)).toMatchObject({ arn: `${start}unix/${someName}` });
+    expect(resolveUnixCaller(peer(nameless, 4711, Number(ownGid)), given)).toMatchObject({
+      arn: `${start}unix/uid=54321`,
+      proof: { gid: noGroup, groups: [] },
     });
   });
 
@@ -220,7 +268,7 @@ describe('a mapping', () => {
       arn: 'arn:aws:sts::000000000000:assumed-role/batch/uid=54321',
       role: 'arn:aws:iam::000000000000:role/ops/batch',
       accountId: '000000000000',
-      proof: who,
+      proof: { ...who, userName: null },
     });
   });
 
