@@ -27,7 +27,29 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
 };
 
 /** What a key is derived for. */
-export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens';
+export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens' | 'metadata-root';
+
+/** Where the audit log stood. */
+export interface AuditHead {
+  /** Of its last line. */
+  readonly sequence: number;
+  /** The same line's: 64 hexadecimal digits. */
+  readonly hash: string;
+  /** How much of the file is known to be synced. */
+  readonly bytes: number;
+}
+
+/** Which state the records are in, as their root says (`signed-root.ts`). */
+export interface StoreStanding {
+  /** Raised by 1 with each transaction that writes records; 0: the file has no root. */
+  readonly epoch: number;
+  /** Of the last change that had one. */
+  readonly intentId: string | null;
+  /** Of all records: 64 hexadecimal digits, the same for the same records. An operator names a state by its first 16. */
+  readonly treeHash: string;
+  /** As last noted. */
+  readonly audit: AuditHead | null;
+}
 
 /** Computes the MAC of each message, in their order: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
 export type RecordMacs = (messages: readonly Buffer[]) => Promise<readonly Buffer[]>;
@@ -41,10 +63,29 @@ export interface MetadataStore {
    */
   deriveKey(purpose: DerivedKeyPurpose): Promise<Buffer>;
   /**
-   * Reads and verifies everything, in no order, and writes records of former formats anew in today's. Called once, at start.
+   * Reads and verifies everything, in no order, and writes records of former formats anew in today's. Called once, at start; a
+   * `write` before it reads and verifies by itself.
    * @param progress Is told now and then how many records were written anew, of how many: the HSM computes a MAC for each.
+   * @param acceptedState Of records that are not those which were written last: the state (`treeHash`, or its first 16 digits at
+   * least) that is taken all the same, for `accept`.
+   * @throws StoreError `altered` for records that are not those which were written last; it names their state.
    */
-  load(progress?: (written: number, total: number) => void): Promise<LoadedMetadata>;
+  load(progress?: (written: number, total: number) => void, acceptedState?: string): Promise<LoadedMetadata>;
+  /** After `load`: where the store stands now. */
+  standing(): StoreStanding;
+  /** Where the file stood when it was loaded, before anything was written. */
+  standingAtLoad(): StoreStanding;
+  /**
+   * Goes into the root, so that the log is not put back without the metadata: with the next write, by a write of its own a second
+   * later when there is none, or at the end. What a full disk keeps from it is not lost: a later head says the same.
+   */
+  noteAuditHead(head: AuditHead): void;
+  /**
+   * Signs the records as they were loaded, whatever the file said of them.
+   * @param epoch Higher than any that the store or the audit log has had.
+   * @param intentId What is on record of it.
+   */
+  accept(epoch: number, intentId: string): Promise<void>;
   /**
    * Writes all changes in one transaction and waits for the disk. Rejects, having changed nothing: with a `StoreError`
    * when the disk or the database refuses, or (`conflict`) when a record is not there in the version that the change was

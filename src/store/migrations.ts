@@ -183,6 +183,21 @@ export const migrations: Readonly<Record<string, Step>> = {
       await createRecords(db, 'upkeepWait', ['work'], ['dueAtMs', 'ranMs', 'confirmedAtMs']);
     },
   },
+
+  '0007-root': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .createTable('root')
+        .addColumn('epoch', 'bigint', (column) => column.notNull())
+        .addColumn('intentId', 'text', (column) => column.notNull())
+        .addColumn('records', 'text', (column) => column.notNull())
+        .addColumn('auditSequence', 'bigint', (column) => column.notNull())
+        .addColumn('auditHash', 'text', (column) => column.notNull())
+        .addColumn('auditBytes', 'bigint', (column) => column.notNull())
+        .addColumn('mac', 'text', (column) => column.notNull())
+        .execute();
+    },
+  },
 };
 
 /** A table for records of a new kind. Members whose names end in `Ms` are numbers. */

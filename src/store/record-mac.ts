@@ -20,17 +20,15 @@
  * that once wrote a row is never changed. Migrations themselves cannot compute a MAC: they run before the HSM is
  * connected; `load` writes such rows anew.
  *
- * WHAT IT DOES NOT STOP: whoever can write the file can put back an older version of a row, or of the whole file, and can
- * delete rows; each of these verifies, since each was once true. A policy, an alias, a grant, a revoked access key or a
- * key's state can so be set back to what an administrator had chosen before, and `reservedEncryptions` to a smaller count,
- * which weakens the limit of SP 800-38D. A backing key that is set back to the intent to make it, and
- * its KMS key with it, is taken for one that was not finished, and the next start destroys its material; of the one without the
- * other that start says so and destroys nothing. A KMS key that is set back to a deletion that was cancelled since is deleted when
- * the daemon has run for 24 hours, in which its status says so; at once, where the row of an operator's confirmation of the same
- * deletion is put back beside it. Rows of a key that was deleted are known by its tombstone, unless that is
- * removed too, and its material does not come back. A record's `version` stops none of this: what is newer is known in
- * memory alone, until the next start. The audit log, which has every change, shows the difference. No one can get a
- * permission that nobody gave.
+ * WHAT IT DOES NOT STOP by itself: whoever can write the file can put back an older version of a row, and can delete rows; each of
+ * these verifies, since each was once true. The root tells (`signed-root.ts`), and the audit log tells of an older root. Where all that
+ * could tell was put back together, a policy, an alias, a grant, a revoked access key or a key's state is what an administrator had
+ * chosen before, and `reservedEncryptions` is a smaller count, which weakens the limit of SP 800-38D. A backing key that is set
+ * back to the intent to make it, and its KMS key with it, is taken for one that was not finished, and the next start destroys its
+ * material; of the one without the other that start says so and destroys nothing. A KMS key that is set back to a deletion that
+ * was cancelled since is deleted when the daemon has run for 24 hours, in which its status says so; at once, where the row of an
+ * operator's confirmation of the same deletion is put back beside it. Rows of a key that was deleted are known by its tombstone,
+ * unless that is removed too, and its material does not come back. No one can get a permission that nobody gave.
  */
 
 import { timingSafeEqual } from 'node:crypto';
@@ -125,7 +123,7 @@ export class CanonicalForm {
   readonly #members: readonly { readonly name: Buffer; readonly index: number }[];
 
   /** @param names Of the members, in the order in which their values will come. */
-  constructor(kind: RecordKind, names: readonly string[], format: number) {
+  constructor(kind: RecordKind | 'root', names: readonly string[], format: number) {
     form.begin();
     form.string(domain);
     form.u32(format);

@@ -68,6 +68,8 @@ export interface Findings {
   readonly quarantined: QuarantinedRecord[];
   /** What has to be written anew. */
   readonly former: FormerRow[];
+  /** Told of the MACs of all rows, as they stand there: of a list of rows at once. */
+  readonly macs: (stored: readonly unknown[]) => void;
 }
 
 export class RecordReader {
@@ -117,11 +119,13 @@ export class RecordReader {
   async #recordsOf<Kind extends RecordKind>(
     kind: Kind,
     rows: readonly Row[],
-    { quarantined, former }: Findings,
+    { quarantined, former, macs }: Findings,
   ): Promise<readonly MetadataRecords[Kind][]> {
     const { formerRegion } = this.#parts;
     const regionAt = memberNames(kind).indexOf('region');
     const idAt = memberNames(kind).indexOf(idMember(kind));
+    const macAt = memberNames(kind).length + 1; // After the members and the format.
+    macs(rows.map((row) => row[macAt]));
     const verified = await this.#verify(kind, rows);
     const records: MetadataRecords[Kind][] = [];
     for (const [index, row] of rows.entries()) {

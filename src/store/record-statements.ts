@@ -33,10 +33,10 @@ export const tables = {
   milestone: 'milestone',
   upkeepWait: 'upkeepWait',
 } as const satisfies Record<RecordKind, string>;
-export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node', AnyRow>;
+export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node' | 'root', AnyRow>;
 
 /** A record's columns with its MAC and the format of that. */
-export type Row = Readonly<Record<string, ColumnValue>>;
+export type Row = Readonly<Record<string, ColumnValue>> & { readonly mac: string };
 
 /** A change with the columns of its record. */
 export interface PreparedChange {
@@ -112,10 +112,10 @@ export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedC
   const seen = seenRow(db, kind, columns, replaces);
   if (replaces === null) {
     const insertion = db.insertInto(tables[kind]).values(row);
-    return { seen, statement: insertion.onConflict((conflict) => conflict.doNothing()).compile() };
+    return { seen, mac: row.mac, statement: insertion.onConflict((conflict) => conflict.doNothing()).compile() };
   }
   const update = db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces);
-  return { seen, statement: update.compile() };
+  return { seen, mac: row.mac, statement: update.compile() };
 }
 
 /** A row of a former format: how it stands there, perhaps with no Region yet, and its record as it is put in its place. */
@@ -127,6 +127,7 @@ export interface FormerRow {
 export function rewriting(db: Kysely<Tables>, { columns, anew: { kind } }: FormerRow, row: Row): Write {
   return {
     seen: seenRow(db, kind, columns, Number(columns['version'])),
+    mac: row.mac,
     statement: db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).compile(),
   };
 }

@@ -17,7 +17,14 @@ import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
-import type { LoadedMetadata, MetadataStore, RecordMacs } from './metadata-store.ts';
+import type {
+  AuditHead,
+  DerivedKeyPurpose,
+  LoadedMetadata,
+  MetadataStore,
+  RecordMacs,
+  StoreStanding,
+} from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
 import { canonicalRecord, derivedKeyInput, newestFormat, type RecordFormats, recordFormats } from './record-mac.ts';
 import { callsAtOnce, macsOfAll, macsOfCall } from './record-macs.ts';
@@ -32,8 +39,10 @@ import {
   type Tables,
   writing,
 } from './record-statements.ts';
+import { replacedInSum } from './record-sum.ts';
 import { added, type Change } from './records/changes.ts';
-import { openDatabaseFile, sqliteDialect } from './sqlite-database.ts';
+import { assertRoot, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
+import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 import { Transactions, type Write } from './transactions.ts';
 
@@ -49,6 +58,8 @@ export interface SqliteStore extends MetadataStore {
 
 /** Records of former formats that are written anew in one transaction. */
 const rewritesPerTransaction = 1_000;
+/** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
+const headDelayMs = 1_000;
 
 /**
  * Opens the store, making or migrating its schema, and locks it against other processes.
@@ -94,6 +105,10 @@ class OpenSqliteStore implements SqliteStore {
   readonly #reader: RecordReader;
   readonly #transactions: Transactions;
   #lastWrite: Promise<unknown> = Promise.resolve();
+  /** Of what was loaded and written since. */
+  #root: SignedRoot | undefined;
+  #standingAtLoad: StoreStanding | undefined;
+  #headTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(parts: StoreParts) {
@@ -112,54 +127,50 @@ class OpenSqliteStore implements SqliteStore {
 
   async nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void> {
     const { db, serviceKeys, path } = this.#parts;
-    await this.#inTurn(() => {
+    await this.#inTurn(async () => {
+      // The one that keys are derived from is named before there can be a root.
+      const root = purpose === 'metadata-integrity' ? undefined : await this.#loadedRoot();
       const named = serviceKeys.get(purpose);
       if (named !== undefined) {
         throw new StoreError('serviceKeyNamed', `\`${path}\` already names \`${named}\` as its ${purpose} key`);
       }
       const statement = db.insertInto('serviceKey').values({ purpose, backingKeyId }).compile();
-      this.#transactions.run([{ statement }]);
       serviceKeys.set(purpose, backingKeyId);
+      try {
+        if (root === undefined) this.#transactions.run([{ statement }]);
+        else this.#transaction(root, [{ statement }], undefined);
+      } catch (error) {
+        serviceKeys.delete(purpose);
+        throw error;
+      }
     });
   }
 
-  async deriveKey(purpose: Parameters<MetadataStore['deriveKey']>[0]): Promise<Buffer> {
+  async deriveKey(purpose: DerivedKeyPurpose): Promise<Buffer> {
     this.#assertOpen();
+    return this.#derive(purpose);
+  }
+
+  async #derive(purpose: DerivedKeyPurpose): Promise<Buffer> {
     const [key] = await macsOfCall(this.#parts.macs, [derivedKeyInput(purpose)]);
     return key as Buffer; // There is one MAC for one message.
   }
 
-  async load(progress: (written: number, total: number) => void = () => undefined): Promise<LoadedMetadata> {
-    this.#assertOpen();
-    const findings: Findings = { quarantined: [], former: [] };
-    const read = this.#reader.all();
-    const loaded = {
-      key: await read('key', findings),
-      backingKey: await read('backingKey', findings),
-      keyPolicy: await read('keyPolicy', findings),
-      alias: await read('alias', findings),
-      grant: await read('grant', findings),
-      accessKey: await read('accessKey', findings),
-      tombstone: await read('tombstone', findings),
-      lastUse: await read('lastUse', findings),
-      wrappingKey: await read('wrappingKey', findings),
-      milestone: await read('milestone', findings),
-      upkeepWait: await read('upkeepWait', findings),
-      quarantined: findings.quarantined,
-    };
-    const { former } = findings;
-    this.#assertFormerRegion(loaded, former);
-    for (let first = 0; first < former.length; first += rewritesPerTransaction) {
-      const some = former.slice(first, first + rewritesPerTransaction);
-      const { db } = this.#parts;
-      const rows = await this.#rowsOf(some.map(({ anew }) => anew));
-      this.#transactions.run(some.map((row, index) => rewriting(db, row, rows[index] as Row))); // There are as many.
-      progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
-    }
-    return loaded;
+  load(progress: (written: number, total: number) => void = () => undefined, acceptedState?: string) {
+    return this.#inTurn(() => this.#load(progress, acceptedState));
   }
 
-  write(changes: readonly Change[]): Promise<void> {
+  standing(): StoreStanding {
+    if (this.#root === undefined) throw new TypeError('the records were not loaded');
+    return this.#root.standing();
+  }
+
+  standingAtLoad(): StoreStanding {
+    if (this.#standingAtLoad === undefined) throw new TypeError('the records were not loaded');
+    return this.#standingAtLoad;
+  }
+
+  write(changes: readonly Change[], options: { readonly intentId?: string | undefined } = {}): Promise<void> {
     // Columns are taken now: what the caller does with its records afterwards changes nothing.
     let writes: Promise<readonly Write[]>;
     try {
@@ -170,7 +181,34 @@ class OpenSqliteStore implements SqliteStore {
     }
     // Its turn comes later; until then nobody else listens to a MAC that failed.
     writes.catch(() => undefined);
-    return this.#inTurn(async () => this.#transactions.run(await writes));
+    return this.#inTurn(async () => {
+      const root = await this.#loadedRoot();
+      const all = await writes;
+      if (all.length > 0) this.#transaction(root, all, options.intentId);
+    });
+  }
+
+  noteAuditHead(head: AuditHead): void {
+    this.#root?.note(head);
+    if (this.#headTimer !== undefined || this.#isClosed) return;
+    const write = (): void => {
+      this.#headTimer = undefined;
+      this.#inTurn(() => this.#writeHead()).catch(() => undefined); // It stays noted, and a later one says the same.
+    };
+    this.#headTimer = setTimeout(write, headDelayMs).unref();
+  }
+
+  accept(epoch: number, intentId: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const root = await this.#loadedRoot();
+      if (epoch <= root.standing().epoch) throw new TypeError(`epoch ${epoch} was there before`);
+      const next = root.accepting(epoch, intentId);
+      // Whatever rows there are make room for one.
+      const rows = [...rowsOf(this.#parts.database, rootRows(this.#parts.db))];
+      const removed = root.isInFile() || rows.length === 0 ? [] : [removalOfRoots(this.#parts.db, rows.length)];
+      this.#transactions.run([...removed, next.write]);
+      root.become(next);
+    });
   }
 
   async reread(changes: readonly Change[]): Promise<readonly Change[]> {
@@ -189,9 +227,87 @@ class OpenSqliteStore implements SqliteStore {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearTimeout(this.#headTimer);
     await this.#lastWrite;
+    try {
+      this.#writeHead();
+    } catch {
+      // A disk that takes nothing more: the head that is there says less, and nothing wrong.
+    }
     // Not `db.destroy()`: it closes the database only if Kysely was the one to open it.
     this.#transactions.close();
+  }
+
+  async #load(progress: (written: number, total: number) => void, acceptedState?: string): Promise<LoadedMetadata> {
+    const { loaded, former, root } = await this.#read(acceptedState);
+    this.#assertFormerRegion(loaded, former);
+    // Signed as they are by `accept`; written anew by whoever loads next.
+    if (acceptedState !== undefined) return loaded;
+    for (let first = 0; first < former.length; first += rewritesPerTransaction) {
+      const some = former.slice(first, first + rewritesPerTransaction);
+      const rows = await this.#rowsOf(some.map(({ anew }) => anew));
+      const writes = some.map((row, index) => rewriting(this.#parts.db, row, rows[index] as Row)); // There are as many.
+      this.#transaction(root, writes, undefined);
+      progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
+    }
+    return loaded;
+  }
+
+  /** The records and their root, verified. */
+  async #read(acceptedState?: string) {
+    const { db, database } = this.#parts;
+    this.#root = undefined; // Nothing is written after a load that failed.
+    const root = new SignedRoot(this.#parts, await this.#derive('metadata-root'));
+    let sum = 0n;
+    const findings: Findings = {
+      quarantined: [],
+      former: [],
+      macs(stored) {
+        sum = replacedInSum(sum, 0n, root.sums.sumOf(stored));
+      },
+    };
+    const read = this.#reader.all();
+    const loaded = {
+      key: await read('key', findings),
+      backingKey: await read('backingKey', findings),
+      keyPolicy: await read('keyPolicy', findings),
+      alias: await read('alias', findings),
+      grant: await read('grant', findings),
+      accessKey: await read('accessKey', findings),
+      tombstone: await read('tombstone', findings),
+      lastUse: await read('lastUse', findings),
+      wrappingKey: await read('wrappingKey', findings),
+      milestone: await read('milestone', findings),
+      upkeepWait: await read('upkeepWait', findings),
+      quarantined: findings.quarantined,
+    };
+    const found = root.take([...rowsOf(database, rootRows(db))], sum);
+    const standing = root.standing();
+    assertRoot(found, standing, this.#parts.path, acceptedState);
+    this.#standingAtLoad = standing;
+    this.#root = root;
+    return { loaded, former: findings.former, root };
+  }
+
+  async #loadedRoot(): Promise<SignedRoot> {
+    return this.#root ?? (await this.#read()).root;
+  }
+
+  /** Writes records and their root. */
+  #transaction(root: SignedRoot, writes: readonly Write[], intentId: string | undefined): void {
+    let next: NextRoot | undefined;
+    this.#transactions.run(writes, (records) => {
+      next = root.after(records, intentId);
+      return next.write;
+    });
+    if (next !== undefined) root.become(next);
+  }
+
+  #writeHead(): void {
+    if (this.#root?.hasNews() !== true) return;
+    const next = this.#root.withHead();
+    this.#transactions.run([next.write]);
+    this.#root.become(next);
   }
 
   /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */

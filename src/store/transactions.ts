@@ -17,6 +17,16 @@ export interface Write {
   readonly statement: CompiledQuery;
   /** How its row is found before; absent for one that cannot be there. */
   readonly seen?: SeenRow;
+  /** Of the row that it puts; absent for a removal, and for rows without one. */
+  readonly mac?: string;
+  /** How many rows it changes; one unless given. */
+  readonly rows?: number;
+}
+
+/** The MACs of records that a transaction has removed or replaced, as they stood in the file, and of those that it has put. */
+export interface Replaced {
+  readonly replaced: readonly unknown[];
+  readonly put: readonly string[];
 }
 
 /** The row in whose place something is put, or that is removed. */
@@ -41,14 +51,22 @@ export class Transactions {
 
   /**
    * Writes all or nothing, and waits for the disk.
+   * @param last What is written last depends on what was there.
    * @throws StoreError `conflict`, `altered`, and what the disk or the database refuses.
    */
-  run(writes: readonly Write[]): void {
+  run(writes: readonly Write[], last?: (records: Replaced) => Write): void {
     try {
       this.#database.exec('BEGIN IMMEDIATE');
       const before = this.#changedSoFar();
-      for (const write of writes) this.#write(write);
-      if (this.#changedSoFar() - before !== writes.length) throw this.#altered();
+      const replaced = writes.flatMap((write) => this.#write(write));
+      const all = [...writes];
+      if (last !== undefined) {
+        const write = last({ replaced, put: writes.flatMap(({ mac }) => mac ?? []) });
+        this.#write(write);
+        all.push(write);
+      }
+      const expected = all.reduce((sum, { rows = 1 }) => sum + rows, 0);
+      if (this.#changedSoFar() - before !== expected) throw this.#altered();
       this.#database.exec('COMMIT');
     } catch (error) {
       // SQLite has rolled back by itself after some failures, and not after others.
@@ -63,20 +81,23 @@ export class Transactions {
     this.#database.close();
   }
 
-  #write({ statement, seen }: Write): void {
-    if (seen !== undefined) this.#assertAsSeen(seen);
+  /** @returns The MAC of what was there, if anything was. */
+  #write({ statement, seen, rows = 1 }: Write): readonly unknown[] {
+    const replaced = seen === undefined ? [] : this.#macAsSeen(seen);
     const { changes } = this.#prepared(statement.sql).run(...statement.parameters.map(inputValue));
-    if (Number(changes) !== 1) throw this.#altered();
+    if (Number(changes) !== rows) throw this.#altered();
+    return replaced;
   }
 
-  #assertAsSeen({ query, key, version }: SeenRow): void {
+  #macAsSeen({ query, key, version }: SeenRow): readonly unknown[] {
     const row = this.#prepared(query.sql).get(...query.parameters.map(inputValue)) as unknown[] | undefined;
-    if (row === undefined && version === null) return;
+    if (row === undefined && version === null) return [];
     if (row === undefined || Number(row[key.length]) !== version) {
       throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
     }
     // An index that was edited leads to another row than it says.
     if (key.some((member, index) => row[index] !== member)) throw this.#altered();
+    return [row[key.length + 1]];
   }
 
   /** Rows that this connection changed, those of triggers among them. */

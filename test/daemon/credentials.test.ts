@@ -17,6 +17,7 @@ import type { PrincipalArn, Realm } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
 import type { SqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
+import { removeRoot } from '../store/records.ts';
 import { describeEachToken } from '../support/tokens.ts';
 
 const realm: Realm = { region: 'us-east-1', account: '000000000000' };
@@ -106,6 +107,7 @@ describeEachToken('credentials', (token) => {
     const database = new DatabaseSync(metadataPath(dataDir));
     try {
       database.exec(statement);
+      removeRoot(database); // It would be found; looked at here is what is refused all the same.
     } finally {
       database.close();
     }

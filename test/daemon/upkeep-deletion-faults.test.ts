@@ -19,6 +19,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { newGrant } from '../end-to-end/support/grants.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { removeRoot } from '../store/records.ts';
 import { objectsInToken, readFormerFacts, unpackFormerInstance } from '../support/former-instance.ts';
 import { changeKeys } from '../support/key-records.ts';
 import { SetClocks } from '../support/set-clocks.ts';
@@ -214,6 +215,7 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     expect((await refusal(running.kms.describeKey({ KeyId }))).name).toBe('NotFoundException');
     await running.stop();
     edit(path, (database) => {
+      removeRoot(database);
       for (const [index, table] of tables.entries()) {
         for (const row of old[index] ?? []) {
           const names = Object.keys(row);

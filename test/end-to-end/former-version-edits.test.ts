@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { removeRoot } from '../store/records.ts';
 import { unpackFormerInstance } from '../support/former-instance.ts';
 import { missingForInstance, startInstance } from '../support/instance.ts';
 import { rootArn } from './support/arns.ts';
@@ -131,6 +132,7 @@ describe.skipIf(missing !== null)(`An edited instance of Drawbridge ${formerVers
       alias: former.alias.filter((row) => row['alias_name'] === aliasName),
     };
     editMetadata(dir, (database) => {
+      removeRoot(database);
       for (const [table, rows] of Object.entries(putBack)) {
         expect(rows).toHaveLength(1);
         for (const row of rows) {

@@ -12,6 +12,7 @@ import { type BackingKeyId, newBackingKeyId, newKeyId } from '../../src/kms/name
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
 import { added, replaced } from '../../src/store/records/changes.ts';
 import type { KeyRecord } from '../../src/store/records/records.ts';
+import { removeRoot } from '../store/records.ts';
 import {
   create,
   currentId,
@@ -210,6 +211,7 @@ describeReopenedKeys('Keys that are closed and opened again', ({ start, close, f
     const edit = (sql: string, ...values: string[]): void => {
       const database = new DatabaseSync(file);
       database.prepare(sql).run(...values);
+      removeRoot(database); // It would be found; looked at here is what is refused all the same.
       database.close();
     };
 

@@ -32,6 +32,7 @@ import {
   eachByItself,
   examples,
   formerRegion,
+  removeRoot,
   testMac,
   testMacs,
 } from './records.ts';
@@ -93,6 +94,7 @@ async function load(
 function run(sql: string, ...values: readonly ColumnValue[]): void {
   const database = new DatabaseSync(path);
   database.prepare(sql).run(...values);
+  removeRoot(database);
   database.close();
 }
 
@@ -197,6 +199,7 @@ describe('a record of a former format', () => {
     database
       .prepare(`INSERT INTO ${format.table} (${columns.join()}) VALUES (${columns.map(() => '?').join()})`)
       .run(...Object.values(former));
+    removeRoot(database);
     database.close();
     for (const _start of ['first', 'second']) {
       const loaded = await load(formerRegion, undefined, format.formats);

@@ -12,7 +12,7 @@ import { tables } from '../../src/store/record-statements.ts';
 import { type MetadataRecords, primaryKeys, type RecordKind } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { arbitraryRecord } from './arbitrary-records.ts';
-import { type AnyPut, addedAny, examples, formerRegion, testMac, testMacs } from './records.ts';
+import { type AnyPut, addedAny, examples, formerRegion, removeRoot, testMac, testMacs } from './records.ts';
 
 /** A member of each kind that came with the first format, and a value that its column could have got in older rows. */
 const nextMembers = {
@@ -88,6 +88,7 @@ export async function writeFormer(path: string, format: Format, puts: readonly A
   const database = new DatabaseSync(path);
   database.exec('BEGIN');
   for (const put of puts) await takeBack(database, format, put);
+  removeRoot(database);
   database.exec('COMMIT');
   database.close();
 }

@@ -1,6 +1,7 @@
 /** Records of every kind, as examples, and a MAC to store them with. */
 
 import { createHmac } from 'node:crypto';
+import type { DatabaseSync } from 'node:sqlite';
 import type { GrantId, GrantPrincipal } from '../../src/kms/grant-terms.ts';
 import type { AccessKeyId, AliasName, BackingKeyId, KeyId, PrincipalArn } from '../../src/kms/names.ts';
 import type { LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
@@ -188,4 +189,9 @@ export function aliasPut(name: string, updatedAtMs = 0, replaces: number | null 
   const aliasName = `alias/${name}` as AliasName;
   const record: AliasRecord = { ...examples.alias, aliasName, updatedAtMs, version: (replaces ?? 0) + 1 };
   return { put: 'alias', record, replaces } as const;
+}
+
+/** Has the file look like one of a version before roots, for tests of what each record's own MAC tells: `signed-root.test.ts` is about roots. */
+export function removeRoot(database: DatabaseSync): void {
+  database.exec('DELETE FROM root');
 }

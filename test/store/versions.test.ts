@@ -11,7 +11,17 @@ import type { LoadedMetadata } from '../../src/store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../src/store/records/changes.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { arbitraryPut } from './arbitrary-records.ts';
-import { addedAny, aliasPut, asPuts, conflict, examplePuts, examples, formerRegion, testMacs } from './records.ts';
+import {
+  addedAny,
+  aliasPut,
+  asPuts,
+  conflict,
+  examplePuts,
+  examples,
+  formerRegion,
+  removeRoot,
+  testMacs,
+} from './records.ts';
 
 let folder: string;
 let path: string;
@@ -41,6 +51,7 @@ async function edit(sql: string): Promise<void> {
   await store.close();
   const database = new DatabaseSync(path);
   database.exec(sql);
+  removeRoot(database);
   database.close();
   store = await open();
 }
