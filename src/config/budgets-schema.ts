@@ -10,7 +10,7 @@ const whole = (min: number, max: number) => {
   return z.int({ error }).min(min, { error }).max(max, { error });
 };
 
-const { connections, exchanges, audit, refusals, quotas, memory, log } = defaultBudgets;
+const { connections, exchanges, handshakes, audit, refusals, quotas, memory, log } = defaultBudgets;
 
 export const budgetsSchema = z.strictObject({
   connections: z
@@ -30,6 +30,14 @@ export const budgetsSchema = z.strictObject({
       requestBytesPerPayer: whole(256 * 1024, 2 ** 31).default(exchanges.requestBytesPerPayer),
       unreadBytesPerPayer: whole(256 * 1024, 2 ** 31).default(exchanges.unreadBytesPerPayer),
       beginsPerTurn: whole(1, 65_536).default(exchanges.beginsPerTurn),
+    })
+    .prefault({}),
+  handshakes: z
+    .strictObject({
+      atOnce: whole(1, 1_000_000).default(handshakes.atOnce),
+      perSecond: whole(1, 1_000_000).default(handshakes.perSecond),
+      perPayerAtOnce: whole(1, 1_000_000).default(handshakes.perPayerAtOnce),
+      perPayerPerSecond: whole(1, 1_000_000).default(handshakes.perPayerPerSecond),
     })
     .prefault({}),
   audit: z

@@ -125,6 +125,8 @@ audit:
 #     requestBytesPerPayer: 16777216
 #     unreadBytesPerPayer: 16777216
 #     beginsPerTurn: 64
+#   # TLS handshakes that begin: of all, and of one payer (from a network, one address), at once and in the long run.
+#   handshakes: { atOnce: 800, perSecond: 200, perPayerAtOnce: 200, perPayerPerSecond: 40 }
 #   # What of the audit log's disk is kept for changes that take permissions away; and of one payer, what lines of his requests
 #   # have beyond 2 KiB each, at once and in the long run.
 #   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }

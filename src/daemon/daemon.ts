@@ -18,6 +18,7 @@ import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
+import { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import { Connections } from '../http/connections.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
@@ -196,7 +197,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await upkept;
   });
   const listening: ListeningRegion[] = [];
-  const listenerParts = { account, mapping, admission, connections, certificates, log };
+  const handshakes = new HandshakeBudget(configuration.budgets.handshakes, log);
+  const listenerParts = { account, mapping, admission, connections, certificates, handshakes, log };
   for (const { region, entrance } of entrances)
     listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;

@@ -13,6 +13,7 @@ import type { RegionConfiguration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import type { Admission } from '../http/admission/admission.ts';
+import type { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import type { Connections } from '../http/connections.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
@@ -144,6 +145,7 @@ export interface ListenerParts {
   readonly admission: Admission;
   readonly certificates: ServedCertificates;
   readonly connections: Connections;
+  readonly handshakes: HandshakeBudget;
   readonly log: Logger;
 }
 
@@ -154,7 +156,7 @@ export interface ListenerParts {
 export async function listenForRegion(
   { region, socket, loopback }: RegionConfiguration,
   { findKey, ...handlers }: RegionHandlers,
-  { account, mapping, admission, connections, certificates, log }: ListenerParts,
+  { account, mapping, admission, connections, certificates, handshakes, log }: ListenerParts,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
   const listen = async (listener: Listener): Promise<HttpServer> => {
@@ -165,6 +167,8 @@ export async function listenForRegion(
   const { address: socketPath } = await listen({ kind: 'unix', ...socket, mapping });
   const verifier = new RequestVerifier({ realm: { region, account }, findKey, clock: Date.now });
   const signed = loopback === undefined ? null : await listen({ kind: 'tcp', verifier, ...loopback });
-  const tlsEndpoint = await certificates.listen(region, (place) => listen({ kind: 'tls', verifier, ...place }));
+  const tlsEndpoint = await certificates.listen(region, (place) =>
+    listen({ kind: 'tls', verifier, budget: handshakes, ...place }),
+  );
   return { region, socketPath, endpoint: signed?.address ?? null, tlsEndpoint };
 }

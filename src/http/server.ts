@@ -22,6 +22,7 @@ import type { Logger } from '../kms/logger.ts';
 import type { KmsService } from '../pipeline/service.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
+import type { HandshakeBudget } from './admission/handshake-budget.ts';
 import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import type { Connections } from './connections.ts';
@@ -48,7 +49,7 @@ import { wrongProtocolLog } from './wrong-protocol.ts';
 export type Listener =
   | (UnixSocketPlace & { readonly kind: 'unix'; readonly mapping: UnixMapping })
   | (NetworkPlace & { readonly kind: 'tcp' })
-  | (NetworkPlace & { readonly kind: 'tls'; readonly identity: TlsIdentity });
+  | (NetworkPlace & { readonly kind: 'tls'; readonly identity: TlsIdentity; readonly budget: HandshakeBudget });
 
 interface NetworkPlace {
   readonly host: string;
@@ -107,7 +108,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       if (listener.kind !== 'tls')
         return configureServer(createServer(serverOptions(limits), route), wire, { exclusion });
       const { server, useIdentity } = createTlsServer(listener.identity, serverOptions(limits), route);
-      const handshakes = new Handshakes(server, wire.connections);
+      const handshakes = new Handshakes(server, wire.connections, listener.budget);
       tls = { useIdentity, handshakes };
       return configureServer(server, wire, { handshakes });
     },
@@ -238,7 +239,7 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
     const payer = wire.authentication.accepted(socket);
-    if (wire.admission.refusal(payer) !== undefined) {
+    if (handshakes?.mayBegin(payer) === false || wire.admission.refusal(payer) !== undefined) {
       const uid = wire.authentication.uidOf(socket);
       if (uid !== undefined) exclusion?.refused(uid);
       socket.destroy();

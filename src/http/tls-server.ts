@@ -17,7 +17,9 @@ import type { RequestListener, Server, ServerOptions } from 'node:http';
 import { createServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { Payer } from '../kms/payer.ts';
 import type { Secret } from '../secrets/secret-bytes.ts';
+import type { HandshakeBudget } from './admission/handshake-budget.ts';
 import type { Connection, Connections } from './connections.ts';
 
 /** What a TLS server proves with who it is. */
@@ -85,11 +87,17 @@ function contextOptions(cert: string, privateKey: Secret) {
 /** The TCP connections of which the handshake is not done, and what becomes of them. */
 export class Handshakes {
   readonly #connections: Connections;
+  readonly #budget: HandshakeBudget;
   readonly #pending = new Map<string, Connection>();
 
-  constructor(server: Server, connections: Connections) {
+  constructor(server: Server, connections: Connections, budget: HandshakeBudget) {
     this.#connections = connections;
+    this.#budget = budget;
     server.on('secureConnection', (socket: TLSSocket) => this.#complete(socket));
+  }
+
+  mayBegin(payer: Payer): boolean {
+    return this.#budget.take(payer);
   }
 
   begin(connection: Connection): void {

@@ -2,7 +2,7 @@
  * Who signed a request, by AWS Signature Version 4, in its `Authorization` header or in its query (presigned).
  *
  * A request is taken when its signature was made with the secret of the access key that it names, over its method, path,
- * query, body, `Host`, date and every other `x-amz-…` header (the operation and the session token are among those), for
+ * query, body, `Host`, date and every other `x-amz-…` header (the operation is among those, the session token may be), for
  * this Region and the service that it asks, not more than five minutes ago or ahead. A presigned request may shorten that
  * with `X-Amz-Expires`, and cannot lengthen it. Anything else is refused in AWS's order and words, and before an operation
  * hears of it. `replay-memory.ts` says how often a request is taken.
@@ -256,6 +256,10 @@ function basicFormat(date: Date): string {
 /**
  * What decides about the meaning of a request has to be under the signature, and a header that is under it has to be
  * there once: of two `Host` headers a proxy and the daemon might look at different ones.
+ *
+ * A session token need not be: some programs (Jsign) put it beside the finished signature. Nobody can put another one in its place:
+ * it is authenticated by itself, holds the access key id that the signature names, and the secret that the signature is checked with is
+ * computed from it (`session-credentials.ts`).
  */
 function assertSigned(headers: Headers, signedHeaders: readonly string[]): void {
   if (!signedHeaders.includes('host')) {
@@ -263,7 +267,7 @@ function assertSigned(headers: Headers, signedHeaders: readonly string[]): void 
   }
   for (const [name, values] of headers) {
     const isOurs = name === 'host' || name.startsWith('x-amz-');
-    if (isOurs && !signedHeaders.includes(name)) {
+    if (isOurs && name !== securityToken && !signedHeaders.includes(name)) {
       throw invalid(`'${short(name)}' must be a 'SignedHeader' in the AWS Authorization.`);
     }
     if (isOurs && values.length > 1) throw mismatch();

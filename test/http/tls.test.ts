@@ -28,8 +28,8 @@ afterEach(async () => {
 });
 
 async function start(...options: Parameters<typeof startWire> | []): Promise<Wire> {
-  const [limits = {}, , budgets = {}, identity = {}, host] = options;
-  wire = await startWire(limits, 'tls', budgets, identity, host);
+  const [limits = {}, , budgets = {}, identity = {}, handshakes = {}] = options;
+  wire = await startWire(limits, 'tls', budgets, identity, handshakes);
   writeFileSync(join(folder, 'authority.pem'), wire.tls?.authority ?? '');
   return wire;
 }

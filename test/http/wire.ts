@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../../src/http/admission/admission.ts';
+import { HandshakeBudget } from '../../src/http/admission/handshake-budget.ts';
 import { Connections } from '../../src/http/connections.ts';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
@@ -16,7 +17,12 @@ import type { WireLimits } from '../../src/http/wire-limits.ts';
 import { RequestVerifier } from '../../src/identity/request-verifier.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
-import { type ConnectionBudget, defaultBudgets, type ExchangeBudget } from '../../src/kms/budgets.ts';
+import {
+  type ConnectionBudget,
+  defaultBudgets,
+  type ExchangeBudget,
+  type HandshakeLimits,
+} from '../../src/kms/budgets.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { Logger } from '../../src/kms/logger.ts';
 import { rootArn } from '../../src/kms/names.ts';
@@ -110,7 +116,7 @@ export async function startWire(
   kind: 'unix' | 'tcp' | 'tls' = 'unix',
   budgets: Partial<ConnectionBudget & ExchangeBudget> = {},
   identity: Partial<UnixMapping> = {},
-  host = '127.0.0.1',
+  { host = '127.0.0.1', ...handshakes }: Partial<HandshakeLimits> & { readonly host?: string } = {},
 ): Promise<Wire> {
   const warnings: string[] = [];
   const log: Logger = { debug() {}, info() {}, warn: (_, message) => void warnings.push(message), error() {} };
@@ -162,12 +168,13 @@ export async function startWire(
     findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
     clock: Date.now,
   });
+  const budget = new HandshakeBudget({ ...defaultBudgets.handshakes, ...handshakes }, log);
   const listener: Listener =
     kind === 'unix'
       ? { kind, path, mode: '0600', mapping: { ...mapping, ...identity } }
       : tls === undefined
         ? { kind: 'tcp', host, port: 0, verifier }
-        : { kind: 'tls', host, port: 0, verifier, identity: tls.identity() };
+        : { kind: 'tls', host, port: 0, verifier, identity: tls.identity(), budget };
   const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, log);
   const server = await createHttpServer({
     service,
