@@ -185,19 +185,6 @@ describe('a request that the AWS SDK signed', () => {
     expect(refusal(() => verify(request))).toEqual(named(unrecognized));
   });
 
-  test('may get its session token when it is signed already, as Jsign does it, and no other one', async () => {
-    const request = await signedBySdk();
-    const findIssued: FindSigningKey = (id, token) => (id === accessKeyId && token === 'issued' ? key : undefined);
-    const [issued, other] = ['issued', 'other'].map((token) => change.plus('X-Amz-Security-Token', token));
-    expect(verify(issued?.(request) ?? request, undefined, undefined, findIssued)).toMatchObject(caller);
-    expect(refusal(() => verify(other?.(request) ?? request, undefined, undefined, findIssued))).toEqual(
-      named(unrecognized),
-    );
-    expect(refusal(() => verify(request, undefined, undefined, findIssued))).toEqual(named(unrecognized));
-    const twice = other?.(issued?.(request) ?? request) ?? request;
-    expect(refusal(() => verify(twice, undefined, undefined, findIssued))).toEqual(named(mismatch));
-  });
-
   test('is refused when it was signed for another Region', async () => {
     const request = await signedBySdk({ region: 'eu-central-1' });
     expect(refusal(() => verify(request))).toEqual({
