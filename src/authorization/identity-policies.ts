@@ -27,12 +27,23 @@ export interface IdentityPolicies {
   attachedTo(caller: Caller): readonly CompiledPolicy[];
   /** All to whom something is attached. */
   readonly attachments: { readonly principals: readonly PrincipalArn[]; readonly groups: readonly string[] };
+  /** By file. */
+  readonly files: readonly AttachedFile[];
+}
+
+export interface AttachedFile {
+  readonly name: string;
+  readonly principals: readonly PrincipalArn[];
+  readonly groups: readonly string[];
+  /** Is there a statement that denies? */
+  readonly denies: boolean;
 }
 
 /** Of a daemon whose configuration names no folder of them. */
 export const noIdentityPolicies: IdentityPolicies = {
   attachedTo: () => [],
   attachments: { principals: [], groups: [] },
+  files: [],
 };
 
 export interface IdentityPolicyFile {
@@ -74,6 +85,7 @@ export function parseIdentityPolicies(
 }
 
 interface AttachedPolicy {
+  readonly name: string;
   readonly principals: readonly PrincipalArn[];
   /** By name. */
   readonly groups: readonly string[];
@@ -90,7 +102,7 @@ function parseFile({ name, text }: IdentityPolicyFile, { realm, vocabulary }: Id
   const attachedTo = parseAttachedTo(file.get('AttachedTo') ?? null, realm);
   const policy = compileIdentityPolicy(file.get('PolicyDocument') ?? null, name, realm, vocabulary);
   assertAffordable(policy);
-  return { ...attachedTo, policy };
+  return { name, ...attachedTo, policy };
 }
 
 const groupPrefix = 'group:';
@@ -132,6 +144,12 @@ function attachments(
       principals: [...new Set(policies.flatMap(({ principals }) => principals))],
       groups: [...new Set(policies.flatMap(({ groups }) => groups))],
     },
+    files: policies.map(({ name, principals, groups, policy }) => ({
+      name,
+      principals,
+      groups,
+      denies: policy.statements.some(({ effect }) => effect === 'Deny'),
+    })),
     attachedTo(caller) {
       const remembered = known.get(caller);
       if (remembered !== undefined) return remembered;

@@ -186,6 +186,34 @@ function refuseRolesOfOneName(identity: Mappings, context: z.RefinementCtx): voi
   }
 }
 
+interface UserSources {
+  readonly identity: Mappings;
+  readonly managedKeys: ManagedKeys;
+}
+
+/** As in IAM, where the path is no part of a user's name; policies rely on it (`aws:username`). */
+function refuseUsersOfOneName({ identity, managedKeys }: UserSources, context: z.RefinementCtx): void {
+  const named: (readonly [path: readonly (string | number)[], arn: string])[] = [];
+  for (const member of mappings)
+    for (const [who, arn] of Object.entries(identity[member])) named.push([['identity', member, who], arn]);
+  for (const [service, { principals }] of Object.entries(managedKeys))
+    for (const [index, arn] of principals.entries()) named.push([['managedKeys', service, 'principals', index], arn]);
+  const known = new Map<string, { readonly arn: string; readonly place: string }>();
+  for (const [path, arn] of named) {
+    if (!arn.includes(':user/')) continue;
+    const name = arn.slice(arn.lastIndexOf('/') + 1).toLowerCase();
+    const other = known.get(name);
+    if (other === undefined) known.set(name, { arn, place: path.join('.') });
+    const refuse = (message: string): void => context.addIssue({ code: 'custom', path: [...path], message });
+    if (other !== undefined && other.arn !== arn)
+      refuse(
+        `a user whose name no other user has: \`${arn}\` is called like \`${other.arn}\` (\`${other.place}\`), and \`aws:username\` would not tell them apart`,
+      );
+    if (/^(?:unix|container)=/.test(name))
+      refuse(`another name for \`${arn}\`: \`unix=…\` and \`container=…\` are kept for users of the operating system`);
+  }
+}
+
 /** Nobody of another account ever calls. */
 function refuseOtherAccounts(
   { account, managedKeys }: { readonly account: string; readonly managedKeys: ManagedKeys },
@@ -266,7 +294,8 @@ export const configurationSchema = z
       })
       .prefault({}),
   })
-  .superRefine(refuseOtherAccounts);
+  .superRefine(refuseOtherAccounts)
+  .superRefine(refuseUsersOfOneName);
 
 type Parsed = z.output<typeof configurationSchema>;
 

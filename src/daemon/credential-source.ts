@@ -18,9 +18,10 @@ import type { CredentialSource } from '../http/identity-routes.ts';
 import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/access-keys.ts';
 import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
-import { findUnixCaller, type UnixMapping } from '../identity/unix-caller.ts';
+import { findUnixCaller, namesOf, type UnixMapping, unixUserCalled } from '../identity/unix-caller.ts';
 import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts';
-import type { Account, BackingKeyId } from '../kms/names.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { Account, BackingKeyId, PrincipalArn } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
 import { added, type Change, removed } from '../store/records/changes.ts';
 import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
@@ -48,7 +49,12 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
   const { store, turns, keyStore, mapping, findFixedKey } = options;
   const encryptionKey = await serviceKey(store, keyStore, 'access-key-encryption');
   const derivationKey = await serviceKey(store, keyStore, 'session-credentials');
-  const accessKeys = new AccessKeys(options, vault(turns, keyStore, encryptionKey), options.accessKeys);
+  const accessKeys = new AccessKeys(
+    options,
+    vault(turns, keyStore, encryptionKey),
+    options.accessKeys,
+    namesOf(mapping),
+  );
   turns.follow({ apply: (changes) => follow(accessKeys, changes) });
   const sessions = new SessionCredentials({
     deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
@@ -62,6 +68,7 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
     },
     source: {
       async createAccessKey(principal, by) {
+        assertNoUnixUserIsCalledLike(principal, mapping);
         const { key, secretAccessKey } = await accessKeys.create(principal, by);
         return { ...key, secretAccessKey };
       },
@@ -70,6 +77,17 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
       issueCredentials: (peer, lifetimeSeconds) => sessions.issue(peer, lifetimeSeconds),
     },
   };
+}
+
+/** A Unix user would have another `aws:username` from then on, which what denies him by it does not know. */
+function assertNoUnixUserIsCalledLike(principal: PrincipalArn, mapping: UnixMapping): void {
+  const name = principal.slice(principal.lastIndexOf('/') + 1);
+  const unixUser = unixUserCalled(name, mapping);
+  if (unixUser === undefined || unixUser === principal || namesOf(mapping).has(principal)) return;
+  throw new KmsError(
+    'AlreadyExistsException',
+    `User with name ${name} already exists: so is ${unixUser}, and the path is no part of a name (aws:username). Make the access key for that one, map the Unix user to ${principal} in identity.users, or choose another name.`,
+  );
 }
 
 async function serviceKey(store: SqliteStore, keyStore: KeyStore, purpose: ServiceKeyPurpose): Promise<BackingKeyId> {

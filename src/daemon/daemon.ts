@@ -22,12 +22,8 @@ import { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import { Connections } from '../http/connections.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
-import { ContainerNames } from '../identity/container-names.ts';
-import { canTellOrigins } from '../identity/peer-origin.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
-import { assertUnixMapping, findUnknownNames, type UnixMapping } from '../identity/unix-caller.ts';
 import type { Logger } from '../kms/logger.ts';
-import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
@@ -42,6 +38,7 @@ import { type ListeningRegion, listenForRegion, regionHandlers } from './region.
 import { closedRegion, regionEntrance } from './region-entrance.ts';
 import { ServedCertificates } from './served-certificates.ts';
 import { closedStatus, statusSources } from './status.ts';
+import { unixMapping, warnOfMapping } from './unix-mapping.ts';
 import { type Clocks, machineClocks } from './upkeep/clocks.ts';
 import { recordUserDatabaseChanges } from './user-database-record.ts';
 
@@ -98,12 +95,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { configuration, environment, log, clocks = machineClocks } = options;
   const { regions, account, dataDir } = configuration;
   for (const { socket } of regions) assertSocketPathFits(socket.path);
-  const mapping = unixMapping(configuration, log);
+  const mapping = unixMapping(configuration);
+  warnOfMapping(mapping, log);
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
   await assertPathsAreOurs(configuration);
-  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, configuration, log);
+  const policies = await IdentityPolicyFolder.open(configuration.identity.policies, mapping);
   const certificates = await ServedCertificates.open({ regions, environment, log });
   started.defer(() => certificates.close());
   for (const keyStore of configuration.keyStores.values()) {
@@ -166,6 +164,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then((open) => {
     instance = open;
+    // By now it is known who has access keys.
+    policies.warnOfUnreachable(log);
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const controls = { keyStores: keyStoreControl(keyStores), upkeep };
@@ -261,38 +261,4 @@ async function drain(
   const stopped = await Promise.allSettled(servers.map((server) => server.stop(requestsMs)));
   clearTimeout(giveUp);
   for (const outcome of stopped) if (outcome.status === 'rejected') throw outcome.reason;
-}
-
-/** @throws UnixMappingError for a mapping to what no caller can be. */
-function unixMapping({ account, identity }: Configuration, log: Logger): UnixMapping {
-  const { root: roots } = identity;
-  const [users, groups] = [principals(identity.users), principals(identity.groups)];
-  const mapping = {
-    account,
-    roots,
-    users,
-    groups,
-    containers: new ContainerNames(identity.containers),
-    demandsDatabaseGroups: identity.groupsFrom === 'kernelAndDatabase',
-  };
-  assertUnixMapping(mapping);
-  if (!canTellOrigins())
-    log.warn(
-      {},
-      'processes of other users cannot be seen in /proc (hidepid, ProtectProc=): nobody but this user is recognised as root',
-    );
-  const unknown = findUnknownNames(mapping);
-  if (unknown.length > 0)
-    log.warn({ unknown }, 'the configuration names users or groups that this machine does not have');
-  return mapping;
-}
-
-function principals(mapping: Readonly<Record<string, string>>): Record<string, PrincipalArn> {
-  return Object.fromEntries(
-    Object.entries(mapping).map(([name, text]) => {
-      const arn = parsePrincipalArn(text);
-      if (arn === undefined) throw new ConfigurationError(`\`identity\`: \`${text}\` is not the ARN of a principal`);
-      return [name, arn];
-    }),
-  );
 }

@@ -16,9 +16,10 @@ import {
   parseIdentityPolicies,
 } from '../authorization/identity-policies.ts';
 import { ConfigurationError } from '../config/load.ts';
+import { describeUnreachable, findUnreachable } from '../identity/reachable-principals.ts';
+import type { UnixMapping } from '../identity/unix-caller.ts';
 import { idOfGroup } from '../identity/unix-names.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { Account } from '../kms/names.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
 
 /** A policy of AWS's largest size, indented generously, and its attachments. */
@@ -28,22 +29,21 @@ const maxFileCount = 10_000;
 
 export class IdentityPolicyFolder {
   readonly #folder: string | undefined;
-  readonly #account: Account;
+  readonly #mapping: UnixMapping;
   #current: IdentityPolicies = noIdentityPolicies;
 
-  private constructor(folder: string | undefined, account: Account) {
+  private constructor(folder: string | undefined, mapping: UnixMapping) {
     this.#folder = folder;
-    this.#account = account;
+    this.#mapping = mapping;
   }
 
   /**
    * @param folder `undefined`: there are no identity policies.
    * @throws ConfigurationError, IdentityPolicyError
    */
-  static async open(folder: string | undefined, account: Account, log: Logger): Promise<IdentityPolicyFolder> {
-    const opened = new IdentityPolicyFolder(folder, account);
+  static async open(folder: string | undefined, mapping: UnixMapping): Promise<IdentityPolicyFolder> {
+    const opened = new IdentityPolicyFolder(folder, mapping);
     await opened.#read();
-    opened.#warnOfUnknownGroups(log);
     return opened;
   }
 
@@ -56,7 +56,7 @@ export class IdentityPolicyFolder {
     try {
       const fileCount = await this.#read();
       log.info({ folder: this.#folder, fileCount }, 'the identity policies were read again');
-      this.#warnOfUnknownGroups(log);
+      this.warnOfUnreachable(log);
     } catch (error) {
       log.error(
         { folder: this.#folder, problem: String(error instanceof Error ? error.message : error) },
@@ -65,14 +65,18 @@ export class IdentityPolicyFolder {
     }
   }
 
-  /** A group may come later, so its name is no mistake; but a `Deny` for a group that is misspelt holds for nobody. */
-  #warnOfUnknownGroups(log: Logger): void {
-    const unknown = this.#current.attachments.groups.filter(isUnknownGroup);
-    if (unknown.length > 0) {
-      log.warn(
-        { folder: this.#folder, unknown },
-        'identity policies are attached to groups that this machine does not have',
-      );
+  /**
+   * They may come later, so it is no mistake; but a `Deny` for a user, role or group that is misspelt holds for nobody. To be
+   * called when it is known who has access keys.
+   */
+  warnOfUnreachable(log: Logger): void {
+    for (const { name, principals, groups, denies } of this.#current.files) {
+      const nobody = findUnreachable(principals, groups, this.#mapping).map(describeUnreachable);
+      if (nobody.length === 0) continue;
+      const problem = denies
+        ? 'an identity policy that denies is attached to who is nobody here: there it denies nothing'
+        : 'an identity policy is attached to who is nobody here';
+      log.warn({ file: join(this.#folder ?? '', name), nobody }, problem);
     }
   }
 
@@ -80,20 +84,11 @@ export class IdentityPolicyFolder {
     if (this.#folder === undefined) return 0;
     const files = await readPolicyFiles(this.#folder);
     this.#current = parseIdentityPolicies(files, {
-      realm: this.#account,
+      realm: this.#mapping,
       vocabulary: conditionVocabulary,
       idOfGroup,
     });
     return files.length;
-  }
-}
-
-function isUnknownGroup(name: string): boolean {
-  try {
-    return idOfGroup(name) === undefined;
-  } catch {
-    // The user database does not answer now: nothing is known of the group, and each caller's request says so.
-    return false;
   }
 }
 

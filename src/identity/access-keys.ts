@@ -16,6 +16,7 @@ import { accessKeyIdBytes, lastingAccessKeyId } from './access-key-id.ts';
 import type { Caller } from './caller.ts';
 import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
+import { isKeptName, UserNames } from './user-names.ts';
 
 export interface AccessKey {
   /** Of its record: it is never changed, so there is one. */
@@ -57,13 +58,16 @@ interface Entry {
 export class AccessKeys<By = void> {
   readonly #account: Account;
   readonly #vault: AccessKeyVault<By>;
+  readonly #userNames: UserNames;
   readonly #entries = new Map<string, Entry>();
   /** Keys that are being made count too. */
   #underWay = 0;
 
-  constructor(account: Account, vault: AccessKeyVault<By>, keys: readonly AccessKey[]) {
+  /** @param userNames Is told who has keys; who else there is, it knows. */
+  constructor(account: Account, vault: AccessKeyVault<By>, keys: readonly AccessKey[], userNames = new UserNames()) {
     this.#account = account;
     this.#vault = vault;
+    this.#userNames = userNames;
     for (const key of keys) {
       this.put(key);
     }
@@ -73,7 +77,8 @@ export class AccessKeys<By = void> {
   put(key: AccessKey): void {
     // One that was made for another account, before the configuration changed, is not taken.
     if (!key.principal.startsWith(`arn:aws:iam::${this.#account.account}:`)) return;
-    const caller = callerOf(key.principal, this.#account);
+    if (!this.#entries.has(key.accessKeyId)) this.#userNames.add(key.principal);
+    const caller = callerOf(key.principal, this.#account, this.#userNames);
     this.#entries.set(key.accessKeyId, { key, caller, signing: undefined, isRevoked: false });
   }
 
@@ -81,6 +86,7 @@ export class AccessKeys<By = void> {
   drop(accessKeyId: string): void {
     const entry = this.#entries.get(accessKeyId);
     this.#entries.delete(accessKeyId);
+    if (entry !== undefined) this.#userNames.remove(entry.key.principal);
     const signing = entry?.signing;
     if (signing !== undefined && !(signing instanceof Promise)) signing.secret.wipe();
   }
@@ -92,12 +98,13 @@ export class AccessKeys<By = void> {
       .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.accessKeyId < b.accessKeyId ? -1 : 1));
   }
 
-  /** @throws KmsError `ValidationException` for who cannot have one, `LimitExceededException`. */
+  /** @throws KmsError `ValidationException` for who cannot have one, `AlreadyExistsException` for whose name another user has, `LimitExceededException`. */
   async create(
     principal: PrincipalArn,
     by: By,
   ): Promise<{ readonly key: AccessKey; readonly secretAccessKey: string }> {
-    callerOf(principal, this.#account);
+    callerOf(principal, this.#account, this.#userNames);
+    this.#assertNameIsFree(principal);
     if (this.#entries.size + this.#underWay >= maxAccessKeys) {
       throw new KmsError('LimitExceededException', `Cannot exceed quota for access keys: ${maxAccessKeys}`);
     }
@@ -116,6 +123,17 @@ export class AccessKeys<By = void> {
     } finally {
       this.#underWay--;
     }
+  }
+
+  /** As in IAM, where the path is no part of a user's name. */
+  #assertNameIsFree(principal: PrincipalArn): void {
+    const other = this.#userNames.sharedWith(principal);
+    if (other === undefined && !isKeptName(principal)) return;
+    const why = other === undefined ? 'such names are kept for users of the operating system' : `so is ${other}`;
+    throw new KmsError(
+      'AlreadyExistsException',
+      `User with name ${principal.slice(principal.lastIndexOf('/') + 1)} already exists: ${why}, and the path is no part of a name (aws:username). Choose another name for ${principal}.`,
+    );
   }
 
   /** @throws KmsError `NotFoundException` */
@@ -173,12 +191,11 @@ export class AccessKeys<By = void> {
  * Users and the account's root have access keys, as on AWS. Sessions of roles are had by mapping a Unix user or group, and
  * `drawbridge credentials`.
  */
-function callerOf(principal: PrincipalArn, { account }: Account): Omit<Caller, 'proof'> {
+function callerOf(principal: PrincipalArn, { account }: Account, userNames: UserNames): Omit<Caller, 'proof'> {
   if (principal === rootArn({ account })) return { type: 'Root', arn: principal, accountId: account };
   const start = `arn:aws:iam::${account}:user/`;
-  const userName = principal.slice(principal.lastIndexOf('/') + 1);
-  if (principal.startsWith(start) && userName !== '') {
-    return { type: 'IAMUser', arn: principal, accountId: account, userName };
+  if (principal.startsWith(start) && !principal.endsWith('/')) {
+    return { type: 'IAMUser', arn: principal, accountId: account, userName: userNames.nameOf(principal) };
   }
   throw new KmsError(
     'ValidationException',

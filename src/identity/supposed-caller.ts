@@ -8,7 +8,7 @@
 import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
 import type { Caller, PeerFacts, PeerOrigin, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
-import { resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
+import { namesOf, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
 import { idOfGroup, idOfUser } from './unix-names.ts';
 
 export interface Supposition {
@@ -100,7 +100,7 @@ function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, '
   const name = rest.slice(rest.lastIndexOf('/') + 1);
   switch (kind) {
     case 'user':
-      return { type: 'IAMUser', arn: principal, userName: name };
+      return { type: 'IAMUser', arn: principal, userName: namesOf(mapping).nameOf(principal) };
     case 'role':
       return { type: 'AssumedRole', arn: sessionArn(mapping, name), role: principal };
     case 'assumed-role': {

@@ -27,6 +27,7 @@ import { type Caller, noGroup, type UnixPeer } from './caller.ts';
 import { type ContainerNames, unnamedContainer } from './container-names.ts';
 import { NameNotKnownYetError } from './name-cache.ts';
 import { idOfGroup, idOfUser, knownIdOfUser, knownNames, type Names, names } from './unix-names.ts';
+import { UserNames } from './user-names.ts';
 
 export interface UnixMapping extends Account {
   /** Users, by name or uid, who are the account's root. The operating system's root is one only if 0 is among them. */
@@ -39,6 +40,8 @@ export interface UnixMapping extends Account {
   readonly demandsDatabaseGroups?: boolean;
   /** How containers are called. Absent: they have no names. */
   readonly containers?: ContainerNames;
+  /** Who else is a user here, so that no two are called the same. Absent: nobody. */
+  readonly userNames?: UserNames;
 }
 
 /** Only the operating system's root is the account's root, and nobody else is anybody special. */
@@ -123,7 +126,8 @@ function callerBy(by: Names, peer: UnixPeer, mapping: UnixMapping): Caller {
   const userName = proof.userName ?? undefined;
   if (mapped !== undefined && isRole(mapped, mapping)) return sessionOf(mapped, proof, mapping, userName);
   const arn = mapped ?? unixUserArn(mapping, proof.uid, userName);
-  return { type: 'IAMUser', arn, accountId, userName: userNameOf(arn, mapping, `uid ${proof.uid}`), proof };
+  assertUser(arn, mapping, `uid ${proof.uid}`);
+  return { type: 'IAMUser', arn, accountId, userName: namesOf(mapping).nameOf(arn), proof };
 }
 
 type BoundPeer = UnixPeer & Required<Pick<UnixPeer, 'userName'>>;
@@ -149,10 +153,10 @@ function bound(peer: UnixPeer, name: string | undefined): BoundPeer {
  * Whoever has a root's uid and is not shown to be the machine's. Nothing that the mapping says of his uid or groups is about him:
  * those are his container's, and its root chooses among them.
  */
-function rootOfContainer(peer: UnixPeer, mapping: Account): Caller {
+function rootOfContainer(peer: UnixPeer, mapping: UnixMapping): Caller {
   const container = typeof peer.origin === 'object' ? peer.origin.container : unnamedContainer;
   const arn = containerUserArn(mapping, container, peer.uid);
-  const userName = userNameOf(arn, mapping, `container \`${container}\``);
+  const userName = namesOf(mapping).nameOf(arn);
   const proof: UnixPeer = { ...peer, gid: noGroup, groups: [] };
   return { type: 'IAMUser', arn, accountId: mapping.account, userName, proof };
 }
@@ -191,18 +195,34 @@ function isMember({ gid, groups }: UnixPeer, id: number | undefined): boolean {
 }
 
 function assertMappable(arn: PrincipalArn, account: Account, who: string): void {
-  if (!isRole(arn, account)) userNameOf(arn, account, who);
+  if (!isRole(arn, account)) assertUser(arn, account, who);
 }
 
 function isRole(arn: PrincipalArn, { account }: Account): boolean {
   return /^arn:aws:iam::\d+:role\/(?:[\x21-\x7e]+\/)?[\w+=,.@-]{1,64}$/.test(arn) && arn.split(':')[4] === account;
 }
 
-/** The user's name without its path. */
-function userNameOf(arn: PrincipalArn, { account }: Account, who: string): string {
+/** What users are called, with regard to who else there is. */
+export function namesOf({ userNames = new UserNames() }: UnixMapping): UserNames {
+  return userNames;
+}
+
+/**
+ * The Unix user of that name, where he is a principal by it: neither root nor anybody whom the configuration maps. Whether one
+ * of his groups maps him is not asked.
+ * @throws UserDatabaseError or NameNotKnownYetError
+ */
+export function unixUserCalled(name: string, mapping: UnixMapping): PrincipalArn | undefined {
+  const uid = /^\d+$/.test(name) ? undefined : idOfUser(name);
+  if (uid === undefined) return undefined;
+  const isOther = [...mapping.roots, ...Object.keys(mapping.users)].some((who) => idOfUser(who) === uid);
+  return isOther ? undefined : unixUserArn(mapping, uid, name);
+}
+
+function assertUser(arn: PrincipalArn, { account }: Account, who: string): void {
   const start = `arn:aws:iam::${account}:user/`;
   const name = arn.slice(arn.lastIndexOf('/') + 1);
-  if (arn.startsWith(start) && name !== '' && parsePrincipalArn(arn) !== undefined) return name;
+  if (arn.startsWith(start) && name !== '' && parsePrincipalArn(arn) !== undefined) return;
   throw new UnixMappingError(
     `${who} is mapped to \`${arn}\`, which is neither a user nor a role of this account; write \`${start}NAME\``,
   );

@@ -247,6 +247,16 @@ describe('a configuration', () => {
       'FILE:13: `identity.groups.two`: expected a role whose name no other role has: `arn:aws:iam::000000000000:role/b/App` is called like `arn:aws:iam::000000000000:role/a/app` (`identity.users.one`), and the ARNs of their sessions would not tell them apart',
     ],
     [
+      'two users of one name under different paths',
+      `${minimal}identity:\n  users:\n    one: arn:aws:iam::000000000000:user/a/app\nmanagedKeys:\n  ebs: { principals: ["arn:aws:iam::000000000000:user/App"] }\n`,
+      'FILE:13: `managedKeys.ebs.principals.0`: expected a user whose name no other user has: `arn:aws:iam::000000000000:user/App` is called like `arn:aws:iam::000000000000:user/a/app` (`identity.users.one`), and `aws:username` would not tell them apart',
+    ],
+    [
+      'a user who is called as only users of the operating system are',
+      `${minimal}identity:\n  groups:\n    one: arn:aws:iam::000000000000:user/a/unix=app\n`,
+      'FILE:11: `identity.groups.one`: expected another name for `arn:aws:iam::000000000000:user/a/unix=app`: `unix=…` and `container=…` are kept for users of the operating system',
+    ],
+    [
       'two key stores',
       `${minimal}${minimal.slice(minimal.indexOf('  default:')).replace('default', 'vault')}`,
       'FILE:9: `keyStores.vault`: expected no key store beside `default`: one is supported by this version',

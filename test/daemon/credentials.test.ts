@@ -113,6 +113,29 @@ describeEachToken('credentials', (token) => {
     }
   }
 
+  test('no user has an access key whose name, without the path, another user has', async () => {
+    const opened = await open();
+    const made = await opened.source.createAccessKey(app);
+    const named = (name: string) =>
+      refusal(() => opened.source.createAccessKey(`arn:aws:iam::000000000000:user/${name}` as PrincipalArn));
+    expect(await named('App')).toEqual({
+      name: 'AlreadyExistsException',
+      message: `User with name App already exists: so is ${app}, and the path is no part of a name (aws:username). Choose another name for arn:aws:iam::000000000000:user/App.`,
+    });
+    expect((await named('ci/daemon')).message).toMatch(
+      /^User with name daemon already exists: so is .*:user\/unix\/daemon,/,
+    );
+    expect((await named('x/unix=app')).message).toContain('such names are kept for users of the operating system');
+    expect(opened.source.accessKeys()).toHaveLength(1);
+    const again = await opened.source.createAccessKey(app);
+    await opened.source.revokeAccessKey(again.accessKeyId);
+    expect((await named('App')).name).toBe('AlreadyExistsException');
+    await opened.source.revokeAccessKey(made.accessKeyId);
+    const other = await opened.source.createAccessKey('arn:aws:iam::000000000000:user/App' as PrincipalArn);
+    await opened.source.revokeAccessKey(other.accessKeyId);
+    await opened.close();
+  });
+
   test('an access key is usable at once, survives a restart, and is refused as soon as it is revoked', async () => {
     const first = await open();
     const made = await first.source.createAccessKey(app);

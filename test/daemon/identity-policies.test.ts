@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { IdentityPolicyFolder } from '../../src/daemon/identity-policy-folder.ts';
 import type { Caller } from '../../src/identity/caller.ts';
-import { alice, realm } from '../authorization/policies.ts';
+import { defaultUnixMapping } from '../../src/identity/unix-caller.ts';
+import { alice, principal, realm } from '../authorization/policies.ts';
 
 const document = { Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 'kms:ListKeys', Resource: '*' }] };
 const valid = JSON.stringify({ AttachedTo: [alice], PolicyDocument: document });
@@ -18,6 +19,9 @@ const caller: Caller = {
   userName: 'alice',
   proof: { kind: 'unix', uid: 1, gid: 1, pid: 1, groups: [] },
 };
+
+const app = principal('arn:aws:iam::000000000000:user/team/app');
+const mapping = { ...defaultUnixMapping(realm), users: { bin: app } };
 
 let folder: string;
 beforeEach(() => {
@@ -38,7 +42,7 @@ const log = {
   warn: (fields: object, message: string) => warnings.push([fields, message]),
   error: unexpected,
 };
-const opened = (): Promise<IdentityPolicyFolder> => IdentityPolicyFolder.open(folder, realm, log);
+const opened = (): Promise<IdentityPolicyFolder> => IdentityPolicyFolder.open(folder, mapping);
 
 test('every *.json in it is read, and nothing else', async () => {
   writeFileSync(join(folder, 'a.json'), valid);
@@ -50,15 +54,37 @@ test('every *.json in it is read, and nothing else', async () => {
 
 test('without a folder, and in an empty one, there are no identity policies', async () => {
   expect((await opened()).current().attachedTo(caller)).toEqual([]);
-  expect((await IdentityPolicyFolder.open(undefined, realm, log)).current().attachedTo(caller)).toEqual([]);
+  expect((await IdentityPolicyFolder.open(undefined, mapping)).current().attachedTo(caller)).toEqual([]);
 });
 
-test('groups that the machine does not have are named in a warning, and the policies are in force all the same', async () => {
+test('who is nobody here is named in a warning at the start and at each reload, and the policies are in force all the same', async () => {
   const AttachedTo = ['group:daemon', 'group:no-such-group', alice];
+  const denying = { ...document, Statement: { ...document.Statement[0], Effect: 'Deny' } };
   writeFileSync(join(folder, 'a.json'), JSON.stringify({ AttachedTo, PolicyDocument: document }));
-  expect((await opened()).current().attachedTo(caller)).toHaveLength(1);
-  const message = 'identity policies are attached to groups that this machine does not have';
-  expect(warnings).toEqual([[{ folder, unknown: ['no-such-group'] }, message]]);
+  writeFileSync(join(folder, 'b.json'), JSON.stringify({ AttachedTo: app.slice(0, -1), PolicyDocument: denying }));
+  writeFileSync(join(folder, 'c.json'), JSON.stringify({ AttachedTo: app, PolicyDocument: denying }));
+  const policies = await opened();
+  policies.warnOfUnreachable(log);
+  const allowing = [
+    `\`${alice}\` is nobody: no Unix user is called so, or he is root or mapped to another principal`,
+    '`no-such-group` is no group of this machine',
+  ];
+  const expected = [
+    [{ file: join(folder, 'a.json'), nobody: allowing }, 'an identity policy is attached to who is nobody here'],
+    [
+      {
+        file: join(folder, 'b.json'),
+        nobody: [
+          `\`${app.slice(0, -1)}\` is nobody: nothing maps to it, and it has no access key; did you mean \`${app}\`?`,
+        ],
+      },
+      'an identity policy that denies is attached to who is nobody here: there it denies nothing',
+    ],
+  ];
+  expect(warnings).toEqual(expected);
+  await policies.reload({ ...log, info: () => undefined });
+  expect(warnings).toEqual([...expected, ...expected]);
+  expect(policies.current().attachedTo(caller)).toHaveLength(1);
 });
 
 const mistakes: readonly (readonly [name: string, make: () => void, message: () => string])[] = [

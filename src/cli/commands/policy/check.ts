@@ -3,7 +3,9 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Finding, LintOptions } from '../../../authorization/advice/linted-statement.ts';
+import type { AttachedFile } from '../../../authorization/identity-policies.ts';
 import type { JsonValue } from '../../../authorization/language/policy-json.ts';
+import type { Configuration } from '../../../config/configuration-schema.ts';
 import type { Account } from '../../../kms/names.ts';
 import {
   configurationIfAny,
@@ -84,7 +86,24 @@ async function checkFile(path: string, options: Options, knowledge: Knowledge): 
   const document = await identityPolicyIn(text, realm, knowledge);
   if (document === undefined) return lintPolicy(text, { ...knowledge, kind: 'key policy', realm });
   if ('severity' in document) return [document];
-  return lintPolicy(document.value, { ...knowledge, kind: 'identity policy', realm });
+  return [
+    ...(configuration === undefined ? [] : await findNobodies(document.attached, configuration)),
+    ...lintPolicy(document.value, { ...knowledge, kind: 'identity policy', realm }),
+  ];
+}
+
+/** Whom of those that it is attached to nobody can be, by the configuration and this machine's users; access keys are not known. */
+async function findNobodies(
+  { principals, groups, denies }: AttachedFile,
+  configuration: Configuration,
+): Promise<readonly Finding[]> {
+  const { describeUnreachable, findUnreachable } = await import('../../../identity/reachable-principals.ts');
+  const { unixMapping } = await import('../../../daemon/unix-mapping.ts');
+  return findUnreachable(principals, groups, unixMapping(configuration)).map((nobody) => ({
+    severity: denies ? 'error' : 'warning',
+    place: 'AttachedTo',
+    problem: `${denies ? 'what the policy denies there, it denies nobody: ' : ''}${describeUnreachable(nobody)}`,
+  }));
 }
 
 /** The document in the file of an identity policy, or why the file is refused; `undefined` where it is no such file. */
@@ -92,7 +111,7 @@ async function identityPolicyIn(
   text: string,
   realm: Account,
   { vocabulary }: Knowledge,
-): Promise<Finding | { readonly value: JsonValue } | undefined> {
+): Promise<Finding | { readonly value: JsonValue; readonly attached: AttachedFile } | undefined> {
   const { parsePolicyJson } = await import('../../../authorization/language/policy-json.ts');
   const { IdentityPolicyError, parseIdentityPolicies } = await import('../../../authorization/identity-policies.ts');
   let file: JsonValue;
@@ -104,8 +123,9 @@ async function identityPolicyIn(
   }
   if (!(file instanceof Map) || !(file.has('PolicyDocument') || file.has('AttachedTo'))) return undefined;
   try {
-    parseIdentityPolicies([{ name: 'the file', text }], { realm, vocabulary, idOfGroup: () => undefined });
-    return { value: file.get('PolicyDocument') ?? null };
+    const options = { realm, vocabulary, idOfGroup: () => undefined };
+    const [attached] = parseIdentityPolicies([{ name: 'the file', text }], options).files;
+    return attached && { value: file.get('PolicyDocument') ?? null, attached };
   } catch (error) {
     if (!(error instanceof IdentityPolicyError)) throw error;
     return { severity: 'error', place: 'the file', problem: `it is refused: ${error.message}` };
