@@ -54,6 +54,16 @@ export interface StoreStanding {
 /** Computes the MAC of each message, in their order: HMAC-SHA-256 (32 bytes) under the service key for metadata. */
 export type RecordMacs = (messages: readonly Buffer[]) => Promise<readonly Buffer[]>;
 
+export interface LoadOptions {
+  /**
+   * Of records that are not those which were written last: the state (`treeHash`, or its first 16 digits at least) that is taken all
+   * the same, for `accept`. Nothing is written anew then.
+   */
+  readonly acceptedState?: string;
+  /** Called with where the file stands before anything is written; what it throws, `load` rejects with. */
+  readonly assertFits?: (standing: StoreStanding) => void;
+}
+
 export interface MetadataStore {
   /** Who writes here, as the owner of intents: 32 hexadecimal digits, the same at each start. */
   readonly nodeId: string;
@@ -66,11 +76,9 @@ export interface MetadataStore {
    * Reads and verifies everything, in no order, and writes records of former formats anew in today's. Called once, at start; a
    * `write` before it reads and verifies by itself.
    * @param progress Is told now and then how many records were written anew, of how many: the HSM computes a MAC for each.
-   * @param acceptedState Of records that are not those which were written last: the state (`treeHash`, or its first 16 digits at
-   * least) that is taken all the same, for `accept`.
    * @throws StoreError `altered` for records that are not those which were written last; it names their state.
    */
-  load(progress?: (written: number, total: number) => void, acceptedState?: string): Promise<LoadedMetadata>;
+  load(progress?: (written: number, total: number) => void, options?: LoadOptions): Promise<LoadedMetadata>;
   /** After `load`: where the store stands now. */
   standing(): StoreStanding;
   /** Where the file stood when it was loaded, before anything was written. */
@@ -81,11 +89,10 @@ export interface MetadataStore {
    */
   noteAuditHead(head: AuditHead): void;
   /**
-   * Signs the records as they were loaded, whatever the file said of them.
-   * @param epoch Higher than any that the store or the audit log has had.
-   * @param intentId What is on record of it.
+   * Signs the records as they were loaded, whatever the file said of them, and the head of the audit log that was noted.
+   * @param epoch Higher than any that the store or the audit log has had. It is on record by now.
    */
-  accept(epoch: number, intentId: string): Promise<void>;
+  accept(epoch: number): Promise<void>;
   /**
    * Writes all changes in one transaction and waits for the disk. Rejects, having changed nothing: with a `StoreError`
    * when the disk or the database refuses, or (`conflict`) when a record is not there in the version that the change was

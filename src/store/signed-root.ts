@@ -150,8 +150,8 @@ export class SignedRoot {
    * A root of the records as they are, whatever the file says of them.
    * @param epoch Higher than any before.
    */
-  accepting(epoch: number, intentId: string): NextRoot {
-    return this.#next({ ...this.#row, epoch, intentId }, this.#sum);
+  accepting(epoch: number): NextRoot {
+    return this.#next({ ...this.#row, epoch }, this.#sum);
   }
 
   /** It is on disk. */

@@ -21,6 +21,7 @@ import type {
   AuditHead,
   DerivedKeyPurpose,
   LoadedMetadata,
+  LoadOptions,
   MetadataStore,
   RecordMacs,
   StoreStanding,
@@ -156,8 +157,8 @@ class OpenSqliteStore implements SqliteStore {
     return key as Buffer; // There is one MAC for one message.
   }
 
-  load(progress: (written: number, total: number) => void = () => undefined, acceptedState?: string) {
-    return this.#inTurn(() => this.#load(progress, acceptedState));
+  load(progress: (written: number, total: number) => void = () => undefined, options: LoadOptions = {}) {
+    return this.#inTurn(() => this.#load(progress, options));
   }
 
   standing(): StoreStanding {
@@ -198,11 +199,11 @@ class OpenSqliteStore implements SqliteStore {
     this.#headTimer = setTimeout(write, headDelayMs).unref();
   }
 
-  accept(epoch: number, intentId: string): Promise<void> {
+  accept(epoch: number): Promise<void> {
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       if (epoch <= root.standing().epoch) throw new TypeError(`epoch ${epoch} was there before`);
-      const next = root.accepting(epoch, intentId);
+      const next = root.accepting(epoch);
       // Whatever rows there are make room for one.
       const rows = [...rowsOf(this.#parts.database, rootRows(this.#parts.db))];
       const removed = root.isInFile() || rows.length === 0 ? [] : [removalOfRoots(this.#parts.db, rows.length)];
@@ -238,8 +239,12 @@ class OpenSqliteStore implements SqliteStore {
     this.#transactions.close();
   }
 
-  async #load(progress: (written: number, total: number) => void, acceptedState?: string): Promise<LoadedMetadata> {
+  async #load(
+    progress: (written: number, total: number) => void,
+    { acceptedState, assertFits }: LoadOptions,
+  ): Promise<LoadedMetadata> {
     const { loaded, former, root } = await this.#read(acceptedState);
+    assertFits?.(root.standing());
     this.#assertFormerRegion(loaded, former);
     // Signed as they are by `accept`; written anew by whoever loads next.
     if (acceptedState !== undefined) return loaded;

@@ -215,19 +215,19 @@ describe('a state that an operator accepts by its name', () => {
   }
   const accept = (state: string) =>
     run(async (store) => {
-      await store.load(undefined, state);
-      await store.accept(9, 'accepted');
+      await store.load(undefined, { acceptedState: state });
+      await store.accept(9);
     });
 
   test.each([
-    ['records that are fewer', 'DELETE FROM key_policy'],
-    ['a root that is not ours', 'UPDATE root SET epoch = 2'],
-    ['two roots', 'INSERT INTO root SELECT * FROM root'],
-  ])('is signed as it is, and the next start is like any other: %s', async (_what, sql) => {
+    ['records that are fewer', 'DELETE FROM key_policy', 'first'],
+    ['a root that is not ours', 'UPDATE root SET epoch = 2', null],
+    ['two roots', 'INSERT INTO root SELECT * FROM root', null],
+  ])('is signed as it is, and the next start is like any other: %s', async (_what, sql, intentId) => {
     await accept(await stateAfter(sql));
-    expect(await standing()).toMatchObject({ epoch: 9, intentId: 'accepted' });
+    expect(await standing()).toMatchObject({ epoch: 9, intentId });
     await write(aliasPut('after'));
-    expect(await standing()).toMatchObject({ epoch: 10, intentId: 'accepted' });
+    expect(await standing()).toMatchObject({ epoch: 10, intentId });
     exec("DELETE FROM alias WHERE alias_name = 'alias/after'");
     await expect(load()).rejects.toMatchObject({ failure: 'altered' });
   });
@@ -241,10 +241,24 @@ describe('a state that an operator accepts by its name', () => {
     await expect(load()).rejects.toMatchObject({ failure: 'altered' });
   });
 
+  test('is not written anew, and nothing is where it does not fit what is known elsewhere', async () => {
+    exec('UPDATE alias SET format = 1');
+    exec('DELETE FROM root');
+    const before = edit((database) => database.prepare('SELECT * FROM alias').all());
+    await run(async (store) => {
+      const assertFits = (): never => {
+        throw new RangeError('an older one');
+      };
+      await expect(store.load(undefined, { assertFits })).rejects.toThrow(new RangeError('an older one'));
+    });
+    expect(edit((database) => database.prepare('SELECT * FROM alias').all())).toEqual(before);
+    expect(edit((database) => database.prepare('SELECT * FROM root').all())).toEqual([]);
+  });
+
   test('has no epoch that was there before', async () => {
     await run(async (store) => {
       await store.load();
-      await expect(store.accept(1, 'accepted')).rejects.toThrow(new TypeError('epoch 1 was there before'));
+      await expect(store.accept(1)).rejects.toThrow(new TypeError('epoch 1 was there before'));
     });
   });
 });
