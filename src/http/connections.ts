@@ -60,6 +60,7 @@ export class Connections {
     const gate: RequestGate = new RequestGate({
       account,
       turns: this.#turns,
+      leave: () => this.#accounts.leave(account),
       hasTooMuchUnread: () => unread.isTooMuch,
     });
     socket.once('close', () => {
@@ -116,10 +117,11 @@ export function requestArrived(connection: Connection): void {
   connection.lastUsedAtMs = performance.now();
 }
 
-export function requestAnswered(connection: Connection): void {
+/** @param bytes Those that were reserved for it. */
+export function requestAnswered(connection: Connection, bytes: number): void {
   connection.inFlight--;
   connection.lastUsedAtMs = performance.now();
-  connection.gate.answered();
+  connection.gate.answered(bytes);
   if (connection.inFlight === 0 && connection.afterAnswers !== undefined) {
     const { afterAnswers } = connection;
     connection.afterAnswers = undefined;
@@ -147,5 +149,6 @@ export function answerAndClose({ socket, gate }: Connection, answer: string): vo
   socket.once('close', () => clearTimeout(timer));
   socket.on('error', () => socket.destroy());
   socket.end(answer);
+  gate.discard();
   socket.resume();
 }

@@ -71,7 +71,8 @@ export function receiveBody(
   const origin = originOf(wire, message);
   const exchange: Exchange = { message, response, connection, contentType, origin, reservedBytes };
   if (!gate.reserve(reservedBytes)) {
-    finish(wire, connection.socket, refuseUnread(wire, exchange, new KmsError('ThrottlingException', 'Rate exceeded')));
+    const throttled = new KmsError('ThrottlingException', 'Rate exceeded');
+    finish(wire, connection.socket, refuseUnread(wire, { ...exchange, reservedBytes: 0 }, throttled));
     return;
   }
   collectBody(message, maxBodyBytes, gate, (outcome) => {
@@ -82,6 +83,7 @@ export function receiveBody(
       case 'tooLarge':
         return finish(wire, connection.socket, refuseUnread(wire, exchange, tooLarge(maxBodyBytes)));
       case 'gone':
+        gate.gone(reservedBytes);
         // There is nobody to answer; but who was told to go on has had an answer, of which there has to be a record.
         if (message.headers.expect !== undefined) finish(wire, connection.socket, recordGone(wire, exchange));
         return;
@@ -170,8 +172,7 @@ export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusC
     const lengthBytes = writeAnswer(response, { statusCode, contentType, requestId, body, close });
     connection.unread.written(response, lengthBytes);
   }
-  connection.gate.release(reservedBytes);
-  requestAnswered(connection);
+  requestAnswered(connection, reservedBytes);
 }
 
 /** Behind an answer that says so Node closes, whatever the client has sent meanwhile: that is answered first, for a while. */
@@ -214,7 +215,9 @@ function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
 
 /** The body, or the rest of it, is still on its way and is not read, so the connection cannot go on. */
 async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Promise<void> {
-  const { message, response, contentType, origin } = exchange;
+  const { message, response, connection, contentType, origin, reservedBytes } = exchange;
+  connection.gate.shut();
+  message.on('data', (piece: Buffer) => piece.fill(0));
   const caller = await wire.authentication.peerOf(message.socket);
   const request = { ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller };
   const outcome = await wire.service.refuse(request, error);
@@ -222,7 +225,8 @@ async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Pr
   const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
-  else answerAndClose(exchange.connection, rawAnswer(text));
+  else answerAndClose(connection, rawAnswer(text));
+  connection.gate.gone(reservedBytes);
 }
 
 async function recordGone(wire: Wire, { message, contentType, origin }: Exchange): Promise<void> {

@@ -49,6 +49,12 @@ export class PayerAccounts {
   }
 
   close(account: PayerAccount): void {
-    if (--account.connections === 0) this.#accounts.delete(account.payer);
+    account.connections--;
+    this.leave(account);
+  }
+
+  /** Forgets whoever has nothing any more. What is under way counts on when its connection is closed. */
+  leave({ payer, connections, unanswered }: PayerAccount): void {
+    if (connections === 0 && unanswered === 0) this.#accounts.delete(payer);
   }
 }

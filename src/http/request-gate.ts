@@ -30,6 +30,8 @@ type TakeChunk = (chunk: Buffer) => void;
 export interface GateParts {
   readonly account: PayerAccount;
   readonly turns: ReadingTurns;
+  /** Called when an answer was the last of its payer, who has no connection any more. */
+  readonly leave: () => void;
   /** Have the client's answers to be taken before another request begins? */
   readonly hasTooMuchUnread: () => boolean;
 }
@@ -48,7 +50,6 @@ export class RequestGate implements Waiting {
   #isInRow = false;
   #isShut = false;
   #unanswered = 0;
-  #requestBytes = 0;
   /** The request that began last. */
   #last: IncomingMessage | undefined;
   /** Of its body, as far as it was declared: what is still to come, and a little more where that is not known. */
@@ -78,7 +79,6 @@ export class RequestGate implements Waiting {
 
   /** The parser has found the headers of a request. */
   begin(message: IncomingMessage): void {
-    if (this.#isShut) return;
     this.#last = message;
     this.#arriving++;
     this.#unanswered++;
@@ -105,27 +105,30 @@ export class RequestGate implements Waiting {
     return this.#held.length > 0;
   }
 
-  /** The request has its answer: another may begin. */
-  answered(): void {
-    if (this.#isShut) return;
+  /**
+   * The request has its answer, or there is nobody who could have it: another may begin.
+   * @param bytes Those that were reserved for it.
+   */
+  answered(bytes: number): void {
     this.account.unanswered--;
+    this.account.requestBytes -= bytes;
     if (--this.#unanswered === 0) this.#last = undefined;
+    if (this.account.connections === 0) this.#parts.leave();
     this.wake();
   }
 
-  /** @returns Whether there is room for so many bytes of a body; `release` gives them back. */
-  reserve(bytes: number): boolean {
-    if (this.#isShut) return true;
-    if (this.account.requestBytes + bytes > this.account.budget.requestBytesPerPayer) return false;
-    this.#requestBytes += bytes;
-    this.account.requestBytes += bytes;
-    return true;
+  /** As `answered`, of a request that did not arrive completely. */
+  gone(bytes: number): void {
+    this.#arriving--;
+    this.answered(bytes);
   }
 
-  release(bytes: number): void {
-    if (this.#isShut) return;
-    this.#requestBytes -= bytes;
-    this.account.requestBytes -= bytes;
+  /** @returns Whether there is room for so many bytes of a body, which are counted until it has its answer. */
+  reserve(bytes: number): boolean {
+    const { budget, requestBytes } = this.account;
+    if (requestBytes + bytes > budget.requestBytesPerPayer) return false;
+    this.account.requestBytes += bytes;
+    return true;
   }
 
   /** Runs `then` when what is there of the request that has begun was parsed: all of its body, or all that was read. */
@@ -146,13 +149,15 @@ export class RequestGate implements Waiting {
     if (!this.#isShut && this.#mayBegin()) this.#handOver(this.#held);
   }
 
-  /** Nothing of the connection is parsed any more, and nothing of it counts. What still arrives is read and zeroed. */
+  /** Nothing of the connection is parsed any more, and it is not read until `discard`. */
   shut(): void {
-    if (this.#isShut) return;
     this.#isShut = true;
-    this.account.requestBytes -= this.#requestBytes;
-    this.account.unanswered -= this.#unanswered;
     this.#settle();
+  }
+
+  /** What still arrives on a connection that is shut is read and zeroed. */
+  discard(): void {
+    this.#read();
   }
 
   #receive(chunk: Buffer): void {
@@ -227,8 +232,8 @@ export class RequestGate implements Waiting {
       this.#held.fill(0);
       this.#held = nothing;
     }
-    if (this.#held.length === 0) this.#read();
-    else this.#stopReading();
+    if (this.#held.length > 0 || this.#isShut) this.#stopReading();
+    else this.#read();
     this.wake();
   }
 
