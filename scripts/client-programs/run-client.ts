@@ -1,0 +1,152 @@
+/**
+ * One program against one instance.
+ *
+ * `test/clients/NAME/client.json` says what it is; `test/clients/NAME/run` installs and runs it in a temporary folder that is
+ * removed afterwards. It ends with 0 when the program got what it should, with 77 when it cannot be installed here (the reason
+ * is the last line on standard error), and prints `version: …` on a line of its own.
+ */
+
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { LineProcess } from '../line-process.ts';
+
+export const clientsFolder = new URL('../../test/clients/', import.meta.url);
+const cli = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+interface Client {
+  readonly program: string;
+  /** For the table. */
+  readonly did: string;
+  /** On record afterwards, at least so often, and without an error. */
+  readonly operations: Readonly<Record<string, number>>;
+}
+
+export interface ClientRun {
+  readonly program: string;
+  readonly version: string;
+  readonly did: string;
+  readonly requests: number;
+  readonly result: 'passed' | 'failed' | `skipped: ${string}`;
+  /** What went wrong; empty when nothing did. */
+  readonly output: string;
+  /** `2026-01-31` */
+  readonly date: string;
+}
+
+const skippedCode = 77;
+const maxRunMs = 900_000;
+
+export async function runClient(name: string): Promise<ClientRun> {
+  const from = fileURLToPath(new URL(`${name}/`, clientsFolder));
+  const client = JSON.parse(readFileSync(join(from, 'client.json'), 'utf8')) as Client;
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-client-'));
+  const data = join(folder, 'instance');
+  const work = join(folder, 'work');
+  mkdirSync(work);
+  const daemon = new LineProcess('drawbridge dev', [
+    process.execPath,
+    cli,
+    'dev',
+    '--tcp',
+    '127.0.0.1:0',
+    '--dir',
+    data,
+  ]);
+  try {
+    const instance = await daemon.nextJson<Record<string, string>>();
+    const { code, output } = await runScript(join(from, 'run'), work, environment(instance, folder));
+    await daemon.close('SIGTERM');
+    const events = eventsIn(join(data, 'data', 'audit'));
+    const missing = Object.entries(client.operations).filter(
+      ([operation, times]) =>
+        events.filter((event) => event.eventName === operation && !event.errorCode).length < times,
+    );
+    const lines = output.trimEnd().split('\n');
+    const isSkipped = code === skippedCode;
+    const result = isSkipped
+      ? `skipped: ${lines.at(-1) ?? ''}`
+      : code === 0 && missing.length === 0
+        ? 'passed'
+        : 'failed';
+    const absent = missing.map(([operation, times]) => `not on record ${times} times: ${operation}`).join('\n');
+    return {
+      program: client.program,
+      did: client.did,
+      version: /^version: (.*)$/m.exec(output)?.[1]?.trim() ?? '',
+      requests: events.length,
+      result: result as ClientRun['result'],
+      output: result === 'failed' ? `${lines.slice(-40).join('\n')}\n${absent}`.trim() : '',
+      date: new Date().toISOString().slice(0, 10),
+    };
+  } finally {
+    await daemon.close('SIGTERM');
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** What a program of a user has: the socket, the loopback listener with an access key, and nothing of this machine's own AWS. */
+function environment(instance: Record<string, string>, folder: string): NodeJS.ProcessEnv {
+  const { socket, endpoint, region, accessKeyId, secretAccessKey } = instance;
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  writeFileSync(join(bin, 'drawbridge'), `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`);
+  chmodSync(join(bin, 'drawbridge'), 0o755);
+  return {
+    ...process.env,
+    PATH: `${bin}:${process.env['PATH']}`,
+    DRAWBRIDGE_SOCKET: socket,
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_REGION: region,
+    AWS_DEFAULT_REGION: region,
+    AWS_ACCESS_KEY_ID: accessKeyId,
+    AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    AWS_CONFIG_FILE: '/dev/null',
+    AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
+    AWS_EC2_METADATA_DISABLED: 'true',
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
+}
+
+function runScript(
+  script: string,
+  cwd: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  return new Promise((resolve, reject) => {
+    // A process group of its own, so that what it leaves behind is ended with it.
+    const child = spawn('bash', ['--norc', script], { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    const end = (): void => {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    };
+    const late = setTimeout(end, maxRunMs);
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    }
+    child.once('error', reject);
+    child.once('close', (code) => {
+      clearTimeout(late);
+      resolve({ code, output });
+    });
+  });
+}
+
+interface Event {
+  readonly eventName: string;
+  readonly eventType: string;
+  readonly errorCode?: string;
+}
+
+/** Of requests, and not of what the daemon did by itself. */
+function eventsIn(folder: string): readonly Event[] {
+  return readdirSync(folder)
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Event)
+    .filter(({ eventType }) => eventType === 'AwsApiCall');
+}
