@@ -39,6 +39,12 @@ test('every script that README.md tells to run is there and can be run', () => {
   for (const command of commands) accessSync(join(root, command), constants.X_OK);
 });
 
+test('every test that README.md names as the one that shows something is there', () => {
+  const named = [...readme.matchAll(/`(test\/[\w./-]+\.ts)`/g)].map(([, path = '']) => path);
+  expect(named.length).toBeGreaterThan(10);
+  for (const path of named) accessSync(join(root, path), constants.R_OK);
+});
+
 describe.skipIf(missing !== null)('README.md', () => {
   let instance: Instance;
   let folder: string;
