@@ -1,23 +1,16 @@
-/**
- * Options that several commands have, and what they mean together: which configuration, which socket.
- *
- * The socket is the first of: --socket, the one in the configuration that --config names, DRAWBRIDGE_SOCKET, the one in the
- * configuration at its usual place, and the usual socket. What is said on the command line goes before the environment.
- */
+/** Options that several commands have. */
 
-import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Configuration } from '../../config/configuration-schema.ts';
-import { KmsClient } from './kms-client.ts';
+import { parseUid, usualConfiguration } from './configured-daemon.ts';
 
-export const usualConfiguration = '/etc/drawbridge/drawbridge.yaml';
-const usualSocket = '/run/drawbridge/kms.sock';
-
-export interface SocketOptions {
-  readonly socket?: string;
-  readonly daemonUid?: number;
-  readonly config?: string;
-}
+export {
+  configurationIfAny,
+  connectTo,
+  readConfiguration,
+  readTrustedConfiguration,
+  type SocketOptions,
+  usualConfiguration,
+} from './configured-daemon.ts';
 
 export function withSocket(command: Command): Command {
   return command
@@ -44,38 +37,10 @@ export function withJson(command: Command): Command {
   return command.option('--json', 'print JSON instead of text for people');
 }
 
-export async function connectTo({ socket, config, daemonUid }: SocketOptions): Promise<KmsClient> {
-  if (socket !== undefined) return new KmsClient(socket, daemonUid);
-  const configuration = await configurationIfAny(config);
-  return new KmsClient(configuration === undefined ? usualSocket : socketOf(configuration), daemonUid);
-}
-
 function uidOf(text: string): number {
-  if (/^\d{1,10}$/.test(text)) return Number(text);
+  const uid = parseUid(text);
+  if (uid !== undefined) return uid;
   throw new InvalidArgumentError('expected a uid.');
-}
-
-/** Of several Regions the first is asked; `--socket` names another one's. */
-function socketOf({ regions: [{ socket }] }: Configuration): string {
-  return socket.path;
-}
-
-/** Loaded when it is needed, as its libraries take longer to load than most commands run. */
-export async function readConfiguration(path: string): Promise<Configuration> {
-  const { loadConfiguration } = await import('../../config/load.ts');
-  return loadConfiguration(path);
-}
-
-/** As `readConfiguration`, for commands that load the library that it names. */
-export async function readTrustedConfiguration(path: string): Promise<Configuration> {
-  const { loadTrustedConfiguration } = await import('../../config/load.ts');
-  return loadTrustedConfiguration(path);
-}
-
-/** The named configuration, or the usual one if there is one. */
-export async function configurationIfAny(config: string | undefined): Promise<Configuration | undefined> {
-  if (config !== undefined) return readConfiguration(config);
-  return existsSync(usualConfiguration) ? readConfiguration(usualConfiguration) : undefined;
 }
 
 /** For a repeatable option: all its values, in their order. */

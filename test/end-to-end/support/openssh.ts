@@ -21,8 +21,12 @@ const sshd = ['/usr/sbin/sshd', ...(runsUnpacked ? [join(unpacked, 'usr/sbin/ssh
 );
 
 /** What this machine lacks, or `null`. */
+export function missingProgram(program: string, debianPackage: string): string | null {
+  const isThere = spawnSync('sh', ['-c', `command -v ${program}`]).status === 0;
+  return isThere ? null : `no ${program} (apt-get install ${debianPackage})`;
+}
 export const missingOpenSsh = {
-  client: spawnSync('ssh', ['-V']).status === 0 ? null : 'no ssh (apt-get install openssh-client)',
+  client: missingProgram('ssh', 'openssh-client'),
   server: sshd === undefined ? 'no sshd (apt-get install openssh-server)' : null,
 } as const;
 
