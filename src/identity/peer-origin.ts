@@ -111,8 +111,18 @@ export function lookByPid(pid: number): ProcessLook | undefined {
   return startTicks === startTicksOf(pid) ? { namespacePids, cgroups } : undefined;
 }
 
+/** Who moves the daemon to another cgroup may wait so long until it knows. */
+const selfFreshMs = 1_000;
+let self: { readonly look: ProcessLook; readonly atMs: number } | undefined;
+
 /** @throws TypeError where `/proc` is of a namespace that the daemon is not in. */
 function lookAtSelf(): ProcessLook {
+  const nowMs = performance.now();
+  if (self === undefined || nowMs - self.atMs >= selfFreshMs) self = { look: readSelf(), atMs: nowMs };
+  return self.look;
+}
+
+function readSelf(): ProcessLook {
   const namespacePids = namespacePidsIn(readFileSync('/proc/self/status', 'latin1'));
   if (namespacePids.at(-1) !== process.pid) throw new TypeError('/proc is not of a pid namespace of this process');
   return { namespacePids, cgroups: readFileSync('/proc/self/cgroup', 'latin1') };

@@ -11,8 +11,9 @@ import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { recordUserDatabaseChanges } from '../../src/daemon/user-database-record.ts';
 import { SessionCredentials } from '../../src/identity/session-credentials.ts';
 import { findUnixCaller } from '../../src/identity/unix-caller.ts';
+import type { PrincipalArn } from '../../src/kms/names.ts';
 import { connectAs, openToAll } from '../http/as-user.ts';
-import { mapping, type RawClient, startWire } from '../http/wire.ts';
+import { mapping, type RawClient, startWire, type Wire } from '../http/wire.ts';
 
 const uid = 54_501;
 const passwd = (line: string): string => `root:x:0:0::/root:/bin/sh\n${line}`;
@@ -36,11 +37,11 @@ const stopRecording = recordUserDatabaseChanges({ audit, region: 'us-east-1', ac
 const wire = await startWire();
 openToAll(wire.path);
 
-async function ask(client: RawClient): Promise<object> {
+async function ask(client: RawClient, of: Wire = wire): Promise<object> {
   const before = client.received.length;
   client.send('POST /v1/ListKeys HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}');
   while (client.received.length === before && !client.socket.destroyed) await new Promise((go) => setTimeout(go, 5));
-  const { caller, refusal } = wire.noted.pop() ?? {};
+  const { caller, refusal } = of.noted.pop() ?? {};
   return { caller: caller?.split('/').pop() ?? null, ...(refusal === undefined ? {} : { refusal }) };
 }
 
@@ -68,7 +69,29 @@ const gone = [await ask(second), await ask(await connectAs(uid, wire.path))];
 await replacePasswd(alice);
 const again = [await ask(await connectAs(uid, wire.path)), await signs()];
 
+// Somebody in a group whose process keeps it, asked with and without the database's word.
+const group = (members: string): Promise<void> => {
+  writeFileSync('/etc/group', `root:x:0:\nops:x:54600:${members}\n`);
+  return nextTurn();
+};
+await group('alice');
+const groups = { ops: `arn:aws:iam::${mapping.account}:user/on-call` as PrincipalArn };
+const believing = await startWire({}, 'unix', {}, { groups });
+const demanding = await startWire({}, 'unix', {}, { groups, demandsDatabaseGroups: true });
+process.setgroups?.([54_600]);
+const members: [RawClient, Wire][] = [];
+for (const each of [believing, demanding]) {
+  openToAll(each.path);
+  members.push([await connectAs(uid, each.path), each]);
+}
+const askBoth = () => Promise.all(members.map(([client, each]) => ask(client, each)));
+const inGroup = await askBoth();
+await group('');
+const outOfGroup = await askBoth();
+
 await wire.close();
+await believing.close();
+await demanding.close();
 await stopRecording();
 await audit.close();
 const lines = readdirSync(audits).flatMap((name) => readFileSync(join(audits, name), 'utf8').split('\n'));
@@ -76,5 +99,5 @@ const changes = lines
   .filter((line) => line.includes('"UserDatabaseChanged"'))
   .flatMap((line) => JSON.parse(line).serviceEventDetails.changes);
 rmSync(audits, { recursive: true });
-process.stdout.write(JSON.stringify({ asAlice, reused, isClosed, asBob, gone, again, changes }));
+process.stdout.write(JSON.stringify({ asAlice, reused, isClosed, asBob, gone, again, inGroup, outOfGroup, changes }));
 process.exit();

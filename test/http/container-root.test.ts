@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Caller, UnixPeer } from '../../src/identity/caller.ts';
 import { payerOfCaller, payerOfPeer } from '../../src/identity/payer-of-caller.ts';
 import { peerFacts } from '../../src/identity/peer-facts.ts';
+import { supposeCaller } from '../../src/identity/supposed-caller.ts';
 import { resolveUnixCaller } from '../../src/identity/unix-caller.ts';
-import type { PrincipalArn } from '../../src/kms/names.ts';
+import { type PrincipalArn, parsePrincipalArn } from '../../src/kms/names.ts';
 import { isOperator } from '../../src/kms/payer.ts';
 import { mapping, startWire, type Wire } from './wire.ts';
 
@@ -74,6 +75,16 @@ describe('a container’s root', () => {
     expect(isOperator(payerOfPeer(peer))).toBe(false);
     expect(isOperator(payerOfPeer({ uid: 0 }))).toBe(false);
     expect(isOperator(payerOfPeer({ uid: 0, origin: 'machine' }))).toBe(true);
+  });
+
+  test('is who he would be to a question about what he may do', () => {
+    const principal = parsePrincipalArn(`${account}:user/container/web/root`);
+    if (principal === undefined) throw new Error('that is the ARN of a principal');
+    const who = { principal, uid: 0 };
+    const asked = { who, groups: [], transport: 'unix', sourceIp: '', credentials: 'issued' } as const;
+    const supposed = supposeCaller(asked, mapping);
+    expect(supposed.caller).toMatchObject({ type: 'IAMUser', arn: principal, proof: { origin } });
+    expect(supposed.peerFacts(supposed.caller.proof as UnixPeer).userName()).toBeUndefined();
   });
 
   test('is as little root where the configuration has another uid as one', () => {
