@@ -8,7 +8,7 @@
  */
 
 import type { Payer } from '../kms/payer.ts';
-import type { StatementEvent } from './statements.ts';
+import type { StatementEvent, StoreMark } from './statements.ts';
 
 interface UnixPeerOnRecord {
   readonly uid: number;
@@ -104,6 +104,8 @@ export type IntentOutcome = 'done' | 'not done';
 export interface ClosedIntent {
   readonly intentId: string;
   readonly outcome: IntentOutcome;
+  /** Of the metadata once it was done, where that is known. */
+  readonly epoch?: number | undefined;
 }
 
 /** Closes an intent that no request's event closes. */
@@ -125,8 +127,12 @@ export interface StatedIntent {
   }[];
 }
 
-/** What a log, as far as it was read, says of intents. */
-export interface IntentsOnRecord {
+/** What a log, as far as it was read, says of changes. */
+export interface ChangesOnRecord {
+  /** Whether this intent is on record. */
+  has(intentId: string): boolean;
+  /** The metadata as it stood last; `null` where nothing was said. */
+  readonly store: StoreMark | null;
   /** Those without an outcome, in the order in which they were announced. */
   readonly open: readonly StatedIntent[];
   /** The last one, and what is on record of its outcome. Of no other can it be unknown whether it took effect. */
@@ -204,8 +210,13 @@ export interface AuditLog {
    * line before it and a line after it.
    */
   obstacle(account: LineAccount): string | null;
-  /** The intents that it had when it was opened, as far as its end was read. */
-  intentsAtOpening(): IntentsOnRecord;
+  /** What it said of changes when it was opened, as far as its end was read. */
+  changesAtOpening(): ChangesOnRecord;
+  /**
+   * That the log still has a head which was noted of it, or that an operator has accepted that it has not.
+   * @throws AuditError `damaged`, with the place.
+   */
+  assertHolds(noted: AuditHead): void;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** The last record that is known to be on disk; after `close()`, the last one. */

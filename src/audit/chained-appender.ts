@@ -22,8 +22,8 @@ import { AuditError } from './audit-error.ts';
 import {
   type AuditHead,
   type AuditLog,
+  type ChangesOnRecord,
   type Durability,
-  type IntentsOnRecord,
   type LineAccount,
   ownAccount,
   type RecordableEvent,
@@ -38,7 +38,7 @@ import type { ReservedSpace } from './reserved-space.ts';
 export interface FileEnd {
   readonly head: Link;
   readonly sizeBytes: number;
-  readonly intents: IntentsOnRecord;
+  readonly changes: ChangesOnRecord;
 }
 
 export interface AppenderOptions {
@@ -49,6 +49,8 @@ export interface AppenderOptions {
   readonly space: ReservedSpace;
   readonly sync: 'default' | 'always';
   readonly log: Logger | undefined;
+  /** As `AuditLog.assertHolds`. */
+  readonly assertHolds: (noted: AuditHead) => void;
   /** Told of each head that is known to be on disk. */
   readonly synced: ((head: AuditHead) => void) | undefined;
 }
@@ -132,8 +134,12 @@ export class ChainedAppender implements AuditLog {
     return this.#synced;
   }
 
-  intentsAtOpening(): IntentsOnRecord {
-    return this.#options.end.intents;
+  changesAtOpening(): ChangesOnRecord {
+    return this.#options.end.changes;
+  }
+
+  assertHolds(noted: AuditHead): void {
+    this.#options.assertHolds(noted);
   }
 
   append(event: RecordableEvent, durability: Durability, account = ownAccount): Promise<void> {

@@ -14,7 +14,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, CountedKind, ServiceEvent } from './audit-log.ts';
+import type { AuditEvent, ClosedIntent, CountedKind, ServiceEvent } from './audit-log.ts';
 
 /** The longest line that is written, its line feed included. */
 export const maxLineBytes = 64 * 1024;
@@ -60,7 +60,7 @@ export function renderEvent(event: AuditEvent): string {
     additionalEventData: {
       decision:
         decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
-      intent: event.intent === undefined ? undefined : { id: event.intent.intentId, outcome: event.intent.outcome },
+      intent: event.intent === undefined ? undefined : renderClosed(event.intent),
       ...peers,
       counting: event.counting === undefined ? undefined : boundedKind(event.counting),
     },
@@ -74,6 +74,11 @@ export function renderEvent(event: AuditEvent): string {
     eventCategory: 'Management',
   });
   return beginning + rest.slice(1);
+}
+
+/** As `intent-line.ts` reads it. */
+export function renderClosed({ intentId, outcome, epoch }: ClosedIntent): object {
+  return { id: intentId, outcome, epoch };
 }
 
 function boundedKind({ payer, eventName, errorCode, key }: CountedKind): CountedKind {

@@ -9,7 +9,7 @@
 
 import { hash, randomUUID } from 'node:crypto';
 import type { ClosedIntent, IntendedChange, IntentEvent, OutcomeEvent, StatedIntent } from './audit-log.ts';
-import { cut, isPlain, limits, renderIdentity, withoutBrace } from './event-line.ts';
+import { cut, isPlain, limits, renderClosed, renderIdentity, withoutBrace } from './event-line.ts';
 
 /** Of all changes of an intent: with who intends it and the chain it stays under `maxLineBytes`. */
 const maxChangesBytes = 48 * 1024;
@@ -48,7 +48,7 @@ export function renderIntent({ intentId, eventAtMs, accountId, request, changes 
   return beginning + rest.slice(1);
 }
 
-export function renderOutcome({ intentId, outcome, because, eventAtMs, accountId }: OutcomeEvent): string {
+export function renderOutcome({ because, eventAtMs, accountId, ...closed }: OutcomeEvent): string {
   return (
     itself.beginning +
     withoutBrace({
@@ -60,7 +60,7 @@ export function renderOutcome({ intentId, outcome, because, eventAtMs, accountId
       requestParameters: null,
       responseElements: null,
       additionalEventData: {
-        intent: { id: intentId, outcome },
+        intent: renderClosed(closed),
         because: because === null ? undefined : cut(because, limits.because),
       },
       requestID: null,
@@ -143,10 +143,11 @@ export function readIntent(line: Buffer): IntentStatement | undefined {
     return undefined;
   }
   const data = event['additionalEventData'] as Readonly<Record<string, unknown>> | null | undefined;
-  const intent = data?.['intent'] as { readonly id: string; readonly outcome?: ClosedIntent['outcome'] } | undefined;
+  const intent = data?.['intent'] as (Partial<ClosedIntent> & { readonly id: string }) | undefined;
   if (intent === undefined) return undefined;
-  if (intent.outcome !== undefined) return { closed: { intentId: intent.id, outcome: intent.outcome } };
+  const { id: intentId, outcome, epoch } = intent;
+  if (outcome !== undefined) return { closed: { intentId, outcome, epoch } };
   if (event['eventSource'] !== source || event['eventName'] !== names.intent) return undefined;
   // What a line of ours with this name has.
-  return { opened: { intentId: intent.id, changes: data?.['changes'] as StatedIntent['changes'] } };
+  return { opened: { intentId, changes: data?.['changes'] as StatedIntent['changes'] } };
 }

@@ -18,14 +18,14 @@ import { hash } from 'node:crypto';
 import { fstatSync, readSync } from 'node:fs';
 import { AcceptedPlaces } from './accepted-places.ts';
 import { AuditError } from './audit-error.ts';
-import type { AuditHead, IntentsOnRecord } from './audit-log.ts';
+import type { AuditHead, ChangesOnRecord } from './audit-log.ts';
 import { type Link, readLink } from './chain.ts';
 import { type ChainProblem, ChainWalker } from './chain-walker.ts';
 import { maxLineBytes } from './event-line.ts';
 import { LineCutter, type LinePiece } from './file-lines.ts';
 import { mayHoldStatement } from './log-statement.ts';
-import { OpenIntents } from './open-intents.ts';
-import { type Place, placeText } from './place.ts';
+import { placeText } from './place.ts';
+import { StatedChanges } from './stated-changes.ts';
 import { isTornEnd } from './torn-end.ts';
 
 export interface LogEnd {
@@ -37,7 +37,8 @@ export interface LogEnd {
   readonly torn: Buffer | null;
   /** Whether the file's last line has no line feed. */
   readonly needsLineFeed: boolean;
-  readonly intents: IntentsOnRecord;
+  readonly changes: ChangesOnRecord;
+  readonly accepted: AcceptedPlaces;
 }
 
 export interface LogFile {
@@ -94,30 +95,31 @@ class Tail {
   /** @returns `undefined` when no record was found. */
   walk(): LogEnd | undefined {
     this.#takeAccepted();
-    this.#missing = this.#findMissing();
-    const intents = new OpenIntents();
-    const { isAccepting = false } = this.#file;
+    const { noted, isAccepting: isLenient = false } = this.#file;
+    if (noted !== undefined && !isLenient) this.#missing = findMissing(this.#file, noted, this.#accepted);
+    const changes = new StatedChanges();
     const walker = new ChainWalker({
       from: this.#offset === 0 ? 'start' : 'anywhere',
       offset: this.#offset,
-      isAccepted: (problem) => isAccepting || this.#accepted.holds(problem),
+      isAccepted: (problem) => isLenient || this.#accepted.holds(problem),
     });
     for (const piece of this.#pieces()) {
       const before = walker.records;
       const problem = walker.take(piece);
       if (problem !== undefined) throw this.#tamperedWith(problem);
-      if (walker.records > before) intents.take(piece.bytes);
+      if (walker.records > before) changes.take(piece.bytes);
     }
     const { head } = walker;
     if (head === undefined) return undefined;
     const torn = this.#tornEnd(walker.end());
-    if (this.#missing !== undefined) throw this.#tamperedWith(this.#placeOfMissing(this.#missing));
+    if (this.#missing !== undefined) throw this.#tamperedWith(placeOfMissing(this.#file, this.#missing));
     return {
       head,
       offset: torn === null ? this.#size : walker.endOffset,
       torn,
       needsLineFeed: torn === null && !walker.endsWithLineFeed,
-      intents: intents.found(),
+      changes: changes.found(),
+      accepted: this.#accepted,
     };
   }
 
@@ -138,50 +140,61 @@ class Tail {
   #tornEnd(end: ChainProblem | undefined): Buffer | null {
     if (end === undefined || this.#accepted.holds(end)) return null;
     const bytes = this.#bytes.subarray(end.offset - this.#offset);
-    const synced = this.#file.noted?.bytes ?? 0;
+    const { noted } = this.#file;
+    const synced = noted === undefined || this.#accepted.holdsMissing(noted) ? 0 : noted.bytes;
     if (end.offset >= synced && isTornEnd(bytes)) return bytes;
     if (this.#file.isAccepting) return null;
     throw this.#tamperedWith(end);
   }
 
-  /** The noted head, if the log has another record at its place or none. */
-  #findMissing(): AuditHead | undefined {
-    const { noted, isAccepting } = this.#file;
-    if (noted === undefined || noted.bytes === 0 || isAccepting || this.#accepted.holdsMissing(noted)) return undefined;
-    if (noted.bytes > this.#size) return noted;
-    const line = this.#lineEndingAt(noted.bytes);
-    const link = line === undefined ? undefined : readLink(line)?.link;
-    return link?.sequence === noted.sequence && link.hash === noted.hash ? undefined : noted;
-  }
-
-  /** @returns The line without its line feed; `undefined` where none ends. */
-  #lineEndingAt(offset: number): Buffer | undefined {
-    const from = Math.max(0, offset - maxLineBytes);
-    const bytes = readFrom(this.#file, from, offset - from);
-    if (bytes.at(-1) !== lineFeed) return undefined;
-    return bytes.subarray(bytes.lastIndexOf(lineFeed, -2) + 1, -1);
-  }
-
-  #placeOfMissing({ bytes, sequence }: AuditHead): Omit<ChainProblem, 'line'> {
-    const none = { bytes: 0, sha256: hash('sha256', '') };
-    const noted = `the metadata noted record ${sequence}`;
-    if (bytes > this.#size) return { ...none, offset: this.#size, what: `the log ends here, and ${noted} behind this` };
-    const line = this.#lineEndingAt(bytes);
-    const offset = line === undefined ? bytes : bytes - line.length - 1;
-    return { ...none, offset, what: `${noted} at this place, and another one is here` };
-  }
-
   #tamperedWith({ offset, what }: Omit<ChainProblem, 'line'>): AuditError {
-    const missing = this.#missing === undefined ? {} : { missing: this.#missing };
-    return tamperedWith(this.#file.path, { line: countLines(this.#file, offset) + 1, offset, ...missing }, what);
+    return tamperedWith(this.#file, offset, what, this.#missing);
   }
 }
 
-function tamperedWith(path: string, place: Place, what: string): AuditError {
-  const text = placeText(place);
+/**
+ * That the log has this head, or that an operator has accepted that it has not.
+ * @throws AuditError `damaged`, with the place.
+ */
+export function assertHolds(file: LogFile, noted: AuditHead, accepted: AcceptedPlaces): void {
+  const missing = findMissing(file, noted, accepted);
+  if (missing === undefined) return;
+  const { offset, what } = placeOfMissing(file, missing);
+  throw tamperedWith(file, offset, what, missing);
+}
+
+/** The noted head, if the log has another record at its place or none, and nobody has accepted that. */
+function findMissing(file: LogFile, noted: AuditHead, accepted: AcceptedPlaces): AuditHead | undefined {
+  if (noted.bytes === 0 || accepted.holdsMissing(noted)) return undefined;
+  const line = noted.bytes > fstatSync(file.descriptor).size ? undefined : lineEndingAt(file, noted.bytes);
+  const link = line === undefined ? undefined : readLink(line)?.link;
+  return link?.sequence === noted.sequence && link.hash === noted.hash ? undefined : noted;
+}
+
+function placeOfMissing(file: LogFile, { bytes, sequence }: AuditHead): Omit<ChainProblem, 'line'> {
+  const none = { bytes: 0, sha256: hash('sha256', '') };
+  const noted = `the metadata noted record ${sequence}`;
+  const { size } = fstatSync(file.descriptor);
+  if (bytes > size) return { ...none, offset: size, what: `the log ends here, and ${noted} behind this` };
+  const line = lineEndingAt(file, bytes);
+  const offset = line === undefined ? bytes : bytes - line.length - 1;
+  return { ...none, offset, what: `${noted} at this place, and another one is here` };
+}
+
+/** @returns The line without its line feed; `undefined` where none ends. */
+function lineEndingAt(file: LogFile, offset: number): Buffer | undefined {
+  const from = Math.max(0, offset - maxLineBytes);
+  const bytes = readFrom(file, from, offset - from);
+  if (bytes.at(-1) !== lineFeed) return undefined;
+  return bytes.subarray(bytes.lastIndexOf(lineFeed, -2) + 1, -1);
+}
+
+function tamperedWith(file: LogFile, offset: number, what: string, missing: AuditHead | undefined): AuditError {
+  const line = countLines(file, offset) + 1;
+  const text = placeText({ line, offset, ...(missing === undefined ? {} : { missing }) });
   return new AuditError(
     'damaged',
-    `the audit log \`${path}\` was tampered with or damaged at line ${place.line}, byte ${place.offset}: ${what}; keep a copy of the file and find out what happened; \`drawbridge audit accept --at ${text}\` puts on record that it is gone on with`,
+    `the audit log \`${file.path}\` was tampered with or damaged at line ${line}, byte ${offset}: ${what}; keep a copy of the file and find out what happened; \`drawbridge audit accept --at ${text}\` puts on record that it is gone on with`,
   );
 }
 

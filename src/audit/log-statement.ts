@@ -10,6 +10,8 @@ import type { LogStatement, StatementEvent, Statements } from './statements.ts';
 const eventNames = {
   tornEnd: 'AuditTornEnd',
   accepted: 'AuditAccepted',
+  checkpoint: 'AuditCheckpoint',
+  metadataAccepted: 'AuditMetadataAccepted',
   tornLine: 'AuditTornLine',
 } as const satisfies Record<keyof Statements, string>;
 

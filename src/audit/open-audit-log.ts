@@ -23,7 +23,7 @@ import { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
 import type { AuditHead, AuditLog } from './audit-log.ts';
 import { ChainedAppender } from './chained-appender.ts';
-import { type LogEnd, readEnd } from './log-end.ts';
+import { assertHolds, type LogEnd, readEnd } from './log-end.ts';
 import { auditFileName } from './place.ts';
 import { ReservedSpace } from './reserved-space.ts';
 import type { LogStatement } from './statements.ts';
@@ -70,8 +70,12 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     const { size: sizeBytes } = fstatSync(descriptor);
     const space = new ReservedSpace({ descriptor, path, reserveBytes, sizeBytes });
     const file = new AppendFile(descriptor);
-    const { head, intents } = end;
-    const appender = new ChainedAppender({ file, path, end: { head, intents, sizeBytes }, space, sync, log, synced });
+    const { head, changes, accepted } = end;
+    const appender = new ChainedAppender({
+      ...{ file, path, space, sync, log, synced },
+      end: { head, changes, sizeBytes },
+      assertHolds: (later) => assertHolds({ descriptor, path }, later, accepted),
+    });
     for (const statement of [tornEnd, accepting])
       if (statement !== undefined) await appender.append({ statement, eventAtMs: clock() }, 'synced');
     return appender;

@@ -3,6 +3,8 @@
  *
  *   - `tornEnd`: what a crash had left behind the last record was set aside in a file;
  *   - `accepted`: an operator goes on behind a place at which the log was tampered with, or damaged;
+ *   - `checkpoint`: where the metadata stands, so that neither it nor the log is put back without the other;
+ *   - `metadataAccepted`: an operator takes the metadata as it is, whatever was on record of it;
  *   - `tornLine`, written by former versions, which left an incomplete line where it was: the line before this one is it.
  */
 
@@ -32,9 +34,21 @@ export interface AcceptedPlace extends WrongBytes {
   readonly missing?: NotedLink;
 }
 
+/** Where the metadata stands. */
+export interface StoreMark {
+  /** Raised with each transaction that writes records. */
+  readonly epoch: number;
+  /** The hash over all records; `null` where only the epoch is known. */
+  readonly records: string | null;
+  /** Of the last change that had an intent. */
+  readonly intentId: string | null;
+}
+
 export interface Statements {
   readonly tornEnd: WrongBytes & { readonly file: string };
   readonly accepted: AcceptedPlace & { readonly by: { readonly uid: number } };
+  readonly checkpoint: StoreMark;
+  readonly metadataAccepted: StoreMark & { readonly by: { readonly uid: number } };
   readonly tornLine: KnownBytes;
 }
 

@@ -11,7 +11,7 @@ import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { primaryKeys, type RecordKind } from '../store/records/records.ts';
 
 export interface StandingParts {
-  readonly audit: Pick<AuditLog, 'append' | 'intentsAtOpening'>;
+  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening'>;
   readonly loaded: LoadedMetadata;
   readonly account: string;
   readonly log: Logger;
@@ -19,7 +19,7 @@ export interface StandingParts {
 
 /** @throws AuditError when an outcome cannot be put on record: nothing may be changed before it is. */
 export async function closeIntents({ audit, loaded, account, log }: StandingParts): Promise<void> {
-  const { open, last } = audit.intentsAtOpening();
+  const { open, last } = audit.changesAtOpening();
   for (const intent of open) {
     const { intentId } = intent;
     const isLast = last?.intent.intentId === intentId;

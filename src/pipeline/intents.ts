@@ -20,6 +20,8 @@ export interface IntentsOptions {
   readonly audit: Pick<AuditLog, 'append' | 'obstacle'>;
   readonly account: string;
   readonly log: Logger;
+  /** Of the metadata at this moment, for the outcome of a change that was just written; absent: outcomes do not say it. */
+  readonly epoch?: () => number;
   /** Between two attempts to put on record what is owed; a second unless given. */
   readonly retryMs?: number;
 }
@@ -53,7 +55,7 @@ export class Intents {
   /** Of changes of the daemon's own. */
   readonly own: Announcer = {
     announce: (changes) => this.#announce(changes, null, ownChange),
-    settled: (intentId, isDone) => this.#close(intentId, isDone, ownChange),
+    settled: (intentId, isDone) => this.#close(this.#closed(intentId, isDone), ownChange),
   };
 
   constructor(options: IntentsOptions) {
@@ -65,16 +67,17 @@ export class Intents {
    * @param request Made when something is announced, which of most requests is never.
    */
   of(account: LineAccount, request: () => NonNullable<IntentEvent['request']>): RequestIntents {
+    const closed = (intentId: string, isDone: boolean): ClosedIntent => this.#closed(intentId, isDone);
     let last: ClosedIntent | undefined;
     return {
       announce: async (changes) => {
         // It was decided on what was not true any more; nothing of it was written.
-        if (last !== undefined) this.#close(last.intentId, last.outcome === 'done', account);
+        if (last !== undefined) this.#close(last, account);
         last = undefined;
         return this.#announce(changes, request(), account);
       },
       settled(intentId, isDone) {
-        last = { intentId, outcome: isDone ? 'done' : 'not done' };
+        last = closed(intentId, isDone);
       },
       outcome: () => last,
     };
@@ -127,10 +130,13 @@ export class Intents {
     return intentId;
   }
 
-  #close(intentId: string, isDone: boolean, account: LineAccount): void {
+  #closed(intentId: string, isDone: boolean): ClosedIntent {
+    return isDone ? { intentId, outcome: 'done', epoch: this.#options.epoch?.() } : { intentId, outcome: 'not done' };
+  }
+
+  #close(closed: ClosedIntent, account: LineAccount): void {
     const { audit, account: accountId } = this.#options;
-    const outcome = isDone ? 'done' : 'not done';
-    const event: OutcomeEvent = { intentId, outcome, because: null, eventAtMs: Date.now(), accountId };
+    const event: OutcomeEvent = { ...closed, because: null, eventAtMs: Date.now(), accountId };
     audit.append(event, 'written', owed(account)).catch((error: unknown) => this.#owe({ event, account }, error));
   }
 

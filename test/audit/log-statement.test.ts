@@ -9,6 +9,8 @@ const statements = {
   AuditTornLine: { tornLine: known },
   AuditTornEnd: { tornEnd: { ...known, offset: 5, file: 'audit.torn-1-0000' } },
   AuditAccepted: { accepted: { ...known, offset: 5, place: 'audit.jsonl:1:5', what: 'changed', by: { uid: 0 } } },
+  AuditCheckpoint: { checkpoint: { epoch: 7, records: 'ab', intentId: null } },
+  AuditMetadataAccepted: { metadataAccepted: { epoch: 9, records: 'ab', intentId: 'cd', by: { uid: 0 } } },
 };
 
 test.each(Object.entries(statements))('%s is read back as it was written', (eventName, statement) => {
