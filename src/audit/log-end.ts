@@ -1,8 +1,8 @@
 /**
  * The end of an audit log as a start finds it, and whether it can be gone on with.
  *
- * Only the last megabyte is verified, so that a start takes no longer with the years; the rest is `verifyAuditLog`'s. What the
- * end may look like:
+ * Only the last megabyte is verified, so that a start takes no longer with the years, and more where it does not say how the
+ * metadata stands; the rest is `verifyAuditLog`'s. What the end may look like:
  *
  *   - whole: the next event follows it;
  *   - a whole record without its line feed: it gets one;
@@ -52,9 +52,9 @@ export interface LogFile {
   readonly isAccepting?: boolean;
 }
 
-/** How much of the end is verified at first; four times as much for as long as no record is found in it. */
+/** How much of the end is verified at first; four times as much for as long as no record and no statement is found in it. */
 const tailBytes = 1024 * 1024;
-/** More than this without a record is no torn end. */
+/** More than this without a record is no torn end; what was logged in a second is less. */
 const maxTailBytes = 64 * 1024 * 1024;
 const lineFeed = 0x0a;
 
@@ -63,8 +63,9 @@ export function readEnd(file: LogFile): LogEnd {
   const { size } = fstatSync(file.descriptor);
   for (let bytes = Math.min(size, tailBytes); ; bytes = Math.min(size, bytes * 4)) {
     const end = new Tail(file, size, bytes).walk();
-    if (end !== undefined) return end;
-    if (bytes >= maxTailBytes)
+    const isEnough = bytes === size || bytes >= maxTailBytes;
+    if (end !== undefined && (isEnough || end.changes.store !== null)) return end;
+    if (isEnough)
       throw new AuditError(
         'damaged',
         `the last ${bytes} bytes of the audit log \`${file.path}\` hold no record; keep the file as evidence, and move it away to begin a new log`,
@@ -113,12 +114,16 @@ class Tail {
     if (head === undefined) return undefined;
     const torn = this.#tornEnd(walker.end());
     if (this.#missing !== undefined) throw this.#tamperedWith(placeOfMissing(this.#file, this.#missing));
+    const found = changes.found();
     return {
       head,
       offset: torn === null ? this.#size : walker.endOffset,
       torn,
       needsLineFeed: torn === null && !walker.endsWithLineFeed,
-      changes: changes.found(),
+      changes: {
+        ...found,
+        has: (intentId) => found.has(intentId) || holdsText(this.#file, `"intent":{"id":"${intentId}"}`),
+      },
       accepted: this.#accepted,
     };
   }
@@ -210,6 +215,15 @@ function readFrom({ descriptor, path }: LogFile, offset: number, bytes: number):
 }
 
 const chunkBytes = 1024 * 1024;
+
+/** Anywhere in the file; for what the end does not hold. */
+function holdsText(file: LogFile, text: string): boolean {
+  const { size } = fstatSync(file.descriptor);
+  for (let from = 0; from < size; from += chunkBytes) {
+    if (readFrom(file, from, Math.min(chunkBytes + text.length, size - from)).includes(text)) return true;
+  }
+  return false;
+}
 
 /** Of the part before this offset. */
 function countLines(file: LogFile, offset: number): number {

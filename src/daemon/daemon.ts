@@ -11,6 +11,7 @@
  * HSM hosts ended, records closed.
  */
 
+import type { AuditHead } from '../audit/audit-log.ts';
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
@@ -28,6 +29,7 @@ import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { beginConfiguredKeyStore, keyStoreControl } from './configured-key-stores.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
@@ -118,7 +120,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   started.defer(closeKeyStores);
   const { reserveBytes } = configuration.budgets.audit;
-  const audit = isInitialised ? await openAuditLog({ ...configuration.audit, reserveBytes, log }) : undefined;
+  let checkpoints: Checkpoints | undefined;
+  const synced = (head: AuditHead): void => checkpoints?.noteHead(head);
+  const audit = isInitialised ? await openAuditLog({ ...configuration.audit, reserveBytes, synced, log }) : undefined;
   if (audit !== undefined) started.defer(() => audit.close());
 
   const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);
@@ -138,8 +142,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     );
   }
 
+  const { store } = opened;
+  const ties = new Checkpoints({ audit, store, log });
+  checkpoints = ties;
+  started.defer(() => ties.stop());
   started.defer(recordUserDatabaseChanges({ audit, account, region: regions[0].region, log }));
-  const intents = new Intents({ audit, account, log });
+  const intents = new Intents({ audit, account, log, epoch: () => store.standing().epoch });
   started.defer(() => intents.stop());
   const refusals = new RefusalRecords({
     audit,
@@ -159,7 +167,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return { region, entrance: regionEntrance(closed) };
   });
   const { findFixedKey } = options;
-  const ours = { configuration, opened, keyStores, serviceKeyStore, audit, intents };
+  const ours = { configuration, opened, keyStores, serviceKeyStore, audit, checkpoints, intents };
   const openOnce = instanceOpener({ ...ours, mapping, findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then((open) => {

@@ -18,13 +18,14 @@ import type { Logger } from '../kms/logger.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { Turns } from '../store/turns.ts';
+import type { Checkpoints } from './checkpoints.ts';
 import { type Credentials, openCredentials } from './credential-source.ts';
 import type { OpenStore } from './data-folder.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
-import { closeIntents } from './standing.ts';
+import { assertFitTogether, closeIntents } from './standing.ts';
 import type { Clocks } from './upkeep/clocks.ts';
 import { type OpenUpkeep, openUpkeep } from './upkeep/open-upkeep.ts';
 
@@ -38,6 +39,8 @@ export interface InstanceParts {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly serviceKeyStore: KeyStore;
   readonly audit: AuditLog;
+  /** Of both; not begun. */
+  readonly checkpoints: Checkpoints;
   /** Of what is changed in `audit`'s instance, by requests and by the daemon itself. */
   readonly intents: Intents;
   readonly mapping: UnixMapping;
@@ -67,9 +70,14 @@ export function instanceOpener(parts: InstanceParts): () => Promise<OpenInstance
   let isStandingClear = false;
   return () =>
     openInstance(parts, async (loaded) => {
-      const { audit, configuration, log } = parts;
-      if (!isStandingClear) await closeIntents({ audit, loaded, account: configuration.account, log });
+      const { audit, checkpoints, configuration, opened, log } = parts;
+      if (!isStandingClear) {
+        const standing = opened.store.standingAtLoad();
+        assertFitTogether({ audit, standing });
+        await closeIntents({ audit, loaded, standing, account: configuration.account, log });
+      }
       isStandingClear = true;
+      await checkpoints.begin();
     });
 }
 

@@ -1,29 +1,66 @@
 /**
  * Where metadata and audit log stand to each other at a start, before anything is changed.
  *
+ * Each tells of the other: the log states epochs of the metadata, the metadata has the last head of the log that it noted. The log
+ * has to hold that head. The metadata has to be of the last epoch that the log states, with the same records; or of a later one,
+ * if the change that led there is on record: a crash can come between a change and its outcome, and never between a change and
+ * its intent. What was put back, cut or edited by itself is so refused by name; what fits together was put back together, and
+ * nothing here can tell.
+ *
  * Intents that are on record without an outcome get one. A change is announced only when the one before it was written or had
- * failed, so all but the last took effect unless their outcome says otherwise; the last did if the records show it.
+ * failed, so all but the last took effect unless their outcome says otherwise; the last did if it is the last that the metadata
+ * knows of, or, where these know of none, if the records show it.
  */
 
 import type { AuditLog, StatedIntent } from '../audit/audit-log.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { LoadedMetadata } from '../store/metadata-store.ts';
+import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
 import { primaryKeys, type RecordKind } from '../store/records/records.ts';
+import { StoreError } from '../store/store-error.ts';
 
 export interface StandingParts {
-  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening'>;
+  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening' | 'assertHolds'>;
   readonly loaded: LoadedMetadata;
+  /** As the metadata was found. */
+  readonly standing: StoreStanding;
   readonly account: string;
   readonly log: Logger;
 }
 
+/**
+ * @throws AuditError `damaged` when the log does not hold what the metadata noted. @throws StoreError `altered` when the metadata is
+ * not what the log says. Both name what an operator can accept.
+ */
+export function assertFitTogether({ audit, standing }: Pick<StandingParts, 'audit' | 'standing'>): void {
+  const { store: stated, has } = audit.changesAtOpening();
+  const { epoch, intentId, treeHash, audit: noted } = standing;
+  if (noted !== null) audit.assertHolds(noted);
+  if (stated === null) return;
+  const refuse = (what: string): never => {
+    throw new StoreError(
+      'altered',
+      `${what}; put back the metadata that belongs to this audit log, or, once you know what happened and want the records as they are: drawbridge metadata accept --state ${treeHash.slice(0, stateDigits)}`,
+    );
+  };
+  if (epoch < stated.epoch)
+    refuse(`the metadata is older than the audit log says: of epoch ${epoch}, and epoch ${stated.epoch} is on record`);
+  if (epoch === stated.epoch && stated.records !== null && stated.records !== treeHash)
+    refuse(`the metadata is not that of which the audit log tells: epoch ${epoch} has other records there`);
+  if (epoch > stated.epoch && intentId !== null && intentId !== stated.intentId && !has(intentId))
+    refuse(`the metadata has a change that is not on record in the audit log, intent ${intentId}`);
+}
+
+/** So many digits of their hash name the state of the records. */
+const stateDigits = 16;
+
 /** @throws AuditError when an outcome cannot be put on record: nothing may be changed before it is. */
-export async function closeIntents({ audit, loaded, account, log }: StandingParts): Promise<void> {
+export async function closeIntents({ audit, loaded, standing, account, log }: StandingParts): Promise<void> {
   const { open, last } = audit.changesAtOpening();
   for (const intent of open) {
     const { intentId } = intent;
     const isLast = last?.intent.intentId === intentId;
-    const isDone = !isLast || isInForce(intent, loaded);
+    const isWritten = standing.epoch > 0 ? standing.intentId === intentId : isInForce(intent, loaded);
+    const isDone = !isLast || isWritten;
     const outcome = isDone ? 'done' : 'not done';
     const because = isLast ? `the records ${isDone ? 'show' : 'do not show'} it` : 'it was followed by another change';
     await audit.append(

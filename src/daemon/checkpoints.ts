@@ -1,0 +1,85 @@
+/**
+ * Ties metadata and audit log to each other while the daemon runs: the log states which epoch of the metadata it has seen, the
+ * metadata notes up to where the log was synced. So neither is put back, cut or edited without the other telling
+ * (`standing.ts`).
+ *
+ * The outcome of a change states the epoch that it led to. What changes without an intent (counters, last uses) is stated by a
+ * line of its own at the latest a second later, and at a stop; the same line is written again when so much else was logged that
+ * the next start, which reads the last megabyte of the log, would find none.
+ *
+ * INVARIANT: nothing is noted before `begin`, which is called when both were found to fit: what a start refuses stays refused.
+ */
+
+import type { AuditHead, AuditLog } from '../audit/audit-log.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { MetadataStore } from '../store/metadata-store.ts';
+
+export interface CheckpointParts {
+  readonly audit: Pick<AuditLog, 'append' | 'syncedHead'>;
+  readonly store: Pick<MetadataStore, 'standing' | 'noteAuditHead'>;
+  readonly log: Logger;
+  /** How often it is looked at; a second unless given. */
+  readonly everyMs?: number;
+}
+
+const defaultEveryMs = 1_000;
+/** A quarter of what a start reads. */
+const maxBytesBetween = 256 * 1024;
+
+export class Checkpoints {
+  readonly #parts: CheckpointParts;
+  #timer: NodeJS.Timeout | undefined;
+  #hasBegun = false;
+  /** What the log states. */
+  #epoch = 0;
+  /** How long the log was when it did. */
+  #bytes = 0;
+  #writing: Promise<void> | undefined;
+
+  constructor(parts: CheckpointParts) {
+    this.#parts = parts;
+  }
+
+  /** @param head Of the log, that is known to be on disk. */
+  noteHead(head: AuditHead): void {
+    if (this.#hasBegun) this.#parts.store.noteAuditHead(head);
+  }
+
+  /** Both fit: from now on each is told of the other. Without effect when it has begun. Never rejects. */
+  async begin(): Promise<void> {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    this.noteHead(this.#parts.audit.syncedHead());
+    await this.#writeIfDue();
+    this.#timer = setInterval(() => void this.#writeIfDue(), this.#parts.everyMs ?? defaultEveryMs).unref();
+  }
+
+  /** At a stop, when nothing changes any more. Never rejects. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#writing;
+    if (this.#hasBegun) await this.#writeIfDue();
+  }
+
+  async #writeIfDue(): Promise<void> {
+    const { audit, store } = this.#parts;
+    if (this.#writing !== undefined) return;
+    const isDue = store.standing().epoch !== this.#epoch || audit.syncedHead().bytes - this.#bytes > maxBytesBetween;
+    if (!isDue) return;
+    this.#writing = this.#write().catch((error: unknown) => {
+      this.#parts.log.warn({ err: error }, 'where the metadata stands could not be put on record; it is tried again');
+    });
+    await this.#writing;
+    this.#writing = undefined;
+  }
+
+  async #write(): Promise<void> {
+    const { audit, store } = this.#parts;
+    const { epoch, treeHash, intentId } = store.standing();
+    const { bytes } = audit.syncedHead();
+    const checkpoint = { epoch, records: treeHash, intentId };
+    await audit.append({ statement: { checkpoint }, eventAtMs: Date.now() }, 'written');
+    this.#epoch = epoch;
+    this.#bytes = bytes;
+  }
+}
