@@ -213,10 +213,10 @@ export interface AuditLog {
   /** What it said of changes when it was opened, as far as its end was read. */
   changesAtOpening(): ChangesOnRecord;
   /**
-   * That the log still has a head which was noted of it, or that an operator has accepted that it has not.
-   * @throws AuditError `damaged`, with the place.
+   * Whether the log still has a head which was noted of it; `false` where an operator has accepted that it has not.
+   * @throws AuditError `damaged`, with the place, when nobody has.
    */
-  assertHolds(noted: AuditHead): void;
+  holds(noted: AuditHead): boolean;
   /** Where the chain stands: for `status`. */
   head(): { readonly sequence: number; readonly hash: string };
   /** The last record that is known to be on disk; after `close()`, the last one. */

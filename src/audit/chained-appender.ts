@@ -49,8 +49,8 @@ export interface AppenderOptions {
   readonly space: ReservedSpace;
   readonly sync: 'default' | 'always';
   readonly log: Logger | undefined;
-  /** As `AuditLog.assertHolds`. */
-  readonly assertHolds: (noted: AuditHead) => void;
+  /** As `AuditLog.holds`. */
+  readonly holds: (noted: AuditHead) => boolean;
   /** Told of each head that is known to be on disk. */
   readonly synced: ((head: AuditHead) => void) | undefined;
 }
@@ -138,8 +138,8 @@ export class ChainedAppender implements AuditLog {
     return this.#options.end.changes;
   }
 
-  assertHolds(noted: AuditHead): void {
-    this.#options.assertHolds(noted);
+  holds(noted: AuditHead): boolean {
+    return this.#options.holds(noted);
   }
 
   append(event: RecordableEvent, durability: Durability, account = ownAccount): Promise<void> {

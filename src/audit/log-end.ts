@@ -157,13 +157,10 @@ class Tail {
   }
 }
 
-/**
- * That the log has this head, or that an operator has accepted that it has not.
- * @throws AuditError `damaged`, with the place.
- */
-export function assertHolds(file: LogFile, noted: AuditHead, accepted: AcceptedPlaces): void {
+/** As `AuditLog.holds`. */
+export function holds(file: LogFile, noted: AuditHead, accepted: AcceptedPlaces): boolean {
   const missing = findMissing(file, noted, accepted);
-  if (missing === undefined) return;
+  if (missing === undefined) return !accepted.holdsMissing(noted);
   const { offset, what } = placeOfMissing(file, missing);
   throw tamperedWith(file, offset, what, missing);
 }

@@ -23,7 +23,7 @@ import { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
 import type { AuditHead, AuditLog } from './audit-log.ts';
 import { ChainedAppender } from './chained-appender.ts';
-import { assertHolds, type LogEnd, readEnd } from './log-end.ts';
+import { holds, type LogEnd, readEnd } from './log-end.ts';
 import { auditFileName } from './place.ts';
 import { ReservedSpace } from './reserved-space.ts';
 import type { LogStatement } from './statements.ts';
@@ -39,7 +39,7 @@ export interface AuditLogOptions {
   readonly reserveBytes?: number;
   /** Milliseconds since the epoch, for the records that the log writes on its own account. */
   readonly clock?: () => number;
-  /** The last head that is known to have been synced, from where nobody who can edit the log can edit it. */
+  /** The last head that is known to have been synced, or is said to have been: what is before it is no torn end. */
   readonly noted?: AuditHead | undefined;
   /** Told of each head that is known to be on disk. */
   readonly synced?: (head: AuditHead) => void;
@@ -74,7 +74,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
     const appender = new ChainedAppender({
       ...{ file, path, space, sync, log, synced },
       end: { head, changes, sizeBytes },
-      assertHolds: (later) => assertHolds({ descriptor, path }, later, accepted),
+      holds: (head) => holds({ descriptor, path }, head, accepted),
     });
     for (const statement of [tornEnd, accepting])
       if (statement !== undefined) await appender.append({ statement, eventAtMs: clock() }, 'synced');

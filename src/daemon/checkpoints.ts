@@ -15,7 +15,7 @@ import type { Logger } from '../kms/logger.ts';
 import type { MetadataStore } from '../store/metadata-store.ts';
 
 export interface CheckpointParts {
-  readonly audit: Pick<AuditLog, 'append' | 'syncedHead'>;
+  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening' | 'syncedHead'>;
   readonly store: Pick<MetadataStore, 'standing' | 'noteAuditHead'>;
   readonly log: Logger;
   /** How often it is looked at; a second unless given. */
@@ -45,12 +45,16 @@ export class Checkpoints {
     if (this.#hasBegun) this.#parts.store.noteAuditHead(head);
   }
 
-  /** Both fit: from now on each is told of the other. Without effect when it has begun. Never rejects. */
-  async begin(): Promise<void> {
+  /** Both fit: from now on each is told of the other. Without effect when it has begun. */
+  begin(): void {
     if (this.#hasBegun) return;
+    const { audit } = this.#parts;
+    const { store } = audit.changesAtOpening();
     this.#hasBegun = true;
-    this.noteHead(this.#parts.audit.syncedHead());
-    await this.#writeIfDue();
+    // The end of the last run has said it mostly.
+    if (store !== null && store.records !== null) this.#epoch = store.epoch;
+    this.#bytes = audit.syncedHead().bytes;
+    this.noteHead(audit.syncedHead());
     this.#timer = setInterval(() => void this.#writeIfDue(), this.#parts.everyMs ?? defaultEveryMs).unref();
   }
 

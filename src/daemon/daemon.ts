@@ -122,7 +122,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { reserveBytes } = configuration.budgets.audit;
   let checkpoints: Checkpoints | undefined;
   const synced = (head: AuditHead): void => checkpoints?.noteHead(head);
-  const audit = isInitialised ? await openAuditLog({ ...configuration.audit, reserveBytes, synced, log }) : undefined;
+  // The tokens may not be there yet: until they are, nothing has verified where the metadata says that the log ended.
+  const noted = opened?.store.claimedAuditHead() ?? undefined;
+  const auditOptions = { ...configuration.audit, reserveBytes, noted, synced, log };
+  const audit = isInitialised ? await openAuditLog(auditOptions) : undefined;
   if (audit !== undefined) started.defer(() => audit.close());
 
   const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);

@@ -77,7 +77,7 @@ export function instanceOpener(parts: InstanceParts): () => Promise<OpenInstance
         await closeIntents({ audit, loaded, standing, account: configuration.account, log });
       }
       isStandingClear = true;
-      await checkpoints.begin();
+      checkpoints.begin();
     });
 }
 

@@ -19,7 +19,7 @@ import { primaryKeys, type RecordKind } from '../store/records/records.ts';
 import { StoreError } from '../store/store-error.ts';
 
 export interface StandingParts {
-  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening' | 'assertHolds'>;
+  readonly audit: Pick<AuditLog, 'append' | 'changesAtOpening' | 'holds'>;
   readonly loaded: LoadedMetadata;
   /** As the metadata was found. */
   readonly standing: StoreStanding;
@@ -34,7 +34,7 @@ export interface StandingParts {
 export function assertFitTogether({ audit, standing }: Pick<StandingParts, 'audit' | 'standing'>): void {
   const { store: stated, has } = audit.changesAtOpening();
   const { epoch, intentId, treeHash, audit: noted } = standing;
-  if (noted !== null) audit.assertHolds(noted);
+  const isWhole = noted === null || audit.holds(noted);
   if (stated === null) return;
   const refuse = (what: string): never => {
     throw new StoreError(
@@ -46,7 +46,8 @@ export function assertFitTogether({ audit, standing }: Pick<StandingParts, 'audi
     refuse(`the metadata is older than the audit log says: of epoch ${epoch}, and epoch ${stated.epoch} is on record`);
   if (epoch === stated.epoch && stated.records !== null && stated.records !== treeHash)
     refuse(`the metadata is not that of which the audit log tells: epoch ${epoch} has other records there`);
-  if (epoch > stated.epoch && intentId !== null && intentId !== stated.intentId && !has(intentId))
+  // An operator who accepts that the end of the log is missing accepts that of its intents.
+  if (isWhole && epoch > stated.epoch && intentId !== null && intentId !== stated.intentId && !has(intentId))
     refuse(`the metadata has a change that is not on record in the audit log, intent ${intentId}`);
 }
 

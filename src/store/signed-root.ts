@@ -109,13 +109,8 @@ export class SignedRoot {
   }
 
   standing(): StoreStanding {
-    const { epoch, intentId, records, auditSequence, auditHash, auditBytes } = this.#row;
-    return {
-      epoch,
-      intentId: intentId === '' ? null : intentId,
-      treeHash: records,
-      audit: auditHash === '' ? null : { sequence: auditSequence, hash: auditHash, bytes: auditBytes },
-    };
+    const { epoch, intentId, records } = this.#row;
+    return { epoch, intentId: intentId === '' ? null : intentId, treeHash: records, audit: headIn(this.#row) };
   }
 
   /** It goes into the file with the next root. */
@@ -225,6 +220,16 @@ export function assertRoot(
 /** Removes every root, of which there may be any number that are not ours. */
 export function removalOfRoots(db: Kysely<Tables>, count: number): Write {
   return { statement: db.deleteFrom('root').where(sql<boolean>`true`).compile(), rows: count };
+}
+
+/** What the rows say was noted of the audit log, verified by nothing. */
+export function claimedHead(rows: readonly (readonly unknown[])[]): AuditHead | null {
+  const row = rows.length === 1 ? rowOf(rows[0] ?? []) : undefined;
+  return row === undefined ? null : headIn(row);
+}
+
+function headIn({ auditSequence, auditHash, auditBytes }: Row): AuditHead | null {
+  return auditHash === '' ? null : { sequence: auditSequence, hash: auditHash, bytes: auditBytes };
 }
 
 /** @returns `undefined` for what is no row of ours. */

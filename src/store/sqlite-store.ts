@@ -42,7 +42,7 @@ import {
 } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
 import { added, type Change } from './records/changes.ts';
-import { assertRoot, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
+import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 import { Transactions, type Write } from './transactions.ts';
@@ -53,6 +53,8 @@ export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' |
 export interface SqliteStore extends MetadataStore {
   /** The service key of this purpose, as the store names it; `undefined` when it names none, as a new store does. */
   serviceKey(purpose: ServiceKeyPurpose): BackingKeyId | undefined;
+  /** The head of the audit log that the file says was noted. Nothing verifies it before `load`: a hint of where to look closely. */
+  claimedAuditHead(): AuditHead | null;
   /** Names it, once for each purpose. @throws StoreError `serviceKeyNamed`. */
   nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void>;
 }
@@ -124,6 +126,11 @@ class OpenSqliteStore implements SqliteStore {
 
   serviceKey(purpose: ServiceKeyPurpose): BackingKeyId | undefined {
     return this.#parts.serviceKeys.get(purpose);
+  }
+
+  claimedAuditHead(): AuditHead | null {
+    const { database, db } = this.#parts;
+    return claimedHead([...rowsOf(database, rootRows(db))]);
   }
 
   async nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void> {

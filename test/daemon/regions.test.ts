@@ -266,8 +266,8 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     }
     const recorded: string[] = [];
     const auditFolder = configuration.audit.folder;
-    for await (const { requestID, awsRegion } of readAuditEvents(auditFolder))
-      recorded.push(`${requestID} ${awsRegion}`);
+    for await (const { eventName, requestID, awsRegion } of readAuditEvents(auditFolder))
+      if (eventName !== 'AuditCheckpoint') recorded.push(`${requestID} ${awsRegion}`);
     expect(recorded.slice(-asked.length)).toEqual(asked);
     expect(await verifyAuditLog(auditFolder)).toMatchObject({ ok: true });
   });

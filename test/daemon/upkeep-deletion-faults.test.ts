@@ -214,6 +214,8 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     await clocks.pass(8 * dayMs);
     expect((await refusal(running.kms.describeKey({ KeyId }))).name).toBe('NotFoundException');
     await running.stop();
+    // All that could tell of it goes with them.
+    rmSync(join(instance.folder, 'data', 'audit'), { recursive: true });
     edit(path, (database) => {
       removeRoot(database);
       for (const [index, table] of tables.entries()) {

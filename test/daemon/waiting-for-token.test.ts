@@ -139,7 +139,7 @@ describe.skipIf(missing !== null)('A token that is not there at the start', () =
 
     const recorded: string[] = [];
     for await (const { eventName, errorCode } of readAuditEvents(join(folder, 'data', 'audit')))
-      recorded.push(`${eventName} ${errorCode ?? 'done'}`);
+      if (eventName !== 'AuditCheckpoint') recorded.push(`${eventName} ${errorCode ?? 'done'}`);
     expect(recorded).toEqual([
       'AuditIntent done',
       'CreateKey done',

@@ -11,6 +11,7 @@ import { removeRoot } from '../store/records.ts';
 import { unpackFormerInstance } from '../support/former-instance.ts';
 import { missingForInstance, startInstance } from '../support/instance.ts';
 import { rootArn } from './support/arns.ts';
+import { auditFolder } from './support/audit-trail.ts';
 import { bootTimeoutMs, present } from './support/daemon.ts';
 import {
   base64Of,
@@ -131,6 +132,8 @@ describe.skipIf(missing !== null)(`An edited instance of Drawbridge ${formerVers
       kms_key: former.kms_key.filter((row) => row['key_id'] === keyId),
       alias: former.alias.filter((row) => row['alias_name'] === aliasName),
     };
+    // All that could tell of it goes with them.
+    rmSync(auditFolder(dir), { recursive: true });
     editMetadata(dir, (database) => {
       removeRoot(database);
       for (const [table, rows] of Object.entries(putBack)) {

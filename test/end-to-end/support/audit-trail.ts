@@ -38,7 +38,7 @@ export function auditLines(instanceFolder: string): AuditLine[] {
   return events.filter(({ eventName }) => !tying.includes(eventName));
 }
 
-const tying = ['AuditIntent', 'AuditOutcome', 'AuditTornEnd'];
+const tying = ['AuditIntent', 'AuditOutcome', 'AuditTornEnd', 'AuditCheckpoint'];
 
 function linesOf(instanceFolder: string): string[] {
   return readFileSync(join(auditFolder(instanceFolder), 'audit.jsonl'), 'utf8')
