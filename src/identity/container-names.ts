@@ -23,6 +23,11 @@ export class ContainerNames {
     this.#patterns = Object.entries(names).map(([cgroup, name]) => ({ cgroup: patternOf(cgroup), name }));
   }
 
+  /** Can a container be called so? */
+  has(name: string): boolean {
+    return name === unnamedContainer || this.#patterns.some((pattern) => pattern.name === name);
+  }
+
   /** @param cgroups The text of a `/proc/PID/cgroup`. */
   find(cgroups: string): string | undefined {
     const paths = [...pathsIn(cgroups).values()];

@@ -128,6 +128,8 @@ function readSelf(): ProcessLook {
   return { namespacePids, cgroups: readFileSync('/proc/self/cgroup', 'latin1') };
 }
 
+/** A kernel without pid namespaces has no `NSpid`, and one pid for each process. */
 function namespacePidsIn(text: string): readonly number[] {
-  return (/^NSpid:((?:\s-?\d+)+)$/m.exec(text)?.[1] ?? '').trim().split(/\s+/).map(Number);
+  const [, pids = ''] = /^NSpid:((?:\s-?\d+)+)$/m.exec(text) ?? /^Pid:\s(-?\d+)$/m.exec(text) ?? [];
+  return pids.trim().split(/\s+/).map(Number);
 }

@@ -44,7 +44,12 @@ function whyNobodyIs(arn: PrincipalArn, mapping: UnixMapping): string | undefine
   const mapped = [...Object.values(mapping.users), ...Object.values(mapping.groups)];
   if (mapped.includes(arn)) return undefined;
   if (arn.includes(':role/')) return 'is a role that the configuration maps nobody to';
-  if (namesOf(mapping).has(arn) || /:user\/container\/[^/]+\/(?:root|uid=\d+)$/.test(arn)) return undefined;
+  if (namesOf(mapping).has(arn)) return undefined;
+  const [, container] = /:user\/container\/([^/]+)\/(?:root|uid=\d+)$/.exec(arn) ?? [];
+  if (container !== undefined)
+    return mapping.containers?.has(container) === false
+      ? 'is nobody: `identity.containers` calls no container so'
+      : undefined;
   const [, unixName] = /:user\/unix\/([^/]+)$/.exec(arn) ?? [];
   if (unixName === undefined) return 'is nobody: nothing maps to it, and it has no access key';
   const [, uid] = /^uid=(\d+)$/.exec(unixName) ?? [];

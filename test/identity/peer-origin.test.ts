@@ -84,10 +84,13 @@ async function inCgroup(name: string, during: (before: readonly string[]) => Pro
   }
 }
 
-describe('to a daemon on the machine', () => {
+describe('to a daemon of another user on the machine', () => {
   let path: string;
   beforeAll(async () => {
-    ({ path } = await listen([], { '/drawbridge-test/web-*': 'web', '/drawbridge-test/web-1': 'never' }));
+    // What it needs to know, it can read as whoever it is.
+    chmodSync(folder, 0o777);
+    const asNobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'];
+    ({ path } = await listen(asNobody, { '/drawbridge-test/web-*': 'web', '/drawbridge-test/web-1': 'never' }));
   });
 
   test('a process of the machine is the machine’s', async () => {
@@ -116,7 +119,6 @@ describe('to a daemon on the machine', () => {
   );
 
   test.skipIf(!canUnshare)('nobody is shown to be the machine’s where /proc hides other users’ processes', async () => {
-    chmodSync(folder, 0o777);
     const hidden =
       'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"';
     const listener = await listen(['unshare', '--mount', 'sh', '-c', hidden, 'sh']);

@@ -1,6 +1,7 @@
 /** No two users are called the same, whatever their path: policies tell users apart by `aws:username`. */
 
 import { describe, expect, test } from 'vitest';
+import { ContainerNames } from '../../src/identity/container-names.ts';
 import { findUnreachable } from '../../src/identity/reachable-principals.ts';
 import { resolveUnixCaller, type UnixMapping } from '../../src/identity/unix-caller.ts';
 import { UserNames } from '../../src/identity/user-names.ts';
@@ -81,6 +82,15 @@ describe('who is nobody', () => {
   test('is told of groups too', () => {
     expect(findUnreachable([], ['daemon', 'deamon'], mapped)).toEqual([
       { who: 'deamon', why: 'is no group of this machine', didYouMean: 'daemon' },
+    ]);
+  });
+
+  test('is told of containers that the configuration calls otherwise', () => {
+    const given = mapping({ containers: new ContainerNames({ '/web.slice': 'web' }) });
+    const [web, unnamed, wbe] = ['web', 'unnamed', 'wbe'].map((name) => user(`container/${name}/root`));
+    if (web === undefined || unnamed === undefined || wbe === undefined) throw new Error('there are three');
+    expect(findUnreachable([web, unnamed, wbe], [], given)).toMatchObject([
+      { who: wbe, why: 'is nobody: `identity.containers` calls no container so' },
     ]);
   });
 
