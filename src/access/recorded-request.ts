@@ -14,6 +14,7 @@ export interface RequestOnRecord {
   readonly members: Readonly<Record<string, unknown>>;
   readonly principal: string;
   readonly proof: ProofOnRecord;
+  readonly transport: 'unix' | 'tcp' | 'tls';
   /** `unix`, or an IP address. */
   readonly source: string;
   readonly userAgent: string | null;
@@ -51,6 +52,7 @@ export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
     members: { ...keysThatBytesName(event.eventName, resources), ...wireMembers(parameters) },
     principal: arn,
     proof: proofOf(event),
+    transport: transportOf(event),
     source: String(event['sourceIPAddress']),
     userAgent: typeof event['userAgent'] === 'string' ? event['userAgent'] : null,
     resources,
@@ -61,6 +63,11 @@ export function readRequest(event: RecordedEvent): RequestOnRecord | undefined {
       text,
     ),
   };
+}
+
+function transportOf(event: RecordedEvent): RequestOnRecord['transport'] {
+  if (event['sourceIPAddress'] === 'unix') return 'unix';
+  return event['tlsDetails'] === undefined ? 'tcp' : 'tls';
 }
 
 function proofOf(event: RecordedEvent): ProofOnRecord {

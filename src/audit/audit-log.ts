@@ -41,6 +41,8 @@ export interface AuditEvent {
     readonly unix?: UnixPeerOnRecord;
     /** Of a caller with short-lived credentials: what the kernel said of whom they were issued to, and when that was. */
     readonly issuedTo?: UnixPeerOnRecord & { readonly issuedAtMs?: number };
+    /** Of a caller over TLS. */
+    readonly tls?: { readonly tlsVersion: string; readonly cipherSuite: string };
   };
   /** An IP address, or `unix`. */
   readonly sourceIPAddress: string;

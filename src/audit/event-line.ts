@@ -72,6 +72,7 @@ export function renderEvent(event: AuditEvent): string {
     managementEvent: true,
     recipientAccountId: accountId,
     eventCategory: 'Management',
+    tlsDetails: tlsDetailsOf(event.identity),
   });
   return beginning + rest.slice(1);
 }
@@ -79,6 +80,12 @@ export function renderEvent(event: AuditEvent): string {
 /** As `intent-line.ts` reads it. */
 export function renderClosed({ intentId, outcome, epoch }: ClosedIntent): object {
   return { id: intentId, outcome, epoch };
+}
+
+/** CloudTrail's member for it, where there is any. */
+function tlsDetailsOf({ tls }: AuditEvent['identity']): AuditEvent['identity']['tls'] {
+  if (tls === undefined) return undefined;
+  return { tlsVersion: cut(tls.tlsVersion, limits.name), cipherSuite: cut(tls.cipherSuite, limits.name) };
 }
 
 function boundedKind({ payer, eventName, errorCode, key }: CountedKind): CountedKind {

@@ -9,7 +9,8 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Caller, UnixPeer } from '../identity/caller.ts';
+import type { TLSSocket } from 'node:tls';
+import type { Caller, TlsFacts, UnixPeer } from '../identity/caller.ts';
 import { ContainerNames } from '../identity/container-names.ts';
 import { payerOfPeer } from '../identity/payer-of-caller.ts';
 import { readUnixPeer } from '../identity/peer-credentials.ts';
@@ -132,16 +133,34 @@ export function signatureAuthentication(
   verifier: Pick<RequestVerifier, 'verify'>,
   { overTls }: { readonly overTls: boolean },
 ): Authentication {
-  const way = overTls ? { overTls } : {};
+  const factsOf = overTls ? tlsFacts() : () => undefined;
   return {
     accepted: payerOfTcpPeer,
     uidOf: () => undefined,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {
-      return verifier.verify({ method, path, rawHeaders, body, sourceIp: addressOf(socket), ...way }, service);
+      return verifier.verify(
+        { method, path, rawHeaders, body, sourceIp: addressOf(socket), tls: factsOf(socket) },
+        service,
+      );
     },
     peerOf: () => Promise.resolve(null),
     sourceOf: addressOf,
     isOver: () => false,
+  };
+}
+
+/** They are asked of OpenSSL once for each connection: nothing is negotiated anew. */
+function tlsFacts(): (socket: Socket) => TlsFacts {
+  const known = new WeakMap<Socket, TlsFacts>();
+  return (socket) => {
+    let facts = known.get(socket);
+    if (facts === undefined) {
+      // A listener for TLS has no other sockets once a request came.
+      const tls = socket as TLSSocket;
+      facts = { tlsVersion: tls.getProtocol() ?? 'unknown', cipherSuite: tls.getCipher().standardName };
+      known.set(socket, facts);
+    }
+    return facts;
   };
 }
 

@@ -61,13 +61,19 @@ export interface SessionPeer extends UnixPeer {
   readonly issuedAtMs?: number;
 }
 
+/** How a connection is encrypted, in the names of RFC 8446: `TLSv1.3`, `TLS_AES_128_GCM_SHA256`. */
+export interface TlsFacts {
+  readonly tlsVersion: string;
+  readonly cipherSuite: string;
+}
+
 /** A request signed with an access key (AWS Signature Version 4) over the loopback listener or over TLS. */
 interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
   readonly sourceIp: string;
   /** Absent: it came in the clear. */
-  readonly overTls?: true;
+  readonly tls?: TlsFacts;
   /** To whom the access key was given, where that was by the kernel's word: his groups are the caller's. */
   readonly issuedTo?: SessionPeer;
   /** Why the request is not taken any more, once its access key is revoked. Absent: nothing revokes it. */

@@ -6,7 +6,7 @@
  */
 
 import type { Realm } from '../kms/names.ts';
-import type { Caller } from './caller.ts';
+import type { Caller, TlsFacts } from './caller.ts';
 import { ReplayMemory } from './replay-memory.ts';
 import type { FindSigningKey, SigningKey } from './signing-key.ts';
 import {
@@ -43,8 +43,8 @@ export class RequestVerifier {
     const { realm, findKey, clock } = this.#options;
     const claim = readSignature(request, service, new Date(clock()), realm);
     const key = findKey(claim.accessKeyId, claim.sessionToken);
-    const { sourceIp, overTls } = request;
-    const way = overTls === undefined ? { sourceIp } : { sourceIp, overTls };
+    const { sourceIp, tls } = request;
+    const way = tls === undefined ? { sourceIp } : { sourceIp, tls };
     if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, way));
     return this.#prove(claim, key, way);
   }
@@ -52,7 +52,7 @@ export class RequestVerifier {
   #prove(
     claim: SignatureClaim,
     key: SigningKey | undefined,
-    way: Pick<SignedRequestParts, 'sourceIp' | 'overTls'>,
+    way: { readonly sourceIp: string; readonly tls?: TlsFacts },
   ): Caller {
     if (key === undefined) throw unrecognized();
     const { accessKeyId, signedAtMs } = claim;

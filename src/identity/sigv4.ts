@@ -18,6 +18,7 @@ import { timingSafeEqual } from 'node:crypto';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Realm } from '../kms/names.ts';
 import type { Secret } from '../secrets/secret-bytes.ts';
+import type { TlsFacts } from './caller.ts';
 import { maxSkewMs } from './replay-memory.ts';
 import {
   algorithm,
@@ -39,7 +40,7 @@ export interface SignedRequestParts {
   readonly body: Buffer;
   readonly sourceIp: string;
   /** Absent: it came in the clear. */
-  readonly overTls?: true;
+  readonly tls?: TlsFacts | undefined;
 }
 
 /** The services whose requests are answered here, as a credential's scope names them. */

@@ -6,7 +6,7 @@
  */
 
 import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
-import type { Caller, PeerFacts, PeerOrigin, UnixPeer } from './caller.ts';
+import type { Caller, PeerFacts, PeerOrigin, TlsFacts, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
 import { namesOf, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
 import { idOfGroup, idOfUser } from './unix-names.ts';
@@ -40,6 +40,9 @@ export class SuppositionError extends Error {
   override readonly name = 'SuppositionError';
 }
 
+/** No permission depends on it. */
+const supposedTls: TlsFacts = { tlsVersion: 'TLSv1.3', cipherSuite: 'TLS_AES_128_GCM_SHA256' };
+
 /** No user has it: the kernel uses it for "none". */
 const noId = 0xffff_ffff;
 
@@ -65,7 +68,7 @@ export function supposeCaller(supposition: Supposition, mapping: UnixMapping): S
 }
 
 function signedBy(peer: UnixPeer, { transport, sourceIp, credentials, issuedAtMs }: Supposition): Caller['proof'] {
-  const way = transport === 'tls' ? ({ sourceIp, overTls: true } as const) : { sourceIp };
+  const way = transport === 'tls' ? { sourceIp, tls: supposedTls } : { sourceIp };
   const signed = { kind: 'sigv4', accessKeyId: '', ...way } as const;
   if (credentials === 'accessKey') return signed;
   return { ...signed, issuedTo: issuedAtMs === undefined ? peer : { ...peer, issuedAtMs } };

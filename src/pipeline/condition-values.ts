@@ -123,7 +123,7 @@ export function reEncryptsOnSameKey({ source }: ConditionSource): boolean {
 /** On which kind of listener the request came in. */
 export function transportOf({ proof }: Caller): 'unix' | 'tcp' | 'tls' {
   if (proof.kind === 'unix') return 'unix';
-  return proof.overTls === true ? 'tls' : 'tcp';
+  return proof.tls === undefined ? 'tcp' : 'tls';
 }
 
 /** Of short-lived credentials alone, as in AWS. */

@@ -137,6 +137,10 @@ function describeIdentity(caller: Caller): AuditEvent['identity'] {
     ...(userName === undefined ? {} : { userName }),
     ...(proof.kind === 'unix'
       ? { unix: proof }
-      : { accessKeyId: proof.accessKeyId, ...(proof.issuedTo === undefined ? {} : { issuedTo: proof.issuedTo }) }),
+      : {
+          accessKeyId: proof.accessKeyId,
+          ...(proof.issuedTo === undefined ? {} : { issuedTo: proof.issuedTo }),
+          ...(proof.tls === undefined ? {} : { tls: proof.tls }),
+        }),
   };
 }

@@ -35,3 +35,10 @@ test.each<[string, object, readonly string[], object]>([
 ])('%s with %j, about %j, is read as %j', (operation, parameters, resources, members) => {
   expect(readRequest(eventOf(operation, parameters, resources))?.members).toEqual(members);
 });
+
+test('A request is asked about again over the transport on which it came', () => {
+  const event = eventOf('ListKeys', {}, []);
+  const details = { tlsDetails: { tlsVersion: 'TLSv1.3', cipherSuite: 'TLS_AES_128_GCM_SHA256' } };
+  const transports = [event, { ...event, sourceIPAddress: '::1' }, { ...event, sourceIPAddress: '::1', ...details }];
+  expect(transports.map((each) => readRequest(each)?.transport)).toEqual(['unix', 'tcp', 'tls']);
+});

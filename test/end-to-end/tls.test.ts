@@ -12,6 +12,7 @@ import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { auditLines } from './support/audit-trail.ts';
+import { AwsTools, missingAwsTools } from './support/aws-tools.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
 
 const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -78,10 +79,41 @@ describe.skipIf(missing !== null)('a daemon that listens over TLS', () => {
     kms.destroy();
     await expect(instance.sdkClient().send(new DescribeKeyCommand({ KeyId }))).rejects.toThrow(/not authorized/);
     expect(auditLines(instance.dir)).toContainEqual(
-      expect.objectContaining({ eventName: 'Decrypt', sourceIPAddress: '127.0.0.1' }),
+      expect.objectContaining({
+        eventName: 'Decrypt',
+        sourceIPAddress: '127.0.0.1',
+        tlsDetails: { tlsVersion: 'TLSv1.3', cipherSuite: 'TLS_AES_128_GCM_SHA256' },
+      }),
     );
     expect(drawbridge('status', '--socket', socket)).toMatchObject({ tls: { endpoint, fingerprint: await served() } });
   });
+
+  /** As the documentation has it. */
+  const curlOptions = ['-H', 'Content-Type: application/x-amz-json-1.1', '-H', 'X-Amz-Target: TrentService.ListKeys'];
+
+  test('serves curl, by the names that the certificate has', () => {
+    const { accessKeyId, secretAccessKey } = instance;
+    const { port } = new URL(endpoint);
+    const user = ['--aws-sigv4', 'aws:amz:us-east-1:kms', '--user', `${accessKeyId}:${secretAccessKey}`];
+    for (const host of ['127.0.0.1', 'localhost', 'kms.us-east-1.amazonaws.com']) {
+      const to = ['--resolve', `${host}:${port}:127.0.0.1`, '--cacert', inFolder('tls', 'authority.pem')];
+      const args = ['-sS', ...to, ...user, ...curlOptions, '-d', '{}', `https://${host}:${port}/`];
+      expect(JSON.parse(execFileSync('curl', args, { encoding: 'utf8' }))).toMatchObject({ Truncated: false });
+    }
+  });
+
+  test.skipIf(missingAwsTools.cli !== null || missingAwsTools.boto3 !== null)(
+    'serves the AWS CLI and boto3 with `AWS_CA_BUNDLE`, and neither without it',
+    async () => {
+      const at = [instance.dir, instance.socket, endpoint] as const;
+      const trusting = new AwsTools(...at, inFolder('tls', 'authority.pem'));
+      expect(await trusting.cli(['kms', 'list-keys'])).toMatchObject({ exitCode: 0 });
+      expect(
+        await trusting.python('print(session.client("kms", endpoint_url=endpoint).list_keys()["Truncated"])'),
+      ).toMatchObject({ stdout: 'False\n' });
+      expect((await new AwsTools(...at).cli(['kms', 'list-keys'])).stderr).toMatch(/SSL validation failed/);
+    },
+  );
 
   test('shows a renewed certificate after SIGHUP, and keeps the connections that it has', async () => {
     const before = await handshake();

@@ -139,6 +139,9 @@ const inSession: Caller = {
   },
 };
 
+const tls = { tlsVersion: 'TLSv1.3', cipherSuite: 'TLS_AES_128_GCM_SHA256' };
+const overTls: Caller = { ...user, proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '192.0.2.7', tls } };
+
 interface Asked {
   readonly operation?: OperationName;
   readonly request?: Record<string, unknown>;
@@ -347,6 +350,7 @@ describe('a request has for', () => {
     ['aws:UserAgent', {}, ['curl/8']],
     ['drawbridge:Transport', {}, ['unix']],
     ['drawbridge:Transport', { caller: inRole }, ['tcp']],
+    ['drawbridge:Transport', { caller: overTls }, ['tls']],
     ['drawbridge:UnixUser', {}, ['u7']],
     ['drawbridge:UnixUser', { caller: inRole }, undefined],
     ['drawbridge:UnixGroup', {}, ['g8', 'g9']],

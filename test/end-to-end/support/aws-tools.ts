@@ -34,8 +34,11 @@ export class AwsTools {
   readonly #endpoint: string;
   readonly #environment: NodeJS.ProcessEnv;
 
-  /** @param folder For the profile; must be the test's own. */
-  constructor(folder: string, socket: string, endpoint: string) {
+  /**
+   * @param folder For the profile; must be the test's own.
+   * @param authority The file with the certificate that is to be trusted, of an endpoint over TLS.
+   */
+  constructor(folder: string, socket: string, endpoint: string, authority?: string) {
     this.#endpoint = endpoint;
     const config = join(folder, 'aws-config');
     const text = readFileSync(profile, 'utf8')
@@ -54,6 +57,7 @@ export class AwsTools {
       AWS_PROFILE: 'drawbridge',
       AWS_EC2_METADATA_DISABLED: 'true',
       AWS_PAGER: '',
+      ...(authority === undefined ? {} : { AWS_CA_BUNDLE: authority }),
     };
   }
 

@@ -30,8 +30,8 @@ export function withCircumstances(command: Command): Command {
       collectPairs,
     )
     .option('--at <time>', 'when, such as 2030-01-31T12:00:00Z; now if not given')
-    .option('--transport <unix|tcp>', 'over the Unix socket, or signed over the loopback listener')
-    .option('--source-ip <address>', 'over tcp, from where')
+    .option('--transport <unix|tcp|tls>', 'over the Unix socket, or signed over the loopback listener or over TLS')
+    .option('--source-ip <address>', 'over tcp and tls, from where')
     .option('--user-agent <text>', 'what the client calls itself')
     .option('--executable <path>', 'the program that calls')
     .option('--systemd-unit <name>', 'the unit of the program that calls');

@@ -120,7 +120,16 @@ async function collectTraffic(
     if (request === undefined) continue;
     events++;
     const { operation, members, principal, proof, source, resources } = request;
-    const name = JSON.stringify([operation, members, principal, proof.kind, uidOf(request), source, resources]);
+    const name = JSON.stringify([
+      operation,
+      members,
+      principal,
+      proof.kind,
+      request.transport,
+      uidOf(request),
+      source,
+      resources,
+    ]);
     const known = distinct.get(name);
     if (known === undefined && distinct.size >= maxDistinct) isComplete = false;
     else distinct.set(name, { last: request, count: (known?.count ?? 0) + 1 });
@@ -181,7 +190,7 @@ function uidOf({ proof }: RequestOnRecord): number | undefined {
 }
 
 function questionOf(request: RequestOnRecord, groups: readonly string[] | undefined): Members {
-  const { operation, members, principal, proof, source, userAgent, resources, time } = request;
+  const { operation, members, principal, proof, transport, source, userAgent, resources, time } = request;
   const uid = uidOf(request);
   const isUnix = proof.kind === 'unix';
   return {
@@ -191,7 +200,7 @@ function questionOf(request: RequestOnRecord, groups: readonly string[] | undefi
     ...(uid === undefined ? {} : { Uid: uid }),
     ...(groups === undefined ? {} : { Groups: groups }),
     At: time,
-    Transport: isUnix ? 'unix' : 'tcp',
+    Transport: transport,
     ...(isUnix ? {} : { SourceIp: source, Credentials: proof.kind }),
     ...(proof.kind === 'issued' && proof.issuedAt !== undefined ? { IssuedAt: proof.issuedAt } : {}),
     ...(userAgent === null || userAgent === '' ? {} : { UserAgent: userAgent }),
