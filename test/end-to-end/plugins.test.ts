@@ -183,7 +183,7 @@ describe.skipIf(missing !== null)('a plugin', () => {
       const key = createPublicKey(Buffer.from(publicKeyPEM, 'base64').toString());
       expect(verify('sha256', Buffer.from('an artifact'), key, Buffer.from(signature, 'base64'))).toBe(true);
       // cosign gives the message itself to be verified.
-      const verification = { signature, verifyOptions: { messageOptions: { hashFunc: 5 } } };
+      const verification = { signature, verifyOptions: { messageOptions: { digest: null, hashFunc: 5 } } };
       expect(await ask('alias/cosign', 'verifySignature', verification, 'an artifact')).toEqual({
         verifySignature: {},
       });

@@ -34,6 +34,16 @@ test('the package holds the program, what is native, and no sources or tests', (
   expect(files.filter((name) => name.endsWith('.ts') || name.endsWith('.map'))).toEqual([]);
 });
 
+test('each command that it installs is in it', () => {
+  const { bin } = JSON.parse(readFileSync(join(folder, 'package', 'package.json'), 'utf8')) as {
+    bin: Record<string, string>;
+  };
+  expect(Object.keys(bin)).toEqual(['drawbridge', 'age-plugin-drawbridge', 'sigstore-kms-drawbridge']);
+  for (const path of Object.values(bin)) {
+    expect(readFileSync(join(folder, 'package', path), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+  }
+});
+
 test('its command knows its version', async () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   const ended = await run(process.execPath, [cli(), '--version'], { cwd: folder });

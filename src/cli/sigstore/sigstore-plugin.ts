@@ -22,8 +22,9 @@ const pemLineCharacters = 64;
 /** What `createKey` makes: keys whose signatures are of a digest, which is what sigstore has signed. */
 const algorithms = ['ECC_NIST_P256', 'RSA_2048', 'RSA_3072', 'RSA_4096'] as const;
 
+/** Go writes `null` for bytes that were not given. */
 interface MessageOptions {
-  readonly digest?: string;
+  readonly digest?: string | null;
   readonly hashFunc?: number;
 }
 interface PluginRequest {
@@ -115,7 +116,7 @@ async function verifySignature(
 /** What Sign and Verify are told alike. */
 async function signingOf(client: KmsClient, keyId: string, { digest, hashFunc }: MessageOptions = {}) {
   const { SigningAlgorithms = [] } = await client.call('GetPublicKey', { KeyId: keyId });
-  const given = digest === undefined || digest === '' ? undefined : Buffer.from(digest, 'base64');
+  const given = digest ? Buffer.from(digest, 'base64') : undefined;
   const { algorithm, hash } = signingAlgorithmFor(SigningAlgorithms as readonly string[], hashFunc, given);
   const message = given ?? (await digestOfMessage(process.stdin, hash));
   return { KeyId: keyId, SigningAlgorithm: algorithm, MessageType: 'DIGEST', Message: message.toString('base64') };
