@@ -29,6 +29,7 @@ const commands: readonly CommandRow[] = [
   ['access-keys', async () => (await import('./commands/access-keys-command.ts')).accessKeysCommand()],
   ['tls', async () => (await import('./commands/tls-command.ts')).tlsCommand()],
   ['audit', async () => (await import('./commands/audit-command.ts')).auditCommand()],
+  ['metadata', async () => (await import('./commands/metadata-command.ts')).metadataCommand()],
 ];
 
 /** Options of `drawbridge` itself for which no command is needed. */

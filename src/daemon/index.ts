@@ -2,6 +2,7 @@
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 export { listServiceKeys } from '../keys/life/service-keys.ts';
+export { acceptMetadata } from './accept-metadata.ts';
 export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
 export { namedKeys } from './data-folder.ts';
