@@ -16,7 +16,7 @@ import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Intents } from '../pipeline/intents.ts';
-import type { LoadedMetadata } from '../store/metadata-store.ts';
+import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
 import { Turns } from '../store/turns.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Credentials, openCredentials } from './credential-source.ts';
@@ -69,22 +69,30 @@ export interface OpenInstance {
 export function instanceOpener(parts: InstanceParts): () => Promise<OpenInstance> {
   let isStandingClear = false;
   return () =>
-    openInstance(parts, async (loaded) => {
-      const { audit, checkpoints, configuration, opened, log } = parts;
-      if (!isStandingClear) {
-        const standing = opened.store.standingAtLoad();
-        assertFitTogether({ audit, standing });
-        await closeIntents({ audit, loaded, standing, account: configuration.account, log });
-      }
-      isStandingClear = true;
-      checkpoints.begin();
+    openInstance(parts, {
+      assertFits(standing) {
+        if (!isStandingClear) assertFitTogether({ audit: parts.audit, standing });
+      },
+      async clear(loaded) {
+        const { audit, checkpoints, configuration, opened, log } = parts;
+        if (!isStandingClear) {
+          const standing = opened.store.standingAtLoad();
+          await closeIntents({ audit, loaded, standing, account: configuration.account, log });
+        }
+        isStandingClear = true;
+        checkpoints.begin();
+      },
     });
 }
 
-async function openInstance(
-  parts: InstanceParts,
-  clearStanding: (loaded: LoadedMetadata) => Promise<void>,
-): Promise<OpenInstance> {
+interface Standing {
+  /** @throws when metadata and audit log do not fit: before anything of them is changed. */
+  assertFits(standing: StoreStanding): void;
+  /** Closes what the last run left open. */
+  clear(loaded: LoadedMetadata): Promise<void>;
+}
+
+async function openInstance(parts: InstanceParts, standing: Standing): Promise<OpenInstance> {
   const { configuration, opened, keyStores, serviceKeyStore, audit, intents, mapping, findFixedKey, clocks, log } =
     parts;
   const { account, regions, budgets } = configuration;
@@ -92,7 +100,8 @@ async function openInstance(
   await using made = new AsyncDisposableStack();
 
   await opened.useServiceKey(serviceKeyStore);
-  const loaded = await store.load((written, total) => log.info({ written, total }, 'records are written anew'));
+  const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
+  const loaded = await store.load(told, { assertFits: standing.assertFits });
   assertRegionsAreServed(loaded, regions);
   assertKeyStoresAreConfigured(loaded, keyStores);
   for (const [name, keyStore] of keyStores) {
@@ -100,7 +109,7 @@ async function openInstance(
     const backingKeyIds = inUse.map(({ backingKeyId }) => backingKeyId);
     await assertTokenIsOurs(keyStore, configuration.dataDir, backingKeyIds);
   }
-  await clearStanding(loaded);
+  await standing.clear(loaded);
   const turns = new Turns(store, {
     own: intents.own,
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
