@@ -1,7 +1,8 @@
 /**
  * All calls of one key store, and when each has its turn: queues, bounds, deadlines, and what becomes of a lost call.
  *
- * `lane-choice.ts` says which lane a call goes to; each has at most `maxInLane`, and the rest wait here. Of the calls
+ * `lane-choice.ts` says which lane a call goes to; each has at most `maxInLane`, and no more than takes `maxLaneMs`; the rest wait
+ * here, and go in the order of how much of the HSM their payers had (`fair-calls.ts`). Of the calls
  * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate
  * take seconds each: they wait in lists of their own, and a lane has one of them at most. So what stands before anybody else's
  * call is one generation, if any, and not as many as somebody cares to ask for. Prompt calls, on which everybody's changes
@@ -25,7 +26,10 @@
  * A call on a lane that makes progress is waited for beyond its deadline; at most `maxInLane` are ahead of it.
  */
 
+import { payerNow } from '../kms/paying.ts';
+import { CallCosts } from './call-costs.ts';
 import { type Call, type CallName, calls } from './calls.ts';
+import { FairCalls } from './fair-calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
@@ -46,7 +50,8 @@ export class CallDispatcher implements CallOwner {
   readonly #limits: KeyStoreLimits;
   readonly #tickMs: number;
   readonly #ticker: NodeJS.Timeout;
-  readonly #waiting = new CallList();
+  readonly #costs = new CallCosts();
+  readonly #waiting = new FairCalls();
   readonly #prompt = new CallList();
   /** Calls that destroy or import keys, waiting for their turn to change keys (`Call.changesKeys`). They go before creations. */
   readonly #removals = new CallList();
@@ -73,9 +78,9 @@ export class CallDispatcher implements CallOwner {
   #tickedAtMs = performance.now();
   #skippedTick = false;
 
-  constructor(limits: KeyStoreLimits, lanes: Omit<LaneUse, 'maxInLane'>) {
+  constructor(limits: KeyStoreLimits, lanes: Omit<LaneUse, 'maxInLane' | 'maxLaneMs'>) {
     this.#limits = limits;
-    this.#lanes = new LaneChoice({ ...lanes, maxInLane: limits.maxInLane });
+    this.#lanes = new LaneChoice({ ...lanes, maxInLane: limits.maxInLane, maxLaneMs: limits.maxLaneMs });
     this.#tickMs = Math.max(5, limits.callDeadlineMs / ticksPerDeadline);
     this.#ticker = setInterval(() => this.#tick(), this.#tickMs).unref();
   }
@@ -112,12 +117,16 @@ export class CallDispatcher implements CallOwner {
       }
       this.#inFlight++;
       if (isPrompt) this.#promptInFlight++;
+      const cost = this.#costs.of(name, fields);
       const call = new PendingCall({
         name,
         fields,
         deadlineAtMs: performance.now() + this.#waitMs(calls[name]),
         addressed: false,
         isPrompt,
+        payer: payerNow(),
+        cost,
+        isDear: this.#costs.isDear(cost),
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
           this.#settled(call);
@@ -217,7 +226,7 @@ export class CallDispatcher implements CallOwner {
       else {
         call.repeated = true;
         // One that generates would hold up everybody until a lane may generate. It is the oldest of its list.
-        if (call.generates) this.#listOf(call).unshift(call);
+        if (call.generates) (call.changesKeys ? this.#creations : this.#dataKeyPairs).unshift(call);
         else this.#repeats.push(call);
       }
     }
@@ -249,11 +258,23 @@ export class CallDispatcher implements CallOwner {
       if (entry === undefined) break;
       send(entry, this.#prompt);
     }
-    while (this.#waiting.count > 0) {
-      const entry = this.#lanes.ordinary();
-      if (entry === undefined) return;
-      send(entry, this.#waiting);
+    while (this.#sendNext());
+  }
+
+  /** Sends one of the calls that wait, if there is a lane for it: the one that is due, or the first of the other class. */
+  #sendNext(): boolean {
+    const due = this.#waiting.nextClass();
+    if (due === undefined) return false;
+    for (const callClass of due === 'dear' ? (['dear', 'quick'] as const) : (['quick', 'dear'] as const)) {
+      const call = this.#waiting.next(callClass);
+      if (call === undefined) continue;
+      const entry = call.isDear ? this.#lanes.dear() : this.#lanes.ordinary(call.cost.ms);
+      if (entry === undefined) continue;
+      this.#waiting.take(callClass);
+      sendOn(entry, call);
+      return true;
     }
+    return false;
   }
 
   /** From now on it is a call like others: if it hangs a host, it is past its deadline by then, and hangs no second one. */
@@ -261,7 +282,7 @@ export class CallDispatcher implements CallOwner {
     this.#removals.shift();
     call.deadlineAtMs = performance.now() + this.#limits.callDeadlineMs;
     this.#change = call;
-    this.#waiting.unshift(call);
+    this.#waiting.pushFirst(call);
   }
 
   /** The list whose first call generates next, wherever it came from: the one that has waited longest. */
@@ -274,7 +295,7 @@ export class CallDispatcher implements CallOwner {
     return pair === undefined || creation.deadlineAtMs <= pair.deadlineAtMs ? this.#creations : this.#dataKeyPairs;
   }
 
-  #listOf(call: PendingCall): CallList {
+  #listOf(call: PendingCall): CallList | FairCalls {
     if (call.generates) return call.changesKeys ? this.#creations : this.#dataKeyPairs;
     if (call.isPrompt) return this.#prompt;
     return call.changesKeys ? this.#removals : this.#waiting;
@@ -292,8 +313,9 @@ export class CallDispatcher implements CallOwner {
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    const lists = [this.#repeats, this.#prompt, this.#waiting, this.#removals, this.#creations, this.#dataKeyPairs];
-    for (const call of lists.flatMap((list) => list.drain())) call.fail('unavailable', because);
+    const lists = [this.#repeats, this.#prompt, this.#removals, this.#creations, this.#dataKeyPairs];
+    const calls = [...lists.flatMap((list) => list.drain()), ...this.#waiting.expired(null)];
+    for (const call of calls) call.fail('unavailable', because);
   }
 
   #longOutage(): string | null {
@@ -314,7 +336,8 @@ export class CallDispatcher implements CallOwner {
       const patienceMs = this.#patienceMs(lane.isGenerating);
       if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });
     }
-    this.#expire([this.#repeats, this.#prompt, this.#waiting], nowMs, callDeadlineMs);
+    this.#expire([this.#repeats, this.#prompt], nowMs, callDeadlineMs);
+    for (const call of this.#waiting.expired(nowMs)) this.#failLate(call, callDeadlineMs);
     this.#expire([this.#removals, this.#creations, this.#dataKeyPairs], nowMs, this.#patienceMs(true));
     this.#dispatch();
   }
@@ -327,10 +350,15 @@ export class CallDispatcher implements CallOwner {
 
   /** Calls wait in the order of their deadlines, but for the few that were busy or repeated: the first one tells. */
   #expire(lists: readonly CallList[], nowMs: number, afterMs: number): void {
-    const failure = this.laneCount === 0 ? 'unavailable' : 'busy';
     for (const list of lists)
-      while (list.first !== undefined && list.first.deadlineAtMs <= nowMs)
-        list.shift()?.fail(failure, `its turn did not come within ${afterMs} ms`);
+      while (list.first !== undefined && list.first.deadlineAtMs <= nowMs) {
+        const late = list.shift();
+        if (late !== undefined) this.#failLate(late, afterMs);
+      }
+  }
+
+  #failLate(call: PendingCall, afterMs: number): void {
+    call.fail(this.laneCount === 0 ? 'unavailable' : 'busy', `its turn did not come within ${afterMs} ms`);
   }
 
   #settled(call: PendingCall): void {
@@ -343,7 +371,10 @@ export class CallDispatcher implements CallOwner {
 
 function send(entry: LaneEntry, list: CallList): void {
   const call = list.shift();
-  if (call === undefined) return;
+  if (call !== undefined) sendOn(entry, call);
+}
+
+function sendOn(entry: LaneEntry, call: PendingCall): void {
   if (call.repeated) entry.alone = true;
   entry.lane.send(call);
 }

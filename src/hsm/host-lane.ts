@@ -13,6 +13,7 @@
  */
 
 import type { Socket } from 'node:net';
+import { type AnsweredCall, learnCosts } from './call-costs.ts';
 import { type CallName, replyCodes } from './calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from './frames.ts';
 import { BadReplyError, type CallLane, PendingCall } from './pending-call.ts';
@@ -46,6 +47,10 @@ export class HostLane implements CallLane {
   readonly #calls = new Map<number, PendingCall>();
   /** How many of the calls are allowed to take longer than others. */
   #generations = 0;
+  /** How many of them have it to themselves. */
+  #dearCount = 0;
+  /** What they are thought to take, all together. */
+  #backlogMs = 0;
   #lastRequestId = 0;
   #progressAtMs = 0;
   /** How many of the calls are not in the pipe yet: the last ones. */
@@ -71,6 +76,16 @@ export class HostLane implements CallLane {
   /** Calls on the lane: sent, or about to be in this turn of the event loop. */
   get callCount(): number {
     return this.#calls.size;
+  }
+
+  /** For how long its calls are thought to keep it busy, but for those that generate. */
+  get backlogMs(): number {
+    return this.#backlogMs;
+  }
+
+  /** Has it a call that keeps it busy for much longer than most? */
+  get hasDear(): boolean {
+    return this.#dearCount > 0;
   }
 
   get isOpen(): boolean {
@@ -105,6 +120,7 @@ export class HostLane implements CallLane {
     if (this.#calls.size === 0) this.#progressAtMs = performance.now();
     this.#calls.set(requestId, call);
     if (call.generates) this.#generations++;
+    else this.#expect(call);
     this.#unsent++;
     this.#arrangeFlush();
   }
@@ -145,12 +161,15 @@ export class HostLane implements CallLane {
       chunk.fill(0);
       return;
     }
-    this.#progressAtMs = performance.now();
+    const nowMs = performance.now();
+    const elapsedMs = nowMs - this.#progressAtMs;
+    this.#progressAtMs = nowMs;
+    const answered: AnsweredCall[] = [];
     this.#reader.push(chunk);
     chunk.fill(0);
     try {
       for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
-        this.#settle(frame);
+        this.#settle(frame, answered);
         if (!this.isOpen) return; // What a failure made of the host ends the lane under our feet.
       }
       this.#reader.wipeRead();
@@ -160,6 +179,7 @@ export class HostLane implements CallLane {
       this.#owner.broken(this, error.message);
       return;
     }
+    learnCosts(answered, elapsedMs);
     this.#owner.replied(this);
     // What the replies made room for leaves with what waited, at the end of this turn.
     if (this.#unsent > 0) this.#arrangeFlush();
@@ -171,9 +191,11 @@ export class HostLane implements CallLane {
     setImmediate(this.#flushWhenDue);
   }
 
-  #settle({ requestId, code, fields }: Frame): void {
+  #settle({ requestId, code, fields }: Frame, answered: AnsweredCall[]): void {
     const call = this.#calls.get(requestId);
     if (call === undefined) throw new BadReplyError(`a reply to request ${requestId}, which is not in flight`);
+    const { cost, expectedMs } = call;
+    answered.push({ cost, expectedMs, succeeded: code === replyCodes.success });
     if (code === replyCodes.success) {
       call.succeed(fields, this);
       this.#remove(requestId, call);
@@ -189,6 +211,17 @@ export class HostLane implements CallLane {
   #remove(requestId: number, call: PendingCall): void {
     this.#calls.delete(requestId);
     if (call.generates) this.#generations--;
+    else if (this.#calls.size === 0) this.#backlogMs = this.#dearCount = 0;
+    else {
+      this.#backlogMs -= call.expectedMs;
+      if (call.isDear) this.#dearCount--;
+    }
+  }
+
+  #expect(call: PendingCall): void {
+    call.expectedMs = call.cost.ms;
+    this.#backlogMs += call.expectedMs;
+    if (call.isDear) this.#dearCount++;
   }
 
   #lose(): void {
@@ -199,6 +232,8 @@ export class HostLane implements CallLane {
     const calls = [...this.#calls.values()];
     this.#calls.clear();
     this.#generations = 0;
+    this.#dearCount = 0;
+    this.#backlogMs = 0;
     this.#owner.lost(this, calls);
   }
 }

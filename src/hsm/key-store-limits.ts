@@ -20,6 +20,11 @@ export interface KeyStoreLimits {
    * host. Two batches of 64: the host works on one while the API process deals with the other.
    */
   readonly maxInLane: number;
+  /**
+   * For how long the calls of one lane may be thought to keep it busy; one alone may take longer. What a lane has goes before
+   * whatever comes, and two batches of 64 AES calls take a software token half as long.
+   */
+  readonly maxLaneMs: number;
   /** How long after the last host was lost calls wait for the next one, instead of failing at once. */
   readonly reconnectWaitMs: number;
   /** The pause before the second attempt in a row to start a host; it doubles. The first attempt is made at once. */
@@ -41,6 +46,7 @@ export const defaultLimits: KeyStoreLimits = {
   openDeadlineMs: 60_000,
   maxInFlight: 4096,
   maxInLane: 128,
+  maxLaneMs: 4,
   reconnectWaitMs: 5_000,
   firstPauseMs: 100,
   maxPauseMs: 30_000,

@@ -7,7 +7,11 @@
  *   one generation at most. The single lane of a single host does everything.
  * - *Prompt calls* go to prompt lanes, whatever there is on others. While there is none they go to a lane that does not generate,
  *   and wait for one if they must: the next host is sooner there than somebody's RSA-4096. Nothing new is generated before they went.
- * - *Ordinary calls* go to the lane with the fewest calls, and to one that generates only if the others are full. Where the
+ * - *Dear calls* (`call-costs.ts`) go to the lanes that are not prompt, one to each at a time: an RSA-4096 signature in software takes as
+ *   long as some hundred AES calls, which are not to wait for it. While all of those generate they go to the prompt ones, so that
+ *   nobody's signature waits for somebody's new key.
+ * - *Ordinary calls* go to the lane with the fewest calls, as long as it has not more than it does in a few milliseconds, and to none that
+ *   generates where there is a prompt one. Where the
  *   library's sessions are no faster side by side than one after the other (`sessionsAreParallel` is false), they keep to the first
  *   lane of each host; and of two lanes in all, to the prompt one while it has room. Calls that are spread over two hosts leave in
  *   smaller batches: at 16 at once each took a third more CPU, measured with SoftHSM2. Who has more hosts wants them all at work.
@@ -26,6 +30,8 @@ export interface LaneEntry {
 export interface LaneUse {
   /** Calls that one lane has at once. */
   readonly maxInLane: number;
+  /** For how long they may be thought to keep it busy. */
+  readonly maxLaneMs: number;
   /** How many there are, over all hosts, when all are open. */
   readonly laneCount: number;
   /** Are ordinary calls faster on several sessions of one host at once? */
@@ -60,22 +66,33 @@ export class LaneChoice {
     this.#follow(this.#all.filter(({ host }) => host !== gone));
   }
 
-  /** One for a call of a caller's; `undefined` while those that may have it are full. */
-  ordinary(): LaneEntry | undefined {
-    const { laneCount, maxInLane, sessionsAreParallel } = this.#use;
-    const preferred = laneCount === 2 && !sessionsAreParallel ? leastLoaded(this.#forPrompt, maxInLane) : undefined;
-    return preferred ?? leastLoaded(this.#forOrdinary, maxInLane);
+  /** One for a call of a caller's that is thought to take so long; `undefined` while those that may have it are full. */
+  ordinary(ms: number): LaneEntry | undefined {
+    const { laneCount, sessionsAreParallel } = this.#use;
+    const hasRoom = (entry: LaneEntry) => this.#hasRoom(entry, ms);
+    const preferred = laneCount === 2 && !sessionsAreParallel ? leastLoaded(this.#forPrompt, hasRoom) : undefined;
+    return preferred ?? leastLoaded(this.#forOrdinary, hasRoom);
+  }
+
+  /** One for a call that is dear; `undefined` while each that may have it has one, or is full. */
+  dear(): LaneEntry | undefined {
+    const { maxInLane, maxLaneMs } = this.#use;
+    const free = this.#forGenerations.filter(({ lane }) => !lane.isGenerating);
+    return leastLoaded(
+      free.length > 0 ? free : this.#forPrompt,
+      ({ lane }) => !lane.hasDear && lane.callCount < maxInLane && lane.backlogMs <= maxLaneMs,
+    );
   }
 
   /** One for a prompt call; `undefined` while all that may have it generate or are full. */
   prompt(): LaneEntry | undefined {
-    const entry = leastLoaded(this.#forPrompt, this.#use.maxInLane);
+    const entry = leastLoaded(this.#forPrompt, fewerThan(this.#use.maxInLane));
     return entry?.lane.isGenerating && this.#use.laneCount > 1 ? undefined : entry;
   }
 
   /** An empty one, for a repeated call that does not generate. */
   empty(): LaneEntry | undefined {
-    return leastLoaded(this.#forOrdinary, 1);
+    return leastLoaded(this.#forOrdinary, fewerThan(1));
   }
 
   /**
@@ -84,8 +101,15 @@ export class LaneChoice {
    */
   generation({ repeated }: { readonly repeated: boolean }): LaneEntry | undefined {
     if (repeated && this.#all.some(({ lane, alone }) => alone && lane.callCount > 0)) return undefined;
-    const entry = leastLoaded(this.#forGenerations, this.#use.maxInLane);
+    const entry = leastLoaded(this.#forGenerations, fewerThan(this.#use.maxInLane));
     return entry?.lane.isGenerating ? undefined : entry;
+  }
+
+  /** One that generates is for no other call: it may take longer than anybody waits, and another lane has room sooner. */
+  #hasRoom({ lane }: LaneEntry, ms: number): boolean {
+    const { maxInLane, maxLaneMs, laneCount } = this.#use;
+    if (lane.isGenerating && laneCount > 1 && this.hasPromptLane) return false;
+    return lane.callCount < maxInLane && lane.backlogMs + ms <= maxLaneMs;
   }
 
   #follow(all: readonly LaneEntry[]): void {
@@ -104,21 +128,28 @@ export function generationsAtOnce({ hosts, lanes }: { readonly hosts: number; re
   return lanes > 1 ? hosts * (lanes - 1) : Math.max(1, hosts - 1);
 }
 
-/** The entry with the fewest calls, and less than `limit`; one that generates a key only if the others are full. */
-function leastLoaded(entries: readonly LaneEntry[], limit: number): LaneEntry | undefined {
+function fewerThan(limit: number): (entry: LaneEntry) => boolean {
+  return ({ lane }) => lane.callCount < limit;
+}
+
+/** The entry with the fewest calls among those that have room, or have none; one that generates a key only if there is no other. */
+function leastLoaded(entries: readonly LaneEntry[], hasRoom: (entry: LaneEntry) => boolean): LaneEntry | undefined {
   let best: LaneEntry | undefined;
   let lightest = Infinity;
   for (const entry of entries) {
-    const count = entry.lane.callCount;
-    if (count === 0) {
+    const { callCount, isGenerating } = entry.lane;
+    if (callCount === 0) {
       entry.alone = false;
       return entry;
     }
-    const load = entry.lane.isGenerating ? limit + count : count;
-    if (count < limit && load < lightest && !entry.alone) {
+    const load = isGenerating ? generatingLoad + callCount : callCount;
+    if (load < lightest && !entry.alone && hasRoom(entry)) {
       best = entry;
       lightest = load;
     }
   }
   return best;
 }
+
+/** More than any lane has. */
+const generatingLoad = 1_000_000;

@@ -5,6 +5,8 @@
  * it or hands it on. Its fields are the caller's memory (plaintexts among them) and are not read after it has settled.
  */
 
+import type { Payer } from '../kms/payer.ts';
+import type { CallCost } from './call-costs.ts';
 import { type Call, type CallName, calls } from './calls.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 
@@ -29,6 +31,12 @@ export interface CallOutline {
   readonly addressed: boolean;
   /** Goes before the calls that are not, to a lane that never generates. */
   readonly isPrompt?: boolean;
+  /** Who pays for it; absent: the daemon. */
+  readonly payer?: Payer | undefined;
+  /** What it is thought to take; absent: what is not known and not learnt. */
+  readonly cost?: CallCost;
+  /** Keeps a lane busy for much longer than most calls. */
+  readonly isDear?: boolean;
   /** Takes what it keeps of the reply's fields (views) and resolves the promise. Throws `BadReplyError`. */
   readonly succeed: (fields: readonly Buffer[], lane: CallLane) => void;
   readonly fail: (error: Error) => void;
@@ -45,6 +53,11 @@ export class PendingCall {
   deadlineAtMs: number;
   readonly addressed: boolean;
   readonly isPrompt: boolean;
+  readonly payer: Payer | undefined;
+  readonly cost: CallCost;
+  readonly isDear: boolean;
+  /** What it was thought to take when it was sent. */
+  expectedMs = 0;
   /** Was a lane lost under it? It is sent once more then, alone on its lane. */
   repeated = false;
   /** How often a busy device refused it. */
@@ -55,7 +68,17 @@ export class PendingCall {
   readonly #succeed: CallOutline['succeed'];
   readonly #fail: CallOutline['fail'];
 
-  constructor({ name, fields, deadlineAtMs, addressed, isPrompt = false, succeed, fail }: CallOutline) {
+  constructor({
+    name,
+    fields,
+    deadlineAtMs,
+    addressed,
+    isPrompt = false,
+    payer,
+    succeed,
+    fail,
+    ...costs
+  }: CallOutline) {
     const call: Call = calls[name];
     this.name = name;
     this.number = call.number;
@@ -66,6 +89,9 @@ export class PendingCall {
     this.deadlineAtMs = deadlineAtMs;
     this.addressed = addressed;
     this.isPrompt = isPrompt;
+    this.payer = payer;
+    this.cost = costs.cost ?? { ms: 0 };
+    this.isDear = costs.isDear ?? false;
     this.#replyFields = call.reply.length;
     this.#succeed = succeed;
     this.#fail = fail;

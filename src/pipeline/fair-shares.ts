@@ -18,6 +18,7 @@
 
 import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
+import { onAccountOf } from '../kms/paying.ts';
 import { findOperation } from '../operations/find-operation.ts';
 import { ProcessorTurns } from './processor-turns.ts';
 import type { RefusalRecords } from './refusal-records.ts';
@@ -126,11 +127,13 @@ class FairShares {
     const charged = (ms: number): void => {
       usedMs = ms;
     };
-    return this.#processor.run(share.payer, run, charged).then((answer) => {
-      if (!answer.ok) this.#refusals?.spent(share.payer, usedMs);
-      this.#leave(share);
-      return answer;
-    });
+    return this.#processor
+      .run(share.payer, () => onAccountOf(share.payer, run), charged)
+      .then((answer) => {
+        if (!answer.ok) this.#refusals?.spent(share.payer, usedMs);
+        this.#leave(share);
+        return answer;
+      });
   }
 
   #leave(share: Share): void {

@@ -1,0 +1,84 @@
+/**
+ * How long calls keep a lane busy: estimates, learnt from when replies came.
+ *
+ * A lane carries out one call after the other, so the time between two reads of its pipe is what the calls took whose replies
+ * were read; among several it is divided as they were expected. What a key does with its private half depends on the key (RSA-4096 in
+ * software takes 500 times what AES takes, and as long as all of a smart card's), so these calls have an estimate for each key; all
+ * others have one for each kind of call. Only successes teach: somebody could make his calls fail quickly to have them taken for quick.
+ */
+
+import type { CallName } from './calls.ts';
+
+/** What one call is thought to take. Shared by all calls that are alike, and changes with what they took. */
+export interface CallCost {
+  ms: number;
+}
+
+export interface AnsweredCall {
+  readonly cost: CallCost;
+  /** What it was thought to take when it was sent; 0 for what is not learnt. */
+  readonly expectedMs: number;
+  readonly succeeded: boolean;
+}
+
+/** Calls that are as slow as the key in their first field. */
+const dependOnKey: ReadonlySet<CallName> = new Set<CallName>([
+  'sign',
+  'decryptAsymmetric',
+  'deriveSharedSecret',
+  'examineImport',
+  'importKey',
+]);
+/** Before anything is known: those that depend on a key go alone, so that the first one tells what it takes. */
+const unknownOfKeyMs = 5;
+const unknownMs = 0.02;
+/** Estimates rise slowly, because a reply may have waited for this process, and fall faster. */
+const riseFactor = 0.05;
+const fallFactor = 0.25;
+/**
+ * From here on a call is dear: one that is before somebody's AES call is as much as the hundred AES calls that a lane has at once,
+ * so nobody can notice that it was there. Where AES itself takes that long, as behind a network, it is so many times what AES takes.
+ */
+const dearMs = 2;
+const dearFactor = 4;
+/** Of keys. Beyond that all begin anew. */
+const maxEstimates = 4096;
+
+export class CallCosts {
+  readonly #ofKind = new Map<CallName, CallCost>();
+  readonly #ofKey = new Map<string, CallCost>();
+
+  of(name: CallName, fields: readonly Uint8Array[]): CallCost {
+    if (!dependOnKey.has(name)) return this.#ofKind.get(name) ?? remember(this.#ofKind, name, unknownMs);
+    const key = `${name} ${Buffer.from(fields[0] ?? []).toString('latin1')}`;
+    return this.#ofKey.get(key) ?? remember(this.#ofKey, key, unknownOfKeyMs);
+  }
+
+  /** Should it have a lane to itself, away from those that take little? */
+  isDear({ ms }: CallCost): boolean {
+    return ms >= dearMs && ms >= dearFactor * this.of('encrypt', []).ms;
+  }
+}
+
+function remember<Name>(costs: Map<Name, CallCost>, name: Name, ms: number): CallCost {
+  if (costs.size >= maxEstimates) costs.clear();
+  const cost = { ms };
+  costs.set(name, cost);
+  return cost;
+}
+
+/**
+ * @param took All calls that were answered together, with what they were expected to take.
+ * @param elapsedMs In which all of them were carried out.
+ */
+export function learnCosts(took: readonly AnsweredCall[], elapsedMs: number): void {
+  let expectedMs = 0;
+  for (const each of took) expectedMs += each.expectedMs;
+  if (expectedMs === 0) return;
+  const factor = elapsedMs / expectedMs;
+  for (const { cost, expectedMs: share, succeeded } of took) {
+    if (!succeeded) continue;
+    const measuredMs = share * factor;
+    cost.ms += (measuredMs - cost.ms) * (measuredMs > cost.ms ? riseFactor : fallFactor);
+  }
+}
