@@ -26,7 +26,7 @@ import { LineCutter, type LinePiece } from './file-lines.ts';
 import { mayHoldStatement } from './log-statement.ts';
 import { placeText } from './place.ts';
 import { StatedChanges } from './stated-changes.ts';
-import { isTornEnd } from './torn-end.ts';
+import { isTornEnd, maxTornBytes } from './torn-end.ts';
 
 export interface LogEnd {
   /** The last record. */
@@ -54,8 +54,8 @@ export interface LogFile {
 
 /** How much of the end is verified at first; four times as much for as long as no record and no statement is found in it. */
 const tailBytes = 1024 * 1024;
-/** More than this without a record is no torn end; what was logged in a second is less. */
-const maxTailBytes = 64 * 1024 * 1024;
+/** What was logged in a second is less. */
+const maxTailBytes = maxTornBytes;
 const lineFeed = 0x0a;
 
 /** @throws AuditError `damaged`, which names the place and what to do. */

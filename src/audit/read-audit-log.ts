@@ -3,6 +3,7 @@
  * daemon, and neither holds more of it in memory than a line.
  */
 
+import { hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { AcceptedPlaces } from './accepted-places.ts';
@@ -14,7 +15,8 @@ import { LineCutter, type LinePiece } from './file-lines.ts';
 import { mayHoldStatement, readStatement } from './log-statement.ts';
 import { auditLogPath } from './open-audit-log.ts';
 import { placeText } from './place.ts';
-import { isTornEnd } from './torn-end.ts';
+import type { KnownBytes } from './statements.ts';
+import { isTornEnd, readAside } from './torn-end.ts';
 
 /** An event as it stands in the log. */
 export interface RecordedEvent {
@@ -56,6 +58,13 @@ export interface NamedProblem extends ChainProblem {
   readonly place: string;
 }
 
+/** A file with what a crash left of a line, and whether it has that still. It is no record: the log is whole without it. */
+export interface AsideFile {
+  readonly file: string;
+  readonly bytes: number;
+  readonly state: 'kept' | 'missing' | 'changed';
+}
+
 export interface Verification {
   readonly ok: boolean;
   /** Intact events, up to the first problem. */
@@ -64,8 +73,8 @@ export interface Verification {
   readonly head: Link;
   /** Places that operators have accepted. */
   readonly accepted: number;
-  /** What crashes left and was set aside, in which files, in bytes. */
-  readonly setAside: readonly { readonly file: string; readonly bytes: number }[];
+  /** What crashes left and was set aside, oldest first. */
+  readonly setAside: readonly AsideFile[];
   readonly firstProblem?: NamedProblem;
 }
 
@@ -78,7 +87,7 @@ export interface Verification {
  */
 export async function verifyAuditLog(folder: string, others?: (problem: NamedProblem) => void): Promise<Verification> {
   const accepted = await acceptedPlacesIn(folder);
-  const setAside: { file: string; bytes: number }[] = [];
+  const setAside: AsideFile[] = [];
   let firstProblem: NamedProblem | undefined;
   const note = (problem: ChainProblem): void => {
     const named = { ...problem, place: placeText(problem) };
@@ -96,7 +105,7 @@ export async function verifyAuditLog(folder: string, others?: (problem: NamedPro
   for await (const piece of linesOf(folder)) {
     if (walker.take(piece) !== undefined) break;
     const statement = piece.isStart ? readStatement(piece.bytes) : undefined;
-    if (statement !== undefined && 'tornEnd' in statement) setAside.push(statement.tornEnd);
+    if (statement !== undefined && 'tornEnd' in statement) setAside.push(lookAside(folder, statement.tornEnd));
   }
   const end = firstProblem === undefined || others !== undefined ? walker.end() : undefined;
   if (end !== undefined) note((await isTorn(folder, end)) ? { ...end, what: incomplete } : end);
@@ -108,6 +117,17 @@ export async function verifyAuditLog(folder: string, others?: (problem: NamedPro
 
 const incomplete =
   'the log ends in the middle of a record: the daemon is writing it, or died doing so and was not started since';
+
+function lookAside(folder: string, { file, bytes, sha256 }: KnownBytes & { readonly file: string }): AsideFile {
+  try {
+    const found = readAside(folder, file);
+    if (found === undefined) return { file, bytes, state: 'missing' };
+    return { file, bytes, state: hash('sha256', found) === sha256 ? 'kept' : 'changed' };
+  } catch {
+    // Something else stands there, or nothing that this user may read.
+    return { file, bytes, state: 'changed' };
+  }
+}
 
 async function acceptedPlacesIn(folder: string): Promise<AcceptedPlaces> {
   const accepted = new AcceptedPlaces();

@@ -9,7 +9,7 @@
 
 import { hash } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { type Link, readLink } from './chain.ts';
 import { maxLineBytes } from './event-line.ts';
 import type { LogStatement } from './statements.ts';
@@ -17,6 +17,8 @@ import type { LogStatement } from './statements.ts';
 /** How every line begins. */
 const beginning = Buffer.from('{"eventVersion":"1.11","userIdentity":{');
 const lineFeed = 0x0a;
+/** More than this without a record is no torn end. */
+export const maxTornBytes = 64 * 1024 * 1024;
 
 /** @param bytes All that stands behind the last record. */
 export function isTornEnd(bytes: Buffer): boolean {
@@ -64,13 +66,31 @@ export function setAside({ descriptor, path, offset, bytes, head }: TornEnd): Lo
  * @returns What is still owed to the record, if anything.
  */
 export function owedTornEnd(path: string, offset: number, head: Link): LogStatement | undefined {
+  const bytes = readAside(dirname(path), asideName(head));
+  return bytes === undefined ? undefined : statementOf(asideName(head), offset, bytes);
+}
+
+/**
+ * @param folder Of the log.
+ * @returns `undefined` when there is no such file.
+ * @throws the system's error, and an Error for what is no file or longer than a torn end.
+ */
+export function readAside(folder: string, file: string): Buffer | undefined {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  let descriptor: number;
   try {
-    const { O_RDONLY, O_NOFOLLOW } = constants;
-    const bytes = readFileSync(join(dirname(path), asideName(head)), { flag: O_RDONLY | O_NOFOLLOW });
-    return statementOf(asideName(head), offset, bytes);
+    descriptor = openSync(join(folder, basename(file)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
+  }
+  try {
+    const stats = fstatSync(descriptor);
+    if (!stats.isFile() || stats.size > maxTornBytes)
+      throw new Error(`\`${file}\` is not what a crash left; move it away`);
+    return readFileSync(descriptor);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

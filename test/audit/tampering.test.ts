@@ -1,7 +1,7 @@
 /** Somebody edits the log while the daemon is stopped; or the daemon was killed, which must not look like it. */
 
 import { hash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -85,8 +85,12 @@ describe('what a crash left behind the last record', () => {
       expect(await verifyAuditLog(folder)).toMatchObject({
         ok: true,
         events: events + 1,
-        setAside: [{ file, bytes: torn.length }],
+        setAside: [{ file, bytes: torn.length, state: 'kept' }],
       });
+      writeFileSync(join(folder, file), 'something else');
+      expect(await verifyAuditLog(folder)).toMatchObject({ ok: true, setAside: [{ file, state: 'changed' }] });
+      rmSync(join(folder, file));
+      expect(await verifyAuditLog(folder)).toMatchObject({ ok: true, setAside: [{ file, state: 'missing' }] });
     }
   });
 

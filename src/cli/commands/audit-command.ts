@@ -138,7 +138,10 @@ async function verify(options: VerifyOptions): Promise<void> {
         ['problem', problem],
         ['place', place],
         ['accepted places', accepted],
-        ['set aside', setAside.map(({ file, bytes }) => `${file} (${bytes} bytes)`).join(', ') || null],
+        [
+          'set aside',
+          setAside.map(({ file, bytes, state }) => `${file} (${bytes} bytes, ${state})`).join(', ') || null,
+        ],
         ['intact events', events],
         ['head', headText],
       ]),
