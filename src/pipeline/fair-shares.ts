@@ -2,7 +2,7 @@
  * Fair shares: nobody gets more than his share of the daemon at once, however many connections he has.
  *
  * Each user may have `maxRunning` requests under way; his further ones wait in a queue of his own, in the order of their
- * arrival, and beyond `maxWaiting` they are refused. So what stands before anybody's request, in the queue of the HSM and
+ * arrival, and beyond `maxWaiting`, or when they would wait for longer than is of use, they are refused. So what stands before anybody's request, in the queue of the HSM and
  * everywhere else, is at most one share of each other user, and those who flood get equal shares.
  *
  * Requests that generate (`generates` of the operation) may take the HSM seconds each, so they have shares of their own, of a
@@ -13,7 +13,8 @@
  * refused before anything of his requests is parsed (`refusal-records.ts`). What is too much is answered slowly
  * (`slow-answers.ts`).
  *
- * A user is whoever pays for the request (`kms/payer.ts`).
+ * A user is whoever pays for the request (`kms/payer.ts`). What a request has the HSM do is on his account there, too
+ * (`kms/paying.ts`, `hsm/fair-calls.ts`).
  */
 
 import { KmsError } from '../kms/errors.ts';
@@ -32,6 +33,8 @@ export interface ShareLimits {
   readonly maxWaitingBytes: number;
   /** After so long a request that waits is refused. */
   readonly maxWaitingMs: number;
+  /** A request that would wait for longer, at the pace at which its user's are answered, is refused at once. */
+  readonly maxExpectedMs: number;
 }
 
 export const defaultShareLimits: ShareLimits = {
@@ -42,6 +45,9 @@ export const defaultShareLimits: ShareLimits = {
   maxWaitingBytes: 16 * 1024 * 1024,
   // The deadlines of the calls that are under way bound it already.
   maxWaitingMs: Infinity,
+  // As long as a call waits for a lane (`callDeadlineMs`). Who is told at once comes back when there is room, and meanwhile
+  // nothing is done for somebody who has given up.
+  maxExpectedMs: 10_000,
 };
 
 /**
@@ -54,6 +60,7 @@ export function generationLimits(generationsAtOnce: number): ShareLimits {
     maxRunning: Math.max(2, generationsAtOnce),
     // The AWS CLI and boto3 listen for 60 s, and then ask for the same again; whoever is told before that knows better.
     maxWaitingMs: 50_000,
+    maxExpectedMs: 50_000,
   };
 }
 
@@ -82,7 +89,13 @@ interface Share {
   /** How many wait, and their bodies. */
   waitingCount: number;
   waitingBytes: number;
+  /** Between two answers, while others wait. */
+  paceMs: number;
+  answeredAtMs: number;
 }
+
+/** How much of the pace the last answer tells: a pause of the HSM is soon forgotten. */
+const paceFactor = 0.1;
 
 class FairShares {
   readonly #limits: ShareLimits;
@@ -97,11 +110,12 @@ class FairShares {
   }
 
   enter(payer: Payer, entrant: Entrant): Promise<KmsAnswer> {
-    const { maxRunning, maxWaiting, maxWaitingBytes, maxWaitingMs } = this.#limits;
+    const { maxRunning, maxWaiting, maxWaitingBytes, maxWaitingMs, maxExpectedMs } = this.#limits;
     const share = this.#shareOf(payer);
     if (share.running < maxRunning) return this.#start(share, entrant);
     if (share.waitingCount >= maxWaiting || share.waitingBytes + entrant.bytes > maxWaitingBytes)
       return entrant.refuse();
+    if (share.waitingCount * share.paceMs > maxExpectedMs) return entrant.refuse();
     share.waitingCount++;
     share.waitingBytes += entrant.bytes;
     return new Promise((answer) => {
@@ -115,7 +129,16 @@ class FairShares {
   #shareOf(payer: Payer): Share {
     let share = this.#shares.get(payer);
     if (share === undefined) {
-      share = { payer, running: 0, waiting: [], nextWaiting: 0, waitingCount: 0, waitingBytes: 0 };
+      share = {
+        payer,
+        running: 0,
+        waiting: [],
+        nextWaiting: 0,
+        waitingCount: 0,
+        waitingBytes: 0,
+        paceMs: 0,
+        answeredAtMs: 0,
+      };
       this.#shares.set(payer, share);
     }
     return share;
@@ -138,6 +161,10 @@ class FairShares {
 
   #leave(share: Share): void {
     share.running--;
+    const nowMs = performance.now();
+    if (share.waitingCount > 0 && share.answeredAtMs > 0)
+      share.paceMs += (nowMs - share.answeredAtMs - share.paceMs) * (share.paceMs === 0 ? 1 : paceFactor);
+    share.answeredAtMs = share.waitingCount > 0 ? nowMs : 0;
     const next = this.#takeNext(share);
     if (next !== undefined) next.answer(this.#start(share, next));
     else if (share.running === 0) this.#shares.delete(share.payer);

@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
+import { payerNow } from '../../src/kms/paying.ts';
 import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
@@ -62,6 +63,37 @@ test('A request whose body is one byte too many to wait is refused, and one that
   await service.run(request(mallory, 'too large', 11));
   void service.run(request(mallory, 'just fits', 10));
   expect(refused).toEqual(['too large']);
+});
+
+test('A request that would wait for longer than is of use is refused at once, and those that wait are not', async () => {
+  const { service, refused, answerFirst } = heldService({ maxRunning: 1, maxExpectedMs: 2000 });
+  for (let index = 0; index < 4; index++) void service.run(request(mallory, `waits ${index}`));
+  for (let answered = 0; answered < 2; answered++) {
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    answerFirst(1);
+    await endOfTurn();
+  }
+  // At 20 ms or more for each, a hundred are the most that are worth waiting for.
+  const late = Array.from({ length: 200 }, (_, index) => service.run(request(mallory, `late ${index}`)));
+  await endOfTurn();
+  expect(refused.length).toBeGreaterThanOrEqual(100);
+  expect(refused).not.toContain('late 0');
+  expect(await late.at(-1)).toMatchObject({ ok: false, error: { name: 'ThrottlingException' } });
+});
+
+test('What a request begins is on the account of its payer, and of nobody else', async () => {
+  const seen: (string | undefined)[] = [];
+  const service = shareFairly({
+    ...heldService().service,
+    async run() {
+      await endOfTurn();
+      seen.push(payerNow());
+      return { ok: true, body: '' };
+    },
+  });
+  await Promise.all([mallory, alice].map((caller) => service.run(request(caller, 'Encrypt'))));
+  expect(seen).toEqual([mallory, alice].map(payerOfCaller));
+  expect(payerNow()).toBeUndefined();
 });
 
 test('Generations wait in a queue of their own, and users who have many of them take turns', async () => {
@@ -193,11 +225,19 @@ function heldService(
     service: shareFairly(held, {
       // Whoever may run does: how the processor is shared is another test's.
       processor: new ProcessorTurns(Number.POSITIVE_INFINITY),
-      requests: { maxRunning: 128, maxWaiting: 2048, maxWaitingBytes: 1024 * 1024, maxWaitingMs: Infinity, ...limits },
+      requests: {
+        maxRunning: 128,
+        maxWaiting: 2048,
+        maxWaitingBytes: 1024 * 1024,
+        maxWaitingMs: Infinity,
+        maxExpectedMs: Infinity,
+        ...limits,
+      },
       generations: {
         maxRunning: 1,
         maxWaiting: 2048,
         maxWaitingBytes: 1024 * 1024,
+        maxExpectedMs: Infinity,
         maxWaitingMs: Infinity,
         ...ofGenerations,
       },

@@ -62,6 +62,12 @@ function oneAtATime(): { service: KmsService; done: string[]; refused: string[];
       return { ok: true, body: (await perform(silentAnnouncer)).body };
     },
   };
-  const requests = { maxRunning: 1, maxWaiting: 10, maxWaitingBytes: 1000, maxWaitingMs: Infinity };
+  const requests = {
+    maxRunning: 1,
+    maxWaiting: 10,
+    maxWaitingBytes: 1000,
+    maxWaitingMs: Infinity,
+    maxExpectedMs: Infinity,
+  };
   return { service: shareFairly(whileProven(held), { requests }), done, refused, answerNext: () => answerNext() };
 }
