@@ -66,6 +66,8 @@ export const budgetsSchema = z.strictObject({
   memory: z
     .strictObject({
       compiledPolicyBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.compiledPolicyBytes),
+      recordBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytes),
+      recordBytesPerPayer: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytesPerPayer),
     })
     .prefault({}),
   log: z

@@ -135,7 +135,9 @@ audit:
 #   # AWS's quotas: keys of a Region, aliases and grants of a key, bytes of a key policy. Only more than these is refused.
 #   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, policyBytes: 32768 }
 #   # Memory for compiled key policies.
-#   memory: { compiledPolicyBytes: 67108864 }
+#   memory: { compiledPolicyBytes: 67108864,
+#     # All records of keys, policies, aliases and grants; and what one payer may add to them until the next start.
+#     recordBytes: 1073741824, recordBytesPerPayer: 536870912 }
 #   # Lines of the log a minute: of one kind about one payer, of one kind about the daemon itself; and how many kinds of all payers.
 #   log: { linesPerMinute: 10, ownLinesPerMinute: 200, kinds: 256 }
 

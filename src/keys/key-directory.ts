@@ -41,6 +41,7 @@ import { LastUses } from './last-uses.ts';
 import { SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
 import { MaterialInUse } from './material-in-use.ts';
+import { RecordMemory } from './record-memory.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
 
@@ -69,12 +70,22 @@ export interface KeyDirectoryOptions {
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
   KeyDirectory,
-  'take' | 'apply' | 'whenNumbersRunOut' | 'keyStore' | 'aliases' | 'grants' | 'tombstones' | 'lastUses' | 'services'
+  | 'take'
+  | 'apply'
+  | 'whenNumbersRunOut'
+  | 'memory'
+  | 'keyStore'
+  | 'aliases'
+  | 'grants'
+  | 'tombstones'
+  | 'lastUses'
+  | 'services'
 > & {
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
   readonly tombstones: Omit<Tombstones, 'show'>;
+  readonly memory: Omit<RecordMemory, 'take' | 'follow'>;
   readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
   readonly services: Omit<ManagedServices, 'replace'>;
 };
@@ -97,6 +108,7 @@ export class KeyDirectory implements Fold {
   readonly #policies: CompiledPolicies;
   readonly #records = new RecordsOfKeys();
   readonly #keys = new Map<KeyId, KmsKey>();
+  readonly memory: RecordMemory;
   /** Those with a record that did not verify stay so until the next start. */
   readonly #quarantined = new Set<KeyId>();
   readonly #damaged = new Set<KeyId>();
@@ -113,6 +125,8 @@ export class KeyDirectory implements Fold {
     this.budgets = options.budgets ?? defaultBudgets;
     this.grants = new Grants(grantTokens, this.budgets.quotas);
     this.services = new ManagedServices(options.realm);
+    const { aliases, grants, tombstones } = this;
+    this.memory = new RecordMemory({ records: this.#records, aliases, grants, tombstones }, this.budgets.memory);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
     this.#policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
@@ -136,11 +150,9 @@ export class KeyDirectory implements Fold {
 
   /** @throws KmsError `LimitExceededException` when there are as many keys as there can be. */
   assertRoomForKey(): void {
-    const { keys } = this.budgets.quotas;
-    const { size } = this.#keys;
-    if (size < keys) return;
+    const [keys, size] = [this.budgets.quotas.keys, this.#keys.size];
     const message = `Key quota for this account in this region is ${keys} but the current usage is ${size}.`;
-    throw new KmsError('LimitExceededException', message);
+    if (size >= keys) throw new KmsError('LimitExceededException', message);
   }
 
   /**
@@ -217,6 +229,7 @@ export class KeyDirectory implements Fold {
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) touched.add(this.#records.filePolicy(record));
     for (const keyId of touched) this.#derive(keyId);
     this.lastUses.take(loaded);
+    this.memory.take(loaded, this.realm.region);
     for (const alias of inOrder(loaded.alias, 'aliasName')) if (this.#isOurs(alias)) this.aliases.show(alias);
     for (const grant of inOrder(loaded.grant, 'grantId')) if (this.#isOurs(grant)) this.grants.show(grant);
   }
@@ -230,6 +243,7 @@ export class KeyDirectory implements Fold {
 
   #applyOne(change: Change, touched: Set<KeyId>): void {
     if ('region' in change.record && !this.#isOurs(change.record)) return;
+    this.memory.follow(change);
     if ('put' in change) {
       if (!this.#isOfDeletedKey(change.record)) this.#applyPut(change, touched);
     } else {

@@ -156,6 +156,13 @@ export interface MemoryBudget {
    * use. Room for thousands of usual policies, and for some ten of the worst.
    */
   readonly compiledPolicyBytes: number;
+  /**
+   * Keys, their policies and tags, aliases and grants, a sixty-fourth of it for operators alone: more is refused. 100,000 plain
+   * keys take 360 MiB, and as many grants 330. It has to fit into what the process has (`--max-old-space-size`) with half as much again.
+   */
+  readonly recordBytes: number;
+  /** What one payer may add to it until the daemon is started anew: as many plain keys as the quota has, and half of all. */
+  readonly recordBytesPerPayer: number;
 }
 
 /** Lines on stderr, which have 16 KiB at most and mostly 1 (`daemon/summed-log.ts`). What is more is counted. */
@@ -217,6 +224,8 @@ export const defaultBudgets: Budgets = {
   },
   memory: {
     compiledPolicyBytes: 64 * 1024 * 1024,
+    recordBytes: 1024 * 1024 * 1024,
+    recordBytesPerPayer: 512 * 1024 * 1024,
   },
   log: {
     linesPerMinute: 10,

@@ -165,7 +165,19 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     const permitted = { keys, decideUnder: decisionUnder(source) };
     const by = intents.of(account, () => intentOf(kmsRequest, directory.realm.region));
     trace.intents = by;
-    const parts = { operation, turns, life, given: { request, caller, directory, note }, permitted, permitAgain, by };
+    const given = { request, caller, directory, note };
+    const { memory } = directory;
+    const parts = {
+      operation,
+      turns,
+      life,
+      given,
+      permitted,
+      permitAgain,
+      memory,
+      account: { payer: kmsRequest.payer, isOperator: account.isOperator === true },
+      by,
+    };
     if (isRehearsal) {
       rehearseChange(parts);
       throw wouldHaveSucceeded();

@@ -81,6 +81,8 @@ describeEachToken('A change', (token) => {
       given: { request: {}, caller: kms.caller, directory: kms.directory, note() {} },
       permitted: permitNow(),
       permitAgain,
+      memory: kms.directory.memory,
+      account: { payer: unknownPayer, isOperator: false },
       by,
     });
   /** The same as something that a caller asked for and hears the answer of, on record. */

@@ -16,7 +16,7 @@ import { openKeys } from '../../src/keys/life/open-keys.ts';
 import { createServiceKey, findServiceKeys } from '../../src/keys/life/service-keys.ts';
 import type { KmsError } from '../../src/kms/errors.ts';
 import type { KeyId } from '../../src/kms/names.ts';
-import { unknownPayer } from '../../src/kms/payer.ts';
+import { type Payer, unknownPayer } from '../../src/kms/payer.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { Intents } from '../../src/pipeline/intents.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
@@ -45,7 +45,7 @@ export interface TestService {
   /** A key whose policy allows alice everything, unless it is another one. */
   newKey(policyDocument?: string, origin?: 'EXTERNAL'): Promise<KeyId>;
   /** What alice is answered. */
-  run(operationName: string, request: object): Promise<KmsAnswer>;
+  run(operationName: string, request: object, payer?: Payer): Promise<KmsAnswer>;
   close(): Promise<void>;
 }
 
@@ -131,7 +131,7 @@ export async function startService(
       const { record } = await newTestKey({ directory, life, turns }, wanted);
       return record.keyId;
     },
-    run: (operationName, request) =>
+    run: (operationName, request, payer = unknownPayer) =>
       service.run({
         operationName,
         body: Buffer.from(JSON.stringify(request)),
@@ -140,7 +140,7 @@ export async function startService(
         receivedAtMs: Date.now(),
         sourceIPAddress: '127.0.0.1',
         userAgent: null,
-        payer: unknownPayer,
+        payer,
         caller,
       }),
     close: () => running.disposeAsync(),

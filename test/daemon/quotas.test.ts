@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
 import { defaultBudgets } from '../../src/kms/budgets.ts';
 import type { KeyId } from '../../src/kms/names.ts';
+import { type Payer, payerOfUid } from '../../src/kms/payer.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { replaced } from '../../src/store/records/changes.ts';
 import { alice, allow, bob, deny, policy, realm } from '../authorization/policies.ts';
@@ -29,11 +30,11 @@ describeEachToken('Quotas', (token) => {
     vocabulary: conditionVocabulary,
     idOfGroup: () => undefined,
   });
-  const open = (limits = quotas): Promise<TestService> =>
+  const open = (limits = quotas, memory = defaultBudgets.memory): Promise<TestService> =>
     startService(token(), folder, {
       auditFolder: join(folder, 'audit'),
       identityPolicies: () => identityPolicies,
-      budgets: { ...defaultBudgets, quotas: limits },
+      budgets: { ...defaultBudgets, quotas: limits, memory },
     });
 
   beforeAll(async () => {
@@ -45,8 +46,8 @@ describeEachToken('Quotas', (token) => {
     rmSync(folder, { recursive: true });
   });
 
-  async function told(operation: string, request: object): Promise<string> {
-    const answer = await service.run(operation, request);
+  async function told(operation: string, request: object, payer?: Payer): Promise<string> {
+    const answer = await service.run(operation, request, payer);
     return answer.ok ? 'done' : `${answer.error.name}: ${answer.error.message}`;
   }
 
@@ -83,6 +84,46 @@ describeEachToken('Quotas', (token) => {
       told('PutKeyPolicy', { KeyId: keyId, Policy: policy(allow(alice, 'kms:*')).padEnd(bytes) });
     expect(await put(1024)).toBe('done');
     expect(await put(1025)).toBe('LimitExceededException: A key policy has at most 1024 bytes, not 1025');
+  });
+
+  test('let one payer add so many bytes of records, all together so many, and always take some away', async () => {
+    await service.close();
+    const withRoom = (recordBytes: number, recordBytesPerPayer: number) =>
+      open(defaultBudgets.quotas, { ...defaultBudgets.memory, recordBytes, recordBytesPerPayer });
+    service = await withRoom(4_000_000, 100_000);
+    const [one, other] = [payerOfUid(2001), payerOfUid(2002)];
+    const long = { Policy: policy(allow(alice, 'kms:*')).padEnd(32_000), Description: 'one' };
+    const create = (payer: Payer) => told('CreateKey', long, payer);
+    const objects = async () => (await service.keyStore.listKeys()).length;
+    expect([await create(one), await create(one)]).toEqual(['done', 'done']);
+    const before = await objects();
+    const isFull =
+      /^LimitExceededException: The records that uid 2001 has added take \d+ bytes of memory, and can take at most 100000\./;
+    expect(await create(one)).toMatch(isFull);
+    // Whoever tries again and again: it is undone each time, and what others are waiting for is not.
+    const both = await Promise.all([create(one), create(other), create(one)]);
+    expect(both).toEqual([expect.stringMatching(isFull), 'done', expect.stringMatching(isFull)]);
+    expect(await objects()).toBe(before + 1);
+
+    const [ours] = [...service.directory.all()].filter(({ record }) => record.description === 'one');
+    const KeyId = ours?.record.keyId;
+    expect(await told('Encrypt', { KeyId, Plaintext: 'AAAA' }, one)).toBe('done');
+    expect(await told('PutKeyPolicy', { KeyId, Policy: policy(allow(alice, 'kms:*')) }, one)).toBe('done');
+    expect(await create(one)).toBe('done');
+    expect(await told('DisableKey', { KeyId }, one)).toBe('done');
+
+    const { bytes } = service.directory.memory;
+    await service.close();
+    service = await withRoom(bytes, 100_000);
+    expect(service.directory.memory.bytes).toBe(bytes);
+    const isAllFull =
+      'LimitExceededException: The records of all keys, policies, aliases and grants of this region take';
+    expect(await create(other)).toContain(isAllFull);
+    expect(await told('TagResource', { KeyId, Tags: [{ TagKey: 'a', TagValue: 'b' }] }, other)).toContain(isAllFull);
+    expect(await told('UpdateKeyDescription', { KeyId, Description: '' }, other)).toBe('done');
+    expect(await told('ScheduleKeyDeletion', { KeyId }, one)).toBe('done');
+    const made = await told('CreateGrant', { KeyId: keyId, GranteePrincipal: bob, Operations: ['Decrypt'] }, one);
+    expect(made).toContain(isAllFull);
   });
 
   test('refuse a policy that costs too much, and one that is in force already stays in force', async () => {
