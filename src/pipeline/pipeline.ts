@@ -16,7 +16,6 @@
  * the one that says that they are counted (`refusal-records.ts`).
  */
 
-import { isUtf8 } from 'node:buffer';
 import type { AuditEvent, AuditLog } from '../audit/audit-log.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
 import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
@@ -39,6 +38,7 @@ import { assertRecordable } from './recordable.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import { auditEvent, emptyEvent, type IdentifiedEvent, intentOf, outcome, type Trace } from './request-event.ts';
 import { toKmsError } from './request-failures.ts';
+import { parseBody } from './request-json.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from './service.ts';
 
 export interface KmsServiceOptions {
@@ -133,7 +133,11 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
-  const request = decodeRequest(operation.request, parseJson(kmsRequest.body), kmsRequest.unknownMembers);
+  const request = decodeRequest(
+    operation.request,
+    parseBody(kmsRequest.body, operation.request.secretNames ?? []),
+    kmsRequest.unknownMembers,
+  );
   trace.request = request;
   const { caller } = kmsRequest;
   /** With the identity policies that are in force when it is called. */
@@ -204,25 +208,4 @@ function unknownOperation(name: string): KmsError {
   return isUnbuilt(name)
     ? new KmsError('UnsupportedOperationException', `${name} is not supported by this version of Drawbridge.`)
     : new KmsError('UnknownOperationException', 'The operation is not one of AWS KMS.');
-}
-
-/** An empty body is an empty request, as `curl -X POST` sends it. */
-function parseJson(body: Buffer): unknown {
-  if (body.length === 0) return {};
-  if (!isUtf8(body)) throw new KmsError('SerializationException', 'The request body is not UTF-8');
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch (error) {
-    throw new KmsError('SerializationException', `The request body is not JSON${whyNotJson(error)}`);
-  }
-}
-
-/** The parser's own message quotes the body, which may hold a plaintext: where it is, and what people often do, is all that is told. */
-function whyNotJson(error: unknown): string {
-  const { message } = error as Error;
-  const [, position] = / at position (\d+)/.exec(message) ?? [];
-  if (position === undefined) return '';
-  const isWrapped = message.startsWith('Bad control character in string literal');
-  const why = isWrapped ? '; a string has a line break or another control character (`base64 -w0` makes none)' : '';
-  return `: see position ${position}${why}`;
 }

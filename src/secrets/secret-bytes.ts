@@ -4,8 +4,8 @@
  * The bytes sit behind a `#` member, so that no logger, inspector or JSON serializer prints them by accident; `reveal()`
  * is the only way in, and `grep -rn 'reveal('` is the list of places to review. Whoever ends a secret's life calls
  * `wipe()` (or declares it with `using`). What cannot be wiped: the base64 strings in which AWS's wire format carries
- * plaintexts (JavaScript strings are immutable and collected whenever the engine likes); they are kept as short-lived
- * as the code allows, and core dumps are off.
+ * the plaintexts of answers (JavaScript strings are immutable and collected whenever the engine likes); they are kept as
+ * short-lived as the code allows, and core dumps are off. Those of requests become no strings (`pipeline/request-json.ts`).
  */
 
 import { inspect } from 'node:util';

@@ -26,6 +26,8 @@ export interface Shape<T> {
   wipe(value: T): void;
   /** As the audit log has it: `keyId` for the member `KeyId`, at every depth; times as text. Absent: the value as it is. */
   toRecord?(value: T): unknown;
+  /** Its value is a `Plaintext`, which `decode` takes as well as text. */
+  readonly isSecret?: true;
 }
 
 /** A member that may be absent. */
@@ -209,17 +211,18 @@ export function blob(limits: LengthLimits = {}): Shape<Buffer> {
   };
 }
 
-/** Bytes that are secret: wiped after the request. Their base64 is a string that cannot be, see `secrets/secret-bytes.ts`. */
+/** Bytes that are secret: wiped after the request. Of an answer their base64 is a string that cannot be (`secrets/secret-bytes.ts`). */
 export function secretBlob(limits: LengthLimits = {}): Shape<Plaintext> {
   return {
     decode(value, path, context) {
-      const plaintext = new Plaintext(decodeBase64(value));
-      context.secrets.push(plaintext);
+      const plaintext = value instanceof Plaintext ? value : new Plaintext(decodeBase64(value));
+      if (plaintext !== value) context.secrets.push(plaintext);
       checkLength(plaintext.lengthBytes, limits, null, path, context);
       return plaintext;
     },
     encode: (value) => `"${value.reveal().toString('base64')}"`,
     wipe: (value) => value.wipe(),
+    isSecret: true,
   };
 }
 
@@ -278,6 +281,8 @@ export function optional<T>(shape: Shape<T>): OptionalShape<T> {
 
 export interface ObjectShape<M extends Members> extends Shape<InferMembers<M>> {
   readonly members: M;
+  /** Of its own members. */
+  readonly secretNames: readonly string[];
 }
 
 /** AWS writes paths with a small first letter: `KeyId` stands at `keyId`. */
@@ -295,12 +300,18 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
     prefix: `${JSON.stringify(name)}:`,
   }));
   const known = new Set(Object.keys(members));
+  const secretNames = entries.filter(({ shape }) => shape.isSecret === true).map(({ name }) => name);
   return {
     members,
+    secretNames,
     decode(value, path, context) {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(value, 'a Structure');
-      if (context.unknownMembers === 'refuse') refuseUnknown(value, known);
       const source = value as Record<string, unknown>;
+      for (const name of secretNames) {
+        const secret = source[name];
+        if (secret instanceof Plaintext) context.secrets.push(secret);
+      }
+      if (context.unknownMembers === 'refuse') refuseUnknown(value, known);
       const decoded: Record<string, unknown> = {};
       for (const entry of entries) {
         const member = Object.hasOwn(source, entry.name) ? source[entry.name] : undefined;

@@ -1,0 +1,166 @@
+/**
+ * The body of a request as a value, without its secrets ever being strings.
+ *
+ * A string cannot be wiped, and stays in the engine's heap until that memory is used for something else. So the base64 of a
+ * secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees that, and the
+ * secret takes its place. The body is zero when this returns.
+ *
+ * It is looked for where every program writes it: a name that stands once in the body, without escapes, before a string without
+ * escapes. Whatever is written otherwise is parsed as it is: then its strings are the engine's, as those of answers are.
+ */
+
+import { isUtf8 } from 'node:buffer';
+import { KmsError } from '../kms/errors.ts';
+import { Plaintext } from '../secrets/secret-bytes.ts';
+
+/** A secret that was taken out of a body. */
+interface Taken {
+  readonly name: string;
+  readonly secret: Plaintext;
+  readonly at: number;
+  readonly characters: number;
+}
+
+/**
+ * @param body JSON in UTF-8, wiped here. An empty one is an empty request, as `curl -X POST` sends it.
+ * @param secretNames Of members of the request whose values may become a `Plaintext` instead of text in base64.
+ * @throws KmsError `SerializationException`
+ */
+export function parseBody(body: Buffer, secretNames: readonly string[]): unknown {
+  if (body.length === 0) return {};
+  const taken: Taken[] = [];
+  try {
+    if (!isUtf8(body)) throw new KmsError('SerializationException', 'The request body is not UTF-8');
+    for (const name of secretNames) {
+      const secret = take(body, name);
+      if (secret !== undefined) taken.push(secret);
+    }
+    const value = parse(body);
+    if (taken.every((secret) => putBack(value, secret))) return value;
+    // It stands deeper in the request, where it is no secret.
+    for (const { secret, at } of taken) body.write(secret.reveal().toString('base64'), at, 'latin1');
+    wipeAll(taken);
+    return parse(body);
+  } catch (error) {
+    wipeAll(taken);
+    throw error;
+  } finally {
+    body.fill(0);
+  }
+}
+
+function wipeAll(taken: readonly Taken[]): void {
+  for (const { secret } of taken) secret.wipe();
+}
+
+const filler = '*';
+const quote = 0x22;
+const colon = 0x3a;
+const backslash = 0x5c;
+/** A longer one is none that an operation takes. */
+const maxCharacters = 8192;
+
+const quotedNames = new Map<string, Buffer>();
+
+function quoted(name: string): Buffer {
+  let bytes = quotedNames.get(name);
+  if (bytes === undefined) {
+    bytes = Buffer.from(`"${name}"`);
+    quotedNames.set(name, bytes);
+  }
+  return bytes;
+}
+
+function take(body: Buffer, name: string): Taken | undefined {
+  const bytes = quoted(name);
+  const nameAt = body.indexOf(bytes);
+  if (nameAt < 1 || body[nameAt - 1] === backslash) return undefined;
+  const behindName = nameAt + bytes.length;
+  if (body.indexOf(bytes, behindName) >= 0) return undefined;
+  const colonAt = behindSpaces(body, behindName);
+  if (body[colonAt] !== colon) return undefined;
+  const quoteAt = behindSpaces(body, colonAt + 1);
+  if (body[quoteAt] !== quote) return undefined;
+  const at = quoteAt + 1;
+  const characters = body.indexOf(quote, at) - at;
+  if (characters < 4 || characters > maxCharacters) return undefined;
+  const text = body.subarray(at, at + characters);
+  const decoded = decodeBase64(text);
+  if (decoded === undefined) return undefined;
+  text.fill(filler);
+  return { name, secret: new Plaintext(decoded), at, characters };
+}
+
+function behindSpaces(body: Buffer, from: number): number {
+  let at = from;
+  while (body[at] === 0x20 || body[at] === 0x0a || body[at] === 0x0d || body[at] === 0x09) at++;
+  return at;
+}
+
+/** Is it the member of this name? */
+function putBack(value: unknown, { name, secret, characters }: Taken): boolean {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return false;
+  const request = value as Record<string, unknown>;
+  const found = request[name];
+  // The filler is no base64. Who writes it himself, and the name with escapes, is taken for somebody who asks for just that.
+  if (typeof found !== 'string' || found.length !== characters || !found.startsWith(filler)) return false;
+  request[name] = secret;
+  return true;
+}
+
+const notBase64 = 0x80;
+const values = new Uint8Array(256).fill(notBase64);
+for (const [value, character] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].entries()) {
+  values[character.charCodeAt(0)] = value;
+}
+const pad = 0x3d;
+
+/**
+ * Node.js decodes base64 from strings only.
+ * @returns Memory of its own; `undefined` for what is no base64 of RFC 4648, section 4, with its padding.
+ */
+function decodeBase64(text: Buffer): Buffer | undefined {
+  const { length } = text;
+  if (length % 4 !== 0) return undefined;
+  const padding = text[length - 1] !== pad ? 0 : text[length - 2] !== pad ? 1 : 2;
+  const bytes = Buffer.alloc((length / 4) * 3 - padding);
+  let wrong = 0;
+  let to = 0;
+  for (let at = 0; at < length; at += 4) {
+    const isLast = at + 4 === length;
+    const first = valueAt(text, at);
+    const second = valueAt(text, at + 1);
+    const third = isLast && padding === 2 ? 0 : valueAt(text, at + 2);
+    const fourth = isLast && padding > 0 ? 0 : valueAt(text, at + 3);
+    wrong |= first | second | third | fourth;
+    // What is behind the end is not written.
+    bytes[to++] = (first << 2) | (second >> 4);
+    bytes[to++] = (second << 4) | (third >> 2);
+    bytes[to++] = (third << 6) | fourth;
+  }
+  if ((wrong & notBase64) === 0) return bytes;
+  bytes.fill(0);
+  return undefined;
+}
+
+function valueAt(text: Buffer, at: number): number {
+  return values[text[at] ?? 0] ?? notBase64;
+}
+
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (error) {
+    throw new KmsError('SerializationException', `The request body is not JSON${whyNotJson(error)}`);
+  }
+}
+
+/** The parser's own message quotes the body, which may hold a plaintext: where it is, and what people often do, is all that is told. */
+function whyNotJson(error: unknown): string {
+  const { message } = error as Error;
+  const [, position] = / at position (\d+)/.exec(message) ?? [];
+  if (position === undefined) return '';
+  const isWrapped = message.startsWith('Bad control character in string literal');
+  const why = isWrapped ? '; a string has a line break or another control character (`base64 -w0` makes none)' : '';
+  return `: see position ${position}${why}`;
+}
