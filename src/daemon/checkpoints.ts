@@ -66,15 +66,19 @@ export class Checkpoints {
   }
 
   async #writeIfDue(): Promise<void> {
-    const { audit, store } = this.#parts;
     if (this.#writing !== undefined) return;
-    const isDue = store.standing().epoch !== this.#epoch || audit.syncedHead().bytes - this.#bytes > maxBytesBetween;
-    if (!isDue) return;
-    this.#writing = this.#write().catch((error: unknown) => {
+    // While the records are read once more, because a token went away in a start, nothing says where they stand.
+    this.#writing = this.#writeWhatIsDue().catch((error: unknown) => {
       this.#parts.log.warn({ err: error }, 'where the metadata stands could not be put on record; it is tried again');
     });
     await this.#writing;
     this.#writing = undefined;
+  }
+
+  async #writeWhatIsDue(): Promise<void> {
+    const { audit, store } = this.#parts;
+    const isDue = store.standing().epoch !== this.#epoch || audit.syncedHead().bytes - this.#bytes > maxBytesBetween;
+    if (isDue) await this.#write();
   }
 
   async #write(): Promise<void> {
