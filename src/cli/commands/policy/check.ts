@@ -4,9 +4,10 @@ import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import type { Finding, LintOptions } from '../../../authorization/advice/linted-statement.ts';
 import type { AttachedFile } from '../../../authorization/identity-policies.ts';
+import type { CompiledStatement } from '../../../authorization/language/compiled-statement.ts';
 import type { JsonValue } from '../../../authorization/language/policy-json.ts';
 import type { Configuration } from '../../../config/configuration-schema.ts';
-import type { Account } from '../../../kms/names.ts';
+import { type Account, parsePrincipalArn } from '../../../kms/names.ts';
 import {
   configurationIfAny,
   connectTo,
@@ -84,7 +85,10 @@ async function checkFile(path: string, options: Options, knowledge: Knowledge): 
     account: options.account ?? configuration?.account ?? '000000000000',
   };
   const document = await identityPolicyIn(text, realm, knowledge);
-  if (document === undefined) return lintPolicy(text, { ...knowledge, kind: 'key policy', realm });
+  if (document === undefined) {
+    const nobodies = configuration === undefined ? [] : await findNobodiesNamed(text, realm, knowledge, configuration);
+    return [...nobodies, ...lintPolicy(text, { ...knowledge, kind: 'key policy', realm })];
+  }
   if ('severity' in document) return [document];
   return [
     ...(configuration === undefined ? [] : await findNobodies(document.attached, configuration)),
@@ -102,8 +106,35 @@ async function findNobodies(
   return findUnreachable(principals, groups, unixMapping(configuration)).map((nobody) => ({
     severity: denies ? 'error' : 'warning',
     place: 'AttachedTo',
-    problem: `${denies ? 'what the policy denies there, it denies nobody: ' : ''}${describeUnreachable(nobody)}`,
+    problem: `${denies ? 'what is denied there is denied to nobody: ' : ''}${describeUnreachable(nobody)}`,
   }));
+}
+
+/** The same of those whom the statements of a key policy name. */
+async function findNobodiesNamed(
+  text: string,
+  realm: Account,
+  { vocabulary }: Knowledge,
+  configuration: Configuration,
+): Promise<readonly Finding[]> {
+  const { parsePolicyDocument } = await import('../../../authorization/language/policy-document.ts');
+  let statements: readonly CompiledStatement[];
+  try {
+    ({ statements } = parsePolicyDocument(text, realm, vocabulary));
+  } catch {
+    return []; // It is refused, which the linter says.
+  }
+  const found: Finding[] = [];
+  for (const { principals, effect, reference } of statements) {
+    const users = [...principals.named]
+      .filter((name) => /:(?:user|role)\//.test(name))
+      .map(parsePrincipalArn)
+      .filter((arn) => arn !== undefined);
+    const attached = { name: '', principals: users, groups: [], denies: effect === 'Deny' };
+    for (const finding of await findNobodies(attached, configuration))
+      found.push({ ...finding, place: `Statement[${reference.index}].Principal` });
+  }
+  return found;
 }
 
 /** The document in the file of an identity policy, or why the file is refused; `undefined` where it is no such file. */
