@@ -54,9 +54,9 @@ export class CallCosts {
     return this.#ofKey.get(key) ?? remember(this.#ofKey, key, unknownOfKeyMs);
   }
 
-  /** Should it have a lane to itself, away from those that take little? */
-  isDear({ ms }: CallCost): boolean {
-    return ms >= dearMs && ms >= dearFactor * this.of('encrypt', []).ms;
+  /** Should it have a lane to itself, away from those that take little? What takes as long whatever the key is one of those. */
+  isDear(name: CallName, { ms }: CallCost): boolean {
+    return dependOnKey.has(name) && ms >= dearMs && ms >= dearFactor * this.of('encrypt', []).ms;
   }
 }
 

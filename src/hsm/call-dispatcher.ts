@@ -126,7 +126,7 @@ export class CallDispatcher implements CallOwner {
         isPrompt,
         payer: payerNow(),
         cost,
-        isDear: this.#costs.isDear(cost),
+        isDear: this.#costs.isDear(name, cost),
         succeed: (reply, lane) => {
           resolve(decode(reply, lane));
           this.#settled(call);
