@@ -125,6 +125,9 @@ const maxSearchedCharacters = 250;
 const stepsPerCharacterOfLong = 2;
 const stepsPerCharacterWithLong = 3;
 
+/** Of a beginning or an end with a `?` in it, which is gone through. */
+const stepsPerPartOfEnd = 2;
+
 interface PieceCosts {
   readonly ofEnds: number;
   readonly ofBetween: number;
@@ -138,7 +141,7 @@ function costsOf({ first, between, last }: PiecesForm): PieceCosts {
   const longCharacters = between.reduce((sum, { length }) => sum + (length > maxSearchedCharacters ? length : 0), 0);
   return {
     // One text at each end is no work.
-    ofEnds: ends <= 2 ? 0 : ends,
+    ofEnds: [...first, ...(last ?? [])].includes(anyCharacter) ? ends * stepsPerPartOfEnd : 0,
     ofBetween: between.length,
     ofTables: longCharacters * stepsPerCharacterOfLong,
     perCharacter: between.length === 0 ? 0 : longCharacters === 0 ? 1 : stepsPerCharacterWithLong,
