@@ -2,7 +2,7 @@
  * The body of a request as a value, without its secrets ever being strings.
  *
  * A string cannot be wiped, and stays in the engine's heap until that memory is used for something else. So the base64 of a
- * secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees that, and the
+ * secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees one of it, and the
  * secret takes its place. The body is zero when this returns.
  *
  * It is looked for where every program writes it: a name that stands once in the body, without escapes, before a string without
@@ -35,7 +35,7 @@ export function parseBody(body: Buffer, secretNames: readonly string[]): unknown
       const secret = take(body, name);
       if (secret !== undefined) taken.push(secret);
     }
-    const value = parse(body);
+    const value = parseWithout(body, taken);
     if (taken.every((secret) => putBack(value, secret))) return value;
     // It stands deeper in the request, where it is no secret.
     for (const { secret, at } of taken) body.write(secret.reveal().toString('base64'), at, 'latin1');
@@ -98,12 +98,12 @@ function behindSpaces(body: Buffer, from: number): number {
 }
 
 /** Is it the member of this name? */
-function putBack(value: unknown, { name, secret, characters }: Taken): boolean {
+function putBack(value: unknown, { name, secret }: Taken): boolean {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return false;
   const request = value as Record<string, unknown>;
   const found = request[name];
   // The filler is no base64. Who writes it himself, and the name with escapes, is taken for somebody who asks for just that.
-  if (typeof found !== 'string' || found.length !== characters || !found.startsWith(filler)) return false;
+  if (found !== filler) return false;
   request[name] = secret;
   return true;
 }
@@ -124,19 +124,26 @@ function decodeBase64(text: Buffer): Buffer | undefined {
   if (length % 4 !== 0) return undefined;
   const padding = text[length - 1] !== pad ? 0 : text[length - 2] !== pad ? 1 : 2;
   const bytes = Buffer.alloc((length / 4) * 3 - padding);
+  const paddedAt = padding === 0 ? length : length - 4;
   let wrong = 0;
   let to = 0;
-  for (let at = 0; at < length; at += 4) {
-    const isLast = at + 4 === length;
+  for (let at = 0; at < paddedAt; at += 4) {
     const first = valueAt(text, at);
     const second = valueAt(text, at + 1);
-    const third = isLast && padding === 2 ? 0 : valueAt(text, at + 2);
-    const fourth = isLast && padding > 0 ? 0 : valueAt(text, at + 3);
+    const third = valueAt(text, at + 2);
+    const fourth = valueAt(text, at + 3);
     wrong |= first | second | third | fourth;
-    // What is behind the end is not written.
     bytes[to++] = (first << 2) | (second >> 4);
     bytes[to++] = (second << 4) | (third >> 2);
     bytes[to++] = (third << 6) | fourth;
+  }
+  if (padding > 0) {
+    const first = valueAt(text, paddedAt);
+    const second = valueAt(text, paddedAt + 1);
+    const third = padding === 2 ? 0 : valueAt(text, paddedAt + 2);
+    wrong |= first | second | third;
+    bytes[to++] = (first << 2) | (second >> 4);
+    if (padding === 1) bytes[to++] = (second << 4) | (third >> 2);
   }
   if ((wrong & notBase64) === 0) return bytes;
   bytes.fill(0);
@@ -145,6 +152,19 @@ function decodeBase64(text: Buffer): Buffer | undefined {
 
 function valueAt(text: Buffer, at: number): number {
   return values[text[at] ?? 0] ?? notBase64;
+}
+
+/** Of a secret, only one character of filler is parsed: it may have thousands. */
+function parseWithout(body: Buffer, taken: readonly Taken[]): unknown {
+  const [only, ...others] = taken;
+  if (only === undefined || others.length > 0) return parse(body);
+  const { at, characters } = only;
+  try {
+    return JSON.parse(body.toString('utf8', 0, at + 1) + body.toString('utf8', at + characters));
+  } catch {
+    // Where it is no JSON is told of the whole.
+    return parse(body);
+  }
 }
 
 function parse(body: Buffer): unknown {
