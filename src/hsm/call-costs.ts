@@ -37,10 +37,10 @@ const riseFactor = 0.05;
 const fallFactor = 0.25;
 /**
  * From here on a call is dear: one that is before somebody's AES call is as much as the hundred AES calls that a lane has at once,
- * so nobody can notice that it was there. Where AES itself takes that long, as behind a network, it is so many times what AES takes.
+ * so nobody can notice that it was there. It is no multiple of what AES is thought to take: behind dear calls AES would be thought
+ * to be as slow, and they would be dear no longer.
  */
 const dearMs = 2;
-const dearFactor = 4;
 /** Of keys. Beyond that all begin anew. */
 const maxEstimates = 4096;
 
@@ -56,7 +56,7 @@ export class CallCosts {
 
   /** Should it have a lane to itself, away from those that take little? What takes as long whatever the key is one of those. */
   isDear(name: CallName, { ms }: CallCost): boolean {
-    return dependOnKey.has(name) && ms >= dearMs && ms >= dearFactor * this.of('encrypt', []).ms;
+    return dependOnKey.has(name) && ms >= dearMs;
   }
 }
 
