@@ -102,6 +102,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
         { check: 'PIN is private', keyStore: 'vault' },
         { check: 'library', keyStore: 'vault' },
         { check: 'token', keyStore: 'vault' },
+        { check: 'keys', keyStore: 'vault' },
       ],
     });
     const { keyStores } = JSON.parse(said) as {
