@@ -16,8 +16,10 @@ export interface CallCost {
 
 export interface AnsweredCall {
   readonly cost: CallCost;
-  /** What it was thought to take when it was sent; 0 for what is not learnt. */
+  /** What it was thought to take when it was sent. */
   readonly expectedMs: number;
+  /** Nothing is learnt of it: nobody knows how much of the time it took. */
+  readonly isGeneration: boolean;
   readonly succeeded: boolean;
 }
 
@@ -68,12 +70,16 @@ function remember<Name>(costs: Map<Name, CallCost>, name: Name, ms: number): Cal
 }
 
 /**
- * @param took All calls that were answered together, with what they were expected to take.
+ * @param took All calls that were answered together, with what they were expected to take. Nothing is learnt from what was
+ * answered together with a generation.
  * @param elapsedMs In which all of them were carried out.
  */
 export function learnCosts(took: readonly AnsweredCall[], elapsedMs: number): void {
   let expectedMs = 0;
-  for (const each of took) expectedMs += each.expectedMs;
+  for (const each of took) {
+    if (each.isGeneration) return;
+    expectedMs += each.expectedMs;
+  }
   if (expectedMs === 0) return;
   const factor = elapsedMs / expectedMs;
   for (const { cost, expectedMs: share, succeeded } of took) {

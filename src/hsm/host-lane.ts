@@ -194,8 +194,8 @@ export class HostLane implements CallLane {
   #settle({ requestId, code, fields }: Frame, answered: AnsweredCall[]): void {
     const call = this.#calls.get(requestId);
     if (call === undefined) throw new BadReplyError(`a reply to request ${requestId}, which is not in flight`);
-    const { cost, expectedMs } = call;
-    answered.push({ cost, expectedMs, succeeded: code === replyCodes.success });
+    const { cost, expectedMs, generates: isGeneration } = call;
+    answered.push({ cost, expectedMs, isGeneration, succeeded: code === replyCodes.success });
     if (code === replyCodes.success) {
       call.succeed(fields, this);
       this.#remove(requestId, call);

@@ -109,7 +109,8 @@ export class LaneChoice {
   #hasRoom({ lane }: LaneEntry, ms: number): boolean {
     const { maxInLane, maxLaneMs, laneCount } = this.#use;
     if (lane.isGenerating && laneCount > 1 && this.hasPromptLane) return false;
-    return lane.callCount < maxInLane && lane.backlogMs + ms <= maxLaneMs;
+    // One call is let in whatever it is thought to take: behind generations on a single lane it would wait for all of them.
+    return lane.callCount < maxInLane && (lane.backlogMs === 0 || lane.backlogMs + ms <= maxLaneMs);
   }
 
   #follow(all: readonly LaneEntry[]): void {
