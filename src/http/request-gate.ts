@@ -191,10 +191,11 @@ export class RequestGate implements Waiting {
     const piece = bytes.subarray(0, this.#bodyBytes > 0 ? this.#bodyBytes : isMore ? endsAt : bytes.length);
     this.#held = bytes.subarray(piece.length);
     const before = this.#last;
+    const behindHeaders = endsAt < 0 || mayEndHeadersBefore(piece) ? piece.length : piece.length - endsAt;
     this.#isParsing = true;
     this.#parse(piece);
     this.#isParsing = false;
-    this.#countBody(piece.length, before, endsAt);
+    this.#countBody(piece.length, before, behindHeaders);
     piece.fill(0);
     if (this.#afterPiece.length === 0) return;
     const callbacks = this.#afterPiece;
@@ -202,8 +203,11 @@ export class RequestGate implements Waiting {
     for (const then of callbacks) then();
   }
 
-  /** @param endsAt Where headers end in the piece; negative: nowhere, or they do with the bytes before. */
-  #countBody(pieceBytes: number, before: IncomingMessage | undefined, endsAt: number): void {
+  /**
+   * What is thought too little costs more pieces, and what is thought too much would let requests behind the body through at once.
+   * @param behindHeaders So many bytes of the piece at most are behind the end of its headers.
+   */
+  #countBody(pieceBytes: number, before: IncomingMessage | undefined, behindHeaders: number): void {
     const last = this.#last;
     if (last === undefined || last.complete) {
       this.#bodyBytes = 0;
@@ -212,8 +216,7 @@ export class RequestGate implements Waiting {
     } else {
       // A declared length was checked by the parser; a body in chunks has none, and ends as headers do.
       const declaredBytes = Number(last.headers['content-length'] ?? 0);
-      const behindEnd = endsAt < 0 ? pieceBytes - headersEnd.length + 1 : pieceBytes - endsAt;
-      this.#bodyBytes = Math.max(0, declaredBytes - Math.max(0, behindEnd));
+      this.#bodyBytes = Math.max(0, declaredBytes - behindHeaders);
     }
   }
 
@@ -252,6 +255,11 @@ export class RequestGate implements Waiting {
     this.#isStopped = false;
     handleOf(this.#socket)?.readStart();
   }
+}
+
+/** May headers that began before it end with its first bytes? What looks like their end further on may be of a body then. */
+function mayEndHeadersBefore(piece: Buffer): boolean {
+  return piece[0] === 0x0a || (piece[0] === 0x0d && piece[1] === 0x0a);
 }
 
 /** Where the first headers that end behind `from` are over, or -1. */

@@ -80,6 +80,28 @@ test('Requests are run in the order in which they were sent, bodies that came in
   expect(wire.noted.map(({ operationName }) => operationName)).toEqual(names);
 });
 
+test('What a body contains is not taken for the end of headers that ended across two pieces', async () => {
+  wire.noted.length = 0;
+  const bodyBytes = 60_006;
+  const client = new RawClient(wire.path);
+  await new Promise((resolve) => client.socket.once('connect', resolve));
+  client.send(`POST /v1/Encrypt HTTP/1.1\r\nHost: x\r\nContent-Length: ${bodyBytes}\r\n\r`);
+  await delay(50);
+  client.send(`\n${'a'.repeat(bodyBytes - 6)}\r\n\r\na`);
+  await delay(50);
+  let release = (): void => undefined;
+  wire.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  client.send(`a${awsRequest('Held').repeat(300)}`);
+  await expect.poll(() => wire.noted.length).toBe(2);
+  await delay(200);
+  expect(wire.noted.length).toBe(2);
+  release();
+  client.socket.end();
+  expect(parseAnswers(await client.closed).length).toBe(301);
+});
+
 /** How many answers come before the server has answered all of it and closes. */
 async function answersTo(path: string, bytes: Buffer, lengths: readonly number[]): Promise<number> {
   const client = new RawClient(path);
