@@ -54,8 +54,9 @@ export function isInOtherContainer(cgroups: string, own: string): boolean {
 
 /** Each line is `number:controllers:path`; paths by what stands before them. */
 function pathsIn(cgroups: string): ReadonlyMap<string, string> {
-  const lines = [...cgroups.matchAll(/^(\d+:[^:\n]*):(\/.*)$/gm)];
-  return new Map(lines.map(([, hierarchy = '', path = '']) => [hierarchy, path]));
+  // At line feeds alone: a name may have any other character, and a carriage return begins a line for `^`.
+  const lines = cgroups.split('\n').map((line) => /^(\d+:[^:]*):(\/.*)$/s.exec(line));
+  return new Map(lines.flatMap((line) => (line === null ? [] : [[line[1] ?? '', line[2] ?? ''] as const])));
 }
 
 /**

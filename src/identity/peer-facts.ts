@@ -56,7 +56,8 @@ function executableOf(pid: number): string | undefined {
  * (`user@1000.service`), and he could call them what he likes.
  */
 export function unitOf(cgroup: string): string | undefined {
-  const path = /^(?:0:|\d+:name=systemd):(\/.*)$/m.exec(cgroup)?.[1];
+  const paths = cgroup.split('\n').map((line) => /^(?:0:|\d+:name=systemd):(\/.*)$/s.exec(line)?.[1]);
+  const path = paths.find((each) => each !== undefined);
   const unit = path?.split('/').find((part) => part !== '' && !part.endsWith('.slice'));
   return unit !== undefined && /\.(?:service|scope|socket|mount|swap)$/.test(unit) ? unit : undefined;
 }

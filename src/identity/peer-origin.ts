@@ -128,8 +128,14 @@ function readSelf(): ProcessLook {
   return { namespacePids, cgroups: readFileSync('/proc/self/cgroup', 'latin1') };
 }
 
-/** A kernel without pid namespaces has no `NSpid`, and one pid for each process. */
-function namespacePidsIn(text: string): readonly number[] {
-  const [, pids = ''] = /^NSpid:((?:\s-?\d+)+)$/m.exec(text) ?? /^Pid:\s(-?\d+)$/m.exec(text) ?? [];
+/**
+ * A kernel without pid namespaces has no `NSpid`, and one pid for each process.
+ * @param text Of `/proc/PID/status`, or of `/proc/self/fdinfo` of a pidfd. Its lines end at line feeds alone: the name of a process
+ * stands in it, which may have any other character, and a carriage return begins a line for `^`.
+ */
+export function namespacePidsIn(text: string): readonly number[] {
+  const lines = text.split('\n');
+  const find = (form: RegExp) => lines.map((line) => form.exec(line)?.[1]).find((pids) => pids !== undefined);
+  const pids = find(/^NSpid:((?:\s-?\d+)+)$/) ?? find(/^Pid:\s(-?\d+)$/) ?? '';
   return pids.trim().split(/\s+/).map(Number);
 }

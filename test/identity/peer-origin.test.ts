@@ -12,7 +12,7 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ContainerNames, isInOtherContainer } from '../../src/identity/container-names.ts';
-import { lookByPid, originOfProcess, type ProcessLook } from '../../src/identity/peer-origin.ts';
+import { lookByPid, namespacePidsIn, originOfProcess, type ProcessLook } from '../../src/identity/peer-origin.ts';
 
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'drawbridge-origin-'));
@@ -189,6 +189,14 @@ test.each<[string, ProcessLook | undefined]>([
   expect(originOfProcess(7, seen, none)).toEqual(unnamed);
 });
 
+test('a process that is called like a line of its status has the pids that the kernel wrote', () => {
+  const status = (name: string) => `Name:\t${name}\nPid:\t77\nNSpid:\t77\t1\nThreads:\t1\n`;
+  for (const name of ['sleep', '\rNSpid:\t77', '\u2028NSpid:\t77', 'NSpid:\t77']) {
+    expect(namespacePidsIn(status(name))).toEqual([77, 1]);
+  }
+  expect(namespacePidsIn('Name:\t\rPid:\t1\nPid:\t77\n')).toEqual([77]);
+});
+
 test.each<[string, string, boolean]>([
   ['0::/', '0::/', false],
   ['0::/user.slice/user-0.slice/session-1.scope', '0::/system.slice/drawbridge.service', false],
@@ -208,6 +216,8 @@ test.each<[string, string, boolean]>([
   [`0::/docker/${id.replaceAll('a', 'b')}`, `0::/docker/${id}`, true],
   [`0::/docker/${id}/docker/${id.replaceAll('a', 'b')}`, `0::/docker/${id}`, true],
   [`0::/../docker-${id}.scope`, '0::/', true],
+  // A cgroup may be called anything that has no line feed in it.
+  [`0::/docker/${id}/x\r0::/`, '0::/', true],
 ])('a process in %s is in another container than a daemon in %s: %s', (cgroups, own, isOther) => {
   expect(isInOtherContainer(`${cgroups}\n`, `${own}\n`)).toBe(isOther);
 });
