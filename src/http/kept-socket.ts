@@ -15,6 +15,8 @@ export class KeptSocket {
   readonly #place: UnixSocketPlace;
   readonly #log: Logger;
   readonly #listeners: NetServer[] = [];
+  /** Those that listen no more, until their last connection has ended. */
+  readonly #closing = new Set<Promise<void>>();
   #socket: ListeningSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
   #checking: Promise<void> = Promise.resolve();
@@ -62,9 +64,17 @@ export class KeptSocket {
 
   /** Listens no more, the server's own listening apart; resolves when the last connection that came in here has ended. */
   async close(): Promise<void> {
-    await Promise.all(
-      this.#listeners.map((listener) => new Promise<void>((resolve) => listener.close(() => resolve()))),
-    );
+    this.#closeListeners();
+    await Promise.all(this.#closing);
+  }
+
+  #closeListeners(): void {
+    for (const listener of this.#listeners.splice(0)) {
+      const closed = new Promise<void>((resolve) => void listener.close(() => resolve())).then(
+        () => void this.#closing.delete(closed),
+      );
+      this.#closing.add(closed);
+    }
   }
 
   #check(): void {
@@ -98,6 +108,8 @@ export class KeptSocket {
       listener.close();
       throw error;
     });
+    // Whoever is connected stays so; the file that led to the former ones is gone, or somebody else's name for it.
+    this.#closeListeners();
     this.#listeners.push(listener);
     return socket;
   }

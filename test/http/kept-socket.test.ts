@@ -63,6 +63,9 @@ describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) =
       await expect.poll(ask, again).toBe('here');
       expect(statSync(path).mode & 0o777).toBe(0o640);
       expect(said).toHaveLength(round);
+      // The listener that nobody can find any more has ended; a server's own goes on until that ends.
+      const listeners = process.getActiveResourcesInfo().filter((name) => name === 'PipeServerWrap');
+      expect(listeners.length).toBeLessThanOrEqual(how === 'listen' ? 2 : 1);
       expect(said[0]).toMatchObject({ level: 'warn', fields: { socket: path } });
     }
     connected.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
