@@ -211,7 +211,8 @@ export class HostLane implements CallLane {
   #remove(requestId: number, call: PendingCall): void {
     this.#calls.delete(requestId);
     if (call.generates) this.#generations--;
-    else if (this.#calls.size === 0) this.#backlogMs = this.#dearCount = 0;
+    // Whatever is left then generates: what was added and taken away again leaves no residue behind.
+    else if (this.#calls.size === this.#generations) this.#backlogMs = this.#dearCount = 0;
     else {
       this.#backlogMs -= call.expectedMs;
       if (call.isDear) this.#dearCount--;
