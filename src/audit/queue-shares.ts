@@ -16,7 +16,7 @@ import type { LineAccount } from './audit-log.ts';
 /** In characters: some 8,000 ordinary events. More means that the disk is stuck, and callers hear of it. */
 export const maxQueuedCharacters = 8 * 1024 * 1024;
 /** In characters: the longest lines of 64 changes. */
-export const keptForChangesCharacters = 4 * 1024 * 1024;
+const keptForChangesCharacters = 4 * 1024 * 1024;
 
 export class QueueShares {
   readonly #byPayer = new Map<Payer, number>();

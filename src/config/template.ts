@@ -110,7 +110,8 @@ audit:
   sync: default
 
 # What one payer may have at most, and all together: a payer is a Unix user with the subordinate uids of /etc/subuid that are
-# his, on the loopback address too; or a principal whose signature was verified. These are the defaults.
+# his, on the loopback address too; a container's root; an address of the network; or a principal whose signature was verified.
+# These are the defaults.
 # budgets:
 #   # Connections in all, of one payer, and beside them for root and the daemon's own user; and how long one lasts: a client is
 #   # told to connect again, and is then whoever the kernel says, in the groups that he has then.

@@ -3,8 +3,8 @@
  *
  * Budgets are asked of payers and of nothing else, so that nobody multiplies his own by having many connections, uids,
  * sessions or addresses. On a Unix socket it is the uid that the kernel vouches for, or, of a subordinate uid
- * (`/etc/subuid`), its owner, who can be all of them; of a container's root, its container; on the loopback address the uid that the kernel's socket table names;
- * from a network the address; and the principal, once a signature was verified.
+ * (`/etc/subuid`), its owner, who can be all of them; of a container's root, its container; on the loopback address the uid
+ * that the kernel's socket table names; from a network the address; and the principal, once a signature was verified.
  *
  * A payer is a text that is fit for logs and records: `uid 1000`, `address 192.0.2.7`, `principal arn:aws:iam::…`. It
  * proves nothing and permits nothing: who may do what is asked of callers.

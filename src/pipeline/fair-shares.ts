@@ -2,8 +2,9 @@
  * Fair shares: nobody gets more than his share of the daemon at once, however many connections he has.
  *
  * Each user may have `maxRunning` requests under way; his further ones wait in a queue of his own, in the order of their
- * arrival, and beyond `maxWaiting`, or when they would wait for longer than is of use, they are refused. So what stands before anybody's request, in the queue of the HSM and
- * everywhere else, is at most one share of each other user, and those who flood get equal shares.
+ * arrival, and beyond `maxWaiting`, or when they would wait for longer than is of use, they are refused. So what stands before
+ * anybody's request, in the queue of the HSM and everywhere else, is at most one share of each other user, and those who flood
+ * get equal shares.
  *
  * Requests that generate (`generates` of the operation) may take the HSM seconds each, so they have shares of their own, of a
  * few: at most these of each other user are before somebody's generation, users who have many take turns, and nobody's other

@@ -17,7 +17,7 @@ import type { Payer } from '../kms/payer.ts';
 /** In so long a time... */
 const windowMs = 4;
 /** ...so much may be used at once before requests have to wait. Both are short against what a call to an HSM takes to be noticed. */
-export const defaultSliceMs = 2;
+const defaultSliceMs = 2;
 /** Of whom it is remembered how much they had. It grows beyond that only by those who had more than others do. */
 const maxAccounts = 1024;
 

@@ -15,6 +15,7 @@ import type { CompiledPolicy } from '../language/compiled-policy.ts';
 import type { CompiledStatement } from '../language/compiled-statement.ts';
 import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
+import { textsIn } from '../language/policy-statement.ts';
 import { compileWildcard } from '../language/wildcard.ts';
 import { assertAffordable } from '../worst-case.ts';
 import { lintConditions, neverHolds } from './lint-conditions.ts';
@@ -64,11 +65,6 @@ function statementAt(document: JsonValue, index: number): JsonObject {
   return (Array.isArray(statements) ? statements[index] : statements) as JsonObject;
 }
 
-function stringsOf(value: JsonValue | undefined): readonly string[] {
-  if (typeof value === 'string') return [value];
-  return Array.isArray(value) ? value.filter((item: JsonValue) => typeof item === 'string') : [];
-}
-
 const warning = (place: string, problem: string): Finding => ({ severity: 'warning', place, problem });
 
 /** What a statement without effect costs: a Deny that never matches is worse than an Allow. */
@@ -95,7 +91,7 @@ function canHold(statement: LintedStatement, options: LintOptions): boolean {
   const { kind } = options;
   if (!actions.some(({ isOnKey }) => isOnKey || kind === 'identity policy')) return false;
   if (!written.has('Resource') && !written.has('NotResource')) return false;
-  const resources = stringsOf(written.get('Resource'));
+  const resources = textsIn(written.get('Resource'));
   if (resources.length > 0 && lintResources(statement, options).length === resources.length) return false;
   return !compiled.tests.some((test) => neverHolds(test, statement, options));
 }
@@ -103,7 +99,7 @@ function canHold(statement: LintedStatement, options: LintOptions): boolean {
 function lintActions({ place, written, actions: own }: LintedStatement, options: LintOptions): readonly Finding[] {
   const { actions, kind } = options;
   const name = written.has('Action') ? 'Action' : 'NotAction';
-  return stringsOf(written.get(name)).flatMap((pattern) => {
+  return textsIn(written.get(name)).flatMap((pattern) => {
     const matches = compileWildcard(pattern.toLowerCase());
     const matching = actions.filter(({ action }) => matches(action.toLowerCase()));
     const where = `${place}.${name}`;
@@ -121,7 +117,7 @@ const anyKeyId = '00000000-0000-0000-0000-000000000000';
 function lintResources({ place, written }: LintedStatement, options: LintOptions): readonly Finding[] {
   const name = written.has('Resource') ? 'Resource' : 'NotResource';
   const { realm, kind, keyArn } = options;
-  return stringsOf(written.get(name)).flatMap((pattern) => {
+  return textsIn(written.get(name)).flatMap((pattern) => {
     // What a policy variable stands for is not known.
     if (pattern === '*' || pattern.includes('${')) return [];
     const matches = compileWildcard(pattern, 'arn');
@@ -156,10 +152,10 @@ function lintPrincipals({ place, written }: LintedStatement, { kind, realm }: Li
   const findings: Finding[] = [];
   const element = written.get('Principal');
   if (element instanceof Map) {
-    for (const service of stringsOf(element.get('Service'))) {
+    for (const service of textsIn(element.get('Service'))) {
       findings.push(warning(`${place}.Principal`, `"${service}" never matches: no AWS service calls this daemon`));
     }
-    for (const name of stringsOf(element.get('AWS'))) {
+    for (const name of textsIn(element.get('AWS'))) {
       const account = name.startsWith('arn:') ? name.split(':')[4] : name;
       if (name !== '*' && account !== realm.account) {
         findings.push(warning(`${place}.Principal`, `"${name}" never matches: nobody of another account calls here`));

@@ -122,8 +122,8 @@ function bytesOf(statement: JsonObject, { named }: StatementPrincipals, tests: r
   );
 }
 
-/** Of an element that was found to be a text or a list of them, or is not there. */
-function textsIn(value: JsonValue | undefined): readonly string[] {
+/** The texts of an element that is one or a list of them, or is not there. */
+export function textsIn(value: JsonValue | undefined): readonly string[] {
   if (typeof value === 'string') return [value];
   return Array.isArray(value) ? value.filter((item: JsonValue) => typeof item === 'string') : [];
 }

@@ -10,8 +10,8 @@ export function serveCommand(): Command {
       `
 The log goes to stderr, one JSON object per line. SIGTERM or SIGINT lets requests in flight finish and stops,
 within 30 seconds: keys that take longer than 12 to generate are given up, and whoever asked for them is told
-to try again. A second one ends the daemon at once. SIGHUP reads the identity policies again, and
-managedKeys of the configuration.
+to try again. A second one ends the daemon at once. SIGHUP reads again the identity policies, managedKeys of
+the configuration, and listen.tls with its certificate and key.
 
 A token that is not there yet is waited for: the daemon listens, answers health and status, and refuses everything
 else as what can be retried, until the token is there. A refused PIN, a wrong configuration or a token that holds

@@ -11,7 +11,7 @@ import { SshReader, sshString, uint32, uint64 } from './ssh-encoding.ts';
 import type { SshPublicKey } from './ssh-public-key.ts';
 
 /** As the certificate has them. */
-export const certificateKinds = { user: 1, host: 2 } as const;
+const certificateKinds = { user: 1, host: 2 } as const;
 export type CertificateKind = keyof typeof certificateKinds;
 
 const nonceBytes = 32;
