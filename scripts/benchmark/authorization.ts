@@ -1,14 +1,22 @@
 /**
- * Encrypt where authorization has more to do than usual, beside the plain one: a policy of 32 KB, 1,000 grants, eight pairs
- * of encryption context, a refusal.
+ * Encrypt where authorization or authentication has more to do than usual, beside the plain one: a policy of 32 KB, 1,000
+ * grants, eight pairs of encryption context, a refusal, a signature (`signed-requests.ts`).
  *
- * Each is the worst that can be said in its size of a request that is decided like any other: the policy has statements
+ * Each of the former is the worst that can be said in its size of a request that is decided like any other: the policy has statements
  * with conditions for everybody, all of which are asked; the grants are all to the caller, and one of them fits.
  */
 
 import type { PrincipalArn } from '../../src/kms/names.ts';
+import { signedBurdens } from './signed-requests.ts';
 
-export const burdens = ['32 KB policy', '32 KB of users', '1,000 grants', '8 pairs', 'refused'] as const;
+export const burdens = [
+  '32 KB policy',
+  '32 KB of users',
+  '1,000 grants',
+  '8 pairs',
+  'refused',
+  ...signedBurdens,
+] as const;
 export type Burden = (typeof burdens)[number];
 
 /** Who loads the daemon: the operating system's root. */
@@ -49,6 +57,8 @@ export function policyOf(burden: Burden | undefined): string | undefined {
     case 'refused':
       return documentOf([allow('kms:DescribeKey')]);
     case '8 pairs':
+    case 'signed':
+    case 'short-lived':
     case undefined:
       return undefined;
     default:

@@ -1,17 +1,21 @@
 /*
- * The load of the bench: many connections to one Unix socket, each with one request under way at a time (closed loop).
+ * The load of the bench: many connections to one Unix socket, or to a port of 127.0.0.1, each with one request under way at a
+ * time (closed loop).
  *
  * In C and in a process of its own, because on two cores whatever the generator uses is taken from what it measures:
- * about a fifth of what a generator in Node.js takes. It sends the same bytes again and again and trusts the answers'
- * `Content-Length`; anything but that STATUS ends the measurement with the answer on standard error.
+ * about a fifth of what a generator in Node.js takes. It sends the same bytes again and again, or the next of REQUESTS equally
+ * long requests, and trusts the answers' `Content-Length`; anything but that STATUS ends the measurement with the answer on
+ * standard error.
  *
- *     load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS STATUS < REQUEST
+ *     load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS < THE_REQUESTS
  *
  * Prints `started` when the warm-up is over, then one line of JSON.
  */
 
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
@@ -22,7 +26,7 @@
 
 #include "latencies.h"
 
-enum { max_request_bytes = 64 * 1024, max_answer_bytes = 64 * 1024 };
+enum { max_answer_bytes = 64 * 1024 };
 
 struct connection {
   int socket;
@@ -32,8 +36,10 @@ struct connection {
   char answer[max_answer_bytes];
 };
 
-static char request[max_request_bytes];
-static size_t request_bytes;
+static char *requests;
+static size_t request_bytes; /* Of one. */
+static size_t request_count;
+static size_t next_request;
 static char expected_start[16];
 
 static void fail(const char *what) {
@@ -41,28 +47,43 @@ static void fail(const char *what) {
   exit(1);
 }
 
-static void read_request(void) {
+static void read_requests(void) {
+  size_t bytes = 0, capacity = 64 * 1024;
   ssize_t got;
-  while ((got = read(0, request + request_bytes, sizeof request - request_bytes)) > 0) request_bytes += (size_t)got;
-  if (got < 0) fail("reading the request");
+  do {
+    requests = realloc(requests, capacity);
+    if (requests == NULL) fail("memory");
+    while ((got = read(0, requests + bytes, capacity - bytes)) > 0) bytes += (size_t)got;
+    if (got < 0) fail("reading the requests");
+    capacity *= 2;
+  } while (bytes == capacity / 2);
+  request_bytes = bytes / request_count;
 }
 
-static void connect_to(struct connection *connection, const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof address.sun_path) {
+static void connect_to(struct connection *connection, const char *where) {
+  struct sockaddr_un path = {.sun_family = AF_UNIX};
+  struct sockaddr_in port = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  bool is_path = where[0] == '/';
+  if (is_path && strlen(where) >= sizeof path.sun_path) {
     fprintf(stderr, "load: the path of the socket is too long\n");
     exit(1);
   }
-  strcpy(address.sun_path, path);
-  connection->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (is_path) strcpy(path.sun_path, where);
+  else port.sin_port = htons((uint16_t)atoi(where));
+  connection->socket = socket(is_path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connection->socket < 0) fail("socket");
-  if (connect(connection->socket, (struct sockaddr *)&address, sizeof address) != 0) fail("connect");
+  int on = 1;
+  if (!is_path) setsockopt(connection->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  const struct sockaddr *address = is_path ? (struct sockaddr *)&path : (struct sockaddr *)&port;
+  if (connect(connection->socket, address, is_path ? sizeof path : sizeof port) != 0) fail("connect");
 }
 
 static void send_request(struct connection *connection, uint64_t now) {
   connection->received = 0;
   connection->expected = 0;
   connection->sent_at = now;
+  const char *request = requests + next_request * request_bytes;
+  if (++next_request == request_count) next_request = 0;
   /* A request is smaller than a socket's buffer, and nothing else is in it: it goes out whole. */
   ssize_t sent = send(connection->socket, request, request_bytes, MSG_NOSIGNAL);
   if (sent != (ssize_t)request_bytes) fail("send");
@@ -105,15 +126,17 @@ static bool receive_answer(struct connection *connection) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 6) {
-    fprintf(stderr, "usage: load SOCKET CONNECTIONS WARMUP_MS MEASURE_MS STATUS < REQUEST\n");
+  if (count != 7) {
+    fprintf(stderr, "usage: load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS < THE_REQUESTS\n");
     return 2;
   }
   int connections = atoi(arguments[2]);
   uint64_t warmup_nanos = strtoull(arguments[3], NULL, 10) * 1000000u;
   uint64_t measure_nanos = strtoull(arguments[4], NULL, 10) * 1000000u;
   snprintf(expected_start, sizeof expected_start, "HTTP/1.1 %.3s", arguments[5]);
-  read_request();
+  request_count = strtoul(arguments[6], NULL, 10);
+  if (request_count == 0) request_count = 1;
+  read_requests();
 
   struct connection *all = calloc((size_t)connections, sizeof *all);
   int poll = epoll_create1(EPOLL_CLOEXEC);

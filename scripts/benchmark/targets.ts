@@ -13,10 +13,12 @@ import { fileURLToPath } from 'node:url';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { pinReader } from '../../src/config/secrets.ts';
 import { libraryOf } from '../../src/daemon/configured-key-stores.ts';
+import type { DevLine } from '../../src/daemon/dev.ts';
 import { LineProcess } from '../line-process.ts';
 import { policyOf, prepare } from './authorization.ts';
 import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';
 import { CpuWindow, childrenOf, type LoopResult, type Measurement, type Timing } from './measurement.ts';
+import { isSigned, shortLivedCredentials, signedRequests } from './signed-requests.ts';
 
 export interface Target {
   readonly name: 'direct' | 'host' | 'daemon';
@@ -109,9 +111,10 @@ export async function startDaemon(
   loadProgram: string,
   { checkout = thisCheckout, nodeOptions = [] }: DaemonOptions = {},
 ): Promise<DaemonTarget> {
-  const command = [process.execPath, ...nodeOptions, mainOf(checkout), 'dev', '--dir', dir];
+  const command = [process.execPath, ...nodeOptions, mainOf(checkout), 'dev', '--dir', dir, '--tcp', '127.0.0.1:0'];
   const daemon = new LineProcess(checkout.daemonName, command);
-  const { socket } = await daemon.nextJson<{ socket: string }>();
+  const line = await daemon.nextJson<DevLine>();
+  const { socket } = line;
   const hostPids = childrenOf(daemon.pid);
   const bodies = new Map<Case, string>();
 
@@ -121,15 +124,17 @@ export async function startDaemon(
     async measure(what, connections, { warmupMs, measureMs }) {
       const body = bodies.get(what) ?? JSON.stringify(await prepareRequest(socket, what));
       bodies.set(what, body);
+      const { where, count, requests } = await requestsFor(line, what, body, warmupMs + measureMs);
       const load = new LineProcess('the load generator', [
         loadProgram,
-        socket,
+        where,
         String(connections),
         String(warmupMs),
         String(measureMs),
         what.burden === 'refused' ? '400' : '200',
+        String(count),
       ]);
-      load.endInput(httpRequest(what.operation, body));
+      load.endInput(requests);
       await load.nextLine();
       const window = new CpuWindow([daemon.pid], hostPids);
       const result = await load.nextJson<LoopResult>();
@@ -139,6 +144,26 @@ export async function startDaemon(
     },
     close: () => daemon.close('SIGTERM'),
   };
+}
+
+/** More are not needed in a second; a measurement that takes longer may send them again. */
+const signedPerMs = 10;
+const maxSigned = 20_000;
+
+/** What is sent, and where: of signed requests many, each with its own signature. */
+async function requestsFor(
+  line: DevLine,
+  { operation, burden }: Case,
+  body: string,
+  durationMs: number,
+): Promise<{ readonly where: string; readonly count: number; readonly requests: string }> {
+  const { socket, endpoint, region } = line;
+  if (!isSigned(burden)) return { where: socket, count: 1, requests: httpRequest(operation, body) };
+  if (endpoint === null) throw new Error('the daemon has no loopback listener');
+  const credentials = burden === 'signed' ? line : await shortLivedCredentials(socket);
+  const { port } = new URL(endpoint);
+  const count = Math.min(maxSigned, durationMs * signedPerMs);
+  return { where: port, count, requests: signedRequests(credentials, { region, port, operation, body }, count) };
 }
 
 /** The request of a case, with a key of its own, and what it takes made by the daemon itself. */
