@@ -149,6 +149,12 @@ export const maxPolicySteps = 2 ** 18;
  */
 export const metadataRoomBytes = 1024 * 1024;
 
+/**
+ * Public keys that are kept parsed, of those that were used last. One takes 4 KB of memory, and of ML-DSA-87 21: these are 22 MB
+ * at most, and to parse one anew doubles what it costs to verify with it.
+ */
+export const maxParsedPublicKeys = 1024;
+
 /** What records take in memory, of each Region. */
 export interface MemoryBudget {
   /**

@@ -6,11 +6,13 @@
  */
 
 import { createPublicKey, type KeyObject } from 'node:crypto';
+import { maxParsedPublicKeys } from '../../kms/budgets.ts';
 import type { AuthorizedKey } from '../authorized-key.ts';
 import type { BackingKey } from '../kms-key.ts';
+import { RecentlyUsed } from './recently-used.ts';
 
-/** A parsed key costs some 40 µs, so each is parsed once; it goes when its backing key does. */
-const parsed = new WeakMap<BackingKey, KeyObject>();
+/** A parsed key costs some 40 µs, so each is parsed once while it is in use. */
+const parsed = new RecentlyUsed<BackingKey, KeyObject>(maxParsedPublicKeys);
 
 /** The public key of an asymmetric KMS key, X.509 SubjectPublicKeyInfo in DER. */
 export function publicKeyInfo({ key, material }: AuthorizedKey): Buffer {
@@ -26,7 +28,7 @@ export function publicKeyOf(authorized: AuthorizedKey): KeyObject {
   let publicKey = parsed.get(material);
   if (publicKey === undefined) {
     publicKey = createPublicKey({ key: publicKeyInfo(authorized), format: 'der', type: 'spki' });
-    parsed.set(material, publicKey);
+    parsed.add(material, publicKey);
   }
   return publicKey;
 }
