@@ -19,6 +19,7 @@ import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/acc
 import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { findUnixCaller, namesOf, type UnixMapping, unixUserCalled } from '../identity/unix-caller.ts';
+import { userDatabaseState } from '../identity/unix-names.ts';
 import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Account, BackingKeyId, PrincipalArn } from '../kms/names.ts';
@@ -59,6 +60,8 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
   const sessions = new SessionCredentials({
     deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
     callerOf: (peer) => findUnixCaller(peer, mapping),
+    // Both only ever grow, so their sum is another one when either is.
+    standing: () => userDatabaseState() + namesOf(mapping).changeCount,
     clock: Date.now,
   });
   return {

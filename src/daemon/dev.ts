@@ -20,6 +20,7 @@ import { ConfigurationError, loadTrustedConfiguration } from '../config/load.ts'
 import type { KeyStore } from '../hsm/key-store.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from '../identity/access-key-id.ts';
+import { ScopedKeys } from '../identity/scoped-keys.ts';
 import { secretAccessKeyBytes } from '../identity/secret-access-key.ts';
 import type { SigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -164,7 +165,7 @@ function rootKey(secretAccessKey: string, { account }: Account): SigningKey {
   const bytes = Buffer.alloc(Buffer.byteLength(secretAccessKey));
   bytes.write(secretAccessKey);
   return {
-    secret: new Secret(bytes),
+    keys: ScopedKeys.of(new Secret(bytes)),
     caller: { type: 'Root', arn: rootArn({ account }), accountId: account },
   };
 }

@@ -2,7 +2,7 @@
  * Long-lived access keys for signed requests: made, listed, revoked, and found when a request names one.
  *
  * A secret is random bytes of the HSM, told once to whoever made the key, and kept encrypted under a key of the HSM. It is
- * decrypted when its key is first used and stays in memory from then on: each signature is computed from it. A change is
+ * decrypted when its key is first used and stays in memory from then on: each day's signatures are computed from it. A change is
  * on disk before it is answered, and is in force from that moment; a revoked key is refused before it is taken off the
  * disk, and is taken again only if that fails. What is on disk is told by `put` and `drop` alone.
  *
@@ -14,6 +14,7 @@ import { type AccessKeyId, type Account, type PrincipalArn, parseAccessKeyId, ro
 import type { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, lastingAccessKeyId } from './access-key-id.ts';
 import type { Caller } from './caller.ts';
+import { ScopedKeys } from './scoped-keys.ts';
 import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 import { isKeptName, UserNames } from './user-names.ts';
@@ -46,11 +47,15 @@ export interface AccessKeyVault<By = void> {
 /** All of them are in memory. */
 export const maxAccessKeys = 1_000;
 
+interface UnsealedKey extends SigningKey {
+  readonly secret: Secret;
+}
+
 interface Entry {
   readonly key: AccessKey;
   readonly caller: Omit<Caller, 'proof'>;
   /** Once it was used; a promise while the HSM decrypts. */
-  signing: SigningKey | Promise<SigningKey> | undefined;
+  signing: UnsealedKey | Promise<UnsealedKey> | undefined;
   /** From the moment that somebody revokes it: it is refused before it is taken off the disk. */
   isRevoked: boolean;
 }
@@ -88,7 +93,10 @@ export class AccessKeys<By = void> {
     this.#entries.delete(accessKeyId);
     if (entry !== undefined) this.#userNames.remove(entry.key.principal);
     const signing = entry?.signing;
-    if (signing !== undefined && !(signing instanceof Promise)) signing.secret.wipe();
+    if (signing !== undefined && !(signing instanceof Promise)) {
+      signing.secret.wipe();
+      signing.keys.forget();
+    }
   }
 
   list(): readonly AccessKey[] {
@@ -170,7 +178,7 @@ export class AccessKeys<By = void> {
     return signing;
   }
 
-  async #unseal(entry: Entry): Promise<SigningKey> {
+  async #unseal(entry: Entry): Promise<UnsealedKey> {
     try {
       const signing = this.#signingOf(entry, await this.#vault.unseal(entry.key));
       entry.signing = signing;
@@ -181,9 +189,9 @@ export class AccessKeys<By = void> {
     }
   }
 
-  #signingOf(entry: Entry, secret: Secret): SigningKey {
+  #signingOf(entry: Entry, secret: Secret): UnsealedKey {
     const { caller, key } = entry;
-    return { secret, caller, isRevoked: () => this.#entryOf(key.accessKeyId) !== entry };
+    return { secret, keys: ScopedKeys.of(secret), caller, isRevoked: () => this.#entryOf(key.accessKeyId) !== entry };
   }
 }
 

@@ -25,10 +25,19 @@ export interface RequestVerifierOptions {
   readonly clock: () => number;
 }
 
+/** How a request came. */
+type Way = Pick<SignedRequestParts, 'sourceIp' | 'tls'>;
+
+interface LastCaller extends Way {
+  readonly caller: Caller;
+  readonly accessKeyId: string;
+}
+
 /** One of all listeners of a Region: what was taken by one of them is not taken again by another. */
 export class RequestVerifier {
   readonly #options: RequestVerifierOptions;
   readonly #replays: ReplayMemory;
+  readonly #lastCallers = new WeakMap<SigningKey, LastCaller>();
 
   constructor(options: RequestVerifierOptions) {
     this.#options = options;
@@ -43,32 +52,35 @@ export class RequestVerifier {
     const { realm, findKey, clock } = this.#options;
     const claim = readSignature(request, service, new Date(clock()), realm);
     const key = findKey(claim.accessKeyId, claim.sessionToken);
-    const { sourceIp, tls } = request;
-    const way = tls === undefined ? { sourceIp } : { sourceIp, tls };
-    if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, way));
-    return this.#prove(claim, key, way);
+    if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, request));
+    return this.#prove(claim, key, request);
   }
 
-  #prove(
-    claim: SignatureClaim,
-    key: SigningKey | undefined,
-    way: { readonly sourceIp: string; readonly tls?: TlsFacts },
-  ): Caller {
+  #prove(claim: SignatureClaim, key: SigningKey | undefined, way: Way): Caller {
     if (key === undefined) throw unrecognized();
     const { accessKeyId, signedAtMs } = claim;
-    let signature: Buffer;
-    try {
-      signature = assertSignature(claim, key.secret);
-    } finally {
-      if (key.issuedTo !== undefined) key.secret.wipe();
-    }
+    const signature = assertSignature(claim, key.keys);
     const taken = { signer: signerOf(key, accessKeyId), signature, signedAtMs };
     if (!this.#replays.admit(taken, this.#options.clock())) throw replayed(claim);
+    return this.#callerOf(key, accessKeyId, way);
+  }
+
+  /** Mostly whoever it was the last time: what is known of a caller (`pipeline/request-event.ts`) need not be found out again. */
+  #callerOf(key: SigningKey, accessKeyId: string, { sourceIp, tls }: Way): Caller {
+    const last = this.#lastCallers.get(key);
+    if (last?.accessKeyId === accessKeyId && last.sourceIp === sourceIp && isSameTls(last.tls, tls)) return last.caller;
     const { isRevoked } = key;
+    const way = tls === undefined ? { sourceIp } : { sourceIp, tls };
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
     const refusal = isRevoked && { refusal: () => (isRevoked() ? unrecognized() : undefined) };
-    return { ...key.caller, proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...refusal } };
+    const caller: Caller = { ...key.caller, proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...refusal } };
+    this.#lastCallers.set(key, { caller, accessKeyId, sourceIp, tls });
+    return caller;
   }
+}
+
+function isSameTls(one: TlsFacts | undefined, other: TlsFacts | undefined): boolean {
+  return one?.tlsVersion === other?.tlsVersion && one?.cipherSuite === other?.cipherSuite;
 }
 
 /** By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his. */

@@ -4,7 +4,8 @@
  *
  * Nothing is stored. The session token carries the kernel's word itself, and a MAC; the secret is computed from it. Both
  * come from keys that the HSM derives from a service key for each clock hour, so that the path of a request needs no call
- * to the HSM, a restart changes nothing, and a forger without a valid token costs one hash:
+ * to the HSM, a restart changes nothing, and a forger without a valid token costs one hash. Tokens that verified are remembered
+ * for a while, with whom they stand for; each use of one still asks whether its time has passed and whether its user is who he was.
  *
  *     hour key   = HMAC-SHA-256(service key, "drawbridge/session-credentials/1/" purpose "/" hour of issue)    in the HSM
  *     token      = base64(body ‖ HMAC-SHA-256(hour key "token", body))
@@ -22,11 +23,14 @@
  * the uid is another user's than it was.
  */
 
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import { rememberedTokens } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
-import { Secret } from '../secrets/secret-bytes.ts';
+import { RecentEntries } from '../kms/recent-entries.ts';
+import type { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
 import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
+import { ScopedKeys } from './scoped-keys.ts';
 import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 import { ReusedUidError } from './unix-caller.ts';
@@ -41,6 +45,8 @@ export interface SessionCredentialsOptions {
   readonly deriveKey: DeriveKey;
   /** The principal of a Unix user, by the mapping in force. */
   readonly callerOf: (peer: UnixPeer) => Caller | Promise<Caller>;
+  /** Another number: `callerOf` may say something else of anybody. */
+  readonly standing: () => number;
   readonly clock: () => number;
 }
 
@@ -52,9 +58,18 @@ export interface IssuedCredentials {
   readonly expiresAtMs: number;
 }
 
+/** Node.js zeroes their memory when nobody has them any more. */
 interface HourKeys {
-  readonly token: Secret;
-  readonly secret: Secret;
+  readonly token: KeyObject;
+  readonly secret: KeyObject;
+}
+
+/** A token whose MAC has verified. */
+interface ProvenToken {
+  readonly token: DecodedToken;
+  readonly keys: ScopedKeys;
+  /** For whom it stands, as long as nothing has changed about that. */
+  found: { readonly key: SigningKey; readonly standing: number } | undefined;
 }
 
 const version = 4;
@@ -72,6 +87,8 @@ export class SessionCredentials {
   readonly #options: SessionCredentialsOptions;
   /** The keys of the last two hours, or the call to the HSM that brings them. */
   readonly #hourKeys = new Map<number, HourKeys | Promise<HourKeys>>();
+  /** By the token as it is sent. */
+  readonly #proven = new RecentEntries<ProvenToken>(rememberedTokens);
 
   constructor(options: SessionCredentialsOptions) {
     this.#options = options;
@@ -107,8 +124,9 @@ export class SessionCredentials {
    * @throws KmsError `ExpiredTokenException`
    */
   find(accessKeyId: string, sessionToken: string): SigningKey | undefined | Promise<SigningKey | undefined> {
-    const token = decodeToken(sessionToken);
-    if (token === undefined || temporaryAccessKeyId(token.id) !== accessKeyId) return undefined;
+    const proven = this.#proven.get(sessionToken);
+    const token = proven?.token ?? decodeToken(sessionToken);
+    if (token === undefined || token.accessKeyId !== accessKeyId) return undefined;
     const nowMs = this.#options.clock();
     // Before the MAC, whose key may be gone by now: that a time has passed is no secret.
     if (token.expiresAt * 1000 <= nowMs) {
@@ -117,21 +135,44 @@ export class SessionCredentials {
     const thisHour = Math.floor(nowMs / hourMs);
     const hour = hourOf(token.issuedAt);
     if (hour > thisHour || hour < thisHour - 1) return undefined;
+    if (proven !== undefined) return this.#keyOf(proven);
     const keys = this.#keysOf(hour);
-    return keys instanceof Promise ? keys.then((found) => this.#prove(token, found)) : this.#prove(token, keys);
+    return keys instanceof Promise
+      ? keys.then((found) => this.#prove(sessionToken, token, found))
+      : this.#prove(sessionToken, token, keys);
   }
 
-  #prove(token: DecodedToken, keys: HourKeys): SigningKey | undefined | Promise<SigningKey | undefined> {
+  #prove(
+    sessionToken: string,
+    token: DecodedToken,
+    keys: HourKeys,
+  ): SigningKey | undefined | Promise<SigningKey | undefined> {
     if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
-    const keyOf = ({ proof, ...caller }: Caller): SigningKey => ({
-      secret: secretOf(keys, token.body),
-      caller,
-      // With the groups that count by now.
-      issuedTo: { ...(proof.kind === 'unix' ? proof : token.peer), issuedAtMs: token.issuedAt * 1000 },
+    const derived = new ScopedKeys((derive) => {
+      using secret = secretOf(keys, token.body);
+      return derive(secret);
     });
+    const proven = { token, keys: derived, found: undefined };
+    this.#proven.set(sessionToken, proven);
+    return this.#keyOf(proven);
+  }
+
+  #keyOf(proven: ProvenToken): SigningKey | undefined | Promise<SigningKey | undefined> {
+    const { standing: standingOf, callerOf } = this.#options;
+    // Before it is asked: what changes meanwhile is asked again.
+    const standing = standingOf();
+    if (proven.found?.standing === standing) return proven.found.key;
+    const { token, keys } = proven;
+    const learn = ({ proof, ...caller }: Caller): SigningKey => {
+      // With the groups that count by now.
+      const issuedTo = { ...(proof.kind === 'unix' ? proof : token.peer), issuedAtMs: token.issuedAt * 1000 };
+      const key = { keys, caller, issuedTo };
+      proven.found = { key, standing };
+      return key;
+    };
     try {
-      const caller = this.#options.callerOf(token.peer);
-      return caller instanceof Promise ? caller.then(keyOf).catch(unlessReused) : keyOf(caller);
+      const caller = callerOf(token.peer);
+      return caller instanceof Promise ? caller.then(learn).catch(unlessReused) : learn(caller);
     } catch (error) {
       return unlessReused(error);
     }
@@ -153,7 +194,9 @@ export class SessionCredentials {
         ['token', 'secret'].map((purpose) => deriveKey(Buffer.from(`${labelPrefix}${purpose}/${hour}`))),
       );
       if (token?.length !== macBytes || secret?.length !== macBytes) throw new TypeError('a derived key has 32 bytes');
-      const keys = { token: new Secret(token), secret: new Secret(secret) };
+      const keys = { token: createSecretKey(token), secret: createSecretKey(secret) };
+      token.fill(0);
+      secret.fill(0);
       this.#hourKeys.set(hour, keys);
       return keys;
     } catch (error) {
@@ -164,10 +207,7 @@ export class SessionCredentials {
 
   #forgetBefore(hour: number): void {
     for (const [known, keys] of this.#hourKeys) {
-      if (known >= hour || keys instanceof Promise) continue;
-      this.#hourKeys.delete(known);
-      keys.token.wipe();
-      keys.secret.wipe();
+      if (known < hour && !(keys instanceof Promise)) this.#hourKeys.delete(known);
     }
   }
 }
@@ -177,8 +217,8 @@ function unlessReused(error: unknown): undefined {
   if (!(error instanceof ReusedUidError)) throw error;
 }
 
-function hmac(key: Secret, data: Buffer): Buffer {
-  return createHmac('sha256', key.reveal()).update(data).digest();
+function hmac(key: KeyObject, data: Buffer): Buffer {
+  return createHmac('sha256', key).update(data).digest();
 }
 
 function secretOf(keys: HourKeys, body: Buffer): Secret {
@@ -200,6 +240,7 @@ interface TokenBody {
 }
 
 interface DecodedToken extends TokenBody {
+  readonly accessKeyId: string;
   readonly body: Buffer;
   readonly mac: Buffer;
 }
@@ -236,7 +277,9 @@ function originIn(text: string): PeerOrigin {
 /** Reads it; believes nothing. A token has one spelling: what decodes to the same bytes otherwise is none. */
 function decodeToken(text: string): DecodedToken | undefined {
   if (text.length > Math.ceil(maxTokenBytes / 3) * 4) return undefined;
-  const bytes = Buffer.from(text, 'base64');
+  // Memory of its own: a proven one is kept.
+  const bytes = Buffer.alloc(Buffer.byteLength(text, 'base64'));
+  bytes.write(text, 'base64');
   if (bytes.length < fixedBytes + 1 + macBytes || bytes.toString('base64') !== text) return undefined;
   const body = bytes.subarray(0, -macBytes);
   const groupCount = body.readUInt16BE(fixedBytes - 2);
@@ -247,12 +290,14 @@ function decodeToken(text: string): DecodedToken | undefined {
   const origin = body.toString('latin1', originAt + 1, userNameAt);
   const userName = body.toString('utf8', userNameAt);
   const peerAt = 9 + accessKeyIdBytes;
+  const id = body.subarray(9, peerAt);
   return {
+    accessKeyId: temporaryAccessKeyId(id),
     body,
     mac: bytes.subarray(-macBytes),
     issuedAt: body.readUInt32BE(1),
     expiresAt: body.readUInt32BE(5),
-    id: body.subarray(9, peerAt),
+    id,
     peer: {
       kind: 'unix',
       uid: body.readUInt32BE(peerAt),

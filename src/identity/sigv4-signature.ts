@@ -1,5 +1,5 @@
 /**
- * AWS Signature Version 4, the computation: from a request and a secret access key to the signature that it must carry.
+ * AWS Signature Version 4, the computation: from a request and a key to the signature that it must carry.
  *
  * It is written for the server's side, from the bytes that arrived, and with `node:crypto`: the SDK's own
  * `@smithy/signature-v4` signs what a client is about to send (it picks, drops and adds headers by itself, and cannot be
@@ -8,8 +8,7 @@
  * Source: IAM user guide, "Create a signed AWS API request"; its elements are named as there.
  */
 
-import { createHash, createHmac } from 'node:crypto';
-import type { Secret } from '../secrets/secret-bytes.ts';
+import { createHmac, hash, type KeyObject } from 'node:crypto';
 
 export interface SignedContent {
   readonly method: string;
@@ -53,41 +52,25 @@ export function canonicalRequest(content: SignedContent, signedHeaders: readonly
   ].join('\n');
 }
 
-/** @returns 32 bytes. */
+/**
+ * @param key Derived for the scope (`scoped-keys.ts`).
+ * @returns 32 bytes.
+ */
 export function computeSignature(
-  secret: Secret,
+  key: KeyObject,
   { date, region, service }: CredentialScope,
   timestamp: string,
   canonical: string,
 ): Buffer {
-  const scope = [date, region, service, terminator].join('/');
   // Node.js gives header values as one character per byte; everything else is ASCII.
-  const stringToSign = [algorithm, timestamp, scope, sha256(Buffer.from(canonical, 'latin1'))].join('\n');
-  const start = Buffer.alloc(secretPrefix.length + secret.lengthBytes);
-  start.write(secretPrefix);
-  secret.reveal().copy(start, secretPrefix.length);
-  const keys = [start];
-  try {
-    let key = start;
-    for (const text of [date, region, service, terminator]) {
-      key = hmac(key, text);
-      keys.push(key);
-    }
-    return hmac(key, stringToSign);
-  } finally {
-    for (const key of keys) key.fill(0);
-  }
-}
-
-const secretPrefix = 'AWS4';
-
-function hmac(key: Buffer, text: string): Buffer<ArrayBuffer> {
-  return createHmac('sha256', key).update(text).digest();
+  const canonicalHash = sha256(Buffer.from(canonical, 'latin1'));
+  const stringToSign = `${algorithm}\n${timestamp}\n${date}/${region}/${service}/${terminator}\n${canonicalHash}`;
+  return createHmac('sha256', key).update(stringToSign).digest();
 }
 
 /** As hexadecimal digits. */
 export function sha256(data: Buffer): string {
-  return createHash('sha256').update(data).digest('hex');
+  return hash('sha256', data);
 }
 
 /** Each segment is encoded once more than it came (S3 is the exception), after `.`, `..` and empty ones are gone. */

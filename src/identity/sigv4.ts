@@ -17,9 +17,9 @@
 import { timingSafeEqual } from 'node:crypto';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Realm } from '../kms/names.ts';
-import type { Secret } from '../secrets/secret-bytes.ts';
 import type { TlsFacts } from './caller.ts';
 import { maxSkewMs } from './replay-memory.ts';
+import type { ScopedKeys } from './scoped-keys.ts';
 import {
   algorithm,
   type CredentialScope,
@@ -90,11 +90,11 @@ export function readSignature(
 
 /**
  * @returns The signature's bytes.
- * @throws KmsError when it is not the one that this secret makes.
+ * @throws KmsError when it is not the one that these keys make.
  */
-export function assertSignature(claim: SignatureClaim, secret: Secret): Buffer {
+export function assertSignature(claim: SignatureClaim, keys: ScopedKeys): Buffer {
   const { content, scope, timestamp, signedHeaders, signature } = claim;
-  const expected = computeSignature(secret, scope, timestamp, canonicalRequest(content, signedHeaders));
+  const expected = computeSignature(keys.keyFor(scope), scope, timestamp, canonicalRequest(content, signedHeaders));
   const isSame = isSignature(expected, signature);
   if (!isSame || !bodyHashHolds(content.headers, content.body)) throw mismatch();
   return expected;

@@ -17,13 +17,21 @@ export class UserNames {
   /** By name in small letters: who is called so, and how often that was said. */
   readonly #called = new Map<string, Map<PrincipalArn, number>>();
 
+  #changeCount = 0;
+
   /** @param principals Users of the configuration; roles among them are left out. */
   constructor(principals: Iterable<PrincipalArn> = []) {
     for (const arn of principals) this.add(arn);
   }
 
+  /** Grows whenever somebody may be called otherwise than before. */
+  get changeCount(): number {
+    return this.#changeCount;
+  }
+
   add(arn: PrincipalArn): void {
     if (!isUser(arn)) return;
+    this.#changeCount++;
     const name = nameIn(arn).toLowerCase();
     const called = this.#called.get(name) ?? new Map<PrincipalArn, number>();
     called.set(arn, (called.get(arn) ?? 0) + 1);
@@ -33,6 +41,7 @@ export class UserNames {
   /** Takes back what `add` said once. */
   remove(arn: PrincipalArn): void {
     if (!isUser(arn)) return;
+    this.#changeCount++;
     const name = nameIn(arn).toLowerCase();
     const called = this.#called.get(name);
     const count = called?.get(arn) ?? 0;

@@ -144,6 +144,12 @@ export const maxDecisionSteps = 2 ** 19;
 export const maxPolicySteps = 2 ** 18;
 
 /**
+ * Session tokens that verified and are remembered, of all users: each takes 2 KB, or 6 with 512 groups. Whoever uses more in turn has
+ * two MACs computed for each request, and so have those whom he displaces.
+ */
+export const rememberedTokens = 1024;
+
+/**
  * Of the metadata's disk: with less than this the daemon says that it is unwell. A change writes some pages twice, those of the
  * longest policy included: this is some of the longest.
  */

@@ -16,6 +16,7 @@ import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { openStore } from '../../src/daemon/data-folder.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { ScopedKeys } from '../../src/identity/scoped-keys.ts';
 import { newBackingKeyId, parseKeyId, rootArn } from '../../src/kms/names.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
 import { added } from '../../src/store/records/changes.ts';
@@ -290,7 +291,7 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     const bytes = Buffer.alloc(signer.secretAccessKey.length);
     bytes.write(signer.secretAccessKey);
     return {
-      secret: new Secret(bytes),
+      keys: ScopedKeys.of(new Secret(bytes)),
       caller: { type: 'Root', arn: rootArn({ account }), accountId: account },
     } as const;
   }

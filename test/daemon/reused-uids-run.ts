@@ -11,6 +11,7 @@ import { openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { recordUserDatabaseChanges } from '../../src/daemon/user-database-record.ts';
 import { SessionCredentials } from '../../src/identity/session-credentials.ts';
 import { findUnixCaller } from '../../src/identity/unix-caller.ts';
+import { userDatabaseState } from '../../src/identity/unix-names.ts';
 import type { PrincipalArn } from '../../src/kms/names.ts';
 import { connectAs, openToAll } from '../http/as-user.ts';
 import { mapping, type RawClient, startWire, type Wire } from '../http/wire.ts';
@@ -48,6 +49,7 @@ async function ask(client: RawClient, of: Wire = wire): Promise<object> {
 const credentials = new SessionCredentials({
   deriveKey: async (label) => createHmac('sha256', 'key').update(label).digest(),
   callerOf: (peer) => findUnixCaller(peer, mapping),
+  standing: userDatabaseState,
   clock: Date.now,
 });
 const { proof } = await findUnixCaller({ kind: 'unix', uid, gid: uid, pid: 1, groups: [] }, mapping);

@@ -15,6 +15,7 @@ import { createHttpServer, type HttpServer, type Listener } from '../../src/http
 import type { StatusSource } from '../../src/http/status-routes.ts';
 import type { WireLimits } from '../../src/http/wire-limits.ts';
 import { RequestVerifier } from '../../src/identity/request-verifier.ts';
+import { ScopedKeys } from '../../src/identity/scoped-keys.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import type { UnixMapping } from '../../src/identity/unix-caller.ts';
 import {
@@ -108,7 +109,10 @@ export const accessKey = {
 function signingKey(): SigningKey {
   const bytes = Buffer.alloc(accessKey.secretAccessKey.length);
   bytes.write(accessKey.secretAccessKey);
-  return { secret: new Secret(bytes), caller: { type: 'Root', arn: rootArn(mapping), accountId: mapping.account } };
+  return {
+    keys: ScopedKeys.of(new Secret(bytes)),
+    caller: { type: 'Root', arn: rootArn(mapping), accountId: mapping.account },
+  };
 }
 
 export async function startWire(

@@ -10,8 +10,10 @@ import {
 } from '../../src/identity/session-credentials.ts';
 import type { SigningKey } from '../../src/identity/signing-key.ts';
 import { defaultUnixMapping, resolveUnixCaller, type UnixMapping } from '../../src/identity/unix-caller.ts';
+import { rememberedTokens } from '../../src/kms/budgets.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import type { PrincipalArn, Realm } from '../../src/kms/names.ts';
+import { signsWith } from '../support/signs-with.ts';
 
 const realm: Realm = { region: 'us-east-1', account: '000000000000' };
 const hourMs = 3_600_000;
@@ -35,12 +37,14 @@ class Derivation {
 let derivation: Derivation;
 let nowMs: number;
 let mapping: UnixMapping;
+let standing: number;
 let credentials: SessionCredentials;
 
 function open(callerOf: SessionCredentialsOptions['callerOf'] = (who) => resolveUnixCaller(who, mapping)) {
   return new SessionCredentials({
     deriveKey: derivation.deriveKey,
     callerOf,
+    standing: () => standing,
     clock: () => nowMs,
   });
 }
@@ -49,6 +53,7 @@ beforeEach(() => {
   derivation = new Derivation();
   nowMs = startMs;
   mapping = defaultUnixMapping(realm);
+  standing = 0;
   credentials = open();
 });
 
@@ -77,7 +82,7 @@ describe('credentials that were issued', () => {
   test('are known by their token, with the secret that was told and the word of the kernel', async () => {
     const { accessKeyId, secretAccessKey, sessionToken } = await credentials.issue(peer, 900);
     const key = await found(accessKeyId, sessionToken);
-    expect(key?.secret.reveal().toString()).toBe(secretAccessKey);
+    expect(signsWith(key, secretAccessKey)).toBe(true);
     expect(key?.issuedTo).toEqual({ ...peer, issuedAtMs: startMs });
     expect(key?.caller).toEqual({ type: 'Root', arn: 'arn:aws:iam::000000000000:root', accountId: '000000000000' });
   });
@@ -103,6 +108,7 @@ describe('credentials that were issued', () => {
 
   test('are good over the end of an hour and until their end, to the second', async () => {
     const { accessKeyId, sessionToken } = await credentials.issue(peer, sessionSeconds.max);
+    expect(await found(accessKeyId, sessionToken)).toBeDefined();
     nowMs = startMs + sessionSeconds.max * 1000 - 1;
     expect(await found(accessKeyId, sessionToken)).toBeDefined();
     nowMs = startMs + sessionSeconds.max * 1000;
@@ -164,6 +170,59 @@ describe('credentials that were issued', () => {
     expect(await found(accessKeyId, sessionToken, later)).toBeUndefined();
   });
 
+  test('are asked about again when somebody may be another one than he was, and only then', async () => {
+    const who = { ...peer, uid: 54_321, userName: null };
+    const { accessKeyId, sessionToken } = await credentials.issue(who, 900);
+    let askedCount = 0;
+    let isReused = false;
+    const by = open((given) => {
+      askedCount++;
+      return resolveUnixCaller(isReused ? { ...given, userName: 'alice' } : given, mapping);
+    });
+    const first = await found(accessKeyId, sessionToken, by);
+    expect(await found(accessKeyId, sessionToken, by)).toBe(first);
+    expect(askedCount).toBe(1);
+    mapping = { ...mapping, users: { 54321: 'arn:aws:iam::000000000000:user/ops' as PrincipalArn } };
+    standing++;
+    expect((await found(accessKeyId, sessionToken, by))?.caller.arn).toBe('arn:aws:iam::000000000000:user/ops');
+    isReused = true;
+    standing++;
+    expect(await found(accessKeyId, sessionToken, by)).toBeUndefined();
+    // What was said of him once does not come back.
+    expect(await found(accessKeyId, sessionToken, by)).toBeUndefined();
+  });
+
+  test('are asked about again when that changed while the user database was being asked', async () => {
+    const { accessKeyId, sessionToken } = await credentials.issue(peer, 900);
+    let answer: (() => void) | undefined;
+    let askedCount = 0;
+    const by = open(async (given) => {
+      askedCount++;
+      await new Promise<void>((go) => {
+        answer = go;
+      });
+      return resolveUnixCaller(given, mapping);
+    });
+    const ask = async (): Promise<void> => {
+      const asked = found(accessKeyId, sessionToken, by);
+      while (answer === undefined) await new Promise((go) => setImmediate(go));
+      standing++;
+      answer();
+      answer = undefined;
+      expect(await asked).toBeDefined();
+    };
+    await ask();
+    await ask();
+    expect(askedCount).toBe(2);
+  });
+
+  test('are taken, also of more users than are remembered', async () => {
+    const all = await Promise.all(Array.from({ length: rememberedTokens + 2 }, () => credentials.issue(peer, 900)));
+    for (const { accessKeyId, sessionToken } of [...all, ...all]) {
+      expect(await found(accessKeyId, sessionToken)).toBeDefined();
+    }
+  });
+
   test('stand for the principal of a supplementary group', async () => {
     mapping = { ...mapping, roots: [], groups: { 20: 'arn:aws:iam::000000000000:user/team' as PrincipalArn } };
     const { accessKeyId, sessionToken } = await credentials.issue(peer, 900);
@@ -174,6 +233,7 @@ describe('credentials that were issued', () => {
 describe('credentials are not taken', () => {
   test('with the access key id of others', async () => {
     const [one, other] = await Promise.all([credentials.issue(peer, 900), credentials.issue(peer, 900)]);
+    expect(await found(other.accessKeyId, other.sessionToken)).toBeDefined();
     expect(await found(one.accessKeyId, other.sessionToken)).toBeUndefined();
   });
 
@@ -186,6 +246,7 @@ describe('credentials are not taken', () => {
   test('when any bit of their token is another one', async () => {
     const { accessKeyId, sessionToken } = await credentials.issue(peer, 900);
     const bytes = Buffer.from(sessionToken, 'base64');
+    expect(await found(accessKeyId, sessionToken)).toBeDefined();
     await fc.assert(
       fc.asyncProperty(fc.nat(bytes.length - 1), fc.nat(7), async (at, bit) => {
         const changed = Buffer.from(bytes);

@@ -1,6 +1,7 @@
 /** Requests that say when they were signed in HTTP's own `Date` header, which no SDK does and AWS takes. */
 
 import { describe, expect, test } from 'vitest';
+import { ScopedKeys, signingKeyOf } from '../../src/identity/scoped-keys.ts';
 import { assertSignature, readSignature, type SignedRequestParts } from '../../src/identity/sigv4.ts';
 import { canonicalRequest, computeSignature } from '../../src/identity/sigv4-signature.ts';
 import { KmsError } from '../../src/kms/errors.ts';
@@ -19,7 +20,7 @@ const mismatch = {
 /** `undefined`: it is taken. */
 function refusalOf(request: SignedRequestParts, now: Date): { name: string; message: string } | undefined {
   try {
-    assertSignature(readSignature(request, 'kms', now, realm), new Secret(Buffer.from(secret)));
+    assertSignature(readSignature(request, 'kms', now, realm), ScopedKeys.of(new Secret(Buffer.from(secret))));
     return undefined;
   } catch (error) {
     if (error instanceof KmsError) return { name: error.name, message: error.message };
@@ -35,7 +36,12 @@ describe('a request with a Date header and no X-Amz-Date', () => {
     const values = new Map(Object.entries(headers).map(([name, value]) => [name, [value]] as const));
     const canonical = canonicalRequest({ ...content, headers: values }, ['host', 'date']);
     const scope = { date: '20150830', region: realm.region, service: 'kms' };
-    const signature = computeSignature(new Secret(Buffer.from(secret)), scope, timestamp, canonical).toString('hex');
+    const signature = computeSignature(
+      signingKeyOf(new Secret(Buffer.from(secret)), scope),
+      scope,
+      timestamp,
+      canonical,
+    ).toString('hex');
     const credential = `${accessKeyId}/20150830/us-east-1/kms/aws4_request`;
     const authorization = `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=date;host, Signature=${signature}`;
     const rawHeaders = [...Object.entries(headers).flat(), 'Authorization', authorization];

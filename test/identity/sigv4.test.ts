@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { RequestVerifier } from '../../src/identity/request-verifier.ts';
+import { ScopedKeys } from '../../src/identity/scoped-keys.ts';
 import type { FindSigningKey, SigningKey } from '../../src/identity/signing-key.ts';
 import type { ServiceName, SignedRequestParts } from '../../src/identity/sigv4.ts';
 import { KmsError } from '../../src/kms/errors.ts';
@@ -20,7 +21,7 @@ const caller = { type: 'Root', arn: rootArn(realm), accountId: realm.account } a
 function signingKey(secret: string): SigningKey {
   const bytes = Buffer.alloc(Buffer.byteLength(secret));
   bytes.write(secret);
-  return { secret: new Secret(bytes), caller };
+  return { keys: ScopedKeys.of(new Secret(bytes)), caller };
 }
 
 const key = signingKey(secretAccessKey);

@@ -16,6 +16,7 @@ const startMs = Date.now();
 const credentials = new SessionCredentials({
   deriveKey: async (label) => createHmac('sha256', hour).update(label).digest(),
   callerOf: (peer) => resolveUnixCaller(peer, defaultUnixMapping(realm)),
+  standing: () => 0,
   clock: () => startMs,
 });
 

@@ -9,6 +9,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { ScopedKeys } from '../../src/identity/scoped-keys.ts';
 import { assertSignature, readSignature, type ServiceName, type SignedRequestParts } from '../../src/identity/sigv4.ts';
 import { canonicalRequest } from '../../src/identity/sigv4-signature.ts';
 import { KmsError } from '../../src/kms/errors.ts';
@@ -121,7 +122,7 @@ describe('a request of the published suite', () => {
       expect(claim.accessKeyId).toBe(context.credentials.access_key_id);
       expect(claim.sessionToken).toBe(context.credentials.token);
       if (refusal === undefined) expect(canonicalRequest(claim.content, claim.signedHeaders)).toBe(canonical);
-      return assertSignature(claim, secretOf(vector));
+      return assertSignature(claim, ScopedKeys.of(secretOf(vector)));
     };
     if (refusal === undefined) {
       expect(judge().toString('hex')).toBe(signature);
