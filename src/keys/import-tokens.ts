@@ -13,7 +13,7 @@
  * HMAC is derived by the HSM from the service key at each start and held in memory: a token authorizes nothing by itself.
  */
 
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 import { type BackingKeyId, digitsOfKeyId, type KeyId, parseBackingKeyId } from '../kms/names.ts';
 
 const version = 1;
@@ -31,11 +31,11 @@ export interface ImportToken {
 }
 
 export class ImportTokens {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
 
   /** @param key 32 bytes that nobody else has. */
   constructor(key: Buffer) {
-    this.#key = key;
+    this.#key = createSecretKey(key);
   }
 
   issue(keyId: KeyId, wrappingKeyId: BackingKeyId, validToMs: number): Buffer {

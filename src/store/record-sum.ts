@@ -20,7 +20,7 @@
  * Authentication Code" (JCSS 61, 2000).
  */
 
-import { createCipheriv, createHmac } from 'node:crypto';
+import { createCipheriv, createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 
 const blockBytes = 16;
 const modulus = 2n ** 128n;
@@ -28,12 +28,12 @@ const storedMac = /^[0-9a-f]{64}$/;
 
 export class RecordSums {
   readonly #elementKey: Buffer;
-  readonly #hashKey: Buffer;
+  readonly #hashKey: KeyObject;
 
   /** @param key 32 bytes, used for nothing else. */
   constructor(key: Buffer) {
     this.#elementKey = subkey(key, 'element');
-    this.#hashKey = subkey(key, 'hash');
+    this.#hashKey = createSecretKey(subkey(key, 'hash'));
   }
 
   /**

@@ -14,7 +14,7 @@
  * the node stand too; the key is derived in the HSM, once for each start, so that a write costs no call to it.
  */
 
-import { createHmac } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { AuditHead, StoreStanding } from './metadata-store.ts';
@@ -77,7 +77,7 @@ export type RootFinding =
 export class SignedRoot {
   readonly sums: RecordSums;
   readonly #parts: RootParts;
-  readonly #macKey: Buffer;
+  readonly #macKey: KeyObject;
   #row: Row = blank;
   #sum = 0n;
   /** Of the row in the file, by which it is found; `null`: there is none that is ours. */
@@ -89,7 +89,7 @@ export class SignedRoot {
   constructor(parts: RootParts, key: Buffer) {
     this.#parts = parts;
     this.sums = new RecordSums(subkey(key, 'records'));
-    this.#macKey = subkey(key, 'root');
+    this.#macKey = createSecretKey(subkey(key, 'root'));
   }
 
   /** Takes up what was read. @param rows As `rootRows` gives them. @param sum Of all records. */

@@ -14,7 +14,7 @@
  * nothing by itself, so it is not worth a round trip to the HSM for each request that carries ten.
  */
 
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type GrantId, parseGrantId } from '../../kms/grant-terms.ts';
 
 const version = 1;
@@ -26,11 +26,11 @@ const tokenBytes = signedBytes + macBytes;
 const tokenPattern = new RegExp(`^[\\w-]{${(tokenBytes / 3) * 4}}$`);
 
 export class GrantTokens {
-  readonly #key: Buffer;
+  readonly #key: KeyObject;
 
   /** @param key 32 bytes that nobody else has. */
   constructor(key: Buffer) {
-    this.#key = key;
+    this.#key = createSecretKey(key);
   }
 
   issue(grantId: GrantId): string {
