@@ -22,7 +22,7 @@ import { makeInstance, startDaemon, startDirect, startHost, type Target } from '
 import { progress, warmUp } from './warming.ts';
 
 const help = `Usage: scripts/bench [--against REF] [--quick] [--only TEXT] [--rounds COUNT] [--hosts COUNT] [--json FILE]
-       scripts/bench --profile [--quick]
+       scripts/bench --profile [--quick] [--only TEXT]
        scripts/bench --many-keys [--quick] [--json FILE]
        scripts/bench --command-line [--quick] [--json FILE]
 
@@ -37,7 +37,8 @@ Measures, over one SoftHSM2 token and interleaved:
   --rounds COUNT  so many rounds (4; with --against 5; with --quick 1)
   --hosts COUNT   so many HSM hosts in the key store, for host and daemon; the vendor profile's number if not given
   --json FILE     write all rows to FILE as JSON
-  --profile       instead: where the CPU of the API process goes, by stage and function (64-byte Encrypt)
+  --profile       instead: where the time of the API process goes and what it allocates, by stage and function (64-byte
+                  Encrypt, or the first case that --only chooses)
   --many-keys     instead: start, memory, lists and use with 100,000 keys on record, and with 2,000 keys in one token
   --command-line  instead: what commands take beside \`node -e 0\`, from this checkout and from a package
   --help          this text
@@ -85,8 +86,8 @@ async function main(): Promise<void> {
     return;
   }
   const { against, rounds: wantedRounds, hosts, json, only } = values;
-  if (values.profile && [against, wantedRounds, hosts, json, only || undefined].some((value) => value !== undefined)) {
-    throw new Error('--profile goes with --quick alone');
+  if (values.profile && [against, wantedRounds, hosts, json].some((value) => value !== undefined)) {
+    throw new Error('--profile goes with --quick and --only alone');
   }
   for (const mode of ['many-keys', 'command-line'] as const) {
     const others = [against, wantedRounds, hosts, only || undefined];
@@ -108,7 +109,9 @@ async function main(): Promise<void> {
   }
   try {
     if (values.profile) {
-      process.stdout.write(await profileDaemon(folder, compile('load', folder), values.quick ? 3000 : 10_000));
+      const [what = plainEncrypt] = chosen;
+      process.stdout.write(`${nameOf(what)}, ${what.payloadBytes} bytes, 16 connections, for one request\n\n`);
+      process.stdout.write(await profileDaemon(folder, compile('load', folder), what, values.quick ? 3000 : 10_000));
       return;
     }
     const [load1 = 0] = loadavg();

@@ -96,6 +96,7 @@ export async function startHost(dir: string): Promise<Target> {
 }
 
 export interface DaemonTarget extends Target {
+  readonly pid: number;
   /** What the daemon wrote to standard error last. */
   log(): string;
 }
@@ -120,6 +121,7 @@ export async function startDaemon(
 
   return {
     name: 'daemon',
+    pid: daemon.pid,
     log: () => daemon.errors,
     async measure(what, connections, { warmupMs, measureMs }) {
       const body = bodies.get(what) ?? JSON.stringify(await prepareRequest(socket, what));
