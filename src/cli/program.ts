@@ -29,6 +29,9 @@ const commands: readonly CommandRow[] = [
   ['access-keys', async () => (await import('./commands/access-keys-command.ts')).accessKeysCommand()],
   ['tls', async () => (await import('./commands/tls-command.ts')).tlsCommand()],
   ['audit', async () => (await import('./commands/audit-command.ts')).auditCommand()],
+  ['backup', async () => (await import('./commands/backup-command.ts')).backupCommand()],
+  ['restore', async () => (await import('./commands/restore-command.ts')).restoreCommand()],
+  ['census', async () => (await import('./commands/census-command.ts')).censusCommand()],
   ['metadata', async () => (await import('./commands/metadata-command.ts')).metadataCommand()],
 ];
 

@@ -29,6 +29,8 @@ import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import { Backups } from './backups.ts';
+import { censusControl } from './census.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { beginConfiguredKeyStore, keyStoreControl } from './configured-key-stores.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
@@ -161,6 +163,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   started.defer(() => refusals.close());
   const processor = new ProcessorTurns();
+  await Backups.removeLeftovers(dataDir);
+  const backup = new Backups({ configuration, store });
+  started.defer(() => backup.close());
 
   const waitsFor = (): string | null => patience.reason;
   const recording = { audit, intents, refusals };
@@ -179,7 +184,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     policies.warnOfUnreachable(log);
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
-    const controls = { keyStores: keyStoreControl(keyStores), upkeep };
+    const census = censusControl({ regions: open.regions, keyStores });
+    const controls = { keyStores: keyStoreControl(keyStores), upkeep, backup, census };
     const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
     const statusOf = statusSources({ configuration, keyStores, certificates, audit, intents, ...open });
     for (const region of open.regions) {

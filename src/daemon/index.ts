@@ -2,6 +2,7 @@
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 export { listServiceKeys } from '../keys/life/service-keys.ts';
+export { openBackup } from '../store/backup-file.ts';
 export { acceptMetadata } from './accept-metadata.ts';
 export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
@@ -10,4 +11,5 @@ export { startDev } from './dev.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
 export { assertTokenIsOurs } from './own-token.ts';
+export { restoreBackup, type TriedBackup, tryBackup } from './restore.ts';
 export { runUntilSignal, stopSignal } from './run.ts';

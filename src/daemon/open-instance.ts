@@ -7,8 +7,7 @@
  */
 
 import type { AuditLog } from '../audit/audit-log.ts';
-import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
-import { ConfigurationError } from '../config/load.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
@@ -25,6 +24,7 @@ import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
+import { assertRecordsAreServed } from './served-records.ts';
 import { assertFitTogether, closeIntents } from './standing.ts';
 import type { Clocks } from './upkeep/clocks.ts';
 import { type OpenUpkeep, openUpkeep } from './upkeep/open-upkeep.ts';
@@ -102,8 +102,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   await opened.useServiceKey(serviceKeyStore);
   const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
   const loaded = await store.load(told, { assertFits: standing.assertFits });
-  assertRegionsAreServed(loaded, regions);
-  assertKeyStoresAreConfigured(loaded, keyStores);
+  assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
   for (const [name, keyStore] of keyStores) {
     const inUse = loaded.backingKey.filter((record) => record.keyStore === name && record.state === 'Active');
     const backingKeyIds = inUse.map(({ backingKeyId }) => backingKeyId);
@@ -146,25 +145,4 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   });
   const running = made.move();
   return { regions: open, turns, credentials, upkeep, managedKeys, serviceKeys, close: () => running.disposeAsync() };
-}
-
-/** Keys of another Region would seem to be gone; whoever renamed the Region has to know that their ARNs would be others. */
-function assertRegionsAreServed({ key }: LoadedMetadata, regions: readonly RegionConfiguration[]): void {
-  const served = regions.map(({ region }) => region);
-  const other = key.find((record) => !served.includes(record.region));
-  if (other === undefined) return;
-  const names = served.map((region) => `\`${region}\``).join(', ');
-  throw new ConfigurationError(
-    `the metadata has keys of the Region \`${other.region}\`, and the configuration serves ${names}; set \`region: ${other.region}\``,
-  );
-}
-
-/** Whoever gave a key store another name would find none of its keys usable. */
-function assertKeyStoresAreConfigured({ backingKey }: LoadedMetadata, keyStores: ReadonlyMap<string, KeyStore>): void {
-  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore));
-  if (other === undefined) return;
-  const names = [...keyStores.keys()].map((name) => `\`${name}\``).join(', ');
-  throw new ConfigurationError(
-    `the metadata has keys in the key store \`${other.keyStore}\`, and the configuration names ${names}; a key store that has keys keeps its name`,
-  );
 }

@@ -19,7 +19,10 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 
 /** What listeners hand to. */
 export interface RegionHandlers
-  extends Pick<HttpServerOptions, 'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'access'> {
+  extends Pick<
+    HttpServerOptions,
+    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'access'
+  > {
   readonly findKey: FindSigningKey;
 }
 
@@ -50,6 +53,12 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
     },
     keyStores: { reconnect: (name) => now.keyStores.reconnect(name) },
     upkeep: { list: () => now.upkeep.list(), confirm: (work, by) => now.upkeep.confirm(work, by) },
+    backup: {
+      make: () => now.backup.make(),
+      read: (id, offset, bytes) => now.backup.read(id, offset, bytes),
+      end: (id) => now.backup.end(id),
+    },
+    census: { part: (after) => now.census.part(after), orphans: () => now.census.orphans() },
     access: {
       explain: (question) => now.access.explain(question),
       whoCan: (question) => now.access.whoCan(question),
@@ -91,6 +100,8 @@ export function closedRegion({ status, processor, ...parts }: ClosedRegionParts)
     },
     keyStores: { reconnect: refuse },
     upkeep: { list: refuse, confirm: refuse },
+    backup: { make: refuse, read: refuse, end: refuse },
+    census: { part: refuse, orphans: refuse },
     access: { explain: refuse, whoCan: refuse, simulate: refuse },
     findKey: refuse,
   };

@@ -14,6 +14,8 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import type { Admission } from '../http/admission/admission.ts';
 import type { HandshakeBudget } from '../http/admission/handshake-budget.ts';
+import type { BackupControl } from '../http/backup-routes.ts';
+import type { CensusControl } from '../http/census-routes.ts';
 import type { Connections } from '../http/connections.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
@@ -97,6 +99,8 @@ export interface RegionServices {
   readonly identityPolicies: () => IdentityPolicies;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
+  readonly backup: BackupControl;
+  readonly census: CensusControl;
   readonly log: Logger;
 }
 
@@ -116,8 +120,8 @@ export function regionHandlers(
   services: RegionServices,
   status: StatusSource,
 ): RegionHandlers {
-  const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, keyStores, upkeep, log } =
-    services;
+  const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, log } = services;
+  const { keyStores, upkeep, backup, census } = services;
   const { lastUses } = directory;
   const operations = createKmsService({
     directory,
@@ -135,7 +139,7 @@ export function regionHandlers(
   const service = shareFairly(whileProven(operations), { generations, refusals, processor });
   const access = accessSource({ directory, mapping, identityPolicies });
   const { source, findKey } = credentials;
-  return { service, status, credentials: source, keyStores, upkeep, access, findKey };
+  return { service, status, credentials: source, keyStores, upkeep, backup, census, access, findKey };
 }
 
 /** What listeners of all Regions share. */

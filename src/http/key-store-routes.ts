@@ -9,9 +9,8 @@ import type { FastifyInstance } from 'fastify';
 import { KeyStoreError } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { ActResult } from '../pipeline/service.ts';
-import { plainJson } from './answers.ts';
-import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
-import { rootOnlyRefusal } from './root-only.ts';
+import type { Wire } from './exchange.ts';
+import { operatorAct } from './operator-acts.ts';
 
 export interface KeyStoreControl {
   /**
@@ -21,32 +20,14 @@ export interface KeyStoreControl {
   reconnect(name: string): Promise<{ readonly state: string } | undefined>;
 }
 
-const operationName = 'ReconnectKeyStore';
-
 export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: KeyStoreControl): void {
   app.post<{ Params: { name: string } }>('/key-stores/:name/reconnect', (request, reply) => {
-    reply.hijack();
     const { name } = request.params;
-    receive(wire, request.raw, reply.raw, plainJson, (exchange, caller) => {
-      const refusal = rootOnlyRefusal(caller, operationName);
-      if (refusal !== undefined) {
-        refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
-        return;
-      }
-      const act = {
-        ...exchange.origin,
-        operationName,
-        eventSource: 'drawbridge',
-        effect: 'uses' as const,
-        caller,
-        parameters: { keyStore: name.slice(0, maxNameCharacters) },
-      };
-      const done = wire.service.act(act, () => reconnect(control, name));
-      finish(
-        wire,
-        request.raw.socket,
-        done.then((outcome) => answer(wire, exchange, outcome)),
-      );
+    operatorAct(wire, request, reply, {
+      operationName: 'ReconnectKeyStore',
+      effect: 'uses',
+      parameters: () => ({ keyStore: name.slice(0, maxNameCharacters) }),
+      perform: () => reconnect(control, name),
     });
   });
 }

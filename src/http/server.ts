@@ -25,6 +25,8 @@ import type { Admission } from './admission/admission.ts';
 import type { HandshakeBudget } from './admission/handshake-budget.ts';
 import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
+import { addBackupRoutes, type BackupControl } from './backup-routes.ts';
+import { addCensusRoutes, type CensusControl } from './census-routes.ts';
 import type { Connections } from './connections.ts';
 import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
@@ -65,6 +67,8 @@ export interface HttpServerOptions {
   readonly credentials: CredentialSource;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
+  readonly backup: BackupControl;
+  readonly census: CensusControl;
   readonly access: AccessSource;
   /** Of all listeners together. */
   readonly admission: Admission;
@@ -85,7 +89,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, upkeep, access, admission, connections, log } = options;
+  const { service, listener, status, credentials, keyStores, access, admission, connections, log } = options;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -133,7 +137,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addRoutes(app, wire, status);
   addIdentityRoutes(app, wire, credentials);
   addKeyStoreRoutes(app, wire, keyStores);
-  addUpkeepRoutes(app, wire, upkeep);
+  addUpkeepRoutes(app, wire, options.upkeep);
+  addBackupRoutes(app, wire, options.backup);
+  addCensusRoutes(app, wire, options.census);
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;

@@ -11,9 +11,8 @@
 import type { FastifyInstance } from 'fastify';
 import { KmsError } from '../kms/errors.ts';
 import type { Announcer } from '../store/turns.ts';
-import { plainJson } from './answers.ts';
-import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
-import { rootOnlyRefusal } from './root-only.ts';
+import type { Wire } from './exchange.ts';
+import { membersOf, operatorAct } from './operator-acts.ts';
 
 export interface UpkeepControl {
   list(): object;
@@ -25,45 +24,23 @@ export interface UpkeepControl {
 const maxWorkCharacters = 128;
 
 export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: UpkeepControl): void {
-  app.get('/upkeep', (request, reply) => {
-    reply.hijack();
-    receive(wire, request.raw, reply.raw, plainJson, (exchange, caller) => {
-      const operationName = 'ListUpkeep';
-      const refusal = rootOnlyRefusal(caller, operationName);
-      if (refusal !== undefined) {
-        refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
-        return;
-      }
-      const act = { ...exchange.origin, operationName, eventSource: 'drawbridge', caller, parameters: null };
-      const done = wire.service.act({ ...act, effect: 'reads' }, async () => {
-        return { body: JSON.stringify(control.list()), record: null };
-      });
-      finish(
-        wire,
-        request.raw.socket,
-        done.then((outcome) => answer(wire, exchange, outcome)),
-      );
-    });
-  });
-  app.post('/upkeep/confirm', (request, reply) => {
-    reply.hijack();
-    receive(wire, request.raw, reply.raw, plainJson, (exchange, caller, body) => {
-      const operationName = 'ConfirmUpkeep';
-      const refusal = rootOnlyRefusal(caller, operationName);
-      if (refusal !== undefined) {
-        refuse(wire, exchange, { caller, operationName, eventSource: 'drawbridge' }, refusal);
-        return;
-      }
-      const work = workOf(body);
-      const act = {
-        ...exchange.origin,
-        operationName,
-        eventSource: 'drawbridge',
-        effect: 'changes' as const,
-        caller,
-        parameters: work === undefined ? null : { work: work.slice(0, maxWorkCharacters) },
-      };
-      const done = wire.service.act(act, async (by) => {
+  app.get('/upkeep', (request, reply) =>
+    operatorAct(wire, request, reply, {
+      operationName: 'ListUpkeep',
+      effect: 'reads',
+      perform: async () => ({ body: JSON.stringify(control.list()), record: null }),
+    }),
+  );
+  app.post('/upkeep/confirm', (request, reply) =>
+    operatorAct(wire, request, reply, {
+      operationName: 'ConfirmUpkeep',
+      effect: 'changes',
+      parameters(body) {
+        const work = workOf(body);
+        return work === undefined ? null : { work: work.slice(0, maxWorkCharacters) };
+      },
+      async perform(body, by) {
+        const work = workOf(body);
         if (work === undefined) {
           throw new KmsError(
             'ValidationException',
@@ -71,23 +48,13 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
           );
         }
         return { body: JSON.stringify(await control.confirm(work, by)), record: null };
-      });
-      finish(
-        wire,
-        request.raw.socket,
-        done.then((outcome) => answer(wire, exchange, outcome)),
-      );
-    });
-  });
+      },
+    }),
+  );
 }
 
 /** `undefined` for what names nothing. */
 function workOf(body: Buffer): string | undefined {
-  try {
-    const { work, ...others } = JSON.parse(body.toString('utf8')) as Record<string, unknown>;
-    return typeof work === 'string' && Object.keys(others).length === 0 ? work : undefined;
-  } catch {
-    // Answered, and put on record, as what names nothing.
-    return undefined;
-  }
+  const { work, ...others } = membersOf(body) ?? {};
+  return typeof work === 'string' && Object.keys(others).length === 0 ? work : undefined;
 }

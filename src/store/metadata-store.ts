@@ -27,7 +27,7 @@ export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataR
 };
 
 /** What a key is derived for. */
-export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens' | 'metadata-root';
+export type DerivedKeyPurpose = 'grant-tokens' | 'import-tokens' | 'metadata-root' | 'backup';
 
 /** Where the audit log stood. */
 export interface AuditHead {
@@ -103,5 +103,18 @@ export interface MetadataStore {
   write(changes: readonly Change[], options?: { readonly intentId: string | undefined }): Promise<void>;
   /** After a conflict: the same records as they are now, as changes that make them so. */
   reread(changes: readonly Change[]): Promise<readonly Change[]>;
+  /**
+   * Writes a copy of the file as it is at one moment, while it is used: to `path`, where nothing may be, readable by its owner alone.
+   * It has to be on another path than any that this process has open.
+   */
+  copyTo(path: string): Promise<CopiedStore>;
   close(): Promise<void>;
+}
+
+/** What a copy says of itself. Nothing of it is verified before somebody loads the copy. */
+export interface CopiedStore {
+  readonly epoch: number;
+  /** As `StoreStanding.treeHash`. */
+  readonly treeHash: string;
+  readonly audit: AuditHead | null;
 }

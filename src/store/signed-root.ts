@@ -17,7 +17,7 @@
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import { type CompiledQuery, type Kysely, sql } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
-import type { AuditHead, StoreStanding } from './metadata-store.ts';
+import type { AuditHead, CopiedStore, StoreStanding } from './metadata-store.ts';
 import { CanonicalForm, isMacEqual } from './record-mac.ts';
 import type { Tables } from './record-statements.ts';
 import { RecordSums, replacedInSum, subkey } from './record-sum.ts';
@@ -226,6 +226,12 @@ export function removalOfRoots(db: Kysely<Tables>, count: number): Write {
 export function claimedHead(rows: readonly (readonly unknown[])[]): AuditHead | null {
   const row = rows.length === 1 ? rowOf(rows[0] ?? []) : undefined;
   return row === undefined ? null : headIn(row);
+}
+
+/** The same of a copy: which state the file says that its records are in. A file without a root says nothing, as one of no records. */
+export function claimedStanding(rows: readonly (readonly unknown[])[]): CopiedStore {
+  const row = (rows.length === 1 ? rowOf(rows[0] ?? []) : undefined) ?? blank;
+  return { epoch: row.epoch, treeHash: row.records, audit: headIn(row) };
 }
 
 function headIn({ auditSequence, auditHash, auditBytes }: Row): AuditHead | null {

@@ -16,9 +16,11 @@
 import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
+import { copyDatabase } from './copied-database.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
 import type {
   AuditHead,
+  CopiedStore,
   DerivedKeyPurpose,
   LoadedMetadata,
   LoadOptions,
@@ -230,6 +232,11 @@ class OpenSqliteStore implements SqliteStore {
       if ('record' in verified) return added(kind, verified.record);
       throw new StoreError('damaged', `a record in \`${path}\` is refused: ${verified.reason}`);
     });
+  }
+
+  copyTo(path: string): Promise<CopiedStore> {
+    this.#assertOpen();
+    return copyDatabase(this.#parts.database, this.#parts.db, path);
   }
 
   async close(): Promise<void> {

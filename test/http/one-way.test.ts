@@ -26,7 +26,17 @@ const paths = [
   '/access-keys',
   '/access-keys/A',
 ];
-const others = ['/status', '/status/keys/known', '/upkeep', '/upkeep/confirm', '/access/explain', '/health'];
+const others = [
+  '/backup',
+  '/census',
+  '/census/orphans',
+  '/status',
+  '/status/keys/known',
+  '/upkeep',
+  '/upkeep/confirm',
+  '/access/explain',
+  '/health',
+];
 
 /** What there is, beside operations; of these tests without a body. */
 const known: Record<string, string> = {
@@ -36,6 +46,9 @@ const known: Record<string, string> = {
   'DELETE /access-keys/A': 'DeleteAccessKey',
   'GET /status': 'GetDaemonStatus',
   'GET /status/keys/known': 'GetBackingKeys',
+  'POST /backup': 'MakeBackup',
+  'POST /census': 'TakeCensus',
+  'POST /census/orphans': 'ListOrphans',
   'GET /upkeep': 'ListUpkeep',
   'POST /upkeep/confirm': 'ConfirmUpkeep',
   'POST /access/explain': 'ExplainAccess',

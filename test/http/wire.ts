@@ -187,6 +187,12 @@ export async function startWire(
     credentials: exampleCredentials(),
     keyStores: { reconnect: () => Promise.resolve(undefined) },
     upkeep: { list: () => ({ work: [], more: 0 }), confirm: (work) => Promise.resolve({ work }) },
+    backup: {
+      make: () => Promise.resolve({ id: 'one', bytes: 4, sha256: '00', header: {} }),
+      read: (_id, offset) => Promise.resolve(Buffer.from('file').subarray(offset)),
+      end: () => Promise.resolve(),
+    },
+    census: { part: (after) => Promise.resolve({ after }), orphans: () => Promise.resolve({ orphans: [] }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     admission,
     connections: new Connections({ ...defaultBudgets.exchanges, ...budgets }, log),

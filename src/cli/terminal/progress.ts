@@ -24,6 +24,34 @@ export async function showProgress(label: string, totalBytes: number | undefined
   };
 }
 
+/** A count of what was done, of how many. */
+export interface Count {
+  update(done: number, total: number): void;
+  stop(): void;
+}
+
+/** @param unit What is counted: `keys`. */
+export async function showCount(label: string, unit: string): Promise<Count> {
+  if (process.stderr.isTTY !== true) return { update: () => undefined, stop: () => undefined };
+  const { default: cliProgress } = await import('cli-progress');
+  const format = `${label} {bar} {value} of {total} ${unit}`;
+  const bar = new cliProgress.SingleBar({
+    stream: process.stderr,
+    clearOnComplete: true,
+    hideCursor: true,
+    format,
+    barsize: 30,
+  });
+  bar.start(0, 0);
+  return {
+    update(done, total) {
+      bar.setTotal(total);
+      bar.update(done);
+    },
+    stop: () => bar.stop(),
+  };
+}
+
 interface Bar {
   update(bytes: number): void;
   stop(): void;

@@ -1,0 +1,100 @@
+/** `drawbridge census`: is every key that is on record in the HSM, and does it work? */
+
+import { Command } from 'commander';
+import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
+import type { Members } from '../requests/kms-client.ts';
+import { facts, note, print, printJson, table } from '../terminal/output.ts';
+import { showCount } from '../terminal/progress.ts';
+
+type Options = SocketOptions & { readonly json?: true };
+
+export function censusCommand(): Command {
+  return withJson(
+    withSocket(new Command('census').description('use every key on record once, and list what nobody names')),
+  )
+    .addHelpText(
+      'after',
+      `
+Each backing key is used: what it encrypts has to come back, what it signs has to verify with the public key on record. What is in the
+HSM and belongs to no record is listed and left alone; it may be another daemon's. Exit code 1 says that a key is missing or
+does not work. Other requests are served meanwhile. Only the account's root may take it; it is on record.
+
+Examples:
+  drawbridge census
+  drawbridge census --json | jq -r '.problems[].keyId'`,
+    )
+    .action(async (options: Options) => {
+      const census = await takeCensus(options);
+      if (options.json) printJson(census);
+      else show(census);
+      if (!isWhole(census)) process.exitCode = 1;
+    });
+}
+
+/** What a census found. */
+export interface Census {
+  readonly keys: number;
+  readonly proven: number;
+  readonly problems: readonly Members[];
+  readonly orphans: readonly Members[];
+  /** Key stores that could not be asked what is in them. */
+  readonly unreachable: readonly string[];
+  /** KMS keys with a record that does not verify. */
+  readonly damaged: number;
+}
+
+async function takeCensus(options: Options): Promise<Census> {
+  const client = await connectTo(options);
+  const count = await showCount('census', 'keys');
+  const problems: Members[] = [];
+  let keys = 0;
+  let proven = 0;
+  let next: unknown = null;
+  try {
+    do {
+      const part = await client.post('/census', { after: next });
+      keys += Number(part['keys']);
+      proven += Number(part['proven']);
+      problems.push(...(part['problems'] as Members[]));
+      count.update(keys, Math.max(keys, Number(part['totalKeys'])));
+      next = part['next'];
+    } while (next !== null);
+  } finally {
+    count.stop();
+  }
+  const rest = await client.post('/census/orphans', {});
+  return { keys, proven, problems, ...(rest as unknown as Pick<Census, 'orphans' | 'unreachable' | 'damaged'>) };
+}
+
+/** Is everything there that is on record? */
+export function isWhole({
+  problems,
+  unreachable,
+  damaged,
+}: Pick<Census, 'problems' | 'unreachable' | 'damaged'>): boolean {
+  return problems.length === 0 && unreachable.length === 0 && damaged === 0;
+}
+
+function show({ keys, proven, problems, orphans, unreachable, damaged }: Census): void {
+  print(
+    facts([
+      ['keys', keys],
+      ['backing keys that work', proven],
+      ['missing or not working', problems.length],
+      ['records that do not verify', damaged],
+      ['objects of no record', orphans.length],
+    ]),
+  );
+  showProblems(problems, orphans);
+  for (const name of unreachable) note(`the key store \`${name}\` cannot be listed now`);
+}
+
+/** Backing keys that are not as they should be, and objects that nobody names; nothing where there are none. */
+export function showProblems(problems: readonly Members[], orphans: readonly Members[]): void {
+  const rowOf = ({ keyStore, keyId, backingKeyId, problem }: Members): string[] =>
+    [keyStore, keyId, backingKeyId, problem].map(String);
+  const orphanRowOf = ({ keyStore, backingKeyId, label }: Members): string[] =>
+    [keyStore, backingKeyId, label].map(String);
+  if (problems.length > 0) print(`\n${table(['KEY STORE', 'KEY', 'BACKING KEY', 'PROBLEM'], problems.map(rowOf))}`);
+  if (orphans.length > 0) print(`\n${table(['KEY STORE', 'OBJECT', 'LABEL'], orphans.map(orphanRowOf))}`);
+}

@@ -1,0 +1,75 @@
+/** The census of a running daemon: over all Regions, a number of keys at a time. `keys/use/key-census.ts` is what is done with them. */
+
+import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import type { CensusControl, CensusPlace } from '../http/census-routes.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
+import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
+import { KmsError } from '../kms/errors.ts';
+import type { KeyId } from '../kms/names.ts';
+
+export interface CensusParts {
+  readonly regions: readonly { readonly directory: KeyDirectory }[];
+  readonly keyStores: ReadonlyMap<string, KeyStore>;
+}
+
+export interface CensusPart {
+  /** KMS keys of this part, and of the whole. */
+  readonly keys: number;
+  readonly totalKeys: number;
+  readonly proven: number;
+  readonly problems: readonly CensusProblem[];
+  /** `null`: that was all. */
+  readonly next: CensusPlace | null;
+}
+
+/** Some hundred signatures of RSA take a second or two. */
+const keysInPart = 128;
+
+export function censusControl({ regions, keyStores }: CensusParts): CensusControl {
+  return {
+    async part(after): Promise<CensusPart> {
+      const at = after === null ? 0 : regions.findIndex(({ directory }) => directory.realm.region === after.region);
+      const directory = regions[at]?.directory;
+      if (directory === undefined) throw new KmsError('ValidationException', 'There is no such Region here.');
+      const { names, truncated } = directory.keyIds.page(after?.keyId, keysInPart);
+      const { proven, problems } = await proveKeys(countedIn(directory, names), keyStores);
+      const last = names.at(-1);
+      const following = regions[at + 1]?.directory.realm.region;
+      const inNextRegion = following === undefined ? null : { region: following, keyId: '' };
+      const next = truncated && last !== undefined ? { region: directory.realm.region, keyId: last } : inNextRegion;
+      const totalKeys = regions.reduce((sum, each) => sum + each.directory.counts().keys, 0);
+      return { keys: names.length, totalKeys, proven, problems, next };
+    },
+    async orphans() {
+      const named = new Set<string>();
+      let damaged = 0;
+      for (const { directory } of regions) {
+        damaged += directory.counts().damaged;
+        for (const { record } of directory.all())
+          for (const { backingKeyId } of directory.materialRecords(record.keyId)) named.add(backingKeyId);
+      }
+      const orphans: Orphan[] = [];
+      const unreachable: string[] = [];
+      for (const [name, keyStore] of keyStores) {
+        try {
+          orphans.push(...(await orphansIn(keyStore, named)));
+        } catch (error) {
+          if (!(error instanceof KeyStoreError)) throw error;
+          unreachable.push(name);
+        }
+      }
+      return { orphans, unreachable, damaged };
+    },
+  };
+}
+
+function* countedIn(directory: KeyDirectory, keyIds: readonly KeyId[]): Generator<CountedKey> {
+  for (const keyId of keyIds) {
+    const key = directory.findKey(keyId);
+    // It was deleted meanwhile.
+    if (key !== undefined) {
+      const { keySpec, keyUsage } = key.record;
+      yield { keySpec, keyUsage, materials: key.materials };
+    }
+  }
+}

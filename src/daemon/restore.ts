@@ -1,0 +1,218 @@
+/**
+ * Gives a backup of the metadata back, or tries whether it could be.
+ *
+ * The order is such that nothing is in the data folder before everything is known: the HSM has the service key with which the backup was
+ * made, the file is what was made with it, each record in it verifies, the configuration serves them, and every backing key is used
+ * once. Then the database takes its place, and the audit log gets a line that says which state of the records is in force again and
+ * who said so (`accept-metadata.ts`). A crash between these two leaves a daemon that does not start and says what to do.
+ */
+
+import { hash, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { AuditHead } from '../audit/audit-log.ts';
+import { auditLogPath, openAuditLog } from '../audit/open-audit-log.ts';
+import { placeText } from '../audit/place.ts';
+import type { Configuration } from '../config/configuration-schema.ts';
+import { ConfigurationError } from '../config/load.ts';
+import { assertPinIsPrivate } from '../config/secrets.ts';
+import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { assertServiceKey } from '../keys/life/service-keys.ts';
+import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { BackupHeader, OpenBackup } from '../store/backup-file.ts';
+import { inLists } from '../store/bounded-map.ts';
+import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
+import { derivedKeyInput } from '../store/record-mac.ts';
+import { type AcceptedMetadata, acceptMetadata } from './accept-metadata.ts';
+import { openConfiguredKeyStore } from './configured-key-stores.ts';
+import { createDataFolder, hasMetadata, metadataPath, openStore } from './data-folder.ts';
+import { assertRecordsAreServed } from './served-records.ts';
+
+export interface Restoration {
+  readonly backup: OpenBackup;
+  readonly configuration: Configuration;
+  readonly environment: NodeJS.ProcessEnv;
+  /** Who says so. */
+  readonly uid: number;
+  readonly log: Logger;
+  /** Told now and then how many KMS keys were tried, of how many. */
+  readonly progress: (keys: number, total: number) => void;
+}
+
+export interface TriedBackup {
+  readonly header: BackupHeader;
+  /** The hash over the records. */
+  readonly state: string;
+  readonly keys: number;
+  /** Records that do not verify: damaged before the backup was made. */
+  readonly quarantined: number;
+  readonly proven: number;
+  readonly problems: readonly CensusProblem[];
+  readonly orphans: readonly Orphan[];
+}
+
+const isLeftover = /^restore-[0-9a-f]{16}$/;
+/** After so many keys whoever waits is told. */
+const keysAtOnce = 64;
+
+/**
+ * Everything that `restoreBackup` does, but for giving it back. A daemon may run meanwhile.
+ * @throws ConfigurationError when the configuration or the HSM is not that of the backup; StoreError when the file is not what was
+ * made; KeyStoreError when a token cannot be asked.
+ */
+export async function tryBackup(restoration: Restoration): Promise<TriedBackup> {
+  const folder = await mkdtemp(join(tmpdir(), 'drawbridge-restore-'));
+  try {
+    return await tryIn(folder, restoration);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * While no daemon runs on the data folder, in which there is no metadata.
+ * @throws as `tryBackup`, and AuditError when the audit log that is there cannot be gone on with. Nothing was given back then.
+ */
+export async function restoreBackup(
+  restoration: Restoration,
+): Promise<TriedBackup & { readonly accepted: AcceptedMetadata }> {
+  const { configuration, environment, uid, log } = restoration;
+  const { dataDir } = configuration;
+  if (await hasMetadata(dataDir)) {
+    const path = metadataPath(dataDir);
+    throw new ConfigurationError(
+      `\`${path}\` is there already, and nothing is overwritten; stop the daemon and move the file away, with \`metadata.db-wal\` if that is there`,
+    );
+  }
+  await createDataFolder(dataDir);
+  for (const name of await readdir(dataDir))
+    if (isLeftover.test(name)) await rm(join(dataDir, name), { recursive: true, force: true });
+  const folder = join(dataDir, `restore-${randomBytes(8).toString('hex')}`);
+  await mkdir(folder, { mode: 0o700 });
+  try {
+    const tried = await tryIn(folder, restoration);
+    await beginAuditLog(configuration, tried.header.audit, uid);
+    await rename(metadataPath(folder), metadataPath(dataDir));
+    const accepted = await acceptMetadata({ configuration, environment, state: tried.state, uid, log }).catch(
+      async (error: unknown) => {
+        // Without the line in the audit log it is not in force, and the next try begins anew.
+        await rm(metadataPath(dataDir), { force: true });
+        throw error;
+      },
+    );
+    return { ...tried, accepted };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function tryIn(folder: string, restoration: Restoration): Promise<TriedBackup> {
+  const { backup, configuration, environment, log, progress } = restoration;
+  const { header } = backup;
+  assertSameAccount(header, configuration);
+  await using opened = new AsyncDisposableStack();
+  const keyStores = new Map<string, KeyStore>();
+  const keyStoreOf = async (name: string): Promise<KeyStore> => {
+    const known = keyStores.get(name);
+    if (known !== undefined) return known;
+    const settings = configuration.keyStores.get(name);
+    if (settings === undefined) throw new ConfigurationError(`the key store \`${name}\` is not configured`);
+    await assertPinIsPrivate(settings.pin, environment);
+    const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, environment, log);
+    opened.defer(() => keyStore.close());
+    keyStores.set(name, keyStore);
+    return keyStore;
+  };
+  const serviceKeyStore = await keyStoreOf(configuration.serviceKeyStore);
+  await backup.extract(metadataPath(folder), await backupKey(serviceKeyStore, header));
+  const { loaded, standing } = await load(folder, configuration, serviceKeyStore);
+  assertRecordsAreServed(loaded, configuration);
+  for (const { keyStore } of loaded.backingKey) await keyStoreOf(keyStore);
+  const census = await takeCensus(loaded, keyStores, progress);
+  const { key, quarantined } = loaded;
+  return { header, state: standing.treeHash, keys: key.length, quarantined: quarantined.length, ...census };
+}
+
+function assertSameAccount({ account }: BackupHeader, configuration: Configuration): void {
+  if (account === configuration.account) return;
+  throw new ConfigurationError(
+    `the backup is of the account ${account}, and the configuration of ${configuration.account}; set \`account: '${account}'\``,
+  );
+}
+
+/** The key of the file's MAC. @throws ConfigurationError for an HSM in which the backup's service key is not. */
+async function backupKey(keyStore: KeyStore, { serviceKey }: BackupHeader): Promise<Buffer> {
+  try {
+    await assertServiceKey(keyStore, 'metadata-integrity', serviceKey);
+  } catch (error) {
+    if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
+    const { label, serial } = keyStore.capabilities().token;
+    throw new ConfigurationError(
+      `the token \`${label}\`, serial ${serial}, does not hold the service key \`${serviceKey}\` with which the backup was made: it is another HSM, or its keys are gone; ` +
+        'nothing was written. Restore the token from its own backup first, or name the right one (`token: { serial: … }`); what its keys have encrypted cannot be decrypted without them',
+      { cause: error },
+    );
+  }
+  const messages = [derivedKeyInput('backup')];
+  const [key] = await keyStore.macs({ backingKeyId: serviceKey, algorithm: 'HMAC_SHA_256', messages });
+  return key as Buffer; // There is one MAC for one message.
+}
+
+async function load(
+  folder: string,
+  { regions }: Configuration,
+  keyStore: KeyStore,
+): Promise<{ readonly loaded: LoadedMetadata; readonly standing: StoreStanding }> {
+  const { store, useServiceKey } = await openStore({ dataDir: folder, region: regions[0].region });
+  try {
+    await useServiceKey(keyStore);
+    const loaded = await store.load();
+    return { loaded, standing: store.standing() };
+  } finally {
+    await store.close();
+  }
+}
+
+async function takeCensus(
+  { key, backingKey, quarantined }: LoadedMetadata,
+  keyStores: ReadonlyMap<string, KeyStore>,
+  progress: Restoration['progress'],
+): Promise<Pick<TriedBackup, 'proven' | 'problems' | 'orphans'>> {
+  const materials = Map.groupBy(backingKey, ({ keyId }) => keyId);
+  const keys = key.map(({ keyId, keySpec, keyUsage }): CountedKey => {
+    return { keySpec, keyUsage, materials: materials.get(keyId) ?? [] };
+  });
+  const problems: CensusProblem[] = [];
+  let proven = 0;
+  let tried = 0;
+  for (const some of inLists(keys, keysAtOnce)) {
+    const part = await proveKeys(some, keyStores);
+    problems.push(...part.problems);
+    proven += part.proven;
+    tried += some.length;
+    progress(tried, keys.length);
+  }
+  const named = new Set<string>([
+    ...backingKey.map(({ backingKeyId }) => backingKeyId),
+    ...quarantined.map(({ id }) => id),
+  ]);
+  const orphans: Orphan[] = [];
+  for (const keyStore of keyStores.values()) orphans.push(...(await orphansIn(keyStore, named)));
+  return { proven, problems, orphans };
+}
+
+/** Where there is no audit log, the new one begins with the statement that the former one, whose head the backup knows, is not here. */
+async function beginAuditLog({ audit }: Configuration, noted: AuditHead | null, uid: number): Promise<void> {
+  if (noted === null || noted.bytes === 0) return;
+  if ((await stat(auditLogPath(audit.folder)).catch(() => undefined)) !== undefined) return;
+  const missing = { sequence: noted.sequence, hash: noted.hash };
+  const accepted = {
+    place: placeText({ line: 1, offset: 0, missing }),
+    what: 'the audit log is not here: the metadata was restored from a backup without it',
+    ...{ offset: 0, bytes: 0, sha256: hash('sha256', ''), missing, by: { uid } },
+  };
+  const log = await openAuditLog({ folder: audit.folder, sync: 'always', accepting: { accepted } });
+  await log.close();
+}

@@ -1,0 +1,93 @@
+/**
+ * The census: is what the records name in the HSMs, and what is in them that no record names?
+ *
+ * A start compares lists. This uses every key (`key-proof.ts`), which is what somebody wants to know who has put a token and a
+ * database back beside each other.
+ */
+
+import { type KeyStore, KeyStoreError, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
+import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
+import type { BackingKeyId, KeyId } from '../../kms/names.ts';
+import { mapBounded } from '../../store/bounded-map.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { serviceKeyLabelPrefix } from '../life/service-keys.ts';
+import { proveMaterial } from './key-proof.ts';
+
+/** A KMS key, and what is on record of its material. */
+export interface CountedKey {
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+  readonly materials: readonly BackingKeyRecord[];
+}
+
+export interface CensusProblem {
+  readonly keyId: KeyId;
+  readonly backingKeyId: BackingKeyId;
+  readonly keyStore: string;
+  readonly problem: string;
+}
+
+export interface CensusResult {
+  /** Backing keys that are there and work. */
+  readonly proven: number;
+  readonly problems: readonly CensusProblem[];
+}
+
+/** An object in an HSM that no record names. It may be another daemon's. */
+export interface Orphan {
+  readonly keyStore: string;
+  readonly backingKeyId: BackingKeyId;
+  readonly label: string;
+}
+
+/** As many as keep a few lanes busy, and leave room between them for everybody else's. */
+const provenAtOnce = 8;
+
+/** Uses each backing key that is to be there. */
+export async function proveKeys(
+  keys: Iterable<CountedKey>,
+  keyStores: ReadonlyMap<string, KeyStore>,
+): Promise<CensusResult> {
+  const problems: CensusProblem[] = [];
+  let proven = 0;
+  await mapBounded(activeMaterials(keys), provenAtOnce, async (material) => {
+    const { record } = material;
+    const problem = await problemOf(keyStores.get(record.keyStore), material);
+    if (problem === null) proven++;
+    else {
+      const { keyId, backingKeyId, keyStore } = record;
+      problems.push({ keyId, backingKeyId, keyStore, problem });
+    }
+  });
+  return { proven, problems };
+}
+
+function* activeMaterials(keys: Iterable<CountedKey>) {
+  for (const { keySpec, keyUsage, materials } of keys)
+    for (const record of materials) if (record.state === 'Active') yield { record, keySpec, keyUsage };
+}
+
+async function problemOf(
+  keyStore: KeyStore | undefined,
+  material: Parameters<typeof proveMaterial>[1],
+): Promise<string | null> {
+  if (keyStore === undefined) return 'its key store is not configured';
+  try {
+    return await proveMaterial(keyStore, material);
+  } catch (error) {
+    if (error instanceof KeyStoreError) return error.message;
+    throw error;
+  }
+}
+
+/**
+ * What is in the HSM and named by nothing. Pairs for imports are not counted: they end by themselves.
+ * @param named The ids of all records of backing keys.
+ * @throws KeyStoreError when the token cannot be listed now.
+ */
+export async function orphansIn(keyStore: KeyStore, named: ReadonlySet<string>): Promise<readonly Orphan[]> {
+  const isOurs = ({ label }: { readonly label: string }): boolean =>
+    !label.startsWith(serviceKeyLabelPrefix) && !label.startsWith(wrappingKeyLabelPrefix);
+  const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !named.has(key.backingKeyId));
+  return found.map(({ backingKeyId, label }) => ({ keyStore: keyStore.name, backingKeyId, label }));
+}

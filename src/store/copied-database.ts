@@ -1,0 +1,36 @@
+/**
+ * A copy of the database while it is in use, by SQLite's own online backup: what a transaction writes meanwhile is in the copy
+ * as a whole or not at all, and nobody waits for longer than for a hundred pages.
+ *
+ * It is made through the connection that has the file open, never by its path: another descriptor of the file would take the locks
+ * along when it is closed (`sqlite-database.ts`).
+ *
+ * Source: SQLite, "Online Backup API"; Node.js, `sqlite.backup`.
+ */
+
+import { closeSync, constants, openSync } from 'node:fs';
+import { backup, DatabaseSync } from 'node:sqlite';
+import type { Kysely } from 'kysely';
+import type { CopiedStore } from './metadata-store.ts';
+import type { Tables } from './record-statements.ts';
+import { claimedStanding, rootRows } from './signed-root.ts';
+import { rowsOf } from './sqlite-database.ts';
+import { asStoreError } from './store-error.ts';
+
+/** @throws StoreError when the disk has no room for it or refuses it; then something may be left at `path`. */
+export async function copyDatabase(database: DatabaseSync, db: Kysely<Tables>, path: string): Promise<CopiedStore> {
+  try {
+    closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
+    await backup(database, path);
+    const copy = new DatabaseSync(path);
+    try {
+      // One file, which needs no other beside it.
+      copy.exec('PRAGMA journal_mode = DELETE');
+      return claimedStanding([...rowsOf(copy, rootRows(db))]);
+    } finally {
+      copy.close();
+    }
+  } catch (error) {
+    throw asStoreError(error, 'copy the metadata store', path);
+  }
+}
