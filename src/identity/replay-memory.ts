@@ -16,23 +16,20 @@
  * A restart forgets everything, so what was signed before the start is refused too; clocks on one machine are one clock.
  */
 
+import { SignatureRing } from './signature-ring.ts';
+
 /** How far from now a signature's date may be. */
 export const maxSkewMs = 5 * 60_000;
 /** Longer than a client's request waits in queues on its own machine. */
 export const graceMs = 5_000;
-/** Of one signer. An entry takes about 300 bytes (measured). */
+/** Of one signer: 2 MB (`signature-ring.ts`). */
 const maxSignatures = 65_536;
 /** Signers whose signatures are all out of date are dropped this often. */
 const sweepIntervalMs = 60_000;
 
-interface Entry {
-  readonly signedAtMs: number;
-  readonly firstSeenMs: number;
-}
-
 interface SignerMemory {
-  /** In the order of their first coming. By the signature's first 53 bits: a number, which is small and fast to find. */
-  readonly entries: Map<number, Entry>;
+  /** By the signature's first 53 bits. */
+  readonly ring: SignatureRing;
   notBeforeMs: number;
 }
 
@@ -62,26 +59,26 @@ export class ReplayMemory {
     if (signedAtMs < this.#startMs) return false;
     this.#sweep(nowMs);
     const memory = this.#memoryOf(signer);
-    const { entries } = memory;
-    dropOutdated(entries, nowMs);
+    const { ring } = memory;
+    dropOutdated(ring, nowMs);
     const print = signature.readUIntBE(0, 6) * 32 + (signature.readUInt8(6) >> 3);
-    const known = entries.get(print);
-    if (known !== undefined) return nowMs - known.firstSeenMs <= graceMs;
+    const firstSeenMs = ring.firstSeenMs(print);
+    if (firstSeenMs !== undefined) return nowMs - firstSeenMs <= graceMs;
     if (signedAtMs < memory.notBeforeMs) return false;
-    entries.set(print, { signedAtMs, firstSeenMs: nowMs });
-    if (entries.size > this.#maxSignatures) forgetOldest(memory);
+    if (ring.size === this.#maxSignatures) forgetOldest(memory);
+    ring.add(print, signedAtMs, nowMs);
     return true;
   }
 
   /** How many signatures are remembered. */
   size(): number {
-    return [...this.#bySigner.values()].reduce((count, { entries }) => count + entries.size, 0);
+    return [...this.#bySigner.values()].reduce((count, { ring }) => count + ring.size, 0);
   }
 
   #memoryOf(signer: string): SignerMemory {
     let memory = this.#bySigner.get(signer);
     if (memory === undefined) {
-      memory = { entries: new Map(), notBeforeMs: this.#startMs };
+      memory = { ring: new SignatureRing(), notBeforeMs: this.#startMs };
       this.#bySigner.set(signer, memory);
     }
     return memory;
@@ -90,27 +87,21 @@ export class ReplayMemory {
   #sweep(nowMs: number): void {
     if (nowMs - this.#sweptAtMs < sweepIntervalMs) return;
     this.#sweptAtMs = nowMs;
-    for (const [signer, { entries, notBeforeMs }] of this.#bySigner) {
-      dropOutdated(entries, nowMs);
+    for (const [signer, { ring, notBeforeMs }] of this.#bySigner) {
+      dropOutdated(ring, nowMs);
       // What was forgotten early is refused for its date by now, if not by this memory.
-      if (entries.size === 0 && notBeforeMs < nowMs - maxSkewMs) this.#bySigner.delete(signer);
+      if (ring.size === 0 && notBeforeMs < nowMs - maxSkewMs) this.#bySigner.delete(signer);
     }
   }
 }
 
 /** A signature that came this long ago is refused for its date, which was at most `maxSkewMs` ahead then. */
-function dropOutdated(entries: Map<number, Entry>, nowMs: number): void {
-  for (const [print, { firstSeenMs }] of entries) {
-    if (nowMs - firstSeenMs <= 2 * maxSkewMs) return;
-    entries.delete(print);
-  }
+function dropOutdated(ring: SignatureRing, nowMs: number): void {
+  while (ring.size > 0 && nowMs - ring.oldestFirstSeenMs > 2 * maxSkewMs) ring.removeOldest();
 }
 
 function forgetOldest(memory: SignerMemory): void {
-  for (const [print, { signedAtMs }] of memory.entries) {
-    memory.entries.delete(print);
-    // Dates are in whole seconds: others of the same second may be forgotten too, or not be known yet.
-    memory.notBeforeMs = Math.max(memory.notBeforeMs, signedAtMs + 1000);
-    return;
-  }
+  // Dates are in whole seconds: others of the same second may be forgotten too, or not be known yet.
+  memory.notBeforeMs = Math.max(memory.notBeforeMs, memory.ring.oldestSignedAtMs + 1000);
+  memory.ring.removeOldest();
 }

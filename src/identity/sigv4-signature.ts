@@ -40,16 +40,30 @@ export const signatureParameter = 'X-Amz-Signature';
 export function canonicalRequest(content: SignedContent, signedHeaders: readonly string[]): string {
   const { method, path, headers, body } = content;
   const queryStart = path.indexOf('?');
-  const names = [...new Set(signedHeaders)].sort();
-  return [
-    method,
-    canonicalPath(queryStart === -1 ? path : path.slice(0, queryStart)),
-    queryStart === -1 ? '' : canonicalQuery(path.slice(queryStart + 1)),
-    ...names.map((name) => `${name}:${(headers.get(name) ?? []).map(canonicalValue).join(',')}`),
-    '',
-    names.join(';'),
-    sha256(body),
-  ].join('\n');
+  const { names, joined } = canonicalNames(signedHeaders);
+  const canonical = canonicalPath(queryStart === -1 ? path : path.slice(0, queryStart));
+  let text = `${method}\n${canonical}\n${queryStart === -1 ? '' : canonicalQuery(path.slice(queryStart + 1))}\n`;
+  for (const name of names) text += `${name}:${canonicalValues(headers.get(name))}\n`;
+  return `${text}\n${joined}\n${sha256(body)}`;
+}
+
+interface CanonicalNames {
+  /** Sorted, each once. */
+  readonly names: readonly string[];
+  readonly joined: string;
+}
+
+/** Of a list that `authorization-header.ts` remembers: it is the same value for all requests of a program. */
+const knownNames = new WeakMap<readonly string[], CanonicalNames>();
+
+function canonicalNames(signedHeaders: readonly string[]): CanonicalNames {
+  let known = knownNames.get(signedHeaders);
+  if (known === undefined) {
+    const names = [...new Set(signedHeaders)].sort();
+    known = { names, joined: names.join(';') };
+    knownNames.set(signedHeaders, known);
+  }
+  return known;
 }
 
 /**
@@ -75,6 +89,7 @@ export function sha256(data: Buffer): string {
 
 /** Each segment is encoded once more than it came (S3 is the exception), after `.`, `..` and empty ones are gone. */
 function canonicalPath(path: string): string {
+  if (path === '/') return path;
   const segments: string[] = [];
   for (const segment of path.split('/')) {
     if (segment === '..') segments.pop();
@@ -121,7 +136,15 @@ function encode(text: string): string {
   );
 }
 
+function canonicalValues(values: readonly string[] = []): string {
+  const [only = ''] = values;
+  return values.length === 1 ? canonicalValue(only) : values.map(canonicalValue).join(',');
+}
+
 /** Space around a value is gone, and within it there is never more than one. */
 function canonicalValue(value: string): string {
-  return value.trim().replaceAll(/\s+/g, ' ');
+  return hasSpaceToChange.test(value) ? value.trim().replaceAll(/\s+/g, ' ') : value;
 }
+
+/** Few have any. */
+const hasSpaceToChange = /^\s|\s$|\s\s|[^\S ]/;

@@ -17,6 +17,14 @@
 import { timingSafeEqual } from 'node:crypto';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
 import type { Realm } from '../kms/names.ts';
+import {
+  type AuthorizationParameters,
+  incomplete,
+  namesIn,
+  parseAuthorization,
+  short,
+} from './authorization-header.ts';
+import { basicTime, parseBasicTime } from './basic-time.ts';
 import type { TlsFacts } from './caller.ts';
 import { maxSkewMs } from './replay-memory.ts';
 import type { ScopedKeys } from './scoped-keys.ts';
@@ -77,8 +85,8 @@ export function readSignature(
   // A signature in the query covers all of it but itself; one in the header covers all of it.
   if (isInHeader && query?.has(signatureParameter) === true) throw mismatch();
   const given = query === undefined || isInHeader ? fromHeader(headers) : fromQuery(query);
-  const { timestamp, signedAtMs } = readTimestamp(given, now);
-  const signedHeaders = given.signedHeaders.toLowerCase().split(';');
+  const { timestamp, signedAtMs } = readTimestamp(given, now.getTime());
+  const { signedHeaders } = given;
   assertSigned(headers, signedHeaders);
   if (given.algorithm !== algorithm) throw incomplete(`Unsupported AWS 'algorithm': '${short(given.algorithm)}'.`);
   const { accessKeyId, scope } = parseCredential(given.credential, timestamp, service, realm);
@@ -125,52 +133,27 @@ function groupHeaders(rawHeaders: readonly string[]): Headers {
 }
 
 /** What the header or the query gives, as it came. */
-interface GivenSignature {
-  readonly algorithm: string;
-  readonly credential: string;
-  readonly signedHeaders: string;
-  readonly signature: string;
+interface GivenSignature extends AuthorizationParameters {
   readonly date: string;
   readonly sessionToken: string | undefined;
   /** How long it wants to be good. */
   readonly validMs: number;
 }
 
-/** `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`. */
 function fromHeader(headers: Headers): GivenSignature {
   const [text = '', ...others] = headers.get('authorization') ?? [];
   if (!text.startsWith('AWS4-') || others.length > 0) throw missingToken();
-  const [algorithm = '', ...rest] = text.split(' ');
-  const parameters = new Map<string, string>();
-  for (const part of rest
-    .join(' ')
-    .split(',')
-    .map((piece) => piece.trim())
-    .filter((piece) => piece !== '')) {
-    const separator = part.indexOf('=');
-    if (separator === -1) {
-      throw incomplete(`'${short(part)}' not a valid key=value pair (missing equal-sign) in Authorization header.`);
-    }
-    const name = part.slice(0, separator);
-    if (parameters.has(name)) throw incomplete(`Authorization header has the '${short(name)}' parameter twice.`);
-    parameters.set(name, part.slice(separator + 1));
-  }
-  const missing = ['Credential', 'Signature', 'SignedHeaders']
-    .filter((name) => !parameters.get(name))
-    .map((name) => `Authorization header requires '${name}' parameter.`);
-  const dates = headers.get('x-amz-date') ?? headers.get('date');
-  if (dates === undefined) {
-    missing.push("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.");
-  }
-  if (missing.length > 0) throw incomplete(missing.join(' '));
-  const [date = '', ...otherDates] = dates ?? [];
-  if (otherDates.length > 0) throw badDate(date);
+  const basicDates = headers.get('x-amz-date');
+  const dates = basicDates ?? headers.get('date');
+  const { algorithm, credential, signedHeaders, signature } = parseAuthorization(text, dates !== undefined);
+  const date = dates?.[0] ?? '';
+  if (dates !== undefined && dates.length > 1) throw badDate(date);
   return {
     algorithm,
-    credential: parameters.get('Credential') ?? '',
-    signedHeaders: parameters.get('SignedHeaders') ?? '',
-    signature: parameters.get('Signature') ?? '',
-    date: headers.has('x-amz-date') ? date : fromHttpDate(date),
+    credential,
+    signedHeaders,
+    signature,
+    date: basicDates === undefined ? fromHttpDate(date) : date,
     sessionToken: headers.get(securityToken)?.[0],
     validMs: maxSkewMs,
   };
@@ -183,7 +166,7 @@ function fromHeader(headers: Headers): GivenSignature {
 function fromHttpDate(text: string): string {
   if (!/^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/.test(text)) return text;
   const date = new Date(text);
-  return date.toUTCString() === text ? basicFormat(date) : text;
+  return date.toUTCString() === text ? basicTime(date.getTime()) : text;
 }
 
 /** The query's parameters when one of them is about a signature, else `undefined`. */
@@ -207,7 +190,7 @@ function fromQuery(query: URLSearchParams): GivenSignature {
   return {
     algorithm: value('X-Amz-Algorithm'),
     credential: value('X-Amz-Credential'),
-    signedHeaders: value('X-Amz-SignedHeaders'),
+    signedHeaders: namesIn(value('X-Amz-SignedHeaders')),
     signature: value('X-Amz-Signature'),
     date: value('X-Amz-Date'),
     sessionToken: query.get('X-Amz-Security-Token') ?? undefined,
@@ -230,28 +213,24 @@ function readExpires(text: string | null): number {
 /** `YYYYMMDDTHHMMSSZ`, within the skew that is allowed. */
 function readTimestamp(
   { date: text, validMs }: GivenSignature,
-  now: Date,
+  nowMs: number,
 ): { readonly timestamp: string; readonly signedAtMs: number } {
-  const date = new Date(text.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
-  if (Number.isNaN(date.getTime()) || basicFormat(date) !== text) throw badDate(text);
-  const earliest = new Date(now.getTime() - validMs);
-  const latest = new Date(now.getTime() + maxSkewMs);
-  if (date < earliest) {
+  const signedAtMs = parseBasicTime(text);
+  if (signedAtMs === undefined) throw badDate(text);
+  const earliestMs = nowMs - validMs;
+  const latestMs = nowMs + maxSkewMs;
+  if (signedAtMs < earliestMs) {
     const valid = validMs === maxSkewMs ? `${maxSkewMinutes} min.` : `${validMs / 1000} sec.`;
     throw invalid(
-      `Signature expired: ${text} is now earlier than ${basicFormat(earliest)} (${basicFormat(now)} - ${valid})`,
+      `Signature expired: ${text} is now earlier than ${basicTime(earliestMs)} (${basicTime(nowMs)} - ${valid})`,
     );
   }
-  if (date > latest) {
+  if (signedAtMs > latestMs) {
     throw invalid(
-      `Signature not yet current: ${text} is still later than ${basicFormat(latest)} (${basicFormat(now)} + ${maxSkewMinutes} min.)`,
+      `Signature not yet current: ${text} is still later than ${basicTime(latestMs)} (${basicTime(nowMs)} + ${maxSkewMinutes} min.)`,
     );
   }
-  return { timestamp: text, signedAtMs: date.getTime() };
-}
-
-function basicFormat(date: Date): string {
-  return date.toISOString().replaceAll(/[-:]|\.\d{3}/g, '');
+  return { timestamp: text, signedAtMs };
 }
 
 /**
@@ -326,10 +305,6 @@ function missingToken(): KmsError {
   return refused('MissingAuthenticationTokenException', 'Missing Authentication Token');
 }
 
-function incomplete(message: string): KmsError {
-  return refused('IncompleteSignatureException', message);
-}
-
 function badDate(text: string): KmsError {
   return incomplete(
     `Date must be in ISO-8601 'basic format'. Got '${short(text)}'. See http://en.wikipedia.org/wiki/ISO_8601`,
@@ -345,9 +320,4 @@ function mismatch(): KmsError {
   return invalid(
     'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.',
   );
-}
-
-/** What a caller wrote, in a message to him. */
-function short(text: string): string {
-  return text.length > 64 ? `${text.slice(0, 64)}…` : text;
 }

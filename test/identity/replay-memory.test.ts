@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { graceMs, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
 import { signerOf } from '../../src/identity/request-verifier.ts';
+import { SignatureRing } from '../../src/identity/signature-ring.ts';
 
 /** 2026-01-05 08:00:00, a whole second, as the dates of signatures are. */
 const startMs = 1_767_600_000_000;
@@ -78,6 +79,32 @@ describe('the memory', () => {
     const memory = new ReplayMemory(startMs, 10);
     for (let count = 0; count < 1000; count++) memory.admit(taken(startMs + maxSkewMs), startMs);
     expect(memory.admit(taken(startMs, randomBytes(32), 'AKIAOTHER'), startMs)).toBe(true);
+  });
+
+  test('finds each signature and none that it has not, in whatever order they came and went', () => {
+    const step = fc.record({ print: fc.oneof(fc.nat(60), fc.maxSafeNat()), removals: fc.nat(3) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 50, maxLength: 400 }), (steps) => {
+        const ring = new SignatureRing();
+        const known = new Map<number, number>();
+        for (const [time, { print, removals }] of steps.entries()) {
+          expect(ring.firstSeenMs(print)).toBe(known.get(print));
+          if (!known.has(print)) {
+            ring.add(print, time * 1000, time);
+            known.set(print, time);
+          }
+          for (let count = removals - 1; count > 0 && known.size > 0; count--) {
+            const [oldest = 0, seen] = known.entries().next().value ?? [];
+            expect([ring.oldestFirstSeenMs, ring.oldestSignedAtMs]).toEqual([seen, Number(seen) * 1000]);
+            ring.removeOldest();
+            known.delete(oldest);
+            expect(ring.firstSeenMs(oldest)).toBeUndefined();
+          }
+          expect(ring.size).toBe(known.size);
+        }
+        for (const [print, seen] of known) expect(ring.firstSeenMs(print)).toBe(seen);
+      }),
+    );
   });
 
   test('is one for all short-lived credentials of a Unix user, and one for each access key', () => {
