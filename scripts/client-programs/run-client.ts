@@ -1,20 +1,34 @@
 /**
- * One program against one instance.
+ * One program against one instance, which listens on its socket, on the loopback address, and over TLS.
  *
  * `test/clients/NAME/client.json` says what it is; `test/clients/NAME/run` installs and runs it in a temporary folder that is
  * removed afterwards. It ends with 0 when the program got what it should, with 77 when it cannot be installed here (the reason
  * is the last line on standard error), and prints `version: …` on a line of its own.
  */
 
-import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as later } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LineProcess } from '../line-process.ts';
 
 export const clientsFolder = new URL('../../test/clients/', import.meta.url);
 const cli = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+/** What scripts of programs may call. */
+const commands = fileURLToPath(new URL('commands', import.meta.url));
+/** The profile that the documentation tells people to use. */
+const profile = new URL('../../native-config/aws/config', import.meta.url);
 
 interface Client {
   readonly program: string;
@@ -37,7 +51,7 @@ export interface ClientRun {
 }
 
 const skippedCode = 77;
-const maxRunMs = 900_000;
+const maxRunMs = 1_800_000;
 
 export async function runClient(name: string): Promise<ClientRun> {
   const from = fileURLToPath(new URL(`${name}/`, clientsFolder));
@@ -46,6 +60,7 @@ export async function runClient(name: string): Promise<ClientRun> {
   const data = join(folder, 'instance');
   const work = join(folder, 'work');
   mkdirSync(work);
+  makeInstance(data);
   const daemon = new LineProcess('drawbridge dev', [
     process.execPath,
     cli,
@@ -56,7 +71,12 @@ export async function runClient(name: string): Promise<ClientRun> {
     data,
   ]);
   try {
-    const instance = await daemon.nextJson<Record<string, string>>();
+    const line = await daemon.nextJson<Record<string, string>>();
+    const instance = {
+      ...line,
+      tlsEndpoint: await tlsEndpointOf(daemon),
+      authority: join(data, 'tls', 'authority.pem'),
+    };
     const { code, output } = await runScript(join(from, 'run'), work, environment(instance, folder));
     await daemon.close('SIGTERM');
     const events = eventsIn(join(data, 'data', 'audit'));
@@ -87,17 +107,63 @@ export async function runClient(name: string): Promise<ClientRun> {
   }
 }
 
-/** What a program of a user has: the socket, the loopback listener with an access key, and nothing of this machine's own AWS. */
+/** As a person does it who wants TLS: `init`, `tls create`, and three lines of `drawbridge.yaml`. */
+function makeInstance(folder: string): void {
+  const configuration = join(folder, 'drawbridge.yaml');
+  const drawbridge = (...args: readonly string[]): void => {
+    execFileSync(process.execPath, [cli, ...args], { stdio: 'pipe' });
+  };
+  mkdirSync(folder);
+  drawbridge(
+    'init',
+    '--token',
+    'softhsm2',
+    '--config',
+    configuration,
+    '--dir',
+    folder,
+    '--socket',
+    join(folder, 'kms.sock'),
+  );
+  drawbridge('tls', 'create', '--out', join(folder, 'tls'));
+  appendFileSync(
+    configuration,
+    `listen:
+  tls: { address: "127.0.0.1:0", certificate: { file: tls/server.pem }, key: { file: tls/server.key } }
+`,
+  );
+}
+
+/** From its log, which is another pipe than the line that says it is ready. */
+async function tlsEndpointOf(daemon: LineProcess): Promise<string> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    const found = /"tlsEndpoint":"(https:[^"]*)"/.exec(daemon.errors)?.[1];
+    if (found !== undefined) return found;
+    await later(50);
+  }
+  throw new Error('the daemon does not say where it listens over TLS');
+}
+
+/**
+ * What a program of a user has: the socket, the loopback listener with an access key, the listener over TLS, a profile (for
+ * `by-profile`), and nothing of this machine's own AWS.
+ */
 function environment(instance: Record<string, string>, folder: string): NodeJS.ProcessEnv {
-  const { socket, endpoint, region, accessKeyId, secretAccessKey } = instance;
+  const { socket, endpoint, tlsEndpoint, authority, region, accessKeyId, secretAccessKey } = instance;
   const bin = join(folder, 'bin');
   mkdirSync(bin);
   writeFileSync(join(bin, 'drawbridge'), `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`);
   chmodSync(join(bin, 'drawbridge'), 0o755);
+  const config = join(folder, 'aws-config');
+  const text = readFileSync(profile, 'utf8').replace('/run/drawbridge/kms.sock', `${socket}`);
+  writeFileSync(config, text.replace('http://127.0.0.1:4599', `${endpoint}`));
   return {
     ...process.env,
-    PATH: `${bin}:${process.env['PATH']}`,
+    PATH: `${bin}:${commands}:${process.env['PATH']}`,
     DRAWBRIDGE_SOCKET: socket,
+    DRAWBRIDGE_TLS_ENDPOINT: tlsEndpoint,
+    DRAWBRIDGE_TLS_AUTHORITY: authority,
+    DRAWBRIDGE_AWS_CONFIG: config,
     AWS_ENDPOINT_URL: endpoint,
     AWS_REGION: region,
     AWS_DEFAULT_REGION: region,
