@@ -5,7 +5,7 @@
  * ignored), and every refusal says what was expected. Paths are resolved later, by `load.ts`, against the file's folder.
  * A PIN is never in here, only where it is to be read from.
  *
- * The file tells of one Region and one key store; a `Configuration` has lists of them, and whoever works with it assumes
+ * The file tells of one Region; a `Configuration` has a list of them, and whoever works with it assumes
  * nothing about their number.
  */
 
@@ -105,20 +105,39 @@ const keyStore = z.strictObject({
       openMs: small(600_000).default(60_000),
     })
     .prefault({}),
+  /**
+   * Of a key store beside the default one: which keys can be made in it. `all`: pairs and HMAC keys too; absent: what AWS has in a
+   * custom key store, symmetric encryption keys.
+   */
+  keySpecs: z.literal('all', { error: '`all`; or leave it out, for symmetric encryption keys alone' }).optional(),
 });
 
-/** As it stands in records, log lines and paths of requests. */
-const keyStoreName = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
-  error: 'a name that begins with a letter and has at most 64 letters, digits, `-` and `_`',
+/** As it stands in records, log lines and paths of requests, and in `CustomKeyStoreId`, where AWS's own begin with `cks-`. */
+const keyStoreName = z.string().regex(/^(?!cks-)[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
+  error: 'a name that begins with a letter, not with `cks-`, and has at most 64 letters, digits, `-` and `_`',
 });
 
-/** The file can say this of several already, and so is told of those that it may not have. */
-function refuseAllButOne(keyStores: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
-  const [first, ...others] = Object.keys(keyStores);
-  if (first === undefined) context.addIssue({ code: 'custom', message: 'a key store under a name, such as `default`' });
-  for (const name of others) {
-    const message = `no key store beside \`${first}\`: one is supported by this version`;
-    context.addIssue({ code: 'custom', path: [name], message });
+interface KeyStores {
+  readonly keyStores: Readonly<Record<string, { readonly keySpecs?: 'all' | undefined }>>;
+  readonly defaultKeyStore?: string | undefined;
+}
+
+/** Where there are several, which one is meant is said, and not guessed by their order. */
+function refuseUnclearDefault({ keyStores, defaultKeyStore }: KeyStores, context: z.RefinementCtx): void {
+  const names = Object.keys(keyStores);
+  const refuse = (path: readonly string[], message: string): void =>
+    context.addIssue({ code: 'custom', path: [...path], message });
+  const theDefault = defaultKeyStore ?? (names.length === 1 ? names[0] : undefined);
+  if (names.length === 0) {
+    refuse(['keyStores'], 'a key store under a name, such as `default`');
+  } else if (theDefault === undefined || !names.includes(theDefault)) {
+    const one = names.map((name) => `\`${name}\``).join(', ');
+    refuse(
+      ['defaultKeyStore'],
+      `the name of the key store that has the service keys and the keys of whoever names none; one of ${one}`,
+    );
+  } else if (keyStores[theDefault]?.keySpecs !== undefined) {
+    refuse(['keyStores', theDefault, 'keySpecs'], 'nothing here: the default key store takes all keys');
   }
 }
 
@@ -255,7 +274,9 @@ export const configurationSchema = z
         tls: tls.optional(),
       })
       .prefault({}),
-    keyStores: z.record(keyStoreName, keyStore).superRefine(refuseAllButOne),
+    keyStores: z.record(keyStoreName, keyStore),
+    /** The one with the service keys, in which keys are made for whoever names none; absent: the only one. */
+    defaultKeyStore: keyStoreName.optional(),
     identity: z
       .strictObject({
         /** Unix users (names or uids) who are the account's root. */
@@ -294,6 +315,7 @@ export const configurationSchema = z
       })
       .prefault({}),
   })
+  .superRefine(refuseUnclearDefault)
   .superRefine(refuseOtherAccounts)
   .superRefine(refuseUsersOfOneName);
 
@@ -320,7 +342,10 @@ export interface RegionConfiguration {
 }
 
 /** A valid configuration with absolute paths. */
-export type Configuration = Omit<Parsed, 'region' | 'socket' | 'listen' | 'keyStores' | 'managedKeys' | 'audit'> & {
+export type Configuration = Omit<
+  Parsed,
+  'region' | 'socket' | 'listen' | 'keyStores' | 'defaultKeyStore' | 'managedKeys' | 'audit'
+> & {
   readonly regions: readonly [RegionConfiguration, ...RegionConfiguration[]];
   /** By name. */
   readonly keyStores: ReadonlyMap<string, KeyStoreConfiguration>;

@@ -140,14 +140,14 @@ function expectationOf(issue: z.core.$ZodIssue): string {
   return 'another value';
 }
 
-/** The file's one Region and one key store become lists of one, and its paths absolute. */
+/** The file's one Region becomes a list of one, and its paths absolute. */
 function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
   const absolute = (path: string): string => resolve(folder, path);
-  const { region, socket, listen, keyStores, managedKeys, ...shared } = parsed;
+  const { region, socket, listen, keyStores, defaultKeyStore, managedKeys, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
   const names = Object.keys(keyStores);
-  const [only] = names;
-  if (only === undefined) throw new TypeError('the schema lets no configuration without a key store through');
+  const theDefault = defaultKeyStore ?? names[0];
+  if (theDefault === undefined) throw new TypeError('the schema lets no configuration without a key store through');
   return {
     ...shared,
     dataDir,
@@ -158,12 +158,12 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
         loopback: listen.tcp,
         tls: listen.tls === undefined ? undefined : withAbsoluteFiles(listen.tls, absolute),
         keyStores: names,
-        defaultKeyStore: only,
+        defaultKeyStore: theDefault,
         managedKeys: new Map(Object.entries(managedKeys).map(([service, { principals }]) => [service, principals])),
       },
     ],
     keyStores: new Map(Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)])),
-    serviceKeyStore: only,
+    serviceKeyStore: theDefault,
     identity: {
       ...parsed.identity,
       policies: parsed.identity.policies === undefined ? undefined : absolute(parsed.identity.policies),

@@ -58,7 +58,7 @@ socket:
 #     certificate: { file: /etc/drawbridge/tls/server.pem }
 #     key: { file: /etc/drawbridge/tls/server.key }
 
-# One HSM. Its name is yours to choose, and stands in the records of its keys: it stays as it is once there are keys.
+# The HSM. Its name is yours to choose, and stands in the records of its keys: it stays as it is once there are keys.
 keyStores:
   ${newKeyStoreName}:
     # What differs between vendors: a file in native-config/vendors, or the path of your own.
@@ -80,6 +80,15 @@ keyStores:
       # A call that takes longer is given up and its host process replaced; one that generates a key has 120 s at least.
       callMs: 10000
       openMs: 60000
+  # More HSMs, each under a name and with members as above. A request names one by CustomKeyStoreId, with Origin AWS_CLOUDHSM; while
+  # it is away, its own keys are unavailable and no others. keySpecs: all has it take pairs and HMAC keys too, which AWS does not.
+  # vault:
+  #   profile: softhsm2
+  #   token: { label: vault }
+  #   pin: { file: /etc/drawbridge/vault-pin }
+  #   keySpecs: all
+# Where there are several: the one that has the service keys, and the keys of whoever names none. It stays what it is.
+# defaultKeyStore: ${newKeyStoreName}
 
 identity:
   # Unix users (names or uids) who are the account's root principal.

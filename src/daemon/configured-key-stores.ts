@@ -4,8 +4,8 @@ import type { Configuration, KeyStoreConfiguration } from '../config/configurati
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
+import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
 import { findLibrary, loadVendorProfile } from '../hsm/vendor-profile.ts';
-import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import type { Logger } from '../kms/logger.ts';
 
 /** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
@@ -33,18 +33,29 @@ export async function openConfiguredKeyStore(
   return openKeyStore(keyStoreOptions(name, keyStores, environment, log));
 }
 
+/** The names of those without which there is no start. */
+export function requiredKeyStores({ serviceKeyStore, regions }: Configuration): ReadonlySet<string> {
+  return new Set([serviceKeyStore, ...regions.map(({ defaultKeyStore }) => defaultKeyStore)]);
+}
+
+export interface KeyStoreSettings {
+  readonly keyStores: Configuration['keyStores'];
+  readonly environment: NodeJS.ProcessEnv;
+  readonly log: Logger;
+}
+
 /**
  * The same, begun: `beginKeyStore` says what it gives back and what is waited for.
  * @throws an error for operators when the configuration names what is not there.
  */
 export function beginConfiguredKeyStore(
   name: string,
-  keyStores: Configuration['keyStores'],
-  environment: NodeJS.ProcessEnv,
-  log: Logger,
+  { keyStores, environment, log }: KeyStoreSettings,
   isWaitedFor: (reason: KeyStoreError) => boolean,
+  events?: ConnectionEvents,
 ): BegunKeyStore {
-  return beginKeyStore(keyStoreOptions(name, keyStores, environment, log), isWaitedFor);
+  const options = keyStoreOptions(name, keyStores, environment, log);
+  return beginKeyStore({ ...options, ...(events === undefined ? {} : { events }) }, isWaitedFor);
 }
 
 function keyStoreOptions(
@@ -71,17 +82,5 @@ function keyStoreOptions(
     environment: configuration.environment,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
     log,
-  };
-}
-
-/** What an operator can do about the key stores of a running daemon. */
-export function keyStoreControl(keyStores: ReadonlyMap<string, KeyStore>): KeyStoreControl {
-  return {
-    async reconnect(name) {
-      const keyStore = keyStores.get(name);
-      if (keyStore === undefined) return undefined;
-      await keyStore.reconnect();
-      return { state: keyStore.status().state };
-    },
   };
 }

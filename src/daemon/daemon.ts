@@ -32,10 +32,12 @@ import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { Backups } from './backups.ts';
 import { censusControl } from './census.ts';
 import { Checkpoints } from './checkpoints.ts';
-import { beginConfiguredKeyStore, keyStoreControl } from './configured-key-stores.ts';
+import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
+import { keyStoreControl } from './key-store-control.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
+import { OptionalKeyStores } from './optional-key-stores.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
 import { Patience } from './patience.ts';
 import { type ListeningRegion, listenForRegion, regionHandlers } from './region.ts';
@@ -130,9 +132,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = isInitialised ? await openAuditLog(auditOptions) : undefined;
   if (audit !== undefined) started.defer(() => audit.close());
 
+  const optional = new OptionalKeyStores({ configuration, environment, open: options.openKeyStores ?? [], log });
+  started.defer(() => optional.close());
   const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);
-  for (const name of configuration.keyStores.keys()) begun.set(name, beginKeyStore(name, options, patience));
-  const keyStores = new Map([...begun].map(([name, { keyStore }]) => [name, keyStore]));
+  const required = requiredKeyStores(configuration);
+  for (const name of required) begun.set(name, beginKeyStore(name, options, patience));
+  const keyStores = new Map<string, KeyStore>(optional.places);
+  for (const [name, { keyStore }] of begun) keyStores.set(name, keyStore);
   if (opened === undefined || audit === undefined) {
     for (const { keyStore, connected } of begun.values()) {
       await connected;
@@ -175,7 +181,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return { region, entrance: regionEntrance(closed) };
   });
   const { findFixedKey } = options;
-  const ours = { configuration, opened, keyStores, serviceKeyStore, audit, checkpoints, intents };
+  const ours = { configuration, opened, keyStores, required, serviceKeyStore, audit, checkpoints, intents };
   const openOnce = instanceOpener({ ...ours, mapping, findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then((open) => {
@@ -185,13 +191,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores });
-    const controls = { keyStores: keyStoreControl(keyStores), upkeep, backup, census };
+    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census };
     const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
     const statusOf = statusSources({ configuration, keyStores, certificates, audit, intents, ...open });
     for (const region of open.regions) {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
     }
+    optional.connect({ regions: open.regions, turns, nodeId: store.nodeId, dataDir, log });
   });
   started.defer(async () => {
     patience.end();
@@ -259,7 +266,7 @@ function beginKeyStore(
   const theirs = openKeyStores?.find((keyStore) => keyStore.name === name);
   if (theirs !== undefined) return { keyStore: theirs, connected: Promise.resolve() };
   const { keyStores } = configuration;
-  return beginConfiguredKeyStore(name, keyStores, environment, log, (reason) => patience.goesOn(reason));
+  return beginConfiguredKeyStore(name, { keyStores, environment, log }, (reason) => patience.goesOn(reason));
 }
 
 /**

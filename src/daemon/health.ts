@@ -11,6 +11,8 @@ import type { Intents } from '../pipeline/intents.ts';
 
 export interface HealthParts {
   readonly keyStores: ReadonlyMap<string, Pick<KeyStore, 'status'>>;
+  /** The names of those without which the daemon is not what it is there for. */
+  readonly required: ReadonlySet<string>;
   readonly audit: Pick<AuditLog, 'failure'>;
   readonly intents: Pick<Intents, 'failure'>;
   /** Where the metadata is. */
@@ -18,15 +20,26 @@ export interface HealthParts {
 }
 
 /** @returns In words for operators; `null` when all is well. */
-export function ailment({ keyStores, audit, intents, dataDir }: HealthParts): string | null {
-  return disconnected(keyStores) ?? audit.failure() ?? intents.failure() ?? lackOfRoom(dataDir);
+export function ailment({ audit, intents, dataDir, ...parts }: HealthParts): string | null {
+  return disconnected(parts) ?? audit.failure() ?? intents.failure() ?? lackOfRoom(dataDir);
 }
 
-/** Of the first key store that is not connected. */
-export function disconnected(keyStores: HealthParts['keyStores']): string | null {
+type Stores = Pick<HealthParts, 'keyStores' | 'required'>;
+
+/** Of the first required key store that is not connected. */
+export function disconnected(stores: Stores): string | null {
+  return firstAway(stores, (name) => stores.required.has(name));
+}
+
+/** Of the first of the others: its keys are unavailable, and everything else is served. */
+export function partlyAway(stores: Stores): string | null {
+  return firstAway(stores, (name) => !stores.required.has(name));
+}
+
+function firstAway({ keyStores }: Stores, isMeant: (name: string) => boolean): string | null {
   for (const [name, keyStore] of keyStores) {
     const { state } = keyStore.status();
-    if (state !== 'connected') return `key store ${name} is ${state}`;
+    if (isMeant(name) && state !== 'connected') return `key store ${name} is ${state}`;
   }
   return null;
 }

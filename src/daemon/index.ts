@@ -2,6 +2,7 @@
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 export { listServiceKeys } from '../keys/life/service-keys.ts';
+export { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 export { openBackup } from '../store/backup-file.ts';
 export { acceptMetadata } from './accept-metadata.ts';
 export { libraryOf, openConfiguredKeyStore } from './configured-key-stores.ts';

@@ -37,6 +37,8 @@ export interface InstanceParts {
   readonly opened: OpenStore;
   /** All that are configured, by name. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
+  /** The names of those that are there by now; the others may be away. */
+  readonly required: ReadonlySet<string>;
   readonly serviceKeyStore: KeyStore;
   readonly audit: AuditLog;
   /** Of both; not begun. */
@@ -93,8 +95,9 @@ interface Standing {
 }
 
 async function openInstance(parts: InstanceParts, standing: Standing): Promise<OpenInstance> {
-  const { configuration, opened, keyStores, serviceKeyStore, audit, intents, mapping, findFixedKey, clocks, log } =
-    parts;
+  const { configuration, opened, keyStores, required, serviceKeyStore, audit, intents, mapping, findFixedKey } = parts;
+  const { clocks, log } = parts;
+  const connected = new Map([...keyStores].filter(([name]) => required.has(name)));
   const { account, regions, budgets } = configuration;
   const { store } = opened;
   await using made = new AsyncDisposableStack();
@@ -103,7 +106,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
   const loaded = await store.load(told, { assertFits: standing.assertFits });
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
-  for (const [name, keyStore] of keyStores) {
+  for (const [name, keyStore] of connected) {
     const inUse = loaded.backingKey.filter((record) => record.keyStore === name && record.state === 'Active');
     const backingKeyIds = inUse.map(({ backingKeyId }) => backingKeyId);
     await assertTokenIsOurs(keyStore, configuration.dataDir, backingKeyIds);
@@ -113,10 +116,13 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     own: intents.own,
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
-  const metadata = await settleUnfinished({ store, turns, keyStores, log }, loaded);
+  const metadata = await settleUnfinished({ store, turns, keyStores: connected, log }, loaded);
   const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
   const expiryClocks = clocks;
-  const foundations = { account, store, turns, keyStores, metadata, usageTrackedSinceMs, expiryClocks, budgets, log };
+  const foundations = {
+    ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
+    ...{ usageTrackedSinceMs, expiryClocks, budgets, log },
+  };
   const open: OpenRegion[] = [];
   made.defer(async () => {
     await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));

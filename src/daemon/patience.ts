@@ -90,7 +90,7 @@ export class Patience {
   }
 }
 
-const passing: ReadonlySet<KeyStoreFailure> = new Set(['unavailable', 'timeout', 'busy']);
+const passing: ReadonlySet<KeyStoreFailure> = new Set(['unavailable', 'away', 'timeout', 'busy']);
 
 /** Whoever was told by a key store may have told it on in his own words. */
 function isForWantOfToken(error: unknown): error is Error {

@@ -9,7 +9,7 @@
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
-import type { RegionConfiguration } from '../config/configuration-schema.ts';
+import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { accessSource } from '../http/access-questions.ts';
 import type { Admission } from '../http/admission/admission.ts';
@@ -41,6 +41,7 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
+import { namedKeyStores } from './named-key-stores.ts';
 import type { RegionHandlers } from './region-entrance.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 
@@ -51,6 +52,7 @@ export interface RegionFoundations {
   readonly turns: Turns;
   /** All of them, by name; the Region takes its own. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
+  readonly configured: Configuration['keyStores'];
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
   readonly expiryClocks: ExpiryClocks;
@@ -76,13 +78,14 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { keyStores: all, metadata, ...foundations }: RegionFoundations,
+  { keyStores: all, configured, metadata, ...foundations }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
   const realm = { region, account: foundations.account };
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
-  const keys = { ...foundations, realm, keyStores, defaultKeyStore, compilePolicy };
+  const customKeyStores = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
+  const keys = { ...foundations, realm, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
   const { directory, life, deletion } = await openKeys(keys, metadata);
   return { configuration, directory, life, deletion, defaultKeyStore: directory.keyStore(defaultKeyStore) };
 }

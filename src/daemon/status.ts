@@ -2,13 +2,15 @@
 
 import type { AuditLog } from '../audit/audit-log.ts';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
-import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
+import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
-import { ailment, disconnected } from './health.ts';
+import { requiredKeyStores } from './configured-key-stores.ts';
+import { ailment, disconnected, partlyAway } from './health.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
 import { upkeepSummary } from './upkeep/upkeep-report.ts';
@@ -46,8 +48,9 @@ export function closedStatus(
   { configuration, keyStores, certificates, audit, waitsFor }: ClosedStatusParts,
   asked: RegionConfiguration,
 ): Pick<StatusSource, 'health' | 'report'> {
+  const required = requiredKeyStores(configuration);
   return {
-    health: () => ({ healthy: false, reason: disconnected(keyStores) ?? verifying }),
+    health: () => ({ healthy: false, reason: disconnected({ keyStores, required }) ?? verifying }),
     report: () => ({
       ...describeDaemon(configuration, audit),
       ...addressOf(asked, certificates),
@@ -64,10 +67,11 @@ export function closedStatus(
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
 export function statusSources(parts: StatusParts) {
   const { configuration, keyStores, certificates, regions, audit, intents, upkeep, serviceKeys } = parts;
+  const required = requiredKeyStores(configuration);
   return (asked: RegionParts): StatusSource => ({
     health() {
-      const reason = ailment({ keyStores, audit, intents, dataDir: configuration.dataDir });
-      return { healthy: reason === null, reason };
+      const reason = ailment({ keyStores, required, audit, intents, dataDir: configuration.dataDir });
+      return { healthy: reason === null, reason: reason ?? partlyAway({ keyStores, required }) };
     },
     report() {
       return {
@@ -80,7 +84,8 @@ export function statusSources(parts: StatusParts) {
         upkeep: upkeepSummary(upkeep.report()),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),
-          ...keyStore.capabilities(),
+          ...capabilitiesOf(keyStore),
+          clusterId: cloudHsmClusterIdOf(configuration.account, name),
           serviceKeys: name === configuration.serviceKeyStore ? serviceKeys : [],
         })),
       };
@@ -121,6 +126,16 @@ function describeRegion({ configuration, directory }: RegionParts, certificates:
 
 function addressOf({ region, socket }: RegionConfiguration, certificates: Certificates) {
   return { region, socket: socket.path, tls: certificates.describe(region) };
+}
+
+/** Of one that was never connected, or is away, nothing is known. */
+function capabilitiesOf(keyStore: Pick<KeyStore, 'capabilities'>): Partial<KeyStoreCapabilities> {
+  try {
+    return keyStore.capabilities();
+  } catch (error) {
+    if (error instanceof KeyStoreError) return {};
+    throw error;
+  }
 }
 
 async function attributesOf(

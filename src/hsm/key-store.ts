@@ -28,6 +28,8 @@ export type KeyStoreFailure =
   | 'busy'
   /** No connection to the token now, or it was lost during a call that must not be repeated. */
   | 'unavailable'
+  /** The same of a key store that may be away while the others serve: its keys are unavailable until it is back. */
+  | 'away'
   /** The call did not end before its deadline; its host was replaced. */
   | 'timeout'
   /** A key was made with weaker protection than asked (and destroyed again), or the library misbehaved. */

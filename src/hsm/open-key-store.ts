@@ -13,7 +13,7 @@ import { connectionError } from './connection-error.ts';
 import { HostOpenError } from './hsm-host.ts';
 import type { KeyStore, KeyStoreError } from './key-store.ts';
 import { defaultLimits, type KeyStoreLimits } from './key-store-limits.ts';
-import { PipeKeyStore } from './pipe-key-store.ts';
+import { type ConnectionEvents, PipeKeyStore } from './pipe-key-store.ts';
 
 export interface OpenKeyStoreOptions {
   /** For logs, errors and `status()`. */
@@ -28,6 +28,8 @@ export interface OpenKeyStoreOptions {
   /** Variables for the hosts, such as `SOFTHSM2_CONF`, beside the few that they inherit. */
   readonly environment: Readonly<Record<string, string>>;
   readonly limits?: Partial<KeyStoreLimits>;
+  /** Told of what becomes of the connection, for as long as the key store is open. */
+  readonly events?: ConnectionEvents;
   readonly log: Logger;
 }
 

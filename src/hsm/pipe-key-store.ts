@@ -41,6 +41,17 @@ export interface PipeKeyStoreOptions
   readonly hosts: number;
   /** Are calls faster on several sessions of one host at once? */
   readonly sessionsAreParallel: boolean;
+  readonly events?: ConnectionEvents;
+}
+
+/** What becomes of the connection to a token. */
+export interface ConnectionEvents {
+  /** A host is connected; calls are served. */
+  connected(): void;
+  /** A host was lost, or could not be connected; another attempt follows. */
+  failed(): void;
+  /** Nothing logs in any more. `message` is for operators. */
+  pinRefused(message: string): void;
 }
 
 type Requests = {
@@ -309,6 +320,7 @@ export class PipeKeyStore implements KeyStore {
     this.#capabilities = capabilities;
     const { token, library } = capabilities;
     this.#log.info({ keyStore: this.name, token, library }, 'an HSM host is connected');
+    this.#options.events?.connected();
     if (former === undefined) return;
     const changes = capabilityChanges(former, capabilities);
     if (changes.length > 0)
@@ -319,6 +331,7 @@ export class PipeKeyStore implements KeyStore {
     this.#restarts++;
     this.#lastFailure = reason;
     this.#log.warn({ keyStore: this.name, reason }, 'an HSM host is being replaced');
+    this.#options.events?.failed();
   }
 
   #pinRefused(refusal: HostOpenError): void {
@@ -329,6 +342,7 @@ export class PipeKeyStore implements KeyStore {
     this.#lastFailure = error.message;
     this.#dispatcher.block(error.message);
     this.#log.error({ keyStore: this.name, reason: error.message }, 'the PIN was refused');
+    this.#options.events?.pinRefused(error.message);
   }
 }
 

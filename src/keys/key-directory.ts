@@ -10,9 +10,9 @@
  * allow what the other half forbids.
  */
 
-import type { CompiledPolicy, WeighedPolicy } from '../authorization/language/compiled-policy.ts';
+import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
-import { type Budgets, defaultBudgets } from '../kms/budgets.ts';
+import { defaultBudgets } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import {
@@ -28,44 +28,24 @@ import {
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import type { Change } from '../store/records/changes.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
-import type { Fold, Turns } from '../store/turns.ts';
+import type { Fold } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
 import { CompiledPolicies } from './compiled-policies.ts';
-import { defaultEncryptionLimits, type EncryptionLimits } from './encryption-counter.ts';
-import { type ExpiryClocks, ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
+import { type CustomKeyStore, type CustomKeyStoreSource, noCustomKeyStores, watchedOver } from './custom-key-store.ts';
+import { defaultEncryptionLimits } from './encryption-counter.ts';
+import { ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
+import type { KeyBudgets, KeyDirectoryOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
-import { SortedNames } from './lists/sorted-names.ts';
+import { inOrder, SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
 import { MaterialInUse } from './material-in-use.ts';
 import { RecordMemory } from './record-memory.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
-
-export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
-
-export interface KeyDirectoryOptions {
-  /** The Region whose keys these are, and the account. */
-  readonly realm: Realm;
-  readonly turns: Turns;
-  /** By name. */
-  readonly keyStores: ReadonlyMap<string, KeyStore>;
-  /** The name of the one in which keys are made for whoever names none. */
-  readonly defaultKeyStore: string;
-  /** Parses a policy document; throws `MalformedPolicyDocumentException` when it is none. */
-  readonly compilePolicy: (document: string) => WeighedPolicy;
-  /** What there may be of keys, and of what belongs to them; the defaults unless given. */
-  readonly budgets?: KeyBudgets | undefined;
-  readonly log: Logger;
-  readonly encryptionLimits?: EncryptionLimits | undefined;
-  /** By which imported material expires; this machine's unless given. */
-  readonly expiryClocks?: ExpiryClocks | undefined;
-  /** When this instance began to note uses of keys; absent: it always did. */
-  readonly usageTrackedSinceMs?: number | undefined;
-}
 
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
@@ -103,6 +83,7 @@ export class KeyDirectory implements Fold {
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
+  readonly #customKeyStores: CustomKeyStoreSource;
   readonly #inUse: MaterialInUse;
   readonly #expiry: ExpiryWatch;
   readonly #policies: CompiledPolicies;
@@ -129,6 +110,7 @@ export class KeyDirectory implements Fold {
     this.memory = new RecordMemory({ records: this.#records, aliases, grants, tombstones }, this.budgets.memory);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
+    this.#customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
     this.#inUse = new MaterialInUse({
       turns: options.turns,
@@ -172,6 +154,21 @@ export class KeyDirectory implements Fold {
     return [...(this.#records.of(keyId)?.backingKeys.values() ?? [])];
   }
 
+  /** As `RecordsOfKeys` has it. */
+  materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
+    return this.#records.materialsIn(keyStore);
+  }
+
+  /** Is anything on record of an object that is called so? */
+  isMaterial(backingKeyId: string): boolean {
+    return this.#records.findMaterial(backingKeyId as BackingKeyId) !== undefined; // What is none has no record.
+  }
+
+  /** Also of a key that cannot be used. */
+  keyRecord(keyId: KeyId): KeyRecord | undefined {
+    return this.#records.of(keyId)?.key;
+  }
+
   /** Is the material there, and has not expired? */
   isUsable(material: BackingKeyRecord): boolean {
     return material.state === 'Active' && !this.#expiry.hasExpired(material);
@@ -205,6 +202,11 @@ export class KeyDirectory implements Fold {
       throw new KmsError('KMSInternalException', internalMessage, `key store \`${name}\` is not configured`);
     }
     return keyStore;
+  }
+
+  /** The key store beside the default one that has this id; `undefined` when there is none. */
+  customKeyStore(customKeyStoreId: string): CustomKeyStore | undefined {
+    return this.#customKeyStores.find(customKeyStoreId);
   }
 
   /** Who is told of a key and its backing key when the last numbers of that one are being used. One listener, `life/`. */
@@ -370,7 +372,7 @@ export class KeyDirectory implements Fold {
       const currentId = record.currentBackingKeyId;
       const currentMaterial = materials.find(({ backingKeyId }) => backingKeyId === currentId);
       if (currentId !== null && currentMaterial === undefined) return 'no current backing key';
-      return this.#expiry.watched({
+      const key = this.#expiry.watched({
         record,
         state: record.state,
         arn: keyArn(this.realm, record.keyId),
@@ -385,16 +387,9 @@ export class KeyDirectory implements Fold {
         currentMaterial,
         currentBackingKey: currentId === null ? undefined : backingKeys.get(currentId),
       });
+      return watchedOver(key, (name) => this.customKeyStore(name));
     } catch (error) {
       return String(error);
     }
   }
-}
-
-/** By the name that a list has of them. */
-function inOrder<Name extends string, Named extends Readonly<Record<Name, string>>>(
-  records: readonly Named[],
-  name: Name,
-): readonly Named[] {
-  return [...records].sort((one, other) => (one[name] < other[name] ? -1 : 1));
 }

@@ -33,6 +33,11 @@ const answers = {
   tokenFull: { name: 'LimitExceededException', message: () => 'The HSM has no room for another key.' },
   busy: { name: 'ThrottlingException', message: () => 'Rate exceeded' },
   unavailable: { name: 'KMSInternalException', message: () => internalMessage },
+  // What AWS says of keys in a custom key store that is connected and cannot be reached.
+  away: {
+    name: 'KMSInvalidStateException',
+    message: () => 'KMS cannot communicate with your CloudHSM cluster',
+  },
   timeout: {
     name: 'DependencyTimeoutException',
     message: () => 'The HSM did not answer in time. The request can be retried.',

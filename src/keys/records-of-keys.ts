@@ -35,6 +35,12 @@ export class RecordsOfKeys {
     return record === undefined ? undefined : { record, origin: records?.key?.origin };
   }
 
+  /** What is on record of material in this key store, also of what is being made. It goes through all that there is. */
+  *materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
+    for (const { backingKeys } of this.#byKeyId.values())
+      for (const record of backingKeys.values()) if (record.keyStore === keyStore) yield record;
+  }
+
   fileKey(record: KeyRecord): KeyId {
     this.#filed(record.keyId).key = record;
     return record.keyId;

@@ -92,7 +92,7 @@ const recordColumns: {
     state: oneOf(keyStates),
     keySpec: oneOf(keySpecNames),
     keyUsage: oneOf(keyUsages),
-    origin: oneOf(['AWS_KMS', 'EXTERNAL']),
+    origin: oneOf(['AWS_KMS', 'EXTERNAL', 'AWS_CLOUDHSM']),
     keyManager: oneOf(['AWS', 'CUSTOMER']),
     description: text,
     createdAtMs: integer,

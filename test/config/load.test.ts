@@ -259,7 +259,22 @@ describe('a configuration', () => {
     [
       'two key stores',
       `${minimal}${minimal.slice(minimal.indexOf('  default:')).replace('default', 'vault')}`,
-      'FILE:9: `keyStores.vault`: expected no key store beside `default`: one is supported by this version',
+      'FILE:1: `defaultKeyStore` is missing: the name of the key store that has the service keys and the keys of whoever names none; one of `default`, `vault`',
+    ],
+    [
+      'a default key store that is none',
+      `${minimal}defaultKeyStore: vault\n`,
+      'FILE:9: `defaultKeyStore`: expected the name of the key store that has the service keys and the keys of whoever names none; one of `default`',
+    ],
+    [
+      'the kinds of keys of the default key store',
+      `${minimal}    keySpecs: all\n`,
+      'FILE:9: `keyStores.default.keySpecs`: expected nothing here: the default key store takes all keys',
+    ],
+    [
+      'the kinds of keys one by one',
+      `${minimal}    keySpecs: [RSA_2048]\n`,
+      'FILE:9: `keyStores.default.keySpecs`: expected `all`; or leave it out, for symmetric encryption keys alone',
     ],
     [
       'no key store',
@@ -271,11 +286,13 @@ describe('a configuration', () => {
       `${minimal.slice(0, minimal.indexOf('keyStores:'))}keyStores: { profile: softhsm2 }\n`,
       'FILE:4: `keyStores.profile`: expected a mapping with members',
     ],
-    ...['1st', '-a', 'a b', 'a/b', '__proto__x', `a${'b'.repeat(64)}`, '""'].map((name): [string, string, string] => [
-      `a key store called ${name}`,
-      minimal.replace('default', name),
-      `FILE:5: \`keyStores.${name.replaceAll('"', '')}\`: expected a name that begins with a letter and has at most 64 letters, digits, \`-\` and \`_\``,
-    ]),
+    ...['1st', '-a', 'a b', 'a/b', '__proto__x', 'cks-1', `a${'b'.repeat(64)}`, '""'].map(
+      (name): [string, string, string] => [
+        `a key store called ${name}`,
+        minimal.replace('default', name),
+        `FILE:5: \`keyStores.${name.replaceAll('"', '')}\`: expected a name that begins with a letter, not with \`cks-\`, and has at most 64 letters, digits, \`-\` and \`_\``,
+      ],
+    ),
     ['a number for a path', minimal.replace('data\n', '5\n'), 'FILE:1: `dataDir`: expected a text'],
     ['a member twice', `${minimal}dataDir: b\n`, 'FILE:9: Map keys must be unique'],
     ['what is no mapping', '- a\n', 'FILE:1: the configuration: expected a mapping with members'],

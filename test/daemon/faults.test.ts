@@ -71,7 +71,14 @@ describe.skipIf(smallDiskMissing !== null)('a daemon whose disks are full', () =
   const keyStore = { status: () => ({ state: 'connected' }) as ReturnType<KeyStore['status']> };
   const well = { failure: () => null };
   const of = (parts: Partial<HealthParts>): string | null =>
-    ailment({ keyStores: new Map([['default', keyStore]]), audit: well, intents: well, dataDir: tmpdir(), ...parts });
+    ailment({
+      keyStores: new Map([['default', keyStore]]),
+      required: new Set(['default']),
+      audit: well,
+      intents: well,
+      dataDir: tmpdir(),
+      ...parts,
+    });
 
   test('is unwell when its metadata has no room for a change, and while an outcome is owed to the record', () => {
     expect(of({})).toBeNull();

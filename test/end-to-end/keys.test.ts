@@ -125,8 +125,8 @@ describeDaemon('CreateKey and DescribeKey', (daemon) => {
     [
       'a CloudHSM key store',
       { Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: store },
-      unsupported,
-      /AWS_CLOUDHSM|CustomKeyStoreId/,
+      'CustomKeyStoreNotFoundException',
+      /cks-/,
     ],
     [
       'an external key store',
@@ -134,7 +134,8 @@ describeDaemon('CreateKey and DescribeKey', (daemon) => {
       unsupported,
       /./,
     ],
-    ['a custom key store', { CustomKeyStoreId: store }, unsupported, /CustomKeyStoreId/],
+    ['a custom key store', { CustomKeyStoreId: store }, validation, /CustomKeyStoreId .*Origin/],
+    ['no custom key store', { Origin: 'AWS_CLOUDHSM' }, validation, /CustomKeyStoreId .*Origin/],
     ['an external key without its origin', { XksKeyId: 'bb8562717f809024' }, validation, /XksKeyId/],
     [
       'both names of the key spec',

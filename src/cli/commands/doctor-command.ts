@@ -31,6 +31,8 @@ interface Check {
 
 /** A token, with the keys on it that Drawbridge keeps for itself. */
 interface Examined extends KeyStoreCapabilities {
+  /** What the HSM is called in requests, where AWS has the id of a CloudHSM cluster. */
+  readonly clusterId: string;
   readonly serviceKeys: readonly ListedServiceKey[];
 }
 
@@ -163,10 +165,13 @@ async function examineToken(
   name: string,
   configuration: Configuration,
 ): Promise<{ readonly examined: Examined; readonly keysFound: () => Promise<string> }> {
-  const { createLog, listServiceKeys, openConfiguredKeyStore } = await import('../../daemon/index.ts');
+  const { cloudHsmClusterIdOf, createLog, listServiceKeys, openConfiguredKeyStore } = await import(
+    '../../daemon/index.ts'
+  );
+  const clusterId = cloudHsmClusterIdOf(configuration.account, name);
   const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, process.env, createLog('error'));
   try {
-    const examined = { ...keyStore.capabilities(), serviceKeys: await listServiceKeys(keyStore) };
+    const examined = { ...keyStore.capabilities(), clusterId, serviceKeys: await listServiceKeys(keyStore) };
     const [found] = await Promise.allSettled([findKeys(keyStore, configuration)]);
     return {
       examined,
@@ -194,8 +199,10 @@ async function findKeys(keyStore: KeyStore, { dataDir, serviceKeyStore }: Config
   return inUse.length > 0 || keyStore.name === serviceKeyStore ? 'those of the data folder' : 'none yet';
 }
 
-function forPrograms({ profile, library, token, mechanisms, capabilities, imports, serviceKeys }: Examined): object {
+function forPrograms({ clusterId, profile, library, token, mechanisms, ...found }: Examined): object {
+  const { capabilities, imports, serviceKeys } = found;
   return {
+    clusterId,
     profile,
     library,
     token,
@@ -217,8 +224,9 @@ function describeChecks(checks: readonly Check[]): string {
   );
 }
 
-function describeKeyStore({ library, token, capabilities, imports, serviceKeys }: Examined): string {
+function describeKeyStore({ clusterId, library, token, capabilities, imports, serviceKeys }: Examined): string {
   const head = facts([
+    ['cluster id', clusterId],
     ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
     ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
   ]);

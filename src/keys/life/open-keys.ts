@@ -6,26 +6,25 @@
  * all that is left after a lost database.
  */
 
-import type { KeyStore } from '../../hsm/key-store.ts';
-import type { Logger } from '../../kms/logger.ts';
 import type { LoadedMetadata, MetadataStore } from '../../store/metadata-store.ts';
 import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { GrantTokens } from '../grants/grant-tokens.ts';
 import { ImportTokens } from '../import-tokens.ts';
-import { KeyDirectory, type KeyDirectoryOptions } from '../key-directory.ts';
+import { KeyDirectory } from '../key-directory.ts';
+import type { KeyDirectoryOptions } from '../key-directory-options.ts';
 import { AttachedRecords } from './attached-records.ts';
 import { withoutDeletedKeys } from './deleted-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
 import { KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
-import { serviceKeyLabelPrefix } from './service-keys.ts';
+import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface OpenKeysOptions extends KeyDirectoryOptions {
   readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey'>;
 }
 
-/** All Regions' key stores, whose objects belong to backing keys of no Region. */
+/** All Regions' key stores that are there, whose objects belong to backing keys of no Region. */
 export type SettlingOptions = Pick<OpenKeysOptions, 'store' | 'turns' | 'keyStores' | 'log'>;
 
 /** The keys of one Region: who they are, and what can become of them. */
@@ -67,7 +66,13 @@ export async function settleUnfinished(options: SettlingOptions, loaded: LoadedM
   }
   const living = withoutDeletedKeys(loaded, options.log);
   const settled = await undoUnfinished(options, living);
-  for (const [name, keyStore] of options.keyStores) await reportDifferences(name, keyStore, living, options.log);
+  const named = new Set<string>([...living.backingKey, ...living.wrappingKey].map(({ backingKeyId }) => backingKeyId));
+  for (const { kind, id } of living.quarantined) if (kind === 'backingKey' || kind === 'wrappingKey') named.add(id);
+  const isNamed = (backingKeyId: string): boolean => named.has(backingKeyId);
+  for (const [name, keyStore] of options.keyStores) {
+    const records = living.backingKey.filter((record) => record.keyStore === name);
+    reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, options.log);
+  }
   return settled;
 }
 
@@ -76,8 +81,6 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   // Only a backing key's own record condemns its object. An old row of the KMS key that somebody put back, still in state
   // `Creating`, must not be able to destroy material that was finished since; such a key stays, and is of no use.
   const isUnfinished = ({ state }: BackingKeyRecord): boolean => state === 'Creating';
-  // Records of former versions name no owner: there was one node then.
-  const isOurs = ({ owner }: BackingKeyRecord): boolean => owner === store.nodeId || owner === '';
   const finishedKeyIds = new Set(loaded.backingKey.filter((each) => !isUnfinished(each)).map(({ keyId }) => keyId));
   const isUnfinishedKey = ({ state, keyId }: LoadedMetadata['key'][number]): boolean =>
     state === 'Creating' && !finishedKeyIds.has(keyId);
@@ -94,7 +97,9 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
       );
       continue;
     }
-    if (!isOurs(record) || keyStore === undefined) {
+    // It is settled when it is connected (`late-key-store.ts`).
+    if (keyStore === undefined) continue;
+    if (!isOfNode(record, store.nodeId)) {
       log.warn({ backingKeyId, keyId, owner }, 'an unfinished key creation is left to the node that began it');
       continue;
     }
@@ -112,45 +117,7 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   return {
     ...loaded,
     key: loaded.key.filter((key) => !unfinishedKeyIds.has(key.keyId)),
-    backingKey: loaded.backingKey.filter((record) => !isUnfinished(record)),
+    backingKey: loaded.backingKey.filter((record) => !isUnfinished(record) || !keyStores.has(record.keyStore)),
     keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
   };
-}
-
-/**
- * Would the KMS key miss this material? An intent that somebody put back over the record that it became must not destroy what
- * was finished since: a key names it as its own, or the key has later material and none in its place. Where the place is taken,
- * this is a rotation that failed while its object could not be destroyed, and another one came after it.
- */
-function isNeeded({ backingKeyId, keyId, ordinal }: BackingKeyRecord, { key, backingKey }: LoadedMetadata): boolean {
-  const made = backingKey.filter((each) => each.keyId === keyId && each.state !== 'Creating');
-  return (
-    key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
-    (made.some((each) => each.ordinal > ordinal) && !made.some((each) => each.ordinal === ordinal))
-  );
-}
-
-/** Of either kind, for each key store: whoever connected another token would have a line for each key that there is. */
-const maxReported = 100;
-
-async function reportDifferences(name: string, keyStore: KeyStore, loaded: LoadedMetadata, log: Logger): Promise<void> {
-  const found = new Map((await keyStore.listKeys()).map(({ backingKeyId, label }) => [backingKeyId as string, label]));
-  const missing = loaded.backingKey.filter(
-    (record) => record.keyStore === name && record.state === 'Active' && !found.has(record.backingKeyId),
-  );
-  for (const { keyId, backingKeyId } of missing.slice(0, maxReported)) {
-    log.error({ keyStore: name, keyId, backingKeyId }, 'a backing key is not in the HSM');
-  }
-  if (missing.length > maxReported) {
-    log.error({ keyStore: name, missing: missing.length }, 'more backing keys are not in the HSM than are named here');
-  }
-  const named = new Set<string>([...loaded.backingKey, ...loaded.wrappingKey].map(({ backingKeyId }) => backingKeyId));
-  for (const { kind, id } of loaded.quarantined) if (kind === 'backingKey' || kind === 'wrappingKey') named.add(id);
-  const unnamed = [...found].filter(([id, label]) => !named.has(id) && !label.startsWith(serviceKeyLabelPrefix));
-  for (const [backingKeyId, label] of unnamed.slice(0, maxReported)) {
-    log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');
-  }
-  if (unnamed.length > maxReported) {
-    log.warn({ keyStore: name, unnamed: unnamed.length }, 'more objects belong to no record than are named here');
-  }
 }

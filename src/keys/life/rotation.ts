@@ -44,7 +44,7 @@ export function assertRotatable({ record }: Pick<KmsKey, 'record'>): void {
 
 /** Can new material for the key be generated here? What is imported, its owner imports. */
 export function rotatesByItself({ origin, keySpec }: Pick<KeyRecord, 'origin' | 'keySpec'>): boolean {
-  return origin === 'AWS_KMS' && keySpec === 'SYMMETRIC_DEFAULT';
+  return origin !== 'EXTERNAL' && keySpec === 'SYMMETRIC_DEFAULT';
 }
 
 /**

@@ -57,3 +57,11 @@ export class SortedNames<Name extends string> {
     return low;
   }
 }
+
+/** Records, by the name that a list has of them. */
+export function inOrder<Name extends string, Named extends Readonly<Record<Name, string>>>(
+  records: readonly Named[],
+  name: Name,
+): readonly Named[] {
+  return [...records].sort((one, other) => (one[name] < other[name] ? -1 : 1));
+}

@@ -1,15 +1,16 @@
-/** `GenerateRandom`: 1 to 1,024 bytes from the HSM's random generator. */
+/** `GenerateRandom`: 1 to 1,024 bytes from the random generator of the default key store's HSM, or of the custom key store that is named. */
 
 import { KmsError } from '../../kms/errors.ts';
-import { anyResource, dataKeyBytes, recipient, refuseCustomKeyStore, refuseRecipient } from '../declaration/members.ts';
+import { anyResource, customKeyStoreId, dataKeyBytes, recipient, refuseRecipient } from '../declaration/members.ts';
+import { connectedKeyStore } from '../declaration/named-key-store.ts';
 import { operation } from '../declaration/operation.ts';
-import { blob, object, optional, secretBlob, string } from '../declaration/schema.ts';
+import { blob, object, optional, secretBlob } from '../declaration/schema.ts';
 
 export const generateRandom = operation({
   name: 'GenerateRandom',
   request: object({
     NumberOfBytes: optional(dataKeyBytes),
-    CustomKeyStoreId: optional(string({ min: 1, max: 64 })),
+    CustomKeyStoreId: optional(customKeyStoreId),
     Recipient: recipient,
   }),
   response: object({ Plaintext: optional(secretBlob()), CiphertextForRecipient: optional(blob()) }),
@@ -18,9 +19,9 @@ export const generateRandom = operation({
   record: ['NumberOfBytes', 'CustomKeyStoreId'],
   async handle({ request, directory }) {
     refuseRecipient(request);
-    refuseCustomKeyStore(request);
     if (request.NumberOfBytes === undefined) throw new KmsError('ValidationException', 'NumberOfBytes is required.');
-    const keyStore = directory.keyStore(directory.defaultKeyStore);
-    return { Plaintext: await keyStore.random({ lengthBytes: request.NumberOfBytes }) };
+    const { NumberOfBytes: lengthBytes, CustomKeyStoreId: id } = request;
+    const name = id === undefined ? directory.defaultKeyStore : connectedKeyStore(directory, id).customKeyStoreId;
+    return { Plaintext: await directory.keyStore(name).random({ lengthBytes }) };
   },
 });

@@ -1,6 +1,12 @@
 /** What `GenerateDataKeyPair` and `GenerateDataKeyPairWithoutPlaintext` share. */
 
+import type { AuthorizedKey } from '../../keys/authorized-key.ts';
+import { customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
+import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
+import { KmsError } from '../../kms/errors.ts';
 import { encryptionConditions } from '../declaration/members.ts';
+import type { Infer } from '../declaration/schema.ts';
 import { enumeration } from '../declaration/schema.ts';
 
 export const dataKeyPairSpec = enumeration([
@@ -19,3 +25,23 @@ export const dataKeyPairSpec = enumeration([
 ]);
 
 export const dataKeyPairConditions = [...encryptionConditions, 'kms:DataKeyPairSpec'] as const;
+
+/**
+ * @throws KmsError `UnsupportedOperationException` where the token cannot generate such a pair, and, as in AWS, for a key in a custom
+ * key store; not for one in a key store that takes keys of all kinds.
+ */
+export function assertPairsCanBeGenerated(
+  { key, material }: AuthorizedKey,
+  spec: Infer<typeof dataKeyPairSpec>,
+  directory: KeyView,
+): void {
+  const id = customKeyStoreIdOf(key);
+  if (id !== undefined && directory.customKeyStore(id)?.keySpecs !== 'all') {
+    const { origin } = key.record;
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `${key.arn} origin is ${origin} which is not valid for this operation.`,
+    );
+  }
+  assertTokenCanGenerate(material.keyStore, spec);
+}

@@ -1,6 +1,5 @@
 /** `GenerateDataKeyPairWithoutPlaintext`: a key pair for later; its private half in the clear never leaves the HSM's host. */
 
-import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
 import { generateDataKeyPair as generateInHsm } from '../../keys/use/symmetric-encryption.ts';
 import {
   ciphertextBlob,
@@ -12,7 +11,7 @@ import {
 } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, object, optional, string } from '../declaration/schema.ts';
-import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
+import { assertPairsCanBeGenerated, dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
 
 export const generateDataKeyPairWithoutPlaintext = operation({
   name: 'GenerateDataKeyPairWithoutPlaintext',
@@ -46,10 +45,11 @@ export const generateDataKeyPairWithoutPlaintext = operation({
   effect: 'uses',
   generates: true,
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
-  async rehearse({ request, keys }) {
-    assertTokenCanGenerate(keys.key.material.keyStore, request.KeyPairSpec);
+  async rehearse({ request, keys, directory }) {
+    assertPairsCanBeGenerated(keys.key, request.KeyPairSpec, directory);
   },
-  async handle({ request, keys, life }) {
+  async handle({ request, keys, directory, life }) {
+    assertPairsCanBeGenerated(keys.key, request.KeyPairSpec, directory);
     const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: false };
     const pair = await generateInHsm(life, keys.key, wanted, request.EncryptionContext);
     return {

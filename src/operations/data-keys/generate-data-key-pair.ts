@@ -1,6 +1,5 @@
 /** `GenerateDataKeyPair`: a key pair from the HSM for use elsewhere, its private half in plaintext and encrypted under a KMS key. */
 
-import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
 import { generateDataKeyPair as generateInHsm } from '../../keys/use/symmetric-encryption.ts';
 import {
   ciphertextBlob,
@@ -14,7 +13,7 @@ import {
 } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, object, optional, secretBlob, string } from '../declaration/schema.ts';
-import { dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
+import { assertPairsCanBeGenerated, dataKeyPairConditions, dataKeyPairSpec } from './data-key-pair-request.ts';
 
 export const generateDataKeyPair = operation({
   name: 'GenerateDataKeyPair',
@@ -51,12 +50,13 @@ export const generateDataKeyPair = operation({
   effect: 'uses',
   generates: true,
   record: ['KeyId', 'EncryptionContext', 'KeyPairSpec', 'DryRun'],
-  async rehearse({ request, keys }) {
+  async rehearse({ request, keys, directory }) {
     refuseRecipient(request);
-    assertTokenCanGenerate(keys.key.material.keyStore, request.KeyPairSpec);
+    assertPairsCanBeGenerated(keys.key, request.KeyPairSpec, directory);
   },
-  async handle({ request, keys, life }) {
+  async handle({ request, keys, directory, life }) {
     refuseRecipient(request);
+    assertPairsCanBeGenerated(keys.key, request.KeyPairSpec, directory);
     const wanted = { keyPairSpec: request.KeyPairSpec, withPlaintext: true };
     const pair = await generateInHsm(life, keys.key, wanted, request.EncryptionContext);
     return {

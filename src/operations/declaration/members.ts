@@ -30,6 +30,7 @@ export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */
 export const message = secretBlob({ min: 1, max: 4096 });
+export const customKeyStoreId = string({ min: 1, max: 64 });
 export const keyMaterialId = string({ min: 64, max: 64, pattern: /^[a-f0-9]+$/ });
 export const dataKeyBytes = integer({ min: 1, max: 1024 });
 /** The canonical form of a context travels to the HSM with every call: bounded, as AWS bounds it. */
@@ -109,16 +110,6 @@ export function refuseRecipient(request: { readonly Recipient?: unknown }): void
     throw new KmsError(
       'UnsupportedOperationException',
       'Recipient is not supported: attested environments of AWS Nitro do not exist here.',
-    );
-  }
-}
-
-/** Refuses custom key stores by name, until there are any. */
-export function refuseCustomKeyStore(request: { readonly CustomKeyStoreId?: unknown }): void {
-  if (request.CustomKeyStoreId !== undefined) {
-    throw new KmsError(
-      'UnsupportedOperationException',
-      'CustomKeyStoreId is not supported: this daemon has no custom key stores.',
     );
   }
 }

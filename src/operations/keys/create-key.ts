@@ -1,6 +1,7 @@
 /**
- * `CreateKey`: a KMS key whose material is generated in the HSM and never leaves it, or one for material that its owner has
- * (`Origin` `EXTERNAL`), which is there when it was imported and until then in no state to be used.
+ * `CreateKey`: a KMS key whose material is generated in the HSM of the default key store, or of the one that the request names, and
+ * never leaves it; or one for material that its owner has (`Origin` `EXTERNAL`), which is there when it was imported and until then
+ * in no state to be used.
  *
  * Origins and kinds of keys that this version does not build are refused by name, and KeySpecs that the token cannot hold
  * with the name of the mechanism that it lacks, after the request itself was found to make sense.
@@ -21,14 +22,15 @@ import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
 import {
   anyResource,
   assertPolicyLength,
+  customKeyStoreId,
   keyDescription,
   policyDocument,
-  refuseCustomKeyStore,
 } from '../declaration/members.ts';
 import { type DecideUnder, operation } from '../declaration/operation.ts';
 import { boolean, type Infer, object, optional, string } from '../declaration/schema.ts';
 import { checkedTags, tagList } from '../declaration/tags.ts';
 import { customerMasterKeySpec, describe, keyMetadata } from './key-metadata.ts';
+import { placeOf } from './key-place.ts';
 
 const request = object({
   Policy: optional(policyDocument),
@@ -37,7 +39,7 @@ const request = object({
   CustomerMasterKeySpec: optional(customerMasterKeySpec),
   KeySpec: optional(keySpec),
   Origin: optional(origin),
-  CustomKeyStoreId: optional(string({ min: 1, max: 64 })),
+  CustomKeyStoreId: optional(customKeyStoreId),
   BypassPolicyLockoutSafetyCheck: optional(boolean),
   Tags: optional(tagList),
   MultiRegion: optional(boolean),
@@ -93,9 +95,8 @@ export const createKey = operation({
   made: ({ KeyMetadata }) => (KeyMetadata?.Arn === undefined ? [] : [KeyMetadata.Arn]),
   async prepare({ request, directory, decideUnder, life }) {
     const { spec, usage } = specAndUsage(request);
-    refuseUnbuilt(request);
+    const { keyStore } = placeOf(request, spec, directory);
     directory.assertRoomForKey();
-    const keyStore = directory.defaultKeyStore;
     if (request.Origin === 'EXTERNAL') {
       assertImportable(spec);
       assertTokenCanImport(directory.keyStore(keyStore), spec);
@@ -112,6 +113,7 @@ export const createKey = operation({
     const { realm } = directory;
     directory.assertRoomForKey();
     const currentBackingKeyId = material?.backingKeyId ?? null;
+    const { customKeyStore } = placeOf(request, specAndUsage(request).spec, directory);
     const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
     const document = policyOf(request, directory, decideUnder, record);
     return {
@@ -126,6 +128,7 @@ export const createKey = operation({
           record,
           state: record.state,
           keyMaterialId: material?.keyMaterialId,
+          customKeyStore,
         }),
       },
     };
@@ -134,18 +137,18 @@ export const createKey = operation({
 
 function newRecord(
   request: Request,
-  { realm }: KeyView,
+  directory: KeyView,
   made: Pick<KeyRecord, 'keyId' | 'currentBackingKeyId' | 'createdAtMs'>,
 ): KeyRecord {
   const { spec, usage } = specAndUsage(request);
   return {
     ...made,
-    region: realm.region,
+    region: directory.realm.region,
     version: 1,
     state: request.Origin === 'EXTERNAL' ? 'PendingImport' : 'Enabled',
     keySpec: spec,
     keyUsage: usage,
-    origin: request.Origin === 'EXTERNAL' ? 'EXTERNAL' : 'AWS_KMS',
+    origin: placeOf(request, spec, directory).origin,
     description: request.Description ?? '',
     tags: checkedTags(request.Tags ?? []),
     deletionDateMs: null,
@@ -189,24 +192,4 @@ function specAndUsage(request: Request): { readonly spec: KeySpec; readonly usag
     throw new KmsError('ValidationException', `KeyUsage ${usage} is not compatible with KeySpec ${spec}`);
   }
   return { spec, usage };
-}
-
-function refuseUnbuilt(request: Request): void {
-  const requestedOrigin = request.Origin ?? 'AWS_KMS';
-  if (request.XksKeyId !== undefined && requestedOrigin !== 'EXTERNAL_KEY_STORE') {
-    throw new KmsError('ValidationException', 'XksKeyId can be specified only when Origin is EXTERNAL_KEY_STORE.');
-  }
-  if (requestedOrigin === 'EXTERNAL_KEY_STORE' && request.XksKeyId === undefined) {
-    throw new KmsError('ValidationException', 'XksKeyId is required when Origin is EXTERNAL_KEY_STORE.');
-  }
-  if (requestedOrigin !== 'AWS_KMS' && requestedOrigin !== 'EXTERNAL') {
-    throw new KmsError(
-      'UnsupportedOperationException',
-      `Origin ${requestedOrigin} is not supported: keys are generated in the HSM or imported into it.`,
-    );
-  }
-  refuseCustomKeyStore(request);
-  if (request.MultiRegion === true) {
-    throw new KmsError('UnsupportedOperationException', 'MultiRegion is not supported by this version of Drawbridge.');
-  }
 }

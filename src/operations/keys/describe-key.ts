@@ -22,6 +22,6 @@ export const describeKey = operation({
   effect: 'reads',
   record: ['KeyId'],
   async handle({ keys, directory }) {
-    return { KeyMetadata: describeNow(directory.realm, keys.key.key) };
+    return { KeyMetadata: describeNow(directory, keys.key.key) };
   },
 });

@@ -1,6 +1,8 @@
 /** `KeyMetadata`: what `CreateKey` and `DescribeKey` tell of a KMS key. */
 
+import { type CustomKeyStore, customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
 import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
@@ -49,7 +51,7 @@ export const customerMasterKeySpec = enumeration(formerKeySpecs);
 const keyState = enumeration(keyStates);
 const multiRegionKey = object({ Arn: optional(string()), Region: optional(string()) });
 
-/** Members about things that do not exist here yet (replicas, custom key stores, …) are declared and stay absent. */
+/** Members about things that do not exist here yet (replicas, external key stores, …) are declared and stay absent. */
 export const keyMetadata = object({
   AWSAccountId: optional(string()),
   KeyId: string(),
@@ -112,13 +114,18 @@ interface Described {
   readonly state: KeyState;
   /** Of the current one, where the key has any or had. */
   readonly keyMaterialId: string | undefined;
+  /** The one that the key is in; absent of a key in the default key store. */
+  readonly customKeyStore?: Partial<Pick<CustomKeyStore, 'customKeyStoreId' | 'cloudHsmClusterId'>> | undefined;
 }
 
 /** A key as it is now. */
-export function describeNow(account: Account, key: KmsKey): Infer<typeof keyMetadata> {
+export function describeNow(directory: KeyView, key: KmsKey): Infer<typeof keyMetadata> {
   const { arn, record, state, currentMaterial, currentBackingKey } = key;
   const keyMaterialId = currentBackingKey?.keyMaterialId ?? currentMaterial?.importedMaterialId;
-  return { ...describe(account, { arn, record, state, keyMaterialId }), ...expirationOf(key) };
+  const id = customKeyStoreIdOf(key);
+  const customKeyStore = id === undefined ? undefined : (directory.customKeyStore(id) ?? { customKeyStoreId: id });
+  const described = { arn, record, state, keyMaterialId, customKeyStore };
+  return { ...describe(directory.realm, described), ...expirationOf(key) };
 }
 
 /** When imported material expires, the first of all that the key cannot do without. Nothing of a key that lacks any. */
@@ -131,7 +138,7 @@ function expirationOf(key: KmsKey): Pick<Infer<typeof keyMetadata>, 'ExpirationM
 
 export function describe(
   { account }: Account,
-  { arn, record, state, keyMaterialId }: Described,
+  { arn, record, state, keyMaterialId, customKeyStore }: Described,
 ): Infer<typeof keyMetadata> {
   const algorithms = keySpecRow(record.keySpec).usages[record.keyUsage] ?? [];
   return {
@@ -145,6 +152,8 @@ export function describe(
     KeyState: state,
     DeletionDate: record.deletionDateMs === null ? undefined : new Date(record.deletionDateMs),
     Origin: record.origin,
+    CustomKeyStoreId: customKeyStore?.customKeyStoreId,
+    CloudHsmClusterId: customKeyStore?.cloudHsmClusterId,
     KeyManager: record.keyManager,
     CustomerMasterKeySpec: formerKeySpec(record.keySpec),
     KeySpec: record.keySpec,

@@ -26,7 +26,7 @@ export interface KeyRecord extends Versioned, Regional {
   readonly state: KeyState;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
-  readonly origin: Extract<KeyOrigin, 'AWS_KMS' | 'EXTERNAL'>;
+  readonly origin: Extract<KeyOrigin, 'AWS_KMS' | 'EXTERNAL' | 'AWS_CLOUDHSM'>;
   /** `AWS`: an AWS managed key, whom only the daemon changes. */
   readonly keyManager: 'AWS' | 'CUSTOMER';
   readonly description: string;

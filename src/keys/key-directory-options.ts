@@ -1,0 +1,35 @@
+/** What the directory of one Region's keys is made from. */
+
+import type { WeighedPolicy } from '../authorization/language/compiled-policy.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { Budgets } from '../kms/budgets.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { Realm } from '../kms/names.ts';
+import type { Turns } from '../store/turns.ts';
+import type { CustomKeyStoreSource } from './custom-key-store.ts';
+import type { EncryptionLimits } from './encryption-counter.ts';
+import type { ExpiryClocks } from './expiry-watch.ts';
+
+export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
+
+export interface KeyDirectoryOptions {
+  /** The Region whose keys these are, and the account. */
+  readonly realm: Realm;
+  readonly turns: Turns;
+  /** By name; beside them there are those of `customKeyStores`. */
+  readonly keyStores: ReadonlyMap<string, KeyStore>;
+  /** Those that may be away; absent: there are none. */
+  readonly customKeyStores?: CustomKeyStoreSource | undefined;
+  /** The name of the one in which keys are made for whoever names none. */
+  readonly defaultKeyStore: string;
+  /** Parses a policy document; throws `MalformedPolicyDocumentException` when it is none. */
+  readonly compilePolicy: (document: string) => WeighedPolicy;
+  /** What there may be of keys, and of what belongs to them; the defaults unless given. */
+  readonly budgets?: KeyBudgets | undefined;
+  readonly log: Logger;
+  readonly encryptionLimits?: EncryptionLimits | undefined;
+  /** By which imported material expires; this machine's unless given. */
+  readonly expiryClocks?: ExpiryClocks | undefined;
+  /** When this instance began to note uses of keys; absent: it always did. */
+  readonly usageTrackedSinceMs?: number | undefined;
+}

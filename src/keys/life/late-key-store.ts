@@ -1,0 +1,48 @@
+/**
+ * A key store that was not there at the start: when it is connected, what a start does with those that it needs is done with it.
+ *
+ * What of a creation in it did not finish is undone, and its objects are compared with the records. Nothing is made in it before
+ * that, so whatever is unfinished by then is nobody's who is still at it.
+ */
+
+import type { KeyStore } from '../../hsm/key-store.ts';
+import type { Logger } from '../../kms/logger.ts';
+import { removed } from '../../store/records/changes.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import type { Turns } from '../../store/turns.ts';
+import type { KeyView } from '../key-directory.ts';
+import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
+
+export interface LateParts {
+  /** Of any Region: material is of none. */
+  readonly directory: KeyView;
+  readonly turns: Turns;
+  readonly nodeId: string;
+  readonly log: Logger;
+}
+
+/** @throws KeyStoreError when it cannot be settled now; what is left is settled by the next call. */
+export async function settleLateKeyStore(
+  name: string,
+  keyStore: Pick<KeyStore, 'destroyKey' | 'listKeys'>,
+  { directory, turns, nodeId, log }: LateParts,
+): Promise<void> {
+  const records = [...directory.materialsIn(name)];
+  for (const record of records.filter(({ state }) => state === 'Creating')) {
+    const { backingKeyId, keyId } = record;
+    if (!isOfNode(record, nodeId) || isNeededNow(record, directory)) {
+      log.warn({ keyStore: name, backingKeyId, keyId }, 'an unfinished key creation is left as it is');
+      continue;
+    }
+    await keyStore.destroyKey({ backingKeyId });
+    await turns.take(() => ({ changes: [removed('backingKey', record)], response: undefined }), { isQuiet: true });
+    log.info({ keyStore: name, backingKeyId, keyId }, 'undid an unfinished key creation');
+  }
+  const isNamed = (backingKeyId: string): boolean => directory.isMaterial(backingKeyId);
+  reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, log);
+}
+
+function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {
+  const key = directory.keyRecord(record.keyId);
+  return isNeeded(record, { key: key === undefined ? [] : [key], backingKey: directory.materialRecords(record.keyId) });
+}

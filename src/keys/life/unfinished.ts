@@ -1,0 +1,62 @@
+/** What did not finish, and what differs: how records and the objects of an HSM are compared before keys are used. */
+
+import type { KeyStore } from '../../hsm/key-store.ts';
+import type { Logger } from '../../kms/logger.ts';
+import type { LoadedMetadata } from '../../store/metadata-store.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { serviceKeyLabelPrefix } from './service-keys.ts';
+
+/** Is it this node's to undo? Records of former versions name no owner: there was one node then. */
+export function isOfNode({ owner }: BackingKeyRecord, nodeId: string): boolean {
+  return owner === nodeId || owner === '';
+}
+
+/**
+ * Would the KMS key miss this material? An intent that somebody put back over the record that it became must not destroy what
+ * was finished since: a key names it as its own, or the key has later material and none in its place. Where the place is taken,
+ * this is a rotation that failed while its object could not be destroyed, and another one came after it.
+ */
+export function isNeeded(
+  { backingKeyId, keyId, ordinal }: BackingKeyRecord,
+  { key, backingKey }: Pick<LoadedMetadata, 'key' | 'backingKey'>,
+): boolean {
+  const made = backingKey.filter((each) => each.keyId === keyId && each.state !== 'Creating');
+  return (
+    key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
+    (made.some((each) => each.ordinal > ordinal) && !made.some((each) => each.ordinal === ordinal))
+  );
+}
+
+/** Of either kind, for each key store: whoever connected another token would have a line for each key that there is. */
+const maxReported = 100;
+
+interface OnRecord {
+  /** What is on record of material in the key store. */
+  readonly records: readonly BackingKeyRecord[];
+  /** Is there a record of an object of ours with this id? */
+  readonly isNamed: (backingKeyId: string) => boolean;
+}
+
+/** Tells in the log what the records name and the HSM lacks, and what of ours it has that no record names. */
+export function reportDifferences(
+  name: string,
+  objects: Awaited<ReturnType<KeyStore['listKeys']>>,
+  { records, isNamed }: OnRecord,
+  log: Logger,
+): void {
+  const found = new Map(objects.map(({ backingKeyId, label }) => [backingKeyId as string, label]));
+  const missing = records.filter((record) => record.state === 'Active' && !found.has(record.backingKeyId));
+  for (const { keyId, backingKeyId } of missing.slice(0, maxReported)) {
+    log.error({ keyStore: name, keyId, backingKeyId }, 'a backing key is not in the HSM');
+  }
+  if (missing.length > maxReported) {
+    log.error({ keyStore: name, missing: missing.length }, 'more backing keys are not in the HSM than are named here');
+  }
+  const unnamed = [...found].filter(([id, label]) => !isNamed(id) && !label.startsWith(serviceKeyLabelPrefix));
+  for (const [backingKeyId, label] of unnamed.slice(0, maxReported)) {
+    log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');
+  }
+  if (unnamed.length > maxReported) {
+    log.warn({ keyStore: name, unnamed: unnamed.length }, 'more objects belong to no record than are named here');
+  }
+}

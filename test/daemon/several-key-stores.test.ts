@@ -1,0 +1,178 @@
+/** Several key stores in one daemon: each is its own, and one that is away keeps nobody from the others. */
+
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { send } from '../end-to-end/support/wire.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { InstanceOfStores } from './instance-of-stores.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+const missing = softHsm2.missing ?? nssSoftoken.missing;
+if (missing !== null) process.stdout.write(`skipped: several key stores in one daemon: ${missing}\n`);
+
+describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
+  let folder: string;
+  let vault: TestToken;
+  let nss: TestToken;
+  let instance: InstanceOfStores;
+  let vaultKey: string;
+  let nssKey: string;
+  let defaultKey: string;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'drawbridge-pins-'));
+    vault = softHsm2.create();
+    nss = nssSoftoken.create();
+    const pinFile = (token: TestToken): string => {
+      const path = join(folder, `${token.profile}-pin`);
+      writeFileSync(path, `${token.pin}\n`, { mode: 0o600 });
+      return path;
+    };
+    instance = await InstanceOfStores.create({
+      vault: InstanceOfStores.settingsOf(vault, pinFile(vault)),
+      soft: { ...InstanceOfStores.settingsOf(nss, pinFile(nss)), keySpecs: 'all' },
+    });
+    await instance.start();
+    await untilConnected();
+  });
+  afterAll(async () => {
+    await instance?.remove();
+    vault?.remove();
+    nss?.remove();
+    rmSync(folder, { recursive: true });
+  });
+
+  const ask = async (path: string) => {
+    const { status, body } = await send(instance.socket, { method: 'GET', path });
+    return { status, body: JSON.parse(body) as Record<string, unknown> };
+  };
+  async function states(): Promise<Record<string, string>> {
+    const { keyStores } = (await ask('/status')).body as { keyStores: { name: string; state: string }[] };
+    return Object.fromEntries(keyStores.map(({ name, state }) => [name, state]));
+  }
+  const untilConnected = () =>
+    vi.waitFor(
+      async () => expect(await states()).toEqual({ default: 'connected', vault: 'connected', soft: 'connected' }),
+      { timeout: 40_000, interval: 50 },
+    );
+  const inStore = (CustomKeyStoreId: string) => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId }) as const;
+  const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
+  const encrypt = (KeyId: string) => instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
+
+  test('make keys where the request says, and say where they are', async () => {
+    const { kms } = instance;
+    const made = await kms.createKey(inStore('vault'));
+    expect(made.KeyMetadata).toMatchObject({
+      ...inStore('vault'),
+      CloudHsmClusterId: expect.stringMatching(/^cluster-[2-7a-z]{11,16}$/),
+      KeyState: 'Enabled',
+    });
+    vaultKey = String(made.KeyMetadata?.KeyId);
+    expect((await kms.describeKey({ KeyId: vaultKey })).KeyMetadata).toEqual(made.KeyMetadata);
+    const { KeyMetadata } = await kms.createKey({});
+    expect(KeyMetadata).toMatchObject({ Origin: 'AWS_KMS' });
+    expect(KeyMetadata).not.toHaveProperty('CustomKeyStoreId');
+    defaultKey = String(KeyMetadata?.KeyId);
+    nssKey = String((await kms.createKey(inStore('soft'))).KeyMetadata?.KeyId);
+    for (const KeyId of [vaultKey, defaultKey, nssKey]) {
+      const { CiphertextBlob } = await encrypt(KeyId);
+      expect(Buffer.from((await kms.decrypt({ CiphertextBlob })).Plaintext ?? []).toString()).toBe('x');
+    }
+    for (const CustomKeyStoreId of ['vault', 'soft'])
+      expect((await kms.generateRandom({ CustomKeyStoreId, NumberOfBytes: 16 })).Plaintext).toHaveLength(16);
+  });
+
+  test('take pairs and HMAC keys where keySpecs says all, and else what AWS lets a custom key store take', async () => {
+    const { kms } = instance;
+    const pair = { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' } as const;
+    const mac = { KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' } as const;
+    for (const spec of [pair, mac])
+      expect(await refusal(kms.createKey({ ...inStore('vault'), ...spec }))).toEqual({
+        name: 'UnsupportedOperationException',
+        message: `KeySpec ${spec.KeySpec} is not supported for Origin AWS_CLOUDHSM.`,
+      });
+    const { KeyMetadata } = await kms.createKey({ ...inStore('soft'), ...pair });
+    expect(KeyMetadata).toMatchObject({ ...inStore('soft'), KeySpec: 'ECC_NIST_P256' });
+    const signing = {
+      KeyId: KeyMetadata?.KeyId,
+      Message: Buffer.from('m'),
+      SigningAlgorithm: 'ECDSA_SHA_256',
+    } as const;
+    const { Signature } = await kms.sign(signing);
+    expect((await kms.verify({ ...signing, Signature })).SignatureValid).toBe(true);
+    const macKey = String((await kms.createKey({ ...inStore('soft'), ...mac })).KeyMetadata?.KeyId);
+    await kms.generateMac({ KeyId: macKey, Message: Buffer.from('m'), MacAlgorithm: 'HMAC_SHA_256' });
+
+    const KeyPairSpec = 'ECC_NIST_P256';
+    await kms.generateDataKeyPairWithoutPlaintext({ KeyId: nssKey, KeyPairSpec });
+    for (const request of [
+      kms.generateDataKeyPair({ KeyId: vaultKey, KeyPairSpec }),
+      kms.generateDataKeyPairWithoutPlaintext({ KeyId: vaultKey, KeyPairSpec, DryRun: true }),
+      kms.enableKeyRotation({ KeyId: vaultKey }),
+      kms.rotateKeyOnDemand({ KeyId: vaultKey }),
+      kms.getParametersForImport({
+        ...{ KeyId: vaultKey, WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' },
+      }),
+      kms.createKey({ ...inStore('vault'), MultiRegion: true }),
+    ])
+      expect((await refusal(request)).name).toBe('UnsupportedOperationException');
+    expect((await kms.getKeyRotationStatus({ KeyId: vaultKey })).KeyRotationEnabled).toBe(false);
+    for (const request of [
+      kms.createKey({ CustomKeyStoreId: 'vault' }),
+      kms.createKey({ CustomKeyStoreId: 'vault', Origin: 'EXTERNAL' }),
+    ])
+      expect((await refusal(request)).name).toBe('ValidationException');
+    expect((await refusal(kms.createKey(inStore('default')))).name).toBe('CustomKeyStoreNotFoundException');
+  });
+
+  test('that is away makes its own keys unavailable and no others, and comes back by itself', async () => {
+    const { kms } = instance;
+    const before = await encrypt(vaultKey);
+    const pending = String((await kms.createKey(inStore('vault'))).KeyMetadata?.KeyId);
+    await kms.scheduleKeyDeletion({ KeyId: pending, PendingWindowInDays: 7 });
+    const [tokens, hidden] = ['tokens', 'hidden'].map((name) => join(vault.folder, name)) as [string, string];
+    await instance.stop();
+    renameSync(tokens, hidden);
+    mkdirSync(tokens);
+    await instance.start();
+    try {
+      expect(await ask('/health')).toEqual({
+        status: 200,
+        body: { status: 'ok', reason: expect.stringMatching(/^key store vault is (?:re)?connecting$/) },
+      });
+      expect(await stateOf(vaultKey)).toBe('Unavailable');
+      expect(await stateOf(pending)).toBe('PendingDeletion');
+      const { KeyMetadata } = await kmsAgain().describeKey({ KeyId: vaultKey });
+      expect(KeyMetadata).toMatchObject({ ...inStore('vault'), Enabled: false });
+      const unavailable = { name: 'KMSInvalidStateException', message: expect.stringContaining('is unavailable') };
+      expect(await refusal(encrypt(vaultKey))).toEqual(unavailable);
+      expect(await refusal(kmsAgain().decrypt({ CiphertextBlob: before.CiphertextBlob }))).toEqual(unavailable);
+      const notConnected = { name: 'CustomKeyStoreInvalidStateException' };
+      expect(await refusal(kmsAgain().createKey(inStore('vault')))).toMatchObject(notConnected);
+      const random = { CustomKeyStoreId: 'vault', NumberOfBytes: 8 };
+      expect(await refusal(kmsAgain().generateRandom(random))).toMatchObject(notConnected);
+      await kmsAgain().generateRandom({ NumberOfBytes: 8 });
+      await encrypt(defaultKey);
+      await kmsAgain().disableKey({ KeyId: vaultKey });
+      expect(await stateOf(vaultKey)).toBe('Unavailable');
+      await kmsAgain().enableKey({ KeyId: vaultKey });
+      await kmsAgain().cancelKeyDeletion({ KeyId: pending });
+      await vi.waitFor(() => encrypt(nssKey), { timeout: 40_000 });
+    } finally {
+      rmSync(tokens, { recursive: true });
+      renameSync(hidden, tokens);
+    }
+    await untilConnected();
+    expect((await ask('/health')).body).toEqual({ status: 'ok', reason: null });
+    expect(await stateOf(vaultKey)).toBe('Enabled');
+    const { Plaintext } = await kmsAgain().decrypt({ CiphertextBlob: before.CiphertextBlob });
+    expect(Buffer.from(Plaintext ?? []).toString()).toBe('x');
+    expect(await stateOf(pending)).toBe('Disabled');
+  });
+
+  const kmsAgain = () => instance.kms;
+});
