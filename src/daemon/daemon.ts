@@ -20,7 +20,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
 import { HandshakeBudget } from '../http/admission/handshake-budget.ts';
-import { Connections } from '../http/connections.ts';
+import { Connections } from '../http/connections/connections.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';

@@ -16,7 +16,7 @@ import type { Admission } from '../http/admission/admission.ts';
 import type { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import type { BackupControl } from '../http/backup-routes.ts';
 import type { CensusControl } from '../http/census-routes.ts';
-import type { Connections } from '../http/connections.ts';
+import type { Connections } from '../http/connections/connections.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';

@@ -42,9 +42,51 @@ export function rawAnswer(answer: Answer): string {
     `x-amzn-RequestId: ${requestId}`,
     `Content-Type: ${contentType}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
-    `Date: ${new Date().toUTCString()}`,
     'Connection: close',
+    `Date: ${dateNow()}`,
     '',
     body,
   ].join('\r\n');
+}
+
+/**
+ * What `writeAnswer` makes of an answer to an operation, to the byte, for a connection that Node's HTTP does not look after.
+ * @param keepAliveTimeoutMs Of the listener.
+ */
+export function operationAnswer(
+  statusCode: keyof typeof statusLines,
+  { requestId, body, close }: Pick<Answer, 'requestId' | 'body' | 'close'>,
+  keepAliveTimeoutMs: number,
+): string {
+  const before = close ? 'Connection: close\r\n' : '';
+  const behind = close ? '' : keepAliveLines(keepAliveTimeoutMs);
+  return (
+    `${statusLines[statusCode]}x-amzn-RequestId: ${requestId}\r\n` +
+    `Content-Type: ${awsJson}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+    `${before}Date: ${dateNow()}\r\n${behind}\r\n${body}`
+  );
+}
+
+const statusLines = {
+  200: 'HTTP/1.1 200 OK\r\n',
+  400: 'HTTP/1.1 400 Bad Request\r\n',
+  403: 'HTTP/1.1 403 Forbidden\r\n',
+  500: 'HTTP/1.1 500 Internal Server Error\r\n',
+} as const;
+
+function keepAliveLines(timeoutMs: number): string {
+  return `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(timeoutMs / 1000)}\r\n`;
+}
+
+let dateText = '';
+let dateSecond = 0;
+
+/** Made anew each second. */
+function dateNow(): string {
+  const second = Math.floor(Date.now() / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = new Date(second * 1000).toUTCString();
+  }
+  return dateText;
 }

@@ -7,7 +7,6 @@
  * request proves itself anew.
  */
 
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Caller, TlsFacts, UnixPeer } from '../identity/caller.ts';
@@ -25,7 +24,18 @@ import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { type Payer, payerOfAddress, payerOfUid, unknownPayer } from '../kms/payer.ts';
 
+/** What a request proves with who sends it; Node's `IncomingMessage` has all of it. */
+export interface ProvableRequest {
+  readonly method?: string | undefined;
+  readonly url?: string | undefined;
+  /** Names and values in turn, as they were sent. */
+  readonly rawHeaders: string[];
+  readonly socket: Socket;
+}
+
 export interface Authentication {
+  /** Does it take the headers of a request to know who sends it? */
+  readonly readsHeaders: boolean;
   /**
    * A connection was accepted; nothing of it was read yet.
    * @returns Who pays for the connection; `unknownPayer` where nothing is known before a request.
@@ -38,7 +48,7 @@ export interface Authentication {
    * @param body All of it: a signature covers it.
    * @throws KmsError (or rejects with one) when the request does not prove who sends it.
    */
-  callerOf(message: IncomingMessage, body: Buffer, service: ServiceName): Caller | Promise<Caller>;
+  callerOf(request: ProvableRequest, body: Buffer, service: ServiceName): Caller | Promise<Caller>;
   /** Who is known to be at the other end before any request was understood. Never rejects. */
   peerOf(socket: Socket): Promise<Caller | null>;
   /** An IP address, or `unix`. */
@@ -99,6 +109,7 @@ export function peerAuthentication(mapping: UnixMapping, log: Logger): Authentic
     log.warn({ uid, pid, container }, 'a process in a container has the uid of root, and is not taken for root');
   };
   return {
+    readsHeaders: false,
     accepted(socket) {
       try {
         const peer = placed(socket, readUnixPeer(socket));
@@ -135,6 +146,7 @@ export function signatureAuthentication(
 ): Authentication {
   const factsOf = overTls ? tlsFacts() : () => undefined;
   return {
+    readsHeaders: true,
     accepted: payerOfTcpPeer,
     uidOf: () => undefined,
     callerOf({ method = '', url: path = '', rawHeaders, socket }, body, service) {

@@ -16,7 +16,8 @@ import type { KmsAnswer, KmsService, RequestOrigin } from '../pipeline/service.t
 import type { Admission } from './admission/admission.ts';
 import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
 import type { Authentication } from './authentication.ts';
-import { answerAndClose, type Connection, type Connections, requestAnswered, requestArrived } from './connections.ts';
+import { answerAndClose, type Connection } from './connections/connection.ts';
+import { type Connections, gateOf } from './connections/connections.ts';
 import { toQueryError } from './query-errors.ts';
 import { collectBody } from './request-body.ts';
 import { toWireError, type WireError } from './wire-errors.ts';
@@ -65,7 +66,7 @@ export function receiveBody(
   then: (exchange: Exchange, body: Buffer) => void,
 ): void {
   const connection = wire.connections.of(message.socket);
-  const { gate } = connection;
+  const gate = gateOf(connection);
   const { maxBodyBytes } = wire.limits;
   const reservedBytes = announcedBytes(message, maxBodyBytes);
   const origin = originOf(wire, message);
@@ -78,7 +79,8 @@ export function receiveBody(
   collectBody(message, maxBodyBytes, gate, (outcome) => {
     switch (outcome.kind) {
       case 'complete':
-        requestArrived(connection);
+        connection.requestArrived();
+        gate.arrived();
         return then(exchange, outcome.body);
       case 'tooLarge':
         return finish(wire, connection.socket, refuseUnread(wire, exchange, tooLarge(maxBodyBytes)));
@@ -123,10 +125,7 @@ function withCaller(
   const { message, contentType, connection } = exchange;
   const refuseUnproven = (error: unknown): void => {
     body.fill(0);
-    if (!(error instanceof KmsError)) {
-      wire.log.error({ payer: connection.payer, err: error }, 'a request could not be authenticated');
-    }
-    refuse(wire, exchange, { caller: null, operationName: targetOf(message) }, asRefusal(error));
+    refuse(wire, exchange, { caller: null, operationName: targetOf(message) }, unproven(wire, connection, error));
   };
   let caller: Caller | Promise<Caller>;
   try {
@@ -146,8 +145,10 @@ function paidBy(exchange: Exchange, caller: Caller): Exchange {
   return { ...exchange, origin: { ...exchange.origin, payer: payerOfCaller(caller) } };
 }
 
-function asRefusal(error: unknown): KmsError {
+/** What to answer whom `callerOf` did not know. */
+export function unproven({ log }: Wire, { payer }: Connection, error: unknown): KmsError {
   if (error instanceof KmsError) return error;
+  log.error({ payer, err: error }, 'a request could not be authenticated');
   return new KmsError('KMSInternalException', 'The request could not be authenticated.', error);
 }
 
@@ -165,22 +166,25 @@ function errorAnswer({ contentType, origin }: Pick<Exchange, 'contentType' | 'or
 }
 
 export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusCode'], body: string): void {
-  const { response, connection, contentType, origin, reservedBytes } = exchange;
+  const { message, response, connection, contentType, origin, reservedBytes } = exchange;
   const { requestId } = origin;
   if (!response.destroyed) {
-    const close = isLastAnswer(wire, exchange);
+    const close = endsConnection(wire, connection, gateOf(connection).isLast(message));
     const lengthBytes = writeAnswer(response, { statusCode, contentType, requestId, body, close });
     connection.unread.written(response, lengthBytes);
   }
-  requestAnswered(connection, reservedBytes);
+  gateOf(connection).answered(reservedBytes);
+  connection.requestAnswered();
 }
 
-/** Behind an answer that says so Node closes, whatever the client has sent meanwhile: that is answered first, for a while. */
-function isLastAnswer({ draining, admission, authentication }: Wire, { connection, message }: Exchange): boolean {
-  const { openedAtMs, inFlight, gate, socket } = connection;
-  const isLast = gate.isLast(message);
-  const ends = draining || authentication.isOver(socket);
-  return (ends && isLast) || admission.isOver({ openedAtMs, inFlight: isLast ? inFlight : inFlight + 1 });
+/**
+ * Is the answer in hand the last one on its connection? Behind an answer that says so Node closes, whatever the client has sent
+ * meanwhile: that is answered first, for a while.
+ * @param isLast Is there nothing of a request behind the one that is answered?
+ */
+export function endsConnection(wire: Wire, { openedAtMs, inFlight, socket }: Connection, isLast: boolean): boolean {
+  const ends = wire.draining || wire.authentication.isOver(socket);
+  return (ends && isLast) || wire.admission.isOver({ openedAtMs, inFlight: isLast ? inFlight : inFlight + 1 });
 }
 
 /**
@@ -188,11 +192,13 @@ function isLastAnswer({ draining, admission, authentication }: Wire, { connectio
  * record, so the connection ends without an answer, and the daemon goes on.
  */
 export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
-  work.catch((error: unknown) => {
-    const payer = wire.connections.find(socket)?.payer;
-    wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
-    socket.destroy();
-  });
+  work.catch((error: unknown) => fail(wire, socket, error));
+}
+
+export function fail(wire: Wire, socket: Socket, error: unknown): void {
+  const payer = wire.connections.find(socket)?.payer;
+  wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
+  socket.destroy();
 }
 
 /** Who is refused what. */
@@ -216,7 +222,7 @@ function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
 /** The body, or the rest of it, is still on its way and is not read, so the connection cannot go on. */
 async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Promise<void> {
   const { message, response, connection, contentType, origin, reservedBytes } = exchange;
-  connection.gate.shut();
+  connection.reader.shut();
   message.on('data', (piece: Buffer) => piece.fill(0));
   const caller = await wire.authentication.peerOf(message.socket);
   const request = { ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller };
@@ -226,7 +232,7 @@ async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Pr
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
   else answerAndClose(connection, rawAnswer(text));
-  connection.gate.gone(reservedBytes);
+  gateOf(connection).gone(reservedBytes);
 }
 
 async function recordGone(wire: Wire, { message, contentType, origin }: Exchange): Promise<void> {
@@ -255,9 +261,7 @@ export async function refuseConnection(
   const { statusCode, body } = toWireError(outcome.ok ? error : outcome.error);
   const { requestId } = origin;
   const text = rawAnswer({ statusCode, contentType: awsJson, requestId, body, close: true });
-  const write = (): void => answerAndClose(connection, text);
-  if (connection.inFlight === 0) write();
-  else connection.afterAnswers = write;
+  connection.writeAfterAnswers(() => answerAndClose(connection, text));
 }
 
 /** What the client wrote as its target, for the record. */

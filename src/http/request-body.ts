@@ -7,7 +7,7 @@
  */
 
 import type { IncomingMessage } from 'node:http';
-import type { RequestGate } from './request-gate.ts';
+import type { RequestGate } from './connections/request-gate.ts';
 
 export type BodyOutcome =
   | { readonly kind: 'complete'; readonly body: Buffer }

@@ -20,6 +20,7 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { KmsService } from '../pipeline/service.ts';
+import { acceptConnections } from './accepting.ts';
 import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
 import type { HandshakeBudget } from './admission/handshake-budget.ts';
@@ -27,8 +28,9 @@ import { rootSocketPath } from './admission/root-socket-path.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { addBackupRoutes, type BackupControl } from './backup-routes.ts';
 import { addCensusRoutes, type CensusControl } from './census-routes.ts';
-import type { Connections } from './connections.ts';
+import { type Connections, gateOf } from './connections/connections.ts';
 import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
+import type { Front } from './front/front.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { KeptSocket } from './kept-socket.ts';
 import { addKeyStoreRoutes, type KeyStoreControl } from './key-store-routes.ts';
@@ -76,6 +78,8 @@ export interface HttpServerOptions {
   readonly connections: Connections;
   readonly log: Logger;
   readonly limits?: Partial<WireLimits>;
+  /** `false`: `node:http` has every connection from its first byte. For tests, which compare the two. */
+  readonly hasFront?: boolean;
 }
 
 export interface HttpServer {
@@ -90,6 +94,7 @@ export interface HttpServer {
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { service, listener, status, credentials, keyStores, access, admission, connections, log } = options;
+  const hasFront = options.hasFront !== false;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
     listener.kind === 'unix'
@@ -102,6 +107,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       : undefined;
   const logWrongProtocol = wrongProtocolLog(log);
   let tls: (Pick<Places, 'handshakes'> & Pick<HttpServer, 'useIdentity'>) | undefined;
+  let front: Front | undefined;
   const app = fastify({
     logger: false,
     serverFactory: (handler) => {
@@ -109,20 +115,24 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
         if (isAwsJsonRequest(message)) awsRequest(wire, message, response);
         else handler(message, response);
       };
-      if (listener.kind !== 'tls')
-        return configureServer(createServer(serverOptions(limits), route), wire, { exclusion });
+      if (listener.kind !== 'tls') {
+        const server = configureServer(createServer(serverOptions(limits), route), wire);
+        front = acceptConnections(server, wire, { exclusion, handshakes: undefined, hasFront });
+        return server;
+      }
       const { server, useIdentity } = createTlsServer(listener.identity, serverOptions(limits), route);
       const handshakes = new Handshakes(server, wire.connections, listener.budget);
       tls = { useIdentity, handshakes };
-      return configureServer(server, wire, { handshakes });
+      acceptConnections(configureServer(server, wire), wire, { exclusion, handshakes, hasFront: false });
+      return server;
     },
     clientErrorHandler: (error, socket) => {
       logWrongProtocol(error, wire.authentication.sourceOf(socket));
       const refusal = clientErrorOf(error.code ?? '');
       const connection = connections.find(socket);
       // Its next request is late because we have not read it.
-      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.gate.isHolding === true) return;
-      connection?.gate.shut();
+      if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.reader.isHolding === true) return;
+      connection?.reader.shut();
       if (refusal === undefined || connection === undefined || !socket.writable) socket.destroy();
       else finish(wire, socket, refuseConnection(wire, connection, refusal));
     },
@@ -147,7 +157,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   return {
     address: addressOf(server, listener),
     useIdentity: tls?.useIdentity,
-    stop: (drainMs) => stop(server, wire, { sockets, exclusion, handshakes: tls?.handshakes }, drainMs),
+    stop: (drainMs) => stop(server, wire, { sockets, exclusion, handshakes: tls?.handshakes, front }, drainMs),
   };
 }
 
@@ -214,7 +224,7 @@ function serverOptions(limits: WireLimits): ServerOptions {
   };
 }
 
-function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: Partial<Places>): Server {
+function configureServer(server: Server, wire: Wire): Server {
   server.setTimeout(wire.limits.stalledTimeoutMs);
   server.on('timeout', (socket: Socket) => {
     // A client that waits for its answer is silent because we are: a key may take the HSM longer than this.
@@ -224,7 +234,7 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
   });
   // A client that listens no more after its last request (`nc -N`) still gets its answer. Node's types lack this member.
   Object.assign(server, { httpAllowHalfOpen: true });
-  server.prependListener('request', (message) => wire.connections.of(message.socket).gate.begin(message));
+  server.prependListener('request', (message) => gateOf(wire.connections.of(message.socket)).begin(message));
   // Nobody is asked for a body that is not read then.
   server.on('checkContinue', (message, response) => {
     if (Number(message.headers['content-length'] ?? 0) <= wire.limits.maxBodyBytes) response.writeContinue();
@@ -234,30 +244,11 @@ function configureServer(server: Server, wire: Wire, { exclusion, handshakes }: 
     // Node has let go of the connection, its errors included.
     socket.on('error', () => socket.destroy());
     const connection = wire.connections.of(socket);
-    connection.gate.shut();
+    connection.reader.shut();
     finish(wire, socket, refuseConnection(wire, connection, unknownMethodOrPath(), targetOf(message)));
   });
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));
-  // Not `maxConnections` of the server: Node would drop a connection without a look at whose it is.
-  // Asked before Node has made a parser for it, which costs more than all the rest of a connection that is refused.
-  const [serve] = server.listeners('connection');
-  server.removeAllListeners('connection');
-  server.on('connection', (socket: Socket) => {
-    const payer = wire.authentication.accepted(socket);
-    if (handshakes?.mayBegin(payer) === false || wire.admission.refusal(payer) !== undefined) {
-      const uid = wire.authentication.uidOf(socket);
-      if (uid !== undefined) exclusion?.refused(uid);
-      socket.destroy();
-      return;
-    }
-    const connection = wire.connections.open(socket, payer);
-    wire.admission.enter(connection);
-    socket.once('close', () => wire.admission.leave(connection));
-    handshakes?.begin(connection);
-    serve?.call(server, socket);
-    if (handshakes === undefined) wire.connections.speakHttp(socket, connection);
-  });
   return server;
 }
 
@@ -319,12 +310,13 @@ interface Places {
   readonly exclusion: SocketExclusion | undefined;
   /** Of TLS: what has only begun. */
   readonly handshakes: Handshakes | undefined;
+  readonly front: Front | undefined;
 }
 
 async function stop(
   server: Server,
   wire: Wire,
-  { sockets, exclusion, handshakes }: Places,
+  { sockets, exclusion, handshakes, front }: Places,
   drainMs: number,
 ): Promise<void> {
   wire.draining = true;
@@ -335,9 +327,19 @@ async function stop(
   // the kernel: its client would see a reset. So only the listening ends here, and for a moment whoever still asks is
   // answered and told to go.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
-  const farewell = setTimeout(() => server.closeIdleConnections(), Math.min(farewellMs, drainMs));
-  const deadline = setTimeout(() => server.closeAllConnections(), drainMs);
+  const farewell = setTimeout(
+    () => {
+      server.closeIdleConnections();
+      front?.closeIdle();
+    },
+    Math.min(farewellMs, drainMs),
+  );
+  const deadline = setTimeout(() => {
+    server.closeAllConnections();
+    front?.closeAll();
+  }, drainMs);
   await Promise.all([closed, ...sockets.map((socket) => socket.close())]);
   clearTimeout(farewell);
   clearTimeout(deadline);
+  front?.end();
 }

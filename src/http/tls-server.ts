@@ -20,7 +20,8 @@ import type { TLSSocket } from 'node:tls';
 import type { Payer } from '../kms/payer.ts';
 import type { Secret } from '../secrets/secret-bytes.ts';
 import type { HandshakeBudget } from './admission/handshake-budget.ts';
-import type { Connection, Connections } from './connections.ts';
+import type { Connection } from './connections/connection.ts';
+import type { Connections } from './connections/connections.ts';
 
 /** What a TLS server proves with who it is. */
 export interface TlsIdentity {

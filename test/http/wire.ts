@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Admission } from '../../src/http/admission/admission.ts';
 import { HandshakeBudget } from '../../src/http/admission/handshake-budget.ts';
-import { Connections } from '../../src/http/connections.ts';
+import { Connections } from '../../src/http/connections/connections.ts';
 import type { AccessKeyDescription, CredentialSource } from '../../src/http/identity-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../../src/http/server.ts';
 import type { StatusSource } from '../../src/http/status-routes.ts';
@@ -120,7 +120,11 @@ export async function startWire(
   kind: 'unix' | 'tcp' | 'tls' = 'unix',
   budgets: Partial<ConnectionBudget & ExchangeBudget> = {},
   identity: Partial<UnixMapping> = {},
-  { host = '127.0.0.1', ...handshakes }: Partial<HandshakeLimits> & { readonly host?: string } = {},
+  {
+    host = '127.0.0.1',
+    hasFront = true,
+    ...handshakes
+  }: Partial<HandshakeLimits> & { readonly host?: string; readonly hasFront?: boolean } = {},
 ): Promise<Wire> {
   const warnings: string[] = [];
   const log: Logger = { debug() {}, info() {}, warn: (_, message) => void warnings.push(message), error() {} };
@@ -198,6 +202,7 @@ export async function startWire(
     connections: new Connections({ ...defaultBudgets.exchanges, ...budgets }, log),
     log,
     limits,
+    hasFront,
   });
   return Object.assign(wire, {
     path,

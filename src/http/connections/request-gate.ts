@@ -22,16 +22,17 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Reader } from './connection.ts';
 import type { PayerAccount } from './payer-accounts.ts';
 import type { ReadingTurns, Waiting } from './reading-turns.ts';
+import { redirect, startReading, stopReading } from './shared-reading.ts';
+import type { RequestsUnderWay } from './under-way.ts';
 
 type TakeChunk = (chunk: Buffer) => void;
 
 export interface GateParts {
-  readonly account: PayerAccount;
+  readonly underWay: RequestsUnderWay;
   readonly turns: ReadingTurns;
-  /** Called when an answer was the last of its payer, who has no connection any more. */
-  readonly leave: () => void;
   /** Have the client's answers to be taken before another request begins? */
   readonly hasTooMuchUnread: () => boolean;
 }
@@ -39,7 +40,7 @@ export interface GateParts {
 const nothing = Buffer.alloc(0);
 const headersEnd = Buffer.from('\r\n\r\n');
 
-export class RequestGate implements Waiting {
+export class RequestGate implements Waiting, Reader {
   readonly account: PayerAccount;
   readonly #parts: GateParts;
   /** Once HTTP is spoken. */
@@ -49,7 +50,6 @@ export class RequestGate implements Waiting {
   #isStopped = false;
   #isInRow = false;
   #isShut = false;
-  #unanswered = 0;
   /** The request that began last. */
   #last: IncomingMessage | undefined;
   /** Of its body, as far as it was declared: what is still to come, and a little more where that is not known. */
@@ -61,7 +61,7 @@ export class RequestGate implements Waiting {
 
   constructor(parts: GateParts) {
     this.#parts = parts;
-    this.account = parts.account;
+    this.account = parts.underWay.account;
   }
 
   /** Takes the place of the listener that Node's HTTP server has put on the socket, which is new. */
@@ -72,7 +72,13 @@ export class RequestGate implements Waiting {
     // Node's own, which takes what the socket has read.
     this.#parse = parse as TakeChunk;
     socket.removeListener('data', this.#parse);
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    // Of one that the front had: bytes of others are in memory of their own already.
+    redirect(socket, (bytes, lengthBytes) => {
+      const chunk = Buffer.allocUnsafeSlow(lengthBytes);
+      bytes.copy(chunk, 0, 0, lengthBytes);
+      this.receive(chunk);
+    });
     // Node has paused it for reasons of its own, and goes on.
     socket.on('resume', () => this.wake());
   }
@@ -81,8 +87,7 @@ export class RequestGate implements Waiting {
   begin(message: IncomingMessage): void {
     this.#last = message;
     this.#arriving++;
-    this.#unanswered++;
-    this.account.unanswered++;
+    this.#parts.underWay.begin();
   }
 
   /** All of a request is there, and whoever runs it has it. */
@@ -110,10 +115,8 @@ export class RequestGate implements Waiting {
    * @param bytes Those that were reserved for it.
    */
   answered(bytes: number): void {
-    this.account.unanswered--;
-    this.account.requestBytes -= bytes;
-    if (--this.#unanswered === 0) this.#last = undefined;
-    if (this.account.connections === 0) this.#parts.leave();
+    this.#parts.underWay.answered(bytes);
+    if (this.#parts.underWay.count === 0) this.#last = undefined;
     this.wake();
   }
 
@@ -125,10 +128,7 @@ export class RequestGate implements Waiting {
 
   /** @returns Whether there is room for so many bytes of a body, which are counted until it has its answer. */
   reserve(bytes: number): boolean {
-    const { budget, requestBytes } = this.account;
-    if (requestBytes + bytes > budget.requestBytesPerPayer) return false;
-    this.account.requestBytes += bytes;
-    return true;
+    return this.#parts.underWay.reserve(bytes);
   }
 
   /** Runs `then` when what is there of the request that has begun was parsed: all of its body, or all that was read. */
@@ -160,7 +160,8 @@ export class RequestGate implements Waiting {
     this.#read();
   }
 
-  #receive(chunk: Buffer): void {
+  /** @param chunk Memory of its own, which is zeroed once it was parsed. */
+  receive(chunk: Buffer): void {
     if (this.#isShut) {
       chunk.fill(0);
     } else if (this.#held.length === 0 && this.#mayBegin()) {
@@ -224,9 +225,7 @@ export class RequestGate implements Waiting {
     if (this.#socket?.isPaused() === true) return false;
     if (this.#last?.complete === false) return true;
     if (this.#parts.hasTooMuchUnread()) return false;
-    const { unansweredPerConnection, unansweredPerPayer } = this.account.budget;
-    if (this.#unanswered === 0) return true;
-    return this.#unanswered < unansweredPerConnection && this.account.unanswered < unansweredPerPayer;
+    return this.#parts.underWay.mayBegin();
   }
 
   /** Reads, or not, as something is held or not; what is held waits for its turn. */
@@ -240,20 +239,15 @@ export class RequestGate implements Waiting {
     this.wake();
   }
 
-  /**
-   * Not `pause()` of the socket: it goes on filling the socket's buffer, and Node's HTTP server undoes it whenever somebody reads
-   * a body. The handle is Node's own business, like its `fd`, of which there is no public word either. That the socket believes
-   * that it is reading keeps it from starting by itself.
-   */
   #stopReading(): void {
     this.#isStopped = true;
-    handleOf(this.#socket)?.readStop();
+    if (this.#socket !== undefined) stopReading(this.#socket);
   }
 
   #read(): void {
     if (!this.#isStopped) return;
     this.#isStopped = false;
-    handleOf(this.#socket)?.readStart();
+    if (this.#socket !== undefined) startReading(this.#socket);
   }
 }
 
@@ -266,13 +260,4 @@ function mayEndHeadersBefore(piece: Buffer): boolean {
 function headersEndAt(bytes: Buffer, from: number): number {
   const at = bytes.indexOf(headersEnd, from);
   return at < 0 ? -1 : at + headersEnd.length;
-}
-
-interface Handle {
-  readStop(): number;
-  readStart(): number;
-}
-
-function handleOf(socket: Socket | undefined): Handle | null | undefined {
-  return (socket as unknown as { readonly _handle?: Handle | null } | undefined)?._handle;
 }

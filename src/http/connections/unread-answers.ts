@@ -48,15 +48,24 @@ export class UnreadAnswers implements Hoarder {
   written(response: ServerResponse, bodyBytes: number): void {
     // The usual one is with the kernel by now. One without a socket waits for those before it.
     const isTaken = response.socket !== null && this.#socket?.writableLength === 0;
-    if (isTaken || this.#isClosed) return;
+    if (isTaken) return;
     const bytes = bodyBytes + overheadBytes;
+    this.waits(bytes);
+    response.once('finish', () => this.taken(bytes));
+  }
+
+  /** So many bytes of answers cannot be given to the kernel yet. */
+  waits(bytes: number): void {
+    if (this.#isClosed) return;
     this.#add(bytes);
-    response.once('finish', () => {
-      if (this.#isClosed) return;
-      this.#add(-bytes);
-      this.#wasTaken();
-    });
     this.#cutOffWhoeverHasMost();
+  }
+
+  /** So many of those that waited were given to the kernel. */
+  taken(bytes: number): void {
+    if (this.#isClosed) return;
+    this.#add(-bytes);
+    this.#wasTaken();
   }
 
   cutOff(): void {

@@ -39,7 +39,8 @@ export class ReadingTurns {
   #nextTurn(): void {
     this.#isScheduled = false;
     for (const [account, row] of this.#rows) {
-      for (const waiting of row.splice(0, this.#beginsPerTurn)) waiting.takeTurn();
+      // Whoever waits again at once has another turn in this one, if nobody else takes it.
+      for (let begins = 0; begins < this.#beginsPerTurn; begins++) row.shift()?.takeTurn();
       if (row.length === 0) this.#rows.delete(account);
     }
     if (this.#rows.size > 0) this.#schedule();

@@ -5,8 +5,8 @@
  * Counts are kept where something begins and ends: `request-gate.ts` and `unread-answers.ts`.
  */
 
-import type { ExchangeBudget } from '../kms/budgets.ts';
-import type { Payer } from '../kms/payer.ts';
+import type { ExchangeBudget } from '../../kms/budgets.ts';
+import type { Payer } from '../../kms/payer.ts';
 
 /** A connection whose client does not take its answers. */
 export interface Hoarder {

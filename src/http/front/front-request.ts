@@ -1,0 +1,39 @@
+/** A request that the front serves, from its head until its answer is written; and its place in the row of its connection. */
+
+import { randomUUID } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { Payer } from '../../kms/payer.ts';
+import type { RequestOrigin } from '../../pipeline/service.ts';
+import type { HeadReader } from './request-head.ts';
+
+export class FrontRequest implements RequestOrigin {
+  readonly requestId = randomUUID();
+  readonly receivedAtMs = Date.now();
+  readonly sourceIPAddress: string;
+  readonly userAgent: string | null;
+  payer: Payer;
+  readonly operationName: string;
+  /** In memory of its own. Whoever runs the request wipes it. */
+  readonly body: Buffer;
+  /** As Node.js has them; where nobody is proven by them, empty. */
+  readonly rawHeaders: string[];
+  readonly socket: Socket;
+  readonly method = 'POST';
+  readonly url = '/';
+  /** Began behind this one. */
+  next: FrontRequest | undefined;
+  /** Once there is one; empty where nobody can have it any more. */
+  answer: string | undefined;
+  /** Behind its answer the connection ends. */
+  closes = false;
+
+  constructor(head: HeadReader, socket: Socket, from: { readonly payer: Payer; readonly source: string }) {
+    this.sourceIPAddress = from.source;
+    this.userAgent = head.userAgent;
+    this.payer = from.payer;
+    this.operationName = head.operationName;
+    this.rawHeaders = head.rawHeaders;
+    this.socket = socket;
+    this.body = Buffer.alloc(head.bodyBytes);
+  }
+}

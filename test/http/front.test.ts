@@ -1,0 +1,94 @@
+/**
+ * A server with the front and one without it hear the same bytes: answers and records are the same.
+ *
+ * `DRAWBRIDGE_FRONT_STREAMS=100000` compares so many streams instead; `DRAWBRIDGE_SEED` those of a seed that was printed.
+ */
+
+import { isDeepStrictEqual } from 'node:util';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type ByteStream, byteStreams, maxBodyBytes, signedStreams } from './byte-streams.ts';
+import { RawClient, startWire, type Wire } from './wire.ts';
+
+const streamCount = Number(process.env['DRAWBRIDGE_FRONT_STREAMS'] ?? 1000);
+const seed = Number(process.env['DRAWBRIDGE_SEED'] ?? Date.now() % 1_000_000);
+/** Compared at once, each on a connection of its own. */
+const batchSize = 25;
+
+type Pair = readonly [front: Wire, back: Wire];
+
+async function startPair(kind: 'unix' | 'tcp'): Promise<Pair> {
+  const start = (hasFront: boolean) => startWire({ maxBodyBytes }, kind, {}, {}, { hasFront });
+  return [await start(true), await start(false)];
+}
+
+async function heard(wire: Wire, { bytes, lengths }: ByteStream): Promise<string> {
+  const client = new RawClient(wire.endpoint);
+  await new Promise((resolve) => client.socket.once('connect', resolve));
+  let from = 0;
+  for (const length of lengths) {
+    client.send(bytes.subarray(from, from + length));
+    from += length;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  client.send(bytes.subarray(from));
+  client.socket.end();
+  return normal(await client.closed);
+}
+
+/** Without what differs from answer to answer. */
+function normal(received: string): string {
+  return received
+    .replace(/x-amzn-RequestId: [0-9a-f-]{36}/g, 'x-amzn-RequestId: ID')
+    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'ID')
+    .replace(/\nDate: [^\r]*/g, '\nDate: DATE')
+    .replace(/signature (was|is)[^"]*/gi, 'SIGNATURE');
+}
+
+function recorded({ noted }: Wire): string[] {
+  const lines = noted.map(({ requestId: _id, ...rest }) => JSON.stringify(rest)).sort();
+  noted.length = 0;
+  return lines;
+}
+
+/** @returns What differs, as far as it does. */
+async function compare([front, back]: Pair, streams: readonly ByteStream[]): Promise<void> {
+  const of = (wire: Wire) => Promise.all(streams.map((stream) => heard(wire, stream)));
+  const [ours, nodes] = await Promise.all([of(front), of(back)]);
+  const differs = streams.findIndex((_, index) => ours[index] !== nodes[index]);
+  const records = [recorded(front), recorded(back)] as const;
+  // Which one it was is seen when each is alone.
+  if (streams.length > 1 && (differs >= 0 || !isDeepStrictEqual(...records)))
+    for (const stream of streams) await compare([front, back], [stream]);
+  for (const [index, stream] of streams.entries()) {
+    const { bytes, lengths } = stream;
+    const text = JSON.stringify(bytes.toString('latin1')).replace(
+      /([yz])\1{50,}/g,
+      (run, letter) => `${letter}×${run.length}`,
+    );
+    const told = `${text} cut into ${JSON.stringify(lengths)}, seed ${seed}`;
+    expect(ours[index], told).toBe(nodes[index]);
+    expect(records[0], told).toEqual(records[1]);
+  }
+}
+
+describe.each([
+  ['a Unix socket', 'unix', byteStreams, streamCount],
+  ['the loopback address', 'tcp', signedStreams, Math.ceil(streamCount / 5)],
+  ['the loopback address, unsigned', 'tcp', byteStreams, Math.ceil(streamCount / 5)],
+] as const)('on %s', (_name, kind, arbitrary, count) => {
+  let pair: Pair;
+  beforeAll(async () => {
+    pair = await startPair(kind);
+  });
+  afterAll(() => Promise.all(pair.map((wire) => wire.close())));
+
+  test(
+    'What is answered and put on record is the same with the front and without it',
+    async () => {
+      const streams = fc.sample<ByteStream>(arbitrary, { numRuns: count, seed });
+      for (let from = 0; from < count; from += batchSize) await compare(pair, streams.slice(from, from + batchSize));
+    },
+    60_000 + streamCount * 20,
+  );
+});
