@@ -79,10 +79,9 @@ const namesAlone: ReadonlySet<KmsErrorName> = new Set([
   'KMSInvalidSignatureException',
 ]);
 
+/** A message that is empty is none: where AWS answers nothing but the name, it does not send the member. */
 export function toWireError(error: KmsError): WireError {
   const { name, message } = error;
-  return {
-    statusCode: statusOf[name],
-    body: JSON.stringify(namesAlone.has(name) ? { __type: name, explanation: message } : { __type: name, message }),
-  };
+  const words = message === '' ? {} : namesAlone.has(name) ? { explanation: message } : { message };
+  return { statusCode: statusOf[name], body: JSON.stringify({ __type: name, ...words }) };
 }

@@ -173,7 +173,7 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
             const { $metadata, ...members } = await kms.getKeyRotationStatus({ KeyId: key.arn });
             return members;
           };
-          const off = { KeyId: key.id, KeyRotationEnabled: false };
+          const off = { KeyId: key.arn, KeyRotationEnabled: false };
           expect(await status()).toEqual(off);
           await kms.disableKey({ KeyId: key.id });
           expect(await status()).toEqual(off);

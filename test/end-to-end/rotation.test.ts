@@ -167,17 +167,17 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
       test('automatic rotation is enabled, told and disabled', async () => {
         const { kms } = daemon();
         const key = await newKey(kms);
-        expect(await statusOf(key.id)).toEqual({ KeyId: key.id, KeyRotationEnabled: false });
+        expect(await statusOf(key.id)).toEqual({ KeyId: key.arn, KeyRotationEnabled: false });
         const from = Date.now();
         const { $metadata, ...nothing } = await kms.enableKeyRotation({ KeyId: key.arn });
         expect(nothing).toEqual({});
         const { NextRotationDate, ...status } = await statusOf(key.arn);
-        expect(status).toEqual({ KeyId: key.id, KeyRotationEnabled: true, RotationPeriodInDays: 365 });
+        expect(status).toEqual({ KeyId: key.arn, KeyRotationEnabled: true, RotationPeriodInDays: 365 });
         const next = present(NextRotationDate).getTime();
         expect(next).toBeGreaterThanOrEqual(from - 1 + 365 * dayMs);
         expect(next).toBeLessThanOrEqual(Date.now() + 365 * dayMs);
         await kms.disableKeyRotation({ KeyId: key.id });
-        expect(await statusOf(key.id)).toEqual({ KeyId: key.id, KeyRotationEnabled: false });
+        expect(await statusOf(key.id)).toEqual({ KeyId: key.arn, KeyRotationEnabled: false });
         await kms.disableKeyRotation({ KeyId: key.id });
       });
 
@@ -217,7 +217,7 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
         const { kms } = daemon();
         const key = await newKey(kms);
         expect(await refusal(kms.enableKeyRotation({ KeyId: key.id, RotationPeriodInDays }))).toEqual(expected);
-        expect(await statusOf(key.id)).toEqual({ KeyId: key.id, KeyRotationEnabled: false });
+        expect(await statusOf(key.id)).toEqual({ KeyId: key.arn, KeyRotationEnabled: false });
       });
 
       test.each([90.5, '90', true, [90], {}])('a period of %j is no integer', async (RotationPeriodInDays) => {
@@ -256,7 +256,7 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
         await kms.enableKeyRotation({ KeyId: key.id, RotationPeriodInDays: 90 });
         const before = await statusOf(key.id);
         await kms.scheduleKeyDeletion({ KeyId: key.id });
-        expect(await statusOf(key.id)).toEqual({ KeyId: key.id, KeyRotationEnabled: false });
+        expect(await statusOf(key.id)).toEqual({ KeyId: key.arn, KeyRotationEnabled: false });
         for (const ask of Object.values(ofRotatableKeys)) {
           expect(await refusal(ask(kms, key.id))).toEqual(pendingDeletion(key.arn));
         }

@@ -5,6 +5,8 @@
  * `false` and no error, because Terraform and Ansible ask it of every key. A key that is pending deletion is not rotated, and
  * its answer is `false` until the deletion is cancelled; a disabled one is not either, and its answer stays what it was.
  *
+ * `KeyId` is the key's ARN, whatever the request named it by: AWS was seen to answer so (November 2025), other than its examples.
+ *
  * A rotation on demand is done when it is answered, so none is ever in progress: `OnDemandRotationStartDate` stays absent.
  */
 
@@ -28,7 +30,7 @@ export const getKeyRotationStatus = operation({
   },
   effect: 'reads',
   record: ['KeyId'],
-  handle: async ({ keys }) => ({ KeyId: keys.key.key.record.keyId, ...scheduleOf(keys.key.key.record) }),
+  handle: async ({ keys }) => ({ KeyId: keys.key.key.arn, ...scheduleOf(keys.key.key.record) }),
 });
 
 function scheduleOf({ state, rotationPeriodDays, nextRotationDateMs }: KeyRecord) {
