@@ -21,6 +21,7 @@ import { findOperation, operations } from '../operations/find-operation.ts';
 import { RequestQuestion } from '../pipeline/access-question.ts';
 import type { Need, QuestionKey } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';
+import { SessionPolicies } from '../pipeline/session-policies.ts';
 
 export interface SupposedRequest extends Pick<RequestOrigin, 'receivedAtMs' | 'sourceIPAddress' | 'userAgent'> {
   /** `Encrypt` */
@@ -65,7 +66,8 @@ export function questionsAbout(supposed: SupposedRequest, documents: Documents):
   const request = decodeMembers(operation, supposed.members);
   const origin = { ...supposed, requestId: '' };
   const attached = identityPolicies.attachedTo(caller);
-  const source = { operation, request, origin, caller, directory, identityPolicies: attached, peerFacts };
+  const policies = { identityPolicies: attached, sessionPolicy: new SessionPolicies(directory.realm).of(caller) };
+  const source = { operation, request, origin, caller, directory, ...policies, peerFacts };
   const questions: SupposedNeed[] = [];
   for (const need of operation.needs.resources ?? []) {
     const resource = need.resource(request, directory);

@@ -41,6 +41,8 @@ export interface AuditEvent {
     readonly unix?: UnixPeerOnRecord;
     /** Of a caller with short-lived credentials: what the kernel said of whom they were issued to, and when that was. */
     readonly issuedTo?: UnixPeerOnRecord & { readonly issuedAtMs?: number };
+    /** Of a session of a role. */
+    readonly session?: SessionOnRecord;
     /** Of a caller over TLS. */
     readonly tls?: { readonly tlsVersion: string; readonly cipherSuite: string };
   };
@@ -63,6 +65,20 @@ export interface AuditEvent {
   readonly counting?: CountedKind;
   /** Of a request that was to change something and whose intent is on record: what became of it. */
   readonly intent?: ClosedIntent | undefined;
+}
+
+/** A session of a role, as far as it is known. */
+export interface SessionOnRecord {
+  readonly role: { readonly arn: string; readonly principalId: string };
+  /** Of one that AssumeRole gave. */
+  readonly assumed?: {
+    readonly issuedAtMs: number;
+    /** Who assumed the role, or the first of a chain. */
+    readonly by: string;
+    readonly sourceIdentity?: string;
+    /** Had it a policy of its own? The AssumeRole event with the same access key has it. */
+    readonly hasPolicy: boolean;
+  };
 }
 
 /** What refusals that are counted have in common. */

@@ -14,7 +14,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, ClosedIntent, CountedKind, ServiceEvent } from './audit-log.ts';
+import type { AuditEvent, ClosedIntent, CountedKind, ServiceEvent, SessionOnRecord } from './audit-log.ts';
 
 /** The longest line that is written, its line feed included. */
 export const maxLineBytes = 64 * 1024;
@@ -100,7 +100,11 @@ function boundedKind({ payer, eventName, errorCode, key }: CountedKind): Counted
 function resourcesOf({ resources }: Pick<AuditEvent, 'resources'>, accountId: string): object {
   return resources
     .slice(0, maxResources)
-    .map((ARN) => ({ accountId, type: 'AWS::KMS::Key', ARN: cut(ARN, limits.identifier) }));
+    .map((ARN) =>
+      ARN.startsWith('arn:aws:iam:')
+        ? { accountId, type: 'AWS::IAM::Role', ARN: cut(ARN, limits.arn) }
+        : { accountId, type: 'AWS::KMS::Key', ARN: cut(ARN, limits.identifier) },
+    );
 }
 
 /** What AWS calls itself where nobody asked. */
@@ -158,6 +162,7 @@ export function renderIdentity(identity: AuditEvent['identity']): RenderedIdenti
       accountId,
       accessKeyId: identity.accessKeyId === undefined ? undefined : cut(identity.accessKeyId, limits.identifier),
       userName: identity.userName === undefined ? undefined : cut(identity.userName, limits.identifier),
+      sessionContext: identity.session === undefined ? undefined : renderSession(identity.session, accountId),
     },
   });
   const rendered = { beginning: `${beginning},`, accountId, peers: renderPeers(identity) };
@@ -165,12 +170,25 @@ export function renderIdentity(identity: AuditEvent['identity']): RenderedIdenti
   return rendered;
 }
 
-function renderPeers({ unix, issuedTo }: AuditEvent['identity']): object {
+/** CloudTrail's `sessionContext`. */
+function renderSession({ role, assumed }: SessionOnRecord, accountId: string): object {
+  const arn = cut(role.arn, limits.arn);
+  const userName = cut(role.arn.slice(role.arn.lastIndexOf('/') + 1), limits.identifier);
+  return {
+    sessionIssuer: { type: 'Role', principalId: cut(role.principalId, limits.arn), arn, accountId, userName },
+    attributes: assumed && { creationDate: new Date(assumed.issuedAtMs).toISOString(), mfaAuthenticated: 'false' },
+    sourceIdentity: assumed?.sourceIdentity,
+  };
+}
+
+function renderPeers({ unix, issuedTo, session }: AuditEvent['identity']): object {
   if (unix !== undefined) return { unixPeer: { uid: unix.uid, gid: unix.gid, pid: unix.pid } };
-  if (issuedTo === undefined) return {};
+  const assumed = session?.assumed;
+  const roleSession = assumed && { assumedBy: cut(assumed.by, limits.arn), hasPolicy: assumed.hasPolicy };
+  if (issuedTo === undefined) return { roleSession };
   const { uid, gid, pid, issuedAtMs } = issuedTo;
   const issuedAt = issuedAtMs === undefined ? undefined : new Date(issuedAtMs).toISOString();
-  return { credentialsIssuedTo: { uid, gid, pid, issuedAt } };
+  return { credentialsIssuedTo: { uid, gid, pid, issuedAt }, roleSession };
 }
 
 /** JSON text that `chain.ts` completes. */

@@ -81,8 +81,9 @@ export function findAllowingGrant(
     }
     return undefined;
   };
+  const own = findGrantTo(principal);
+  if (own !== undefined) return role === undefined ? own : { ...own, isToSession: true };
   return (
-    findGrantTo(principal) ??
     (role === undefined ? undefined : findGrantTo(role)) ??
     (principal === account ? undefined : delegating(findGrantTo(account)))
   );
@@ -168,6 +169,6 @@ export function findRetirement(grant: RetirableGrant, grantee: Grantee): GrantRe
   const mayRetire = (principal: string): boolean =>
     principal === retiring || (principal === grant.grantee && grant.operations.includes('RetireGrant'));
   const { principal, role } = grantee;
-  if (mayRetire(principal) || (role !== undefined && mayRetire(role))) return { grantId };
-  return undefined;
+  if (mayRetire(principal)) return role === undefined ? { grantId } : { grantId, isToSession: true };
+  return role !== undefined && mayRetire(role) ? { grantId } : undefined;
 }

@@ -4,7 +4,7 @@
  *
  * One file is `{"AttachedTo": ["arn:aws:iam::…:user/app", "group:operators"], "PolicyDocument": {…}}`. A group is one of the
  * operating system's. Who is called by a role has the role's policies and those of his groups. Nothing can be attached to
- * the account's root, whose permissions no identity policy gives or takes.
+ * the account's root, whose permissions no identity policy gives or takes. Whoever assumed a role by AssumeRole has the role's alone.
  *
  * INVARIANT: a set of files is taken as a whole or not at all: `parseIdentityPolicies` names every mistake in all of them.
  */
@@ -167,9 +167,13 @@ function attachments(
   };
 }
 
-/** Whose groups count: those of the process that connected, or of the one to which the signing key was given. */
+/**
+ * Whose groups count: those of the process that connected, or of the one to which the signing key was given. Whoever assumed a role
+ * has left behind what he may do himself, and what he may not.
+ */
 function peerOf({ proof }: Caller): UnixPeer | undefined {
-  return proof.kind === 'unix' ? proof : proof.issuedTo;
+  if (proof.kind === 'unix') return proof;
+  return proof.session === undefined ? proof.issuedTo : undefined;
 }
 
 function isMember({ gid, groups }: UnixPeer, id: number | undefined): boolean {

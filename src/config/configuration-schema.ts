@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { budgetsSchema } from './budgets-schema.ts';
 import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
 import { parseNetworkAddress } from './network-address.ts';
+import { refuseRolesOfTwoKinds, rolesSchema } from './roles-schema.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
 
@@ -296,6 +297,8 @@ export const configurationSchema = z
       })
       .superRefine(refuseRolesOfOneName)
       .prefault({}),
+    /** Roles that can be assumed, by their names. Read again at SIGHUP. */
+    roles: rolesSchema,
     /** AWS managed keys, by the names of their services. Read again at SIGHUP. */
     managedKeys: z.record(serviceName, managedKey).superRefine(refusePrincipalsOfTwo).default({}),
     audit: z
@@ -317,7 +320,8 @@ export const configurationSchema = z
   })
   .superRefine(refuseUnclearDefault)
   .superRefine(refuseOtherAccounts)
-  .superRefine(refuseUsersOfOneName);
+  .superRefine(refuseUsersOfOneName)
+  .superRefine(refuseRolesOfTwoKinds);
 
 type Parsed = z.output<typeof configurationSchema>;
 

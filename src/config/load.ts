@@ -164,6 +164,12 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
     ],
     keyStores: new Map(Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)])),
     serviceKeyStore: theDefault,
+    roles: Object.fromEntries(
+      Object.entries(parsed.roles).map(([name, role]) => {
+        const { trustPolicy } = role;
+        return [name, typeof trustPolicy === 'string' ? { ...role, trustPolicy: absolute(trustPolicy) } : role];
+      }),
+    ),
     identity: {
       ...parsed.identity,
       policies: parsed.identity.policies === undefined ? undefined : absolute(parsed.identity.policies),

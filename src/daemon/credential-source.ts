@@ -16,6 +16,8 @@
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { CredentialSource } from '../http/identity-routes.ts';
 import { type AccessKey, AccessKeys, type AccessKeyVault } from '../identity/access-keys.ts';
+import type { UnixPeer } from '../identity/caller.ts';
+import { RoleSessions, type RolesInForce } from '../identity/role-sessions.ts';
 import { SessionCredentials } from '../identity/session-credentials.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import { findUnixCaller, namesOf, type UnixMapping, unixUserCalled } from '../identity/unix-caller.ts';
@@ -36,12 +38,15 @@ export interface CredentialsOptions extends Account {
   /** What the store has loaded. */
   readonly accessKeys: readonly AccessKey[];
   readonly mapping: UnixMapping;
+  /** Those that can be assumed now. */
+  readonly roles: () => RolesInForce;
   /** Asked first: dev mode's key, which is nowhere but in memory. */
   readonly findFixedKey?: FindSigningKey | undefined;
 }
 
 export interface Credentials {
   readonly source: CredentialSource;
+  readonly roleSessions: RoleSessions;
   readonly findKey: FindSigningKey;
 }
 
@@ -57,16 +62,30 @@ export async function openCredentials(options: CredentialsOptions): Promise<Cred
     namesOf(mapping),
   );
   turns.follow({ apply: (changes) => follow(accessKeys, changes) });
-  const sessions = new SessionCredentials({
-    deriveKey: (data) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data }),
-    callerOf: (peer) => findUnixCaller(peer, mapping),
+  const deriveKey = (data: Buffer) => keyStore.mac({ backingKeyId: derivationKey, algorithm: 'HMAC_SHA_256', data });
+  const temporary = {
+    deriveKey,
+    callerOf: (peer: UnixPeer) => findUnixCaller(peer, mapping),
     // Both only ever grow, so their sum is another one when either is.
     standing: () => userDatabaseState() + namesOf(mapping).changeCount,
     clock: Date.now,
+  };
+  const sessions = new SessionCredentials(temporary);
+  const roleSessions = new RoleSessions({
+    ...temporary,
+    account: options.account,
+    principalOfAccessKey: (accessKeyId) => accessKeys.principalOf(accessKeyId),
+    roles: options.roles,
   });
   return {
+    roleSessions,
     findKey(accessKeyId, sessionToken) {
-      if (sessionToken !== undefined) return sessions.find(accessKeyId, sessionToken);
+      // What is a token of one kind is none of the other: their first bytes differ, and their keys.
+      if (sessionToken !== undefined) {
+        return roleSessions.isOwn(sessionToken)
+          ? roleSessions.find(accessKeyId, sessionToken)
+          : sessions.find(accessKeyId, sessionToken);
+      }
       return findFixedKey?.(accessKeyId, undefined) ?? accessKeys.find(accessKeyId);
     },
     source: {

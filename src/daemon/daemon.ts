@@ -33,6 +33,7 @@ import { Backups } from './backups.ts';
 import { censusControl } from './census.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
+import { ConfiguredRoles } from './configured-roles.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { keyStoreControl } from './key-store-control.ts';
@@ -80,7 +81,7 @@ export interface DaemonOptions {
    * ends the start all the same: a refused PIN, a library that is none, another's token.
    */
   readonly waitForTokens?: boolean | undefined;
-  /** The configuration as it is written now: SIGHUP takes the AWS managed keys and `listen.tls` of it. Absent: they stay as they are. */
+  /** The configuration as it is written now: SIGHUP takes the roles, the AWS managed keys and `listen.tls` of it. Absent: they stay as they are. */
   readonly readConfiguration?: (() => Promise<Configuration>) | undefined;
 }
 
@@ -91,7 +92,7 @@ export interface Daemon {
   readonly serving: Promise<void>;
   /** What is waited for before requests are served, for operators; `null` when they are. */
   waitsFor(): string | null;
-  /** Reads identity policies, certificates and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
+  /** Reads roles, identity policies, certificates and AWS managed keys again, at SIGHUP. Never rejects; what is wrong is in the log, and nothing changes. */
   readonly reload: (() => Promise<void>) | undefined;
   stop(): Promise<void>;
 }
@@ -101,12 +102,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { configuration, environment, log, clocks = machineClocks } = options;
   const { regions, account, dataDir } = configuration;
   for (const { socket } of regions) assertSocketPathFits(socket.path);
-  const mapping = unixMapping(configuration);
-  warnOfMapping(mapping, log);
+  const configured = unixMapping(configuration);
+  warnOfMapping(configured, log);
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
   await assertPathsAreOurs(configuration);
+  const roles = await ConfiguredRoles.open(configuration, configured);
+  const mapping = { ...configured, assumableRoles: () => roles.current().all.map(({ arn }) => arn) };
   const policies = await IdentityPolicyFolder.open(configuration.identity.policies, mapping);
   const certificates = await ServedCertificates.open({ regions, environment, log });
   started.defer(() => certificates.close());
@@ -182,7 +185,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const { findFixedKey } = options;
   const ours = { configuration, opened, keyStores, required, serviceKeyStore, audit, checkpoints, intents };
-  const openOnce = instanceOpener({ ...ours, mapping, findFixedKey, clocks, log });
+  const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then((open) => {
     instance = open;
@@ -192,7 +195,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores });
     const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census };
-    const services = { turns, ...recording, processor, credentials, mapping, identityPolicies, ...controls, log };
+    const documents = { identityPolicies, roles: () => roles.current() };
+    const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };
     const statusOf = statusSources({ configuration, keyStores, certificates, audit, intents, ...open });
     for (const region of open.regions) {
       const behind = entrances.find((each) => each.region === region.configuration);
@@ -249,6 +253,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     serving,
     waitsFor,
     async reload() {
+      await roles.reload(options.readConfiguration, log);
       await policies.reload(log);
       await certificates.reload(options.readConfiguration);
       if (options.readConfiguration !== undefined) await instance?.managedKeys.reload(options.readConfiguration);

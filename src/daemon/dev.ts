@@ -95,7 +95,10 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
   });
   started.defer(() => daemon.stop());
 
-  const hasMoreToRead = options.policies !== undefined || configuration.regions.some(hasMoreThanKeys);
+  const hasMoreToRead =
+    options.policies !== undefined ||
+    Object.keys(configuration.roles).length > 0 ||
+    configuration.regions.some(hasMoreThanKeys);
   const running = started.move();
   // Whoever parses the line is told of one Region, and of the first where there are several.
   const [{ region, socketPath: socket, endpoint }] = daemon.regions;

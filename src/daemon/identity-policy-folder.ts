@@ -6,8 +6,7 @@
  * the folder and its files must belong to the daemon's user or root and be writable by nobody else.
  */
 
-import { constants } from 'node:fs';
-import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type IdentityPolicies,
@@ -21,9 +20,8 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import { idOfGroup } from '../identity/unix-names.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
+import { assertNobodyElseWrites, readPolicyFile, unreadable } from './policy-file.ts';
 
-/** A policy of AWS's largest size, indented generously, and its attachments. */
-const maxFileBytes = 256 * 1024;
 /** Far more than anybody keeps by hand; a wrong folder is noticed. */
 const maxFileCount = 10_000;
 
@@ -95,7 +93,7 @@ export class IdentityPolicyFolder {
 /** In the order of their names. Other files are left alone, hidden ones too: editors put theirs beside. */
 async function readPolicyFiles(folder: string): Promise<IdentityPolicyFile[]> {
   const names = await namesIn(folder);
-  assertPrivate(folder, await stat(folder));
+  assertNobodyElseWrites(folder, await stat(folder));
   if (names.length > maxFileCount) {
     throw new ConfigurationError(
       `\`${folder}\` has more than ${maxFileCount} files: not a folder of identity policies`,
@@ -112,40 +110,4 @@ async function namesIn(folder: string): Promise<string[]> {
   } catch (error) {
     throw unreadable(folder, error);
   }
-}
-
-async function readPolicyFile(path: string): Promise<string> {
-  let file: FileHandle;
-  try {
-    // Not to wait for a writer, should it be a named pipe.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    throw unreadable(path, error);
-  }
-  await using handle = file;
-  const information = await handle.stat();
-  if (!information.isFile()) throw new ConfigurationError(`\`${path}\` is not a file`);
-  assertPrivate(path, information);
-  if (information.size > maxFileBytes) {
-    throw new ConfigurationError(`\`${path}\` is larger than ${maxFileBytes} bytes: not an identity policy`);
-  }
-  return handle.readFile('utf8');
-}
-
-function assertPrivate(path: string, { uid, mode }: { readonly uid: number; readonly mode: number }): void {
-  if (uid !== 0 && uid !== process.getuid?.()) {
-    throw new ConfigurationError(
-      `\`${path}\` belongs to uid ${uid}, who could give himself access; it must belong to root or the daemon's user`,
-    );
-  }
-  if ((mode & 0o022) !== 0) {
-    throw new ConfigurationError(
-      `\`${path}\` can be written by others, who could give themselves access; chmod go-w it`,
-    );
-  }
-}
-
-function unreadable(path: string, error: unknown): ConfigurationError {
-  const reason = (error as NodeJS.ErrnoException).code ?? String(error);
-  return new ConfigurationError(`cannot read the identity policies \`${path}\`: ${reason}`, { cause: error });
 }

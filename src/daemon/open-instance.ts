@@ -7,6 +7,7 @@
  */
 
 import type { AuditLog } from '../audit/audit-log.ts';
+import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
@@ -46,6 +47,7 @@ export interface InstanceParts {
   /** Of what is changed in `audit`'s instance, by requests and by the daemon itself. */
   readonly intents: Intents;
   readonly mapping: UnixMapping;
+  readonly roles: () => AssumableRoles;
   readonly findFixedKey: FindSigningKey | undefined;
   readonly clocks: Clocks;
   readonly log: Logger;
@@ -136,6 +138,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     keyStore: serviceKeyStore,
     accessKeys,
     mapping,
+    roles: parts.roles,
     findFixedKey,
   });
 

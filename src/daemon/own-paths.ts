@@ -5,13 +5,14 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import { assertSafePath } from '../secrets/safe-path.ts';
 
 /**
- * The data folder, the audit log, the policies, the PINs, the certificates and their keys, the libraries and profiles. What is not there yet is made in the last
+ * The data folder, the audit log, the policies, those of roles too, the PINs, the certificates and their keys, the libraries and profiles. What is not there yet is made in the last
  * folder on the way that is.
  * @throws UnsafePathError for the first that others can change.
  */
 export async function assertPathsAreOurs(configuration: Configuration): Promise<void> {
-  const { dataDir, audit, identity, keyStores, regions } = configuration;
+  const { dataDir, audit, identity, keyStores, regions, roles } = configuration;
   const paths = [dataDir, audit.folder, identity.policies];
+  for (const { trustPolicy } of Object.values(roles)) if (typeof trustPolicy === 'string') paths.push(trustPolicy);
   for (const { pin, library, profile } of keyStores.values()) {
     paths.push(library, profile.includes('/') ? profile : undefined, 'file' in pin ? pin.file : undefined);
   }

@@ -21,7 +21,7 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 export interface RegionHandlers
   extends Pick<
     HttpServerOptions,
-    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'access'
+    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'access' | 'roles'
   > {
   readonly findKey: FindSigningKey;
 }
@@ -64,6 +64,7 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       whoCan: (question) => now.access.whoCan(question),
       simulate: (question) => now.access.simulate(question),
     },
+    roles: { assumeRole: (...asked) => now.roles.assumeRole(...asked) },
     findKey: (accessKeyId, sessionToken) => now.findKey(accessKeyId, sessionToken),
   };
   return {
@@ -103,6 +104,7 @@ export function closedRegion({ status, processor, ...parts }: ClosedRegionParts)
     backup: { make: refuse, read: refuse, end: refuse },
     census: { part: refuse, orphans: refuse },
     access: { explain: refuse, whoCan: refuse, simulate: refuse },
+    roles: { assumeRole: refuse },
     findKey: refuse,
   };
 }

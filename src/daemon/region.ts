@@ -7,6 +7,7 @@
  */
 
 import type { AuditLog } from '../audit/audit-log.ts';
+import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import { parsePolicyDocument } from '../authorization/language/policy-document.ts';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
@@ -38,11 +39,13 @@ import { createKmsService } from '../pipeline/pipeline.ts';
 import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
+import { SessionPolicies } from '../pipeline/session-policies.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
 import { namedKeyStores } from './named-key-stores.ts';
 import type { RegionHandlers } from './region-entrance.ts';
+import { roleSource } from './role-source.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 
 /** What a Region's keys are made of. */
@@ -100,6 +103,7 @@ export interface RegionServices {
   readonly credentials: Credentials;
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
+  readonly roles: () => AssumableRoles;
   readonly keyStores: KeyStoreControl;
   readonly upkeep: UpkeepControl;
   readonly backup: BackupControl;
@@ -126,6 +130,7 @@ export function regionHandlers(
   const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, log } = services;
   const { keyStores, upkeep, backup, census } = services;
   const { lastUses } = directory;
+  const sessionPolicies = new SessionPolicies(directory.realm);
   const operations = createKmsService({
     directory,
     life,
@@ -136,13 +141,18 @@ export function regionHandlers(
     refusals,
     log,
     identityPolicies,
+    sessionPolicies,
     peerFacts,
   });
   const generations = generationLimits(defaultKeyStore.generationsAtOnce);
   const service = shareFairly(whileProven(operations), { generations, refusals, processor });
   const access = accessSource({ directory, mapping, identityPolicies });
-  const { source, findKey } = credentials;
-  return { service, status, credentials: source, keyStores, upkeep, backup, census, access, findKey };
+  const { source, findKey, roleSessions } = credentials;
+  const roles = roleSource(
+    { directory, roles: services.roles, identityPolicies, sessionPolicies, peerFacts },
+    roleSessions,
+  );
+  return { service, status, credentials: source, keyStores, upkeep, backup, census, access, roles, findKey };
 }
 
 /** What listeners of all Regions share. */

@@ -1,8 +1,8 @@
 /**
  * Keeps a daemon running until a signal ends it: the first SIGTERM or SIGINT lets requests in flight finish, a second one
  * ends the process at once. What was answered is on disk either way. A signal during the start counts: the start is
- * finished and undone, so that it leaves nothing half made behind. SIGHUP reads identity policies, certificates
- * and AWS managed keys again.
+ * finished and undone, so that it leaves nothing half made behind. SIGHUP reads roles, identity policies,
+ * certificates and AWS managed keys again.
  */
 
 import type { Logger } from '../kms/logger.ts';

@@ -10,7 +10,7 @@ import type { Logger } from '../kms/logger.ts';
 import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 
 /** @throws UnixMappingError for a mapping to what no caller can be. */
-export function unixMapping({ account, identity, regions }: Configuration): UnixMapping {
+export function unixMapping({ account, identity, regions, roles }: Configuration): UnixMapping {
   const { root: roots } = identity;
   const [users, groups] = [principals(identity.users), principals(identity.groups)];
   const services = regions.flatMap(({ managedKeys }) => [...(managedKeys?.values() ?? [])].flat());
@@ -21,7 +21,12 @@ export function unixMapping({ account, identity, regions }: Configuration): Unix
   ]);
   const containers = new ContainerNames(identity.containers);
   const demandsDatabaseGroups = identity.groupsFrom === 'kernelAndDatabase';
-  const mapping = { account, roots, users, groups, containers, demandsDatabaseGroups, userNames };
+  const arns = Object.entries(roles)
+    .map(([name, { path }]) => parsePrincipalArn(`arn:aws:iam::${account}:role${path}${name}`))
+    .filter((arn) => arn !== undefined);
+  const assumableRoles = (): readonly PrincipalArn[] => arns;
+  const named = { account, roots, users, groups, containers, assumableRoles };
+  const mapping = { ...named, demandsDatabaseGroups, userNames };
   assertUnixMapping(mapping);
   return mapping;
 }

@@ -116,7 +116,8 @@ export function receive(
   receiveBody(wire, message, response, contentType, (exchange, body) => withCaller(wire, exchange, body, then));
 }
 
-function withCaller(
+/** Finds out who is calling; who does not prove it is refused here. */
+export function withCaller(
   wire: Wire,
   exchange: Exchange,
   body: Buffer,

@@ -2,11 +2,12 @@
  * Access keys and short-lived credentials, on the Unix socket alone: here the kernel says who asks.
  *
  *     POST   /credentials        short-lived credentials for the caller himself; `{"DurationSeconds": 900}` if he likes
+ *     POST   /credentials/role   those of a session of a role, by AssumeRole: its parameters as members
  *     GET    /access-keys        all access keys, without their secrets
  *     POST   /access-keys        makes one: `{"Principal": "arn:aws:iam::…:user/app"}`
  *     DELETE /access-keys/ID     revokes it
  *
- * All but the first are for the account's root. They are not allowed over the loopback listener, because a stolen secret
+ * All but the first two are for the account's root. They are not allowed over the loopback listener, because a stolen secret
  * must not be good for making others, and a session must not renew itself. Everything is on record; secrets are in the
  * answer and nowhere else.
  */
@@ -20,6 +21,7 @@ import { type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
 import type { Act } from '../pipeline/service.ts';
 import type { Announcer } from '../store/turns.ts';
 import { plainJson } from './answers.ts';
+import { type AssumedRole, assumeRole, type Parameters, type RoleSource } from './assume-role.ts';
 import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
 
@@ -125,7 +127,7 @@ const revokeAccessKey: IdentityAct = {
   },
 };
 
-export function addIdentityRoutes(app: FastifyInstance, wire: Wire, source: CredentialSource): void {
+export function addIdentityRoutes(app: FastifyInstance, wire: Wire, source: CredentialSource, roles: RoleSource): void {
   const route = (method: 'GET' | 'POST' | 'DELETE', url: string, act: IdentityAct): void => {
     app.route<{ Params: { accessKeyId?: string } }>({
       method,
@@ -137,6 +139,10 @@ export function addIdentityRoutes(app: FastifyInstance, wire: Wire, source: Cred
     });
   };
   route('POST', '/credentials', issueCredentials);
+  app.post('/credentials/role', (request, reply) => {
+    reply.hijack();
+    roleRequest(wire, roles, request.raw, reply.raw);
+  });
   route('GET', '/access-keys', listAccessKeys);
   route('POST', '/access-keys', createAccessKey);
   route('DELETE', '/access-keys/:accessKeyId', revokeAccessKey);
@@ -163,6 +169,42 @@ function identityRequest(
       return;
     }
     finish(wire, message.socket, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));
+  });
+}
+
+function roleRequest(wire: Wire, roles: RoleSource, message: IncomingMessage, response: ServerResponse): void {
+  receive(wire, message, response, plainJson, (exchange, caller, body) => {
+    const refused = { caller, operationName: 'AssumeRole', eventSource: 'sts.amazonaws.com' };
+    let refusal = caller.proof.kind === 'unix' ? undefined : notHere('AssumeRole');
+    if (body.length > maxRoleBodyBytes) refusal ??= tooLarge(maxRoleBodyBytes);
+    const parameters = refusal === undefined ? roleParameters(body) : refusal;
+    body.fill(0);
+    if (parameters instanceof KmsError) refuse(wire, exchange, refused, parameters);
+    else finish(wire, message.socket, assumeRole(wire, exchange, caller, parameters, roles, credentialsOf));
+  });
+}
+
+/** Texts and numbers, as the query protocol would have them. */
+function roleParameters(body: Buffer): Parameters | KmsError {
+  try {
+    const members = Object.entries(parseMembers(body));
+    const wrong = members.find(([, value]) => typeof value !== 'string' && typeof value !== 'number');
+    if (wrong === undefined) return new Map(members.map(([name, value]) => [name, [String(value)]]));
+    return new KmsError('ValidationException', `${wrong[0].slice(0, 64)} must be a text or a number.`);
+  } catch (error) {
+    if (error instanceof KmsError) return error;
+    throw error;
+  }
+}
+
+/** What a `credential_process` prints. */
+function credentialsOf({ accessKeyId, secretAccessKey, sessionToken, expiresAtMs }: AssumedRole): string {
+  const Expiration = new Date(expiresAtMs).toISOString();
+  return JSON.stringify({
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    SessionToken: sessionToken,
+    Expiration,
   });
 }
 
@@ -195,12 +237,11 @@ async function perform(
  * thousands for each user, and who waits for a KMS operation is counted by the byte.
  */
 const maxBodyBytes = 4096;
+/** With the longest session policy, each character of it escaped. */
+const maxRoleBodyBytes = 16_384;
 
-function tooLarge(): KmsError {
-  return new KmsError(
-    'RequestEntityTooLargeException',
-    `The request body must not be larger than ${maxBodyBytes} bytes.`,
-  );
+function tooLarge(maxBytes = maxBodyBytes): KmsError {
+  return new KmsError('RequestEntityTooLargeException', `The request body must not be larger than ${maxBytes} bytes.`);
 }
 
 function notHere(operationName: string): KmsError {
@@ -214,8 +255,11 @@ function refusalOf({ rootOnly, operationName }: IdentityAct, caller: Caller): Km
   return rootOnly ? rootOnlyRefusal(caller, operationName) : undefined;
 }
 
-/** The body's members; one that is not known is a typing error. An empty body has none. */
-function parseMembers(body: Buffer, known: readonly string[]): Readonly<Record<string, unknown>> {
+/**
+ * The body's members; one that is not known is a typing error. An empty body has none.
+ * @param known Absent: whoever takes them says which are.
+ */
+function parseMembers(body: Buffer, known?: readonly string[]): Readonly<Record<string, unknown>> {
   if (body.length === 0) return {};
   let members: unknown;
   try {
@@ -227,7 +271,7 @@ function parseMembers(body: Buffer, known: readonly string[]): Readonly<Record<s
   if (typeof members !== 'object' || members === null || Array.isArray(members)) {
     throw new KmsError('SerializationException', 'The request body is not a JSON object');
   }
-  const unknown = Object.keys(members).find((name) => !known.includes(name));
+  const unknown = known && Object.keys(members).find((name) => !known.includes(name));
   if (unknown !== undefined) {
     throw new KmsError('ValidationException', `\`${unknown.slice(0, 64)}\` is not known here.`);
   }

@@ -25,6 +25,7 @@ import { type AccessSource, addAccessRoutes } from './access-routes.ts';
 import type { Admission } from './admission/admission.ts';
 import type { HandshakeBudget } from './admission/handshake-budget.ts';
 import { rootSocketPath } from './admission/root-socket-path.ts';
+import type { RoleSource } from './assume-role.ts';
 import { peerAuthentication, signatureAuthentication } from './authentication.ts';
 import { addBackupRoutes, type BackupControl } from './backup-routes.ts';
 import { addCensusRoutes, type CensusControl } from './census-routes.ts';
@@ -72,6 +73,7 @@ export interface HttpServerOptions {
   readonly backup: BackupControl;
   readonly census: CensusControl;
   readonly access: AccessSource;
+  readonly roles: RoleSource;
   /** Of all listeners together. */
   readonly admission: Admission;
   /** Of all listeners together. */
@@ -93,7 +95,7 @@ export interface HttpServer {
 
 /** Listens when the promise resolves. Rejects with a message for operators. */
 export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { service, listener, status, credentials, keyStores, access, admission, connections, log } = options;
+  const { service, listener, status, credentials, keyStores, access, roles, admission, connections, log } = options;
   const hasFront = options.hasFront !== false;
   const limits = { ...defaultWireLimits, ...options.limits };
   const authentication =
@@ -144,8 +146,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       unknownRequest(wire, request.raw, reply.raw);
     },
   });
-  addRoutes(app, wire, status);
-  addIdentityRoutes(app, wire, credentials);
+  addRoutes(app, wire, status, roles);
+  addIdentityRoutes(app, wire, credentials, roles);
   addKeyStoreRoutes(app, wire, keyStores);
   addUpkeepRoutes(app, wire, options.upkeep);
   addBackupRoutes(app, wire, options.backup);
@@ -161,18 +163,18 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   };
 }
 
-function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void {
+function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource, roles: RoleSource): void {
   app.removeAllContentTypeParsers();
   // Leaves the body where it is: `exchange.ts` reads it.
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
   app.post('/', (request, reply) => {
     reply.hijack();
-    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw);
+    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw, roles);
     else awsRequest(wire, request.raw, reply.raw);
   });
   app.get('/', (request, reply) => {
     reply.hijack();
-    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw);
+    if (isQueryRequest(request.raw)) stsRequest(wire, request.raw, reply.raw, roles);
     else unknownRequest(wire, request.raw, reply.raw);
   });
   app.post<{ Params: { operation: string } }>('/v1/:operation', (request, reply) => {
@@ -206,7 +208,7 @@ function addRoutes(app: FastifyInstance, wire: Wire, status: StatusSource): void
     const operation = method === 'POST' ? plainOperation(url) : undefined;
     if (operation !== undefined) plainRequest(wire, raw, reply.raw, operation);
     else if (method !== 'POST' || url.split('?')[0] !== '/') unknownRequest(wire, raw, reply.raw);
-    else if (isQueryRequest(raw)) stsRequest(wire, raw, reply.raw);
+    else if (isQueryRequest(raw)) stsRequest(wire, raw, reply.raw, roles);
     else awsRequest(wire, raw, reply.raw);
   });
 }

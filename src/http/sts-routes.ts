@@ -1,12 +1,12 @@
 /**
- * `sts:GetCallerIdentity`: who am I? It is what AWS's tools ask first.
+ * AWS STS: `GetCallerIdentity` (who am I? It is what AWS's tools ask first) and `AssumeRole`.
  *
  * STS speaks the query protocol: `POST /` with a form as its body (`Action=GetCallerIdentity&Version=2011-06-15`), or
  * `GET /` with the same in its query, which is what a presigned request looks like; answers are XML. On the loopback
- * listener the signature's scope has to name `sts`. As on AWS, nobody needs a permission to be told who they are, and the
- * answer is on record. No other action of STS is here: `drawbridge credentials` is how one gets short-lived credentials.
+ * listener the signature's scope has to name `sts`. As on AWS, nobody needs a permission to be told who they are. Every answer is on
+ * record. The other actions of STS are refused by name, also those that come without a signature.
  *
- * Source: STS API reference, "GetCallerIdentity"; Smithy, "AWS query protocol".
+ * Source: STS API reference, "GetCallerIdentity" and "AssumeRole"; Smithy, "AWS query protocol".
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -14,11 +14,25 @@ import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
 import { xml } from './answers.ts';
-import { answer, type Exchange, finish, receive, refuse, type Wire } from './exchange.ts';
+import { type AssumedRole, assumeRole, type Parameters, type RoleSource } from './assume-role.ts';
+import { answer, type Exchange, finish, receiveBody, refuse, type Wire, withCaller } from './exchange.ts';
 import { escapeXml, stsNamespace } from './query-errors.ts';
 
 const apiVersion = '2011-06-15';
 const formType = 'application/x-www-form-urlencoded';
+
+/** What STS has and this version has not, each with what there is instead. */
+const unsupported: Readonly<Record<string, string>> = {
+  AssumeRoleWithSAML: 'no identity provider vouches for anybody here',
+  AssumeRoleWithWebIdentity: 'no identity provider vouches for anybody here',
+  AssumeRoot: 'there are no member accounts here',
+  DecodeAuthorizationMessage: 'no message is encoded here',
+  GetAccessKeyInfo: 'there is one account here',
+  GetDelegatedAccessToken: 'nobody delegates access here',
+  GetFederationToken: '`drawbridge credentials` gives temporary credentials, and AssumeRole',
+  GetSessionToken: '`drawbridge credentials` gives temporary credentials, and AssumeRole',
+  GetWebIdentityToken: 'no identity provider is asked here',
+};
 
 /** Does this request for `/` speak the query protocol? (`curl` calls every body a form, but has no target then either.) */
 export function isQueryRequest({ headers, url = '' }: IncomingMessage): boolean {
@@ -28,21 +42,51 @@ export function isQueryRequest({ headers, url = '' }: IncomingMessage): boolean 
 }
 
 /** `POST /` or `GET /` for which `isQueryRequest` is true. */
-export function stsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse): void {
-  receive(wire, message, response, xml, (exchange, caller, body) => {
-    const parameters = new URLSearchParams(body.toString('latin1'));
-    body.fill(0);
-    const [, query = ''] = message.url?.split('?') ?? [];
-    for (const [name, value] of new URLSearchParams(query)) parameters.append(name, value);
-    const action = parameters.get('Action') ?? '';
-    const version = parameters.get('Version') ?? apiVersion;
-    if (action !== 'GetCallerIdentity' || version !== apiVersion) {
-      const text = `Could not find operation ${action.slice(0, 64)} for version ${version.slice(0, 64)}`;
+export function stsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse, roles: RoleSource): void {
+  receiveBody(wire, message, response, xml, (exchange, body) => {
+    const { action, version, parameters } = readQuery(message, body);
+    const refuseUnknown = (caller: Caller | null): void => {
+      const why = Object.hasOwn(unsupported, action) ? unsupported[action] : undefined;
+      const unknown = `Could not find operation ${action.slice(0, 64)} for version ${version.slice(0, 64)}`;
+      const text = why === undefined ? unknown : `${action} is not supported by this version of Drawbridge: ${why}.`;
       refuse(wire, exchange, { caller, operationName: action }, new KmsError('UnknownOperationException', text));
+    };
+    // It is not signed: a client that is told that a signature is missing would not know what to do.
+    if (/^AssumeRoleWith(?:SAML|WebIdentity)$/.test(action)) {
+      body.fill(0);
+      refuseUnknown(null);
       return;
     }
-    finish(wire, message.socket, tellCaller(wire, exchange, caller));
+    withCaller(wire, exchange, body, (proven, caller) => {
+      body.fill(0);
+      if (version === apiVersion && action === 'GetCallerIdentity') {
+        finish(wire, message.socket, tellCaller(wire, proven, caller));
+      } else if (version === apiVersion && action === 'AssumeRole') {
+        const write = (assumed: AssumedRole): string => assumedRole(assumed, proven.origin.requestId);
+        finish(wire, message.socket, assumeRole(wire, proven, caller, parameters, roles, write));
+      } else {
+        refuseUnknown(caller);
+      }
+    });
   });
+}
+
+interface Query {
+  readonly action: string;
+  readonly version: string;
+  /** Without those, and without what a signature adds to a query. */
+  readonly parameters: Parameters;
+}
+
+function readQuery({ url }: IncomingMessage, body: Buffer): Query {
+  const all = new URLSearchParams(body.toString('latin1'));
+  const [, query = ''] = url?.split('?') ?? [];
+  for (const [name, value] of new URLSearchParams(query)) all.append(name, value);
+  const parameters = new Map<string, readonly string[]>();
+  for (const name of new Set(all.keys())) {
+    if (name !== 'Action' && name !== 'Version' && !name.startsWith('X-Amz-')) parameters.set(name, all.getAll(name));
+  }
+  return { action: all.get('Action') ?? '', version: all.get('Version') ?? apiVersion, parameters };
 }
 
 async function tellCaller(wire: Wire, exchange: Exchange, caller: Caller): Promise<void> {
@@ -60,10 +104,37 @@ async function tellCaller(wire: Wire, exchange: Exchange, caller: Caller): Promi
 }
 
 function callerIdentity(caller: Caller, requestId: string): string {
+  return responseOf('GetCallerIdentity', requestId, [
+    element('Arn', caller.arn),
+    element('UserId', userIdOf(caller)),
+    element('Account', caller.accountId),
+  ]);
+}
+
+function assumedRole(assumed: AssumedRole, requestId: string): string {
+  const { accessKeyId, secretAccessKey, sessionToken, expiresAtMs, arn, assumedRoleId } = assumed;
+  const { packedPolicySizePercent, sourceIdentity } = assumed;
+  const user = element('Arn', arn) + element('AssumedRoleId', assumedRoleId);
+  const credentials =
+    element('AccessKeyId', accessKeyId) +
+    element('SecretAccessKey', secretAccessKey) +
+    element('SessionToken', sessionToken) +
+    element('Expiration', new Date(expiresAtMs).toISOString().replace('.000Z', 'Z'));
+  return responseOf('AssumeRole', requestId, [
+    ...(sourceIdentity === undefined ? [] : [element('SourceIdentity', sourceIdentity)]),
+    `<AssumedRoleUser>${user}</AssumedRoleUser>`,
+    `<Credentials>${credentials}</Credentials>`,
+    ...(packedPolicySizePercent === undefined ? [] : [element('PackedPolicySize', String(packedPolicySizePercent))]),
+  ]);
+}
+
+function responseOf(action: string, requestId: string, members: readonly string[]): string {
   return (
-    `<GetCallerIdentityResponse xmlns="${stsNamespace}"><GetCallerIdentityResult>` +
-    `<Arn>${escapeXml(caller.arn)}</Arn><UserId>${escapeXml(userIdOf(caller))}</UserId>` +
-    `<Account>${caller.accountId}</Account></GetCallerIdentityResult>` +
-    `<ResponseMetadata><RequestId>${escapeXml(requestId)}</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
+    `<${action}Response xmlns="${stsNamespace}"><${action}Result>${members.join('')}</${action}Result>` +
+    `<ResponseMetadata>${element('RequestId', requestId)}</ResponseMetadata></${action}Response>`
   );
+}
+
+function element(name: string, text: string): string {
+  return `<${name}>${escapeXml(text)}</${name}>`;
 }

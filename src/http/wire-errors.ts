@@ -53,6 +53,7 @@ const statusOf = {
   MalformedPolicyDocumentException: client,
   MissingAuthenticationTokenException: client,
   NotFoundException: client,
+  PackedPolicyTooLargeException: client,
   RequestEntityTooLargeException: client,
   SerializationException: client,
   TagException: client,

@@ -7,6 +7,8 @@
  * Source: IAM user guide, "IAM identifiers", "Understanding unique ID prefixes".
  */
 
+import { createHash } from 'node:crypto';
+
 /** What the random part is made of. */
 export const accessKeyIdBytes = 10;
 
@@ -20,6 +22,11 @@ export function lastingAccessKeyId(random: Buffer): string {
 /** @param random 10 bytes. */
 export function temporaryAccessKeyId(random: Buffer): string {
   return `ASIA${base32(random)}`;
+}
+
+/** Of a role, which has none in any record: `AROA` and 16 characters that follow from its ARN. */
+export function roleIdOf(roleArn: string): string {
+  return `AROA${base32(createHash('sha256').update(`drawbridge/role-id/1\0${roleArn}`).digest().subarray(0, accessKeyIdBytes))}`;
 }
 
 function base32(bytes: Buffer): string {

@@ -166,6 +166,11 @@ export class AccessKeys<By = void> {
     return entry?.isRevoked === true ? undefined : entry;
   }
 
+  /** Whose it is; `undefined` where it is not in force. */
+  principalOf(accessKeyId: string): PrincipalArn | undefined {
+    return this.#entryOf(accessKeyId)?.key.principal;
+  }
+
   find(accessKeyId: string): SigningKey | undefined | Promise<SigningKey | undefined> {
     const entry = this.#entryOf(accessKeyId);
     if (entry === undefined) return undefined;

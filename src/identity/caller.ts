@@ -14,6 +14,8 @@ export interface Caller {
   readonly userName?: string;
   /** Of a session, the role, `arn:aws:iam::ACCOUNT:role/NAME`: policies that name it are about the session too. */
   readonly role?: PrincipalArn;
+  /** Of a session that was had by AssumeRole, the role's unique id. */
+  readonly roleId?: string;
   readonly proof: UnixPeer | SignedRequest;
 }
 
@@ -61,6 +63,21 @@ export interface SessionPeer extends UnixPeer {
   readonly issuedAtMs?: number;
 }
 
+/** A session of a role, as AssumeRole gave it (`role-sessions.ts`). */
+export interface RoleSession {
+  /** By the clock of the machine, to the second. */
+  readonly issuedAtMs: number;
+  /** JSON that bounds what it has of its role's permissions. Absent: it has all of them. */
+  readonly policy?: string;
+  readonly sourceIdentity?: string;
+  /** Who assumed the role; in a chain of roles, who assumed the first. */
+  readonly by: PrincipalArn;
+  /** The access key with which he signed; absent: he was vouched for by the kernel. */
+  readonly accessKeyId?: string;
+  /** What stands for the roles that were assumed to come here (`Role.binding`). */
+  readonly chain: readonly string[];
+}
+
 /** How a connection is encrypted, in the names of RFC 8446: `TLSv1.3`, `TLS_AES_128_GCM_SHA256`. */
 export interface TlsFacts {
   readonly tlsVersion: string;
@@ -74,8 +91,13 @@ interface SignedRequest {
   readonly sourceIp: string;
   /** Absent: it came in the clear. */
   readonly tls?: TlsFacts;
-  /** To whom the access key was given, where that was by the kernel's word: his groups are the caller's. */
+  /**
+   * To whom the access key was given, where that was by the kernel's word: his groups are the caller's. Of a session of a role, who
+   * assumed it, or the first of a chain: his groups are not the role's.
+   */
   readonly issuedTo?: SessionPeer;
+  /** Absent: it is no session that AssumeRole gave. */
+  readonly session?: RoleSession;
   /** Why the request is not taken any more, once its access key is revoked. Absent: nothing revokes it. */
   readonly refusal?: () => KmsError | undefined;
 }

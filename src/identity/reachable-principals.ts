@@ -42,8 +42,8 @@ export function describeUnreachable({ who, why, didYouMean }: Unreachable): stri
 
 function whyNobodyIs(arn: PrincipalArn, mapping: UnixMapping): string | undefined {
   const mapped = [...Object.values(mapping.users), ...Object.values(mapping.groups)];
-  if (mapped.includes(arn)) return undefined;
-  if (arn.includes(':role/')) return 'is a role that the configuration maps nobody to';
+  if (mapped.includes(arn) || mapping.assumableRoles?.().includes(arn) === true) return undefined;
+  if (arn.includes(':role/')) return 'is a role that nobody is mapped to, and that nobody can assume';
   if (namesOf(mapping).has(arn)) return undefined;
   const [, container] = /:user\/container\/([^/]+)\/(?:root|uid=\d+)$/.exec(arn) ?? [];
   if (container !== undefined)
@@ -79,6 +79,7 @@ function isGroup(name: string): boolean {
 function* principalsOf(mapping: UnixMapping): Iterable<string> {
   yield* Object.values(mapping.users);
   yield* Object.values(mapping.groups);
+  yield* mapping.assumableRoles?.() ?? [];
   yield* namesOf(mapping).all();
   for (const name of namesIn('/etc/passwd')) yield unixUserArn(mapping, 0, name);
 }

@@ -72,8 +72,12 @@ export class RequestVerifier {
     const { isRevoked } = key;
     const way = tls === undefined ? { sourceIp } : { sourceIp, tls };
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
+    const session = key.session === undefined ? {} : { session: key.session };
     const refusal = isRevoked && { refusal: () => (isRevoked() ? unrecognized() : undefined) };
-    const caller: Caller = { ...key.caller, proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...refusal } };
+    const caller: Caller = {
+      ...key.caller,
+      proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...session, ...refusal },
+    };
     this.#lastCallers.set(key, { caller, accessKeyId, sourceIp, tls });
     return caller;
   }
@@ -83,7 +87,10 @@ function isSameTls(one: TlsFacts | undefined, other: TlsFacts | undefined): bool
   return one?.tlsVersion === other?.tlsVersion && one?.cipherSuite === other?.cipherSuite;
 }
 
-/** By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his. */
-export function signerOf({ issuedTo }: Pick<SigningKey, 'issuedTo'>, accessKeyId: string): string {
-  return issuedTo === undefined ? accessKeyId : `uid ${issuedTo.uid}`;
+/**
+ * By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his, and all sessions of roles that
+ * were assumed with one access key are that key's.
+ */
+export function signerOf({ issuedTo, session }: Pick<SigningKey, 'issuedTo' | 'session'>, accessKeyId: string): string {
+  return issuedTo === undefined ? (session?.accessKeyId ?? accessKeyId) : `uid ${issuedTo.uid}`;
 }

@@ -23,23 +23,19 @@
  * the uid is another user's than it was.
  */
 
-import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { rememberedTokens } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import { RecentEntries } from '../kms/recent-entries.ts';
-import type { Secret } from '../secrets/secret-bytes.ts';
 import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
 import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
+import { type DeriveKey, HourKeyRing, type HourKeys, isAuthentic, macBytes, secretOf, tokenOf } from './hour-keys.ts';
 import { ScopedKeys } from './scoped-keys.ts';
-import { secretAccessKeyBytes, secretAccessKeyOf } from './secret-access-key.ts';
 import type { SigningKey } from './signing-key.ts';
 import { ReusedUidError } from './unix-caller.ts';
 
 /** As AWS bounds the sessions of an account's root. */
 export const sessionSeconds = { min: 900, max: 3600, default: 3600 } as const;
-
-/** Computes HMAC-SHA-256 under the service key for session credentials, in the HSM. */
-type DeriveKey = (label: Buffer) => Promise<Buffer>;
 
 export interface SessionCredentialsOptions {
   readonly deriveKey: DeriveKey;
@@ -58,12 +54,6 @@ export interface IssuedCredentials {
   readonly expiresAtMs: number;
 }
 
-/** Node.js zeroes their memory when nobody has them any more. */
-interface HourKeys {
-  readonly token: KeyObject;
-  readonly secret: KeyObject;
-}
-
 /** A token whose MAC has verified. */
 interface ProvenToken {
   readonly token: DecodedToken;
@@ -72,26 +62,25 @@ interface ProvenToken {
   found: { readonly key: SigningKey; readonly standing: number } | undefined;
 }
 
+/** The first byte of a token says what it is of: these, or a session of a role (`role-sessions.ts`). */
 const version = 4;
-const macBytes = 32;
 const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes + 4 + 4 + 4 + 2;
 const maxOriginBytes = 80;
 const maxUserNameBytes = 256;
 /** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
 export const maxGroups = 512;
 const maxTokenBytes = fixedBytes + maxGroups * 4 + 1 + maxOriginBytes + 1 + maxUserNameBytes + macBytes;
-const hourMs = 3_600_000;
 const labelPrefix = 'drawbridge/session-credentials/1/';
 
 export class SessionCredentials {
   readonly #options: SessionCredentialsOptions;
-  /** The keys of the last two hours, or the call to the HSM that brings them. */
-  readonly #hourKeys = new Map<number, HourKeys | Promise<HourKeys>>();
+  readonly #hourKeys: HourKeyRing;
   /** By the token as it is sent. */
   readonly #proven = new RecentEntries<ProvenToken>(rememberedTokens);
 
   constructor(options: SessionCredentialsOptions) {
     this.#options = options;
+    this.#hourKeys = new HourKeyRing(options.deriveKey, labelPrefix, 1);
   }
 
   /** @throws KmsError `LimitExceededException` for a caller with more groups than a token holds. */
@@ -108,12 +97,13 @@ export class SessionCredentials {
     const issuedAt = Math.floor(nowMs / 1000);
     const expiresAt = issuedAt + lifetimeSeconds;
     const body = encodeBody({ issuedAt, expiresAt, id: randomBytes(accessKeyIdBytes), peer });
-    const keys = await this.#keysOf(hourOf(issuedAt));
+    const keys = await this.#hourKeys.of(issuedAt, nowMs);
+    if (keys === undefined) throw new TypeError('there are keys of this hour');
     using secret = secretOf(keys, body);
     return {
       accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + accessKeyIdBytes)),
       secretAccessKey: secret.reveal().toString('latin1'),
-      sessionToken: Buffer.concat([body, hmac(keys.token, body)]).toString('base64'),
+      sessionToken: tokenOf(keys, body),
       expiresAtMs: expiresAt * 1000,
     };
   }
@@ -132,11 +122,9 @@ export class SessionCredentials {
     if (token.expiresAt * 1000 <= nowMs) {
       throw new KmsError('ExpiredTokenException', 'The security token included in the request is expired');
     }
-    const thisHour = Math.floor(nowMs / hourMs);
-    const hour = hourOf(token.issuedAt);
-    if (hour > thisHour || hour < thisHour - 1) return undefined;
     if (proven !== undefined) return this.#keyOf(proven);
-    const keys = this.#keysOf(hour);
+    const keys = this.#hourKeys.of(token.issuedAt, nowMs);
+    if (keys === undefined) return undefined;
     return keys instanceof Promise
       ? keys.then((found) => this.#prove(sessionToken, token, found))
       : this.#prove(sessionToken, token, keys);
@@ -147,7 +135,7 @@ export class SessionCredentials {
     token: DecodedToken,
     keys: HourKeys,
   ): SigningKey | undefined | Promise<SigningKey | undefined> {
-    if (!timingSafeEqual(hmac(keys.token, token.body), token.mac)) return undefined;
+    if (!isAuthentic(keys, token.body, token.mac)) return undefined;
     const derived = new ScopedKeys((derive) => {
       using secret = secretOf(keys, token.body);
       return derive(secret);
@@ -177,59 +165,11 @@ export class SessionCredentials {
       return unlessReused(error);
     }
   }
-
-  #keysOf(hour: number): HourKeys | Promise<HourKeys> {
-    const known = this.#hourKeys.get(hour);
-    if (known !== undefined) return known;
-    const derived = this.#derive(hour);
-    this.#hourKeys.set(hour, derived);
-    this.#forgetBefore(hour - 1);
-    return derived;
-  }
-
-  async #derive(hour: number): Promise<HourKeys> {
-    const { deriveKey } = this.#options;
-    try {
-      const [token, secret] = await Promise.all(
-        ['token', 'secret'].map((purpose) => deriveKey(Buffer.from(`${labelPrefix}${purpose}/${hour}`))),
-      );
-      if (token?.length !== macBytes || secret?.length !== macBytes) throw new TypeError('a derived key has 32 bytes');
-      const keys = { token: createSecretKey(token), secret: createSecretKey(secret) };
-      token.fill(0);
-      secret.fill(0);
-      this.#hourKeys.set(hour, keys);
-      return keys;
-    } catch (error) {
-      this.#hourKeys.delete(hour);
-      throw error;
-    }
-  }
-
-  #forgetBefore(hour: number): void {
-    for (const [known, keys] of this.#hourKeys) {
-      if (known < hour && !(keys instanceof Promise)) this.#hourKeys.delete(known);
-    }
-  }
 }
 
 /** Credentials of a user who has not his uid any more are nobody's. */
-function unlessReused(error: unknown): undefined {
+export function unlessReused(error: unknown): undefined {
   if (!(error instanceof ReusedUidError)) throw error;
-}
-
-function hmac(key: KeyObject, data: Buffer): Buffer {
-  return createHmac('sha256', key).update(data).digest();
-}
-
-function secretOf(keys: HourKeys, body: Buffer): Secret {
-  const derived = hmac(keys.secret, body);
-  const secret = secretAccessKeyOf(derived.subarray(0, secretAccessKeyBytes));
-  derived.fill(0);
-  return secret;
-}
-
-function hourOf(seconds: number): number {
-  return Math.floor((seconds * 1000) / hourMs);
 }
 
 interface TokenBody {

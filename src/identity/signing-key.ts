@@ -1,6 +1,6 @@
 /** What a signature is checked with, and who has signed when it holds. */
 
-import type { Caller, SessionPeer } from './caller.ts';
+import type { Caller, RoleSession, SessionPeer } from './caller.ts';
 import type { ScopedKeys } from './scoped-keys.ts';
 
 export interface SigningKey {
@@ -8,6 +8,8 @@ export interface SigningKey {
   readonly caller: Omit<Caller, 'proof'>;
   /** For short-lived credentials: to whom they were issued, by the kernel's word at that time. */
   readonly issuedTo?: SessionPeer;
+  /** Of a session of a role. */
+  readonly session?: RoleSession;
   /** Was it, since it was found? Absent: nothing revokes it. */
   readonly isRevoked?: () => boolean;
 }

@@ -42,6 +42,8 @@ export interface UnixMapping extends Account {
   readonly containers?: ContainerNames;
   /** Who else is a user here, so that no two are called the same. Absent: nobody. */
   readonly userNames?: UserNames;
+  /** The roles that can be assumed now; nobody is mapped to one. Absent: there are none. */
+  readonly assumableRoles?: () => readonly PrincipalArn[];
 }
 
 /** Only the operating system's root is the account's root, and nobody else is anybody special. */

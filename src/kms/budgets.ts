@@ -148,6 +148,14 @@ export const maxPolicySteps = 2 ** 18;
  * two MACs computed for each request, and so have those whom he displaces.
  */
 export const rememberedTokens = 1024;
+/** The same of sessions of roles, of which each takes 4 KB, or 30 with the longest policy and very many groups. */
+export const rememberedRoleSessions = 512;
+
+/**
+ * Of compiled policies of sessions, which come with each request: what has no room is compiled anew. Room for some hundred, of which
+ * each can come to take 150 KB.
+ */
+export const maxSessionPolicyBytes = 16 * 1024 * 1024;
 
 /**
  * Of the metadata's disk: with less than this the daemon says that it is unwell. A change writes some pages twice, those of the

@@ -50,6 +50,7 @@ export type KmsErrorName =
   | 'MalformedPolicyDocumentException'
   | 'MissingAuthenticationTokenException'
   | 'NotFoundException'
+  | 'PackedPolicyTooLargeException'
   | 'RequestEntityTooLargeException'
   | 'SerializationException'
   | 'TagException'

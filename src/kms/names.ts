@@ -152,13 +152,16 @@ interface NamedCaller {
   readonly accountId: string;
   /** Of a session. */
   readonly role?: PrincipalArn;
+  /** Of a session that was had by AssumeRole. */
+  readonly roleId?: string;
 }
 
 /**
  * A caller's unique id: GetCallerIdentity's `UserId`, the condition key `aws:userid` and the audit log's `principalId`. As in
- * AWS the root has its account's id, and a session `ROLE-ID:SESSION-NAME`; users and roles have no ids here beside their ARNs.
+ * AWS the root has its account's id, and a session `ROLE-ID:SESSION-NAME`; users, and roles to which users of the operating system are
+ * mapped, have no ids here beside their ARNs.
  */
-export function userIdOf({ arn, accountId, role }: NamedCaller): string {
+export function userIdOf({ arn, accountId, role, roleId = role }: NamedCaller): string {
   if (arn === rootArn({ account: accountId })) return accountId;
-  return role === undefined ? arn : `${role}:${arn.slice(arn.lastIndexOf('/') + 1)}`;
+  return roleId === undefined ? arn : `${roleId}:${arn.slice(arn.lastIndexOf('/') + 1)}`;
 }

@@ -78,6 +78,14 @@ export class RequestQuestion implements AccessQuestion, ConditionSource, Conditi
     return this.source.identityPolicies;
   }
 
+  get sessionPolicy(): CompiledPolicy | undefined {
+    return this.source.sessionPolicy;
+  }
+
+  get isAboutRole(): boolean {
+    return this.need.action.startsWith('sts:');
+  }
+
   get context(): ConditionValues {
     return this;
   }

@@ -37,6 +37,7 @@ export function actRunner({ audit, intents, region, record, log }: ActParts): Km
       readOnly: act.effect !== 'changes',
       requestParameters: act.parameters,
       responseElements: result?.record ?? null,
+      ...act.trace,
       ...(answer.ok ? {} : outcome(answer.error)),
       intent: by.outcome(),
     };

@@ -10,7 +10,7 @@
  * encryption contexts and tags: `kms:EncryptionContext:AppName` is about `appname` too, and about both where a request
  * has both; what follows is in `policy-condition.ts`.
  *
- * Source: service authorization reference, "Actions, resources, and condition keys for AWS KMS"; IAM user guide, "AWS
+ * Source: service authorization reference, "Actions, resources, and condition keys for AWS KMS" and "for AWS Security Token Service"; IAM user guide, "AWS
  * global condition context keys"; KMS developer guide, "Condition keys for AWS KMS".
  */
 
@@ -40,6 +40,7 @@ import {
   property,
   reEncryptsOnSameKey,
   requestAlias,
+  sourceIdentity,
   tagKeys,
   tagValues,
   transportOf,
@@ -96,6 +97,7 @@ const groupsRoom: Room = { values: 256, characters: 8192 };
 /** `PATH_MAX`, the headers of a request, and the path and name of a user. */
 const executableRoom: Room = { values: 1, characters: 4096 };
 const userAgentRoom: Room = { values: 1, characters: 16_384 };
+const externalIdRoom: Room = { values: 1, characters: 1224 };
 const principalRoom: Room = { values: 1, characters: 1024 };
 
 const keySpec = property(
@@ -208,6 +210,7 @@ const globalKeys: readonly ConditionKeyRow[] = [
   // No AWS service calls here.
   never('aws:SourceAccount'),
   never('aws:SourceArn', arn),
+  row('always', 'aws:SourceIdentity', ({ source }) => sourceIdentity(source.caller)),
   row('always', 'aws:SourceIp', ({ source }) => addressOf(source.origin.sourceIPAddress), { type: 'IPAddress' }),
   // No private clouds, and no end points in them.
   never('aws:SourceVpc'),
@@ -225,7 +228,6 @@ const globalKeys: readonly ConditionKeyRow[] = [
   never('aws:FederatedProvider'),
   never('aws:MultiFactorAuthAge', numeric),
   never('aws:MultiFactorAuthPresent', bool),
-  never('aws:SourceIdentity'),
   never('aws:AssumedRoot', bool),
   never('aws:referer'),
   // An account alone: there are no organizations.
@@ -265,7 +267,21 @@ const ownKeys: readonly ConditionKeyRow[] = [
   row('always', 'drawbridge:UnixUser', (question) => one(unixFacts(question, 'vouched for')?.userName())),
 ];
 
-export const conditionKeys: readonly ConditionKeyRow[] = [...kmsKeys, ...globalKeys, ...ownKeys];
+/** Of AssumeRole and nothing else. */
+const stsKeys: readonly ConditionKeyRow[] = [
+  never('sts:AWSServiceName'),
+  never('sts:DurationSeconds', numeric),
+  row('declared', 'sts:ExternalId', member('ExternalId'), { room: externalIdRoom }),
+  never('sts:RequestContext', { family: '/' }),
+  never('sts:RequestContextProviders', set),
+  row('declared', 'sts:RoleSessionName', member('RoleSessionName')),
+  row('declared', 'sts:SourceIdentity', member('SourceIdentity')),
+  never('sts:TaskPolicyArn', arn),
+  // Sessions have no tags.
+  never('sts:TransitiveTagKeys', set),
+];
+
+export const conditionKeys: readonly ConditionKeyRow[] = [...kmsKeys, ...globalKeys, ...stsKeys, ...ownKeys];
 
 const byName: ReadonlyMap<string, ConditionKeyRow> = new Map(conditionKeys.map((key) => [key.name.toLowerCase(), key]));
 

@@ -128,8 +128,13 @@ export function transportOf({ proof }: Caller): 'unix' | 'tcp' | 'tls' {
 
 /** Of short-lived credentials alone, as in AWS. */
 export function issueTime({ proof }: Caller): Values {
-  const issuedAtMs = proof.kind === 'sigv4' ? proof.issuedTo?.issuedAtMs : undefined;
+  const issuedAtMs = proof.kind === 'sigv4' ? (proof.session ?? proof.issuedTo)?.issuedAtMs : undefined;
   return issuedAtMs === undefined ? undefined : [new Date(issuedAtMs).toISOString()];
+}
+
+/** Of sessions that were had with one, and of those that they assumed. */
+export function sourceIdentity({ proof }: Caller): Values {
+  return proof.kind === 'sigv4' ? one(proof.session?.sourceIdentity) : undefined;
 }
 
 /** The alias by which the request names this key, always as a name. */

@@ -40,6 +40,7 @@ import { auditEvent, emptyEvent, type IdentifiedEvent, intentOf, outcome, type T
 import { toKmsError } from './request-failures.ts';
 import { parseBody } from './request-json.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from './service.ts';
+import type { SessionPolicies } from './session-policies.ts';
 
 export interface KmsServiceOptions {
   readonly directory: KeyView;
@@ -55,6 +56,7 @@ export interface KmsServiceOptions {
   readonly log: Logger;
   /** Those in force; asked anew for each request. Absent: there are none. */
   readonly identityPolicies?: () => IdentityPolicies;
+  readonly sessionPolicies: SessionPolicies;
   readonly peerFacts: (peer: UnixPeer) => PeerFacts;
 }
 
@@ -148,6 +150,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
     caller,
     directory,
     identityPolicies: (options.identityPolicies?.() ?? noIdentityPolicies).attachedTo(caller),
+    sessionPolicy: options.sessionPolicies.of(caller),
     peerFacts: options.peerFacts,
   });
   const source = sourceNow();

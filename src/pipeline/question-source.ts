@@ -14,18 +14,23 @@ export type QuestionKey = Pick<KmsKey, 'arn' | 'record'> & Partial<Pick<KmsKey, 
 
 /** What all questions about one request share. */
 export interface QuestionSource {
-  readonly operation: AnyOperation;
+  /** Of KMS, or `AssumeRole`. */
+  readonly operation: Pick<AnyOperation, 'needs'> & { readonly name: string };
   readonly request: Record<string, unknown>;
   readonly origin: Omit<RequestOrigin, 'payer'>;
   readonly caller: Caller;
   readonly directory: KeyView;
   readonly identityPolicies: readonly CompiledPolicy[];
+  /** Of a session that was given one. */
+  readonly sessionPolicy: CompiledPolicy | undefined;
   /** What else can be found out about a Unix peer. */
   readonly peerFacts: (peer: UnixPeer) => PeerFacts;
 }
 
+type KmsNeed = NeedOf<Record<string, unknown>>;
+
 /** A permission that an operation needs. */
-export type Need = NeedOf<Record<string, unknown>>;
+export type Need = Omit<KmsNeed, 'action'> & { readonly action: KmsNeed['action'] | `sts:${string}` };
 
 /** One permission of one request, whose budget pays for what is looked for in it. */
 export interface ConditionSource extends WorkBudget {

@@ -6,7 +6,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, IntentEvent } from '../audit/audit-log.ts';
+import type { AuditEvent, IntentEvent, SessionOnRecord } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
@@ -127,6 +127,15 @@ function identityOf(caller: Caller | null): AuditEvent['identity'] {
   return identity;
 }
 
+function describeSession({ roleId, proof }: Caller, arn: string): SessionOnRecord {
+  const role = { arn, principalId: roleId ?? arn };
+  const session = proof.kind === 'sigv4' ? proof.session : undefined;
+  if (session === undefined) return { role };
+  const { issuedAtMs, by, sourceIdentity, policy } = session;
+  const source = sourceIdentity === undefined ? {} : { sourceIdentity };
+  return { role, assumed: { issuedAtMs, by, ...source, hasPolicy: policy !== undefined } };
+}
+
 function describeIdentity(caller: Caller): AuditEvent['identity'] {
   const { type, arn, accountId, userName, proof } = caller;
   return {
@@ -135,6 +144,7 @@ function describeIdentity(caller: Caller): AuditEvent['identity'] {
     arn,
     accountId,
     ...(userName === undefined ? {} : { userName }),
+    ...(caller.role === undefined ? {} : { session: describeSession(caller, caller.role) }),
     ...(proof.kind === 'unix'
       ? { unix: proof }
       : {

@@ -2,6 +2,7 @@
  * The contract between the wire and the operations: a request whose caller is known goes in, a recorded answer comes out.
  */
 
+import type { AuditEvent } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
@@ -43,6 +44,14 @@ export interface Act extends RequestOrigin {
   readonly caller: Caller;
   /** What the request said, as far as it may be on record. */
   readonly parameters: Readonly<Record<string, unknown>> | null;
+  /** What is found out on the way: what was decided, about what. Absent: there is nothing to decide. */
+  readonly trace?: ActTrace;
+}
+
+/** Filled by whoever performs the act. */
+export interface ActTrace {
+  decision: AuditEvent['decision'];
+  readonly resources: string[];
 }
 
 export interface ActResult {

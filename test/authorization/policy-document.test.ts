@@ -183,7 +183,7 @@ describe('a document is refused, with the place and the reason:', () => {
     [
       'a kind of principal that is not evaluated',
       having({ Principal: { Federated: 'cognito-identity.amazonaws.com' } }),
-      'Statement[0].Principal: "Federated" is not a kind of principal that a key policy can name here.',
+      'Statement[0].Principal: "Federated" is not a kind of principal that a policy can name here.',
     ],
     ...[
       'arn:aws:iam::000000000000:user/*',

@@ -61,6 +61,7 @@ describe('a configuration', () => {
           },
         ],
       ]),
+      roles: {},
       serviceKeyStore: 'default',
       identity: { root: [0], users: {}, groups: {}, groupsFrom: 'kernel', containers: {} },
       audit: { folder: '/etc/drawbridge/data/audit', sync: 'default' },

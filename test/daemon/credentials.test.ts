@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { noRoles } from '../../src/authorization/assumable-roles.ts';
 import { type Credentials, openCredentials } from '../../src/daemon/credential-source.ts';
 import { createDataFolder, createMetadata, metadataPath, openStore } from '../../src/daemon/data-folder.ts';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
@@ -96,6 +97,7 @@ describeEachToken('credentials', (token) => {
         keyStore,
         accessKeys,
         mapping,
+        roles: () => noRoles,
       });
       return { ...credentials, store, quarantined, close: () => store.close() };
     } catch (error) {
@@ -191,6 +193,7 @@ describeEachToken('credentials', (token) => {
       turns: new Turns(store),
       keyStore,
       mapping: defaultUnixMapping(realm),
+      roles: () => noRoles,
     };
     const [one, other] = [
       await openCredentials({ ...options, accessKeys: [] }),
@@ -292,6 +295,7 @@ describeEachToken('credentials', (token) => {
     const mapping = defaultUnixMapping(realm);
     const { source } = await openCredentials({
       ...{ account: realm.account, store: opened.store, turns: new Turns(opened.store), keyStore, mapping },
+      roles: () => noRoles,
       accessKeys: accessKeys as unknown as Parameters<typeof openCredentials>[0]['accessKeys'],
     });
     const made = await Promise.allSettled(Array.from({ length: 10 }, () => source.createAccessKey(app)));

@@ -96,12 +96,12 @@ const mistakes: readonly (readonly [name: string, make: () => void, message: () 
   [
     'a file that is too large',
     () => writeFileSync(join(folder, 'a.json'), valid.padEnd(256 * 1024 + 1)),
-    () => `\`${join(folder, 'a.json')}\` is larger than 262144 bytes: not an identity policy`,
+    () => `\`${join(folder, 'a.json')}\` is larger than 262144 bytes: not a policy`,
   ],
   [
     'a link to nowhere',
     () => symlinkSync('/nowhere', join(folder, 'a.json')),
-    () => `cannot read the identity policies \`${join(folder, 'a.json')}\`: ENOENT`,
+    () => `cannot read policies at \`${join(folder, 'a.json')}\`: ENOENT`,
   ],
   [
     'a named pipe that nobody writes to',
@@ -113,11 +113,7 @@ const mistakes: readonly (readonly [name: string, make: () => void, message: () 
     () => chmodSync(folder, 0o777),
     () => `\`${folder}\` can be written by others, who could give themselves access; chmod go-w it`,
   ],
-  [
-    'no folder',
-    () => rmSync(folder, { recursive: true }),
-    () => `cannot read the identity policies \`${folder}\`: ENOENT`,
-  ],
+  ['no folder', () => rmSync(folder, { recursive: true }), () => `cannot read policies at \`${folder}\`: ENOENT`],
 ];
 
 test.each(mistakes)('%s ends the start', async (_, make, message) => {

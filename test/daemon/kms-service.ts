@@ -22,6 +22,7 @@ import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import { Intents } from '../../src/pipeline/intents.ts';
 import { createKmsService } from '../../src/pipeline/pipeline.ts';
 import type { KmsAnswer, KmsService } from '../../src/pipeline/service.ts';
+import { SessionPolicies } from '../../src/pipeline/session-policies.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { alice, allow, policy, realm } from '../authorization/policies.ts';
@@ -107,7 +108,19 @@ export async function startService(
     budgets,
   });
   const { lastUses } = directory;
-  const service = createKmsService({ directory, life, turns, lastUses, audit, intents, log, peerFacts, ...policies });
+  const sessionPolicies = new SessionPolicies(realm);
+  const service = createKmsService({
+    sessionPolicies,
+    directory,
+    life,
+    turns,
+    lastUses,
+    audit,
+    intents,
+    log,
+    peerFacts,
+    ...policies,
+  });
   const running = opened.move();
   const caller: Caller = {
     type: 'IAMUser',

@@ -1,4 +1,4 @@
-/** `sts:GetCallerIdentity` and signed requests on a real loopback listener, and on a Unix socket. */
+/** STS and signed requests on a real loopback listener, and on a Unix socket. */
 
 import { createHash } from 'node:crypto';
 import { KMSClient } from '@aws-sdk/client-kms';
@@ -85,7 +85,7 @@ const errorAnswer = (code: string, message: string, requestId = '') =>
 
 const idOf = ({ headers }: Answer): string => headers['x-amzn-requestid'] ?? '';
 
-describe('GetCallerIdentity', () => {
+describe('STS', () => {
   test('says over a Unix socket whom the kernel vouches for, signed or not', async () => {
     unix.noted.length = 0;
     const answer = await send(unix, post(whoAmI));
@@ -116,10 +116,45 @@ describe('GetCallerIdentity', () => {
     ],
     [
       'another action',
-      () => sign(post('Action=AssumeRole&Version=2011-06-15&RoleArn=x')),
+      () => sign(post('Action=ListRoles&Version=2011-06-15')),
       400,
       'InvalidAction',
-      'Could not find operation AssumeRole for version 2011-06-15',
+      'Could not find operation ListRoles for version 2011-06-15',
+    ],
+    [
+      'an action of STS that is not here',
+      () => sign(post('Action=GetSessionToken&Version=2011-06-15')),
+      400,
+      'InvalidAction',
+      'GetSessionToken is not supported by this version of Drawbridge: `drawbridge credentials` gives temporary credentials, and AssumeRole.',
+    ],
+    [
+      'an action of STS that is not signed, and not here',
+      async () => post('Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=x'),
+      400,
+      'InvalidAction',
+      'AssumeRoleWithWebIdentity is not supported by this version of Drawbridge: no identity provider vouches for anybody here.',
+    ],
+    [
+      'a role that nobody can be named by',
+      () => sign(post('Action=AssumeRole&Version=2011-06-15&RoleArn=x')),
+      400,
+      'ValidationError',
+      "2 validation errors detected: Value 'x' at 'roleArn' failed to satisfy constraint: Member must have length greater than or equal to 20; Value null at 'roleSessionName' failed to satisfy constraint: Member must not be null",
+    ],
+    [
+      'a parameter that nobody knows',
+      () => sign(post('Action=AssumeRole&Version=2011-06-15&policy=x')),
+      400,
+      'ValidationError',
+      '`policy` is no parameter of AssumeRole.',
+    ],
+    [
+      'a parameter that is there twice',
+      () => sign(post('Action=AssumeRole&Version=2011-06-15&Policy=x&Policy=y')),
+      400,
+      'ValidationError',
+      'Policy is there twice.',
     ],
     [
       'an action that would be XML',

@@ -198,6 +198,7 @@ export async function startWire(
     },
     census: { part: (after) => Promise.resolve({ after }), orphans: () => Promise.resolve({ orphans: [] }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
+    roles: { assumeRole: () => Promise.reject(new KmsError('AccessDeniedException', 'there are no roles')) },
     admission,
     connections: new Connections({ ...defaultBudgets.exchanges, ...budgets }, log),
     log,

@@ -71,8 +71,11 @@ describe('who is nobody', () => {
     ],
     [user('unix/bin'), { why: 'is nobody: no Unix user is called so, or he is root or mapped to another principal' }],
     [user('unix/uid=1'), { why: `is nobody: that user is \`${user('unix/daemon')}\`` }],
-    [role('batch'), { why: 'is a role that the configuration maps nobody to', didYouMean: role('jobs/batch') }],
-    [role('far/away'), { why: 'is a role that the configuration maps nobody to' }],
+    [
+      role('batch'),
+      { why: 'is a role that nobody is mapped to, and that nobody can assume', didYouMean: role('jobs/batch') },
+    ],
+    [role('far/away'), { why: 'is a role that nobody is mapped to, and that nobody can assume' }],
   ])('%s: %o', (who, expected) => {
     expect(findUnreachable([who], [], mapped)).toEqual(
       expected === undefined ? [] : [expect.objectContaining({ who, ...expected })],

@@ -13,6 +13,7 @@ import { findOperation, isUnbuilt, operations } from '../../src/operations/find-
 import { RequestQuestion } from '../../src/pipeline/access-question.ts';
 import { conditionKeys, conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
 import type { QuestionSource } from '../../src/pipeline/question-source.ts';
+import { assumeRoleConditions } from '../../src/pipeline/role-assumption.ts';
 import { alice, keyArn, principal, realm } from '../authorization/policies.ts';
 import {
   documentedPermission,
@@ -24,7 +25,7 @@ const needs = operations.flatMap(({ name, needs: { resources = [], keys = {} } }
   return [...resources, ...Object.values(keys)].map(({ conditions }) => ({ name, conditions: conditions ?? [] }));
 });
 const names = new Set(conditionKeys.map(({ name }) => name));
-const declared = new Set(needs.flatMap(({ conditions }) => conditions));
+const declared = new Set([...needs.flatMap(({ conditions }) => conditions), ...assumeRoleConditions]);
 const table = 'src/pipeline/condition-key-table.ts';
 
 test('every condition key that an operation declares is in the table', () => {
@@ -66,27 +67,6 @@ test('what is known of a key is known of one that is being created', () => {
   // It has no alias yet, and its tags are the request's.
   expect(unasked.map(({ name }) => name)).toEqual(['kms:RequestAlias', 'kms:ResourceAliases', 'aws:ResourceTag']);
 });
-
-test('no name is there twice, in any case', () => {
-  expect(new Set(conditionKeys.map(({ name }) => name.toLowerCase())).size).toBe(conditionKeys.length);
-});
-
-test.each([
-  ['kms:keyspec', 'kms:KeySpec', undefined],
-  ['KMS:EncryptionContext:aws:s3:arn', 'kms:EncryptionContext', 'aws:s3:arn'],
-  ['aws:ResourceTag/Cost/Center', 'aws:ResourceTag', 'Cost/Center'],
-  ['kms:RecipientAttestation:PCR1', 'kms:RecipientAttestation', 'PCR1'],
-])('%s is the key %s with the parameter %s', (text, name, parameter) => {
-  const key = conditionVocabulary(text);
-  expect({ name: key?.name, parameter: key?.parameter }).toEqual({ name, parameter });
-});
-
-test.each(['kms:EncryptionContext', 'kms:EncryptionContext/a', 'kms:KeySpec:x', 'aws:ResourceTag:x', 'kms:', 'x', ''])(
-  '%j is no key',
-  (name) => {
-    expect(conditionVocabulary(name)).toBeUndefined();
-  },
-);
 
 const key = {
   arn: keyArn,
@@ -139,11 +119,19 @@ const inSession: Caller = {
   },
 };
 
+const inAssumedRole: Caller = {
+  ...inRole,
+  proof: {
+    ...{ kind: 'sigv4', accessKeyId: 'ASIA', sourceIp: '127.0.0.1' },
+    session: { issuedAtMs: Date.UTC(2029, 11, 31), by: alice, chain: [], sourceIdentity: 'eve@example' },
+  },
+};
+
 const tls = { tlsVersion: 'TLSv1.3', cipherSuite: 'TLS_AES_128_GCM_SHA256' };
 const overTls: Caller = { ...user, proof: { kind: 'sigv4', accessKeyId: 'AKIA', sourceIp: '192.0.2.7', tls } };
 
 interface Asked {
-  readonly operation?: OperationName;
+  readonly operation?: OperationName | 'AssumeRole';
   readonly request?: Record<string, unknown>;
   readonly caller?: Caller;
 }
@@ -153,8 +141,10 @@ function valueAsked(name: string, asked: Asked): readonly string[] | undefined {
   return questionOf(asked).context.valuesOf(keyCalled(name));
 }
 
-/** What is asked for an operation that is not built: what AWS documents for it, on a key. */
-function unbuilt(operation: OperationName): AnyOperation {
+/** What is asked for AssumeRole, and for an operation that is not built: what AWS documents for it, on a key. */
+function unbuilt(operation: OperationName | 'AssumeRole'): AnyOperation {
+  const assuming = { needs: { resources: [{ action: 'sts:AssumeRole', conditions: assumeRoleConditions }] } };
+  if (operation === 'AssumeRole') return assuming as unknown as AnyOperation;
   const { conditions } = documentedPermission(`kms:${operation}`);
   const need = { action: `kms:${operation}`, conditions, key: () => key, states: 'administration' } as const;
   // Safe: a question looks at nothing but the needs.
@@ -178,6 +168,7 @@ function questionOf({ operation = 'Encrypt', request = {}, caller = user }: Aske
       userAgent: 'curl/8',
     },
     identityPolicies: [],
+    sessionPolicy: undefined,
     peerFacts: ({ uid, pid }) => ({
       userName: () => `u${uid}`,
       groupNames: () => ['g8', 'g9'],
@@ -335,6 +326,11 @@ describe('a request has for', () => {
     ['aws:PrincipalType', { caller: inRole }, ['AssumedRole']],
     ['aws:TokenIssueTime', { caller: inRole }, undefined],
     ['aws:TokenIssueTime', { caller: inSession }, ['2029-12-31T23:30:00.000Z']],
+    ['aws:TokenIssueTime', { caller: inAssumedRole }, ['2029-12-31T00:00:00.000Z']],
+    ['aws:SourceIdentity', { caller: inAssumedRole }, ['eve@example']],
+    ['sts:ExternalId', { operation: 'AssumeRole', request: { ExternalId: 'x' } }, ['x']],
+    ['sts:RoleSessionName', { operation: 'AssumeRole', request: { RoleSessionName: 'x' } }, ['x']],
+    ['sts:SourceIdentity', { operation: 'AssumeRole', request: { SourceIdentity: 'x' } }, ['x']],
     ['aws:username', {}, ['alice']],
     ['aws:username', { caller: inRole }, undefined],
     ['aws:userid', { caller: inRole }, ['arn:aws:iam::000000000000:role/batch:eve']],

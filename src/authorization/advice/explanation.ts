@@ -46,6 +46,8 @@ export type Remedy =
   | { readonly kind: 'add to the key policy'; readonly keyPolicyStatement: object }
   | { readonly kind: 'create a grant'; readonly operation: string }
   | { readonly kind: 'attach an identity policy'; readonly identityPolicy: object }
+  /** The session policy came with AssumeRole, and nobody can change it: it takes another session. */
+  | { readonly kind: 'assume the role with another session policy'; readonly sessionPolicyStatement: object }
   | {
       readonly kind: 'delegate to the account and attach an identity policy';
       readonly keyPolicyStatement: object;
@@ -93,13 +95,14 @@ function reportStatements(question: AccessQuestion): readonly StatementReport[] 
   );
 }
 
-function policiesOf({ keyPolicy, identityPolicies }: AccessQuestion): readonly {
+function policiesOf({ keyPolicy, identityPolicies, sessionPolicy }: AccessQuestion): readonly {
   readonly policy: CompiledPolicy;
   readonly isKeyPolicy: boolean;
 }[] {
   return [
     ...(keyPolicy === undefined ? [] : [{ policy: keyPolicy, isKeyPolicy: true }]),
     ...identityPolicies.map((policy) => ({ policy, isKeyPolicy: false })),
+    ...(sessionPolicy === undefined ? [] : [{ policy: sessionPolicy, isKeyPolicy: false }]),
   ];
 }
 
@@ -145,9 +148,11 @@ function listAllowing(question: AccessQuestion): readonly string[] {
 
 /** The question as a value whose members can be replaced. */
 function plain(question: AccessQuestion): AccessQuestion {
-  const { principal, role, accountId, action, resource, keyPolicy, identityPolicies, context } = question;
+  const { principal, role, accountId, action, resource, keyPolicy, identityPolicies, sessionPolicy, context } =
+    question;
   const findGrant = (): ReturnType<NonNullable<AccessQuestion['findGrant']>> => question.findGrant?.();
-  return { principal, role, accountId, action, resource, keyPolicy, identityPolicies, context, findGrant };
+  const policies = { keyPolicy, identityPolicies, sessionPolicy };
+  return { principal, role, accountId, action, resource, ...policies, context, findGrant };
 }
 
 function without(question: AccessQuestion, removed: ReadonlySet<StatementReference>): AccessQuestion {
@@ -156,11 +161,12 @@ function without(question: AccessQuestion, removed: ReadonlySet<StatementReferen
     if (statements.length === policy.statements.length) return policy;
     return policyOf(statements);
   };
-  const { keyPolicy, identityPolicies } = question;
+  const { keyPolicy, identityPolicies, sessionPolicy } = question;
   return {
     ...plain(question),
     keyPolicy: keyPolicy === undefined ? undefined : reduce(keyPolicy),
     identityPolicies: identityPolicies.map(reduce),
+    sessionPolicy: sessionPolicy && reduce(sessionPolicy),
   };
 }
 
@@ -187,6 +193,10 @@ function findRemedies(
 /** Where a key policy decides, its own statement is the nearest; where it delegates already, an identity policy is enough. */
 function byDocument(question: AccessQuestion, decision: Decision): readonly Remedy[] {
   const { principal, role, accountId, action, resource, keyPolicy } = question;
+  if (decision.by === 'not in session policy') {
+    const sessionPolicyStatement = { Effect: 'Allow', Action: action, Resource: resource };
+    return [{ kind: 'assume the role with another session policy', sessionPolicyStatement }];
+  }
   const who = role ?? principal;
   const root = rootArn({ account: accountId });
   // Nothing can be attached to the root, who needs nothing where no key policy decides.

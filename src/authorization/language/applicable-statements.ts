@@ -57,6 +57,11 @@ export class RememberedAnswers {
     return this.#entries * bytesPerEntry;
   }
 
+  /** What they can come to take. */
+  get maxBytes(): number {
+    return maxEntries(this.#statements.length) * bytesPerEntry;
+  }
+
   applicableTo(action: string, resource: string): ApplicableStatements {
     const known = this.#first.get(action);
     if (known?.resource === resource) return known.applicable;

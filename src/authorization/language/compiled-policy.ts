@@ -21,6 +21,8 @@ export interface CompiledPolicy {
 export interface WeighedPolicy extends CompiledPolicy {
   /** What it takes at most, now; it becomes more as it is asked. */
   readonly bytes: number;
+  /** What it can come to take. */
+  readonly maxBytes: number;
 }
 
 export function policyOf(statements: readonly CompiledStatement[]): WeighedPolicy {
@@ -32,6 +34,7 @@ export function policyOf(statements: readonly CompiledStatement[]): WeighedPolic
     get bytes() {
       return compiledBytes + answers.bytes;
     },
+    maxBytes: compiledBytes + answers.maxBytes,
   };
 }
 

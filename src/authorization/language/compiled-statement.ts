@@ -27,8 +27,10 @@ export interface StatementReference {
   /** From 0, in the order of the document. */
   readonly index: number;
   readonly sid?: string;
-  /** The file of an identity policy; absent for the key policy. */
+  /** The file of an identity policy; absent for others. */
   readonly document?: string;
+  /** Absent: of a key policy, or of an identity policy where there is a document. */
+  readonly kind?: 'session policy' | 'trust policy';
 }
 
 /** Whom a statement names, among the principals that can exist in this realm. */

@@ -19,8 +19,9 @@ import { malformed, objectAt, type ParseContext, type PolicyVersion, quoted, str
 
 export type { CompiledPolicy } from './compiled-policy.ts';
 
-/** AWS's quota for a managed policy; white space does not count. */
+/** AWS's quotas for a managed policy and, raised, for a trust policy; white space does not count. */
 const maxIdentityPolicyCharacters = 6144;
+const maxTrustPolicyCharacters = 8192;
 
 /**
  * A key policy.
@@ -46,16 +47,38 @@ export function compileIdentityPolicy(
   realm: Account,
   vocabulary: ConditionVocabulary,
 ): WeighedPolicy {
-  if (compactLength(value) > maxIdentityPolicyCharacters) {
-    throw malformed(
-      'Policy',
-      `it must not be larger than ${maxIdentityPolicyCharacters} characters without white space`,
-    );
-  }
+  assertNotLonger(value, maxIdentityPolicyCharacters);
   const policy = objectAt('Policy', value);
   const compiled = compileDocument(policy, { kind: 'identity policy', realm, vocabulary }, document);
   assertUniqueSids(compiled);
   return compiled;
+}
+
+/**
+ * What a session of a role has of the role's permissions: an identity policy that comes with AssumeRole, which bounds its length.
+ * @throws KmsError MalformedPolicyDocumentException.
+ */
+export function compileSessionPolicy(text: string, realm: Account, vocabulary: ConditionVocabulary): WeighedPolicy {
+  const policy = objectAt('Policy', parsePolicyJson(text));
+  const compiled = compileDocument(policy, { kind: 'session policy', realm, vocabulary });
+  assertUniqueSids(compiled);
+  return compiled;
+}
+
+/**
+ * Who may assume a role.
+ * @throws KmsError MalformedPolicyDocumentException.
+ */
+export function compileTrustPolicy(value: JsonValue, realm: Account, vocabulary: ConditionVocabulary): WeighedPolicy {
+  assertNotLonger(value, maxTrustPolicyCharacters);
+  const compiled = compileDocument(objectAt('Policy', value), { kind: 'trust policy', realm, vocabulary });
+  assertUniqueSids(compiled);
+  return compiled;
+}
+
+function assertNotLonger(value: JsonValue, maxCharacters: number): void {
+  if (compactLength(value) <= maxCharacters) return;
+  throw malformed('Policy', `it must not be larger than ${maxCharacters} characters without white space`);
 }
 
 function compileDocument(policy: JsonObject, context: Omit<ParseContext, 'version'>, document?: string): WeighedPolicy {

@@ -35,7 +35,7 @@ export function parsePrincipalElement(place: string, value: JsonValue, account: 
         for (const name of stringsAt(`${place}.Service`, names)) assertServicePrincipal(`${place}.Service`, name);
         break;
       default:
-        throw malformed(place, `${JSON.stringify(kind)} is not a kind of principal that a key policy can name here`);
+        throw malformed(place, `${JSON.stringify(kind)} is not a kind of principal that a policy can name here`);
     }
   }
   return selectPrincipals(principals, account);

@@ -23,6 +23,7 @@ import {
   malformed,
   objectAt,
   type ParseContext,
+  type PolicyKind,
   quoted,
   type StatementContext,
   stringAt,
@@ -55,13 +56,20 @@ const elementNames = new Set([
 /**
  * Elements of which a statement has one or the other, and what follows when it has neither. A statement of a key policy
  * without an action or a resource is taken and has no effect, as the CreateKey and PutKeyPolicy pages of the AWS KMS API
- * reference have it. Whom an identity policy is about is said by its attachment.
+ * reference have it. Whom an identity policy is about is said by its attachment, and which role a trust policy is about by its role.
  */
 const alternatives = [
-  { names: ['Principal', 'NotPrincipal'], 'key policy': 'required', 'identity policy': 'forbidden' },
-  { names: ['Action', 'NotAction'], 'key policy': 'optional', 'identity policy': 'required' },
-  { names: ['Resource', 'NotResource'], 'key policy': 'optional', 'identity policy': 'required' },
+  { names: ['Principal', 'NotPrincipal'], ofKeys: 'required', ofPrincipals: 'forbidden', ofTrust: 'required' },
+  { names: ['Action', 'NotAction'], ofKeys: 'optional', ofPrincipals: 'required', ofTrust: 'required' },
+  { names: ['Resource', 'NotResource'], ofKeys: 'optional', ofPrincipals: 'required', ofTrust: 'forbidden' },
 ] as const;
+
+const columns = {
+  'key policy': 'ofKeys',
+  'identity policy': 'ofPrincipals',
+  'session policy': 'ofPrincipals',
+  'trust policy': 'ofTrust',
+} as const satisfies Record<PolicyKind, keyof (typeof alternatives)[number]>;
 
 export interface StatementSource {
   readonly value: JsonValue;
@@ -90,7 +98,7 @@ export function compileStatement(source: StatementSource, context: ParseContext)
     ...(condition === undefined ? [] : conditionTests(`${place}.Condition`, condition, within)),
   ];
   const holds = all(tests);
-  const actions = parseActions(statement, place);
+  const actions = parseActions(statement, place, context);
   return {
     reference,
     effect,
@@ -156,15 +164,28 @@ function assertElements(statement: JsonObject, place: string, { kind }: ParseCon
     if (!elementNames.has(name)) throw malformed(place, `${JSON.stringify(name)} is not an element of a statement`);
   }
   if (!statement.has('Effect')) throw malformed(place, 'the element Effect is missing');
-  for (const { names, [kind]: presence } of alternatives) {
+  for (const { names, [columns[kind]]: presence } of alternatives) {
     const [present, second] = names.filter((name) => statement.has(name));
     if (second !== undefined) throw malformed(place, `it cannot have both ${present} and ${second}`);
     if (present === undefined && presence === 'required') throw malformed(place, `the element ${names[0]} is missing`);
     if (present !== undefined && presence === 'forbidden') {
-      throw malformed(place, `an ${kind} has no element ${present}: it is about those to whom it is attached`);
+      throw malformed(place, `${whyForbidden[kind]} has no element ${present}: it is about ${whatItIsAbout[kind]}`);
     }
   }
 }
+
+const whyForbidden: Record<PolicyKind, string> = {
+  'key policy': 'a key policy',
+  'identity policy': 'an identity policy',
+  'session policy': 'a session policy',
+  'trust policy': 'a trust policy',
+};
+const whatItIsAbout: Record<PolicyKind, string> = {
+  'key policy': 'its key',
+  'identity policy': 'those to whom it is attached',
+  'session policy': 'its session',
+  'trust policy': 'its role',
+};
 
 /** IAM takes letters and digits as a Sid; key policies may have spaces and more in it. */
 function parseReference(
@@ -172,10 +193,11 @@ function parseReference(
   { place, index, document }: StatementSource,
   { kind }: ParseContext,
 ): StatementReference {
-  const within = document === undefined ? { index } : { index, document };
+  const ofDocument = document === undefined ? { index } : { index, document };
+  const within = kind === 'session policy' || kind === 'trust policy' ? { ...ofDocument, kind } : ofDocument;
   if (!statement.has('Sid')) return within;
   const sid = stringAt(`${place}.Sid`, statement.get('Sid') ?? null);
-  if (kind === 'identity policy' && !/^[A-Za-z0-9]*$/.test(sid)) {
+  if (kind !== 'key policy' && !/^[A-Za-z0-9]*$/.test(sid)) {
     throw malformed(`${place}.Sid`, 'it must consist of letters and digits');
   }
   return { ...within, sid };
@@ -221,13 +243,17 @@ interface Actions {
   readonly steps: number;
 }
 
-function parseActions(statement: JsonObject, place: string): Actions {
+function parseActions(statement: JsonObject, place: string, { kind }: ParseContext): Actions {
   const { name, value } = oneOf(statement, 'Action', 'NotAction');
   if (value === undefined) return { matches: matchesNothing, steps: 0 };
   const patterns = stringsAt(`${place}.${name}`, value);
   for (const pattern of patterns) {
     if (!actionPattern.test(pattern)) {
       throw malformed(`${place}.${name}`, `${quoted(pattern)} is not an action such as "kms:Encrypt", "kms:*" or "*"`);
+    }
+    // IAM's rule, and its words.
+    if (kind === 'trust policy' && !/^sts:/i.test(pattern)) {
+      throw malformed(`${place}.${name}`, 'AssumeRole policy may only specify STS AssumeRole actions');
     }
   }
   const matches = compileWildcards(patterns.map((pattern) => pattern.toLowerCase()));
@@ -250,6 +276,8 @@ interface Resources {
 
 function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
   const { name, value } = oneOf(statement, 'Resource', 'NotResource');
+  // A trust policy has no other resource than its role.
+  if (context.kind === 'trust policy') return { matches: () => true, steps: 0 };
   if (value === undefined) return { matches: matchesNothing, steps: 0 };
   const isNegated = name === 'NotResource';
   const patterns = stringsAt(`${place}.${name}`, value);

@@ -10,10 +10,16 @@ import type { JsonObject, JsonValue } from './policy-json.ts';
 /** The version of the policy language; policy variables came with the second. */
 export type PolicyVersion = '2008-10-17' | '2012-10-17';
 
+/**
+ * What a policy is to what it is about: the policy of a key, the permissions of a principal, what a session of a role has of the
+ * role's permissions, or who may assume a role.
+ */
+export type PolicyKind = 'key policy' | 'identity policy' | 'session policy' | 'trust policy';
+
 /** What the parts of a document are read with. */
 export interface ParseContext {
-  /** Key policies name principals; identity policies are attached to them. */
-  readonly kind: 'key policy' | 'identity policy';
+  /** Key policies and trust policies name principals; identity policies are attached to them. */
+  readonly kind: PolicyKind;
   readonly version: PolicyVersion;
   /** Whose principals there are. */
   readonly realm: Account;
@@ -55,6 +61,8 @@ export function stringsAt(place: string, value: JsonValue): readonly string[] {
 
 /** Services whose keys are known here to the last one, so that another name is a typing error. */
 const ownServices = /^(?:kms|drawbridge):/i;
+/** A trust policy is about AssumeRole alone, whose keys are known too. */
+const ownServicesOfTrust = /^(?:kms|drawbridge|sts):/i;
 
 /**
  * @returns `undefined` for a key of another service, or a global one, that no request here has.
@@ -63,10 +71,11 @@ const ownServices = /^(?:kms|drawbridge):/i;
 export function resolveConditionKey(
   place: string,
   name: string,
-  { vocabulary }: ParseContext,
+  { vocabulary, kind }: ParseContext,
 ): ConditionKey | undefined {
   const key = vocabulary(name);
-  if (key === undefined && ownServices.test(name)) throw malformed(place, `${quoted(name)} is not a condition key`);
+  const own = kind === 'trust policy' ? ownServicesOfTrust : ownServices;
+  if (key === undefined && own.test(name)) throw malformed(place, `${quoted(name)} is not a condition key`);
   if (key === undefined && !/^[\w.-]+:./.test(name)) {
     throw malformed(place, `${quoted(name)} is not a condition key such as "kms:KeySpec" or "aws:PrincipalArn"`);
   }
