@@ -1,11 +1,12 @@
 /** From the configuration of a key store to an open one: the profile's defaults, the PIN's place, the deadlines. */
 
+import { availableParallelism } from 'node:os';
 import type { Configuration, KeyStoreConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
-import { findLibrary, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import { findLibrary, loadVendorProfile, shapeOf } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
 
 /** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
@@ -66,7 +67,8 @@ function keyStoreOptions(
 ): OpenKeyStoreOptions {
   const configuration = keyStores.get(name);
   if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
-  const { defaults, sessionsAreParallel } = loadVendorProfile(configuration.profile);
+  const profile = loadVendorProfile(configuration.profile);
+  const { hosts, lanes } = shapeOf(profile, configuration, availableParallelism());
   return {
     name,
     settings: {
@@ -74,10 +76,10 @@ function keyStoreOptions(
       token: configuration.token,
       profile: configuration.profile,
       libraryParameters: configuration.libraryParameters ?? null,
-      lanes: configuration.lanes ?? defaults.lanes,
+      lanes,
     },
-    hosts: configuration.hosts ?? defaults.hosts,
-    sessionsAreParallel,
+    hosts,
+    sessionsAreParallel: profile.sessionsAreParallel,
     pin: pinReader(configuration.pin, environment),
     environment: configuration.environment,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },

@@ -18,8 +18,8 @@ export interface AnsweredCall {
   readonly cost: CallCost;
   /** What it was thought to take when it was sent. */
   readonly expectedMs: number;
-  /** Nothing is learnt of it: nobody knows how much of the time it took. */
-  readonly isGeneration: boolean;
+  /** Nothing is learnt of a generation: nobody knows how much of the time it took. */
+  readonly generates: boolean;
   readonly succeeded: boolean;
 }
 
@@ -45,10 +45,13 @@ const fallFactor = 0.25;
 const dearMs = 2;
 /** Of keys. Beyond that all begin anew. */
 const maxEstimates = 4096;
+/** As often a call goes to the token and back at most, where that is what takes long: to begin, to look, to do it. */
+const roundTripsOfCall = 3;
 
 export class CallCosts {
   readonly #ofKind = new Map<CallName, CallCost>();
   readonly #ofKey = new Map<string, CallCost>();
+  #dearMs = dearMs;
 
   of(name: CallName, fields: readonly Uint8Array[]): CallCost {
     if (!dependOnKey.has(name)) return this.#ofKind.get(name) ?? remember(this.#ofKind, name, unknownMs);
@@ -58,8 +61,18 @@ export class CallCosts {
 
   /** Should it have a lane to itself, away from those that take little? What takes as long whatever the key is one of those. */
   isDear(name: CallName, { ms }: CallCost): boolean {
-    return dependOnKey.has(name) && ms >= dearMs;
+    return ms >= this.#dearMs && dependOnKey.has(name);
   }
+
+  /** The way to the token makes no call dear: all have it, and nothing is done on it that others could do. */
+  learnRoundTrip(roundTripMs: number): void {
+    this.#dearMs = dearMs + travelMs(roundTripMs);
+  }
+}
+
+/** How much longer calls may take for nothing but the way to the token and back. */
+export function travelMs(roundTripMs: number): number {
+  return roundTripMs * roundTripsOfCall;
 }
 
 function remember<Name>(costs: Map<Name, CallCost>, name: Name, ms: number): CallCost {
@@ -77,7 +90,7 @@ function remember<Name>(costs: Map<Name, CallCost>, name: Name, ms: number): Cal
 export function learnCosts(took: readonly AnsweredCall[], elapsedMs: number): void {
   let expectedMs = 0;
   for (const each of took) {
-    if (each.isGeneration) return;
+    if (each.generates) return;
     expectedMs += each.expectedMs;
   }
   if (expectedMs === 0) return;

@@ -29,13 +29,14 @@
 import { payerNow } from '../kms/paying.ts';
 import { CallCosts } from './call-costs.ts';
 import { type Call, type CallName, calls } from './calls.ts';
+import { CallsInFlight } from './calls-in-flight.ts';
 import { FairCalls } from './fair-calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
-import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
+import { type KeyStoreCapabilities, KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import { LaneChoice, type LaneEntry, type LaneUse } from './lane-choice.ts';
-import { type CallLane, CallList, PendingCall } from './pending-call.ts';
+import { type CallLane, CallList, type CallWatch, PendingCall } from './pending-call.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
 const ticksPerDeadline = 20;
@@ -46,7 +47,7 @@ export interface CallTraits {
   readonly isPrompt?: boolean;
 }
 
-export class CallDispatcher implements CallOwner {
+export class CallDispatcher implements CallOwner, CallWatch {
   readonly #limits: KeyStoreLimits;
   readonly #tickMs: number;
   readonly #ticker: NodeJS.Timeout;
@@ -64,9 +65,7 @@ export class CallDispatcher implements CallOwner {
   /** Calls whose first lane was lost, but for those that generate. They go before those that wait. */
   readonly #repeats = new CallList();
   readonly #lanes: LaneChoice;
-  #inFlight = 0;
-  /** How many of them are prompt. */
-  #promptInFlight = 0;
+  readonly #inFlight = new CallsInFlight();
   /** Since when there is no lane; `null` while there is one. */
   #noLaneSinceMs: number | null = performance.now();
   /** Why there will be no lane until somebody does something about it. */
@@ -74,7 +73,6 @@ export class CallDispatcher implements CallOwner {
   #closedBecause: string | null = null;
   /** Why nothing is generated any more. */
   #noGenerationBecause: string | null = null;
-  #whenIdle: (() => void) | undefined;
   #tickedAtMs = performance.now();
   #skippedTick = false;
 
@@ -87,7 +85,7 @@ export class CallDispatcher implements CallOwner {
 
   /** Calls that were begun and have not ended. */
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#inFlight.count;
   }
 
   get laneCount(): number {
@@ -110,13 +108,12 @@ export class CallDispatcher implements CallOwner {
         reject(new KeyStoreError('unavailable', `${name}: ${this.#closedBecause}`));
         return;
       }
-      const alike = isPrompt ? this.#promptInFlight : this.#inFlight - this.#promptInFlight;
+      const alike = this.#inFlight.countOf(isPrompt);
       if (alike >= this.#limits.maxInFlight) {
         reject(new KeyStoreError('busy', `${name}: ${alike} calls are in flight already`));
         return;
       }
-      this.#inFlight++;
-      if (isPrompt) this.#promptInFlight++;
+      this.#inFlight.begin(isPrompt);
       const cost = this.#costs.of(name, fields);
       const call = new PendingCall({
         name,
@@ -127,22 +124,20 @@ export class CallDispatcher implements CallOwner {
         payer: payerNow(),
         cost,
         isDear: this.#costs.isDear(name, cost),
-        succeed: (reply, lane) => {
-          resolve(decode(reply, lane));
-          this.#settled(call);
-        },
-        fail: (error) => {
-          reject(error);
-          this.#settled(call);
-        },
+        decode,
+        resolve,
+        reject,
+        watch: this,
       });
+      if (this.#sendAtOnce(call)) return;
       this.#listOf(call).push(call);
       this.#dispatch();
     });
   }
 
-  laneOpened(host: HsmHost, lane: HostLane): void {
-    this.#lanes.add(host, lane);
+  laneOpened(host: HsmHost, lane: HostLane, { roundTripMs }: KeyStoreCapabilities): void {
+    this.#costs.learnRoundTrip(roundTripMs);
+    this.#lanes.add(host, lane, roundTripMs);
     this.#noLaneSinceMs = null;
     this.#dispatch();
   }
@@ -178,14 +173,7 @@ export class CallDispatcher implements CallOwner {
 
   /** Resolves when nothing is in flight, or after that long. */
   idle(atMostMs: number): Promise<void> {
-    if (this.#inFlight === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, atMostMs);
-      this.#whenIdle = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    return this.#inFlight.none(atMostMs);
   }
 
   /** Ends the clock. Blocked before, it has no calls that could need it. */
@@ -194,7 +182,13 @@ export class CallDispatcher implements CallOwner {
   }
 
   replied(): void {
+    if (this.#hasNoneWaiting()) return;
     this.#dispatch();
+  }
+
+  settled(call: PendingCall): void {
+    if (call === this.#change) this.#change = undefined;
+    this.#inFlight.end(call.isPrompt);
   }
 
   refused(call: PendingCall, failure: KeyStoreFailure, message: string): void {
@@ -233,6 +227,33 @@ export class CallDispatcher implements CallOwner {
     this.#dispatch();
   }
 
+  /** Sends an ordinary call before which nobody waits, if there is a lane for it: what most calls are. */
+  #sendAtOnce(call: PendingCall): boolean {
+    if (call.generates || call.changesKeys || call.isPrompt) return false;
+    if (!this.#waiting.isEmpty || this.#repeats.count > 0 || this.#prompt.count > 0) return false;
+    const entry = this.#laneFor(call);
+    if (entry === undefined) return false;
+    this.#waiting.charge(call);
+    sendOn(entry, call);
+    return true;
+  }
+
+  /** Is no call waiting here? */
+  #hasNoneWaiting(): boolean {
+    return (
+      this.#waiting.isEmpty &&
+      this.#prompt.count === 0 &&
+      this.#repeats.count === 0 &&
+      this.#removals.count === 0 &&
+      this.#creations.count === 0 &&
+      this.#dataKeyPairs.count === 0
+    );
+  }
+
+  #laneFor(call: PendingCall): LaneEntry | undefined {
+    return call.isDear ? this.#lanes.dear() : this.#lanes.ordinary(call.cost.ms);
+  }
+
   /** Sends what can be sent, the repeated calls first. */
   #dispatch(): void {
     if (this.#noGenerationBecause !== null) this.#failGenerations(this.#noGenerationBecause);
@@ -268,7 +289,7 @@ export class CallDispatcher implements CallOwner {
     for (const callClass of due === 'dear' ? (['dear', 'quick'] as const) : (['quick', 'dear'] as const)) {
       const call = this.#waiting.next(callClass);
       if (call === undefined) continue;
-      const entry = call.isDear ? this.#lanes.dear() : this.#lanes.ordinary(call.cost.ms);
+      const entry = this.#laneFor(call);
       if (entry === undefined) continue;
       this.#waiting.take(callClass);
       sendOn(entry, call);
@@ -359,13 +380,6 @@ export class CallDispatcher implements CallOwner {
 
   #failLate(call: PendingCall, afterMs: number): void {
     call.fail(this.laneCount === 0 ? 'unavailable' : 'busy', `its turn did not come within ${afterMs} ms`);
-  }
-
-  #settled(call: PendingCall): void {
-    if (call === this.#change) this.#change = undefined;
-    this.#inFlight--;
-    if (call.isPrompt) this.#promptInFlight--;
-    if (this.#inFlight === 0) this.#whenIdle?.();
   }
 }
 

@@ -13,10 +13,10 @@
  */
 
 import type { Socket } from 'node:net';
-import { type AnsweredCall, learnCosts } from './call-costs.ts';
+import { learnCosts } from './call-costs.ts';
 import { type CallName, replyCodes } from './calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from './frames.ts';
-import { BadReplyError, type CallLane, PendingCall } from './pending-call.ts';
+import { BadReplyError, type CallLane, CallList, PendingCall } from './pending-call.ts';
 
 /** A message of a host is cut to this: it goes to the log and into errors. */
 const maxMessageCharacters = 500;
@@ -43,8 +43,10 @@ export class HostLane implements CallLane {
   readonly #owner: LaneOwner;
   readonly #reader = new FrameReader();
   readonly #writer = new FrameWriter();
-  /** In the order in which they were sent. */
-  readonly #calls = new Map<number, PendingCall>();
+  /** In the order in which they were sent, which is that of the replies. */
+  readonly #calls = new CallList();
+  /** Those whose replies came with one read. */
+  readonly #answered: PendingCall[] = [];
   /** How many of the calls are allowed to take longer than others. */
   #generations = 0;
   /** How many of them have it to themselves. */
@@ -75,7 +77,7 @@ export class HostLane implements CallLane {
 
   /** Calls on the lane: sent, or about to be in this turn of the event loop. */
   get callCount(): number {
-    return this.#calls.size;
+    return this.#calls.count;
   }
 
   /** For how long its calls are thought to keep it busy, but for those that generate. */
@@ -94,7 +96,7 @@ export class HostLane implements CallLane {
 
   /** For how long there have been calls on the lane and no reply. */
   silentMs(nowMs: number): number {
-    return this.#calls.size === 0 ? 0 : nowMs - this.#progressAtMs;
+    return this.#calls.count === 0 ? 0 : nowMs - this.#progressAtMs;
   }
 
   /** Is one of the calls allowed to take longer than others? */
@@ -117,8 +119,9 @@ export class HostLane implements CallLane {
       return;
     }
     this.#lastRequestId = requestId;
-    if (this.#calls.size === 0) this.#progressAtMs = performance.now();
-    this.#calls.set(requestId, call);
+    if (this.#calls.count === 0) this.#progressAtMs = performance.now();
+    call.requestId = requestId;
+    this.#calls.push(call);
     if (call.generates) this.#generations++;
     else this.#expect(call);
     this.#unsent++;
@@ -144,7 +147,7 @@ export class HostLane implements CallLane {
 
   /** As `#flush`, once the host has not too much to do already for what there is to send. */
   #flushWhenWorthwhile(): void {
-    const callsOfHost = this.#calls.size - this.#unsent;
+    const callsOfHost = this.#calls.count - this.#unsent;
     if (callsOfHost <= worthwhileFactor * this.#unsent) this.#flush();
   }
 
@@ -164,12 +167,11 @@ export class HostLane implements CallLane {
     const nowMs = performance.now();
     const elapsedMs = nowMs - this.#progressAtMs;
     this.#progressAtMs = nowMs;
-    const answered: AnsweredCall[] = [];
     this.#reader.push(chunk);
     chunk.fill(0);
     try {
       for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
-        this.#settle(frame, answered);
+        this.#settle(frame);
         if (!this.isOpen) return; // What a failure made of the host ends the lane under our feet.
       }
       this.#reader.wipeRead();
@@ -179,7 +181,8 @@ export class HostLane implements CallLane {
       this.#owner.broken(this, error.message);
       return;
     }
-    learnCosts(answered, elapsedMs);
+    learnCosts(this.#answered, elapsedMs);
+    this.#answered.length = 0;
     this.#owner.replied(this);
     // What the replies made room for leaves with what waited, at the end of this turn.
     if (this.#unsent > 0) this.#arrangeFlush();
@@ -191,28 +194,28 @@ export class HostLane implements CallLane {
     setImmediate(this.#flushWhenDue);
   }
 
-  #settle({ requestId, code, fields }: Frame, answered: AnsweredCall[]): void {
-    const call = this.#calls.get(requestId);
-    if (call === undefined) throw new BadReplyError(`a reply to request ${requestId}, which is not in flight`);
-    const { cost, expectedMs, generates: isGeneration } = call;
-    answered.push({ cost, expectedMs, isGeneration, succeeded: code === replyCodes.success });
+  #settle({ requestId, code, fields }: Frame): void {
+    const call = this.#calls.first;
+    if (call?.requestId !== requestId)
+      throw new BadReplyError(`a reply to request ${requestId}, which is not the next in flight`);
+    this.#answered.push(call);
     if (code === replyCodes.success) {
       call.succeed(fields, this);
-      this.#remove(requestId, call);
+      this.#removeFirst(call);
       return;
     }
     const message = fields[0];
     if (message === undefined || fields.length !== 1)
       throw new BadReplyError(`a failure has one field, its message, not ${fields.length}`);
-    this.#remove(requestId, call);
+    this.#removeFirst(call);
     this.#owner.refused(this, call, code, message.toString('utf8').slice(0, maxMessageCharacters));
   }
 
-  #remove(requestId: number, call: PendingCall): void {
-    this.#calls.delete(requestId);
+  #removeFirst(call: PendingCall): void {
+    this.#calls.shift();
     if (call.generates) this.#generations--;
     // Whatever is left then generates: what was added and taken away again leaves no residue behind.
-    else if (this.#calls.size === this.#generations) this.#backlogMs = this.#dearCount = 0;
+    else if (this.#calls.count === this.#generations) this.#backlogMs = this.#dearCount = 0;
     else {
       this.#backlogMs -= call.expectedMs;
       if (call.isDear) this.#dearCount--;
@@ -230,8 +233,7 @@ export class HostLane implements CallLane {
     this.#state = 'over';
     this.#reader.wipe();
     this.#writer.wipe();
-    const calls = [...this.#calls.values()];
-    this.#calls.clear();
+    const calls = this.#calls.drain();
     this.#generations = 0;
     this.#dearCount = 0;
     this.#backlogMs = 0;
@@ -249,8 +251,10 @@ export function callOn<Result>(
   fields: readonly Uint8Array[],
   decode: (fields: readonly Buffer[], lane: CallLane) => Result,
 ): Promise<Result> {
-  return new Promise((resolve, fail) => {
-    const succeed = (reply: readonly Buffer[]) => resolve(decode(reply, lane));
-    lane.send(new PendingCall({ name, fields, deadlineAtMs: Infinity, addressed: true, succeed, fail }));
+  return new Promise((resolve, reject) => {
+    // Nobody pays for it, and nothing is learnt of it.
+    const costs = { payer: undefined, cost: { ms: 0 }, isDear: false };
+    const addressed = { deadlineAtMs: Infinity, addressed: true, isPrompt: false, watch: null };
+    lane.send(new PendingCall({ name, fields, ...addressed, ...costs, decode, resolve, reject }));
   });
 }

@@ -151,6 +151,11 @@ export interface KeyStoreCapabilities {
     readonly model: string;
   };
   readonly mechanisms: readonly string[];
+  /**
+   * How long the way to the token and back takes: the shorter of two calls of `C_OpenSession` when the host connected. Some
+   * microseconds in software, some milliseconds to an HSM on the network.
+   */
+  readonly roundTripMs: number;
   readonly capabilities: readonly Capability[];
   readonly imports: readonly ImportCapability[];
 }

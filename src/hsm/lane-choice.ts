@@ -10,19 +10,26 @@
  * - *Dear calls* (`call-costs.ts`) go to the lanes that are not prompt, one to each at a time: an RSA-4096 signature in software takes as
  *   long as some hundred AES calls, which are not to wait for it. While all of those generate they go to the prompt ones, so that
  *   nobody's signature waits for somebody's new key.
- * - *Ordinary calls* go to the lane with the fewest calls, as long as it has not more than it does in a few milliseconds, and to none that
- *   generates where there is a prompt one. Where the
- *   library's sessions are no faster side by side than one after the other (`sessionsAreParallel` is false), they keep to the first
- *   lane of each host; and of two lanes in all, to the prompt one while it has room. Calls that are spread over two hosts leave in
- *   smaller batches: at 16 at once each took a third more CPU, measured with SoftHSM2. Who has more hosts wants them all at work.
+ * - *Ordinary calls* that take little keep together: they go to the first prompt lane while it has not more than it does in a few
+ *   milliseconds, because calls that are spread leave in smaller batches (over two hosts, at 16 at once, each took a third more CPU,
+ *   measured with SoftHSM2), and one lane does more of them than one API process can ask for. Those that take longer than it
+ *   costs to hand them over, an RSA-2048 signature in software or whatever goes to an HSM on the network, go to the lane that is
+ *   done soonest, so that all hosts are at work; of equal ones to a lane that is not prompt. None goes to a lane that generates
+ *   where there is a prompt one. Where the library's sessions are no faster side by side than one after the other
+ *   (`sessionsAreParallel` is false), they keep to the first lane of each host.
+ * - *A far token*: a lane has a call to do while the reply to the one before is on its way back, which takes this process a
+ *   millisecond when it is busy. So what a lane may have at once grows with the way to the token (`travelMs`).
  */
 
+import { travelMs } from './call-costs.ts';
 import type { HostLane } from './host-lane.ts';
 import type { HsmHost } from './hsm-host.ts';
 
 export interface LaneEntry {
   readonly lane: HostLane;
   readonly host: HsmHost;
+  /** For how long its calls may be thought to keep it busy. */
+  readonly maxMs: number;
   /** Carries a repeated call, and takes no other beside it. */
   alone: boolean;
 }
@@ -30,13 +37,16 @@ export interface LaneEntry {
 export interface LaneUse {
   /** Calls that one lane has at once. */
   readonly maxInLane: number;
-  /** For how long they may be thought to keep it busy. */
+  /** For how long they may be thought to keep it busy, but for the way to the token. */
   readonly maxLaneMs: number;
   /** How many there are, over all hosts, when all are open. */
   readonly laneCount: number;
   /** Are ordinary calls faster on several sessions of one host at once? */
   readonly sessionsAreParallel: boolean;
 }
+
+/** Calls that take less keep together. To hand a call over by itself costs 50 µs, in both processes together (SoftHSM2, 1 connection). */
+const littleMs = 0.15;
 
 export class LaneChoice {
   readonly #use: LaneUse;
@@ -58,8 +68,10 @@ export class LaneChoice {
     return this.#all.length > 0 && this.#forPrompt !== this.#all;
   }
 
-  add(host: HsmHost, lane: HostLane): void {
-    this.#follow([...this.#all, { lane, host, alone: false }]);
+  add(host: HsmHost, lane: HostLane, roundTripMs: number): void {
+    // Two of the longest that are not dear: one on its way and one behind it.
+    const maxMs = this.#use.maxLaneMs + 2 * travelMs(roundTripMs);
+    this.#follow([...this.#all, { lane, host, maxMs, alone: false }]);
   }
 
   removeLanesOf(gone: HsmHost): void {
@@ -68,19 +80,27 @@ export class LaneChoice {
 
   /** One for a call of a caller's that is thought to take so long; `undefined` while those that may have it are full. */
   ordinary(ms: number): LaneEntry | undefined {
-    const { laneCount, sessionsAreParallel } = this.#use;
-    const hasRoom = (entry: LaneEntry) => this.#hasRoom(entry, ms);
-    const preferred = laneCount === 2 && !sessionsAreParallel ? leastLoaded(this.#forPrompt, hasRoom) : undefined;
-    return preferred ?? leastLoaded(this.#forOrdinary, hasRoom);
+    if (ms < littleMs && !this.#use.sessionsAreParallel)
+      for (const entry of this.#forPrompt) if (this.#hasRoom(entry, ms)) return entry;
+    let best: LaneEntry | undefined;
+    let soonestMs = Infinity;
+    for (const entry of this.#forOrdinary) {
+      const { backlogMs, isGenerating } = entry.lane;
+      const doneInMs = isGenerating ? generatingLoad + backlogMs : backlogMs;
+      if (doneInMs >= soonestMs || !this.#hasRoom(entry, ms)) continue;
+      best = entry;
+      soonestMs = doneInMs;
+    }
+    return best;
   }
 
   /** One for a call that is dear; `undefined` while each that may have it has one, or is full. */
   dear(): LaneEntry | undefined {
-    const { maxInLane, maxLaneMs } = this.#use;
+    const { maxInLane } = this.#use;
     const free = this.#forGenerations.filter(({ lane }) => !lane.isGenerating);
     return leastLoaded(
       free.length > 0 ? free : this.#forPrompt,
-      ({ lane }) => !lane.hasDear && lane.callCount < maxInLane && lane.backlogMs <= maxLaneMs,
+      ({ lane, maxMs }) => !lane.hasDear && lane.callCount < maxInLane && lane.backlogMs <= maxMs,
     );
   }
 
@@ -105,12 +125,14 @@ export class LaneChoice {
     return entry?.lane.isGenerating ? undefined : entry;
   }
 
-  /** One that generates is for no other call: it may take longer than anybody waits, and another lane has room sooner. */
-  #hasRoom({ lane }: LaneEntry, ms: number): boolean {
-    const { maxInLane, maxLaneMs, laneCount } = this.#use;
-    if (lane.isGenerating && laneCount > 1 && this.hasPromptLane) return false;
+  #hasRoom(entry: LaneEntry, ms: number): boolean {
+    const { lane } = entry;
+    if (lane.callCount === 0) entry.alone = false;
+    else if (entry.alone || lane.callCount >= this.#use.maxInLane) return false;
+    // One that generates is for no other call: it may take longer than anybody waits, and another lane has room sooner.
+    if (lane.isGenerating && this.#use.laneCount > 1 && this.hasPromptLane) return false;
     // One call is let in whatever it is thought to take: behind generations on a single lane it would wait for all of them.
-    return lane.callCount < maxInLane && (lane.backlogMs === 0 || lane.backlogMs + ms <= maxLaneMs);
+    return lane.backlogMs === 0 || lane.backlogMs + ms <= entry.maxMs;
   }
 
   #follow(all: readonly LaneEntry[]): void {
@@ -119,7 +141,8 @@ export class LaneChoice {
     const prompt = all.filter(isPrompt);
     this.#all = all;
     this.#forPrompt = prompt.length > 0 ? prompt : all;
-    this.#forOrdinary = this.#use.sessionsAreParallel ? all : all.filter(isFirst);
+    const ordinary = this.#use.sessionsAreParallel ? all : all.filter(isFirst);
+    this.#forOrdinary = [...ordinary.filter((entry) => !isPrompt(entry)), ...ordinary.filter(isPrompt)];
     this.#forGenerations = all.filter((entry) => !isPrompt(entry));
   }
 }
@@ -152,5 +175,5 @@ function leastLoaded(entries: readonly LaneEntry[], hasRoom: (entry: LaneEntry) 
   return best;
 }
 
-/** More than any lane has. */
+/** More than any lane has, in calls and in milliseconds. */
 const generatingLoad = 1_000_000;

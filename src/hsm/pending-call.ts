@@ -30,18 +30,26 @@ export interface CallOutline {
    */
   readonly addressed: boolean;
   /** Goes before the calls that are not, to a lane that never generates. */
-  readonly isPrompt?: boolean;
-  /** Who pays for it; absent: the daemon. */
-  readonly payer?: Payer | undefined;
-  /** What it is thought to take; absent: what is not known and not learnt. */
-  readonly cost?: CallCost;
+  readonly isPrompt: boolean;
+  /** Who pays for it; `undefined`: the daemon. */
+  readonly payer: Payer | undefined;
+  /** What it is thought to take. */
+  readonly cost: CallCost;
   /** Keeps a lane busy for much longer than most calls. */
-  readonly isDear?: boolean;
-  /** Takes what it keeps of the reply's fields (views) and resolves the promise. Throws `BadReplyError`. */
-  readonly succeed: (fields: readonly Buffer[], lane: CallLane) => void;
-  readonly fail: (error: Error) => void;
+  readonly isDear: boolean;
+  /** Takes what it keeps of the reply's fields (views). Throws `BadReplyError`. Its result is that of the call's promise. */
+  readonly decode: (fields: readonly Buffer[], lane: CallLane) => unknown;
+  readonly resolve: (result: never) => void;
+  readonly reject: (error: Error) => void;
+  /** Is told that the call has settled, if somebody wants to know. */
+  readonly watch: CallWatch | null;
 }
 
+export interface CallWatch {
+  settled(call: PendingCall): void;
+}
+
+/** There is one for each request: its members are assigned one by one, because that is what V8 makes cheap. */
 export class PendingCall {
   readonly name: CallName;
   readonly number: number;
@@ -58,54 +66,56 @@ export class PendingCall {
   readonly isDear: boolean;
   /** What it was thought to take when it was sent. */
   expectedMs = 0;
+  /** Did a reply say that it succeeded? */
+  succeeded = false;
   /** Was a lane lost under it? It is sent once more then, alone on its lane. */
   repeated = false;
   /** How often a busy device refused it. */
   busyReplies = 0;
+  /** In the frames of the lane that it was sent on. */
+  requestId = 0;
   /** The next in the list that it is in. */
   next: PendingCall | undefined = undefined;
   readonly #replyFields: number;
-  readonly #succeed: CallOutline['succeed'];
-  readonly #fail: CallOutline['fail'];
+  readonly #decode: CallOutline['decode'];
+  readonly #resolve: CallOutline['resolve'];
+  readonly #reject: CallOutline['reject'];
+  readonly #watch: CallWatch | null;
 
-  constructor({
-    name,
-    fields,
-    deadlineAtMs,
-    addressed,
-    isPrompt = false,
-    payer,
-    succeed,
-    fail,
-    ...costs
-  }: CallOutline) {
-    const call: Call = calls[name];
-    this.name = name;
+  constructor(outline: CallOutline) {
+    const call: Call = calls[outline.name];
+    this.name = outline.name;
     this.number = call.number;
     this.repeatable = call.repeatable;
-    this.changesKeys = call.changesKeys ?? false;
-    this.generates = call.generates ?? false;
-    this.fields = fields;
-    this.deadlineAtMs = deadlineAtMs;
-    this.addressed = addressed;
-    this.isPrompt = isPrompt;
-    this.payer = payer;
-    this.cost = costs.cost ?? { ms: 0 };
-    this.isDear = costs.isDear ?? false;
+    this.changesKeys = call.changesKeys === true;
+    this.generates = call.generates === true;
+    this.fields = outline.fields;
+    this.deadlineAtMs = outline.deadlineAtMs;
+    this.addressed = outline.addressed;
+    this.isPrompt = outline.isPrompt;
+    this.payer = outline.payer;
+    this.cost = outline.cost;
+    this.isDear = outline.isDear;
     this.#replyFields = call.reply.length;
-    this.#succeed = succeed;
-    this.#fail = fail;
+    this.#decode = outline.decode;
+    this.#resolve = outline.resolve;
+    this.#reject = outline.reject;
+    this.#watch = outline.watch;
   }
 
   /** Throws `BadReplyError`, not having settled, when the reply is not one to this call. */
   succeed(fields: readonly Buffer[], lane: CallLane): void {
     if (fields.length !== this.#replyFields)
       throw new BadReplyError(`a reply to \`${this.name}\` has ${this.#replyFields} fields, not ${fields.length}`);
-    this.#succeed(fields, lane);
+    // `never`, because what `decode` gives is what the promise of the same call takes; whoever made both saw to that.
+    this.#resolve(this.#decode(fields, lane) as never);
+    this.succeeded = true;
+    this.#watch?.settled(this);
   }
 
   fail(failure: KeyStoreFailure, message: string): void {
-    this.#fail(new KeyStoreError(failure, `${this.name}: ${message}`));
+    this.#reject(new KeyStoreError(failure, `${this.name}: ${message}`));
+    this.#watch?.settled(this);
   }
 }
 

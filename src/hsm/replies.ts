@@ -192,6 +192,7 @@ const capabilitiesSchema = z.object({
   library: z.object({ path: z.string(), description: z.string(), version: z.string(), cryptoki: z.string() }),
   token: z.object({ label: z.string(), serial: z.string(), manufacturer: z.string(), model: z.string() }),
   mechanisms: z.array(z.string()),
+  roundTripMs: z.number().min(0),
   capabilities: z.array(
     z.object({
       keySpec: z.enum(keySpecNames),

@@ -66,8 +66,17 @@ const readProfile = object({
   libraries: list(text),
   /** For `C_Initialize`'s reserved argument, `{folder}` standing for the token's folder; `null` where it takes none. */
   libraryParameters: orNull(text),
-  /** What a key store of this vendor gets when the configuration says nothing: processes, and sessions in each. */
-  defaults: object({ hosts: count as Reader<number>, lanes: count as Reader<number> }),
+  /** What a key store of this vendor gets when the configuration says nothing (`shapeOf`). */
+  defaults: object({
+    /** Processes, and sessions in each, on a machine with few cores. */
+    hosts: count as Reader<number>,
+    lanes: count as Reader<number>,
+    /**
+     * Of what there is one for each core of the machine, up to `atMost`: of a token that computes in its host's own process. `null` for
+     * a device, which is no faster for the cores of the machine before it.
+     */
+    perCore: orNull(object({ of: oneOf(['hosts', 'lanes']), atMost: count as Reader<number> })),
+  }),
   /** Are calls faster on several sessions of one process at once? If not, ordinary calls keep to one session of each. */
   sessionsAreParallel: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
   attributes: object({
@@ -160,6 +169,28 @@ export function parseVendorProfile(source: string, path: string): VendorProfile 
     }
     return 1;
   }
+}
+
+export interface KeyStoreShape {
+  /** Processes. */
+  readonly hosts: number;
+  /** Sessions in each. */
+  readonly lanes: number;
+}
+
+/**
+ * How many hosts and lanes a key store has: what the configuration says of either, else what the profile says for so many cores. Who
+ * sets one of them means that one: the other does not grow with the cores.
+ */
+export function shapeOf(
+  { defaults }: Pick<VendorProfile, 'defaults'>,
+  configured: { readonly [Name in keyof KeyStoreShape]?: number | undefined },
+  cores: number,
+): KeyStoreShape {
+  const { hosts, lanes, perCore } = defaults;
+  const shape = { hosts: configured.hosts ?? hosts, lanes: configured.lanes ?? lanes };
+  if (perCore === null || configured.hosts !== undefined || configured.lanes !== undefined) return shape;
+  return { ...shape, [perCore.of]: Math.max(shape[perCore.of], Math.min(cores, perCore.atMost)) };
 }
 
 /** The first of the profile's libraries that is on this machine, or `undefined`. */

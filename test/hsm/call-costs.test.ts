@@ -9,7 +9,7 @@ describe('What a call is thought to take', () => {
   const answered = (ms: number, traits: object = {}) => ({
     cost: { ms },
     expectedMs: ms,
-    isGeneration: false,
+    generates: false,
     succeeded: true,
     ...traits,
   });
@@ -33,7 +33,7 @@ describe('What a call is thought to take', () => {
   test('is not learnt from what failed, nor from what was answered together with a generation', () => {
     const [failed, beside] = [answered(1, { succeeded: false }), answered(1)];
     learnCosts([failed], 0.1);
-    learnCosts([answered(0, { isGeneration: true }), beside], 150);
+    learnCosts([answered(0, { generates: true }), beside], 150);
     expect([failed.cost.ms, beside.cost.ms]).toEqual([1, 1]);
   });
 

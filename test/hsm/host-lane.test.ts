@@ -48,12 +48,12 @@ const nonsense: readonly Nonsense[] = [
   {
     what: 'a reply to nobody',
     reply: frame(7, 0, ofBytes(32)),
-    reason: 'a reply to request 7, which is not in flight',
+    reason: 'a reply to request 7, which is not the next in flight',
   },
   {
     what: 'a reply twice',
     reply: frame(1, 0, ofBytes(32)).repeat(2),
-    reason: 'a reply to request 1, which is not in flight',
+    reason: 'a reply to request 1, which is not the next in flight',
   },
   { what: 'a byte less than asked', reply: frame(1, 0, ofBytes(31)), reason: 'a plaintext has 32 bytes, not 31' },
   { what: 'a byte more than asked', reply: frame(1, 0, ofBytes(33)), reason: 'a plaintext has 32 bytes, not 33' },

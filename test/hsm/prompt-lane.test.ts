@@ -242,7 +242,8 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
     { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
     { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 64, used: 2 },
     { hosts: 2, lanes: 1, sessionsAreParallel: true, atOnce: 16, used: 2 },
-    { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 3 },
+    { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
+    { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 48, used: 3 },
   ])('sends ordinary calls to as many lanes as it should: %o', async ({ atOnce, used, ...shape }) => {
     const watch = new LaneWatch();
     const { keyStore } = await openTestStore(token(), { ...shape, limits: { ...patience, maxInLane: 16 } });

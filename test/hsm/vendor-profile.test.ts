@@ -7,6 +7,7 @@ import {
   libraryParametersFor,
   loadVendorProfile,
   parseVendorProfile,
+  shapeOf,
   VendorProfileError,
 } from '../../src/hsm/vendor-profile.ts';
 
@@ -29,6 +30,30 @@ test.each(names)('the profile %s has a lane that never generates, and one that d
 });
 
 test.each([
+  { cores: 1, softhsm2: [2, 1], nss: [1, 2] },
+  { cores: 2, softhsm2: [2, 1], nss: [1, 2] },
+  { cores: 6, softhsm2: [6, 1], nss: [1, 6] },
+  { cores: 64, softhsm2: [8, 1], nss: [1, 8] },
+])('a software token has as many hosts or lanes as there are cores to use: $cores', ({ cores, ...expected }) => {
+  for (const [name, shape] of Object.entries(expected)) {
+    const { hosts, lanes } = shapeOf(loadVendorProfile(name), {}, cores);
+    expect([hosts, lanes]).toEqual(shape);
+  }
+});
+
+test('hosts and lanes that are configured are as they are configured, whatever the cores', () => {
+  const profile = loadVendorProfile('softhsm2');
+  expect(shapeOf(profile, { hosts: 1 }, 64)).toEqual({ hosts: 1, lanes: 1 });
+  expect(shapeOf(profile, { lanes: 3 }, 64)).toEqual({ hosts: 2, lanes: 3 });
+  expect(shapeOf(profile, { hosts: 12, lanes: 2 }, 2)).toEqual({ hosts: 12, lanes: 2 });
+});
+
+test('a profile of a device has no more for more cores', () => {
+  const device = parseVendorProfile(with1('perCore: { of: lanes, atMost: 8 }', 'perCore: null'), 'device.yaml');
+  expect(shapeOf(device, {}, 64)).toEqual({ hosts: 1, lanes: 2 });
+});
+
+test.each([
   [
     'a wrong type',
     with1('nonModifiable: true', 'nonModifiable: 1'),
@@ -48,6 +73,11 @@ test.each([
   ['a missing member', with1('name: NSS softoken', ''), /:1: `name`: is missing; expected text$/],
   ['a member twice', `${nss}\nname: y\n`, /:\d+: not YAML: Map keys must be unique/],
   ['too many lanes', with1('lanes: 2', 'lanes: 65'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
+  [
+    'something else per core',
+    with1('of: lanes', 'of: slots'),
+    /:\d+: `defaults.perCore.of`: expected one of hosts, lanes$/,
+  ],
   ['half a lane', with1('lanes: 2', 'lanes: 0.5'), /:\d+: `defaults.lanes`: expected a number from 1 to 64$/],
   [
     'a way of its sessions that is none',

@@ -44,6 +44,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const probeSession = new TokenSession({ cryptoki, slot, returnValues });
   const capabilities = findCapabilities(probeSession, mechanisms, profile);
   const imports = findImports(probeSession, mechanisms, profile, capabilities);
+  const roundTripMs = Math.min(session.openedInMs, probeSession.openedInMs);
   probeSession.close();
 
   const library = cryptoki.C_GetInfo();
@@ -69,6 +70,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
         model: unpadded(info.model),
       },
       mechanisms,
+      roundTripMs,
       capabilities,
       imports,
     },

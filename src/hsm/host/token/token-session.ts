@@ -33,6 +33,7 @@ export class TokenSession {
   step = '';
   readonly #returnValues: ReturnValues;
   #handle: Handle;
+  #openedInMs = 0;
   #number = 1;
 
   /** Opens the session. Throws `HostFailure`. */
@@ -45,6 +46,11 @@ export class TokenSession {
 
   get handle(): Handle {
     return this.#handle;
+  }
+
+  /** How long `C_OpenSession` took: a way to the token and back, and hardly more. */
+  get openedInMs(): number {
+    return this.#openedInMs;
   }
 
   /** Counts the sessions that this has been. Session objects of an earlier number are gone, and their handles may mean others. */
@@ -122,10 +128,13 @@ export class TokenSession {
 
   #open(): Handle {
     this.step = 'C_OpenSession';
+    const beganAtMs = performance.now();
     try {
       return this.cryptoki.C_OpenSession(this.slot, constant('CKF_SERIAL_SESSION') | constant('CKF_RW_SESSION'));
     } catch (error) {
       throw this.failureFrom(error);
+    } finally {
+      this.#openedInMs = performance.now() - beganAtMs;
     }
   }
 }
