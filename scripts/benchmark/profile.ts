@@ -61,7 +61,11 @@ export async function profileDaemon(
     const plain = await load(measureMs);
     const times = renderTimes(before, threadTimes(daemon.pid), plain.count);
 
-    const address = /ws:\/\/\S+/.exec(daemon.log())?.[0];
+    // The last one: a daemon becomes another process at first.
+    const address = daemon
+      .log()
+      .match(/ws:\/\/\S+/g)
+      ?.at(-1);
     if (address === undefined) throw new Error('the daemon did not say where its inspector listens');
     await using inspector = await Inspector.connect(address);
     await inspector.ask('Profiler.enable');

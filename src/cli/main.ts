@@ -7,5 +7,9 @@
  */
 
 import { begin } from './beginning.ts';
+import { becomeDaemonProcess } from './daemon-process.ts';
 
-await begin('drawbridge', async () => (await import('./command-line.ts')).runCommandLine(process.argv));
+await begin('drawbridge', async () => {
+  becomeDaemonProcess(process.argv);
+  await (await import('./command-line.ts')).runCommandLine(process.argv);
+});

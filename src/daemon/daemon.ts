@@ -29,6 +29,7 @@ import { Intents } from '../pipeline/intents.ts';
 import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
+import { giveBackFreedMemory } from '../secrets/freed-memory.ts';
 import { Backups } from './backups.ts';
 import { censusControl } from './census.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -107,6 +108,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await using started = new AsyncDisposableStack();
 
   disableCoreDumps();
+  started.defer(giveBackFreedMemory());
   await assertPathsAreOurs(configuration);
   const roles = await ConfiguredRoles.open(configuration, configured);
   const mapping = { ...configured, assumableRoles: () => roles.current().all.map(({ arn }) => arn) };

@@ -25,13 +25,16 @@ const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: dev mode: ${missing}\n`);
 
 describe.skipIf(missing !== null)('drawbridge dev', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)(
-    'prints one line of JSON, ends on %s, and leaves nothing behind',
-    async (signal) => {
+  test.each([
+    ['SIGTERM', '', ['--max-semi-space-size=8', '--heap-growing-percent=30']],
+    ['SIGINT', '--max-semi-space-size=32', []],
+  ] as const)(
+    'prints one line of JSON, ends on %s, and leaves nothing behind; it takes little memory for garbage unless told otherwise (%j)',
+    async (signal, chosen, options) => {
       const parent = mkdtempSync(join(tmpdir(), 'drawbridge-dev-test-'));
       try {
         const child = spawn(process.execPath, [program, 'dev'], {
-          env: { ...process.env, TMPDIR: parent },
+          env: { ...process.env, TMPDIR: parent, NODE_OPTIONS: chosen },
           stdio: ['ignore', 'pipe', 'ignore'],
         });
         let output = '';
@@ -52,6 +55,8 @@ describe.skipIf(missing !== null)('drawbridge dev', () => {
         expect(line).toMatchObject({ endpoint: null, region: 'us-east-1', account: '000000000000' });
         expect(line.dir.startsWith(parent)).toBe(true);
         expect(statSync(line.socket).mode & 0o777).toBe(0o666);
+        const command = readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0');
+        expect(command.slice(1, command.indexOf(program))).toEqual(options);
         child.kill(signal);
         const [code] = await once(child, 'exit');
         expect(code).toBe(0);

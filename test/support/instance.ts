@@ -69,7 +69,8 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
   const isOurs = options.dir === undefined;
   const dir = options.dir ?? newFolder();
   if (isOurs && options.over !== undefined) initializeOver(options.over, dir);
-  const child = spawn(process.execPath, [program, ...argumentsOf(options, dir)], {
+  // As it would become by itself, which takes a start of Node.js.
+  const child = spawn(process.execPath, ['--max-semi-space-size=8', program, ...argumentsOf(options, dir)], {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
