@@ -107,7 +107,7 @@ export async function runClient(name: string): Promise<ClientRun> {
   }
 }
 
-/** As a person does it who wants TLS: `init`, `tls create`, and three lines of `drawbridge.yaml`. */
+/** As a person does it who wants TLS and a role: `init`, `tls create`, and a few lines of `drawbridge.yaml`. */
 function makeInstance(folder: string): void {
   const configuration = join(folder, 'drawbridge.yaml');
   const drawbridge = (...args: readonly string[]): void => {
@@ -130,9 +130,17 @@ function makeInstance(folder: string): void {
     configuration,
     `listen:
   tls: { address: "127.0.0.1:0", certificate: { file: tls/server.pem }, key: { file: tls/server.key } }
+roles:
+  deploy: { trustPolicy: ${JSON.stringify(trustPolicy)} }
 `,
   );
 }
+
+/** Of the role that programs may assume as the user `ci`: the account's root cannot. */
+const trustPolicy = {
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Principal: { AWS: 'arn:aws:iam::000000000000:user/ci' }, Action: 'sts:AssumeRole' }],
+};
 
 /** From its log, which is another pipe than the line that says it is ready. */
 async function tlsEndpointOf(daemon: LineProcess): Promise<string> {
