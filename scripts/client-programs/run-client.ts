@@ -7,16 +7,7 @@
  */
 
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  appendFileSync,
-  chmodSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as later } from 'node:timers/promises';
@@ -24,7 +15,14 @@ import { fileURLToPath } from 'node:url';
 import { LineProcess } from '../line-process.ts';
 
 export const clientsFolder = new URL('../../test/clients/', import.meta.url);
-const cli = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const command = (file: string): string => fileURLToPath(new URL(`../../src/cli/${file}`, import.meta.url));
+const cli = command('main.ts');
+/** The commands that the package installs. */
+const installed = new Map([
+  ['drawbridge', cli],
+  ['age-plugin-drawbridge', command('age-plugin-drawbridge.ts')],
+  ['sigstore-kms-drawbridge', command('sigstore-kms-drawbridge.ts')],
+]);
 /** What scripts of programs may call. */
 const commands = fileURLToPath(new URL('commands', import.meta.url));
 /** The profile that the documentation tells people to use. */
@@ -160,8 +158,9 @@ function environment(instance: Record<string, string>, folder: string): NodeJS.P
   const { socket, endpoint, tlsEndpoint, authority, region, accessKeyId, secretAccessKey } = instance;
   const bin = join(folder, 'bin');
   mkdirSync(bin);
-  writeFileSync(join(bin, 'drawbridge'), `#!/bin/sh\nexec '${process.execPath}' '${cli}' "$@"\n`);
-  chmodSync(join(bin, 'drawbridge'), 0o755);
+  for (const [name, program] of installed) {
+    writeFileSync(join(bin, name), `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@"\n`, { mode: 0o755 });
+  }
   const config = join(folder, 'aws-config');
   const text = readFileSync(profile, 'utf8').replace('/run/drawbridge/kms.sock', `${socket}`);
   writeFileSync(config, text.replace('http://127.0.0.1:4599', `${endpoint}`));
