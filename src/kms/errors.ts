@@ -60,6 +60,10 @@ export type KmsErrorName =
   | 'UnsupportedOperationException'
   | 'ValidationException';
 
+/**
+ * What a caller is refused is no fault of ours, happens as often as callers like, and says where it came from by its words: it has no
+ * stack trace, which takes as long as all else of a refusal.
+ */
 export class KmsError extends Error {
   override readonly name: KmsErrorName;
 
@@ -69,7 +73,10 @@ export class KmsError extends Error {
    * @param cause What the operator may know and the caller may not.
    */
   constructor(name: KmsErrorName, message: string, cause?: unknown) {
+    const { stackTraceLimit } = Error;
+    if (name !== 'KMSInternalException') Error.stackTraceLimit = 0;
     super(message, cause === undefined ? undefined : { cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = name;
   }
 }
