@@ -58,10 +58,15 @@ export interface AppenderOptions {
 /** A group is at most this long, so that a sync or a failure concerns a bounded part of the log. */
 const maxGroupCharacters = 1024 * 1024;
 
+/** Of some hundred ordinary lines. */
+const ordinaryGroupBytes = 128 * 1024;
+
 interface Queued {
+  /** The line, with its line feed, and how long it is in the file. */
   readonly text: string;
+  readonly lineBytes: number;
   /** What of the disk was promised to it. */
-  readonly bytes: number;
+  readonly promisedBytes: number;
   readonly account: LineAccount;
   /** The head when this text is in the file. */
   readonly link: Link;
@@ -87,6 +92,7 @@ export class ChainedAppender implements AuditLog {
   #fragmentBytes = 0;
 
   #queue: Queued[] = [];
+  readonly #groupMemory = Buffer.alloc(ordinaryGroupBytes);
   readonly #shares = new QueueShares();
   #isWriting = false;
   #isScheduled = false;
@@ -162,8 +168,9 @@ export class ChainedAppender implements AuditLog {
       const message = `too many events wait to be written to \`${path}\`; look at its disk`;
       return Promise.reject(new AuditError('overloaded', message));
     }
-    const bytes = Buffer.byteLength(text) + maxLinkBytes;
-    const room = space.take(account, bytes);
+    const textBytes = Buffer.byteLength(text);
+    const promisedBytes = textBytes + maxLinkBytes;
+    const room = space.take(account, promisedBytes);
     if (room === 'none') return Promise.reject(new AuditError('full', fullDisk(path)));
     if (room === 'later') return this.#takeLater(text, durability, account);
     return new Promise((resolve, reject) => {
@@ -171,7 +178,10 @@ export class ChainedAppender implements AuditLog {
       this.#head = link;
       const waiting = { resolve, reject };
       const asked = sync === 'always' ? 'synced' : durability;
-      this.#queue.push({ text: `${line}\n`, link, account, bytes, durability: asked, waiting });
+      // The chain adds nothing but ASCII.
+      const lineBytes = textBytes + line.length + 1 - text.length;
+      const queued = { text: `${line}\n`, lineBytes, promisedBytes, link, account, durability: asked, waiting };
+      this.#queue.push(queued);
       this.#shares.add(account, line.length + 1);
       this.#schedule();
     });
@@ -233,9 +243,15 @@ export class ChainedAppender implements AuditLog {
     }
     const group = this.#takeGroup();
     this.#isWriting = true;
-    const bytes = Buffer.from(group.map((queued) => queued.text).join(''), 'utf8');
+    let groupBytes = 0;
     let promisedBytes = 0;
-    for (const queued of group) promisedBytes += queued.bytes;
+    for (const queued of group) {
+      groupBytes += queued.lineBytes;
+      promisedBytes += queued.promisedBytes;
+    }
+    const bytes = this.#memoryFor(groupBytes);
+    let at = 0;
+    for (const { text } of group) at += bytes.write(text, at);
     this.#options.file.append(bytes, (writtenBytes, error) => {
       this.#isWriting = false;
       this.#options.space.giveBack(promisedBytes - writtenBytes);
@@ -244,6 +260,11 @@ export class ChainedAppender implements AuditLog {
       // Cutting off what is too much goes on by itself.
       if (!this.#isWriting) this.#writeGroup();
     });
+  }
+
+  /** One group is written at a time, and most fit into memory that is there already. */
+  #memoryFor(bytes: number): Buffer {
+    return bytes <= this.#groupMemory.length ? this.#groupMemory.subarray(0, bytes) : Buffer.allocUnsafe(bytes);
   }
 
   #takeGroup(): readonly Queued[] {
@@ -261,8 +282,9 @@ export class ChainedAppender implements AuditLog {
 
   /** These lines are in the file. */
   #acknowledge(lines: readonly Queued[]): void {
-    for (const { text, link, waiting, durability } of lines) {
-      this.#written = { ...link, bytes: this.#written.bytes + Buffer.byteLength(text) };
+    for (const { lineBytes, link, waiting, durability } of lines) {
+      const { sequence, hash } = link;
+      this.#written = { sequence, hash, bytes: this.#written.bytes + lineBytes };
       if (this.#sync.failure !== undefined) waiting.reject(this.#sync.failure);
       else if (durability === 'synced') this.#sync.wait(waiting);
       else waiting.resolve();
@@ -279,8 +301,8 @@ export class ChainedAppender implements AuditLog {
   #fail(group: readonly Queued[], writtenBytes: number, cause: Error): void {
     let start = 0;
     let complete = 0;
-    for (const { text } of group) {
-      const end = start + Buffer.byteLength(text);
+    for (const { lineBytes } of group) {
+      const end = start + lineBytes;
       if (end > writtenBytes) break;
       start = end;
       complete++;
@@ -297,8 +319,8 @@ export class ChainedAppender implements AuditLog {
     if (!this.#isFailing) this.#options.log?.error({ path: this.#options.path, err: cause }, error.message);
     this.#isFailing = true;
     const waiting = this.#queue;
-    for (const { account, bytes, text } of waiting) {
-      this.#options.space.giveBack(bytes);
+    for (const { account, promisedBytes, text } of waiting) {
+      this.#options.space.giveBack(promisedBytes);
       this.#shares.remove(account, text.length);
     }
     this.#queue = [];

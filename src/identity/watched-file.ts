@@ -7,10 +7,10 @@
  * root and sets the times of a file back after writing as many bytes in place is not found out.
  */
 
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 
-/** What `stat` said; the same text for the same state of the file. */
-export type FileState = string;
+/** What `stat` said, as far as it tells one state from another; or why it said nothing. */
+type FileState = Pick<Stats, 'dev' | 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'> | string;
 
 export class WatchedFile {
   readonly path: string;
@@ -23,7 +23,7 @@ export class WatchedFile {
   /** True at the first look, and at each that finds another state than the look before it. */
   hasChanged(): boolean {
     const state = stateOf(this.path);
-    if (state === this.#state) return false;
+    if (this.#state !== undefined && isSame(state, this.#state)) return false;
     this.#state = state;
     return true;
   }
@@ -32,9 +32,20 @@ export class WatchedFile {
 /** A file that is not there, or cannot be looked at, has a state as well. */
 function stateOf(path: string): FileState {
   try {
-    const { dev, ino, size, mtimeMs, ctimeMs } = statSync(path);
-    return `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}`;
+    return statSync(path);
   } catch (error) {
     return String((error as NodeJS.ErrnoException).code);
   }
+}
+
+/** Number by number: texts of them take longer than the system's answer. */
+function isSame(one: FileState, other: FileState): boolean {
+  if (typeof one === 'string' || typeof other === 'string') return one === other;
+  return (
+    one.mtimeMs === other.mtimeMs &&
+    one.ctimeMs === other.ctimeMs &&
+    one.size === other.size &&
+    one.ino === other.ino &&
+    one.dev === other.dev
+  );
 }
