@@ -2,7 +2,8 @@
  * The yardstick of the bench: PKCS#11 in a plain loop, with nothing in between.
  *
  * One process, one session, token objects used as they are: how a program would use the token that links the vendor's
- * library itself. Each operation makes the calls that the HSM host makes for it: for Encrypt an IV from the token's random
+ * library itself. Or, with COPY 1, a session copy of the key, as the HSM host uses it where that is faster: what no program could
+ * be faster than. Each operation makes the calls that the HSM host makes for it: for Encrypt an IV from the token's random
  * generator, then AES-256-GCM with additional data of the size that Drawbridge binds; for Sign the raw mechanism over a
  * digest that is there already; for DeriveSharedSecret a secret that is read and destroyed. Verify is the token's here.
  * DescribeKey has no counterpart in PKCS#11; reading the attributes of the key object is the nearest.
@@ -10,7 +11,7 @@
  *     direct LIBRARY TOKEN_LABEL
  *
  * The first line of standard input is the PIN; every further one is a measurement, `OPERATION KEY_SPEC BYTES WARMUP_MS
- * MEASURE_MS`, answered by one line of JSON. At the end of the input the keys are destroyed.
+ * MEASURE_MS COPY`, answered by one line of JSON. At the end of the input the keys are destroyed.
  */
 
 #include <dlfcn.h>
@@ -269,10 +270,18 @@ static struct {
   char key_spec[32];
   CK_BBOOL derives;
   CK_OBJECT_HANDLE key, public_key;
+  CK_OBJECT_HANDLE copy, public_copy; /* CK_INVALID_HANDLE until they are needed; they go with the session. */
 } made[16];
 static size_t made_count;
 
-static void use_key(const char *key_spec, CK_BBOOL derives) {
+static CK_OBJECT_HANDLE copy_of(CK_OBJECT_HANDLE object) {
+  CK_ATTRIBUTE attributes[] = {{CKA_TOKEN, &no, sizeof no}};
+  CK_OBJECT_HANDLE copy;
+  must(token->C_CopyObject(session, object, attributes, COUNT_OF(attributes), &copy), "C_CopyObject");
+  return copy;
+}
+
+static void use_key(const char *key_spec, CK_BBOOL derives, CK_BBOOL copied) {
   size_t index = 0;
   while (index < made_count && (strcmp(made[index].key_spec, key_spec) != 0 || made[index].derives != derives)) index++;
   if (index == made_count) {
@@ -284,8 +293,13 @@ static void use_key(const char *key_spec, CK_BBOOL derives) {
     made[index].public_key = public_key;
     made_count++;
   }
-  key = made[index].key;
-  public_key = made[index].public_key;
+  if (copied && made[index].copy == CK_INVALID_HANDLE) {
+    made[index].copy = copy_of(made[index].key);
+    made[index].public_copy = made[index].public_key;
+    if (made[index].public_key != CK_INVALID_HANDLE) made[index].public_copy = copy_of(made[index].public_key);
+  }
+  key = copied ? made[index].copy : made[index].key;
+  public_key = copied ? made[index].public_copy : made[index].public_key;
   signing = strcmp(key_spec, "RSA_2048") == 0                ? CKM_RSA_PKCS
             : strcmp(key_spec, "ECC_NIST_P256") == 0         ? CKM_ECDSA
             : strcmp(key_spec, "ECC_NIST_EDWARDS25519") == 0 ? CKM_EDDSA
@@ -335,7 +349,8 @@ int main(int count, char **arguments) {
     char name[32], key_spec[32];
     unsigned long bytes;
     long warmup_millis, measure_millis;
-    if (sscanf(line, "%31s %31s %lu %ld %ld", name, key_spec, &bytes, &warmup_millis, &measure_millis) != 5 ||
+    int copied;
+    if (sscanf(line, "%31s %31s %lu %ld %ld %d", name, key_spec, &bytes, &warmup_millis, &measure_millis, &copied) != 6 ||
         bytes > max_plaintext_bytes) {
       fprintf(stderr, "direct: cannot read: %s", line);
       return 2;
@@ -346,7 +361,7 @@ int main(int count, char **arguments) {
       fprintf(stderr, "direct: unknown operation %s\n", name);
       return 2;
     }
-    use_key(key_spec, operations[index].derives);
+    use_key(key_spec, operations[index].derives, copied ? CK_TRUE : CK_FALSE);
     prepare(name, key_spec, bytes);
     measure(operations[index].run, bytes, warmup_millis, measure_millis);
   }

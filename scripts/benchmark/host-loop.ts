@@ -119,7 +119,14 @@ async function runFor(durationMs: number, inFlight: number, call: Call): Promise
   const seconds = (performance.now() - begin) / 1000;
   const sorted = Float64Array.from(micros).sort();
   const percentile = (fraction: number): number => sorted[Math.floor(fraction * (sorted.length - 1))] ?? 0;
-  return { count: sorted.length, seconds, p50Micros: percentile(0.5), p99Micros: percentile(0.99) };
+  return {
+    count: sorted.length,
+    seconds,
+    p50Micros: percentile(0.5),
+    p99Micros: percentile(0.99),
+    p999Micros: percentile(0.999),
+    maxMicros: percentile(1),
+  };
 }
 
 await main(process.argv[2] ?? '');

@@ -49,8 +49,9 @@ static inline double percentile_micros(const struct latencies *sorted, double fr
 /* One line of JSON, which ends the measurement. */
 static inline void print_result(struct latencies *all, double seconds) {
   qsort(all->nanos, all->count, sizeof *all->nanos, compare_latencies);
-  printf("{\"count\":%zu,\"seconds\":%.6f,\"p50Micros\":%.2f,\"p99Micros\":%.2f}\n", all->count, seconds,
-         percentile_micros(all, 0.50), percentile_micros(all, 0.99));
+  printf("{\"count\":%zu,\"seconds\":%.6f,\"p50Micros\":%.2f,\"p99Micros\":%.2f,\"p999Micros\":%.2f,\"maxMicros\":%.2f}\n",
+         all->count, seconds, percentile_micros(all, 0.50), percentile_micros(all, 0.99), percentile_micros(all, 0.999),
+         percentile_micros(all, 1));
   fflush(stdout);
   all->count = 0;
 }

@@ -7,7 +7,11 @@
  * long requests, and trusts the answers' `Content-Length`; anything but that STATUS ends the measurement with the answer on
  * standard error.
  *
- *     load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS < THE_REQUESTS
+ * With RATE, requests are sent at so many a second whatever the answers do (open loop): each on a connection that has none under
+ * way, or on the first that has none again. What it took is counted from when it was due, so that an answer that keeps others
+ * waiting is seen in theirs.
+ *
+ *     load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS [RATE] < THE_REQUESTS
  *
  * Prints `started` when the warm-up is over, then one line of JSON.
  */
@@ -125,11 +129,57 @@ static bool receive_answer(struct connection *connection) {
   return connection->expected != 0 && connection->received >= connection->expected;
 }
 
+/* Waits until there is something to read, for so long at most. */
+static int wait_for(int poll, struct epoll_event *events, int max, uint64_t nanos) {
+  struct timespec limit = {.tv_sec = (time_t)(nanos / 1000000000u), .tv_nsec = (long)(nanos % 1000000000u)};
+  int ready = epoll_pwait2(poll, events, max, &limit, NULL);
+  if (ready < 0 && errno != EINTR) fail("epoll_pwait2");
+  return ready < 0 ? 0 : ready;
+}
+
+static const uint64_t last_wait_nanos = 10000000000u;
+
+static void run_open_loop(int poll, struct connection *all, int connections, double rate, uint64_t warmup_nanos,
+                          uint64_t measure_nanos) {
+  struct latencies latencies = {0};
+  struct connection **free_ones = calloc((size_t)connections, sizeof *free_ones);
+  if (free_ones == NULL) fail("memory");
+  int free_count = connections;
+  for (int index = 0; index < connections; index++) free_ones[index] = &all[index];
+  uint64_t start = now_nanos(), warm_at = start + warmup_nanos, end = warm_at + measure_nanos, sent = 0, due = start;
+  bool is_warm = false;
+  /* What was due before the end is waited for, but for a daemon that answers nothing any more. */
+  for (uint64_t now = start; (due < end || free_count < connections) && now < end + last_wait_nanos; now = now_nanos()) {
+    if (!is_warm && now >= warm_at) {
+      is_warm = true;
+      printf("started\n");
+      fflush(stdout);
+    }
+    while (free_count > 0 && due <= now && due < end) {
+      send_request(free_ones[--free_count], due);
+      due = start + (uint64_t)((double)++sent * 1e9 / rate);
+    }
+    struct epoll_event events[256];
+    uint64_t until = free_count > 0 && due < end ? due : end + last_wait_nanos;
+    int ready = wait_for(poll, events, sizeof events / sizeof *events, until > now ? until - now : 0);
+    now = now_nanos();
+    for (int index = 0; index < ready; index++) {
+      struct connection *connection = events[index].data.ptr;
+      if (!receive_answer(connection)) continue;
+      if (connection->sent_at >= warm_at) add_latency(&latencies, now - connection->sent_at);
+      free_ones[free_count++] = connection;
+    }
+  }
+  if (!is_warm) printf("started\n");
+  print_result(&latencies, (double)measure_nanos / 1e9);
+}
+
 int main(int count, char **arguments) {
-  if (count != 7) {
-    fprintf(stderr, "usage: load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS < THE_REQUESTS\n");
+  if (count != 7 && count != 8) {
+    fprintf(stderr, "usage: load SOCKET|PORT CONNECTIONS WARMUP_MS MEASURE_MS STATUS REQUESTS [RATE] < THE_REQUESTS\n");
     return 2;
   }
+  double rate = count == 8 ? atof(arguments[7]) : 0;
   int connections = atoi(arguments[2]);
   uint64_t warmup_nanos = strtoull(arguments[3], NULL, 10) * 1000000u;
   uint64_t measure_nanos = strtoull(arguments[4], NULL, 10) * 1000000u;
@@ -147,6 +197,10 @@ int main(int count, char **arguments) {
     if (epoll_ctl(poll, EPOLL_CTL_ADD, all[index].socket, &event) != 0) fail("epoll_ctl");
   }
 
+  if (rate > 0) {
+    run_open_loop(poll, all, connections, rate, warmup_nanos, measure_nanos);
+    return 0;
+  }
   struct latencies latencies = {0};
   uint64_t warm_at = now_nanos() + warmup_nanos, begin = 0, now = now_nanos();
   for (int index = 0; index < connections; index++) send_request(&all[index], now);

@@ -11,13 +11,16 @@ import { constants, cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { benchAgainst } from './against.ts';
+import type { BenchResult } from './bench-result.ts';
 import { type Case, cases, connectionsOf, nameOf, plainEncrypt } from './cases.ts';
 import { benchCommandLine } from './command-line.ts';
 import { compile } from './compile.ts';
+import { benchFarToken, farTokenName, renderFarToken } from './far-token.ts';
 import { benchManyKeys } from './many-keys.ts';
 import type { Measurement, Timing } from './measurement.ts';
 import { profileDaemon } from './profile.ts';
 import { renderAims, renderBurdens, renderRows, type Series, toRows } from './results.ts';
+import { benchOpenLoop, MemoryWatch, openLoopName, renderMemory, renderOpenLoop } from './steady-load.ts';
 import { makeInstance, startDaemon, startDirect, startHost, type Target } from './targets.ts';
 import { progress, warmUp } from './warming.ts';
 
@@ -28,14 +31,22 @@ const help = `Usage: scripts/bench [--against REF] [--quick] [--only TEXT] [--ro
 
 Measures, over one SoftHSM2 token and interleaved:
   direct   a plain PKCS#11 loop in C: one session, the token object as it is
+  copy     the same loop over a session copy of the key, which is what the HSM host uses: the real limit of one host
   host     the HSM host through its pipe alone, from one process (API µs: the CPU of that process)
-  daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C
+  daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C (API µs: its main process,
+           and of these what is user and what is system time)
+and then
+  open loop  the daemon while requests come at 70 % of its peak whatever the answers do: what they took is counted from when
+             they were due (p50, p99, p99.9 and the largest)
+  memory     of the daemon's main process, before the first request and after all that were measured
+  far token  the daemon with one host of 8 lanes, whose token is 1, 3 and 5 ms away: what it gives of lanes / round trip
 
   --against REF   instead: the daemon of this checkout, as its files are, beside that of the commit REF, in turn
   --quick         one short round, to see that everything runs; under a minute
-  --only TEXT     the cases alone that have TEXT in their names (Sign, RSA_2048)
+  --only TEXT     the cases alone that have TEXT in their names (Sign, RSA_2048, open loop, far token)
   --rounds COUNT  so many rounds (4; with --against 5; with --quick 1)
-  --hosts COUNT   so many HSM hosts in the key store, for host and daemon; the vendor profile's number if not given
+  --hosts COUNT   so many HSM hosts in the key store, for host and daemon; as many as the vendor profile says for the
+                  cores of this machine if not given
   --json FILE     write all rows to FILE as JSON
   --profile       instead: where the time of the API process goes and what it allocates, by stage and function (64-byte
                   Encrypt, or the first case that --only chooses)
@@ -43,7 +54,8 @@ Measures, over one SoftHSM2 token and interleaved:
   --command-line  instead: what commands take beside \`node -e 0\`, from this checkout and from a package
   --help          this text
 
-Read the ratios, not the absolute numbers: on a machine that is busy otherwise all of them sink.
+Read the ratios, not the absolute numbers: on a machine that is busy otherwise all of them sink. All of it takes under ten
+minutes.
 DescribeKey has no counterpart in PKCS#11; direct and host read the attributes of the key object. Verify is the token's
 work in the direct loop and OpenSSL's in Drawbridge; the host's row is that alone, without a host.
 
@@ -96,7 +108,9 @@ async function main(): Promise<void> {
     }
   }
   const chosen = cases.filter((what) => nameOf(what).includes(only));
-  if (chosen.length === 0) throw new Error(`no case has \`${only}\` in its name`);
+  const isExtra = [openLoopName, farTokenName].some((name) => name.includes(only));
+  if (chosen.length === 0 && (!isExtra || values.profile || against !== undefined))
+    throw new Error(`no case has \`${only}\` in its name`);
   const rounds = parseRounds(wantedRounds) ?? (values.quick ? 1 : against === undefined ? 4 : 5);
   const folder = mkdtempSync(join(tmpdir(), 'db-bench-'));
   const remove = (): void => rmSync(folder, { recursive: true, force: true });
@@ -118,7 +132,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${cpus().length} × ${cpus()[0]?.model}, load average before ${load1.toFixed(1)}\n\n`);
     if (values['many-keys']) return await benchManyKeys(folder, { quick: values.quick, json });
     if (values['command-line']) return await benchCommandLine(folder, { quick: values.quick, json });
-    const choices = { chosen, rounds, quick: values.quick, hosts, json };
+    const choices = { chosen, only, rounds, quick: values.quick, hosts, json };
     if (against === undefined) await bench(folder, choices);
     else if (!(await benchAgainst(folder, { ...choices, ref: against }))) process.exitCode = 1;
   } finally {
@@ -134,26 +148,32 @@ function parseRounds(text: string | undefined): number | undefined {
 
 interface Choices {
   readonly chosen: readonly Case[];
+  /** What the names of extra rows have in them. */
+  readonly only: string;
   readonly rounds: number;
   readonly quick: boolean;
   readonly hosts?: string | undefined;
   readonly json?: string | undefined;
 }
 
-async function bench(folder: string, { chosen, rounds, quick, hosts, json }: Choices): Promise<void> {
+async function bench(folder: string, { chosen, only, rounds, quick, hosts, json }: Choices): Promise<void> {
   const dir = join(folder, 'instance');
   await using targets = new AsyncDisposableStack();
   const open = async (started: Promise<Target>): Promise<Target> =>
     targets.adopt(await started, (target) => target.close());
   if (hosts !== undefined) await makeInstance(dir, hosts);
-  const daemon = await open(startDaemon(dir, compile('load', folder)));
+  const load = compile('load', folder);
+  const daemon = targets.adopt(await startDaemon(dir, load), (target) => target.close());
+  const memory = new MemoryWatch(daemon);
   const host = await open(startHost(dir));
-  const direct = await open(startDirect(compile('direct', folder), dir));
+  const { object: direct, copy } = await startDirect(compile('direct', folder), dir);
+  targets.adopt(direct, (target) => target.close());
 
   const series: Series[] = chosen.flatMap((what): Series[] =>
     what.burden === undefined
       ? [
           { what, target: 'direct' as const, connections: 1, rounds: [] },
+          { what, target: 'copy' as const, connections: 1, rounds: [] },
           ...connectionsOf(what).flatMap((connections) =>
             (['host', 'daemon'] as const).map((target) => ({ what, target, connections, rounds: [] })),
           ),
@@ -166,20 +186,21 @@ async function bench(folder: string, { chosen, rounds, quick, hosts, json }: Cho
           plainRounds: [],
         })),
   );
-  const byName = { direct, host, daemon };
-  const timing = quick ? { warmupMs: 20, measureMs: 100 } : { warmupMs: 200, measureMs: 1200 };
+  const byName = { direct, copy, host, daemon };
+  const timing = quick ? { warmupMs: 20, measureMs: 100 } : { warmupMs: 100, measureMs: 600 };
   // Just-in-time compilation is over before anything counts.
   if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 1_500 : 20_000);
   for (const what of chosen) {
     progress('warming up');
     for (const target of what.burden === undefined ? [host, daemon] : [daemon])
-      await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 100 : 2000 });
+      await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 100 : 1000 });
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [index, one] of series.entries()) {
       progress(`round ${round} of ${rounds}, ${Math.round((index / series.length) * 100)} %`);
       if (one.plainRounds === undefined) {
-        one.rounds.push(await byName[one.target].measure(one.what, one.connections, timing));
+        const measured = await byName[one.target].measure(one.what, one.connections, timing);
+        one.rounds.push(one.target === 'daemon' ? memory.counted(measured) : measured);
       } else {
         await measurePairs(daemon, one, one.plainRounds, quick ? { pairs: 1, timing } : fullPairs);
       }
@@ -187,8 +208,17 @@ async function bench(folder: string, { chosen, rounds, quick, hosts, json }: Cho
   }
   progress('');
   const rows = toRows(series);
-  process.stdout.write(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(series)}\n`);
-  if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
+  const say = (text: string): void => void process.stdout.write(`${text}\n`);
+  if (rows.length > 0) say(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(series)}`);
+  const openLoop = openLoopName.includes(only) ? await benchOpenLoop(daemon, quick) : null;
+  if (openLoop !== null) say(`\n${renderOpenLoop(openLoop)}`);
+  const used = memory.end();
+  if (used.requests > 0) say(`\n${renderMemory(used)}`);
+  await targets.disposeAsync();
+  const farToken = farTokenName.includes(only) ? await benchFarToken(folder, load, quick) : [];
+  if (farToken.length > 0) say(`\n${renderFarToken(farToken)}`);
+  const result: BenchResult = { rows, memory: used, openLoop, farToken };
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);
 }
 
 interface Pairs {
@@ -196,7 +226,7 @@ interface Pairs {
   readonly timing: Timing;
 }
 /** In each round. */
-const fullPairs: Pairs = { pairs: 5, timing: { warmupMs: 50, measureMs: 250 } };
+const fullPairs: Pairs = { pairs: 3, timing: { warmupMs: 50, measureMs: 250 } };
 
 /** A burden and the plain case in turn, each of them first in every other pair. */
 async function measurePairs(

@@ -5,6 +5,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface Timing {
   readonly warmupMs: number;
   readonly measureMs: number;
+  /** Requests that are sent in a second, whatever the answers do; absent: each connection sends when it was answered. */
+  readonly ratePerSecond?: number;
 }
 
 /** What `direct.c`, `load.c` and `host-loop.ts` print. */
@@ -13,12 +15,16 @@ export interface LoopResult {
   readonly seconds: number;
   readonly p50Micros: number;
   readonly p99Micros: number;
+  readonly p999Micros: number;
+  readonly maxMicros: number;
 }
 
 export interface Measurement extends LoopResult {
   /** CPU of the process that holds the API, or drives the pipe in its place; `null` where there is none. */
   readonly apiCpuMicros: number | null;
-  /** CPU of the process that calls the vendor's library. */
+  /** How much of that was spent in the kernel, from 0 to 1; `null` where nobody looked. The kernel counts it in steps of 10 ms. */
+  readonly apiSystemShare: number | null;
+  /** CPU of the processes that call the vendor's library. */
   readonly hostCpuMicros: number;
 }
 
@@ -58,6 +64,20 @@ export function threadTimes(pid: number): readonly ThreadTimes[] {
     const micros = (field: number): number => Number(fields[field - 3]) * 10_000;
     return { id, isMain: id === String(pid), userMicros: micros(14), systemMicros: micros(15) };
   });
+}
+
+/** Of the CPU that a process used since: how much of it in the kernel, from 0 to 1. */
+export function systemShare(pid: number, before: readonly ThreadTimes[]): number {
+  const now = threadTimes(pid);
+  const used = (of: (times: ThreadTimes) => number): number =>
+    now.reduce((all, times) => all + of(times), 0) - before.reduce((all, times) => all + of(times), 0);
+  const system = used(({ systemMicros }) => systemMicros);
+  return Math.max(0, system) / Math.max(1, system + used(({ userMicros }) => userMicros));
+}
+
+/** The memory that a process has of its own or shares, in MB. */
+export function residentMb(pid: number): number {
+  return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
 /** The processes that a process has started and that are there now: of a daemon, its HSM hosts. */

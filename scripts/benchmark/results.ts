@@ -8,12 +8,17 @@ export interface Row {
   readonly operation: string;
   readonly payloadBytes: number;
   readonly connections: number;
-  readonly target: 'direct' | 'host' | 'daemon';
+  readonly target: 'direct' | 'copy' | 'host' | 'daemon';
   readonly requestsPerSecond: number;
   /** `null` where the direct loop was not measured. */
   readonly ratioToDirect: number | null;
+  /** The same with the direct loop over a session copy of the key. */
+  readonly ratioToCopy: number | null;
   /** `null` for the direct loop, which has no such process. */
   readonly apiCpuMicros: number | null;
+  /** What of it is user time, and what system time; `null` but for the daemon. */
+  readonly apiUserMicros: number | null;
+  readonly apiSystemMicros: number | null;
   readonly hostCpuMicros: number;
   readonly p50Micros: number;
   readonly p99Micros: number;
@@ -31,17 +36,24 @@ export interface Series {
 
 export function toRows(series: readonly Series[]): Row[] {
   return series.map((one) => {
-    const direct = series.find(({ what, target }) => target === 'direct' && isSameWork(what, one.what));
+    const ratioTo = (name: Row['target']): number | null => {
+      const loop = series.find(({ what, target }) => target === name && isSameWork(what, one.what));
+      return loop === undefined ? null : round(rate(one.rounds) / rate(loop.rounds), 3);
+    };
     const requestsPerSecond = rate(one.rounds);
     const api = one.rounds.map(({ apiCpuMicros }) => apiCpuMicros).filter((micros) => micros !== null);
+    const shares = one.rounds.map(({ apiSystemShare }) => apiSystemShare).filter((share) => share !== null);
     return {
       operation: nameOf(one.what),
       payloadBytes: one.what.payloadBytes,
       connections: one.connections,
       target: one.target,
       requestsPerSecond: round(requestsPerSecond, 0),
-      ratioToDirect: direct === undefined ? null : round(requestsPerSecond / rate(direct.rounds), 3),
+      ratioToDirect: ratioTo('direct'),
+      ratioToCopy: ratioTo('copy'),
       apiCpuMicros: api.length === 0 ? null : round(mean(api), 1),
+      apiUserMicros: api.length === 0 || shares.length === 0 ? null : round(mean(api) * (1 - mean(shares)), 1),
+      apiSystemMicros: api.length === 0 || shares.length === 0 ? null : round(mean(api) * mean(shares), 1),
       hostCpuMicros: round(mean(one.rounds.map(({ hostCpuMicros }) => hostCpuMicros)), 1),
       p50Micros: round(median(one.rounds.map(({ p50Micros }) => p50Micros)), 1),
       p99Micros: round(median(one.rounds.map(({ p99Micros }) => p99Micros)), 1),
@@ -78,7 +90,10 @@ const columns = [
   'connections',
   'requests/s',
   'of direct',
+  'of copy',
   'API µs',
+  'user',
+  'system',
   'host µs',
   'p50 µs',
   'p99 µs',
@@ -92,7 +107,10 @@ export function renderRows(rows: readonly Row[]): string {
     String(row.connections),
     row.requestsPerSecond.toLocaleString('en'),
     row.ratioToDirect?.toFixed(2) ?? '-',
+    row.ratioToCopy?.toFixed(2) ?? '-',
     row.apiCpuMicros === null ? '-' : row.apiCpuMicros.toFixed(1),
+    row.apiUserMicros === null ? '-' : row.apiUserMicros.toFixed(0),
+    row.apiSystemMicros === null ? '-' : row.apiSystemMicros.toFixed(0),
     row.hostCpuMicros.toFixed(1),
     row.p50Micros.toFixed(0),
     row.p99Micros.toFixed(0),
@@ -154,7 +172,7 @@ export function renderAims(rows: readonly Row[]): string {
         : `, ${row.apiCpuMicros?.toFixed(1)} µs of CPU in the API process (aim: at most ${apiCpuMicros})`;
     return [
       `${operation}, ${payloadBytes} bytes, 16 connections: ${row.ratioToDirect?.toFixed(2)} of the direct loop ` +
-        `(aim: at least ${ratio})${cpu}`,
+        `(aim: at least ${ratio}), ${row.ratioToCopy?.toFixed(2)} of the one over a session copy${cpu}`,
     ];
   });
   return lines.join('\n');

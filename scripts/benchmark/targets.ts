@@ -17,11 +17,20 @@ import type { DevLine } from '../../src/daemon/dev.ts';
 import { LineProcess } from '../line-process.ts';
 import { policyOf, prepare } from './authorization.ts';
 import { type Case, type OperationName, operationUsages, requestFor } from './cases.ts';
-import { CpuWindow, childrenOf, type LoopResult, type Measurement, type Timing } from './measurement.ts';
+import {
+  CpuWindow,
+  childrenOf,
+  type LoopResult,
+  type Measurement,
+  systemShare,
+  type Timing,
+  threadTimes,
+} from './measurement.ts';
 import { isSigned, shortLivedCredentials, signedRequests } from './signed-requests.ts';
 
 export interface Target {
-  readonly name: 'direct' | 'host' | 'daemon';
+  /** `copy`: the direct loop, over a session copy of the key. */
+  readonly name: 'direct' | 'copy' | 'host' | 'daemon';
   measure(what: Case, connections: number, timing: Timing): Promise<Measurement>;
   close(): Promise<void>;
 }
@@ -40,7 +49,7 @@ export const thisCheckout: Checkout = { folder: fromHere('../..'), daemonName: '
 export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(folder, 'src', 'cli', 'main.ts');
 
 /** @param dir The folder of a `drawbridge dev` instance. */
-export async function startDirect(program: string, dir: string): Promise<Target> {
+export async function startDirect(program: string, dir: string): Promise<{ object: Target; copy: Target }> {
   const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
   const keyStore = keyStores.get(regions[0].defaultKeyStore);
   if (keyStore === undefined || !('label' in keyStore.token))
@@ -50,19 +59,20 @@ export async function startDirect(program: string, dir: string): Promise<Target>
   });
   using pin = await pinReader(keyStore.pin, process.env)();
   loop.write(`${pin.reveal().toString()}\n`);
-  return {
-    name: 'direct',
+  const over = (name: 'direct' | 'copy'): Target => ({
+    name,
     async measure({ operation, keySpec, payloadBytes }, _connections, { warmupMs, measureMs }) {
       const window = new CpuWindow([loop.pid]);
-      loop.write(`${operation} ${keySpec} ${payloadBytes} ${warmupMs} ${measureMs}\n`);
+      loop.write(`${operation} ${keySpec} ${payloadBytes} ${warmupMs} ${measureMs} ${name === 'copy' ? 1 : 0}\n`);
       const result = await loop.nextJson<LoopResult>();
       // The warm-up is in the window too, at the same rate.
       const requests = (result.count * (warmupMs + measureMs)) / measureMs;
       const [hostCpuMicros = 0] = window.end(requests);
-      return { ...result, apiCpuMicros: null, hostCpuMicros };
+      return { ...result, apiCpuMicros: null, apiSystemShare: null, hostCpuMicros };
     },
     close: () => loop.close(),
-  };
+  });
+  return { object: over('direct'), copy: over('copy') };
 }
 
 /** Makes the instance beforehand, with so many HSM hosts in its key store. */
@@ -89,7 +99,7 @@ export async function startHost(dir: string): Promise<Target> {
       const window = new CpuWindow([loop.pid], pids);
       const result = await loop.nextJson<LoopResult>();
       const [apiCpuMicros = 0, hostCpuMicros = 0] = window.end(result.count);
-      return { ...result, apiCpuMicros, hostCpuMicros };
+      return { ...result, apiCpuMicros, apiSystemShare: null, hostCpuMicros };
     },
     close: () => loop.close(),
   };
@@ -116,14 +126,13 @@ export async function startDaemon(
   const daemon = new LineProcess(checkout.daemonName, command);
   const line = await daemon.nextJson<DevLine>();
   const { socket } = line;
-  const hostPids = childrenOf(daemon.pid);
   const bodies = new Map<Case, string>();
 
   return {
     name: 'daemon',
     pid: daemon.pid,
     log: () => daemon.errors,
-    async measure(what, connections, { warmupMs, measureMs }) {
+    async measure(what, connections, { warmupMs, measureMs, ratePerSecond }) {
       const body = bodies.get(what) ?? JSON.stringify(await prepareRequest(socket, what));
       bodies.set(what, body);
       const { where, count, requests } = await requestsFor(line, what, body, warmupMs + measureMs);
@@ -135,14 +144,18 @@ export async function startDaemon(
         String(measureMs),
         what.burden === 'refused' ? '400' : '200',
         String(count),
+        ...(ratePerSecond === undefined ? [] : [String(ratePerSecond)]),
       ]);
       load.endInput(requests);
       await load.nextLine();
-      const window = new CpuWindow([daemon.pid], hostPids);
+      // Anew each time: further hosts join after the first has served.
+      const window = new CpuWindow([daemon.pid], childrenOf(daemon.pid));
+      const before = threadTimes(daemon.pid);
       const result = await load.nextJson<LoopResult>();
       const [apiCpuMicros = 0, hostCpuMicros = 0] = window.end(result.count);
+      const apiSystemShare = systemShare(daemon.pid, before);
       await load.close();
-      return { ...result, apiCpuMicros, hostCpuMicros };
+      return { ...result, apiCpuMicros, apiSystemShare, hostCpuMicros };
     },
     close: () => daemon.close('SIGTERM'),
   };

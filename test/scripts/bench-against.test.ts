@@ -94,7 +94,10 @@ function measured(requestsPerSecond: number): Measurement {
     seconds: 2,
     p50Micros: 1,
     p99Micros: 1,
+    p999Micros: 1,
+    maxMicros: 1,
     apiCpuMicros: 70,
+    apiSystemShare: 0.2,
     hostCpuMicros: 20,
   };
 }

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { BenchResult } from '../../scripts/benchmark/bench-result.ts';
 import { cases as benchCases, connectionCounts } from '../../scripts/benchmark/cases.ts';
 import type { CommandTime } from '../../scripts/benchmark/command-line.ts';
 import { softHsm2 } from '../support/tokens.ts';
@@ -73,29 +74,38 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     expect(readdirSync(folder).filter((name) => name.startsWith('db-quickstart'))).toEqual([]);
   });
 
-  test('scripts/bench --quick measures each case with all three targets', async () => {
+  test('scripts/bench --quick measures each case with all targets, an open loop, memory and a far token', async () => {
     const file = join(folder, 'bench.json');
     const ended = await runScript('bench', ['--quick', '--json', file], { env: { ...process.env, TMPDIR: folder } });
     expect(ended).toMatchObject({ code: 0, stderr: '' });
-    const rows = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>[];
+    const { rows, memory, openLoop, farToken } = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
     // What burdens authorization is measured with the daemon alone.
     const plain = benchCases.filter(({ burden }) => burden === undefined);
-    expect(rows).toHaveLength(plain.length * (1 + 2 * connectionCounts.length) + (benchCases.length - plain.length));
+    expect(rows).toHaveLength(plain.length * (2 + 2 * connectionCounts.length) + (benchCases.length - plain.length));
     for (const row of rows) {
       expect(row).toEqual({
         operation: expect.any(String),
         payloadBytes: expect.any(Number),
         connections: expect.any(Number),
-        target: expect.stringMatching(/^(?:direct|host|daemon)$/),
+        target: expect.stringMatching(/^(?:direct|copy|host|daemon)$/),
         requestsPerSecond: expect.any(Number),
         ratioToDirect: expect.any(Number),
-        apiCpuMicros: row['target'] === 'direct' ? null : expect.any(Number),
+        ratioToCopy: expect.any(Number),
+        apiCpuMicros: ['direct', 'copy'].includes(row.target) ? null : expect.any(Number),
+        apiUserMicros: row.target === 'daemon' ? expect.any(Number) : null,
+        apiSystemMicros: row.target === 'daemon' ? expect.any(Number) : null,
         hostCpuMicros: expect.any(Number),
         p50Micros: expect.any(Number),
         p99Micros: expect.any(Number),
       });
-      expect(row['requestsPerSecond']).toBeGreaterThan(0);
+      expect(row.requestsPerSecond).toBeGreaterThan(0);
     }
+    expect(memory.requests).toBeGreaterThan(0);
+    expect(memory.afterMb).toBeGreaterThan(10);
+    expect(openLoop?.maxMicros).toBeGreaterThanOrEqual(openLoop?.p999Micros ?? Infinity);
+    expect(openLoop?.answeredPerSecond).toBeGreaterThan(0);
+    expect(farToken).toEqual([expect.objectContaining({ roundTripMs: 1, lanes: 8, connections: 128 })]);
+    for (const { ratioToFull } of farToken) expect(ratioToFull).toBeLessThanOrEqual(1);
     expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
   }, 300_000);
 
