@@ -69,8 +69,9 @@ keyStores:
     # Where the PIN is read from, never the PIN itself: { file: PATH } (mode 0600), { env: NAME }, or
     # { credential: NAME } for a systemd credential.
     pin: ${flow({ file: keyStore.pinFile })}
-    # Processes that load the library, and sessions in each. Default: what the profile says. Of several lanes the first one
-    # never generates keys; with a single one, everything waits for those that are generated.
+    # Processes that load the library, and sessions in each. Default: what the profile says for the cores of this machine;
+    # \`drawbridge doctor --tune\` measures what this token gives. Of several lanes the first one never generates keys; with a single
+    # one, everything waits for those that are generated.
     # hosts: 1
     # lanes: 2
     ${keyStore.libraryParameters === undefined ? '# libraryParameters: text for C_Initialize, where the library wants one' : `libraryParameters: ${quoted(keyStore.libraryParameters)}`}

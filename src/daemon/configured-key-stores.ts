@@ -1,12 +1,14 @@
 /** From the configuration of a key store to an open one: the profile's defaults, the PIN's place, the deadlines. */
 
 import { availableParallelism } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 import type { Configuration, KeyStoreConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
-import { findLibrary, loadVendorProfile, shapeOf } from '../hsm/vendor-profile.ts';
+import { type Tuning, type TuningOptions, tuneToken } from '../hsm/token-tuning.ts';
+import { findLibrary, type KeyStoreShape, loadVendorProfile, shapeOf } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
 
 /** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
@@ -46,7 +48,34 @@ export interface KeyStoreSettings {
 }
 
 /**
- * The same, begun: `beginKeyStore` says what it gives back and what is waited for.
+ * Measures what the token of a key store gives with so many hosts and lanes, whatever is configured.
+ * @throws as `openConfiguredKeyStore`.
+ */
+export async function tuneConfiguredKeyStore(
+  name: string,
+  keyStores: Configuration['keyStores'],
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+  how: Pick<TuningOptions, 'atMostMs' | 'measureMs' | 'signal' | 'progress'>,
+): Promise<Tuning> {
+  const options = keyStoreOptions(name, keyStores, environment, log);
+  const open = async ({ hosts, lanes }: KeyStoreShape): Promise<KeyStore> => {
+    const keyStore = await openKeyStore({ ...options, hosts, settings: { ...options.settings, lanes } });
+    // Further hosts join the first one when they are ready, or are not to be had.
+    const untilMs = performance.now() + configuredOpenMs(keyStores.get(name));
+    while (keyStore.status().hosts < hosts && performance.now() < untilMs) await setTimeout(20);
+    return keyStore;
+  };
+  const { sessionsAreParallel = true } = options;
+  return tuneToken({ ...how, open, sessionsAreParallel, cores: availableParallelism() });
+}
+
+function configuredOpenMs(configuration: KeyStoreConfiguration | undefined): number {
+  return configuration?.deadlines.openMs ?? 0;
+}
+
+/**
+ * As `openConfiguredKeyStore`, begun: `beginKeyStore` says what it gives back and what is waited for.
  * @throws an error for operators when the configuration names what is not there.
  */
 export function beginConfiguredKeyStore(

@@ -6,9 +6,10 @@
  */
 
 import { stat } from 'node:fs/promises';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import type { Configuration } from '../../config/configuration-schema.ts';
 import type { KeyStore, KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import type { Tuning } from '../../hsm/token-tuning.ts';
 import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
   connectTo,
@@ -18,8 +19,9 @@ import {
   withJson,
   withSocket,
 } from '../requests/command-options.ts';
-import { describeError } from '../terminal/cli-error.ts';
+import { describeError, UsageError } from '../terminal/cli-error.ts';
 import { facts, print, printJson, table } from '../terminal/output.ts';
+import { describeTuning } from '../terminal/tuning-report.ts';
 
 interface Check {
   readonly check: string;
@@ -44,12 +46,24 @@ type RunCheck = <T>(
   keyStore?: string,
 ) => Promise<T | undefined>;
 
-type Options = SocketOptions & { readonly json?: true };
+interface Options extends SocketOptions {
+  readonly json?: true;
+  readonly tune?: true;
+  readonly tuneSeconds: number;
+}
+
+/** The longest that somebody waits for; most tokens take a tenth of it. */
+const maxTuneSeconds = 3600;
 
 export function doctorCommand(): Command {
   return withJson(
     withSocket(new Command('doctor').description('check the set-up, and show what the HSM can and cannot do')),
   )
+    .option(
+      '--tune',
+      'with --config: measure what the token gives with so many hosts and lanes, and say what to configure',
+    )
+    .option('--tune-seconds <number>', 'with --tune: how long for each key store, more or less', parseTuneSeconds, 60)
     .addHelpText(
       'after',
       `
@@ -57,24 +71,66 @@ With --config it checks the configuration, the permissions, the library, and the
 the keys of the data folder.
 With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
 It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees.
+With --tune it makes two keys in the token, lets more and more hosts and lanes use them at once, destroys them, and says what to write
+into the configuration. It takes what the token and this machine have: a daemon that uses them meanwhile is slower, and so is what is
+measured.
 
 Examples:
   drawbridge doctor --config /etc/drawbridge/drawbridge.yaml
+  drawbridge doctor --config /etc/drawbridge/drawbridge.yaml --tune
   drawbridge doctor --socket /run/drawbridge/kms.sock --json`,
     )
     .action(doctor);
 }
 
+function parseTuneSeconds(text: string): number {
+  if (/^[1-9]\d{0,3}$/.test(text) && Number(text) <= maxTuneSeconds) return Number(text);
+  throw new InvalidArgumentError(`It is a number from 1 to ${maxTuneSeconds}.`);
+}
+
 async function doctor(options: Options): Promise<void> {
+  if (options.tune && options.socket !== undefined)
+    throw new UsageError('--tune goes with --config: it measures the token itself, and no daemon');
   const checks: Check[] = [];
   const keyStores =
     options.socket === undefined
       ? await examine(options.config ?? usualConfiguration, checks)
       : await askDaemon(options, checks);
   const healthy = checks.every(({ ok }) => ok);
-  if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms) });
-  else print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...keyStores.map(describeKeyStore)].join('\n\n'));
+  // Where something is wrong, that is to be mended first.
+  const tunings = options.tune && healthy ? await tune(options) : undefined;
+  if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms), ...(tunings && { tunings }) });
+  else {
+    const measured = Object.entries(tunings ?? {}).map(([name, tuning]) => describeTuning(name, tuning));
+    const found = measured.length > 0 ? measured : keyStores.map(describeKeyStore);
+    print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...found].join('\n\n'));
+  }
   if (!healthy) process.exitCode = 1;
+}
+
+/** By the names of key stores. Ends early, with its keys destroyed, when it is told to end. */
+async function tune({ config = usualConfiguration, tuneSeconds }: Options): Promise<Readonly<Record<string, Tuning>>> {
+  const { createLog, tuneConfiguredKeyStore } = await import('../../daemon/index.ts');
+  const { keyStores } = await readTrustedConfiguration(config);
+  const early = new AbortController();
+  const end = (): void => early.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end);
+  const tunings: Record<string, Tuning> = {};
+  try {
+    for (const name of keyStores.keys()) {
+      if (early.signal.aborted) break;
+      tunings[name] = await tuneConfiguredKeyStore(name, keyStores, process.env, createLog('error'), {
+        atMostMs: tuneSeconds * 1000,
+        signal: early.signal,
+        progress: ({ hosts, lanes }) => {
+          if (process.stderr.isTTY) process.stderr.write(`${name}: measuring ${hosts} × ${lanes} lanes\n`);
+        },
+      });
+    }
+    return tunings;
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, end);
+  }
 }
 
 async function askDaemon(options: Options, checks: Check[]): Promise<Examined[]> {

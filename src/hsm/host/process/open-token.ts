@@ -44,7 +44,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const probeSession = new TokenSession({ cryptoki, slot, returnValues });
   const capabilities = findCapabilities(probeSession, mechanisms, profile);
   const imports = findImports(probeSession, mechanisms, profile, capabilities);
-  const roundTripMs = Math.min(session.openedInMs, probeSession.openedInMs);
+  const roundTripMs = Math.round(Math.min(session.openedInMs, probeSession.openedInMs) * 1000) / 1000;
   probeSession.close();
 
   const library = cryptoki.C_GetInfo();
