@@ -20,6 +20,7 @@ import { createLog } from '../../src/daemon/log.ts';
 import { type GrantPrincipal, newGrantId } from '../../src/kms/grant-terms.ts';
 import { type AliasName, newBackingKeyId, newKeyId, type Realm, rootArn } from '../../src/kms/names.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
+import { inToken } from '../../src/store/records/records.ts';
 import { Turns } from '../../src/store/turns.ts';
 
 /** Keys that are written in one transaction. */
@@ -77,7 +78,7 @@ function recordsOf(number: number, realm: Realm, keyStore: string): readonly Cha
     added('backingKey', {
       ...{ backingKeyId, version: 1, keyId, keyStore, residency: 'token', state: 'Active', owner: '', ordinal: 1 },
       ...{ createdAtMs, reservedEncryptions: 0, publicKey: null, rotationType: null, rotatedAtMs: null },
-      ...{ importedMaterialId: '', materialDescription: '', validToMs: null },
+      ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken },
     }),
     added('key', {
       ...{ region, keyId, version: 1, state: 'Enabled', keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },

@@ -10,6 +10,7 @@
  */
 
 import { z } from 'zod';
+import { residencies } from '../kms/residencies.ts';
 import { budgetsSchema } from './budgets-schema.ts';
 import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
 import { parseNetworkAddress } from './network-address.ts';
@@ -91,6 +92,8 @@ const keyStore = z.strictObject({
   library: text.optional(),
   token,
   pin,
+  /** Where new keys live: in the token, or wrapped by it under a domain key, in the metadata. A key stays what it was made as. */
+  residency: z.enum(residencies, { error: '`token` or `wrapped`' }).default('token'),
   /** Processes that load the library, and sessions in each; absent: what the profile says. */
   hosts: small(16).optional(),
   lanes: small(64).optional(),

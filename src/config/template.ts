@@ -69,6 +69,10 @@ keyStores:
     # Where the PIN is read from, never the PIN itself: { file: PATH } (mode 0600), { env: NAME }, or
     # { credential: NAME } for a systemd credential.
     pin: ${flow({ file: keyStore.pinFile })}
+    # Where new keys live: token, as objects in it, or wrapped: the token makes and uses them as well, and keeps none but the domain key
+    # under which it wraps them; they are stored with the metadata, so that it needs no room for many. What the token can wrap, and what
+    # it enforces, drawbridge doctor shows. A key stays what it was made as.
+    # residency: token
     # Processes that load the library, and sessions in each. Default: what the profile says for the cores of this machine;
     # \`drawbridge doctor --tune\` measures what this token gives. Of several lanes the first one never generates keys; with a single
     # one, everything waits for those that are generated.

@@ -3,6 +3,7 @@
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { CensusControl, CensusPlace } from '../http/census-routes.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
@@ -10,6 +11,7 @@ import type { KeyId } from '../kms/names.ts';
 export interface CensusParts {
   readonly regions: readonly { readonly directory: KeyDirectory }[];
   readonly keyStores: ReadonlyMap<string, KeyStore>;
+  readonly domainKeys: Pick<DomainKeys, 'of'>;
 }
 
 export interface CensusPart {
@@ -25,7 +27,7 @@ export interface CensusPart {
 /** Some hundred signatures of RSA take a second or two. */
 const keysInPart = 128;
 
-export function censusControl({ regions, keyStores }: CensusParts): CensusControl {
+export function censusControl({ regions, keyStores, domainKeys }: CensusParts): CensusControl {
   return {
     async part(after): Promise<CensusPart> {
       const at = after === null ? 0 : regions.findIndex(({ directory }) => directory.realm.region === after.region);
@@ -51,6 +53,7 @@ export function censusControl({ regions, keyStores }: CensusParts): CensusContro
       const orphans: Orphan[] = [];
       const unreachable: string[] = [];
       for (const [name, keyStore] of keyStores) {
+        for (const { backingKeyId } of domainKeys.of(name)) named.add(backingKeyId);
         try {
           orphans.push(...(await orphansIn(keyStore, named)));
         } catch (error) {

@@ -195,7 +195,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     policies.warnOfUnreachable(log);
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
-    const census = censusControl({ regions: open.regions, keyStores });
+    const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
     const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };
@@ -204,7 +204,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
     }
-    optional.connect({ regions: open.regions, turns, nodeId: store.nodeId, dataDir, log });
+    optional.connect({ regions: open.regions, domainKeys: open.domainKeys, turns, nodeId: store.nodeId, dataDir, log });
   });
   started.defer(async () => {
     patience.end();

@@ -12,6 +12,7 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
+import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -61,6 +62,7 @@ export interface OpenInstance {
   /** Not begun. */
   readonly upkeep: OpenUpkeep;
   readonly managedKeys: ManagedKeys;
+  readonly domainKeys: DomainKeys;
   readonly serviceKeys: readonly ListedServiceKey[];
   /** Once no request runs any more, and while the HSM still computes MACs. */
   close(): Promise<void>;
@@ -109,7 +111,12 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const loaded = await store.load(told, { assertFits: standing.assertFits });
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
   for (const [name, keyStore] of connected) {
-    const inUse = loaded.backingKey.filter((record) => record.keyStore === name && record.state === 'Active');
+    const isInIt = (record: { readonly keyStore: string; readonly state: string }): boolean =>
+      record.keyStore === name && record.state === 'Active';
+    const inUse = [
+      ...loaded.domainKey.filter(isInIt),
+      ...loaded.backingKey.filter((record) => isInIt(record) && record.residency !== 'wrapped'),
+    ];
     const backingKeyIds = inUse.map(({ backingKeyId }) => backingKeyId);
     await assertTokenIsOurs(keyStore, configuration.dataDir, backingKeyIds);
   }
@@ -121,9 +128,12 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const metadata = await settleUnfinished({ store, turns, keyStores: connected, log }, loaded);
   const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
   const expiryClocks = clocks;
+  const residencies = new Map([...configuration.keyStores].map(([name, { residency }]) => [name, residency]));
+  const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, residencies, log }, metadata);
+  for (const [name, keyStore] of connected) await domainKeys.settle(name, keyStore);
   const foundations = {
     ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
-    ...{ usageTrackedSinceMs, expiryClocks, budgets, log },
+    ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys },
   };
   const open: OpenRegion[] = [];
   made.defer(async () => {
@@ -153,5 +163,14 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     return backingKeyId === undefined ? [] : { purpose, backingKeyId };
   });
   const running = made.move();
-  return { regions: open, turns, credentials, upkeep, managedKeys, serviceKeys, close: () => running.disposeAsync() };
+  return {
+    regions: open,
+    turns,
+    credentials,
+    upkeep,
+    managedKeys,
+    domainKeys,
+    serviceKeys,
+    close: () => running.disposeAsync(),
+  };
 }

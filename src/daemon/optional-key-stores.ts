@@ -10,6 +10,7 @@ import { ConfigurationError } from '../config/load.ts';
 import { DetachableKeyStore } from '../hsm/detachable-key-store.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { KeyView } from '../keys/key-directory.ts';
+import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Turns } from '../store/turns.ts';
@@ -21,6 +22,7 @@ const retryMs = 2_000;
 
 export interface AdmissionParts {
   readonly regions: readonly { readonly directory: KeyView }[];
+  readonly domainKeys: DomainKeys;
   readonly turns: Turns;
   readonly nodeId: string;
   readonly dataDir: string;
@@ -33,16 +35,16 @@ export interface AdmissionParts {
  * @throws ConfigurationError when it has none of the keys that it should have; KeyStoreError when it does not tell.
  */
 export async function examineLateToken(name: string, keyStore: KeyStore, parts: AdmissionParts): Promise<void> {
-  const { regions, turns, nodeId, dataDir, log } = parts;
+  const { regions, domainKeys, turns, nodeId, dataDir, log } = parts;
   const directory = regions[0]?.directory;
   if (directory === undefined) throw new TypeError('an instance has one Region at least');
-  const inUse = [];
-  for (const { state, backingKeyId } of directory.materialsIn(name)) {
-    if (state === 'Active') inUse.push(backingKeyId);
-    if (inUse.length === keysLookedFor) break;
+  const inUse = domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
+  for (const { state, residency, backingKeyId } of directory.materialsIn(name)) {
+    if (state === 'Active' && residency !== 'wrapped') inUse.push(backingKeyId);
+    if (inUse.length >= keysLookedFor) break;
   }
   await assertTokenIsOurs(keyStore, dataDir, inUse);
-  await settleLateKeyStore(name, keyStore, { directory, turns, nodeId, log });
+  await settleLateKeyStore(name, keyStore, { directory, domainKeys, turns, nodeId, log });
 }
 
 export interface OptionalKeyStoresParts {

@@ -27,6 +27,7 @@ import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
@@ -61,6 +62,8 @@ export interface RegionFoundations {
   readonly expiryClocks: ExpiryClocks;
   /** When this instance began to note uses of keys. */
   readonly usageTrackedSinceMs: number;
+  /** Of all key stores. */
+  readonly domainKeys: DomainKeys;
   readonly budgets: Budgets;
   readonly log: Logger;
 }

@@ -5,6 +5,7 @@ import type { Configuration, RegionConfiguration } from '../config/configuration
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-directory.ts';
+import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { parseKeyId } from '../kms/names.ts';
@@ -36,6 +37,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'residencyIn' | 'isThere'>;
   /** In the key store that the configuration names for them. */
   readonly serviceKeys: readonly ListedServiceKey[];
 }
@@ -66,7 +68,7 @@ export function closedStatus(
 
 /** Gives what the daemon says where one of its Regions is asked: members about keys and socket are that Region's. */
 export function statusSources(parts: StatusParts) {
-  const { configuration, keyStores, certificates, regions, audit, intents, upkeep, serviceKeys } = parts;
+  const { configuration, keyStores, certificates, regions, audit, intents, upkeep, domainKeys, serviceKeys } = parts;
   const required = requiredKeyStores(configuration);
   return (asked: RegionParts): StatusSource => ({
     health() {
@@ -74,6 +76,7 @@ export function statusSources(parts: StatusParts) {
       return { healthy: reason === null, reason: reason ?? partlyAway({ keyStores, required }) };
     },
     report() {
+      const wrapped = wrappedBackingKeys(regions);
       return {
         ...describeDaemon(configuration, audit),
         ...describeRegion(asked, certificates),
@@ -82,11 +85,19 @@ export function statusSources(parts: StatusParts) {
           keyStores: region.configuration.keyStores,
         })),
         upkeep: upkeepSummary(upkeep.report()),
+        openDeletions: openDeletions(regions, domainKeys),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),
           ...capabilitiesOf(keyStore),
           clusterId: cloudHsmClusterIdOf(configuration.account, name),
           serviceKeys: name === configuration.serviceKeyStore ? serviceKeys : [],
+          residency: domainKeys.residencyIn(name),
+          domainKeys: domainKeys.of(name).map(({ backingKeyId, state, createdAtMs }) => ({
+            backingKeyId,
+            state,
+            createdAt: new Date(createdAtMs).toISOString(),
+            backingKeys: wrapped.get(`${name} ${backingKeyId}`) ?? 0,
+          })),
         })),
       };
     },
@@ -95,15 +106,35 @@ export function statusSources(parts: StatusParts) {
       const key = keyId === undefined ? undefined : asked.directory.findKey(keyId);
       if (key === undefined) return undefined;
       const backingKeys = await Promise.all(
-        [...key.backingKeys.values()].map(async ({ record, keyStore }) => ({
+        [...key.backingKeys.values()].map(async ({ record: { wrappedKey, ...record }, keyStore, reference }) => ({
           ...record,
+          ...(wrappedKey === null ? {} : { wrappedBytes: wrappedKey.length }),
           current: record.backingKeyId === key.record.currentBackingKeyId,
-          hsm: await attributesOf(keyStore, record.backingKeyId),
+          hsm: await attributesOf(keyStore, reference),
         })),
       );
       return { keyId: key.record.keyId, arn: key.arn, backingKeys };
     },
   });
+}
+
+/** How many backing keys are wrapped under each domain key of each key store. */
+function wrappedBackingKeys(regions: readonly RegionParts[]): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const { directory } of regions)
+    for (const { materials } of directory.all())
+      for (const { keyStore, wrappedKey, domainKeyId } of materials) {
+        if (wrappedKey === null) continue;
+        const name = `${keyStore} ${domainKeyId}`;
+        found.set(name, (found.get(name) ?? 0) + 1);
+      }
+  return found;
+}
+
+/** Deleted keys that an old copy of the metadata, beside the HSM as it is, still has. */
+function openDeletions(regions: readonly RegionParts[], domainKeys: Pick<DomainKeys, 'isThere'>): number {
+  const open = ({ directory }: RegionParts): number => directory.tombstones.countOf((id) => domainKeys.isThere(id));
+  return regions.reduce((sum, region) => sum + open(region), 0);
 }
 
 function describeDaemon({ account, dataDir, audit: { folder, sync } }: Configuration, audit: AuditLog) {
@@ -140,10 +171,10 @@ function capabilitiesOf(keyStore: Pick<KeyStore, 'capabilities'>): Partial<KeySt
 
 async function attributesOf(
   keyStore: Pick<KeyStore, 'describeKey'>,
-  backingKeyId: Parameters<KeyStore['describeKey']>[0]['backingKeyId'],
+  reference: Parameters<KeyStore['describeKey']>[0],
 ) {
   try {
-    return await keyStore.describeKey({ backingKeyId });
+    return await keyStore.describeKey(reference);
   } catch (error) {
     if (error instanceof KeyStoreError) return { failure: error.failure, message: error.message };
     throw error;

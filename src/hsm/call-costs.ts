@@ -30,7 +30,9 @@ const dependOnKey: ReadonlySet<CallName> = new Set<CallName>([
   'deriveSharedSecret',
   'examineImport',
   'importKey',
+  'importWrappedKey',
 ]);
+const idBytes = 16;
 /** Before anything is known: those that depend on a key go alone, so that the first one tells what it takes. */
 const unknownOfKeyMs = 5;
 const unknownMs = 0.02;
@@ -55,7 +57,8 @@ export class CallCosts {
 
   of(name: CallName, fields: readonly Uint8Array[]): CallCost {
     if (!dependOnKey.has(name)) return this.#ofKind.get(name) ?? remember(this.#ofKind, name, unknownMs);
-    const key = `${name} ${Buffer.from(fields[0] ?? []).toString('latin1')}`;
+    // A wrapped key begins with its id, and changes what follows when it is wrapped anew.
+    const key = `${name} ${Buffer.from(fields[0]?.subarray(0, idBytes) ?? []).toString('latin1')}`;
     return this.#ofKey.get(key) ?? remember(this.#ofKey, key, unknownOfKeyMs);
   }
 

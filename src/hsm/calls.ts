@@ -2,7 +2,7 @@
  * The calls that travel on the pipe: their numbers, what they carry, and whether they may be repeated.
  *
  * This one table serves both ends. A call's fields are listed in order; `u32` is a 4-byte big-endian number, `id` the 16
- * bytes of a `CKA_ID`, `utf8` and `json` text, `bytes` anything. A call that is `repeatable` leaves nothing behind in the
+ * bytes of a `CKA_ID`, `key` the same or a wrapped key (`wrapped-key.ts`), `utf8` and `json` text, `bytes` anything. A call that is `repeatable` leaves nothing behind in the
  * token, or the same however often it is made, so the API process sends it once more when its host died under it; the others fail then.
  */
 
@@ -45,51 +45,51 @@ export const calls = {
   destroyKey: { number: 5, request: ['id'], reply: [], repeatable: true, changesKeys: true },
   /** Drops what the lane remembers of a key (handle, session copy) after another lane destroyed it. */
   forgetKey: { number: 6, request: ['id'], reply: [], repeatable: true },
-  describeKey: { number: 7, request: ['id'], reply: ['json attributes'], repeatable: true },
+  describeKey: { number: 7, request: ['key'], reply: ['json attributes'], repeatable: true },
   /** One page, from entry `offset` of the sweep that `offset` 0 makes anew; `[]` is the end. */
   listKeys: { number: 8, request: ['u32 offset'], reply: ['json [{backingKeyId, label}]'], repeatable: true },
   encrypt: {
     number: 9,
-    request: ['id', 'bytes aad', 'bytes plaintext'],
+    request: ['key', 'bytes aad', 'bytes plaintext'],
     reply: ['bytes iv', 'bytes ciphertext'],
     repeatable: true,
   },
   decrypt: {
     number: 10,
-    request: ['id', 'bytes aad', 'bytes iv', 'bytes ciphertext'],
+    request: ['key', 'bytes aad', 'bytes iv', 'bytes ciphertext'],
     reply: ['bytes plaintext'],
     repeatable: true,
   },
   generateDataKey: {
     number: 11,
-    request: ['id', 'bytes aad', 'u32 lengthBytes'],
+    request: ['key', 'bytes aad', 'u32 lengthBytes'],
     reply: ['bytes iv', 'bytes ciphertext', 'bytes plaintext'],
     repeatable: true,
   },
   generateDataKeyWithoutPlaintext: {
     number: 12,
-    request: ['id', 'bytes aad', 'u32 lengthBytes'],
+    request: ['key', 'bytes aad', 'u32 lengthBytes'],
     reply: ['bytes iv', 'bytes ciphertext'],
     repeatable: true,
   },
-  mac: { number: 13, request: ['id', 'utf8 algorithm', 'bytes data'], reply: ['bytes mac'], repeatable: true },
+  mac: { number: 13, request: ['key', 'utf8 algorithm', 'bytes data'], reply: ['bytes mac'], repeatable: true },
   sign: {
     number: 14,
-    request: ['id', 'utf8 algorithm', 'utf8 content', 'bytes message'],
+    request: ['key', 'utf8 algorithm', 'utf8 content', 'bytes message'],
     reply: ['bytes signature'],
     repeatable: true,
   },
   decryptAsymmetric: {
     number: 15,
-    request: ['id', 'utf8 algorithm', 'bytes ciphertext'],
+    request: ['key', 'utf8 algorithm', 'bytes ciphertext'],
     reply: ['bytes plaintext'],
     repeatable: true,
   },
-  deriveSharedSecret: { number: 16, request: ['id', 'bytes publicKey'], reply: ['bytes secret'], repeatable: true },
+  deriveSharedSecret: { number: 16, request: ['key', 'bytes publicKey'], reply: ['bytes secret'], repeatable: true },
   /** `withPlaintext` is 1 or 0; the reply's last field is empty for 0. */
   generateDataKeyPair: {
     number: 17,
-    request: ['id', 'bytes aad', 'utf8 keyPairSpec', 'u32 withPlaintext'],
+    request: ['key', 'bytes aad', 'utf8 keyPairSpec', 'u32 withPlaintext'],
     reply: ['bytes publicKey', 'bytes iv', 'bytes ciphertext', 'bytes plaintext'],
     repeatable: true,
     generates: true,
@@ -118,7 +118,27 @@ export const calls = {
     changesKeys: true,
   },
   /** `packed`: each message as its length (4 bytes, big-endian) and its bytes. The reply has their MACs, one behind the other. */
-  macs: { number: 21, request: ['id', 'utf8 algorithm', 'bytes packed'], reply: ['bytes macs'], repeatable: true },
+  macs: { number: 21, request: ['key', 'utf8 algorithm', 'bytes packed'], reply: ['bytes macs'], repeatable: true },
+  generateDomainKey: {
+    number: 22,
+    request: ['id', 'utf8 label'],
+    reply: ['json attributes'],
+    repeatable: false,
+    changesKeys: true,
+  },
+  generateWrappedKey: {
+    number: 23,
+    request: ['id domainKey', 'utf8 keySpec', 'utf8 keyUsage'],
+    reply: ['bytes blob', 'bytes publicKey'],
+    repeatable: true,
+    generates: true,
+  },
+  importWrappedKey: {
+    number: 24,
+    request: ['id wrappingKey', 'json material', 'bytes wrapped', 'id domainKey', 'bytes fingerprint'],
+    reply: ['bytes blob', 'bytes publicKey'],
+    repeatable: true,
+  },
 } as const satisfies Record<string, Call>;
 
 export type CallName = keyof typeof calls;

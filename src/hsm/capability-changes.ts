@@ -10,6 +10,8 @@ export function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCap
     mechanisms,
     capabilities,
     imports,
+    wrapping,
+    protection,
   }: KeyStoreCapabilities): ReadonlyMap<string, string> =>
     new Map([
       ...Object.entries(library).map(([name, value]) => [`library.${name}`, value] as const),
@@ -20,6 +22,8 @@ export function capabilityChanges(former: KeyStoreCapabilities, now: KeyStoreCap
           [`${keySpec} ${keyUsage} ${algorithm}`, works ? 'works' : 'does not work'] as const,
       ),
       ...imports.map(({ subject, works }) => [`import of ${subject}`, works ? 'works' : 'does not work'] as const),
+      ...wrapping.map(({ keySpec, works }) => [`wrapping of ${keySpec}`, works ? 'works' : 'does not work'] as const),
+      ...protection.map(({ attempt, isHeld }) => [`to ${attempt}`, isHeld ? 'refused' : 'done'] as const),
     ]);
   const before = facts(former);
   const after = facts(now);

@@ -128,6 +128,23 @@ export class DetachableKeyStore implements KeyStore {
     return this.#call((keyStore) => keyStore.describeKey(request));
   }
 
+  generateDomainKey(request: Requests['generateDomainKey']) {
+    return this.#call((keyStore) => keyStore.generateDomainKey(request));
+  }
+
+  generateWrappedKey(request: Requests['generateWrappedKey']) {
+    return this.#call((keyStore) => keyStore.generateWrappedKey(request));
+  }
+
+  importWrappedKey(request: Requests['importWrappedKey']) {
+    return this.#call((keyStore) => keyStore.importWrappedKey(request));
+  }
+
+  /** With no token there is none that has unwrapped it, and calls that were under way are over. */
+  async forgetWrappedKey(request: Requests['forgetWrappedKey']): Promise<void> {
+    await this.#attached?.forgetWrappedKey(request);
+  }
+
   listKeys() {
     return this.#call((keyStore) => keyStore.listKeys());
   }

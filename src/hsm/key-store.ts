@@ -1,7 +1,8 @@
 /**
  * What the rest of the API process knows of an HSM: a key store, in the HSM's own domain and without PKCS#11.
  *
- * A backing key is named by its `BackingKeyId` (its `CKA_ID`) and nothing else. Failures are `KeyStoreError`s with one
+ * A backing key is a token object, named by its `BackingKeyId` (its `CKA_ID`), or lives outside of the token, wrapped, and comes along
+ * with each call (`BackingKeyReference`); what a call does is the same either way. Failures are `KeyStoreError`s with one
  * of a closed set of reasons, so that whoever calls can decide; their messages are for operators and carry no secret,
  * no PIN and no handle.
  */
@@ -9,6 +10,8 @@
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
+import type { ProtectionTrial, WrappingCapability } from './token-protection.ts';
+import type { BackingKeyReference, NewWrappedKey } from './wrapped-key.ts';
 
 /** Why a call to a key store failed. Order: the caller's fault, the key's, the token's, ours. */
 export type KeyStoreFailure =
@@ -62,6 +65,9 @@ export type WrappingKeySpec = (typeof wrappingKeySpecs)[number];
  * unwraps and does nothing else for anybody, whatever the token would let it.
  */
 export const wrappingKeyLabelPrefix = 'drawbridge:wrapping:';
+
+/** The label of every domain key begins so, and no other key's does. Such a key wraps other keys and does nothing else. */
+export const domainKeyLabelPrefix = 'drawbridge:domain:';
 
 /** Key material on its way in. */
 export interface WrappedMaterial {
@@ -158,6 +164,8 @@ export interface KeyStoreCapabilities {
   readonly roundTripMs: number;
   readonly capabilities: readonly Capability[];
   readonly imports: readonly ImportCapability[];
+  readonly wrapping: readonly WrappingCapability[];
+  readonly protection: readonly ProtectionTrial[];
 }
 
 export interface KeyStoreStatus {
@@ -228,48 +236,81 @@ export interface KeyStore {
       readonly fingerprint: Buffer;
     },
   ): Promise<GeneratedKey>;
-  describeKey(request: { readonly backingKeyId: BackingKeyId }): Promise<BackingKeyAttributes>;
+  describeKey(request: BackingKeyReference): Promise<BackingKeyAttributes>;
+
+  /**
+   * Generates a domain key as a token object, and tries that the token refuses what such a key must not do; `destroyKey` ends it. Not
+   * repeatable.
+   * @param request.label Begins with `domainKeyLabelPrefix`.
+   */
+  generateDomainKey(request: {
+    readonly backingKeyId: BackingKeyId;
+    readonly label: string;
+  }): Promise<BackingKeyAttributes>;
+  /**
+   * Generates a key and wraps it under a domain key, after what comes out of the blob has done what the key is for. Nothing is left in the
+   * token. What it cannot wrap is `unsupported`, with what is missing. Repeatable: each time it is another key.
+   */
+  generateWrappedKey(request: {
+    readonly domainKeyId: BackingKeyId;
+    readonly keySpec: KeySpec;
+    readonly keyUsage: KeyUsage;
+  }): Promise<NewWrappedKey>;
+  /** As `importKey`, into a blob: key material is opened, held to its KeySpec and fingerprint, and wrapped. Nothing is left in the token. */
+  importWrappedKey(
+    request: WrappedMaterial & { readonly domainKeyId: BackingKeyId; readonly fingerprint: Buffer },
+  ): Promise<NewWrappedKey>;
+  /**
+   * Ends the use of a wrapped key: resolves when no call is under way with it, and no lane has it any more. Whoever calls this has seen to
+   * it that no new call comes (`WrappedKey.end`).
+   */
+  forgetWrappedKey(request: { readonly backingKeyId: BackingKeyId }): Promise<void>;
   /** All key objects on the token whose label begins with `drawbridge:`. */
   listKeys(): Promise<readonly { readonly backingKeyId: BackingKeyId; readonly label: string }[]>;
 
   /** AES-256-GCM with a fresh 96-bit IV from the HSM. `ciphertext` is the ciphertext with the 16-byte tag appended. */
-  encrypt(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly aad: Buffer;
-    readonly plaintext: Plaintext;
-  }): Promise<{ readonly iv: Buffer; readonly ciphertext: Buffer }>;
+  encrypt(
+    request: BackingKeyReference & {
+      readonly aad: Buffer;
+      readonly plaintext: Plaintext;
+    },
+  ): Promise<{ readonly iv: Buffer; readonly ciphertext: Buffer }>;
   /** The reverse; a ciphertext that does not verify fails with `ciphertextInvalid`. Repeatable. */
-  decrypt(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly aad: Buffer;
-    readonly iv: Buffer;
-    readonly ciphertext: Buffer;
-  }): Promise<Plaintext>;
+  decrypt(
+    request: BackingKeyReference & {
+      readonly aad: Buffer;
+      readonly iv: Buffer;
+      readonly ciphertext: Buffer;
+    },
+  ): Promise<Plaintext>;
   /** `random` and `encrypt` of the result in one round trip. */
-  generateDataKey(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly aad: Buffer;
-    readonly lengthBytes: number;
-  }): Promise<{ readonly plaintext: Plaintext; readonly iv: Buffer; readonly ciphertext: Buffer }>;
+  generateDataKey(
+    request: BackingKeyReference & {
+      readonly aad: Buffer;
+      readonly lengthBytes: number;
+    },
+  ): Promise<{ readonly plaintext: Plaintext; readonly iv: Buffer; readonly ciphertext: Buffer }>;
   /** As `generateDataKey`; the data key never leaves the HSM host. */
-  generateDataKeyWithoutPlaintext(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly aad: Buffer;
-    readonly lengthBytes: number;
-  }): Promise<{ readonly iv: Buffer; readonly ciphertext: Buffer }>;
+  generateDataKeyWithoutPlaintext(
+    request: BackingKeyReference & {
+      readonly aad: Buffer;
+      readonly lengthBytes: number;
+    },
+  ): Promise<{ readonly iv: Buffer; readonly ciphertext: Buffer }>;
   /**
    * Makes a key pair in the HSM, as session objects that may leave it, and encrypts the private key under a symmetric
    * backing key in the same call, as `encrypt` does. The private key is PKCS#8 in DER, the public one SubjectPublicKeyInfo.
    * A curve that the token lacks is `unsupported`.
    * @param request.keyPairSpec KMS's name: `RSA_2048`, `ECC_NIST_P256`, `ECC_NIST_EDWARDS25519`, …
    */
-  generateDataKeyPair(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly aad: Buffer;
-    readonly keyPairSpec: string;
-    /** Without it the private key in the clear never leaves the HSM host, and `plaintext` is `null`. */
-    readonly withPlaintext: boolean;
-  }): Promise<{
+  generateDataKeyPair(
+    request: BackingKeyReference & {
+      readonly aad: Buffer;
+      readonly keyPairSpec: string;
+      /** Without it the private key in the clear never leaves the HSM host, and `plaintext` is `null`. */
+      readonly withPlaintext: boolean;
+    },
+  ): Promise<{
     readonly publicKey: Buffer;
     readonly iv: Buffer;
     readonly ciphertext: Buffer;
@@ -277,28 +318,31 @@ export interface KeyStore {
   }>;
 
   /** The MAC of `data` (1 byte or more): 28, 32, 48 or 64 bytes for `HMAC_SHA_224`, `_256`, `_384`, `_512`. Repeatable. */
-  mac(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly algorithm: string;
-    readonly data: Buffer;
-  }): Promise<Buffer>;
+  mac(
+    request: BackingKeyReference & {
+      readonly algorithm: string;
+      readonly data: Buffer;
+    },
+  ): Promise<Buffer>;
   /**
    * The MACs of several messages, each as `mac` has it, in their order and for little more than what the token takes. For our
    * own records, never for what callers ask for: waits neither for keys that are being generated, where there is a lane that never
    * generates, nor for the calls of others that wait. Repeatable.
    */
-  macs(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly algorithm: string;
-    readonly messages: readonly Buffer[];
-  }): Promise<readonly Buffer[]>;
+  macs(
+    request: BackingKeyReference & {
+      readonly algorithm: string;
+      readonly messages: readonly Buffer[];
+    },
+  ): Promise<readonly Buffer[]>;
   /** Is this the MAC of `data`? Takes the same time whatever is wrong with it. Repeatable. */
-  verifyMac(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly algorithm: string;
-    readonly data: Buffer;
-    readonly mac: Buffer;
-  }): Promise<boolean>;
+  verifyMac(
+    request: BackingKeyReference & {
+      readonly algorithm: string;
+      readonly data: Buffer;
+      readonly mac: Buffer;
+    },
+  ): Promise<boolean>;
 
   /**
    * Signs with the private half of a pair: PKCS#1 v1.5 and PSS (salt as long as the hash) for RSA, as long as the modulus;
@@ -306,29 +350,31 @@ export interface KeyStore {
    * @param request.algorithm KMS's name: `RSASSA_PSS_SHA_256`, `ECDSA_SHA_384`, `ED25519_SHA_512`, …
    * @param request.message What `content` says. For algorithms that begin with a hash it is the digest, whoever computed it.
    */
-  sign(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly algorithm: string;
-    readonly content: SignedContent;
-    readonly message: Buffer;
-  }): Promise<Buffer>;
+  sign(
+    request: BackingKeyReference & {
+      readonly algorithm: string;
+      readonly content: SignedContent;
+      readonly message: Buffer;
+    },
+  ): Promise<Buffer>;
 
   /**
    * `RSAES_OAEP_SHA_1` or `RSAES_OAEP_SHA_256` with the private half of a pair. Whatever is wrong with the ciphertext fails with
    * `ciphertextInvalid`. Repeatable.
    */
-  decryptAsymmetric(request: {
-    readonly backingKeyId: BackingKeyId;
-    readonly algorithm: string;
-    readonly ciphertext: Buffer;
-  }): Promise<Plaintext>;
+  decryptAsymmetric(
+    request: BackingKeyReference & {
+      readonly algorithm: string;
+      readonly ciphertext: Buffer;
+    },
+  ): Promise<Plaintext>;
 
   /**
    * ECDH: the x coordinate of the shared point, as long as the curve's field (32, 48, 66 bytes).
    * @param request.publicKey The peer's, as SubjectPublicKeyInfo in DER. One that is not on the key's curve fails with
    * `publicKeyInvalid`, and the token never sees it. Repeatable.
    */
-  deriveSharedSecret(request: { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }): Promise<Plaintext>;
+  deriveSharedSecret(request: BackingKeyReference & { readonly publicKey: Buffer }): Promise<Plaintext>;
 
   /**
    * Before the end: gives up what generates keys, which may take minutes. Calls that do fail with `unavailable`, at once and from now

@@ -9,31 +9,25 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
-import type { BackingKeyId } from '../kms/names.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
-import { type CallName, type MaterialOutline, maxMacsAtOnce, maxMacsBytes } from './calls.ts';
+import { inCalls, keyField, keyId, materialFields, packed, u32 } from './call-fields.ts';
+import type { CallName } from './calls.ts';
 import { capabilityChanges } from './capability-changes.ts';
 import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
-import {
-  type KeyStore,
-  type KeyStoreCapabilities,
-  KeyStoreError,
-  type KeyStoreStatus,
-  type WrappedMaterial,
-} from './key-store.ts';
+import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
 import type { CallLane } from './pending-call.ts';
 import * as replies from './replies.ts';
+import type { BackingKeyReference } from './wrapped-key.ts';
+import { WrappedKeysInUse } from './wrapped-keys-in-use.ts';
 
 /** A listing that is longer than this is a host that does not find its end. */
 const maxListedKeys = 1_000_000;
-/** The longest key material, an RSA-4096 private key under a 4,096-bit wrapping key, has some 2,900 bytes; a frame must have room for it. */
-const maxWrappedBytes = 64 * 1024;
 
 export interface PipeKeyStoreOptions
   extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'log'> {
@@ -66,6 +60,7 @@ export class PipeKeyStore implements KeyStore {
   readonly #log: Logger;
   readonly #dispatcher: CallDispatcher;
   readonly #gate = new LoginGate();
+  readonly #wrappedInUse = new WrappedKeysInUse();
   readonly #supervisors: readonly HostSupervisor[];
   #capabilities: KeyStoreCapabilities | undefined;
   #restarts = 0;
@@ -164,7 +159,7 @@ export class PipeKeyStore implements KeyStore {
   async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
     const id = keyId(backingKeyId);
     await this.#dispatcher.call('destroyKey', [id], replies.nothing);
-    await Promise.all(this.#supervisors.map((supervisor) => supervisor.keyDestroyed(id)));
+    await this.#forget(id);
   }
 
   generateWrappingKey({ backingKeyId, label, wrappingKeySpec }: Requests['generateWrappingKey']) {
@@ -187,9 +182,28 @@ export class PipeKeyStore implements KeyStore {
     return await this.#dispatcher.call('importKey', fields, (reply) => replies.generatedKey(reply, backingKeyId));
   }
 
-  describeKey({ backingKeyId }: Requests['describeKey']) {
-    const fields = [keyId(backingKeyId)];
-    return this.#dispatcher.call('describeKey', fields, (reply) => replies.attributes(reply, backingKeyId));
+  describeKey(key: Requests['describeKey']) {
+    return this.#use('describeKey', key, [], (reply) => replies.attributes(reply, key.backingKeyId));
+  }
+
+  generateDomainKey({ backingKeyId, label }: Requests['generateDomainKey']) {
+    const fields = [keyId(backingKeyId), Buffer.from(label)];
+    return this.#dispatcher.call('generateDomainKey', fields, (reply) => replies.attributes(reply, backingKeyId));
+  }
+
+  generateWrappedKey({ domainKeyId, keySpec, keyUsage }: Requests['generateWrappedKey']) {
+    const fields = [keyId(domainKeyId), Buffer.from(keySpec), Buffer.from(keyUsage)];
+    return this.#dispatcher.call('generateWrappedKey', fields, replies.newWrappedKey);
+  }
+
+  async importWrappedKey(request: Requests['importWrappedKey']) {
+    const fields = [...materialFields('importWrappedKey', request), keyId(request.domainKeyId), request.fingerprint];
+    return await this.#dispatcher.call('importWrappedKey', fields, replies.newWrappedKey);
+  }
+
+  async forgetWrappedKey({ backingKeyId }: Requests['forgetWrappedKey']): Promise<void> {
+    await this.#wrappedInUse.idle(backingKeyId);
+    await this.#forget(keyId(backingKeyId));
   }
 
   /** One listing at a time, because a lane keeps one list for all its pages. Begins anew, once, when its lane is lost. */
@@ -206,44 +220,45 @@ export class PipeKeyStore implements KeyStore {
     return listing;
   }
 
-  encrypt({ backingKeyId, aad, plaintext }: Requests['encrypt']) {
-    const fields = [keyId(backingKeyId), aad, plaintext.reveal()];
-    return this.#dispatcher.call('encrypt', fields, (reply) => replies.encrypted(reply, plaintext.lengthBytes));
+  encrypt({ aad, plaintext, ...key }: Requests['encrypt']) {
+    const fields = [aad, plaintext.reveal()];
+    return this.#use('encrypt', key, fields, (reply) => replies.encrypted(reply, plaintext.lengthBytes));
   }
 
-  decrypt({ backingKeyId, aad, iv, ciphertext }: Requests['decrypt']) {
-    const fields = [keyId(backingKeyId), aad, iv, ciphertext];
+  decrypt({ aad, iv, ciphertext, ...key }: Requests['decrypt']) {
+    const fields = [aad, iv, ciphertext];
     const lengthBytes = ciphertext.length - replies.tagBytes;
-    return this.#dispatcher.call('decrypt', fields, ([bytes]) => replies.plaintext(bytes, lengthBytes));
+    return this.#use('decrypt', key, fields, ([bytes]) => replies.plaintext(bytes, lengthBytes));
   }
 
-  generateDataKey({ backingKeyId, aad, lengthBytes }: Requests['generateDataKey']) {
-    const fields = [keyId(backingKeyId), aad, u32(lengthBytes)];
-    return this.#dispatcher.call('generateDataKey', fields, (reply) => ({
+  generateDataKey({ aad, lengthBytes, ...key }: Requests['generateDataKey']) {
+    const fields = [aad, u32(lengthBytes)];
+    return this.#use('generateDataKey', key, fields, (reply) => ({
       ...replies.encrypted(reply, lengthBytes),
       plaintext: replies.plaintext(reply[2], lengthBytes),
     }));
   }
 
-  generateDataKeyWithoutPlaintext({ backingKeyId, aad, lengthBytes }: Requests['generateDataKeyWithoutPlaintext']) {
-    const fields = [keyId(backingKeyId), aad, u32(lengthBytes)];
+  generateDataKeyWithoutPlaintext({ aad, lengthBytes, ...key }: Requests['generateDataKeyWithoutPlaintext']) {
+    const fields = [aad, u32(lengthBytes)];
     const decode = (reply: readonly Buffer[]) => replies.encrypted(reply, lengthBytes);
-    return this.#dispatcher.call('generateDataKeyWithoutPlaintext', fields, decode);
+    return this.#use('generateDataKeyWithoutPlaintext', key, fields, decode);
   }
 
-  generateDataKeyPair({ backingKeyId, aad, keyPairSpec, withPlaintext }: Requests['generateDataKeyPair']) {
-    const fields = [keyId(backingKeyId), aad, Buffer.from(keyPairSpec), u32(withPlaintext ? 1 : 0)];
-    return this.#dispatcher.call('generateDataKeyPair', fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
+  generateDataKeyPair({ aad, keyPairSpec, withPlaintext, ...key }: Requests['generateDataKeyPair']) {
+    const fields = [aad, Buffer.from(keyPairSpec), u32(withPlaintext ? 1 : 0)];
+    return this.#use('generateDataKeyPair', key, fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
   }
 
-  mac({ backingKeyId, algorithm, data }: Requests['mac']) {
-    const fields = [keyId(backingKeyId), Buffer.from(algorithm), data];
-    return this.#dispatcher.call('mac', fields, ([mac]) => replies.mac(mac, algorithm));
+  mac({ algorithm, data, ...key }: Requests['mac']) {
+    const fields = [Buffer.from(algorithm), data];
+    return this.#use('mac', key, fields, ([mac]) => replies.mac(mac, algorithm));
   }
 
-  async macs({ backingKeyId, algorithm, messages }: Requests['macs']): Promise<readonly Buffer[]> {
+  async macs(key: Requests['macs']): Promise<readonly Buffer[]> {
+    const { algorithm, messages } = key;
     const macs = inCalls(messages).map((some) => {
-      const fields = [keyId(backingKeyId), Buffer.from(algorithm), packed(some)];
+      const fields = [keyField(key), Buffer.from(algorithm), packed(some)];
       const decode = ([field]: readonly Buffer[]) => replies.macs(field, algorithm, some.length);
       return this.#dispatcher.call('macs', fields, decode, { isPrompt: true });
     });
@@ -254,26 +269,46 @@ export class PipeKeyStore implements KeyStore {
    * Compares here, in constant time, instead of asking the token: how a token's C_Verify compares is not known, MACs cut
    * short would need another mechanism, and keys need not be allowed CKA_VERIFY.
    */
-  async verifyMac({ backingKeyId, algorithm, data, mac }: Requests['verifyMac']): Promise<boolean> {
-    const right = await this.mac({ backingKeyId, algorithm, data });
+  async verifyMac({ mac, ...request }: Requests['verifyMac']): Promise<boolean> {
+    const right = await this.mac(request);
     const isAsLong = mac.length === right.length;
     return timingSafeEqual(isAsLong ? mac : Buffer.alloc(right.length), right) && isAsLong;
   }
 
-  sign({ backingKeyId, algorithm, content, message }: Requests['sign']) {
-    const fields = [keyId(backingKeyId), Buffer.from(algorithm), Buffer.from(content), message];
-    return this.#dispatcher.call('sign', fields, ([signature]) => replies.signature(signature, algorithm));
+  sign({ algorithm, content, message, ...key }: Requests['sign']) {
+    const fields = [Buffer.from(algorithm), Buffer.from(content), message];
+    return this.#use('sign', key, fields, ([signature]) => replies.signature(signature, algorithm));
   }
 
-  decryptAsymmetric({ backingKeyId, algorithm, ciphertext }: Requests['decryptAsymmetric']) {
-    const fields = [keyId(backingKeyId), Buffer.from(algorithm), ciphertext];
+  decryptAsymmetric({ algorithm, ciphertext, ...key }: Requests['decryptAsymmetric']) {
+    const fields = [Buffer.from(algorithm), ciphertext];
     const decode = ([bytes]: readonly Buffer[]) => replies.shortPlaintext(bytes, ciphertext.length);
-    return this.#dispatcher.call('decryptAsymmetric', fields, decode);
+    return this.#use('decryptAsymmetric', key, fields, decode);
   }
 
-  deriveSharedSecret({ backingKeyId, publicKey }: Requests['deriveSharedSecret']) {
-    const fields = [keyId(backingKeyId), publicKey];
-    return this.#dispatcher.call('deriveSharedSecret', fields, ([secret]) => replies.sharedSecret(secret));
+  deriveSharedSecret({ publicKey, ...key }: Requests['deriveSharedSecret']) {
+    const fields = [publicKey];
+    return this.#use('deriveSharedSecret', key, fields, ([secret]) => replies.sharedSecret(secret));
+  }
+
+  /** A call that uses a key. */
+  #use<Result>(
+    name: CallName,
+    key: BackingKeyReference,
+    fields: readonly Uint8Array[],
+    decode: (fields: readonly Buffer[]) => Result,
+  ): Promise<Result> {
+    if (key.wrapped === undefined) return this.#dispatcher.call(name, [keyId(key.backingKeyId), ...fields], decode);
+    try {
+      const call = this.#dispatcher.call(name, [keyField(key), ...fields], decode);
+      return this.#wrappedInUse.follow(key.backingKeyId, call);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #forget(id: Buffer): Promise<void> {
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.keyDestroyed(id)));
   }
 
   close(): Promise<void> {
@@ -344,50 +379,4 @@ export class PipeKeyStore implements KeyStore {
     this.#log.error({ keyStore: this.name, reason: error.message }, 'the PIN was refused');
     this.#options.events?.pinRefused(error.message);
   }
-}
-
-function keyId(backingKeyId: BackingKeyId): Buffer {
-  return Buffer.from(backingKeyId, 'hex');
-}
-
-function materialFields(name: CallName, request: WrappedMaterial): readonly Buffer[] {
-  const { wrappingKeyId, wrapped, wrappingAlgorithm, keyIdDigits, keySpec, keyUsage } = request;
-  if (wrapped.length > maxWrappedBytes)
-    throw new KeyStoreError('ciphertextInvalid', `${name}: the wrapped key material cannot be unwrapped`);
-  const outline: MaterialOutline = { wrappingAlgorithm, keyIdDigits, keySpec, keyUsage };
-  return [keyId(wrappingKeyId), Buffer.from(JSON.stringify(outline)), wrapped];
-}
-
-/** As many messages for each call as it may have. */
-function inCalls(messages: readonly Buffer[]): readonly (readonly Buffer[])[] {
-  const calls: Buffer[][] = [];
-  let last: Buffer[] = [];
-  let lastBytes = 0;
-  for (const message of messages) {
-    if (last.length === 0 || last.length === maxMacsAtOnce || lastBytes + message.length > maxMacsBytes) {
-      last = [];
-      lastBytes = 0;
-      calls.push(last);
-    }
-    last.push(message);
-    lastBytes += message.length;
-  }
-  return calls;
-}
-
-function packed(messages: readonly Buffer[]): Buffer {
-  const field = Buffer.allocUnsafe(messages.reduce((bytes, { length }) => bytes + 4 + length, 0));
-  let at = 0;
-  for (const message of messages) {
-    at = field.writeUInt32BE(message.length, at);
-    field.set(message, at);
-    at += message.length;
-  }
-  return field;
-}
-
-function u32(value: number): Buffer {
-  const field = Buffer.allocUnsafe(4);
-  field.writeUInt32BE(value);
-  return field;
 }

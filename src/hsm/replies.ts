@@ -19,6 +19,7 @@ import {
   wrappingAlgorithms,
 } from './key-store.ts';
 import { BadReplyError } from './pending-call.ts';
+import type { NewWrappedKey } from './wrapped-key.ts';
 
 const ivBytes = 12;
 /** A SHA-256. */
@@ -29,6 +30,8 @@ const maxPublicKeyBytes = 3072;
 const maxSignatureBytes = 4627;
 /** The longest private key is that of RSA with 4,096 bits: 2,376 bytes of PKCS#8. */
 const maxPrivateBytes = 4096;
+/** A private key in PKCS#8, with what wrapping adds. */
+const maxBlobBytes = maxPrivateBytes + 64;
 const macBytesOf: ReadonlyMap<string, number> = new Map(
   Object.entries({
     HMAC_SHA_224: 28,
@@ -91,6 +94,21 @@ export function examinedImport(fields: Fields): ExaminedImport {
 
 export function publicKey(field: Buffer | undefined): Buffer {
   return Buffer.from(atMost(field, maxPublicKeyBytes, 'a public key'));
+}
+
+export function newWrappedKey(fields: Fields): NewWrappedKey {
+  const isSecret = fields[1]?.length === 0;
+  return {
+    blob: keptLong(atMost(fields[0], maxBlobBytes, 'a wrapped key')),
+    publicKey: isSecret ? null : publicKey(fields[1]),
+  };
+}
+
+/** In memory of its own: what is kept for years would keep all of the pool that it is a part of. */
+function keptLong(view: Buffer): Buffer {
+  const own = Buffer.alloc(view.length);
+  view.copy(own);
+  return own;
 }
 
 export interface DataKeyPair extends Encrypted {
@@ -210,6 +228,10 @@ const capabilitiesSchema = z.object({
       evidence: z.enum(['probed', 'reported']),
       reason: z.string().nullable(),
     }),
+  ),
+  wrapping: z.array(z.object({ keySpec: z.enum(keySpecNames), works: z.boolean(), reason: z.string().nullable() })),
+  protection: z.array(
+    z.object({ attempt: z.string(), isHeld: z.boolean(), isPromised: z.boolean(), answer: z.string() }),
   ),
 }) satisfies z.ZodType<KeyStoreCapabilities>;
 

@@ -116,6 +116,24 @@ const readProfile = object({
      */
     unwraps: list(name('CKK')),
   }),
+  /** Keys that live outside of the token, wrapped under a domain key in it (`host/token/key-wrapping.ts`); `null`: it wraps none. */
+  wrapping: orNull(
+    object({
+      /** The mechanism that wraps as RFC 5649 has it, perhaps with zeros behind the key. */
+      mechanism: oneOf(['CKM_AES_KEY_WRAP_KWP', 'CKM_AES_KEY_WRAP_PAD']),
+      /** Does `C_UnwrapKey` refuse a template that conflicts with the domain key's `CKA_UNWRAP_TEMPLATE`? */
+      unwrapTemplate: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
+      /**
+       * Does `C_WrapKey` refuse a key with `CKA_WRAP_WITH_TRUSTED` under one that no security officer made `CKA_TRUSTED`? Such a domain key
+       * can be given to another HSM with the officer's help alone; elsewhere it is made not extractable.
+       */
+      wrapWithTrusted: check('true or false', (value) => typeof value === 'boolean') as Reader<boolean>,
+      /** The attribute in which `C_UnwrapKey` wants the public point of a private key on a curve; `null`: it needs none. */
+      publicPointAttribute: orNull(name('CKA')),
+      /** What cannot be wrapped or unwrapped, with the reason. */
+      cannot: list(object({ keySpec: oneOf(keySpecNames), reason: text })),
+    }),
+  ),
   /** What the token's mechanism list promises and the token does not do: a KeySpec, an algorithm, or one with the other. */
   cannot: list(object({ keySpec: orNull(oneOf(keySpecNames)), algorithm: orNull(text), reason: text })),
   /** Oddities that somebody met, with the version that has them; for people. */

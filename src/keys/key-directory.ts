@@ -42,7 +42,8 @@ import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
 import { inOrder, SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
-import { MaterialInUse } from './material-in-use.ts';
+import { endOthers, MaterialInUse } from './material-in-use.ts';
+import { problemOfMaterials } from './materials-of-key.ts';
 import { RecordMemory } from './record-memory.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
@@ -280,6 +281,7 @@ export class KeyDirectory implements Fold {
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':
+      case 'domainKey':
         break;
       default:
         change satisfies never;
@@ -319,6 +321,7 @@ export class KeyDirectory implements Fold {
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':
+      case 'domainKey':
         break;
       default:
         change satisfies never;
@@ -332,7 +335,9 @@ export class KeyDirectory implements Fold {
   /** Makes the KMS key that its records say, or finds that they say none. */
   #derive(keyId: KeyId): void {
     const records = this.#records.of(keyId);
+    const former = this.#keys.get(keyId);
     if (records?.key === undefined) {
+      endOthers(former, undefined);
       this.#keys.delete(keyId);
       this.keyIds.remove(keyId);
       if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
@@ -341,6 +346,7 @@ export class KeyDirectory implements Fold {
     }
     const made = [...records.backingKeys.values()].filter(({ state }) => state !== 'Creating');
     const key = this.#assemble(records.key, made, records.policy);
+    endOthers(former, typeof key === 'string' ? undefined : key);
     if (typeof key === 'string') {
       this.#damaged.add(keyId);
       this.#keys.delete(keyId);
@@ -360,9 +366,9 @@ export class KeyDirectory implements Fold {
     policyRecord: KeyPolicyRecord | undefined,
   ): KmsKey | string {
     if (policyRecord === undefined) return 'no key policy';
-    // Ordinals count from 1 without a gap, so a backing key's missing record shows even where nothing else names it.
     const materials = [...made].sort((one, other) => one.ordinal - other.ordinal);
-    if (materials.some(({ ordinal }, index) => ordinal !== index + 1)) return 'a backing key is missing';
+    const problem = problemOfMaterials(record, materials);
+    if (problem !== undefined) return problem;
     const active = materials.filter(({ state }) => state === 'Active');
     const known = this.#keys.get(record.keyId);
     try {
@@ -371,7 +377,6 @@ export class KeyDirectory implements Fold {
       );
       const currentId = record.currentBackingKeyId;
       const currentMaterial = materials.find(({ backingKeyId }) => backingKeyId === currentId);
-      if (currentId !== null && currentMaterial === undefined) return 'no current backing key';
       const key = this.#expiry.watched({
         record,
         state: record.state,

@@ -2,12 +2,13 @@
  * The KMS key in memory: what the store's records and the compiled policy come together to.
  *
  * Only `key-directory.ts` makes these objects, and makes another one when a record changes; everybody else reads them. They
- * hold no key material: a backing key is the name of an object in an HSM and the store in which it lives.
+ * hold no key material: a backing key is the name of an object in an HSM, or what the HSM wrapped, and the key store that can use it.
  */
 
 import { hash } from 'node:crypto';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import type { BackingKeyReference } from '../hsm/wrapped-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyState } from '../kms/key-states.ts';
 import type { BackingKeyId, KeyArn } from '../kms/names.ts';
@@ -22,6 +23,10 @@ export type KeyStoreInUse = Omit<
   | 'generateWrappingKey'
   | 'examineImport'
   | 'importKey'
+  | 'generateDomainKey'
+  | 'generateWrappedKey'
+  | 'importWrappedKey'
+  | 'forgetWrappedKey'
   | 'destroyKey'
   | 'reconnect'
   | 'stopGenerating'
@@ -33,6 +38,8 @@ export interface BackingKey {
   readonly keyStore: KeyStoreInUse;
   /** What the API shows as `KeyMaterialId` (`keyMaterialIdOf`). */
   readonly keyMaterialId: string;
+  /** What names it in calls to its key store, wherever it lives. */
+  readonly reference: BackingKeyReference;
   /** Counts what may be encrypted with it. */
   readonly counter: EncryptionCounter;
 }

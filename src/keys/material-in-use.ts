@@ -6,6 +6,7 @@
  */
 
 import type { KeyStore } from '../hsm/key-store.ts';
+import type { BackingKeyReference } from '../hsm/wrapped-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyOrigin } from '../kms/key-states.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -13,6 +14,7 @@ import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import { replaced } from '../store/records/changes.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 import type { Turns } from '../store/turns.ts';
+import { referenceOf } from './backing-key-reference.ts';
 import {
   EncryptionCounter,
   type EncryptionLimits,
@@ -21,7 +23,7 @@ import {
   nextBlock,
 } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
-import { type BackingKey, keyMaterialIdOf } from './kms-key.ts';
+import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 
 export interface MaterialInUseOptions {
   readonly turns: Turns;
@@ -52,7 +54,7 @@ export class MaterialInUse {
    */
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
-    if (record.residency !== 'token') throw new TypeError(`residency ${record.residency} is not known to this version`);
+    const reference = keptReference(record, known);
     const { limits, keyStore, numbersRunOut } = this.#options;
     const { keyId, backingKeyId, reservedEncryptions } = record;
     const counter =
@@ -64,7 +66,7 @@ export class MaterialInUse {
         () => numbersRunOut(keyId, backingKeyId),
       );
     counter.follow(reservedEncryptions);
-    return { record, keyStore: keyStore(record.keyStore), keyMaterialId: keyMaterialIdOf(record), counter };
+    return { record, keyStore: keyStore(record.keyStore), keyMaterialId: keyMaterialIdOf(record), reference, counter };
   }
 
   /** Reads the record in its turn, so that what else was written of it since stays. */
@@ -93,4 +95,16 @@ export class MaterialInUse {
       'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
     );
   }
+}
+
+/** One that was ended stays so for whoever holds it, so what did not change is not made anew. */
+function keptReference(record: BackingKeyRecord, known: BackingKey | undefined): BackingKeyReference {
+  const isSame = known?.reference.wrapped !== undefined && known.record.wrappedKey === record.wrappedKey;
+  return isSame ? known.reference : referenceOf(record);
+}
+
+/** Nobody can use a wrapped key any more that a key does not have now: what is destroyed is not unwrapped by a request that comes late. */
+export function endOthers(former: KmsKey | undefined, now: KmsKey | undefined): void {
+  for (const [backingKeyId, { reference }] of former?.backingKeys ?? [])
+    if (reference.wrapped !== now?.backingKeys.get(backingKeyId)?.reference.wrapped) reference.wrapped?.end();
 }

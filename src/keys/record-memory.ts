@@ -160,6 +160,7 @@ const bytesPer = {
   key: 1400,
   tag: 96,
   backingKey: 1000,
+  wrappedKey: 320,
   keyPolicy: 800,
   alias: 380,
   /** To a grantee of its own. */
@@ -178,8 +179,11 @@ const weights: Weights = {
     bytesPer.key +
     textBytes(description) +
     tags.reduce((sum, { TagKey, TagValue }) => sum + bytesPer.tag + textBytes(TagKey) + textBytes(TagValue), 0),
-  backingKey: ({ publicKey, materialDescription }) =>
-    bytesPer.backingKey + (publicKey?.length ?? 0) + textBytes(materialDescription),
+  backingKey: ({ publicKey, wrappedKey, materialDescription }) =>
+    bytesPer.backingKey +
+    (publicKey?.length ?? 0) +
+    (wrappedKey === null ? 0 : bytesPer.wrappedKey + wrappedKey.length) +
+    textBytes(materialDescription),
   // A long text takes a little more than its characters, by where it is put.
   keyPolicy: ({ document }) => bytesPer.keyPolicy + Math.ceil((textBytes(document) * 17) / 16),
   alias: ({ aliasName }) => bytesPer.alias + textBytes(aliasName),

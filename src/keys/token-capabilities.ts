@@ -8,18 +8,32 @@
 import { type Capability, type KeyStore, keyGeneration, type WrappingAlgorithm } from '../hsm/key-store.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
+import type { Residency } from '../kms/residencies.ts';
+
+/** What a key is to be, and where it is to live. */
+export interface HeldKey {
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+  readonly residency: Residency;
+}
 
 /**
- * @throws KmsError `UnsupportedOperationException` unless the token can generate such a key and use it with at least one of
- * its algorithms. An algorithm that it lacks beside others is refused when somebody uses it.
+ * @throws KmsError `UnsupportedOperationException` unless the token can generate such a key, wrap it where it is to live outside, and
+ * use it with at least one of its algorithms. An algorithm that it lacks beside others is refused when somebody uses it.
  */
 export function assertTokenCanHold(
   keyStore: Pick<KeyStore, 'capabilities'>,
-  keySpec: KeySpec,
-  keyUsage: KeyUsage,
+  { keySpec, keyUsage, residency }: HeldKey,
 ): void {
+  if (residency === 'wrapped') assertTokenCanWrap(keyStore, keySpec);
   const missing = missingCapability(rowsOf(keyStore, keySpec).filter((row) => row.keyUsage === keyUsage));
   if (missing !== null) throw unsupported(`KeySpec ${keySpec} with KeyUsage ${keyUsage}`, missing);
+}
+
+/** @throws KmsError `UnsupportedOperationException` unless such a key can live outside of the token. */
+export function assertTokenCanWrap(keyStore: Pick<KeyStore, 'capabilities'>, keySpec: KeySpec): void {
+  const row = keyStore.capabilities().wrapping.find((each) => each.keySpec === keySpec);
+  if (row?.works !== true) throw unsupported(`A wrapped key of KeySpec ${keySpec}`, row?.reason ?? notReported);
 }
 
 /** @throws KmsError `UnsupportedOperationException` unless the token can use such a key with this algorithm. */

@@ -3,20 +3,30 @@
  *
  * A tombstone is put when the destruction of a key begins, and never removed. INVARIANT: from then on the key goes one way; its
  * deletion is not cancelled, its id is not given to another key, and a record of it that is found again is not used.
+ *
+ * The deletion of a key whose material was wrapped is final against copies of the metadata from before only when the domain keys are gone
+ * that it was wrapped under.
  */
 
 import type { KeyId } from '../kms/names.ts';
 import type { TombstoneRecord } from '../store/records/records.ts';
 
 export class Tombstones {
-  readonly #keyIds = new Set<KeyId>();
+  readonly #domainKeyIds = new Map<KeyId, string>();
 
   has(keyId: KeyId): boolean {
-    return this.#keyIds.has(keyId);
+    return this.#domainKeyIds.has(keyId);
+  }
+
+  /** Of how many deleted keys is a domain key still there? */
+  countOf(isThere: (domainKeyId: string) => boolean): number {
+    let count = 0;
+    for (const ids of this.#domainKeyIds.values()) if (ids !== '' && ids.split(' ').some(isThere)) count++;
+    return count;
   }
 
   /** Takes a tombstone that is in the store. */
-  show({ keyId }: Pick<TombstoneRecord, 'keyId'>): void {
-    this.#keyIds.add(keyId);
+  show({ keyId, domainKeyIds }: Pick<TombstoneRecord, 'keyId' | 'domainKeyIds'>): void {
+    this.#domainKeyIds.set(keyId, domainKeyIds);
   }
 }

@@ -108,6 +108,12 @@ export interface MetadataStore {
    * It has to be on another path than any that this process has open.
    */
   copyTo(path: string): Promise<CopiedStore>;
+  /**
+   * Sees to it that what was removed or replaced is not in the database's file any more, nor in its write-ahead log.
+   * @param gone Columns of bytes that no record has now; `null`: of whatever was, which has the whole file written anew.
+   * @throws StoreError when that cannot be done, or one of them is still there.
+   */
+  scrub(gone: readonly Buffer[] | null): Promise<void>;
   close(): Promise<void>;
 }
 

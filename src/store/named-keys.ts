@@ -13,13 +13,21 @@ import { asStoreError } from './store-error.ts';
 export interface NamedKeys {
   /** Absent: of a store that was never completely initialised. */
   readonly serviceKey: BackingKeyId | undefined;
-  /** Some of those that are in use, by key store. */
+  /** Some of those that are in use and in an HSM, by key store; of wrapped ones it is their domain keys that are there. */
   readonly backingKeys: ReadonlyMap<string, readonly BackingKeyId[]>;
 }
 
 interface Tables {
   readonly service_key: { readonly purpose: string; readonly backing_key_id: string };
-  readonly backing_key: { readonly backing_key_id: string; readonly key_store: string; readonly state: string };
+  readonly backing_key: KeyRow & { readonly residency: string };
+  readonly domain_key: KeyRow;
+  readonly sqlite_schema: { readonly name: string };
+}
+
+interface KeyRow {
+  readonly backing_key_id: string;
+  readonly key_store: string;
+  readonly state: string;
 }
 
 /**
@@ -43,19 +51,24 @@ function namedKeys(database: DatabaseSync, purpose: ServiceKeyPurpose, most: num
   const ofPurpose = db.selectFrom('service_key').select('backing_key_id').where('purpose', '=', purpose).compile();
   const [serviceKey] = ids(rowsOf(database, ofPurpose));
   const stores = db.selectFrom('backing_key').select('key_store').distinct().compile();
+  // A file that no version with domain keys has opened has no such table.
+  const domainKeys = db.selectFrom('sqlite_schema').select('name').where('name', '=', 'domain_key').compile();
+  const hasDomainKeys = [...rowsOf(database, domainKeys)].length > 0;
   const backingKeys = new Map<string, readonly BackingKeyId[]>();
   for (const [keyStore] of [...rowsOf(database, stores)]) {
     if (typeof keyStore !== 'string') continue;
-    const inUse = db
-      .selectFrom('backing_key')
-      .select('backing_key_id')
-      .where('key_store', '=', keyStore)
-      .where('state', '=', 'Active')
-      .limit(most)
-      .compile();
-    backingKeys.set(keyStore, ids(rowsOf(database, inUse)));
+    const wrappers = inUse(db, 'domain_key', keyStore).limit(most).compile();
+    const objects = inUse(db, 'backing_key', keyStore).where('residency', '!=', 'wrapped').limit(most).compile();
+    const found = [...(hasDomainKeys ? ids(rowsOf(database, wrappers)) : []), ...ids(rowsOf(database, objects))];
+    backingKeys.set(keyStore, found.slice(0, most));
   }
   return { serviceKey, backingKeys };
+}
+
+function inUse<Table extends 'backing_key' | 'domain_key'>(db: Kysely<Tables>, table: Table, keyStore: string) {
+  // Both tables have these columns, which the type of a union of tables cannot say.
+  const rows = db.selectFrom(table as 'backing_key').select('backing_key_id');
+  return rows.where('key_store', '=', keyStore).where('state', '=', 'Active');
 }
 
 /** What is none is left out: the next start says so. */

@@ -119,6 +119,10 @@ const recordColumns: {
     importedMaterialId: text,
     materialDescription: text,
     validToMs: timeOrNone,
+    wrappedKey: bytesOrNull,
+    domainKeyId: orEmpty(name(parseBackingKeyId)),
+    wrappedKeySpec: orEmpty(oneOf(keySpecNames)),
+    wrappedKeyUsage: orEmpty(oneOf(keyUsages)),
   },
   keyPolicy: { region: text, keyId: name(parseKeyId), version: integer, document: text },
   alias: {
@@ -149,7 +153,13 @@ const recordColumns: {
     sealedSecret: bytes,
     createdAtMs: integer,
   },
-  tombstone: { region: text, keyId: name(parseKeyId), version: integer, deletedAtMs: integer },
+  tombstone: {
+    region: text,
+    keyId: name(parseKeyId),
+    version: integer,
+    deletedAtMs: integer,
+    domainKeyIds: text,
+  },
   lastUse: {
     region: text,
     keyId: name(parseKeyId),
@@ -175,6 +185,15 @@ const recordColumns: {
   },
   milestone: { milestone: text, version: integer, reachedAtMs: integer, ranMs: integer },
   upkeepWait: { work: text, version: integer, dueAtMs: integer, ranMs: integer, confirmedAtMs: timeOrNone },
+  domainKey: {
+    keyStore: text,
+    backingKeyId: name(parseBackingKeyId),
+    version: integer,
+    state: oneOf(['Creating', 'Active', 'Destroying']),
+    owner: text,
+    ordinal: integer,
+    createdAtMs: integer,
+  },
 };
 
 export const recordKinds = Object.keys(recordColumns) as readonly RecordKind[];

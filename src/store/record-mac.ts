@@ -62,16 +62,21 @@ export const recordFormats: RecordFormats = {
     importedMaterialId: { format: 4, column: '' },
     materialDescription: { format: 4, column: '' },
     validToMs: { format: 4, column: 0 },
+    wrappedKey: { format: 5, column: '' },
+    domainKeyId: { format: 5, column: '' },
+    wrappedKeySpec: { format: 5, column: '' },
+    wrappedKeyUsage: { format: 5, column: '' },
   },
   keyPolicy: regional,
   alias: regional,
   grant: regional,
   accessKey: { version: { format: 2, column: 1 } },
-  tombstone: {},
+  tombstone: { domainKeyIds: { format: 2, column: '' } },
   lastUse: {},
   wrappingKey: {},
   milestone: {},
   upkeepWait: {},
+  domainKey: {},
 };
 
 const domain = 'drawbridge/metadata-record';

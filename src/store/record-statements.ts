@@ -32,6 +32,7 @@ export const tables = {
   wrappingKey: 'wrappingKey',
   milestone: 'milestone',
   upkeepWait: 'upkeepWait',
+  domainKey: 'domainKey',
 } as const satisfies Record<RecordKind, string>;
 export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node' | 'root', AnyRow>;
 

@@ -46,6 +46,8 @@ export function openDatabaseFile(path: string): DatabaseSync {
     database.exec('PRAGMA journal_mode = WAL');
     database.exec('PRAGMA synchronous = FULL');
     database.exec('PRAGMA trusted_schema = OFF');
+    // What is removed is overwritten: a wrapped key that was destroyed must not lie in a free page.
+    database.exec('PRAGMA secure_delete = ON');
     // The lock is taken by the first use, and kept.
     database.exec('BEGIN EXCLUSIVE; COMMIT');
     return database;

@@ -44,6 +44,7 @@ import {
 } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
 import { added, type Change } from './records/changes.ts';
+import { Scrubbing } from './scrubbing.ts';
 import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
@@ -109,6 +110,7 @@ class OpenSqliteStore implements SqliteStore {
   readonly #parts: StoreParts;
   readonly #reader: RecordReader;
   readonly #transactions: Transactions;
+  readonly #scrubbing: Scrubbing;
   #lastWrite: Promise<unknown> = Promise.resolve();
   /** Of what was loaded and written since. */
   #root: SignedRoot | undefined;
@@ -120,6 +122,7 @@ class OpenSqliteStore implements SqliteStore {
     this.#parts = parts;
     this.#reader = new RecordReader(parts);
     this.#transactions = new Transactions(parts.database, parts.path);
+    this.#scrubbing = new Scrubbing(parts.database, parts.path);
   }
 
   get nodeId(): string {
@@ -239,6 +242,10 @@ class OpenSqliteStore implements SqliteStore {
     return copyDatabase(this.#parts.database, this.#parts.db, path);
   }
 
+  scrub(gone: readonly Buffer[] | null): Promise<void> {
+    return this.#inTurn(() => this.#scrubbing.scrub(gone?.map((bytes) => bytes.toString('base64')) ?? null));
+  }
+
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -251,6 +258,7 @@ class OpenSqliteStore implements SqliteStore {
     }
     // Not `db.destroy()`: it closes the database only if Kysely was the one to open it.
     this.#transactions.close();
+    this.#scrubbing.close();
   }
 
   async #load(
@@ -298,6 +306,7 @@ class OpenSqliteStore implements SqliteStore {
       wrappingKey: await read('wrappingKey', findings),
       milestone: await read('milestone', findings),
       upkeepWait: await read('upkeepWait', findings),
+      domainKey: await read('domainKey', findings),
       quarantined: findings.quarantined,
     };
     const found = root.take([...rowsOf(database, rootRows(db))], sum);

@@ -69,6 +69,7 @@ const quietKinds: ReadonlySet<RecordKind> = new Set<RecordKind>([
   'lastUse',
   'milestone',
   'upkeepWait',
+  'domainKey',
 ]);
 
 export class Turns {

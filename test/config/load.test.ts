@@ -57,6 +57,7 @@ describe('a configuration', () => {
             token: { label: 't' },
             pin: { file: '/etc/drawbridge/pin' },
             environment: {},
+            residency: 'token',
             deadlines: { callMs: 10_000, openMs: 60_000 },
           },
         ],

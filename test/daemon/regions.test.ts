@@ -20,7 +20,7 @@ import { ScopedKeys } from '../../src/identity/scoped-keys.ts';
 import { newBackingKeyId, parseKeyId, rootArn } from '../../src/kms/names.ts';
 import { Secret } from '../../src/secrets/secret-bytes.ts';
 import { added } from '../../src/store/records/changes.ts';
-import type { BackingKeyRecord } from '../../src/store/records/records.ts';
+import { type BackingKeyRecord, inToken } from '../../src/store/records/records.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { invalidCiphertext, keyNotFound, refusal, refused } from '../end-to-end/support/refusals.ts';
@@ -86,7 +86,14 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
       createdAtMs: 0,
       reservedEncryptions: 0,
       publicKey: null,
-      ...{ rotationType: null, rotatedAtMs: null, importedMaterialId: '', materialDescription: '', validToMs: null },
+      ...{
+        rotationType: null,
+        rotatedAtMs: null,
+        importedMaterialId: '',
+        materialDescription: '',
+        validToMs: null,
+        ...inToken,
+      },
     };
     const replica = (region: string) => [
       added('key', {

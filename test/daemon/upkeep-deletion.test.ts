@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId, newKeyId, parsePrincipalArn } from '../../src/kms/names.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
-import type { BackingKeyRecord, KeyRecord } from '../../src/store/records/records.ts';
+import { type BackingKeyRecord, inToken, type KeyRecord } from '../../src/store/records/records.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { newGrant } from '../end-to-end/support/grants.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
@@ -179,6 +179,6 @@ function material(keyId: KeyId, backingKeyId: BackingKeyId, ordinal: number, sta
   return added('backingKey', {
     ...{ backingKeyId, version: 1, keyId, keyStore: 'default', residency: 'token', state, owner: '', ordinal },
     ...{ createdAtMs: 1, reservedEncryptions: 0, publicKey: null, rotationType: null, rotatedAtMs: null },
-    ...{ importedMaterialId: '', materialDescription: '', validToMs: null },
+    ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken },
   });
 }

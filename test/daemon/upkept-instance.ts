@@ -1,6 +1,6 @@
 /** An instance in the test's process whose clocks are the test's: for what becomes of keys in years, over stops and starts. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
@@ -11,6 +11,7 @@ import { openStore } from '../../src/daemon/data-folder.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { Clocks } from '../../src/daemon/upkeep/clocks.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import type { Residency } from '../../src/kms/residencies.ts';
 import type { LoadedMetadata } from '../../src/store/metadata-store.ts';
 import type { Change } from '../../src/store/records/changes.ts';
 import { Turns } from '../../src/store/turns.ts';
@@ -40,8 +41,11 @@ export interface UpkeptInstance {
   readonly keyStore: KeyStore;
   /** Of all runs. */
   readonly log: readonly LogLine[];
-  /** @param keyStore What the daemon gets instead of the real one. */
-  start(clocks: Clocks, keyStore?: KeyStore): Promise<Running>;
+  /**
+   * @param keyStore What the daemon gets instead of the real one.
+   * @param residency Of new keys, where the configuration has been changed.
+   */
+  start(clocks: Clocks, keyStore?: KeyStore, residency?: Residency): Promise<Running>;
   /** While it is stopped: what is on record, and changes of it that no request makes. */
   records(change?: (loaded: LoadedMetadata, nodeId: string) => readonly Change[]): Promise<LoadedMetadata>;
   /** The labels of the objects in the token that are no service keys. */
@@ -51,7 +55,8 @@ export interface UpkeptInstance {
   remove(): Promise<void>;
 }
 
-export async function createUpkeptInstance(token: TestToken): Promise<UpkeptInstance> {
+/** @param residency Of new keys. */
+export async function createUpkeptInstance(token: TestToken, residency: Residency = 'token'): Promise<UpkeptInstance> {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-upkept-'));
   const configurationFile = join(folder, 'drawbridge.yaml');
   const pinFile = join(folder, 'pin');
@@ -73,14 +78,23 @@ export async function createUpkeptInstance(token: TestToken): Promise<UpkeptInst
     {},
     logger,
   );
+  const written = readFileSync(configurationFile, 'utf8');
+  writeFileSync(configurationFile, written.replace('# residency: token', `residency: ${residency}`));
   const configuration = await loadConfiguration(configurationFile);
   return {
     folder,
     configurationFile,
     keyStore,
     log,
-    async start(clocks, given = keyStore) {
-      const options = { configuration, environment: {}, log: logger, openKeyStores: [given], clocks };
+    async start(clocks, given = keyStore, of = residency) {
+      const keyStores = new Map([...configuration.keyStores].map(([name, each]) => [name, { ...each, residency: of }]));
+      const options = {
+        configuration: { ...configuration, keyStores },
+        environment: {},
+        log: logger,
+        openKeyStores: [given],
+        clocks,
+      };
       const daemon = await startDaemon(options);
       const [{ socketPath }] = daemon.regions;
       const kms = kmsOver(socketPath);

@@ -2,13 +2,8 @@
 
 import * as crypto from 'node:crypto';
 import { expect } from 'vitest';
-import type {
-  GeneratedKey,
-  KeyStore,
-  WrappedMaterial,
-  WrappingAlgorithm,
-  WrappingKeySpec,
-} from '../../src/hsm/key-store.ts';
+import type { KeyStore, WrappedMaterial, WrappingAlgorithm, WrappingKeySpec } from '../../src/hsm/key-store.ts';
+import type { BackingKeyReference } from '../../src/hsm/wrapped-key.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { aad, plaintextOf } from './test-store.ts';
@@ -21,7 +16,7 @@ export interface MaterialKind {
   readonly usages: readonly string[];
   readonly make: () => Material;
   /** Does the key in the token what OpenSSL does with the material? */
-  readonly check: (keyStore: KeyStore, key: GeneratedKey, material: Material) => Promise<void>;
+  readonly check: (keyStore: KeyStore, key: BackingKeyReference, material: Material) => Promise<void>;
 }
 
 export interface Material {
@@ -64,8 +59,13 @@ const aes: MaterialKind = {
       const cipher = crypto.createCipheriv('aes-256-ecb', bytes, null).setAutoPadding(false);
       return Buffer.concat([cipher.update(blocks), cipher.final()]);
     }),
-  check: async (keyStore, { backingKeyId }, { bytes }) => {
-    const { iv, ciphertext } = await keyStore.encrypt({ backingKeyId, aad, plaintext: plaintextOf('a plaintext') });
+  check: async (keyStore, { backingKeyId, wrapped }, { bytes }) => {
+    const { iv, ciphertext } = await keyStore.encrypt({
+      backingKeyId,
+      wrapped,
+      aad,
+      plaintext: plaintextOf('a plaintext'),
+    });
     const decipher = crypto.createDecipheriv('aes-256-gcm', bytes, iv).setAAD(aad).setAuthTag(ciphertext.subarray(-16));
     const plaintext = Buffer.concat([decipher.update(ciphertext.subarray(0, -16)), decipher.final()]);
     expect(plaintext.toString()).toBe('a plaintext');
@@ -81,8 +81,8 @@ const hmac = (bits: number): MaterialKind => ({
       const constant = digestOf('constant', `HMAC_${bits}` as KeySpec).digest();
       return crypto.createHmac(`sha${bits}`, bytes).update(constant).digest();
     }),
-  check: async (keyStore, { backingKeyId }, { bytes }) => {
-    const mac = await keyStore.mac({ backingKeyId, algorithm: `HMAC_SHA_${bits}`, data: aad });
+  check: async (keyStore, { backingKeyId, wrapped }, { bytes }) => {
+    const mac = await keyStore.mac({ backingKeyId, wrapped, algorithm: `HMAC_SHA_${bits}`, data: aad });
     expect(mac).toEqual(crypto.createHmac(`sha${bits}`, bytes).update(aad).digest());
   },
 });
@@ -94,10 +94,10 @@ const publicKeyOf = ({ privateKey }: Material): crypto.KeyObject => {
 
 const signs =
   (algorithm: string, hash: string | null): MaterialKind['check'] =>
-  async (keyStore, { backingKeyId }, material) => {
+  async (keyStore, { backingKeyId, wrapped }, material) => {
     const message = hash === null ? aad : crypto.createHash(hash).update(aad).digest();
     const content = hash === null ? 'RAW' : 'DIGEST';
-    const signature = await keyStore.sign({ backingKeyId, algorithm, content, message });
+    const signature = await keyStore.sign({ backingKeyId, wrapped, algorithm, content, message });
     const padding = algorithm.startsWith('RSASSA_PSS') ? { padding: crypto.constants.RSA_PKCS1_PSS_PADDING } : {};
     expect(crypto.verify(hash, aad, { key: publicKeyOf(material), ...padding }, signature)).toBe(true);
   };
@@ -122,9 +122,9 @@ const rsaDecryption = (bits: number): MaterialKind => ({
   ...rsaSigning(bits),
   keyUsage: 'ENCRYPT_DECRYPT',
   usages: ['CKA_DECRYPT'],
-  check: async (keyStore, { backingKeyId }, material) => {
+  check: async (keyStore, { backingKeyId, wrapped }, material) => {
     const ciphertext = crypto.publicEncrypt({ key: publicKeyOf(material), oaepHash: 'sha256' }, aad);
-    const request = { backingKeyId, algorithm: 'RSAES_OAEP_SHA_256', ciphertext };
+    const request = { backingKeyId, wrapped, algorithm: 'RSAES_OAEP_SHA_256', ciphertext };
     expect((await keyStore.decryptAsymmetric(request)).reveal()).toEqual(aad);
   },
 });
@@ -141,12 +141,12 @@ const agreement = (kind: MaterialKind): MaterialKind => ({
   ...kind,
   keyUsage: 'KEY_AGREEMENT',
   usages: ['CKA_DERIVE'],
-  check: async (keyStore, { backingKeyId }, material) => {
+  check: async (keyStore, { backingKeyId, wrapped }, material) => {
     const namedCurve = publicKeyOf(material).asymmetricKeyDetails?.namedCurve ?? '';
     const peer = crypto.generateKeyPairSync('ec', { namedCurve });
     const publicKey = peer.publicKey.export({ type: 'spki', format: 'der' });
     const expected = crypto.diffieHellman({ privateKey: peer.privateKey, publicKey: publicKeyOf(material) });
-    expect((await keyStore.deriveSharedSecret({ backingKeyId, publicKey })).reveal()).toEqual(expected);
+    expect((await keyStore.deriveSharedSecret({ backingKeyId, wrapped, publicKey })).reveal()).toEqual(expected);
   },
 });
 

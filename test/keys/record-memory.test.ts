@@ -11,7 +11,7 @@ import { defaultBudgets } from '../../src/kms/budgets.ts';
 import { grantOperationNames, newGrantId } from '../../src/kms/grant-terms.ts';
 import { type AliasName, type KeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { added, type Change, removed } from '../../src/store/records/changes.ts';
-import type { KeyRecord } from '../../src/store/records/records.ts';
+import { inToken, type KeyRecord } from '../../src/store/records/records.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { compile, realm } from '../authorization/policies.ts';
 import { examples } from '../store/records.ts';
@@ -44,17 +44,34 @@ const open = (): KeyDirectory =>
 /** As the store gives records: with texts of their own. */
 const own = <Value>(value: Value): Value => structuredClone(value);
 
+const wrapped = {
+  residency: 'wrapped',
+  wrappedKeySpec: examples.key.keySpec,
+  wrappedKeyUsage: examples.key.keyUsage,
+} as const;
+
 function keyWith(
   members: Partial<KeyRecord> = {},
   document = defaultKeyPolicy(realm),
   publicKey: Buffer | null = null,
+  wrappedKey: Buffer | null = null,
 ): readonly Change[] {
   const [keyId, backingKeyId] = [newKeyId(), newBackingKeyId()];
   const { region } = realm;
   return [
     added('backingKey', {
-      ...own({ ...examples.backingKey, backingKeyId, keyId, keyStore: 'default', ordinal: 1, state: 'Active' }),
+      ...own({
+        ...examples.backingKey,
+        ...inToken,
+        backingKeyId,
+        keyId,
+        keyStore: 'default',
+        ordinal: 1,
+        state: 'Active',
+      }),
       publicKey,
+      wrappedKey,
+      ...(wrappedKey === null ? {} : { ...wrapped, domainKeyId: own(examples.backingKey.domainKeyId) }),
     }),
     added(
       'key',
@@ -80,6 +97,8 @@ const tags = Array.from({ length: 50 }, (_, index) => ({ TagKey: `key-${index}`,
 test.each<[string, number, (index: number) => readonly Change[]]>([
   ['plain keys', 2000, () => keyWith()],
   ['keys with pairs', 1000, () => keyWith({}, undefined, Buffer.from('p'.repeat(550)))],
+  ['wrapped keys', 1000, () => keyWith({}, undefined, null, Buffer.alloc(41, 1))],
+  ['wrapped pairs', 1000, () => keyWith({}, undefined, Buffer.alloc(550, 1), Buffer.alloc(2385, 1))],
   ['keys with policies of 32 KB', 200, (index) => keyWith({}, defaultKeyPolicy(realm).padEnd(31_500 + index))],
   ['keys with long descriptions', 500, (index) => keyWith({ description: `${'x'.repeat(8000)}${index}` })],
   ['keys with long descriptions in Greek', 500, (index) => keyWith({ description: `${'ω'.repeat(8000)}${index}` })],
@@ -111,7 +130,9 @@ test.each<[string, number, (index: number) => readonly Change[]]>([
   [
     'traces of deleted keys',
     5000,
-    () => [added('tombstone', { version: 1, region: realm.region, keyId: newKeyId(), deletedAtMs: 0 })],
+    () => [
+      added('tombstone', { version: 1, region: realm.region, keyId: newKeyId(), deletedAtMs: 0, domainKeyIds: '' }),
+    ],
   ],
 ])('%s take no more on the heap than they are said to take, and not less than a third of it', (_, count, make) => {
   const directory = open();

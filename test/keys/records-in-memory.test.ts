@@ -186,7 +186,9 @@ describeEachToken('Keys in memory', (token) => {
   test('get ids that no deleted key had, in either form, and a row of one that turns up is not used', async () => {
     const { region } = here.directory.realm;
     const gone = [newKeyId(), mrkId()] as const;
-    const tombstones = gone.map((keyId) => added('tombstone', { region, keyId, version: 1, deletedAtMs: 1 }));
+    const tombstones = gone.map((keyId) =>
+      added('tombstone', { region, keyId, version: 1, deletedAtMs: 1, domainKeyIds: '' }),
+    );
     await turns.take(() => ({ changes: tombstones, response: undefined }));
     const [singleOfMultiRegion] = keyIdsOfDigits(digitsOfKeyId(gone[1]));
     const free = newKeyId();

@@ -19,7 +19,7 @@ import { parseCiphertext } from '../../src/keys/use/ciphertext.ts';
 import { decrypt, encrypt } from '../../src/keys/use/symmetric-encryption.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
-import type { BackingKeyRecord } from '../../src/store/records/records.ts';
+import { type BackingKeyRecord, inToken } from '../../src/store/records/records.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { type NewTestKey, newTestKey } from '../support/new-key.ts';
@@ -144,7 +144,14 @@ export function intentOf(owner: string, keyId: KeyId): BackingKeyRecord {
   return {
     ...{ backingKeyId: newBackingKeyId(), version: 1, keyId, keyStore: 'default', residency: 'token' },
     ...{ state: 'Creating', owner, ordinal: 1, createdAtMs: Date.now(), reservedEncryptions: 0, publicKey: null },
-    ...{ rotationType: null, rotatedAtMs: null, importedMaterialId: '', materialDescription: '', validToMs: null },
+    ...{
+      rotationType: null,
+      rotatedAtMs: null,
+      importedMaterialId: '',
+      materialDescription: '',
+      validToMs: null,
+      ...inToken,
+    },
   };
 }
 

@@ -61,6 +61,10 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     importedMaterialId: text,
     materialDescription: text,
     validToMs: laterTime,
+    wrappedKey: fc.option(fc.uint8Array({ minLength: 1, maxLength: 80 }).map((bytes) => Buffer.from(bytes))),
+    domainKeyId: fc.option(backingKeyId),
+    wrappedKeySpec: fc.option(fc.constantFrom('SYMMETRIC_DEFAULT', 'RSA_2048')),
+    wrappedKeyUsage: fc.option(fc.constantFrom('ENCRYPT_DECRYPT', 'SIGN_VERIFY')),
   }),
   keyPolicy: fc.record({ region, version: time, keyId, document: text }),
   alias: fc.record({
@@ -97,7 +101,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     sealedSecret: fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes)),
     createdAtMs: time,
   }),
-  tombstone: fc.record({ region, version: time, keyId, deletedAtMs: time }),
+  tombstone: fc.record({ region, version: time, keyId, deletedAtMs: time, domainKeyIds: text }),
   lastUse: fc.record({
     region,
     version: time,
@@ -123,6 +127,15 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
   }),
   milestone: fc.record({ version: time, milestone: text, reachedAtMs: time, ranMs: time }),
   upkeepWait: fc.record({ version: time, work: text, dueAtMs: time, ranMs: time, confirmedAtMs: laterTime }),
+  domainKey: fc.record({
+    version: time,
+    keyStore: text,
+    backingKeyId,
+    state: fc.constantFrom('Creating', 'Active', 'Destroying'),
+    owner: text,
+    ordinal: time,
+    createdAtMs: time,
+  }),
 };
 
 export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>

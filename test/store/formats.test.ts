@@ -61,6 +61,7 @@ const edits = {
   wrappingKey: 'valid_to_ms = 1',
   milestone: 'reached_at_ms = 1',
   upkeepWait: 'ran_ms = 1',
+  domainKey: 'created_at_ms = 1',
 } as const satisfies Record<RecordKind, string>;
 
 const cases = [

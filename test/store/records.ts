@@ -108,6 +108,10 @@ export const examples = {
     importedMaterialId: 'd5b8a0c2f10e4b7795c1a8e2f3046b7a1c9d5e8f20317b6c4d9e8f7a6b5c4d3e',
     materialDescription: 'from the old HSM',
     validToMs: 1_731_536_000_000,
+    wrappedKey: Buffer.from('016a5d0c1f', 'hex'),
+    domainKeyId: 'aabbccddeeff00112233445566778899' as BackingKeyId,
+    wrappedKeySpec: 'SYMMETRIC_DEFAULT',
+    wrappedKeyUsage: 'ENCRYPT_DECRYPT',
   },
   keyPolicy: {
     region: formerRegion,
@@ -148,6 +152,7 @@ export const examples = {
     version: 1,
     keyId: '99999999-2222-3333-4444-555555555555' as KeyId,
     deletedAtMs: 1_700_000_000_000,
+    domainKeyIds: 'aabbccddeeff00112233445566778899',
   },
   lastUse: {
     region: formerRegion,
@@ -179,6 +184,15 @@ export const examples = {
     dueAtMs: 1_700_000_000_000,
     ranMs: 3_600_000,
     confirmedAtMs: null,
+  },
+  domainKey: {
+    version: 1,
+    keyStore: 'default',
+    backingKeyId: 'aabbccddeeff00112233445566778899' as BackingKeyId,
+    state: 'Active',
+    owner: '',
+    ordinal: 1,
+    createdAtMs: 1_700_000_000_000,
   },
 } as const satisfies MetadataRecords;
 

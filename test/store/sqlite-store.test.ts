@@ -53,6 +53,7 @@ describe('the metadata store', () => {
     expect(await reload()).toEqual({
       key: [],
       backingKey: [],
+      domainKey: [],
       keyPolicy: [],
       alias: [],
       grant: [],

@@ -70,7 +70,8 @@ export function doctorCommand(): Command {
 With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once), and whether it has
 the keys of the data folder.
 With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
-It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees.
+It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees. What must fail was tried with
+throw-away keys: whatever the token does there, whoever has its PIN can do with every key in it.
 With --tune it makes two keys in the token, lets more and more hosts and lanes use them at once, destroys them, and says what to write
 into the configuration. It takes what the token and this machine have: a daemon that uses them meanwhile is slower, and so is what is
 measured.
@@ -255,8 +256,9 @@ async function findKeys(keyStore: KeyStore, { dataDir, serviceKeyStore }: Config
   return inUse.length > 0 || keyStore.name === serviceKeyStore ? 'those of the data folder' : 'none yet';
 }
 
-function forPrograms({ clusterId, profile, library, token, mechanisms, ...found }: Examined): object {
-  const { capabilities, imports, serviceKeys } = found;
+function forPrograms(examined: Examined): object {
+  const { clusterId, profile, library, token, mechanisms, capabilities, imports, wrapping, protection, serviceKeys } =
+    examined;
   return {
     clusterId,
     profile,
@@ -265,6 +267,8 @@ function forPrograms({ clusterId, profile, library, token, mechanisms, ...found 
     mechanisms,
     capabilities,
     imports,
+    wrapping,
+    protection,
     serviceKeys,
   };
 }
@@ -280,7 +284,8 @@ function describeChecks(checks: readonly Check[]): string {
   );
 }
 
-function describeKeyStore({ clusterId, library, token, capabilities, imports, serviceKeys }: Examined): string {
+function describeKeyStore(examined: Examined): string {
+  const { clusterId, library, token, capabilities, imports, wrapping, protection, serviceKeys } = examined;
   const head = facts([
     ['cluster id', clusterId],
     ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
@@ -306,5 +311,14 @@ function describeKeyStore({ clusterId, library, token, capabilities, imports, se
     ['SERVICE KEY', 'OBJECT (CKA_ID)'],
     serviceKeys.map(({ purpose, backingKeyId }) => [purpose, backingKeyId]),
   );
-  return `${head}\n\n${table(columns, rows)}\n\n${table(importColumns, importRows)}${serviceKeys.length > 0 ? `\n\n${own}` : ''}`;
+  const wrapped = table(
+    ['WRAPPED KEY', 'TOKEN', 'WHY'],
+    wrapping.map(({ keySpec, works, reason }) => [keySpec, works ? 'yes' : 'no', reason ?? '']),
+  );
+  const enforced = table(
+    ['WHAT MUST FAIL FOR A HOLDER OF THE PIN', 'TOKEN', 'IT ANSWERED'],
+    protection.map(({ attempt, isHeld, answer }) => [attempt, isHeld ? 'refuses' : 'DOES IT', answer]),
+  );
+  const tables = [table(columns, rows), table(importColumns, importRows), wrapped, enforced];
+  return [head, ...tables, ...(serviceKeys.length > 0 ? [own] : [])].join('\n\n');
 }

@@ -55,8 +55,15 @@ function describeKeys(report: Members): readonly (readonly [string, string])[] {
   const { keys, aliases, damaged, pendingDeletion } = report;
   return [
     ['keys', `${keys}, ${aliases} aliases, ${damaged} damaged, ${pendingDeletion} pending deletion`],
+    ...describeOpenDeletions(Number(report['openDeletions'])),
     ...describeUpkeep(report['upkeep'] as Members),
   ];
+}
+
+function describeOpenDeletions(count: number): readonly (readonly [string, string])[] {
+  if (count === 0) return [];
+  const why = 'is in older copies of the metadata, wrapped under a domain key that the HSM still has';
+  return [['deletions', `${count} not final: the key material ${why}`]];
 }
 
 /** What is due next, then what is not done though its date has come. */
@@ -88,5 +95,18 @@ function describeKeyStore(keyStore: Members): string {
     ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
     ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
     ['last failure', keyStore['lastFailure'] as string | null],
+    ...describeResidency(keyStore),
   ]);
+}
+
+function describeResidency({ residency, domainKeys }: Members): readonly (readonly [string, string])[] {
+  if (residency === undefined) return [];
+  const lines = ((domainKeys as Members[] | undefined) ?? []).map(
+    ({ backingKeyId, state, backingKeys }) =>
+      ['domain key', `${backingKeyId}, ${state}, wraps ${backingKeys} backing keys`] as const,
+  );
+  return [
+    ['new keys live', residency === 'wrapped' ? 'in the metadata, wrapped by the token' : 'in the token'],
+    ...lines,
+  ];
 }

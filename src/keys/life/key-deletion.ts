@@ -3,20 +3,22 @@
  *
  * (1) A turn puts the key's tombstone and makes what there is of it in HSMs a duty, `Destroying`. The key stays pending
  * deletion, and from now on goes one way: its deletion can be cancelled no more. (2) Each object is destroyed in its HSM, and
- * the HSM is asked whether it is gone. (3) A turn removes the key's records, and with them its policy, aliases, grants and last
+ * the HSM is asked whether it is gone; what was wrapped leaves its record in (1) and the file in (2) (`destroyed-material.ts`). (3) A turn removes the key's records, and with them its policy, aliases, grants and last
  * use; only the tombstone stays. Before (3) the records say what there is to destroy, so whoever goes on after a crash finds it
  * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
  *
  * Who says that the time has come is upkeep (`daemon/upkeep/`).
  */
 
-import { KeyStoreError } from '../../hsm/key-store.ts';
 import { type BackingKeyId, isMultiRegion, type KeyId } from '../../kms/names.ts';
+import type { Residency } from '../../kms/residencies.ts';
+import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { KmsKey } from '../kms-key.ts';
 import type { AttachedRecords } from './attached-records.ts';
+import { DestroyedMaterial } from './destroyed-material.ts';
 
 /** A key whose deletion is scheduled. */
 export interface PendingDeletion {
@@ -26,10 +28,23 @@ export interface PendingDeletion {
   readonly isBegun: boolean;
 }
 
-/** An object that has to go. */
+/** Material that has to go, as it is put on record. */
 export interface DoomedObject {
   readonly backingKeyId: BackingKeyId;
   readonly keyStore: string;
+  /** Absent: a token object. */
+  readonly residency?: Extract<Residency, 'wrapped'>;
+  /** Of wrapped material: while this domain key is there, a copy of the metadata from before still has the key. */
+  readonly domainKeyId?: BackingKeyId;
+}
+
+export interface KeyDeletionOptions {
+  readonly directory: KeyDirectory;
+  readonly attached: AttachedRecords;
+  readonly turns: Turns;
+  /** The owner of the duties that are made here. */
+  readonly nodeId: string;
+  readonly store: Pick<MetadataStore, 'scrub'>;
 }
 
 export class KeyDeletion {
@@ -37,13 +52,14 @@ export class KeyDeletion {
   readonly #attached: AttachedRecords;
   readonly #turns: Turns;
   readonly #nodeId: string;
+  readonly #destroyed: DestroyedMaterial;
 
-  /** @param nodeId The owner of the duties that are made here. */
-  constructor(directory: KeyDirectory, attached: AttachedRecords, turns: Turns, nodeId: string) {
+  constructor({ directory, attached, turns, nodeId, store }: KeyDeletionOptions) {
     this.#directory = directory;
     this.#attached = attached;
     this.#turns = turns;
     this.#nodeId = nodeId;
+    this.#destroyed = new DestroyedMaterial(directory, store);
   }
 
   *pending(): Iterable<PendingDeletion> {
@@ -72,14 +88,10 @@ export class KeyDeletion {
         'the material of a multi-Region key may be that of another Region too, and this version destroys none',
       );
     }
-    const objects = this.#objectsOf(key);
-    for (const { keyStore } of objects) this.#assertConnected(keyStore);
+    for (const { keyStore } of this.#objectsOf(key)) this.#destroyed.assertPossible(keyStore);
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
-    for (const { backingKeyId, keyStore } of doomed) {
-      await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
-    }
-    for (const object of doomed) await this.#assertGone(object);
+    await this.#destroyed.destroy(doomed);
     return doomed;
   }
 
@@ -99,12 +111,16 @@ export class KeyDeletion {
     if (key === undefined || dateMs === null || !isDue(dateMs)) return { changes: [], response: undefined };
     const { region } = this.#directory.realm;
     const duty = { state: 'Destroying', owner: this.#nodeId } as const;
+    const domainKeyIds = [...new Set(key.materials.flatMap(({ domainKeyId }) => domainKeyId ?? []))].sort().join(' ');
     const changes: Change[] = [];
     if (!this.#directory.tombstones.has(keyId)) {
-      changes.push(added('tombstone', { region, keyId, version: 1, deletedAtMs }));
+      changes.push(added('tombstone', { region, keyId, version: 1, deletedAtMs, domainKeyIds }));
     }
-    for (const record of key.materials)
-      if (record.state === 'Active') changes.push(replaced('backingKey', record, duty));
+    for (const record of key.materials) {
+      if (record.state !== 'Active') continue;
+      this.#destroyed.expect(record);
+      changes.push(replaced('backingKey', record, { ...duty, wrappedKey: null }));
+    }
     for (const record of this.#attached.wrappingKeysOf(keyId)) {
       if (record.state === 'Active') changes.push(replaced('wrappingKey', record, duty));
     }
@@ -113,27 +129,17 @@ export class KeyDeletion {
 
   /** Everything of the key that is in HSMs, or may be; intents are undone by those who began them. */
   #objectsOf({ record: { keyId }, materials }: KmsKey): readonly DoomedObject[] {
+    const pairs = this.#attached.wrappingKeysOf(keyId).filter(({ state }) => state !== 'Creating');
     return [
-      ...materials.filter(({ state }) => state !== 'Removed'),
-      ...this.#attached.wrappingKeysOf(keyId).filter(({ state }) => state !== 'Creating'),
-    ].map(({ backingKeyId, keyStore }) => ({ backingKeyId, keyStore }));
-  }
-
-  #assertConnected(name: string): void {
-    const { state } = this.#directory.keyStore(name).status();
-    if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${name}\` is ${state}`);
-  }
-
-  /** @throws KeyStoreError `internal` for an object that is still there, and whatever keeps the HSM from saying so. */
-  async #assertGone({ backingKeyId, keyStore: name }: DoomedObject): Promise<void> {
-    try {
-      await this.#directory.keyStore(name).describeKey({ backingKeyId });
-    } catch (error) {
-      // No object has this id: `destroyKey` destroys all that have it, so it is not for there being several.
-      if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return;
-      throw error;
-    }
-    throw new KeyStoreError('internal', `the key store \`${name}\` still has \`${backingKeyId}\` after destroying it`);
+      ...materials
+        .filter(({ state }) => state !== 'Removed')
+        .map(({ backingKeyId, keyStore, residency, domainKeyId }): DoomedObject => {
+          const object = { backingKeyId, keyStore };
+          if (residency !== 'wrapped') return object;
+          return { ...object, residency, ...(domainKeyId === null ? {} : { domainKeyId }) };
+        }),
+      ...pairs.map(({ backingKeyId, keyStore }) => ({ backingKeyId, keyStore })),
+    ];
   }
 
   #removals({ record, policyRecord, materials }: KmsKey): readonly Change[] {

@@ -10,8 +10,12 @@
  *     `Removed`     the same record with an owner: the object may be there. Taken back it is without one
  *     `Active`      none: the object is there and stays what it is, whatever becomes of the import
  *
+ * Material that lives outside of the HSM needs no intent: step 3 leaves nothing in the HSM, and its blob is in the record that the turn
+ * writes.
+ *
  * A removal is decided in its turn, which marks the record `Destroying`. After it the object is destroyed, read back as gone, and
- * the record becomes `Removed`; or it goes as well, of material to which the key was not rotated yet.
+ * the record becomes `Removed`; or it goes as well, of material to which the key was not rotated yet. Of a wrapped key the mark takes
+ * the blob from the record; it is then taken from every lane, and from the file (`destroyed-material.ts`).
  *
  * INVARIANT: of the imports into a key and the removals from it one is under way at a time (`#enter`). So whoever is may settle
  * what an earlier one left (`#settle`), and an intent that he finds is nobody's who is still at it. What a crash left is settled
@@ -20,10 +24,10 @@
  * nothing is lost for good by it, because whoever imported the material has it and can import it again.
  */
 
-import { KeyStoreError, wrappingAlgorithms } from '../../hsm/key-store.ts';
+import { type KeyStore, type WrappedMaterial, wrappingAlgorithms } from '../../hsm/key-store.ts';
 import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
-import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
+import { type BackingKeyRecord, inToken, type WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { ImportTokens } from '../import-tokens.ts';
 import {
@@ -35,6 +39,8 @@ import {
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import type { KmsKey } from '../kms-key.ts';
+import { DestroyedMaterial } from './destroyed-material.ts';
+import type { DomainKeys } from './domain-keys.ts';
 import { type KeyImportsOptions, WrappingKeys } from './wrapping-keys.ts';
 
 /** What is brought. */
@@ -77,11 +83,15 @@ export class KeyImports {
   readonly #directory: KeyDirectory;
   readonly #turns: Turns;
   readonly #nodeId: string;
+  readonly #domainKeys: DomainKeys;
+  readonly #destroyed: DestroyedMaterial;
   /** The end of the queue of each key that has one. */
   readonly #last = new Map<KeyId, Promise<void>>();
 
   constructor(options: KeyImportsOptions) {
-    const { directory, turns, nodeId, tokens } = options;
+    const { directory, turns, nodeId, tokens, domainKeys, store } = options;
+    this.#domainKeys = domainKeys;
+    this.#destroyed = new DestroyedMaterial(directory, store);
     this.tokens = tokens;
     this.wrappingKeys = new WrappingKeys(options);
     this.#directory = directory;
@@ -119,6 +129,16 @@ export class KeyImports {
     assertMayImport(key, keyMaterialId);
 
     const known = key.materials.find((each) => each.backingKeyId === backingKeyId);
+    if (this.#isToBeWrapped(key, known, name)) {
+      const kept = { backingKeyId, keyMaterialId, leave, undo: async () => leave() };
+      // Its blob is on record, and what it opens was compared when it was made.
+      if (known?.state === 'Active') return { ...kept, activated: activation(known) };
+      const made = await this.#wrap(outline, { keyStore, name, fingerprint });
+      return {
+        ...kept,
+        activated: wrappedActivation({ ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name }),
+      };
+    }
     const common = { backingKeyId, keyMaterialId, leave };
     const importAs = async ({ ordinal }: BackingKeyRecord): Promise<void> => {
       const label = `drawbridge:${keyId}:${ordinal}`;
@@ -144,6 +164,26 @@ export class KeyImports {
     }
   }
 
+  /** As the material that the key has or had; where it had none, as new keys of the key store. */
+  #isToBeWrapped({ materials }: KmsKey, known: BackingKeyRecord | undefined, keyStore: string): boolean {
+    const like = known ?? materials[0];
+    return (like?.residency ?? this.#domainKeys.residencyIn(keyStore)) === 'wrapped';
+  }
+
+  async #wrap(
+    outline: WrappedMaterial,
+    {
+      keyStore,
+      name,
+      fingerprint,
+    }: { readonly keyStore: KeyStore; readonly name: string; readonly fingerprint: Buffer },
+  ): Promise<WrappedMembers> {
+    const domainKeyId = await this.#domainKeys.current(name, keyStore);
+    const { blob: wrappedKey, publicKey } = await keyStore.importWrappedKey({ ...outline, domainKeyId, fingerprint });
+    const { keySpec: wrappedKeySpec, keyUsage: wrappedKeyUsage } = outline;
+    return { residency: 'wrapped', publicKey, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage };
+  }
+
   /** Puts on record that the object may be there from now on: in the record that the material has, or in a new one. */
   #intend(
     { record: { keyId } }: KmsKey,
@@ -153,7 +193,8 @@ export class KeyImports {
       const { materials } = this.#keyOf(keyId);
       const known = materials.find(({ backingKeyId }) => backingKeyId === members.backingKeyId);
       if (known === undefined) {
-        const intent = this.#newRecord({ ...members, keyId, ordinal: materials.length + 1 });
+        const unowned = newRecord({ ...members, keyId, ordinal: materials.length + 1 });
+        const intent: BackingKeyRecord = { ...unowned, ...inToken, residency: 'token', owner: this.#nodeId };
         return { changes: [added('backingKey', intent)], response: intent };
       }
       const again = { owner: this.#nodeId, keyStore: members.keyStore };
@@ -161,25 +202,6 @@ export class KeyImports {
       return { changes, response: { ...known, ...again, version: known.version + 1 } };
     };
     return this.#turns.take<BackingKeyRecord>(decide, { isQuiet: true });
-  }
-
-  #newRecord(
-    members: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore' | 'keyId' | 'ordinal'>,
-  ): BackingKeyRecord {
-    return {
-      ...members,
-      version: 1,
-      residency: 'token',
-      state: 'Creating',
-      owner: this.#nodeId,
-      createdAtMs: Date.now(),
-      reservedEncryptions: 0,
-      publicKey: null,
-      rotationType: null,
-      rotatedAtMs: null,
-      materialDescription: '',
-      validToMs: null,
-    };
   }
 
   /** Begins a removal. Nothing is destroyed before a turn has decided it. */
@@ -209,8 +231,7 @@ export class KeyImports {
     isDue: (material: BackingKeyRecord) => boolean,
     announce: () => Promise<void>,
   ): Promise<void> {
-    const { state } = this.#directory.keyStore(keyStore).status();
-    if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${keyStore}\` is ${state}`);
+    this.#destroyed.assertPossible(keyStore);
     const removal = await this.removal(keyId);
     const decide = () => {
       const key = this.#directory.findKey(keyId);
@@ -228,7 +249,8 @@ export class KeyImports {
   }
 
   #marked(key: KmsKey, material: BackingKeyRecord): readonly Change[] {
-    const members = { state: 'Destroying', owner: this.#nodeId, validToMs: null } as const;
+    const members = { state: 'Destroying', owner: this.#nodeId, validToMs: null, wrappedKey: null } as const;
+    this.#destroyed.expect(material);
     const marked = replaced('backingKey', material, members);
     const state = stateWithoutMaterial(key.record);
     if (isPendingRotation(key, material) || state === key.record.state) return [marked];
@@ -275,9 +297,7 @@ export class KeyImports {
   async #settle(keyId: KeyId): Promise<void> {
     for (const record of this.#unsettled(keyId)) {
       const { backingKeyId } = record;
-      const keyStore = this.#directory.keyStore(record.keyStore);
-      await keyStore.destroyKey({ backingKeyId });
-      await assertGone(keyStore, backingKeyId);
+      await this.#destroyed.destroy([record]);
       await this.#turns.take(() => ({ changes: this.#settled(keyId, backingKeyId), response: undefined }), {
         isPatient: true,
         isQuiet: true,
@@ -331,13 +351,37 @@ function activation(prepared: BackingKeyRecord): ArrivedMaterial['activated'] {
   };
 }
 
-/** Destroyed is what cannot be found any more. */
-async function assertGone(keyStore: ReturnType<KeyDirectory['keyStore']>, backingKeyId: BackingKeyId): Promise<void> {
-  try {
-    await keyStore.describeKey({ backingKeyId });
-  } catch (error) {
-    if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return;
-    throw error;
-  }
-  throw new KeyStoreError('internal', `\`${backingKeyId}\` was destroyed, and is there still`);
+type WrappedMembers = Pick<
+  BackingKeyRecord,
+  'residency' | 'publicKey' | 'wrappedKey' | 'domainKeyId' | 'wrappedKeySpec' | 'wrappedKeyUsage'
+>;
+
+/** The record of wrapped material: that which it had, with another blob, or a new one. */
+function wrappedActivation(
+  made: WrappedMembers & Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore'>,
+): ArrivedMaterial['activated'] {
+  return ({ record: { keyId }, materials }, members) => {
+    const active = { ...made, ...members, state: 'Active', owner: '' } as const;
+    const known = materials.find(({ backingKeyId }) => backingKeyId === made.backingKeyId);
+    if (known !== undefined) return replaced('backingKey', known, active);
+    return added('backingKey', { ...newRecord({ ...made, keyId, ordinal: materials.length + 1 }), ...active });
+  };
+}
+
+function newRecord(
+  members: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore' | 'keyId' | 'ordinal'>,
+) {
+  const { backingKeyId, importedMaterialId, keyStore, keyId, ordinal } = members;
+  return {
+    ...{ backingKeyId, importedMaterialId, keyStore, keyId, ordinal },
+    version: 1,
+    state: 'Creating' as const,
+    createdAtMs: Date.now(),
+    reservedEncryptions: 0,
+    publicKey: null,
+    rotationType: null,
+    rotatedAtMs: null,
+    materialDescription: '',
+    validToMs: null,
+  };
 }

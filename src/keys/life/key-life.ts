@@ -7,18 +7,23 @@
  * undone: the object is destroyed, then the record removed. When that fails too, or the daemon dies in between,
  * `open-keys.ts` does it at the next start.
  *
+ * Material that lives outside of the HSM needs (3) alone: of (2) nothing is left in the HSM, and what it wrapped is in the record.
+ *
  * A metadata store that is put back from a copy made in the middle of a creation says that this creation did not finish,
  * and its key is destroyed. Copies are therefore made while the daemon is stopped.
  */
 
+import type { KeyStore } from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId } from '../../kms/names.ts';
+import type { Residency } from '../../kms/residencies.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
-import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { type BackingKeyRecord, inToken } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
-import { fromKeyStoreError } from '../key-store-errors.ts';
-import { currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
+import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
+import { type BackingKey, currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
+import type { DomainKeys } from './domain-keys.ts';
 import type { KeyImports } from './key-import.ts';
 import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
 
@@ -31,6 +36,8 @@ export interface NewMaterial {
   readonly keyStore: string;
   /** 1 for the first backing key of a KMS key, then counting. */
   readonly ordinal: number;
+  /** Where it is to live: as all new keys of the key store unless given. */
+  readonly residency?: Residency;
 }
 
 /** Material that is in the HSM while no change names it yet. */
@@ -75,25 +82,40 @@ export interface DoneRotation extends Rotation {
 /** Puts it on record. */
 export type RecordRotation = (rotation: DoneRotation) => Promise<void>;
 
+export interface KeyLifeOptions {
+  readonly directory: KeyDirectory;
+  readonly turns: Turns;
+  /** The owner of the intents that are made here. */
+  readonly nodeId: string;
+  readonly imports: KeyImports;
+  readonly domainKeys: DomainKeys;
+}
+
 export class KeyLife {
   /** Of key material that is not generated here. */
   readonly imports: KeyImports;
   readonly #directory: KeyDirectory;
   readonly #turns: Turns;
   readonly #nodeId: string;
+  readonly #domainKeys: DomainKeys;
   /** The last rotation that was begun of each key, for as long as it is not over. */
   readonly #lastRotations = new Map<KeyId, Promise<void>>();
   /** Several encryptions find the same backing key exhausted at once; one rotation serves all. */
   readonly #replacements = new Map<BackingKeyId, Promise<KmsKey>>();
   #recordRotation: RecordRotation | undefined;
 
-  /** @param nodeId The owner of the intents that are made here. */
-  constructor(directory: KeyDirectory, turns: Turns, nodeId: string, imports: KeyImports) {
+  constructor({ directory, turns, nodeId, imports, domainKeys }: KeyLifeOptions) {
     this.imports = imports;
+    this.#domainKeys = domainKeys;
     this.#directory = directory;
     this.#turns = turns;
     this.#nodeId = nodeId;
     directory.whenNumbersRunOut((keyId, backingKeyId) => void this.#rotateAhead(keyId, backingKeyId));
+  }
+
+  /** Where new keys of a key store live. */
+  residencyIn(keyStore: string): Residency {
+    return this.#domainKeys.residencyIn(keyStore);
   }
 
   /** Where automatic rotations go on record, of either cause; those on demand are requests, which are on record as such. */
@@ -108,23 +130,14 @@ export class KeyLife {
   async generate(material: NewMaterial): Promise<GeneratedMaterial> {
     const { keyId, keySpec, keyUsage, keyStore: name, ordinal } = material;
     const keyStore = this.#directory.keyStore(name);
+    const residency = material.residency ?? this.residencyIn(name);
+    if (residency === 'wrapped') return this.#generateWrapped(material, keyStore);
     const intent: BackingKeyRecord = {
-      backingKeyId: newBackingKeyId(),
-      version: 1,
-      keyId,
-      keyStore: name,
-      residency: 'token',
+      ...newMaterialRecord(material),
+      ...inToken,
+      residency,
       state: 'Creating',
       owner: this.#nodeId,
-      ordinal,
-      createdAtMs: Date.now(),
-      reservedEncryptions: 0,
-      publicKey: null,
-      rotationType: null,
-      rotatedAtMs: null,
-      importedMaterialId: '',
-      materialDescription: '',
-      validToMs: null,
     };
     const { backingKeyId } = intent;
     // No key names it yet.
@@ -142,6 +155,25 @@ export class KeyLife {
     }
   }
 
+  /** Nothing is left in the HSM, and before the turn nothing stands anywhere: no intent is needed, and there is nothing to undo. */
+  async #generateWrapped(material: NewMaterial, keyStore: KeyStore): Promise<GeneratedMaterial> {
+    const { keySpec, keyUsage, keyStore: name } = material;
+    const domainKeyId = await this.#domainKeys.current(name, keyStore);
+    const made = await inKeyStore(() => keyStore.generateWrappedKey({ domainKeyId, keySpec, keyUsage }));
+    const { blob: wrappedKey, publicKey } = made;
+    const record: BackingKeyRecord = {
+      ...newMaterialRecord(material),
+      ...{ residency: 'wrapped', state: 'Active', owner: '', publicKey },
+      ...{ wrappedKey, domainKeyId, wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage },
+    };
+    return {
+      backingKeyId: record.backingKeyId,
+      keyMaterialId: keyMaterialIdOf(record),
+      activated: (rotation) => added('backingKey', { ...record, ...rotation }),
+      undo: async () => undefined,
+    };
+  }
+
   /**
    * Generates the material of a rotation, once the key's rotations that were begun before are over.
    * @param isWanted Is it to be rotated? Asked when its place has come, before anything is generated; it may throw.
@@ -157,9 +189,9 @@ export class KeyLife {
         return undefined;
       }
       const { keySpec, keyUsage } = before.record;
-      const { keyStore } = currentBackingKeyOf(before).record;
+      const { keyStore, residency } = residenceOf(currentBackingKeyOf(before));
       const ordinal = before.materials.length + 1;
-      const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal });
+      const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal, residency });
       const { backingKeyId } = material;
       return {
         backingKeyId,
@@ -296,4 +328,29 @@ export class KeyLife {
       this.#directory.log.warn({ backingKeyId, error }, 'an unfinished key creation is undone at the next start');
     }
   }
+}
+
+function newMaterialRecord({ keyId, keyStore, ordinal }: NewMaterial) {
+  return {
+    backingKeyId: newBackingKeyId(),
+    version: 1,
+    keyId,
+    keyStore,
+    ordinal,
+    createdAtMs: Date.now(),
+    reservedEncryptions: 0,
+    publicKey: null,
+    rotationType: null,
+    rotatedAtMs: null,
+    importedMaterialId: '',
+    materialDescription: '',
+    validToMs: null,
+  };
+}
+
+/** New material of a key lives where its current one does, whatever new keys of the key store do. */
+function residenceOf({
+  record: { keyStore, residency },
+}: BackingKey): Pick<NewMaterial, 'keyStore'> & { residency: Residency } {
+  return { keyStore, residency: residency === 'wrapped' ? 'wrapped' : 'token' };
 }

@@ -11,11 +11,13 @@ import { removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyView } from '../key-directory.ts';
+import type { DomainKeys } from './domain-keys.ts';
 import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface LateParts {
   /** Of any Region: material is of none. */
   readonly directory: KeyView;
+  readonly domainKeys: DomainKeys;
   readonly turns: Turns;
   readonly nodeId: string;
   readonly log: Logger;
@@ -24,8 +26,8 @@ export interface LateParts {
 /** @throws KeyStoreError when it cannot be settled now; what is left is settled by the next call. */
 export async function settleLateKeyStore(
   name: string,
-  keyStore: Pick<KeyStore, 'destroyKey' | 'listKeys'>,
-  { directory, turns, nodeId, log }: LateParts,
+  keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys'>,
+  { directory, domainKeys, turns, nodeId, log }: LateParts,
 ): Promise<void> {
   const records = [...directory.materialsIn(name)];
   for (const record of records.filter(({ state }) => state === 'Creating')) {
@@ -38,7 +40,9 @@ export async function settleLateKeyStore(
     await turns.take(() => ({ changes: [removed('backingKey', record)], response: undefined }), { isQuiet: true });
     log.info({ keyStore: name, backingKeyId, keyId }, 'undid an unfinished key creation');
   }
-  const isNamed = (backingKeyId: string): boolean => directory.isMaterial(backingKeyId);
+  await domainKeys.settle(name, keyStore);
+  const isNamed = (backingKeyId: string): boolean =>
+    directory.isMaterial(backingKeyId) || domainKeys.isThere(backingKeyId);
   reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, log);
 }
 

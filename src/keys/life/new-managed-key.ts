@@ -28,7 +28,7 @@ export interface ManagedKey {
 
 interface Parts {
   readonly directory: KeyDirectory;
-  readonly life: Pick<KeyLife, 'generate'>;
+  readonly life: Pick<KeyLife, 'generate' | 'residencyIn'>;
   readonly turns: Turns;
 }
 
@@ -45,7 +45,7 @@ export async function makeManagedKey(
   const isMade = (): boolean => directory.aliases.find(aliasName) !== undefined;
   if (isMade()) return undefined;
   const { defaultKeyStore: keyStore } = directory;
-  assertTokenCanHold(directory.keyStore(keyStore), kind.keySpec, kind.keyUsage);
+  assertTokenCanHold(directory.keyStore(keyStore), { ...kind, residency: life.residencyIn(keyStore) });
   const keyId = directory.unusedKeyId();
   const material = await life.generate({ keyId, ...kind, keyStore, ordinal: 1 });
   try {

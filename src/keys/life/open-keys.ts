@@ -15,17 +15,22 @@ import { KeyDirectory } from '../key-directory.ts';
 import type { KeyDirectoryOptions } from '../key-directory-options.ts';
 import { AttachedRecords } from './attached-records.ts';
 import { withoutDeletedKeys } from './deleted-keys.ts';
+import { DomainKeys } from './domain-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
 import { KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
 import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface OpenKeysOptions extends KeyDirectoryOptions {
-  readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey'>;
+  readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey' | 'scrub'>;
+  /** Those of all Regions; absent: they are taken from what the store has loaded. */
+  readonly domainKeys?: DomainKeys;
 }
 
 /** All Regions' key stores that are there, whose objects belong to backing keys of no Region. */
-export type SettlingOptions = Pick<OpenKeysOptions, 'store' | 'turns' | 'keyStores' | 'log'>;
+export type SettlingOptions = Pick<OpenKeysOptions, 'turns' | 'keyStores' | 'log'> & {
+  readonly store: Pick<MetadataStore, 'nodeId'>;
+};
 
 /** The keys of one Region: who they are, and what can become of them. */
 export interface OpenKeys {
@@ -48,11 +53,14 @@ export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetada
   const attached = new AttachedRecords(options.realm.region, settled);
   turns.follow(attached);
   const { nodeId } = store;
+  const domainKeys = options.domainKeys ?? new DomainKeys({ ...options, nodeId }, settled);
+  if (options.domainKeys === undefined)
+    for (const [name, keyStore] of options.keyStores) await domainKeys.settle(name, keyStore);
   const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
-  const imports = new KeyImports({ directory, attached, turns, nodeId, tokens });
+  const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store });
   await imports.settleAll();
-  const life = new KeyLife(directory, turns, nodeId, imports);
-  return { directory, life, deletion: new KeyDeletion(directory, attached, turns, nodeId) };
+  const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys });
+  return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, store }) };
 }
 
 /**
@@ -66,8 +74,11 @@ export async function settleUnfinished(options: SettlingOptions, loaded: LoadedM
   }
   const living = withoutDeletedKeys(loaded, options.log);
   const settled = await undoUnfinished(options, living);
-  const named = new Set<string>([...living.backingKey, ...living.wrappingKey].map(({ backingKeyId }) => backingKeyId));
-  for (const { kind, id } of living.quarantined) if (kind === 'backingKey' || kind === 'wrappingKey') named.add(id);
+  const named = new Set<string>(
+    [...living.backingKey, ...living.wrappingKey, ...living.domainKey].map(({ backingKeyId }) => backingKeyId),
+  );
+  for (const { kind, id } of living.quarantined)
+    if (kind === 'backingKey' || kind === 'wrappingKey' || kind === 'domainKey') named.add(id);
   const isNamed = (backingKeyId: string): boolean => named.has(backingKeyId);
   for (const [name, keyStore] of options.keyStores) {
     const records = living.backingKey.filter((record) => record.keyStore === name);

@@ -45,7 +45,9 @@ export function reportDifferences(
   log: Logger,
 ): void {
   const found = new Map(objects.map(({ backingKeyId, label }) => [backingKeyId as string, label]));
-  const missing = records.filter((record) => record.state === 'Active' && !found.has(record.backingKeyId));
+  const missing = records.filter(
+    ({ state, residency, backingKeyId }) => state === 'Active' && residency !== 'wrapped' && !found.has(backingKeyId),
+  );
   for (const { keyId, backingKeyId } of missing.slice(0, maxReported)) {
     log.error({ keyStore: name, keyId, backingKeyId }, 'a backing key is not in the HSM');
   }

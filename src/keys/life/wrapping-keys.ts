@@ -12,6 +12,7 @@
 import { type WrappingKeySpec, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId, type PrincipalArn } from '../../kms/names.ts';
+import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
@@ -19,6 +20,7 @@ import type { ImportTokens } from '../import-tokens.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError } from '../key-store-errors.ts';
 import type { AttachedRecords } from './attached-records.ts';
+import type { DomainKeys } from './domain-keys.ts';
 
 /** Source: AWS KMS API reference, GetParametersForImport, ParametersValidTo. */
 export const wrappingKeyLifeMs = 24 * 60 * 60 * 1000;
@@ -34,6 +36,9 @@ export interface KeyImportsOptions {
   /** The owner of the intents and duties that are made here. */
   readonly nodeId: string;
   readonly tokens: ImportTokens;
+  readonly domainKeys: DomainKeys;
+  /** Of the store: what is destroyed has to go from its file, too. */
+  readonly store: Pick<MetadataStore, 'scrub'>;
 }
 
 /** What a wrapping key is to be for. */

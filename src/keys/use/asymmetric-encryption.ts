@@ -50,9 +50,8 @@ export async function decrypt(
   ciphertext: Buffer,
 ): Promise<Plaintext> {
   if (ciphertext.length !== modulusBytes(authorized)) throw invalidCiphertext();
-  const { keyStore, record } = authorized.material;
-  const { backingKeyId } = record;
-  return inKeyStore(() => keyStore.decryptAsymmetric({ backingKeyId, algorithm, ciphertext }));
+  const { keyStore, reference } = authorized.material;
+  return inKeyStore(() => keyStore.decryptAsymmetric({ ...reference, algorithm, ciphertext }));
 }
 
 function modulusBytes(authorized: AuthorizedKey): number {

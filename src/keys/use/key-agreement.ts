@@ -17,7 +17,6 @@ import { inKeyStore } from '../key-store-errors.ts';
  * @throws KmsError `ValidationException` for a public key that is none, or of another curve.
  */
 export function deriveSharedSecret({ material }: AuthorizedKey, publicKey: Buffer): Promise<Plaintext> {
-  const { keyStore, record } = material;
-  const { backingKeyId } = record;
-  return inKeyStore(() => keyStore.deriveSharedSecret({ backingKeyId, publicKey }));
+  const { keyStore, reference } = material;
+  return inKeyStore(() => keyStore.deriveSharedSecret({ ...reference, publicKey }));
 }

@@ -21,13 +21,14 @@ import type { SigningAlgorithm } from '../../kms/algorithms.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { type LivingKey, referenceOf } from '../backing-key-reference.ts';
 import { isSignature } from './signatures.ts';
 import { hashedMessage, type SignedMessage } from './signed-message.ts';
 import { signingAlgorithmRow } from './signing-algorithms.ts';
 
 /** What is to be proven: the material, and of which kind its KMS key is. */
 export interface ProvenMaterial {
-  readonly record: Pick<BackingKeyRecord, 'backingKeyId' | 'keyId' | 'publicKey'>;
+  readonly record: LivingKey & Pick<BackingKeyRecord, 'keyId'>;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
 }
@@ -54,9 +55,11 @@ const probeBytes = 16;
  */
 export async function proveMaterial(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
   const { record, keyUsage } = material;
-  const { backingKeyId, keyId } = record;
-  const { label } = await keyStore.describeKey({ backingKeyId });
-  if (!label.startsWith(`drawbridge:${keyId}:`)) return `the HSM calls the object \`${label}\``;
+  const { keyId, residency } = record;
+  const { label } = await keyStore.describeKey(referenceOf(record));
+  // What was unwrapped has no name of its own; which key it is stands in its record.
+  if (residency === 'token' && !label.startsWith(`drawbridge:${keyId}:`))
+    return `the HSM calls the object \`${label}\``;
   switch (keyUsage) {
     case 'ENCRYPT_DECRYPT':
       return keySpecRow(material.keySpec).isKeyPair
@@ -76,25 +79,25 @@ export async function proveMaterial(keyStore: ProvingKeyStore, material: ProvenM
 }
 
 async function proveEncryption(keyStore: ProvingKeyStore, { record }: ProvenMaterial): Promise<string | null> {
-  const { backingKeyId } = record;
+  const key = referenceOf(record);
   const aad = Buffer.from('drawbridge/census');
   const probe = randomBytes(probeBytes);
-  const sealed = await keyStore.encrypt({ backingKeyId, aad, plaintext: plaintextOf(probe) });
-  const opened = await keyStore.decrypt({ backingKeyId, aad, ...sealed });
+  const sealed = await keyStore.encrypt({ ...key, aad, plaintext: plaintextOf(probe) });
+  const opened = await keyStore.decrypt({ ...key, aad, ...sealed });
   return opened.reveal().equals(probe) ? null : 'what it encrypts does not come back';
 }
 
 async function proveMac(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const { backingKeyId } = material.record;
+  const reference = referenceOf(material.record);
   const algorithm = firstAlgorithm(keyStore, material);
   if (algorithm === undefined) return noAlgorithm;
   const data = randomBytes(probeBytes);
-  const mac = await keyStore.mac({ backingKeyId, algorithm, data });
-  return (await keyStore.verifyMac({ backingKeyId, algorithm, data, mac })) ? null : 'its MACs do not verify';
+  const mac = await keyStore.mac({ ...reference, algorithm, data });
+  return (await keyStore.verifyMac({ ...reference, algorithm, data, mac })) ? null : 'its MACs do not verify';
 }
 
 async function proveSigning(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const { backingKeyId } = material.record;
+  const reference = referenceOf(material.record);
   const algorithm = firstAlgorithm(keyStore, material) as SigningAlgorithm | undefined;
   const publicKey = publicKeyIn(material);
   if (algorithm === undefined) return noAlgorithm;
@@ -102,13 +105,13 @@ async function proveSigning(keyStore: ProvingKeyStore, material: ProvenMaterial)
   const message = plaintextOf(randomBytes(probeBytes));
   const signed: SignedMessage = { algorithm, message, messageType: 'RAW' };
   const { content, bytes } = hashedMessage(signed);
-  const signature = await keyStore.sign({ backingKeyId, algorithm, content, message: bytes });
+  const signature = await keyStore.sign({ ...reference, algorithm, content, message: bytes });
   if (signingAlgorithmRow(algorithm).scheme === null) return null;
   return (await isSignature(publicKey, signed, signature)) ? null : otherPair;
 }
 
 async function proveDecryption(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const { backingKeyId } = material.record;
+  const reference = referenceOf(material.record);
   const algorithm = firstAlgorithm(keyStore, material);
   const key = publicKeyIn(material);
   if (algorithm === undefined) return noAlgorithm;
@@ -116,7 +119,7 @@ async function proveDecryption(keyStore: ProvingKeyStore, material: ProvenMateri
   const oaepHash = algorithm === 'RSAES_OAEP_SHA_1' ? 'sha1' : 'sha256';
   const probe = randomBytes(probeBytes);
   const ciphertext = publicEncrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash }, probe);
-  const opened = await keyStore.decryptAsymmetric({ backingKeyId, algorithm, ciphertext });
+  const opened = await keyStore.decryptAsymmetric({ ...reference, algorithm, ciphertext });
   return opened.reveal().equals(probe) ? null : otherPair;
 }
 
@@ -126,7 +129,7 @@ async function proveAgreement(keyStore: ProvingKeyStore, material: ProvenMateria
   if (ours === undefined || namedCurve === undefined) return noPublicKey;
   const peer = generateKeyPairSync('ec', { namedCurve });
   const publicKey = peer.publicKey.export({ format: 'der', type: 'spki' });
-  const derived = await keyStore.deriveSharedSecret({ backingKeyId: material.record.backingKeyId, publicKey });
+  const derived = await keyStore.deriveSharedSecret({ ...referenceOf(material.record), publicKey });
   const expected = diffieHellman({ privateKey: peer.privateKey, publicKey: ours });
   return derived.reveal().equals(expected) ? null : otherPair;
 }

@@ -12,9 +12,8 @@ import { inKeyStore } from '../key-store-errors.ts';
 
 /** 28, 32, 48 or 64 bytes. */
 export function generateMac(authorized: AuthorizedKey, algorithm: MacAlgorithm, message: Plaintext): Promise<Buffer> {
-  const { keyStore, record } = authorized.material;
-  const { backingKeyId } = record;
-  return inKeyStore(() => keyStore.mac({ backingKeyId, algorithm, data: message.reveal() }));
+  const { keyStore, reference } = authorized.material;
+  return inKeyStore(() => keyStore.mac({ ...reference, algorithm, data: message.reveal() }));
 }
 
 /** @throws KmsError `KMSInvalidMacException` for whatever is wrong with the MAC. */
@@ -24,9 +23,8 @@ export async function verifyMac(
   message: Plaintext,
   mac: Buffer,
 ): Promise<void> {
-  const { keyStore, record } = authorized.material;
-  const { backingKeyId } = record;
-  const isMac = await inKeyStore(() => keyStore.verifyMac({ backingKeyId, algorithm, data: message.reveal(), mac }));
+  const { keyStore, reference } = authorized.material;
+  const isMac = await inKeyStore(() => keyStore.verifyMac({ ...reference, algorithm, data: message.reveal(), mac }));
   if (!isMac) {
     throw new KmsError('KMSInvalidMacException', 'The MAC does not belong to the message, key and algorithm.');
   }

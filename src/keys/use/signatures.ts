@@ -26,12 +26,11 @@ import { SlicedWork } from './sliced-work.ts';
  * a mu, and for what the token cannot do.
  */
 export async function sign(authorized: AuthorizedKey, signed: SignedMessage): Promise<Buffer> {
-  const { keyStore, record } = authorized.material;
+  const { keyStore, reference } = authorized.material;
   const { content, bytes } = hashedMessage(signed);
   assertTokenCanUse(keyStore, authorized.key.record.keySpec, signed.algorithm);
-  const { backingKeyId } = record;
   const { algorithm } = signed;
-  return inKeyStore(() => keyStore.sign({ backingKeyId, algorithm, content, message: bytes }));
+  return inKeyStore(() => keyStore.sign({ ...reference, algorithm, content, message: bytes }));
 }
 
 /** What can be known to fail without signing anything, for a dry run. */

@@ -53,7 +53,7 @@ export async function encrypt(
 ): Promise<Encrypted> {
   assertNotEmpty(plaintext);
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
-  const request = { backingKeyId: header.backingKeyId, aad, plaintext };
+  const request = { ...backingKey.reference, aad, plaintext };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
   return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
 }
@@ -66,7 +66,7 @@ export async function generateDataKey(
   context: EncryptionContext | undefined,
 ): Promise<Encrypted & { readonly plaintext: Plaintext }> {
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
-  const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
+  const request = { ...backingKey.reference, aad, lengthBytes };
   const { plaintext, iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
   const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
   return { ciphertextBlob, plaintext, ...usedKeyMaterial(backingKey) };
@@ -80,7 +80,7 @@ export async function generateDataKeyWithoutPlaintext(
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
-  const request = { backingKeyId: header.backingKeyId, aad, lengthBytes };
+  const request = { ...backingKey.reference, aad, lengthBytes };
   const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
   return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
 }
@@ -95,7 +95,7 @@ export async function generateDataKeyPair(
   // Before an encryption is counted, and in the words of the dry run.
   assertTokenCanGenerate(authorized.material.keyStore, pair.keyPairSpec);
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
-  const request = { backingKeyId: header.backingKeyId, aad, ...pair };
+  const request = { ...backingKey.reference, aad, ...pair };
   const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
   const { publicKey, plaintext, iv, ciphertext } = generated;
   const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
@@ -113,9 +113,11 @@ export async function decrypt(
 ): Promise<UsedKeyMaterial & { readonly plaintext: Plaintext }> {
   const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
   if (backingKey === undefined || blob.keyIdDigits !== authorized.key.idDigits) throw invalidCiphertext();
-  const { backingKeyId, iv, ciphertext } = blob;
+  const { iv, ciphertext } = blob;
   const aad = additionalAuthenticatedData(blob, context);
-  const plaintext = await inKeyStore(() => backingKey.keyStore.decrypt({ backingKeyId, aad, iv, ciphertext }));
+  const plaintext = await inKeyStore(() =>
+    backingKey.keyStore.decrypt({ ...backingKey.reference, aad, iv, ciphertext }),
+  );
   return { plaintext, ...usedKeyMaterial(backingKey) };
 }
 

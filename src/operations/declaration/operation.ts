@@ -90,7 +90,7 @@ export interface Handling<Request, Keys extends string> extends AnyPart<Request,
 
 /** What a preparation works with. */
 export interface Preparing<Request, Keys extends string> extends AnyPart<Request, Keys> {
-  readonly life: Pick<KeyLife, 'generate' | 'imports' | 'prepareRotation'>;
+  readonly life: Pick<KeyLife, 'generate' | 'residencyIn' | 'imports' | 'prepareRotation'>;
   readonly decideUnder: DecideUnder;
 }
 

@@ -101,7 +101,8 @@ export const createKey = operation({
       assertImportable(spec);
       assertTokenCanImport(directory.keyStore(keyStore), spec);
     }
-    assertTokenCanHold(directory.keyStore(keyStore), spec, usage);
+    const residency = life.residencyIn(keyStore);
+    assertTokenCanHold(directory.keyStore(keyStore), { keySpec: spec, keyUsage: usage, residency });
     const keyId = directory.unusedKeyId();
     const unmade = newRecord(request, directory, { keyId, currentBackingKeyId: null, createdAtMs: Date.now() });
     policyOf(request, directory, decideUnder, unmade);

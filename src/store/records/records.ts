@@ -47,7 +47,7 @@ export interface BackingKeyRecord extends Versioned {
   readonly backingKeyId: BackingKeyId;
   readonly keyId: KeyId;
   readonly keyStore: string;
-  /** How the material lives: `token` is a PKCS#11 token object. What is not known is refused by `keys/`. */
+  /** How the material lives: `token` is a PKCS#11 token object, `wrapped` a blob. What is not known is refused by `keys/`. */
   readonly residency: string;
   /**
    * `Creating` is an intent: the material may or may not exist in the HSM yet. `Destroying` is a duty: it is not used any more,
@@ -74,6 +74,40 @@ export interface BackingKeyRecord extends Versioned {
   readonly materialDescription: string;
   /** When imported material expires; `null`: it does not. */
   readonly validToMs: number | null;
+  /**
+   * Of material that is `wrapped`: the blob that the HSM made of it (`hsm/wrapped-key.ts`); `null` of any other, and from the moment on
+   * in which its destruction begins. The blob itself says nothing of what it is; this record and its MAC do.
+   */
+  readonly wrappedKey: Buffer | null;
+  /** The domain key that it is wrapped under; stays when the blob is gone, to say what could open an old copy of it. */
+  readonly domainKeyId: BackingKeyId | null;
+  /** What the blob is unwrapped as; `null` of material that is not `wrapped`. */
+  readonly wrappedKeySpec: KeySpec | null;
+  readonly wrappedKeyUsage: KeyUsage | null;
+}
+
+/** Those members of material that is a token object. */
+export const inToken = {
+  wrappedKey: null,
+  domainKeyId: null,
+  wrappedKeySpec: null,
+  wrappedKeyUsage: null,
+} as const satisfies Partial<BackingKeyRecord>;
+
+/**
+ * A domain key in an HSM: what is wrapped under it, this key store can unwrap. HSMs that have the same one, each with a record of its own,
+ * are a domain.
+ */
+export interface DomainKeyRecord extends Versioned {
+  readonly keyStore: string;
+  /** Its `CKA_ID`, the same in all HSMs that have it. */
+  readonly backingKeyId: BackingKeyId;
+  /** `Creating` is an intent and `Destroying` a duty, as of a backing key. Of those that are `Active` the newest wraps what is new. */
+  readonly state: 'Creating' | 'Active' | 'Destroying';
+  readonly owner: string;
+  /** Counts from 1 in each key store. */
+  readonly ordinal: number;
+  readonly createdAtMs: number;
 }
 
 export interface KeyPolicyRecord extends Versioned, Regional {
@@ -123,6 +157,11 @@ export interface AccessKeyRecord extends Versioned {
 export interface TombstoneRecord extends Versioned, Regional {
   readonly keyId: KeyId;
   readonly deletedAtMs: number;
+  /**
+   * The domain keys that its wrapped material was wrapped under, separated by blanks: while one of them is there, an old copy of the
+   * database can be made use of together with it. Empty for material that was in the HSM alone.
+   */
+  readonly domainKeyIds: string;
 }
 
 /** The last successful use of a KMS key. */
@@ -186,6 +225,7 @@ export interface MetadataRecords {
   wrappingKey: WrappingKeyRecord;
   milestone: MilestoneRecord;
   upkeepWait: UpkeepWaitRecord;
+  domainKey: DomainKeyRecord;
 }
 export const primaryKeys = {
   key: ['region', 'keyId'],
@@ -199,6 +239,7 @@ export const primaryKeys = {
   wrappingKey: ['region', 'backingKeyId'],
   milestone: ['milestone'],
   upkeepWait: ['work'],
+  domainKey: ['keyStore', 'backingKeyId'],
 } as const satisfies { [Kind in keyof MetadataRecords]: readonly (keyof MetadataRecords[Kind])[] };
 
 export type RecordKind = keyof MetadataRecords;

@@ -122,7 +122,8 @@ describeEachToken('HSM host, its life', (token) => {
       ['an unknown call', 99, [], 'there is no call 99 on an open lane'],
       ['a second open', calls.open.number, [Buffer.from('{}'), Buffer.alloc(0)], 'there is no call 1 on an open lane'],
       ['a field too few', calls.encrypt.number, [newId(), Buffer.alloc(1)], 'call 9 has 3 fields, not 2'],
-      ['a short id', calls.describeKey.number, [Buffer.alloc(15)], 'an id has 16 bytes'],
+      ['a short id', calls.describeKey.number, [Buffer.alloc(15)], 'a key is named by 16 bytes or more'],
+      ['a short id', calls.destroyKey.number, [Buffer.alloc(15)], 'an id has 16 bytes'],
       ['a short number', calls.random.number, [Buffer.alloc(3)], 'a number has 4 bytes'],
     ];
     for (const [what, code, fields, message] of nonsense)

@@ -114,6 +114,7 @@ function describeBackingKey(backingKey: Members): string {
     ['backing key', `${backingKey['ordinal']}${backingKey['current'] ? ' (current)' : ''}`],
     ['CKA_ID', String(backingKey['backingKeyId'])],
     ['key store', String(backingKey['keyStore'])],
+    ['lives', livesIn(backingKey)],
   ] as const;
   if (hsm['failure'] !== undefined) return facts([...head, ['the HSM says', String(hsm['message'])]]);
   return facts([
@@ -131,4 +132,9 @@ function describeBackingKey(backingKey: Members): string {
     ['CKA_LOCAL', String(hsm['local'])],
     ['usages', (hsm['usages'] as string[]).join(' ')],
   ]);
+}
+
+function livesIn({ residency, domainKeyId, wrappedBytes }: Members): string {
+  if (residency !== 'wrapped') return 'in the token';
+  return `in the metadata: ${wrappedBytes} bytes that the token wrapped under the domain key ${domainKeyId}`;
 }

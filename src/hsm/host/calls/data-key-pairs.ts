@@ -86,7 +86,7 @@ export class DataKeyPairs {
   /** Returns the public key and leaves the private one in `#privateKey`. */
   #generate(row: HostKeySpec): Buffer {
     const usage = { attributes: ['CKA_SIGN'], publicAttributes: ['CKA_VERIFY'], algorithms: {} };
-    const outline = { row, usage, id: null, label: 'data key pair', extractable: true };
+    const outline = { row, usage, id: null, label: 'data key pair', leaves: 'inTheClear' as const };
     const pair = generateObjects(this.#session, outline, this.#profile);
     if (pair.publicKey === null) throw new HostFailure('internal', 'a pair has a public key');
     try {

@@ -48,6 +48,7 @@ import { type KeyMaterial, publicKeyValues, readKeyMaterial } from './key-materi
 import { publicKeyOf, type TrialResult, tryPair, unusable } from './pair-trials.ts';
 import { SecretCalls } from './secret-calls.ts';
 import { type OpenedMaterial, Unwrapping, wrapByOpenSsl, wrappingSchemes } from './unwrapping.ts';
+import { type WrappedKeyCalls, type WrappedResult, whyNotWrapped } from './wrapped-keys.ts';
 
 export interface ImportRequest {
   readonly wrappingKeyId: Buffer;
@@ -119,6 +120,28 @@ export class ImportCalls {
       if (!isSame(fingerprint, request.fingerprint))
         throw new HostFailure('materialInvalid', 'the key material is not the one that was expected');
       return lock.changing(() => this.#makeOrFind(incoming, { id, label, fingerprint }, keys));
+    });
+  }
+
+  /** Makes a blob of it, and leaves nothing in the token. Which key comes out of the blob is compared with which went in. */
+  wrap(
+    request: ImportRequest & { readonly domainKeyId: Buffer; readonly fingerprint: Buffer },
+    wrapped: WrappedKeyCalls,
+  ): WrappedResult {
+    const { domainKeyId, keySpec } = request;
+    return this.#withIncoming(request, (incoming) => {
+      const { kind } = incoming;
+      const missing = whyNotWrapped(keySpec, kind.row, this.#context.profile);
+      if (missing !== null) throw new HostFailure('unsupported', missing);
+      const { fingerprint, publicKey } = this.#examine(incoming);
+      if (!isSame(fingerprint, request.fingerprint))
+        throw new HostFailure('materialInvalid', 'the key material is not the one that was expected');
+      const object = this.#make(incoming, { ...kind, id: null, label: 'key material', leaves: 'wrapped' });
+      try {
+        return { publicKey, blob: wrapped.wrap(domainKeyId, { ...kind, object, publicKey }) };
+      } finally {
+        this.#unwrapping.destroy(object);
+      }
     });
   }
 

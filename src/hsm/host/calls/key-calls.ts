@@ -3,13 +3,18 @@
  * answer matters.
  */
 
-import { type BackingKeyAttributes, type Capability, wrappingKeyLabelPrefix } from '../../key-store.ts';
+import {
+  type BackingKeyAttributes,
+  type Capability,
+  domainKeyLabelPrefix,
+  wrappingKeyLabelPrefix,
+} from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import type { ChangeLock } from '../token/change-lock.ts';
 import { constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from '../token/key-attributes.ts';
-import type { FoundKey, KeyTable } from '../token/key-table.ts';
+import { type FoundKey, isWrapped, type KeyTable } from '../token/key-table.ts';
 import { type HostKeySpec, type UsageRow, usageRow } from '../token/pkcs11-key-specs.ts';
 import type { TokenSession } from '../token/token-session.ts';
 import { type GeneratedObjects, generateObjects, whyNotGenerated } from './key-generation.ts';
@@ -90,8 +95,9 @@ export class KeyCalls {
   /** Throws `HostFailure` (`internal`) for a label that no key which serves callers has. */
   assertLabel(label: string): void {
     assertOurs(label);
-    if (label.startsWith(wrappingKeyLabelPrefix))
-      throw new HostFailure('internal', `${wrappingKeyLabelPrefix}… is the label of wrapping keys alone`);
+    for (const prefix of [wrappingKeyLabelPrefix, domainKeyLabelPrefix])
+      if (label.startsWith(prefix))
+        throw new HostFailure('internal', `${prefix}… is the label of another kind of keys alone`);
   }
 
   #generate(key: NewKey, trial: NewPairTrial): MadeKey {
@@ -158,7 +164,9 @@ export class KeyCalls {
     });
   }
 
+  /** @param id Of a wrapped key all that names it: the object that it is unwrapped into is what is described. */
   describe(id: Buffer): BackingKeyAttributes {
+    if (isWrapped(id)) return this.#describeWrapped(id);
     return this.#session.run(() => {
       const found = this.#keys.find(id);
       const key = found[0];
@@ -166,6 +174,18 @@ export class KeyCalls {
       if (found.length > 1)
         throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
       return readKeyAttributes(this.#session.cryptoki, this.#session.handle, key.handle);
+    });
+  }
+
+  #describeWrapped(id: Buffer): BackingKeyAttributes {
+    const { cryptoki } = this.#session;
+    return this.#session.run(() => {
+      const key = this.#keys.resolve(id);
+      this.#session.step = 'C_GetAttributeValue';
+      const attributes = readKeyAttributes(cryptoki, this.#session.handle, key);
+      // A session object has no id of its own; that of ours is 32 hexadecimal digits, as `parseBackingKeyId` wants them.
+      const backingKeyId = id.toString('hex', 0, 16) as BackingKeyAttributes['backingKeyId'];
+      return { ...attributes, backingKeyId };
     });
   }
 

@@ -13,6 +13,7 @@ import { type Capability, keyGeneration } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import type { Handle } from '../token/cryptoki.ts';
 import { KeyTable } from '../token/key-table.ts';
+import type { KeyFacts } from '../token/object-facts.ts';
 import type { UsageRow } from '../token/pkcs11-key-specs.ts';
 import type { TokenSession } from '../token/token-session.ts';
 import { PairCalls } from './pair-calls.ts';
@@ -44,11 +45,11 @@ export const trialText = Buffer.from('a bridge is narrow and watched');
 export function callsWith(
   session: TokenSession,
   profile: VendorProfile,
-  { id, handle }: { readonly id: Buffer; readonly handle: Handle },
+  { id, handle, facts }: { readonly id: Buffer; readonly handle: Handle; readonly facts?: KeyFacts | undefined },
 ): { readonly secrets: SecretCalls; readonly pairs: PairCalls } {
   // For one use of it a session copy is of no use.
   const table = new KeyTable(session, { ...profile, sessionCopies: [] });
-  table.fill([{ id: id.toString('latin1'), label: 'trial', handle }]);
+  table.fill([{ id: id.toString('latin1'), label: 'trial', handle, ...(facts === undefined ? {} : { facts }) }]);
   const secrets = new SecretCalls(session, table);
   return { secrets, pairs: new PairCalls(session, table, secrets, profile) };
 }
@@ -58,7 +59,7 @@ export function tryPair(
   session: TokenSession,
   { profile, capabilities }: { readonly profile: VendorProfile; readonly capabilities: readonly Capability[] },
   { keySpec, keyUsage, usage }: { readonly keySpec: string; readonly keyUsage: string; readonly usage: UsageRow },
-  pair: { readonly handle: Handle; readonly publicKey: Buffer },
+  pair: { readonly handle: Handle; readonly publicKey: Buffer; readonly facts?: KeyFacts },
 ): TrialResult {
   const working = capabilities.find(
     (row) => row.keySpec === keySpec && row.keyUsage === keyUsage && row.works && row.algorithm !== keyGeneration,
@@ -67,7 +68,7 @@ export function tryPair(
   const publicKey = publicKeyOf(pair.publicKey);
   if (publicKey === undefined) return 'OpenSSL cannot read the public key';
   const id = crypto.randomBytes(16);
-  const { pairs } = callsWith(session, profile, { id, handle: pair.handle });
+  const { pairs } = callsWith(session, profile, { id, handle: pair.handle, facts: pair.facts });
   try {
     return pairTrials.get(keyUsage)?.(algorithm, { id, pairs, publicKey }) ?? null;
   } finally {

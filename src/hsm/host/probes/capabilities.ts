@@ -8,8 +8,13 @@
 
 import { type KeySpec, type KeyUsage, keySpecNames } from '../../../kms/key-specs.ts';
 import { type Capability, type ImportCapability, keyGeneration } from '../../key-store.ts';
+import type { ProtectionTrial, WrappingCapability } from '../../token-protection.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
+import { whyNotGenerated } from '../calls/key-generation.ts';
+import { triedProtection } from '../calls/protection-trials.ts';
+import { whyNotWrapped } from '../calls/wrapped-keys.ts';
 import { constant, constantName } from '../token/cryptoki.ts';
+import { HostFailure } from '../token/failures.ts';
 import {
   type HostKeySpec,
   hostKeySpecs,
@@ -62,6 +67,30 @@ export function findCapabilities(
     }
   }
   return rows;
+}
+
+/** Which keys can live outside of the token, given what it can do: what it makes, its mechanism wraps, and the profile knows no better. */
+export function findWrapping(
+  mechanisms: readonly string[],
+  profile: VendorProfile,
+  capabilities: readonly Capability[],
+): readonly WrappingCapability[] {
+  const mechanism = profile.wrapping?.mechanism;
+  const isListed = mechanism === undefined || mechanisms.includes(constantName('CKM', constant(mechanism)));
+  return keySpecNames.map((keySpec) => {
+    const reason =
+      whyNotWrapped(keySpec, hostKeySpecs[keySpec], profile) ??
+      (isListed ? null : `${mechanism} is not in the token's mechanism list`) ??
+      whyNotGenerated(capabilities, { keySpec, keyUsage: null });
+    return { keySpec, works: reason === null, reason };
+  });
+}
+
+/** What the token enforces, tried; nothing where it does not even make the keys to try it with. Uses up `session`. */
+export function findProtection(session: TokenSession, profile: VendorProfile): readonly ProtectionTrial[] {
+  session.reopen();
+  const trials = session.attempt(() => triedProtection(session, profile, null));
+  return trials instanceof HostFailure ? [] : trials;
 }
 
 /** What key material can be brought in, given what the token can do. Uses up `session`. */

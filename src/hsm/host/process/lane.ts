@@ -16,6 +16,7 @@ import { KeyCalls } from '../calls/key-calls.ts';
 import { whyNotGenerated } from '../calls/key-generation.ts';
 import { PairCalls } from '../calls/pair-calls.ts';
 import { SecretCalls } from '../calls/secret-calls.ts';
+import { WrappedKeyCalls } from '../calls/wrapped-keys.ts';
 import { ChangeLock } from '../token/change-lock.ts';
 import { type Handle, initializedCryptoki } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
@@ -67,8 +68,9 @@ export class Lane {
     const dataKeyPairs = new DataKeyPairs(session, secrets, profile, whyNot);
     const keys = new KeyCalls(session, table, { profile, capabilities }, lock);
     const context = { profile, capabilities, imports: token.capabilities.imports };
+    const wrapped = new WrappedKeyCalls(session, table, secrets, context);
     const imports = new ImportCalls(session, table, secrets, context);
-    const importing = { imports, keys, lock, session, context };
+    const importing = { imports, keys, lock, session, context, wrapped };
     this.#holders = [secrets, pairs, dataKeyPairs];
     this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, importing });
   }
@@ -136,6 +138,7 @@ interface LaneCalls {
     readonly lock: ChangeLock;
     readonly session: TokenSession;
     readonly context: ImportContext;
+    readonly wrapped: WrappedKeyCalls;
   };
 }
 
@@ -158,31 +161,31 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
       table.forget(keyId(id));
       return nothing;
     },
-    describeKey: ([id]) => [json(keys.describe(keyId(id)))],
+    describeKey: ([id]) => [json(keys.describe(keyOf(id)))],
     listKeys: ([offset]) => [json(keys.list(u32(offset)))],
     encrypt: ([id, aad, plaintext]) => {
-      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), bytes(plaintext));
+      const { iv, ciphertext } = secrets.encrypt(keyOf(id), bytes(aad), bytes(plaintext));
       return [iv, ciphertext];
     },
-    decrypt: ([id, aad, iv, ciphertext]) => [secrets.decrypt(keyId(id), bytes(aad), bytes(iv), bytes(ciphertext))],
+    decrypt: ([id, aad, iv, ciphertext]) => [secrets.decrypt(keyOf(id), bytes(aad), bytes(iv), bytes(ciphertext))],
     generateDataKey: ([id, aad, lengthBytes]) => {
       const plaintext = secrets.random(u32(lengthBytes));
-      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), plaintext);
+      const { iv, ciphertext } = secrets.encrypt(keyOf(id), bytes(aad), plaintext);
       return [iv, ciphertext, plaintext];
     },
     generateDataKeyWithoutPlaintext: ([id, aad, lengthBytes]) => {
-      const { iv, ciphertext } = secrets.encrypt(keyId(id), bytes(aad), secrets.random(u32(lengthBytes)));
+      const { iv, ciphertext } = secrets.encrypt(keyOf(id), bytes(aad), secrets.random(u32(lengthBytes)));
       return [iv, ciphertext];
     },
-    mac: ([id, algorithm, data]) => [secrets.mac(keyId(id), utf8(algorithm), bytes(data))],
-    macs: ([id, algorithm, packed]) => [secrets.macs(keyId(id), utf8(algorithm), unpacked(bytes(packed)))],
+    mac: ([id, algorithm, data]) => [secrets.mac(keyOf(id), utf8(algorithm), bytes(data))],
+    macs: ([id, algorithm, packed]) => [secrets.macs(keyOf(id), utf8(algorithm), unpacked(bytes(packed)))],
     sign: ([id, algorithm, content, message]) => [
-      pairs.sign({ id: keyId(id), algorithm: utf8(algorithm), content: utf8(content), message: bytes(message) }),
+      pairs.sign({ id: keyOf(id), algorithm: utf8(algorithm), content: utf8(content), message: bytes(message) }),
     ],
-    decryptAsymmetric: ([id, algorithm, ciphertext]) => [pairs.decrypt(keyId(id), utf8(algorithm), bytes(ciphertext))],
-    deriveSharedSecret: ([id, publicKey]) => [pairs.deriveSharedSecret(keyId(id), bytes(publicKey))],
+    decryptAsymmetric: ([id, algorithm, ciphertext]) => [pairs.decrypt(keyOf(id), utf8(algorithm), bytes(ciphertext))],
+    deriveSharedSecret: ([id, publicKey]) => [pairs.deriveSharedSecret(keyOf(id), bytes(publicKey))],
     generateDataKeyPair: ([id, aad, keyPairSpec, withPlaintext]) => {
-      const { publicKey, iv, ciphertext, privateKey } = dataKeyPairs.generate(keyId(id), bytes(aad), utf8(keyPairSpec));
+      const { publicKey, iv, ciphertext, privateKey } = dataKeyPairs.generate(keyOf(id), bytes(aad), utf8(keyPairSpec));
       return [publicKey, iv, ciphertext, u32(withPlaintext) === 1 ? privateKey : empty];
     },
     generateWrappingKey: ([id, label, wrappingKeySpec]) => {
@@ -201,6 +204,21 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
       );
       return [json(attributes), publicKey ?? empty];
     },
+    generateDomainKey: ([id, label]) => [
+      json(importing.wrapped.generateDomainKey({ id: keyId(id), label: utf8(label) }, importing)),
+    ],
+    generateWrappedKey: ([domainKeyId, keySpec, keyUsage]) => {
+      const { blob, publicKey } = importing.wrapped.generate(keyId(domainKeyId), utf8(keySpec), utf8(keyUsage));
+      return [blob, publicKey ?? empty];
+    },
+    importWrappedKey: ([wrappingKeyId, outline, wrapped, domainKeyId, fingerprint]) => {
+      const wanted = { domainKeyId: keyId(domainKeyId), fingerprint: bytes(fingerprint) };
+      const { blob, publicKey } = importing.imports.wrap(
+        { ...material(wrappingKeyId, outline, wrapped), ...wanted },
+        importing.wrapped,
+      );
+      return [blob, publicKey ?? empty];
+    },
   };
   const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
   for (const [name, handle] of Object.entries(byName)) {
@@ -218,6 +236,12 @@ function bytes(field: Buffer | undefined): Buffer {
 
 function keyId(field: Buffer | undefined): Buffer {
   if (field?.length !== 16) throw new FrameError('an id has 16 bytes');
+  return field;
+}
+
+/** An id, or a wrapped key, which begins with one. */
+function keyOf(field: Buffer | undefined): Buffer {
+  if (field === undefined || field.length < 16) throw new FrameError('a key is named by 16 bytes or more');
   return field;
 }
 

@@ -13,7 +13,7 @@
 
 import type { HostSettings } from '../../calls.ts';
 import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
-import { findCapabilities, findImports, mechanismNames } from '../probes/capabilities.ts';
+import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
 import {
   type Cryptoki,
@@ -45,6 +45,7 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const capabilities = findCapabilities(probeSession, mechanisms, profile);
   const imports = findImports(probeSession, mechanisms, profile, capabilities);
   const roundTripMs = Math.round(Math.min(session.openedInMs, probeSession.openedInMs) * 1000) / 1000;
+  const protection = findProtection(probeSession, profile);
   probeSession.close();
 
   const library = cryptoki.C_GetInfo();
@@ -73,6 +74,8 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
       roundTripMs,
       capabilities,
       imports,
+      wrapping: findWrapping(mechanisms, profile, capabilities),
+      protection,
     },
   };
 }

@@ -63,6 +63,8 @@ export interface Cryptoki {
     privateTemplate: readonly Attribute[],
   ): { readonly publicKey: Handle; readonly privateKey: Handle };
   C_DeriveKey(session: Handle, mechanism: Mechanism, key: Handle, template: readonly Attribute[]): Handle;
+  /** Returns the number of bytes written to `output`. */
+  C_WrapKey(session: Handle, mechanism: Mechanism, wrappingKey: Handle, key: Handle, output: Buffer): number;
   C_UnwrapKey(
     session: Handle,
     mechanism: Mechanism,
@@ -74,6 +76,7 @@ export interface Cryptoki {
   C_CopyObject(session: Handle, object: Handle, template: readonly Attribute[]): Handle;
   C_DestroyObject(session: Handle, object: Handle): void;
   C_GetAttributeValue(session: Handle, object: Handle, template: readonly Attribute[]): { readonly value?: Buffer }[];
+  C_SetAttributeValue(session: Handle, object: Handle, template: readonly Attribute[]): void;
   C_FindObjectsInit(session: Handle, template: readonly Attribute[]): void;
   C_FindObjects(session: Handle, maxObjects: number): Handle[];
   C_FindObjectsFinal(session: Handle): void;
@@ -91,7 +94,7 @@ const constants = new Map(Object.entries(pkcs11js as Record<string, unknown>));
 
 /**
  * Numbers that pkcs11js 2.1.7 lacks.
- * Source: PKCS#11 2.40 (CKR_…, CKS_…, CKZ_…), 3.0 (Edwards curves, KWP) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h.
+ * Source: PKCS#11 2.40 (CKR_…, CKS_…, CKZ_…), 3.0 (Edwards curves, KWP) and 3.2 (ML-DSA, ML-KEM), header pkcs11t.h; NSS, pkcs11n.h.
  */
 const laterConstants: Readonly<Record<string, number>> = {
   CKM_AES_KEY_WRAP_KWP: 0x210b,
@@ -102,6 +105,7 @@ const laterConstants: Readonly<Record<string, number>> = {
   CKM_ML_DSA_KEY_PAIR_GEN: 0x1c,
   CKM_ML_DSA: 0x1d,
   CKA_PARAMETER_SET: 0x61d,
+  CKA_NSS_DB: 0xd5a0db00,
   CKP_ML_DSA_44: 1,
   CKP_ML_DSA_65: 2,
   CKP_ML_DSA_87: 3,

@@ -38,8 +38,11 @@ export interface KeyOutline {
   readonly usage: UsageRow;
   readonly id: Buffer | null;
   readonly label: string;
-  /** A session object whose value is read out: a private key that is made to leave. */
-  readonly extractable?: boolean;
+  /**
+   * Of a session object that is made to leave: in the clear, as the private key of a data key pair, or wrapped in the token and never
+   * seen. Absent: it stays.
+   */
+  readonly leaves?: 'inTheClear' | 'wrapped';
 }
 
 const flag = (name: string, value: boolean): Attribute => ({ type: constant(name), value });
@@ -124,12 +127,12 @@ function pairParameters({ curve, parameterSet, keyBits }: HostKeySpec): readonly
   ];
 }
 
-function guarded({ id, extractable = false }: KeyOutline): readonly Attribute[] {
+function guarded({ id, leaves }: KeyOutline): readonly Attribute[] {
   return [
     flag('CKA_TOKEN', id !== null),
     flag('CKA_PRIVATE', true),
-    flag('CKA_SENSITIVE', !extractable),
-    flag('CKA_EXTRACTABLE', extractable),
+    flag('CKA_SENSITIVE', leaves !== 'inTheClear'),
+    flag('CKA_EXTRACTABLE', leaves !== undefined),
   ];
 }
 

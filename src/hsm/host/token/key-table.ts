@@ -9,17 +9,24 @@
  * extractable is destroyed and the token object used instead. Copies are bounded; the least recently used one goes.
  * Accepted: a key that another process destroyed works in a lane that has a copy until `forgetKey` or `destroyKey`
  * comes, which is why the API process sends them to every lane.
+ *
+ * A key that lives outside of the token comes along with the call that uses it (`wrapped-key.ts`): what names it is longer than an id, and
+ * begins with one. It is unwrapped when it is first used, and kept like a session copy (`unwrapped-keys.ts`).
  */
 
 import type { VendorProfile } from '../../vendor-profile.ts';
+import { parseWrappedKeyField } from '../../wrapped-key.ts';
 import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
-import { type Curve, curveOfParams } from './curves.ts';
+import { curveOfParams } from './curves.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
-import { mlDsaParameterSet, type ParameterSet } from './parameter-sets.ts';
+import { KeyWrapping } from './key-wrapping.ts';
+import type { KeyFacts } from './object-facts.ts';
+import { mlDsaParameterSet } from './parameter-sets.ts';
 import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
 import type { TokenSession } from './token-session.ts';
+import { UnwrappedKeys } from './unwrapped-keys.ts';
 
 /** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
 const maxSessionCopies = 1024;
@@ -43,16 +50,8 @@ export interface FoundKey {
   readonly id: string;
   readonly label: string;
   readonly handle: Handle;
-}
-
-/** What a key is and may be used for, as far as calls depend on it. */
-export interface KeyFacts {
-  readonly keyType: number;
-  readonly usages: ReadonlySet<string>;
-  /** `undefined` for a key of another kind, or on a curve that KMS does not have. */
-  readonly curve: Curve | undefined;
-  /** `undefined` for a key that is not of ML-DSA. */
-  readonly parameterSet: ParameterSet | undefined;
+  /** Where they are known without asking the token. */
+  readonly facts?: KeyFacts;
 }
 
 interface Entry {
@@ -74,6 +73,8 @@ export class KeyTable {
   readonly #entries = new Map<string, Entry>();
   /** The entries that hold a session copy. */
   readonly #copied = new Set<Entry>();
+  readonly #wrapping: KeyWrapping;
+  readonly #unwrapped: UnwrappedKeys;
   #clock = 0;
   /** INVARIANT: the handles here are those of this session number; `#follow` keeps it before any of them is used. */
   #sessionNumber: number;
@@ -89,6 +90,8 @@ export class KeyTable {
     this.#session = session;
     this.#maxCopies = maxCopies;
     this.#sessionNumber = session.number;
+    this.#wrapping = new KeyWrapping(session, profile);
+    this.#unwrapped = new UnwrappedKeys(session, maxCopies);
     this.#copiedKeyTypes = new Set(profile.sessionCopies.map(constant));
   }
 
@@ -96,13 +99,17 @@ export class KeyTable {
     return this.#copied.size;
   }
 
+  get unwrappedKeys(): number {
+    return this.#unwrapped.count;
+  }
+
   /** Starts anew with what a sweep found. */
   fill(keys: readonly FoundKey[]): void {
     this.#entries.clear();
     this.#copied.clear();
-    for (const { id, handle } of keys) {
+    for (const { id, handle, facts = null } of keys) {
       const ambiguous = this.#entries.has(id);
-      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, facts: null });
+      this.#entries.set(id, { handle, ambiguous, working: null, lastUsed: 0, facts });
     }
   }
 
@@ -110,6 +117,7 @@ export class KeyTable {
   resolve(id: Buffer): Handle {
     this.#follow();
     const name = id.toString('latin1', 0, idBytes);
+    if (isWrapped(id)) return this.#unwrapped.find(name) ?? this.#unwrap(id, name);
     const known = this.#entries.get(name);
     if (known?.working) {
       known.lastUsed = ++this.#clock;
@@ -120,6 +128,29 @@ export class KeyTable {
     return entry.working ?? entry.handle;
   }
 
+  /** The handle of a key that wraps others and does nothing else. Throws as `resolve`, and for an object that is none. */
+  domainKey(id: Buffer): Handle {
+    let handle: Handle;
+    try {
+      handle = this.resolve(id);
+    } catch (error) {
+      if (!(error instanceof HostFailure && error.failure === 'keyUnavailable')) throw error;
+      throw new HostFailure('keyUnavailable', `the domain key ${id.toString('hex')}: ${error.message}`, {
+        cause: error,
+      });
+    }
+    const { keyType, usages } = this.facts(id);
+    if (keyType === constant('CKK_AES') && usages.has('CKA_UNWRAP') && !usages.has('CKA_DECRYPT')) return handle;
+    throw new HostFailure('keyUnavailable', `the object ${id.toString('hex')} is not a domain key`);
+  }
+
+  #unwrap(id: Buffer, name: string): Handle {
+    const fields = parseWrappedKeyField(id);
+    if (fields === undefined) throw new HostFailure('internal', 'the field of a wrapped key is none');
+    const domainKey = this.domainKey(fields.domainKeyId);
+    return this.#unwrapped.keep(name, this.#wrapping.unwrap(domainKey, fields));
+  }
+
   /** One lane at a time (`ChangeLock` says why), and none waits here for a key that another one generates. */
   #prepare(id: Buffer, name: string): Entry {
     const entry = this.#entries.get(name) ?? this.#lookUp(id, name);
@@ -128,10 +159,13 @@ export class KeyTable {
     return entry;
   }
 
-  /** Drops what is known of a key, and its session copy. */
+  /** Drops what is known of a key, and its session object. Of one that is named whole, also what is known of its domain key. */
   forget(id: Buffer): void {
     this.#follow();
     const name = id.toString('latin1', 0, idBytes);
+    this.#unwrapped.drop(name);
+    const domainKeyId = isWrapped(id) ? parseWrappedKeyField(id)?.domainKeyId : undefined;
+    if (domainKeyId !== undefined) this.forget(domainKeyId);
     const entry = this.#entries.get(name);
     if (entry === undefined) return;
     this.#entries.delete(name);
@@ -155,6 +189,8 @@ export class KeyTable {
 
   /** What the token says of a key that `resolve` has just found. */
   facts(id: Buffer): KeyFacts {
+    const unwrapped = isWrapped(id) ? this.#unwrapped.facts(id.toString('latin1', 0, idBytes)) : undefined;
+    if (unwrapped !== undefined) return unwrapped;
     const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
     if (entry === undefined) throw this.missing();
     entry.facts ??= this.#readFacts(entry.working ?? entry.handle);
@@ -172,6 +208,7 @@ export class KeyTable {
     if (this.#sessionNumber === this.#session.number) return;
     this.#entries.clear();
     this.#copied.clear();
+    this.#unwrapped.forgetAll();
     this.fill(this.sweep());
     this.#sessionNumber = this.#session.number;
   }
@@ -291,4 +328,9 @@ export class KeyTable {
       if (returnValueOf(error) === undefined) throw error;
     }
   }
+}
+
+/** What names a key that lives outside of the token is longer than its id. */
+export function isWrapped(key: Buffer): boolean {
+  return key.length > idBytes;
 }

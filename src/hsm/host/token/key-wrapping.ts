@@ -1,0 +1,198 @@
+/**
+ * Wrapping a session object under a domain key, and unwrapping what was wrapped: how a key lives outside of the token.
+ *
+ * What is unwrapped is a session object, sensitive and not extractable, with the usages of its KeyUsage and no others. A blob says
+ * nothing of that itself: the same bytes unwrap as an AES key, as an HMAC key, or on SoftHSM2 2.6.1 a private key as a secret that can be
+ * read. So every flag is named (tokens differ in what they take for unsaid), and the object is read back before anybody uses it: its
+ * protection, type and usages, and of a pair the modulus or the curve, against what the record says beside the blob. NSS softoken gives a
+ * private key the usages that it thinks right, whatever it was told; there the record alone says what the key is for, and
+ * calls go by that.
+ *
+ * Where the token holds to `CKA_UNWRAP_TEMPLATE`, the domain key itself refuses to unwrap into anything else.
+ *
+ * Source: RFC 5649; PKCS#11 3.1, sections 5.18.2 and 5.18.3 (C_WrapKey, C_UnwrapKey), 6.13.9 (AES key wrap).
+ */
+
+import type { VendorProfile } from '../../vendor-profile.ts';
+import { blobFormat, type WrappedKeyFields } from '../../wrapped-key.ts';
+import { type Attribute, constant, type Handle, returnValueOf } from './cryptoki.ts';
+import { curveOfParams } from './curves.ts';
+import { shortValue, tags } from './der.ts';
+import { HostFailure } from './failures.ts';
+import { importedKeyTemplate, readAttribute, ulong } from './key-attributes.ts';
+import type { KeyFacts } from './object-facts.ts';
+import {
+  type HostKeySpec,
+  privateKeyUsageAttributes,
+  secretKeyUsageAttributes,
+  type UsageRow,
+  usageRow,
+} from './pkcs11-key-specs.ts';
+import type { TokenSession } from './token-session.ts';
+
+/** An RSA-4096 private key has 2,384 bytes of blob. */
+const maxBlobBytes = 8 * 1024;
+/** RFC 5649: the integrity check value, and one block at least. */
+const blockBytes = 8;
+
+/** What a wrapped key is for, as its record says. */
+export interface WrappedKind {
+  readonly row: HostKeySpec;
+  readonly usage: UsageRow;
+}
+
+export interface Unwrapped extends WrappedKind {
+  readonly handle: Handle;
+}
+
+export class KeyWrapping {
+  readonly #session: TokenSession;
+  readonly #profile: VendorProfile;
+
+  constructor(session: TokenSession, profile: VendorProfile) {
+    this.#session = session;
+    this.#profile = profile;
+  }
+
+  /** The blob of a session object that may leave wrapped. Throws errors of the library as they are. */
+  wrap(domainKey: Handle, object: Handle): Buffer {
+    const { name, mechanism } = this.#mechanism();
+    const output = Buffer.alloc(1 + maxBlobBytes);
+    this.#session.step = `${name} C_WrapKey`;
+    const { cryptoki, handle } = this.#session;
+    const bytes = cryptoki.C_WrapKey(handle, { mechanism }, domainKey, object, output.subarray(1));
+    output[0] = blobFormat;
+    return Buffer.from(output.subarray(0, 1 + bytes));
+  }
+
+  /**
+   * The session object of a blob, held to what its record says. Throws `HostFailure` (`keyUnavailable`) for a blob that is damaged or
+   * of another domain key, or is another key than is said; and errors of the library as they are.
+   */
+  unwrap(domainKey: Handle, { keySpec, keyUsage, publicKey, blob }: Omit<WrappedKeyFields, 'domainKeyId'>): Unwrapped {
+    const kind = usageRow(keySpec, keyUsage);
+    if (blob[0] !== blobFormat)
+      throw new HostFailure('keyUnavailable', `the wrapped key has the format ${blob[0]}, which this version lacks`);
+    const wrapped = Buffer.from(blob.subarray(1));
+    // Not every library looks: NSS softoken 3.87 says CKR_HOST_MEMORY of an empty one, as of a host that has none left.
+    if (wrapped.length < 2 * blockBytes || wrapped.length % blockBytes !== 0) throw damagedBlob();
+    const handle = this.#unwrap(domainKey, wrapped, this.#template(kind, publicKey));
+    let isRight = false;
+    try {
+      const wrong = this.#wrongOf(handle, kind, publicKey);
+      if (wrong.length > 0)
+        throw new HostFailure(
+          'keyUnavailable',
+          `what was unwrapped is not the ${keySpec} key for ${keyUsage} that its record says: ${wrong.join(', ')}`,
+        );
+      isRight = true;
+      return { ...kind, handle };
+    } finally {
+      if (!isRight) destroySessionObject(this.#session, handle);
+    }
+  }
+
+  #mechanism(): { readonly name: string; readonly mechanism: number } {
+    const name = this.#profile.wrapping?.mechanism;
+    if (name === undefined)
+      throw new HostFailure('unsupported', 'the vendor profile names no mechanism for wrapped keys (`wrapping`)');
+    return { name, mechanism: constant(name) };
+  }
+
+  #unwrap(domainKey: Handle, wrapped: Buffer, template: readonly Attribute[]): Handle {
+    const { name, mechanism } = this.#mechanism();
+    const { cryptoki, handle } = this.#session;
+    this.#session.step = `${name} C_UnwrapKey`;
+    try {
+      return cryptoki.C_UnwrapKey(handle, { mechanism }, domainKey, wrapped, template);
+    } catch (error) {
+      if (this.#session.meaningOf(error) !== 'callersFault') throw error;
+      throw damagedBlob(error);
+    }
+  }
+
+  #template({ row, usage }: WrappedKind, publicKey: Buffer): readonly Attribute[] {
+    const attribute = this.#profile.wrapping?.publicPointAttribute ?? null;
+    const point =
+      attribute === null || row.curve === null
+        ? []
+        : [
+            {
+              type: constant(attribute),
+              value: shortValue(tags.octetString, publicKey.subarray(-row.curve.pointBytes)),
+            },
+          ];
+    return importedKeyTemplate({ row, usage, id: null, label: 'unwrapped key' }, this.#profile, point);
+  }
+
+  /** The attributes that are not as the record says. */
+  #wrongOf(object: Handle, { row, usage }: WrappedKind, publicKey: Buffer): readonly string[] {
+    const isSecret = row.objectClass === 'CKO_SECRET_KEY';
+    const usages: readonly string[] = isSecret ? secretKeyUsageAttributes : privateKeyUsageAttributes;
+    const size = isSecret ? 'CKA_VALUE_LEN' : row.curve === null ? 'CKA_MODULUS' : 'CKA_EC_PARAMS';
+    this.#session.step = 'C_GetAttributeValue';
+    const read = this.#read(object, ['CKA_KEY_TYPE', size, ...flags, ...usages]);
+    const isTrue = (name: string) => read.get(name)?.[0] === 1;
+    const takesUsages = this.#profile.imports.unwraps.some((keyType) => keyType === row.keyType);
+    const wrongUsages = usages.filter((name) => isTrue(name) !== usage.attributes.includes(name));
+    return [
+      ...(ulong(read.get('CKA_KEY_TYPE')) === constant(row.keyType ?? '') ? [] : ['CKA_KEY_TYPE']),
+      ...(isOfSize(read.get(size), row, publicKey) ? [] : [size]),
+      ...flags.filter((name) => read.get(name)?.[0] !== (weakFlags.includes(name) ? 0 : 1)),
+      ...(takesUsages ? wrongUsages : wrongUsages.filter((name) => usage.attributes.includes(name))),
+    ];
+  }
+
+  /** All at once: each call would cost as much as all of them. What a token does not know is read one by one. */
+  #read(object: Handle, names: readonly string[]): ReadonlyMap<string, Buffer | undefined> {
+    const { cryptoki, handle } = this.#session;
+    try {
+      const template = names.map((name) => ({ type: constant(name) }));
+      const values = cryptoki.C_GetAttributeValue(handle, object, template);
+      return new Map(names.map((name, index) => [name, values[index]?.value]));
+    } catch (error) {
+      if (returnValueOf(error) !== constant('CKR_ATTRIBUTE_TYPE_INVALID')) throw error;
+      return new Map(names.map((name) => [name, readAttribute(cryptoki, handle, object, name)]));
+    }
+  }
+}
+
+function damagedBlob(cause?: unknown): HostFailure {
+  const message = 'the wrapped key is damaged, or was wrapped under another domain key';
+  return new HostFailure('keyUnavailable', message, { cause });
+}
+
+/** What calls go by, whatever usages the token has given the object. */
+export function factsOf({ row, usage }: WrappedKind): KeyFacts {
+  return {
+    keyType: constant(row.keyType ?? ''),
+    usages: new Set(usage.attributes),
+    curve: row.curve ?? undefined,
+    parameterSet: undefined,
+  };
+}
+
+const flags = ['CKA_TOKEN', 'CKA_PRIVATE', 'CKA_SENSITIVE', 'CKA_EXTRACTABLE'];
+const weakFlags = ['CKA_TOKEN', 'CKA_EXTRACTABLE'];
+
+/** A secret's length is not always told (SoftHSM2 says 0), and HMAC_224 may have grown to whole blocks of 8 bytes. */
+function isOfSize(value: Buffer | undefined, { curve, objectClass, keyBits }: HostKeySpec, publicKey: Buffer): boolean {
+  if (objectClass === 'CKO_SECRET_KEY') {
+    const bytes = ulong(value);
+    return bytes === undefined || bytes === 0 || bytes === keyBits / 8 || bytes === Math.ceil(keyBits / 64) * 8;
+  }
+  if (value === undefined || value.length === 0) return false;
+  if (curve !== null) return curveOfParams(value) === curve;
+  const modulus = value[0] === 0 ? value.subarray(1) : value;
+  return modulus.length * 8 === keyBits && publicKey.includes(modulus);
+}
+
+/** Destroys a session object, or finds it gone with its session. */
+export function destroySessionObject(session: TokenSession, object: Handle): void {
+  try {
+    session.cryptoki.C_DestroyObject(session.handle, object);
+  } catch (error) {
+    // Whatever lost it, or its session, ended it.
+    if (returnValueOf(error) === undefined) throw error;
+  }
+}

@@ -1,0 +1,23 @@
+/** What a token was found to enforce, and to be able to wrap. */
+
+import type { KeySpec } from '../kms/key-specs.ts';
+
+/** One line of which keys can live outside of the token: a KeySpec, and why (not). */
+export interface WrappingCapability {
+  readonly keySpec: KeySpec;
+  readonly works: boolean;
+  /** What is missing; `null` when there is nothing to say. */
+  readonly reason: string | null;
+}
+
+/** What must fail, tried once on a token. */
+export interface ProtectionTrial {
+  /** In words: `read the value of a key that is sensitive`. */
+  readonly attempt: string;
+  /** Did the token refuse it, or do it without the effect? */
+  readonly isHeld: boolean;
+  /** Does the vendor profile say so, or does everything else rest on it? */
+  readonly isPromised: boolean;
+  /** What the token answered: `CKR_KEY_UNEXTRACTABLE`, or `done`. */
+  readonly answer: string;
+}

@@ -1,0 +1,115 @@
+/**
+ * Backing keys that live outside of the HSM: what the HSM wrapped under a domain key, and how a call names such a key.
+ *
+ * A call names its key by a field. For a token object it is the 16 bytes of its `CKA_ID`. A wrapped key goes along whole, since it is
+ * no longer than what it is used on, and so any lane of any host can use it without having heard of it before:
+ *
+ *     16 bytes   id of the backing key, under which a lane keeps what it has unwrapped
+ *     16 bytes   `CKA_ID` of the domain key that it is wrapped under
+ *     1 + n      length and name of the KeySpec
+ *     1 + n      length and name of the KeyUsage
+ *     2 + n      length and bytes of the public key (SubjectPublicKeyInfo, DER; empty for a secret key)
+ *     n          the blob: its format (1: RFC 5649, perhaps with zeros behind the key), and the wrapped key
+ *
+ * A blob says nothing of what it is: it has no room for an identity, and wrapping is deterministic. What it is a key for stands in
+ * the record that it is in, under the record's MAC, and comes along here; the host holds the object that it unwrapped to it.
+ */
+
+import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
+import type { BackingKeyId } from '../kms/names.ts';
+
+/** The first byte of a blob: RFC 5649 under the domain key, over the secret or the PKCS#8, which may have zeros behind it. */
+export const blobFormat = 1;
+
+const idBytes = 16;
+
+export interface WrappedKeyOutline {
+  readonly domainKeyId: BackingKeyId;
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+  /** SubjectPublicKeyInfo, DER; `null` for a secret key. */
+  readonly publicKey: Buffer | null;
+  readonly blob: Buffer;
+}
+
+/** A wrapped key for as long as it may be used. */
+export class WrappedKey {
+  readonly #outline: WrappedKeyOutline;
+  #isEnded = false;
+
+  constructor(outline: WrappedKeyOutline) {
+    this.#outline = outline;
+  }
+
+  get domainKeyId(): BackingKeyId {
+    return this.#outline.domainKeyId;
+  }
+
+  /** `undefined` once it has ended. */
+  get outline(): WrappedKeyOutline | undefined {
+    return this.#isEnded ? undefined : this.#outline;
+  }
+
+  /** From now on nobody can use it, whoever holds it still: its key is being destroyed. */
+  end(): void {
+    this.#isEnded = true;
+  }
+}
+
+/** A key that the token has made and wrapped, and kept nothing of. */
+export interface NewWrappedKey {
+  readonly blob: Buffer;
+  /** The public half of a pair, SubjectPublicKeyInfo in DER; `null` for a secret key. */
+  readonly publicKey: Buffer | null;
+}
+
+/** A backing key: a token object, or what was wrapped. */
+export interface BackingKeyReference {
+  readonly backingKeyId: BackingKeyId;
+  /** Absent: the key is a token object with this `CKA_ID`. */
+  readonly wrapped?: WrappedKey | undefined;
+}
+
+/** The field of a call that names a wrapped key. */
+export function wrappedKeyField(backingKeyId: BackingKeyId, outline: WrappedKeyOutline): Buffer {
+  const { domainKeyId, keySpec, keyUsage, blob } = outline;
+  const publicKeyBytes = outline.publicKey?.length ?? 0;
+  const fixedBytes = 2 * idBytes + 1 + keySpec.length + 1 + keyUsage.length + 2;
+  const field = Buffer.allocUnsafe(fixedBytes + publicKeyBytes + blob.length);
+  let at = field.write(backingKeyId, 0, idBytes, 'hex');
+  at += field.write(domainKeyId, at, idBytes, 'hex');
+  for (const name of [keySpec, keyUsage]) {
+    at = field.writeUInt8(name.length, at);
+    at += field.write(name, at, 'latin1');
+  }
+  at = field.writeUInt16BE(publicKeyBytes, at);
+  if (outline.publicKey !== null) field.set(outline.publicKey, at);
+  field.set(blob, at + publicKeyBytes);
+  return field;
+}
+
+/** What such a field says; its buffers are views of it. */
+export interface WrappedKeyFields {
+  readonly domainKeyId: Buffer;
+  readonly keySpec: string;
+  readonly keyUsage: string;
+  /** Empty for a secret key. */
+  readonly publicKey: Buffer;
+  readonly blob: Buffer;
+}
+
+/** @returns `undefined` for what no `wrappedKeyField` made. */
+export function parseWrappedKeyField(field: Buffer): WrappedKeyFields | undefined {
+  let at = 2 * idBytes;
+  const take = (lengthBytes: number): Buffer => {
+    const taken = field.subarray(at, at + lengthBytes);
+    at += lengthBytes;
+    return taken;
+  };
+  const [keySpec, keyUsage] = [0, 0].map(() => take(take(1)[0] ?? 0).toString('latin1'));
+  const publicKeyBytes = take(2);
+  const publicKey = take(publicKeyBytes.length === 2 ? publicKeyBytes.readUInt16BE() : 0);
+  const blob = field.subarray(at);
+  if (at >= field.length || keySpec === undefined || keyUsage === undefined) return undefined;
+  return { domainKeyId: field.subarray(idBytes, 2 * idBytes), keySpec, keyUsage, publicKey, blob };
+}

@@ -1,0 +1,73 @@
+/**
+ * The destruction of key material, and the proof that it is gone: a token object by asking the HSM, a wrapped key by looking at the
+ * file.
+ *
+ * A wrapped key's blob leaves its record in the turn that decides on its destruction, and from then on nobody can use it (`WrappedKey.end`).
+ * Here it is taken from every lane that has unwrapped it, once no call is under way with it, and then from the file that the record was
+ * in: from free pages and from the write-ahead log, which is what `scrub` sees to. It is final against copies of that file
+ * from before only when its domain key is gone: whoever has such a copy and the HSM has the key. Therefore the deletion
+ * says on record which domain keys those are.
+ */
+
+import { KeyStoreError } from '../../hsm/key-store.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
+import type { MetadataStore } from '../../store/metadata-store.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import type { KeyDirectory } from '../key-directory.ts';
+
+/** What has to go. Wrapping keys are token objects. */
+export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> & Partial<Pick<BackingKeyRecord, 'residency'>>;
+
+export class DestroyedMaterial {
+  readonly #directory: Pick<KeyDirectory, 'keyStore'>;
+  readonly #store: Pick<MetadataStore, 'scrub'>;
+  /** Of wrapped keys that are being destroyed: what may not be found any more. A start does not know them. */
+  readonly #blobs = new Map<BackingKeyId, Buffer>();
+
+  constructor(directory: Pick<KeyDirectory, 'keyStore'>, store: Pick<MetadataStore, 'scrub'>) {
+    this.#directory = directory;
+    this.#store = store;
+  }
+
+  /** In the turn that takes the blob from the record: it is looked for when it was destroyed. */
+  expect({ backingKeyId, wrappedKey }: BackingKeyRecord): void {
+    if (wrappedKey !== null) this.#blobs.set(backingKeyId, wrappedKey);
+  }
+
+  /** @throws KeyStoreError (`unavailable`) for a key store that is away. */
+  assertPossible(name: string): void {
+    const { state } = this.#directory.keyStore(name).status();
+    if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${name}\` is ${state}`);
+  }
+
+  /**
+   * Destroys what is there of it; that nothing is there is fine.
+   * @throws KeyStoreError and StoreError for what is in the way, and `internal` for what is still there afterwards.
+   */
+  async destroy(doomed: readonly Doomed[]): Promise<void> {
+    const wrapped = doomed.filter(({ residency }) => residency === 'wrapped');
+    const objects = doomed.filter(({ residency }) => residency !== 'wrapped');
+    for (const { backingKeyId, keyStore } of objects)
+      await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
+    for (const { backingKeyId, keyStore } of wrapped)
+      await this.#directory.keyStore(keyStore).forgetWrappedKey({ backingKeyId });
+    for (const object of objects) await this.#assertGone(object);
+    if (wrapped.length === 0) return;
+    const blobs = wrapped.map(({ backingKeyId }) => this.#blobs.get(backingKeyId));
+    const known = blobs.filter((blob) => blob !== undefined);
+    await this.#store.scrub(known.length === blobs.length ? known : null);
+    for (const { backingKeyId } of wrapped) this.#blobs.delete(backingKeyId);
+  }
+
+  /** @throws KeyStoreError `internal` for an object that is still there, and whatever keeps the HSM from saying so. */
+  async #assertGone({ backingKeyId, keyStore: name }: Doomed): Promise<void> {
+    try {
+      await this.#directory.keyStore(name).describeKey({ backingKeyId });
+    } catch (error) {
+      // No object has this id: `destroyKey` destroys all that have it, so it is not for there being several.
+      if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return;
+      throw error;
+    }
+    throw new KeyStoreError('internal', `the key store \`${name}\` still has \`${backingKeyId}\` after destroying it`);
+  }
+}
