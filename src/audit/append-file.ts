@@ -2,6 +2,9 @@
  * The file under the audit log: appends bytes and says how many of them got there, cuts off, syncs, closes.
  *
  * Callbacks rather than promises, and one call at a time: it is on the path of every request, and its only user queues.
+ *
+ * A write goes to another thread and comes back, which takes 14 µs where a call takes 2, because a call may wait for a disk that
+ * hangs, and everybody with it. A call that cannot wait (`RWF_NOWAIT`) is refused for buffered writes by ext4 and tmpfs (Linux 6.18).
  */
 
 import { close, fdatasync, ftruncate, write } from 'node:fs';

@@ -1,11 +1,11 @@
-/** A disk of the audit log that others have filled to the last byte, under a service over a real token. */
+/** A disk of the audit log that others have filled to the last byte, or that hangs, under a service over a real token. */
 
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ownAccount } from '../../src/audit/audit-log.ts';
-import { openAuditLog } from '../../src/audit/open-audit-log.ts';
+import { auditLogPath, openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { ailment, type HealthParts } from '../../src/daemon/health.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
@@ -15,6 +15,7 @@ import { rootArn } from '../../src/kms/names.ts';
 import { payerOfUid } from '../../src/kms/payer.ts';
 import { exampleEvent } from '../audit/example-event.ts';
 import { alice, allow, policy, realm } from '../authorization/policies.ts';
+import { createHangingDisk, hangingDiskMissing } from '../support/hanging-disk.ts';
 import { createSmallDisk, smallDiskMissing } from '../support/small-disk.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
@@ -62,6 +63,43 @@ describe.skipIf(smallDiskMissing !== null)('an audit log whose disk is full', ()
       await expect.poll(() => kms.audit.failure(), { timeout: 5_000 }).toBeNull();
       expect(await kms.run('CreateGrant', grant)).toMatchObject({ ok: false, error: { name: 'DisabledException' } });
       expect(await kms.run('EnableKey', { KeyId: keyId })).toMatchObject({ ok: true });
+      expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });
+    });
+  });
+});
+
+describe.skipIf(hangingDiskMissing !== null)('an audit log whose disk hangs', () => {
+  describeEachToken('with keys', (token) => {
+    test('withholds every answer until it goes on, and nothing else waits for it', async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'drawbridge-hangs-'));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const disk = createHangingDisk();
+      onTestFinished(() => disk.remove());
+      const kms = await startService(token(), folder, { auditFolder: disk.folder });
+      onTestFinished(() => kms.close());
+      const keyId = await kms.newKey(policy(allow(alice, 'kms:*')));
+      const encrypt = () => kms.run('Encrypt', { KeyId: keyId, Plaintext: 'AA==' });
+      expect(await encrypt()).toMatchObject({ ok: true });
+
+      disk.hang();
+      let answeredCount = 0;
+      const answers = Array.from({ length: 20 }, () =>
+        encrypt().finally(() => {
+          answeredCount++;
+        }),
+      );
+      // The HSM is asked, timers run and the records are read meanwhile: nothing stands still but what has to.
+      for (let turn = 0; turn < 20; turn++) {
+        await new Promise((go) => setTimeout(go, 10));
+        await kms.keyStore.random({ lengthBytes: 8 });
+        expect(kms.directory.findKey(keyId)?.state).toBe('Enabled');
+      }
+      expect(answeredCount).toBe(0);
+      expect(disk.goOn()).toBe(true);
+      for (const answer of await Promise.all(answers)) expect(answer).toMatchObject({ ok: true });
+      expect(await encrypt()).toMatchObject({ ok: true });
+      const recorded = readFileSync(auditLogPath(disk.folder), 'utf8').split('"eventName":"Encrypt"').length - 1;
+      expect(recorded).toBe(22);
       expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });
     });
   });
