@@ -4,6 +4,7 @@ import type { KnownAction } from '../authorization/advice/linted-statement.ts';
 import type { ConditionKey } from '../authorization/language/condition-vocabulary.ts';
 import { operations, unbuiltOperations } from '../operations/find-operation.ts';
 import { conditionKeys } from '../pipeline/condition-key-table.ts';
+import { assumeRoleConditions } from '../pipeline/role-assumption.ts';
 
 interface Facts {
   isOnKey: boolean;
@@ -12,7 +13,7 @@ interface Facts {
   readonly isUnbuilt: boolean;
 }
 
-/** Every permission of every operation; those of operations that are not built are taken for permissions on keys. */
+/** Every permission of every operation, and of AssumeRole; those of operations that are not built are taken for permissions on keys. */
 export function knownActions(): readonly KnownAction[] {
   const facts = new Map<string, Facts>();
   const take = (action: string, isOnKey: boolean, conditions: readonly string[], isUnbuilt = false): void => {
@@ -27,6 +28,7 @@ export function knownActions(): readonly KnownAction[] {
       take(need.action, need.retires === undefined, need.conditions ?? []);
     }
   }
+  for (const action of ['sts:AssumeRole', 'sts:SetSourceIdentity']) take(action, false, assumeRoleConditions);
   for (const name of unbuiltOperations) if (!facts.has(`kms:${name}`)) take(`kms:${name}`, true, [], true);
   return [...facts].map(([action, known]) => ({
     action,

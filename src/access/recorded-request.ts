@@ -33,6 +33,13 @@ export type ProofOnRecord =
   | { readonly kind: 'unix'; readonly uid: number | undefined }
   /** By short-lived credentials, which are issued to a Unix user. Records of earlier versions do not say to whom. */
   | { readonly kind: 'issued'; readonly uid: number | undefined; readonly issuedAt: string | undefined }
+  /** By a session of a role; `uid`: of whoever assumed it, if he was vouched for by the kernel. */
+  | {
+      readonly kind: 'session';
+      readonly uid: number | undefined;
+      readonly issuedAt: string | undefined;
+      readonly hasPolicy: boolean;
+    }
   /** By an access key, which is of a principal and of no Unix user. */
   | { readonly kind: 'accessKey' };
 
@@ -72,8 +79,20 @@ function transportOf(event: RecordedEvent): RequestOnRecord['transport'] {
 
 function proofOf(event: RecordedEvent): ProofOnRecord {
   const { accessKeyId } = (event['userIdentity'] ?? {}) as Members;
-  const { unixPeer, credentialsIssuedTo } = (event['additionalEventData'] ?? {}) as Readonly<Record<string, Members>>;
+  const { unixPeer, credentialsIssuedTo, roleSession } = (event['additionalEventData'] ?? {}) as Readonly<
+    Record<string, Members>
+  >;
   if (event['sourceIPAddress'] === 'unix') return { kind: 'unix', uid: uidOf(unixPeer) };
+  if (roleSession !== undefined) {
+    const { sessionContext } = (event['userIdentity'] ?? {}) as { sessionContext?: { attributes?: Members } };
+    const since = sessionContext?.attributes?.['creationDate'];
+    return {
+      kind: 'session',
+      uid: uidOf(credentialsIssuedTo),
+      issuedAt: typeof since === 'string' ? since : undefined,
+      hasPolicy: roleSession['hasPolicy'] !== false,
+    };
+  }
   if (parseAccessKeyId(String(accessKeyId)) !== undefined) return { kind: 'accessKey' };
   const issuedAt = credentialsIssuedTo?.['issuedAt'];
   return {

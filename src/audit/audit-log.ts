@@ -72,7 +72,7 @@ export interface SessionOnRecord {
   readonly role: { readonly arn: string; readonly principalId: string };
   /** Of one that AssumeRole gave. */
   readonly assumed?: {
-    readonly issuedAtMs: number;
+    readonly issuedAtMs?: number | undefined;
     /** Who assumed the role, or the first of a chain. */
     readonly by: string;
     readonly sourceIdentity?: string;

@@ -176,7 +176,7 @@ function renderSession({ role, assumed }: SessionOnRecord, accountId: string): o
   const userName = cut(role.arn.slice(role.arn.lastIndexOf('/') + 1), limits.identifier);
   return {
     sessionIssuer: { type: 'Role', principalId: cut(role.principalId, limits.arn), arn, accountId, userName },
-    attributes: assumed && { creationDate: new Date(assumed.issuedAtMs).toISOString(), mfaAuthenticated: 'false' },
+    attributes: assumed && { creationDate: timeOf(assumed.issuedAtMs), mfaAuthenticated: 'false' },
     sourceIdentity: assumed?.sourceIdentity,
   };
 }
@@ -187,8 +187,11 @@ function renderPeers({ unix, issuedTo, session }: AuditEvent['identity']): objec
   const roleSession = assumed && { assumedBy: cut(assumed.by, limits.arn), hasPolicy: assumed.hasPolicy };
   if (issuedTo === undefined) return { roleSession };
   const { uid, gid, pid, issuedAtMs } = issuedTo;
-  const issuedAt = issuedAtMs === undefined ? undefined : new Date(issuedAtMs).toISOString();
-  return { credentialsIssuedTo: { uid, gid, pid, issuedAt }, roleSession };
+  return { credentialsIssuedTo: { uid, gid, pid, issuedAt: timeOf(issuedAtMs) }, roleSession };
+}
+
+function timeOf(ms: number | undefined): string | undefined {
+  return ms === undefined ? undefined : new Date(ms).toISOString();
 }
 
 /** JSON text that `chain.ts` completes. */

@@ -110,6 +110,14 @@ identity:
   # Identity policies, one in each *.json: {"AttachedTo": ["group:operators"], "PolicyDocument": {…}}; SIGHUP reads them again.
   # policies: /etc/drawbridge/policies
 
+# Roles that programs assume (sts:AssumeRole): who may is said by a trust policy, a file or as it stands here; what a role may do, by key
+# policies that name it and by identity policies that are attached to it. SIGHUP reads this member and the files again, and ends
+# the sessions of a role that is taken out or trusts others.
+# roles:
+#   deploy:
+#     trustPolicy: /etc/drawbridge/roles/deploy.json
+#     maxSessionSeconds: 3600
+
 # AWS managed keys: alias/aws/NAME for programs that are here what a service is in AWS. The requests of these principals have
 # kms:ViaService NAME.${choices.region}.amazonaws.com and may use the key; others may look at it; nobody can change it. It is rotated
 # every year. SIGHUP reads this member again. A service that is taken out keeps its key, which nobody can use then, but by grants

@@ -81,6 +81,7 @@ const who = {
   Uid: optional(integer({ min: 0 })),
   Credentials: optional(enumeration(['issued', 'accessKey'])),
   IssuedAt: optional(text),
+  SessionPolicy: optional(text),
   Groups: optional(list(text, { max: 1024 })),
 } as const;
 
@@ -172,14 +173,15 @@ function changedDocuments(source: AccessParts, changes: Infer<typeof simulateQue
 }
 
 function suppose({ mapping }: AccessParts, question: Question): SupposedRequest {
-  const { Operation, Request, At, Transport = 'unix', SourceIp = '127.0.0.1', UserAgent } = question;
+  const { Operation, Request, At, SourceIp = '127.0.0.1', UserAgent } = question;
+  const supposed = callerOf(mapping, question);
   return {
     operationName: Operation,
     members: Request ?? {},
     receivedAtMs: At === undefined ? Date.now() : timeOf('At', At),
-    sourceIPAddress: Transport === 'unix' ? 'unix' : SourceIp,
+    sourceIPAddress: supposed.caller.proof.kind === 'unix' ? 'unix' : SourceIp,
     userAgent: UserAgent ?? null,
-    ...callerOf(mapping, question),
+    ...supposed,
   };
 }
 
@@ -202,7 +204,8 @@ function callerOf(mapping: UnixMapping, question: Question): SupposedCaller {
   const asking = principal === undefined ? { unixUser: UnixUser ?? '' } : { principal, uid: Uid };
   const { Executable: executable, SystemdUnit: systemdUnit, Credentials: credentials = 'issued', IssuedAt } = question;
   const issuedAtMs = IssuedAt === undefined ? undefined : timeOf('IssuedAt', IssuedAt);
-  const signed = { sourceIp: SourceIp, credentials, issuedAtMs };
+  const { SessionPolicy: sessionPolicy } = question;
+  const signed = { sourceIp: SourceIp, credentials, issuedAtMs, sessionPolicy };
   try {
     return supposeCaller({ who: asking, groups, transport: Transport, ...signed, executable, systemdUnit }, mapping);
   } catch (error) {

@@ -65,8 +65,8 @@ export interface SessionPeer extends UnixPeer {
 
 /** A session of a role, as AssumeRole gave it (`role-sessions.ts`). */
 export interface RoleSession {
-  /** By the clock of the machine, to the second. */
-  readonly issuedAtMs: number;
+  /** By the clock of the machine, to the second; absent of a caller who is only supposed. */
+  readonly issuedAtMs?: number;
   /** JSON that bounds what it has of its role's permissions. Absent: it has all of them. */
   readonly policy?: string;
   readonly sourceIdentity?: string;
@@ -85,7 +85,7 @@ export interface TlsFacts {
 }
 
 /** A request signed with an access key (AWS Signature Version 4) over the loopback listener or over TLS. */
-interface SignedRequest {
+export interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
   readonly sourceIp: string;

@@ -6,7 +6,8 @@
  */
 
 import { type Account, type PrincipalArn, parsePrincipalArn, rootArn, unixUserArn } from '../kms/names.ts';
-import type { Caller, PeerFacts, PeerOrigin, TlsFacts, UnixPeer } from './caller.ts';
+import { roleIdOf } from './access-key-id.ts';
+import type { Caller, PeerFacts, PeerOrigin, RoleSession, SignedRequest, TlsFacts, UnixPeer } from './caller.ts';
 import { peerFacts } from './peer-facts.ts';
 import { namesOf, resolveUnixCaller, type UnixMapping } from './unix-caller.ts';
 import { idOfGroup, idOfUser } from './unix-names.ts';
@@ -26,6 +27,8 @@ export interface Supposition {
   /** Over tcp and tls: those that were issued to the Unix user, or an access key, of which the kernel knows nothing. */
   readonly credentials: 'issued' | 'accessKey';
   readonly issuedAtMs?: number | undefined;
+  /** Of a session of a role that is assumed. */
+  readonly sessionPolicy?: string | undefined;
   readonly executable?: string | undefined;
   readonly systemdUnit?: string | undefined;
 }
@@ -52,7 +55,16 @@ export function supposeCaller(supposition: Supposition, mapping: UnixMapping): S
   const uid = 'unixUser' in who ? uidOf(who.unixUser) : (who.uid ?? uidOfPrincipal(who.principal, mapping));
   const peer = peerOf(uid, groups, 'principal' in who ? originOf(who.principal) : 'machine');
   const identity = 'unixUser' in who ? resolveUnixCaller(peer, mapping) : identify(who.principal, mapping);
-  const proof = transport === 'unix' ? peer : signedBy(peer, supposition);
+  const isAssumed = identity.role !== undefined && mapping.assumableRoles?.().includes(identity.role) === true;
+  if (supposition.sessionPolicy !== undefined && !isAssumed) {
+    throw new SuppositionError('only a session of a role that is assumed has a policy of its own');
+  }
+  // Whoever assumed a role signs, wherever he is.
+  const proof = isAssumed
+    ? { ...signedBy(peer, supposition), session: sessionOf(identity.arn, supposition) }
+    : transport === 'unix'
+      ? peer
+      : signedBy(peer, supposition);
   return {
     caller: { ...identity, accountId: mapping.account, proof },
     peerFacts: (of) => {
@@ -67,7 +79,12 @@ export function supposeCaller(supposition: Supposition, mapping: UnixMapping): S
   };
 }
 
-function signedBy(peer: UnixPeer, { transport, sourceIp, credentials, issuedAtMs }: Supposition): Caller['proof'] {
+function sessionOf(by: PrincipalArn, { issuedAtMs, sessionPolicy }: Supposition): RoleSession {
+  const issued = issuedAtMs === undefined ? {} : { issuedAtMs };
+  return { ...issued, ...(sessionPolicy === undefined ? {} : { policy: sessionPolicy }), by, chain: [] };
+}
+
+function signedBy(peer: UnixPeer, { transport, sourceIp, credentials, issuedAtMs }: Supposition): SignedRequest {
   const way = transport === 'tls' ? { sourceIp, tls: supposedTls } : { sourceIp };
   const signed = { kind: 'sigv4', accessKeyId: '', ...way } as const;
   if (credentials === 'accessKey') return signed;
@@ -93,7 +110,10 @@ function originOf(principal: PrincipalArn): PeerOrigin {
   return container === undefined ? 'machine' : { container };
 }
 
-function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, 'type' | 'arn' | 'userName' | 'role'> {
+function identify(
+  principal: PrincipalArn,
+  mapping: UnixMapping,
+): Pick<Caller, 'type' | 'arn' | 'userName' | 'role' | 'roleId'> {
   const { account } = mapping;
   if (principal.split(':')[4] !== account) {
     throw new SuppositionError(`\`${principal}\` is not of account ${account}, and nobody else can call`);
@@ -105,19 +125,25 @@ function identify(principal: PrincipalArn, mapping: UnixMapping): Pick<Caller, '
     case 'user':
       return { type: 'IAMUser', arn: principal, userName: namesOf(mapping).nameOf(principal) };
     case 'role':
-      return { type: 'AssumedRole', arn: sessionArn(mapping, name), role: principal };
+      return { type: 'AssumedRole', arn: sessionArn(mapping, name), role: principal, ...idOf(principal, mapping) };
     case 'assumed-role': {
       const role = roleCalled(rest.split('/')[0] ?? '', mapping);
-      return { type: 'AssumedRole', arn: principal, ...(role === undefined ? {} : { role }) };
+      return { type: 'AssumedRole', arn: principal, ...(role === undefined ? {} : { role, ...idOf(role, mapping) }) };
     }
     default:
       throw new SuppositionError(`\`${principal}\` is no user, role or session`);
   }
 }
 
+/** As a session of it has, where it can be assumed. */
+function idOf(role: PrincipalArn, { assumableRoles }: UnixMapping): Pick<Caller, 'roleId'> {
+  return assumableRoles?.().includes(role) === true ? { roleId: roleIdOf(role) } : {};
+}
+
 /** The ARN of a session leaves out the path of its role, which the mapping has. */
-function roleCalled(name: string, { account, users, groups }: UnixMapping): PrincipalArn | undefined {
-  const mapped = [...Object.values(users), ...Object.values(groups)];
+function roleCalled(name: string, mapping: UnixMapping): PrincipalArn | undefined {
+  const { account, users, groups, assumableRoles } = mapping;
+  const mapped = [...Object.values(users), ...Object.values(groups), ...(assumableRoles?.() ?? [])];
   const isThis = (arn: PrincipalArn): boolean => arn.includes(':role/') && arn.endsWith(`/${name}`);
   return mapped.find(isThis) ?? parsePrincipalArn(`arn:aws:iam::${account}:role/${name}`);
 }

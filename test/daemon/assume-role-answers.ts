@@ -29,6 +29,7 @@ export const usual = {
   external: { trustPolicy: trust([user('alice'), user('bob')], { StringEquals: { 'sts:ExternalId': 'x-1' } }) },
   // biome-ignore lint/suspicious/noTemplateCurlyInString: a policy variable.
   named: { trustPolicy: trust(user('alice'), { StringLike: { 'sts:RoleSessionName': '${aws:username}-*' } }) },
+  unix: { trustPolicy: trust(user('unix/daemon'), { StringEquals: { 'drawbridge:UnixUser': 'daemon' } }) },
   second: { trustPolicy: trust(roleArn('deploy')), maxSessionSeconds: 43_200 },
   tracked: {
     trustPolicy: trust([user('alice'), roleArn('tracked')], undefined, ['sts:AssumeRole', 'sts:SetSourceIdentity']),

@@ -1,6 +1,6 @@
 /** A daemon with roles in the test's process, over a token of its own, and unmodified clients of STS and KMS over its loopback listener. */
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
@@ -53,6 +53,7 @@ export class RoleInstance {
     const stack = new AsyncDisposableStack();
     const folder = mkdtempSync(join(tmpdir(), 'drawbridge-roles-'));
     stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+    chmodSync(folder, 0o755); // Other users reach the socket.
     const token = softHsm2.create();
     stack.defer(() => token.remove());
     const path = join(folder, 'drawbridge.yaml');

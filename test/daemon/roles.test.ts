@@ -20,6 +20,7 @@ import {
   user,
   usual,
 } from './assume-role-answers.ts';
+import { testRoleClients } from './role-clients.ts';
 import { type Credentials, encrypt, outcome, RoleInstance } from './role-instance.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
@@ -256,6 +257,8 @@ describe.skipIf(softHsm2.missing !== null)('a role', () => {
     expect(all).not.toContain(credentials.sessionToken);
     expect(all).not.toContain(credentials.secretAccessKey);
   });
+
+  testRoleClients(() => ({ instance, alice: alice(), openKey }));
 
   test('has no sessions once the configuration has it no more, or trusts others, or their access key is revoked', async () => {
     const before = await assume(alice(), 'deploy');

@@ -185,7 +185,9 @@ function findRemedies(
     .map(({ statement, tests }): Remedy => {
       return { kind: 'meet the conditions', statement, tests: tests.filter(({ holds }) => !holds) };
     });
-  const canBeGranted = question.keyPolicy !== undefined && grantOperation !== undefined;
+  // A grant to the role is bounded by the session's policy too.
+  const isBounded = next.by === 'not in session policy';
+  const canBeGranted = question.keyPolicy !== undefined && grantOperation !== undefined && !isBounded;
   const byGrant: readonly Remedy[] = canBeGranted ? [{ kind: 'create a grant', operation: grantOperation }] : [];
   return [...ends, ...unmet, ...byDocument(question, next), ...byGrant];
 }

@@ -13,7 +13,7 @@
 import { KmsError } from '../../kms/errors.ts';
 import type { CompiledPolicy } from '../language/compiled-policy.ts';
 import type { CompiledStatement } from '../language/compiled-statement.ts';
-import { compileIdentityPolicy, parsePolicyDocument } from '../language/policy-document.ts';
+import { compileIdentityPolicy, compileTrustPolicy, parsePolicyDocument } from '../language/policy-document.ts';
 import { type JsonObject, type JsonValue, parsePolicyJson } from '../language/policy-json.ts';
 import { textsIn } from '../language/policy-statement.ts';
 import { compileWildcard } from '../language/wildcard.ts';
@@ -21,7 +21,7 @@ import { assertAffordable } from '../worst-case.ts';
 import { lintConditions, neverHolds } from './lint-conditions.ts';
 import type { Finding, KnownAction, LintedStatement, LintOptions } from './linted-statement.ts';
 
-/** @param value The document: of a key policy its text, of an identity policy what its file says. */
+/** @param value The document: of a key policy its text, of others what their file says. */
 export function lintPolicy(value: string | JsonValue, options: LintOptions): readonly Finding[] {
   let compiled: CompiledPolicy;
   let document: JsonValue;
@@ -51,10 +51,12 @@ export function lintPolicy(value: string | JsonValue, options: LintOptions): rea
 }
 
 function compile(value: string | JsonValue, { kind, realm, vocabulary }: LintOptions): CompiledPolicy {
-  const policy =
-    kind === 'identity policy'
-      ? compileIdentityPolicy(value, 'the file', realm, vocabulary)
-      : parsePolicyDocument(typeof value === 'string' ? value : '', realm, vocabulary);
+  const compileAs = {
+    'identity policy': () => compileIdentityPolicy(value, 'the file', realm, vocabulary),
+    'trust policy': () => compileTrustPolicy(value, realm, vocabulary),
+    'key policy': () => parsePolicyDocument(typeof value === 'string' ? value : '', realm, vocabulary),
+  };
+  const policy = compileAs[kind]();
   assertAffordable(policy);
   return policy;
 }
@@ -74,6 +76,8 @@ function inVain({ effect }: CompiledStatement): string {
 
 function lintElements(statement: LintedStatement, options: LintOptions): readonly Finding[] {
   const { place, written, compiled } = statement;
+  // It has an action, and no resource but its role.
+  if (options.kind === 'trust policy') return lintActions(statement, options);
   const missing = [
     ['Action', 'NotAction'],
     ['Resource', 'NotResource'],
@@ -89,7 +93,8 @@ function lintElements(statement: LintedStatement, options: LintOptions): readonl
 function canHold(statement: LintedStatement, options: LintOptions): boolean {
   const { written, compiled, actions } = statement;
   const { kind } = options;
-  if (!actions.some(({ isOnKey }) => isOnKey || kind === 'identity policy')) return false;
+  if (!actions.some(({ isOnKey }) => isOnKey || kind !== 'key policy')) return false;
+  if (kind === 'trust policy') return !compiled.tests.some((test) => neverHolds(test, statement, options));
   if (!written.has('Resource') && !written.has('NotResource')) return false;
   const resources = textsIn(written.get('Resource'));
   if (resources.length > 0 && lintResources(statement, options).length === resources.length) return false;
@@ -106,21 +111,25 @@ function lintActions({ place, written, actions: own }: LintedStatement, options:
     // An identity policy of AWS is about many services; a statement that is about this one too is meant as it is.
     const isOfOther = kind === 'identity policy' && own.length > 0 && !/^(?:kms|drawbridge):/i.test(pattern);
     if (matching.length === 0 && isOfOther) return [];
-    if (matching.length === 0) return [warning(where, `"${pattern}" is no action of AWS KMS and never matches`)];
-    if (kind === 'identity policy' || matching.some(({ isOnKey }) => isOnKey)) return [];
+    const service = kind === 'trust policy' ? 'is no action that can be had here' : 'is no action of AWS KMS';
+    if (matching.length === 0) return [warning(where, `"${pattern}" ${service} and never matches`)];
+    if (kind !== 'key policy' || matching.some(({ isOnKey }) => isOnKey)) return [];
     return [warning(where, `"${pattern}" is on no key: a key policy is never asked about it, an identity policy is`)];
   });
 }
 
 const anyKeyId = '00000000-0000-0000-0000-000000000000';
 
-function lintResources({ place, written }: LintedStatement, options: LintOptions): readonly Finding[] {
+function lintResources({ place, written, actions }: LintedStatement, options: LintOptions): readonly Finding[] {
   const name = written.has('Resource') ? 'Resource' : 'NotResource';
   const { realm, kind, keyArn } = options;
   return textsIn(written.get(name)).flatMap((pattern) => {
     // What a policy variable stands for is not known.
     if (pattern === '*' || pattern.includes('${')) return [];
     const matches = compileWildcard(pattern, 'arn');
+    // Roles are what sts:AssumeRole is about, and whether there is one is for SIGHUP to change.
+    const isOfRole = pattern.startsWith(`arn:aws:iam::${realm.account}:role/`);
+    if (kind === 'identity policy' && isOfRole && actions.some(({ action }) => action.startsWith('sts:'))) return [];
     const where = `${place}.${name}`;
     if (keyArn !== undefined && kind === 'key policy') {
       return matches(keyArn) ? [] : [warning(where, `"${pattern}" is not this key, and the policy is about no other`)];

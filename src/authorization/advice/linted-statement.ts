@@ -26,7 +26,7 @@ export interface KnownAction {
 }
 
 export interface LintOptions {
-  readonly kind: 'key policy' | 'identity policy';
+  readonly kind: 'key policy' | 'identity policy' | 'trust policy';
   readonly realm: Realm;
   readonly vocabulary: ConditionVocabulary;
   readonly actions: readonly KnownAction[];

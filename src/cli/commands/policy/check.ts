@@ -32,7 +32,7 @@ export function checkCommand(): Command {
     .addHelpText(
       'after',
       `
-A file holds a key policy, or an identity policy with AttachedTo and PolicyDocument. Found are documents that are
+A file holds a key policy, the trust policy of a role, or an identity policy with AttachedTo and PolicyDocument. Found are documents that are
 refused, statements that never match, elements whose absence makes them silent no-ops, condition keys that no request
 has, access for everybody, and lockouts. The exit code is 1 when something is found. Files are checked without a daemon.
 
@@ -85,6 +85,11 @@ async function checkFile(path: string, options: Options, knowledge: Knowledge): 
     account: options.account ?? configuration?.account ?? '000000000000',
   };
   const document = await identityPolicyIn(text, realm, knowledge);
+  const trust = await trustPolicyIn(text);
+  if (trust !== undefined) {
+    const nobodies = configuration === undefined ? [] : await findNobodiesNamed(text, realm, knowledge, configuration);
+    return [...nobodies, ...lintPolicy(trust, { ...knowledge, kind: 'trust policy', realm })];
+  }
   if (document === undefined) {
     const nobodies = configuration === undefined ? [] : await findNobodiesNamed(text, realm, knowledge, configuration);
     return [...nobodies, ...lintPolicy(text, { ...knowledge, kind: 'key policy', realm })];
@@ -110,17 +115,23 @@ async function findNobodies(
   }));
 }
 
-/** The same of those whom the statements of a key policy name. */
+/** The same of those whom the statements of a key policy or a trust policy name. */
 async function findNobodiesNamed(
   text: string,
   realm: Account,
   { vocabulary }: Knowledge,
   configuration: Configuration,
 ): Promise<readonly Finding[]> {
-  const { parsePolicyDocument } = await import('../../../authorization/language/policy-document.ts');
+  const { compileTrustPolicy, parsePolicyDocument } = await import(
+    '../../../authorization/language/policy-document.ts'
+  );
   let statements: readonly CompiledStatement[];
   try {
-    ({ statements } = parsePolicyDocument(text, realm, vocabulary));
+    const trust = await trustPolicyIn(text);
+    ({ statements } =
+      trust === undefined
+        ? parsePolicyDocument(text, realm, vocabulary)
+        : compileTrustPolicy(trust, realm, vocabulary));
   } catch {
     return []; // It is refused, which the linter says.
   }
@@ -135,6 +146,25 @@ async function findNobodiesNamed(
       found.push({ ...finding, place: `Statement[${reference.index}].Principal` });
   }
   return found;
+}
+
+/** A document all of whose actions are those of STS, and which says to whom: who may assume a role. */
+async function trustPolicyIn(text: string): Promise<JsonValue | undefined> {
+  const { parsePolicyJson } = await import('../../../authorization/language/policy-json.ts');
+  const { textsIn } = await import('../../../authorization/language/policy-statement.ts');
+  try {
+    const document = parsePolicyJson(text);
+    const statement = document instanceof Map ? document.get('Statement') : undefined;
+    const statements: readonly JsonValue[] = Array.isArray(statement) ? statement : [statement ?? null];
+    const isOfTrust = (one: JsonValue): boolean => {
+      if (!(one instanceof Map) || one.has('Resource')) return false;
+      const actions = textsIn(one.get('Action'));
+      return actions.length > 0 && actions.every((action) => /^sts:/i.test(action));
+    };
+    return statements.length > 0 && statements.every(isOfTrust) ? document : undefined;
+  } catch {
+    return undefined; // As a key policy it is refused, with the reason.
+  }
 }
 
 /** The document in the file of an identity policy, or why the file is refused; `undefined` where it is no such file. */

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { collectValues, withJson, withSocket } from '../../requests/command-options.ts';
 import type { Members } from '../../requests/kms-client.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
+import { readPolicy } from '../../terminal/input.ts';
 import { facts, inertJson, print, printable, printJson } from '../../terminal/output.ts';
 import {
   askAbout,
@@ -14,7 +15,7 @@ import {
   withCircumstances,
 } from './circumstances.ts';
 
-type Options = CircumstanceOptions & WhoOptions & { readonly key?: string };
+type Options = CircumstanceOptions & WhoOptions & { readonly key?: string; readonly sessionPolicy?: string };
 
 export function explainCommand(): Command {
   const command = new Command('explain')
@@ -24,6 +25,7 @@ export function explainCommand(): Command {
     .option('--key <key>', 'the key, for those who are used to it from other commands')
     .option('--principal <arn>', 'who asks, by the ARN of a user, a role, a session or the account')
     .option('--user <name>', 'who asks, as a Unix user of this machine')
+    .option('--session-policy <file>', 'the policy of his own that a session of a role has; - for stdin')
     .option('--group <name>', 'a Unix group of his, instead of those that he has; repeatable', collectValues);
   return withJson(withSocket(withCircumstances(command)))
     .addHelpText(
@@ -42,7 +44,7 @@ Examples:
 
 async function explain(operation: string, key: string | undefined, options: Options): Promise<void> {
   if (key !== undefined && options.key !== undefined) throw new UsageError('the key is given twice');
-  const report = await askAbout('explain', operation, key ?? options.key, options, await whoOf(options));
+  const report = await askAbout('explain', operation, key ?? options.key, options, await askingOf(options));
   if (options.json) return printJson(report);
   const explanations = report['explanations'] as Members[];
   print(
@@ -55,6 +57,11 @@ async function explain(operation: string, key: string | undefined, options: Opti
       ...describeLeftOut(report['leftOut'] as string[]),
     ].join('\n\n'),
   );
+}
+
+async function askingOf({ sessionPolicy, ...options }: Options): Promise<Members> {
+  const who = await whoOf(options);
+  return sessionPolicy === undefined ? who : { ...who, SessionPolicy: await readPolicy(sessionPolicy) };
 }
 
 function describeLeftOut(names: readonly string[]): string[] {
@@ -93,8 +100,9 @@ function describeStatement(report: Members): string[] {
   ];
 }
 
-function nameOf({ document, sid, index }: Members): string {
-  const where = document === undefined ? 'key policy' : `identity policy ${printable(String(document))}`;
+function nameOf({ document, kind, sid, index }: Members): string {
+  const where =
+    document === undefined ? printable(String(kind ?? 'key policy')) : `identity policy ${printable(String(document))}`;
   return `${where} statement ${sid === undefined ? String(index) : JSON.stringify(printable(String(sid)))}`;
 }
 
@@ -113,6 +121,8 @@ function describeRemedy(remedy: Members): string {
       return `make a grant of ${String(remedy['operation'])} on the key to the principal (CreateGrant)`;
     case 'attach an identity policy':
       return `add a file to the folder of identity policies:\n  ${document('identityPolicy')}`;
+    case 'assume the role with another session policy':
+      return `assume the role with another session policy, which has:\n  ${document('sessionPolicyStatement')}`;
     case 'delegate to the account and attach an identity policy':
       return `delegate to the account in the key policy:\n  ${document('keyPolicyStatement')}\nand add a file to the folder of identity policies:\n  ${document('identityPolicy')}`;
     default:

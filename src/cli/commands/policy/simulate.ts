@@ -172,6 +172,11 @@ async function ask(client: KmsClient, changes: Members, traffic: readonly Traffi
       outcomes.push({ traffic: one, result: { judged: false, reason } });
       continue;
     }
+    if (one.last.proof.kind === 'session' && one.last.proof.hasPolicy) {
+      const reason = 'its session had a policy of its own, which is on record with AssumeRole alone';
+      outcomes.push({ traffic: one, result: { judged: false, reason } });
+      continue;
+    }
     const uid = uidOf(one.last);
     if (uid !== undefined && !groups.has(uid)) groups.set(uid, await groupsOf(String(uid)));
     const request = questionOf(one.last, uid === undefined ? undefined : groups.get(uid));
@@ -201,8 +206,10 @@ function questionOf(request: RequestOnRecord, groups: readonly string[] | undefi
     ...(groups === undefined ? {} : { Groups: groups }),
     At: time,
     Transport: transport,
-    ...(isUnix ? {} : { SourceIp: source, Credentials: proof.kind }),
-    ...(proof.kind === 'issued' && proof.issuedAt !== undefined ? { IssuedAt: proof.issuedAt } : {}),
+    ...(isUnix ? {} : { SourceIp: source, Credentials: uid === undefined ? 'accessKey' : 'issued' }),
+    ...((proof.kind === 'issued' || proof.kind === 'session') && proof.issuedAt !== undefined
+      ? { IssuedAt: proof.issuedAt }
+      : {}),
     ...(userAgent === null || userAgent === '' ? {} : { UserAgent: userAgent }),
     Resources: resources,
   };
