@@ -17,7 +17,11 @@ interface Options extends SocketOptions {
 export function decryptCommand(): Command {
   return withSocket(new Command('decrypt').description('decrypt what `encrypt` or the AWS Encryption SDK wrote'))
     .option('--key <key>', 'decrypt with this key alone; without it, with any that you may use')
-    .option('--context <name=value>', 'a pair that the encryption context must have; can be repeated', collectPairs)
+    .option(
+      '--context <name=value>',
+      'a pair that the encryption context must have, and that the message may lack; can be repeated',
+      collectPairs,
+    )
     .option('--allow-uncommitted', 'read messages without key commitment too, which old AWS Encryption SDKs wrote')
     .option('--in <file>', 'what to decrypt; without it, stdin')
     .option('--out <file>', 'where to; without it, stdout')
@@ -30,6 +34,7 @@ changed further on has by then been written up to there, and only the exit code 
 (A message of others that carries a signature is verified as a whole at its end, also with exit code 1 if it fails.)
 Messages that follow each other, as \`encrypt >> file\` makes them, are decrypted one after the other, and base64 text is
 taken for what it stands for. Whatever else follows a message is a failure, not passed over.
+A message that was written with a required encryption context does not store all of it: --context brings what it lacks.
 
 Examples:
   drawbridge decrypt --in dump.sql.enc --out dump.sql

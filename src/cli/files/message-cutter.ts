@@ -14,12 +14,16 @@ export interface MessagePiece {
   readonly bytes: Buffer;
   /** It is the last one of its message. */
   readonly endsMessage: boolean;
+  /** It is of the signature at its end. */
+  readonly isSignature: boolean;
 }
 
 /** So many bytes of the message come next; `then` is told those of a field, and says what follows: nothing, when it was the last. */
 interface Step {
   readonly length: number;
   readonly isField: boolean;
+  /** It is of the signature. */
+  readonly isSignature?: true;
   readonly then: (field: Buffer) => Step | undefined;
 }
 
@@ -67,12 +71,15 @@ export class MessageCutter {
       if (this.#step.isField) this.#field.push(chunk.subarray(at, at + count));
       at += count;
       this.#left -= count;
+      const isSignature = this.#step.isSignature === true;
       const endsMessage = this.#left === 0 && !this.#goOn();
-      if (!endsMessage) continue;
-      yield { bytes: chunk.subarray(start, at), endsMessage };
+      const beginsSignature = !isSignature && this.#step.isSignature === true;
+      if (!endsMessage && !beginsSignature) continue;
+      yield { bytes: chunk.subarray(start, at), endsMessage, isSignature };
       start = at;
     }
-    if (start < at) yield { bytes: chunk.subarray(start, at), endsMessage: false };
+    const isSignature = this.#step.isSignature === true;
+    if (start < at) yield { bytes: chunk.subarray(start, at), endsMessage: false, isSignature };
   }
 
   /** @returns Whether the message goes on. A step of no bytes is over at once. */
@@ -148,5 +155,6 @@ function unframed(end: Step | undefined): Step {
 }
 
 function signature(): Step {
-  return sized((bytes) => passing(bytes, () => undefined));
+  const step = sized((bytes) => ({ ...passing(bytes, () => undefined), isSignature: true }));
+  return { ...step, isSignature: true };
 }

@@ -15,9 +15,9 @@
 
 import { Duplex } from 'node:stream';
 import type { KmsClient } from '../requests/kms-client.ts';
+import { ApiError } from '../terminal/cli-error.ts';
 import { MessagesStream } from './messages-stream.ts';
-
-export type EncryptionContext = Readonly<Record<string, string>>;
+import type { EncryptionContext } from './required-context.ts';
 
 /** Fewer and larger frames than the library's 4 KiB: a third of the time, and the memory for one frame is still small. */
 const frameBytes = 64 * 1024;
@@ -85,45 +85,69 @@ export interface Decryption {
 
 /**
  * What is written to the stream comes out decrypted, one verified frame after the other, and one message after the other where
- * there are several. It fails when a message's encryption context lacks a pair of `context`; a message may have more pairs,
- * because other programs add their own. Whatever follows the last message and is none makes it fail, too.
+ * there are several. It fails when a message's encryption context differs from a pair of `context`; a message may have more pairs,
+ * because other programs add their own, and its header may lack some, which are then part of what is authenticated. Whatever follows the last message and is none makes it fail, too.
  */
 export async function decryptingStream(
   client: KmsClient,
   { keyArn, context, allowsUncommitted }: Decryption,
 ): Promise<MessageStream> {
   const { buildDecrypt } = await import('@aws-crypto/decrypt-node');
-  const { CommitmentPolicy } = await import('@aws-crypto/material-management-node');
+  const { CommitmentPolicy, CommitmentPolicySuites } = await import('@aws-crypto/material-management-node');
   const { decryptingKeyring } = await import('./kms-keyring.ts');
   const { REQUIRE_ENCRYPT_ALLOW_DECRYPT, REQUIRE_ENCRYPT_REQUIRE_DECRYPT } = CommitmentPolicy;
-  const { decryptStream } = buildDecrypt(
-    allowsUncommitted ? REQUIRE_ENCRYPT_ALLOW_DECRYPT : REQUIRE_ENCRYPT_REQUIRE_DECRYPT,
-  );
+  const policy = allowsUncommitted ? REQUIRE_ENCRYPT_ALLOW_DECRYPT : REQUIRE_ENCRYPT_REQUIRE_DECRYPT;
+  const { decryptStream } = buildDecrypt(policy);
   const keyring = decryptingKeyring(client, keyArn);
+  const { RequiredContextMessage } = await import('./required-context.ts');
   let otherContext: Error | undefined;
-  const stream = new MessagesStream(() => {
-    const message = decryptStream(keyring, { maxBodySize: maxFrameBytes });
-    message.once('MessageHeader', (header: { readonly encryptionContext: EncryptionContext }) => {
-      const differing = Object.entries(context).find(
-        ([name, value]) => !Object.hasOwn(header.encryptionContext, name) || header.encryptionContext[name] !== value,
-      );
-      if (differing === undefined) return;
-      otherContext = new Error(
-        `the message was encrypted with another encryption context: \`${differing[0]}\` differs`,
-      );
-      message.destroy(otherContext);
-    });
-    return message;
-  });
+  let lacking: readonly string[] = [];
+  const compare = (stored: EncryptionContext): void => {
+    const names = Object.keys(context);
+    lacking = names.filter((name) => !Object.hasOwn(stored, name));
+    const differing = names.find((name) => !lacking.includes(name) && stored[name] !== context[name]);
+    if (differing === undefined) return;
+    otherContext = otherContextThan(differing);
+    throw otherContext;
+  };
+  const stream = new MessagesStream(
+    () =>
+      new RequiredContextMessage({
+        keyring,
+        context,
+        compare,
+        allowsSuite: (suite, id) => CommitmentPolicySuites.isDecryptEnabled(policy, suite, id),
+        open: (materials) => decryptStream(materials, { maxBodySize: maxFrameBytes }),
+      }),
+  );
   return {
     stream,
     explain: (error) =>
       otherContext ??
       (allowsUncommitted || stream.hasCommitment ? undefined : uncommitted()) ??
+      aboutContext(keyring.failure, lacking) ??
       keyring.failure ??
       otherKey(keyArn, stream.keys) ??
       damaged(error, stream.messages),
   };
+}
+
+function otherContextThan(name: string): Error {
+  return new Error(`the message was encrypted with another encryption context: \`${name}\` differs`);
+}
+
+/**
+ * A data key that does not open is bound to another encryption context, or was changed; nobody is told which.
+ * @param lacking Names of pairs that were brought, and that the message does not have.
+ */
+function aboutContext(failure: unknown, [first]: readonly string[]): Error | undefined {
+  if (!(failure instanceof ApiError) || failure.type !== 'InvalidCiphertextException') return undefined;
+  if (first !== undefined) return otherContextThan(first);
+  return new Error(
+    'the data key of the message does not open: the message was changed, or it was written with a required encryption context, of ' +
+      'which it does not store all; give the pairs that it lacks with --context',
+    { cause: failure },
+  );
 }
 
 /** @returns What is wrong with a message of a suite that the library was told not to read. */

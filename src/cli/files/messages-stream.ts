@@ -3,16 +3,17 @@
 import { Duplex } from 'node:stream';
 import { Base64Input } from './base64-input.ts';
 import { MessageCutter } from './message-cutter.ts';
+import type { MessageDecipher } from './required-context.ts';
 
 export class MessagesStream extends Duplex {
-  readonly #open: () => Duplex;
+  readonly #open: () => MessageDecipher;
   readonly #input = new Base64Input();
   readonly #cutter = new MessageCutter();
-  #current: Duplex | undefined;
+  #current: MessageDecipher | undefined;
   #messages = 0;
 
   /** @param open Makes the stream that decrypts one message. */
-  constructor(open: () => Duplex) {
+  constructor(open: () => MessageDecipher) {
     super();
     this.#open = open;
   }
@@ -50,10 +51,11 @@ export class MessagesStream extends Duplex {
   }
 
   async #feed(read: () => Buffer): Promise<void> {
-    for (const { bytes, endsMessage } of this.#cutter.take(read())) {
+    for (const { bytes, endsMessage, isSignature } of this.#cutter.take(read())) {
       const message = this.#current ?? this.#begin();
       // What a message's stream fails with ends this one, so a write that is never answered keeps nobody waiting.
-      await new Promise<void>((resolve) => message.write(bytes, () => resolve()));
+      if (isSignature && message.takeSignature !== undefined) message.takeSignature(bytes);
+      else await new Promise<void>((resolve) => message.write(bytes, () => resolve()));
       if (endsMessage) await this.#end(message);
     }
   }
@@ -66,7 +68,7 @@ export class MessagesStream extends Duplex {
     this.push(null);
   }
 
-  #begin(): Duplex {
+  #begin(): MessageDecipher {
     const message = this.#open();
     this.#current = message;
     message.on('data', (piece: Buffer) => {
@@ -76,7 +78,7 @@ export class MessagesStream extends Duplex {
     return message;
   }
 
-  async #end(message: Duplex): Promise<void> {
+  async #end(message: MessageDecipher): Promise<void> {
     await new Promise<void>((resolve) => {
       message.once('end', resolve);
       message.end();
