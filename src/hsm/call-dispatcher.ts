@@ -37,6 +37,7 @@ import { type KeyStoreCapabilities, KeyStoreError, type KeyStoreFailure } from '
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import { LaneChoice, type LaneEntry, type LaneUse } from './lane-choice.ts';
 import { type CallLane, CallList, type CallWatch, PendingCall } from './pending-call.ts';
+import { RetiringHosts } from './retiring-hosts.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
 const ticksPerDeadline = 20;
@@ -64,7 +65,9 @@ export class CallDispatcher implements CallOwner, CallWatch {
   readonly #dataKeyPairs = new CallList();
   /** Calls whose first lane was lost, but for those that generate. They go before those that wait. */
   readonly #repeats = new CallList();
+  readonly #lists = [this.#repeats, this.#prompt, this.#removals, this.#creations, this.#dataKeyPairs];
   readonly #lanes: LaneChoice;
+  readonly #retiring = new RetiringHosts();
   readonly #inFlight = new CallsInFlight();
   /** Since when there is no lane; `null` while there is one. */
   #noLaneSinceMs: number | null = performance.now();
@@ -148,6 +151,12 @@ export class CallDispatcher implements CallOwner, CallWatch {
     if (had > 0 && this.laneCount === 0) this.#noLaneSinceMs = performance.now();
   }
 
+  /** Another host has its place: it gets no more calls, and ends when it has answered those that it has. */
+  retire(host: HsmHost): void {
+    this.hostEnding(host);
+    this.#retiring.add(host);
+  }
+
   /** Fails the calls that have no lane, and all that come, at once; `null` lets them wait again. */
   block(because: string | null): void {
     this.#blockedBecause = because;
@@ -166,7 +175,9 @@ export class CallDispatcher implements CallOwner, CallWatch {
    */
   stopGenerating(because: string): void {
     this.#noGenerationBecause = because;
-    const busy = this.#lanes.all.filter(({ lane }) => lane.isGenerating).map(({ host }) => host);
+    const busy = [...this.#lanes.all, ...this.#retiring.entries()]
+      .filter(({ lane }) => lane.isGenerating)
+      .map(({ host }) => host);
     for (const host of new Set(busy)) host.fail(because);
     this.#dispatch();
   }
@@ -240,14 +251,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
 
   /** Is no call waiting here? */
   #hasNoneWaiting(): boolean {
-    return (
-      this.#waiting.isEmpty &&
-      this.#prompt.count === 0 &&
-      this.#repeats.count === 0 &&
-      this.#removals.count === 0 &&
-      this.#creations.count === 0 &&
-      this.#dataKeyPairs.count === 0
-    );
+    return this.#waiting.isEmpty && this.#lists.every(({ count }) => count === 0);
   }
 
   #laneFor(call: PendingCall): LaneEntry | undefined {
@@ -334,8 +338,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
   #failWithoutLane(): void {
     const because = this.#blockedBecause ?? this.#longOutage();
     if (because === null) return;
-    const lists = [this.#repeats, this.#prompt, this.#removals, this.#creations, this.#dataKeyPairs];
-    const calls = [...lists.flatMap((list) => list.drain()), ...this.#waiting.expired(null)];
+    const calls = [...this.#lists.flatMap((list) => list.drain()), ...this.#waiting.expired(null)];
     for (const call of calls) call.fail('unavailable', because);
   }
 
@@ -352,7 +355,8 @@ export class CallDispatcher implements CallOwner, CallWatch {
     this.#tickedAtMs = nowMs;
     this.#skippedTick = isLate && !this.#skippedTick;
     if (this.#skippedTick) return;
-    for (const { lane, host } of this.#lanes.all) {
+    this.#retiring.endIdle();
+    for (const { lane, host } of [...this.#lanes.all, ...this.#retiring.entries()]) {
       if (lane.silentMs(nowMs) <= callDeadlineMs) continue;
       const patienceMs = this.#patienceMs(lane.isGenerating);
       if (lane.silentMs(nowMs) > patienceMs) host.fail(`it was silent for ${patienceMs} ms`, { hung: true });

@@ -10,6 +10,7 @@ import type { Logger } from '../kms/logger.ts';
 import type { Pin } from '../secrets/secret-bytes.ts';
 import type { CallDispatcher } from './call-dispatcher.ts';
 import type { HostSettings } from './calls.ts';
+import { watchGrowth } from './host-growth.ts';
 import { HostOpenError, HsmHost } from './hsm-host.ts';
 import type { KeyStoreCapabilities } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
@@ -39,6 +40,8 @@ interface SupervisorEvents {
 export class HostSupervisor {
   readonly #options: SupervisorOptions;
   #host: HsmHost | undefined;
+  /** All that live: that one, the one that is to take its place, and those whose place was taken. */
+  readonly #alive = new Set<HsmHost>();
   #isConnected = false;
   #isStopped = false;
   /** Ends the pause before the next attempt. */
@@ -82,15 +85,16 @@ export class HostSupervisor {
 
   /** A key was destroyed through some lane. Resolves when no lane here uses it any more. */
   async keyDestroyed(backingKeyId: Buffer): Promise<void> {
-    await this.#host?.keyDestroyed(backingKeyId);
+    await Promise.all([...this.#alive].map((host) => host.keyDestroyed(backingKeyId)));
   }
 
   /** No further host; the present one ends after what it has to do. Resolves when its process is gone. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#endPause();
-    this.#host?.end();
+    for (const host of this.#alive) host.end();
     await this.#running;
+    await Promise.all([...this.#alive].map(({ ended }) => ended));
   }
 
   async #run(): Promise<void> {
@@ -102,8 +106,10 @@ export class HostSupervisor {
       try {
         const host = await gate.pass(() => this.#connect());
         const connectedAtMs = performance.now();
+        this.#host = host;
+        this.#isConnected = true;
         this.#endAttempt(null);
-        const reason = await host.ended;
+        const reason = await this.#lastEnd(host);
         this.#forgetHost();
         if (this.#isStopped) break;
         events.failed(reason);
@@ -129,6 +135,40 @@ export class HostSupervisor {
     this.#endAttempt(new HostOpenError('failed', 'the key store was closed'));
   }
 
+  /**
+   * Why the host ended, or whichever took its place: one that has outgrown its bound is replaced when the next one serves, so that
+   * nobody notices.
+   */
+  async #lastEnd(first: HsmHost): Promise<string> {
+    const { keyStore, log, limits, dispatcher } = this.#options;
+    for (let host = first; ; ) {
+      const growth = watchGrowth(host.pid, limits);
+      const end = await Promise.race([host.ended, growth.outgrown]);
+      growth.stop();
+      if (typeof end === 'string') return end;
+      const successor = await this.#successor();
+      if (successor === undefined) continue;
+      const grownMb = Math.round(end);
+      log.info({ keyStore, pid: host.pid, grownMb }, 'an HSM host has grown too large, and another has its place');
+      this.#host = successor;
+      dispatcher.retire(host);
+      host = successor;
+    }
+  }
+
+  /** `undefined` when there is none to be had: the present host then serves on, and is to be replaced when it has grown as much again. */
+  async #successor(): Promise<HsmHost | undefined> {
+    const { keyStore, gate, log, events } = this.#options;
+    try {
+      return await gate.pass(() => this.#connect());
+    } catch (cause) {
+      if (cause instanceof HostOpenError && cause.kind === 'pinRefused') events.pinRefused(cause);
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      if (!this.#isStopped) log.warn({ keyStore, reason }, 'an HSM host that has grown too large cannot be replaced');
+      return undefined;
+    }
+  }
+
   #forgetHost(): void {
     this.#host = undefined;
     this.#isConnected = false;
@@ -143,10 +183,11 @@ export class HostSupervisor {
     const { lanes } = settings;
     const parts = { lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore, openDeadlineMs };
     const host = new HsmHost(parts);
-    this.#host = host;
+    this.#host ??= host;
+    this.#alive.add(host);
+    void host.ended.then(() => this.#alive.delete(host));
     if (this.#isStopped) host.end();
     const capabilities = await host.open(settings, pin, openDeadlineMs);
-    this.#isConnected = true;
     events.connected(capabilities);
     return host;
   }

@@ -36,6 +36,13 @@ export interface KeyStoreLimits {
   readonly firstBusyPauseMs: number;
   /** With 10 ms for the first pause, the pauses before the last attempt are 315 to 630 ms together. */
   readonly maxBusyAttempts: number;
+  /**
+   * By how much a host's memory may grow after it was opened, before another one takes its place: of a million session objects that
+   * SoftHSM2 does not forget. Some MB are what its code and buffers take when they are warm.
+   */
+  readonly maxHostGrowthMb: number;
+  /** How often that is looked at: when 50,000 session objects are made a second, another 25 MB. */
+  readonly growthCheckMs: number;
   /** How long `close()` waits for the calls in flight. */
   readonly closeDeadlineMs: number;
 }
@@ -53,6 +60,8 @@ export const defaultLimits: KeyStoreLimits = {
   stableAfterMs: 10_000,
   firstBusyPauseMs: 10,
   maxBusyAttempts: 7,
+  maxHostGrowthMb: 256,
+  growthCheckMs: 2_000,
   closeDeadlineMs: 5_000,
 };
 
