@@ -199,7 +199,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };
-    const statusOf = statusSources({ configuration, keyStores, certificates, audit, intents, ...open });
+    const statusOf = statusSources({
+      configuration,
+      keyStores,
+      certificates,
+      roles: documents.roles,
+      audit,
+      intents,
+      ...open,
+    });
     for (const region of open.regions) {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));

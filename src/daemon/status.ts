@@ -1,6 +1,7 @@
 /** What a running daemon says about itself; `http/status-routes.ts` decides who may hear it. */
 
 import type { AuditLog } from '../audit/audit-log.ts';
+import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
@@ -34,6 +35,8 @@ export interface ClosedStatusParts {
 }
 
 export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
+  /** Those that can be assumed now. */
+  readonly roles: () => AssumableRoles;
   readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
@@ -84,6 +87,7 @@ export function statusSources(parts: StatusParts) {
           ...describeRegion(region, certificates),
           keyStores: region.configuration.keyStores,
         })),
+        roles: parts.roles().all.map(({ arn, maxSessionSeconds }) => ({ arn, maxSessionSeconds })),
         upkeep: upkeepSummary(upkeep.report()),
         openDeletions: openDeletions(regions, domainKeys),
         keyStores: [...keyStores].map(([name, keyStore]) => ({

@@ -148,7 +148,7 @@ export const maxPolicySteps = 2 ** 18;
  * two MACs computed for each request, and so have those whom he displaces.
  */
 export const rememberedTokens = 1024;
-/** The same of sessions of roles, of which each takes 4 KB, or 30 with the longest policy and very many groups. */
+/** The same of sessions of roles, of which each takes 2 KB, or 20 with the longest policy and some 200 groups. */
 export const rememberedRoleSessions = 512;
 
 /**

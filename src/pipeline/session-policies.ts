@@ -3,7 +3,7 @@
  *
  * They come with each request, in its session token, and are compiled when they are first seen. So many are kept as the memory for
  * them has room for, those that were seen last; whoever makes more of them has them compiled anew, at the cost of his own requests
- * (measured: 30 µs for a usual one, 0.3 ms for one of 2,048 characters).
+ * (measured: 50 µs for a usual one, 0.5 ms for the dearest of 2,048 characters; 0.5 µs for one that is kept).
  */
 
 import type { WeighedPolicy } from '../authorization/language/compiled-policy.ts';

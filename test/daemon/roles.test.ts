@@ -258,6 +258,12 @@ describe.skipIf(softHsm2.missing !== null)('a role', () => {
     expect(all).not.toContain(credentials.secretAccessKey);
   });
 
+  test('is among those that the status names', async () => {
+    const { roles } = await instance.asRoot('GET', '/status');
+    expect(roles).toContainEqual({ arn: roleArn('ci/delegated'), maxSessionSeconds: 3600 });
+    expect(roles).toHaveLength(Object.keys(usual).length);
+  });
+
   testRoleClients(() => ({ instance, alice: alice(), openKey }));
 
   test('has no sessions once the configuration has it no more, or trusts others, or their access key is revoked', async () => {

@@ -166,12 +166,26 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
     () => configuration.dataDir,
   );
   const isFolderFine = checks.every(({ ok }) => ok);
+  const roleNames = Object.keys(configuration.roles);
+  if (roleNames.length > 0)
+    await check(
+      'roles',
+      () => assertRolesAreUsable(configuration),
+      () => roleNames.join(', '),
+    );
   const found: Examined[] = [];
   for (const name of configuration.keyStores.keys()) {
     const capabilities = await examineKeyStore(name, configuration, isFolderFine, check);
     if (capabilities !== undefined) found.push(capabilities);
   }
   return found;
+}
+
+/** As a start would: who may assume them is read and compiled. */
+async function assertRolesAreUsable(configuration: Configuration): Promise<void> {
+  const { ConfiguredRoles } = await import('../../daemon/configured-roles.ts');
+  const { unixMapping } = await import('../../daemon/unix-mapping.ts');
+  await ConfiguredRoles.open(configuration, unixMapping(configuration));
 }
 
 /** The token is not asked, and so no PIN tried, where something before it is wrong. */

@@ -56,6 +56,7 @@ function describeKeys(report: Members): readonly (readonly [string, string])[] {
   return [
     ['keys', `${keys}, ${aliases} aliases, ${damaged} damaged, ${pendingDeletion} pending deletion`],
     ...describeOpenDeletions(Number(report['openDeletions'])),
+    ...describeRoles(report['roles'] as Members[]),
     ...describeUpkeep(report['upkeep'] as Members),
   ];
 }
@@ -64,6 +65,10 @@ function describeOpenDeletions(count: number): readonly (readonly [string, strin
   if (count === 0) return [];
   const why = 'is in older copies of the metadata, wrapped under a domain key that the HSM still has';
   return [['deletions', `${count} not final: the key material ${why}`]];
+}
+
+function describeRoles(roles: readonly Members[]): readonly (readonly [string, string])[] {
+  return roles.map(({ arn }, index) => [index === 0 ? 'roles' : '', String(arn)]);
 }
 
 /** What is due next, then what is not done though its date has come. */
