@@ -13,6 +13,7 @@ const commands: readonly CommandRow[] = [
   ['status', async () => (await import('./commands/status-command.ts')).statusCommand()],
   ['doctor', async () => (await import('./commands/doctor-command.ts')).doctorCommand()],
   ['reconnect', async () => (await import('./commands/reconnect-command.ts')).reconnectCommand()],
+  ['domain', async () => (await import('./commands/domain-command.ts')).domainCommand()],
   ['upkeep', async () => (await import('./commands/upkeep-command.ts')).upkeepCommand()],
   ['keys', async (words) => (await import('./commands/keys-command.ts')).keysCommand(words)],
   ['encrypt', async () => (await import('./commands/encrypt-command.ts')).encryptCommand()],

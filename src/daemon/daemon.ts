@@ -36,6 +36,7 @@ import { Checkpoints } from './checkpoints.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
 import { ConfiguredRoles } from './configured-roles.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
+import { domainControl } from './domain-control.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { keyStoreControl } from './key-store-control.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
@@ -196,7 +197,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
-    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census };
+    const domains = domainControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
+    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };
     const statusOf = statusSources({

@@ -21,7 +21,7 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 export interface RegionHandlers
   extends Pick<
     HttpServerOptions,
-    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'access' | 'roles'
+    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'domains' | 'access' | 'roles'
   > {
   readonly findKey: FindSigningKey;
 }
@@ -59,6 +59,7 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       end: (id) => now.backup.end(id),
     },
     census: { part: (after) => now.census.part(after), orphans: () => now.census.orphans() },
+    domains: { rotate: (name) => now.domains.rotate(name), retire: (name) => now.domains.retire(name) },
     access: {
       explain: (question) => now.access.explain(question),
       whoCan: (question) => now.access.whoCan(question),
@@ -103,6 +104,7 @@ export function closedRegion({ status, processor, ...parts }: ClosedRegionParts)
     upkeep: { list: refuse, confirm: refuse },
     backup: { make: refuse, read: refuse, end: refuse },
     census: { part: refuse, orphans: refuse },
+    domains: { rotate: refuse, retire: refuse },
     access: { explain: refuse, whoCan: refuse, simulate: refuse },
     roles: { assumeRole: refuse },
     findKey: refuse,

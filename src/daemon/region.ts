@@ -18,6 +18,7 @@ import type { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import type { BackupControl } from '../http/backup-routes.ts';
 import type { CensusControl } from '../http/census-routes.ts';
 import type { Connections } from '../http/connections/connections.ts';
+import type { DomainControl } from '../http/domain-routes.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';
@@ -111,6 +112,7 @@ export interface RegionServices {
   readonly upkeep: UpkeepControl;
   readonly backup: BackupControl;
   readonly census: CensusControl;
+  readonly domains: DomainControl;
   readonly log: Logger;
 }
 
@@ -131,7 +133,7 @@ export function regionHandlers(
   status: StatusSource,
 ): RegionHandlers {
   const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, log } = services;
-  const { keyStores, upkeep, backup, census } = services;
+  const { keyStores, upkeep, backup, census, domains } = services;
   const { lastUses } = directory;
   const sessionPolicies = new SessionPolicies(directory.realm);
   const operations = createKmsService({
@@ -155,7 +157,7 @@ export function regionHandlers(
     { directory, roles: services.roles, identityPolicies, sessionPolicies, peerFacts },
     roleSessions,
   );
-  return { service, status, credentials: source, keyStores, upkeep, backup, census, access, roles, findKey };
+  return { service, status, credentials: source, keyStores, upkeep, backup, census, domains, access, roles, findKey };
 }
 
 /** What listeners of all Regions share. */

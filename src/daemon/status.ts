@@ -12,6 +12,7 @@ import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import { requiredKeyStores } from './configured-key-stores.ts';
+import { wrappedBackingKeys } from './domain-control.ts';
 import { ailment, disconnected, partlyAway } from './health.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
@@ -120,19 +121,6 @@ export function statusSources(parts: StatusParts) {
       return { keyId: key.record.keyId, arn: key.arn, backingKeys };
     },
   });
-}
-
-/** How many backing keys are wrapped under each domain key of each key store. */
-function wrappedBackingKeys(regions: readonly RegionParts[]): ReadonlyMap<string, number> {
-  const found = new Map<string, number>();
-  for (const { directory } of regions)
-    for (const { materials } of directory.all())
-      for (const { keyStore, wrappedKey, domainKeyId } of materials) {
-        if (wrappedKey === null) continue;
-        const name = `${keyStore} ${domainKeyId}`;
-        found.set(name, (found.get(name) ?? 0) + 1);
-      }
-  return found;
 }
 
 /** Deleted keys that an old copy of the metadata, beside the HSM as it is, still has. */

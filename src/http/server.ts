@@ -30,6 +30,7 @@ import { peerAuthentication, signatureAuthentication } from './authentication.ts
 import { addBackupRoutes, type BackupControl } from './backup-routes.ts';
 import { addCensusRoutes, type CensusControl } from './census-routes.ts';
 import { type Connections, gateOf } from './connections/connections.ts';
+import { addDomainRoutes, type DomainControl } from './domain-routes.ts';
 import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
 import type { Front } from './front/front.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
@@ -72,6 +73,7 @@ export interface HttpServerOptions {
   readonly upkeep: UpkeepControl;
   readonly backup: BackupControl;
   readonly census: CensusControl;
+  readonly domains: DomainControl;
   readonly access: AccessSource;
   readonly roles: RoleSource;
   /** Of all listeners together. */
@@ -152,6 +154,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addUpkeepRoutes(app, wire, options.upkeep);
   addBackupRoutes(app, wire, options.backup);
   addCensusRoutes(app, wire, options.census);
+  addDomainRoutes(app, wire, options.domains);
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;

@@ -188,14 +188,15 @@ describeEachToken('A wrapped KMS key', (token) => {
   test('is gone from the files when it is deleted, and status and record say what an old copy of them still has', async () => {
     const [KeyId, staying] = [await newKey('ECC_NIST_P256', 'SIGN_VERIFY'), await newKey()];
     // Rows that are moved about in the file, so that copies could be left behind.
-    for (let index = 0; index < 40; index++) await newKey('HMAC_256', 'GENERATE_VERIFY_MAC');
+    for (let index = 0; index < 12; index++) await newKey('HMAC_256', 'GENERATE_VERIFY_MAC');
     const blob = await restarted(async () => {
       const { backingKey } = await instance.records();
       return present(backingKey.find(({ keyId }) => keyId === KeyId)?.wrappedKey).toString('base64');
     });
     expect(filesWith(blob)).toEqual(['metadata.db']);
     await running.kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
-    await clocks.pass(7 * dayMs + 60_000);
+    await clocks.pass(7 * dayMs - 60_000);
+    await clocks.pass(120_000);
     expect(await refusal(running.kms.describeKey({ KeyId }))).toMatchObject({ name: 'NotFoundException' });
     for (const part of [blob.slice(0, 30), blob.slice(60, 90), blob.slice(-30)]) expect(filesWith(part)).toEqual([]);
     expect(await decrypted(staying, await encrypted(staying))).toEqual(Plaintext);
@@ -228,6 +229,62 @@ describeEachToken('A wrapped KMS key', (token) => {
     expect(residenciesOf(tokenId)).toEqual(['token', 'token']);
     const ours = (await instance.objects()).filter((label) => !label.startsWith('drawbridge:wrapping:'));
     expect(ours).toEqual([`drawbridge:${tokenId}:1`, `drawbridge:${tokenId}:2`, domainLabel].sort());
+  });
+
+  test('stays under its domain key when that is rotated, and is final when the former one is retired', async () => {
+    const post = async (act: string) => {
+      const { status, body } = await send(running.socketPath, {
+        method: 'POST',
+        path: `/domains/default/${act}`,
+        body: '{}',
+      });
+      return { status, body: JSON.parse(body) };
+    };
+    const domains = async () => {
+      const { body } = await send(running.socketPath, { method: 'GET', path: '/status' });
+      const { openDeletions, keyStores } = JSON.parse(body);
+      return { openDeletions, domainKeys: keyStores[0].domainKeys };
+    };
+    const KeyId = await newKey();
+    const blob = await encrypted(KeyId);
+    const [former] = (await domains()).domainKeys;
+    const { status, body } = await post('rotate');
+    expect(status).toBe(200);
+    const later = await newKey();
+    expect((await domains()).domainKeys).toMatchObject([
+      { backingKeyId: former.backingKeyId },
+      { backingKeyId: body.domainKeyId, state: 'Active', backingKeys: 1 },
+    ]);
+    const kept = await post('retire');
+    expect(kept.body).toMatchObject({ retired: [], needed: [{ domainKeyId: former.backingKeyId }] });
+    expect(await decrypted(KeyId, blob)).toEqual(Plaintext);
+    expect(await decrypted(later, await encrypted(later))).toEqual(Plaintext);
+
+    // Everything that is wrapped under it goes.
+    const { Keys } = await running.kms.listKeys({ Limit: 1000 });
+    for (const key of Keys ?? []) {
+      const id = present(key.KeyId);
+      const isLater =
+        id === later || (await running.kms.describeKey({ KeyId: id })).KeyMetadata?.KeyState === 'PendingDeletion';
+      if (!isLater) await running.kms.scheduleKeyDeletion({ KeyId: id, PendingWindowInDays: 7 });
+    }
+    // Upkeep has to have seen the dates before they come.
+    await clocks.pass(7 * dayMs - 60_000);
+    await clocks.pass(120_000);
+    const isWrapping = async () => (await domains()).domainKeys[0].backingKeys > 0;
+    while (await isWrapping()) await clocks.pass(60_000);
+    expect((await domains()).openDeletions).toBeGreaterThan(1);
+    // What was wrapped while it is retired is not lost with it.
+    const [retired, meanwhile] = await Promise.all([post('retire'), newKey()]);
+    expect(retired.body).toEqual({ retired: [former.backingKeyId], needed: [] });
+    expect(await domains()).toMatchObject({ openDeletions: 0, domainKeys: [{ backingKeyId: body.domainKeyId }] });
+    for (const id of [later, meanwhile]) expect(await decrypted(id, await encrypted(id))).toEqual(Plaintext);
+    expect((await instance.objects()).filter((label) => label.startsWith('drawbridge:domain:'))).toEqual([
+      'drawbridge:domain:default:2',
+    ]);
+    await restarted(() => undefined);
+    expect(await decrypted(later, await encrypted(later))).toEqual(Plaintext);
+    expect((await post('retire')).body).toEqual({ retired: [], needed: [] });
   });
 
   test('is refused when its blob, or what it is a key for, was moved to another key in the database', async () => {

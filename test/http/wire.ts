@@ -196,6 +196,10 @@ export async function startWire(
       read: (_id, offset) => Promise.resolve(Buffer.from('file').subarray(offset)),
       end: () => Promise.resolve(),
     },
+    domains: {
+      rotate: () => Promise.resolve({ domainKeyId: '' }),
+      retire: () => Promise.resolve({ retired: [], needed: [] }),
+    },
     census: { part: (after) => Promise.resolve({ after }), orphans: () => Promise.resolve({ orphans: [] }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     roles: { assumeRole: () => Promise.reject(new KmsError('AccessDeniedException', 'there are no roles')) },

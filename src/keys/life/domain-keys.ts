@@ -5,17 +5,23 @@
  * Each has a record, under a MAC as every record: whoever edits the database cannot have anything wrapped under a key of his choice. It
  * is made as a backing key is (`key-life.ts`): an intent with an owner, the object, the record that it is there. There is one set of them for
  * all Regions, because a key store may serve several.
+ *
+ * A domain key is rotated by making another one, under which everything new is wrapped. What is wrapped already stays where it is: a
+ * token that holds to `CKA_UNWRAP_TEMPLATE` wraps nothing again that it has unwrapped. A former domain key is retired once nothing is wrapped under it,
+ * in the order of a key's destruction: a mark in its turn, the object, the record. INVARIANT: nothing becomes a key's material that is
+ * wrapped under a domain key which is not `Active` in that turn (`assertActive`), so what was generated meanwhile is not lost with it.
  */
 
 import { domainKeyLabelPrefix, type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
+import { KmsError } from '../../kms/errors.ts';
 import type { Logger } from '../../kms/logger.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
 import type { Residency } from '../../kms/residencies.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
-import type { DomainKeyRecord } from '../../store/records/records.ts';
+import type { BackingKeyRecord, DomainKeyRecord } from '../../store/records/records.ts';
 import type { Fold, Turns } from '../../store/turns.ts';
-import { fromKeyStoreError } from '../key-store-errors.ts';
+import { fromKeyStoreError, internalMessage } from '../key-store-errors.ts';
 
 export interface DomainKeysOptions {
   readonly turns: Turns;
@@ -29,7 +35,7 @@ export interface DomainKeysOptions {
 export class DomainKeys implements Fold {
   readonly #options: DomainKeysOptions;
   readonly #records = new Map<string, DomainKeyRecord>();
-  /** Those under which something is wrapped, or was. */
+  /** Those under which something is wrapped, or was since the start. */
   readonly #used = new Set<string>();
   /** Of key stores whose domain key is being made. */
   readonly #making = new Map<string, Promise<BackingKeyId>>();
@@ -37,7 +43,7 @@ export class DomainKeys implements Fold {
   /** Follows the records from now on. */
   constructor(options: DomainKeysOptions, { domainKey, backingKey }: Pick<LoadedMetadata, 'domainKey' | 'backingKey'>) {
     this.#options = options;
-    for (const { domainKeyId } of backingKey) if (domainKeyId !== null) this.#used.add(domainKeyId);
+    for (const record of backingKey) this.#see(record);
     for (const record of domainKey) this.#records.set(nameOf(record), record);
     options.turns.follow(this);
   }
@@ -45,11 +51,14 @@ export class DomainKeys implements Fold {
   apply(changes: readonly Change[]): void {
     for (const change of changes) {
       if ('put' in change) {
-        if (change.put === 'backingKey' && change.record.domainKeyId !== null)
-          this.#used.add(change.record.domainKeyId);
+        if (change.put === 'backingKey') this.#see(change.record);
         if (change.put === 'domainKey') this.#records.set(nameOf(change.record), change.record);
       } else if (change.remove === 'domainKey') this.#records.delete(nameOf(change.record));
     }
+  }
+
+  #see({ domainKeyId, wrappedKey }: BackingKeyRecord): void {
+    if (domainKeyId !== null && wrappedKey !== null) this.#used.add(domainKeyId);
   }
 
   /** Where new keys of a key store live. */
@@ -76,12 +85,67 @@ export class DomainKeys implements Fold {
   async current(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<BackingKeyId> {
     const known = this.of(name).findLast(({ state }) => state === 'Active');
     if (known !== undefined) return known.backingKeyId;
-    let making = this.#making.get(name);
-    if (making === undefined) {
-      making = this.#make(name, keyStore).finally(() => this.#making.delete(name));
-      this.#making.set(name, making);
-    }
+    return this.#making.get(name) ?? this.rotate(name, keyStore);
+  }
+
+  /**
+   * Makes the domain key under which what is new is wrapped from now on.
+   * @throws as `current`.
+   */
+  async rotate(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<BackingKeyId> {
+    const making = this.#make(name, keyStore).finally(() => this.#making.delete(name));
+    this.#making.set(name, making);
     return making;
+  }
+
+  /** In the turn that makes something a key's material. @throws KmsError `KMSInternalException`: the request can be retried. */
+  assertActive(name: string, domainKeyId: BackingKeyId): void {
+    if (this.#records.get(`${name} ${domainKeyId}`)?.state === 'Active') return;
+    throw new KmsError('KMSInternalException', internalMessage, `the domain key ${domainKeyId} was retired meanwhile`);
+  }
+
+  /**
+   * Destroys the former domain keys of a key store under which nothing is wrapped.
+   * @param isNeeded Asked in the turn.
+   * @returns Those that are gone.
+   * @throws KeyStoreError when the key store is in the way; the mark stays, and what is marked is destroyed by the next call.
+   */
+  async retire(
+    name: string,
+    keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
+    isNeeded: (domainKeyId: BackingKeyId) => boolean,
+  ): Promise<readonly BackingKeyId[]> {
+    const { turns, nodeId } = this.#options;
+    await turns.take(() => {
+      const active = this.of(name).filter(({ state }) => state === 'Active');
+      const unneeded = active.slice(0, -1).filter(({ backingKeyId }) => !isNeeded(backingKeyId));
+      const changes = unneeded.map((record) => replaced('domainKey', record, { state: 'Destroying', owner: nodeId }));
+      return { changes, response: undefined };
+    });
+    const gone: BackingKeyId[] = [];
+    for (const record of this.of(name)) if (await this.#destroyMarked(record, keyStore)) gone.push(record.backingKeyId);
+    return gone;
+  }
+
+  /** @returns Was it marked, and is it gone? */
+  async #destroyMarked(
+    { keyStore: name, backingKeyId, state, owner }: DomainKeyRecord,
+    keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
+  ): Promise<boolean> {
+    const { turns, nodeId, log } = this.#options;
+    if (state !== 'Destroying' || owner !== nodeId) return false;
+    await keyStore.destroyKey({ backingKeyId });
+    if (await isInHsm(keyStore, backingKeyId))
+      throw new KeyStoreError(
+        'internal',
+        `the key store \`${name}\` still has \`${backingKeyId}\` after destroying it`,
+      );
+    await turns.take(() => {
+      const record = this.#records.get(`${name} ${backingKeyId}`);
+      return { changes: record === undefined ? [] : [removed('domainKey', record)], response: undefined };
+    });
+    log.info({ keyStore: name, backingKeyId }, 'a domain key is gone, and what was wrapped under it with it');
+    return true;
   }
 
   /**
@@ -94,16 +158,16 @@ export class DomainKeys implements Fold {
     if (this.#making.has(name)) return;
     for (const record of this.of(name)) {
       const { backingKeyId, state, owner } = record;
-      if (state === 'Creating' && this.#used.has(backingKeyId)) {
+      if (state !== 'Active' && this.#used.has(backingKeyId)) {
         log.error(
           { keyStore: name, backingKeyId },
-          'keys are wrapped under a domain key whose record says that it was never finished; an old record was put back, and nothing is destroyed',
+          'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
         );
       } else if (state === 'Creating' && owner === nodeId) {
         await keyStore.destroyKey({ backingKeyId });
         await turns.take(() => ({ changes: [removed('domainKey', record)], response: undefined }), { isQuiet: true });
         log.info({ backingKeyId, keyStore: name }, 'undid an unfinished creation of a domain key');
-      }
+      } else await this.#destroyMarked(record, keyStore);
       if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
         log.error(
           { keyStore: name, backingKeyId },

@@ -136,7 +136,11 @@ export class KeyImports {
       const made = await this.#wrap(outline, { keyStore, name, fingerprint });
       return {
         ...kept,
-        activated: wrappedActivation({ ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name }),
+        activated: (...[owner, members]: Parameters<ArrivedMaterial['activated']>) => {
+          if (made.domainKeyId !== null) this.#domainKeys.assertActive(name, made.domainKeyId);
+          const material = { ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name };
+          return wrappedActivation(material, owner, members);
+        },
       };
     }
     const common = { backingKeyId, keyMaterialId, leave };
@@ -359,13 +363,13 @@ type WrappedMembers = Pick<
 /** The record of wrapped material: that which it had, with another blob, or a new one. */
 function wrappedActivation(
   made: WrappedMembers & Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore'>,
-): ArrivedMaterial['activated'] {
-  return ({ record: { keyId }, materials }, members) => {
-    const active = { ...made, ...members, state: 'Active', owner: '' } as const;
-    const known = materials.find(({ backingKeyId }) => backingKeyId === made.backingKeyId);
-    if (known !== undefined) return replaced('backingKey', known, active);
-    return added('backingKey', { ...newRecord({ ...made, keyId, ordinal: materials.length + 1 }), ...active });
-  };
+  { record: { keyId }, materials }: KmsKey,
+  members: Pick<BackingKeyRecord, 'validToMs' | 'materialDescription'>,
+): Change {
+  const active = { ...made, ...members, state: 'Active', owner: '' } as const;
+  const known = materials.find(({ backingKeyId }) => backingKeyId === made.backingKeyId);
+  if (known !== undefined) return replaced('backingKey', known, active);
+  return added('backingKey', { ...newRecord({ ...made, keyId, ordinal: materials.length + 1 }), ...active });
 }
 
 function newRecord(

@@ -169,7 +169,10 @@ export class KeyLife {
     return {
       backingKeyId: record.backingKeyId,
       keyMaterialId: keyMaterialIdOf(record),
-      activated: (rotation) => added('backingKey', { ...record, ...rotation }),
+      activated: (rotation) => {
+        this.#domainKeys.assertActive(name, domainKeyId);
+        return added('backingKey', { ...record, ...rotation });
+      },
       undo: async () => undefined,
     };
   }
