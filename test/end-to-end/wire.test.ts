@@ -1,12 +1,16 @@
 /** The AWS JSON 1.1 protocol and its second spelling under `/v1/`, byte for byte, as SDKs rely on it. */
 
+import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, expect, test } from 'vitest';
+import { awsRequest, httpRequest, RawClient } from '../http/wire.ts';
 import { uuid } from './support/arns.ts';
 import { describeDaemon, newKey } from './support/daemon.ts';
 import { examples } from './support/examples.ts';
+import { hasInMemory } from './support/process-memory.ts';
 import { invalid, problem, refusal } from './support/refusals.ts';
 import { call, callV1, errorIn, json, send } from './support/wire.ts';
 
@@ -35,6 +39,33 @@ describeDaemon('The wire', (daemon) => {
     expect(answer.headers['x-amzn-requestid']).toMatch(uuid);
     expect(Number(answer.headers['content-length'])).toBe(Buffer.byteLength(answer.body));
   });
+
+  test.skipIf(process.getuid?.() !== 0)(
+    'a plaintext is nowhere in the memory of the daemon once it is encrypted',
+    async () => {
+      const { instance, socket } = daemon();
+      const canary = randomBytes(48);
+      const body = JSON.stringify({ KeyId: id, Plaintext: canary.toString('base64') });
+      const whole = awsRequest('Encrypt', body);
+      const inPieces = new RawClient(socket).send(whole.slice(0, -40));
+      await delay(20);
+      inPieces.send(whole.slice(-40));
+      await inPieces.answers(1);
+      const many = new RawClient(socket).send(whole.repeat(40));
+      await many.answers(40);
+      const toNode = new RawClient(socket).send(
+        httpRequest('GET', '/health') + whole + httpRequest('POST', '/v1/Encrypt', {}, body),
+      );
+      expect((await toNode.answers(3)).map(({ status }) => status)).toEqual([200, 200, 200]);
+      // The search finds what there is: of a body that is not all there, what came.
+      const begun = randomBytes(24).toString('hex');
+      const stays = new RawClient(socket).send(awsRequest('Encrypt', begun, { 'Content-Length': '1000' }));
+      await expect.poll(() => hasInMemory(instance.pid, Buffer.from(begun))).toBe(true);
+      expect(hasInMemory(instance.pid, canary)).toBe(false);
+      expect(hasInMemory(instance.pid, Buffer.from(canary.toString('base64')))).toBe(false);
+      for (const { socket: client } of [inPieces, many, toNode, stays]) client.destroy();
+    },
+  );
 
   test('an error is status 400, a type without a namespace, a message and a request id', async () => {
     const answer = await call(daemon().socket, 'DescribeKey', { KeyId: 'nothing' });

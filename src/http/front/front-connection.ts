@@ -130,6 +130,8 @@ export class FrontConnection implements Reader, Waiting {
     else if (inFlight === 0 && nowMs - this.#heardAtMs >= stalledTimeoutMs) this.close();
   }
 
+  readonly #fail = (error: unknown): void => this.#parts.failed(this.#connection, error);
+
   readonly #end = (): void => {
     if (this.#state !== 'open') return;
     if (this.#arriving !== undefined || this.#headPieces > 0) {
@@ -286,11 +288,19 @@ export class FrontConnection implements Reader, Waiting {
     const { requestId, receivedAtMs, sourceIPAddress, userAgent, operationName, body } = request;
     // Who was known when he connected pays all the time.
     const payer = caller.proof.kind === 'unix' ? request.payer : payerOfCaller(caller);
-    const origin = { requestId, receivedAtMs, sourceIPAddress, userAgent, payer };
-    this.#answerWith(
-      request,
-      this.#parts.service.run({ ...origin, operationName, body, caller, unknownMembers: 'ignore' }),
-    );
+    // Member by member: cheaper than spreading an object on each request.
+    const outcome = this.#parts.service.run({
+      requestId,
+      receivedAtMs,
+      sourceIPAddress,
+      userAgent,
+      payer,
+      operationName,
+      body,
+      caller,
+      unknownMembers: 'ignore',
+    });
+    this.#answerWith(request, outcome);
   }
 
   #refuseUnproven(request: FrontRequest, error: unknown): void {
@@ -303,14 +313,13 @@ export class FrontConnection implements Reader, Waiting {
 
   /** Neither rejects, by the service's promise; what does all the same ends the connection without an answer. */
   #answerWith(request: FrontRequest, outcome: Promise<KmsAnswer>): void {
-    const fail = (error: unknown): void => this.#parts.failed(this.#connection, error);
     outcome.then((answer) => {
       try {
         this.#answer(request, answer);
       } catch (error) {
-        fail(error);
+        this.#fail(error);
       }
-    }, fail);
+    }, this.#fail);
   }
 
   #answer(request: FrontRequest, outcome: KmsAnswer): void {
