@@ -7,18 +7,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ExchangeBudget } from '../../src/kms/budgets.ts';
 import { type ByteStream, byteStreams, maxBodyBytes, signedStreams } from './byte-streams.ts';
-import { RawClient, startWire, type Wire } from './wire.ts';
+import { awsRequest, RawClient, startWire, type Wire } from './wire.ts';
 
 const streamCount = Number(process.env['DRAWBRIDGE_FRONT_STREAMS'] ?? 1000);
+/** Of what needs fewer. */
+const few = Math.ceil(streamCount / 5);
 const seed = Number(process.env['DRAWBRIDGE_SEED'] ?? Date.now() % 1_000_000);
 /** Compared at once, each on a connection of its own. */
 const batchSize = 25;
 
 type Pair = readonly [front: Wire, back: Wire];
 
-async function startPair(kind: 'unix' | 'tcp'): Promise<Pair> {
-  const start = (hasFront: boolean) => startWire({ maxBodyBytes }, kind, {}, {}, { hasFront });
+async function startPair(kind: 'unix' | 'tcp', budgets: Partial<ExchangeBudget> = {}): Promise<Pair> {
+  const start = (hasFront: boolean) => startWire({ maxBodyBytes }, kind, budgets, {}, { hasFront });
   return [await start(true), await start(false)];
 }
 
@@ -72,14 +75,23 @@ async function compare([front, back]: Pair, streams: readonly ByteStream[]): Pro
   }
 }
 
+test('Two requests are the same wherever they are cut', async () => {
+  const pair = await startPair('unix');
+  const bytes = Buffer.from(awsRequest('Encrypt', '{"KeyId":"k"}', { 'User-Agent': 'a' }) + awsRequest('Decrypt'));
+  const cuts = Array.from({ length: bytes.length - 1 }, (_, index) => ({ bytes, lengths: [index + 1] }));
+  for (let from = 0; from < cuts.length; from += batchSize) await compare(pair, cuts.slice(from, from + batchSize));
+  await Promise.all(pair.map((wire) => wire.close()));
+});
+
 describe.each([
-  ['a Unix socket', 'unix', byteStreams, streamCount],
-  ['the loopback address', 'tcp', signedStreams, Math.ceil(streamCount / 5)],
-  ['the loopback address, unsigned', 'tcp', byteStreams, Math.ceil(streamCount / 5)],
-] as const)('on %s', (_name, kind, arbitrary, count) => {
+  ['a Unix socket', 'unix', byteStreams, streamCount, {}],
+  ['a Unix socket, a few at a time', 'unix', byteStreams, few, { unansweredPerConnection: 2, beginsPerTurn: 1 }],
+  ['the loopback address', 'tcp', signedStreams, few, {}],
+  ['the loopback address, unsigned', 'tcp', byteStreams, few, {}],
+] as const)('on %s', (_name, kind, arbitrary, count, budgets) => {
   let pair: Pair;
   beforeAll(async () => {
-    pair = await startPair(kind);
+    pair = await startPair(kind, budgets);
   });
   afterAll(() => Promise.all(pair.map((wire) => wire.close())));
 

@@ -33,7 +33,16 @@ const keys = ['keys/lists', 'keys/grants', 'keys'];
 const stores = ['hsm', 'store', 'store/records', 'audit'];
 const underPipeline = ['operations/declaration', 'operations', ...policies, ...keys, ...stores, ...vocabulary];
 const underAccess = ['pipeline', ...underPipeline];
-const underDaemon = ['http', 'identity', 'access', 'authorization/advice', ...underAccess];
+const connecting = ['http/admission', 'http/connections', 'http/front'];
+const underDaemon = [
+  'http',
+  'http/admission',
+  'http/connections',
+  'identity',
+  'access',
+  'authorization/advice',
+  ...underAccess,
+];
 
 /** One row for each folder of `src/`, from the bottom up, and for subfolders that may use less, or be used by fewer. */
 export const layers: Readonly<Record<string, LayerRule>> = {
@@ -61,7 +70,10 @@ export const layers: Readonly<Record<string, LayerRule>> = {
   },
   pipeline: { uses: underPipeline, usesTypesOf: ['identity'] },
   access: { uses: ['authorization/advice', ...underAccess], usesTypesOf: ['identity'] },
-  http: { uses: ['access', 'identity', ...underAccess], usesTypesOf: [] },
+  'http/admission': { uses: vocabulary, usesTypesOf: [] },
+  'http/connections': { uses: ['http/admission', ...vocabulary], usesTypesOf: [] },
+  'http/front': { uses: ['http/connections', 'identity', ...vocabulary], usesTypesOf: ['pipeline'] },
+  http: { uses: [...connecting, 'access', 'identity', ...underAccess], usesTypesOf: [] },
   config: { uses: vocabulary, usesTypesOf: [] },
   daemon: { uses: ['config', ...underDaemon], usesTypesOf: [] },
   cli: { uses: ['daemon', 'config', ...underDaemon], usesTypesOf: [] },
