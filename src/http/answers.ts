@@ -35,7 +35,7 @@ export function writeAnswer(response: ServerResponse, answer: Answer): number {
 }
 
 /** The same as one text, for a socket that no HTTP parser looks after any more. */
-export function rawAnswer(answer: Answer): string {
+export function rawAnswer(answer: Answer, method?: string): string {
   const { statusCode, contentType, requestId, body } = answer;
   return [
     `HTTP/1.1 ${statusCode} ${STATUS_CODES[statusCode]}`,
@@ -45,7 +45,8 @@ export function rawAnswer(answer: Answer): string {
     'Connection: close',
     `Date: ${dateNow()}`,
     '',
-    body,
+    // RFC 9110, section 9.3.2: a client takes what follows for the next answer.
+    method === 'HEAD' ? '' : body,
   ].join('\r\n');
 }
 

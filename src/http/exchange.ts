@@ -232,7 +232,7 @@ async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Pr
   const text: Answer = { statusCode, contentType, requestId: origin.requestId, body, close: true };
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
-  else answerAndClose(connection, rawAnswer(text));
+  else answerAndClose(connection, rawAnswer(text, message.method));
   gateOf(connection).gone(reservedBytes);
 }
 
