@@ -224,6 +224,7 @@ function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
 async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Promise<void> {
   const { message, response, connection, contentType, origin, reservedBytes } = exchange;
   connection.reader.shut();
+  connection.isRefused = true;
   message.on('data', (piece: Buffer) => piece.fill(0));
   const caller = await wire.authentication.peerOf(message.socket);
   const request = { ...origin, ...sourceOf(contentType), operationName: targetOf(message), caller };
@@ -250,6 +251,7 @@ export async function refuseConnection(
   operationName = unnamedOperation,
 ): Promise<void> {
   const { socket } = connection;
+  connection.isRefused = true;
   const origin: RequestOrigin = {
     requestId: randomUUID(),
     receivedAtMs: Date.now(),

@@ -137,6 +137,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       // Its next request is late because we have not read it.
       if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.reader.isHolding === true) return;
       connection?.reader.shut();
+      // Its answer waits for others; what Node says of the rest of its bytes, or of their end, is about the same.
+      if (refusal !== undefined && connection?.isRefused === true) return;
       if (refusal === undefined || connection === undefined || !socket.writable) socket.destroy();
       else finish(wire, socket, refuseConnection(wire, connection, refusal));
     },

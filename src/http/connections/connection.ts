@@ -39,6 +39,8 @@ export class Connection implements Guest {
   /** Requests that were read completely and have no answer yet (a client may send many without waiting). */
   inFlight = 0;
   reader: Reader = nobody;
+  /** Its last request was refused before it was all there, and nothing behind it is looked at. */
+  isRefused = false;
   #afterAnswers: (() => void) | undefined;
 
   constructor(socket: Socket, underWay: RequestsUnderWay, unread: UnreadAnswers) {
