@@ -16,6 +16,7 @@ const commands: readonly CommandRow[] = [
   ['domain', async () => (await import('./commands/domain-command.ts')).domainCommand()],
   ['upkeep', async () => (await import('./commands/upkeep-command.ts')).upkeepCommand()],
   ['keys', async (words) => (await import('./commands/keys-command.ts')).keysCommand(words)],
+  ['key-stores', async () => (await import('./commands/key-stores-command.ts')).keyStoresCommand()],
   ['encrypt', async () => (await import('./commands/encrypt-command.ts')).encryptCommand()],
   ['decrypt', async () => (await import('./commands/decrypt-command.ts')).decryptCommand()],
   ['sign', async () => (await import('./commands/sign-command.ts')).signCommand()],

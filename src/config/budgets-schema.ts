@@ -60,6 +60,7 @@ export const budgetsSchema = z.strictObject({
       keys: whole(1, 10_000_000).default(quotas.keys),
       aliasesPerKey: whole(1, 100_000).default(quotas.aliasesPerKey),
       grantsPerKey: whole(1, 1_000_000).default(quotas.grantsPerKey),
+      customKeyStores: whole(1, 1000).default(quotas.customKeyStores),
       policyBytes: whole(1024, maxDocumentBytes).default(quotas.policyBytes),
     })
     .prefault({}),

@@ -91,7 +91,10 @@ const keyStore = z.strictObject({
   /** The vendor's PKCS#11 library; absent: the first of the profile's places where there is one. */
   library: text.optional(),
   token,
-  pin,
+  /** Absent: CreateCustomKeyStore brings it. Then the HSM is for a custom key store, and no part of the daemon before. */
+  pin: pin.optional(),
+  /** Of an HSM without `pin`: the file of the certificate, in PEM, that CreateCustomKeyStore has to show. */
+  trustAnchorCertificate: text.optional(),
   /** Where new keys live: in the token, or wrapped by it under a domain key, in the metadata. A key stays what it was made as. */
   residency: z.enum(residencies, { error: '`token` or `wrapped`' }).default('token'),
   /** Processes that load the library, and sessions in each; absent: what the profile says. */
@@ -122,18 +125,37 @@ const keyStoreName = z.string().regex(/^(?!cks-)[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
 });
 
 interface KeyStores {
-  readonly keyStores: Readonly<Record<string, { readonly keySpecs?: 'all' | undefined }>>;
+  readonly keyStores: Readonly<
+    Record<string, Pick<z.output<typeof keyStore>, 'pin' | 'trustAnchorCertificate' | 'residency' | 'keySpecs'>>
+  >;
   readonly defaultKeyStore?: string | undefined;
 }
 
 /** Where there are several, which one is meant is said, and not guessed by their order. */
 function refuseUnclearDefault({ keyStores, defaultKeyStore }: KeyStores, context: z.RefinementCtx): void {
-  const names = Object.keys(keyStores);
+  const all = Object.entries(keyStores);
+  const names = all.filter(([, { pin: place }]) => place !== undefined).map(([name]) => name);
   const refuse = (path: readonly string[], message: string): void =>
     context.addIssue({ code: 'custom', path: [...path], message });
   const theDefault = defaultKeyStore ?? (names.length === 1 ? names[0] : undefined);
+  for (const [name, { pin: place, trustAnchorCertificate, residency, keySpecs }] of all) {
+    if (place === undefined && trustAnchorCertificate === undefined)
+      refuse(
+        ['keyStores', name, 'pin'],
+        `${pinExpectation}; of an HSM for a custom key store, \`trustAnchorCertificate\` instead`,
+      );
+    if (place !== undefined && trustAnchorCertificate !== undefined)
+      refuse(
+        ['keyStores', name, 'trustAnchorCertificate'],
+        'nothing here: an HSM with a `pin` is for no custom key store',
+      );
+    if (place === undefined && residency !== 'token')
+      refuse(['keyStores', name, 'residency'], '`token`: the keys of a custom key store stay in its HSM');
+    if (place === undefined && keySpecs !== undefined)
+      refuse(['keyStores', name, 'keySpecs'], 'nothing here: a custom key store takes what AWS lets it take');
+  }
   if (names.length === 0) {
-    refuse(['keyStores'], 'a key store under a name, such as `default`');
+    refuse(['keyStores'], 'a key store with a `pin` under a name, such as `default`');
   } else if (theDefault === undefined || !names.includes(theDefault)) {
     const one = names.map((name) => `\`${name}\``).join(', ');
     refuse(
@@ -328,7 +350,13 @@ export const configurationSchema = z
 
 type Parsed = z.output<typeof configurationSchema>;
 
-export type KeyStoreConfiguration = z.output<typeof keyStore>;
+type AnyHsm = z.output<typeof keyStore>;
+/** How a token is found and opened. */
+export type TokenConfiguration = Omit<AnyHsm, 'pin' | 'trustAnchorCertificate' | 'keySpecs'>;
+/** A key store of the daemon's own. */
+export type KeyStoreConfiguration = TokenConfiguration & Pick<AnyHsm, 'keySpecs'> & { readonly pin: PinSource };
+/** An HSM for a custom key store. */
+export type HsmConfiguration = TokenConfiguration & { readonly trustAnchorCertificate: string };
 export type TlsConfiguration = z.output<typeof tls>;
 export type PemSource = z.output<typeof pem>;
 
@@ -356,8 +384,10 @@ export type Configuration = Omit<
   readonly regions: readonly [RegionConfiguration, ...RegionConfiguration[]];
   /** By name. */
   readonly keyStores: ReadonlyMap<string, KeyStoreConfiguration>;
+  /** The HSMs for custom key stores, by name: those without a PIN. Absent: there are none. */
+  readonly hsms?: ReadonlyMap<string, HsmConfiguration>;
   /** The name of the key store that holds the service keys: those for metadata, access keys and session credentials. */
   readonly serviceKeyStore: string;
   readonly audit: { readonly folder: string; readonly sync: 'default' | 'always' };
 };
-export type PinSource = KeyStoreConfiguration['pin'];
+export type PinSource = z.output<typeof pin>;

@@ -14,6 +14,7 @@ import { assertSafePath } from '../secrets/safe-path.ts';
 import {
   type Configuration,
   configurationSchema,
+  type HsmConfiguration,
   type KeyStoreConfiguration,
   type PemSource,
   type TlsConfiguration,
@@ -145,7 +146,14 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
   const absolute = (path: string): string => resolve(folder, path);
   const { region, socket, listen, keyStores, defaultKeyStore, managedKeys, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
-  const names = Object.keys(keyStores);
+  const all = Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)] as const);
+  const ownKeyStores = new Map<string, KeyStoreConfiguration>();
+  const hsms = new Map<string, HsmConfiguration>();
+  for (const [name, { pin, trustAnchorCertificate, keySpecs, ...token }] of all) {
+    if (pin !== undefined) ownKeyStores.set(name, { ...token, keySpecs, pin });
+    else if (trustAnchorCertificate !== undefined) hsms.set(name, { ...token, trustAnchorCertificate });
+  }
+  const names = [...ownKeyStores.keys()];
   const theDefault = defaultKeyStore ?? names[0];
   if (theDefault === undefined) throw new TypeError('the schema lets no configuration without a key store through');
   return {
@@ -162,7 +170,8 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
         managedKeys: new Map(Object.entries(managedKeys).map(([service, { principals }]) => [service, principals])),
       },
     ],
-    keyStores: new Map(Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)])),
+    keyStores: ownKeyStores,
+    hsms,
     serviceKeyStore: theDefault,
     roles: Object.fromEntries(
       Object.entries(parsed.roles).map(([name, role]) => {
@@ -181,14 +190,17 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
   };
 }
 
-function withAbsolutePaths(keyStore: KeyStoreConfiguration, absolute: (path: string) => string): KeyStoreConfiguration {
-  const { profile, library, pin } = keyStore;
+type WrittenKeyStore = z.output<typeof configurationSchema>['keyStores'][string];
+
+function withAbsolutePaths(keyStore: WrittenKeyStore, absolute: (path: string) => string): WrittenKeyStore {
+  const { profile, library, pin, trustAnchorCertificate } = keyStore;
   return {
     ...keyStore,
     // A profile is a name unless it looks like a path.
     profile: profile.includes('/') ? absolute(profile) : profile,
     library: library === undefined ? undefined : absolute(library),
-    pin: 'file' in pin ? { file: absolute(pin.file) } : pin,
+    pin: pin !== undefined && 'file' in pin ? { file: absolute(pin.file) } : pin,
+    trustAnchorCertificate: trustAnchorCertificate === undefined ? undefined : absolute(trustAnchorCertificate),
   };
 }
 

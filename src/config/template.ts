@@ -92,6 +92,12 @@ keyStores:
   #   token: { label: vault }
   #   pin: { file: /etc/drawbridge/vault-pin }
   #   keySpecs: all
+  # An HSM for a custom key store has no pin: CreateCustomKeyStore brings it, with the certificate that is named here, and
+  # drawbridge doctor shows the id that it takes (cluster-…). No two custom key stores have one certificate.
+  # payments:
+  #   profile: softhsm2
+  #   token: { label: payments }
+  #   trustAnchorCertificate: /etc/drawbridge/payments.crt
 # Where there are several: the one that has the service keys, and the keys of whoever names none. It stays what it is.
 # defaultKeyStore: ${newKeyStoreName}
 
@@ -155,8 +161,8 @@ audit:
 #   audit: { reserveBytes: 16777216, extraBytes: 16777216, extraBytesPerSecond: 262144 }
 #   # Refused requests of one payer, at once and in the long run: events of their own (more are counted), and looked at at all.
 #   refusals: { recorded: 500, recordedPerSecond: 5, looked: 10000, lookedPerSecond: 500 }
-#   # AWS's quotas: keys of a Region, aliases and grants of a key, bytes of a key policy. Only more than these is refused.
-#   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, policyBytes: 32768 }
+#   # AWS's quotas: keys of a Region, aliases and grants of a key, custom key stores, bytes of a key policy. Only more than these is refused.
+#   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, customKeyStores: 10, policyBytes: 32768 }
 #   # Memory for compiled key policies.
 #   memory: { compiledPolicyBytes: 67108864,
 #     # All records of keys, policies, aliases and grants; and what one payer may add to them until the next start.

@@ -27,14 +27,26 @@ export interface CensusPart {
 /** Some hundred signatures of RSA take a second or two. */
 const keysInPart = 128;
 
-export function censusControl({ regions, keyStores, domainKeys }: CensusParts): CensusControl {
+export function censusControl({ regions, keyStores: configured, domainKeys }: CensusParts): CensusControl {
+  /** With the custom key stores that there are by now. */
+  const keyStoresNow = (): ReadonlyMap<string, KeyStore> => {
+    const all = new Map(configured);
+    for (const { directory } of regions) {
+      const { customKeyStores: stores } = directory;
+      for (const id of stores.ids.page(undefined, stores.ids.size).names) {
+        const keyStore = stores.keyStore(id);
+        if (keyStore !== undefined) all.set(id, keyStore);
+      }
+    }
+    return all;
+  };
   return {
     async part(after): Promise<CensusPart> {
       const at = after === null ? 0 : regions.findIndex(({ directory }) => directory.realm.region === after.region);
       const directory = regions[at]?.directory;
       if (directory === undefined) throw new KmsError('ValidationException', 'There is no such Region here.');
       const { names, truncated } = directory.keyIds.page(after?.keyId, keysInPart);
-      const { proven, problems } = await proveKeys(countedIn(directory, names), keyStores);
+      const { proven, problems } = await proveKeys(countedIn(directory, names), keyStoresNow());
       const last = names.at(-1);
       const following = regions[at + 1]?.directory.realm.region;
       const inNextRegion = following === undefined ? null : { region: following, keyId: '' };
@@ -52,7 +64,7 @@ export function censusControl({ regions, keyStores, domainKeys }: CensusParts): 
       }
       const orphans: Orphan[] = [];
       const unreachable: string[] = [];
-      for (const [name, keyStore] of keyStores) {
+      for (const [name, keyStore] of keyStoresNow()) {
         for (const { backingKeyId } of domainKeys.of(name)) named.add(backingKeyId);
         try {
           orphans.push(...(await orphansIn(keyStore, named)));

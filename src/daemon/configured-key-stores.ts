@@ -2,7 +2,7 @@
 
 import { availableParallelism } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
-import type { Configuration, KeyStoreConfiguration } from '../config/configuration-schema.ts';
+import type { Configuration, TokenConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
@@ -12,7 +12,7 @@ import { findLibrary, type KeyStoreShape, loadVendorProfile, shapeOf } from '../
 import type { Logger } from '../kms/logger.ts';
 
 /** The configured library, or the first of the profile's places where there is one. Throws when there is none. */
-export function libraryOf(configuration: Pick<KeyStoreConfiguration, 'profile' | 'library'>): string {
+export function libraryOf(configuration: Pick<TokenConfiguration, 'profile' | 'library'>): string {
   if (configuration.library !== undefined) return configuration.library;
   const profile = loadVendorProfile(configuration.profile);
   const library = findLibrary(profile);
@@ -70,7 +70,7 @@ export async function tuneConfiguredKeyStore(
   return tuneToken({ ...how, open, sessionsAreParallel, cores: availableParallelism() });
 }
 
-function configuredOpenMs(configuration: KeyStoreConfiguration | undefined): number {
+function configuredOpenMs(configuration: TokenConfiguration | undefined): number {
   return configuration?.deadlines.openMs ?? 0;
 }
 
@@ -96,6 +96,15 @@ function keyStoreOptions(
 ): OpenKeyStoreOptions {
   const configuration = keyStores.get(name);
   if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
+  return { ...tokenOptions(name, configuration, log), pin: pinReader(configuration.pin, environment) };
+}
+
+/** All but the PIN. */
+export function tokenOptions(
+  name: string,
+  configuration: TokenConfiguration,
+  log: Logger,
+): Omit<OpenKeyStoreOptions, 'pin'> {
   const profile = loadVendorProfile(configuration.profile);
   const { hosts, lanes } = shapeOf(profile, configuration, availableParallelism());
   return {
@@ -109,7 +118,6 @@ function keyStoreOptions(
     },
     hosts,
     sessionsAreParallel: profile.sessionsAreParallel,
-    pin: pinReader(configuration.pin, environment),
     environment: configuration.environment,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
     log,

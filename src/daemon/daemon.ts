@@ -30,6 +30,7 @@ import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { giveBackFreedMemory } from '../secrets/freed-memory.ts';
+import { attachableHsms } from './attachable-hsms.ts';
 import { Backups } from './backups.ts';
 import { censusControl } from './census.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -40,7 +41,7 @@ import { domainControl } from './domain-control.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { keyStoreControl } from './key-store-control.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
-import { OptionalKeyStores } from './optional-key-stores.ts';
+import { examineLateToken, OptionalKeyStores } from './optional-key-stores.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
 import { Patience } from './patience.ts';
 import { type ListeningRegion, listenForRegion, regionHandlers } from './region.ts';
@@ -116,6 +117,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const policies = await IdentityPolicyFolder.open(configuration.identity.policies, mapping);
   const certificates = await ServedCertificates.open({ regions, environment, log });
   started.defer(() => certificates.close());
+  const hsms = await attachableHsms(configuration, log);
   for (const keyStore of configuration.keyStores.values()) {
     await assertPinIsPrivate(keyStore.pin, environment);
     await assertSecurityOfficerPinIsPrivate(keyStore.environment);
@@ -187,7 +189,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return { region, entrance: regionEntrance(closed) };
   });
   const { findFixedKey } = options;
-  const ours = { configuration, opened, keyStores, required, serviceKeyStore, audit, checkpoints, intents };
+  const ours = { configuration, opened, keyStores, required, hsms, serviceKeyStore, audit, checkpoints, intents };
   const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then((open) => {
@@ -214,7 +216,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
     }
-    optional.connect({ regions: open.regions, domainKeys: open.domainKeys, turns, nodeId: store.nodeId, dataDir, log });
+    const admission = { regions: open.regions, domainKeys: open.domainKeys, turns, nodeId: store.nodeId, dataDir, log };
+    optional.connect(admission);
+    for (const { customKeyStores } of open.regions)
+      customKeyStores.serve((id, keyStore) => examineLateToken(id, keyStore, admission));
   });
   started.defer(async () => {
     patience.end();

@@ -5,6 +5,7 @@ export { listServiceKeys } from '../keys/life/service-keys.ts';
 export { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 export { openBackup } from '../store/backup-file.ts';
 export { acceptMetadata } from './accept-metadata.ts';
+export { attachableHsms } from './attachable-hsms.ts';
 export { libraryOf, openConfiguredKeyStore, tuneConfiguredKeyStore } from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
 export { namedKeys } from './data-folder.ts';

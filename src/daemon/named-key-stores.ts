@@ -11,7 +11,7 @@ export function namedKeyStores(
   { keyStores: names, defaultKeyStore }: RegionConfiguration,
   { account, keyStores: configured }: Pick<Configuration, 'account' | 'keyStores'>,
   keyStores: ReadonlyMap<string, KeyStore>,
-): CustomKeyStoreSource {
+): Pick<CustomKeyStoreSource, 'find'> {
   const others = names.filter((name) => name !== defaultKeyStore);
   const found = new Map(
     others.flatMap((name): [string, CustomKeyStore][] => {

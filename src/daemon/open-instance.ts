@@ -12,6 +12,7 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
+import type { AttachableHsm } from '../keys/custom-key-store.ts';
 import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
@@ -22,6 +23,7 @@ import { Turns } from '../store/turns.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Credentials, openCredentials } from './credential-source.ts';
 import type { OpenStore } from './data-folder.ts';
+import { passwordVault } from './key-store-passwords.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
@@ -41,6 +43,8 @@ export interface InstanceParts {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   /** The names of those that are there by now; the others may be away. */
   readonly required: ReadonlySet<string>;
+  /** For custom key stores, by what they are called where AWS has the id of a cluster. */
+  readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly serviceKeyStore: KeyStore;
   readonly audit: AuditLog;
   /** Of both; not begun. */
@@ -100,7 +104,7 @@ interface Standing {
 
 async function openInstance(parts: InstanceParts, standing: Standing): Promise<OpenInstance> {
   const { configuration, opened, keyStores, required, serviceKeyStore, audit, intents, mapping, findFixedKey } = parts;
-  const { clocks, log } = parts;
+  const { hsms, clocks, log } = parts;
   const connected = new Map([...keyStores].filter(([name]) => required.has(name)));
   const { account, regions, budgets } = configuration;
   const { store } = opened;
@@ -133,10 +137,12 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   for (const [name, keyStore] of connected) await domainKeys.settle(name, keyStore);
   const foundations = {
     ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
+    ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
     ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys },
   };
   const open: OpenRegion[] = [];
   made.defer(async () => {
+    await Promise.all(open.map(({ customKeyStores }) => customKeyStores.close()));
     await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
   });
   for (const region of regions) open.push(await openRegion(region, foundations));

@@ -10,11 +10,14 @@ import { assertSafePath } from '../secrets/safe-path.ts';
  * @throws UnsafePathError for the first that others can change.
  */
 export async function assertPathsAreOurs(configuration: Configuration): Promise<void> {
-  const { dataDir, audit, identity, keyStores, regions, roles } = configuration;
+  const { dataDir, audit, identity, keyStores, hsms, regions, roles } = configuration;
   const paths = [dataDir, audit.folder, identity.policies];
   for (const { trustPolicy } of Object.values(roles)) if (typeof trustPolicy === 'string') paths.push(trustPolicy);
-  for (const { pin, library, profile } of keyStores.values()) {
-    paths.push(library, profile.includes('/') ? profile : undefined, 'file' in pin ? pin.file : undefined);
+  for (const { library, profile } of [...keyStores.values(), ...(hsms?.values() ?? [])])
+    paths.push(library, profile.includes('/') ? profile : undefined);
+  for (const { trustAnchorCertificate } of hsms?.values() ?? []) paths.push(trustAnchorCertificate);
+  for (const { pin } of keyStores.values()) {
+    if ('file' in pin) paths.push(pin.file);
   }
   for (const { tls } of regions) {
     for (const source of [tls?.certificate, tls?.key])

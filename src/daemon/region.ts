@@ -26,8 +26,10 @@ import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
+import type { AttachableHsm, PasswordVault } from '../keys/custom-key-store.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import { CustomKeyStores } from '../keys/life/custom-key-stores.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
@@ -58,6 +60,8 @@ export interface RegionFoundations {
   /** All of them, by name; the Region takes its own. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly configured: Configuration['keyStores'];
+  readonly hsms: ReadonlyMap<string, AttachableHsm>;
+  readonly vault: PasswordVault;
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
   readonly expiryClocks: ExpiryClocks;
@@ -73,6 +77,8 @@ export interface RegionFoundations {
 export interface OpenRegion {
   readonly configuration: RegionConfiguration;
   readonly directory: KeyDirectory;
+  /** Not connected yet. */
+  readonly customKeyStores: CustomKeyStores;
   readonly life: KeyLife;
   readonly deletion: KeyDeletion;
   /** The one in which keys are made for whoever names none. */
@@ -85,16 +91,28 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { keyStores: all, configured, metadata, ...foundations }: RegionFoundations,
+  { keyStores: all, configured, hsms, vault, metadata, ...foundations }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
   const realm = { region, account: foundations.account };
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
-  const customKeyStores = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
+  const named = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
+  const { turns, log } = foundations;
+  const records = metadata.customKeyStore;
+  const customKeyStores = new CustomKeyStores({ region, records, named, hsms, vault, turns, log });
+  // Before the keys, whose state follows from that of their key stores.
+  turns.follow(customKeyStores);
   const keys = { ...foundations, realm, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
   const { directory, life, deletion } = await openKeys(keys, metadata);
-  return { configuration, directory, life, deletion, defaultKeyStore: directory.keyStore(defaultKeyStore) };
+  return {
+    configuration,
+    directory,
+    customKeyStores,
+    life,
+    deletion,
+    defaultKeyStore: directory.keyStore(defaultKeyStore),
+  };
 }
 
 /** What requests to all Regions share. */

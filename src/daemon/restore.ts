@@ -21,6 +21,7 @@ import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import type { Logger } from '../kms/logger.ts';
+import { isCustomKeyStoreId } from '../kms/names.ts';
 import type { BackupHeader, OpenBackup } from '../store/backup-file.ts';
 import { inLists } from '../store/bounded-map.ts';
 import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
@@ -129,7 +130,7 @@ async function tryIn(folder: string, restoration: Restoration): Promise<TriedBac
   await backup.extract(metadataPath(folder), await backupKey(serviceKeyStore, header));
   const { loaded, standing } = await load(folder, configuration, serviceKeyStore);
   assertRecordsAreServed(loaded, configuration);
-  for (const { keyStore } of loaded.backingKey) await keyStoreOf(keyStore);
+  for (const { keyStore } of loaded.backingKey) if (!isCustomKeyStoreId(keyStore)) await keyStoreOf(keyStore);
   const census = await takeCensus(loaded, keyStores, progress);
   const { key, quarantined } = loaded;
   return { header, state: standing.treeHash, keys: key.length, quarantined: quarantined.length, ...census };

@@ -2,6 +2,7 @@
 
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
+import { isCustomKeyStoreId } from '../kms/names.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 
 /** @throws ConfigurationError, with what to write. */
@@ -26,7 +27,8 @@ function assertRegionsAreServed({ key }: LoadedMetadata, regions: readonly Regio
 
 /** Whoever gave a key store another name would find none of its keys usable. */
 function assertKeyStoresAreConfigured({ backingKey }: LoadedMetadata, keyStores: ReadonlyMap<string, unknown>): void {
-  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore));
+  // One that CreateCustomKeyStore made is on record, and may be away.
+  const other = backingKey.find(({ keyStore }) => !keyStores.has(keyStore) && !isCustomKeyStoreId(keyStore));
   if (other === undefined) return;
   const names = [...keyStores.keys()].map((name) => `\`${name}\``).join(', ');
   throw new ConfigurationError(

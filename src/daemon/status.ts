@@ -89,6 +89,7 @@ export function statusSources(parts: StatusParts) {
           keyStores: region.configuration.keyStores,
         })),
         roles: parts.roles().all.map(({ arn, maxSessionSeconds }) => ({ arn, maxSessionSeconds })),
+        customKeyStores: describeCustomKeyStores(asked.directory.customKeyStores),
         upkeep: upkeepSummary(upkeep.report()),
         openDeletions: openDeletions(regions, domainKeys),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
@@ -149,6 +150,22 @@ function describeRegion({ configuration, directory }: RegionParts, certificates:
 
 function addressOf({ region, socket }: RegionConfiguration, certificates: Certificates) {
   return { region, socket: socket.path, tls: certificates.describe(region) };
+}
+
+/** Those of the Region that CreateCustomKeyStore made. */
+function describeCustomKeyStores(stores: KeyView['customKeyStores']): readonly object[] {
+  return stores.ids.page(undefined, stores.ids.size).names.map((id) => {
+    const record = stores.record(id);
+    return {
+      customKeyStoreId: id,
+      customKeyStoreName: record?.name,
+      clusterId: record?.cloudHsmClusterId,
+      hsm: record === undefined ? undefined : stores.hsm(record.cloudHsmClusterId)?.name,
+      connectionState: stores.connectionState(id),
+      connectionErrorCode: record?.connectionErrorCode ?? null,
+      token: stores.keyStore(id)?.status(),
+    };
+  });
 }
 
 /** Of one that was never connected, or is away, nothing is known. */

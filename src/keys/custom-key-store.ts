@@ -7,7 +7,13 @@
  * Source: AWS KMS developer guide, "Key states of AWS KMS keys", "Unavailable".
  */
 
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
+import type { ConnectionState } from '../kms/connection-states.ts';
+import type { Pin, Plaintext } from '../secrets/secret-bytes.ts';
+import type { CustomKeyStoreRecord } from '../store/records/records.ts';
 import type { KmsKey } from './kms-key.ts';
+import { SortedNames } from './lists/sorted-names.ts';
 
 export interface CustomKeyStore {
   /** AWS's id of it (`cks-…`), or its name in the configuration. The records of its material name it so. */
@@ -22,11 +28,70 @@ export interface CustomKeyStore {
   readonly isAway: boolean;
 }
 
-export interface CustomKeyStoreSource {
-  find(customKeyStoreId: string): CustomKeyStore | undefined;
+/** An HSM of the configuration, as custom key stores know it. */
+export interface AttachableHsm {
+  /** The name in the configuration. */
+  readonly name: string;
+  /**
+   * Of the certificate that the configuration says: the SHA-256 of its DER. `undefined` for an HSM that has a PIN of its own, and so is
+   * none of a custom key store.
+   */
+  readonly trustAnchor: string | undefined;
+  /** Why no one can log in to its token: it is not there, or has no user PIN. `null`: one could. Nothing logs in for that. */
+  problem(): Promise<string | null>;
+  /**
+   * As `beginKeyStore`.
+   * @param pin Read anew for each host.
+   * @throws an error for operators when the configuration names what is not there.
+   */
+  open(
+    pin: () => Promise<Pin>,
+    isWaitedFor: () => boolean,
+    events: ConnectionEvents,
+  ): { readonly keyStore: KeyStore; readonly connected: Promise<void> };
 }
 
-export const noCustomKeyStores: CustomKeyStoreSource = { find: () => undefined };
+/** Keeps the passwords of custom key stores encrypted, in the HSM of the service keys. */
+export interface PasswordVault {
+  /** The password can only be had back for the same custom key store. */
+  seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
+  unseal(record: Pick<CustomKeyStoreRecord, 'customKeyStoreId' | 'sealedPassword'>): Promise<Pin>;
+}
+
+/** The key stores of a Region beside its default one. */
+export interface CustomKeyStoreSource {
+  /** Also one that the configuration names. */
+  find(customKeyStoreId: string): CustomKeyStore | undefined;
+  /** What stands for the HSM of one that CreateCustomKeyStore made, connected or not. */
+  keyStore(customKeyStoreId: string): KeyStore | undefined;
+  /** Of those that CreateCustomKeyStore made, in order. */
+  readonly ids: Pick<SortedNames<string>, 'page' | 'size'>;
+  record(customKeyStoreId: string): CustomKeyStoreRecord | undefined;
+  recordNamed(name: string): CustomKeyStoreRecord | undefined;
+  /** The first whose HSM is meant, in whatever Region. */
+  recordOfHsm(isMeant: (cloudHsmClusterId: string) => boolean): CustomKeyStoreRecord | undefined;
+  connectionState(customKeyStoreId: string): ConnectionState;
+  hsm(cloudHsmClusterId: string): AttachableHsm | undefined;
+  /** Of its certificate, as `AttachableHsm` has it. */
+  trustAnchorOf(record: Pick<CustomKeyStoreRecord, 'trustAnchorCertificate'>): string | undefined;
+  seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
+  /** Resolves when the hosts of a connection that was ended are gone. */
+  closed(customKeyStoreId: string): Promise<void>;
+}
+
+export const noCustomKeyStores: CustomKeyStoreSource = {
+  find: () => undefined,
+  keyStore: () => undefined,
+  ids: new SortedNames<string>(),
+  record: () => undefined,
+  recordNamed: () => undefined,
+  recordOfHsm: () => undefined,
+  connectionState: () => 'DISCONNECTED',
+  hsm: () => undefined,
+  trustAnchorOf: () => undefined,
+  seal: () => Promise.reject(new TypeError('there are no custom key stores')),
+  closed: () => Promise.resolve(),
+};
 
 /** The name of the custom key store that the key is in; `undefined` for one in the default key store. */
 export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' | 'materials'>): string | undefined {
@@ -37,14 +102,14 @@ export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' 
  * The key in the state that follows, whenever it is asked, from whether its key store is away by then. One that is pending
  * deletion stays so, and its deletion can be cancelled.
  */
-export function watchedOver(key: KmsKey, find: CustomKeyStoreSource['find']): KmsKey {
+export function watchedOver(key: KmsKey, stores: Pick<CustomKeyStoreSource, 'find'>): KmsKey {
   const id = customKeyStoreIdOf(key);
   if (id === undefined) return key;
   return {
     ...key,
     get state() {
       const { state } = key.record;
-      const isAway = find(id)?.isAway ?? true;
+      const isAway = stores.find(id)?.isAway ?? true;
       return isAway && (state === 'Enabled' || state === 'Disabled') ? 'Unavailable' : state;
     },
   };

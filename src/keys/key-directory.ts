@@ -31,7 +31,7 @@ import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/reco
 import type { Fold } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
 import { CompiledPolicies } from './compiled-policies.ts';
-import { type CustomKeyStore, type CustomKeyStoreSource, noCustomKeyStores, watchedOver } from './custom-key-store.ts';
+import { type CustomKeyStoreSource, noCustomKeyStores, watchedOver } from './custom-key-store.ts';
 import { defaultEncryptionLimits } from './encryption-counter.ts';
 import { ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
 import { Grants } from './grants/grant-directory.ts';
@@ -79,12 +79,13 @@ export class KeyDirectory implements Fold {
   readonly tombstones = new Tombstones();
   readonly lastUses: LastUses;
   readonly services: ManagedServices;
+  /** The key stores beside the default one. */
+  readonly customKeyStores: CustomKeyStoreSource;
   readonly compilePolicy: (document: string) => CompiledPolicy;
   readonly budgets: KeyBudgets;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
-  readonly #customKeyStores: CustomKeyStoreSource;
   readonly #inUse: MaterialInUse;
   readonly #expiry: ExpiryWatch;
   readonly #policies: CompiledPolicies;
@@ -111,7 +112,7 @@ export class KeyDirectory implements Fold {
     this.memory = new RecordMemory({ records: this.#records, aliases, grants, tombstones }, this.budgets.memory);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
     this.#keyStores = options.keyStores;
-    this.#customKeyStores = options.customKeyStores ?? noCustomKeyStores;
+    this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
     this.#inUse = new MaterialInUse({
       turns: options.turns,
@@ -155,19 +156,9 @@ export class KeyDirectory implements Fold {
     return [...(this.#records.of(keyId)?.backingKeys.values() ?? [])];
   }
 
-  /** As `RecordsOfKeys` has it. */
-  materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
-    return this.#records.materialsIn(keyStore);
-  }
-
-  /** Is anything on record of an object that is called so? */
-  isMaterial(backingKeyId: string): boolean {
-    return this.#records.findMaterial(backingKeyId as BackingKeyId) !== undefined; // What is none has no record.
-  }
-
-  /** Also of a key that cannot be used. */
-  keyRecord(keyId: KeyId): KeyRecord | undefined {
-    return this.#records.of(keyId)?.key;
+  /** What is on record, for whoever compares it with an HSM. */
+  get onRecord(): Pick<RecordsOfKeys, 'of' | 'materialsIn' | 'findMaterial'> {
+    return this.#records;
   }
 
   /** Is the material there, and has not expired? */
@@ -198,16 +189,11 @@ export class KeyDirectory implements Fold {
 
   /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
   keyStore(name: string): KeyStore {
-    const keyStore = this.#keyStores.get(name);
+    const keyStore = this.#keyStores.get(name) ?? this.customKeyStores.keyStore(name);
     if (keyStore === undefined) {
       throw new KmsError('KMSInternalException', internalMessage, `key store \`${name}\` is not configured`);
     }
     return keyStore;
-  }
-
-  /** The key store beside the default one that has this id; `undefined` when there is none. */
-  customKeyStore(customKeyStoreId: string): CustomKeyStore | undefined {
-    return this.#customKeyStores.find(customKeyStoreId);
   }
 
   /** Who is told of a key and its backing key when the last numbers of that one are being used. One listener, `life/`. */
@@ -282,6 +268,7 @@ export class KeyDirectory implements Fold {
       case 'milestone':
       case 'upkeepWait':
       case 'domainKey':
+      case 'customKeyStore':
         break;
       default:
         change satisfies never;
@@ -290,7 +277,11 @@ export class KeyDirectory implements Fold {
 
   /** What the store finds in the way of a change may be a row that somebody put back. */
   #isOfDeletedKey(record: Change['record']): boolean {
-    if (!('region' in record) || !this.tombstones.has(record.keyId) || this.#records.of(record.keyId)?.key)
+    if (
+      !('region' in record && 'keyId' in record) ||
+      !this.tombstones.has(record.keyId) ||
+      this.#records.of(record.keyId)?.key
+    )
       return false;
     this.log.error({ keyId: record.keyId }, 'a record of a KMS key that was deleted is in the database again');
     return true;
@@ -322,6 +313,7 @@ export class KeyDirectory implements Fold {
       case 'milestone':
       case 'upkeepWait':
       case 'domainKey':
+      case 'customKeyStore':
         break;
       default:
         change satisfies never;
@@ -392,7 +384,7 @@ export class KeyDirectory implements Fold {
         currentMaterial,
         currentBackingKey: currentId === null ? undefined : backingKeys.get(currentId),
       });
-      return watchedOver(key, (name) => this.customKeyStore(name));
+      return watchedOver(key, this.customKeyStores);
     } catch (error) {
       return String(error);
     }

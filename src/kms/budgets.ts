@@ -123,6 +123,8 @@ export interface Quotas {
   readonly keys: number;
   readonly aliasesPerKey: number;
   readonly grantsPerKey: number;
+  /** Custom key stores of a Region. */
+  readonly customKeyStores: number;
   /** Of a key policy document, in UTF-8. */
   readonly policyBytes: number;
 }
@@ -240,6 +242,7 @@ export const defaultBudgets: Budgets = {
     keys: 100_000,
     aliasesPerKey: 50,
     grantsPerKey: 50_000,
+    customKeyStores: 10,
     policyBytes: 32_768,
   },
   memory: {

@@ -165,3 +165,13 @@ export function userIdOf({ arn, accountId, role, roleId = role }: NamedCaller): 
   if (arn === rootArn({ account: accountId })) return accountId;
   return roleId === undefined ? arn : `${roleId}:${arn.slice(arn.lastIndexOf('/') + 1)}`;
 }
+
+/** The id of a new custom key store, in AWS's form: `cks-` and 17 hexadecimal digits. */
+export function newCustomKeyStoreId(): string {
+  return `cks-${randomBytes(9).toString('hex').slice(1)}`;
+}
+
+/** No key store of the configuration can be called so. */
+export function isCustomKeyStoreId(keyStore: string): boolean {
+  return keyStore.startsWith('cks-');
+}

@@ -137,7 +137,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   trace.operation = operation;
   const request = decodeRequest(
     operation.request,
-    parseBody(kmsRequest.body, operation.request.secretNames ?? []),
+    parseBody(kmsRequest.body, operation.request.secretNames ?? [], operation.request.secretTexts),
     kmsRequest.unknownMembers,
   );
   trace.request = request;

@@ -1,8 +1,8 @@
 /**
  * The body of a request as a value, without its secrets ever being strings.
  *
- * A string cannot be wiped, and stays in the engine's heap until that memory is used for something else. So the base64 of a
- * secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees one of it, and the
+ * A string cannot be wiped, and stays in the engine's heap until that memory is used for something else. So the base64 (or, of a
+ * password, the text) of a secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees one of it, and the
  * secret takes its place. The body is zero when this returns.
  *
  * It is looked for where every program writes it: a name that stands once in the body, without escapes, before a string without
@@ -16,6 +16,7 @@ import { Plaintext } from '../secrets/secret-bytes.ts';
 /** A secret that was taken out of a body. */
 interface Taken {
   readonly name: string;
+  readonly isText: boolean;
   readonly secret: Plaintext;
   readonly at: number;
   readonly characters: number;
@@ -24,21 +25,29 @@ interface Taken {
 /**
  * @param body JSON in UTF-8, wiped here. An empty one is an empty request, as `curl -X POST` sends it.
  * @param secretNames Of members of the request whose values may become a `Plaintext` instead of text in base64.
+ * @param secretTexts Those of them whose text is the secret itself.
  * @throws KmsError `SerializationException`
  */
-export function parseBody(body: Buffer, secretNames: readonly string[]): unknown {
+export function parseBody(
+  body: Buffer,
+  secretNames: readonly string[],
+  secretTexts: ReadonlySet<string> = noTexts,
+): unknown {
   if (body.length === 0) return {};
   const taken: Taken[] = [];
   try {
     if (!isUtf8(body)) throw new KmsError('SerializationException', 'The request body is not UTF-8');
     for (const name of secretNames) {
-      const secret = take(body, name);
+      const secret = take(body, name, secretTexts.has(name));
       if (secret !== undefined) taken.push(secret);
     }
     const value = parseWithout(body, taken);
     if (taken.every((secret) => putBack(value, secret))) return value;
     // It stands deeper in the request, where it is no secret.
-    for (const { secret, at } of taken) body.write(secret.reveal().toString('base64'), at, 'latin1');
+    for (const { isText, secret, at } of taken) {
+      if (isText) secret.reveal().copy(body, at);
+      else body.write(secret.reveal().toString('base64'), at, 'latin1');
+    }
     wipeAll(taken);
     return parse(body);
   } catch (error) {
@@ -53,6 +62,7 @@ function wipeAll(taken: readonly Taken[]): void {
   for (const { secret } of taken) secret.wipe();
 }
 
+const noTexts: ReadonlySet<string> = new Set();
 const filler = '*';
 const quote = 0x22;
 const colon = 0x3a;
@@ -71,7 +81,7 @@ function quoted(name: string): Buffer {
   return bytes;
 }
 
-function take(body: Buffer, name: string): Taken | undefined {
+function take(body: Buffer, name: string, isText: boolean): Taken | undefined {
   const bytes = quoted(name);
   const nameAt = body.indexOf(bytes);
   if (nameAt < 1 || body[nameAt - 1] === backslash) return undefined;
@@ -83,12 +93,12 @@ function take(body: Buffer, name: string): Taken | undefined {
   if (body[quoteAt] !== quote) return undefined;
   const at = quoteAt + 1;
   const characters = body.indexOf(quote, at) - at;
-  if (characters < 4 || characters > maxCharacters) return undefined;
+  if (characters < (isText ? 1 : 4) || characters > maxCharacters) return undefined;
   const text = body.subarray(at, at + characters);
-  const decoded = decodeBase64(text);
+  const decoded = isText ? plainText(text) : decodeBase64(text);
   if (decoded === undefined) return undefined;
   text.fill(filler);
-  return { name, secret: new Plaintext(decoded), at, characters };
+  return { name, isText, secret: new Plaintext(decoded), at, characters };
 }
 
 function behindSpaces(body: Buffer, from: number): number {
@@ -106,6 +116,14 @@ function putBack(value: unknown, { name, secret }: Taken): boolean {
   if (found !== filler) return false;
   request[name] = secret;
   return true;
+}
+
+/** @returns Memory of its own; `undefined` for what has escapes, or is no string of JSON. */
+function plainText(text: Buffer): Buffer | undefined {
+  for (const byte of text) if (byte === backslash || byte < 0x20) return undefined;
+  const bytes = Buffer.alloc(text.length);
+  text.copy(bytes);
+  return bytes;
 }
 
 const notBase64 = 0x80;

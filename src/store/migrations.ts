@@ -216,6 +216,14 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0009-custom-key-stores': {
+    async up(db: Kysely<AnySchema>) {
+      const connection = ['sealedPassword', 'createdAtMs', 'connection', 'connectionErrorCode'];
+      const members = ['name', 'cloudHsmClusterId', 'trustAnchorCertificate', ...connection];
+      await createRecords(db, 'customKeyStore', ['region', 'customKeyStoreId'], members);
+    },
+  },
 };
 
 /** A table for records of a new kind. Members whose names end in `Ms` are numbers. */

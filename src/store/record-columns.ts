@@ -6,6 +6,7 @@
  * column, and whoever edits the file may use that; it gives `undefined` for what no write of ours could have put there.
  */
 
+import { connectionErrorCodes } from '../kms/connection-states.ts';
 import { parseGrantId, parseGrantPrincipal } from '../kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { keyStates } from '../kms/key-states.ts';
@@ -182,6 +183,18 @@ const recordColumns: {
     wrappingKeySpec: text,
     createdAtMs: integer,
     validToMs: integer,
+  },
+  customKeyStore: {
+    region: text,
+    customKeyStoreId: text,
+    version: integer,
+    name: text,
+    cloudHsmClusterId: text,
+    trustAnchorCertificate: text,
+    sealedPassword: bytes,
+    createdAtMs: integer,
+    connection: oneOf(['DISCONNECTED', 'CONNECTING', 'CONNECTED', 'FAILED']),
+    connectionErrorCode: orEmpty(oneOf(connectionErrorCodes)),
   },
   milestone: { milestone: text, version: integer, reachedAtMs: integer, ranMs: integer },
   upkeepWait: { work: text, version: integer, dueAtMs: integer, ranMs: integer, confirmedAtMs: timeOrNone },

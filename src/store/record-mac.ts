@@ -74,6 +74,7 @@ export const recordFormats: RecordFormats = {
   tombstone: { domainKeyIds: { format: 2, column: '' } },
   lastUse: {},
   wrappingKey: {},
+  customKeyStore: {},
   milestone: {},
   upkeepWait: {},
   domainKey: {},

@@ -30,6 +30,7 @@ export const tables = {
   tombstone: 'tombstone',
   lastUse: 'lastUse',
   wrappingKey: 'wrappingKey',
+  customKeyStore: 'customKeyStore',
   milestone: 'milestone',
   upkeepWait: 'upkeepWait',
   domainKey: 'domainKey',

@@ -304,6 +304,7 @@ class OpenSqliteStore implements SqliteStore {
       tombstone: await read('tombstone', findings),
       lastUse: await read('lastUse', findings),
       wrappingKey: await read('wrappingKey', findings),
+      customKeyStore: await read('customKeyStore', findings),
       milestone: await read('milestone', findings),
       upkeepWait: await read('upkeepWait', findings),
       domainKey: await read('domainKey', findings),

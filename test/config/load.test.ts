@@ -62,6 +62,7 @@ describe('a configuration', () => {
           },
         ],
       ]),
+      hsms: new Map(),
       roles: {},
       serviceKeyStore: 'default',
       identity: { root: [0], users: {}, groups: {}, groupsFrom: 'kernel', containers: {} },
@@ -274,6 +275,16 @@ describe('a configuration', () => {
       'FILE:9: `keyStores.default.keySpecs`: expected nothing here: the default key store takes all keys',
     ],
     [
+      'an HSM for a custom key store that is everything there is',
+      minimal.replace('pin: { file: pin }', 'trustAnchorCertificate: ca.crt'),
+      'FILE:4: `keyStores`: expected a key store with a `pin` under a name, such as `default`',
+    ],
+    [
+      'a certificate beside a PIN',
+      `${minimal}    trustAnchorCertificate: ca.crt\n`,
+      'FILE:9: `keyStores.default.trustAnchorCertificate`: expected nothing here: an HSM with a `pin` is for no custom key store',
+    ],
+    [
       'the kinds of keys one by one',
       `${minimal}    keySpecs: [RSA_2048]\n`,
       'FILE:9: `keyStores.default.keySpecs`: expected `all`; or leave it out, for symmetric encryption keys alone',
@@ -281,7 +292,7 @@ describe('a configuration', () => {
     [
       'no key store',
       `${minimal.slice(0, minimal.indexOf('keyStores:'))}keyStores: {}\n`,
-      'FILE:4: `keyStores`: expected a key store under a name, such as `default`',
+      'FILE:4: `keyStores`: expected a key store with a `pin` under a name, such as `default`',
     ],
     [
       'a key store without a name',

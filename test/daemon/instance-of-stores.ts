@@ -97,6 +97,18 @@ export class InstanceOfStores {
     this.#daemon = undefined;
   }
 
+  /** Stops it and lets its token go, for a daemon in another process. */
+  async release(): Promise<void> {
+    await this.stop();
+    await this.#keyStore?.close();
+    this.#keyStore = undefined;
+  }
+
+  /** Asks whoever listens at the socket. */
+  ask(): void {
+    this.#kms = kmsOver(this.socket);
+  }
+
   async restart(): Promise<void> {
     await this.stop();
     await this.start();

@@ -14,7 +14,7 @@ import { alice, allow, bob, deny, policy, realm } from '../authorization/policie
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
-const quotas = { keys: 3, aliasesPerKey: 1, grantsPerKey: 1, policyBytes: 1024 };
+const quotas = { keys: 3, aliasesPerKey: 1, grantsPerKey: 1, customKeyStores: 1, policyBytes: 1024 };
 const pair = 'kms:EncryptionContext:app';
 const everything = JSON.stringify({
   AttachedTo: [alice],

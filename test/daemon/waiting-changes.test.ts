@@ -65,10 +65,18 @@ const special: { readonly [Name in BuiltOperationName]?: (scene: Scene) => Reque
   UpdateAlias: ({ alias, otherKeyId }) => ({ AliasName: alias, TargetKeyId: otherKeyId }),
 };
 
+/**
+ * Those on custom key stores are about an HSM beside the one of this service, which only a whole daemon has
+ * (`end-to-end/custom-key-stores.test.ts`). They take one permission, of the account, as CreateKey does.
+ */
+function isAskedHere({ effect, name }: AnyOperation): boolean {
+  return effect === 'changes' && !name.endsWith('CustomKeyStore');
+}
+
 /** A request that is answered, of each operation that changes something. */
 const changing = operations.flatMap((operation) => {
   const example = examples.find((each) => each.operation === operation.name);
-  if (operation.effect !== 'changes' || example === undefined) return [];
+  if (!isAskedHere(operation) || example === undefined) return [];
   // Safe: the row of an operation's own name, or none.
   const ofScene = (special as Readonly<Record<string, (scene: Scene) => Request>>)[operation.name];
   const request = (scene: Scene): Request =>
@@ -343,7 +351,7 @@ describeEachToken('A change that waits for its turn', (token) => {
 });
 
 test('every operation that changes something is asked here', () => {
-  const names = operations.filter(({ effect }) => effect === 'changes').map(({ name }) => name);
+  const names = operations.filter(isAskedHere).map(({ name }) => name);
   expect(changing.map(({ operation }) => operation.name)).toEqual(names);
   for (const { operation, origin } of changing) expect(lossesOf(operation, origin), operation.name).not.toEqual([]);
 });

@@ -193,6 +193,7 @@ function verdictOf(reply: Reply, refusals: readonly StateRefusal[]): string {
   if (reply.ok) return `allowed${inSpite}`;
   if (reply.name === 'InvalidKeyUsageException') return `allowed, wrong key${inSpite}`;
   if (reply.name === 'InvalidImportTokenException') return `allowed, wrong token${inSpite}`;
+  if (/^(?:CustomKeyStore|CloudHsmCluster)NotFoundException$/.test(reply.name)) return `allowed, none of that name`;
   if (/^WrappingAlgorithm .* is not supported\.$/.test(reply.message)) return `allowed, wrong wrapping${inSpite}`;
   const refusal = refusals.find(({ name, message }) => reply.name === name && reply.message === message);
   if (refusal !== undefined) return `allowed, ${refusal.words}`;

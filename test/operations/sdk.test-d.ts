@@ -30,8 +30,11 @@ type Level<T> = T extends Plaintext | Uint8Array
         : T extends object
           ? string extends keyof T
             ? { -readonly [Name in keyof T]: Level<T[Name]> }
-            : { -readonly [Name in keyof T]: Level<Exclude<T[Name], undefined>> }
+            : { -readonly [Name in keyof T]: Name extends SecretText ? string : Level<Exclude<T[Name], undefined>> }
           : T;
+
+/** Members whose text is a secret, which is bytes here. */
+type SecretText = 'KeyStorePassword' | 'RawSecretAccessKey';
 
 type Commands = typeof Sdk;
 /** The SDK's operations, from the names of its commands. */

@@ -1,6 +1,7 @@
 /** Records of every kind, as fast-check's arbitraries. */
 
 import fc from 'fast-check';
+import { connectionErrorCodes } from '../../src/kms/connection-states.ts';
 import { type GrantId, type GrantPrincipal, grantOperationNames } from '../../src/kms/grant-terms.ts';
 import { keySpecNames, keyUsages } from '../../src/kms/key-specs.ts';
 import { keyStates } from '../../src/kms/key-states.ts';
@@ -124,6 +125,18 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     wrappingKeySpec: text,
     createdAtMs: time,
     validToMs: time,
+  }),
+  customKeyStore: fc.record({
+    region: text,
+    customKeyStoreId: text,
+    version: time,
+    name: text,
+    cloudHsmClusterId: text,
+    trustAnchorCertificate: text,
+    sealedPassword: fc.uint8Array({ maxLength: 100 }).map((value) => Buffer.from(value)),
+    createdAtMs: time,
+    connection: fc.constantFrom('DISCONNECTED', 'CONNECTING', 'CONNECTED', 'FAILED'),
+    connectionErrorCode: fc.option(fc.constantFrom(...connectionErrorCodes), { nil: null }),
   }),
   milestone: fc.record({ version: time, milestone: text, reachedAtMs: time, ranMs: time }),
   upkeepWait: fc.record({ version: time, work: text, dueAtMs: time, ranMs: time, confirmedAtMs: laterTime }),

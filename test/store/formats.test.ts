@@ -59,6 +59,7 @@ const edits = {
   tombstone: 'deleted_at_ms = 1',
   lastUse: 'used_at_ms = 1',
   wrappingKey: 'valid_to_ms = 1',
+  customKeyStore: "connection = 'CONNECTED'",
   milestone: 'reached_at_ms = 1',
   upkeepWait: 'ran_ms = 1',
   domainKey: 'created_at_ms = 1',

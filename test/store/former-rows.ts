@@ -25,6 +25,7 @@ const nextMembers = {
   tombstone: ['deletedAtMs', 0],
   lastUse: ['usedAtMs', 0],
   wrappingKey: ['createdAtMs', 0],
+  customKeyStore: ['createdAtMs', 0],
   milestone: ['reachedAtMs', 0],
   upkeepWait: ['ranMs', 0],
   domainKey: ['createdAtMs', 0],

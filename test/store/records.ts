@@ -177,6 +177,18 @@ export const examples = {
     createdAtMs: 1_700_000_000_000,
     validToMs: 1_700_086_400_000,
   },
+  customKeyStore: {
+    region: formerRegion,
+    customKeyStoreId: 'cks-1234567890abcdef0',
+    version: 1,
+    name: 'payments',
+    cloudHsmClusterId: 'cluster-1a23b4cdefg',
+    trustAnchorCertificate: '-----BEGIN CERTIFICATE-----',
+    sealedPassword: Buffer.from('sealed'),
+    createdAtMs: 1_700_000_000_000,
+    connection: 'FAILED',
+    connectionErrorCode: 'INVALID_CREDENTIALS',
+  },
   milestone: { version: 1, milestone: 'upkeep', reachedAtMs: 1_700_000_000_000, ranMs: 86_400_000 },
   upkeepWait: {
     version: 1,

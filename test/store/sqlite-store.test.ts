@@ -61,6 +61,7 @@ describe('the metadata store', () => {
       tombstone: [],
       lastUse: [],
       wrappingKey: [],
+      customKeyStore: [],
       milestone: [],
       upkeepWait: [],
       quarantined: [],

@@ -178,6 +178,7 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
     const capabilities = await examineKeyStore(name, configuration, isFolderFine, check);
     if (capabilities !== undefined) found.push(capabilities);
   }
+  for (const name of configuration.hsms?.keys() ?? []) await examineHsm(name, configuration, check);
   return found;
 }
 
@@ -186,6 +187,23 @@ async function assertRolesAreUsable(configuration: Configuration): Promise<void>
   const { ConfiguredRoles } = await import('../../daemon/configured-roles.ts');
   const { unixMapping } = await import('../../daemon/unix-mapping.ts');
   await ConfiguredRoles.open(configuration, unixMapping(configuration));
+}
+
+/** One for a custom key store: who connects that brings the PIN, so none is tried. */
+async function examineHsm(name: string, configuration: Configuration, check: RunCheck): Promise<void> {
+  await check(
+    'HSM',
+    async () => {
+      const { attachableHsms, cloudHsmClusterIdOf, createLog } = await import('../../daemon/index.ts');
+      const clusterId = cloudHsmClusterIdOf(configuration.account, name);
+      const hsm = (await attachableHsms(configuration, createLog('error'))).get(clusterId);
+      const problem = await hsm?.problem();
+      if (problem !== null) throw new Error(`${clusterId}: ${problem ?? 'it is not known'}`);
+      return clusterId;
+    },
+    (clusterId) => `${clusterId}, for a custom key store`,
+    name,
+  );
 }
 
 /** The token is not asked, and so no PIN tried, where something before it is wrong. */

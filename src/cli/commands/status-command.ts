@@ -42,7 +42,8 @@ function describe(report: Members): string {
     ...(waitsFor === undefined ? describeKeys(report) : [['waits for', waitsFor] as const]),
     ['audit log', `${audit['folder']}, event ${audit['sequence']}, sync ${audit['sync']}`],
   ]);
-  return [daemon, ...keyStores.map(describeKeyStore)].join('\n\n');
+  const custom = (report['customKeyStores'] ?? []) as Members[];
+  return [daemon, ...keyStores.map(describeKeyStore), ...custom.map(describeCustomKeyStore)].join('\n\n');
 }
 
 function describeTls(tls: Members | null): readonly (readonly [string, string])[] {
@@ -114,4 +115,19 @@ function describeResidency({ residency, domainKeys }: Members): readonly (readon
     ['new keys live', residency === 'wrapped' ? 'in the metadata, wrapped by the token' : 'in the token'],
     ...lines,
   ];
+}
+
+function describeCustomKeyStore(store: Members): string {
+  const token = store['token'] as Members | undefined;
+  const code = store['connectionState'] === 'FAILED' ? ` (${store['connectionErrorCode']})` : '';
+  return facts([
+    ['custom key store', `${store['customKeyStoreName']} (${store['customKeyStoreId']})`],
+    ['state', `${store['connectionState']}${code}`],
+    ['HSM', `${store['clusterId']} (${store['hsm'] ?? 'not in the configuration'})`],
+    [
+      'hosts',
+      token === undefined ? null : `${token['hosts']} with ${token['lanes']} lanes, ${token['restarts']} replaced`,
+    ],
+    ['last failure', (token?.['lastFailure'] ?? null) as string | null],
+  ]);
 }

@@ -7,6 +7,7 @@
 
 import type { KeyStore } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
 import { removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
@@ -29,7 +30,7 @@ export async function settleLateKeyStore(
   keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys'>,
   { directory, domainKeys, turns, nodeId, log }: LateParts,
 ): Promise<void> {
-  const records = [...directory.materialsIn(name)];
+  const records = [...directory.onRecord.materialsIn(name)];
   for (const record of records.filter(({ state }) => state === 'Creating')) {
     const { backingKeyId, keyId } = record;
     if (!isOfNode(record, nodeId) || isNeededNow(record, directory)) {
@@ -42,11 +43,11 @@ export async function settleLateKeyStore(
   }
   await domainKeys.settle(name, keyStore);
   const isNamed = (backingKeyId: string): boolean =>
-    directory.isMaterial(backingKeyId) || domainKeys.isThere(backingKeyId);
+    directory.onRecord.findMaterial(backingKeyId as BackingKeyId) !== undefined || domainKeys.isThere(backingKeyId);
   reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, log);
 }
 
 function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {
-  const key = directory.keyRecord(record.keyId);
+  const key = directory.onRecord.of(record.keyId)?.key;
   return isNeeded(record, { key: key === undefined ? [] : [key], backingKey: directory.materialRecords(record.keyId) });
 }

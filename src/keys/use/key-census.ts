@@ -7,7 +7,7 @@
 
 import { type KeyStore, KeyStoreError, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
-import type { BackingKeyId, KeyId } from '../../kms/names.ts';
+import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { serviceKeyLabelPrefix } from '../life/service-keys.ts';
@@ -52,7 +52,7 @@ export async function proveKeys(
   let proven = 0;
   await mapBounded(activeMaterials(keys), provenAtOnce, async (material) => {
     const { record } = material;
-    const problem = await problemOf(keyStores.get(record.keyStore), material);
+    const problem = await problemOf(record.keyStore, keyStores, material);
     if (problem === null) proven++;
     else {
       const { keyId, backingKeyId, keyStore } = record;
@@ -68,10 +68,16 @@ function* activeMaterials(keys: Iterable<CountedKey>) {
 }
 
 async function problemOf(
-  keyStore: KeyStore | undefined,
+  name: string,
+  keyStores: ReadonlyMap<string, KeyStore>,
   material: Parameters<typeof proveMaterial>[1],
 ): Promise<string | null> {
-  if (keyStore === undefined) return 'its key store is not configured';
+  const keyStore = keyStores.get(name);
+  if (keyStore === undefined) {
+    return isCustomKeyStoreId(name)
+      ? 'it is in a custom key store, which only a running daemon connects'
+      : 'its key store is not configured';
+  }
   try {
     return await proveMaterial(keyStore, material);
   } catch (error) {

@@ -36,7 +36,7 @@ export function assertPairsCanBeGenerated(
   directory: KeyView,
 ): void {
   const id = customKeyStoreIdOf(key);
-  if (id !== undefined && directory.customKeyStore(id)?.keySpecs !== 'all') {
+  if (id !== undefined && directory.customKeyStores.find(id)?.keySpecs !== 'all') {
     const { origin } = key.record;
     throw new KmsError(
       'UnsupportedOperationException',

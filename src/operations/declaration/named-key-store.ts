@@ -6,7 +6,7 @@ import { KmsError } from '../../kms/errors.ts';
 
 /** @throws KmsError `CustomKeyStoreNotFoundException`. */
 export function namedKeyStore(directory: KeyView, customKeyStoreId: string): CustomKeyStore {
-  const found = directory.customKeyStore(customKeyStoreId);
+  const found = directory.customKeyStores.find(customKeyStoreId);
   if (found !== undefined) return found;
   throw new KmsError(
     'CustomKeyStoreNotFoundException',

@@ -123,7 +123,11 @@ type Recordable<T> = {
 
 interface AnyDefinition<Request, Response, Keys extends string> {
   readonly name: OperationName;
-  readonly request: Shape<Request> & { readonly members?: Members; readonly secretNames?: readonly string[] };
+  readonly request: Shape<Request> & {
+    readonly members?: Members;
+    readonly secretNames?: readonly string[];
+    readonly secretTexts?: ReadonlySet<string>;
+  };
   readonly response: Shape<Response> & { readonly members?: Members };
   readonly needs: Needs<Request, Keys>;
   /** Has the HSM generate a key, which may take it seconds: such requests have fair shares of their own. */

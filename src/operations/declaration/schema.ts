@@ -26,8 +26,8 @@ export interface Shape<T> {
   wipe(value: T): void;
   /** As the audit log has it: `keyId` for the member `KeyId`, at every depth; times as text. Absent: the value as it is. */
   toRecord?(value: T): unknown;
-  /** Its value is a `Plaintext`, which `decode` takes as well as text. */
-  readonly isSecret?: true;
+  /** Its value is a `Plaintext`, which `decode` takes as well as text: bytes in base64, or text as it is. */
+  readonly isSecret?: 'bytes' | 'text';
 }
 
 /** A member that may be absent. */
@@ -73,7 +73,7 @@ function wholeOrBeginning(value: string): string {
   return value.length > maxWholeCharacters ? `${value.slice(0, beginningCharacters)}…` : value;
 }
 
-function wrongType(value: unknown, expected: string): KmsError {
+export function wrongType(value: unknown, expected: string): KmsError {
   if (typeof value === 'object') {
     return new KmsError('SerializationException', 'Start of structure or map found where not expected.');
   }
@@ -84,12 +84,12 @@ function wrongType(value: unknown, expected: string): KmsError {
 
 const nothingToWipe = (): void => undefined;
 
-interface LengthLimits {
+export interface LengthLimits {
   readonly min?: number;
   readonly max?: number;
 }
 
-function checkLength(
+export function checkLength(
   length: number,
   limits: LengthLimits,
   value: string | null,
@@ -222,7 +222,7 @@ export function secretBlob(limits: LengthLimits = {}): Shape<Plaintext> {
     },
     encode: (value) => `"${value.reveal().toString('base64')}"`,
     wipe: (value) => value.wipe(),
-    isSecret: true,
+    isSecret: 'bytes',
   };
 }
 
@@ -283,6 +283,8 @@ export interface ObjectShape<M extends Members> extends Shape<InferMembers<M>> {
   readonly members: M;
   /** Of its own members. */
   readonly secretNames: readonly string[];
+  /** Those of them that are no base64. */
+  readonly secretTexts: ReadonlySet<string>;
 }
 
 /** AWS writes paths with a small first letter: `KeyId` stands at `keyId`. */
@@ -300,10 +302,12 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
     prefix: `${JSON.stringify(name)}:`,
   }));
   const known = new Set(Object.keys(members));
-  const secretNames = entries.filter(({ shape }) => shape.isSecret === true).map(({ name }) => name);
+  const secretNames = entries.filter(({ shape }) => shape.isSecret !== undefined).map(({ name }) => name);
+  const secretTexts = new Set(entries.filter(({ shape }) => shape.isSecret === 'text').map(({ name }) => name));
   return {
     members,
     secretNames,
+    secretTexts,
     decode(value, path, context) {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrongType(value, 'a Structure');
       const source = value as Record<string, unknown>;

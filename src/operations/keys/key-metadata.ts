@@ -123,7 +123,8 @@ export function describeNow(directory: KeyView, key: KmsKey): Infer<typeof keyMe
   const { arn, record, state, currentMaterial, currentBackingKey } = key;
   const keyMaterialId = currentBackingKey?.keyMaterialId ?? currentMaterial?.importedMaterialId;
   const id = customKeyStoreIdOf(key);
-  const customKeyStore = id === undefined ? undefined : (directory.customKeyStore(id) ?? { customKeyStoreId: id });
+  const customKeyStore =
+    id === undefined ? undefined : (directory.customKeyStores.find(id) ?? { customKeyStoreId: id });
   const described = { arn, record, state, keyMaterialId, customKeyStore };
   return { ...describe(directory.realm, described), ...expirationOf(key) };
 }

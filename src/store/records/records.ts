@@ -2,6 +2,7 @@
  * Which records there are, and what stands in them. What a record means is decided above; here it is only named.
  */
 
+import type { ConnectionErrorCode } from '../../kms/connection-states.ts';
 import type { GrantConstraints, GrantId, GrantOperation, GrantPrincipal } from '../../kms/grant-terms.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import type { KeyOrigin, KeyState } from '../../kms/key-states.ts';
@@ -191,6 +192,24 @@ export interface WrappingKeyRecord extends Versioned, Regional {
   readonly validToMs: number;
 }
 
+/** A custom key store: what CreateCustomKeyStore made. */
+export interface CustomKeyStoreRecord extends Versioned, Regional {
+  readonly customKeyStoreId: string;
+  /** The caller's name for it. */
+  readonly name: string;
+  /** Of its HSM: what that is called where AWS has the id of a cluster. */
+  readonly cloudHsmClusterId: string;
+  /** In PEM, as it was brought. */
+  readonly trustAnchorCertificate: string;
+  /** The PIN of the HSM, encrypted in that of the service keys: `daemon/key-store-passwords.ts` says how. */
+  readonly sealedPassword: Buffer;
+  readonly createdAtMs: number;
+  /** What became of the last ConnectCustomKeyStore or DisconnectCustomKeyStore. */
+  readonly connection: 'DISCONNECTED' | 'CONNECTING' | 'CONNECTED' | 'FAILED';
+  /** Why it could not be connected; `null` where it could. One that says that the password was refused stays until there is another. */
+  readonly connectionErrorCode: ConnectionErrorCode | null;
+}
+
 /** When this instance did something for the first time. */
 export interface MilestoneRecord extends Versioned {
   /** `upkeep`, `usage-tracking`. */
@@ -223,6 +242,7 @@ export interface MetadataRecords {
   tombstone: TombstoneRecord;
   lastUse: LastUseRecord;
   wrappingKey: WrappingKeyRecord;
+  customKeyStore: CustomKeyStoreRecord;
   milestone: MilestoneRecord;
   upkeepWait: UpkeepWaitRecord;
   domainKey: DomainKeyRecord;
@@ -237,6 +257,7 @@ export const primaryKeys = {
   tombstone: ['region', 'keyId'],
   lastUse: ['region', 'keyId'],
   wrappingKey: ['region', 'backingKeyId'],
+  customKeyStore: ['region', 'customKeyStoreId'],
   milestone: ['milestone'],
   upkeepWait: ['work'],
   domainKey: ['keyStore', 'backingKeyId'],

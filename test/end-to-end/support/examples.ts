@@ -111,6 +111,15 @@ function nextAlias(): string {
 
 const special: { readonly [Name in BuiltOperationName]?: Special<InputOf<Name>> } = {
   CreateAlias: { input: () => ({ AliasName: nextAlias() }), spends: false },
+  // Of an HSM that is none: whoever may ask is told so.
+  CreateCustomKeyStore: {
+    input: () => ({
+      CloudHsmClusterId: 'cluster-1a23b4cdefg',
+      TrustAnchorCertificate: 'none',
+      KeyStorePassword: 'a password',
+    }),
+    spends: false,
+  },
   CreateGrant: { input: () => ({ GranteePrincipal: other, Operations: ['Encrypt'] }), spends: false },
   Decrypt: { input: ({ keyId, made }) => ({ KeyId: keyId, CiphertextBlob: made }), takes: 'made' },
   DeleteAlias: { input: ({ alias }) => ({ AliasName: alias }), takes: 'alias' },

@@ -21,6 +21,7 @@ export interface NewKeyOptions {
 interface Options extends NewKeyOptions, SocketOptions {
   readonly description?: string;
   readonly external?: true;
+  readonly keyStore?: string;
   readonly json?: true;
 }
 
@@ -37,6 +38,7 @@ export function createCommand(): Command {
   const command = new Command('create').description('create a key, in the HSM or for key material of your own');
   return withJson(withSocket(withNewKey(command)))
     .option('--description <text>', 'what it is for')
+    .option('--key-store <id>', 'in this key store: a custom one (cks-…), or one that the configuration names')
     .option('--external', 'without key material: `drawbridge keys import` brings it (Origin EXTERNAL)')
     .addHelpText(
       'after',
@@ -48,10 +50,13 @@ Examples:
     )
     .action(async (options: Options) => {
       const client = await connectTo(options);
-      const { alias, description, external } = options;
+      const { alias, description, external, keyStore } = options;
+      if (external && keyStore !== undefined)
+        throw new UsageError('key material can be imported into the default key store alone');
       const key = await createKey(client, options, {
         ...(description === undefined ? {} : { Description: description }),
         ...(external ? { Origin: 'EXTERNAL' } : {}),
+        ...(keyStore === undefined ? {} : { Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: keyStore }),
       });
       if (options.json) return printJson({ ...key, Aliases: alias === undefined ? [] : [alias] });
       print(String(key['Arn']));

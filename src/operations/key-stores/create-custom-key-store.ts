@@ -1,0 +1,119 @@
+/**
+ * `CreateCustomKeyStore`: a custom key store over an HSM of the configuration that has no PIN there. `KeyStorePassword` is that PIN. It is
+ * kept encrypted, and is on no record; whether it is right shows when the store is connected.
+ *
+ * HSMs with the same trust anchor certificate are taken for copies of each other, as clusters with a shared backup history are in AWS:
+ * one of them is for one custom key store.
+ */
+
+import type { CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
+import { KmsError } from '../../kms/errors.ts';
+import { newCustomKeyStoreId } from '../../kms/names.ts';
+import type { Plaintext } from '../../secrets/secret-bytes.ts';
+import { added } from '../../store/records/changes.ts';
+import { anyResource } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { type Infer, object, optional, string } from '../declaration/schema.ts';
+import {
+  assertActive,
+  assertNameIsFree,
+  assertTrustAnchor,
+  type CustomHsm,
+  cloudHsmClusterId,
+  customKeyStoreName,
+  customKeyStoreType,
+  hsmOf,
+  keyStorePassword,
+  recordedXksMembers,
+  refuseExternalKeyStore,
+  xksMembers,
+} from './key-store-request.ts';
+
+const request = object({
+  CustomKeyStoreName: customKeyStoreName,
+  CloudHsmClusterId: optional(cloudHsmClusterId),
+  TrustAnchorCertificate: optional(string({ min: 1, max: 5000 })),
+  KeyStorePassword: optional(keyStorePassword),
+  CustomKeyStoreType: optional(customKeyStoreType),
+  ...xksMembers,
+});
+type Request = Infer<typeof request>;
+
+export const createCustomKeyStore = operation({
+  name: 'CreateCustomKeyStore',
+  request,
+  response: object({ CustomKeyStoreId: optional(string()) }),
+  needs: { resources: [{ action: 'kms:CreateCustomKeyStore', resource: anyResource }] },
+  effect: 'changes',
+  record: ['CustomKeyStoreName', 'CloudHsmClusterId', 'CustomKeyStoreType', ...recordedXksMembers],
+  recordResponse: ['CustomKeyStoreId'],
+  async prepare({ request, directory }) {
+    const stores = directory.customKeyStores;
+    const wanted = wantedOf(request);
+    const hsm = assertCanBeMade(wanted, stores, directory.budgets.quotas.customKeyStores);
+    await assertActive(hsm, wanted.clusterId);
+    const customKeyStoreId = newCustomKeyStoreId();
+    const sealedPassword = await stores.seal(wanted.password, customKeyStoreId);
+    return { customKeyStoreId, sealedPassword, undo: async () => undefined };
+  },
+  decide({ request, directory, prepared: { customKeyStoreId, sealedPassword }, nowMs }) {
+    const wanted = wantedOf(request);
+    assertCanBeMade(wanted, directory.customKeyStores, directory.budgets.quotas.customKeyStores);
+    const record = {
+      region: directory.realm.region,
+      customKeyStoreId,
+      version: 1,
+      name: request.CustomKeyStoreName,
+      cloudHsmClusterId: wanted.clusterId,
+      trustAnchorCertificate: wanted.certificate,
+      sealedPassword,
+      createdAtMs: nowMs,
+      connection: 'DISCONNECTED',
+      connectionErrorCode: null,
+    } as const;
+    return { changes: [added('customKeyStore', record)], response: { CustomKeyStoreId: customKeyStoreId } };
+  },
+});
+
+interface Wanted {
+  readonly name: string;
+  readonly clusterId: string;
+  readonly certificate: string;
+  readonly password: Plaintext;
+}
+
+function wantedOf(request: Request): Wanted {
+  refuseExternalKeyStore(request);
+  const { CustomKeyStoreName: name, CloudHsmClusterId: clusterId } = request;
+  const { TrustAnchorCertificate: certificate, KeyStorePassword: password } = request;
+  if (clusterId === undefined) throw required('CloudHsmClusterId');
+  if (certificate === undefined) throw required('TrustAnchorCertificate');
+  if (password === undefined) throw required('KeyStorePassword');
+  return { name, clusterId, certificate, password };
+}
+
+function required(member: string): KmsError {
+  return new KmsError('ValidationException', `${member} is required when CustomKeyStoreType is AWS_CLOUDHSM.`);
+}
+
+function assertCanBeMade(
+  { name, clusterId, certificate }: Wanted,
+  stores: CustomKeyStoreSource,
+  most: number,
+): CustomHsm {
+  assertNameIsFree(stores, name);
+  const hsm = hsmOf(stores, clusterId);
+  assertTrustAnchor(hsm, certificate);
+  const isRelated = (other: string): boolean =>
+    other === clusterId || stores.hsm(other)?.trustAnchor === hsm.trustAnchor;
+  if (stores.recordOfHsm(isRelated) !== undefined) {
+    throw new KmsError(
+      'CloudHsmClusterInUseException',
+      `The CloudHSM cluster ${clusterId}, or one with the same trust anchor certificate, is associated with a custom key store already.`,
+    );
+  }
+  if (stores.ids.size >= most) {
+    throw new KmsError('LimitExceededException', `Custom key store quota for this account in this region is ${most}.`);
+  }
+  return hsm;
+}

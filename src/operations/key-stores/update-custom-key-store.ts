@@ -1,0 +1,95 @@
+/**
+ * `UpdateCustomKeyStore`: another name, another password, another HSM that has the same keys.
+ *
+ * Only the name of a store that is connected can be changed. Another HSM has to have the same trust anchor certificate; that it has the
+ * keys of the store is looked at when it is connected.
+ */
+
+import type { CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
+import { KmsError } from '../../kms/errors.ts';
+import { replaced } from '../../store/records/changes.ts';
+import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
+import { anyResource, customKeyStoreId } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { type Infer, object, optional } from '../declaration/schema.ts';
+import {
+  assertActive,
+  assertNameIsFree,
+  cloudHsmClusterId,
+  customKeyStoreName,
+  hsmOf,
+  invalidState,
+  keyStorePassword,
+  recordedXksMembers,
+  recordOf,
+  refuseExternalKeyStore,
+  toldOf,
+  xksMembers,
+} from './key-store-request.ts';
+
+const request = object({
+  CustomKeyStoreId: customKeyStoreId,
+  NewCustomKeyStoreName: optional(customKeyStoreName),
+  KeyStorePassword: optional(keyStorePassword),
+  CloudHsmClusterId: optional(cloudHsmClusterId),
+  ...xksMembers,
+});
+type Request = Infer<typeof request>;
+
+export const updateCustomKeyStore = operation({
+  name: 'UpdateCustomKeyStore',
+  request,
+  response: object({}),
+  needs: { resources: [{ action: 'kms:UpdateCustomKeyStore', resource: anyResource }] },
+  effect: 'changes',
+  record: ['CustomKeyStoreId', 'NewCustomKeyStoreName', 'CloudHsmClusterId', ...recordedXksMembers],
+  async prepare({ request, directory }) {
+    const stores = directory.customKeyStores;
+    const { CustomKeyStoreId: id, KeyStorePassword: password, CloudHsmClusterId: clusterId } = request;
+    const record = recordOf(stores, id);
+    assertCanBeUpdated(request, record, stores);
+    if (clusterId !== undefined) await assertActive(hsmOf(stores, clusterId), clusterId);
+    const sealedPassword = password === undefined ? undefined : await stores.seal(password, id);
+    return { sealedPassword, undo: async () => undefined };
+  },
+  decide({ request, directory, prepared: { sealedPassword }, note }) {
+    const stores = directory.customKeyStores;
+    const record = recordOf(stores, request.CustomKeyStoreId);
+    note(toldOf(record));
+    assertCanBeUpdated(request, record, stores);
+    const { NewCustomKeyStoreName: name = record.name, CloudHsmClusterId: clusterId = record.cloudHsmClusterId } =
+      request;
+    const isSameLogin = sealedPassword === undefined && clusterId === record.cloudHsmClusterId;
+    const updated = replaced('customKeyStore', record, {
+      name,
+      cloudHsmClusterId: clusterId,
+      sealedPassword: sealedPassword ?? record.sealedPassword,
+      // What another HSM, or the HSM to another password, will say is not known.
+      connectionErrorCode: isSameLogin ? record.connectionErrorCode : null,
+    });
+    return { changes: [updated], response: {} };
+  },
+});
+
+function assertCanBeUpdated(request: Request, record: CustomKeyStoreRecord, stores: CustomKeyStoreSource): void {
+  refuseExternalKeyStore(request);
+  const { NewCustomKeyStoreName: name, KeyStorePassword: password, CloudHsmClusterId: clusterId } = request;
+  const { customKeyStoreId: id } = record;
+  if (name === undefined && password === undefined && clusterId === undefined)
+    throw new KmsError(
+      'ValidationException',
+      'You must specify at least one property of the custom key store to update.',
+    );
+  const state = stores.connectionState(id);
+  const isNameAlone = password === undefined && clusterId === undefined;
+  if (state !== 'DISCONNECTED' && !(isNameAlone && state === 'CONNECTED')) throw invalidState(id, state);
+  if (name !== undefined) assertNameIsFree(stores, name, id);
+  if (clusterId === undefined || clusterId === record.cloudHsmClusterId) return;
+  // What the store was made with, as that HSM may not be in the configuration any more.
+  if (hsmOf(stores, clusterId).trustAnchor !== stores.trustAnchorOf(record)) {
+    throw new KmsError(
+      'CloudHsmClusterNotRelatedException',
+      `The CloudHSM cluster ${clusterId} has another trust anchor certificate than the one of the custom key store.`,
+    );
+  }
+}

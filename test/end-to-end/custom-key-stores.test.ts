@@ -1,0 +1,394 @@
+/** Custom key stores, by AWS's six operations, over real tokens; the hosts' logins are counted by a shim in front of the library. */
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { CreateCustomKeyStoreCommandInput } from '@aws-sdk/client-kms';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
+import { account, InstanceOfStores } from '../daemon/instance-of-stores.ts';
+import { createShim, missingForShim, type Shim } from '../support/pkcs11-shim.ts';
+import { exampleIdentity } from '../support/tls-identity.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { refusal } from './support/refusals.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
+if (missing !== null) process.stdout.write(`skipped: custom key stores: ${missing}\n`);
+
+const clusterOf = (name: string): string => cloudHsmClusterIdOf(account, name);
+const [pinLocked, pinIncorrect, pinNotInitialized] = [0xa4, 0xa0, 0x102];
+
+describe.skipIf(missing !== null)('Custom key stores', () => {
+  let folder: string;
+  let token: TestToken;
+  let nss: TestToken;
+  let shim: Shim & { remove(): void };
+  let instance: InstanceOfStores;
+  let certificate: string;
+  let id: string;
+  let keyId: string;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'drawbridge-anchors-'));
+    [token, nss] = [softHsm2.create(), nssSoftoken.create()];
+    shim = createShim(token.library);
+    const [one, other] = [(await exampleIdentity()).authority, (await exampleIdentity()).authority];
+    certificate = one;
+    const [anchor, otherAnchor] = [join(folder, 'one.crt'), join(folder, 'other.crt')];
+    writeFileSync(anchor, one);
+    writeFileSync(otherAnchor, other);
+    const shimmed = {
+      ...InstanceOfStores.settingsOf(token, undefined),
+      library: shim.library,
+      environment: { ...token.environment, ...shim.environment },
+    };
+    instance = await InstanceOfStores.create({
+      payments: { ...shimmed, trustAnchorCertificate: anchor },
+      copy: { ...shimmed, trustAnchorCertificate: anchor },
+      ledger: { ...InstanceOfStores.settingsOf(nss, undefined), trustAnchorCertificate: otherAnchor },
+    });
+    await instance.start();
+  });
+  afterEach(() => shim.healAll());
+  afterAll(async () => {
+    await instance?.remove();
+    token?.remove();
+    nss?.remove();
+    shim?.remove();
+    rmSync(folder, { recursive: true });
+  });
+
+  const wanted = (members: Partial<CreateCustomKeyStoreCommandInput> = {}): CreateCustomKeyStoreCommandInput => ({
+    CustomKeyStoreName: 'payments',
+    CloudHsmClusterId: clusterOf('payments'),
+    TrustAnchorCertificate: certificate,
+    KeyStorePassword: token.pin,
+    ...members,
+  });
+  const create = (members: Partial<CreateCustomKeyStoreCommandInput> = {}) =>
+    instance.kms.createCustomKeyStore(wanted(members));
+  const connect = () => instance.kms.connectCustomKeyStore({ CustomKeyStoreId: id });
+  const disconnect = () => instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id });
+  const update = (members: object) => instance.kms.updateCustomKeyStore({ CustomKeyStoreId: id, ...members });
+  const remove = (CustomKeyStoreId = id) => instance.kms.deleteCustomKeyStore({ CustomKeyStoreId });
+  async function told() {
+    const { CustomKeyStores = [] } = await instance.kms.describeCustomKeyStores({ CustomKeyStoreId: id });
+    const { ConnectionState, ConnectionErrorCode } = CustomKeyStores[0] ?? {};
+    return { ConnectionState, ConnectionErrorCode };
+  }
+  const until = (ConnectionState: string, ConnectionErrorCode?: string) =>
+    vi.waitFor(async () => expect(await told()).toEqual({ ConnectionState, ConnectionErrorCode }), {
+      timeout: 30_000,
+      interval: 30,
+    });
+  /** While the token is not there. */
+  async function withoutToken(act: () => Promise<void>): Promise<void> {
+    const [tokens, hidden] = ['tokens', 'hidden'].map((name) => join(token.folder, name)) as [string, string];
+    renameSync(tokens, hidden);
+    mkdirSync(tokens);
+    try {
+      await act();
+    } finally {
+      rmSync(tokens, { recursive: true });
+      renameSync(hidden, tokens);
+    }
+  }
+  const inStore = () => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id }) as const;
+  const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
+  const encrypt = () => instance.kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('x') });
+  const named = (name: string) => expect.objectContaining({ name });
+  const invalidState = named('CustomKeyStoreInvalidStateException');
+
+  test('are not made of what does not fit, and no refusal repeats the password', async () => {
+    const xks = {
+      CustomKeyStoreName: 'outside',
+      CustomKeyStoreType: 'EXTERNAL_KEY_STORE',
+      XksProxyUriEndpoint: 'https://xks.example.com',
+      XksProxyUriPath: '/kms/xks/v1',
+      XksProxyConnectivity: 'PUBLIC_ENDPOINT',
+      XksProxyAuthenticationCredential: { AccessKeyId: 'A'.repeat(20), RawSecretAccessKey: 'canary-'.repeat(7) },
+    } as const;
+    const { kms } = instance;
+    for (const [request, name] of [
+      [create({ TrustAnchorCertificate: (await exampleIdentity()).authority }), 'IncorrectTrustAnchorException'],
+      [create({ TrustAnchorCertificate: 'canary' }), 'IncorrectTrustAnchorException'],
+      [create({ CloudHsmClusterId: 'cluster-1a23b4cdefg' }), 'CloudHsmClusterNotFoundException'],
+      [create({ CloudHsmClusterId: clusterOf('default') }), 'CloudHsmClusterInvalidConfigurationException'],
+      [create({ CloudHsmClusterId: undefined }), 'ValidationException'],
+      [create({ TrustAnchorCertificate: undefined }), 'ValidationException'],
+      [create({ KeyStorePassword: undefined }), 'ValidationException'],
+      [create({ KeyStorePassword: 'canary' }), 'ValidationException'],
+      [create({ KeyStorePassword: 'canary-'.repeat(5) }), 'ValidationException'],
+      [kms.createCustomKeyStore(xks), 'UnsupportedOperationException'],
+      [kms.createCustomKeyStore({ ...xks, XksProxyUriPath: '/elsewhere' }), 'ValidationException'],
+      [
+        kms.createCustomKeyStore({
+          ...xks,
+          XksProxyAuthenticationCredential: { AccessKeyId: 'A'.repeat(20), RawSecretAccessKey: 'canary' },
+        }),
+        'ValidationException',
+      ],
+    ] as const) {
+      const refused = await refusal(request);
+      expect(refused).toEqual(named(name));
+      expect(refused.message).not.toContain('canary');
+    }
+    await withoutToken(async () => {
+      expect(await refusal(create())).toEqual(named('CloudHsmClusterNotActiveException'));
+    });
+    expect((await kms.describeCustomKeyStores({})).CustomKeyStores).toEqual([]);
+    const CustomKeyStoreId = 'cks-1234567890abcdef0';
+    for (const request of [
+      kms.describeCustomKeyStores({ CustomKeyStoreId }),
+      kms.describeCustomKeyStores({ CustomKeyStoreName: 'none' }),
+      kms.connectCustomKeyStore({ CustomKeyStoreId }),
+      kms.disconnectCustomKeyStore({ CustomKeyStoreId }),
+      kms.updateCustomKeyStore({ CustomKeyStoreId, NewCustomKeyStoreName: 'x' }),
+      kms.deleteCustomKeyStore({ CustomKeyStoreId }),
+      kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId }),
+    ])
+      expect(await refusal(request)).toEqual(named('CustomKeyStoreNotFoundException'));
+  });
+
+  test('are made disconnected, each with a name and an HSM of its own, and told by id, by name and all', async () => {
+    const { kms } = instance;
+    id = String((await create({ KeyStorePassword: 'not the PIN' })).CustomKeyStoreId);
+    expect(id).toMatch(/^cks-[0-9a-f]{17}$/);
+    const entry = {
+      ...{ CustomKeyStoreId: id, CustomKeyStoreName: 'payments', CloudHsmClusterId: clusterOf('payments') },
+      ...{ TrustAnchorCertificate: certificate, CustomKeyStoreType: 'AWS_CLOUDHSM' },
+      ...{ ConnectionState: 'DISCONNECTED', CreationDate: expect.any(Date) },
+    };
+    for (const request of [{}, { CustomKeyStoreId: id }, { CustomKeyStoreName: 'payments' }])
+      expect((await kms.describeCustomKeyStores(request)).CustomKeyStores).toEqual([entry]);
+    const both = { CustomKeyStoreId: id, CustomKeyStoreName: 'payments' };
+    expect(await refusal(kms.describeCustomKeyStores(both))).toEqual(named('ValidationException'));
+    expect(await refusal(create())).toEqual(named('CustomKeyStoreNameInUseException'));
+    const related = create({ CustomKeyStoreName: 'copy', CloudHsmClusterId: clusterOf('copy') });
+    expect(await refusal(related)).toEqual(named('CloudHsmClusterInUseException'));
+    expect(await refusal(kms.createKey(inStore()))).toEqual(invalidState);
+    expect(await refusal(kms.generateRandom({ CustomKeyStoreId: id, NumberOfBytes: 8 }))).toEqual(invalidState);
+    expect(await refusal(disconnect())).toEqual(invalidState);
+  });
+
+  test('present a password that is refused once, until there is another', async () => {
+    const logins = shim.counting('C_Login');
+    await Promise.all([connect(), connect(), connect()]);
+    await until('FAILED', 'INVALID_CREDENTIALS');
+    expect(logins()).toBe(1);
+    for (const request of [connect(), remove(), update({ KeyStorePassword: token.pin })])
+      expect(await refusal(request)).toEqual(invalidState);
+    await disconnect();
+    expect(await told()).toEqual({ ConnectionState: 'DISCONNECTED' });
+    await connect();
+    await until('FAILED', 'INVALID_CREDENTIALS');
+    await instance.restart();
+    expect(await told()).toEqual({ ConnectionState: 'FAILED', ConnectionErrorCode: 'INVALID_CREDENTIALS' });
+    expect(logins()).toBe(1);
+    await disconnect();
+    await update({ KeyStorePassword: token.pin });
+
+    for (const [value, code] of [
+      [pinLocked, 'USER_LOCKED_OUT'],
+      [pinNotInitialized, 'USER_NOT_FOUND'],
+    ] as const) {
+      shim.fault('C_Login', `return ${value}`);
+      await connect();
+      await until('FAILED', code);
+      shim.healAll();
+      await disconnect();
+      await update({ KeyStorePassword: token.pin });
+    }
+    expect(logins()).toBe(3);
+  });
+
+  test('are not connected where the token is gone, and can then be connected anew', async () => {
+    await withoutToken(async () => {
+      await connect();
+      await until('FAILED', 'INSUFFICIENT_CLOUDHSM_HSMS');
+    });
+    await disconnect();
+  });
+
+  test('can be disconnected and not deleted while they connect, and what comes late changes nothing', async () => {
+    shim.fault('C_Login', 'delay 1500');
+    await connect();
+    expect(await told()).toEqual({ ConnectionState: 'CONNECTING' });
+    await connect();
+    for (const request of [remove(), update({ NewCustomKeyStoreName: 'x' }), instance.kms.createKey(inStore())])
+      expect(await refusal(request)).toEqual(invalidState);
+    await disconnect();
+    await until('DISCONNECTED');
+    await remove();
+    expect(await refusal(connect())).toEqual(named('CustomKeyStoreNotFoundException'));
+    id = String((await create()).CustomKeyStoreId);
+  });
+
+  test('have keys while they are connected, which are unavailable while they are not', async () => {
+    const { kms } = instance;
+    await connect();
+    await until('CONNECTED');
+    const { KeyMetadata } = await kms.createKey(inStore());
+    expect(KeyMetadata).toMatchObject({ ...inStore(), CloudHsmClusterId: clusterOf('payments'), KeyState: 'Enabled' });
+    keyId = String(KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await encrypt();
+    expect(
+      await refusal(kms.createKey({ ...inStore(), KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' })),
+    ).toEqual(named('UnsupportedOperationException'));
+    expect((await kms.generateRandom({ CustomKeyStoreId: id, NumberOfBytes: 8 })).Plaintext).toHaveLength(8);
+    await update({ NewCustomKeyStoreName: 'salaries' });
+    for (const request of [update({ KeyStorePassword: token.pin }), remove()])
+      expect(await refusal(request)).toEqual(invalidState);
+
+    await disconnect();
+    expect(await stateOf(keyId)).toBe('Unavailable');
+    for (const request of [encrypt(), kms.decrypt({ CiphertextBlob })])
+      expect(await refusal(request)).toEqual(named('KMSInvalidStateException'));
+    expect(await refusal(kms.createKey(inStore()))).toEqual(invalidState);
+    await connect();
+    await until('CONNECTED');
+    await kms.decrypt({ CiphertextBlob });
+    const logins = shim.counting('C_Login');
+    await instance.restart();
+    await until('CONNECTED');
+    expect(logins()).toBe(1);
+    await instance.kms.decrypt({ CiphertextBlob });
+    expect(await stateOf(keyId)).toBe('Enabled');
+  });
+
+  test('that lose their token are unavailable and connected, and come back by themselves', async () => {
+    await instance.stop();
+    await withoutToken(async () => {
+      await instance.start();
+      expect(await told()).toEqual({ ConnectionState: 'CONNECTING' });
+      expect(await stateOf(keyId)).toBe('Unavailable');
+      expect(await refusal(encrypt())).toEqual(named('KMSInvalidStateException'));
+    });
+    await until('CONNECTED');
+    await encrypt();
+  });
+
+  test('whose PIN was changed fail after one attempt, and a restart makes none', async () => {
+    const logins = shim.counting('C_Login');
+    shim.fault('C_Login', `return ${pinIncorrect}`);
+    shim.fault('C_EncryptInit', 'once crash');
+    expect((await refusal(encrypt())).name).toBe('KMSInvalidStateException');
+    await until('FAILED', 'INVALID_CREDENTIALS');
+    await instance.restart();
+    shim.healAll();
+    expect(await told()).toEqual({ ConnectionState: 'FAILED', ConnectionErrorCode: 'INVALID_CREDENTIALS' });
+    expect(logins()).toBe(1);
+    await disconnect();
+    await update({ KeyStorePassword: token.pin, CloudHsmClusterId: clusterOf('copy') });
+    await connect();
+    await until('CONNECTED');
+    await encrypt();
+    const { KeyMetadata } = await instance.kms.describeKey({ KeyId: keyId });
+    expect(KeyMetadata?.CloudHsmClusterId).toBe(clusterOf('copy'));
+  });
+
+  test('are related to no HSM with another certificate', async () => {
+    await disconnect();
+    const CloudHsmClusterId = clusterOf('ledger');
+    expect(await refusal(update({ CloudHsmClusterId }))).toEqual(named('CloudHsmClusterNotRelatedException'));
+    expect(await refusal(update({}))).toEqual(named('ValidationException'));
+  });
+
+  test('are not tried again by a daemon that was killed while it connected', async () => {
+    await instance.release();
+    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+    const args = [program, 'serve', '--config', instance.configurationFile];
+    const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    await new Promise<void>((resolve) => {
+      daemon.stderr.on('data', (text: Buffer) => {
+        if (text.includes('"ready"')) resolve();
+      });
+    });
+    instance.ask();
+    const logins = shim.counting('C_Login');
+    shim.fault('C_Login', 'hang');
+    await connect();
+    await vi.waitFor(() => expect(logins()).toBe(1), { timeout: 20_000 });
+    daemon.kill('SIGKILL');
+    await once(daemon, 'exit');
+    shim.healAll();
+    await instance.start();
+    await until('FAILED', 'INTERNAL_ERROR');
+    expect(logins()).toBe(1);
+    await disconnect();
+    await connect();
+    await until('CONNECTED');
+    await encrypt();
+  });
+
+  test('are made, connected, used and deleted from the command line, over another token', async () => {
+    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+    const run = async (...words: string[]): Promise<string> => {
+      const args = [program, ...words, '--socket', instance.socket];
+      return (await promisify(execFile)(process.execPath, args, { env: { PATH: process.env['PATH'] } })).stdout.trim();
+    };
+    const [pinFile, anchor] = [join(folder, 'nss-pin'), join(folder, 'other.crt')];
+    writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
+    const from = ['--hsm', clusterOf('ledger'), '--trust-anchor', anchor, '--password-file', pinFile];
+    const made = await run('key-stores', 'create', 'ledger', ...from);
+    expect(await run('key-stores', 'connect', 'ledger')).toBe(`${made} is CONNECTED`);
+    const arn = await run('keys', 'create', '--key-store', made);
+    const { CiphertextBlob } = await instance.kms.encrypt({ KeyId: arn, Plaintext: Buffer.from('x') });
+    await instance.kms.decrypt({ CiphertextBlob });
+    expect(await run('key-stores', 'list')).toMatch(
+      new RegExp(`${made} +ledger +${clusterOf('ledger')} +CONNECTED +-`),
+    );
+    expect(await run('status')).toMatch(new RegExp(`custom key store +ledger \\(${made}\\)\nstate +CONNECTED`));
+    await run('key-stores', 'disconnect', 'ledger');
+    await expect(run('key-stores', 'delete', 'ledger')).rejects.toThrow(/CustomKeyStoreHasCMKsException/);
+    await instance.stop();
+    const doctor = [program, 'doctor', '--config', instance.configurationFile];
+    const { stdout } = await promisify(execFile)(process.execPath, doctor, {
+      env: { PATH: process.env['PATH'] },
+    }).catch((error: { stdout: string }) => error);
+    expect(stdout).toMatch(new RegExp(`HSM \\(ledger\\) +ok +${clusterOf('ledger')}, for a custom key store`));
+    await instance.start();
+  });
+
+  test('cannot be deleted while they have keys, also such as are pending deletion', async () => {
+    const { kms } = instance;
+    await kms.scheduleKeyDeletion({ KeyId: keyId, PendingWindowInDays: 7 });
+    await disconnect();
+    expect(await stateOf(keyId)).toBe('PendingDeletion');
+    expect(await refusal(remove())).toEqual(named('CustomKeyStoreHasCMKsException'));
+  });
+
+  test('keep their password from log, audit log and database, whatever became of it', () => {
+    const pins = [token.pin, 'not the PIN'];
+    const texts = filesIn(instance.folder).map((path) => [path, readFileSync(path)] as const);
+    expect(texts.length).toBeGreaterThan(3);
+    for (const pin of pins) {
+      expect(instance.logged.filter((line) => line.includes(pin))).toEqual([]);
+      for (const form of [pin, Buffer.from(pin).toString('base64'), Buffer.from(pin).toString('hex')])
+        expect(texts.filter(([, text]) => text.includes(form)).map(([path]) => path)).toEqual([]);
+    }
+    const audited = texts.find(([path]) => path.includes('audit') && path.endsWith('.jsonl'));
+    expect(audited?.[1].toString()).toContain('"customKeyStoreName":"payments"');
+  });
+});
+
+function filesIn(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isFile());
+}
