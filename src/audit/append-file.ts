@@ -4,9 +4,9 @@
  * Callbacks rather than promises, and one call at a time: it is on the path of every request, and its only user queues.
  *
  * A write goes to another thread and comes back, which takes 14 µs where a call takes 2, because a call may wait for a disk that
- * hangs, and everybody with it. There is no call that cannot: `RWF_NOWAIT` is refused for buffered writes by ext4 and tmpfs, never
- * done at once by btrfs, and on xfs, which does it in 2.3 µs where space was allocated, it waits all the same while the file system
- * is frozen (all on Linux 6.18).
+ * hangs, and everybody with it. There is no call that cannot: `RWF_NOWAIT` is refused for buffered writes by ext4 and tmpfs; xfs and
+ * btrfs do most of them in 2 to 4 µs where space was allocated, and wait all the same while the file system is frozen (all on
+ * Linux 6.18).
  */
 
 import { close, fdatasync, ftruncate, write } from 'node:fs';
