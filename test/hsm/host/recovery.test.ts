@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { WrappedKeyCalls } from '../../../src/hsm/host/calls/wrapped-keys.ts';
+import { ChangeLock, newChangeLockMemory } from '../../../src/hsm/host/token/change-lock.ts';
 import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
 import { HostFailure } from '../../../src/hsm/host/token/failures.ts';
 import { readAttribute, secretKeyTemplate } from '../../../src/hsm/host/token/key-attributes.ts';
 import { usageRow } from '../../../src/hsm/host/token/pkcs11-key-specs.ts';
+import { wrappedKeyField } from '../../../src/hsm/wrapped-key.ts';
+import type { BackingKeyId } from '../../../src/kms/names.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { newId } from './host-process.ts';
 import { type InProcessHost, openInProcess } from './in-process.ts';
@@ -120,6 +124,28 @@ describeEachToken('HSM host, when things change behind its back', (token) => {
     host.keys.destroy(id);
     expect(readAttribute(host.cryptoki, host.elsewhere, handle, 'CKA_LABEL')?.toString()).toBe('payroll');
     expect(host.keys.list(0).some((line) => line.backingKeyId === id.toString('hex'))).toBe(false);
+  });
+
+  test('unwrapped keys are bounded, come back when they are used again, and outlive neither their session nor their destruction', () => {
+    const context = { profile: host.profile, capabilities: [] };
+    const wrapping = new WrappedKeyCalls(host.session, host.table, host.secrets, context);
+    const [domainKeyId, kind] = [newId(), { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const];
+    const lock = new ChangeLock(newChangeLockMemory(), false);
+    wrapping.generateDomainKey({ id: domainKeyId, label: 'drawbridge:domain:test:1' }, { keys: host.keys, lock });
+    const idOf = (bytes: Buffer) => bytes.toString('hex') as BackingKeyId;
+    const keys = Array.from({ length: maxCopies + 3 }, () => {
+      const { blob, publicKey } = wrapping.generate(domainKeyId, kind.keySpec, kind.keyUsage);
+      return wrappedKeyField(idOf(newId()), { domainKeyId: idOf(domainKeyId), ...kind, publicKey, blob });
+    });
+    for (const round of [1, 2, 3])
+      for (const key of keys) expect(roundTrip(key, `round ${round}`)).toBe(`round ${round}`);
+    expect(host.table.unwrappedKeys).toBe(maxCopies);
+    host.session.reopen();
+    for (const key of keys) expect(roundTrip(key)).toBe('x');
+    for (const key of keys) host.table.forget(key.subarray(0, 16));
+    expect(host.table.unwrappedKeys).toBe(0);
+    host.keys.destroy(domainKeyId);
+    for (const key of keys) expect(failureOf(() => roundTrip(key))).toMatchObject({ failure: 'keyUnavailable' });
   });
 
   test('session copies are bounded, protected as their originals, and every key works all the same', () => {
