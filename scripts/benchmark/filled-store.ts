@@ -88,6 +88,8 @@ function recordsOf(number: number, realm: Realm, keyStore: string): readonly Cha
         deletionDateMs: null,
         rotationPeriodDays: null,
         nextRotationDateMs: null,
+        primaryRegion: '',
+        deletionWindowDays: null,
       },
       tags: number % 5 === 0 ? [{ TagKey: 'Department', TagValue: `department-${number % 100}` }] : [],
     }),

@@ -13,6 +13,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm } from '../keys/custom-key-store.ts';
+import type { KeyDirectory } from '../keys/key-directory.ts';
 import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
@@ -138,7 +139,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const foundations = {
     ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
-    ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys },
+    ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys, directories: new Map<string, KeyDirectory>() },
   };
   const open: OpenRegion[] = [];
   made.defer(async () => {

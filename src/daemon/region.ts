@@ -62,6 +62,8 @@ export interface RegionFoundations {
   readonly configured: Configuration['keyStores'];
   readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly vault: PasswordVault;
+  /** Of all Regions, each of which adds its own: what multi-Region keys share is seen through it. */
+  readonly directories: Map<string, KeyDirectory>;
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
   readonly expiryClocks: ExpiryClocks;
@@ -91,7 +93,7 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { keyStores: all, configured, hsms, vault, metadata, ...foundations }: RegionFoundations,
+  { keyStores: all, configured, hsms, vault, directories: regions, metadata, ...foundations }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
   const realm = { region, account: foundations.account };
@@ -103,7 +105,7 @@ export async function openRegion(
   const customKeyStores = new CustomKeyStores({ region, records, named, hsms, vault, turns, log });
   // Before the keys, whose state follows from that of their key stores.
   turns.follow(customKeyStores);
-  const keys = { ...foundations, realm, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
+  const keys = { ...foundations, realm, regions, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
   const { directory, life, deletion } = await openKeys(keys, metadata);
   return {
     configuration,

@@ -12,7 +12,7 @@ import type { ExpiryClocks } from './expiry-watch.ts';
 
 export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
 
-export interface KeyDirectoryOptions {
+export interface KeysOfRegionOptions {
   /** The Region whose keys these are, and the account. */
   readonly realm: Realm;
   readonly turns: Turns;

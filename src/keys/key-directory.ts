@@ -36,7 +36,7 @@ import { defaultEncryptionLimits } from './encryption-counter.ts';
 import { ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
-import type { KeyBudgets, KeyDirectoryOptions } from './key-directory-options.ts';
+import type { KeyBudgets, KeysOfRegionOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
@@ -48,9 +48,15 @@ import { RecordMemory } from './record-memory.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
 import { Tombstones } from './tombstones.ts';
 
+export interface KeyDirectoryOptions extends KeysOfRegionOptions {
+  /** The directories of all Regions by the name of their Region: this one adds itself. Absent: there is no other. */
+  readonly regions?: Map<string, KeyDirectory> | undefined;
+}
+
 /** The directory for whoever only looks, which is everybody but the fold's own machinery. */
 export type KeyView = Omit<
   KeyDirectory,
+  | 'regions'
   | 'take'
   | 'apply'
   | 'whenNumbersRunOut'
@@ -62,10 +68,12 @@ export type KeyView = Omit<
   | 'lastUses'
   | 'services'
 > & {
+  /** Of all Regions, this one among them. */
+  readonly regions: ReadonlyMap<string, KeyView>;
   keyStore(name: string): KeyStoreInUse;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
-  readonly tombstones: Omit<Tombstones, 'show'>;
+  readonly tombstones: Omit<Tombstones, 'show' | 'hide'>;
   readonly memory: Omit<RecordMemory, 'take' | 'follow'>;
   readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
   readonly services: Omit<ManagedServices, 'replace'>;
@@ -73,6 +81,7 @@ export type KeyView = Omit<
 
 export class KeyDirectory implements Fold {
   readonly realm: Realm;
+  readonly regions: ReadonlyMap<string, KeyDirectory>;
   readonly log: Logger;
   readonly aliases = new AliasDirectory();
   readonly grants: Grants;
@@ -102,6 +111,7 @@ export class KeyDirectory implements Fold {
 
   constructor(options: KeyDirectoryOptions, grantTokens: GrantTokens) {
     this.realm = options.realm;
+    this.regions = (options.regions ?? new Map<string, KeyDirectory>()).set(options.realm.region, this);
     this.log = options.log;
     this.compilePolicy = options.compilePolicy;
     this.defaultKeyStore = options.defaultKeyStore;
@@ -179,12 +189,21 @@ export class KeyDirectory implements Fold {
 
   /** The first proposed id that no key has or had, nor any other key's id the digits of. */
   unusedKeyId(propose: () => KeyId = newKeyId): KeyId {
-    const isTaken = (form: KeyId) =>
-      this.#records.of(form) !== undefined || this.#damaged.has(form) || this.tombstones.has(form);
     for (;;) {
       const keyId = propose();
-      if (!keyIdsOfDigits(digitsOfKeyId(keyId)).some(isTaken)) return keyId;
+      const forms = keyIdsOfDigits(digitsOfKeyId(keyId));
+      if (![...this.regions.values()].some((directory) => forms.some((form) => directory.knows(form)))) return keyId;
     }
+  }
+
+  /** Is there, or was there, anything of this id? */
+  knows(keyId: KeyId): boolean {
+    return this.#records.of(keyId) !== undefined || this.#damaged.has(keyId) || this.tombstones.has(keyId);
+  }
+
+  /** Can the Region use what is in the key store of that name? */
+  hasKeyStore(name: string): boolean {
+    return this.#keyStores.has(name);
   }
 
   /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
@@ -307,8 +326,10 @@ export class KeyDirectory implements Fold {
       case 'lastUse':
         this.lastUses.hide(change.record.keyId);
         break;
-      case 'accessKey':
       case 'tombstone':
+        this.tombstones.hide(change.record.keyId);
+        break;
+      case 'accessKey':
       case 'wrappingKey':
       case 'milestone':
       case 'upkeepWait':

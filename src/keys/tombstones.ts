@@ -1,8 +1,9 @@
 /**
  * The KMS keys of one Region that were deleted, or are being: a part of the fold over the records that `key-directory.ts` is.
  *
- * A tombstone is put when the destruction of a key begins, and never removed. INVARIANT: from then on the key goes one way; its
- * deletion is not cancelled, its id is not given to another key, and a record of it that is found again is not used.
+ * A tombstone is put when the destruction of a key begins, and never removed, but for a replica that is made anew in its Region.
+ * INVARIANT: from then on the key goes one way; its deletion is not cancelled, its id is not given to another key, and a record of
+ * it that is found again is not used.
  *
  * The deletion of a key whose material was wrapped is final against copies of the metadata from before only when the domain keys are gone
  * that it was wrapped under.
@@ -12,21 +13,30 @@ import type { KeyId } from '../kms/names.ts';
 import type { TombstoneRecord } from '../store/records/records.ts';
 
 export class Tombstones {
-  readonly #domainKeyIds = new Map<KeyId, string>();
+  readonly #byKeyId = new Map<KeyId, TombstoneRecord>();
 
   has(keyId: KeyId): boolean {
-    return this.#domainKeyIds.has(keyId);
+    return this.#byKeyId.has(keyId);
+  }
+
+  find(keyId: KeyId): TombstoneRecord | undefined {
+    return this.#byKeyId.get(keyId);
   }
 
   /** Of how many deleted keys is a domain key still there? */
   countOf(isThere: (domainKeyId: string) => boolean): number {
     let count = 0;
-    for (const ids of this.#domainKeyIds.values()) if (ids !== '' && ids.split(' ').some(isThere)) count++;
+    for (const { domainKeyIds: ids } of this.#byKeyId.values())
+      if (ids !== '' && ids.split(' ').some(isThere)) count++;
     return count;
   }
 
   /** Takes a tombstone that is in the store. */
-  show({ keyId, domainKeyIds }: Pick<TombstoneRecord, 'keyId' | 'domainKeyIds'>): void {
-    this.#domainKeyIds.set(keyId, domainKeyIds);
+  show(record: TombstoneRecord): void {
+    this.#byKeyId.set(record.keyId, record);
+  }
+
+  hide(keyId: KeyId): void {
+    this.#byKeyId.delete(keyId);
   }
 }

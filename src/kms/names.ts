@@ -51,6 +51,10 @@ export function newKeyId(): KeyId {
   return randomUUID() as string as KeyId;
 }
 
+export function newMultiRegionKeyId(): KeyId {
+  return `mrk-${randomBytes(16).toString('hex')}` as KeyId;
+}
+
 /** Is it the id of a multi-Region key? */
 export function isMultiRegion(keyId: KeyId): boolean {
   return keyId.startsWith('mrk-');

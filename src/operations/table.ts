@@ -49,6 +49,8 @@ export { updateKeyDescription } from './keys/update-key-description.ts';
 export { getKeyPolicy } from './policies/get-key-policy.ts';
 export { listKeyPolicies } from './policies/list-key-policies.ts';
 export { putKeyPolicy } from './policies/put-key-policy.ts';
+export { replicateKey } from './regions/replicate-key.ts';
+export { updatePrimaryRegion } from './regions/update-primary-region.ts';
 export { disableKeyRotation } from './rotation/disable-key-rotation.ts';
 export { enableKeyRotation } from './rotation/enable-key-rotation.ts';
 export { getKeyRotationStatus } from './rotation/get-key-rotation-status.ts';

@@ -20,6 +20,7 @@ import type {
   ConditionVocabulary,
 } from '../authorization/language/condition-vocabulary.ts';
 import type { Room } from '../authorization/language/work-budget.ts';
+import { multiRegionKeyType } from '../keys/multi-region.ts';
 import { defaultBudgets } from '../kms/budgets.ts';
 import { isMultiRegion, userIdOf } from '../kms/names.ts';
 import {
@@ -149,7 +150,14 @@ const kmsKeys: readonly ConditionKeyRow[] = [
     property(({ record }) => isMultiRegion(record.keyId), member('MultiRegion', 'false')),
     bool,
   ),
-  never('kms:MultiRegionKeyType'),
+  row(
+    'key',
+    'kms:MultiRegionKeyType',
+    property(
+      ({ record }) => multiRegionKeyType(record),
+      ({ source: { request } }) => (request['MultiRegion'] === true ? ['PRIMARY'] : undefined),
+    ),
+  ),
   row('declared', 'kms:PrimaryRegion', member('PrimaryRegion')),
   // Attested environments do not exist here; a request with a Recipient is refused.
   never('kms:RecipientAttestation', { family: ':' }),

@@ -224,6 +224,19 @@ export const migrations: Readonly<Record<string, Step>> = {
       await createRecords(db, 'customKeyStore', ['region', 'customKeyStoreId'], members);
     },
   },
+
+  '0010-multi-region-keys': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .alterTable('kmsKey')
+        .addColumn('primaryRegion', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+      await db.schema
+        .alterTable('kmsKey')
+        .addColumn('deletionWindowDays', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
+    },
+  },
 };
 
 /** A table for records of a new kind. Members whose names end in `Ms` are numbers. */

@@ -102,6 +102,8 @@ const recordColumns: {
     deletionDateMs: timeOrNone,
     rotationPeriodDays: timeOrNone,
     nextRotationDateMs: timeOrNone,
+    primaryRegion: text,
+    deletionWindowDays: timeOrNone,
   },
   backingKey: {
     backingKeyId: name(parseBackingKeyId),

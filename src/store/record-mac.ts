@@ -52,6 +52,8 @@ export const recordFormats: RecordFormats = {
     keyManager: { format: 3, column: 'CUSTOMER' },
     rotationPeriodDays: { format: 3, column: 0 },
     nextRotationDateMs: { format: 3, column: 0 },
+    primaryRegion: { format: 4, column: '' },
+    deletionWindowDays: { format: 4, column: 0 },
   },
   backingKey: {
     publicKey: { format: 2, column: '' },

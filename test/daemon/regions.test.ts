@@ -100,6 +100,7 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
         ...{ region, keyId, version: 1, state: 'Enabled', ...spec, origin: 'AWS_KMS', description: `of ${region}` },
         ...{ createdAtMs: 0, currentBackingKeyId: backingKeyId, tags: [], deletionDateMs: null },
         ...{ keyManager: 'CUSTOMER', rotationPeriodDays: null, nextRotationDateMs: null },
+        ...{ primaryRegion: here, deletionWindowDays: null },
       }),
       added('keyPolicy', { region, keyId, version: 1, document: defaultKeyPolicy({ account }) }),
     ];

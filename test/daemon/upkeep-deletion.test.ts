@@ -172,6 +172,7 @@ function plainKey(keyId: KeyId): KeyRecord {
     ...{ region, keyId, version: 1, state: 'Enabled', keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },
     ...{ origin: 'AWS_KMS', keyManager: 'CUSTOMER', description: '', createdAtMs: 1, currentBackingKeyId: null },
     ...{ tags: [], deletionDateMs: null, rotationPeriodDays: null, nextRotationDateMs: null },
+    ...{ primaryRegion: '', deletionWindowDays: null },
   };
 }
 

@@ -95,6 +95,7 @@ describeReopenedKeys('Keys that are closed and opened again', ({ start, close, f
       ...{ region, keyId, version: 1, state: 'Creating', ...symmetric, origin: 'AWS_KMS', description: '' },
       ...{ createdAtMs: intent.createdAtMs, currentBackingKeyId: backingKeyId, tags: [], deletionDateMs: null },
       ...{ keyManager: 'CUSTOMER', rotationPeriodDays: null, nextRotationDateMs: null },
+      ...{ primaryRegion: '', deletionWindowDays: null },
     };
     const policy = { region, keyId, version: 1, document: defaultKeyPolicy(realm) };
     const changes = [added('backingKey', intent), added('key', key), added('keyPolicy', policy)];

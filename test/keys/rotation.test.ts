@@ -47,6 +47,8 @@ describe('A key whose date has come', () => {
       state,
       rotationPeriodDays,
       nextRotationDateMs: rotationPeriodDays === null ? null : april14,
+      primaryRegion: '',
+      deletionWindowDays: null,
     },
   });
 

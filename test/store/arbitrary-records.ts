@@ -44,6 +44,8 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     deletionDateMs: laterTime,
     rotationPeriodDays: laterTime,
     nextRotationDateMs: laterTime,
+    primaryRegion: text,
+    deletionWindowDays: laterTime,
   }),
   backingKey: fc.record({
     version: time,

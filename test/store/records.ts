@@ -90,6 +90,8 @@ export const examples = {
     deletionDateMs: null,
     rotationPeriodDays: 365,
     nextRotationDateMs: 1_731_536_000_000,
+    primaryRegion: 'eu-central-1',
+    deletionWindowDays: 7,
   },
   backingKey: {
     version: 1,

@@ -47,6 +47,8 @@ export async function newTestKey(
     keyManager: 'CUSTOMER',
     rotationPeriodDays: null,
     nextRotationDateMs: null,
+    primaryRegion: '',
+    deletionWindowDays: null,
   };
   const policy = { region, keyId, version: 1, document };
   const activated = material === undefined ? [] : [material.activated()];

@@ -2,7 +2,8 @@
  * The deletion of KMS keys, when the waiting period that ScheduleKeyDeletion set has passed.
  *
  * On record as CloudTrail has it: one `DeleteKey` of the service's own. It is written when the HSM has said that everything is
- * gone and before the key's records go, so that no key ends without it; after a crash in between it may be there twice.
+ * gone and before the key's records go, so that no key ends without it; after a crash in between it may be there twice. Of a replica of
+ * a multi-Region key, of which nothing is in an HSM, it is written when the records are gone; the intent of that turn was on record before.
  */
 
 import type { AuditLog } from '../../audit/audit-log.ts';

@@ -7,18 +7,24 @@
  * use; only the tombstone stays. Before (3) the records say what there is to destroy, so whoever goes on after a crash finds it
  * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
  *
+ * A replica of a multi-Region key has nothing of its own in an HSM: it goes in one turn, tombstone and all, and the material stays with
+ * the related keys. With the last replica goes what its primary key waits for.
+ *
  * Who says that the time has come is upkeep (`daemon/upkeep/`).
  */
 
-import { type BackingKeyId, isMultiRegion, type KeyId } from '../../kms/names.ts';
+import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import type { Residency } from '../../kms/residencies.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { KmsKey } from '../kms-key.ts';
+import { primaryOf, relatedKeys, replicasOf } from '../multi-region.ts';
 import type { AttachedRecords } from './attached-records.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
+
+const dayMs = 24 * 60 * 60 * 1000;
 
 /** A key whose deletion is scheduled. */
 export interface PendingDeletion {
@@ -83,16 +89,45 @@ export class KeyDeletion {
   ): Promise<readonly DoomedObject[] | undefined> {
     const key = this.#directory.findKey(keyId);
     if (key === undefined) return undefined;
-    if (isMultiRegion(keyId)) {
-      throw new TypeError(
-        'the material of a multi-Region key may be that of another Region too, and this version destroys none',
-      );
-    }
+    if (this.#isShared(keyId)) return this.#forgetReplica(keyId, isDue, nowMs);
     for (const { keyStore } of this.#objectsOf(key)) this.#destroyed.assertPossible(keyStore);
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
     await this.#destroyed.destroy(doomed);
     return doomed;
+  }
+
+  /** Is its material that of another Region's key, too? */
+  #isShared(keyId: KeyId): boolean {
+    return relatedKeys(this.#directory, keyId).length > 1;
+  }
+
+  /** @returns What was destroyed, which is nothing; `undefined` when the key is not to be deleted, or not yet. */
+  #forgetReplica(
+    keyId: KeyId,
+    isDue: (deletionDateMs: number) => boolean,
+    deletedAtMs: number,
+  ): Promise<readonly DoomedObject[] | undefined> {
+    return this.#turns.take<readonly DoomedObject[] | undefined>(() => {
+      const key = this.#directory.findKey(keyId);
+      const dateMs = key?.record.state === 'PendingDeletion' ? key.record.deletionDateMs : null;
+      // With related keys, a primary key is in no state in which it could be deleted.
+      if (key === undefined || dateMs === null || !isDue(dateMs) || !this.#isShared(keyId))
+        return { changes: [], response: undefined };
+      const { region } = this.#directory.realm;
+      const tombstone = added('tombstone', { region, keyId, version: 1, deletedAtMs, domainKeyIds: '' });
+      return { changes: [tombstone, ...this.#removals(key), ...this.#begunWait(key, deletedAtMs)], response: [] };
+    });
+  }
+
+  /** Of the primary key, when this was its last replica: from now on it waits for its own deletion. */
+  #begunWait(replica: KmsKey, nowMs: number): readonly Change[] {
+    const { keyId, region } = replica.record;
+    const others = replicasOf(this.#directory, keyId).filter(({ record }) => record.region !== region);
+    const { record } = primaryOf(this.#directory, replica);
+    if (others.length > 0 || record.state !== 'PendingReplicaDeletion' || record.deletionWindowDays === null) return [];
+    const deletionDateMs = nowMs + record.deletionWindowDays * dayMs;
+    return [replaced('key', record, { state: 'PendingDeletion', deletionDateMs, deletionWindowDays: null })];
   }
 
   /** Step 3. To be called when all is destroyed. */
@@ -146,7 +181,7 @@ export class KeyDeletion {
     const { keyId } = record;
     const { aliases, grants } = this.#directory;
     const changes: Change[] = [removed('key', record), removed('keyPolicy', policyRecord)];
-    for (const material of materials) changes.push(removed('backingKey', material));
+    if (!this.#isShared(keyId)) for (const material of materials) changes.push(removed('backingKey', material));
     for (const name of aliases.namesOf(keyId)) {
       const alias = aliases.find(name);
       if (alias !== undefined) changes.push(removed('alias', alias));

@@ -23,6 +23,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import { type BackingKey, currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
+import { replacedInAll } from '../multi-region.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import type { KeyImports } from './key-import.ts';
 import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
@@ -196,6 +197,7 @@ export class KeyLife {
       const ordinal = before.materials.length + 1;
       const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal, residency });
       const { backingKeyId } = material;
+      const directory = this.#directory;
       return {
         backingKeyId,
         changes(key, { rotationType, rotatedAtMs, nextRotationDateMs }) {
@@ -205,7 +207,7 @@ export class KeyLife {
           const schedule = nextRotationDateMs === undefined ? {} : { nextRotationDateMs };
           return [
             material.activated({ rotationType, rotatedAtMs }),
-            replaced('key', key.record, { currentBackingKeyId: backingKeyId, ...schedule }),
+            ...replacedInAll(directory, key, { currentBackingKeyId: backingKeyId }, schedule),
           ];
         },
         settle,

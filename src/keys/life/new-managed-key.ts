@@ -88,6 +88,8 @@ function newKey({ directory, service, policy, aliasName, keyId, material, nowMs 
     deletionDateMs: null,
     rotationPeriodDays,
     nextRotationDateMs: nowMs + rotationPeriodDays * dayMs,
+    primaryRegion: '',
+    deletionWindowDays: null,
   };
   return [
     material.activated(),

@@ -26,6 +26,8 @@ import {
 export const keyReference = string({ min: 1, max: 2048 });
 export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
 export const keyDescription = string({ min: 0, max: 8192 });
+/** Of AWS, as its service model has it. */
+export const regionName = string({ min: 1, max: 32, pattern: /^([a-z]+-){2,3}\d+$/ });
 export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
 export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */

@@ -29,7 +29,7 @@ export const cancelKeyDeletion = operation({
       throw new KmsError('KMSInvalidStateException', `${arn} is being deleted: its waiting period is over.`);
     }
     return {
-      changes: [keys.key.with({ state: stateOfKept(keys.key.key), deletionDateMs: null })],
+      changes: [keys.key.with({ state: stateOfKept(keys.key.key), deletionDateMs: null, deletionWindowDays: null })],
       response: { KeyId: arn },
     };
   },

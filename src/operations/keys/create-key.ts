@@ -15,10 +15,11 @@ import type { KeyView } from '../../keys/key-directory.ts';
 import { assertTokenCanHold, assertTokenCanImport } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
-import { everyKeyPattern, keyArn } from '../../kms/names.ts';
+import { everyKeyPattern, keyArn, newKeyId, newMultiRegionKeyId } from '../../kms/names.ts';
 import { added } from '../../store/records/changes.ts';
 import type { KeyRecord } from '../../store/records/records.ts';
 import { keySpec, keyUsage, origin } from '../declaration/enumerations.ts';
+import { configurationOf, customerMasterKeySpec, describe, keyMetadata } from '../declaration/key-metadata.ts';
 import {
   anyResource,
   assertPolicyLength,
@@ -29,7 +30,6 @@ import {
 import { type DecideUnder, operation } from '../declaration/operation.ts';
 import { boolean, type Infer, object, optional, string } from '../declaration/schema.ts';
 import { checkedTags, tagList } from '../declaration/tags.ts';
-import { customerMasterKeySpec, describe, keyMetadata } from './key-metadata.ts';
 import { placeOf } from './key-place.ts';
 
 const request = object({
@@ -101,13 +101,15 @@ export const createKey = operation({
       assertImportable(spec);
       assertTokenCanImport(directory.keyStore(keyStore), spec);
     }
-    const residency = life.residencyIn(keyStore);
+    // What several Regions use lives outside of the token, whatever other keys do.
+    const isMultiRegion = request.MultiRegion === true;
+    const residency = isMultiRegion ? 'wrapped' : life.residencyIn(keyStore);
     assertTokenCanHold(directory.keyStore(keyStore), { keySpec: spec, keyUsage: usage, residency });
-    const keyId = directory.unusedKeyId();
+    const keyId = directory.unusedKeyId(isMultiRegion ? newMultiRegionKeyId : newKeyId);
     const unmade = newRecord(request, directory, { keyId, currentBackingKeyId: null, createdAtMs: Date.now() });
     policyOf(request, directory, decideUnder, unmade);
     if (request.Origin === 'EXTERNAL') return { keyId, material: undefined, undo: async () => undefined };
-    const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1 });
+    const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1, residency });
     return { keyId, material, undo: () => material.undo() };
   },
   decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs }) {
@@ -117,6 +119,7 @@ export const createKey = operation({
     const { customKeyStore } = placeOf(request, specAndUsage(request).spec, directory);
     const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
     const document = policyOf(request, directory, decideUnder, record);
+    const arn = keyArn(realm, keyId);
     return {
       changes: [
         ...(material === undefined ? [] : [material.activated()]),
@@ -124,13 +127,12 @@ export const createKey = operation({
         added('keyPolicy', { region: realm.region, keyId, version: 1, document }),
       ],
       response: {
-        KeyMetadata: describe(realm, {
-          arn: keyArn(realm, keyId),
-          record,
-          state: record.state,
-          keyMaterialId: material?.keyMaterialId,
-          customKeyStore,
-        }),
+        KeyMetadata: {
+          ...describe(realm, {
+            ...{ arn, record, state: record.state, keyMaterialId: material?.keyMaterialId, customKeyStore },
+          }),
+          ...configurationOf(record, [{ arn, record }]),
+        },
       },
     };
   },
@@ -156,6 +158,8 @@ function newRecord(
     keyManager: 'CUSTOMER',
     rotationPeriodDays: null,
     nextRotationDateMs: null,
+    primaryRegion: request.MultiRegion === true ? directory.realm.region : '',
+    deletionWindowDays: null,
   };
 }
 

@@ -1,9 +1,9 @@
 /** `DescribeKey`: the metadata of a KMS key, in whatever state it is. */
 
+import { describeNow, keyMetadata } from '../declaration/key-metadata.ts';
 import { grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { object, optional } from '../declaration/schema.ts';
-import { describeNow, keyMetadata } from './key-metadata.ts';
 
 export const describeKey = operation({
   name: 'DescribeKey',

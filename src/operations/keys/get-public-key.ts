@@ -11,10 +11,10 @@ import {
   keyUsage,
   signingAlgorithm,
 } from '../declaration/enumerations.ts';
+import { algorithmsMember, customerMasterKeySpec, formerKeySpec } from '../declaration/key-metadata.ts';
 import { grantTokens, keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { blob, list, object, optional, string } from '../declaration/schema.ts';
-import { algorithmsMember, customerMasterKeySpec, formerKeySpec } from './key-metadata.ts';
 
 export const getPublicKey = operation({
   name: 'GetPublicKey',

@@ -36,13 +36,10 @@ interface PlaceRequest {
 export function placeOf(request: PlaceRequest, keySpec: KeySpec, directory: KeyView): KeyPlace {
   const { Origin: origin = 'AWS_KMS', CustomKeyStoreId: id } = request;
   assertMembersFit(origin, request);
-  if (request.MultiRegion === true) {
-    throw unsupported(
-      origin === 'AWS_CLOUDHSM'
-        ? 'MultiRegion is not supported for keys in a custom key store.'
-        : 'MultiRegion is not supported by this version of Drawbridge.',
-    );
-  }
+  if (request.MultiRegion === true && origin === 'AWS_CLOUDHSM')
+    throw unsupported('MultiRegion is not supported for keys in a custom key store.');
+  if (request.MultiRegion === true && origin === 'EXTERNAL')
+    throw unsupported('MultiRegion with Origin EXTERNAL is not supported by this version of Drawbridge.');
   switch (origin) {
     case 'AWS_KMS':
     case 'EXTERNAL':

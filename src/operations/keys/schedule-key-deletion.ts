@@ -1,10 +1,13 @@
 /**
  * `ScheduleKeyDeletion`: from now on a KMS key cannot be used, and after a waiting period it is deleted.
  *
+ * A primary key with replicas waits for their deletion; its own waiting period begins when the last one is gone.
+ *
  * The state changes, and with it all that can be done with the key; aliases, grants and material stay until the date comes. Then
  * upkeep destroys the material in the HSM, and the key goes with everything that belongs to it (`keys/life/key-deletion.ts`).
  */
 
+import { multiRegionKeyType, replicasOf } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
@@ -39,7 +42,7 @@ export const scheduleKeyDeletion = operation({
   revokes: true,
   record: ['KeyId', 'PendingWindowInDays'],
   recordResponse: ['KeyId', 'DeletionDate', 'KeyState', 'PendingWindowInDays'],
-  decide({ request, keys, nowMs }) {
+  decide({ request, keys, directory, nowMs }) {
     const windowDays = request.PendingWindowInDays ?? defaultWindowDays;
     // The service model takes 1 to 365 for the sake of other services; the operation does not.
     if (windowDays < minWindowDays || windowDays > maxWindowDays) {
@@ -48,12 +51,20 @@ export const scheduleKeyDeletion = operation({
         `PendingWindowInDays must be between ${minWindowDays} and ${maxWindowDays}`,
       );
     }
+    const { arn, record } = keys.key.key;
+    if (multiRegionKeyType(record) === 'PRIMARY' && replicasOf(directory, record.keyId).length > 0) {
+      const state: KeyState = 'PendingReplicaDeletion';
+      return {
+        changes: [keys.key.with({ state, deletionWindowDays: windowDays })],
+        response: { KeyId: arn, KeyState: state, PendingWindowInDays: windowDays },
+      };
+    }
     const deletionDateMs = nowMs + windowDays * dayMs;
     const state: KeyState = 'PendingDeletion';
     return {
       changes: [keys.key.with({ state, deletionDateMs })],
       response: {
-        KeyId: keys.key.key.arn,
+        KeyId: arn,
         DeletionDate: new Date(deletionDateMs),
         KeyState: state,
         PendingWindowInDays: windowDays,

@@ -6,6 +6,7 @@
  */
 
 import { assertRotatable, firstRotationDateMs } from '../../keys/life/rotation.ts';
+import { assertNoReplica } from '../../keys/multi-region.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { integer, object, optional } from '../declaration/schema.ts';
@@ -35,6 +36,7 @@ export const enableKeyRotation = operation({
   record: ['KeyId', 'RotationPeriodInDays'],
   decide({ request, keys, nowMs }) {
     assertRotatable(keys.key.key);
+    assertNoReplica(keys.key.key);
     const rotationPeriodDays = request.RotationPeriodInDays ?? defaultPeriodDays;
     if (keys.key.key.record.rotationPeriodDays === rotationPeriodDays) return { changes: [], response: {} };
     const nextRotationDateMs = firstRotationDateMs(nowMs, rotationPeriodDays);

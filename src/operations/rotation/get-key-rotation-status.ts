@@ -7,9 +7,12 @@
  *
  * `KeyId` is the key's ARN, whatever the request named it by: AWS was seen to answer so (November 2025), other than its examples.
  *
+ * The schedule of a multi-Region key is that of its primary key, whichever Region is asked.
+ *
  * A rotation on demand is done when it is answered, so none is ever in progress: `OnDemandRotationStartDate` stays absent.
  */
 
+import { primaryOf } from '../../keys/multi-region.ts';
 import type { KeyRecord } from '../../store/records/records.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
@@ -30,7 +33,11 @@ export const getKeyRotationStatus = operation({
   },
   effect: 'reads',
   record: ['KeyId'],
-  handle: async ({ keys }) => ({ KeyId: keys.key.key.arn, ...scheduleOf(keys.key.key.record) }),
+  async handle({ keys, directory }) {
+    const { key } = keys.key;
+    const { rotationPeriodDays, nextRotationDateMs } = primaryOf(directory, key).record;
+    return { KeyId: key.arn, ...scheduleOf({ ...key.record, rotationPeriodDays, nextRotationDateMs }) };
+  },
 });
 
 function scheduleOf({ state, rotationPeriodDays, nextRotationDateMs }: KeyRecord) {

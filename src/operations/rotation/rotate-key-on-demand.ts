@@ -9,6 +9,7 @@ import { pendingRotationOf } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { assertRotatable, maxOnDemandRotations, onDemandRotations, type Rotation } from '../../keys/life/rotation.ts';
+import { assertNoReplica } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type Change, replaced } from '../../store/records/changes.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
@@ -34,6 +35,7 @@ export const rotateKeyOnDemand = operation({
   async prepare({ keys, life }) {
     const { record } = keys.key.key;
     assertRotatable(keys.key.key);
+    assertNoReplica(keys.key.key);
     // The next material of a key whose material is imported is imported as well.
     if (record.origin === 'EXTERNAL') return undefined;
     return life.prepareRotation(record.keyId, (key) => {

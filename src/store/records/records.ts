@@ -39,8 +39,12 @@ export interface KeyRecord extends Versioned, Regional {
   readonly deletionDateMs: number | null;
   /** Days between automatic rotations; `null` while they are not enabled. */
   readonly rotationPeriodDays: number | null;
-  /** When the next automatic rotation is due; `null` while they are not enabled. */
+  /** When the next automatic rotation is due; `null` while they are not enabled. Of a multi-Region key the primary has both. */
   readonly nextRotationDateMs: number | null;
+  /** The Region of the primary key, of a multi-Region key; empty for any other. */
+  readonly primaryRegion: string;
+  /** Of a primary key that waits for the deletion of its replicas: the days that it waits then; `null` for any other. */
+  readonly deletionWindowDays: number | null;
 }
 
 /** One piece of key material in an HSM. All replicas of a multi-Region key share it, so it is of no Region. */

@@ -4,6 +4,7 @@ import { type CustomKeyStore, customKeyStoreIdOf } from '../../keys/custom-key-s
 import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-directory.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import { multiRegionKeyType, relatedKeys } from '../../keys/multi-region.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
 import { type Account, isMultiRegion, type KeyArn } from '../../kms/names.ts';
@@ -18,18 +19,8 @@ import {
   macAlgorithm,
   origin,
   signingAlgorithm,
-} from '../declaration/enumerations.ts';
-import {
-  boolean,
-  enumeration,
-  type Infer,
-  integer,
-  list,
-  object,
-  optional,
-  string,
-  timestamp,
-} from '../declaration/schema.ts';
+} from './enumerations.ts';
+import { boolean, enumeration, type Infer, integer, list, object, optional, string, timestamp } from './schema.ts';
 
 /** The specs that the deprecated `CustomerMasterKeySpec` can name; it was not given the later ones. */
 const formerKeySpecs = [
@@ -126,7 +117,24 @@ export function describeNow(directory: KeyView, key: KmsKey): Infer<typeof keyMe
   const customKeyStore =
     id === undefined ? undefined : (directory.customKeyStores.find(id) ?? { customKeyStoreId: id });
   const described = { arn, record, state, keyMaterialId, customKeyStore };
-  return { ...describe(directory.realm, described), ...expirationOf(key) };
+  return {
+    ...describe(directory.realm, described),
+    ...expirationOf(key),
+    ...configurationOf(record, relatedKeys(directory, record.keyId)),
+  };
+}
+
+/** The related keys of a multi-Region key, itself among them; nothing of any other. */
+export function configurationOf(
+  record: Pick<KeyRecord, 'keyId' | 'region' | 'primaryRegion'>,
+  related: readonly { readonly arn: string; readonly record: Pick<KeyRecord, 'region'> }[],
+): Pick<Infer<typeof keyMetadata>, 'MultiRegionConfiguration'> {
+  const MultiRegionKeyType = multiRegionKeyType(record);
+  if (MultiRegionKeyType === undefined) return {};
+  const keys = related.map(({ arn, record: { region } }) => ({ Arn: arn, Region: region }));
+  const PrimaryKey = keys.find(({ Region }) => Region === record.primaryRegion);
+  const ReplicaKeys = keys.filter(({ Region }) => Region !== record.primaryRegion);
+  return { MultiRegionConfiguration: { MultiRegionKeyType, PrimaryKey, ReplicaKeys } };
 }
 
 /** When imported material expires, the first of all that the key cannot do without. Nothing of a key that lacks any. */
@@ -160,6 +168,7 @@ export function describe(
     KeySpec: record.keySpec,
     [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: isMultiRegion(record.keyId),
+    PendingDeletionWindowInDays: record.deletionWindowDays ?? undefined,
     // Keys of the other kinds have one key material for ever, and AWS does not name it.
     CurrentKeyMaterialId: record.keySpec === 'SYMMETRIC_DEFAULT' ? keyMaterialId : undefined,
   };

@@ -1,0 +1,73 @@
+/**
+ * Multi-Region keys: related keys of one id, one in each Region that has it, of which one is the primary.
+ *
+ * They share their material, KeySpec, KeyUsage, origin and rotation; policy, grants, aliases, tags, description and state are each
+ * one's own. What is shared is changed in one turn in all of them: every Region's directory follows the same turns.
+ *
+ * Source: AWS KMS developer guide, "Multi-Region keys in AWS KMS".
+ */
+
+import { KmsError } from '../kms/errors.ts';
+import { isMultiRegion, type KeyId } from '../kms/names.ts';
+import { type Change, replaced } from '../store/records/changes.ts';
+import type { KeyRecord } from '../store/records/records.ts';
+import type { KeyView } from './key-directory.ts';
+import type { KmsKey } from './kms-key.ts';
+
+type Regions = Pick<KeyView, 'regions'>;
+
+export type MultiRegionKeyType = 'PRIMARY' | 'REPLICA';
+
+/** `undefined` for a key of a single Region. */
+export function multiRegionKeyType({
+  keyId,
+  region,
+  primaryRegion,
+}: Pick<KeyRecord, 'keyId' | 'region' | 'primaryRegion'>): MultiRegionKeyType | undefined {
+  if (!isMultiRegion(keyId)) return undefined;
+  return primaryRegion === region ? 'PRIMARY' : 'REPLICA';
+}
+
+/**
+ * All keys of this id, in the order of their Regions' names: of a single-Region key itself alone.
+ * @throws KmsError `KMSInternalException` when the records of one of them do not verify.
+ */
+export function relatedKeys({ regions }: Regions, keyId: KeyId): readonly KmsKey[] {
+  const names = [...regions.keys()].sort();
+  return names.flatMap((name) => regions.get(name)?.findKey(keyId) ?? []);
+}
+
+/** The related keys that are no primary. Throws as `relatedKeys`. */
+export function replicasOf(directory: Regions, keyId: KeyId): readonly KmsKey[] {
+  return relatedKeys(directory, keyId).filter(({ record }) => multiRegionKeyType(record) === 'REPLICA');
+}
+
+/** The key whose rotation is that of all related keys; the key itself where there is no other. */
+export function primaryOf({ regions }: Regions, key: KmsKey): KmsKey {
+  const { keyId, primaryRegion } = key.record;
+  return regions.get(primaryRegion)?.findKey(keyId) ?? key;
+}
+
+/** @throws KmsError `UnsupportedOperationException` for a replica: what related keys share is changed at their primary. */
+export function assertNoReplica({ arn, record }: Pick<KmsKey, 'arn' | 'record'>): void {
+  if (multiRegionKeyType(record) !== 'REPLICA') return;
+  throw new KmsError(
+    'UnsupportedOperationException',
+    `${arn} is a multi-Region replica key; the operation is valid for the primary key in ${record.primaryRegion} alone.`,
+  );
+}
+
+/**
+ * The changes that give all related keys the same members.
+ * @param own What the key itself is given beside them.
+ */
+export function replacedInAll(
+  directory: Regions,
+  { record: { keyId, region } }: KmsKey,
+  members: Partial<Omit<KeyRecord, 'version'>>,
+  own: Partial<Omit<KeyRecord, 'version'>> = {},
+): readonly Change[] {
+  return relatedKeys(directory, keyId).map(({ record }) =>
+    replaced('key', record, record.region === region ? { ...members, ...own } : members),
+  );
+}

@@ -1,0 +1,137 @@
+/**
+ * `ReplicateKey`: a replica of a multi-Region primary key in another Region of this instance, of the same id and with the same material.
+ *
+ * AWS makes a replica in some seconds, during which its state is `Creating`; here it is there when the request is answered, and
+ * the answer says `Creating` all the same, because that is what programs wait for the end of.
+ */
+
+import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
+import { assertNoLockout } from '../../authorization/lockout.ts';
+import { assertAffordable } from '../../authorization/worst-case.ts';
+import type { KeyView } from '../../keys/key-directory.ts';
+import type { KmsKey } from '../../keys/kms-key.ts';
+import { relatedKeys } from '../../keys/multi-region.ts';
+import { KmsError } from '../../kms/errors.ts';
+import { everyKeyPattern, keyArn } from '../../kms/names.ts';
+import { added, type Change, removed } from '../../store/records/changes.ts';
+import type { KeyRecord } from '../../store/records/records.ts';
+import { configurationOf, describe, keyMetadata } from '../declaration/key-metadata.ts';
+import {
+  anyResource,
+  assertPolicyLength,
+  keyDescription,
+  keyNamedBy,
+  keyReference,
+  policyDocument,
+  regionName,
+} from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { boolean, object, optional, string } from '../declaration/schema.ts';
+import { checkedTags, tagList } from '../declaration/tags.ts';
+import { assertPrimary, regionOf } from './region-request.ts';
+
+export const replicateKey = operation({
+  name: 'ReplicateKey',
+  request: object({
+    KeyId: keyReference,
+    ReplicaRegion: regionName,
+    Policy: optional(policyDocument),
+    BypassPolicyLockoutSafetyCheck: optional(boolean),
+    Description: optional(keyDescription),
+    Tags: optional(tagList),
+  }),
+  response: object({
+    ReplicaKeyMetadata: optional(keyMetadata),
+    ReplicaPolicy: optional(string()),
+    ReplicaTags: optional(tagList),
+  }),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:ReplicateKey',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:ReplicaRegion'],
+        states: 'replication',
+      },
+    },
+    resources: [
+      { action: 'kms:CreateKey', resource: anyResource, conditions: ['aws:RequestTag', 'aws:TagKeys'] },
+      {
+        action: 'kms:TagResource',
+        resource: ({ Tags = [], ReplicaRegion: region }, { realm: { account } }) =>
+          Tags.length === 0 ? undefined : everyKeyPattern({ region, account }),
+        conditions: ['aws:RequestTag', 'aws:TagKeys'],
+      },
+    ],
+  },
+  effect: 'changes',
+  record: ['KeyId', 'ReplicaRegion', 'Policy', 'BypassPolicyLockoutSafetyCheck', 'Description', 'Tags'],
+  recordResponse: ['ReplicaKeyMetadata', 'ReplicaPolicy', 'ReplicaTags'],
+  made: ({ ReplicaKeyMetadata }) => (ReplicaKeyMetadata?.Arn === undefined ? [] : [ReplicaKeyMetadata.Arn]),
+  decide({ request, keys, directory, decideUnder, nowMs }) {
+    const primary = keys.key.key;
+    assertPrimary(primary);
+    const there = regionOf(directory, request.ReplicaRegion);
+    assertNotThere(directory, there, primary);
+    assertUsesMaterial(there, primary);
+    there.assertRoomForKey();
+    const record: KeyRecord = {
+      ...primary.record,
+      region: there.realm.region,
+      version: 1,
+      description: request.Description ?? '',
+      tags: checkedTags(request.Tags ?? []),
+      createdAtMs: nowMs,
+      rotationPeriodDays: null,
+      nextRotationDateMs: null,
+    };
+    const { region, keyId } = record;
+    const arn = keyArn(there.realm, keyId);
+    const document = request.Policy ?? defaultKeyPolicy(there.realm);
+    assertPolicyLength(document, there.budgets.quotas);
+    const policy = there.compilePolicy(document);
+    assertAffordable(policy);
+    if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
+      assertNoLockout(decideUnder(policy, { arn, record }));
+    }
+    const related = [...relatedKeys(directory, keyId), { arn, record }];
+    return {
+      changes: [
+        ...withoutTombstone(there, record),
+        added('key', record),
+        added('keyPolicy', { region, keyId, version: 1, document }),
+      ],
+      response: {
+        ReplicaKeyMetadata: {
+          ...describe(there.realm, { arn, record, state: 'Creating', keyMaterialId: undefined }),
+          ...configurationOf(record, related),
+        },
+        ReplicaPolicy: document,
+        ReplicaTags: record.tags.length === 0 ? undefined : [...record.tags],
+      },
+    };
+  },
+});
+
+/** @throws KmsError `AlreadyExistsException` where there is a related key already, in whatever state it is. */
+function assertNotThere(directory: KeyView, there: KeyView, { record: { keyId } }: KmsKey): void {
+  if (there.findKey(keyId) === undefined) return;
+  const where = there === directory ? 'is the primary key' : 'already exists';
+  throw new KmsError('AlreadyExistsException', `${keyArn(there.realm, keyId)} ${where}.`);
+}
+
+/** @throws KmsError `UnsupportedOperationException` where no HSM of the Region can use the material. */
+function assertUsesMaterial(there: KeyView, { arn, materials }: KmsKey): void {
+  const missing = materials.find(({ keyStore }) => !there.hasKeyStore(keyStore));
+  if (missing === undefined) return;
+  throw new KmsError(
+    'UnsupportedOperationException',
+    `The Region ${there.realm.region} does not have the key store \`${missing.keyStore}\`, in whose domain the material of ${arn} is.`,
+  );
+}
+
+/** A replica that was deleted may be made anew. */
+function withoutTombstone({ tombstones }: KeyView, { keyId }: KeyRecord): readonly Change[] {
+  const tombstone = tombstones.find(keyId);
+  return tombstone === undefined ? [] : [removed('tombstone', tombstone)];
+}

@@ -1,0 +1,58 @@
+/**
+ * `UpdatePrimaryRegion`: a replica becomes the primary key, and the primary key a replica. All related keys say so in one moment:
+ * their state is never `Updating`, in which they are on AWS for some seconds.
+ */
+
+import { relatedKeys } from '../../keys/multi-region.ts';
+import { KmsError } from '../../kms/errors.ts';
+import { keyArn } from '../../kms/names.ts';
+import { replaced } from '../../store/records/changes.ts';
+import { keyNamedBy, keyReference, regionName } from '../declaration/members.ts';
+import { operation } from '../declaration/operation.ts';
+import { object } from '../declaration/schema.ts';
+import { assertPrimary, regionOf } from './region-request.ts';
+
+export const updatePrimaryRegion = operation({
+  name: 'UpdatePrimaryRegion',
+  request: object({ KeyId: keyReference, PrimaryRegion: regionName }),
+  response: object({}),
+  needs: {
+    keys: {
+      key: {
+        action: 'kms:UpdatePrimaryRegion',
+        key: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: ['kms:PrimaryRegion'],
+        states: 'use',
+      },
+      replica: {
+        action: 'kms:UpdatePrimaryRegion',
+        key(request, directory) {
+          const { record } = keyNamedBy('KeyId', 'keyOnly')(request, directory);
+          const there = regionOf(directory, request.PrimaryRegion);
+          const replica = there.findKey(record.keyId);
+          if (replica !== undefined) return replica;
+          throw new KmsError('NotFoundException', `Key '${keyArn(there.realm, record.keyId)}' does not exist`);
+        },
+        conditions: ['kms:PrimaryRegion'],
+        states: 'use',
+      },
+    },
+  },
+  effect: 'changes',
+  record: ['KeyId', 'PrimaryRegion'],
+  decide({ request: { PrimaryRegion: primaryRegion }, keys, directory }) {
+    const { record } = keys.key.key;
+    assertPrimary(keys.key.key);
+    if (primaryRegion === record.region) return { changes: [], response: {} };
+    // The schedule is that of all, and stands with the primary key.
+    const { rotationPeriodDays, nextRotationDateMs } = record;
+    const changes = relatedKeys(directory, record.keyId).map((key) =>
+      replaced('key', key.record, {
+        primaryRegion,
+        ...(key.record.region === primaryRegion && { rotationPeriodDays, nextRotationDateMs }),
+        ...(key.record.region === record.region && { rotationPeriodDays: null, nextRotationDateMs: null }),
+      }),
+    );
+    return { changes, response: {} };
+  },
+});
