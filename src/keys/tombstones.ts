@@ -26,8 +26,7 @@ export class Tombstones {
   /** Of how many deleted keys is a domain key still there? */
   countOf(isThere: (domainKeyId: string) => boolean): number {
     let count = 0;
-    for (const { domainKeyIds: ids } of this.#byKeyId.values())
-      if (ids !== '' && ids.split(' ').some(isThere)) count++;
+    for (const { domainKeyIds: ids } of this.#byKeyId.values()) if (ids !== '' && ids.split(' ').some(isThere)) count++;
     return count;
   }
 

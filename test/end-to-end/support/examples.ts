@@ -148,10 +148,13 @@ const special: { readonly [Name in BuiltOperationName]?: Special<InputOf<Name>> 
   ListRetirableGrants: { input: () => ({ RetiringPrincipal: unixUserArn('nobody') }) },
   PutKeyPolicy: { input: () => ({ Policy: policy(allow('*', 'kms:*')) }) },
   ReEncrypt: { input: ({ keyId, made }) => ({ SourceKeyId: keyId, CiphertextBlob: made }), takes: 'made' },
+  // Of a key of a single Region: whoever may is told so.
+  ReplicateKey: { input: () => ({ ReplicaRegion: 'us-east-1' }), spends: false },
   RetireGrant: { input: ({ keyId, grantId }) => ({ KeyId: keyId, GrantId: grantId }), takes: 'grant' },
   RevokeGrant: { input: ({ grantId }) => ({ GrantId: grantId }), takes: 'grant' },
   Sign: { input: () => signing },
   UpdateAlias: { input: ({ alias }) => ({ AliasName: alias }), takes: 'alias', spends: false },
+  UpdatePrimaryRegion: { input: () => ({ PrimaryRegion: 'us-east-1' }), spends: false },
   Verify: { input: ({ made }) => ({ ...signing, Signature: made }), takes: 'made' },
   VerifyMac: { input: ({ made }) => ({ ...authentication, Mac: made }), takes: 'made' },
 };

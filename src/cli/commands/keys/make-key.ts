@@ -22,6 +22,7 @@ interface Options extends NewKeyOptions, SocketOptions {
   readonly description?: string;
   readonly external?: true;
   readonly keyStore?: string;
+  readonly multiRegion?: true;
   readonly json?: true;
 }
 
@@ -39,6 +40,7 @@ export function createCommand(): Command {
   return withJson(withSocket(withNewKey(command)))
     .option('--description <text>', 'what it is for')
     .option('--key-store <id>', 'in this key store: a custom one (cks-…), or one that the configuration names')
+    .option('--multi-region', 'a primary key that `drawbridge keys replicate` can replicate into other Regions')
     .option('--external', 'without key material: `drawbridge keys import` brings it (Origin EXTERNAL)')
     .addHelpText(
       'after',
@@ -46,17 +48,19 @@ export function createCommand(): Command {
 Examples:
   drawbridge keys create --alias alias/backup --description 'nightly backups' --tag owner=ops
   drawbridge keys create --alias alias/releases --spec ECC_NIST_P256 --usage SIGN_VERIFY
+  drawbridge keys create --alias alias/orders --multi-region
   drawbridge keys create --alias alias/brought --external`,
     )
     .action(async (options: Options) => {
       const client = await connectTo(options);
-      const { alias, description, external, keyStore } = options;
+      const { alias, description, external, keyStore, multiRegion } = options;
       if (external && keyStore !== undefined)
         throw new UsageError('key material can be imported into the default key store alone');
       const key = await createKey(client, options, {
         ...(description === undefined ? {} : { Description: description }),
         ...(external ? { Origin: 'EXTERNAL' } : {}),
         ...(keyStore === undefined ? {} : { Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: keyStore }),
+        ...(multiRegion ? { MultiRegion: true } : {}),
       });
       if (options.json) return printJson({ ...key, Aliases: alias === undefined ? [] : [alias] });
       print(String(key['Arn']));

@@ -76,6 +76,7 @@ function describeKey(
     ['usage', String(metadata['KeyUsage'])],
     ['created', timeText(metadata['CreationDate'])],
     ['origin', String(metadata['Origin'])],
+    ...multiRegionFacts(metadata),
     ...(metadata['KeyManager'] === 'AWS' ? ([['manager', 'AWS']] as const) : []),
     ['grants', grants === null ? notShown : grants.length],
     ['last use', lastUsageText(LastUsage)],
@@ -93,6 +94,18 @@ function tagFacts(tags: readonly Members[] | null): Facts {
   return (lines.length === 0 ? ['-'] : lines).map((line, index) => [index === 0 ? 'tags' : '', line]);
 }
 
+function multiRegionFacts({ MultiRegionConfiguration }: Members): Facts {
+  if (MultiRegionConfiguration === undefined) return [];
+  const { PrimaryKey, ReplicaKeys } = MultiRegionConfiguration as {
+    readonly PrimaryKey: { readonly Region: string };
+    readonly ReplicaKeys: readonly { readonly Region: string }[];
+  };
+  return [
+    ['primary key', PrimaryKey.Region],
+    ['replicas', ReplicaKeys.map(({ Region }) => Region).join(' ') || '-'],
+  ];
+}
+
 function expiryFacts(key: Members): Facts {
   const expiry = expiryText(key);
   return expiry === null ? [] : [['expires', expiry]];
@@ -101,6 +114,8 @@ function expiryFacts(key: Members): Facts {
 const dateHasPassed = 'its date has come; `drawbridge upkeep` says what it waits for';
 
 function deletionFacts(key: Members): Facts {
+  if (key['PendingDeletionWindowInDays'] !== undefined)
+    return [['deletion', `${key['PendingDeletionWindowInDays']} days after its last replica is deleted`]];
   if (key['DeletionDate'] === undefined) return [];
   return [
     ['deletion', timeText(key['DeletionDate'])],
