@@ -5,7 +5,7 @@
 import { type Explanation, explain, type TestReport } from '../authorization/advice/explanation.ts';
 import { decide } from '../authorization/decide.ts';
 import type { Decision } from '../authorization/decision.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import { KmsError } from '../kms/errors.ts';
 import { rootArn } from '../kms/names.ts';
 import type { QuestionKey } from '../pipeline/question-source.ts';

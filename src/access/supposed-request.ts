@@ -12,7 +12,7 @@
 import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { AnyOperation } from '../operations/declaration/operation.ts';

@@ -5,15 +5,23 @@
  * ignored), and every refusal says what was expected. Paths are resolved later, by `load.ts`, against the file's folder.
  * A PIN is never in here, only where it is to be read from.
  *
- * The file tells of one Region; a `Configuration` has a list of them, and whoever works with it assumes
- * nothing about their number.
+ * The file tells of the first Region at its top, and of others in a list; a `Configuration` has one list of all, and whoever works with it
+ * assumes nothing about their number.
  */
 
 import { z } from 'zod';
 import { residencies } from '../kms/residencies.ts';
 import { budgetsSchema } from './budgets-schema.ts';
-import { type LoopbackAddress, parseLoopbackAddress } from './loopback-address.ts';
-import { parseNetworkAddress } from './network-address.ts';
+import type { LoopbackAddress } from './loopback-address.ts';
+import {
+  furtherRegion,
+  listen,
+  type pem,
+  refuseUnclearRegions,
+  regionName,
+  socket,
+  type tls,
+} from './region-schema.ts';
 import { refuseRolesOfTwoKinds, rolesSchema } from './roles-schema.ts';
 
 const text = z.string().min(1, { error: 'a text that is not empty' });
@@ -23,43 +31,7 @@ const account = z
   .string({ error: 'an account id of 12 digits in quotes, such as "000000000000"' })
   .regex(/^\d{12}$/, { error: 'an account id of 12 digits in quotes, such as "000000000000"' });
 
-const socketMode = z
-  .string({ error: 'a file mode of four octal digits in quotes, such as "0660"' })
-  .regex(/^0[0-7]{3}$/, { error: 'a file mode of four octal digits in quotes, such as "0660"' });
-
-const loopbackExpectation =
-  'a loopback address and a port, such as 127.0.0.1:4599; the listener is plain HTTP and never on a network';
-const loopbackAddress = z.string({ error: loopbackExpectation }).transform((value, context) => {
-  const address = parseLoopbackAddress(value);
-  if (address !== undefined) return address;
-  context.addIssue({ code: 'custom', message: loopbackExpectation });
-  return z.NEVER;
-});
-
-const networkExpectation =
-  'an IP address of this machine and a port, such as 192.0.2.7:4600, [::1]:4600, or 0.0.0.0:4600 for all';
-const networkAddress = z.string({ error: networkExpectation }).transform((value, context) => {
-  const address = parseNetworkAddress(value);
-  if (address !== undefined) return address;
-  context.addIssue({ code: 'custom', message: networkExpectation });
-  return z.NEVER;
-});
-
 const credentialName = z.string().regex(/^[A-Za-z0-9_.-]+$/);
-
-const pemExpectation = 'one of { file: PATH } or { credential: NAME }, of what is in PEM';
-const pem = z.union([z.strictObject({ file: text }), z.strictObject({ credential: credentialName })], {
-  error: pemExpectation,
-});
-
-/** HTTPS, on any address. SIGHUP reads certificate and key again. */
-const tls = z.strictObject({
-  address: networkAddress,
-  /** The server's certificate, and after it those between it and its authority. */
-  certificate: pem,
-  /** Its private key, not encrypted; a file that nobody but its owner can read. */
-  key: pem,
-});
 
 const pinExpectation =
   'one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, ' +
@@ -275,31 +247,14 @@ function refuseOtherAccounts(
 
 export const configurationSchema = z
   .strictObject({
-    region: z
-      .string()
-      .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, { error: 'an AWS Region name such as us-east-1' })
-      .default('us-east-1'),
+    region: regionName.default('us-east-1'),
     account: account.default('000000000000'),
     /** Metadata, and the audit log unless it has a folder of its own. Nobody but the daemon's user may look into it. */
     dataDir: text,
-    socket: z.strictObject({
-      path: text,
-      /** Who may connect. Who may do what is decided by policies. */
-      mode: socketMode.default('0660'),
-      /** Others can write to the socket's folder, and could take the daemon's place there; absent: such a folder is refused. */
-      sharedFolder: z.boolean().optional(),
-      /** The group that the socket is given to; absent: the daemon's own. */
-      group: text.optional(),
-    }),
-    /** Beside the socket, for programs whose SDK cannot use one. */
-    listen: z
-      .strictObject({
-        /** Takes signed requests over plain HTTP. Absent: there is no such listener. */
-        tcp: loopbackAddress.optional(),
-        /** Takes signed requests over HTTPS. Absent: there is no such listener. */
-        tls: tls.optional(),
-      })
-      .prefault({}),
+    socket,
+    listen: listen.prefault({}),
+    /** Further Regions that this instance serves, each with a socket of its own. */
+    regions: z.array(furtherRegion).default([]),
     keyStores: z.record(keyStoreName, keyStore),
     /** The one with the service keys, in which keys are made for whoever names none; absent: the only one. */
     defaultKeyStore: keyStoreName.optional(),
@@ -345,6 +300,7 @@ export const configurationSchema = z
   })
   .superRefine(refuseUnclearDefault)
   .superRefine(refuseOtherAccounts)
+  .superRefine(refuseUnclearRegions)
   .superRefine(refuseUsersOfOneName)
   .superRefine(refuseRolesOfTwoKinds);
 
@@ -379,7 +335,7 @@ export interface RegionConfiguration {
 /** A valid configuration with absolute paths. */
 export type Configuration = Omit<
   Parsed,
-  'region' | 'socket' | 'listen' | 'keyStores' | 'defaultKeyStore' | 'managedKeys' | 'audit'
+  'region' | 'regions' | 'socket' | 'listen' | 'keyStores' | 'defaultKeyStore' | 'managedKeys' | 'audit'
 > & {
   readonly regions: readonly [RegionConfiguration, ...RegionConfiguration[]];
   /** By name. */

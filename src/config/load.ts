@@ -141,10 +141,10 @@ function expectationOf(issue: z.core.$ZodIssue): string {
   return 'another value';
 }
 
-/** The file's one Region becomes a list of one, and its paths absolute. */
+/** The file's Regions become one list, the first of them first, and its paths absolute. */
 function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: string): Configuration {
   const absolute = (path: string): string => resolve(folder, path);
-  const { region, socket, listen, keyStores, defaultKeyStore, managedKeys, ...shared } = parsed;
+  const { region, regions, socket, listen, keyStores, defaultKeyStore, managedKeys, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
   const all = Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)] as const);
   const ownKeyStores = new Map<string, KeyStoreConfiguration>();
@@ -156,19 +156,27 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
   const names = [...ownKeyStores.keys()];
   const theDefault = defaultKeyStore ?? names[0];
   if (theDefault === undefined) throw new TypeError('the schema lets no configuration without a key store through');
+  const place = ({ region, socket, listen }: Pick<typeof parsed, 'region' | 'socket' | 'listen'>) => ({
+    region,
+    socket: { ...socket, path: absolute(socket.path) },
+    loopback: listen.tcp,
+    tls: listen.tls === undefined ? undefined : withAbsoluteFiles(listen.tls, absolute),
+  });
   return {
     ...shared,
     dataDir,
     regions: [
       {
-        region,
-        socket: { ...socket, path: absolute(socket.path) },
-        loopback: listen.tcp,
-        tls: listen.tls === undefined ? undefined : withAbsoluteFiles(listen.tls, absolute),
+        ...place({ region, socket, listen }),
         keyStores: names,
         defaultKeyStore: theDefault,
         managedKeys: new Map(Object.entries(managedKeys).map(([service, { principals }]) => [service, principals])),
       },
+      ...regions.map(({ keyStores: theirs = names, defaultKeyStore: own, ...further }) => ({
+        ...place(further),
+        keyStores: theirs,
+        defaultKeyStore: own ?? (theirs.length === 1 ? (theirs[0] ?? theDefault) : theDefault),
+      })),
     ],
     keyStores: ownKeyStores,
     hsms,

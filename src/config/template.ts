@@ -101,6 +101,16 @@ keyStores:
 # Where there are several: the one that has the service keys, and the keys of whoever names none. It stays what it is.
 # defaultKeyStore: ${newKeyStoreName}
 
+# Further Regions of the same instance, each with a socket (and listeners, as above) of its own. Keys are of one Region; a multi-Region
+# key is replicated from one to another: one id, one key material, and policies, aliases and a state of each. A Region can use the
+# key stores that it names, or all.
+# regions:
+#   - region: eu-central-1
+#     socket: { path: /run/drawbridge/eu-central-1.sock, mode: '0660' }
+#     listen: { tcp: 127.0.0.1:4601 }
+#     keyStores: [${newKeyStoreName}]
+#     defaultKeyStore: ${newKeyStoreName}
+
 identity:
   # Unix users (names or uids) who are the account's root principal.
   root: ${flow([...choices.root])}

@@ -9,7 +9,7 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { DetachableKeyStore } from '../hsm/detachable-key-store.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
 import type { Logger } from '../kms/logger.ts';

@@ -5,7 +5,7 @@ import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../hsm/key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';

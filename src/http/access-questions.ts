@@ -28,8 +28,8 @@ import { parsePolicyDocument } from '../authorization/language/policy-document.t
 import { type SupposedCaller, SuppositionError, supposeCaller } from '../identity/supposed-caller.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import { idOfGroup } from '../identity/unix-names.ts';
-import type { KeyView } from '../keys/key-directory.ts';
 import { findReferencedKey } from '../keys/key-reference.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type KeyId, parsePrincipalArn, rootArn } from '../kms/names.ts';
 import {

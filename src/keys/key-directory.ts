@@ -38,7 +38,7 @@ import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import type { KeyBudgets, KeysOfRegionOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
-import type { KeyStoreInUse, KmsKey } from './kms-key.ts';
+import type { KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
 import { inOrder, SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
@@ -52,32 +52,6 @@ export interface KeyDirectoryOptions extends KeysOfRegionOptions {
   /** The directories of all Regions by the name of their Region: this one adds itself. Absent: there is no other. */
   readonly regions?: Map<string, KeyDirectory> | undefined;
 }
-
-/** The directory for whoever only looks, which is everybody but the fold's own machinery. */
-export type KeyView = Omit<
-  KeyDirectory,
-  | 'regions'
-  | 'take'
-  | 'apply'
-  | 'whenNumbersRunOut'
-  | 'memory'
-  | 'keyStore'
-  | 'aliases'
-  | 'grants'
-  | 'tombstones'
-  | 'lastUses'
-  | 'services'
-> & {
-  /** Of all Regions, this one among them. */
-  readonly regions: ReadonlyMap<string, KeyView>;
-  keyStore(name: string): KeyStoreInUse;
-  readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
-  readonly grants: Omit<Grants, 'show' | 'hide'>;
-  readonly tombstones: Omit<Tombstones, 'show' | 'hide'>;
-  readonly memory: Omit<RecordMemory, 'take' | 'follow'>;
-  readonly lastUses: Pick<LastUses, 'of' | 'trackedSinceMs' | 'daysWithoutUse'>;
-  readonly services: Omit<ManagedServices, 'replace'>;
-};
 
 export class KeyDirectory implements Fold {
   readonly realm: Realm;

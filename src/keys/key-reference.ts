@@ -9,7 +9,7 @@
 
 import { KmsError } from '../kms/errors.ts';
 import { type AliasName, aliasArn, keyArn, parseAliasName, parseKeyId } from '../kms/names.ts';
-import type { KeyView } from './key-directory.ts';
+import type { KeyView } from './key-view.ts';
 import type { KmsKey } from './kms-key.ts';
 
 export type KeyReferenceForms = 'keyOnly' | 'keyOrAlias';

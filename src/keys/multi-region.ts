@@ -11,7 +11,7 @@ import { KmsError } from '../kms/errors.ts';
 import { isMultiRegion, type KeyId } from '../kms/names.ts';
 import { type Change, replaced } from '../store/records/changes.ts';
 import type { KeyRecord } from '../store/records/records.ts';
-import type { KeyView } from './key-directory.ts';
+import type { KeyView } from './key-view.ts';
 import type { KmsKey } from './kms-key.ts';
 
 type Regions = Pick<KeyView, 'regions'>;

@@ -7,7 +7,7 @@
  * of this, so it can neither forget to ask again nor put what was true before it waited over what others wrote since.
  */
 
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import type { MemoryAccount } from '../keys/record-memory.ts';
 import type { AnyChange, DecideUnder, Preparing } from '../operations/declaration/operation.ts';

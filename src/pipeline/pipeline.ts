@@ -19,7 +19,7 @@
 import type { AuditEvent, AuditLog } from '../audit/audit-log.ts';
 import { type IdentityPolicies, noIdentityPolicies } from '../authorization/identity-policies.ts';
 import type { PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { LastUses } from '../keys/last-uses.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { KmsError } from '../kms/errors.ts';

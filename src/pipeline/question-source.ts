@@ -3,7 +3,7 @@
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
 import type { WorkBudget } from '../authorization/language/work-budget.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
 import type { PrincipalArn } from '../kms/names.ts';
 import type { AnyOperation, NeedOf } from '../operations/declaration/operation.ts';

@@ -1,6 +1,6 @@
 /** What an operation is given has no way to change anything but by the changes that it returns: going around them does not compile. */
 
-import type { KeyView } from '../../src/keys/key-directory.ts';
+import type { KeyView } from '../../src/keys/key-view.ts';
 import {
   type AnyChange,
   type Concluding,

@@ -1,6 +1,6 @@
 /** A need of a key that does not say what happens in which state of the key, or names no action of AWS KMS, does not compile. */
 
-import type { KeyView } from '../../src/keys/key-directory.ts';
+import type { KeyView } from '../../src/keys/key-view.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { KeyNeed } from '../../src/operations/declaration/operation.ts';
 

@@ -11,7 +11,7 @@ import type { BackingKeyId } from '../../kms/names.ts';
 import { removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
-import type { KeyView } from '../key-directory.ts';
+import type { KeyView } from '../key-view.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 

@@ -1,7 +1,7 @@
 /** What `CreateAlias`, `UpdateAlias` and `DeleteAlias` share: which alias a request means, and whether it can exist. */
 
-import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type AliasName, aliasArn, type KeyId, parseAliasName } from '../../kms/names.ts';

@@ -8,9 +8,9 @@
  * nothing tells a forged blob from a foreign one.
  */
 
-import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
 import { invalidCiphertext } from '../../keys/key-store-errors.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { type EncryptionContext, parseCiphertext } from '../../keys/use/ciphertext.ts';
 import type { Cipher } from '../../keys/use/encryption.ts';

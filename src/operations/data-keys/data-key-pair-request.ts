@@ -2,7 +2,7 @@
 
 import type { AuthorizedKey } from '../../keys/authorized-key.ts';
 import { customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { encryptionConditions } from '../declaration/members.ts';

@@ -2,7 +2,7 @@
 
 import { type CustomKeyStore, customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
 import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { multiRegionKeyType, relatedKeys } from '../../keys/multi-region.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';

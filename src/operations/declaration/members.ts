@@ -4,9 +4,9 @@
  * Source: the service model of AWS KMS (lengths and patterns of `KeyIdType`, `GrantTokenList`, `MarkerType`, …).
  */
 
-import type { KeyView } from '../../keys/key-directory.ts';
 import type { KeyReferenceForms } from '../../keys/key-reference.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import type { Quotas } from '../../kms/budgets.ts';
 import { KmsError } from '../../kms/errors.ts';

@@ -1,7 +1,7 @@
 /** The custom key store that a request names: found, and connected where that matters. */
 
 import type { CustomKeyStore } from '../../keys/custom-key-store.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import { KmsError } from '../../kms/errors.ts';
 
 /** @throws KmsError `CustomKeyStoreNotFoundException`. */

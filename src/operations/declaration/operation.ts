@@ -14,7 +14,7 @@ import type { Decision } from '../../authorization/decision.ts';
 import type { CompiledPolicy } from '../../authorization/language/compiled-policy.ts';
 import type { Caller } from '../../identity/caller.ts';
 import type { AuthorizedKey } from '../../keys/authorized-key.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
 import type { GrantOperation, GrantTerms } from '../../kms/grant-terms.ts';

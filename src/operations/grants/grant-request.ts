@@ -5,7 +5,7 @@
  */
 
 import type { GrantParameters } from '../../keys/grants/key-grants.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import {

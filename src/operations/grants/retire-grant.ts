@@ -6,8 +6,8 @@
  * one (AWS KMS developer guide, "Retiring and revoking grants").
  */
 
-import type { KeyView } from '../../keys/key-directory.ts';
 import { findReferencedKey } from '../../keys/key-reference.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { keyArn } from '../../kms/names.ts';

@@ -10,8 +10,8 @@
  */
 
 import { expiringMaterials, lacksMaterial, pendingRotationOf } from '../../keys/imported-material.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
 import { incorrectKeyMaterialMessage } from '../../keys/key-store-errors.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { BackingKeyId } from '../../kms/names.ts';

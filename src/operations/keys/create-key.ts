@@ -11,7 +11,7 @@ import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
 import { assertAffordable } from '../../authorization/worst-case.ts';
 import { assertImportable } from '../../keys/imported-material.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import { assertTokenCanHold, assertTokenCanImport } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';

@@ -8,7 +8,7 @@
  */
 
 import type { CustomKeyStore } from '../../keys/custom-key-store.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { KeySpec } from '../../kms/key-specs.ts';
 import type { KeyOrigin } from '../../kms/key-states.ts';

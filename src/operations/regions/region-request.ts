@@ -1,6 +1,6 @@
 /** What the operations on multi-Region keys ask of the key and the Region that a request names. */
 
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { multiRegionKeyType } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';

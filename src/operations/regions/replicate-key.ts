@@ -8,7 +8,7 @@
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
 import { assertAffordable } from '../../authorization/worst-case.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { relatedKeys } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';

@@ -6,7 +6,7 @@
  */
 
 import { pendingRotationOf } from '../../keys/imported-material.ts';
-import type { KeyView } from '../../keys/key-directory.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { assertRotatable, maxOnDemandRotations, onDemandRotations, type Rotation } from '../../keys/life/rotation.ts';
 import { assertNoReplica } from '../../keys/multi-region.ts';
