@@ -23,6 +23,7 @@ import { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import { Connections } from '../http/connections/connections.ts';
 import type { HttpServer } from '../http/server.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
+import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { Intents } from '../pipeline/intents.ts';
@@ -243,7 +244,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const listening: ListeningRegion[] = [];
   const handshakes = new HandshakeBudget(configuration.budgets.handshakes, log);
-  const listenerParts = { account, mapping, admission, connections, certificates, handshakes, log };
+  const [{ entrance: anyEntrance }] = entrances as [(typeof entrances)[number]]; // A configuration has one Region at least.
+  const verifier = new RequestVerifier({
+    regions: regions.map(({ region }) => region),
+    findKey: anyEntrance.handlers.findKey,
+    clock: Date.now,
+  });
+  const services = new Map(entrances.map(({ region, entrance }) => [region.region, entrance.handlers.service]));
+  const listenerParts = { mapping, admission, connections, certificates, handshakes, verifier, services, log };
   for (const { region, entrance } of entrances)
     listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;

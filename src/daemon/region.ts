@@ -24,7 +24,7 @@ import { createHttpServer, type HttpServer, type Listener } from '../http/server
 import type { StatusSource } from '../http/status-routes.ts';
 import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
-import { RequestVerifier } from '../identity/request-verifier.ts';
+import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm, PasswordVault } from '../keys/custom-key-store.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
@@ -43,6 +43,7 @@ import { createKmsService } from '../pipeline/pipeline.ts';
 import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
+import type { KmsService } from '../pipeline/service.ts';
 import { SessionPolicies } from '../pipeline/session-policies.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
@@ -51,6 +52,7 @@ import { namedKeyStores } from './named-key-stores.ts';
 import type { RegionHandlers } from './region-entrance.ts';
 import { roleSource } from './role-source.ts';
 import type { ServedCertificates } from './served-certificates.ts';
+import { bySignedRegion } from './signed-region.ts';
 
 /** What a Region's keys are made of. */
 export interface RegionFoundations {
@@ -182,12 +184,14 @@ export function regionHandlers(
 
 /** What listeners of all Regions share. */
 export interface ListenerParts {
-  readonly account: string;
   readonly mapping: UnixMapping;
   readonly admission: Admission;
   readonly certificates: ServedCertificates;
   readonly connections: Connections;
   readonly handshakes: HandshakeBudget;
+  readonly verifier: RequestVerifier;
+  /** By Region: a signed request goes to the one that its signature names, whichever it came to. */
+  readonly services: ReadonlyMap<string, KmsService>;
   readonly log: Logger;
 }
 
@@ -197,17 +201,18 @@ export interface ListenerParts {
  */
 export async function listenForRegion(
   { region, socket, loopback }: RegionConfiguration,
-  { findKey, ...handlers }: RegionHandlers,
-  { account, mapping, admission, connections, certificates, handshakes, log }: ListenerParts,
+  { findKey: _, ...handlers }: RegionHandlers,
+  { mapping, admission, connections, certificates, handshakes, verifier, services, log }: ListenerParts,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
   const listen = async (listener: Listener): Promise<HttpServer> => {
-    const server = await createHttpServer({ ...handlers, admission, connections, log, listener });
+    const { service } = handlers;
+    const signed = listener.kind === 'unix' ? service : bySignedRegion(service, services);
+    const server = await createHttpServer({ ...handlers, service: signed, admission, connections, log, listener });
     servers.push(server);
     return server;
   };
   const { address: socketPath } = await listen({ kind: 'unix', ...socket, mapping });
-  const verifier = new RequestVerifier({ realm: { region, account }, findKey, clock: Date.now });
   const signed = loopback === undefined ? null : await listen({ kind: 'tcp', verifier, ...loopback });
   const tlsEndpoint = await certificates.listen(region, (place) =>
     listen({ kind: 'tls', verifier, budget: handshakes, ...place }),

@@ -88,6 +88,8 @@ export interface TlsFacts {
 export interface SignedRequest {
   readonly kind: 'sigv4';
   readonly accessKeyId: string;
+  /** The Region that it was signed for; absent of a caller who is only supposed. */
+  readonly region?: string;
   readonly sourceIp: string;
   /** Absent: it came in the clear. */
   readonly tls?: TlsFacts;

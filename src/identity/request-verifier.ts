@@ -5,7 +5,6 @@
  * Nothing is remembered of a request whose signature does not hold, so nobody without a secret takes up memory.
  */
 
-import type { Realm } from '../kms/names.ts';
 import type { Caller, TlsFacts } from './caller.ts';
 import { ReplayMemory } from './replay-memory.ts';
 import type { FindSigningKey, SigningKey } from './signing-key.ts';
@@ -20,7 +19,8 @@ import {
 } from './sigv4.ts';
 
 export interface RequestVerifierOptions {
-  readonly realm: Realm;
+  /** That are served: a signature is for one of them. */
+  readonly regions: readonly string[];
   readonly findKey: FindSigningKey;
   readonly clock: () => number;
 }
@@ -31,9 +31,10 @@ type Way = Pick<SignedRequestParts, 'sourceIp' | 'tls'>;
 interface LastCaller extends Way {
   readonly caller: Caller;
   readonly accessKeyId: string;
+  readonly region: string;
 }
 
-/** One of all listeners of a Region: what was taken by one of them is not taken again by another. */
+/** One of all listeners: what was taken by one of them is not taken again by another. */
 export class RequestVerifier {
   readonly #options: RequestVerifierOptions;
   readonly #replays: ReplayMemory;
@@ -49,8 +50,8 @@ export class RequestVerifier {
    * @throws KmsError (or rejects with one) when the request does not prove who sends it.
    */
   verify(request: SignedRequestParts, service: ServiceName): Caller | Promise<Caller> {
-    const { realm, findKey, clock } = this.#options;
-    const claim = readSignature(request, service, new Date(clock()), realm);
+    const { regions, findKey, clock } = this.#options;
+    const claim = readSignature(request, service, new Date(clock()), regions);
     const key = findKey(claim.accessKeyId, claim.sessionToken);
     if (key instanceof Promise) return key.then((found) => this.#prove(claim, found, request));
     return this.#prove(claim, key, request);
@@ -58,17 +59,22 @@ export class RequestVerifier {
 
   #prove(claim: SignatureClaim, key: SigningKey | undefined, way: Way): Caller {
     if (key === undefined) throw unrecognized();
-    const { accessKeyId, signedAtMs } = claim;
+    const { accessKeyId, signedAtMs, scope } = claim;
     const signature = assertSignature(claim, key.keys);
     const taken = { signer: signerOf(key, accessKeyId), signature, signedAtMs };
     if (!this.#replays.admit(taken, this.#options.clock())) throw replayed(claim);
-    return this.#callerOf(key, accessKeyId, way);
+    return this.#callerOf(key, { accessKeyId, region: scope.region }, way);
   }
 
   /** Mostly whoever it was the last time: what is known of a caller (`pipeline/request-event.ts`) need not be found out again. */
-  #callerOf(key: SigningKey, accessKeyId: string, { sourceIp, tls }: Way): Caller {
+  #callerOf(
+    key: SigningKey,
+    { accessKeyId, region }: Pick<LastCaller, 'accessKeyId' | 'region'>,
+    { sourceIp, tls }: Way,
+  ): Caller {
     const last = this.#lastCallers.get(key);
-    if (last?.accessKeyId === accessKeyId && last.sourceIp === sourceIp && isSameTls(last.tls, tls)) return last.caller;
+    const isSameKey = last?.accessKeyId === accessKeyId && last.region === region;
+    if (isSameKey && last.sourceIp === sourceIp && isSameTls(last.tls, tls)) return last.caller;
     const { isRevoked } = key;
     const way = tls === undefined ? { sourceIp } : { sourceIp, tls };
     const issuedTo = key.issuedTo === undefined ? {} : { issuedTo: key.issuedTo };
@@ -76,9 +82,9 @@ export class RequestVerifier {
     const refusal = isRevoked && { refusal: () => (isRevoked() ? unrecognized() : undefined) };
     const caller: Caller = {
       ...key.caller,
-      proof: { kind: 'sigv4', accessKeyId, ...way, ...issuedTo, ...session, ...refusal },
+      proof: { kind: 'sigv4', accessKeyId, region, ...way, ...issuedTo, ...session, ...refusal },
     };
-    this.#lastCallers.set(key, { caller, accessKeyId, sourceIp, tls });
+    this.#lastCallers.set(key, { caller, accessKeyId, region, sourceIp, tls });
     return caller;
   }
 }

@@ -16,7 +16,6 @@
 
 import { timingSafeEqual } from 'node:crypto';
 import { KmsError, type KmsErrorName } from '../kms/errors.ts';
-import type { Realm } from '../kms/names.ts';
 import {
   type AuthorizationParameters,
   incomplete,
@@ -72,12 +71,15 @@ const securityToken = 'x-amz-security-token';
 const maxSkewMinutes = maxSkewMs / 60_000;
 const maxExpiresSeconds = 604_800;
 
-/** @throws KmsError when what has to be there is not, or is not for this time, Region and service. */
+/**
+ * @param regions Those of which one has to be the signature's.
+ * @throws KmsError when what has to be there is not, or is not for this time, Region and service.
+ */
 export function readSignature(
   request: SignedRequestParts,
   service: ServiceName,
   now: Date,
-  realm: Realm,
+  regions: readonly string[],
 ): SignatureClaim {
   const headers = groupHeaders(request.rawHeaders);
   const query = presignature(request.path);
@@ -89,7 +91,7 @@ export function readSignature(
   const { signedHeaders } = given;
   assertSigned(headers, signedHeaders);
   if (given.algorithm !== algorithm) throw incomplete(`Unsupported AWS 'algorithm': '${short(given.algorithm)}'.`);
-  const { accessKeyId, scope } = parseCredential(given.credential, timestamp, service, realm);
+  const { accessKeyId, scope } = parseCredential(given.credential, timestamp, service, regions);
   const { method, path, body } = request;
   const content: SignedContent = { method, path, headers, body };
   const { sessionToken, signature } = given;
@@ -260,7 +262,7 @@ function parseCredential(
   credential: string,
   timestamp: string,
   service: ServiceName,
-  { region }: Realm,
+  regions: readonly string[],
 ): { readonly accessKeyId: string; readonly scope: CredentialScope } {
   const parts = credential.split('/');
   const [accessKeyId = '', date = '', forRegion = '', forService = '', end = ''] = parts;
@@ -271,7 +273,7 @@ function parseCredential(
   }
   const today = timestamp.slice(0, 8);
   const problems = [
-    forRegion === region ? '' : `Credential should be scoped to a valid region, not '${short(forRegion)}'.`,
+    regions.includes(forRegion) ? '' : `Credential should be scoped to a valid region, not '${short(forRegion)}'.`,
     forService === service ? '' : `Credential should be scoped to correct service: '${service}'.`,
     end === terminator
       ? ''
@@ -281,7 +283,7 @@ function parseCredential(
       : `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${short(date)}' != '${today}', from '${timestamp}'.`,
   ].filter((problem) => problem !== '');
   if (problems.length > 0) throw invalid(problems.join(' '));
-  return { accessKeyId, scope: { date, region, service } };
+  return { accessKeyId, scope: { date, region: forRegion, service } };
 }
 
 /** In the same time wherever the two differ. */

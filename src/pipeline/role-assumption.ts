@@ -18,7 +18,7 @@ import type { IdentityPolicies } from '../authorization/identity-policies.ts';
 import { compileSessionPolicy } from '../authorization/language/policy-document.ts';
 import { assertAffordable } from '../authorization/worst-case.ts';
 import type { Caller, PeerFacts, UnixPeer } from '../identity/caller.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import { KmsError } from '../kms/errors.ts';
 import { RequestQuestion } from './access-question.ts';
 import type { AssumeRoleRequest } from './assume-role-request.ts';

@@ -172,7 +172,7 @@ export async function startWire(
     },
   };
   const verifier = new RequestVerifier({
-    realm: { region: 'us-east-1', account: mapping.account },
+    regions: ['us-east-1'],
     findKey: (id) => (id === accessKey.accessKeyId ? signingKey() : undefined),
     clock: Date.now,
   });

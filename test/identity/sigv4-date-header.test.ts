@@ -20,7 +20,7 @@ const mismatch = {
 /** `undefined`: it is taken. */
 function refusalOf(request: SignedRequestParts, now: Date): { name: string; message: string } | undefined {
   try {
-    assertSignature(readSignature(request, 'kms', now, realm), ScopedKeys.of(new Secret(Buffer.from(secret))));
+    assertSignature(readSignature(request, 'kms', now, [realm.region]), ScopedKeys.of(new Secret(Buffer.from(secret))));
     return undefined;
   } catch (error) {
     if (error instanceof KmsError) return { name: error.name, message: error.message };

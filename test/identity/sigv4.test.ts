@@ -104,7 +104,7 @@ function verify(
   find: typeof findKey = findKey,
 ): Caller {
   let nowMs = now.getTime() - 3_600_000;
-  const verifier = new RequestVerifier({ realm, findKey: find, clock: () => nowMs });
+  const verifier = new RequestVerifier({ regions: [realm.region], findKey: find, clock: () => nowMs });
   nowMs = now.getTime();
   const caller = verifier.verify(request, service);
   if (caller instanceof Promise) throw new TypeError('a key that is known is no promise');
@@ -137,7 +137,7 @@ describe('a request that the AWS SDK signed', () => {
   test('is its access key’s owner’s', async () => {
     expect(verify(await signedBySdk())).toEqual({
       ...caller,
-      proof: { kind: 'sigv4', accessKeyId, sourceIp: '127.0.0.1' },
+      proof: { kind: 'sigv4', accessKeyId, region: realm.region, sourceIp: '127.0.0.1' },
     });
   });
 

@@ -48,7 +48,7 @@ test('A session token is taken beside the signature, and it alone', async () => 
   let nowMs = startMs - 3_600_000;
   const findKey = (id: string, token: string | undefined) =>
     token === undefined ? undefined : credentials.find(id, token);
-  const verifier = new RequestVerifier({ realm, findKey, clock: () => nowMs });
+  const verifier = new RequestVerifier({ regions: [realm.region], findKey, clock: () => nowMs });
   nowMs = startMs;
   const verify = async (...tokens: readonly string[]) => verifier.verify(request(alice, ...tokens), 'kms');
 

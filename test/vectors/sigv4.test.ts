@@ -117,8 +117,7 @@ describe('a request of the published suite', () => {
     const judge = (): Buffer => {
       // The suite's service is called `service`.
       const service = context.service as ServiceName;
-      const realm = { region: context.region, account: '000000000000' };
-      const claim = readSignature(parseRequest(request), service, new Date(context.timestamp), realm);
+      const claim = readSignature(parseRequest(request), service, new Date(context.timestamp), [context.region]);
       expect(claim.accessKeyId).toBe(context.credentials.access_key_id);
       expect(claim.sessionToken).toBe(context.credentials.token);
       if (refusal === undefined) expect(canonicalRequest(claim.content, claim.signedHeaders)).toBe(canonical);
