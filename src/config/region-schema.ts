@@ -1,6 +1,7 @@
 /** What the configuration says of a Region: its name, where it is asked, and which key stores its keys are in. */
 
 import { z } from 'zod';
+import { isRegionName } from '../kms/names.ts';
 import { parseLoopbackAddress } from './loopback-address.ts';
 import { parseNetworkAddress } from './network-address.ts';
 
@@ -44,9 +45,7 @@ export const tls = z.strictObject({
   key: pem,
 });
 
-export const regionName = z
-  .string()
-  .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, { error: 'an AWS Region name such as us-east-1' });
+export const regionName = z.string().refine(isRegionName, { error: 'an AWS Region name such as us-east-1' });
 
 export const socket = z.strictObject({
   path: text,

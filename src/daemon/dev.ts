@@ -3,6 +3,7 @@
  *
  *     DIR/drawbridge.yaml   its configuration, as `init` would write it
  *     DIR/kms.sock          open to every user of the machine: policies decide, and the kernel says who calls
+ *     DIR/REGION.sock       the same for each further Region
  *     DIR/pin               the token's PIN, for the daemon's user alone
  *     DIR/token/, DIR/data/ the token; metadata and audit log
  *
@@ -41,6 +42,8 @@ export interface DevOptions {
   readonly token?: NewTokenKind | undefined;
   /** A folder of identity policies. */
   readonly policies?: string | undefined;
+  /** Further Regions. */
+  readonly regions?: readonly string[] | undefined;
   readonly environment: NodeJS.ProcessEnv;
 }
 
@@ -77,7 +80,7 @@ export async function startDev(options: DevOptions): Promise<DevInstance> {
     started.defer(() => created.close());
     keyStore = created;
   }
-  const readConfiguration = async () => withChoices(await loadTrustedConfiguration(configurationFile), options);
+  const readConfiguration = async () => withChoices(await loadTrustedConfiguration(configurationFile), dir, options);
   const configuration = await readConfiguration();
   assertTokenKind(configuration, options.token, dir);
 
@@ -116,12 +119,23 @@ function hasMoreThanKeys({ managedKeys, tls }: RegionConfiguration): boolean {
 }
 
 /** What the command line says instead of what the configuration says; its loopback address is the first Region's. */
-function withChoices(configuration: Configuration, { policies, tcp }: DevOptions): Configuration {
+function withChoices(
+  configuration: Configuration,
+  dir: string,
+  { policies, tcp, regions: named = [] }: DevOptions,
+): Configuration {
   const { identity, regions } = configuration;
   const [first, ...others] = regions;
+  const known = regions.map(({ region }) => region);
+  const further = named
+    .filter((region) => !known.includes(region))
+    .map((region): RegionConfiguration => {
+      const { keyStores, defaultKeyStore } = first;
+      return { region, socket: { path: join(dir, `${region}.sock`), mode: '0666' }, keyStores, defaultKeyStore };
+    });
   return {
     ...configuration,
-    regions: [{ ...first, loopback: tcp ?? first.loopback }, ...others],
+    regions: [{ ...first, loopback: tcp ?? first.loopback }, ...others, ...further],
     identity: policies === undefined ? identity : { ...identity, policies: resolve(policies) },
   };
 }

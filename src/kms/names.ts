@@ -41,11 +41,17 @@ export interface Realm extends Account {
   readonly region: string;
 }
 
+const regionPattern = /^[a-z]{2}(-[a-z]+)+-\d$/;
 const keyIdPattern = /^(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32})$/;
 const aliasNamePattern = /^alias\/[a-zA-Z0-9/_-]+$/;
 const backingKeyIdPattern = /^[0-9a-f]{32}$/;
 const accessKeyIdPattern = /^AKIA[A-Z2-7]{16}$/;
 const principalArnPattern = /^arn:aws:(?:iam|sts)::\d{12}:(?:root|(?:user|role|assumed-role)\/[\w+=,.@/-]{1,576})$/;
+
+/** As AWS calls its Regions: `us-east-1`. */
+export function isRegionName(text: string): boolean {
+  return regionPattern.test(text);
+}
 
 export function newKeyId(): KeyId {
   return randomUUID() as string as KeyId;

@@ -27,6 +27,8 @@ export interface InstanceOptions {
   readonly tcp?: boolean;
   /** A folder of identity policies. */
   readonly policies?: string;
+  /** Further Regions; the socket of each is `REGION.sock` in the instance's folder. */
+  readonly regions?: readonly string[];
   /** Beside this process's own. */
   readonly env?: Readonly<Record<string, string>>;
   /** The folder of an instance that there is already; it is not removed by `stop`. */
@@ -163,11 +165,12 @@ function initializeOver(token: TestToken, dir: string): void {
   );
 }
 
-function argumentsOf({ token, tcp, policies }: InstanceOptions, dir: string): string[] {
+function argumentsOf({ token, tcp, policies, regions = [] }: InstanceOptions, dir: string): string[] {
   const choices = [
     ...(token === undefined ? [] : ['--token', token]),
     ...(tcp ? ['--tcp', '127.0.0.1:0'] : []),
     ...(policies === undefined ? [] : ['--policies', policies]),
+    ...regions.flatMap((region) => ['--region', region]),
   ];
   return ['dev', '--dir', dir, ...choices];
 }

@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type LoopbackAddress, parseLoopbackAddress } from '../../config/loopback-address.ts';
 import { type NewTokenKind, newTokenKinds } from '../../daemon/token-kinds.ts';
+import { isRegionName } from '../../kms/names.ts';
 import { print } from '../terminal/output.ts';
 
 interface Options {
@@ -10,6 +11,7 @@ interface Options {
   readonly tcp?: LoopbackAddress;
   readonly token?: NewTokenKind;
   readonly policies?: string;
+  readonly region?: readonly string[];
 }
 
 export function devCommand(): Command {
@@ -27,6 +29,11 @@ export function devCommand(): Command {
         newTokenKinds,
       ),
     )
+    .option(
+      '--region <name>',
+      'a Region beside us-east-1; can be repeated; DIR/NAME.sock is for it, and --tcp takes requests for all',
+      collectRegions,
+    )
     .option('--policies <folder>', 'identity policies, one in each *.json; SIGHUP reads them again')
     .addHelpText(
       'after',
@@ -37,16 +44,22 @@ The log goes to stderr. It runs until SIGTERM or SIGINT. You, and the system's r
 
 Examples:
   drawbridge dev
-  drawbridge dev --dir ./kms --tcp 127.0.0.1:0`,
+  drawbridge dev --dir ./kms --tcp 127.0.0.1:0
+  drawbridge dev --dir ./kms --tcp 127.0.0.1:0 --region eu-central-1`,
     )
     .action(async (options: Options) => {
       const { runUntilSignal, startDev, stopSignal } = await import('../../daemon/index.ts');
       const signal = stopSignal();
       const environment = process.env;
-      const { line, daemon, log } = await startDev({ ...options, environment });
+      const { line, daemon, log } = await startDev({ ...options, regions: options.region, environment });
       print(JSON.stringify(line));
       await runUntilSignal(daemon, signal, environment, log);
     });
+}
+
+function collectRegions(text: string, regions: readonly string[] = []): readonly string[] {
+  if (!isRegionName(text)) throw new InvalidArgumentError('expected the name of a Region, such as eu-central-1.');
+  return [...regions, text];
 }
 
 function parseLoopback(text: string): LoopbackAddress {

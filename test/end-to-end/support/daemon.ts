@@ -8,7 +8,7 @@
 
 import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe } from 'vitest';
-import { type Instance, startInstance } from '../../support/instance.ts';
+import { type Instance, type InstanceOptions, startInstance } from '../../support/instance.ts';
 import { nssSoftoken, softHsm2 } from '../../support/tokens.ts';
 import { kmsOver } from './connect.ts';
 
@@ -33,13 +33,14 @@ export function describeDaemon(
   name: string,
   define: (daemon: () => Daemon) => void,
   token: TokenName = 'softhsm2',
+  more: Pick<InstanceOptions, 'regions' | 'tcp'> = {},
 ): void {
   const { missing } = tokens[token];
   if (missing !== null) process.stdout.write(`skipped: ${name}: ${missing}\n`);
   describe.skipIf(missing !== null)(name, () => {
     let daemon: Daemon | undefined;
     beforeAll(async () => {
-      const instance = await startInstance({ token });
+      const instance = await startInstance({ token, ...more });
       daemon = { instance, socket: instance.socket, kms: kmsOver(instance.socket) };
     }, bootTimeoutMs);
     afterAll(async () => {
