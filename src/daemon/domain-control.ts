@@ -2,7 +2,7 @@
 
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { DomainControl } from '../http/domain-routes.ts';
-import type { KeyView } from '../keys/key-directory.ts';
+import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
