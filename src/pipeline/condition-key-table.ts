@@ -150,14 +150,7 @@ const kmsKeys: readonly ConditionKeyRow[] = [
     property(({ record }) => isMultiRegion(record.keyId), member('MultiRegion', 'false')),
     bool,
   ),
-  row(
-    'key',
-    'kms:MultiRegionKeyType',
-    property(
-      ({ record }) => multiRegionKeyType(record),
-      ({ source: { request } }) => (request['MultiRegion'] === true ? ['PRIMARY'] : undefined),
-    ),
-  ),
+  row('key', 'kms:MultiRegionKeyType', ({ key }) => one(key && multiRegionKeyType(key.record))),
   row('declared', 'kms:PrimaryRegion', member('PrimaryRegion')),
   // Attested environments do not exist here; a request with a Recipient is refused.
   never('kms:RecipientAttestation', { family: ':' }),

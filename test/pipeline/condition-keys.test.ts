@@ -64,14 +64,17 @@ test('no need declares a condition key that it has without that', () => {
 test('what is known of a key is known of one that is being created', () => {
   const { conditions = [] } = findOperation('CreateKey')?.needs.resources?.[0] ?? {};
   const unasked = conditionKeys.filter(({ on, name }) => on === 'key' && !conditions.includes(name));
-  // It has no alias yet, and its tags are the request's.
-  expect(unasked.map(({ name }) => name)).toEqual(['kms:RequestAlias', 'kms:ResourceAliases', 'aws:ResourceTag']);
+  // It has no alias yet, its tags are the request's, and AWS documents no type of a multi-Region key for it.
+  expect(unasked.map(({ name }) => name)).toEqual([
+    ...['kms:MultiRegionKeyType', 'kms:RequestAlias', 'kms:ResourceAliases', 'aws:ResourceTag'],
+  ]);
 });
 
 const key = {
   arn: keyArn,
   record: {
-    keyId: 'k',
+    keyId: 'mrk-1',
+    ...{ region: 'us-east-1', primaryRegion: 'eu-west-1' },
     keySpec: 'RSA_2048',
     keyUsage: 'SIGN_VERIFY',
     origin: 'AWS_KMS',
@@ -230,7 +233,8 @@ describe('a request has for', () => {
     ['kms:KeySpec', { operation: 'ListKeys' }, undefined],
     ['kms:KeyOrigin', created, ['AWS_KMS']],
     ['kms:MultiRegion', created, ['false']],
-    ['kms:MultiRegion', {}, ['false']],
+    ['kms:MultiRegion', {}, ['true']],
+    ['kms:MultiRegionKeyType', {}, ['REPLICA']],
     ['kms:EncryptionAlgorithm', {}, ['SYMMETRIC_DEFAULT']],
     ['kms:EncryptionAlgorithm', { request: { EncryptionAlgorithm: 'RSAES_OAEP_SHA_256' } }, ['RSAES_OAEP_SHA_256']],
     ['kms:EncryptionAlgorithm', { operation: 'DescribeKey' }, undefined],
