@@ -9,9 +9,11 @@
  *
  * What has to be remembered is bounded for each signer. When it is full, its oldest signature is forgotten and with it
  * everything that was signed until then: the signer's window gets shorter, and never open. At 1,000 requests a second it
- * is still a minute, and nobody but that signer notices. A signer is an access key, or a Unix user with all short-lived
- * credentials that he has: he may have as many as he likes, and must not have a memory for each. All signers together hold
- * what arrived within ten minutes at most.
+ * is still a minute. Whoever fills it with dates as far ahead as they may be has what is signed now refused until then, to that signer
+ * and no other. A signer is an access key, or a Unix user with all short-lived credentials that he has: he may have as many as he
+ * likes, and must not have a memory for each. One more is, of each of these, all sessions of one role that he assumed: those who
+ * were given such sessions can do this to one another, and not to him. All signers together hold what arrived within ten minutes
+ * at most.
  *
  * A restart forgets everything, so what was signed before the start is refused too; clocks on one machine are one clock.
  */

@@ -6,6 +6,7 @@
  */
 
 import type { Caller, TlsFacts } from './caller.ts';
+import { payerOfPeer } from './payer-of-caller.ts';
 import { ReplayMemory } from './replay-memory.ts';
 import type { FindSigningKey, SigningKey } from './signing-key.ts';
 import {
@@ -94,9 +95,14 @@ function isSameTls(one: TlsFacts | undefined, other: TlsFacts | undefined): bool
 }
 
 /**
- * By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his, and all sessions of roles that
- * were assumed with one access key are that key's.
+ * By whom signatures are counted: all that a Unix user signs with credentials that he was issued is his, or his container's, as he pays
+ * (`payer-of-caller.ts`). All sessions of one role that were assumed by him, or with one access key, are one more: there are as many as
+ * the configuration has roles, and who was given a session has no part in what the key itself signs.
  */
-export function signerOf({ issuedTo, session }: Pick<SigningKey, 'issuedTo' | 'session'>, accessKeyId: string): string {
-  return issuedTo === undefined ? (session?.accessKeyId ?? accessKeyId) : `uid ${issuedTo.uid}`;
+export function signerOf(
+  { issuedTo, session, caller }: Pick<SigningKey, 'issuedTo' | 'session'> & { readonly caller: Pick<Caller, 'role'> },
+  accessKeyId: string,
+): string {
+  const holder = issuedTo === undefined ? (session?.accessKeyId ?? accessKeyId) : payerOfPeer(issuedTo);
+  return session === undefined ? holder : `${holder} in ${caller.role ?? accessKeyId}`;
 }

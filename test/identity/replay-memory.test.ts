@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { PeerOrigin } from '../../src/identity/caller.ts';
 import { graceMs, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
 import { signerOf } from '../../src/identity/request-verifier.ts';
 import { SignatureRing } from '../../src/identity/signature-ring.ts';
+import { parsePrincipalArn, rootArn } from '../../src/kms/names.ts';
 
 /** 2026-01-05 08:00:00, a whole second, as the dates of signatures are. */
 const startMs = 1_767_600_000_000;
@@ -108,15 +110,33 @@ describe('the memory', () => {
   });
 
   test('is one for all short-lived credentials of a Unix user, and one for each access key', () => {
-    const ofUser = (uid: number) => ({ issuedTo: { kind: 'unix', uid, gid: 1, pid: 1, groups: [] } }) as const;
+    const caller = {};
+    const ofUser = (uid: number, origin?: PeerOrigin) => ({
+      caller,
+      issuedTo: { kind: 'unix', uid, gid: 1, pid: 1, groups: [], ...(origin === undefined ? {} : { origin }) } as const,
+    });
     const signers = [
       signerOf(ofUser(1000), 'ASIAONE'),
       signerOf(ofUser(1000), 'ASIATWO'),
       signerOf(ofUser(1001), 'ASIATHREE'),
-      signerOf({}, 'AKIAONE'),
-      signerOf({}, 'AKIATWO'),
+      signerOf({ caller }, 'AKIAONE'),
+      signerOf({ caller }, 'AKIATWO'),
     ];
     expect(signers).toEqual(['uid 1000', 'uid 1000', 'uid 1001', 'AKIAONE', 'AKIATWO']);
+    const roots = [ofUser(0, 'machine'), ofUser(0, { container: 'web' }), ofUser(0)];
+    expect(roots.map((root) => signerOf(root, 'ASIA'))).toEqual(['uid 0', 'container web', 'container unnamed']);
+  });
+
+  test('is one for all sessions of a role that were assumed with one access key, and not that of the key', () => {
+    const by = rootArn({ account: '000000000000' });
+    const [a, b] = ['a', 'b'].map((name) => {
+      const role = parsePrincipalArn(`arn:aws:iam::000000000000:role/${name}`) ?? by;
+      const session = { by, accessKeyId, chain: [] };
+      const [one, other] = ['ASIAONE', 'ASIATWO'].map((id) => signerOf({ session, caller: { role } }, id));
+      expect(other).toBe(one);
+      return one;
+    });
+    expect(new Set([a, b, signerOf({ caller: {} }, accessKeyId)]).size).toBe(3);
   });
 
   test('never takes a signature twice that are further apart than the grace, whatever comes in between', () => {
