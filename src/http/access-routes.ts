@@ -66,7 +66,7 @@ function accessRequest(
     });
     finish(
       wire,
-      message.socket,
+      exchange,
       asked.then((outcome) => answer(wire, exchange, outcome)),
     );
   });

@@ -40,8 +40,8 @@ export interface Exchange {
   readonly connection: Connection;
   readonly contentType: ContentType;
   readonly origin: RequestOrigin;
-  /** Of its payer's budget for bodies. */
-  readonly reservedBytes: number;
+  /** What it counts on its connection and its payer is over, and its body wiped; once, whoever calls it. */
+  readonly end: () => void;
 }
 
 /** What a refused request called itself, where it did not come to naming an operation. */
@@ -68,26 +68,44 @@ export function receiveBody(
   const connection = wire.connections.of(message.socket);
   const gate = gateOf(connection);
   const { maxBodyBytes } = wire.limits;
-  const reservedBytes = announcedBytes(message, maxBodyBytes);
-  const origin = originOf(wire, message);
-  const exchange: Exchange = { message, response, connection, contentType, origin, reservedBytes };
+  let reservedBytes = announcedBytes(message, maxBodyBytes);
+  let whole: Buffer | undefined;
+  let hasEnded = false;
+  const end = (): void => {
+    if (hasEnded) return;
+    hasEnded = true;
+    if (whole === undefined) {
+      gate.gone(reservedBytes);
+      return;
+    }
+    whole.fill(0);
+    gate.answered(reservedBytes);
+    connection.requestAnswered();
+  };
+  const exchange: Exchange = { message, response, connection, contentType, origin: originOf(wire, message), end };
   if (!gate.reserve(reservedBytes)) {
-    const throttled = new KmsError('ThrottlingException', 'Rate exceeded');
-    finish(wire, connection.socket, refuseUnread(wire, { ...exchange, reservedBytes: 0 }, throttled));
+    reservedBytes = 0;
+    finish(wire, exchange, refuseUnread(wire, exchange, new KmsError('ThrottlingException', 'Rate exceeded')));
     return;
   }
   collectBody(message, maxBodyBytes, gate, (outcome) => {
     switch (outcome.kind) {
       case 'complete':
+        whole = outcome.body;
         connection.requestArrived();
         gate.arrived();
-        return then(exchange, outcome.body);
+        try {
+          then(exchange, whole);
+        } catch (error) {
+          failExchange(wire, exchange, error);
+        }
+        return;
       case 'tooLarge':
-        return finish(wire, connection.socket, refuseUnread(wire, exchange, tooLarge(maxBodyBytes)));
+        return finish(wire, exchange, refuseUnread(wire, exchange, tooLarge(maxBodyBytes)));
       case 'gone':
-        gate.gone(reservedBytes);
+        end();
         // There is nobody to answer; but who was told to go on has had an answer, of which there has to be a record.
-        if (message.headers.expect !== undefined) finish(wire, connection.socket, recordGone(wire, exchange));
+        if (message.headers.expect !== undefined) finish(wire, exchange, recordGone(wire, exchange));
         return;
       default:
         outcome satisfies never;
@@ -136,7 +154,7 @@ export function withCaller(
     return;
   }
   const go = (proven: Caller): void => then(paidBy(exchange, proven), proven, body);
-  if (caller instanceof Promise) finish(wire, connection.socket, caller.then(go, refuseUnproven));
+  if (caller instanceof Promise) finish(wire, exchange, caller.then(go, refuseUnproven));
   else go(caller);
 }
 
@@ -167,15 +185,14 @@ function errorAnswer({ contentType, origin }: Pick<Exchange, 'contentType' | 'or
 }
 
 export function send(wire: Wire, exchange: Exchange, statusCode: Answer['statusCode'], body: string): void {
-  const { message, response, connection, contentType, origin, reservedBytes } = exchange;
+  const { message, response, connection, contentType, origin } = exchange;
   const { requestId } = origin;
   if (!response.destroyed) {
     const close = endsConnection(wire, connection, gateOf(connection).isLast(message));
     const lengthBytes = writeAnswer(response, { statusCode, contentType, requestId, body, close });
     connection.unread.written(response, lengthBytes);
   }
-  gateOf(connection).answered(reservedBytes);
-  connection.requestAnswered();
+  exchange.end();
 }
 
 /**
@@ -192,13 +209,21 @@ export function endsConnection(wire: Wire, { openedAtMs, inFlight, socket }: Con
  * For the asynchronous end of an exchange. The service promises never to reject; if it does, nothing is known to be on
  * record, so the connection ends without an answer, and the daemon goes on.
  */
-export function finish(wire: Wire, socket: Socket, work: Promise<void>): void {
-  work.catch((error: unknown) => fail(wire, socket, error));
+export function finish(wire: Wire, exchange: Exchange, work: Promise<void>): void {
+  work.catch((error: unknown) => failExchange(wire, exchange, error));
+}
+
+function failExchange(wire: Wire, { connection, end }: Exchange, error: unknown): void {
+  fail(wire, connection.socket, error);
+  end();
 }
 
 export function fail(wire: Wire, socket: Socket, error: unknown): void {
-  const payer = wire.connections.find(socket)?.payer;
+  const connection = wire.connections.find(socket);
+  const payer = connection?.payer;
   wire.log.error({ payer, err: error }, 'an exchange failed; its connection is closed without an answer');
+  // Nothing more begins on it, also when there is room again.
+  connection?.reader.shut();
   socket.destroy();
 }
 
@@ -207,7 +232,7 @@ type Refused = Omit<Parameters<KmsService['refuse']>[0], keyof RequestOrigin>;
 
 /** Puts the refusal on record and answers with it. */
 export function refuse(wire: Wire, exchange: Exchange, refused: Refused, error: KmsError): void {
-  finish(wire, exchange.connection.socket, recordRefusal(wire, exchange, refused, error));
+  finish(wire, exchange, recordRefusal(wire, exchange, refused, error));
 }
 
 async function recordRefusal(wire: Wire, exchange: Exchange, refused: Refused, error: KmsError): Promise<void> {
@@ -222,7 +247,7 @@ function sourceOf(contentType: ContentType): Pick<Refused, 'eventSource'> {
 
 /** The body, or the rest of it, is still on its way and is not read, so the connection cannot go on. */
 async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Promise<void> {
-  const { message, response, connection, contentType, origin, reservedBytes } = exchange;
+  const { message, response, connection, contentType, origin } = exchange;
   connection.reader.shut();
   connection.isRefused = true;
   message.on('data', (piece: Buffer) => piece.fill(0));
@@ -234,7 +259,7 @@ async function refuseUnread(wire: Wire, exchange: Exchange, error: KmsError): Pr
   // An answer to an earlier request may still have to go out before this one; Node then keeps the order.
   if (response.socket === null) writeAnswer(response, text);
   else answerAndClose(connection, rawAnswer(text, message.method));
-  gateOf(connection).gone(reservedBytes);
+  exchange.end();
 }
 
 async function recordGone(wire: Wire, { message, contentType, origin }: Exchange): Promise<void> {
@@ -244,7 +269,13 @@ async function recordGone(wire: Wire, { message, contentType, origin }: Exchange
 }
 
 /** Refuses what Node's parser could not read as a request, or not in time, or what it has no use for. */
-export async function refuseConnection(
+export function refuseConnection(wire: Wire, connection: Connection, error: KmsError, operationName?: string): void {
+  recordAndRefuse(wire, connection, error, operationName).catch((failed: unknown) => {
+    fail(wire, connection.socket, failed);
+  });
+}
+
+async function recordAndRefuse(
   wire: Wire,
   connection: Connection,
   error: KmsError,

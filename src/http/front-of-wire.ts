@@ -1,7 +1,7 @@
 /** What the front asks of the wire (`front/front.ts`), so that it answers, refuses and records as every route does. */
 
 import { operationAnswer } from './answers.ts';
-import { endsConnection, fail, finish, refuseConnection, unproven, type Wire } from './exchange.ts';
+import { endsConnection, fail, refuseConnection, unproven, type Wire } from './exchange.ts';
 import type { FrontParts } from './front/front-parts.ts';
 import { toWireError } from './wire-errors.ts';
 
@@ -21,7 +21,7 @@ export function frontParts(wire: Wire, handOver: FrontParts['handOver']): FrontP
     },
     endsConnection: (connection, isLast) => endsConnection(wire, connection, isLast),
     unproven: (connection, error) => unproven(wire, connection, error),
-    refuse: (connection, error) => finish(wire, connection.socket, refuseConnection(wire, connection, error)),
+    refuse: (connection, error) => refuseConnection(wire, connection, error),
     failed: (connection, error) => fail(wire, connection.socket, error),
     handOver,
   };

@@ -168,7 +168,7 @@ function identityRequest(
       refuse(wire, exchange, { caller, operationName, eventSource }, tooLarge());
       return;
     }
-    finish(wire, message.socket, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));
+    finish(wire, exchange, perform(wire, exchange, { source, act, caller, peer: proof, body, accessKeyId }));
   });
 }
 
@@ -180,7 +180,7 @@ function roleRequest(wire: Wire, roles: RoleSource, message: IncomingMessage, re
     const parameters = refusal === undefined ? roleParameters(body) : refusal;
     body.fill(0);
     if (parameters instanceof KmsError) refuse(wire, exchange, refused, parameters);
-    else finish(wire, message.socket, assumeRole(wire, exchange, caller, parameters, roles, credentialsOf));
+    else finish(wire, exchange, assumeRole(wire, exchange, caller, parameters, roles, credentialsOf));
   });
 }
 

@@ -34,7 +34,7 @@ export function awsRequest(wire: Wire, message: IncomingMessage, response: Serve
       return refuseWith(`The X-Amz-Target header must be ${targetPrefix} and the name of an operation.`);
     }
     const operationName = target.slice(targetPrefix.length);
-    finish(wire, message.socket, run(wire, exchange, { operationName, body, caller, unknownMembers: 'ignore' }));
+    finish(wire, exchange, run(wire, exchange, { operationName, body, caller, unknownMembers: 'ignore' }));
   });
 }
 
@@ -58,7 +58,7 @@ export function plainRequest(
   operationName: string,
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
-    finish(wire, message.socket, run(wire, exchange, { operationName, body, caller, unknownMembers: 'refuse' }));
+    finish(wire, exchange, run(wire, exchange, { operationName, body, caller, unknownMembers: 'refuse' }));
   });
 }
 

@@ -33,7 +33,7 @@ export function operatorAct(wire: Wire, request: FastifyRequest, reply: FastifyR
     const done = wire.service.act(recorded, (by) => perform(body, by));
     finish(
       wire,
-      request.raw.socket,
+      exchange,
       done.then((outcome) => answer(wire, exchange, outcome)),
     );
   });

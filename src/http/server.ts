@@ -31,7 +31,7 @@ import { addBackupRoutes, type BackupControl } from './backup-routes.ts';
 import { addCensusRoutes, type CensusControl } from './census-routes.ts';
 import { type Connections, gateOf } from './connections/connections.ts';
 import { addDomainRoutes, type DomainControl } from './domain-routes.ts';
-import { finish, refuseConnection, targetOf, type Wire } from './exchange.ts';
+import { refuseConnection, targetOf, type Wire } from './exchange.ts';
 import type { Front } from './front/front.ts';
 import { addIdentityRoutes, type CredentialSource } from './identity-routes.ts';
 import { KeptSocket } from './kept-socket.ts';
@@ -140,7 +140,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       // Its answer waits for others; what Node says of the rest of its bytes, or of their end, is about the same.
       if (refusal !== undefined && connection?.isRefused === true) return;
       if (refusal === undefined || connection === undefined || !socket.writable) socket.destroy();
-      else finish(wire, socket, refuseConnection(wire, connection, refusal));
+      else refuseConnection(wire, connection, refusal);
     },
     // `HEAD` is no way to ask for anything.
     exposeHeadRoutes: false,
@@ -252,7 +252,7 @@ function configureServer(server: Server, wire: Wire): Server {
     socket.on('error', () => socket.destroy());
     const connection = wire.connections.of(socket);
     connection.reader.shut();
-    finish(wire, socket, refuseConnection(wire, connection, unknownMethodOrPath(), targetOf(message)));
+    refuseConnection(wire, connection, unknownMethodOrPath(), targetOf(message));
   });
   // An `Expect` that nobody knows is no reason to answer beside the routes.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response));

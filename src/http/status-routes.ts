@@ -64,7 +64,7 @@ export function statusRequest(
     });
     finish(
       wire,
-      message.socket,
+      exchange,
       reported.then((outcome) => answer(wire, exchange, withReason(outcome, status))),
     );
   });

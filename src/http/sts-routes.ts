@@ -11,11 +11,12 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Caller } from '../identity/caller.ts';
+import { queryRequest } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
 import { xml } from './answers.ts';
 import { type AssumedRole, assumeRole, type Parameters, type RoleSource } from './assume-role.ts';
-import { answer, type Exchange, finish, receiveBody, refuse, type Wire, withCaller } from './exchange.ts';
+import { answer, type Exchange, finish, receiveBody, refuse, targetOf, type Wire, withCaller } from './exchange.ts';
 import { escapeXml, stsNamespace } from './query-errors.ts';
 
 const apiVersion = '2011-06-15';
@@ -44,7 +45,15 @@ export function isQueryRequest({ headers, url = '' }: IncomingMessage): boolean 
 /** `POST /` or `GET /` for which `isQueryRequest` is true. */
 export function stsRequest(wire: Wire, message: IncomingMessage, response: ServerResponse, roles: RoleSource): void {
   receiveBody(wire, message, response, xml, (exchange, body) => {
-    const { action, version, parameters } = readQuery(message, body);
+    const query = readQuery(message, body);
+    if (query instanceof KmsError) {
+      withCaller(wire, exchange, body, (proven, caller) => {
+        body.fill(0);
+        refuse(wire, proven, { caller, operationName: targetOf(message) }, query);
+      });
+      return;
+    }
+    const { action, version, parameters } = query;
     const refuseUnknown = (caller: Caller | null): void => {
       const why = Object.hasOwn(unsupported, action) ? unsupported[action] : undefined;
       const unknown = `Could not find operation ${action.slice(0, 64)} for version ${version.slice(0, 64)}`;
@@ -60,10 +69,10 @@ export function stsRequest(wire: Wire, message: IncomingMessage, response: Serve
     withCaller(wire, exchange, body, (proven, caller) => {
       body.fill(0);
       if (version === apiVersion && action === 'GetCallerIdentity') {
-        finish(wire, message.socket, tellCaller(wire, proven, caller));
+        finish(wire, proven, tellCaller(wire, proven, caller));
       } else if (version === apiVersion && action === 'AssumeRole') {
         const write = (assumed: AssumedRole): string => assumedRole(assumed, proven.origin.requestId);
-        finish(wire, message.socket, assumeRole(wire, proven, caller, parameters, roles, write));
+        finish(wire, proven, assumeRole(wire, proven, caller, parameters, roles, write));
       } else {
         refuseUnknown(caller);
       }
@@ -78,15 +87,32 @@ interface Query {
   readonly parameters: Parameters;
 }
 
-function readQuery({ url }: IncomingMessage, body: Buffer): Query {
-  const all = new URLSearchParams(body.toString('latin1'));
+/** Anybody may send one: its cost is bounded, and grows with its length alone. A form comes before a query. */
+function readQuery({ url }: IncomingMessage, body: Buffer): Query | KmsError {
+  const { maxFormBytes, maxParameters } = queryRequest;
+  if (body.length > maxFormBytes) return tooMuch(`The request body must not be larger than ${maxFormBytes} bytes.`);
   const [, query = ''] = url?.split('?') ?? [];
-  for (const [name, value] of new URLSearchParams(query)) all.append(name, value);
-  const parameters = new Map<string, readonly string[]>();
-  for (const name of new Set(all.keys())) {
-    if (name !== 'Action' && name !== 'Version' && !name.startsWith('X-Amz-')) parameters.set(name, all.getAll(name));
+  const parameters = new Map<string, string[]>();
+  let action: string | undefined;
+  let version: string | undefined;
+  let count = 0;
+  for (const text of [body.toString('latin1'), query]) {
+    for (const [name, value] of new URLSearchParams(text)) {
+      if (++count > maxParameters) return tooMuch(`A request must not have more than ${maxParameters} parameters.`);
+      if (name === 'Action') action ??= value;
+      else if (name === 'Version') version ??= value;
+      else if (!name.startsWith('X-Amz-')) {
+        const values = parameters.get(name);
+        if (values === undefined) parameters.set(name, [value]);
+        else values.push(value);
+      }
+    }
   }
-  return { action: all.get('Action') ?? '', version: all.get('Version') ?? apiVersion, parameters };
+  return { action: action ?? '', version: version ?? apiVersion, parameters };
+}
+
+function tooMuch(message: string): KmsError {
+  return new KmsError('ValidationException', message);
 }
 
 async function tellCaller(wire: Wire, exchange: Exchange, caller: Caller): Promise<void> {

@@ -154,6 +154,13 @@ export const rememberedTokens = 1024;
 export const rememberedRoleSessions = 512;
 
 /**
+ * Of a request of STS's query protocol, whose form is read by whoever sends one before it is known who that is. The longest parameter
+ * is a session policy, 2,048 characters, three times that where all are escaped. No action here takes
+ * more than eight parameters.
+ */
+export const queryRequest = { maxFormBytes: 16 * 1024, maxParameters: 64 } as const;
+
+/**
  * Of compiled policies of sessions, which come with each request: what has no room is compiled anew. Room for some hundred, of which
  * each can come to take 150 KB.
  */

@@ -87,6 +87,26 @@ test('Two requests are the same wherever they are cut', async () => {
   await Promise.all(pair.map((wire) => wire.close()));
 });
 
+test('A request that waits because others do is not late', async () => {
+  const limits = { headersTimeoutMs: 200, requestTimeoutMs: 200 };
+  const wire = await startWire(limits, 'unix', { unansweredPerPayer: 2 });
+  let release: () => void = () => undefined;
+  wire.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  const late = awsRequest('Late');
+  const client = new RawClient(wire.path).send(awsRequest('First') + late.slice(0, 20));
+  await expect.poll(() => wire.noted.length).toBe(1);
+  const other = new RawClient(wire.path).send(awsRequest('Other'));
+  await expect.poll(() => wire.noted.length).toBe(2);
+  client.send(late.slice(20));
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  release();
+  expect((await client.answers(2)).map(({ status }) => status)).toEqual([200, 200]);
+  for (const { socket } of [client, other]) socket.destroy();
+  await wire.close();
+});
+
 describe.each([
   ['a Unix socket', 'unix', byteStreams, streamCount, {}],
   ['a Unix socket, a few at a time', 'unix', byteStreams, few, { unansweredPerConnection: 2, beginsPerTurn: 1 }],

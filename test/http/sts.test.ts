@@ -157,6 +157,20 @@ describe('STS', () => {
       'Policy is there twice.',
     ],
     [
+      'more parameters than any action has',
+      () => sign(post(`${whoAmI}&${Array.from({ length: 63 }, (_, n) => `a${n}=`).join('&')}`)),
+      400,
+      'ValidationError',
+      'A request must not have more than 64 parameters.',
+    ],
+    [
+      'a form that is longer than any action has',
+      () => sign(post(`${whoAmI}&a=${'x'.repeat(16 * 1024)}`)),
+      400,
+      'ValidationError',
+      'The request body must not be larger than 16384 bytes.',
+    ],
+    [
       'an action that would be XML',
       () => sign(post('Action=%3C%26%3E%00&Version=2011-06-15')),
       400,

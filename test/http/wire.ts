@@ -56,6 +56,8 @@ export interface Wire {
   hold: Promise<void>;
   /** Set to have operations answered with this. */
   answer: string | undefined;
+  /** Set to have operations and refusals break the service's promise: they throw at once, or reject. */
+  breaks: 'throws' | 'rejects' | undefined;
   close(): Promise<void>;
 }
 
@@ -132,7 +134,14 @@ export async function startWire(
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-wire-'));
   const path = join(folder, 'kms.sock');
   const noted: Noted[] = [];
-  const wire: Pick<Wire, 'hold' | 'answer'> = { hold: Promise.resolve(), answer: undefined };
+  const wire: Pick<Wire, 'hold' | 'answer' | 'breaks'> = {
+    hold: Promise.resolve(),
+    answer: undefined,
+    breaks: undefined,
+  };
+  const mayBreak = (): void => {
+    if (wire.breaks !== undefined) throw new Error(`it ${wire.breaks}`);
+  };
   const service: KmsService = {
     async run(request: KmsRequest) {
       const { operationName, requestId, caller, body, unknownMembers, userAgent } = request;
@@ -145,6 +154,7 @@ export async function startWire(
         userAgent,
       });
       await wire.hold;
+      mayBreak();
       return {
         ok: true,
         body: wire.answer ?? JSON.stringify({ ran: operationName, bytes: body.length }),
@@ -159,6 +169,7 @@ export async function startWire(
         refusal: error.name,
       });
       await wire.hold;
+      mayBreak();
       return { ok: false, error };
     },
     async act({ operationName, requestId, caller, userAgent }, perform) {
@@ -169,6 +180,18 @@ export async function startWire(
         if (error instanceof KmsError) return { ok: false, error };
         throw error;
       }
+    },
+  };
+  /** As an asynchronous function never does. */
+  const throwing: KmsService = {
+    ...service,
+    run: (request) => {
+      if (wire.breaks === 'throws') mayBreak();
+      return service.run(request);
+    },
+    refuse: (request, error) => {
+      if (wire.breaks === 'throws') mayBreak();
+      return service.refuse(request, error);
     },
   };
   const verifier = new RequestVerifier({
@@ -185,7 +208,7 @@ export async function startWire(
         : { kind: 'tls', host, port: 0, verifier, identity: tls.identity(), budget };
   const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, log);
   const server = await createHttpServer({
-    service,
+    service: throwing,
     listener,
     status,
     credentials: exampleCredentials(),

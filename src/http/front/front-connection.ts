@@ -125,12 +125,27 @@ export class FrontConnection implements Reader, Waiting {
       if (this.isIdle && nowMs - lastUsedAtMs >= keepAliveTimeoutMs + keepAliveBufferMs) this.close();
       return;
     }
+    // It is late because it is not read.
+    if (this.#isStopped) return;
     const timeoutMs = this.#awaits === 'body' ? requestTimeoutMs : Math.min(headersTimeoutMs, requestTimeoutMs);
     if (nowMs - this.#sinceMs >= timeoutMs) this.#giveUp(late());
     else if (inFlight === 0 && nowMs - this.#heardAtMs >= stalledTimeoutMs) this.close();
   }
 
-  readonly #fail = (error: unknown): void => this.#parts.failed(this.#connection, error);
+  /** What is not to fail did. */
+  #fail(request: FrontRequest, error: unknown): void {
+    this.#parts.failed(this.#connection, error);
+    request.body.fill(0);
+    this.#endRequest(request);
+  }
+
+  /** What it counts is given back, once. */
+  #endRequest(request: FrontRequest): void {
+    if (request.hasEnded) return;
+    request.hasEnded = true;
+    this.#connection.underWay.answered(request.body.length);
+    this.#connection.requestAnswered();
+  }
 
   readonly #end = (): void => {
     if (this.#state !== 'open') return;
@@ -159,7 +174,8 @@ export class FrontConnection implements Reader, Waiting {
       this.#beginOne(bytes, 0, lengthBytes);
       return;
     }
-    if (from === lengthBytes) return;
+    // The one that was complete now may have failed.
+    if (from === lengthBytes || this.#state !== 'open') return;
     this.#hold(bytes, from, lengthBytes);
     this.#stop();
     this.wake();
@@ -284,12 +300,21 @@ export class FrontConnection implements Reader, Waiting {
     }
   }
 
+  /** Never throws. */
   #serve(request: FrontRequest, caller: Caller): void {
+    try {
+      void this.#answerWith(request, this.#served(request, caller));
+    } catch (error) {
+      this.#fail(request, error);
+    }
+  }
+
+  #served(request: FrontRequest, caller: Caller): Promise<KmsAnswer> {
     const { requestId, receivedAtMs, sourceIPAddress, userAgent, operationName, body } = request;
     // Who was known when he connected pays all the time.
     const payer = caller.proof.kind === 'unix' ? request.payer : payerOfCaller(caller);
     // Member by member: cheaper than spreading an object on each request.
-    const outcome = this.#parts.service.run({
+    return this.#parts.service.run({
       requestId,
       receivedAtMs,
       sourceIPAddress,
@@ -300,26 +325,32 @@ export class FrontConnection implements Reader, Waiting {
       caller,
       unknownMembers: 'ignore',
     });
-    this.#answerWith(request, outcome);
   }
 
+  /** Never throws. */
   #refuseUnproven(request: FrontRequest, error: unknown): void {
+    try {
+      void this.#answerWith(request, this.#refused(request, error));
+    } catch (failure) {
+      this.#fail(request, failure);
+    }
+  }
+
+  #refused(request: FrontRequest, error: unknown): Promise<KmsAnswer> {
     const { body, requestId, receivedAtMs, sourceIPAddress, userAgent, payer, operationName } = request;
     body.fill(0);
     const origin = { requestId, receivedAtMs, sourceIPAddress, userAgent, payer };
     const refusal = this.#parts.unproven(this.#connection, error);
-    this.#answerWith(request, this.#parts.service.refuse({ ...origin, operationName, caller: null }, refusal));
+    return this.#parts.service.refuse({ ...origin, operationName, caller: null }, refusal);
   }
 
   /** Neither rejects, by the service's promise; what does all the same ends the connection without an answer. */
-  #answerWith(request: FrontRequest, outcome: Promise<KmsAnswer>): void {
-    outcome.then((answer) => {
-      try {
-        this.#answer(request, answer);
-      } catch (error) {
-        this.#fail(error);
-      }
-    }, this.#fail);
+  async #answerWith(request: FrontRequest, outcome: Promise<KmsAnswer>): Promise<void> {
+    try {
+      this.#answer(request, await outcome);
+    } catch (error) {
+      this.#fail(request, error);
+    }
   }
 
   #answer(request: FrontRequest, outcome: KmsAnswer): void {
@@ -333,8 +364,7 @@ export class FrontConnection implements Reader, Waiting {
       if (request.closes) this.shut();
     }
     this.#answers.give(request, text);
-    underWay.answered(request.body.length);
-    connection.requestAnswered();
+    this.#endRequest(request);
     if (this.#hasEnded && underWay.count === 0) socket.destroySoon();
     else this.wake();
   }
@@ -353,6 +383,9 @@ export class FrontConnection implements Reader, Waiting {
   #read(): void {
     if (!this.#isStopped) return;
     this.#isStopped = false;
+    // What is awaited has its time from now on.
+    this.#sinceMs = performance.now();
+    this.#heardAtMs = this.#sinceMs;
     startReading(this.#connection.socket);
   }
 }

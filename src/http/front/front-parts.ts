@@ -26,7 +26,7 @@ export interface FrontParts {
   unproven(connection: Connection, error: unknown): KmsError;
   /** Refuses, after all answers, what is no request, and closes. */
   refuse(connection: Connection, error: KmsError): void;
-  /** What is never to fail did. */
+  /** What is never to fail did: the connection ends without an answer, and nothing more begins on it. */
   failed(connection: Connection, error: unknown): void;
   /** Gives the connection to the back. @param bytes What was read of it. */
   handOver(connection: Connection, bytes: Buffer): void;

@@ -26,6 +26,8 @@ export class FrontRequest implements RequestOrigin {
   answer: string | undefined;
   /** Behind its answer the connection ends. */
   closes = false;
+  /** What it counts on its connection and its payer was given back. */
+  hasEnded = false;
 
   constructor(head: HeadReader, socket: Socket, from: { readonly payer: Payer; readonly source: string }) {
     this.sourceIPAddress = from.source;
