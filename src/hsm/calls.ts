@@ -6,7 +6,7 @@
  * token, or the same however often it is made, so the API process sends it once more when its host died under it; the others fail then.
  */
 
-import type { KeyStoreFailure, WrappedMaterial } from './key-store.ts';
+import type { KeyStoreCapabilities, KeyStoreFailure, WrappedMaterial } from './key-store.ts';
 
 export interface Call {
   readonly number: number;
@@ -27,7 +27,7 @@ export interface Call {
 export const calls = {
   /**
    * The first frame on a lane. To a host's first lane: loads the library, finds the token, logs in (once), probes, and
-   * enumerates the keys. `settings` is `HostSettings` as JSON, without the PIN, which stands alone so that it can be wiped.
+   * enumerates the keys. `settings` is `OpenSettings` as JSON, without the PIN, which stands alone so that it can be wiped.
    */
   open: { number: 1, request: ['json settings', 'bytes pin'], reply: ['json capabilities'], repeatable: true },
   /** Answers at once: is the lane alive? */
@@ -188,4 +188,13 @@ export interface HostSettings {
   /** For `C_Initialize`'s reserved argument (NSS), or `null`. */
   readonly libraryParameters: string | null;
   readonly lanes: number;
+}
+
+/** What `open` brings: how to connect, and what need not be found out again. */
+export interface OpenSettings extends HostSettings {
+  /**
+   * What an earlier host of the key store found. With the same token and library the host takes over its `protection`: to try what a
+   * token must refuse leaves marks in some libraries (and may end them), and each host would find the same.
+   */
+  readonly formerly?: Pick<KeyStoreCapabilities, 'library' | 'token' | 'protection'>;
 }

@@ -27,6 +27,8 @@ export interface SupervisorOptions {
   readonly log: Logger;
   readonly dispatcher: CallDispatcher;
   readonly gate: LoginGate;
+  /** What the last host of the key store to connect found, if any did. */
+  readonly formerCapabilities: () => KeyStoreCapabilities | undefined;
   readonly events: SupervisorEvents;
 }
 
@@ -176,7 +178,7 @@ export class HostSupervisor {
 
   /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */
   async #connect(): Promise<HsmHost> {
-    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, events } = this.#options;
+    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const pin = await this.#readPin();
     const { openDeadlineMs } = limits;
@@ -187,7 +189,10 @@ export class HostSupervisor {
     this.#alive.add(host);
     void host.ended.then(() => this.#alive.delete(host));
     if (this.#isStopped) host.end();
-    const capabilities = await host.open(settings, pin, openDeadlineMs);
+    const { formerCapabilities, events } = this.#options;
+    const former = formerCapabilities();
+    const formerly = former && { library: former.library, token: former.token, protection: former.protection };
+    const capabilities = await host.open({ ...settings, ...(formerly && { formerly }) }, pin, openDeadlineMs);
     events.connected(capabilities);
     return host;
   }

@@ -20,7 +20,7 @@ import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from '../kms/logger.ts';
 import type { Pin } from '../secrets/secret-bytes.ts';
-import { type HostSettings, replyCodes } from './calls.ts';
+import { type OpenSettings, replyCodes } from './calls.ts';
 import { callOn, HostLane, type LaneOwner } from './host-lane.ts';
 import type { KeyStoreCapabilities, KeyStoreFailure } from './key-store.ts';
 import { logLines } from './line-log.ts';
@@ -139,7 +139,7 @@ export class HsmHost implements LaneOwner {
    * as it is open, because every lane takes a host some 100 ms. Resolves when all do. Rejects with `HostOpenError` when the
    * host has ended instead.
    */
-  async open(settings: HostSettings, pin: Pin, deadlineMs: number): Promise<KeyStoreCapabilities> {
+  async open(settings: OpenSettings, pin: Pin, deadlineMs: number): Promise<KeyStoreCapabilities> {
     const deadline = setTimeout(() => this.fail(`it did not open the token within ${deadlineMs} ms`), deadlineMs);
     const refused = new Promise<never>((_resolve, reject) => {
       this.#failOpen = reject;
@@ -230,7 +230,7 @@ export class HsmHost implements LaneOwner {
     if (this.#exit !== undefined && this.#lanesOpen === 0) this.#resolveEnded(this.#reason ?? this.#exit);
   }
 
-  async #openLanes(settings: HostSettings, pin: Pin): Promise<KeyStoreCapabilities> {
+  async #openLanes(settings: OpenSettings, pin: Pin): Promise<KeyStoreCapabilities> {
     const [first, ...others] = this.lanes;
     if (first === undefined) throw new RangeError('a host has at least one lane');
     const settingsField = Buffer.from(JSON.stringify(settings));

@@ -85,7 +85,8 @@ export class PipeKeyStore implements KeyStore {
       failed: (reason) => this.#failed(reason),
       pinRefused: (refusal) => this.#pinRefused(refusal),
     };
-    const shared = { ...options, keyStore: name, dispatcher: this.#dispatcher, gate: this.#gate, events };
+    const [dispatcher, gate, formerCapabilities] = [this.#dispatcher, this.#gate, () => this.#capabilities] as const;
+    const shared = { ...options, keyStore: name, dispatcher, gate, formerCapabilities, events };
     this.#supervisors = Array.from({ length: hosts }, (_, index) => {
       const hasPromptLane = options.settings.lanes > 1 || (hosts > 1 && index === 0);
       return new HostSupervisor({ ...shared, hasPromptLane });

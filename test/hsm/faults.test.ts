@@ -48,7 +48,9 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const { keyStore } = await openTestStore(token(), { limits: patience });
     const backingKeyId = await newKey(keyStore, 'ECC_NIST_P256');
     const hmacKey = await newKey(keyStore, 'HMAC_256');
-    // The first use of such a key copies it into the session, over both tokens; connecting does not.
+    // The first use of such a key copies it into the session, over both tokens; of the hosts only the first tries to copy one.
+    const { protection } = keyStore.capabilities();
+    expect(protection).not.toEqual([]);
     token().fault('C_CopyObject', 'crash');
     const bystanders = () => Array.from({ length: 30 }, () => failureOf(random(keyStore)));
     const before = bystanders();
@@ -68,6 +70,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     token().heal('C_CopyObject');
     expect(await failureOf(sign())).toMatchObject({ failure: 'none' });
     expect(keyStore.status().restarts).toBe(2);
+    expect(keyStore.capabilities().protection).toEqual(protection);
   });
 
   test('does not repeat the generation of a key whose host crashed', async () => {

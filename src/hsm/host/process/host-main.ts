@@ -21,7 +21,7 @@ import { flushCompileCache } from 'node:module';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
-import { calls, type HostSettings, replyCodes } from '../../calls.ts';
+import { calls, type OpenSettings, replyCodes } from '../../calls.ts';
 import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import { HostFailure } from '../token/failures.ts';
 import { Lane, type OpenedToken } from './lane.ts';
@@ -80,7 +80,7 @@ function serveLane(lane: Lane | undefined): void {
  * Reads a lane's first frame, does what `open` says with it, and answers: with the capabilities, or why not, after which
  * the host ends. The frame is wiped in either case.
  */
-function answerOpen(pipe: Pipe, open: (settings: HostSettings, pin: Buffer) => OpenedToken): OpenedToken {
+function answerOpen(pipe: Pipe, open: (settings: OpenSettings, pin: Buffer) => OpenedToken): OpenedToken {
   const bytes = pipe.readFrame();
   const reader = new FrameReader();
   const writer = new FrameWriter();
@@ -93,7 +93,7 @@ function answerOpen(pipe: Pipe, open: (settings: HostSettings, pin: Buffer) => O
     const [settings, pin] = frame.fields;
     if (frame.code !== calls.open.number || frame.fields.length !== 2 || settings === undefined || pin === undefined)
       throw new FrameError('the first frame of a lane is `open`');
-    const token = open(JSON.parse(settings.toString('utf8')) as HostSettings, pin);
+    const token = open(JSON.parse(settings.toString('utf8')) as OpenSettings, pin);
     writer.append(requestId, replyCodes.success, [Buffer.from(JSON.stringify(token.capabilities))]);
     pipe.write(writer.view());
     return token;

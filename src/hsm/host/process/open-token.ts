@@ -11,7 +11,10 @@
  * the PIN is wiped.
  */
 
-import type { HostSettings } from '../../calls.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { HostSettings, OpenSettings } from '../../calls.ts';
+import type { KeyStoreCapabilities } from '../../key-store.ts';
+import type { ProtectionTrial } from '../../token-protection.ts';
 import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
 import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
@@ -30,7 +33,7 @@ import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';
 
 /** Throws `HostFailure`: `cannotOpen`, `misconfigured`, `pinRefused`, or what the library answered. `pin` is the caller's to wipe. */
-export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
+export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
   const profile = loadProfile(settings.profile);
   const returnValues = new ReturnValues(profile);
   const cryptoki = loadCryptoki(settings.library);
@@ -45,11 +48,16 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
   const capabilities = findCapabilities(probeSession, mechanisms, profile);
   const imports = findImports(probeSession, mechanisms, profile, capabilities);
   const roundTripMs = Math.round(Math.min(session.openedInMs, probeSession.openedInMs) * 1000) / 1000;
-  const protection = findProtection(probeSession, profile);
+  const library = libraryOf(cryptoki, settings);
+  const token = {
+    label: unpadded(info.label),
+    serial: unpadded(info.serialNumber),
+    manufacturer: unpadded(info.manufacturerID),
+    model: unpadded(info.model),
+  };
+  const protection = formerProtection(settings, { library, token }) ?? findProtection(probeSession, profile);
   probeSession.close();
 
-  const library = cryptoki.C_GetInfo();
-  const version = ({ major, minor }: { major: number; minor: number }) => `${major}.${minor}`;
   return {
     library: settings.library,
     slot,
@@ -58,18 +66,8 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
     changeLock: newChangeLockMemory(),
     capabilities: {
       profile: settings.profile,
-      library: {
-        path: settings.library,
-        description: unpadded(library.libraryDescription),
-        version: version(library.libraryVersion),
-        cryptoki: version(library.cryptokiVersion),
-      },
-      token: {
-        label: unpadded(info.label),
-        serial: unpadded(info.serialNumber),
-        manufacturer: unpadded(info.manufacturerID),
-        model: unpadded(info.model),
-      },
+      library,
+      token,
       mechanisms,
       roundTripMs,
       capabilities,
@@ -78,6 +76,27 @@ export function openToken(settings: HostSettings, pin: Buffer): OpenedToken {
       protection,
     },
   };
+}
+
+function libraryOf(cryptoki: Cryptoki, { library: path }: HostSettings): KeyStoreCapabilities['library'] {
+  const { libraryDescription, libraryVersion, cryptokiVersion } = cryptoki.C_GetInfo();
+  const version = ({ major, minor }: { major: number; minor: number }) => `${major}.${minor}`;
+  return {
+    path,
+    description: unpadded(libraryDescription),
+    version: version(libraryVersion),
+    cryptoki: version(cryptokiVersion),
+  };
+}
+
+/** What an earlier host tried; `undefined` where none did, or with another token or library. */
+function formerProtection(
+  { formerly }: OpenSettings,
+  now: Pick<KeyStoreCapabilities, 'library' | 'token'>,
+): readonly ProtectionTrial[] | undefined {
+  if (formerly === undefined || formerly.protection.length === 0) return undefined;
+  const { library, token, protection } = formerly;
+  return isDeepStrictEqual({ library, token }, now) ? protection : undefined;
 }
 
 function loadProfile(nameOrPath: string): VendorProfile {
