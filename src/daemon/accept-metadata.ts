@@ -5,12 +5,16 @@
  * The log has it first, as a line that names the state and the epoch with which it goes on; then the records are signed as
  * they are, and with them the head of the log. A crash between the two leaves them refused as before, and this is done again. It takes the
  * HSM, which verifies each record by itself as ever: what was edited inside is named by the next start, and not used.
+ *
+ * With it go the intents of creations that were under way when the records were copied: a start would undo them, and destroy
+ * in the HSM what they have become since.
  */
 
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPinIsPrivate } from '../config/secrets.ts';
+import { withoutIntents } from '../keys/life/unfinished.ts';
 import type { Logger } from '../kms/logger.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { hasMetadata, noMetadata, openStore } from './data-folder.ts';
@@ -32,6 +36,8 @@ export interface AcceptedMetadata {
   readonly state: string;
   readonly keys: number;
   readonly quarantined: number;
+  /** Intents of creations that were dropped; an object that one of them became is left in the HSM. */
+  readonly droppedIntents: number;
 }
 
 /**
@@ -52,7 +58,7 @@ export async function acceptMetadata(acceptance: MetadataAcceptance): Promise<Ac
   const keyStore = await openConfiguredKeyStore(serviceKeyStore, keyStores, environment, log);
   opened.defer(() => keyStore.close());
   await useServiceKey(keyStore);
-  const { key, quarantined } = await store.load(undefined, { acceptedState: state });
+  const loaded = await store.load(undefined, { acceptedState: state });
   const { epoch: found, treeHash, intentId, audit: noted } = store.standingAtLoad();
   const { reserveBytes } = budgets.audit;
   const audit = await openAuditLog({ ...auditOptions, reserveBytes, noted: noted ?? undefined, log });
@@ -61,6 +67,9 @@ export async function acceptMetadata(acceptance: MetadataAcceptance): Promise<Ac
   const metadataAccepted = { epoch, records: treeHash, intentId, by: { uid } };
   await audit.append({ statement: { metadataAccepted }, eventAtMs: Date.now() }, 'synced');
   store.noteAuditHead(audit.syncedHead());
-  await store.accept(epoch);
-  return { epoch, state: treeHash, keys: key.length, quarantined: quarantined.length };
+  const dropped = withoutIntents(loaded);
+  await store.accept(epoch, dropped);
+  const { key, quarantined } = loaded;
+  const counts = { keys: key.length, quarantined: quarantined.length, droppedIntents: dropped.length };
+  return { epoch, state: treeHash, ...counts };
 }

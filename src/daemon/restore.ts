@@ -19,6 +19,7 @@ import { ConfigurationError } from '../config/load.ts';
 import { assertPinIsPrivate } from '../config/secrets.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
+import { withoutIntents } from '../keys/life/unfinished.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import type { Logger } from '../kms/logger.ts';
 import { isCustomKeyStoreId } from '../kms/names.ts';
@@ -28,7 +29,7 @@ import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
 import { derivedKeyInput } from '../store/record-mac.ts';
 import { type AcceptedMetadata, acceptMetadata } from './accept-metadata.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
-import { createDataFolder, hasMetadata, metadataPath, openStore } from './data-folder.ts';
+import { createDataFolder, metadataPath, openStore } from './data-folder.ts';
 import { assertRecordsAreServed } from './served-records.ts';
 
 export interface Restoration {
@@ -81,10 +82,10 @@ export async function restoreBackup(
 ): Promise<TriedBackup & { readonly accepted: AcceptedMetadata }> {
   const { configuration, environment, uid, log } = restoration;
   const { dataDir } = configuration;
-  if (await hasMetadata(dataDir)) {
-    const path = metadataPath(dataDir);
+  for (const path of filesOf(dataDir)) {
+    if ((await stat(path).catch(() => undefined)) === undefined) continue;
     throw new ConfigurationError(
-      `\`${path}\` is there already, and nothing is overwritten; stop the daemon and move the file away, with \`metadata.db-wal\` if that is there`,
+      `\`${path}\` is there already, and nothing is overwritten; stop the daemon and move the file away, with ${path === metadataPath(dataDir) ? '`metadata.db-wal` if that is there' : 'what else is there of that metadata'}`,
     );
   }
   await createDataFolder(dataDir);
@@ -99,7 +100,7 @@ export async function restoreBackup(
     const accepted = await acceptMetadata({ configuration, environment, state: tried.state, uid, log }).catch(
       async (error: unknown) => {
         // Without the line in the audit log it is not in force, and the next try begins anew.
-        await rm(metadataPath(dataDir), { force: true });
+        for (const path of filesOf(dataDir)) await rm(path, { force: true });
         throw error;
       },
     );
@@ -107,6 +108,11 @@ export async function restoreBackup(
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** SQLite takes what is beside a database for its own: a log that another one has left would be written into it. */
+function filesOf(dataDir: string): readonly string[] {
+  return ['', '-wal', '-shm'].map((suffix) => `${metadataPath(dataDir)}${suffix}`);
 }
 
 async function tryIn(folder: string, restoration: Restoration): Promise<TriedBackup> {
@@ -177,10 +183,11 @@ async function load(
 }
 
 async function takeCensus(
-  { key, backingKey, quarantined }: LoadedMetadata,
+  loaded: LoadedMetadata,
   keyStores: ReadonlyMap<string, KeyStore>,
   progress: Restoration['progress'],
 ): Promise<Pick<TriedBackup, 'proven' | 'problems' | 'orphans'>> {
+  const { key, backingKey, wrappingKey, domainKey, quarantined } = loaded;
   const materials = Map.groupBy(backingKey, ({ keyId }) => keyId);
   const keys = key.map(({ keyId, keySpec, keyUsage }): CountedKey => {
     return { keySpec, keyUsage, materials: materials.get(keyId) ?? [] };
@@ -196,9 +203,11 @@ async function takeCensus(
     progress(tried, keys.length);
   }
   const named = new Set<string>([
-    ...backingKey.map(({ backingKeyId }) => backingKeyId),
+    ...[...backingKey, ...wrappingKey, ...domainKey].map(({ backingKeyId }) => backingKeyId),
     ...quarantined.map(({ id }) => id),
   ]);
+  // They are not given back, and what they became is nobody's then.
+  for (const { record } of withoutIntents(loaded)) if ('backingKeyId' in record) named.delete(record.backingKeyId);
   const orphans: Orphan[] = [];
   for (const keyStore of keyStores.values()) orphans.push(...(await orphansIn(keyStore, named)));
   return { proven, problems, orphans };

@@ -135,6 +135,11 @@ export class KeyDirectory implements Fold {
     return key;
   }
 
+  /** As `findKey`, and `undefined` for one whose records did not verify: for whoever tells of several keys. */
+  findSoundKey(keyId: KeyId): KmsKey | undefined {
+    return this.#keys.get(keyId);
+  }
+
   /** What is on record of a key's material, also of what is being made. */
   materialRecords(keyId: KeyId): readonly BackingKeyRecord[] {
     return [...(this.#records.of(keyId)?.backingKeys.values() ?? [])];

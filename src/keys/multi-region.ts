@@ -37,6 +37,12 @@ export function relatedKeys({ regions }: Regions, keyId: KeyId): readonly KmsKey
   return names.flatMap((name) => regions.get(name)?.findKey(keyId) ?? []);
 }
 
+/** The same without those whose records do not verify: what is wrong with one is no reason to tell nothing of the others. */
+export function soundRelatedKeys({ regions }: Regions, keyId: KeyId): readonly KmsKey[] {
+  const names = [...regions.keys()].sort();
+  return names.flatMap((name) => regions.get(name)?.findSoundKey(keyId) ?? []);
+}
+
 /** The related keys that are no primary. Throws as `relatedKeys`. */
 export function replicasOf(directory: Regions, keyId: KeyId): readonly KmsKey[] {
   return relatedKeys(directory, keyId).filter(({ record }) => multiRegionKeyType(record) === 'REPLICA');

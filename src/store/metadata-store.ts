@@ -91,8 +91,9 @@ export interface MetadataStore {
   /**
    * Signs the records as they were loaded, whatever the file said of them, and the head of the audit log that was noted.
    * @param epoch Higher than any that the store or the audit log has had. It is on record by now.
+   * @param changes Written with it, as the epoch after that one.
    */
-  accept(epoch: number): Promise<void>;
+  accept(epoch: number, changes?: readonly Change[]): Promise<void>;
   /**
    * Writes all changes in one transaction and waits for the disk. Rejects, having changed nothing: with a `StoreError`
    * when the disk or the database refuses, or (`conflict`) when a record is not there in the version that the change was
@@ -110,7 +111,7 @@ export interface MetadataStore {
   copyTo(path: string): Promise<CopiedStore>;
   /**
    * Sees to it that what was removed or replaced is not in the database's file any more, nor in its write-ahead log.
-   * @param gone Columns of bytes that no record has now; `null`: of whatever was, which has the whole file written anew.
+   * @param gone Columns of bytes; one that another record still has is not searched for. `null`: of whatever was, which has the whole file written anew.
    * @throws StoreError when that cannot be done, or one of them is still there.
    */
   scrub(gone: readonly Buffer[] | null): Promise<void>;

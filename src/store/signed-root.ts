@@ -142,11 +142,12 @@ export class SignedRoot {
   }
 
   /**
-   * A root of the records as they are, whatever the file says of them.
+   * A root of the records as they are, whatever the file says of them, and of what a transaction makes of them.
    * @param epoch Higher than any before.
    */
-  accepting(epoch: number): NextRoot {
-    return this.#next({ ...this.#row, epoch }, this.#sum);
+  accepting({ replaced, put }: Replaced, epoch: number): NextRoot {
+    const sum = replacedInSum(this.#sum, this.sums.sumOf(replaced), this.sums.sumOf(put));
+    return this.#next({ ...this.#row, epoch }, sum);
   }
 
   /** It is on disk. */

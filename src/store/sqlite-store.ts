@@ -211,16 +211,20 @@ class OpenSqliteStore implements SqliteStore {
     this.#headTimer = setTimeout(write, headDelayMs).unref();
   }
 
-  accept(epoch: number): Promise<void> {
+  accept(epoch: number, changes: readonly Change[] = []): Promise<void> {
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       if (epoch <= root.standing().epoch) throw new TypeError(`epoch ${epoch} was there before`);
-      const next = root.accepting(epoch);
+      const writes = await this.#writesOf(changes.map(prepareChange));
       // Whatever rows there are make room for one.
       const rows = [...rowsOf(this.#parts.database, rootRows(this.#parts.db))];
       const removed = root.isInFile() || rows.length === 0 ? [] : [removalOfRoots(this.#parts.db, rows.length)];
-      this.#transactions.run([...removed, next.write]);
-      root.become(next);
+      let next: NextRoot | undefined;
+      this.#transactions.run([...removed, ...writes], (records) => {
+        next = root.accepting(records, writes.length === 0 ? epoch : epoch + 1);
+        return next.write;
+      });
+      if (next !== undefined) root.become(next);
     });
   }
 

@@ -14,8 +14,11 @@ import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/a
 import { loadConfiguration } from '../../src/config/load.ts';
 import { acceptMetadata } from '../../src/daemon/accept-metadata.ts';
 import { createLog } from '../../src/daemon/log.ts';
+import { type KeyId, newBackingKeyId } from '../../src/kms/names.ts';
+import { added, removed } from '../../src/store/records/changes.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { allow } from '../end-to-end/support/policies.ts';
+import { intentOf } from '../keys/reopened-keys.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
@@ -166,6 +169,25 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that was altered while the 
     copyFileSync(saved(), metadata());
     expect(await refusal()).toContain('the metadata is older than the audit log says');
     await accept(stateIn(message));
+  });
+
+  test('by a copy that has a key half made is accepted without destroying what became of the key', async () => {
+    const backingKeyId = newBackingKeyId();
+    const intent = (nodeId: string) => ({ ...intentOf(nodeId, keyId as KeyId), backingKeyId });
+    await instance.records((_, nodeId) => [added('backingKey', intent(nodeId))]);
+    copyFileSync(metadata(), saved());
+    await instance.records((_, nodeId) => [removed('backingKey', intent(nodeId))]);
+    await run(({ kms }) => kms.createAlias({ AliasName: 'alias/since-the-copy', TargetKeyId: keyId }));
+    const label = `drawbridge:${keyId}:9`;
+    const kind = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+    await instance.keyStore.generateKey({ backingKeyId, label, ...kind });
+    copyFileSync(saved(), metadata());
+    expect(await accept(stateIn(await refusal()))).toMatchObject({ droppedIntents: 1, quarantined: 0 });
+    await run();
+    await run();
+    expect(await instance.objects()).toContain(label);
+    const unnamed = instance.log.filter(({ message }) => message.includes('belongs to no record'));
+    expect(unnamed.at(-1)?.fields).toMatchObject({ backingKeyId, label });
   });
 
   test.each([

@@ -89,6 +89,13 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     return { config, data };
   }
 
+  async function giveBack(path: string, config = instance.configurationFile) {
+    const configuration = await loadConfiguration(config);
+    const backup = await openBackup(path);
+    const parts = { configuration, environment: {}, uid: 0, log: createLog('error'), progress: () => undefined };
+    return restoreBackup({ backup, ...parts }).finally(() => backup.close());
+  }
+
   beforeAll(async () => {
     token = softHsm2.create();
     instance = await createUpkeptInstance(token);
@@ -203,11 +210,7 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     const bytes = readFileSync(file());
     change(bytes);
     writeFileSync(file('changed.backup'), bytes);
-    const backup = await openBackup(file('changed.backup'));
-    const configuration = await loadConfiguration(config);
-    const parts = { configuration, environment: {}, uid: 0, log: createLog('error'), progress: () => undefined };
-    await expect(restoreBackup({ backup, ...parts })).rejects.toThrow(/nothing of it was used/);
-    await backup.close();
+    await expect(giveBack(file('changed.backup'), config)).rejects.toThrow(/nothing of it was used/);
     expect(existsSync(data) ? readdirSync(data) : []).toEqual([]);
   });
 
@@ -245,6 +248,63 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     } finally {
       stranger.remove();
     }
+  });
+
+  test.each(['metadata.db-wal', 'metadata.db-shm'])('is not given back beside a %s of other metadata', async (name) => {
+    const { config, data } = elsewhere('other');
+    mkdirSync(data, { mode: 0o700 });
+    writeFileSync(join(data, name), 'of another database');
+    await expect(giveBack(file(), config)).rejects.toThrow(`${name}\` is there already, and nothing is overwritten`);
+    expect(readdirSync(data)).toEqual([name]);
+  });
+
+  test.each([
+    ['a key', 'token', 'generateKey', /^drawbridge:[0-9a-f-]{36}:1$/],
+    ['a domain key', 'wrapped', 'generateDomainKey', /^drawbridge:domain:default:1$/],
+  ] as const)('that has %s half made destroys nothing of what became of it', async (_what, residency, call, label) => {
+    const [made, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    /** What is made in the token is answered later. */
+    const slow = new Proxy(instance.keyStore, {
+      get(keyStore, name) {
+        const member: unknown = Reflect.get(keyStore, name, keyStore);
+        if (typeof member !== 'function') return member;
+        if (name !== call) return member.bind(keyStore);
+        return async (...request: readonly unknown[]) => {
+          const answer: unknown = await Reflect.apply(member, keyStore, request);
+          made.resolve();
+          await goOn.promise;
+          return answer;
+        };
+      },
+    });
+    const before = await instance.objects();
+    const { kms, socketPath, stop } = await instance.start(new SetClocks(), slow, residency);
+    const making = kms.createKey({});
+    await made.promise;
+    await backUp(socketPath, file('early.backup'));
+    goOn.resolve();
+    const KeyId = present((await making).KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: plaintext });
+    await backUp(socketPath, file('late.backup'));
+    await stop();
+    const objects = await instance.objects();
+    const [object = ''] = objects.filter((each) => !before.includes(each));
+    expect(object).toMatch(label);
+    const orphanedBy = async (name: string) => {
+      for (const each of readdirSync(dataDir())) if (each.startsWith('metadata.db')) rmSync(join(dataDir(), each));
+      const { orphans, accepted } = await giveBack(file(name));
+      return { orphan: orphans.find((each) => each.label === object)?.what, dropped: accepted.droppedIntents };
+    };
+    const what = residency === 'wrapped' ? 'domain key' : 'backing key';
+    expect(await orphanedBy('early.backup')).toEqual({ orphan: what, dropped: 1 });
+    await run(async () => undefined);
+    expect(await instance.objects()).toEqual(objects);
+    const reported = instance.log.filter(({ message }) => message.includes('belongs to no record'));
+    expect(reported.at(-1)?.fields).toMatchObject({ label: object });
+    expect(await orphanedBy('late.backup')).toEqual({ orphan: undefined, dropped: 0 });
+    await run(async (again) => {
+      expect(present((await again.kms.decrypt({ CiphertextBlob })).Plaintext)).toEqual(new Uint8Array(plaintext));
+    });
   });
 
   test('is compared with the HSM by a census, which names what is missing', async () => {

@@ -7,6 +7,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { KMS } from '@aws-sdk/client-kms';
 import { stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
@@ -111,6 +112,15 @@ export class InstanceOfStores {
 
   async restart(): Promise<void> {
     await this.stop();
+    await this.start();
+  }
+
+  /** What somebody does to its database while it is stopped. */
+  async edit(statement: string, ...values: readonly (string | number)[]): Promise<void> {
+    await this.stop();
+    const database = new DatabaseSync(join(this.folder, 'data', 'metadata.db'));
+    database.prepare(statement).run(...values);
+    database.close();
     await this.start();
   }
 

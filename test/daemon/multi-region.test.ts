@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { CreateKeyRequest, KeyMetadata, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Configuration } from '../../src/config/configuration-schema.ts';
@@ -265,6 +266,32 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
   ])('is not replicated into %s', async (_what, request, name) => {
     const KeyId = await newPrimary();
     expect((await refusal(kms[here].replicateKey({ KeyId, ...request }))).name).toBe(name);
+  });
+
+  test('is described while the records of a related key do not verify, without that one, and changed no more', async () => {
+    const KeyId = await newPair();
+    const edit = async (by: number) => {
+      await stop();
+      const database = new DatabaseSync(join(folder, 'data', 'metadata.db'));
+      const change = 'UPDATE kms_key SET created_at_ms = created_at_ms + ? WHERE key_id = ? AND region = ?';
+      database.prepare(change).run(by, KeyId, there);
+      database.close();
+      await start();
+    };
+    await edit(1);
+    expect(await described(here, KeyId)).toMatchObject({
+      KeyState: 'Enabled',
+      MultiRegionConfiguration: { PrimaryKey: { Region: here }, ReplicaKeys: [] },
+    });
+    const refused = [
+      kms[there].describeKey({ KeyId }),
+      kms[here].scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 }),
+      kms[here].rotateKeyOnDemand({ KeyId }),
+      kms[here].updatePrimaryRegion({ KeyId, PrimaryRegion: there }),
+    ];
+    for (const { name } of await Promise.all(refused.map(refusal))) expect(name).toBe('KMSInternalException');
+    await edit(-1);
+    expect((await described(here, KeyId)).MultiRegionConfiguration?.ReplicaKeys).toMatchObject([{ Region: there }]);
   });
 
   test('is not what a key of a single Region becomes, nor a replica', async () => {

@@ -185,6 +185,24 @@ describeEachToken('A wrapped KMS key', (token) => {
     ]);
   });
 
+  test('loses imported material that another key has as well, and the last of them loses it from the file', async () => {
+    const material = crypto.randomBytes(32);
+    const [{ id: one }, { id: other }] = [await newExternalKey(running.kms), await newExternalKey(running.kms)];
+    for (const id of [one, other]) await importMaterial(running.kms, id, material);
+    const blobs = await restarted(async () => {
+      const { backingKey } = await instance.records();
+      return [one, other].map((id) => present(backingKey.find(({ keyId }) => keyId === id)?.wrappedKey));
+    });
+    expect(blobs[0]).toEqual(blobs[1]);
+    const text = present(blobs[0]).toString('base64');
+    const CiphertextBlob = await encrypted(other);
+    await running.kms.deleteImportedKeyMaterial({ KeyId: one });
+    expect((await running.kms.describeKey({ KeyId: one })).KeyMetadata?.KeyState).toBe('PendingImport');
+    expect(await decrypted(other, CiphertextBlob)).toEqual(Plaintext);
+    await running.kms.deleteImportedKeyMaterial({ KeyId: other });
+    expect(filesWith(text.slice(0, 30))).toEqual([]);
+  });
+
   test('is gone from the files when it is deleted, and status and record say what an old copy of them still has', async () => {
     const [KeyId, staying] = [await newKey('ECC_NIST_P256', 'SIGN_VERIFY'), await newKey()];
     // Rows that are moved about in the file, so that copies could be left behind.

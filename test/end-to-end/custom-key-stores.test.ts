@@ -371,6 +371,10 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     await disconnect();
     expect(await stateOf(keyId)).toBe('PendingDeletion');
     expect(await refusal(remove())).toEqual(named('CustomKeyStoreHasCMKsException'));
+    const moveBy = 'UPDATE backing_key SET ordinal = ordinal + ? WHERE key_store = ?';
+    await instance.edit(moveBy, 1, id);
+    expect((await refusal(remove())).message).toMatch(/does not verify, and may be in the custom key store/);
+    await instance.edit(moveBy, -1, id);
   });
 
   test('keep their password from log, audit log and database, whatever became of it', () => {

@@ -8,6 +8,8 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { authorizeKey } from '../../src/keys/authorized-key.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import { currentBackingKeyOf, type KmsKey } from '../../src/keys/kms-key.ts';
+import { DomainKeys } from '../../src/keys/life/domain-keys.ts';
+import { settleLateKeyStore } from '../../src/keys/life/late-key-store.ts';
 import { type OpenKeys, openKeys } from '../../src/keys/life/open-keys.ts';
 import { parseCiphertext } from '../../src/keys/use/ciphertext.ts';
 import { decrypt, encrypt } from '../../src/keys/use/symmetric-encryption.ts';
@@ -17,6 +19,7 @@ import {
   digitsOfKeyId,
   type KeyId,
   keyIdsOfDigits,
+  newBackingKeyId,
   newKeyId,
   type Realm,
 } from '../../src/kms/names.ts';
@@ -49,7 +52,8 @@ describeEachToken('Keys in memory', (token) => {
     turns = new Turns(store);
     const keyStores = new Map([['default', keyStore]]);
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const options = { store, turns, keyStores, defaultKeyStore: 'default', compilePolicy: compile, log };
+    const regions = new Map<string, KeyDirectory>();
+    const options = { store, turns, keyStores, regions, defaultKeyStore: 'default', compilePolicy: compile, log };
     const limits = { encryptionLimits: { maxEncryptionsPerBackingKey: 1000, reservationBlock: 4 } };
     here = await openKeys({ ...options, ...limits, realm });
     there = await openKeys({ ...options, ...limits, realm: elsewhere });
@@ -199,6 +203,20 @@ describeEachToken('Keys in memory', (token) => {
     const row = added('alias', { region, aliasName, version: 1, keyId: gone[0], ...times });
     await turns.take(() => ({ changes: [row], response: undefined }));
     expect(here.directory.aliases.find(aliasName)).toBeUndefined();
+  });
+
+  test('keep what a key of any Region needs when their key store comes late, though a record says it was never made', async () => {
+    const { keyId, currentBackingKeyId } = (await newKey(there)).record;
+    const { record } = currentBackingKeyOf(found(there.directory, keyId));
+    const intent = { state: 'Creating', owner: store.nodeId } as const;
+    const unneeded = { ...record, ...intent, version: 1, keyId: newKeyId(), backingKeyId: newBackingKeyId() };
+    await put(replaced('backingKey', record, intent), added('backingKey', unneeded));
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const late = { turns, nodeId: store.nodeId, log };
+    const domainKeys = new DomainKeys(late, { domainKey: [], backingKey: [] });
+    await settleLateKeyStore('default', keyStore, { ...late, directory: here.directory, domainKeys });
+    expect((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId)).toContain(currentBackingKeyId);
+    expect(here.directory.onRecord.findMaterial(unneeded.backingKeyId)).toBeUndefined();
   });
 
   test('get ids whose digits no other key has, in whatever form', async () => {

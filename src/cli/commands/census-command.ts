@@ -93,8 +93,8 @@ function show({ keys, proven, problems, orphans, unreachable, damaged }: Census)
 export function showProblems(problems: readonly Members[], orphans: readonly Members[]): void {
   const rowOf = ({ keyStore, keyId, backingKeyId, problem }: Members): string[] =>
     [keyStore, keyId, backingKeyId, problem].map(String);
-  const orphanRowOf = ({ keyStore, backingKeyId, label }: Members): string[] =>
-    [keyStore, backingKeyId, label].map(String);
+  const orphanRowOf = ({ keyStore, backingKeyId, what, label }: Members): string[] =>
+    [keyStore, backingKeyId, what, label].map(String);
   if (problems.length > 0) print(`\n${table(['KEY STORE', 'KEY', 'BACKING KEY', 'PROBLEM'], problems.map(rowOf))}`);
-  if (orphans.length > 0) print(`\n${table(['KEY STORE', 'OBJECT', 'LABEL'], orphans.map(orphanRowOf))}`);
+  if (orphans.length > 0) print(`\n${table(['KEY STORE', 'OBJECT', 'WHAT', 'LABEL'], orphans.map(orphanRowOf))}`);
 }

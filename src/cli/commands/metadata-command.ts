@@ -50,6 +50,7 @@ async function accept({ config, state, json }: AcceptOptions): Promise<void> {
         ['epoch', accepted.epoch],
         ['keys', accepted.keys],
         ['records that do not verify', accepted.quarantined],
+        ['creations not finished in them', accepted.droppedIntents],
       ]),
     );
 }

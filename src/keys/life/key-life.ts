@@ -9,8 +9,9 @@
  *
  * Material that lives outside of the HSM needs (3) alone: of (2) nothing is left in the HSM, and what it wrapped is in the record.
  *
- * A metadata store that is put back from a copy made in the middle of a creation says that this creation did not finish,
- * and its key is destroyed. Copies are therefore made while the daemon is stopped.
+ * A copy of the metadata that is made in the middle of a creation has its intent for ever, whatever became of it. Whoever puts
+ * one back, by `restore` or `metadata accept`, has the intents in it dropped and not undone (`unfinished.ts`). A data folder that is
+ * put back with its audit log starts as it is, and undoes them; such a copy is therefore made while the daemon is stopped.
  */
 
 import type { KeyStore } from '../../hsm/key-store.ts';

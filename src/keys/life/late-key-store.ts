@@ -48,6 +48,7 @@ export async function settleLateKeyStore(
 }
 
 function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {
-  const key = directory.onRecord.of(record.keyId)?.key;
-  return isNeeded(record, { key: key === undefined ? [] : [key], backingKey: directory.materialRecords(record.keyId) });
+  const { keyId } = record;
+  const key = [...directory.regions.values()].flatMap(({ onRecord }) => onRecord.of(keyId)?.key ?? []);
+  return isNeeded(record, { key, backingKey: directory.materialRecords(keyId) });
 }

@@ -3,7 +3,8 @@
 import type { KeyStore } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
-import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { type Change, removed } from '../../store/records/changes.ts';
+import type { BackingKeyRecord, DomainKeyRecord } from '../../store/records/records.ts';
 import { serviceKeyLabelPrefix } from './service-keys.ts';
 
 /** Is it this node's to undo? Records of former versions name no owner: there was one node then. */
@@ -25,6 +26,24 @@ export function isNeeded(
     key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
     (made.some((each) => each.ordinal > ordinal) && !made.some((each) => each.ordinal === ordinal))
   );
+}
+
+/**
+ * The changes that drop the intents of creations from records that are put back from a copy. What a start undoes with the HSM's
+ * object is what this node did not finish; a copy made in the middle of a creation does not know what became of it. It may have been a key
+ * for months, and its record be in a later copy, so its object is left alone, as one that belongs to no record.
+ */
+export function withoutIntents(loaded: LoadedMetadata): readonly Change[] {
+  // What is needed no start undoes, either.
+  const used = new Set(loaded.backingKey.flatMap(({ wrappedKey, domainKeyId }) => (wrappedKey && domainKeyId) ?? []));
+  const isUnused = ({ state, backingKeyId }: DomainKeyRecord): boolean =>
+    state === 'Creating' && !used.has(backingKeyId);
+  const intended = loaded.backingKey.filter((record) => record.state === 'Creating' && !isNeeded(record, loaded));
+  return [
+    ...intended.map((record) => removed('backingKey', record)),
+    ...loaded.wrappingKey.flatMap((record) => (record.state === 'Creating' ? [removed('wrappingKey', record)] : [])),
+    ...loaded.domainKey.filter(isUnused).map((record) => removed('domainKey', record)),
+  ];
 }
 
 /** Of either kind, for each key store: whoever connected another token would have a line for each key that there is. */

@@ -5,7 +5,7 @@
  * database back beside each other.
  */
 
-import { type KeyStore, KeyStoreError, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
+import { domainKeyLabelPrefix, type KeyStore, KeyStoreError, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
@@ -38,6 +38,8 @@ export interface Orphan {
   readonly keyStore: string;
   readonly backingKeyId: BackingKeyId;
   readonly label: string;
+  /** Without a record, what was wrapped under a domain key is lost to whoever destroys it, though no key in the HSM shows it. */
+  readonly what: 'backing key' | 'domain key';
 }
 
 /** As many as keep a few lanes busy, and leave room between them for everybody else's. */
@@ -88,12 +90,15 @@ async function problemOf(
 
 /**
  * What is in the HSM and named by nothing. Pairs for imports are not counted: they end by themselves.
- * @param named The ids of all records of backing keys.
+ * @param named The ids of all records of backing keys and domain keys.
  * @throws KeyStoreError when the token cannot be listed now.
  */
 export async function orphansIn(keyStore: KeyStore, named: ReadonlySet<string>): Promise<readonly Orphan[]> {
   const isOurs = ({ label }: { readonly label: string }): boolean =>
     !label.startsWith(serviceKeyLabelPrefix) && !label.startsWith(wrappingKeyLabelPrefix);
   const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !named.has(key.backingKeyId));
-  return found.map(({ backingKeyId, label }) => ({ keyStore: keyStore.name, backingKeyId, label }));
+  return found.map(({ backingKeyId, label }) => {
+    const what = label.startsWith(domainKeyLabelPrefix) ? 'domain key' : 'backing key';
+    return { keyStore: keyStore.name, backingKeyId, label, what };
+  });
 }

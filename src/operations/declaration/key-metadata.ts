@@ -4,7 +4,7 @@ import { type CustomKeyStore, customKeyStoreIdOf } from '../../keys/custom-key-s
 import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
-import { multiRegionKeyType, relatedKeys } from '../../keys/multi-region.ts';
+import { multiRegionKeyType, soundRelatedKeys } from '../../keys/multi-region.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
 import { type Account, isMultiRegion, type KeyArn } from '../../kms/names.ts';
@@ -120,7 +120,7 @@ export function describeNow(directory: KeyView, key: KmsKey): Infer<typeof keyMe
   return {
     ...describe(directory.realm, described),
     ...expirationOf(key),
-    ...configurationOf(record, relatedKeys(directory, record.keyId)),
+    ...configurationOf(record, soundRelatedKeys(directory, record.keyId)),
   };
 }
 

@@ -27,6 +27,13 @@ export const deleteCustomKeyStore = operation({
         `Custom key store with CustomKeyStoreId ${id} contains KMS keys.`,
       );
     }
+    const damaged = [...directory.regions.values()].reduce((sum, each) => sum + each.counts().damaged, 0);
+    if (damaged > 0) {
+      throw new KmsError(
+        'CustomKeyStoreHasCMKsException',
+        `${damaged} keys have a record that does not verify, and may be in the custom key store ${id}: restore them, or delete them, first.`,
+      );
+    }
     // What did not finish belongs to no key; an object of it that there may be in the HSM stays there.
     const unfinished = materials.map((material) => removed('backingKey', material));
     return { changes: [removed('customKeyStore', record), ...unfinished], response: {} };
