@@ -38,7 +38,7 @@ export default defineConfig({
       },
     })),
     // For the two cores of a small CI machine: much of a test is waiting for processes that it started.
-    maxWorkers: 3,
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     // Generous, because nothing is proven by a time limit: it only ends what hangs.
     testTimeout: 60_000,

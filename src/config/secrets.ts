@@ -12,6 +12,7 @@ import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { Pin } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import type { PinSource } from './configuration-schema.ts';
 import { ConfigurationError } from './load.ts';
 
@@ -113,7 +114,7 @@ async function readPinFile(path: string, assertKept: typeof assertPrivate): Prom
 function pinOf(bytes: Buffer, where: string): Pin {
   let length = bytes.length;
   while (length > 0 && (bytes[length - 1] === 0x0a || bytes[length - 1] === 0x0d)) length--;
-  const own = Buffer.alloc(length);
+  const own = secretMemory(length);
   bytes.copy(own);
   bytes.fill(0);
   if (length === 0) throw new ConfigurationError(`${where} holds no PIN: it is empty`);

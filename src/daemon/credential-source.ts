@@ -26,6 +26,7 @@ import { assertServiceKey, createServiceKey } from '../keys/life/service-keys.ts
 import { KmsError } from '../kms/errors.ts';
 import type { Account, BackingKeyId, PrincipalArn } from '../kms/names.ts';
 import { Plaintext, Secret } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import { added, type Change, removed } from '../store/records/changes.ts';
 import type { ServiceKeyPurpose, SqliteStore } from '../store/sqlite-store.ts';
 import type { Announcer, Turns } from '../store/turns.ts';
@@ -140,7 +141,7 @@ function vault(turns: Turns, keyStore: KeyStore, backingKeyId: BackingKeyId): Ac
     },
     async seal(secret, key) {
       // A copy, which is wiped: the key store takes plaintexts, and the secret lives on.
-      const bytes = Buffer.alloc(secret.lengthBytes);
+      const bytes = secretMemory(secret.lengthBytes);
       secret.reveal().copy(bytes);
       using plaintext = new Plaintext(bytes);
       const { iv, ciphertext } = await keyStore.encrypt({ backingKeyId, aad: aadOf(key), plaintext });

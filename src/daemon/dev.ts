@@ -28,6 +28,7 @@ import type { Logger } from '../kms/logger.ts';
 import { type Account, rootArn } from '../kms/names.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { createLog } from './log.ts';
 import { createInstanceWithToken, exists } from './new-instance.ts';
@@ -179,7 +180,7 @@ async function createDevInstance(
 }
 
 function rootKey(secretAccessKey: string, { account }: Account): SigningKey {
-  const bytes = Buffer.alloc(Buffer.byteLength(secretAccessKey));
+  const bytes = secretMemory(Buffer.byteLength(secretAccessKey));
   bytes.write(secretAccessKey);
   return {
     keys: ScopedKeys.of(new Secret(bytes)),

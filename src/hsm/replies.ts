@@ -3,7 +3,7 @@
  *
  * Each function takes the fields of a successful reply, as many as `calls.ts` lists, and what was asked. Whatever does
  * not fit the question is a `BadReplyError`: a host that answers 31 bytes when asked for 32 is broken, and its answer
- * reaches nobody. Plaintexts are copied into memory of their own (`Buffer.alloc`), never into the shared pool.
+ * reaches nobody. Plaintexts are copied into memory of their own (`secretMemory`), never into the shared pool.
  */
 
 import { z } from 'zod';
@@ -11,6 +11,7 @@ import type { MacAlgorithm } from '../kms/algorithms.ts';
 import { keySpecNames, keyUsages } from '../kms/key-specs.ts';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import { ecdsaSigValue } from './ecdsa-signature.ts';
 import {
   type BackingKeyAttributes,
@@ -47,7 +48,7 @@ export function nothing(_fields: Fields): void {}
 
 export function plaintext(field: Buffer | undefined, lengthBytes: number): Plaintext {
   const view = sized(field, lengthBytes, 'a plaintext');
-  const own = Buffer.alloc(lengthBytes);
+  const own = secretMemory(lengthBytes);
   view.copy(own);
   return new Plaintext(own);
 }
@@ -106,7 +107,7 @@ export function newWrappedKey(fields: Fields): NewWrappedKey {
 
 /** In memory of its own: what is kept for years would keep all of the pool that it is a part of. */
 function keptLong(view: Buffer): Buffer {
-  const own = Buffer.alloc(view.length);
+  const own = secretMemory(view.length);
   view.copy(own);
   return own;
 }

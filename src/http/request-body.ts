@@ -7,6 +7,7 @@
  */
 
 import type { IncomingMessage } from 'node:http';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import type { RequestGate } from './connections/request-gate.ts';
 
 export type BodyOutcome =
@@ -89,7 +90,7 @@ function withRoom(
   declaredBytes: number,
 ): Buffer<ArrayBuffer> {
   if (usedBytes + more <= body.length) return body;
-  const larger = Buffer.alloc(Math.max(usedBytes + more, body.length * 2, usedBytes === 0 ? declaredBytes : 0));
+  const larger = secretMemory(Math.max(usedBytes + more, body.length * 2, usedBytes === 0 ? declaredBytes : 0));
   larger.set(body.subarray(0, usedBytes));
   body.fill(0);
   return larger;

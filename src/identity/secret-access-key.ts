@@ -1,6 +1,7 @@
 /** Secret access keys, as AWS makes them: 40 characters, the base64 of 30 bytes that nobody can guess. */
 
 import { Secret } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 
 export const secretAccessKeyBytes = 30;
 
@@ -9,7 +10,7 @@ export const secretAccessKeyBytes = 30;
  * @param bytes 30 bytes, which are wiped.
  */
 export function secretAccessKeyOf(bytes: Buffer): Secret {
-  const text = Buffer.alloc((secretAccessKeyBytes / 3) * 4);
+  const text = secretMemory((secretAccessKeyBytes / 3) * 4);
   text.write(bytes.toString('base64'), 'latin1');
   bytes.fill(0);
   return new Secret(text);

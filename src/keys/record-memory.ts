@@ -169,7 +169,7 @@ const bytesPer = {
   grantName: 320,
   retiringPrincipal: 380,
   pair: 200,
-  tombstone: 560,
+  tombstone: 700,
 };
 
 type Weights = { readonly [Kind in CountedKind]: (record: MetadataRecords[Kind]) => number };

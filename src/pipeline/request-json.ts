@@ -12,6 +12,7 @@
 import { isUtf8 } from 'node:buffer';
 import { KmsError } from '../kms/errors.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 
 /** A secret that was taken out of a body. */
 interface Taken {
@@ -121,7 +122,7 @@ function putBack(value: unknown, { name, secret }: Taken): boolean {
 /** @returns Memory of its own; `undefined` for what has escapes, or is no string of JSON. */
 function plainText(text: Buffer): Buffer | undefined {
   for (const byte of text) if (byte === backslash || byte < 0x20) return undefined;
-  const bytes = Buffer.alloc(text.length);
+  const bytes = secretMemory(text.length);
   text.copy(bytes);
   return bytes;
 }
@@ -141,7 +142,7 @@ function decodeBase64(text: Buffer): Buffer | undefined {
   const { length } = text;
   if (length % 4 !== 0) return undefined;
   const padding = text[length - 1] !== pad ? 0 : text[length - 2] !== pad ? 1 : 2;
-  const bytes = Buffer.alloc((length / 4) * 3 - padding);
+  const bytes = secretMemory((length / 4) * 3 - padding);
   const paddedAt = padding === 0 ? length : length - 4;
   let wrong = 0;
   let to = 0;

@@ -121,7 +121,6 @@ describeDaemon('CreateKey and DescribeKey', (daemon) => {
       unsupported,
       /ML_DSA_44 .*imported/,
     ],
-    ['a multi-Region key', { MultiRegion: true }, unsupported, /MultiRegion/i],
     [
       'a CloudHSM key store',
       { Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: store },

@@ -211,8 +211,8 @@ describeEachToken('A key store, imports that it refuses', (token) => {
     ]);
     expect(refusals.map(({ message }) => message)).toEqual([
       'generateWrappingKey: the label of a wrapping key is drawbridge:wrapping:…',
-      'generateKey: drawbridge:wrapping:… is the label of wrapping keys alone',
-      'importKey: drawbridge:wrapping:… is the label of wrapping keys alone',
+      'generateKey: drawbridge:wrapping:… is the label of another kind of keys alone',
+      'importKey: drawbridge:wrapping:… is the label of another kind of keys alone',
       'importKey: a label is drawbridge:… and at most 100 bytes of ASCII',
       'generateWrappingKey: there are no wrapping keys of `RSA_1024`',
       'examineImport: there is no wrapping algorithm `RSAES_PKCS1_V1_5`',

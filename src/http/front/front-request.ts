@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Payer } from '../../kms/payer.ts';
 import type { RequestOrigin } from '../../pipeline/service.ts';
+import { secretMemory } from '../../secrets/secret-memory.ts';
 import type { HeadReader } from './request-head.ts';
 
 export class FrontRequest implements RequestOrigin {
@@ -36,6 +37,6 @@ export class FrontRequest implements RequestOrigin {
     this.operationName = head.operationName;
     this.rawHeaders = head.rawHeaders;
     this.socket = socket;
-    this.body = Buffer.alloc(head.bodyBytes);
+    this.body = secretMemory(head.bodyBytes);
   }
 }

@@ -20,6 +20,7 @@ import type { KeyStore } from '../../hsm/key-store.ts';
 import type { SigningAlgorithm } from '../../kms/algorithms.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
+import { secretMemory } from '../../secrets/secret-memory.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { type LivingKey, referenceOf } from '../backing-key-reference.ts';
 import { isSignature } from './signatures.ts';
@@ -153,7 +154,7 @@ function publicKeyIn({ record: { publicKey } }: ProvenMaterial): KeyObject | und
 
 /** A copy, in memory of its own. */
 function plaintextOf(bytes: Buffer): Plaintext {
-  const own = Buffer.alloc(bytes.length);
+  const own = secretMemory(bytes.length);
   bytes.copy(own);
   return new Plaintext(own);
 }

@@ -15,6 +15,7 @@
 
 import { KmsError } from '../../kms/errors.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
+import { secretMemory } from '../../secrets/secret-memory.ts';
 
 /** A type that goes over the wire. */
 export interface Shape<T> {
@@ -187,7 +188,7 @@ function decodeBase64(value: unknown): Buffer {
   if (typeof value !== 'string') throw wrongType(value, 'a Blob');
   const padding = value.endsWith('==') ? 2 : value.endsWith('=') ? 1 : 0;
   // Memory of its own, not of Buffer's pool: it may hold a secret and is wiped.
-  const bytes = Buffer.alloc(Math.max(0, Math.ceil(value.length / 4) * 3 - padding));
+  const bytes = secretMemory(Math.max(0, Math.ceil(value.length / 4) * 3 - padding));
   // `Buffer` skips what is not base64 instead of refusing it, so that fewer bytes come out than the length promises; and it
   // takes the URL-safe alphabet, which AWS does not. Cheaper than a pattern over the whole text, which may have 8 KB.
   const written = bytes.write(value, 'base64');

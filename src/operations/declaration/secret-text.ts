@@ -2,6 +2,7 @@
 
 import { KmsError } from '../../kms/errors.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
+import { secretMemory } from '../../secrets/secret-memory.ts';
 import { checkLength, type LengthLimits, type Shape, wrongType } from './schema.ts';
 
 /** Its UTF-8, wiped after the request. Lengths are in UTF-16 code units. */
@@ -25,7 +26,7 @@ export function secretText(limits: LengthLimits = {}): Shape<Plaintext> {
 
 /** In memory of its own, which is wiped. */
 function utf8Of(text: string): Buffer {
-  const bytes = Buffer.alloc(Buffer.byteLength(text, 'utf8'));
+  const bytes = secretMemory(Buffer.byteLength(text, 'utf8'));
   bytes.write(text, 'utf8');
   return bytes;
 }

@@ -14,6 +14,7 @@
  */
 
 import { createHash } from 'node:crypto';
+import { secretMemory } from '../../../secrets/secret-memory.ts';
 import { constant, type Mechanism } from '../token/cryptoki.ts';
 
 export interface OaepAlgorithm {
@@ -49,8 +50,8 @@ export function decodeOaep(encoded: Buffer, hash: 'sha1' | 'sha256'): Buffer | n
   if (dataBytes < hashBytes + 1) return null;
 
   // 3b. EM = Y || maskedSeed || maskedDB.
-  const data = Buffer.alloc(dataBytes);
-  const seed = Buffer.alloc(hashBytes);
+  const data = secretMemory(dataBytes);
+  const seed = secretMemory(hashBytes);
   encoded.copy(seed, 0, 1, 1 + hashBytes);
   encoded.copy(data, 0, 1 + hashBytes);
   // 3c to 3f. Unmask the seed by the data, then the data by the seed.
@@ -73,7 +74,7 @@ export function decodeOaep(encoded: Buffer, hash: 'sha1' | 'sha256'): Buffer | n
   }
   wrong |= searching;
 
-  const message = wrong === 0 ? Buffer.alloc(dataBytes - messageAt) : null;
+  const message = wrong === 0 ? secretMemory(dataBytes - messageAt) : null;
   if (message !== null) data.copy(message, 0, messageAt);
   data.fill(0);
   seed.fill(0);
