@@ -39,10 +39,13 @@ export function createHangingDisk(): HangingDisk {
     folder,
     hang() {
       run('fsfreeze', '--freeze', mounted);
-      rescue = spawn('sh', ['-c', 'sleep 20; exec fsfreeze --unfreeze "$0"', mounted], { stdio: 'ignore' });
+      // A group of its own, so that what it waits for ends with it.
+      const command = ['-c', 'sleep 20; exec fsfreeze --unfreeze "$0"', mounted];
+      rescue = spawn('sh', command, { stdio: 'ignore', detached: true });
     },
     goOn() {
-      rescue?.kill();
+      endGroup(rescue);
+      rescue = undefined;
       try {
         run('fsfreeze', '--unfreeze', mounted);
         return true;
@@ -56,6 +59,14 @@ export function createHangingDisk(): HangingDisk {
       rmSync(home, { recursive: true });
     },
   };
+}
+
+function endGroup(child: ChildProcess | undefined): void {
+  try {
+    if (child?.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 /** Why no such disk can be made here, or `null`. */

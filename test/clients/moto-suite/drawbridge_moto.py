@@ -1,6 +1,6 @@
 """A plugin for pytest: moto's tests ask Drawbridge instead of moto.
 
-What is changed of them is this: their mock is none; they are for the Region and the account of this daemon; what stands for a policy
+What is changed of them is this: their mock is none; they are for the Regions and the account of this daemon; what stands for a policy
 and is none (`my policy`) is left out; and no alias is there when one begins.
 """
 
@@ -27,8 +27,14 @@ def without_stand_in(params, **_):
         del params["Policy"]
 
 
+# Those in which replicas are made; in any other place the daemon's first Region is meant.
+FURTHER_REGIONS = ("us-west-1", "us-west-2")
+
+
 def client(service, *_args, **kwargs):
-    made = made_by_boto3(service, **{**kwargs, "region_name": os.environ["AWS_REGION"]})
+    region = kwargs.get("region_name")
+    served = region if region in FURTHER_REGIONS else os.environ["AWS_REGION"]
+    made = made_by_boto3(service, **{**kwargs, "region_name": served})
     made.meta.events.register("provide-client-params.kms.CreateKey", without_stand_in)
     return made
 
