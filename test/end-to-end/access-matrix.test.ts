@@ -195,7 +195,7 @@ function verdictOf(reply: Reply, refusals: readonly StateRefusal[]): string {
   if (reply.name === 'InvalidImportTokenException') return `allowed, wrong token${inSpite}`;
   if (/^(?:CustomKeyStore|CloudHsmCluster)NotFoundException$/.test(reply.name)) return `allowed, none of that name`;
   if (/^WrappingAlgorithm .* is not supported\.$/.test(reply.message)) return `allowed, wrong wrapping${inSpite}`;
-  if (/ is not a multi-Region primary key\.$/.test(reply.message)) return `allowed, wrong key${inSpite}`;
+  if (/ is not a multi-region primary key\.$/.test(reply.message)) return `allowed, wrong key${inSpite}`;
   const refusal = refusals.find(({ name, message }) => reply.name === name && reply.message === message);
   if (refusal !== undefined) return `allowed, ${refusal.words}`;
   const text = texts.find(([told]) => reply.message.includes(told));

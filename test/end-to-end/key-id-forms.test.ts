@@ -57,7 +57,7 @@ describeDaemon('The forms of a KeyId', (daemon) => {
         if (name === 'KMSInvalidStateException') return 'taken, wrong state';
         if (name === 'InvalidImportTokenException') return 'taken, wrong token';
         if (message.startsWith('WrappingAlgorithm ')) return 'taken, unsupported';
-        if (message.endsWith(' is not a multi-Region primary key.')) return 'taken, wrong key';
+        if (message.endsWith(' is not a multi-region primary key.')) return 'taken, wrong key';
         return name === 'InvalidKeyUsageException' ? 'taken, wrong key' : `${name} ${message}`.trim();
       });
       const [keyId, arn, ...rest] = await Promise.all(forms);

@@ -8,7 +8,7 @@ import { KmsError } from '../../kms/errors.ts';
 /** @throws KmsError `UnsupportedOperationException` for anything but a primary key. */
 export function assertPrimary({ arn, record }: KmsKey): void {
   if (multiRegionKeyType(record) === 'PRIMARY') return;
-  throw new KmsError('UnsupportedOperationException', `${arn} is not a multi-Region primary key.`);
+  throw new KmsError('UnsupportedOperationException', `${arn} is not a multi-region primary key.`);
 }
 
 /** @throws KmsError `ValidationException` for a Region in which this instance has no keys. */
