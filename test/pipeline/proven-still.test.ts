@@ -1,6 +1,6 @@
 /** Access keys that are revoked while their requests wait, over a service that holds its first answer back. */
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { unknownPayer } from '../../src/kms/payer.ts';
@@ -31,6 +31,8 @@ test('A request whose access key is revoked while it waits is refused, on record
   const others = [service.run(last), service.act(act, async () => ({ body: 'done', record: null }))];
   answerNext();
   expect(await first).toEqual({ ok: true, body: 'first' });
+  // When the processor was busy, it begins a turn of the event loop later.
+  await vi.waitUntil(() => done.includes('second'));
   refusal = new KmsError('UnrecognizedClientException', 'The security token included in the request is invalid.');
   answerNext();
   expect(await second).toEqual({ ok: true, body: 'second' });
