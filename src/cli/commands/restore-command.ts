@@ -50,7 +50,10 @@ async function restore(file: string, { config, check, json }: Options): Promise<
     const restored = check ? await tryBackup(restoration) : await restoreBackup(restoration);
     count.stop();
     if (json) printJson(restored);
-    else show(restored, check === true);
+    else {
+      show(restored, check === true);
+      if (!check) note(`next: drawbridge serve --config ${config}`);
+    }
     const { problems, quarantined } = restored;
     const isComplete = isWhole({
       problems: [...problems] as unknown as Members[],
@@ -81,7 +84,6 @@ function show({ header, state, keys, quarantined, proven, problems, orphans }: R
     ]),
   );
   showProblems(problems as unknown as Members[], orphans as unknown as Members[]);
-  if (!isCheck) note('next: drawbridge serve');
 }
 
 /** The data folder itself may not be there yet. */
