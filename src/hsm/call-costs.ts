@@ -31,6 +31,8 @@ const dependOnKey: ReadonlySet<CallName> = new Set<CallName>([
   'examineImport',
   'importKey',
   'importWrappedKey',
+  'wrapKey',
+  'keepWrappedKey',
 ]);
 const idBytes = 16;
 /** Before anything is known: those that depend on a key go alone, so that the first one tells what it takes. */

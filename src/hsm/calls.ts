@@ -139,6 +139,21 @@ export const calls = {
     reply: ['bytes blob', 'bytes publicKey'],
     repeatable: true,
   },
+  /** Of a key that is there, a token object or a wrapped one. `publicKey` is empty for a secret key. */
+  wrapKey: {
+    number: 25,
+    request: ['key', 'id domainKey', 'utf8 keySpec', 'utf8 keyUsage', 'bytes publicKey'],
+    reply: ['bytes blob', 'bytes publicKey'],
+    repeatable: true,
+  },
+  /** A token object of a wrapped key. What it finds done it leaves. */
+  keepWrappedKey: {
+    number: 26,
+    request: ['key', 'utf8 label'],
+    reply: [],
+    repeatable: true,
+    changesKeys: true,
+  },
 } as const satisfies Record<string, Call>;
 
 export type CallName = keyof typeof calls;

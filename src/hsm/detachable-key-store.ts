@@ -140,6 +140,14 @@ export class DetachableKeyStore implements KeyStore {
     return this.#call((keyStore) => keyStore.importWrappedKey(request));
   }
 
+  wrapKey(request: Requests['wrapKey']) {
+    return this.#call((keyStore) => keyStore.wrapKey(request));
+  }
+
+  keepWrappedKey(request: Requests['keepWrappedKey']) {
+    return this.#call((keyStore) => keyStore.keepWrappedKey(request));
+  }
+
   /** With no token there is none that has unwrapped it, and calls that were under way are over. */
   async forgetWrappedKey(request: Requests['forgetWrappedKey']): Promise<void> {
     await this.#attached?.forgetWrappedKey(request);

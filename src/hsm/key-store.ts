@@ -10,6 +10,7 @@
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
+import type { KeyRelocation } from './key-relocation.ts';
 import type { ProtectionTrial, WrappingCapability } from './token-protection.ts';
 import type { BackingKeyReference, NewWrappedKey } from './wrapped-key.ts';
 
@@ -181,7 +182,7 @@ export interface KeyStoreStatus {
   readonly pids: readonly number[];
 }
 
-export interface KeyStore {
+export interface KeyStore extends KeyRelocation {
   readonly name: string;
   /** How many keys it generates side by side, at most. */
   readonly generationsAtOnce: number;

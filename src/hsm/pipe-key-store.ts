@@ -202,6 +202,15 @@ export class PipeKeyStore implements KeyStore {
     return await this.#dispatcher.call('importWrappedKey', fields, replies.newWrappedKey);
   }
 
+  wrapKey({ domainKeyId, keySpec, keyUsage, publicKey, ...key }: Requests['wrapKey']) {
+    const fields = [keyId(domainKeyId), Buffer.from(keySpec), Buffer.from(keyUsage), publicKey ?? Buffer.alloc(0)];
+    return this.#use('wrapKey', key, fields, replies.newWrappedKey);
+  }
+
+  keepWrappedKey({ label, ...key }: Requests['keepWrappedKey']) {
+    return this.#use('keepWrappedKey', key, [Buffer.from(label)], replies.nothing);
+  }
+
   async forgetWrappedKey({ backingKeyId }: Requests['forgetWrappedKey']): Promise<void> {
     await this.#wrappedInUse.idle(backingKeyId);
     await this.#forget(keyId(backingKeyId));

@@ -27,6 +27,8 @@ export type KeyStoreInUse = Omit<
   | 'generateWrappedKey'
   | 'importWrappedKey'
   | 'forgetWrappedKey'
+  | 'wrapKey'
+  | 'keepWrappedKey'
   | 'destroyKey'
   | 'reconnect'
   | 'stopGenerating'

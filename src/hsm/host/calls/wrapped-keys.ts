@@ -103,7 +103,7 @@ export class WrappedKeyCalls {
       const fields = { keySpec, keyUsage, publicKey: publicKey ?? Buffer.alloc(0), blob };
       const { handle } = this.#wrapping.unwrap(domainKey, fields);
       try {
-        const why = this.#whyNotSame(source, handle);
+        const why = this.whyNotSame(source, handle);
         if (why !== null) throw new HostFailure('internal', `the key is another one after it was wrapped: ${why}`);
       } finally {
         destroySessionObject(this.#session, handle);
@@ -163,8 +163,11 @@ export class WrappedKeyCalls {
     this.#secrets.withKey(id, () => work(this.#keys.domainKey(id)));
   }
 
-  /** A secret does what its source does; the private half of a pair what OpenSSL expects by the public one. */
-  #whyNotSame({ keySpec, keyUsage, usage, row, object, publicKey }: WrappingSource, unwrapped: Handle): string | null {
+  /**
+   * A secret does what its source does; the private half of a pair what OpenSSL expects by the public one.
+   * @returns Why another object is not the key that the source is; `null`: it is.
+   */
+  whyNotSame({ keySpec, keyUsage, usage, row, object, publicKey }: WrappingSource, unwrapped: Handle): string | null {
     const { profile } = this.#context;
     if (publicKey !== null) {
       const pair = { handle: unwrapped, publicKey, facts: factsOf({ row, usage }) };

@@ -14,6 +14,7 @@ import { DataKeyPairs } from '../calls/data-key-pairs.ts';
 import { generateWrappingKey, ImportCalls, type ImportContext } from '../calls/imports.ts';
 import { KeyCalls } from '../calls/key-calls.ts';
 import { whyNotGenerated } from '../calls/key-generation.ts';
+import { MovedKeyCalls } from '../calls/moved-keys.ts';
 import { PairCalls } from '../calls/pair-calls.ts';
 import { SecretCalls } from '../calls/secret-calls.ts';
 import { WrappedKeyCalls } from '../calls/wrapped-keys.ts';
@@ -70,7 +71,8 @@ export class Lane {
     const context = { profile, capabilities, imports: token.capabilities.imports };
     const wrapped = new WrappedKeyCalls(session, table, secrets, context);
     const imports = new ImportCalls(session, table, secrets, context);
-    const importing = { imports, keys, lock, session, context, wrapped };
+    const moved = new MovedKeyCalls(session, table, secrets, { context, wrapped });
+    const importing = { imports, keys, lock, session, context, wrapped, moved };
     this.#holders = [secrets, pairs, dataKeyPairs];
     this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, importing });
   }
@@ -139,6 +141,7 @@ interface LaneCalls {
     readonly session: TokenSession;
     readonly context: ImportContext;
     readonly wrapped: WrappedKeyCalls;
+    readonly moved: MovedKeyCalls;
   };
 }
 
@@ -218,6 +221,14 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
         importing.wrapped,
       );
       return [blob, publicKey ?? empty];
+    },
+    wrapKey: ([key, domainKeyId, keySpec, keyUsage, publicKey]) => {
+      const kind = { keySpec: utf8(keySpec), keyUsage: utf8(keyUsage), publicKey: bytes(publicKey) };
+      return [importing.moved.wrap(keyOf(key), keyId(domainKeyId), kind), kind.publicKey];
+    },
+    keepWrappedKey: ([key, label]) => {
+      importing.moved.keep(keyOf(key), utf8(label), importing);
+      return nothing;
     },
   };
   const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();

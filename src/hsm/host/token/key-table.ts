@@ -38,7 +38,7 @@ const keyClasses: readonly string[] = ['CKO_SECRET_KEY', 'CKO_PRIVATE_KEY'];
 const findBatch = 512;
 
 /** How libraries say that an object cannot be copied. */
-const copyRefusals = [
+export const copyRefusals: readonly string[] = [
   'CKR_ATTRIBUTE_READ_ONLY',
   'CKR_ACTION_PROHIBITED',
   'CKR_TEMPLATE_INCONSISTENT',

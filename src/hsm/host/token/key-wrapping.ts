@@ -35,6 +35,12 @@ const maxBlobBytes = 8 * 1024;
 /** RFC 5649: the integrity check value, and one block at least. */
 const blockBytes = 8;
 
+/** What a token says of a key that it does not wrap, and why that is. */
+const whyKept: readonly (readonly [code: string, why: string])[] = [
+  ['CKR_KEY_UNEXTRACTABLE', 'its CKA_EXTRACTABLE is false'],
+  ['CKR_KEY_NOT_WRAPPABLE', 'no key may wrap it'],
+];
+
 /** What a wrapped key is for, as its record says. */
 export interface WrappedKind {
   readonly row: HostKeySpec;
@@ -54,13 +60,23 @@ export class KeyWrapping {
     this.#profile = profile;
   }
 
-  /** The blob of a session object that may leave wrapped. Throws errors of the library as they are. */
+  /**
+   * The blob of a key that may leave wrapped. Throws `HostFailure` (`unsupported`) for one that the token keeps from that, and other errors of
+   * the library as they are.
+   */
   wrap(domainKey: Handle, object: Handle): Buffer {
     const { name, mechanism } = this.#mechanism();
     const output = Buffer.alloc(1 + maxBlobBytes);
     this.#session.step = `${name} C_WrapKey`;
     const { cryptoki, handle } = this.#session;
-    const bytes = cryptoki.C_WrapKey(handle, { mechanism }, domainKey, object, output.subarray(1));
+    let bytes: number;
+    try {
+      bytes = cryptoki.C_WrapKey(handle, { mechanism }, domainKey, object, output.subarray(1));
+    } catch (error) {
+      const why = whyKept.find(([code]) => constant(code) === returnValueOf(error));
+      if (why === undefined) throw error;
+      throw new HostFailure('unsupported', `the token does not wrap the key: ${why[1]} (${why[0]})`, { cause: error });
+    }
     output[0] = blobFormat;
     return Buffer.from(output.subarray(0, 1 + bytes));
   }
@@ -92,6 +108,19 @@ export class KeyWrapping {
     }
   }
 
+  /** The same key as a token object, with the usages that the token gives it. Throws errors of the library as they are. */
+  unwrapAs(
+    domainKey: Handle,
+    { keySpec, keyUsage, publicKey, blob }: Omit<WrappedKeyFields, 'domainKeyId'>,
+    object: { readonly id: Buffer; readonly label: string },
+  ): Handle {
+    const { name, mechanism } = this.#mechanism();
+    const { cryptoki, handle } = this.#session;
+    const template = this.#template(usageRow(keySpec, keyUsage), publicKey, object);
+    this.#session.step = `${name} C_UnwrapKey`;
+    return cryptoki.C_UnwrapKey(handle, { mechanism }, domainKey, Buffer.from(blob.subarray(1)), template);
+  }
+
   #mechanism(): { readonly name: string; readonly mechanism: number } {
     const name = this.#profile.wrapping?.mechanism;
     if (name === undefined)
@@ -111,7 +140,11 @@ export class KeyWrapping {
     }
   }
 
-  #template({ row, usage }: WrappedKind, publicKey: Buffer): readonly Attribute[] {
+  #template(
+    { row, usage }: WrappedKind,
+    publicKey: Buffer,
+    object: { readonly id: Buffer | null; readonly label: string } = { id: null, label: 'unwrapped key' },
+  ): readonly Attribute[] {
     const attribute = this.#profile.wrapping?.publicPointAttribute ?? null;
     const point =
       attribute === null || row.curve === null
@@ -122,7 +155,7 @@ export class KeyWrapping {
               value: shortValue(tags.octetString, publicKey.subarray(-row.curve.pointBytes)),
             },
           ];
-    return importedKeyTemplate({ row, usage, id: null, label: 'unwrapped key' }, this.#profile, point);
+    return importedKeyTemplate({ row, usage, ...object }, this.#profile, point);
   }
 
   /** The attributes that are not as the record says. */
