@@ -186,7 +186,7 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     const { config, data } = elsewhere('other');
     const restored = await drawbridge('restore', '--config', config, file());
     expect(restored.stdout).toMatch(/^restored +the metadata of 20/);
-    expect(restored).toMatchObject({ code: 0, stderr: 'next: drawbridge serve\n' });
+    expect(restored).toMatchObject({ code: 0, stderr: `next: drawbridge serve --config ${config}\n` });
     const names: string[] = [];
     for await (const { eventName } of readAuditEvents(join(data, 'audit'))) names.push(eventName);
     expect(names).toEqual(['AuditAccepted', 'AuditMetadataAccepted']);
