@@ -6,6 +6,7 @@
  * token, or the same however often it is made, so the API process sends it once more when its host died under it; the others fail then.
  */
 
+import type { CarriedKey } from './key-carrying.ts';
 import type { KeyStoreCapabilities, KeyStoreFailure, WrappedMaterial } from './key-store.ts';
 
 export interface Call {
@@ -154,6 +155,28 @@ export const calls = {
     repeatable: true,
     changesKeys: true,
   },
+  generateJoiningPair: {
+    number: 27,
+    request: ['id', 'utf8 label', 'utf8 padding'],
+    reply: ['bytes publicKey'],
+    repeatable: false,
+    changesKeys: true,
+    generates: true,
+  },
+  giveKey: {
+    number: 28,
+    request: ['id', 'bytes publicKey', 'id trustedKey', 'utf8 padding'],
+    reply: ['bytes wrapped'],
+    repeatable: true,
+  },
+  /** `key` is a `CarriedKeyOutline` as JSON, `keep` 1 or 0. What it finds done it leaves, so it may be repeated. */
+  receiveKey: {
+    number: 29,
+    request: ['id joiningKey', 'json key', 'bytes wrapped', 'utf8 padding', 'u32 keep'],
+    reply: [],
+    repeatable: true,
+    changesKeys: true,
+  },
 } as const satisfies Record<string, Call>;
 
 export type CallName = keyof typeof calls;
@@ -189,6 +212,9 @@ export const replyCodes = {
   /** Whatever becomes of the token, library, profile or settings have to be others. */
   misconfigured: 19,
 } as const satisfies Partial<Record<KeyStoreFailure, number>> & Record<string, number>;
+
+/** What is said of a key of a domain beside its ciphertext; its proof is in base64. */
+export type CarriedKeyOutline = Omit<CarriedKey, 'proof'> & { readonly proof: string };
 
 /** What is said of key material beside its ciphertext. */
 export type MaterialOutline = Pick<WrappedMaterial, 'wrappingAlgorithm' | 'keyIdDigits' | 'keySpec' | 'keyUsage'>;

@@ -92,6 +92,10 @@ export class DetachableKeyStore implements KeyStore {
     return { ...status, name: this.name, state, lastFailure: this.#problem ?? status.lastFailure };
   }
 
+  get carrying() {
+    return this.#served().carrying;
+  }
+
   capabilities() {
     return this.#served().capabilities();
   }

@@ -10,6 +10,7 @@
 import type { KeySpec, KeyUsage } from '../kms/key-specs.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
+import type { KeyCarrying } from './key-carrying.ts';
 import type { KeyRelocation } from './key-relocation.ts';
 import type { ProtectionTrial, WrappingCapability } from './token-protection.ts';
 import type { BackingKeyReference, NewWrappedKey } from './wrapped-key.ts';
@@ -70,6 +71,9 @@ export const wrappingKeyLabelPrefix = 'drawbridge:wrapping:';
 /** The label of every domain key begins so, and no other key's does. Such a key wraps other keys and does nothing else. */
 export const domainKeyLabelPrefix = 'drawbridge:domain:';
 
+/** The label of every service key begins so: one that Drawbridge keeps in the HSM for itself, and that callers never see. */
+export const serviceKeyLabelPrefix = 'drawbridge:service:';
+
 /** Key material on its way in. */
 export interface WrappedMaterial {
   /** The wrapping pair that `generateWrappingKey` made. */
@@ -102,6 +106,8 @@ export interface BackingKeyAttributes {
   readonly alwaysSensitive: boolean;
   readonly extractable: boolean;
   readonly neverExtractable: boolean;
+  /** It leaves, if at all, only under a key that the security officer trusted. */
+  readonly wrapWithTrusted: boolean;
   readonly modifiable: boolean;
   readonly local: boolean;
   /** The usage attributes that are true: `CKA_ENCRYPT`, `CKA_DECRYPT`, … */
@@ -186,6 +192,8 @@ export interface KeyStore extends KeyRelocation {
   readonly name: string;
   /** How many keys it generates side by side, at most. */
   readonly generationsAtOnce: number;
+  /** Keys of a domain on their way between HSMs. */
+  readonly carrying: KeyCarrying;
   status(): KeyStoreStatus;
   /** What was found out at the last connection. Throws `unavailable` when there never was one. */
   capabilities(): KeyStoreCapabilities;

@@ -17,11 +17,13 @@ import { connectionError } from './connection-error.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
+import type { KeyCarrying } from './key-carrying.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
 import type { CallLane } from './pending-call.ts';
+import { PipeKeyCarrying } from './pipe-key-carrying.ts';
 import * as replies from './replies.ts';
 import type { BackingKeyReference } from './wrapped-key.ts';
 import { WrappedKeysInUse } from './wrapped-keys-in-use.ts';
@@ -55,6 +57,7 @@ type Requests = {
 export class PipeKeyStore implements KeyStore {
   readonly name: string;
   readonly generationsAtOnce: number;
+  readonly carrying: KeyCarrying;
   readonly #options: PipeKeyStoreOptions;
   readonly #limits: KeyStoreLimits;
   readonly #log: Logger;
@@ -80,6 +83,7 @@ export class PipeKeyStore implements KeyStore {
       laneCount: hosts * options.settings.lanes,
       sessionsAreParallel: options.sessionsAreParallel,
     });
+    this.carrying = new PipeKeyCarrying(this.#dispatcher);
     const events: SupervisorOptions['events'] = {
       connected: (capabilities) => this.#connected(capabilities),
       failed: (reason) => this.#failed(reason),

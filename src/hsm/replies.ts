@@ -33,6 +33,8 @@ const maxSignatureBytes = 4627;
 const maxPrivateBytes = 4096;
 /** A private key in PKCS#8, with what wrapping adds. */
 const maxBlobBytes = maxPrivateBytes + 64;
+/** RSA-4096. */
+const maxModulusBytes = 512;
 const macBytesOf: ReadonlyMap<string, number> = new Map(
   Object.entries({
     HMAC_SHA_224: 28,
@@ -95,6 +97,11 @@ export function examinedImport(fields: Fields): ExaminedImport {
 
 export function publicKey(field: Buffer | undefined): Buffer {
   return Buffer.from(atMost(field, maxPublicKeyBytes, 'a public key'));
+}
+
+/** OAEP's ciphertext, as long as the modulus. */
+export function carriedKey(field: Buffer | undefined): Buffer {
+  return Buffer.from(atMost(field, maxModulusBytes, 'a carried key'));
 }
 
 export function newWrappedKey(fields: Fields): NewWrappedKey {
@@ -199,6 +206,7 @@ const attributesSchema = z.object({
   alwaysSensitive: z.boolean(),
   extractable: z.boolean(),
   neverExtractable: z.boolean(),
+  wrapWithTrusted: z.boolean(),
   modifiable: z.boolean(),
   local: z.boolean(),
   usages: z.array(z.string()),

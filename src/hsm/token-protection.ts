@@ -10,6 +10,9 @@ export interface WrappingCapability {
   readonly reason: string | null;
 }
 
+/** The trial that shows whether keys with `CKA_WRAP_WITH_TRUSTED` leave under other keys than the security officer trusted. */
+export const wrapsUnderUntrusted = 'wrap the domain key under a key that nobody trusted';
+
 /** What must fail, tried once on a token. */
 export interface ProtectionTrial {
   /** In words: `read the value of a key that is sensitive`. */

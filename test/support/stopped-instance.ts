@@ -10,7 +10,7 @@ import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.t
 import { openStore } from '../../src/daemon/data-folder.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
-import { serviceKeyLabelPrefix } from '../../src/keys/life/service-keys.ts';
+import { serviceKeyLabelPrefix } from '../../src/hsm/key-store.ts';
 import type { SqliteStore } from '../../src/store/sqlite-store.ts';
 
 export interface Inside {

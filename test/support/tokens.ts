@@ -25,6 +25,8 @@ export interface TestToken {
   readonly library: string;
   readonly label: string;
   readonly pin: string;
+  /** The security officer's; `null` for a token that has none. */
+  readonly soPin: string | null;
   /** For `C_Initialize`'s reserved argument, or `null`. */
   readonly libraryParameters: string | null;
   /** What the process that loads the library needs in its environment, beside its own. */
@@ -65,7 +67,7 @@ export const softHsm2: TokenKind = {
   create() {
     const folder = mkdtempSync(join(tmpdir(), 'drawbridge-softhsm2-'));
     const label = `test-${randomBytes(4).toString('hex')}`;
-    const pin = randomBytes(6).toString('hex');
+    const [pin, soPin] = [randomBytes(6).toString('hex'), randomBytes(6).toString('hex')];
     const configuration = join(folder, 'softhsm2.conf');
     mkdirSync(join(folder, 'tokens'));
     writeFileSync(
@@ -74,7 +76,7 @@ export const softHsm2: TokenKind = {
     );
     const environment = { SOFTHSM2_CONF: configuration };
     const module = ['--module', softHsm2Library ?? ''];
-    const command = ['--init-token', '--free', '--label', label, '--so-pin', randomBytes(6).toString('hex')];
+    const command = ['--init-token', '--free', '--label', label, '--so-pin', soPin];
     run('softhsm2-util', [...module, ...command, '--pin', pin], environment);
     return testToken({
       name: 'SoftHSM2',
@@ -82,6 +84,7 @@ export const softHsm2: TokenKind = {
       library: softHsm2Library ?? '',
       label,
       pin,
+      soPin,
       libraryParameters: null,
       environment,
       folder,
@@ -115,6 +118,7 @@ export const nssSoftoken: TokenKind = {
       library: nssLibrary ?? '',
       label: 'NSS Certificate DB',
       pin,
+      soPin: null,
       libraryParameters: `configdir='sql:${folder}' certPrefix='' keyPrefix='' secmod='secmod.db' flags=`,
       environment: {},
       folder,

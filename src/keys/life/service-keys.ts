@@ -10,12 +10,11 @@
  * HSM generates a key, those of KMS keys are always `drawbridge:<key id>:<n>`, and nothing in the API sets one.
  */
 
-import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
+import { type KeyStore, KeyStoreError, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
+import { wrapsUnderUntrusted } from '../../hsm/token-protection.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
 import type { ServiceKeyPurpose } from '../../store/sqlite-store.ts';
-
-export const serviceKeyLabelPrefix = 'drawbridge:service:';
 
 const macKey = { keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' } as const;
 const serviceKeys = {
@@ -85,10 +84,16 @@ export async function assertServiceKey(
       `the metadata store names \`${backingKeyId}\` as its ${purpose} key, but the HSM calls that object \`${attributes.label}\`; restore the metadata store from a backup`,
     );
   }
-  if (attributes.extractable || !attributes.sensitive) {
+  const leavesUnderTrusted = attributes.wrapWithTrusted && holdsToTrust(keyStore);
+  if ((attributes.extractable && !leavesUnderTrusted) || !attributes.sensitive) {
     throw new KeyStoreError(
       'keyUnavailable',
       `the ${purpose} key is not protected by the HSM: it is extractable or not sensitive`,
     );
   }
+}
+
+/** A key that may go to other HSMs is safe where the token lets it go under nothing but what its security officer trusted. */
+function holdsToTrust(keyStore: KeyStore): boolean {
+  return keyStore.capabilities().protection.some(({ attempt, isHeld }) => attempt === wrapsUnderUntrusted && isHeld);
 }

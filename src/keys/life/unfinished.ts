@@ -1,11 +1,10 @@
 /** What did not finish, and what differs: how records and the objects of an HSM are compared before keys are used. */
 
-import type { KeyStore } from '../../hsm/key-store.ts';
+import { type KeyStore, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, DomainKeyRecord } from '../../store/records/records.ts';
-import { serviceKeyLabelPrefix } from './service-keys.ts';
 
 /** Is it this node's to undo? Records of former versions name no owner: there was one node then. */
 export function isOfNode({ owner }: BackingKeyRecord, nodeId: string): boolean {

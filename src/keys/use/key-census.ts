@@ -5,12 +5,18 @@
  * database back beside each other.
  */
 
-import { domainKeyLabelPrefix, type KeyStore, KeyStoreError, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
+import { joiningKeyLabelPrefix } from '../../hsm/key-carrying.ts';
+import {
+  domainKeyLabelPrefix,
+  type KeyStore,
+  KeyStoreError,
+  serviceKeyLabelPrefix,
+  wrappingKeyLabelPrefix,
+} from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
-import { serviceKeyLabelPrefix } from '../life/service-keys.ts';
 import { proveMaterial } from './key-proof.ts';
 
 /** A KMS key, and what is on record of its material. */
@@ -95,7 +101,7 @@ async function problemOf(
  */
 export async function orphansIn(keyStore: KeyStore, named: ReadonlySet<string>): Promise<readonly Orphan[]> {
   const isOurs = ({ label }: { readonly label: string }): boolean =>
-    !label.startsWith(serviceKeyLabelPrefix) && !label.startsWith(wrappingKeyLabelPrefix);
+    ![serviceKeyLabelPrefix, wrappingKeyLabelPrefix, joiningKeyLabelPrefix].some((prefix) => label.startsWith(prefix));
   const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !named.has(key.backingKeyId));
   return found.map(({ backingKeyId, label }) => {
     const what = label.startsWith(domainKeyLabelPrefix) ? 'domain key' : 'backing key';

@@ -3,15 +3,17 @@
  * answer matters.
  */
 
+import { joiningKeyLabelPrefix } from '../../key-carrying.ts';
 import {
   type BackingKeyAttributes,
   type Capability,
   domainKeyLabelPrefix,
+  serviceKeyLabelPrefix,
   wrappingKeyLabelPrefix,
 } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import type { ChangeLock } from '../token/change-lock.ts';
-import { constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
+import { type Attribute, constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import { deviations, labelPrefix, readKeyAttributes, readPublicKey } from '../token/key-attributes.ts';
 import { type FoundKey, isWrapped, type KeyTable } from '../token/key-table.ts';
@@ -32,6 +34,8 @@ export interface NewKey {
   readonly keyUsage: string;
   readonly row: HostKeySpec;
   readonly usage: UsageRow;
+  readonly leaves?: 'underTrusted';
+  readonly further?: readonly Attribute[];
 }
 
 export interface MadeKey {
@@ -47,6 +51,13 @@ type NewPairTrial = (handle: Handle, publicKey: Buffer) => TrialResult;
 /** Of a wrapping pair: its public half is for others, and in the token for nothing. */
 export function usageRowOfWrapping(profile: VendorProfile): UsageRow {
   return { attributes: wrappingUsages(profile), publicAttributes: [], algorithms: {} };
+}
+
+/** Every member of a domain has its service keys, so they have to be able to go there, where the token sees to it that they go nowhere else. */
+export function leavingOf(label: string, { wrapping }: VendorProfile): { readonly leaves?: 'underTrusted' } {
+  return label.startsWith(serviceKeyLabelPrefix) && wrapping?.wrapWithTrusted === true
+    ? { leaves: 'underTrusted' }
+    : {};
 }
 
 export class KeyCalls {
@@ -78,7 +89,8 @@ export class KeyCalls {
     const { id, label, keySpec, keyUsage } = request;
     const { row, usage } = usageRow(keySpec, keyUsage);
     this.assertLabel(label);
-    return this.generateAs({ id, label, keySpec, keyUsage, row, usage }, (handle, publicKey) => {
+    const key = { id, label, keySpec, keyUsage, row, usage, ...leavingOf(label, this.#profile) };
+    return this.generateAs(key, (handle, publicKey) => {
       const context = { profile: this.#profile, capabilities: this.#capabilities };
       return tryPair(this.#session, context, { keySpec, keyUsage, usage }, { handle, publicKey });
     });
@@ -95,7 +107,7 @@ export class KeyCalls {
   /** Throws `HostFailure` (`internal`) for a label that no key which serves callers has. */
   assertLabel(label: string): void {
     assertOurs(label);
-    for (const prefix of [wrappingKeyLabelPrefix, domainKeyLabelPrefix])
+    for (const prefix of [wrappingKeyLabelPrefix, domainKeyLabelPrefix, joiningKeyLabelPrefix])
       if (label.startsWith(prefix))
         throw new HostFailure('internal', `${prefix}… is the label of another kind of keys alone`);
   }

@@ -6,7 +6,7 @@
  * what has to hold (`isPromised`) so that a domain key may be made, and the token shows whether it does.
  */
 
-import type { ProtectionTrial } from '../../token-protection.ts';
+import { type ProtectionTrial, wrapsUnderUntrusted } from '../../token-protection.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { type Attribute, constant, type Handle, returnValueOf } from '../token/cryptoki.ts';
 import { domainKeyTemplate } from '../token/domain-key.ts';
@@ -98,7 +98,7 @@ export function triedProtection(
         wrap(wrapping.mechanism, untrusted, kept);
         return null;
       }),
-      tried('wrap the domain key under a key that nobody trusted', wrapping.wrapWithTrusted, () => {
+      tried(wrapsUnderUntrusted, wrapping.wrapWithTrusted, () => {
         wrap(wrapping.mechanism, untrusted, domain);
         return null;
       }),

@@ -144,7 +144,7 @@ export class WrappedKeyCalls {
     const key = cryptoki.C_GenerateKey(handle, mechanism, domainKeyTemplate({ id, label }, profile));
     this.#session.step = 'C_GetAttributeValue';
     const attributes = readKeyAttributes(cryptoki, handle, key);
-    const wrong = domainKeyDeviations(attributes, id, profile);
+    const wrong = domainKeyDeviations(attributes, { id }, profile);
     if (wrong.length > 0)
       throw new HostFailure(
         'internal',

@@ -6,10 +6,12 @@
  * goes out. Plaintexts are wiped from every buffer here once their reply is written.
  */
 
-import { calls, type MaterialOutline, maxMacsAtOnce, replyCodes } from '../../calls.ts';
+import { type CarriedKeyOutline, calls, type MaterialOutline, maxMacsAtOnce, replyCodes } from '../../calls.ts';
 import { type Frame, FrameError, FrameReader, FrameWriter } from '../../frames.ts';
+import type { CarriedKey } from '../../key-carrying.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
+import { CarriedKeyCalls } from '../calls/carried-keys.ts';
 import { DataKeyPairs } from '../calls/data-key-pairs.ts';
 import { generateWrappingKey, ImportCalls, type ImportContext } from '../calls/imports.ts';
 import { KeyCalls } from '../calls/key-calls.ts';
@@ -73,8 +75,9 @@ export class Lane {
     const imports = new ImportCalls(session, table, secrets, context);
     const moved = new MovedKeyCalls(session, table, secrets, { context, wrapped });
     const importing = { imports, keys, lock, session, context, wrapped, moved };
+    const carried = new CarriedKeyCalls(session, table, { secrets, keys, lock, profile });
     this.#holders = [secrets, pairs, dataKeyPairs];
-    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, importing });
+    this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, carried, importing });
   }
 
   /** Serves calls until the peer is gone (returns) or the token is (returns, after the reply that says so). */
@@ -134,6 +137,7 @@ interface LaneCalls {
   readonly dataKeyPairs: DataKeyPairs;
   readonly keys: KeyCalls;
   readonly table: KeyTable;
+  readonly carried: CarriedKeyCalls;
   readonly importing: {
     readonly imports: ImportCalls;
     readonly keys: KeyCalls;
@@ -146,7 +150,7 @@ interface LaneCalls {
 }
 
 /** Call number → what carries it out. `open` is not among them: it is a lane's first frame and no other. */
-function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: LaneCalls) {
+function handlers({ secrets, pairs, dataKeyPairs, keys, table, carried, importing }: LaneCalls) {
   const byName: Record<Exclude<keyof typeof calls, 'open'>, Handler> = {
     ping: () => nothing,
     random: ([lengthBytes]) => [secrets.random(u32(lengthBytes))],
@@ -230,6 +234,15 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, importing }: Lane
       importing.moved.keep(keyOf(key), utf8(label), importing);
       return nothing;
     },
+    generateJoiningPair: ([id, label, padding]) => [carried.generateJoiningPair(keyId(id), utf8(label), utf8(padding))],
+    giveKey: ([id, publicKey, trustedId, padding]) => [
+      carried.give(keyId(id), { publicKey: bytes(publicKey), trustedId: keyId(trustedId), oaep: utf8(padding) }),
+    ],
+    receiveKey: ([joiningId, outline, wrapped, padding, keep]) => {
+      const way = { joiningId: keyId(joiningId), wrapped: bytes(wrapped), oaep: utf8(padding), keep: u32(keep) === 1 };
+      carried.receive(carriedKey(outline), way);
+      return nothing;
+    },
   };
   const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
   for (const [name, handle] of Object.entries(byName)) {
@@ -260,6 +273,12 @@ function material(wrappingKeyId: Buffer | undefined, outline: Buffer | undefined
   // Safe: the API process, which alone writes into the pipe, made it of these members.
   const stated = JSON.parse(utf8(outline)) as MaterialOutline;
   return { ...stated, wrappingKeyId: keyId(wrappingKeyId), wrapped: bytes(wrapped) };
+}
+
+function carriedKey(outline: Buffer | undefined): CarriedKey {
+  // Safe: the API process, which alone writes into the pipe, made it of these members.
+  const stated = JSON.parse(utf8(outline)) as CarriedKeyOutline;
+  return { ...stated, proof: Buffer.from(stated.proof, 'base64') };
 }
 
 function u32(field: Buffer | undefined): number {

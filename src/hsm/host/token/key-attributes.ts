@@ -39,10 +39,12 @@ export interface KeyOutline {
   readonly id: Buffer | null;
   readonly label: string;
   /**
-   * Of a session object that is made to leave: in the clear, as the private key of a data key pair, or wrapped in the token and never
-   * seen. Absent: it stays.
+   * Of what is made to leave: a session object in the clear, as the private key of a data key pair; one that the token wraps and nobody
+   * sees; a key of our own that goes to other HSMs, under nothing but a public key that the security officer trusted. Absent: it stays.
    */
-  readonly leaves?: 'inTheClear' | 'wrapped';
+  readonly leaves?: 'inTheClear' | 'wrapped' | 'underTrusted';
+  /** What only keys of its kind have. */
+  readonly further?: readonly Attribute[];
 }
 
 const flag = (name: string, value: boolean): Attribute => ({ type: constant(name), value });
@@ -127,12 +129,14 @@ function pairParameters({ curve, parameterSet, keyBits }: HostKeySpec): readonly
   ];
 }
 
-function guarded({ id, leaves }: KeyOutline): readonly Attribute[] {
+function guarded({ id, leaves, further = [] }: KeyOutline): readonly Attribute[] {
   return [
     flag('CKA_TOKEN', id !== null),
     flag('CKA_PRIVATE', true),
     flag('CKA_SENSITIVE', leaves !== 'inTheClear'),
     flag('CKA_EXTRACTABLE', leaves !== undefined),
+    ...(leaves === 'underTrusted' ? [flag('CKA_WRAP_WITH_TRUSTED', true)] : []),
+    ...further,
   ];
 }
 
@@ -178,6 +182,7 @@ export function readKeyAttributes(cryptoki: Cryptoki, session: Handle, object: H
     alwaysSensitive: isTrue('CKA_ALWAYS_SENSITIVE'),
     extractable: isNotFalse('CKA_EXTRACTABLE'),
     neverExtractable: isTrue('CKA_NEVER_EXTRACTABLE'),
+    wrapWithTrusted: isTrue('CKA_WRAP_WITH_TRUSTED'),
     modifiable: isNotFalse('CKA_MODIFIABLE'),
     local: isTrue('CKA_LOCAL'),
     usages: everyUsageAttribute.filter(isTrue),
@@ -267,11 +272,14 @@ interface Deviations {
   readonly history: readonly string[];
 }
 
+type Asked = Pick<KeyOutline, 'row' | 'usage' | 'id' | 'leaves'>;
+
 function findDeviations(
   attributes: BackingKeyAttributes,
-  { row, usage, id }: { row: HostKeySpec; usage: UsageRow; id: Buffer | null },
+  { row, usage, id, leaves }: Asked,
   profile: VendorProfile,
 ): Deviations {
+  const isGivenOn = leaves === 'underTrusted';
   const unasked = attributes.usages.filter((name) => !usage.attributes.includes(name));
   const denied = usage.attributes.filter((name) => !attributes.usages.includes(name));
   const wrong = (...checks: readonly (readonly [attribute: string, asAsked: boolean])[]) =>
@@ -289,13 +297,14 @@ function findDeviations(
       ['CKA_TOKEN', attributes.token === (id !== null)],
       ['CKA_PRIVATE', attributes.private],
       ['CKA_SENSITIVE', attributes.sensitive],
-      ['CKA_EXTRACTABLE', !attributes.extractable],
+      ['CKA_EXTRACTABLE', attributes.extractable === isGivenOn],
+      ['CKA_WRAP_WITH_TRUSTED', attributes.wrapWithTrusted || !isGivenOn],
       ['CKA_MODIFIABLE', !attributes.modifiable || !profile.attributes.nonModifiable],
       ...[...unasked, ...denied].map((name) => [name, false] as const),
     ),
     history: wrong(
       ['CKA_ALWAYS_SENSITIVE', attributes.alwaysSensitive],
-      ['CKA_NEVER_EXTRACTABLE', attributes.neverExtractable],
+      ['CKA_NEVER_EXTRACTABLE', attributes.neverExtractable || isGivenOn],
       ['CKA_LOCAL', attributes.local],
     ),
   };
@@ -304,7 +313,7 @@ function findDeviations(
 /** Where a new key is not what was asked for, attribute by attribute; `[]` is as it must be. */
 export function deviations(
   attributes: BackingKeyAttributes,
-  asked: { row: HostKeySpec; usage: UsageRow; id: Buffer },
+  asked: Asked & { readonly id: Buffer },
   profile: VendorProfile,
 ): readonly string[] {
   const { kind, protection, history } = findDeviations(attributes, asked, profile);
@@ -318,7 +327,7 @@ export function deviations(
  */
 export function importDeviations(
   attributes: BackingKeyAttributes,
-  asked: { row: HostKeySpec; usage: UsageRow; id: Buffer | null; isSizeKnown: boolean },
+  asked: Asked & { readonly isSizeKnown: boolean },
   profile: VendorProfile,
 ): Pick<Deviations, 'kind' | 'protection'> {
   const { kind, protection } = findDeviations(attributes, asked, profile);

@@ -45,6 +45,9 @@ export const copyRefusals: readonly string[] = [
   'CKR_FUNCTION_NOT_SUPPORTED',
 ];
 
+const isSessionObject = { type: constant('CKA_TOKEN'), value: false };
+const isNotExtractable = { type: constant('CKA_EXTRACTABLE'), value: false };
+
 /** A key object of ours, as a sweep finds it. `id` is the 16 bytes of its `CKA_ID`, one character each. */
 export interface FoundKey {
   readonly id: string;
@@ -290,7 +293,9 @@ export class KeyTable {
     this.#session.step = 'C_CopyObject';
     let copy: Handle;
     try {
-      copy = cryptoki.C_CopyObject(session, entry.handle, [{ type: constant('CKA_TOKEN'), value: false }]);
+      // The copy of a key that may be given to other HSMs goes nowhere.
+      const tightened = read(entry.handle, 'CKA_EXTRACTABLE')?.[0] === 0 ? [] : [isNotExtractable];
+      copy = cryptoki.C_CopyObject(session, entry.handle, [isSessionObject, ...tightened]);
     } catch (error) {
       // A key that cannot be copied (it was made elsewhere, not modifiable or not copyable) still works, only slower.
       const code = returnValueOf(error);

@@ -1,0 +1,207 @@
+/**
+ * Keys of a domain on their way from one HSM into others, of both vendors and in both directions: what arrives does what it did, and what is not
+ * what was said is not kept.
+ */
+
+import * as crypto from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { trustJoiningKey } from '../../src/hsm/joining-key-trust.ts';
+import type { CarriedKey, CarryingPadding } from '../../src/hsm/key-carrying.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { WrappedKey } from '../../src/hsm/wrapped-key.ts';
+import { proveKey } from '../../src/keys/domain/key-proofs.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
+import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { nssSoftoken, softHsm2, type TestToken, type TokenKind } from '../support/tokens.ts';
+import { aad, failureOf, openStore, plaintextOf } from './test-store.ts';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
+const padding: CarryingPadding = 'RSAES_OAEP_SHA_1';
+const domainId = 'the domain of this test';
+const outlines = [
+  { label: 'drawbridge:domain:test:1', keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' },
+  { label: 'drawbridge:service:metadata-integrity', keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' },
+  { label: 'drawbridge:service:access-key-encryption', keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },
+] as const;
+
+interface Member {
+  readonly token: TestToken;
+  readonly keyStore: KeyStore;
+}
+
+async function open(kind: TokenKind): Promise<Member> {
+  const token = kind.create();
+  return { token, keyStore: await openStore(token) };
+}
+
+async function makeKeys(keyStore: KeyStore): Promise<readonly CarriedKey[]> {
+  const made: CarriedKey[] = [];
+  for (const outline of outlines) {
+    const key = { backingKeyId: newBackingKeyId(), domainId, ...outline };
+    if (key.label.startsWith('drawbridge:domain:')) await keyStore.generateDomainKey(key);
+    else await keyStore.generateKey(key);
+    made.push(await proveKey(keyStore, key));
+  }
+  return made;
+}
+
+async function newPair({ keyStore }: Member): Promise<{ joiningKeyId: BackingKeyId; publicKey: Buffer }> {
+  const joiningKeyId = newBackingKeyId();
+  const label = `drawbridge:joining:${joiningKeyId}`;
+  const publicKey = await keyStore.carrying.generateJoiningPair({ backingKeyId: joiningKeyId, label, padding });
+  return { joiningKeyId, publicKey };
+}
+
+async function trust({ token }: Member, publicKey: Buffer, soPin = token.soPin): Promise<BackingKeyId> {
+  const backingKeyId = newBackingKeyId();
+  if (soPin === null) return backingKeyId;
+  const pin = new Pin(Buffer.from(soPin));
+  const problem = await trustJoiningKey(token.settings(), { backingKeyId, publicKey, soPin: pin }, token.environment);
+  expect(problem).toBe(null);
+  return backingKeyId;
+}
+
+const missing = softHsm2.missing ?? nssSoftoken.missing;
+if (missing !== null) process.stdout.write(`skipped: keys of a domain: ${missing}\n`);
+
+describe.skipIf(missing !== null)('Keys of a domain', () => {
+  const members: Member[] = [];
+  beforeAll(async () => {
+    for (const kind of [softHsm2, softHsm2, nssSoftoken]) members.push(await open(kind));
+  });
+  afterAll(async () => {
+    for (const { keyStore, token } of members) {
+      await keyStore.close();
+      token.remove();
+    }
+  });
+  const member = (index: number): Member => members[index] as Member; // There are three.
+  const ids = async ({ keyStore }: Member) => (await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId);
+
+  test.each([
+    ['SoftHSM2', 'SoftHSM2', 0, 1],
+    ['SoftHSM2', 'NSS softoken', 0, 2],
+    ['NSS softoken', 'SoftHSM2', 2, 1],
+  ] as const)('go from %s into %s, and do there what they did', async (_from, _to, from, to) => {
+    const [giver, newcomer] = [member(from), member(to)];
+    const keys = await makeKeys(giver.keyStore);
+    const { joiningKeyId, publicKey } = await newPair(newcomer);
+    const trustedKeyId = await trust(giver, publicKey);
+    for (const key of keys) {
+      const { backingKeyId } = key;
+      const wrapped = await giver.keyStore.carrying.give({ backingKeyId, publicKey, trustedKeyId, padding });
+      const request = { key, joiningKeyId, wrapped, padding };
+      await newcomer.keyStore.carrying.receive({ ...request, keep: false });
+      expect(await ids(newcomer)).not.toContain(backingKeyId);
+      // Twice is once.
+      for (let time = 0; time < 2; time++) await newcomer.keyStore.carrying.receive({ ...request, keep: true });
+      expect((await ids(newcomer)).filter((id) => id === backingKeyId)).toHaveLength(1);
+      const isGuarded = newcomer.token.profile === 'softhsm2';
+      expect(await newcomer.keyStore.describeKey({ backingKeyId })).toMatchObject({
+        ...{ label: key.label, token: true, private: true, sensitive: true },
+        ...{ extractable: isGuarded, wrapWithTrusted: isGuarded },
+      });
+    }
+    await newcomer.keyStore.destroyKey({ backingKeyId: joiningKeyId });
+    await giver.keyStore.destroyKey({ backingKeyId: trustedKeyId });
+    const [domainKeyId, macKeyId, sealingKeyId] = keys.map(({ backingKeyId }) => backingKeyId) as BackingKeyId[];
+    const data = aad;
+    const [one, other] = await Promise.all(
+      [giver, newcomer].map(({ keyStore }) =>
+        keyStore.mac({ backingKeyId: macKeyId as BackingKeyId, algorithm: 'HMAC_SHA_256', data }),
+      ),
+    );
+    expect(one).toEqual(other);
+    const sealed = await giver.keyStore.encrypt({
+      ...{ backingKeyId: sealingKeyId as BackingKeyId, aad, plaintext: plaintextOf('sealed') },
+    });
+    const opened = await newcomer.keyStore.decrypt({ backingKeyId: sealingKeyId as BackingKeyId, aad, ...sealed });
+    expect(opened.reveal().toString()).toBe('sealed');
+    const kinds = [
+      ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],
+      ['ECC_NIST_P256', 'SIGN_VERIFY'],
+    ] as const;
+    for (const [keySpec, keyUsage] of kinds) {
+      const outline = { domainKeyId: domainKeyId as BackingKeyId, keySpec, keyUsage };
+      const made = await giver.keyStore.generateWrappedKey(outline);
+      const key = { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey({ ...outline, ...made }) };
+      if (made.publicKey === null) {
+        const encrypted = await giver.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+        expect((await newcomer.keyStore.decrypt({ ...key, aad, ...encrypted })).reveal().toString()).toBe('text');
+        continue;
+      }
+      const message = crypto.createHash('sha256').update(aad).digest();
+      const signature = await newcomer.keyStore.sign({
+        ...key,
+        algorithm: 'ECDSA_SHA_256',
+        content: 'DIGEST',
+        message,
+      });
+      const spki = crypto.createPublicKey({ key: made.publicKey, format: 'der', type: 'spki' });
+      expect(crypto.verify('sha256', aad, spki, signature), keySpec).toBe(true);
+    }
+  });
+
+  test('leave SoftHSM2 under no public key that its security officer did not trust, and no other key leaves', async () => {
+    const [giver, newcomer] = [member(0), member(1)];
+    const [key] = (await makeKeys(giver.keyStore)) as [CarriedKey];
+    const { backingKeyId } = key;
+    const { publicKey } = await newPair(newcomer);
+    const { publicKey: otherKey } = await newPair(newcomer);
+    const give = (id: BackingKeyId, trustedKeyId: BackingKeyId) =>
+      failureOf(giver.keyStore.carrying.give({ backingKeyId: id, publicKey, trustedKeyId, padding }));
+    const untrusted = { failure: 'unsupported', message: expect.stringContaining('CKA_TRUSTED') };
+    expect(await give(backingKeyId, newBackingKeyId())).toEqual(untrusted);
+    expect(await give(backingKeyId, await trust(giver, otherKey))).toEqual(untrusted);
+    const soPin = new Pin(Buffer.from('not the PIN'));
+    const { token } = giver;
+    const trusted = { backingKeyId: newBackingKeyId(), publicKey, soPin };
+    expect(await trustJoiningKey(token.settings(), trusted, token.environment)).toContain('CKR_PIN_INCORRECT');
+    const trustedKeyId = await trust(giver, publicKey);
+    const ordinary = newBackingKeyId();
+    const label = 'drawbridge:test:1';
+    const spec = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+    await giver.keyStore.generateKey({ backingKeyId: ordinary, label, ...spec });
+    expect(await give(ordinary, trustedKeyId)).toMatchObject({ failure: 'keyUnavailable' });
+    expect(await give(backingKeyId, trustedKeyId)).toMatchObject({ failure: 'none' });
+  });
+
+  test('are not kept when they are other keys than was said, or for another HSM, and leave nothing then', async () => {
+    const [giver, newcomer] = [member(0), member(2)];
+    const keys = await makeKeys(giver.keyStore);
+    const others = await makeKeys(giver.keyStore);
+    const { joiningKeyId, publicKey } = await newPair(newcomer);
+    const { publicKey: elsewhere } = await newPair(newcomer);
+    const trustedKeyId = await trust(giver, publicKey);
+    const elsewhereId = await trust(giver, elsewhere);
+    const before = await ids(newcomer);
+    for (const [index, key] of keys.entries()) {
+      const other = others[index] as CarriedKey; // There are as many.
+      const { backingKeyId } = key;
+      const receive = (wrapped: Buffer, claimed = key) =>
+        failureOf(newcomer.keyStore.carrying.receive({ key: claimed, joiningKeyId, wrapped, padding, keep: true }));
+      const give = (id: BackingKeyId, under: Buffer, trustedId: BackingKeyId) =>
+        giver.keyStore.carrying.give({ backingKeyId: id, publicKey: under, trustedKeyId: trustedId, padding });
+      const wrapped = await give(backingKeyId, publicKey, trustedKeyId);
+      expect(await receive(await give(other.backingKeyId, publicKey, trustedKeyId))).toMatchObject({
+        failure: 'materialInvalid',
+      });
+      expect(await receive(await give(backingKeyId, elsewhere, elsewhereId))).toMatchObject({
+        failure: 'ciphertextInvalid',
+      });
+      // Anybody can wrap a key of his own under a public key.
+      const own = { key: crypto.createPublicKey({ key: publicKey, format: 'der', type: 'spki' }), oaepHash: 'sha1' };
+      expect(await receive(crypto.publicEncrypt(own, crypto.randomBytes(32)))).toMatchObject({
+        failure: 'materialInvalid',
+      });
+      for (const claimed of [
+        { ...key, domainId: 'another domain' },
+        { ...key, label: 'drawbridge:service:session-credentials', keySpec: 'SYMMETRIC_DEFAULT' as const },
+        { ...key, label: 'drawbridge:1' },
+      ])
+        expect((await receive(wrapped, claimed)).failure).not.toBe('none');
+    }
+    expect((await ids(newcomer)).sort()).toEqual([...before].sort());
+  });
+});
