@@ -1,6 +1,7 @@
 /** The fields of calls, as the table in `calls.ts` lists them: what the API process has, as bytes of the pipe. */
 
 import type { BackingKeyId } from '../kms/names.ts';
+import { RecentEntries } from '../kms/recent-entries.ts';
 import { type CallName, type MaterialOutline, maxMacsAtOnce, maxMacsBytes } from './calls.ts';
 import { KeyStoreError, type WrappedMaterial } from './key-store.ts';
 import { type BackingKeyReference, wrappedKeyField } from './wrapped-key.ts';
@@ -16,8 +17,16 @@ export function keyField({ backingKeyId, wrapped }: BackingKeyReference): Buffer
   throw new KeyStoreError('keyUnavailable', `the backing key \`${backingKeyId}\` is being destroyed`);
 }
 
+/** Those that were used before: there are far fewer of them than calls. Nobody writes to them. */
+const keyIds = new RecentEntries<Buffer>(4096);
+
 export function keyId(backingKeyId: BackingKeyId): Buffer {
-  return Buffer.from(backingKeyId, 'hex');
+  let bytes = keyIds.get(backingKeyId);
+  if (bytes === undefined) {
+    bytes = Buffer.from(backingKeyId, 'hex');
+    keyIds.set(backingKeyId, bytes);
+  }
+  return bytes;
 }
 
 export function materialFields(name: CallName, request: WrappedMaterial): readonly Buffer[] {

@@ -234,39 +234,39 @@ export class PipeKeyStore implements KeyStore {
     return listing;
   }
 
-  encrypt({ aad, plaintext, ...key }: Requests['encrypt']) {
-    const fields = [aad, plaintext.reveal()];
-    return this.#use('encrypt', key, fields, (reply) => replies.encrypted(reply, plaintext.lengthBytes));
+  encrypt(key: Requests['encrypt']) {
+    const fields = [key.aad, key.plaintext.reveal()];
+    return this.#use('encrypt', key, fields, (reply) => replies.encrypted(reply, key.plaintext.lengthBytes));
   }
 
-  decrypt({ aad, iv, ciphertext, ...key }: Requests['decrypt']) {
-    const fields = [aad, iv, ciphertext];
-    const lengthBytes = ciphertext.length - replies.tagBytes;
+  decrypt(key: Requests['decrypt']) {
+    const fields = [key.aad, key.iv, key.ciphertext];
+    const lengthBytes = key.ciphertext.length - replies.tagBytes;
     return this.#use('decrypt', key, fields, ([bytes]) => replies.plaintext(bytes, lengthBytes));
   }
 
-  generateDataKey({ aad, lengthBytes, ...key }: Requests['generateDataKey']) {
-    const fields = [aad, u32(lengthBytes)];
+  generateDataKey(key: Requests['generateDataKey']) {
+    const fields = [key.aad, u32(key.lengthBytes)];
     return this.#use('generateDataKey', key, fields, (reply) => ({
-      ...replies.encrypted(reply, lengthBytes),
-      plaintext: replies.plaintext(reply[2], lengthBytes),
+      ...replies.encrypted(reply, key.lengthBytes),
+      plaintext: replies.plaintext(reply[2], key.lengthBytes),
     }));
   }
 
-  generateDataKeyWithoutPlaintext({ aad, lengthBytes, ...key }: Requests['generateDataKeyWithoutPlaintext']) {
-    const fields = [aad, u32(lengthBytes)];
-    const decode = (reply: readonly Buffer[]) => replies.encrypted(reply, lengthBytes);
+  generateDataKeyWithoutPlaintext(key: Requests['generateDataKeyWithoutPlaintext']) {
+    const fields = [key.aad, u32(key.lengthBytes)];
+    const decode = (reply: readonly Buffer[]) => replies.encrypted(reply, key.lengthBytes);
     return this.#use('generateDataKeyWithoutPlaintext', key, fields, decode);
   }
 
-  generateDataKeyPair({ aad, keyPairSpec, withPlaintext, ...key }: Requests['generateDataKeyPair']) {
-    const fields = [aad, Buffer.from(keyPairSpec), u32(withPlaintext ? 1 : 0)];
-    return this.#use('generateDataKeyPair', key, fields, (reply) => replies.dataKeyPair(reply, withPlaintext));
+  generateDataKeyPair(key: Requests['generateDataKeyPair']) {
+    const fields = [key.aad, Buffer.from(key.keyPairSpec), u32(key.withPlaintext ? 1 : 0)];
+    return this.#use('generateDataKeyPair', key, fields, (reply) => replies.dataKeyPair(reply, key.withPlaintext));
   }
 
-  mac({ algorithm, data, ...key }: Requests['mac']) {
-    const fields = [Buffer.from(algorithm), data];
-    return this.#use('mac', key, fields, ([mac]) => replies.mac(mac, algorithm));
+  mac(key: Requests['mac']) {
+    const fields = [Buffer.from(key.algorithm), key.data];
+    return this.#use('mac', key, fields, ([mac]) => replies.mac(mac, key.algorithm));
   }
 
   async macs(key: Requests['macs']): Promise<readonly Buffer[]> {
@@ -289,19 +289,19 @@ export class PipeKeyStore implements KeyStore {
     return timingSafeEqual(isAsLong ? mac : Buffer.alloc(right.length), right) && isAsLong;
   }
 
-  sign({ algorithm, content, message, ...key }: Requests['sign']) {
-    const fields = [Buffer.from(algorithm), Buffer.from(content), message];
-    return this.#use('sign', key, fields, ([signature]) => replies.signature(signature, algorithm));
+  sign(key: Requests['sign']) {
+    const fields = [Buffer.from(key.algorithm), Buffer.from(key.content), key.message];
+    return this.#use('sign', key, fields, ([signature]) => replies.signature(signature, key.algorithm));
   }
 
-  decryptAsymmetric({ algorithm, ciphertext, ...key }: Requests['decryptAsymmetric']) {
-    const fields = [Buffer.from(algorithm), ciphertext];
-    const decode = ([bytes]: readonly Buffer[]) => replies.shortPlaintext(bytes, ciphertext.length);
+  decryptAsymmetric(key: Requests['decryptAsymmetric']) {
+    const fields = [Buffer.from(key.algorithm), key.ciphertext];
+    const decode = ([bytes]: readonly Buffer[]) => replies.shortPlaintext(bytes, key.ciphertext.length);
     return this.#use('decryptAsymmetric', key, fields, decode);
   }
 
-  deriveSharedSecret({ publicKey, ...key }: Requests['deriveSharedSecret']) {
-    const fields = [publicKey];
+  deriveSharedSecret(key: Requests['deriveSharedSecret']) {
+    const fields = [key.publicKey];
     return this.#use('deriveSharedSecret', key, fields, ([secret]) => replies.sharedSecret(secret));
   }
 

@@ -51,12 +51,16 @@ export function invalidCiphertext(): KmsError {
 }
 
 /** Makes a call to a key store; what it throws is then what the caller is told. */
-export async function inKeyStore<T>(call: () => Promise<T>): Promise<T> {
+export function inKeyStore<T>(call: () => Promise<T>): Promise<T> {
   try {
-    return await call();
+    return call().then(undefined, rethrow);
   } catch (error) {
-    throw fromKeyStoreError(error);
+    return Promise.reject(fromKeyStoreError(error));
   }
+}
+
+function rethrow(error: unknown): never {
+  throw fromKeyStoreError(error);
 }
 
 /** What to throw for an error that came out of a key store; anything but a `KeyStoreError` is given back unchanged. */

@@ -2,7 +2,7 @@
 
 import type { AuditEvent, AuditLog } from '../audit/audit-log.ts';
 import type { Logger } from '../kms/logger.ts';
-import { ordinaryBytes, type RecordAnswer } from './answer-record.ts';
+import { type AnswerRecord, ordinaryBytes } from './answer-record.ts';
 import type { Intents } from './intents.ts';
 import { lineAccountOf } from './line-account.ts';
 import { assertRecordable } from './recordable.ts';
@@ -14,11 +14,11 @@ export interface ActParts {
   readonly audit: Pick<AuditLog, 'obstacle'>;
   readonly intents: Intents;
   readonly region: string;
-  readonly record: RecordAnswer;
+  readonly records: Pick<AnswerRecord, 'record'>;
   readonly log: Logger;
 }
 
-export function actRunner({ audit, intents, region, record, log }: ActParts): KmsService['act'] {
+export function actRunner({ audit, intents, region, records, log }: ActParts): KmsService['act'] {
   return async (act, perform) => {
     let result: ActResult | undefined;
     let answer: KmsAnswer;
@@ -42,6 +42,6 @@ export function actRunner({ audit, intents, region, record, log }: ActParts): Km
       intent: by.outcome(),
     };
     // Who-am-I and credentials of one's own take no permission, so nothing of their lines is for nothing.
-    return record(event, answer, act.payer, act.caller, act, ordinaryBytes);
+    return records.record(event, answer, act.payer, act.caller, act, ordinaryBytes);
   };
 }

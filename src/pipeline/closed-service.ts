@@ -10,7 +10,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import { actRunner } from './acts.ts';
-import { answerRecord } from './answer-record.ts';
+import { AnswerRecord } from './answer-record.ts';
 import type { Intents } from './intents.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import { emptyEvent, outcome } from './request-event.ts';
@@ -36,8 +36,8 @@ export function notOpenYet(): KmsError {
 const actsWithoutKeys: ReadonlySet<string> = new Set(['GetDaemonStatus']);
 
 export function closedService({ region, ...parts }: ClosedServiceOptions): KmsService {
-  const record = answerRecord(parts);
-  const runAct = actRunner({ ...parts, region, record });
+  const records = new AnswerRecord(parts);
+  const runAct = actRunner({ ...parts, region, records });
   const service: KmsService = {
     run(request) {
       request.body.fill(0);
@@ -52,7 +52,7 @@ export function closedService({ region, ...parts }: ClosedServiceOptions): KmsSe
         ...(eventSource === undefined ? {} : { eventSource }),
         ...outcome(error),
       };
-      return record(event, { ok: false, error }, payer, caller, undefined, 0);
+      return records.record(event, { ok: false, error }, payer, caller, undefined, 0);
     },
   };
   return service;

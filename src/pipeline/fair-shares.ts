@@ -22,7 +22,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
 import { onAccountOf } from '../kms/paying.ts';
 import { findOperation } from '../operations/find-operation.ts';
-import { ProcessorTurns } from './processor-turns.ts';
+import { ProcessorTurns, type Work } from './processor-turns.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
 import { SlowAnswers } from './slow-answers.ts';
@@ -65,16 +65,42 @@ export function generationLimits(generationsAtOnce: number): ShareLimits {
   };
 }
 
-interface Entrant {
+/** What wants to run. It is made once for each request, and is all that is made for one that need not wait. */
+class Entrant implements Work<KmsAnswer> {
+  readonly payer: Payer;
   /** Of the body. */
   readonly bytes: number;
-  /** Never rejects. */
-  readonly run: () => Promise<KmsAnswer>;
-  /** What is answered when too many wait, or this one for too long. */
-  readonly refuse: () => Promise<KmsAnswer>;
+  /** Of the processor. */
+  usedMs = 0;
+  readonly #serve: () => Promise<KmsAnswer>;
+  readonly #refuse: () => Promise<KmsAnswer>;
+
+  /**
+   * @param serve Never rejects.
+   * @param refuse What is answered when too many wait, or this one for too long.
+   */
+  constructor(payer: Payer, bytes: number, serve: () => Promise<KmsAnswer>, refuse: () => Promise<KmsAnswer>) {
+    this.payer = payer;
+    this.bytes = bytes;
+    this.#serve = serve;
+    this.#refuse = refuse;
+  }
+
+  run(): Promise<KmsAnswer> {
+    return onAccountOf(this.payer, this.#serve);
+  }
+
+  charged(usedMs: number): void {
+    this.usedMs = usedMs;
+  }
+
+  refuse(): Promise<KmsAnswer> {
+    return this.#refuse();
+  }
 }
 
-interface Waiting extends Entrant {
+interface Waiting {
+  readonly entrant: Entrant;
   readonly answer: (answer: Promise<KmsAnswer>) => void;
   readonly timer: NodeJS.Timeout | undefined;
   /** Started, or refused for having waited too long. */
@@ -110,9 +136,9 @@ class FairShares {
     this.#refusals = refusals;
   }
 
-  enter(payer: Payer, entrant: Entrant): Promise<KmsAnswer> {
+  enter(entrant: Entrant): Promise<KmsAnswer> {
     const { maxRunning, maxWaiting, maxWaitingBytes, maxWaitingMs, maxExpectedMs } = this.#limits;
-    const share = this.#shareOf(payer);
+    const share = this.#shareOf(entrant.payer);
     if (share.running < maxRunning) return this.#start(share, entrant);
     if (share.waitingCount >= maxWaiting || share.waitingBytes + entrant.bytes > maxWaitingBytes)
       return entrant.refuse();
@@ -122,7 +148,7 @@ class FairShares {
     return new Promise((answer) => {
       const timer =
         maxWaitingMs === Infinity ? undefined : setTimeout(() => this.#giveUp(share, waiting), maxWaitingMs).unref();
-      const waiting: Waiting = { ...entrant, answer, timer, isOver: false };
+      const waiting: Waiting = { entrant, answer, timer, isOver: false };
       share.waiting.push(waiting);
     });
   }
@@ -145,30 +171,28 @@ class FairShares {
     return share;
   }
 
-  #start(share: Share, { run }: Entrant): Promise<KmsAnswer> {
+  #start(share: Share, entrant: Entrant): Promise<KmsAnswer> {
     share.running++;
-    let usedMs = 0;
-    const charged = (ms: number): void => {
-      usedMs = ms;
-    };
-    return this.#processor
-      .run(share.payer, () => onAccountOf(share.payer, run), charged)
-      .then((answer) => {
-        if (!answer.ok) this.#refusals?.spent(share.payer, usedMs);
-        this.#leave(share);
-        return answer;
-      });
+    return this.#processor.run(share.payer, entrant).then((answer) => {
+      if (!answer.ok) this.#refusals?.spent(share.payer, entrant.usedMs);
+      this.#leave(share);
+      return answer;
+    });
   }
 
   #leave(share: Share): void {
     share.running--;
+    if (share.waitingCount === 0) {
+      share.answeredAtMs = 0;
+      if (share.running === 0) this.#shares.delete(share.payer);
+      return;
+    }
     const nowMs = performance.now();
-    if (share.waitingCount > 0 && share.answeredAtMs > 0)
+    if (share.answeredAtMs > 0)
       share.paceMs += (nowMs - share.answeredAtMs - share.paceMs) * (share.paceMs === 0 ? 1 : paceFactor);
-    share.answeredAtMs = share.waitingCount > 0 ? nowMs : 0;
+    share.answeredAtMs = nowMs;
     const next = this.#takeNext(share);
-    if (next !== undefined) next.answer(this.#start(share, next));
-    else if (share.running === 0) this.#shares.delete(share.payer);
+    if (next !== undefined) next.answer(this.#start(share, next.entrant));
   }
 
   #takeNext(share: Share): Waiting | undefined {
@@ -179,7 +203,7 @@ class FairShares {
 
   #giveUp(share: Share, waiting: Waiting): void {
     this.#end(share, waiting);
-    waiting.answer(waiting.refuse());
+    waiting.answer(waiting.entrant.refuse());
   }
 
   /** It waits no longer. All wait equally long at most, so it is the first one, or all before it end in this moment too. */
@@ -188,7 +212,7 @@ class FairShares {
     clearTimeout(ended.timer);
     ended.isOver = true;
     share.waitingCount--;
-    share.waitingBytes -= ended.bytes;
+    share.waitingBytes -= ended.entrant.bytes;
     while (waiting[share.nextWaiting]?.isOver === true) share.nextWaiting++;
     if (share.nextWaiting >= this.#limits.maxWaiting || share.nextWaiting === waiting.length) {
       waiting.splice(0, share.nextWaiting);
@@ -228,14 +252,14 @@ export function shareFairly(service: KmsService, options: ShareOptions = {}): Km
       };
       if (isTooMuch(request.payer)) return refuse();
       const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
-      return shares.enter(request.payer, { bytes: request.body.length, run: () => service.run(request), refuse });
+      return shares.enter(new Entrant(request.payer, request.body.length, () => service.run(request), refuse));
     },
     refuse: (request, error) =>
       isTooMuch(request.payer) ? refuseSlowly(request, error) : service.refuse(request, error),
     act(request, perform) {
       const refuse = (): Promise<KmsAnswer> => refuseSlowly(request, rateExceeded());
       if (isTooMuch(request.payer)) return refuse();
-      return ofRequests.enter(request.payer, { bytes: 0, run: () => service.act(request, perform), refuse });
+      return ofRequests.enter(new Entrant(request.payer, 0, () => service.act(request, perform), refuse));
     },
   };
 }

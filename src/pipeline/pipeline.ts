@@ -24,11 +24,12 @@ import type { LastUses } from '../keys/last-uses.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import type { AnyChange, AnyOperation } from '../operations/declaration/operation.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { findOperation, isUnbuilt } from '../operations/find-operation.ts';
 import type { Turns } from '../store/turns.ts';
 import { actRunner } from './acts.ts';
-import { answerRecord, ordinaryBytes } from './answer-record.ts';
+import { AnswerRecord, ordinaryBytes } from './answer-record.ts';
 import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
 import type { Intents } from './intents.ts';
@@ -65,7 +66,7 @@ type Request = Record<string, unknown>;
 export function createKmsService(options: KmsServiceOptions): KmsService {
   const { audit, intents, refusals, lastUses, log } = options;
   const { region } = options.directory.realm;
-  const record = answerRecord({ audit, intents, refusals, log });
+  const records = new AnswerRecord({ audit, intents, refusals, log });
 
   return {
     async run(kmsRequest) {
@@ -77,11 +78,12 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         decision: null,
         noted: undefined,
         keys: undefined,
+        account: undefined,
         intents: undefined,
       };
       let answer: KmsAnswer;
       try {
-        answer = { ok: true, body: await perform(kmsRequest, trace, options) };
+        answer = { ok: true, body: answerBody(await perform(kmsRequest, trace, options), trace) };
       } catch (error) {
         answer = { ok: false, error: toKmsError(error, kmsRequest, log) };
       } finally {
@@ -92,9 +94,14 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       const event = auditEvent(kmsRequest, region, trace, answer);
       const { payer, caller, body } = kmsRequest;
       const extraBytes = body.length <= ordinaryBytes ? 0 : extraBytesOf(event);
-      const recorded = await record(event, answer, payer, caller, trace.operation, extraBytes);
-      if (recorded.ok) noteUses(lastUses, trace, event);
-      return recorded;
+      const account = answer.ok ? trace.account : undefined;
+      try {
+        await records.put(event, answer, account ?? lineAccountOf(payer, caller), trace.operation);
+      } catch (error) {
+        return records.withheld(event, payer, error);
+      }
+      if (answer.ok) noteUses(lastUses, trace, event);
+      return records.taken(answer, payer, extraBytes);
     },
 
     refuse(origin, error) {
@@ -104,10 +111,10 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         ...(eventSource === undefined ? {} : { eventSource }),
         ...outcome(error),
       };
-      return record(event, { ok: false, error }, origin.payer, caller, undefined, 0);
+      return records.record(event, { ok: false, error }, origin.payer, caller, undefined, 0);
     },
 
-    act: actRunner({ audit, intents, region, log, record }),
+    act: actRunner({ audit, intents, region, log, records }),
   };
 }
 
@@ -129,9 +136,12 @@ function noteUses(
   }
 }
 
-/** Steps 1 to 6; the answer's body, as JSON text. */
-async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<string> {
-  const { directory, life, turns, audit, intents } = options;
+/**
+ * Steps 1 to 6; what the answer has. All that needs no waiting is done before this returns, and nothing is made for what the
+ * request does not do: it is on the path of each.
+ */
+function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<Request> {
+  const { directory, life, audit, intents } = options;
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
@@ -142,18 +152,7 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   );
   trace.request = request;
   const { caller } = kmsRequest;
-  /** With the identity policies that are in force when it is called. */
-  const sourceNow = (): QuestionSource => ({
-    operation,
-    request,
-    origin: kmsRequest,
-    caller,
-    directory,
-    identityPolicies: (options.identityPolicies?.() ?? noIdentityPolicies).attachedTo(caller),
-    sessionPolicy: options.sessionPolicies.of(caller),
-    peerFacts: options.peerFacts,
-  });
-  const source = sourceNow();
+  const source = sourceNow(kmsRequest, operation, request, options);
   const keys = authorize(source, trace);
   trace.keys = keys;
   const note = (members: Readonly<Record<string, string>>): void => {
@@ -161,45 +160,82 @@ async function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsService
   };
   const isRehearsal = request['DryRun'] === true;
   const account = lineAccountOf(kmsRequest.payer, caller, operation);
+  trace.account = account;
   if (!isRehearsal) assertRecordable(operation.effect === 'changes' ? intents : audit, account);
-  let response: Request;
-  if (operation.effect === 'changes') {
-    const permitAgain = () => {
-      const now = sourceNow();
-      const again = authorizeAgain(now, trace);
-      return { keys: again, decideUnder: decisionUnder(now) };
-    };
-    const permitted = { keys, decideUnder: decisionUnder(source) };
-    const by = intents.of(account, () => intentOf(kmsRequest, directory.realm.region));
-    trace.intents = by;
-    const given = { request, caller, directory, note };
-    const { memory } = directory;
-    const parts = {
-      operation,
-      turns,
-      life,
-      given,
-      permitted,
-      permitAgain,
-      memory,
-      account: { payer: kmsRequest.payer, isOperator: account.isOperator === true },
-      by,
-    };
-    if (isRehearsal) {
-      rehearseChange(parts);
-      throw wouldHaveSucceeded();
-    }
-    response = await change(parts);
-  } else {
-    const handling = { request, caller, directory, note, keys, life };
-    if (isRehearsal) {
-      await operation.rehearse?.(handling);
-      throw wouldHaveSucceeded();
-    }
-    response = await operation.handle(handling);
-  }
+  if (operation.effect === 'changes') return performChange(source, operation, { kmsRequest, trace, note, options });
+  const handling = { request, caller, directory, note, keys, life };
+  return isRehearsal ? rehearse(operation.rehearse?.(handling)) : operation.handle(handling);
+}
+
+/** With the identity policies that are in force now. */
+function sourceNow(
+  origin: KmsRequest,
+  operation: AnyOperation,
+  request: Request,
+  { directory, identityPolicies, sessionPolicies, peerFacts }: KmsServiceOptions,
+): QuestionSource {
+  const { caller } = origin;
+  return {
+    operation,
+    request,
+    origin,
+    caller,
+    directory,
+    identityPolicies: (identityPolicies?.() ?? noIdentityPolicies).attachedTo(caller),
+    sessionPolicy: sessionPolicies.of(caller),
+    peerFacts,
+  };
+}
+
+interface ChangingRequest {
+  readonly kmsRequest: KmsRequest;
+  readonly trace: Trace;
+  readonly note: (members: Readonly<Record<string, string>>) => void;
+  readonly options: KmsServiceOptions;
+}
+
+async function performChange(
+  source: QuestionSource,
+  operation: AnyChange,
+  { kmsRequest, trace, note, options }: ChangingRequest,
+): Promise<Request> {
+  const { directory, life, turns, intents } = options;
+  const { request, caller } = source;
+  const permitAgain = () => {
+    const now = sourceNow(kmsRequest, operation, request, options);
+    const again = authorizeAgain(now, trace);
+    return { keys: again, decideUnder: decisionUnder(now) };
+  };
+  const account = trace.account ?? lineAccountOf(kmsRequest.payer, caller, operation);
+  const by = intents.of(account, () => intentOf(kmsRequest, directory.realm.region));
+  trace.intents = by;
+  const parts = {
+    operation,
+    turns,
+    life,
+    given: { request, caller, directory, note },
+    permitted: { keys: trace.keys ?? {}, decideUnder: decisionUnder(source) },
+    permitAgain,
+    memory: directory.memory,
+    account: { payer: kmsRequest.payer, isOperator: account.isOperator === true },
+    by,
+  };
+  if (request['DryRun'] !== true) return await change(parts);
+  rehearseChange(parts);
+  throw wouldHaveSucceeded();
+}
+
+async function rehearse(rehearsal: Promise<void> | undefined): Promise<never> {
+  await rehearsal;
+  throw wouldHaveSucceeded();
+}
+
+/** As JSON text. */
+function answerBody(response: Request, trace: Trace): string {
+  const { operation, resources } = trace;
+  if (operation === undefined) throw new TypeError('what was answered was an operation');
   trace.response = response;
-  trace.resources.push(...(operation.made?.(response) ?? []));
+  if (operation.made !== undefined) resources.push(...(operation.made(response) ?? []));
   return operation.response.encode(response);
 }
 

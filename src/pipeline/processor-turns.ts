@@ -21,6 +21,13 @@ const defaultSliceMs = 2;
 /** Of whom it is remembered how much they had. It grows beyond that only by those who had more than others do. */
 const maxAccounts = 1024;
 
+export interface Work<Result> {
+  /** Its synchronous part is what the payer is charged for. */
+  run(): Promise<Result>;
+  /** Is told how long that was, in milliseconds, before the promise resolves. */
+  charged?(usedMs: number): void;
+}
+
 interface Account {
   readonly payer: Payer;
   /** How much time he had, counted from where the others are. */
@@ -44,43 +51,35 @@ export class ProcessorTurns {
     this.#sliceMs = sliceMs;
   }
 
-  /**
-   * Runs `work` now, or in its turn. Its synchronous part is what the payer is charged for.
-   * @param charged Is told how long that was, in milliseconds, before the promise resolves.
-   */
-  run<Result>(payer: Payer, work: () => Promise<Result>, charged?: (usedMs: number) => void): Promise<Result> {
+  /** Runs `work` now, or in its turn. */
+  run<Result>(payer: Payer, work: Work<Result>): Promise<Result> {
     const nowMs = performance.now();
     if (this.#waitingCount === 0) {
       if (nowMs - this.#windowStartMs > windowMs) {
         this.#windowStartMs = nowMs;
         this.#windowUsedMs = 0;
       }
-      if (this.#windowUsedMs < this.#sliceMs) return this.#serve(this.#accountOf(payer), work, nowMs, charged);
+      if (this.#windowUsedMs < this.#sliceMs) return this.#serve(this.#accountOf(payer), work, nowMs);
     }
     return new Promise((resolve) => {
       const account = this.#accountOf(payer);
-      account.waiting.push(() => resolve(this.#serve(account, work, performance.now(), charged)));
+      account.waiting.push(() => resolve(this.#serve(account, work, performance.now())));
       this.#waitingCount++;
       this.#schedule();
     });
   }
 
-  #serve<Result>(
-    account: Account,
-    work: () => Promise<Result>,
-    startMs: number,
-    charged?: (usedMs: number) => void,
-  ): Promise<Result> {
+  #serve<Result>(account: Account, work: Work<Result>, startMs: number): Promise<Result> {
     this.#servedMs = Math.max(this.#servedMs, account.usedMs);
     try {
-      return work();
+      return work.run();
     } catch (error) {
       return Promise.reject(error);
     } finally {
       const usedMs = performance.now() - startMs;
       account.usedMs += usedMs;
       this.#windowUsedMs += usedMs;
-      charged?.(usedMs);
+      work.charged?.(usedMs);
     }
   }
 

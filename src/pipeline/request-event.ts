@@ -6,7 +6,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import type { AuditEvent, IntentEvent, SessionOnRecord } from '../audit/audit-log.ts';
+import type { AuditEvent, IntentEvent, LineAccount, SessionOnRecord } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
@@ -29,6 +29,8 @@ export interface Trace {
   noted: Readonly<Record<string, string>> | undefined;
   /** Once every permission on them was given. */
   keys: Readonly<Record<string, AuthorizedKey>> | undefined;
+  /** On which the event of its success is written; once its permissions were given. */
+  account: LineAccount | undefined;
   /** Of a request that changes something. */
   intents: RequestIntents | undefined;
 }

@@ -19,9 +19,11 @@ function busy(ms: number): void {
 function recorder(turns: ProcessorTurns) {
   const done: Payer[] = [];
   const run = (payer: Payer, ms: number): Promise<void> =>
-    turns.run(payer, async () => {
-      done.push(payer);
-      busy(ms);
+    turns.run(payer, {
+      async run() {
+        done.push(payer);
+        busy(ms);
+      },
     });
   return { done, run };
 }
@@ -71,8 +73,8 @@ test('Whoever comes anew is not behind by what others had before, and not ahead 
 
 test('Work that throws or rejects is told so, and the next one has its turn', async () => {
   const turns = new ProcessorTurns(0);
-  const failed = turns.run(mallory, () => Promise.reject(new Error('no')));
-  const next = turns.run(alice, async () => 'done');
+  const failed = turns.run(mallory, { run: () => Promise.reject(new Error('no')) });
+  const next = turns.run(alice, { run: async () => 'done' });
   await expect(failed).rejects.toThrow('no');
   expect(await next).toBe('done');
 });

@@ -33,7 +33,7 @@ export interface UsedCipher {
  * @throws KmsError `ValidationException` for a plaintext that is too long or too short for the key, and for a context that it cannot
  * have.
  */
-export async function encrypt(
+export function encrypt(
   life: Pick<KeyLife, 'rotate'>,
   authorized: AuthorizedKey,
   { algorithm, context }: Cipher,
@@ -45,7 +45,7 @@ export async function encrypt(
     case 'RSAES_OAEP_SHA_1':
     case 'RSAES_OAEP_SHA_256':
       assertNoContext(context);
-      return { ciphertextBlob: asymmetric.encrypt(authorized, algorithm, plaintext), algorithm };
+      return Promise.resolve({ ciphertextBlob: asymmetric.encrypt(authorized, algorithm, plaintext), algorithm });
     case 'SM2PKE':
       throw noSm2();
     default:

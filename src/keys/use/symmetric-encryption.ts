@@ -18,6 +18,7 @@ import { assertTokenCanGenerate } from '../token-capabilities.ts';
 import {
   additionalAuthenticatedData,
   type CiphertextBlob,
+  type CiphertextHeader,
   type EncryptionContext,
   encodeCiphertext,
 } from './ciphertext.ts';
@@ -52,10 +53,12 @@ export async function encrypt(
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
   assertNotEmpty(plaintext);
-  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
-  const request = { ...backingKey.reference, aad, plaintext };
-  const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.encrypt(request));
-  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
+  const backingKey = countedNow(authorized) ?? (await countedBackingKey(life, authorized.key));
+  const header = headerOf(authorized, backingKey);
+  const aad = additionalAuthenticatedData(header, context);
+  const { backingKeyId, wrapped } = backingKey.reference;
+  const encrypted = await inKeyStore(() => backingKey.keyStore.encrypt({ backingKeyId, wrapped, aad, plaintext }));
+  return encryptedWith(backingKey, header, encrypted);
 }
 
 /** A data key of `lengthBytes` from the HSM's random generator, in plaintext and encrypted. */
@@ -67,9 +70,8 @@ export async function generateDataKey(
 ): Promise<Encrypted & { readonly plaintext: Plaintext }> {
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, lengthBytes };
-  const { plaintext, iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
-  const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
-  return { ciphertextBlob, plaintext, ...usedKeyMaterial(backingKey) };
+  const made = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
+  return { ...encryptedWith(backingKey, header, made), plaintext: made.plaintext };
 }
 
 /** As `generateDataKey`; the plaintext never leaves the HSM host. */
@@ -81,8 +83,8 @@ export async function generateDataKeyWithoutPlaintext(
 ): Promise<Encrypted> {
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, lengthBytes };
-  const { iv, ciphertext } = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
-  return { ciphertextBlob: encodeCiphertext({ ...header, iv, ciphertext }), ...usedKeyMaterial(backingKey) };
+  const made = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
+  return encryptedWith(backingKey, header, made);
 }
 
 /** A key pair from the HSM: its public key, its private key encrypted and, only if asked for, in plaintext. */
@@ -96,10 +98,8 @@ export async function generateDataKeyPair(
   assertTokenCanGenerate(authorized.material.keyStore, pair.keyPairSpec);
   const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, ...pair };
-  const generated = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
-  const { publicKey, plaintext, iv, ciphertext } = generated;
-  const ciphertextBlob = encodeCiphertext({ ...header, iv, ciphertext });
-  return { ciphertextBlob, publicKey, plaintext, ...usedKeyMaterial(backingKey) };
+  const made = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
+  return { ...encryptedWith(backingKey, header, made), publicKey: made.publicKey, plaintext: made.plaintext };
 }
 
 /**
@@ -118,7 +118,7 @@ export async function decrypt(
   const plaintext = await inKeyStore(() =>
     backingKey.keyStore.decrypt({ ...backingKey.reference, aad, iv, ciphertext }),
   );
-  return { plaintext, ...usedKeyMaterial(backingKey) };
+  return { plaintext, algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId: backingKey.keyMaterialId };
 }
 
 async function prepareEncryption(
@@ -126,10 +126,27 @@ async function prepareEncryption(
   authorized: AuthorizedKey,
   context: EncryptionContext | undefined,
 ) {
-  const current = authorized.material;
-  const backingKey = current.counter.tryTake() ? current : await countedBackingKey(life, authorized.key);
-  const header = { keyIdDigits: authorized.key.idDigits, backingKeyId: backingKey.record.backingKeyId };
+  const backingKey = countedNow(authorized) ?? (await countedBackingKey(life, authorized.key));
+  const header = headerOf(authorized, backingKey);
   return { backingKey, header, aad: additionalAuthenticatedData(header, context) };
+}
+
+/** What nearly every encryption has: the next number is there. */
+function countedNow({ material }: AuthorizedKey): BackingKey | undefined {
+  return material.counter.tryTake() ? material : undefined;
+}
+
+function headerOf({ key }: AuthorizedKey, { record }: BackingKey): CiphertextHeader {
+  return { keyIdDigits: key.idDigits, backingKeyId: record.backingKeyId };
+}
+
+function encryptedWith(
+  { keyMaterialId }: BackingKey,
+  { keyIdDigits, backingKeyId }: CiphertextHeader,
+  { iv, ciphertext }: Pick<CiphertextBlob, 'iv' | 'ciphertext'>,
+): Encrypted {
+  const ciphertextBlob = encodeCiphertext({ keyIdDigits, backingKeyId, iv, ciphertext });
+  return { ciphertextBlob, algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
 }
 
 /** Where the hot path ends: reserves the next numbers, and rotates the key when there are none. */
@@ -150,8 +167,4 @@ async function countedBackingKey(life: Pick<KeyLife, 'rotate'>, key: KmsKey): Pr
 function assertHasNotExpired({ arn, state, record: { origin } }: KmsKey): void {
   const refusal = stateRefusal('use', { arn, state, origin });
   if (refusal !== undefined) throw refusal;
-}
-
-function usedKeyMaterial({ keyMaterialId }: BackingKey): UsedKeyMaterial {
-  return { algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
 }
