@@ -76,7 +76,8 @@ function recordsOf(number: number, realm: Realm, keyStore: string): readonly Cha
   const document = number % 10 === 0 ? ownPolicy(realm, number) : defaultKeyPolicy(realm);
   const changes: Change[] = [
     added('backingKey', {
-      ...{ backingKeyId, version: 1, keyId, keyStore, residency: 'token', state: 'Active', owner: '', ordinal: 1 },
+      ...{ backingKeyId, version: 1, keyId, regions: region, keyStore, residency: 'token' },
+      ...{ state: 'Active', owner: '', ordinal: 1 },
       ...{ createdAtMs, reservedEncryptions: 0, publicKey: null, rotationType: null, rotatedAtMs: null },
       ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken },
     }),

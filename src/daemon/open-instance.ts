@@ -15,6 +15,7 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm } from '../keys/custom-key-store.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { DomainKeys } from '../keys/life/domain-keys.ts';
+import { newImportsOfRegions } from '../keys/life/key-import.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -140,6 +141,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
     ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys, directories: new Map<string, KeyDirectory>() },
+    importsOfRegions: newImportsOfRegions(),
   };
   const open: OpenRegion[] = [];
   made.defer(async () => {
@@ -147,6 +149,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     await Promise.all(open.map(({ directory }) => directory.lastUses.close(lastUsesAtStopMs)));
   });
   for (const region of regions) open.push(await openRegion(region, foundations));
+  for (const { life } of open) await life.imports.settleAll();
   const { accessKey: accessKeys } = metadata;
   const credentials = await openCredentials({
     account,

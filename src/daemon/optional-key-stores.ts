@@ -12,6 +12,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
+import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Turns } from '../store/turns.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
@@ -39,7 +40,7 @@ export async function examineLateToken(name: string, keyStore: KeyStore, parts: 
   const directory = regions[0]?.directory;
   if (directory === undefined) throw new TypeError('an instance has one Region at least');
   const inUse = domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
-  for (const { state, residency, backingKeyId } of directory.onRecord.materialsIn(name)) {
+  for (const { state, residency, backingKeyId } of materialsOfRegions(directory.regions, name)) {
     if (state === 'Active' && residency !== 'wrapped') inUse.push(backingKeyId);
     if (inUse.length >= keysLookedFor) break;
   }

@@ -32,6 +32,7 @@ import type { KeyDirectory } from '../keys/key-directory.ts';
 import { CustomKeyStores } from '../keys/life/custom-key-stores.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
+import type { ImportsOfRegions } from '../keys/life/key-import.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
 import type { Budgets } from '../kms/budgets.ts';
@@ -66,6 +67,8 @@ export interface RegionFoundations {
   readonly vault: PasswordVault;
   /** Of all Regions, each of which adds its own: what multi-Region keys share is seen through it. */
   readonly directories: Map<string, KeyDirectory>;
+  /** What the imports of all Regions share. */
+  readonly importsOfRegions: ImportsOfRegions;
   /** Of all Regions, with what did not finish undone. */
   readonly metadata: LoadedMetadata;
   readonly expiryClocks: ExpiryClocks;

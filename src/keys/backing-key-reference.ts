@@ -1,11 +1,21 @@
 /** From the record of a backing key to what names it in calls to its key store, wherever it lives. */
 
+import { hash } from 'node:crypto';
 import { type BackingKeyReference, WrappedKey } from '../hsm/wrapped-key.ts';
+import type { BackingKeyId } from '../kms/names.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 
 export type LivingKey = Pick<
   BackingKeyRecord,
-  'backingKeyId' | 'residency' | 'publicKey' | 'wrappedKey' | 'domainKeyId' | 'wrappedKeySpec' | 'wrappedKeyUsage'
+  | 'backingKeyId'
+  | 'regions'
+  | 'importedMaterialId'
+  | 'residency'
+  | 'publicKey'
+  | 'wrappedKey'
+  | 'domainKeyId'
+  | 'wrappedKeySpec'
+  | 'wrappedKeyUsage'
 >;
 
 /** @throws TypeError for a residency that this version does not know, and for a wrapped key that is not on record whole. */
@@ -16,5 +26,23 @@ export function referenceOf(record: LivingKey): BackingKeyReference {
   if (wrappedKey === null || domainKeyId === null || wrappedKeySpec === null || wrappedKeyUsage === null)
     throw new TypeError('a wrapped key is not on record whole');
   const kind = { keySpec: wrappedKeySpec, keyUsage: wrappedKeyUsage };
-  return { backingKeyId, wrapped: new WrappedKey({ domainKeyId, ...kind, publicKey, blob: wrappedKey }) };
+  return {
+    backingKeyId: nameInLanes(record),
+    wrapped: new WrappedKey({ domainKeyId, ...kind, publicKey, blob: wrappedKey }),
+  };
+}
+
+/**
+ * What lanes keep an unwrapped key under. Imported material is in several Regions by one backing key id, and is destroyed in each by
+ * itself: whoever has it forgotten in one neither waits for the calls of another nor takes the key from it.
+ */
+export function nameInLanes({
+  backingKeyId,
+  regions,
+  importedMaterialId,
+}: Pick<BackingKeyRecord, 'backingKeyId' | 'regions' | 'importedMaterialId'>): BackingKeyId {
+  if (importedMaterialId === '') return backingKeyId;
+  const name = hash('sha256', `drawbridge/name-in-lanes/1:${regions}:${backingKeyId}`, 'hex').slice(0, 32);
+  // 16 bytes as 32 lower-case hexadecimal digits are what a backing key id is.
+  return name as BackingKeyId;
 }

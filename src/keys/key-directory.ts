@@ -46,6 +46,7 @@ import { endOthers, MaterialInUse } from './material-in-use.ts';
 import { problemOfMaterials } from './materials-of-key.ts';
 import { RecordMemory } from './record-memory.ts';
 import { RecordsOfKeys } from './records-of-keys.ts';
+import { isOfRegion, recordsElsewhere } from './regions-of-material.ts';
 import { Tombstones } from './tombstones.ts';
 
 export interface KeyDirectoryOptions extends KeysOfRegionOptions {
@@ -104,6 +105,7 @@ export class KeyDirectory implements Fold {
       log: options.log,
       keyStore: (name) => this.keyStore(name),
       find: (backingKeyId) => this.#records.findMaterial(backingKeyId),
+      elsewhere: (material) => recordsElsewhere(this.regions, material),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
     this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
@@ -212,7 +214,7 @@ export class KeyDirectory implements Fold {
     // In order, and keys first: a name at the end of a list is the cheapest to add.
     for (const record of inOrder(loaded.key, 'keyId'))
       if (this.#isOurs(record)) touched.add(this.#records.fileKey(record));
-    for (const record of loaded.backingKey) touched.add(this.#records.fileBackingKey(record));
+    for (const record of loaded.backingKey) if (this.#isOurs(record)) touched.add(this.#records.fileBackingKey(record));
     for (const record of loaded.keyPolicy) if (this.#isOurs(record)) touched.add(this.#records.filePolicy(record));
     for (const keyId of touched) this.#derive(keyId);
     this.lastUses.take(loaded);
@@ -229,7 +231,7 @@ export class KeyDirectory implements Fold {
   }
 
   #applyOne(change: Change, touched: Set<KeyId>): void {
-    if ('region' in change.record && !this.#isOurs(change.record)) return;
+    if (!this.#isOurs(change.record)) return;
     this.memory.follow(change);
     if ('put' in change) {
       if (!this.#isOfDeletedKey(change.record)) this.#applyPut(change, touched);
@@ -320,8 +322,8 @@ export class KeyDirectory implements Fold {
     }
   }
 
-  #isOurs({ region }: { readonly region: string | null }): boolean {
-    return region === this.realm.region;
+  #isOurs(record: object): boolean {
+    return isOfRegion(record, this.realm.region);
   }
 
   /** Makes the KMS key that its records say, or finds that they say none. */

@@ -35,6 +35,8 @@ export interface MaterialInUseOptions {
   readonly find: (
     backingKeyId: BackingKeyId,
   ) => { readonly record: BackingKeyRecord; readonly origin: KeyOrigin | undefined } | undefined;
+  /** What is on record of the same backing key for other Regions, each of which has a record of its own. */
+  readonly elsewhere: (material: BackingKeyRecord) => readonly BackingKeyRecord[];
   /** Told when the last numbers of a backing key are being used. */
   readonly numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void;
 }
@@ -71,14 +73,18 @@ export class MaterialInUse {
 
   /** Reads the record in its turn, so that what else was written of it since stays. */
   #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
-    const { turns, limits, find } = this.#options;
+    const { turns, limits, find, elsewhere } = this.#options;
     const decide = () => {
       const found = find(backingKeyId);
       if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
       const { record, origin } = found;
-      const block = nextBlock(record.reservedEncryptions, limits);
-      if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? record.reservedEncryptions);
-      const changes = block === undefined ? [] : [replaced('backingKey', record, { reservedEncryptions: block.to })];
+      // The limit is that of the material: all its records have one number, whichever Region encrypts with it.
+      const all = [record, ...elsewhere(record)];
+      const reserved = Math.max(...all.map(({ reservedEncryptions }) => reservedEncryptions));
+      const block = nextBlock(reserved, limits);
+      if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? reserved);
+      const changes =
+        block === undefined ? [] : all.map((each) => replaced('backingKey', each, { reservedEncryptions: block.to }));
       return { changes, response: block };
     };
     return turns.take(decide, { isQuiet: true });

@@ -9,8 +9,8 @@
 
 import { KmsError } from '../kms/errors.ts';
 import { isMultiRegion, type KeyId } from '../kms/names.ts';
-import { type Change, replaced } from '../store/records/changes.ts';
-import type { KeyRecord } from '../store/records/records.ts';
+import { added, type Change, replaced } from '../store/records/changes.ts';
+import type { BackingKeyRecord, KeyRecord } from '../store/records/records.ts';
 import type { KeyView } from './key-view.ts';
 import type { KmsKey } from './kms-key.ts';
 
@@ -37,6 +37,11 @@ export function relatedKeys({ regions }: Regions, keyId: KeyId): readonly KmsKey
   return names.flatMap((name) => regions.get(name)?.findKey(keyId) ?? []);
 }
 
+/** The names of the Regions that have a key of this id. Throws as `relatedKeys`. */
+export function relatedRegions(directory: Regions, keyId: KeyId): readonly string[] {
+  return relatedKeys(directory, keyId).map(({ record: { region } }) => region);
+}
+
 /** The same without those whose records do not verify: what is wrong with one is no reason to tell nothing of the others. */
 export function soundRelatedKeys({ regions }: Regions, keyId: KeyId): readonly KmsKey[] {
   const names = [...regions.keys()].sort();
@@ -46,6 +51,29 @@ export function soundRelatedKeys({ regions }: Regions, keyId: KeyId): readonly K
 /** The related keys that are no primary. Throws as `relatedKeys`. */
 export function replicasOf(directory: Regions, keyId: KeyId): readonly KmsKey[] {
   return relatedKeys(directory, keyId).filter(({ record }) => multiRegionKeyType(record) === 'REPLICA');
+}
+
+/** The change that has a Region's key wait for imported material that its primary key has: it takes the same, and no other. */
+export function awaitedIn(there: Pick<KeyView, 'realm' | 'defaultKeyStore'>, material: BackingKeyRecord): Change {
+  const members = { validToMs: null, wrappedKey: null, domainKeyId: null, owner: '', version: 1 } as const;
+  const { region: regions } = there.realm;
+  return added('backingKey', {
+    ...material,
+    ...members,
+    ...{ regions, keyStore: there.defaultKeyStore, residency: 'wrapped', state: 'Removed' },
+  });
+}
+
+/** Is imported material there in each Region that has the key, and has not expired? */
+export function isThereInAll(
+  { regions }: Regions,
+  related: readonly KmsKey[],
+  { backingKeyId }: Pick<BackingKeyRecord, 'backingKeyId'>,
+): boolean {
+  return related.every(({ record, materials }) => {
+    const material = materials.find((each) => each.backingKeyId === backingKeyId);
+    return material !== undefined && regions.get(record.region)?.isUsable(material) === true;
+  });
 }
 
 /** The key whose rotation is that of all related keys; the key itself where there is no other. */

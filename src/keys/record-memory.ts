@@ -18,6 +18,7 @@ import type { MetadataRecords } from '../store/records/records.ts';
 import type { AliasDirectory } from './alias-directory.ts';
 import type { Grants } from './grants/grant-directory.ts';
 import type { RecordsOfKeys } from './records-of-keys.ts';
+import { isOfRegion } from './regions-of-material.ts';
 import type { Tombstones } from './tombstones.ts';
 
 /** On whose account records are made. Operators have all the room that there is, and others what is not kept for them. */
@@ -58,8 +59,7 @@ export class RecordMemory {
   /** Counts what was loaded. */
   take(loaded: LoadedMetadata, region: string): void {
     for (const kind of countedKinds) {
-      for (const record of loaded[kind])
-        if (!('region' in record) || record.region === region) this.#bytes += bytesOf(kind, record);
+      for (const record of loaded[kind]) if (isOfRegion(record, region)) this.#bytes += bytesOf(kind, record);
     }
   }
 

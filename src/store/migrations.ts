@@ -9,15 +9,12 @@
 
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
-import { CamelCasePlugin, Kysely, sql } from 'kysely';
+import { CamelCasePlugin, Kysely } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
+import { type AnySchema, addRegion, createRecords, remade } from './migrated-tables.ts';
 import { assertSameSchema, type SchemaObject, schemaOf } from './schema-check.ts';
 import { sqliteDialect } from './sqlite-database.ts';
 import { StoreError } from './store-error.ts';
-
-/** Tables are made and named here; their rows are of any type until `record-columns.ts` has read them. */
-// biome-ignore lint/complexity/noBannedTypes: a migration knows no table's type, and `{}` is how Kysely spells that.
-type AnySchema = {};
 
 type Step = Pick<Migration, 'up'>;
 
@@ -237,56 +234,24 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0011-regions-of-backing-keys': {
+    async up(db: Kysely<AnySchema>) {
+      const texts = ['keyId', 'keyStore', 'residency', 'state', 'owner', 'publicKey', 'rotationType'];
+      const imported = ['importedMaterialId', 'materialDescription'];
+      const wrapped = ['wrappedKey', 'domainKeyId', 'wrappedKeySpec', 'wrappedKeyUsage'];
+      const times = ['createdAtMs', 'rotatedAtMs', 'validToMs'];
+      const numbers = ['ordinal', 'reservedEncryptions'];
+      await remade(
+        db,
+        'backingKey',
+        ['regions', 'backingKeyId'],
+        [...texts, ...imported, ...wrapped, ...times],
+        numbers,
+      );
+    },
+  },
 };
-
-/** A table for records of a new kind. Members whose names end in `Ms` are numbers. */
-async function createRecords(
-  db: Kysely<AnySchema>,
-  table: string,
-  primaryKey: readonly string[],
-  others: readonly string[],
-): Promise<void> {
-  let created = db.schema
-    .createTable(table)
-    .addColumn('version', 'bigint', (column) => column.notNull())
-    .addColumn('format', 'integer', (column) => column.notNull())
-    .addColumn('mac', 'text', (column) => column.notNull())
-    // Kysely knows the columns of a table by type, and this one has none.
-    .addPrimaryKeyConstraint(`${table}PrimaryKey`, [...primaryKey] as never[]);
-  for (const name of [...primaryKey, ...others]) {
-    created = created.addColumn(name, name.endsWith('Ms') ? 'bigint' : 'text', (column) => column.notNull());
-  }
-  await created.execute();
-}
-
-/** Puts the Region into the primary key of a table whose rows have none yet: they get an empty one. */
-async function addRegion(db: Kysely<AnySchema>, table: string, id: string, others: readonly string[]): Promise<void> {
-  // Kysely knows the tables and columns of a schema by type, and this one has none: hence the casts in this function.
-  const rows = db as unknown as Kysely<Record<string, Record<string, unknown>>>;
-  const former = `${table}Former`;
-  const columns = [id, 'format', 'mac', ...others];
-  await db.schema.alterTable(table).renameTo(former).execute();
-  let created = db.schema
-    .createTable(table)
-    .addColumn('region', 'text', (column) => column.notNull())
-    .addColumn(id, 'text', (column) => column.notNull())
-    .addColumn('version', 'bigint', (column) => column.notNull())
-    .addColumn('format', 'integer', (column) => column.notNull())
-    .addColumn('mac', 'text', (column) => column.notNull())
-    .addPrimaryKeyConstraint(`${table}PrimaryKey`, ['region', id] as never[]);
-  for (const name of others) {
-    created = created.addColumn(name, name.endsWith('AtMs') ? 'bigint' : 'text', (column) => column.notNull());
-  }
-  await created.execute();
-  await rows
-    .insertInto(table)
-    .columns(['region', 'version', ...columns])
-    .expression(
-      rows.selectFrom(former).select([sql.lit('').as('region'), sql.lit(1).as('version'), ...columns] as never[]),
-    )
-    .execute();
-  await db.schema.dropTable(former).execute();
-}
 
 /**
  * Brings the schema up to date, each step in a transaction of its own.

@@ -109,6 +109,7 @@ const recordColumns: {
     backingKeyId: name(parseBackingKeyId),
     version: integer,
     keyId: name(parseKeyId),
+    regions: text,
     keyStore: text,
     residency: text,
     state: oneOf(['Creating', 'Active', 'Destroying', 'Removed']),

@@ -68,6 +68,7 @@ export const recordFormats: RecordFormats = {
     domainKeyId: { format: 5, column: '' },
     wrappedKeySpec: { format: 5, column: '' },
     wrappedKeyUsage: { format: 5, column: '' },
+    regions: { format: 6, column: '' },
   },
   keyPolicy: regional,
   alias: regional,

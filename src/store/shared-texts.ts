@@ -8,7 +8,7 @@ import type { RecordKind } from './records/records.ts';
 
 /** The columns whose texts are worth a look-up. */
 const sharedColumns: ReadonlySet<string> = new Set([
-  ...['region', 'keyStore', 'residency', 'keyId', 'domainKeyId'],
+  ...['region', 'regions', 'keyStore', 'residency', 'keyId', 'domainKeyId'],
   ...['document', 'grantee', 'retiring', 'issuingAccount', 'principal'],
 ]);
 

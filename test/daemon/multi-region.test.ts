@@ -311,11 +311,6 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
     expect(refused.message).toContain('does not have the key store `annex`');
   });
 
-  test('with imported material is refused by name', async () => {
-    const refused = await refusal(kms[here].createKey({ MultiRegion: true, Origin: 'EXTERNAL' }));
-    expect(refused.name).toBe('UnsupportedOperationException');
-  });
-
   test('is replicated and moved by whoever policies allow it in both Regions', async () => {
     const root = `arn:aws:iam::${account}:root`;
     const denied = (action: string, key: string, value: string) => ({

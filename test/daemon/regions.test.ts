@@ -78,6 +78,7 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
       backingKeyId,
       version: 1,
       keyId,
+      regions: `${there} ${here}`,
       keyStore: keyStore.name,
       residency: 'token',
       state: 'Active',

@@ -178,7 +178,8 @@ function plainKey(keyId: KeyId): KeyRecord {
 
 function material(keyId: KeyId, backingKeyId: BackingKeyId, ordinal: number, state: BackingKeyRecord['state']): Change {
   return added('backingKey', {
-    ...{ backingKeyId, version: 1, keyId, keyStore: 'default', residency: 'token', state, owner: '', ordinal },
+    ...{ backingKeyId, version: 1, keyId, regions: region, keyStore: 'default', residency: 'token' },
+    ...{ state, owner: '', ordinal },
     ...{ createdAtMs: 1, reservedEncryptions: 0, publicKey: null, rotationType: null, rotatedAtMs: null },
     ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken },
   });

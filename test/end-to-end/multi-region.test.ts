@@ -3,11 +3,15 @@
  * which goes by the Region that a signature names.
  */
 
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
 import { expect, test } from 'vitest';
 import { kmsOver } from './support/connect.ts';
 import { describeDaemon, present } from './support/daemon.ts';
+import { importMaterial, metadataOf } from './support/imports.ts';
+import { allow, policy } from './support/policies.ts';
+import { refusal } from './support/refusals.ts';
 
 const [here, there] = ['us-east-1', 'eu-central-1'] as const;
 
@@ -24,6 +28,46 @@ describeDaemon(
       await kms.updatePrimaryRegion({ KeyId, PrimaryRegion: there });
       const { KeyMetadata } = await other.describeKey({ KeyId });
       expect(KeyMetadata?.MultiRegionConfiguration?.MultiRegionKeyType).toBe('PRIMARY');
+      other.destroy();
+    });
+
+    test('is made by Terraform as an aws_kms_replica_external_key', async () => {
+      const { kms, instance } = daemon();
+      const other = kmsOver(join(instance.dir, `${there}.sock`));
+      const material = randomBytes(32);
+      const created = await kms.createKey({ Origin: 'EXTERNAL', MultiRegion: true });
+      const KeyId = present(created.KeyMetadata?.KeyId);
+      await importMaterial(kms, KeyId, material);
+      const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
+      const Tags = [{ TagKey: 'Name', TagValue: 'replica' }];
+      const Policy = policy(allow('arn:aws:iam::000000000000:root', 'kms:*'));
+      const request = { KeyId, Policy, Tags, ReplicaRegion: there, BypassPolicyLockoutSafetyCheck: false };
+      const { ReplicaKeyMetadata } = await kms.replicateKey(request);
+      expect(ReplicaKeyMetadata?.KeyState).toBe('Creating');
+      expect(await metadataOf(other, KeyId)).toMatchObject({ KeyState: 'PendingImport', Origin: 'EXTERNAL' });
+      await importMaterial(other, KeyId, material);
+      expect(await metadataOf(other, KeyId)).toMatchObject({
+        ...{ KeyManager: 'CUSTOMER', KeyState: 'Enabled', ExpirationModel: 'KEY_MATERIAL_DOES_NOT_EXPIRE' },
+        MultiRegionConfiguration: { MultiRegionKeyType: 'REPLICA', PrimaryKey: { Arn: created.KeyMetadata?.Arn } },
+      });
+      const read = await other.getKeyPolicy({ KeyId, PolicyName: 'default' });
+      expect(JSON.parse(present(read.Policy))).toEqual(JSON.parse(Policy));
+      expect((await other.listResourceTags({ KeyId })).Tags).toEqual(Tags);
+      // Another valid_to is another import, here alone.
+      const ValidTo = new Date((Math.floor(Date.now() / 1000) + 24 * 60 * 60) * 1000);
+      await importMaterial(other, KeyId, material, { ExpirationModel: 'KEY_MATERIAL_EXPIRES', ValidTo });
+      expect(await metadataOf(other, KeyId)).toMatchObject({ ExpirationModel: 'KEY_MATERIAL_EXPIRES', ValidTo });
+      // One HSM is that of both Regions: what is deleted in one is used in the other, and what is used there keeps nobody waiting.
+      let isOver = false;
+      const using = (async () => {
+        while (!isOver) await Promise.all(Array.from({ length: 8 }, () => kms.decrypt({ CiphertextBlob })));
+      })();
+      await other.deleteImportedKeyMaterial({ KeyId });
+      isOver = true;
+      await using;
+      expect((await refusal(other.decrypt({ CiphertextBlob }))).name).toBe('KMSInvalidStateException');
+      await other.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+      expect((await metadataOf(other, KeyId)).KeyState).toBe('PendingDeletion');
       other.destroy();
     });
 

@@ -65,6 +65,7 @@ function keyWith(
         ...inToken,
         backingKeyId,
         keyId,
+        regions: region,
         keyStore: 'default',
         ordinal: 1,
         state: 'Active',

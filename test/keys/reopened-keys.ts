@@ -143,6 +143,7 @@ export async function decryptOne(key: KmsKey, blob: Buffer): Promise<string> {
 export function intentOf(owner: string, keyId: KeyId): BackingKeyRecord {
   return {
     ...{ backingKeyId: newBackingKeyId(), version: 1, keyId, keyStore: 'default', residency: 'token' },
+    regions: realm.region,
     ...{ state: 'Creating', owner, ordinal: 1, createdAtMs: Date.now(), reservedEncryptions: 0, publicKey: null },
     ...{
       rotationType: null,

@@ -52,6 +52,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     owner: fc.oneof(backingKeyId, text),
     backingKeyId,
     keyId,
+    regions: fc.oneof(region, fc.constant('')),
     keyStore: text,
     residency: fc.constant('token'),
     state: fc.constantFrom('Creating', 'Active', 'Destroying', 'Removed'),

@@ -97,6 +97,7 @@ export const examples = {
     version: 1,
     backingKeyId: '00112233445566778899aabbccddeeff' as BackingKeyId,
     keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    regions: formerRegion,
     keyStore: 'default',
     residency: 'token',
     state: 'Active',

@@ -72,7 +72,7 @@ export function deletionTask({
         },
         'synced',
       );
-      await deletion.forget(keyId);
+      await deletion.forget(keyId, Math.floor(wallMs));
     },
   };
 }

@@ -9,6 +9,7 @@
 import type { Logger } from '../../kms/logger.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { namesRegion } from '../regions-of-material.ts';
 
 interface OfKey {
   readonly region: string;
@@ -23,9 +24,11 @@ export function withoutDeletedKeys(loaded: LoadedMetadata, log: Logger): LoadedM
   // One that was edited is no reason to trust what lies under it.
   for (const { kind, id, region } of loaded.quarantined) if (kind === 'tombstone') buried.add(`${region} ${id}`);
   if (buried.size === 0) return loaded;
-  const usable = new Set<string>(loaded.backingKey.flatMap(({ state, keyId }) => (state === 'Active' ? [keyId] : [])));
+  const materials = Map.groupBy(loaded.backingKey, ({ keyId }) => keyId);
   for (const { region, keyId, state } of loaded.key) {
-    if (state === 'PendingDeletion' && !usable.has(keyId)) buried.delete(nameOf({ region, keyId }));
+    const isUsable =
+      materials.get(keyId)?.some((each) => each.state === 'Active' && namesRegion(each, region)) === true;
+    if (state === 'PendingDeletion' && !isUsable) buried.delete(nameOf({ region, keyId }));
   }
   if (buried.size === 0) return loaded;
 
@@ -39,12 +42,14 @@ export function withoutDeletedKeys(loaded: LoadedMetadata, log: Logger): LoadedM
       return false;
     });
   const key = kept('key', loaded.key, ({ keyId }) => keyId);
-  // Material is of no Region: it goes with the last one that has the key.
+  // It goes with the last Region that has the key, of those that it names.
   const living = new Set<string>(key.map(({ keyId }) => keyId));
   const gone = new Set([...buried].map((name) => name.slice(name.indexOf(' ') + 1)));
-  const isKept = ({ keyId, state, backingKeyId }: BackingKeyRecord): boolean => {
+  const isKept = ({ keyId, regions, state, backingKeyId }: BackingKeyRecord): boolean => {
+    const isOfLiving =
+      living.has(keyId) && !(regions !== '' && regions.split(' ').every((region) => isBuried({ region, keyId })));
     // An intent is undone by whoever began it, whatever became of the key.
-    if (!gone.has(keyId) || living.has(keyId) || state === 'Creating') return true;
+    if (!gone.has(keyId) || isOfLiving || state === 'Creating') return true;
     refuse('backingKey', backingKeyId, keyId);
     return false;
   };

@@ -13,10 +13,12 @@ import { KeyStoreError } from '../../hsm/key-store.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
+import { nameInLanes } from '../backing-key-reference.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 
 /** What has to go. Wrapping keys are token objects. */
-export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> & Partial<Pick<BackingKeyRecord, 'residency'>>;
+export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> &
+  Partial<Pick<BackingKeyRecord, 'residency' | 'regions' | 'importedMaterialId'>>;
 
 export class DestroyedMaterial {
   readonly #directory: Pick<KeyDirectory, 'keyStore'>;
@@ -49,8 +51,10 @@ export class DestroyedMaterial {
     const objects = doomed.filter(({ residency }) => residency !== 'wrapped');
     for (const { backingKeyId, keyStore } of objects)
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
-    for (const { backingKeyId, keyStore } of wrapped)
-      await this.#directory.keyStore(keyStore).forgetWrappedKey({ backingKeyId });
+    for (const { backingKeyId, keyStore, regions = '', importedMaterialId = '' } of wrapped) {
+      const name = nameInLanes({ backingKeyId, regions, importedMaterialId });
+      await this.#directory.keyStore(keyStore).forgetWrappedKey({ backingKeyId: name });
+    }
     for (const object of objects) await this.#assertGone(object);
     if (wrapped.length === 0) return;
     const blobs = wrapped.map(({ backingKeyId }) => this.#blobs.get(backingKeyId));

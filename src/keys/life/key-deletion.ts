@@ -7,8 +7,8 @@
  * use; only the tombstone stays. Before (3) the records say what there is to destroy, so whoever goes on after a crash finds it
  * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
  *
- * A replica of a multi-Region key has nothing of its own in an HSM: it goes in one turn, tombstone and all, and the material stays with
- * the related keys. With the last replica goes what its primary key waits for.
+ * A replica of a multi-Region key has nothing of its own in an HSM, unless its material is imported: it goes in one turn, tombstone and
+ * all, and the material stays with the related keys. With the last replica goes what its primary key waits for.
  *
  * Who says that the time has come is upkeep (`daemon/upkeep/`).
  */
@@ -17,10 +17,12 @@ import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import type { Residency } from '../../kms/residencies.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
+import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { KmsKey } from '../kms-key.ts';
-import { primaryOf, relatedKeys, replicasOf } from '../multi-region.ts';
+import { multiRegionKeyType, primaryOf, relatedKeys, relatedRegions, replicasOf } from '../multi-region.ts';
+import { renamed } from '../regions-of-material.ts';
 import type { AttachedRecords } from './attached-records.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
 
@@ -94,12 +96,13 @@ export class KeyDeletion {
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
     await this.#destroyed.destroy(doomed);
-    return doomed;
+    return doomed.map(toldOf);
   }
 
   /** Is its material that of another Region's key, too? */
   #isShared(keyId: KeyId): boolean {
-    return relatedKeys(this.#directory, keyId).length > 1;
+    const related = relatedKeys(this.#directory, keyId);
+    return related.length > 1 && related.every(({ record }) => record.origin !== 'EXTERNAL');
   }
 
   /** @returns What was destroyed, which is nothing; `undefined` when the key is not to be deleted, or not yet. */
@@ -116,13 +119,17 @@ export class KeyDeletion {
         return { changes: [], response: undefined };
       const { region } = this.#directory.realm;
       const tombstone = added('tombstone', { region, keyId, version: 1, deletedAtMs, domainKeyIds: '' });
-      return { changes: [tombstone, ...this.#removals(key), ...this.#begunWait(key, deletedAtMs)], response: [] };
+      const regions = relatedRegions(this.#directory, keyId).filter((name) => name !== region);
+      const left = key.materials.flatMap((material) => renamed(material, regions));
+      const changes = [tombstone, ...this.#removals(key), ...left, ...this.#begunWait(key, deletedAtMs)];
+      return { changes, response: [] };
     });
   }
 
   /** Of the primary key, when this was its last replica: from now on it waits for its own deletion. */
   #begunWait(replica: KmsKey, nowMs: number): readonly Change[] {
     const { keyId, region } = replica.record;
+    if (multiRegionKeyType(replica.record) !== 'REPLICA') return [];
     const others = replicasOf(this.#directory, keyId).filter(({ record }) => record.region !== region);
     const { record } = primaryOf(this.#directory, replica);
     if (others.length > 0 || record.state !== 'PendingReplicaDeletion' || record.deletionWindowDays === null) return [];
@@ -131,12 +138,12 @@ export class KeyDeletion {
   }
 
   /** Step 3. To be called when all is destroyed. */
-  async forget(keyId: KeyId): Promise<void> {
+  async forget(keyId: KeyId, nowMs: number): Promise<void> {
     await this.#turns.take(() => {
       const key = this.#directory.findKey(keyId);
       if (key === undefined) return { changes: [], response: undefined };
       if (!this.#directory.tombstones.has(keyId)) throw new TypeError(`key ${keyId} was not destroyed`);
-      return { changes: this.#removals(key), response: undefined };
+      return { changes: [...this.#removals(key), ...this.#begunWait(key, nowMs)], response: undefined };
     });
   }
 
@@ -163,18 +170,9 @@ export class KeyDeletion {
   }
 
   /** Everything of the key that is in HSMs, or may be; intents are undone by those who began them. */
-  #objectsOf({ record: { keyId }, materials }: KmsKey): readonly DoomedObject[] {
+  #objectsOf({ record: { keyId }, materials }: KmsKey): readonly (BackingKeyRecord | WrappingKeyRecord)[] {
     const pairs = this.#attached.wrappingKeysOf(keyId).filter(({ state }) => state !== 'Creating');
-    return [
-      ...materials
-        .filter(({ state }) => state !== 'Removed')
-        .map(({ backingKeyId, keyStore, residency, domainKeyId }): DoomedObject => {
-          const object = { backingKeyId, keyStore };
-          if (residency !== 'wrapped') return object;
-          return { ...object, residency, ...(domainKeyId === null ? {} : { domainKeyId }) };
-        }),
-      ...pairs.map(({ backingKeyId, keyStore }) => ({ backingKeyId, keyStore })),
-    ];
+    return [...materials.filter(({ state }) => state !== 'Removed'), ...pairs];
   }
 
   #removals({ record, policyRecord, materials }: KmsKey): readonly Change[] {
@@ -194,4 +192,11 @@ export class KeyDeletion {
     }
     return changes;
   }
+}
+
+function toldOf(object: BackingKeyRecord | WrappingKeyRecord): DoomedObject {
+  const { backingKeyId, keyStore } = object;
+  if (!('residency' in object) || object.residency !== 'wrapped') return { backingKeyId, keyStore };
+  const { domainKeyId } = object;
+  return { backingKeyId, keyStore, residency: 'wrapped', ...(domainKeyId === null ? {} : { domainKeyId }) };
 }

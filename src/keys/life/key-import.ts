@@ -25,7 +25,7 @@
  */
 
 import { type KeyStore, type WrappedMaterial, wrappingAlgorithms } from '../../hsm/key-store.ts';
-import type { BackingKeyId, KeyId } from '../../kms/names.ts';
+import { type BackingKeyId, isMultiRegion, type KeyId } from '../../kms/names.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import { type BackingKeyRecord, inToken, type WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
@@ -39,8 +39,17 @@ import {
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import type { KmsKey } from '../kms-key.ts';
+import { multiRegionKeyType, primaryOf, relatedKeys } from '../multi-region.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
+import {
+  type Activation,
+  type ArrivedMaterial,
+  activation,
+  newImportedRecord,
+  type WrappedMembers,
+  wrappedActivation,
+} from './imported-records.ts';
 import { type KeyImportsOptions, WrappingKeys } from './wrapping-keys.ts';
 
 /** What is brought. */
@@ -52,21 +61,12 @@ export interface ArrivingMaterial {
   readonly assertMayImport: (key: KmsKey, keyMaterialId: string) => void;
 }
 
-/** Material that is in the HSM while no change says so yet, but where it was there before. */
-export interface ArrivedMaterial {
-  readonly backingKeyId: BackingKeyId;
-  readonly keyMaterialId: string;
-  /** The change that makes it the KMS key's, as one of those of a turn. */
-  activated(key: KmsKey, members: Pick<BackingKeyRecord, 'validToMs' | 'materialDescription'>): Change;
-  /** For when the turn refuses. Never rejects. */
-  undo(): Promise<void>;
-  /** For when it does not: the next import into the key may begin. */
-  leave(): void;
-}
-
 /** The right to take material from a key, and to have it destroyed. */
 export interface Removal {
-  /** The changes that take this material from the key, as those of a turn. */
+  /**
+   * The changes that take this material from the key, as those of a turn. What the primary key was not rotated to yet goes from the
+   * replicas as well; nothing else does.
+   */
   of(key: KmsKey, material: BackingKeyRecord): readonly Change[];
   /** For when the turn refuses. */
   undo(): Promise<void>;
@@ -77,6 +77,18 @@ export interface Removal {
   finish(): Promise<void>;
 }
 
+/** What the imports of all Regions share. */
+export interface ImportsOfRegions {
+  /** By the name of the Region. */
+  readonly imports: Map<string, KeyImports>;
+  /** The end of the queue of each key that has one, of related keys one for all. */
+  readonly last: Map<KeyId, Promise<void>>;
+}
+
+export function newImportsOfRegions(): ImportsOfRegions {
+  return { imports: new Map(), last: new Map() };
+}
+
 export class KeyImports {
   readonly tokens: ImportTokens;
   readonly wrappingKeys: WrappingKeys;
@@ -85,11 +97,13 @@ export class KeyImports {
   readonly #nodeId: string;
   readonly #domainKeys: DomainKeys;
   readonly #destroyed: DestroyedMaterial;
-  /** The end of the queue of each key that has one. */
-  readonly #last = new Map<KeyId, Promise<void>>();
+  readonly #ofRegions: ImportsOfRegions;
 
-  constructor(options: KeyImportsOptions) {
-    const { directory, turns, nodeId, tokens, domainKeys, store } = options;
+  /** @param options.ofRegions Absent: there is no other Region. */
+  constructor(options: KeyImportsOptions & { readonly ofRegions?: ImportsOfRegions | undefined }) {
+    const { directory, turns, nodeId, tokens, domainKeys, store, ofRegions = newImportsOfRegions() } = options;
+    this.#ofRegions = ofRegions;
+    ofRegions.imports.set(directory.realm.region, this);
     this.#domainKeys = domainKeys;
     this.#destroyed = new DestroyedMaterial(directory, store);
     this.tokens = tokens;
@@ -117,7 +131,7 @@ export class KeyImports {
 
   async #bring({ keyId, wrappingKey, wrapped, assertMayImport }: ArrivingMaterial, leave: () => void) {
     const key = this.#keyOf(keyId);
-    const { keySpec, keyUsage } = key.record;
+    const { keySpec, keyUsage, region: regions } = key.record;
     const { backingKeyId: wrappingKeyId, keyStore: name } = wrappingKey;
     const wrappingAlgorithm = wrappingAlgorithms.find((each) => each === wrappingKey.wrappingAlgorithm);
     if (wrappingAlgorithm === undefined) throw new TypeError(`${wrappingKey.wrappingAlgorithm} is not known any more`);
@@ -129,16 +143,16 @@ export class KeyImports {
     assertMayImport(key, keyMaterialId);
 
     const known = key.materials.find((each) => each.backingKeyId === backingKeyId);
-    if (this.#isToBeWrapped(key, known, name)) {
+    if (isMultiRegion(keyId) || this.#isToBeWrapped(key, known, name)) {
       const kept = { backingKeyId, keyMaterialId, leave, undo: async () => leave() };
       // Its blob is on record, and what it opens was compared when it was made.
       if (known?.state === 'Active') return { ...kept, activated: activation(known) };
       const made = await this.#wrap(outline, { keyStore, name, fingerprint });
       return {
         ...kept,
-        activated: (...[owner, members]: Parameters<ArrivedMaterial['activated']>) => {
+        activated: (...[owner, members]: Parameters<Activation>) => {
           if (made.domainKeyId !== null) this.#domainKeys.assertActive(name, made.domainKeyId);
-          const material = { ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name };
+          const material = { ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name, regions };
           return wrappedActivation(material, owner, members);
         },
       };
@@ -190,14 +204,14 @@ export class KeyImports {
 
   /** Puts on record that the object may be there from now on: in the record that the material has, or in a new one. */
   #intend(
-    { record: { keyId } }: KmsKey,
+    { record: { keyId, region: regions } }: KmsKey,
     members: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore'>,
   ): Promise<BackingKeyRecord> {
     const decide = () => {
       const { materials } = this.#keyOf(keyId);
       const known = materials.find(({ backingKeyId }) => backingKeyId === members.backingKeyId);
       if (known === undefined) {
-        const unowned = newRecord({ ...members, keyId, ordinal: materials.length + 1 });
+        const unowned = newImportedRecord({ ...members, keyId, regions, ordinal: materials.length + 1 });
         const intent: BackingKeyRecord = { ...unowned, ...inToken, residency: 'token', owner: this.#nodeId };
         return { changes: [added('backingKey', intent)], response: intent };
       }
@@ -212,11 +226,11 @@ export class KeyImports {
   async removal(keyId: KeyId): Promise<Removal> {
     const leave = await this.#enter(keyId);
     return {
-      of: (key, material) => this.#marked(key, material),
+      of: (key, material) => this.#taken(key, material),
       undo: async () => leave(),
       finish: async () => {
         try {
-          await inKeyStore(() => this.#settle(keyId));
+          await inKeyStore(() => this.#settleRelated(keyId));
         } finally {
           leave();
         }
@@ -252,6 +266,22 @@ export class KeyImports {
     await removal.finish();
   }
 
+  /** What the key was not rotated to yet goes with that of its primary key. */
+  #taken(key: KmsKey, material: BackingKeyRecord): readonly Change[] {
+    const isOfAll = isPendingRotation(key, material) && multiRegionKeyType(key.record) !== 'REPLICA';
+    if (!isOfAll) return this.#marked(key, material);
+    return relatedKeys(this.#directory, key.record.keyId).flatMap((related) => {
+      const theirs = related.materials.find(({ backingKeyId }) => backingKeyId === material.backingKeyId);
+      if (theirs === undefined) return [];
+      if (theirs.state === 'Removed') return [removed('backingKey', theirs)];
+      return this.#in(related.record.region).#marked(related, theirs);
+    });
+  }
+
+  #in(region: string): KeyImports {
+    return this.#ofRegions.imports.get(region) ?? this;
+  }
+
   #marked(key: KmsKey, material: BackingKeyRecord): readonly Change[] {
     const members = { state: 'Destroying', owner: this.#nodeId, validToMs: null, wrappedKey: null } as const;
     this.#destroyed.expect(material);
@@ -274,7 +304,14 @@ export class KeyImports {
     }
   }
 
-  /** At start: what a crash left is settled. What the HSM is in the way of now, upkeep settles later. */
+  /** As `#settle`, in all Regions that have the key. */
+  async #settleRelated(keyId: KeyId): Promise<void> {
+    await this.#settle(keyId);
+    const others = [...this.#ofRegions.imports.values()].filter((imports) => imports !== this);
+    for (const imports of others) if (imports.hasUnsettled(keyId)) await imports.#settle(keyId);
+  }
+
+  /** At start, when all Regions' keys are there: what a crash left is settled. What the HSM is in the way of now, upkeep settles later. */
   async settleAll(): Promise<void> {
     for (const { record } of this.#directory.all()) {
       if (this.hasUnsettled(record.keyId)) await this.#tryToSettle(record.keyId);
@@ -314,9 +351,18 @@ export class KeyImports {
     const record = this.#unsettled(keyId).find((each) => each.backingKeyId === backingKeyId);
     if (record === undefined) return [];
     const key = this.#directory.findKey(keyId);
-    const isForgotten = record.state === 'Creating' || (key !== undefined && isPendingRotation(key, record));
+    const isForgotten =
+      record.state === 'Creating' ||
+      (key !== undefined && isPendingRotation(key, record) && !this.#isAwaited(key, record));
     if (isForgotten) return [removed('backingKey', record)];
     return [replaced('backingKey', record, { state: 'Removed', owner: '' })];
+  }
+
+  /** Will the primary key be rotated to it? Then the replica is to have it again. */
+  #isAwaited(key: KmsKey, { backingKeyId }: BackingKeyRecord): boolean {
+    if (multiRegionKeyType(key.record) !== 'REPLICA') return false;
+    const { materials } = primaryOf(this.#directory, key);
+    return materials.some((each) => each.backingKeyId === backingKeyId && each.state !== 'Destroying');
   }
 
   async #tryToSettle(keyId: KeyId): Promise<void> {
@@ -335,57 +381,13 @@ export class KeyImports {
 
   /** Waits until no other import into the key, nor removal from it, is under way. @returns What ends this one. */
   async #enter(keyId: KeyId): Promise<() => void> {
-    const before = this.#last.get(keyId);
+    const before = this.#ofRegions.last.get(keyId);
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#last.set(keyId, promise);
+    this.#ofRegions.last.set(keyId, promise);
     await before;
     return () => {
-      if (this.#last.get(keyId) === promise) this.#last.delete(keyId);
+      if (this.#ofRegions.last.get(keyId) === promise) this.#ofRegions.last.delete(keyId);
       resolve();
     };
   }
-}
-
-/** @param prepared The record as it was prepared; of what was there before, its counter may have gone on since. */
-function activation(prepared: BackingKeyRecord): ArrivedMaterial['activated'] {
-  return (key, members) => {
-    const { backingKeyId, keyStore, publicKey } = prepared;
-    const record = key.materials.find((each) => each.backingKeyId === backingKeyId) ?? prepared;
-    return replaced('backingKey', record, { ...members, keyStore, publicKey, state: 'Active', owner: '' });
-  };
-}
-
-type WrappedMembers = Pick<
-  BackingKeyRecord,
-  'residency' | 'publicKey' | 'wrappedKey' | 'domainKeyId' | 'wrappedKeySpec' | 'wrappedKeyUsage'
->;
-
-/** The record of wrapped material: that which it had, with another blob, or a new one. */
-function wrappedActivation(
-  made: WrappedMembers & Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore'>,
-  { record: { keyId }, materials }: KmsKey,
-  members: Pick<BackingKeyRecord, 'validToMs' | 'materialDescription'>,
-): Change {
-  const active = { ...made, ...members, state: 'Active', owner: '' } as const;
-  const known = materials.find(({ backingKeyId }) => backingKeyId === made.backingKeyId);
-  if (known !== undefined) return replaced('backingKey', known, active);
-  return added('backingKey', { ...newRecord({ ...made, keyId, ordinal: materials.length + 1 }), ...active });
-}
-
-function newRecord(
-  members: Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore' | 'keyId' | 'ordinal'>,
-) {
-  const { backingKeyId, importedMaterialId, keyStore, keyId, ordinal } = members;
-  return {
-    ...{ backingKeyId, importedMaterialId, keyStore, keyId, ordinal },
-    version: 1,
-    state: 'Creating' as const,
-    createdAtMs: Date.now(),
-    reservedEncryptions: 0,
-    publicKey: null,
-    rotationType: null,
-    rotatedAtMs: null,
-    materialDescription: '',
-    validToMs: null,
-  };
 }

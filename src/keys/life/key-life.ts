@@ -24,7 +24,8 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import { type BackingKey, currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
-import { replacedInAll } from '../multi-region.ts';
+import { relatedRegions, replacedInAll } from '../multi-region.ts';
+import { namedRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import type { KeyImports } from './key-import.ts';
 import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
@@ -135,7 +136,7 @@ export class KeyLife {
     const residency = material.residency ?? this.residencyIn(name);
     if (residency === 'wrapped') return this.#generateWrapped(material, keyStore);
     const intent: BackingKeyRecord = {
-      ...newMaterialRecord(material),
+      ...newMaterialRecord(material, this.#directory.realm.region),
       ...inToken,
       residency,
       state: 'Creating',
@@ -164,7 +165,7 @@ export class KeyLife {
     const made = await inKeyStore(() => keyStore.generateWrappedKey({ domainKeyId, keySpec, keyUsage }));
     const { blob: wrappedKey, publicKey } = made;
     const record: BackingKeyRecord = {
-      ...newMaterialRecord(material),
+      ...newMaterialRecord(material, this.#directory.realm.region),
       ...{ residency: 'wrapped', state: 'Active', owner: '', publicKey },
       ...{ wrappedKey, domainKeyId, wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage },
     };
@@ -173,7 +174,8 @@ export class KeyLife {
       keyMaterialId: keyMaterialIdOf(record),
       activated: (rotation) => {
         this.#domainKeys.assertActive(name, domainKeyId);
-        return added('backingKey', { ...record, ...rotation });
+        const regions = namedRegions([...relatedRegions(this.#directory, record.keyId), record.regions]);
+        return added('backingKey', { ...record, regions, ...rotation });
       },
       undo: async () => undefined,
     };
@@ -336,11 +338,12 @@ export class KeyLife {
   }
 }
 
-function newMaterialRecord({ keyId, keyStore, ordinal }: NewMaterial) {
+function newMaterialRecord({ keyId, keyStore, ordinal }: NewMaterial, region: string) {
   return {
     backingKeyId: newBackingKeyId(),
     version: 1,
     keyId,
+    regions: region,
     keyStore,
     ordinal,
     createdAtMs: Date.now(),

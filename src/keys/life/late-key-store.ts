@@ -12,11 +12,12 @@ import { removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyView } from '../key-view.ts';
+import { materialsOfRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface LateParts {
-  /** Of any Region: material is of none. */
+  /** Of any Region: what is unfinished may be another one's. */
   readonly directory: KeyView;
   readonly domainKeys: DomainKeys;
   readonly turns: Turns;
@@ -30,7 +31,7 @@ export async function settleLateKeyStore(
   keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys'>,
   { directory, domainKeys, turns, nodeId, log }: LateParts,
 ): Promise<void> {
-  const records = [...directory.onRecord.materialsIn(name)];
+  const records = materialsOfRegions(directory.regions, name);
   for (const record of records.filter(({ state }) => state === 'Creating')) {
     const { backingKeyId, keyId } = record;
     if (!isOfNode(record, nodeId) || isNeededNow(record, directory)) {
@@ -43,12 +44,14 @@ export async function settleLateKeyStore(
   }
   await domainKeys.settle(name, keyStore);
   const isNamed = (backingKeyId: string): boolean =>
-    directory.onRecord.findMaterial(backingKeyId as BackingKeyId) !== undefined || domainKeys.isThere(backingKeyId);
+    domainKeys.isThere(backingKeyId) ||
+    [...directory.regions.values()].some(({ onRecord }) => onRecord.findMaterial(backingKeyId as BackingKeyId));
   reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, log);
 }
 
 function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {
   const { keyId } = record;
   const key = [...directory.regions.values()].flatMap(({ onRecord }) => onRecord.of(keyId)?.key ?? []);
-  return isNeeded(record, { key, backingKey: directory.materialRecords(keyId) });
+  const backingKey = [...directory.regions.values()].flatMap((each) => each.materialRecords(keyId));
+  return isNeeded(record, { key, backingKey });
 }

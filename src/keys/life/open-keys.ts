@@ -16,7 +16,7 @@ import { AttachedRecords } from './attached-records.ts';
 import { withoutDeletedKeys } from './deleted-keys.ts';
 import { DomainKeys } from './domain-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
-import { KeyImports } from './key-import.ts';
+import { type ImportsOfRegions, KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
 import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
@@ -24,6 +24,8 @@ export interface OpenKeysOptions extends KeyDirectoryOptions {
   readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey' | 'scrub'>;
   /** Those of all Regions; absent: they are taken from what the store has loaded. */
   readonly domainKeys?: DomainKeys;
+  /** What the imports of all Regions share, whoever opens them then calls `settleAll` of each; absent: there is no other Region. */
+  readonly importsOfRegions?: ImportsOfRegions;
 }
 
 /** All Regions' key stores that are there, whose objects belong to backing keys of no Region. */
@@ -56,8 +58,9 @@ export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetada
   if (options.domainKeys === undefined)
     for (const [name, keyStore] of options.keyStores) await domainKeys.settle(name, keyStore);
   const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
-  const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store });
-  await imports.settleAll();
+  const { importsOfRegions: ofRegions } = options;
+  const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store, ofRegions });
+  if (ofRegions === undefined) await imports.settleAll();
   const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys });
   return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, store }) };
 }

@@ -3,10 +3,13 @@
  *
  * It is answered when the material is gone from the HSM. Material to which the key was not rotated yet is forgotten with it, and
  * the key goes on; any other is missing from then on, and the key is `PendingImport`, unless it is pending deletion.
+ * What a primary key was not rotated to goes from its replicas with it; what else is deleted in one Region stays in the others.
  * Where there is none, nothing happens but that an earlier deletion which did not end is ended.
  */
 
+import { isPendingRotation } from '../../keys/imported-material.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import { multiRegionKeyType } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { keyMaterialId, keyNamedBy, keyReference } from '../declaration/members.ts';
@@ -36,12 +39,19 @@ export const deleteImportedKeyMaterial = operation({
     const { key } = keys.key;
     const material = namedMaterial(key, request.KeyMaterialId);
     return {
-      changes: material?.state === 'Active' ? prepared.of(key, material) : [],
+      changes: material !== undefined && isTaken(key, material) ? prepared.of(key, material) : [],
       response: { KeyId: key.arn, KeyMaterialId: hasSeveralMaterials(key) ? material?.importedMaterialId : undefined },
     };
   },
   conclude: ({ prepared }) => prepared.finish(),
 });
+
+/** What is there; and of a primary key also what its replicas wait for in vain, if the key was not rotated to it. */
+function isTaken(key: KmsKey, material: BackingKeyRecord): boolean {
+  if (material.state === 'Active') return true;
+  const isAwaited = material.state === 'Removed' && isPendingRotation(key, material);
+  return isAwaited && multiRegionKeyType(key.record) === 'PRIMARY';
+}
 
 /** The material that is meant: the current one, where the request names none. */
 function namedMaterial(key: KmsKey, id: string | undefined): BackingKeyRecord | undefined {

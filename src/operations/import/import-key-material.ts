@@ -6,6 +6,9 @@
  * it cannot do without, a key that was `PendingImport` is `Enabled`, whether what it lacked was destroyed already or has only
  * expired; a disabled key stays disabled until EnableKey.
  *
+ * Of a multi-Region key each Region's material is its own, and the same: new material is imported into the primary key, and from then on
+ * each replica waits for it and takes no other.
+ *
  * Whether material may be imported is asked twice, as permissions are: before the HSM makes anything, and in the turn.
  */
 
@@ -13,8 +16,10 @@ import { expiringMaterials, lacksMaterial, pendingRotationOf } from '../../keys/
 import { incorrectKeyMaterialMessage } from '../../keys/key-store-errors.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import { awaitedIn, multiRegionKeyType, replicasOf } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
+import { type Change, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
 import { expirationModel } from '../declaration/enumerations.ts';
 import { keyMaterialId, keyNamedBy, keyReference } from '../declaration/members.ts';
@@ -83,8 +88,13 @@ export const importKeyMaterial = operation({
       ...(isComplete ? { state: 'Enabled' as const } : {}),
     };
     const hasOthers = Object.keys(members).length > 0;
+    const changes = [
+      activated,
+      ...(hasOthers ? [keys.key.with(members)] : []),
+      ...(known === undefined ? awaitedByReplicas(activated, key, directory) : []),
+    ];
     return {
-      changes: hasOthers ? [activated, keys.key.with(members)] : [activated],
+      changes,
       response: { KeyId: key.arn, KeyMaterialId: hasSeveralMaterials(key) ? keyMaterialId : undefined },
     };
   },
@@ -92,6 +102,19 @@ export const importKeyMaterial = operation({
     prepared.leave();
   },
 });
+
+/** New material is waited for in all Regions that have the key; a primary key's first material is current in all of them. */
+function awaitedByReplicas(activated: Change, key: KmsKey, directory: KeyView): readonly Change[] {
+  if (!('put' in activated) || activated.put !== 'backingKey') return [];
+  const { record: material } = activated;
+  return replicasOf(directory, key.record.keyId).flatMap(({ record }) => {
+    const there = directory.regions.get(record.region);
+    if (there === undefined) return [];
+    const awaited = awaitedIn(there, material);
+    if (key.currentMaterial !== undefined) return [awaited];
+    return [awaited, replaced('key', record, { currentBackingKeyId: material.backingKeyId })];
+  });
+}
 
 /** Does the key wait for this material and for no other? */
 function isCompletedBy(backingKeyId: BackingKeyId, key: KmsKey, directory: KeyView): boolean {
@@ -156,6 +179,13 @@ function usableWrappingKey({ record }: KmsKey, found: WrappingKeyRecord | undefi
 function assertMayImport(request: Request, key: KmsKey, materialId: string): void {
   const { materials, arn } = key;
   const known = materials.find(({ importedMaterialId }) => importedMaterialId === materialId);
+  const isReplica = multiRegionKeyType(key.record) === 'REPLICA';
+  if (isReplica && request.ImportType === 'NEW_KEY_MATERIAL') {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `${arn} is a multi-Region replica key: new key material is imported into the primary key in ${key.record.primaryRegion}, and then into the replica with ImportType EXISTING_KEY_MATERIAL.`,
+    );
+  }
   const importType = request.ImportType ?? (materials.length === 0 ? 'NEW_KEY_MATERIAL' : 'EXISTING_KEY_MATERIAL');
   // An id is no secret and no proof: whoever names one says what he believes to import.
   if (request.KeyMaterialId !== undefined && request.KeyMaterialId !== materialId) throw incorrectMaterial();
@@ -163,6 +193,7 @@ function assertMayImport(request: Request, key: KmsKey, materialId: string): voi
     if (known === undefined) throw incorrectMaterial();
     return;
   }
+  if (isReplica) throw incorrectMaterial();
   if (known !== undefined) throw incorrectMaterial();
   const pending = pendingRotationOf(key);
   if (pending !== undefined) {

@@ -38,8 +38,6 @@ export function placeOf(request: PlaceRequest, keySpec: KeySpec, directory: KeyV
   assertMembersFit(origin, request);
   if (request.MultiRegion === true && origin === 'AWS_CLOUDHSM')
     throw unsupported('MultiRegion is not supported for keys in a custom key store.');
-  if (request.MultiRegion === true && origin === 'EXTERNAL')
-    throw unsupported('MultiRegion with Origin EXTERNAL is not supported by this version of Drawbridge.');
   switch (origin) {
     case 'AWS_KMS':
     case 'EXTERNAL':

@@ -1,5 +1,6 @@
 /**
- * `ReplicateKey`: a replica of a multi-Region primary key in another Region of this instance, of the same id and with the same material.
+ * `ReplicateKey`: a replica of a multi-Region primary key in another Region of this instance, of the same id and with the same material;
+ * of a key whose material is imported without any, and waiting for the same to be imported there.
  *
  * AWS makes a replica in some seconds, during which its state is `Creating`; here it is there when the request is answered, and
  * the answer says `Creating` all the same, because that is what programs wait for the end of.
@@ -10,7 +11,9 @@ import { assertNoLockout } from '../../authorization/lockout.ts';
 import { assertAffordable } from '../../authorization/worst-case.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
-import { relatedKeys } from '../../keys/multi-region.ts';
+import { awaitedIn, relatedKeys } from '../../keys/multi-region.ts';
+import { renamed } from '../../keys/regions-of-material.ts';
+import { assertTokenCanImport, assertTokenCanWrap } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { everyKeyPattern, keyArn } from '../../kms/names.ts';
 import { added, type Change, removed } from '../../store/records/changes.ts';
@@ -73,12 +76,14 @@ export const replicateKey = operation({
     assertPrimary(primary);
     const there = regionOf(directory, request.ReplicaRegion);
     assertNotThere(directory, there, primary);
-    assertUsesMaterial(there, primary);
+    if (primary.record.origin === 'EXTERNAL') assertTakesMaterial(there, primary);
+    else assertUsesMaterial(there, primary);
     there.assertRoomForKey();
     const record: KeyRecord = {
       ...primary.record,
       region: there.realm.region,
       version: 1,
+      state: primary.record.origin === 'EXTERNAL' ? 'PendingImport' : 'Enabled',
       description: request.Description ?? '',
       tags: checkedTags(request.Tags ?? []),
       createdAtMs: nowMs,
@@ -98,6 +103,7 @@ export const replicateKey = operation({
     return {
       changes: [
         ...withoutTombstone(there, record),
+        ...materialOf(primary, related, there),
         added('key', record),
         added('keyPolicy', { region, keyId, version: 1, document }),
       ],
@@ -128,6 +134,24 @@ function assertUsesMaterial(there: KeyView, { arn, materials }: KmsKey): void {
     'UnsupportedOperationException',
     `The Region ${there.realm.region} does not have the key store \`${missing.keyStore}\`, in whose domain the material of ${arn} is.`,
   );
+}
+
+/** @throws KmsError `UnsupportedOperationException` where the HSM of the Region's new keys cannot be given such material. */
+function assertTakesMaterial(there: KeyView, { record: { keySpec } }: KmsKey): void {
+  const keyStore = there.keyStore(there.defaultKeyStore);
+  assertTokenCanImport(keyStore, keySpec);
+  assertTokenCanWrap(keyStore, keySpec);
+}
+
+/** What was generated here is that of one Region more; what was imported has to be imported there. */
+function materialOf(
+  { record: { origin }, materials }: KmsKey,
+  related: readonly { readonly record: Pick<KeyRecord, 'region'> }[],
+  there: KeyView,
+): readonly Change[] {
+  if (origin === 'EXTERNAL') return materials.map((material) => awaitedIn(there, material));
+  const regions = related.map(({ record: { region } }) => region);
+  return materials.flatMap((material) => renamed(material, regions));
 }
 
 /** A replica that was deleted may be made anew. */

@@ -7,24 +7,32 @@
  */
 
 import { isPendingRotation } from '../../keys/imported-material.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { keyMaterialIdOf } from '../../keys/kms-key.ts';
 import { assertRotatable, rotationOf } from '../../keys/life/rotation.ts';
 import { SortedNames } from '../../keys/lists/sorted-names.ts';
+import { isThereInAll, multiRegionKeyType, soundRelatedKeys } from '../../keys/multi-region.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { keyNamedBy, keyReference, limit, marker } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { decodeMarker, longPages, pageEnd, pageSize } from '../declaration/pages.ts';
 import { boolean, enumeration, type Infer, list, object, optional, string, timestamp } from '../declaration/schema.ts';
 
+const keyMaterialState = enumeration([
+  'NON_CURRENT',
+  'CURRENT',
+  'PENDING_ROTATION',
+  'PENDING_MULTI_REGION_IMPORT_AND_ROTATION',
+]);
+type KeyMaterialState = Infer<typeof keyMaterialState>;
+
 const rotationsListEntry = object({
   KeyId: optional(string()),
   KeyMaterialId: optional(string()),
   KeyMaterialDescription: optional(string()),
   ImportState: optional(enumeration(['IMPORTED', 'PENDING_IMPORT'])),
-  KeyMaterialState: optional(
-    enumeration(['NON_CURRENT', 'CURRENT', 'PENDING_ROTATION', 'PENDING_MULTI_REGION_IMPORT_AND_ROTATION']),
-  ),
+  KeyMaterialState: optional(keyMaterialState),
   ExpirationModel: optional(enumeration(['KEY_MATERIAL_EXPIRES', 'KEY_MATERIAL_DOES_NOT_EXPIRE'])),
   ValidTo: optional(timestamp),
   RotationDate: optional(timestamp),
@@ -62,7 +70,7 @@ export const listKeyRotations = operation({
     const page = names.page(decodeMarker(listName, request.Marker), pageSize(request.Limit, longPages));
     const listed = page.names.flatMap((name) => materials.get(name) ?? []);
     return {
-      Rotations: listed.map((material) => entryOf(key, material, directory.isUsable(material))),
+      Rotations: listed.map((material) => entryOf(key, material, directory)),
       ...pageEnd(listName, page),
     };
   },
@@ -73,22 +81,24 @@ function nameOf({ ordinal }: BackingKeyRecord): string {
   return String(ordinal).padStart(10, '0');
 }
 
-/** @param isUsable Is the material there, and has not expired? */
-function entryOf(key: KmsKey, material: BackingKeyRecord, isUsable: boolean): Infer<typeof rotationsListEntry> {
+function entryOf(key: KmsKey, material: BackingKeyRecord, directory: KeyView): Infer<typeof rotationsListEntry> {
   const rotation = rotationOf(key, material);
   return {
     KeyId: key.record.keyId,
     KeyMaterialId: keyMaterialIdOf(material),
-    KeyMaterialState: stateOf(key, material),
+    KeyMaterialState: stateOf(key, material, directory),
     RotationDate: rotation === undefined ? undefined : new Date(rotation.rotatedAtMs),
     RotationType: rotation?.rotationType,
-    ...(key.record.origin === 'EXTERNAL' ? importOf(material, isUsable) : {}),
+    ...(key.record.origin === 'EXTERNAL' ? importOf(material, directory.isUsable(material)) : {}),
   };
 }
 
-function stateOf(key: KmsKey, material: BackingKeyRecord): 'CURRENT' | 'NON_CURRENT' | 'PENDING_ROTATION' {
+function stateOf(key: KmsKey, material: BackingKeyRecord, directory: KeyView): KeyMaterialState {
   if (material.backingKeyId === key.record.currentBackingKeyId) return 'CURRENT';
-  return isPendingRotation(key, material) ? 'PENDING_ROTATION' : 'NON_CURRENT';
+  if (!isPendingRotation(key, material)) return 'NON_CURRENT';
+  if (multiRegionKeyType(key.record) === undefined) return 'PENDING_ROTATION';
+  const related = soundRelatedKeys(directory, key.record.keyId);
+  return isThereInAll(directory, related, material) ? 'PENDING_ROTATION' : 'PENDING_MULTI_REGION_IMPORT_AND_ROTATION';
 }
 
 /** Of what is not there, nobody can say when it expires. */

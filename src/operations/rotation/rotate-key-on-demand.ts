@@ -9,7 +9,7 @@ import { pendingRotationOf } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { assertRotatable, maxOnDemandRotations, onDemandRotations, type Rotation } from '../../keys/life/rotation.ts';
-import { assertNoReplica } from '../../keys/multi-region.ts';
+import { assertNoReplica, isThereInAll, relatedKeys } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type Change, replaced } from '../../store/records/changes.ts';
 import { keyNamedBy, keyReference } from '../declaration/members.ts';
@@ -75,15 +75,24 @@ function assertOneMoreIsAllowed(key: KmsKey, nowMs: number): void {
   }
 }
 
-/** @throws KmsError `KMSInvalidStateException` when there is no material to which the key was not rotated yet. */
+/**
+ * @throws KmsError `KMSInvalidStateException` when there is no material to which the key was not rotated yet, or one of its replicas waits
+ * for it.
+ */
 function toImportedMaterial(key: KmsKey, rotation: Rotation, directory: KeyView): readonly Change[] {
   const pending = pendingRotationOf(key);
-  if (pending === undefined || !directory.isUsable(pending)) {
+  const related = relatedKeys(directory, key.record.keyId);
+  if (pending === undefined || !isThereInAll(directory, related, pending)) {
     throw new KmsError(
       'KMSInvalidStateException',
       `No available key material pending rotation for the key: ${key.arn}.`,
     );
   }
   const { backingKeyId: currentBackingKeyId } = pending;
-  return [replaced('backingKey', pending, rotation), replaced('key', key.record, { currentBackingKeyId })];
+  return related.flatMap(({ record, materials }) => [
+    ...materials
+      .filter(({ backingKeyId }) => backingKeyId === currentBackingKeyId)
+      .map((material) => replaced('backingKey', material, rotation)),
+    replaced('key', record, { currentBackingKeyId }),
+  ]);
 }

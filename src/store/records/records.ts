@@ -47,10 +47,18 @@ export interface KeyRecord extends Versioned, Regional {
   readonly deletionWindowDays: number | null;
 }
 
-/** One piece of key material in an HSM. All replicas of a multi-Region key share it, so it is of no Region. */
+/**
+ * One piece of key material in an HSM. The related keys of a multi-Region key share it, but where it was imported: then each Region has
+ * a record of its own of the same backing key.
+ */
 export interface BackingKeyRecord extends Versioned {
   readonly backingKeyId: BackingKeyId;
   readonly keyId: KeyId;
+  /**
+   * The Regions whose keys have it, in the order of their names, separated by blanks (`keys/regions-of-material.ts`): it is material of no
+   * key anywhere else. Empty in records of former versions: wherever there is the key. INVARIANT: no Region stands in two records of one backing key.
+   */
+  readonly regions: string;
   readonly keyStore: string;
   /** How the material lives: `token` is a PKCS#11 token object, `wrapped` a blob. What is not known is refused by `keys/`. */
   readonly residency: string;
@@ -253,7 +261,7 @@ export interface MetadataRecords {
 }
 export const primaryKeys = {
   key: ['region', 'keyId'],
-  backingKey: ['backingKeyId'],
+  backingKey: ['regions', 'backingKeyId'],
   keyPolicy: ['region', 'keyId'],
   alias: ['region', 'aliasName'],
   grant: ['region', 'grantId'],

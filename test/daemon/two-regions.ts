@@ -1,0 +1,125 @@
+/** A daemon of two Regions in this process, each of which makes its keys in a token of its own; a test sets its clocks. */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
+import type { KMS } from '@aws-sdk/client-kms';
+import type { Configuration } from '../../src/config/configuration-schema.ts';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
+import { createInstance } from '../../src/daemon/new-instance.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { kmsOver } from '../end-to-end/support/connect.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { SetClocks } from '../support/set-clocks.ts';
+import { softHsm2 } from '../support/tokens.ts';
+
+const account = '000000000000';
+export const [here, there] = ['us-east-1', 'eu-central-1'] as const;
+export type RegionName = typeof here | typeof there;
+export const arnIn = (region: string, keyId: string): string => `arn:aws:kms:${region}:${account}:key/${keyId}`;
+
+const logger = { debug() {}, info() {}, warn() {}, error() {} };
+const dayMs = 24 * 60 * 60 * 1000;
+
+export class TwoRegions {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'drawbridge-two-regions-'));
+  readonly #tokens = [softHsm2.create(), softHsm2.create()] as const;
+  #keyStore: KeyStore | undefined;
+  #configuration: Configuration | undefined;
+  #daemon: Daemon | undefined;
+  clocks = new SetClocks();
+  kms: Readonly<Record<RegionName, KMS>> | undefined;
+
+  async create(): Promise<void> {
+    const [token, annex] = this.#tokens;
+    const path = join(this.#folder, 'drawbridge.yaml');
+    const { profile, library, label, environment } = token;
+    const choices = {
+      ...{ region: here, account, dataDir: join(this.#folder, 'data'), root: [process.getuid?.() ?? 0] },
+      socket: { path: join(this.#folder, 'here.sock'), mode: '0600' },
+      keyStore: { profile, library, token: { label }, pinFile: this.#pinFile('pin', token.pin), environment },
+    };
+    this.#keyStore = await createInstance(path, choices, {}, logger);
+    const written = await loadConfiguration(path);
+    const [first] = written.regions;
+    const { name } = this.#keyStore;
+    const like = present(written.keyStores.get(name));
+    const pin = { file: this.#pinFile('annex-pin', annex.pin) };
+    const other = { ...like, token: { label: annex.label }, pin, environment: annex.environment };
+    const socket = { path: join(this.#folder, 'there.sock'), mode: '0600' };
+    const second = { ...first, region: there, socket, keyStores: [name, 'annex'], defaultKeyStore: 'annex' };
+    const keyStores = new Map([...written.keyStores, ['annex', other]]);
+    this.#configuration = { ...written, regions: [first, second], keyStores };
+    await this.start();
+  }
+
+  async start(): Promise<void> {
+    const options = { environment: {}, log: logger, openKeyStores: [present(this.#keyStore)], clocks: this.clocks };
+    this.#daemon = await startDaemon({ configuration: present(this.#configuration), ...options });
+    const [a, b] = this.#daemon.regions.map(({ socketPath }) => kmsOver(socketPath));
+    this.kms = { [here]: present(a), [there]: present(b) };
+  }
+
+  async stop(): Promise<void> {
+    for (const client of Object.values(this.kms ?? {})) client.destroy();
+    await this.#daemon?.stop();
+    this.#daemon = undefined;
+  }
+
+  async remove(): Promise<void> {
+    await this.stop();
+    await this.#keyStore?.close();
+    for (const token of this.#tokens) token.remove();
+    rmSync(this.#folder, { recursive: true });
+  }
+
+  in(region: RegionName): KMS {
+    return present(this.kms)[region];
+  }
+
+  get auditFolder(): string {
+    return present(this.#configuration).audit.folder;
+  }
+
+  /** With the daemon stopped: whoever can write to the file does this. */
+  edit(sql: string, ...values: readonly SQLInputValue[]): number {
+    const database = new DatabaseSync(join(this.#folder, 'data', 'metadata.db'));
+    try {
+      return Number(database.prepare(sql).run(...values).changes);
+    } finally {
+      database.close();
+    }
+  }
+
+  /** Of a copy, while the daemon runs. Another process copies: whoever closes the file in this one ends the daemon's locks on it. */
+  rows(sql: string, ...values: readonly SQLInputValue[]): readonly Record<string, unknown>[] {
+    const copy = mkdtempSync(join(this.#folder, 'copy-'));
+    const files = ['metadata.db', 'metadata.db-wal'].map((name) => join(this.#folder, 'data', name));
+    execFileSync('cp', [...files.filter((file) => existsSync(file)), copy]);
+    const database = new DatabaseSync(join(copy, 'metadata.db'));
+    try {
+      return database
+        .prepare(sql)
+        .all(...values)
+        .map((row) => ({ ...row }));
+    } finally {
+      database.close();
+      rmSync(copy, { recursive: true });
+    }
+  }
+
+  /** Requests have the machine's time, which is behind by now: what came due at once waits for another day of running. */
+  async passDays(days: number): Promise<void> {
+    await this.clocks.pass(days * dayMs);
+    await this.clocks.pass(2 * dayMs);
+  }
+
+  #pinFile(name: string, pin: string): string {
+    const path = join(this.#folder, name);
+    writeFileSync(path, `${pin}\n`, { mode: 0o600 });
+    return path;
+  }
+}
