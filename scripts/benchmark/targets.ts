@@ -51,7 +51,7 @@ export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(fol
 /** @param dir The folder of a `drawbridge dev` instance. */
 export async function startDirect(program: string, dir: string): Promise<{ object: Target; copy: Target }> {
   const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
-  const keyStore = keyStores.get(regions[0].defaultKeyStore);
+  const keyStore = keyStores.get(regions[0].defaultKeyStore)?.members[0];
   if (keyStore === undefined || !('label' in keyStore.token))
     throw new Error('the direct loop finds its token by label');
   const loop = new LineProcess('the direct loop', [program, libraryOf(keyStore), keyStore.token.label], {

@@ -10,8 +10,14 @@
  */
 
 import { z } from 'zod';
-import { residencies } from '../kms/residencies.ts';
 import { budgetsSchema } from './budgets-schema.ts';
+import {
+  type HsmConfiguration,
+  type KeyStoreConfiguration,
+  keyStore,
+  keyStoreName,
+  refuseUnclearDefault,
+} from './key-store-schema.ts';
 import type { LoopbackAddress } from './loopback-address.ts';
 import {
   furtherRegion,
@@ -30,114 +36,6 @@ const text = z.string().min(1, { error: 'a text that is not empty' });
 const account = z
   .string({ error: 'an account id of 12 digits in quotes, such as "000000000000"' })
   .regex(/^\d{12}$/, { error: 'an account id of 12 digits in quotes, such as "000000000000"' });
-
-const credentialName = z.string().regex(/^[A-Za-z0-9_.-]+$/);
-
-const pinExpectation =
-  'one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, ' +
-  'because backups, editors and version control copy that file';
-const pin = z.union(
-  [
-    z.strictObject({ file: text }),
-    z.strictObject({ env: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/) }),
-    z.strictObject({ credential: credentialName }),
-  ],
-  { error: pinExpectation },
-);
-
-const token = z.union([z.strictObject({ label: text }), z.strictObject({ serial: text })], {
-  error: 'either { label: TEXT } or { serial: TEXT }; a token is never named by its slot number, which changes',
-});
-
-const small = (max: number) =>
-  z
-    .int({ error: `a whole number from 1 to ${max}` })
-    .min(1, { error: `a whole number from 1 to ${max}` })
-    .max(max, {
-      error: `a whole number from 1 to ${max}`,
-    });
-
-const keyStore = z.strictObject({
-  /** A file of `native-config/vendors/` without `.yaml`, or the path of one of your own. */
-  profile: text,
-  /** The vendor's PKCS#11 library; absent: the first of the profile's places where there is one. */
-  library: text.optional(),
-  token,
-  /** Absent: CreateCustomKeyStore brings it. Then the HSM is for a custom key store, and no part of the daemon before. */
-  pin: pin.optional(),
-  /** Of an HSM without `pin`: the file of the certificate, in PEM, that CreateCustomKeyStore has to show. */
-  trustAnchorCertificate: text.optional(),
-  /** Where new keys live: in the token, or wrapped by it under a domain key, in the metadata. A key stays what it was made as. */
-  residency: z.enum(residencies, { error: '`token` or `wrapped`' }).default('token'),
-  /** Processes that load the library, and sessions in each; absent: what the profile says. */
-  hosts: small(16).optional(),
-  lanes: small(64).optional(),
-  /** For `C_Initialize`'s reserved argument: NSS softoken takes its database's folder here. */
-  libraryParameters: text.optional(),
-  /** Variables that the library reads, such as SOFTHSM2_CONF. The host gets nothing else of the daemon's environment. */
-  environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
-  deadlines: z
-    .strictObject({
-      /** How long one call to the HSM may take before its host is replaced; one that generates a key has 120 s at least. */
-      callMs: small(600_000).default(10_000),
-      /** How long it may take to load the library, log in and look at the token. */
-      openMs: small(600_000).default(60_000),
-    })
-    .prefault({}),
-  /**
-   * Of a key store beside the default one: which keys can be made in it. `all`: pairs and HMAC keys too; absent: what AWS has in a
-   * custom key store, symmetric encryption keys.
-   */
-  keySpecs: z.literal('all', { error: '`all`; or leave it out, for symmetric encryption keys alone' }).optional(),
-});
-
-/** As it stands in records, log lines and paths of requests, and in `CustomKeyStoreId`, where AWS's own begin with `cks-`. */
-const keyStoreName = z.string().regex(/^(?!cks-)[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
-  error: 'a name that begins with a letter, not with `cks-`, and has at most 64 letters, digits, `-` and `_`',
-});
-
-interface KeyStores {
-  readonly keyStores: Readonly<
-    Record<string, Pick<z.output<typeof keyStore>, 'pin' | 'trustAnchorCertificate' | 'residency' | 'keySpecs'>>
-  >;
-  readonly defaultKeyStore?: string | undefined;
-}
-
-/** Where there are several, which one is meant is said, and not guessed by their order. */
-function refuseUnclearDefault({ keyStores, defaultKeyStore }: KeyStores, context: z.RefinementCtx): void {
-  const all = Object.entries(keyStores);
-  const names = all.filter(([, { pin: place }]) => place !== undefined).map(([name]) => name);
-  const refuse = (path: readonly string[], message: string): void =>
-    context.addIssue({ code: 'custom', path: [...path], message });
-  const theDefault = defaultKeyStore ?? (names.length === 1 ? names[0] : undefined);
-  for (const [name, { pin: place, trustAnchorCertificate, residency, keySpecs }] of all) {
-    if (place === undefined && trustAnchorCertificate === undefined)
-      refuse(
-        ['keyStores', name, 'pin'],
-        `${pinExpectation}; of an HSM for a custom key store, \`trustAnchorCertificate\` instead`,
-      );
-    if (place !== undefined && trustAnchorCertificate !== undefined)
-      refuse(
-        ['keyStores', name, 'trustAnchorCertificate'],
-        'nothing here: an HSM with a `pin` is for no custom key store',
-      );
-    if (place === undefined && residency !== 'token')
-      refuse(['keyStores', name, 'residency'], '`token`: the keys of a custom key store stay in its HSM');
-    if (place === undefined && keySpecs !== undefined)
-      refuse(['keyStores', name, 'keySpecs'], 'nothing here: a custom key store takes what AWS lets it take');
-  }
-  if (names.length === 0) {
-    refuse(['keyStores'], 'a key store with a `pin` under a name, such as `default`');
-  } else if (theDefault === undefined || !names.includes(theDefault)) {
-    const one = names.map((name) => `\`${name}\``).join(', ');
-    refuse(
-      ['defaultKeyStore'],
-      `the name of the key store that has the service keys and the keys of whoever names none; one of ${one}`,
-    );
-  } else if (keyStores[theDefault]?.keySpecs !== undefined) {
-    refuse(['keyStores', theDefault, 'keySpecs'], 'nothing here: the default key store takes all keys');
-  }
-}
 
 const principal = z.string().regex(/^arn:aws:iam::\d{12}:(?:user|role)\/[\w+=,.@/-]{1,576}$/, {
   error: 'the ARN of a user or role, such as "arn:aws:iam::000000000000:user/app"',
@@ -306,13 +204,13 @@ export const configurationSchema = z
 
 type Parsed = z.output<typeof configurationSchema>;
 
-type AnyHsm = z.output<typeof keyStore>;
-/** How a token is found and opened. */
-export type TokenConfiguration = Omit<AnyHsm, 'pin' | 'trustAnchorCertificate' | 'keySpecs'>;
-/** A key store of the daemon's own. */
-export type KeyStoreConfiguration = TokenConfiguration & Pick<AnyHsm, 'keySpecs'> & { readonly pin: PinSource };
-/** An HSM for a custom key store. */
-export type HsmConfiguration = TokenConfiguration & { readonly trustAnchorCertificate: string };
+export type {
+  HsmConfiguration,
+  KeyStoreConfiguration,
+  MemberConfiguration,
+  PinSource,
+  TokenConfiguration,
+} from './key-store-schema.ts';
 export type TlsConfiguration = z.output<typeof tls>;
 export type PemSource = z.output<typeof pem>;
 
@@ -346,4 +244,3 @@ export type Configuration = Omit<
   readonly serviceKeyStore: string;
   readonly audit: { readonly folder: string; readonly sync: 'default' | 'always' };
 };
-export type PinSource = z.output<typeof pin>;

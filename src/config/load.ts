@@ -16,8 +16,11 @@ import {
   configurationSchema,
   type HsmConfiguration,
   type KeyStoreConfiguration,
+  type MemberConfiguration,
   type PemSource,
+  type PinSource,
   type TlsConfiguration,
+  type TokenConfiguration,
 } from './configuration-schema.ts';
 
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
@@ -146,12 +149,17 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
   const absolute = (path: string): string => resolve(folder, path);
   const { region, regions, socket, listen, keyStores, defaultKeyStore, managedKeys, ...shared } = parsed;
   const dataDir = absolute(parsed.dataDir);
-  const all = Object.entries(keyStores).map(([name, each]) => [name, withAbsolutePaths(each, absolute)] as const);
   const ownKeyStores = new Map<string, KeyStoreConfiguration>();
   const hsms = new Map<string, HsmConfiguration>();
-  for (const [name, { pin, trustAnchorCertificate, keySpecs, ...token }] of all) {
-    if (pin !== undefined) ownKeyStores.set(name, { ...token, keySpecs, pin });
-    else if (trustAnchorCertificate !== undefined) hsms.set(name, { ...token, trustAnchorCertificate });
+  for (const [name, written] of Object.entries(keyStores)) {
+    const { residency, keySpecs } = written;
+    const members = ownMembers(name, written).map((member) => withAbsolutePaths(member, absolute));
+    const [first, ...others] = members;
+    if (first !== undefined) ownKeyStores.set(name, { residency, keySpecs, members: [first, ...others] });
+    else if (written.members === undefined && written.trustAnchorCertificate !== undefined) {
+      const trustAnchorCertificate = absolute(written.trustAnchorCertificate);
+      hsms.set(name, { ...withAbsolutePaths(tokenOf(written), absolute), trustAnchorCertificate });
+    }
   }
   const names = [...ownKeyStores.keys()];
   const theDefault = defaultKeyStore ?? names[0];
@@ -199,16 +207,30 @@ function toConfiguration(parsed: z.output<typeof configurationSchema>, folder: s
 }
 
 type WrittenKeyStore = z.output<typeof configurationSchema>['keyStores'][string];
+type WrittenToken = Extract<WrittenKeyStore, { readonly profile: string }>;
 
-function withAbsolutePaths(keyStore: WrittenKeyStore, absolute: (path: string) => string): WrittenKeyStore {
-  const { profile, library, pin, trustAnchorCertificate } = keyStore;
+/** None of an HSM for a custom key store. */
+function ownMembers(name: string, keyStore: WrittenKeyStore): readonly MemberConfiguration[] {
+  if (keyStore.members !== undefined) return keyStore.members;
+  return keyStore.pin === undefined ? [] : [{ ...tokenOf(keyStore), name, pin: keyStore.pin }];
+}
+
+function tokenOf(keyStore: WrittenToken): TokenConfiguration {
+  const { pin: _pin, trustAnchorCertificate: _anchor, residency: _residency, keySpecs: _specs, ...token } = keyStore;
+  return token;
+}
+
+function withAbsolutePaths<Token extends TokenConfiguration & { readonly pin?: PinSource }>(
+  token: Token,
+  absolute: (path: string) => string,
+): Token {
+  const { profile, library, pin } = token;
   return {
-    ...keyStore,
+    ...token,
     // A profile is a name unless it looks like a path.
     profile: profile.includes('/') ? absolute(profile) : profile,
     library: library === undefined ? undefined : absolute(library),
-    pin: pin !== undefined && 'file' in pin ? { file: absolute(pin.file) } : pin,
-    trustAnchorCertificate: trustAnchorCertificate === undefined ? undefined : absolute(trustAnchorCertificate),
+    ...(pin === undefined ? {} : { pin: 'file' in pin ? { file: absolute(pin.file) } : pin }),
   };
 }
 

@@ -13,7 +13,7 @@ import { open, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { Pin } from '../secrets/secret-bytes.ts';
 import { secretMemory } from '../secrets/secret-memory.ts';
-import type { PinSource } from './configuration-schema.ts';
+import type { KeyStoreConfiguration, PinSource } from './configuration-schema.ts';
 import { ConfigurationError } from './load.ts';
 
 /** PKCS#11 leaves the length to the token; no token takes more. */
@@ -21,14 +21,21 @@ const maxPinBytes = 256;
 
 export type PinReader = () => Promise<Pin>;
 
+/** PINs that were taken out of an environment: several tokens may have the same, and a token may be opened anew. */
+const takenOut = new WeakMap<NodeJS.ProcessEnv, Map<string, string>>();
+
 /** A function that reads the PIN anew each time, except from the environment, where it is read once. */
 export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): PinReader {
   if ('file' in source) return () => readPinFile(source.file, assertPrivate);
   if ('credential' in source) {
     return () => readPinFile(credentialPath(source.credential, environment, 'the PIN'), assertPrivateCredential);
   }
-  const text = environment[source.env];
+  const taken = takenOut.get(environment) ?? new Map<string, string>();
+  takenOut.set(environment, taken);
+  const now = environment[source.env];
+  if (now !== undefined) taken.set(source.env, now);
   delete environment[source.env];
+  const text = taken.get(source.env);
   return async () => {
     if (text === undefined || text === '') {
       throw new ConfigurationError(`the environment variable \`${source.env}\`, which holds the PIN, is not set`);
@@ -51,6 +58,14 @@ export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.
 }
 
 /** Where `init` leaves the security officer's PIN of a token that it makes: beside the library's configuration file. */
+/** Of all members of a key store. @throws ConfigurationError when anybody but its owner may read a PIN. */
+export async function assertPinsArePrivate(
+  { members }: Pick<KeyStoreConfiguration, 'members'>,
+  environment: NodeJS.ProcessEnv,
+): Promise<void> {
+  for (const { pin } of members) await assertPinIsPrivate(pin, environment);
+}
+
 export const securityOfficerPinFile = 'so-pin';
 
 /**

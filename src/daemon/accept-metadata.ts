@@ -13,7 +13,7 @@
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { assertPinIsPrivate } from '../config/secrets.ts';
+import { assertPinsArePrivate } from '../config/secrets.ts';
 import { withoutIntents } from '../keys/life/unfinished.ts';
 import type { Logger } from '../kms/logger.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
@@ -51,7 +51,7 @@ export async function acceptMetadata(acceptance: MetadataAcceptance): Promise<Ac
   if (!(await hasMetadata(dataDir))) throw noMetadata(dataDir);
   const settings = keyStores.get(serviceKeyStore);
   if (settings === undefined) throw new ConfigurationError(`the key store \`${serviceKeyStore}\` is not configured`);
-  await assertPinIsPrivate(settings.pin, environment);
+  await assertPinsArePrivate(settings, environment);
   await using opened = new AsyncDisposableStack();
   const { store, useServiceKey } = await openStore({ dataDir, region: regions[0].region });
   opened.defer(() => store.close());

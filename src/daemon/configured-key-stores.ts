@@ -2,9 +2,10 @@
 
 import { availableParallelism } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
-import type { Configuration, TokenConfiguration } from '../config/configuration-schema.ts';
+import type { Configuration, MemberConfiguration, TokenConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { beginJoinedKeyStore, callsWaitNot } from '../hsm/members/open-joined-key-store.ts';
 import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
 import { type Tuning, type TuningOptions, tuneToken } from '../hsm/token-tuning.ts';
@@ -33,7 +34,28 @@ export async function openConfiguredKeyStore(
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): Promise<KeyStore> {
-  return openKeyStore(keyStoreOptions(name, keyStores, environment, log));
+  const { keyStore, connected } = beginConfiguredKeyStore(name, { keyStores, environment, log }, () => false);
+  try {
+    await connected;
+    return keyStore;
+  } catch (error) {
+    await keyStore.close();
+    throw error;
+  }
+}
+
+/**
+ * One member alone, or the only token of a key store: what it is and has, whatever the others do.
+ * @param name For logs and errors.
+ * @throws as `openConfiguredKeyStore`.
+ */
+export async function openConfiguredMember(
+  name: string,
+  member: MemberConfiguration,
+  environment: NodeJS.ProcessEnv,
+  log: Logger,
+): Promise<KeyStore> {
+  return openKeyStore(memberOptions(name, member, environment, log));
 }
 
 /** The names of those without which there is no start. */
@@ -44,34 +66,33 @@ export function requiredKeyStores({ serviceKeyStore, regions }: Configuration): 
 export interface KeyStoreSettings {
   readonly keyStores: Configuration['keyStores'];
   readonly environment: NodeJS.ProcessEnv;
+  /** Of a key store of several members: is one of them ours? Absent: each is taken, and serves the keys that it has. */
+  readonly prove?: ((member: KeyStore, name: string) => Promise<void>) | undefined;
   readonly log: Logger;
 }
 
 /**
- * Measures what the token of a key store gives with so many hosts and lanes, whatever is configured.
+ * Measures what a token gives with so many hosts and lanes, whatever is configured.
+ * @param name For logs and errors.
  * @throws as `openConfiguredKeyStore`.
  */
 export async function tuneConfiguredKeyStore(
   name: string,
-  keyStores: Configuration['keyStores'],
+  member: MemberConfiguration,
   environment: NodeJS.ProcessEnv,
   log: Logger,
   how: Pick<TuningOptions, 'atMostMs' | 'measureMs' | 'signal' | 'progress'>,
 ): Promise<Tuning> {
-  const options = keyStoreOptions(name, keyStores, environment, log);
+  const options = memberOptions(name, member, environment, log);
   const open = async ({ hosts, lanes }: KeyStoreShape): Promise<KeyStore> => {
     const keyStore = await openKeyStore({ ...options, hosts, settings: { ...options.settings, lanes } });
     // Further hosts join the first one when they are ready, or are not to be had.
-    const untilMs = performance.now() + configuredOpenMs(keyStores.get(name));
+    const untilMs = performance.now() + member.deadlines.openMs;
     while (keyStore.status().hosts < hosts && performance.now() < untilMs) await setTimeout(20);
     return keyStore;
   };
   const { sessionsAreParallel = true } = options;
   return tuneToken({ ...how, open, sessionsAreParallel, cores: availableParallelism() });
-}
-
-function configuredOpenMs(configuration: TokenConfiguration | undefined): number {
-  return configuration?.deadlines.openMs ?? 0;
 }
 
 /**
@@ -80,23 +101,43 @@ function configuredOpenMs(configuration: TokenConfiguration | undefined): number
  */
 export function beginConfiguredKeyStore(
   name: string,
-  { keyStores, environment, log }: KeyStoreSettings,
+  { keyStores, environment, prove, log }: KeyStoreSettings,
   isWaitedFor: (reason: KeyStoreError) => boolean,
   events?: ConnectionEvents,
 ): BegunKeyStore {
-  const options = keyStoreOptions(name, keyStores, environment, log);
-  return beginKeyStore({ ...options, ...(events === undefined ? {} : { events }) }, isWaitedFor);
+  const configuration = keyStores.get(name);
+  if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
+  const [first, ...others] = configuration.members;
+  if (others.length === 0) {
+    const options = memberOptions(name, first, environment, log);
+    return beginKeyStore({ ...options, ...(events === undefined ? {} : { events }) }, isWaitedFor);
+  }
+  const members = configuration.members.map((member) => ({
+    name: member.name,
+    begin: (theirs: ConnectionEvents): BegunKeyStore => {
+      const options = memberOptions(memberPath(name, member), member, environment, log);
+      const limits = { ...options.limits, ...callsWaitNot };
+      return beginKeyStore({ ...options, limits, events: theirs }, () => true);
+    },
+  }));
+  return beginJoinedKeyStore({ name, members, prove: prove ?? takeAll, events, log }, isWaitedFor);
 }
 
-function keyStoreOptions(
+const takeAll = (): Promise<void> => Promise.resolve();
+
+/** How a member is called in logs and errors. The only token of a key store is called as that is. */
+export function memberPath(keyStore: string, { name }: Pick<MemberConfiguration, 'name'>): string {
+  return name === keyStore ? keyStore : `${keyStore}/${name}`;
+}
+
+/** @param name For logs, errors and `status()`. */
+function memberOptions(
   name: string,
-  keyStores: Configuration['keyStores'],
+  member: MemberConfiguration,
   environment: NodeJS.ProcessEnv,
   log: Logger,
 ): OpenKeyStoreOptions {
-  const configuration = keyStores.get(name);
-  if (configuration === undefined) throw new TypeError(`key store \`${name}\` is not configured`);
-  return { ...tokenOptions(name, configuration, log), pin: pinReader(configuration.pin, environment) };
+  return { ...tokenOptions(name, member, log), pin: pinReader(member.pin, environment) };
 }
 
 /** All but the PIN. */

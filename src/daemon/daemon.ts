@@ -15,7 +15,7 @@ import type { AuditHead } from '../audit/audit-log.ts';
 import { openAuditLog } from '../audit/open-audit-log.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+import { assertPinsArePrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { BegunKeyStore } from '../hsm/open-key-store.ts';
 import { Admission } from '../http/admission/admission.ts';
@@ -41,6 +41,7 @@ import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-f
 import { domainControl } from './domain-control.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { keyStoreControl } from './key-store-control.ts';
+import { MemberProofs } from './member-proofs.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
 import { examineLateToken, OptionalKeyStores } from './optional-key-stores.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
@@ -120,8 +121,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   started.defer(() => certificates.close());
   const hsms = await attachableHsms(configuration, log);
   for (const keyStore of configuration.keyStores.values()) {
-    await assertPinIsPrivate(keyStore.pin, environment);
-    await assertSecurityOfficerPinIsPrivate(keyStore.environment);
+    await assertPinsArePrivate(keyStore, environment);
+    for (const member of keyStore.members) await assertSecurityOfficerPinIsPrivate(member.environment);
   }
   const isInitialised = await hasMetadata(dataDir);
   const opened = isInitialised ? await openStore({ dataDir, region: regions[0].region }) : undefined;
@@ -141,11 +142,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const audit = isInitialised ? await openAuditLog(auditOptions) : undefined;
   if (audit !== undefined) started.defer(() => audit.close());
 
-  const optional = new OptionalKeyStores({ configuration, environment, open: options.openKeyStores ?? [], log });
+  const proofs = new MemberProofs({
+    serviceKeyStore: configuration.serviceKeyStore,
+    serviceKey: () => opened?.store.serviceKey('metadata-integrity'),
+    log,
+  });
+  const open = options.openKeyStores ?? [];
+  const optional = new OptionalKeyStores({ configuration, environment, open, proofs, log });
   started.defer(() => optional.close());
   const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);
   const required = requiredKeyStores(configuration);
-  for (const name of required) begun.set(name, beginKeyStore(name, options, patience));
+  for (const name of required) begun.set(name, beginKeyStore(name, options, proofs, patience));
   const keyStores = new Map<string, KeyStore>(optional.places);
   for (const [name, { keyStore }] of begun) keyStores.set(name, keyStore);
   if (opened === undefined || audit === undefined) {
@@ -193,8 +200,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const ours = { configuration, opened, keyStores, required, hsms, serviceKeyStore, audit, checkpoints, intents };
   const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
-  const opening = patience.open([...begun.values()], openOnce).then((open) => {
+  const opening = patience.open([...begun.values()], openOnce).then(async (open) => {
     instance = open;
+    await proofs.use(
+      open,
+      serviceKeyStore,
+      [...begun.values()].map(({ keyStore }) => keyStore),
+    );
     // By now it is known who has access keys.
     policies.warnOfUnreachable(log);
     const { turns, credentials, upkeep } = open;
@@ -291,12 +303,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 function beginKeyStore(
   name: string,
   { configuration, environment, log, openKeyStores }: DaemonOptions,
+  proofs: MemberProofs,
   patience: Patience,
 ): BegunKeyStore {
   const theirs = openKeyStores?.find((keyStore) => keyStore.name === name);
   if (theirs !== undefined) return { keyStore: theirs, connected: Promise.resolve() };
   const { keyStores } = configuration;
-  return beginConfiguredKeyStore(name, { keyStores, environment, log }, (reason) => patience.goesOn(reason));
+  const prove = (member: KeyStore, memberName: string) => proofs.prove(name, memberName, member);
+  return beginConfiguredKeyStore(name, { keyStores, environment, prove, log }, (reason) => patience.goesOn(reason));
 }
 
 /**

@@ -142,7 +142,8 @@ function withChoices(
 }
 
 function assertTokenKind({ keyStores }: Configuration, kind: NewTokenKind | undefined, dir: string): void {
-  const other = [...keyStores.values()].find(({ profile }) => kind !== undefined && profile !== kind);
+  const tokens = [...keyStores.values()].flatMap(({ members }) => members);
+  const other = tokens.find(({ profile }) => kind !== undefined && profile !== kind);
   if (other === undefined) return;
   throw new ConfigurationError(
     `the instance in \`${dir}\` is over \`${other.profile}\`, not \`${kind}\`; leave --token out, or give another folder`,

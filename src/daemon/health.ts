@@ -31,9 +31,18 @@ export function disconnected(stores: Stores): string | null {
   return firstAway(stores, (name) => stores.required.has(name));
 }
 
-/** Of the first of the others: its keys are unavailable, and everything else is served. */
+/** Of the first of the others: its keys are unavailable, and everything else is served. Then of the first member that is missing. */
 export function partlyAway(stores: Stores): string | null {
-  return firstAway(stores, (name) => !stores.required.has(name));
+  return firstAway(stores, (name) => !stores.required.has(name)) ?? firstMissing(stores);
+}
+
+/** The others of its key store serve; with one less there is one less to lose. */
+function firstMissing({ keyStores }: Pick<Stores, 'keyStores'>): string | null {
+  for (const [name, keyStore] of keyStores)
+    for (const member of keyStore.status().members ?? [])
+      if (member.state !== 'connected')
+        return `key store ${name} is degraded: member ${member.name} is ${member.state}`;
+  return null;
 }
 
 function firstAway({ keyStores }: Stores, isMeant: (name: string) => boolean): string | null {

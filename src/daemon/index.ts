@@ -6,7 +6,13 @@ export { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 export { openBackup } from '../store/backup-file.ts';
 export { acceptMetadata } from './accept-metadata.ts';
 export { attachableHsms } from './attachable-hsms.ts';
-export { libraryOf, openConfiguredKeyStore, tuneConfiguredKeyStore } from './configured-key-stores.ts';
+export {
+  libraryOf,
+  memberPath,
+  openConfiguredKeyStore,
+  openConfiguredMember,
+  tuneConfiguredKeyStore,
+} from './configured-key-stores.ts';
 export { startDaemon } from './daemon.ts';
 export { namedKeys } from './data-folder.ts';
 export { startDev } from './dev.ts';

@@ -1,19 +1,32 @@
 /** What an operator can do about the key stores of a running daemon. */
 
 import type { KeyStore } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { Member } from '../hsm/members/member.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
 import type { OptionalKeyStores } from './optional-key-stores.ts';
 
 export function keyStoreControl(
   keyStores: ReadonlyMap<string, KeyStore>,
-  optional: Pick<OptionalKeyStores, 'reconnect'>,
+  optional: Pick<OptionalKeyStores, 'reconnect' | 'attached'>,
 ): KeyStoreControl {
   return {
-    async reconnect(name) {
+    async reconnect(name, memberName) {
       const keyStore = keyStores.get(name);
       if (keyStore === undefined) return undefined;
+      if (memberName !== undefined) {
+        const member = membersOf(optional.attached(name) ?? keyStore).find((each) => each.name === memberName);
+        if (member === undefined) return undefined;
+        await member.reconnect();
+        return { state: member.status().state };
+      }
       if ((await optional.reconnect(name)) === undefined) await keyStore.reconnect();
       return { state: keyStore.status().state };
     },
   };
+}
+
+/** Of a key store that is one token there are none. */
+export function membersOf(keyStore: KeyStore): readonly Member[] {
+  return keyStore instanceof JoinedKeyStore ? keyStore.members : [];
 }

@@ -16,6 +16,7 @@ import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Turns } from '../store/turns.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
+import type { MemberProofs } from './member-proofs.ts';
 import { assertTokenIsOurs, keysLookedFor } from './own-token.ts';
 
 /** Between two attempts to settle one that is connected. */
@@ -53,6 +54,8 @@ export interface OptionalKeyStoresParts {
   readonly environment: NodeJS.ProcessEnv;
   /** Those that are open already, and are closed by whoever opened them. */
   readonly open: readonly KeyStore[];
+  /** Of those that have several members. */
+  readonly proofs: Pick<MemberProofs, 'prove'>;
   readonly log: Logger;
 }
 
@@ -90,6 +93,11 @@ export class OptionalKeyStores {
     for (const [name, optional] of this.#byName) this.#begin(name, optional);
   }
 
+  /** What a place stands for; `undefined` of a key store that the start needs. */
+  attached(name: string): KeyStore | undefined {
+    return this.#byName.get(name)?.keyStore;
+  }
+
   /**
    * An operator's word.
    * @returns `undefined` when there is none of this name.
@@ -112,7 +120,7 @@ export class OptionalKeyStores {
   }
 
   #begin(name: string, optional: Optional): void {
-    const { configuration, environment, open, log } = this.#parts;
+    const { configuration, environment, open, proofs, log } = this.#parts;
     const { place } = optional;
     try {
       const theirs = open.find((keyStore) => keyStore.name === name);
@@ -124,7 +132,8 @@ export class OptionalKeyStores {
         failed: () => place.events.failed(),
         pinRefused: () => undefined,
       };
-      const settings = { keyStores: configuration.keyStores, environment, log };
+      const prove = (member: KeyStore, memberName: string) => proofs.prove(name, memberName, member);
+      const settings = { keyStores: configuration.keyStores, environment, prove, log };
       optional.keyStore = theirs ?? beginConfiguredKeyStore(name, settings, () => true, events).keyStore;
       place.attach(optional.keyStore);
       if (theirs !== undefined) void this.#examine(name, optional);

@@ -13,10 +13,11 @@ export async function assertPathsAreOurs(configuration: Configuration): Promise<
   const { dataDir, audit, identity, keyStores, hsms, regions, roles } = configuration;
   const paths = [dataDir, audit.folder, identity.policies];
   for (const { trustPolicy } of Object.values(roles)) if (typeof trustPolicy === 'string') paths.push(trustPolicy);
-  for (const { library, profile } of [...keyStores.values(), ...(hsms?.values() ?? [])])
+  const members = [...keyStores.values()].flatMap((keyStore) => keyStore.members);
+  for (const { library, profile } of [...members, ...(hsms?.values() ?? [])])
     paths.push(library, profile.includes('/') ? profile : undefined);
   for (const { trustAnchorCertificate } of hsms?.values() ?? []) paths.push(trustAnchorCertificate);
-  for (const { pin } of keyStores.values()) {
+  for (const { pin } of members) {
     if ('file' in pin) paths.push(pin.file);
   }
   for (const { tls } of regions) {

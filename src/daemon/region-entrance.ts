@@ -51,7 +51,7 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       revokeAccessKey: (accessKeyId, by) => now.credentials.revokeAccessKey(accessKeyId, by),
       issueCredentials: (peer, lifetimeSeconds) => now.credentials.issueCredentials(peer, lifetimeSeconds),
     },
-    keyStores: { reconnect: (name) => now.keyStores.reconnect(name) },
+    keyStores: { reconnect: (name, member) => now.keyStores.reconnect(name, member) },
     upkeep: { list: () => now.upkeep.list(), confirm: (work, by) => now.upkeep.confirm(work, by) },
     backup: {
       make: () => now.backup.make(),

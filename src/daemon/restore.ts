@@ -16,7 +16,7 @@ import { auditLogPath, openAuditLog } from '../audit/open-audit-log.ts';
 import { placeText } from '../audit/place.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { assertPinIsPrivate } from '../config/secrets.ts';
+import { assertPinsArePrivate } from '../config/secrets.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
 import { withoutIntents } from '../keys/life/unfinished.ts';
@@ -126,7 +126,7 @@ async function tryIn(folder: string, restoration: Restoration): Promise<TriedBac
     if (known !== undefined) return known;
     const settings = configuration.keyStores.get(name);
     if (settings === undefined) throw new ConfigurationError(`the key store \`${name}\` is not configured`);
-    await assertPinIsPrivate(settings.pin, environment);
+    await assertPinsArePrivate(settings, environment);
     const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, environment, log);
     opened.defer(() => keyStore.close());
     keyStores.set(name, keyStore);

@@ -177,8 +177,8 @@ export interface KeyStoreCapabilities {
 
 export interface KeyStoreStatus {
   readonly name: string;
-  /** `pinRefused` ends only by `reconnect()`, an operator's act. */
-  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'closed';
+  /** `pinRefused` and `notOurs` (a token without our keys) end only by `reconnect()`, an operator's act. */
+  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'closed';
   readonly hosts: number;
   readonly lanes: number;
   /** Hosts replaced since start, with the reason of the last replacement. */
@@ -186,6 +186,16 @@ export interface KeyStoreStatus {
   readonly lastFailure: string | null;
   readonly inFlight: number;
   readonly pids: readonly number[];
+  /** Of a key store that has several; absent: it is one token. */
+  readonly members?: readonly MemberStatus[];
+}
+
+/** One token of a key store that has several. `state` is `connected` when it serves. */
+export interface MemberStatus extends Omit<KeyStoreStatus, 'members'> {
+  /** What was found out at its last connection; `null` when there never was one. */
+  readonly capabilities: KeyStoreCapabilities | null;
+  /** The command that brings it back, where nothing else does. */
+  readonly command: string | null;
 }
 
 export interface KeyStore extends KeyRelocation {

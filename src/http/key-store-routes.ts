@@ -1,5 +1,6 @@
 /**
- * `POST /key-stores/NAME/reconnect`: an operator's word that the token may be logged into again, after a PIN was refused.
+ * `POST /key-stores/NAME/reconnect`, and `POST /key-stores/NAME/members/MEMBER/reconnect` of one that has several members: an
+ * operator's word that the token may be logged into again, after a PIN was refused or it was none of ours.
  *
  * Nothing logs in by itself after a refused PIN, since a wrong one, tried again and again, locks the token. For the
  * account's root alone; on record.
@@ -14,10 +15,11 @@ import { operatorAct } from './operator-acts.ts';
 
 export interface KeyStoreControl {
   /**
-   * Logs in again, once. `undefined` when there is no such key store.
-   * @throws KeyStoreError when the token is not there or refuses the PIN again.
+   * Logs in again, once. `undefined` when there is no such key store, or no such member of it.
+   * @param member Absent: all its tokens that are left alone.
+   * @throws KeyStoreError when the token is not there, refuses the PIN again or is none of ours.
    */
-  reconnect(name: string): Promise<{ readonly state: string } | undefined>;
+  reconnect(name: string, member?: string): Promise<{ readonly state: string } | undefined>;
 }
 
 export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: KeyStoreControl): void {
@@ -30,15 +32,29 @@ export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: Key
       perform: () => reconnect(control, name),
     });
   });
+  app.post<{ Params: { name: string; member: string } }>(
+    '/key-stores/:name/members/:member/reconnect',
+    (request, reply) => {
+      const { name, member } = request.params;
+      const cut = (text: string): string => text.slice(0, maxNameCharacters);
+      operatorAct(wire, request, reply, {
+        operationName: 'ReconnectKeyStore',
+        effect: 'uses',
+        parameters: () => ({ keyStore: cut(name), member: cut(member) }),
+        perform: () => reconnect(control, name, member),
+      });
+    },
+  );
 }
 
 /** Names come from callers: what is none of a key store is cut to this in the audit log. */
 const maxNameCharacters = 64;
 
-async function reconnect(control: KeyStoreControl, name: string): Promise<ActResult> {
+async function reconnect(control: KeyStoreControl, name: string, member?: string): Promise<ActResult> {
+  const what = member === undefined ? 'key store' : 'member of a key store';
   try {
-    const state = await control.reconnect(name);
-    if (state === undefined) throw new KmsError('NotFoundException', `There is no key store of this name.`);
+    const state = await control.reconnect(name, member);
+    if (state === undefined) throw new KmsError('NotFoundException', `There is no ${what} of this name.`);
     return { body: JSON.stringify(state), record: null };
   } catch (error) {
     // Whoever may ask is the operator, who needs to know what the token said.

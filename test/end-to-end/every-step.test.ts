@@ -301,7 +301,7 @@ for (const token of tokens) {
       await (await startInstance({ token, dir })).stop();
       const file = join(dir, 'drawbridge.yaml');
       const [keyStore] = (await loadConfiguration(file)).keyStores.values();
-      shim = createShim(libraryOf(present(keyStore)));
+      shim = createShim(libraryOf(present(keyStore).members[0]));
       const configuration = parse(readFileSync(file, 'utf8'));
       const { default: own } = configuration.keyStores;
       Object.assign(own, { library: shim.library, environment: { ...own.environment, ...shim.environment } });

@@ -7,7 +7,7 @@
 
 import { stat } from 'node:fs/promises';
 import { Command, InvalidArgumentError } from 'commander';
-import type { Configuration } from '../../config/configuration-schema.ts';
+import type { Configuration, MemberConfiguration } from '../../config/configuration-schema.ts';
 import type { KeyStore, KeyStoreCapabilities } from '../../hsm/key-store.ts';
 import type { Tuning } from '../../hsm/token-tuning.ts';
 import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
@@ -29,6 +29,13 @@ interface Check {
   readonly keyStore?: string;
   readonly ok: boolean;
   readonly detail: string;
+}
+
+/** A token of a key store: of several, or its only one. */
+interface MemberPlace {
+  /** The name of the key store. */
+  readonly keyStore: string;
+  readonly member: MemberConfiguration;
 }
 
 /** A token, with the keys on it that Drawbridge keeps for itself. */
@@ -109,18 +116,21 @@ async function doctor(options: Options): Promise<void> {
   if (!healthy) process.exitCode = 1;
 }
 
-/** By the names of key stores. Ends early, with its keys destroyed, when it is told to end. */
+/** By the names of key stores and members. Ends early, with its keys destroyed, when it is told to end. */
 async function tune({ config = usualConfiguration, tuneSeconds }: Options): Promise<Readonly<Record<string, Tuning>>> {
-  const { createLog, tuneConfiguredKeyStore } = await import('../../daemon/index.ts');
+  const { createLog, memberPath, tuneConfiguredKeyStore } = await import('../../daemon/index.ts');
   const { keyStores } = await readTrustedConfiguration(config);
   const early = new AbortController();
   const end = (): void => early.abort();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end);
   const tunings: Record<string, Tuning> = {};
   try {
-    for (const name of keyStores.keys()) {
+    const all = [...keyStores].flatMap(([name, { members }]) =>
+      members.map((member) => ({ name: memberPath(name, member), member })),
+    );
+    for (const { name, member } of all) {
       if (early.signal.aborted) break;
-      tunings[name] = await tuneConfiguredKeyStore(name, keyStores, process.env, createLog('error'), {
+      tunings[name] = await tuneConfiguredKeyStore(name, member, process.env, createLog('error'), {
         atMostMs: tuneSeconds * 1000,
         signal: early.signal,
         progress: ({ hosts, lanes }) => {
@@ -174,9 +184,11 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
       () => roleNames.join(', '),
     );
   const found: Examined[] = [];
-  for (const name of configuration.keyStores.keys()) {
-    const capabilities = await examineKeyStore(name, configuration, isFolderFine, check);
-    if (capabilities !== undefined) found.push(capabilities);
+  for (const [name, { members }] of configuration.keyStores) {
+    for (const member of members) {
+      const capabilities = await examineMember({ keyStore: name, member }, configuration, isFolderFine, check);
+      if (capabilities !== undefined) found.push(capabilities);
+    }
   }
   for (const name of configuration.hsms?.keys() ?? []) await examineHsm(name, configuration, check);
   return found;
@@ -207,35 +219,37 @@ async function examineHsm(name: string, configuration: Configuration, check: Run
 }
 
 /** The token is not asked, and so no PIN tried, where something before it is wrong. */
-async function examineKeyStore(
-  name: string,
+async function examineMember(
+  place: MemberPlace,
   configuration: Configuration,
   isFolderFine: boolean,
   check: RunCheck,
 ): Promise<Examined | undefined> {
-  const keyStore = configuration.keyStores.get(name);
-  if (keyStore === undefined) return undefined;
-  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf } = await import('../../daemon/index.ts');
+  const { member } = place;
+  const { assertPinIsPrivate, assertSecurityOfficerPinIsPrivate, libraryOf, memberPath } = await import(
+    '../../daemon/index.ts'
+  );
+  const name = memberPath(place.keyStore, member);
   const pin = await check(
     'PIN is private',
     async () => {
-      await assertPinIsPrivate(keyStore.pin, process.env);
-      await assertSecurityOfficerPinIsPrivate(keyStore.environment);
-      return Object.keys(keyStore.pin).join();
+      await assertPinIsPrivate(member.pin, process.env);
+      await assertSecurityOfficerPinIsPrivate(member.environment);
+      return Object.keys(member.pin).join();
     },
     (place) => place,
     name,
   );
   const library = await check(
     'library',
-    () => libraryOf(keyStore),
+    () => libraryOf(member),
     (path) => path,
     name,
   );
   if (!isFolderFine || pin === undefined || library === undefined) return undefined;
   const opened = await check(
     'token',
-    () => examineToken(name, configuration),
+    () => examineToken(place, configuration),
     ({ examined: { token } }) => `${token.label}, serial ${token.serial}: PIN accepted`,
     name,
   );
@@ -251,17 +265,17 @@ async function assertFolderIsPrivate({ dataDir }: Configuration): Promise<void> 
 
 /** The token is opened once, and closed when this resolves. `keysFound` tells whether it is the one that the metadata is of. */
 async function examineToken(
-  name: string,
+  { keyStore: name, member }: MemberPlace,
   configuration: Configuration,
 ): Promise<{ readonly examined: Examined; readonly keysFound: () => Promise<string> }> {
-  const { cloudHsmClusterIdOf, createLog, listServiceKeys, openConfiguredKeyStore } = await import(
+  const { cloudHsmClusterIdOf, createLog, listServiceKeys, memberPath, openConfiguredMember } = await import(
     '../../daemon/index.ts'
   );
   const clusterId = cloudHsmClusterIdOf(configuration.account, name);
-  const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, process.env, createLog('error'));
+  const keyStore = await openConfiguredMember(memberPath(name, member), member, process.env, createLog('error'));
   try {
     const examined = { ...keyStore.capabilities(), clusterId, serviceKeys: await listServiceKeys(keyStore) };
-    const [found] = await Promise.allSettled([findKeys(keyStore, configuration)]);
+    const [found] = await Promise.allSettled([findKeys(keyStore, name, configuration)]);
     return {
       examined,
       keysFound: () => (found.status === 'fulfilled' ? Promise.resolve(found.value) : Promise.reject(found.reason)),
@@ -272,7 +286,11 @@ async function examineToken(
 }
 
 /** @throws an error for operators when the token has none of the keys that it should have. */
-async function findKeys(keyStore: KeyStore, { dataDir, serviceKeyStore }: Configuration): Promise<string> {
+async function findKeys(
+  keyStore: KeyStore,
+  name: string,
+  { dataDir, serviceKeyStore }: Configuration,
+): Promise<string> {
   const { assertTokenIsOurs, namedKeys } = await import('../../daemon/index.ts');
   let named: Awaited<ReturnType<typeof namedKeys>>;
   try {
@@ -282,10 +300,10 @@ async function findKeys(keyStore: KeyStore, { dataDir, serviceKeyStore }: Config
     return 'not compared: a daemon has the metadata open, and compared them at its start';
   }
   const { serviceKey, backingKeys } = named;
-  if (keyStore.name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey]);
-  const inUse = backingKeys.get(keyStore.name) ?? [];
+  if (name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey]);
+  const inUse = backingKeys.get(name) ?? [];
   await assertTokenIsOurs(keyStore, dataDir, inUse);
-  return inUse.length > 0 || keyStore.name === serviceKeyStore ? 'those of the data folder' : 'none yet';
+  return inUse.length > 0 || name === serviceKeyStore ? 'those of the data folder' : 'none yet';
 }
 
 function forPrograms(examined: Examined): object {

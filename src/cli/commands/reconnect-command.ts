@@ -11,22 +11,28 @@ type Options = SocketOptions & { readonly json?: true };
 export function reconnectCommand(): Command {
   return withJson(withSocket(new Command('reconnect').description('log into the token again, after a refused PIN')))
     .argument('[key-store]', 'its name in the configuration; the only one if not given')
+    .argument('[member]', 'of a key store with several members, the one; all that are left alone if not given')
     .addHelpText(
       'after',
       `
 A token locks itself after a few wrong PINs, so the daemon never tries a refused one again by itself: "drawbridge status"
 then shows the state pinRefused. Put the right PIN where the configuration says, and run this; the PIN is tried once.
+A member of a key store that holds none of its keys (state notOurs) is left alone as well: put the right token back first.
 Only the account's root may.
 
-Example:
-  drawbridge reconnect`,
+Examples:
+  drawbridge reconnect
+  drawbridge reconnect default second`,
     )
-    .action(async (named: string | undefined, options: Options) => {
+    .action(async (named: string | undefined, member: string | undefined, options: Options) => {
       const client = await connectTo(options);
       const keyStore = named ?? (await onlyKeyStore(client));
-      const answer = await client.post(`/key-stores/${encodeURIComponent(keyStore)}/reconnect`, {});
+      const path = ['key-stores', keyStore, ...(member === undefined ? [] : ['members', member]), 'reconnect'];
+      const answer = await client.post(`/${path.map(encodeURIComponent).join('/')}`, {});
       if (options.json) return printJson(answer);
-      print(`the key store \`${keyStore}\` is ${String(answer['state'])}`);
+      const what =
+        member === undefined ? `the key store \`${keyStore}\`` : `the member \`${member}\` of \`${keyStore}\``;
+      print(`${what} is ${String(answer['state'])}`);
     });
 }
 

@@ -101,8 +101,20 @@ function describeKeyStore(keyStore: Members): string {
     ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
     ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
     ['last failure', keyStore['lastFailure'] as string | null],
+    ...((keyStore['members'] ?? []) as Members[]).flatMap(describeMember),
     ...describeResidency(keyStore),
   ]);
+}
+
+/** Of one that does not serve: why, and what brings it back. */
+function describeMember(member: Members): readonly (readonly [string, string])[] {
+  const { name, state, lastFailure, command, inFlight, restarts } = member;
+  const token = (member['capabilities'] as Members | null)?.['token'] as Members | undefined;
+  const which = token === undefined ? '' : `, ${token['label']}, serial ${token['serial']}`;
+  const lines = [`${name}: ${state}${which}, ${inFlight} calls, ${restarts} hosts replaced`];
+  if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
+  if (command !== null) lines.push(`when it is in order: ${command}`);
+  return lines.map((line, index) => [index === 0 ? 'member' : '', line] as const);
 }
 
 function describeResidency({ residency, domainKeys }: Members): readonly (readonly [string, string])[] {

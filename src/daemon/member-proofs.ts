@@ -1,0 +1,137 @@
+/**
+ * Is a member of a key store one of ours? Told by what it holds and computes, and not by its label or serial number: a group of HSMs may
+ * answer with a serial of whichever node it is, and a token that was initialised anew has the label and the PIN that it had.
+ *
+ * In the key store of the service keys a member has to have the service key of the records. Elsewhere it has to have one of the keys that
+ * the records name, or the service key; where there is none yet, any token may be. As soon as the records were verified, the
+ * service key that a member holds also has to compute what it computed for the records: an id and a label can be given to any key.
+ */
+
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { ConfigurationError } from '../config/load.ts';
+import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { KeyView } from '../keys/key-view.ts';
+import type { DomainKeys } from '../keys/life/domain-keys.ts';
+import { assertServiceKey } from '../keys/life/service-keys.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { BackingKeyId } from '../kms/names.ts';
+import { keysLookedFor } from './own-token.ts';
+
+export interface MemberProofsOptions {
+  readonly serviceKeyStore: string;
+  /** That of the records; `undefined` before there are any. */
+  readonly serviceKey: () => BackingKeyId | undefined;
+  readonly log: Logger;
+}
+
+/** The records, once they are verified. */
+export interface ProofRecords {
+  readonly regions: readonly { readonly directory: Pick<KeyView, 'onRecord'> }[];
+  readonly domainKeys: Pick<DomainKeys, 'of'>;
+}
+
+const algorithm = 'HMAC_SHA_256';
+const challengeBytes = 32;
+
+export class MemberProofs {
+  readonly #options: MemberProofsOptions;
+  #records: ProofRecords | undefined;
+  #challenge: { readonly message: Buffer; readonly mac: Buffer } | undefined;
+
+  constructor(options: MemberProofsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * From now on more is asked, and of the members that serve by now first.
+   * @param serviceKeyStore Under whose service key the records were found to be ours.
+   */
+  async use(records: ProofRecords, serviceKeyStore: Pick<KeyStore, 'macs'>, open: readonly KeyStore[]): Promise<void> {
+    const joined = open.filter((keyStore) => keyStore instanceof JoinedKeyStore);
+    this.#records = records;
+    const backingKeyId = this.#options.serviceKey();
+    if (joined.length === 0 || backingKeyId === undefined) return;
+    const message = randomBytes(challengeBytes);
+    try {
+      const [mac] = await serviceKeyStore.macs({ backingKeyId, algorithm, messages: [message] });
+      if (mac !== undefined) this.#challenge = { message, mac };
+    } catch (error) {
+      if (!(error instanceof KeyStoreError)) throw error;
+      this.#options.log.warn({ err: error }, 'members of key stores are proven by the ids of their keys alone');
+    }
+    await Promise.all(joined.flatMap(({ members }) => members.map((member) => member.reexamine())));
+  }
+
+  #objectsIn(keyStore: string): readonly BackingKeyId[] {
+    const { regions, domainKeys } = this.#records ?? { regions: [] };
+    const found = (domainKeys?.of(keyStore) ?? []).flatMap(({ state, backingKeyId }) =>
+      state === 'Active' ? [backingKeyId] : [],
+    );
+    for (const { state, residency, backingKeyId } of regions[0]?.directory.onRecord.materialsIn(keyStore) ?? []) {
+      if (found.length >= keysLookedFor) break;
+      if (state === 'Active' && residency !== 'wrapped') found.push(backingKeyId);
+    }
+    return found.slice(0, keysLookedFor);
+  }
+
+  /**
+   * @param member With nothing between it and its token.
+   * @throws ConfigurationError when it is none of ours, with what that means and what to do; KeyStoreError when it does not tell.
+   */
+  async prove(keyStore: string, name: string, member: KeyStore): Promise<void> {
+    const serviceKey = this.#options.serviceKey();
+    if (serviceKey === undefined) return;
+    if (await has(member, serviceKey)) {
+      await this.#proveServiceKey({ keyStore, name, member }, serviceKey);
+      return;
+    }
+    if (keyStore === this.#options.serviceKeyStore)
+      throw new ConfigurationError(notOurs({ keyStore, name, member }, 'does not hold the service key of the records'));
+    const named = this.#objectsIn(keyStore);
+    for (const backingKeyId of named) if (await has(member, backingKeyId)) return;
+    if (named.length > 0)
+      throw new ConfigurationError(notOurs({ keyStore, name, member }, 'has none of the keys that the records name'));
+  }
+
+  async #proveServiceKey(place: Place, backingKeyId: BackingKeyId): Promise<void> {
+    const { member } = place;
+    try {
+      await assertServiceKey(member, 'metadata-integrity', backingKeyId);
+    } catch (error) {
+      if (!(error instanceof KeyStoreError && error.failure === 'keyUnavailable')) throw error;
+      throw new ConfigurationError(
+        notOurs(place, `has another object in the place of the service key: ${error.message}`),
+      );
+    }
+    if (this.#challenge === undefined) return;
+    const { message, mac } = this.#challenge;
+    const [theirs] = await member.macs({ backingKeyId, algorithm, messages: [message] });
+    if (theirs?.length === mac.length && timingSafeEqual(theirs, mac)) return;
+    throw new ConfigurationError(notOurs(place, 'holds another key under the id of the service key'));
+  }
+}
+
+interface Place {
+  readonly keyStore: string;
+  readonly name: string;
+  readonly member: KeyStore;
+}
+
+async function has(member: KeyStore, backingKeyId: BackingKeyId): Promise<boolean> {
+  try {
+    await member.describeKey({ backingKeyId });
+    return true;
+  } catch (error) {
+    if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return false;
+    throw error;
+  }
+}
+
+function notOurs({ keyStore, name, member }: Place, found: string): string {
+  const { label, serial } = member.capabilities().token;
+  return (
+    `the token \`${label}\`, serial ${serial}, ${found}: it is another one, or was initialised anew and its keys are gone; nothing ` +
+    `is done with it. Put the right one back, or restore it from its backup, then run \`drawbridge reconnect ${keyStore} ${name}\``
+  );
+}

@@ -1,0 +1,271 @@
+/**
+ * A key store of several tokens, its *members*, that hold the same service keys and domain keys: any of them serves, and one that is away
+ * is not missed.
+ *
+ * A wrapped key can be used in each member that has its domain key; a key that is a token object lives in the one that made it,
+ * and is away while that is. Which member gets a call, and what becomes of it when that one fails, is `member-calls.ts`'s to say; whether one serves,
+ * `member.ts`'s.
+ *
+ * INVARIANT: once `destroyKey` resolves the object is in no member, and once `forgetWrappedKey` does no lane of any host of any member has
+ * the key: each of them was asked, and one that is not there has none of it, or the call fails.
+ */
+
+import type { BackingKeyId } from '../../kms/names.ts';
+import type { CallName } from '../calls.ts';
+import { type KeyStore, KeyStoreError, type KeyStoreStatus, keyGeneration } from '../key-store.ts';
+import type { BackingKeyReference } from '../wrapped-key.ts';
+import type { ListedObject } from './inventory.ts';
+import { joinedCapabilities } from './joined-capabilities.ts';
+import type { Member } from './member.ts';
+import { didNothing, type MemberCalls, mayHave } from './member-calls.ts';
+
+type Requests = {
+  [Name in keyof KeyStore]: KeyStore[Name] extends (request: infer Request) => unknown ? Request : never;
+};
+
+export class JoinedKeyStore implements KeyStore {
+  readonly name: string;
+  readonly members: readonly Member[];
+  readonly #calls: MemberCalls;
+  #isClosed = false;
+
+  /** @param calls Of the same members. */
+  constructor(name: string, members: readonly Member[], calls: MemberCalls) {
+    this.name = name;
+    this.members = members;
+    this.#calls = calls;
+  }
+
+  get generationsAtOnce(): number {
+    return this.members.reduce((sum, { attached }) => sum + (attached?.generationsAtOnce ?? 0), 0);
+  }
+
+  status(): KeyStoreStatus {
+    const members = this.members.map((member) => member.status());
+    const sumOf = (name: 'hosts' | 'lanes' | 'restarts' | 'inFlight'): number =>
+      members.reduce((sum, member) => sum + member[name], 0);
+    const told = members.find(({ state, lastFailure }) => state !== 'connected' && lastFailure !== null);
+    return {
+      name: this.name,
+      state: this.#stateOf(members.map(({ state }) => state)),
+      hosts: sumOf('hosts'),
+      lanes: sumOf('lanes'),
+      restarts: sumOf('restarts'),
+      inFlight: sumOf('inFlight'),
+      lastFailure: told === undefined ? null : `member \`${told.name}\`: ${told.lastFailure}`,
+      pids: members.flatMap(({ pids }) => pids),
+      members,
+    };
+  }
+
+  /** What all members can do that were connected at least once. */
+  capabilities() {
+    const [first, ...others] = this.members.flatMap((member) => {
+      const capabilities = member.capabilities();
+      return capabilities === null ? [] : [{ member: member.name, capabilities }];
+    });
+    if (first !== undefined) return joinedCapabilities([first, ...others]);
+    throw new KeyStoreError('unavailable', `key store \`${this.name}\`: no member has been connected yet`);
+  }
+
+  /** Of all members that do not come back by themselves. */
+  async reconnect(): Promise<void> {
+    const out = this.members.filter((member) => member.isOut);
+    const attempts = await Promise.allSettled(out.map((member) => member.reconnect()));
+    for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
+  }
+
+  random(request: Requests['random']) {
+    return this.#calls.call({ name: 'random', needs: [], make: (keyStore) => keyStore.random(request) });
+  }
+
+  async generateKey(request: Requests['generateKey']) {
+    const { backingKeyId, keySpec, keyUsage } = request;
+    const suits = (member: Member): boolean =>
+      member.capabilities()?.capabilities.some((row) => {
+        return row.keySpec === keySpec && row.keyUsage === keyUsage && row.algorithm === keyGeneration && row.works;
+      }) === true;
+    return this.#create('generateKey', backingKeyId, (keyStore) => keyStore.generateKey(request), suits);
+  }
+
+  generateWrappingKey(request: Requests['generateWrappingKey']) {
+    const make = (keyStore: KeyStore) => keyStore.generateWrappingKey(request);
+    return this.#create('generateWrappingKey', request.backingKeyId, make);
+  }
+
+  async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
+    const unsure = this.members.filter((member) => !member.isServing && mayHave(member, [backingKeyId]));
+    const serving = this.members.filter((member) => member.isServing);
+    // What is in one member alone is in no other: only service keys and domain keys are in several.
+    const known = serving.filter(({ inventory }) => inventory?.has(backingKeyId));
+    const isElsewhere = unsure.filter(
+      ({ inventory }) => inventory !== undefined || known.length !== 1 || this.#isDomainKey(backingKeyId),
+    );
+    for (const member of serving) {
+      await member.call((keyStore) => keyStore.destroyKey({ backingKeyId }));
+      member.inventory?.remove(backingKeyId);
+    }
+    if (isElsewhere.length === 0) return;
+    const names = isElsewhere.map((member) => `\`${member.name}\``).join(', ');
+    throw new KeyStoreError(
+      serving.length === 0 ? 'unavailable' : 'away',
+      `destroyKey: key store \`${this.name}\`: ${names} may have it, and is not there`,
+    );
+  }
+
+  examineImport(request: Requests['examineImport']) {
+    return this.#with('examineImport', [request.wrappingKeyId], (keyStore) => keyStore.examineImport(request));
+  }
+
+  importKey(request: Requests['importKey']) {
+    const { backingKeyId, wrappingKeyId } = request;
+    return this.#with('importKey', [wrappingKeyId], async (keyStore) => {
+      const imported = await keyStore.importKey(request);
+      this.members.find(({ attached }) => attached === keyStore)?.inventory?.add(backingKeyId);
+      return imported;
+    });
+  }
+
+  describeKey(request: Requests['describeKey']) {
+    return this.#use('describeKey', request, (keyStore) => keyStore.describeKey(request));
+  }
+
+  /** What is made in one member would be missing in the others. */
+  async generateDomainKey({ backingKeyId, label }: Requests['generateDomainKey']) {
+    const [only, ...others] = this.members;
+    if (only !== undefined && others.length === 0)
+      return this.#create('generateDomainKey', backingKeyId, (keyStore) =>
+        keyStore.generateDomainKey({ backingKeyId, label }),
+      );
+    throw new KeyStoreError(
+      'unsupported',
+      `the key store \`${this.name}\` has ${this.members.length} members, and a domain key has to be in all of them`,
+    );
+  }
+
+  generateWrappedKey(request: Requests['generateWrappedKey']) {
+    const make = (keyStore: KeyStore) => keyStore.generateWrappedKey(request);
+    return this.#with('generateWrappedKey', [request.domainKeyId], make);
+  }
+
+  importWrappedKey(request: Requests['importWrappedKey']) {
+    const make = (keyStore: KeyStore) => keyStore.importWrappedKey(request);
+    return this.#with('importWrappedKey', [request.wrappingKeyId, request.domainKeyId], make);
+  }
+
+  async forgetWrappedKey({ backingKeyId }: Requests['forgetWrappedKey']): Promise<void> {
+    await Promise.all(this.members.map((member) => member.forgetWrappedKey(backingKeyId)));
+  }
+
+  /** Of the members that serve: of others it is not known what is in them. What several have is listed once. */
+  async listKeys(): Promise<readonly ListedObject[]> {
+    const serving = this.members.filter((member) => member.isServing);
+    if (serving.length === 0)
+      throw new KeyStoreError('unavailable', `listKeys: no member of the key store \`${this.name}\` is connected`);
+    const lists = await Promise.all(serving.map((member) => member.call((keyStore) => keyStore.listKeys())));
+    return [...new Map(lists.flat().map((listed) => [listed.backingKeyId, listed])).values()];
+  }
+
+  encrypt(request: Requests['encrypt']) {
+    return this.#use('encrypt', request, (keyStore) => keyStore.encrypt(request));
+  }
+
+  decrypt(request: Requests['decrypt']) {
+    return this.#use('decrypt', request, (keyStore) => keyStore.decrypt(request));
+  }
+
+  generateDataKey(request: Requests['generateDataKey']) {
+    return this.#use('generateDataKey', request, (keyStore) => keyStore.generateDataKey(request));
+  }
+
+  generateDataKeyWithoutPlaintext(request: Requests['generateDataKeyWithoutPlaintext']) {
+    const make = (keyStore: KeyStore) => keyStore.generateDataKeyWithoutPlaintext(request);
+    return this.#use('generateDataKeyWithoutPlaintext', request, make);
+  }
+
+  generateDataKeyPair(request: Requests['generateDataKeyPair']) {
+    return this.#use('generateDataKeyPair', request, (keyStore) => keyStore.generateDataKeyPair(request));
+  }
+
+  mac(request: Requests['mac']) {
+    return this.#use('mac', request, (keyStore) => keyStore.mac(request));
+  }
+
+  macs(request: Requests['macs']) {
+    return this.#use('macs', request, (keyStore) => keyStore.macs(request));
+  }
+
+  verifyMac(request: Requests['verifyMac']) {
+    return this.#use('mac', request, (keyStore) => keyStore.verifyMac(request));
+  }
+
+  sign(request: Requests['sign']) {
+    return this.#use('sign', request, (keyStore) => keyStore.sign(request));
+  }
+
+  decryptAsymmetric(request: Requests['decryptAsymmetric']) {
+    return this.#use('decryptAsymmetric', request, (keyStore) => keyStore.decryptAsymmetric(request));
+  }
+
+  deriveSharedSecret(request: Requests['deriveSharedSecret']) {
+    return this.#use('deriveSharedSecret', request, (keyStore) => keyStore.deriveSharedSecret(request));
+  }
+
+  stopGenerating(because: string): void {
+    for (const member of this.members) member.stopGenerating(because);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.all(this.members.map((member) => member.close()));
+  }
+
+  /** Of a token object its own id is needed, of a wrapped key that of what it is wrapped under. */
+  #use<Result>(
+    name: CallName,
+    { backingKeyId, wrapped }: BackingKeyReference,
+    make: (keyStore: KeyStore) => Promise<Result>,
+  ): Promise<Result> {
+    return this.#with(name, [wrapped?.domainKeyId ?? backingKeyId], make);
+  }
+
+  #with<Result>(
+    name: CallName,
+    needs: readonly BackingKeyId[],
+    make: (keyStore: KeyStore) => Promise<Result>,
+  ): Promise<Result> {
+    return this.#calls.call({ name, needs, make });
+  }
+
+  /** Where it is not known whether a member made it, that member is the one that may have it. */
+  #create<Result>(
+    name: CallName,
+    backingKeyId: BackingKeyId,
+    make: (keyStore: KeyStore) => Promise<Result>,
+    suits?: (member: Member) => boolean,
+  ): Promise<Result> {
+    const makeAndNote = async (keyStore: KeyStore): Promise<Result> => {
+      const inventory = this.members.find(({ attached }) => attached === keyStore)?.inventory;
+      inventory?.add(backingKeyId);
+      try {
+        return await make(keyStore);
+      } catch (error) {
+        if (error instanceof KeyStoreError && didNothing(error.failure)) inventory?.remove(backingKeyId);
+        throw error;
+      }
+    };
+    return this.#calls.call({ name, needs: [], suits, make: makeAndNote });
+  }
+
+  #isDomainKey(backingKeyId: BackingKeyId): boolean {
+    return this.members.some(({ inventory }) => inventory?.domainKeys.has(backingKeyId));
+  }
+
+  /** It is connected when any member serves; when none will come by itself, somebody has to act. */
+  #stateOf(states: readonly KeyStoreStatus['state'][]): KeyStoreStatus['state'] {
+    if (this.#isClosed) return 'closed';
+    for (const state of ['connected', 'reconnecting', 'connecting', 'pinRefused', 'notOurs'] as const)
+      if (states.includes(state)) return state;
+    return 'closed';
+  }
+}

@@ -1,0 +1,185 @@
+/**
+ * Which member gets a call, and what becomes of it when that one fails.
+ *
+ * A call goes to the member with the shortest queue, of those that serve and have the objects that it needs. When it fails there for a
+ * reason that another member need not have, it goes to the next, until each that serves has had it; when none is there that could, it waits
+ * for one that was lost just now. The table says for each call whether it may be made again where it is not known what became of it.
+ *
+ * | call | again in another member? | why |
+ * | --- | --- | --- |
+ * | all that use a key, `random`, `examineImport`, `generateDataKeyPair`, `generateWrappedKey`, `importWrappedKey` | yes | nothing is left in a token; of two results one is dropped |
+ * | `importKey` | in the member with its wrapping pair alone | it keeps what it finds, and only that member can open the material |
+ * | `generateKey`, `generateWrappingKey` | no | the first member may have made it: two keys of one id in two members would each decrypt what the other cannot |
+ * | `destroyKey` | it is made in every member | it is done when the object is in none |
+ * | `generateDomainKey` | never made in one of several | it has to be in all of them before anything is wrapped under it |
+ *
+ * A call that a member refused without having done anything (`keyUnavailable`, `unsupported`, `tokenFull`, `busy`) goes on to the next, whatever it is.
+ * A call that crashes or hangs hosts does so in each member once: that is the price of not failing one that does not.
+ */
+
+import type { BackingKeyId } from '../../kms/names.ts';
+import { type Call, type CallName, calls } from '../calls.ts';
+import { type KeyStore, KeyStoreError, type KeyStoreFailure } from '../key-store.ts';
+import type { Member } from './member.ts';
+
+export interface MemberCall<Result> {
+  readonly name: CallName;
+  /** Objects that the member has to have; none: any member will do. */
+  readonly needs: readonly BackingKeyId[];
+  /** Of the members that have them, those that may have it; all unless given. */
+  readonly suits?: ((member: Member) => boolean) | undefined;
+  readonly make: (keyStore: KeyStore) => Promise<Result>;
+}
+
+/** Members that had a call, and what they said. */
+type Tried = Map<Member, { readonly error: KeyStoreError; readonly admissions: number }>;
+
+/** What another member need not say. `true`: nothing was done; `false`: it is not known what was. */
+const passing: ReadonlyMap<KeyStoreFailure, boolean> = new Map([
+  ['keyUnavailable', true],
+  ['unsupported', true],
+  ['tokenFull', true],
+  ['busy', true],
+  ['unavailable', false],
+  ['timeout', false],
+  ['internal', false],
+]);
+
+export class MemberCalls {
+  readonly #keyStore: string;
+  readonly #members: readonly Member[];
+  readonly #waitMs: number;
+  #change = Promise.withResolvers<void>();
+
+  /** @param waitMs For so long after it was lost a member is waited for where no other has what a call needs. */
+  constructor(keyStore: string, members: readonly Member[], waitMs: number) {
+    this.#keyStore = keyStore;
+    this.#members = members;
+    this.#waitMs = waitMs;
+  }
+
+  /** A member serves that did not, or the other way round. */
+  changed(): void {
+    this.#change.resolve();
+    this.#change = Promise.withResolvers();
+  }
+
+  async call<Result>(call: MemberCall<Result>): Promise<Result> {
+    const { repeatable }: Call = calls[call.name];
+    const tried: Tried = new Map();
+    // Each member once, and one of them once more: it may have come back.
+    for (let attempts = 0; attempts <= this.#members.length; attempts++) {
+      const member = (await this.#next(call, tried)) ?? (await this.#comingBack(call, tried));
+      if (member === undefined) break;
+      try {
+        const result = await member.call(call.make);
+        this.#doubtThoseThatLackIt(call.needs, tried);
+        return result;
+      } catch (error) {
+        if (!(error instanceof KeyStoreError)) throw error;
+        if (!passing.has(error.failure) || !(didNothing(error.failure) || repeatable)) throw error;
+        tried.set(member, { error, admissions: member.admissions });
+      }
+    }
+    const failures = [...tried.values()].map(({ error }) => error);
+    throw this.#failure(call, failures);
+  }
+
+  /** The member with the shortest queue of those that could have it and have not. */
+  async #next<Result>(call: MemberCall<Result>, tried: Tried): Promise<Member | undefined> {
+    const serving = this.#members.filter((member) => member.isServing && !isTried(member, tried));
+    const suitable = call.suits === undefined ? serving : serving.filter(call.suits);
+    const known = suitable.filter((member) => hasAll(member, call.needs));
+    if (known.length > 0) return shortestQueue(known);
+    // Something else than this daemon may have put it there since it was listed.
+    for (const member of suitable) if (await findsAll(member, call.needs)) return member;
+    return undefined;
+  }
+
+  /** Waits for a member that was lost a moment ago. @returns `undefined` when none is coming back that could have it. */
+  async #comingBack<Result>(call: MemberCall<Result>, tried: Tried): Promise<Member | undefined> {
+    for (;;) {
+      const untilMs = Math.max(...this.#members.map((member) => this.#waitsUntilMs(member, call)));
+      const forMs = untilMs - performance.now();
+      if (!(forMs > 0)) return undefined;
+      await withTimeout(this.#change.promise, forMs);
+      const next = await this.#next(call, tried);
+      if (next !== undefined) return next;
+    }
+  }
+
+  #waitsUntilMs<Result>(member: Member, { needs }: MemberCall<Result>): number {
+    if (member.isServing || member.isOut || member.lostAtMs === null) return Number.NEGATIVE_INFINITY;
+    if (member.inventory !== undefined && !hasAll(member, needs)) return Number.NEGATIVE_INFINITY;
+    return member.lostAtMs + this.#waitMs;
+  }
+
+  /** A key that another member had: what is in these is not what should be. */
+  #doubtThoseThatLackIt(needs: readonly BackingKeyId[], tried: Tried): void {
+    for (const [member, { error }] of tried)
+      if (error.failure === 'keyUnavailable') for (const backingKeyId of needs) void member.doubt(backingKeyId);
+  }
+
+  #failure<Result>({ name, needs }: MemberCall<Result>, failures: readonly KeyStoreError[]): KeyStoreError {
+    const told = failures.find(({ failure }) => failure !== 'keyUnavailable' && failure !== 'unsupported');
+    const away = this.#members.filter((member) => !member.isServing && mayHave(member, needs));
+    if (away.length === 0 || told !== undefined) {
+      const [first] = failures;
+      const missing = new KeyStoreError('keyUnavailable', `${name}: no member of \`${this.#keyStore}\` has the key`);
+      return told ?? first ?? missing;
+    }
+    const names = away.map((member) => `\`${member.name}\` is ${member.status().state}`).join(', ');
+    const isAllAway = this.#members.every((member) => !member.isServing);
+    const problem = isAllAway ? 'there is no connection to a token' : 'no member that is there has the key';
+    // One that no member has that is there may be back with the others, while these serve everything else.
+    const failure = isAllAway ? 'unavailable' : 'away';
+    return new KeyStoreError(failure, `${name}: key store \`${this.#keyStore}\`: ${problem}; ${names}`);
+  }
+}
+
+/** Does a member say by this that it has left everything as it was? */
+export function didNothing(failure: KeyStoreFailure): boolean {
+  return passing.get(failure) === true;
+}
+
+/** Could it have these objects? Of one that was never there nothing is known. */
+export function mayHave(member: Member, needs: readonly BackingKeyId[]): boolean {
+  return member.inventory === undefined || hasAll(member, needs);
+}
+
+function hasAll({ inventory }: Member, needs: readonly BackingKeyId[]): boolean {
+  return needs.length === 0 || (inventory !== undefined && needs.every((id) => inventory.has(id)));
+}
+
+async function findsAll(member: Member, needs: readonly BackingKeyId[]): Promise<boolean> {
+  for (const backingKeyId of needs) {
+    if (member.inventory?.has(backingKeyId)) continue;
+    try {
+      await member.call((keyStore) => keyStore.describeKey({ backingKeyId }));
+      member.inventory?.add(backingKeyId);
+    } catch (error) {
+      if (error instanceof KeyStoreError) return false;
+      throw error;
+    }
+  }
+  return true;
+}
+
+function shortestQueue(members: readonly Member[]): Member | undefined {
+  return members.reduce<Member | undefined>(
+    (best, member) => (best === undefined || member.calls < best.calls ? member : best),
+    undefined,
+  );
+}
+
+/** One that was away since is another one. */
+function isTried(member: Member, tried: Tried): boolean {
+  return tried.get(member)?.admissions === member.admissions;
+}
+
+async function withTimeout(promise: Promise<void>, forMs: number): Promise<void> {
+  const timeout = Promise.withResolvers<void>();
+  const timer = setTimeout(timeout.resolve, forMs);
+  await Promise.race([promise, timeout.promise]);
+  clearTimeout(timer);
+}

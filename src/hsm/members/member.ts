@@ -1,0 +1,308 @@
+/**
+ * One token of a key store that has several: whether it serves, what is in it, and why not.
+ *
+ * It serves once it was proven to be ours, by a key that it holds and not by what it calls itself; that is asked anew each time
+ * that it was lost and is connected again, because somebody may have put another one in its place. A token that is away is tried for ever. One
+ * that refuses the PIN, or has none of our keys, is left alone after one attempt until an operator says otherwise (`reconnect`): a wrong
+ * PIN locks HSMs, and what is not ours does not become so by being asked again.
+ */
+
+import type { Logger } from '../../kms/logger.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
+import { type KeyStore, KeyStoreError, type KeyStoreStatus, type MemberStatus } from '../key-store.ts';
+import type { BegunKeyStore } from '../open-key-store.ts';
+import type { ConnectionEvents } from '../pipe-key-store.ts';
+import { Inventory } from './inventory.ts';
+
+/**
+ * Finds out whether a token is one of ours.
+ * @throws KeyStoreError when it does not tell; anything else, in words for operators, when it is not.
+ */
+export type Proof = (member: KeyStore) => Promise<void>;
+
+export interface MemberParts {
+  /** The name of the key store. */
+  readonly keyStore: string;
+  readonly name: string;
+  /** Begins to connect it; what cannot be begun throws in words for operators. */
+  readonly begin: (events: ConnectionEvents) => BegunKeyStore;
+  readonly prove: Proof;
+  /** It serves that did not, or the other way round, or an attempt to connect it has failed. */
+  readonly changed: () => void;
+  readonly log: Logger;
+}
+
+/** Between two attempts to look at one that is connected and does not tell. */
+const retryMs = 2_000;
+/** Between two looks at one that lacked a key which another one had. */
+const doubtPauseMs = 1_000;
+
+const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] } as const;
+
+export class Member {
+  readonly name: string;
+  readonly #parts: MemberParts;
+  #attached: KeyStore | undefined;
+  #inventory: Inventory | undefined;
+  #isAdmitted = false;
+  #admissions = 0;
+  #admittedSerial = '';
+  #isClosed = false;
+  /** Why it is not ours, or could not be begun or looked at. */
+  #problem: string | null = null;
+  #isNotOurs = false;
+  /** Has an attempt failed since it was begun? */
+  #hasFailed = false;
+  #lostAtMs: number | null = null;
+  #examination: Promise<void> | undefined;
+  #examinesAgain = false;
+  #doubtedAtMs = Number.NEGATIVE_INFINITY;
+  #calls = 0;
+  /** Those that it had before, while they end. */
+  readonly #closing = new Map<KeyStore, Promise<void>>();
+
+  constructor(parts: MemberParts) {
+    this.name = parts.name;
+    this.#parts = parts;
+  }
+
+  begin(): void {
+    this.#isNotOurs = false;
+    this.#hasFailed = false;
+    this.#problem = null;
+    try {
+      const events: ConnectionEvents = {
+        connected: () => void this.#examine(),
+        failed: () => this.#failed(),
+        pinRefused: () => this.#failed(),
+      };
+      this.#attached = this.#parts.begin(events).keyStore;
+    } catch (error) {
+      this.#problem = messageOf(error);
+      this.#failed();
+    }
+  }
+
+  /** Is it ours, and connected? */
+  get isServing(): boolean {
+    return this.#isAdmitted;
+  }
+
+  /** How often it began to serve: more than before, and it was away meanwhile. */
+  get admissions(): number {
+    return this.#admissions;
+  }
+
+  /** Calls that it has; its queue. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** Has an attempt to connect it failed since it was begun? */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
+  }
+
+  /** Comes it back by itself? */
+  get isOut(): boolean {
+    return this.#isNotOurs || this.#attached === undefined || this.#attached.status().state === 'pinRefused';
+  }
+
+  /** When it was lost, by the monotonic clock; `null` while it serves, and before it ever did. */
+  get lostAtMs(): number | null {
+    return this.#lostAtMs;
+  }
+
+  /** What is in it, as far as that is known: it was there once. */
+  get inventory(): Inventory | undefined {
+    return this.#inventory;
+  }
+
+  /** What its calls go to, whether it serves or not: for whoever makes it one of ours. `undefined` while there is none. */
+  get attached(): KeyStore | undefined {
+    return this.#attached;
+  }
+
+  /** Resolves when nothing here uses the wrapped key any more, nor can. */
+  async forgetWrappedKey(backingKeyId: BackingKeyId): Promise<void> {
+    const attached = this.#attached === undefined ? [] : [this.#attached];
+    const all = [...attached, ...this.#closing.keys()];
+    await Promise.all(all.map((keyStore) => keyStore.forgetWrappedKey({ backingKeyId })));
+  }
+
+  stopGenerating(because: string): void {
+    this.#attached?.stopGenerating(because);
+  }
+
+  status(): MemberStatus {
+    const { keyStore } = this.#parts;
+    const status: KeyStoreStatus = this.#attached?.status() ?? {
+      name: this.name,
+      state: 'closed',
+      ...none,
+      lastFailure: null,
+    };
+    const state = this.#stateOf(status);
+    const isOut = state === 'pinRefused' || state === 'notOurs';
+    return {
+      ...status,
+      name: this.name,
+      state,
+      lastFailure: this.#problem ?? status.lastFailure,
+      inFlight: this.#calls,
+      capabilities: this.capabilities(),
+      command: isOut ? `drawbridge reconnect ${keyStore} ${this.name}` : null,
+    };
+  }
+
+  /** What was found out at its last connection; `null` when there never was one. */
+  capabilities() {
+    try {
+      return this.#attached?.capabilities() ?? null;
+    } catch (error) {
+      if (error instanceof KeyStoreError) return null;
+      throw error;
+    }
+  }
+
+  /** @throws KeyStoreError `unavailable` when it is not connected. */
+  async call<Result>(make: (keyStore: KeyStore) => Promise<Result>): Promise<Result> {
+    const attached = this.#attached;
+    if (attached === undefined) throw new KeyStoreError('unavailable', this.#describe('it is not connected'));
+    this.#calls++;
+    try {
+      return await make(attached);
+    } finally {
+      this.#calls--;
+    }
+  }
+
+  /** It lacked a key that it should have, and that another one had: somebody may have put another token in its place. */
+  async doubt(backingKeyId: BackingKeyId): Promise<void> {
+    const nowMs = performance.now();
+    if (!this.#isAdmitted || nowMs - this.#doubtedAtMs < doubtPauseMs) return;
+    this.#doubtedAtMs = nowMs;
+    this.#inventory?.remove(backingKeyId);
+    await this.#examine();
+    // Some of its hosts may be connected to the one, and some to the other: all of them anew, to the one that is there now.
+    if (this.#isAdmitted && this.capabilities()?.token.serial !== this.#admittedSerial) {
+      this.#detach();
+      this.begin();
+    }
+  }
+
+  /**
+   * An operator's word. Resolves when it serves.
+   * @throws KeyStoreError `unavailable`, with why, when it does not.
+   */
+  async reconnect(): Promise<void> {
+    if (this.#isClosed || this.#isAdmitted) return;
+    if (this.#attached === undefined) this.begin();
+    try {
+      await this.#attached?.reconnect();
+    } catch (error) {
+      throw new KeyStoreError('unavailable', this.#describe(messageOf(error)), { cause: error });
+    }
+    await this.#examine();
+    if (this.isServing) return;
+    const why = this.#problem ?? this.#attached?.status().lastFailure ?? 'it is not connected';
+    throw new KeyStoreError('unavailable', this.#describe(why));
+  }
+
+  /** Looks again whether it is ours, because more is known now of what ours have. */
+  async reexamine(): Promise<void> {
+    if (this.#isAdmitted) await this.#examine();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#detach();
+    await Promise.all(this.#closing.values());
+  }
+
+  #stateOf({ state }: KeyStoreStatus): MemberStatus['state'] {
+    if (this.#isNotOurs) return 'notOurs';
+    if (state === 'connected' && !this.#isAdmitted) return 'connecting';
+    return state;
+  }
+
+  /** One at a time; who comes meanwhile has another one made after it. Never rejects. */
+  #examine(): Promise<void> {
+    if (this.#examination !== undefined) {
+      this.#examinesAgain = true;
+      return this.#examination;
+    }
+    this.#examination = (async () => {
+      do {
+        this.#examinesAgain = false;
+        await this.#examineOnce();
+      } while (this.#examinesAgain);
+    })().finally(() => {
+      this.#examination = undefined;
+    });
+    return this.#examination;
+  }
+
+  async #examineOnce(): Promise<void> {
+    const attached = this.#attached;
+    if (attached === undefined || this.#isClosed || attached.status().lanes === 0) return;
+    const { log, keyStore, prove } = this.#parts;
+    try {
+      await prove(attached);
+      const inventory = new Inventory(await attached.listKeys());
+      if (attached !== this.#attached || attached.status().lanes === 0) return;
+      const isNews = !this.#isAdmitted;
+      this.#inventory = inventory;
+      this.#admittedSerial = this.#isAdmitted ? this.#admittedSerial : attached.capabilities().token.serial;
+      if (isNews) this.#admissions++;
+      this.#isAdmitted = true;
+      this.#lostAtMs = null;
+      this.#problem = null;
+      if (isNews) log.info({ keyStore, member: this.name }, 'a member of a key store serves');
+    } catch (error) {
+      if (attached !== this.#attached) return;
+      this.#problem = messageOf(error);
+      const shown = { keyStore, member: this.name, problem: this.#problem };
+      if (error instanceof KeyStoreError) {
+        log.warn(shown, 'a member of a key store could not be looked at; it is tried again');
+        setTimeout(() => void this.#examine(), retryMs).unref();
+      } else {
+        this.#isNotOurs = true;
+        this.#hasFailed = true;
+        this.#detach();
+        log.error(shown, 'a member of a key store is not used; the others are');
+      }
+    }
+    this.#parts.changed();
+  }
+
+  #failed(): void {
+    this.#hasFailed = true;
+    if ((this.#attached?.status().lanes ?? 0) === 0) this.#lost();
+    this.#parts.changed();
+  }
+
+  #lost(): void {
+    if (this.#isAdmitted) this.#lostAtMs = performance.now();
+    this.#isAdmitted = false;
+  }
+
+  #detach(): void {
+    const attached = this.#attached;
+    this.#attached = undefined;
+    this.#lost();
+    if (attached === undefined) return;
+    this.#closing.set(
+      attached,
+      attached.close().finally(() => this.#closing.delete(attached)),
+    );
+  }
+
+  #describe(problem: string): string {
+    return `key store \`${this.#parts.keyStore}\`, member \`${this.name}\`: ${problem}`;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return String(error instanceof Error ? error.message : error);
+}
