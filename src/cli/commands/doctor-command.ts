@@ -286,11 +286,8 @@ async function examineToken(
 }
 
 /** @throws an error for operators when the token has none of the keys that it should have. */
-async function findKeys(
-  keyStore: KeyStore,
-  name: string,
-  { dataDir, serviceKeyStore }: Configuration,
-): Promise<string> {
+async function findKeys(keyStore: KeyStore, name: string, configuration: Configuration): Promise<string> {
+  const { dataDir, serviceKeyStore, keyStores } = configuration;
   const { assertTokenIsOurs, namedKeys } = await import('../../daemon/index.ts');
   let named: Awaited<ReturnType<typeof namedKeys>>;
   try {
@@ -301,6 +298,9 @@ async function findKeys(
   }
   const { serviceKey, backingKeys } = named;
   if (name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey]);
+  // Of several members each has the service keys, and a key that is a token object is in one of them.
+  const isOneOfSeveral = (keyStores.get(name)?.members.length ?? 1) > 1;
+  if (isOneOfSeveral && name === serviceKeyStore) return 'the service key of the data folder';
   const inUse = backingKeys.get(name) ?? [];
   await assertTokenIsOurs(keyStore, dataDir, inUse);
   return inUse.length > 0 || name === serviceKeyStore ? 'those of the data folder' : 'none yet';
