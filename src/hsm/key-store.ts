@@ -12,8 +12,11 @@ import type { BackingKeyId } from '../kms/names.ts';
 import type { Plaintext } from '../secrets/secret-bytes.ts';
 import type { KeyCarrying } from './key-carrying.ts';
 import type { KeyRelocation } from './key-relocation.ts';
+import type { KeyStoreStatus } from './key-store-status.ts';
 import type { ProtectionTrial, WrappingCapability } from './token-protection.ts';
 import type { BackingKeyReference, NewWrappedKey } from './wrapped-key.ts';
+
+export type { KeyStoreStatus, MemberStatus } from './key-store-status.ts';
 
 /** Why a call to a key store failed. Order: the caller's fault, the key's, the token's, ours. */
 export type KeyStoreFailure =
@@ -173,29 +176,6 @@ export interface KeyStoreCapabilities {
   readonly imports: readonly ImportCapability[];
   readonly wrapping: readonly WrappingCapability[];
   readonly protection: readonly ProtectionTrial[];
-}
-
-export interface KeyStoreStatus {
-  readonly name: string;
-  /** `pinRefused` and `notOurs` (a token without our keys) end only by `reconnect()`, an operator's act. */
-  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'closed';
-  readonly hosts: number;
-  readonly lanes: number;
-  /** Hosts replaced since start, with the reason of the last replacement. */
-  readonly restarts: number;
-  readonly lastFailure: string | null;
-  readonly inFlight: number;
-  readonly pids: readonly number[];
-  /** Of a key store that has several; absent: it is one token. */
-  readonly members?: readonly MemberStatus[];
-}
-
-/** One token of a key store that has several. `state` is `connected` when it serves. */
-export interface MemberStatus extends Omit<KeyStoreStatus, 'members'> {
-  /** What was found out at its last connection; `null` when there never was one. */
-  readonly capabilities: KeyStoreCapabilities | null;
-  /** The command that brings it back, where nothing else does. */
-  readonly command: string | null;
 }
 
 export interface KeyStore extends KeyRelocation {

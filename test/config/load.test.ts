@@ -33,27 +33,7 @@ function messageOf(text: string): string {
   throw new Error('the configuration was accepted');
 }
 
-/** What `minimal` says of its token. */
-const ofOneToken = minimal.slice(minimal.indexOf('    profile'));
-const member = (name: string): string =>
-  `{ name: ${name}, profile: softhsm2, token: { label: t }, pin: { file: pin } }`;
-
 describe('a configuration', () => {
-  test('has key stores of several members, each with paths and deadlines of its own', () => {
-    const other = '{ name: b, profile: nss, token: { serial: s }, pin: { env: PIN }, deadlines: { callMs: 500 } }';
-    const text = minimal.replace(
-      ofOneToken,
-      `    residency: wrapped\n    members:\n      - ${member('a')}\n      - ${other}\n`,
-    );
-    expect(parse(text).keyStores.get('default')).toMatchObject({
-      residency: 'wrapped',
-      members: [
-        { name: 'a', token: { label: 't' }, pin: { file: '/etc/drawbridge/pin' }, deadlines: { callMs: 10_000 } },
-        { name: 'b', profile: 'nss', token: { serial: 's' }, pin: { env: 'PIN' }, deadlines: { callMs: 500 } },
-      ],
-    });
-  });
-
   test('needs no more than a data folder, a socket and a token; the rest has defaults', () => {
     expect(parse(minimal)).toEqual({
       account: '000000000000',
@@ -249,31 +229,6 @@ describe('a configuration', () => {
       'too many lanes',
       `${minimal}    lanes: 1000\n`,
       'FILE:9: `keyStores.default.lanes`: expected a whole number from 1 to 64',
-    ],
-    [
-      'one token under two names',
-      minimal.replace(ofOneToken, `    members:\n      - ${member('a')}\n      - ${member('b')}\n`),
-      'FILE:8: `keyStores.default.members.1.token`: expected another token than that of the member `a`',
-    ],
-    [
-      'a member that is called as the key store',
-      minimal.replace(ofOneToken, `    members:\n      - ${member('default')}\n`),
-      'FILE:7: `keyStores.default.members.0.name`: expected another name than that of the key store',
-    ],
-    [
-      'two members of one name, and one without a PIN',
-      minimal.replace(
-        ofOneToken,
-        `    members:\n      - ${member('a')}\n      - ${member('a').replace('label: t', 'label: u')}\n      - { name: c, profile: nss, token: { label: t } }\n`,
-      ),
-      `FILE:9: \`keyStores.default.members.2.pin\` is missing: one of { file: PATH }, { env: NAME } or { credential: NAME }; a PIN itself is never written into the configuration, because backups, editors and version control copy that file`,
-    ],
-    [
-      'a token beside members',
-      minimal.replace('    profile', `    members:\n      - ${member('a')}\n    profile`),
-      'FILE:8: `keyStores.default.profile` is not known here; check the spelling\n' +
-        'FILE:9: `keyStores.default.token` is not known here; check the spelling\n' +
-        'FILE:10: `keyStores.default.pin` is not known here; check the spelling',
     ],
     [
       'a slot number',

@@ -109,8 +109,8 @@ function describeKeyStore(keyStore: Members): string {
 /** Of one that does not serve: why, and what brings it back. */
 function describeMember(member: Members): readonly (readonly [string, string])[] {
   const { name, state, lastFailure, command, inFlight, restarts } = member;
-  const token = (member['capabilities'] as Members | null)?.['token'] as Members | undefined;
-  const which = token === undefined ? '' : `, ${token['label']}, serial ${token['serial']}`;
+  const token = member['token'] as Members | null;
+  const which = token === null ? '' : `, ${token['label']}, serial ${token['serial']}`;
   const lines = [`${name}: ${state}${which}, ${inFlight} calls, ${restarts} hosts replaced`];
   if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
   if (command !== null) lines.push(`when it is in order: ${command}`);

@@ -12,12 +12,13 @@
 
 import type { BackingKeyId } from '../../kms/names.ts';
 import type { CallName } from '../calls.ts';
+import type { KeyCarrying } from '../key-carrying.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, keyGeneration } from '../key-store.ts';
 import type { BackingKeyReference } from '../wrapped-key.ts';
 import type { ListedObject } from './inventory.ts';
 import { joinedCapabilities } from './joined-capabilities.ts';
 import type { Member } from './member.ts';
-import { didNothing, type MemberCalls, mayHave } from './member-calls.ts';
+import { didNothing, type MemberCall, type MemberCalls, mayHave } from './member-calls.ts';
 
 type Requests = {
   [Name in keyof KeyStore]: KeyStore[Name] extends (request: infer Request) => unknown ? Request : never;
@@ -75,6 +76,13 @@ export class JoinedKeyStore implements KeyStore {
     for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
   }
 
+  /** Of any member that has the key and lets it go. What a newcomer does, it does itself: it is no member yet. */
+  readonly carrying: KeyCarrying = {
+    give: (request) => this.#with('giveKey', [request.backingKeyId], (keyStore) => keyStore.carrying.give(request)),
+    generateJoiningPair: () => Promise.reject(this.#severalMembers('a joining pair is made in the one that joins')),
+    receive: () => Promise.reject(this.#severalMembers('what joins receives its keys itself')),
+  };
+
   random(request: Requests['random']) {
     return this.#calls.call({ name: 'random', needs: [], make: (keyStore) => keyStore.random(request) });
   }
@@ -85,7 +93,7 @@ export class JoinedKeyStore implements KeyStore {
       member.capabilities()?.capabilities.some((row) => {
         return row.keySpec === keySpec && row.keyUsage === keyUsage && row.algorithm === keyGeneration && row.works;
       }) === true;
-    return this.#create('generateKey', backingKeyId, (keyStore) => keyStore.generateKey(request), suits);
+    return this.#create('generateKey', backingKeyId, (keyStore) => keyStore.generateKey(request), { suits });
   }
 
   generateWrappingKey(request: Requests['generateWrappingKey']) {
@@ -137,10 +145,7 @@ export class JoinedKeyStore implements KeyStore {
       return this.#create('generateDomainKey', backingKeyId, (keyStore) =>
         keyStore.generateDomainKey({ backingKeyId, label }),
       );
-    throw new KeyStoreError(
-      'unsupported',
-      `the key store \`${this.name}\` has ${this.members.length} members, and a domain key has to be in all of them`,
-    );
+    throw this.#severalMembers('a domain key has to be in all of them');
   }
 
   generateWrappedKey(request: Requests['generateWrappedKey']) {
@@ -151,6 +156,19 @@ export class JoinedKeyStore implements KeyStore {
   importWrappedKey(request: Requests['importWrappedKey']) {
     const make = (keyStore: KeyStore) => keyStore.importWrappedKey(request);
     return this.#with('importWrappedKey', [request.wrappingKeyId, request.domainKeyId], make);
+  }
+
+  wrapKey(request: Requests['wrapKey']) {
+    const { backingKeyId, wrapped, domainKeyId } = request;
+    return this.#with('wrapKey', [wrapped?.domainKeyId ?? backingKeyId, domainKeyId], (keyStore) =>
+      keyStore.wrapKey(request),
+    );
+  }
+
+  keepWrappedKey(request: Requests['keepWrappedKey']) {
+    const { backingKeyId, wrapped } = request;
+    const make = (keyStore: KeyStore) => keyStore.keepWrappedKey(request);
+    return this.#create('keepWrappedKey', backingKeyId, make, { needs: [wrapped.domainKeyId] });
   }
 
   async forgetWrappedKey({ backingKeyId }: Requests['forgetWrappedKey']): Promise<void> {
@@ -242,7 +260,7 @@ export class JoinedKeyStore implements KeyStore {
     name: CallName,
     backingKeyId: BackingKeyId,
     make: (keyStore: KeyStore) => Promise<Result>,
-    suits?: (member: Member) => boolean,
+    { needs = [], suits }: Partial<Pick<MemberCall<Result>, 'needs' | 'suits'>> = {},
   ): Promise<Result> {
     const makeAndNote = async (keyStore: KeyStore): Promise<Result> => {
       const inventory = this.members.find(({ attached }) => attached === keyStore)?.inventory;
@@ -254,7 +272,14 @@ export class JoinedKeyStore implements KeyStore {
         throw error;
       }
     };
-    return this.#calls.call({ name, needs: [], suits, make: makeAndNote });
+    return this.#calls.call({ name, needs, suits, isRepeated: false, make: makeAndNote });
+  }
+
+  #severalMembers(why: string): KeyStoreError {
+    return new KeyStoreError(
+      'unsupported',
+      `the key store \`${this.name}\` has ${this.members.length} members: ${why}`,
+    );
   }
 
   #isDomainKey(backingKeyId: BackingKeyId): boolean {

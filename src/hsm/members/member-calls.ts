@@ -7,11 +7,13 @@
  *
  * | call | again in another member? | why |
  * | --- | --- | --- |
- * | all that use a key, `random`, `examineImport`, `generateDataKeyPair`, `generateWrappedKey`, `importWrappedKey` | yes | nothing is left in a token; of two results one is dropped |
+ * | all that use a key, `random`, `examineImport`, `generateDataKeyPair`, `generateWrappedKey`, `importWrappedKey`, `wrapKey`, `giveKey` | yes | nothing is left in a token; of two results one is dropped |
  * | `importKey` | in the member with its wrapping pair alone | it keeps what it finds, and only that member can open the material |
  * | `generateKey`, `generateWrappingKey` | no | the first member may have made it: two keys of one id in two members would each decrypt what the other cannot |
+ * | `keepWrappedKey` | no | the key would be kept in both, and be destroyed when it is gone from both |
  * | `destroyKey` | it is made in every member | it is done when the object is in none |
  * | `generateDomainKey` | never made in one of several | it has to be in all of them before anything is wrapped under it |
+ * | `generateJoiningPair`, `receiveKey` | made in the member that is meant alone | the pair and what was wrapped for it are of one HSM |
  *
  * A call that a member refused without having done anything (`keyUnavailable`, `unsupported`, `tokenFull`, `busy`) goes on to the next, whatever it is.
  * A call that crashes or hangs hosts does so in each member once: that is the price of not failing one that does not.
@@ -28,6 +30,8 @@ export interface MemberCall<Result> {
   readonly needs: readonly BackingKeyId[];
   /** Of the members that have them, those that may have it; all unless given. */
   readonly suits?: ((member: Member) => boolean) | undefined;
+  /** `false`: not in another member where it is not known what became of it, though the call itself may be repeated. */
+  readonly isRepeated?: false | undefined;
   readonly make: (keyStore: KeyStore) => Promise<Result>;
 }
 
@@ -66,6 +70,7 @@ export class MemberCalls {
 
   async call<Result>(call: MemberCall<Result>): Promise<Result> {
     const { repeatable }: Call = calls[call.name];
+    const isRepeated = repeatable && call.isRepeated !== false;
     const tried: Tried = new Map();
     // Each member once, and one of them once more: it may have come back.
     for (let attempts = 0; attempts <= this.#members.length; attempts++) {
@@ -77,7 +82,7 @@ export class MemberCalls {
         return result;
       } catch (error) {
         if (!(error instanceof KeyStoreError)) throw error;
-        if (!passing.has(error.failure) || !(didNothing(error.failure) || repeatable)) throw error;
+        if (!passing.has(error.failure) || !(didNothing(error.failure) || isRepeated)) throw error;
         tried.set(member, { error, admissions: member.admissions });
       }
     }

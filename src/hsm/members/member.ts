@@ -150,7 +150,7 @@ export class Member {
       state,
       lastFailure: this.#problem ?? status.lastFailure,
       inFlight: this.#calls,
-      capabilities: this.capabilities(),
+      token: this.capabilities()?.token ?? null,
       command: isOut ? `drawbridge reconnect ${keyStore} ${this.name}` : null,
     };
   }

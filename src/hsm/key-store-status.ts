@@ -1,0 +1,24 @@
+/** How a key store is, as operators are shown it. */
+
+export interface KeyStoreStatus {
+  readonly name: string;
+  /** `pinRefused` and `notOurs` (a token without our keys) end only by `reconnect()`, an operator's act. */
+  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'closed';
+  readonly hosts: number;
+  readonly lanes: number;
+  /** Hosts replaced since start, with the reason of the last replacement. */
+  readonly restarts: number;
+  readonly lastFailure: string | null;
+  readonly inFlight: number;
+  readonly pids: readonly number[];
+  /** Of a key store that has several; absent: it is one token. */
+  readonly members?: readonly MemberStatus[];
+}
+
+/** One token of a key store that has several. `state` is `connected` when it serves. */
+export interface MemberStatus extends Omit<KeyStoreStatus, 'members'> {
+  /** As at its last connection; `null` when there never was one. */
+  readonly token: { readonly label: string; readonly serial: string } | null;
+  /** The command that brings it back, where nothing else does. */
+  readonly command: string | null;
+}
