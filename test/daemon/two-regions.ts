@@ -31,6 +31,7 @@ export class TwoRegions {
   #configuration: Configuration | undefined;
   #daemon: Daemon | undefined;
   clocks = new SetClocks();
+  readonly environment = {};
   kms: Readonly<Record<RegionName, KMS>> | undefined;
 
   async create(): Promise<void> {
@@ -57,7 +58,12 @@ export class TwoRegions {
   }
 
   async start(): Promise<void> {
-    const options = { environment: {}, log: logger, openKeyStores: [present(this.#keyStore)], clocks: this.clocks };
+    const options = {
+      environment: this.environment,
+      log: logger,
+      openKeyStores: [present(this.#keyStore)],
+      clocks: this.clocks,
+    };
     this.#daemon = await startDaemon({ configuration: present(this.#configuration), ...options });
     const [a, b] = this.#daemon.regions.map(({ socketPath }) => kmsOver(socketPath));
     this.kms = { [here]: present(a), [there]: present(b) };
@@ -65,6 +71,7 @@ export class TwoRegions {
 
   async stop(): Promise<void> {
     for (const client of Object.values(this.kms ?? {})) client.destroy();
+    this.kms = undefined;
     await this.#daemon?.stop();
     this.#daemon = undefined;
   }
@@ -76,12 +83,16 @@ export class TwoRegions {
     rmSync(this.#folder, { recursive: true });
   }
 
+  get configuration(): Configuration {
+    return present(this.#configuration);
+  }
+
   in(region: RegionName): KMS {
     return present(this.kms)[region];
   }
 
   get auditFolder(): string {
-    return present(this.#configuration).audit.folder;
+    return this.configuration.audit.folder;
   }
 
   /** With the daemon stopped: whoever can write to the file does this. */
