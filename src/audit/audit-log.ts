@@ -37,6 +37,8 @@ export interface AuditEvent {
     readonly accountId: string;
     readonly userName?: string;
     readonly accessKeyId?: string;
+    /** The service that did it for whoever this is, in another Region than the one that was asked. */
+    readonly invokedBy?: string;
     /** What the kernel said about the peer of a Unix socket. */
     readonly unix?: UnixPeerOnRecord;
     /** Of a caller with short-lived credentials: what the kernel said of whom they were issued to, and when that was. */

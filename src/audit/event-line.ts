@@ -163,6 +163,7 @@ export function renderIdentity(identity: AuditEvent['identity']): RenderedIdenti
       accessKeyId: identity.accessKeyId === undefined ? undefined : cut(identity.accessKeyId, limits.identifier),
       userName: identity.userName === undefined ? undefined : cut(identity.userName, limits.identifier),
       sessionContext: identity.session === undefined ? undefined : renderSession(identity.session, accountId),
+      invokedBy: identity.invokedBy,
     },
   });
   const rendered = { beginning: `${beginning},`, accountId, peers: renderPeers(identity) };

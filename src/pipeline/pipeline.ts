@@ -37,7 +37,15 @@ import { lineAccountOf } from './line-account.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
 import type { RefusalRecords } from './refusal-records.ts';
-import { auditEvent, emptyEvent, type IdentifiedEvent, intentOf, outcome, type Trace } from './request-event.ts';
+import {
+  auditEvent,
+  emptyEvent,
+  eventElsewhere,
+  type IdentifiedEvent,
+  intentOf,
+  outcome,
+  type Trace,
+} from './request-event.ts';
 import { toKmsError } from './request-failures.ts';
 import { parseBody } from './request-json.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from './service.ts';
@@ -96,6 +104,9 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       const extraBytes = body.length <= ordinaryBytes ? 0 : extraBytesOf(event);
       const account = answer.ok ? trace.account : undefined;
       try {
+        const there = answer.ok ? doneElsewhere(event, trace) : undefined;
+        if (there !== undefined)
+          await records.put(there, answer, account ?? lineAccountOf(payer, caller), trace.operation);
         await records.put(event, answer, account ?? lineAccountOf(payer, caller), trace.operation);
       } catch (error) {
         return records.withheld(event, payer, error);
@@ -116,6 +127,16 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
 
     act: actRunner({ audit, intents, region, log, records }),
   };
+}
+
+/** On record before the request's own event, which tells that its change took effect: no answer without both. */
+function doneElsewhere(event: AuditEvent, { operation, request, response, keys }: Trace): AuditEvent | undefined {
+  if (operation?.effect !== 'changes' || operation.elsewhere === undefined) return undefined;
+  if (request === undefined || response === undefined || keys === undefined || request['DryRun'] === true)
+    return undefined;
+  const done = operation.elsewhere({ request, response, keys });
+  const performed = done === undefined ? undefined : findOperation(done.operationName);
+  return done === undefined || performed === undefined ? undefined : eventElsewhere(event, performed, done);
 }
 
 /** Only what of a request is on record counts, and not its blobs. */

@@ -11,7 +11,7 @@ import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
-import type { AnyOperation } from '../operations/declaration/operation.ts';
+import type { AnyOperation, DoneElsewhere } from '../operations/declaration/operation.ts';
 import { recordMembers } from '../operations/declaration/schema.ts';
 import type { RequestIntents } from './intents.ts';
 import type { Act, KmsAnswer, KmsRequest, RequestOrigin } from './service.ts';
@@ -90,6 +90,27 @@ export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace,
     errorMessage: answer.ok ? null : answer.error.message,
     decision: trace.decision,
     intent: trace.intents?.outcome(),
+  };
+}
+
+/** The service that does in another Region what it was asked to do there. Source: AWS KMS developer guide, log entry of UpdatePrimaryRegion. */
+const invokedBy = 'kms.amazonaws.com';
+
+/**
+ * The event of what a request also did in another Region; it has the request's id.
+ * @param event Of the request itself.
+ * @param operation That was performed there.
+ */
+export function eventElsewhere(event: AuditEvent, operation: AnyOperation, done: DoneElsewhere): AuditEvent {
+  const { eventId: _, intent: __, ...own } = event as Partial<IdentifiedEvent> & AuditEvent;
+  return {
+    ...own,
+    identity: { ...event.identity, invokedBy },
+    eventName: done.operationName,
+    awsRegion: done.region,
+    requestParameters: recorded(operation.request, operation.record, done.request),
+    responseElements: recorded(operation.response, operation.recordResponse, done.response),
+    resources: [...done.resources],
   };
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { CreateKeyRequest, KeyMetadata, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import type { Configuration } from '../../src/config/configuration-schema.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
@@ -309,6 +310,44 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
     const refused = await refusal(kms[there].replicateKey({ KeyId: KeyMetadata?.KeyId, ReplicaRegion: here }));
     expect(refused).toMatchObject({ name: 'UnsupportedOperationException' });
     expect(refused.message).toContain('does not have the key store `annex`');
+  });
+
+  test('is on record in both Regions when it is replicated, and when its primary key moves, and once otherwise', async () => {
+    const KeyId = await newPrimary();
+    const asked = await kms[here].replicateKey({ KeyId, ReplicaRegion: there, Description: 'the second' });
+    const moved = await kms[here].updatePrimaryRegion({ KeyId, PrimaryRegion: there });
+    const unmoved = await kms[there].updatePrimaryRegion({ KeyId, PrimaryRegion: there });
+    const refused = await kms[here].replicateKey({ KeyId, ReplicaRegion: there }).catch((error) => error);
+    const lines: Record<string, unknown>[] = [];
+    for await (const event of readAuditEvents(configuration.audit.folder)) lines.push({ ...event });
+    const of = ({ $metadata }: { $metadata: { requestId?: string } }) =>
+      lines.filter(({ requestID }) => requestID === $metadata.requestId);
+    expect(of(asked)).toMatchObject([
+      {
+        ...{ eventName: 'CreateKey', awsRegion: there, eventType: 'AwsApiCall', readOnly: false },
+        userIdentity: { type: 'Root', invokedBy: 'kms.amazonaws.com' },
+        requestParameters: {
+          description: 'the second',
+          multiRegion: true,
+          origin: 'AWS_KMS',
+          keyUsage: 'ENCRYPT_DECRYPT',
+        },
+        responseElements: { keyMetadata: { arn: arnIn(there, KeyId), keyState: 'Creating' } },
+        resources: [{ ARN: arnIn(there, KeyId) }],
+      },
+      { eventName: 'ReplicateKey', awsRegion: here, requestParameters: { replicaRegion: there } },
+    ]);
+    expect(of(asked)[1]).not.toMatchObject({ userIdentity: { invokedBy: expect.anything() } });
+    expect(of(moved)).toMatchObject([
+      {
+        ...{ eventName: 'UpdatePrimaryRegion', awsRegion: there, responseElements: null, resources: [] },
+        userIdentity: { invokedBy: 'kms.amazonaws.com' },
+        requestParameters: { keyId: arnIn(there, KeyId), primaryRegion: there },
+      },
+      { eventName: 'UpdatePrimaryRegion', awsRegion: here, requestParameters: { keyId: KeyId, primaryRegion: there } },
+    ]);
+    for (const answer of [unmoved, refused]) expect(of(answer)).toHaveLength(1);
+    expect(await verifyAuditLog(configuration.audit.folder)).toMatchObject({ ok: true });
   });
 
   test('is replicated and moved by whoever policies allow it in both Regions', async () => {

@@ -148,6 +148,17 @@ export interface UseDefinition<Request, Response, Keys extends string> extends A
   readonly handle: (handling: Handling<Request, Keys>) => Promise<Response>;
 }
 
+/** What an operation also did in another Region, which has an event of it as if it had been asked there. */
+export interface DoneElsewhere {
+  readonly region: string;
+  readonly operationName: OperationName;
+  /** As those of the operation of that name. */
+  readonly request: Readonly<Record<string, unknown>>;
+  readonly response: Readonly<Record<string, unknown>>;
+  /** ARNs. */
+  readonly resources: readonly string[];
+}
+
 /** An operation that changes metadata: what it changes is on disk before the answer goes out. */
 export interface ChangeDefinition<Request, Response, Keys extends string, Made extends Prepared | undefined>
   extends AnyDefinition<Request, Response, Keys> {
@@ -169,6 +180,12 @@ export interface ChangeDefinition<Request, Response, Keys extends string, Made e
    * the changes have put on record that it is to be done. The answer waits for it.
    */
   readonly conclude?: (concluding: Concluding<Request, Response, Made>) => Promise<void>;
+  /** Of what was answered. */
+  readonly elsewhere?: (done: {
+    readonly request: Request;
+    readonly response: Response;
+    readonly keys: { readonly [Name in Keys]: AuthorizedKey };
+  }) => DoneElsewhere | undefined;
 }
 
 export type OperationDefinition<Request, Response, Keys extends string, Made extends Prepared | undefined = undefined> =

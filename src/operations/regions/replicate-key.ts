@@ -71,6 +71,19 @@ export const replicateKey = operation({
   record: ['KeyId', 'ReplicaRegion', 'Policy', 'BypassPolicyLockoutSafetyCheck', 'Description', 'Tags'],
   recordResponse: ['ReplicaKeyMetadata', 'ReplicaPolicy', 'ReplicaTags'],
   made: ({ ReplicaKeyMetadata }) => (ReplicaKeyMetadata?.Arn === undefined ? [] : [ReplicaKeyMetadata.Arn]),
+  // Source: AWS KMS API reference, ReplicateKey: "records a ReplicateKey operation in the primary key's Region and a CreateKey operation
+  // in the replica key's Region".
+  elsewhere({ request, response: { ReplicaKeyMetadata: made, ReplicaPolicy, ReplicaTags } }) {
+    if (made === undefined) return undefined;
+    const { ReplicaRegion: region, BypassPolicyLockoutSafetyCheck } = request;
+    const { Arn, Description, KeyUsage, KeySpec, CustomerMasterKeySpec, Origin } = made;
+    const shared = { Description, KeyUsage, KeySpec, CustomerMasterKeySpec, Origin, MultiRegion: true };
+    return {
+      ...{ region, operationName: 'CreateKey', resources: Arn === undefined ? [] : [Arn] },
+      request: { ...shared, Policy: ReplicaPolicy, Tags: ReplicaTags, BypassPolicyLockoutSafetyCheck },
+      response: { KeyMetadata: made },
+    };
+  },
   decide({ request, keys, directory, decideUnder, nowMs }) {
     const primary = keys.key.key;
     assertPrimary(primary);

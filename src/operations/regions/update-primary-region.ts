@@ -40,6 +40,13 @@ export const updatePrimaryRegion = operation({
   },
   effect: 'changes',
   record: ['KeyId', 'PrimaryRegion'],
+  // Source: AWS KMS developer guide, log entry of UpdatePrimaryRegion: one in each of the two Regions.
+  elsewhere({ request: { PrimaryRegion }, keys }) {
+    const { arn, record } = keys.replica.key;
+    if (keys.key.key.record.region === record.region) return undefined;
+    const request = { KeyId: arn, PrimaryRegion };
+    return { region: record.region, operationName: 'UpdatePrimaryRegion', request, response: {}, resources: [] };
+  },
   decide({ request: { PrimaryRegion: primaryRegion }, keys, directory }) {
     const { record } = keys.key.key;
     assertPrimary(keys.key.key);
