@@ -212,7 +212,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
-    const domains = domainControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
+    const domains = domainControl({ ...open, keyStores, serviceKeyStore: configuration.serviceKeyStore });
     const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };

@@ -1,9 +1,20 @@
-/** What an operator can do about the domain keys of a running daemon. */
+/** What an operator can do about the domain of a running daemon: its keys, and who has them. */
 
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { DomainControl } from '../http/domain-routes.ts';
+import { assertRequested, type Domain, giveKeys, invite, type Notary } from '../keys/domain/giving.ts';
+import {
+  DomainFileError,
+  domainFileText,
+  isRequest,
+  joiningKeyId,
+  parseDomainFile,
+  requestFingerprint,
+} from '../keys/domain/invitation.ts';
 import type { KeyView } from '../keys/key-view.ts';
-import type { DomainKeys } from '../keys/life/domain-keys.ts';
+import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 
@@ -11,6 +22,9 @@ export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly domainKeys: DomainKeys;
+  /** The name of the one that has the service keys. */
+  readonly serviceKeyStore: string;
+  readonly serviceKeys: readonly ListedServiceKey[];
 }
 
 /** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`. */
@@ -26,10 +40,44 @@ export function wrappedBackingKeys(regions: DomainControlParts['regions']): Read
   return found;
 }
 
-export function domainControl({ regions, keyStores, domainKeys }: DomainControlParts): DomainControl {
-  const keyStoreOf = (name: string): KeyStore => {
+export function domainControl(parts: DomainControlParts): DomainControl {
+  const { regions, keyStores, domainKeys, serviceKeyStore, serviceKeys } = parts;
+  const notary = (): Notary => {
+    const keyStore = keyStores.get(serviceKeyStore);
+    const own = serviceKeys.find(({ purpose }) => purpose === 'metadata-integrity');
+    if (keyStore === undefined || own === undefined) throw new TypeError('a daemon that serves has its service keys');
+    return { keyStore, backingKeyId: own.backingKeyId };
+  };
+  /** What every member has. A domain key is made where there is none yet. */
+  const domainOf = async (name: string, keyStore: KeyStore): Promise<Domain> => {
+    await domainKeys.current(name, keyStore);
+    const anySecret = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+    const wrapping = domainKeys.of(name).filter(({ state }) => state === 'Active');
+    const own = name === serviceKeyStore ? serviceKeys : [];
+    return {
+      domainId: notary().backingKeyId,
+      keyStore: name,
+      keys: [
+        ...wrapping.map((record) => ({
+          backingKeyId: record.backingKeyId,
+          label: domainKeyLabel(record),
+          ...anySecret,
+        })),
+        ...serviceKeyPurposes.flatMap((purpose) =>
+          own
+            .filter((key) => key.purpose === purpose)
+            .map(({ backingKeyId }) => ({ backingKeyId, ...serviceKeyOutline(purpose) })),
+        ),
+      ],
+    };
+  };
+  const anyKeyStore = (name: string): KeyStore => {
     const keyStore = keyStores.get(name);
-    if (keyStore === undefined) throw new KmsError('NotFoundException', 'There is no key store of this name.');
+    if (keyStore !== undefined) return keyStore;
+    throw new KmsError('NotFoundException', 'There is no key store of this name.');
+  };
+  const keyStoreOf = (name: string): KeyStore => {
+    const keyStore = anyKeyStore(name);
     if (domainKeys.of(name).length > 0) return keyStore;
     throw new KmsError(
       'ValidationException',
@@ -37,6 +85,31 @@ export function domainControl({ regions, keyStores, domainKeys }: DomainControlP
     );
   };
   return {
+    async invite(name) {
+      return toldToOperators(async () => {
+        const keyStore = anyKeyStore(name);
+        const made = await invite(keyStore, await domainOf(name, keyStore), notary());
+        return { invitationId: made.invitationId, invitation: domainFileText(made) };
+      });
+    },
+    async accept(name, { request: text, fingerprint: typed }) {
+      return toldToOperators(async () => {
+        const keyStore = anyKeyStore(name);
+        const request = parseDomainFile(text);
+        if (!isRequest(request)) throw new DomainFileError('it is no request, which `drawbridge domain join` writes');
+        try {
+          const domain = await domainOf(name, keyStore);
+          await assertRequested(domain, request, { typed, notary: notary(), nowMs: Date.now() });
+          const response = await giveKeys(keyStore, request);
+          const keys = response.keys.map(({ backingKeyId }) => backingKeyId);
+          const { token } = request;
+          return { fingerprint: requestFingerprint(request), token, keys, response: domainFileText(response) };
+        } finally {
+          // Whatever becomes of it, what the security officer trusted for this one request is trusted no more.
+          await endTrust(keyStore, joiningKeyId(request.invitation));
+        }
+      });
+    },
     async rotate(name) {
       return { domainKeyId: await domainKeys.rotate(name, keyStoreOf(name)) };
     },
@@ -48,7 +121,7 @@ export function domainControl({ regions, keyStores, domainKeys }: DomainControlP
         const message = `${damaged} keys have a record that does not verify, and may need a domain key: restore them, or accept what there is, first.`;
         throw new KmsError('ConflictException', message);
       }
-      try {
+      return toldToOperators(async () => {
         const isNeeded = (id: BackingKeyId): boolean => (wrappedBackingKeys(regions).get(`${name} ${id}`) ?? 0) > 0;
         const retired = await domainKeys.retire(name, keyStore, isNeeded);
         const wrapped = wrappedBackingKeys(regions);
@@ -58,11 +131,26 @@ export function domainControl({ regions, keyStores, domainKeys }: DomainControlP
           backingKeys: wrapped.get(`${name} ${id}`) ?? 0,
         }));
         return { retired, needed };
-      } catch (error) {
-        // Whoever may ask is the operator, who needs to know what the token said.
-        if (error instanceof KeyStoreError) throw new KmsError('KeyUnavailableException', error.message, error);
-        throw error;
-      }
+      });
     },
   };
+}
+
+/** Whoever may ask is the operator, who needs to know what the token said. */
+async function toldToOperators<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof DomainFileError) throw new KmsError('ValidationException', error.message, error);
+    if (!(error instanceof KeyStoreError)) throw error;
+    const name = error.failure === 'unsupported' ? 'UnsupportedOperationException' : 'KeyUnavailableException';
+    throw new KmsError(name, error.message, error);
+  }
+}
+
+/** In every member that is there: what is trusted in another one serves nobody until it is back, and is replaced by the next trust. */
+async function endTrust(keyStore: KeyStore, backingKeyId: BackingKeyId): Promise<void> {
+  if (!(keyStore instanceof JoinedKeyStore)) return keyStore.destroyKey({ backingKeyId });
+  const serving = keyStore.members.filter(({ isServing }) => isServing);
+  for (const member of serving) await member.call((theirs) => theirs.destroyKey({ backingKeyId }));
 }

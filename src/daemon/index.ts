@@ -1,6 +1,18 @@
 /** What the command line uses of the daemon, in one module, which it loads when a command needs it. */
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+export {
+  domainFileText,
+  isFingerprint,
+  isInvitation,
+  isRequest,
+  isResponse,
+  type JoinRequest,
+  joiningKeyId,
+  parseDomainFile,
+  requestFingerprint,
+} from '../keys/domain/invitation.ts';
+export { beginJoining, finishJoining } from '../keys/domain/joining.ts';
 export { listServiceKeys } from '../keys/life/service-keys.ts';
 export { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 export { openBackup } from '../store/backup-file.ts';
@@ -16,6 +28,7 @@ export {
 export { startDaemon } from './daemon.ts';
 export { namedKeys } from './data-folder.ts';
 export { startDev } from './dev.ts';
+export { trustPublicKey, withConfiguredToken } from './domain-joining.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
 export { assertTokenIsOurs } from './own-token.ts';

@@ -59,7 +59,12 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       end: (id) => now.backup.end(id),
     },
     census: { part: (after) => now.census.part(after), orphans: () => now.census.orphans() },
-    domains: { rotate: (name) => now.domains.rotate(name), retire: (name) => now.domains.retire(name) },
+    domains: {
+      rotate: (name) => now.domains.rotate(name),
+      retire: (name) => now.domains.retire(name),
+      invite: (name) => now.domains.invite(name),
+      accept: (name, asked) => now.domains.accept(name, asked),
+    },
     access: {
       explain: (question) => now.access.explain(question),
       whoCan: (question) => now.access.whoCan(question),
@@ -104,7 +109,7 @@ export function closedRegion({ status, processor, ...parts }: ClosedRegionParts)
     upkeep: { list: refuse, confirm: refuse },
     backup: { make: refuse, read: refuse, end: refuse },
     census: { part: refuse, orphans: refuse },
-    domains: { rotate: refuse, retire: refuse },
+    domains: { rotate: refuse, retire: refuse, invite: refuse, accept: refuse },
     access: { explain: refuse, whoCan: refuse, simulate: refuse },
     roles: { assumeRole: refuse },
     findKey: refuse,

@@ -13,6 +13,24 @@ export const joiningKeyLabelPrefix = 'drawbridge:joining:';
 export const carryingPaddings = ['RSAES_OAEP_SHA_256', 'RSAES_OAEP_SHA_1'] as const;
 export type CarryingPadding = (typeof carryingPaddings)[number];
 
+/**
+ * Those in which a token wraps and unwraps keys by itself, the better one first. One whose host removes the padding does not, and says so in
+ * a remark. SHA-1 in OAEP is not weaker for it: what is asked of the hash there is no resistance to collisions.
+ */
+export function paddingsOf(keyStore: { capabilities(): { readonly imports: readonly ImportRow[] } }) {
+  const { imports } = keyStore.capabilities();
+  return carryingPaddings.filter((name) =>
+    imports.some(({ subject, works, reason }) => subject === name && works && reason === null),
+  );
+}
+
+/** Of `ImportCapability`. */
+interface ImportRow {
+  readonly subject: string;
+  readonly works: boolean;
+  readonly reason: string | null;
+}
+
 /** A key of a domain, and what it does: so whoever gets it knows it again. */
 export interface CarriedKey {
   readonly backingKeyId: BackingKeyId;

@@ -3,12 +3,14 @@
  *
  *     POST /domains/KEY-STORE/rotate    makes another one, under which everything new is wrapped
  *     POST /domains/KEY-STORE/retire    destroys the former ones under which nothing is wrapped, and names those that are needed
+ *     POST /domains/KEY-STORE/invite    the invitation with which another HSM may ask for the domain's keys
+ *     POST /domains/KEY-STORE/accept    {request, fingerprint}: wraps them for the HSM that asks, whose fingerprint somebody has compared
  */
 
 import type { FastifyInstance } from 'fastify';
 import type { ActResult } from '../pipeline/service.ts';
 import type { Wire } from './exchange.ts';
-import { operatorAct } from './operator-acts.ts';
+import { membersOf, operatorAct } from './operator-acts.ts';
 
 export interface DomainControl {
   /** @throws KmsError for a key store that there is not, that has no domain key, or that is in the way. */
@@ -17,6 +19,18 @@ export interface DomainControl {
   retire(keyStore: string): Promise<{
     readonly retired: readonly string[];
     readonly needed: readonly { readonly domainKeyId: string; readonly backingKeys: number }[];
+  }>;
+  /** @returns The text of the file. @throws KmsError, `UnsupportedOperationException` as well for what the token does not do. */
+  invite(keyStore: string): Promise<{ readonly invitationId: string; readonly invitation: string }>;
+  /** The same; and `ValidationException` for a request that is not what was invited, or a fingerprint that is another one. */
+  accept(
+    keyStore: string,
+    asked: { readonly request: string; readonly fingerprint: string },
+  ): Promise<{
+    readonly fingerprint: string;
+    readonly token: { readonly label: string; readonly serial: string };
+    readonly keys: readonly string[];
+    readonly response: string;
   }>;
 }
 
@@ -42,4 +56,31 @@ export function addDomainRoutes(app: FastifyInstance, wire: Wire, control: Domai
       });
     });
   }
+  const named = (name: string) => ({ keyStore: name.slice(0, maxNameCharacters) });
+  app.post<{ Params: { name: string } }>('/domains/:name/invite', (request, reply) => {
+    const { name } = request.params;
+    operatorAct(wire, request, reply, {
+      operationName: 'InviteToDomain',
+      effect: 'uses',
+      parameters: () => named(name),
+      async perform(): Promise<ActResult> {
+        const made = await control.invite(name);
+        return { body: JSON.stringify(made), record: { invitationId: made.invitationId } };
+      },
+    });
+  });
+  app.post<{ Params: { name: string } }>('/domains/:name/accept', (request, reply) => {
+    const { name } = request.params;
+    operatorAct(wire, request, reply, {
+      operationName: 'AcceptIntoDomain',
+      effect: 'uses',
+      parameters: () => named(name),
+      async perform(body): Promise<ActResult> {
+        const { request: text, fingerprint } = membersOf(body) ?? {};
+        const asked = { request: String(text ?? ''), fingerprint: String(fingerprint ?? '') };
+        const { response, ...record } = await control.accept(name, asked);
+        return { body: JSON.stringify({ ...record, response }), record };
+      },
+    });
+  });
 }

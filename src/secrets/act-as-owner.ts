@@ -6,7 +6,7 @@
 import { lstatSync } from 'node:fs';
 
 /**
- * For the rest of the process; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
+ * For the rest of the process, or until `actAsSelf`; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
  * @param path A file or folder whose owner is meant; a symbolic link is not followed.
  * @throws the system's error, when it is not there.
  */
@@ -17,4 +17,11 @@ export function actAsOwner(path: string): void {
   process.setgroups?.([gid]);
   process.setegid?.(gid);
   process.seteuid?.(uid);
+}
+
+/** Ends what `actAsOwner` began: root is root again. */
+export function actAsSelf(): void {
+  if (process.getuid?.() !== 0 || process.geteuid?.() === 0) return;
+  process.seteuid?.(0);
+  process.setegid?.(process.getgid?.() ?? 0);
 }

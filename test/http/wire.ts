@@ -222,6 +222,9 @@ export async function startWire(
     domains: {
       rotate: () => Promise.resolve({ domainKeyId: '' }),
       retire: () => Promise.resolve({ retired: [], needed: [] }),
+      invite: () => Promise.resolve({ invitationId: '', invitation: '' }),
+      accept: () =>
+        Promise.resolve({ fingerprint: '', token: { label: '', serial: '' }, keys: [], response: 'what was wrapped' }),
     },
     census: { part: (after) => Promise.resolve({ after }), orphans: () => Promise.resolve({ orphans: [] }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },

@@ -1,17 +1,23 @@
-/** `drawbridge domain`: the keys under which wrapped keys are wrapped. */
+/** `drawbridge domain`: the keys under which wrapped keys are wrapped, and the HSMs that have them. */
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
-import type { KmsClient, Members } from '../requests/kms-client.ts';
-import { UsageError } from '../terminal/cli-error.ts';
+import type { Members } from '../requests/kms-client.ts';
 import { note, print, printJson, table } from '../terminal/output.ts';
+import { acceptCommand } from './domain/accept-command.ts';
+import { keyStoresOf, onlyKeyStore } from './domain/chosen-key-store.ts';
+import { inviteCommand } from './domain/invite-command.ts';
+import { joinCommand } from './domain/join-command.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
 export function domainCommand(): Command {
   return new Command('domain')
-    .description('show, rotate and retire the keys under which wrapped keys are wrapped')
+    .description('the keys under which wrapped keys are wrapped, and the HSMs that have them')
     .addCommand(showCommand())
+    .addCommand(inviteCommand())
+    .addCommand(joinCommand())
+    .addCommand(acceptCommand())
     .addCommand(rotateCommand());
 }
 
@@ -73,16 +79,4 @@ function showRetired({ retired, needed }: Members): void {
   for (const { domainKeyId, backingKeys } of needed as Members[])
     note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
   if ((retired as string[]).length === 0) print('nothing was retired');
-}
-
-async function keyStoresOf(client: KmsClient): Promise<readonly Members[]> {
-  const found = (await client.get('/status'))['keyStores'] as Members[];
-  return found.filter(({ domainKeys }) => domainKeys !== undefined);
-}
-
-async function onlyKeyStore(client: KmsClient): Promise<string> {
-  const names = (await keyStoresOf(client)).map(({ name }) => String(name));
-  const [only, ...others] = names;
-  if (only !== undefined && others.length === 0) return only;
-  throw new UsageError(`there are several key stores; name one of ${names.join(', ')}`);
 }

@@ -190,7 +190,7 @@ export class DomainKeys implements Fold {
     };
     await turns.take(() => ({ changes: [added('domainKey', intent)], response: undefined }), { isQuiet: true });
     try {
-      await keyStore.generateDomainKey({ backingKeyId, label: `${domainKeyLabelPrefix}${name}:${intent.ordinal}` });
+      await keyStore.generateDomainKey({ backingKeyId, label: domainKeyLabel(intent) });
       const active = replaced('domainKey', intent, { state: 'Active', owner: '' });
       await turns.take(() => ({ changes: [active], response: undefined }), { isQuiet: true });
       log.info({ keyStore: name, backingKeyId }, 'made a domain key, under which keys are wrapped from now on');
@@ -223,6 +223,11 @@ async function isInHsm(keyStore: Pick<KeyStore, 'describeKey'>, backingKeyId: Ba
     if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return false;
     throw error;
   }
+}
+
+/** The label of its object, in every HSM that has it. */
+export function domainKeyLabel({ keyStore, ordinal }: Pick<DomainKeyRecord, 'keyStore' | 'ordinal'>): string {
+  return `${domainKeyLabelPrefix}${keyStore}:${ordinal}`;
 }
 
 /** Neither part has a blank. */

@@ -41,6 +41,15 @@ export async function createServiceKey(keyStore: KeyStore, purpose: ServiceKeyPu
   return backingKeyId;
 }
 
+/** What the object of a service key is, in every HSM of the domain. */
+export function serviceKeyOutline(purpose: ServiceKeyPurpose): {
+  readonly label: string;
+  readonly keySpec: KeySpec;
+  readonly keyUsage: KeyUsage;
+} {
+  return { label: serviceKeyLabel(purpose), ...serviceKeys[purpose] };
+}
+
 /** What service keys are for. */
 export const serviceKeyPurposes = Object.keys(serviceKeys) as readonly ServiceKeyPurpose[]; // Safe: it has exactly these keys.
 
@@ -61,7 +70,7 @@ export async function listServiceKeys(keyStore: Pick<KeyStore, 'listKeys'>): Pro
 
 /** The service keys of this purpose that are on the token: there should be one for each data folder that uses it. */
 export async function findServiceKeys(
-  keyStore: KeyStore,
+  keyStore: Pick<KeyStore, 'listKeys'>,
   purpose: ServiceKeyPurpose,
 ): Promise<readonly BackingKeyId[]> {
   const label = serviceKeyLabel(purpose);

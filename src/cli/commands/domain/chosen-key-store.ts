@@ -1,0 +1,20 @@
+/** Which key store a command of `drawbridge domain` is about: the named one, or the only one that has a domain or could have one. */
+
+import type { KmsClient, Members } from '../../requests/kms-client.ts';
+import { UsageError } from '../../terminal/cli-error.ts';
+
+/** Those of the daemon, with what its status says of each. */
+export async function keyStoresOf(client: KmsClient): Promise<readonly Members[]> {
+  const found = (await client.get('/status'))['keyStores'] as Members[];
+  return found.filter(({ domainKeys }) => domainKeys !== undefined);
+}
+
+export async function onlyKeyStore(client: KmsClient): Promise<string> {
+  return onlyOf((await keyStoresOf(client)).map(({ name }) => String(name)));
+}
+
+export function onlyOf(names: readonly string[]): string {
+  const [only, ...others] = names;
+  if (only !== undefined && others.length === 0) return only;
+  throw new UsageError(`there are several key stores; name one of ${names.join(', ')}`);
+}

@@ -1,0 +1,89 @@
+/** `drawbridge domain join`: an HSM that nobody uses yet asks for the keys of a domain, and takes them in. */
+
+import { Command } from 'commander';
+import { readTrustedConfiguration, withConfig, withJson } from '../../requests/command-options.ts';
+import { UsageError } from '../../terminal/cli-error.ts';
+import { facts, note, print, printJson } from '../../terminal/output.ts';
+import { onlyOf } from './chosen-key-store.ts';
+import { openDomainFile, readDomainFile } from './domain-files.ts';
+import { nearestFolder } from './security-officer.ts';
+
+interface Options {
+  readonly config: string;
+  readonly keyStore?: string;
+  readonly member?: string;
+  readonly out?: string;
+  readonly json?: true;
+}
+
+export function joinCommand(): Command {
+  return withJson(withConfig(new Command('join').description('have the HSM of a configuration join a domain')))
+    .argument('<file>', 'the invitation; and later the response')
+    .option('--key-store <name>', 'whose token joins; the only one if not given')
+    .option('--member <name>', 'of a key store of several members: which of them joins')
+    .option('--out <file>', 'with an invitation: where the request goes')
+    .addHelpText(
+      'after',
+      `
+With an invitation it makes an RSA pair in the HSM, writes the request, and prints the fingerprint of both, which somebody has to compare
+when the request is accepted: read it here, and type it there. With the response it unwraps the keys in the HSM and holds each to what the invitation
+says that it does; then the pair is gone, and the response of no use to anybody. It logs in to the token of the configuration itself; a
+daemon need not run. What was interrupted can be repeated with the same file. \`drawbridge domain invite --help\` tells the whole way.
+
+Examples:
+  drawbridge domain join invitation --out request
+  drawbridge domain join invitation --out request --key-store default --member second
+  drawbridge domain join response`,
+    )
+    .action(join);
+}
+
+async function join(path: string, { config, keyStore: named, member, out, json }: Options): Promise<void> {
+  const daemon = await import('../../../daemon/index.ts');
+  const { actAsOwner, actAsSelf } = await import('../../../secrets/act-as-owner.ts');
+  const configuration = await readTrustedConfiguration(config);
+  const keyStore = named ?? onlyOf([...configuration.keyStores.keys()]);
+  const members = configuration.keyStores.get(keyStore)?.members ?? [];
+  if (member === undefined && members.length > 1)
+    throw new UsageError(`--member says which one joins: ${members.map(({ name }) => name).join(', ')}`);
+  const file = await readDomainFile(path);
+  const log = daemon.createLog('error', configuration.budgets.log);
+  const token = { configuration, environment: process.env, keyStore, member, log };
+  if (daemon.isInvitation(file)) {
+    if (out === undefined) throw new UsageError('with an invitation, --out says where the request goes');
+    const output = await openDomainFile(out);
+    try {
+      actAsOwner(nearestFolder(configuration.dataDir));
+      const request = await daemon.withConfiguredToken(token, (newcomer) => daemon.beginJoining(newcomer, file));
+      actAsSelf();
+      await output.write(daemon.domainFileText(request));
+      const fingerprint = daemon.requestFingerprint(request);
+      if (json) return printJson({ keyStore, token: request.token, fingerprint, path: out });
+      print(
+        facts([
+          ['wrote', out],
+          ['token', `${request.token.label}, serial ${request.token.serial}`],
+          ['fingerprint', fingerprint],
+        ]),
+      );
+      note(`next, beside the daemon that has invited: drawbridge domain accept ${out} --out FILE`);
+      return;
+    } catch (error) {
+      await output.abandon();
+      throw error;
+    }
+  }
+  if (!daemon.isResponse(file))
+    throw new UsageError(
+      `\`${path}\` is a request, which \`drawbridge domain accept\` takes where the invitation was made`,
+    );
+  if (out !== undefined) throw new UsageError('--out is for an invitation; a response leaves its keys in the HSM');
+  actAsOwner(nearestFolder(configuration.dataDir));
+  const { label, serial } = await daemon.withConfiguredToken(token, async (newcomer) => {
+    await daemon.finishJoining(newcomer, file);
+    return newcomer.capabilities().token;
+  });
+  const keys = file.invitation.keys.map(({ backingKeyId, label: of }) => ({ backingKeyId, label: of }));
+  if (json) return printJson({ keyStore, token: { label, serial }, keys });
+  print(`the token \`${label}\`, serial ${serial}, has joined the domain: it has all ${keys.length} keys`);
+}

@@ -1,0 +1,74 @@
+/**
+ * What of joining a domain is done beside a daemon, by whoever has the PIN: in the newcomer, which nobody uses yet, and as a member's security officer, as
+ * whom no daemon ever logs in.
+ */
+
+import type { Configuration, MemberConfiguration } from '../config/configuration-schema.ts';
+import { ConfigurationError } from '../config/load.ts';
+import { assertPinIsPrivate } from '../config/secrets.ts';
+import { trustJoiningKey } from '../hsm/joining-key-trust.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { Logger } from '../kms/logger.ts';
+import type { BackingKeyId } from '../kms/names.ts';
+import type { Pin } from '../secrets/secret-bytes.ts';
+import { memberPath, openConfiguredMember, tokenOptions } from './configured-key-stores.ts';
+
+export interface ConfiguredToken {
+  readonly configuration: Configuration;
+  /** The name of its key store. */
+  readonly keyStore: string;
+  /** Of a key store of several members; the only one, or the first one, if not given. */
+  readonly member?: string | undefined;
+  readonly log: Logger;
+}
+
+/** Opens one token that is configured, for as long as the work takes. @throws ConfigurationError, KeyStoreError. */
+export async function withConfiguredToken<Result>(
+  token: ConfiguredToken & { readonly environment: NodeJS.ProcessEnv },
+  work: (keyStore: KeyStore) => Promise<Result>,
+): Promise<Result> {
+  const { environment, log } = token;
+  const member = memberOf(token);
+  await assertPinIsPrivate(member.pin, environment);
+  const keyStore = await openConfiguredMember(
+    memberPath(token.keyStore, member),
+    { ...member, hosts: 1 },
+    environment,
+    log,
+  );
+  try {
+    return await work(keyStore);
+  } finally {
+    await keyStore.close();
+  }
+}
+
+/** The key of a request whose fingerprint was compared. */
+export interface TrustedKey {
+  readonly backingKeyId: BackingKeyId;
+  readonly publicKey: Buffer;
+}
+
+/**
+ * The security officer trusts a public key. One login.
+ * @throws ConfigurationError when the token refuses.
+ */
+export async function trustPublicKey(token: ConfiguredToken, key: TrustedKey, soPin: Pin): Promise<void> {
+  const member = memberOf(token);
+  const path = memberPath(token.keyStore, member);
+  const { settings } = tokenOptions(path, member, token.log);
+  const problem = await trustJoiningKey(settings, { ...key, soPin }, member.environment);
+  if (problem === null) return;
+  throw new ConfigurationError(
+    `the token of \`${path}\` does not let its security officer trust a public key: ${problem}`,
+  );
+}
+
+function memberOf({ configuration, keyStore: name, member }: ConfiguredToken): MemberConfiguration {
+  const members = configuration.keyStores.get(name)?.members;
+  if (members === undefined) throw new ConfigurationError(`the key store \`${name}\` is not configured`);
+  const found = member === undefined ? members[0] : members.find((each) => each.name === member);
+  if (found !== undefined) return found;
+  const names = members.map((each) => `\`${each.name}\``).join(', ');
+  throw new ConfigurationError(`the key store \`${name}\` has no member \`${member}\`; it has ${names}`);
+}
