@@ -76,6 +76,8 @@ export class InstanceOfMembers {
   readonly members: readonly MemberFolder[];
   readonly token: TestToken;
   readonly logged: string[] = [];
+  /** How many hosts of each member had been replaced before something was done to it. */
+  readonly restartsBefore = new Map<string, number>();
   #daemon: Daemon | undefined;
   #kms: KMS | undefined;
 

@@ -1,42 +1,211 @@
 /** A key store of several members through its socket: what a stranger does to one, and to two at once, under load. */
 
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
 import { softHsm2 } from '../support/tokens.ts';
-import { InstanceOfMembers } from './instance-of-members.ts';
+import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: a key store of several members: ${softHsm2.missing}\n`);
 
+/** What somebody does to a member, and how it is then; `undo` puts right what does not come right by itself. */
+interface Fault {
+  readonly name: string;
+  readonly strike: (member: MemberFolder, instance: InstanceOfMembers) => Promise<void> | void;
+  /** Until the member serves again. */
+  readonly undo?: (member: MemberFolder, instance: InstanceOfMembers) => Promise<void> | void;
+  /** Nothing but an operator's word brings it back. */
+  readonly staysOut?: 'pinRefused' | 'notOurs';
+}
+
+const pidsOf = async (instance: InstanceOfMembers, { name }: MemberFolder) => (await instance.statusOf(name)).pids;
+const signalHosts = async (instance: InstanceOfMembers, member: MemberFolder, signal: NodeJS.Signals) => {
+  for (const pid of await pidsOf(instance, member)) process.kill(pid, signal);
+};
+
+/** By a host that serves; one that hung does not answer. */
+async function untilReplaced(member: MemberFolder, instance: InstanceOfMembers): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const { restarts } = await instance.statusOf(member.name);
+      expect(restarts).toBeGreaterThan(instance.restartsBefore.get(member.name) ?? 0);
+    },
+    { timeout: 15_000, interval: 50 },
+  );
+}
+
+const faults = {
+  killed: {
+    name: 'killed',
+    strike: (member, instance) => signalHosts(instance, member, 'SIGKILL'),
+    undo: untilReplaced,
+  },
+  hung: {
+    name: 'hung',
+    strike: (member, instance) => signalHosts(instance, member, 'SIGSTOP'),
+    undo: untilReplaced,
+  },
+  unplugged: {
+    name: 'unplugged',
+    async strike(member, instance) {
+      member.pull();
+      await signalHosts(instance, member, 'SIGKILL'); // A host that has what it needs in its memory serves on.
+    },
+    undo: (member) => member.plug(),
+  },
+  pinChanged: {
+    name: 'given another PIN',
+    async strike(member, instance) {
+      writeFileSync(member.pinFile, 'not-the-pin\n');
+      await signalHosts(instance, member, 'SIGKILL');
+    },
+    undo: (member, instance) => writeFileSync(member.pinFile, `${instance.token.pin}\n`),
+    staysOut: 'pinRefused',
+  },
+  reinitialised: {
+    name: 'initialised anew',
+    async strike(member, instance) {
+      const { label, pin, library } = instance.token;
+      renameSync(member.tokens, `${member.tokens}.kept`);
+      mkdirSync(member.tokens);
+      const which = ['--module', library, '--init-token', '--free', '--label', label];
+      execFileSync('softhsm2-util', [...which, '--so-pin', '12345678', '--pin', pin], {
+        env: { ...process.env, ...member.environment },
+        stdio: 'ignore',
+      });
+      await signalHosts(instance, member, 'SIGKILL');
+    },
+    undo(member) {
+      rmSync(member.tokens, { recursive: true });
+      renameSync(`${member.tokens}.kept`, member.tokens);
+    },
+    staysOut: 'notOurs',
+  },
+  swapped: {
+    name: 'swapped for another member',
+    async strike(member, instance) {
+      const other = present(instance.members.at(-1));
+      renameSync(member.tokens, `${member.tokens}.swapped`);
+      renameSync(other.tokens, member.tokens);
+      renameSync(`${member.tokens}.swapped`, other.tokens);
+      for (const each of [member, other]) await signalHosts(instance, each, 'SIGKILL');
+    },
+  },
+} as const satisfies Record<string, Fault>;
+
+/** Between two rounds of a client: hosts start meanwhile, and that is what a fault takes. */
+const paceMs = 15;
+
+/** Clients that ask and ask, and never twice, until they are told to end. */
+class Load {
+  readonly failures: string[] = [];
+  done = 0;
+  readonly #kms: KMS;
+  readonly #keys: readonly string[];
+  #ends = false;
+  #running: Promise<unknown> = Promise.resolve();
+
+  constructor(kms: KMS, keys: readonly string[]) {
+    this.#kms = kms;
+    this.#keys = keys;
+    this.#running = Promise.all(Array.from({ length: 6 }, (_, client) => this.#client(client)));
+  }
+
+  async #client(client: number): Promise<void> {
+    for (let turn = client; !this.#ends; turn++) {
+      try {
+        await this.#ask(present(this.#keys[turn % this.#keys.length]), turn);
+        this.done++;
+        await setTimeout(paceMs);
+      } catch (error) {
+        this.failures.push(`${String(error)} ${JSON.stringify(error)}`);
+      }
+    }
+  }
+
+  async #ask(KeyId: string, turn: number): Promise<void> {
+    const text = `${KeyId} ${turn}`;
+    const { CiphertextBlob } = await this.#kms.encrypt({ KeyId, Plaintext: Buffer.from(text) });
+    const { Plaintext } = await this.#kms.decrypt({ CiphertextBlob });
+    if (Buffer.from(Plaintext ?? []).toString() !== text) throw new Error('wrong bytes');
+    await this.#kms.generateRandom({ NumberOfBytes: 8 });
+  }
+
+  /** Waits until that many more were done. */
+  more(count: number): Promise<void> {
+    const until = this.done + count;
+    return vi.waitFor(() => expect(this.done).toBeGreaterThan(until), { timeout: 15_000, interval: 20 });
+  }
+
+  async end(): Promise<void> {
+    this.#ends = true;
+    await this.#running;
+  }
+}
+
 describe.skipIf(softHsm2.missing !== null)('A key store of three members', () => {
   let instance: InstanceOfMembers;
-  let keyId: string;
+  const keys: string[] = [];
+  let load: Load;
 
   beforeAll(async () => {
     instance = await InstanceOfMembers.create({
       names: ['a', 'b', 'c'],
-      settings: { deadlines: { callMs: 1_500 } },
+      settings: { deadlines: { callMs: 1_000 } },
       async prepare(kms) {
-        keyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
+        for (let key = 0; key < 3; key++) keys.push(present((await kms.createKey({})).KeyMetadata?.KeyId));
       },
     });
     await instance.start();
-  });
-  afterAll(() => instance?.remove());
-
-  const untilAll = (state: string) =>
-    vi.waitFor(async () => expect(await instance.states()).toEqual({ a: state, b: state, c: state }), {
-      timeout: 20_000,
-      interval: 50,
-    });
-
-  test('serves from all of them', async () => {
     await untilAll('connected');
-    const { kms } = instance;
-    const { CiphertextBlob } = await kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('x') });
-    const { Plaintext } = await kms.decrypt({ CiphertextBlob });
-    expect(Buffer.from(present(Plaintext)).toString()).toBe('x');
-    for (const { pids } of present((await instance.status()).members)) process.kill(present(pids[0]), 'SIGKILL');
-    await kms.decrypt({ CiphertextBlob });
+    load = new Load(instance.kms, keys);
   });
+  afterAll(async () => {
+    await load?.end();
+    await instance?.remove();
+  });
+
+  const untilAll = (state: string) => until({ a: state, b: state, c: state });
+  const until = (states: Record<string, string>) =>
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 15_000, interval: 50 });
+
+  const one = Object.values(faults).map((fault: Fault) => [fault.name, [fault]] as const);
+  const pairs: readonly (readonly [Fault, Fault])[] = [
+    [faults.killed, faults.hung],
+    [faults.unplugged, faults.pinChanged],
+  ];
+  const two = pairs.map(([first, second]) => [`${first.name}, and another ${second.name}`, [first, second]] as const);
+
+  test.each<readonly [string, readonly Fault[]]>([...one, ...two])(
+    'serves on while a member is %s',
+    async (_name, struck) => {
+      const members = instance.members.slice(0, struck.length);
+      for (const { name, restarts } of present((await instance.status()).members))
+        instance.restartsBefore.set(name, restarts);
+      for (const [at, fault] of struck.entries()) await fault.strike(present(members[at]), instance);
+      await load.more(30);
+      for (const [at, fault] of struck.entries()) {
+        const member = present(members[at]);
+        if (fault.staysOut !== undefined) {
+          await until({ [member.name]: fault.staysOut });
+          expect(await instance.statusOf(member.name)).toMatchObject({
+            command: `drawbridge reconnect default ${member.name}`,
+          });
+          expect((await instance.ask('/health')).body).toMatchObject({
+            status: 'ok',
+            reason: expect.stringContaining('degraded'),
+          });
+        }
+        await fault.undo?.(member, instance);
+        if (fault.staysOut !== undefined)
+          expect(await instance.reconnect(`default/members/${member.name}`)).toMatchObject({ status: 200 });
+      }
+      await untilAll('connected');
+      expect(load.failures).toEqual([]);
+    },
+  );
 });

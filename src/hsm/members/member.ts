@@ -34,6 +34,8 @@ export interface MemberParts {
 
 /** Between two attempts to look at one that is connected and does not tell. */
 const retryMs = 2_000;
+/** How often one that serves is looked at: it may have hung while it had no calls, or another token be in its place. */
+const lookMs = 10_000;
 /** Between two looks at one that lacked a key which another one had. */
 const doubtPauseMs = 1_000;
 
@@ -45,6 +47,8 @@ export class Member {
   #attached: KeyStore | undefined;
   #inventory: Inventory | undefined;
   #isAdmitted = false;
+  /** Was what is attached found to be ours? */
+  #isProven = false;
   #admissions = 0;
   #admittedSerial = '';
   #isClosed = false;
@@ -57,6 +61,7 @@ export class Member {
   #examination: Promise<void> | undefined;
   #examinesAgain = false;
   #doubtedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #look: NodeJS.Timeout;
   #calls = 0;
   /** Those that it had before, while they end. */
   readonly #closing = new Map<KeyStore, Promise<void>>();
@@ -64,6 +69,7 @@ export class Member {
   constructor(parts: MemberParts) {
     this.name = parts.name;
     this.#parts = parts;
+    this.#look = setInterval(() => void this.reexamine(), lookMs).unref();
   }
 
   begin(): void {
@@ -185,10 +191,7 @@ export class Member {
     this.#inventory?.remove(backingKeyId);
     await this.#examine();
     // Some of its hosts may be connected to the one, and some to the other: all of them anew, to the one that is there now.
-    if (this.#isAdmitted && this.capabilities()?.token.serial !== this.#admittedSerial) {
-      this.#detach();
-      this.begin();
-    }
+    if (this.#isAdmitted && this.capabilities()?.token.serial !== this.#admittedSerial) this.#beginAnew();
   }
 
   /**
@@ -216,6 +219,7 @@ export class Member {
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    clearInterval(this.#look);
     this.#detach();
     await Promise.all(this.#closing.values());
   }
@@ -249,13 +253,15 @@ export class Member {
     const { log, keyStore, prove } = this.#parts;
     try {
       await prove(attached);
-      const inventory = new Inventory(await attached.listKeys());
-      if (attached !== this.#attached || attached.status().lanes === 0) return;
       const isNews = !this.#isAdmitted;
+      // It changes by our own calls while it serves, and a token of many keys takes seconds to list.
+      const inventory = isNews ? new Inventory(await attached.listKeys()) : this.#inventory;
+      if (attached !== this.#attached || attached.status().lanes === 0) return;
       this.#inventory = inventory;
       this.#admittedSerial = this.#isAdmitted ? this.#admittedSerial : attached.capabilities().token.serial;
       if (isNews) this.#admissions++;
       this.#isAdmitted = true;
+      this.#isProven = true;
       this.#lostAtMs = null;
       this.#problem = null;
       if (isNews) log.info({ keyStore, member: this.name }, 'a member of a key store serves');
@@ -266,6 +272,10 @@ export class Member {
       if (error instanceof KeyStoreError) {
         log.warn(shown, 'a member of a key store could not be looked at; it is tried again');
         setTimeout(() => void this.#examine(), retryMs).unref();
+      } else if (this.#isProven) {
+        // A host whose token was pulled out from under it finds nothing in it, as in one that is not ours: the next host will see.
+        log.warn(shown, 'a member of a key store has lost its keys, and is connected anew');
+        this.#beginAnew();
       } else {
         this.#isNotOurs = true;
         this.#hasFailed = true;
@@ -287,9 +297,15 @@ export class Member {
     this.#isAdmitted = false;
   }
 
+  #beginAnew(): void {
+    this.#detach();
+    if (!this.#isClosed) this.begin();
+  }
+
   #detach(): void {
     const attached = this.#attached;
     this.#attached = undefined;
+    this.#isProven = false;
     this.#lost();
     if (attached === undefined) return;
     this.#closing.set(
