@@ -237,5 +237,12 @@ export interface OpenSettings extends HostSettings {
    * What an earlier host of the key store found. With the same token and library the host takes over its `protection`: to try what a
    * token must refuse leaves marks in some libraries (and may end them), and each host would find the same.
    */
-  readonly formerly?: Pick<KeyStoreCapabilities, 'library' | 'token' | 'protection'>;
+  readonly formerly?: Pick<KeyStoreCapabilities, 'library' | 'token' | 'protection'> & {
+    /**
+     * There while that host, or another since, serves the token: with the same mechanisms this one takes over what each of them was found
+     * to do, for half of the time that a host takes to connect goes into the probes. Whoever connects as the only one probes for itself,
+     * because a token that was away may be another than it was in ways that it does not tell.
+     */
+    readonly probed?: Pick<KeyStoreCapabilities, 'mechanisms' | 'capabilities' | 'imports'>;
+  };
 }

@@ -9,7 +9,7 @@
 import type { Logger } from '../kms/logger.ts';
 import type { Pin } from '../secrets/secret-bytes.ts';
 import type { CallDispatcher } from './call-dispatcher.ts';
-import type { HostSettings } from './calls.ts';
+import type { HostSettings, OpenSettings } from './calls.ts';
 import { watchGrowth } from './host-growth.ts';
 import { HostOpenError, HsmHost } from './hsm-host.ts';
 import type { KeyStoreCapabilities } from './key-store.ts';
@@ -27,8 +27,8 @@ export interface SupervisorOptions {
   readonly log: Logger;
   readonly dispatcher: CallDispatcher;
   readonly gate: LoginGate;
-  /** What the last host of the key store to connect found, if any did. */
-  readonly formerCapabilities: () => KeyStoreCapabilities | undefined;
+  /** What the last host of the key store to connect found, and the next one may take over, if any did. */
+  readonly formerly: () => OpenSettings['formerly'];
   readonly events: SupervisorEvents;
 }
 
@@ -189,9 +189,8 @@ export class HostSupervisor {
     this.#alive.add(host);
     void host.ended.then(() => this.#alive.delete(host));
     if (this.#isStopped) host.end();
-    const { formerCapabilities, events } = this.#options;
-    const former = formerCapabilities();
-    const formerly = former && { library: former.library, token: former.token, protection: former.protection };
+    const { events } = this.#options;
+    const formerly = this.#options.formerly();
     const capabilities = await host.open({ ...settings, ...(formerly && { formerly }) }, pin, openDeadlineMs);
     events.connected(capabilities);
     return host;

@@ -14,7 +14,7 @@ import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 /** Longer than a busy machine takes to start a host; what is tested is not how long callers wait. */
-const patience = { reconnectWaitMs: 60_000 };
+const patience = { reconnectWaitMs: 60_000, callDeadlineMs: 60_000 };
 
 // Source: PKCS#11 2.40, pkcs11t.h.
 const functionFailed = 0x06;
@@ -73,6 +73,21 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     expect(keyStore.capabilities().protection).toEqual(protection);
   });
 
+  test('probes what the token does when a host connects as the only one, and not for those that join it', async () => {
+    const made = token().counting('C_GenerateKeyPair');
+    const { keyStore: alone } = await openTestStore(token(), { limits: patience });
+    const probes = made();
+    expect(probes).toBeGreaterThan(0);
+    const { keyStore: three } = await openTestStore(token(), { hosts: 3, limits: patience });
+    expect(made()).toBe(2 * probes);
+    const [found, taken] = [alone.capabilities(), three.capabilities()];
+    expect({ ...taken, roundTripMs: found.roundTripMs }).toEqual(found);
+    const [pid = 0] = alone.status().pids;
+    process.kill(pid, 'SIGKILL');
+    await until(() => alone.status().restarts === 1 && alone.status().hosts === 1);
+    expect(made()).toBe(3 * probes);
+  });
+
   test('does not repeat the generation of a key whose host crashed', async () => {
     const { keyStore } = await openTestStore(token());
     const generations = token().counting('C_GenerateKey');
@@ -103,8 +118,8 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
       message: 'encrypt: no reply within 3000 ms; the HSM host was replaced',
     });
     const ends = await Promise.all(behind.map(failureOf));
-    // Either the next host was there within their own deadline, or they were told that it was not.
-    for (const { failure } of ends) expect(['none', 'unavailable']).toContain(failure);
+    // Either the next host was there within their own deadline, or they were told that it was not, and never as if they had hung.
+    for (const { failure } of ends) expect(['none', 'unavailable', 'busy']).toContain(failure);
     await until(() => keyStore.status().state === 'connected');
     await roundTrip(keyStore, backingKeyId);
     expect(keyStore.status().lastFailure).toBe('it was silent for 3000 ms');

@@ -66,7 +66,7 @@ export async function openStore(
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
   });
   // The first host serves before the others are there; the tests are about all of them.
-  await vi.waitUntil(() => keyStore.status().hosts === hosts, { timeout: 30_000, interval: 5 });
+  await vi.waitUntil(() => keyStore.status().hosts === hosts, { timeout: 100_000, interval: 5 });
   return keyStore;
 }
 

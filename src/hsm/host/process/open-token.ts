@@ -14,7 +14,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { HostSettings, OpenSettings } from '../../calls.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
-import type { ProtectionTrial } from '../../token-protection.ts';
 import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
 import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
@@ -45,8 +44,6 @@ export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
   const mechanisms = mechanismNames(session);
   const keys = session.run(() => new KeyTable(session, profile).sweep());
   const probeSession = new TokenSession({ cryptoki, slot, returnValues });
-  const capabilities = findCapabilities(probeSession, mechanisms, profile);
-  const imports = findImports(probeSession, mechanisms, profile, capabilities);
   const roundTripMs = Math.round(Math.min(session.openedInMs, probeSession.openedInMs) * 1000) / 1000;
   const library = libraryOf(cryptoki, settings);
   const token = {
@@ -55,7 +52,11 @@ export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
     manufacturer: unpadded(info.manufacturerID),
     model: unpadded(info.model),
   };
-  const protection = formerProtection(settings, { library, token }) ?? findProtection(probeSession, profile);
+  const formerly = findingsOf(settings, { library, token });
+  const probed = formerly?.probed && isDeepStrictEqual(formerly.probed.mechanisms, mechanisms) ? formerly.probed : null;
+  const capabilities = probed?.capabilities ?? findCapabilities(probeSession, mechanisms, profile);
+  const imports = probed?.imports ?? findImports(probeSession, mechanisms, profile, capabilities);
+  const protection = formerly?.protection.length ? formerly.protection : findProtection(probeSession, profile);
   probeSession.close();
 
   return {
@@ -89,14 +90,14 @@ function libraryOf(cryptoki: Cryptoki, { library: path }: HostSettings): KeyStor
   };
 }
 
-/** What an earlier host tried; `undefined` where none did, or with another token or library. */
-function formerProtection(
+/** What an earlier host found; `undefined` where none did, or with another token or library. */
+function findingsOf(
   { formerly }: OpenSettings,
   now: Pick<KeyStoreCapabilities, 'library' | 'token'>,
-): readonly ProtectionTrial[] | undefined {
-  if (formerly === undefined || formerly.protection.length === 0) return undefined;
-  const { library, token, protection } = formerly;
-  return isDeepStrictEqual({ library, token }, now) ? protection : undefined;
+): OpenSettings['formerly'] {
+  if (formerly === undefined) return undefined;
+  const { library, token } = formerly;
+  return isDeepStrictEqual({ library, token }, now) ? formerly : undefined;
 }
 
 function loadProfile(nameOrPath: string): VendorProfile {
