@@ -225,7 +225,7 @@ int main(int count, char **arguments) {
       begin = now;
       printf("started\n");
       fflush(stdout);
-    } else if (begin != 0 && now >= begin + measure_nanos) {
+    } else if (begin != 0 && latencies.count > 0 && now >= begin + measure_nanos) {
       break;
     }
   }

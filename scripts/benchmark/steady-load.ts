@@ -29,7 +29,7 @@ export interface OpenLoopRow {
 
 export async function benchOpenLoop(daemon: DaemonTarget, quick: boolean): Promise<OpenLoopRow> {
   progress('open loop');
-  const [peakMs, measureMs] = quick ? [200, 500] : [3000, 10_000];
+  const [peakMs, measureMs] = quick ? [50, 200] : [3000, 10_000];
   const peak = await daemon.measure(plainEncrypt, connections, { warmupMs: peakMs / 4, measureMs: peakMs });
   const ratePerSecond = Math.max(1, Math.round((peak.count / peak.seconds) * shareOfPeak));
   const timing = { warmupMs: measureMs / 10, measureMs, ratePerSecond };

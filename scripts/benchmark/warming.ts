@@ -11,7 +11,7 @@ export async function warmUp(daemon: Target, what: Case, atMostMs: number): Prom
   const until = performance.now() + atMostMs;
   for (let requests = 0; requests < warmRequests && performance.now() < until; ) {
     progress('warming up');
-    requests += (await daemon.measure(what, 16, { warmupMs: 0, measureMs: 500 })).count;
+    requests += (await daemon.measure(what, 16, { warmupMs: 0, measureMs: Math.min(500, atMostMs) })).count;
   }
 }
 

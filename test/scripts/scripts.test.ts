@@ -120,7 +120,7 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     expect(named).toContain('checkout: drawbridge credentials 3');
     expect(named).toContain('package: drawbridge encrypt 5');
     for (const { medianMs, ratio } of rows) expect([medianMs > 0, ratio > 0]).toEqual([true, true]);
-  }, 60_000);
+  }, 300_000);
 
   test('scripts/bench leaves no folder and no process when it is ended early', async () => {
     const sockets = join(folder, 'db-bench-*', 'instance', 'kms.sock');
@@ -128,5 +128,5 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     expect(exit).toEqual([143, null]);
     expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
     await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 10_000 }).toEqual([]);
-  }, 60_000);
+  }, 300_000);
 });
