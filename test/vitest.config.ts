@@ -35,6 +35,9 @@ export default defineConfig({
         name,
         ...filesOf(name),
         sequence: { groupOrder: groupOf(name) },
+        globalSetup: quickTiers.includes(name)
+          ? []
+          : [fileURLToPath(new URL('support/built-program.ts', import.meta.url))],
       },
     })),
     // For the two cores of a small CI machine: much of a test is waiting for processes that it started.

@@ -16,8 +16,8 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
+import { program } from '../support/program.ts';
 
 interface Step {
   readonly line: number;
@@ -27,7 +27,6 @@ interface Step {
   readonly exitCode: number;
 }
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 /** `timeout` ends what a command left in the background, too. */
 const commandTimeoutSeconds = 120;
 /** Node.js gives it a socket as stdin, at which Debian's bash reads ~/.bashrc before the command, unless told not to. */

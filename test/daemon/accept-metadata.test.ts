@@ -7,7 +7,6 @@ import { execFile } from 'node:child_process';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
@@ -19,6 +18,7 @@ import { added, removed } from '../../src/store/records/changes.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { allow } from '../end-to-end/support/policies.ts';
 import { intentOf } from '../keys/reopened-keys.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
@@ -26,7 +26,6 @@ import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkep
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: accepted metadata: ${softHsm2.missing}\n`);
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const root = 'arn:aws:iam::000000000000:root';
 
 describe.skipIf(softHsm2.missing !== null)('Metadata that was altered while the daemon was stopped', () => {
@@ -119,7 +118,7 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that was altered while the 
     const state = stateIn(message);
     const before = await events();
     const { stdout } = await promisify(execFile)(process.execPath, [
-      ...[main, 'metadata', 'accept', '--config', instance.configurationFile, '--state', state, '--json'],
+      ...[program, 'metadata', 'accept', '--config', instance.configurationFile, '--state', state, '--json'],
     ]);
     const accepted = JSON.parse(stdout) as Readonly<Record<string, unknown>>;
     expect(accepted).toMatchObject({ quarantined: 0, epoch: expect.any(Number) });

@@ -6,7 +6,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
@@ -17,6 +16,7 @@ import { restoreBackup } from '../../src/daemon/restore.ts';
 import { openBackup } from '../../src/store/backup-file.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
@@ -24,7 +24,6 @@ import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkep
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: backups: ${softHsm2.missing}\n`);
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const plaintext = Buffer.from('kept');
 /** One of each way in which a key is proven. */
 const kinds = [
@@ -45,7 +44,7 @@ interface Ended {
 
 function drawbridge(...args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [program, ...args], (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });

@@ -14,13 +14,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { CreateKeyCommand, DecryptCommand, EncryptCommand, KMSClient, ListKeysCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startDev } from '../../src/daemon/dev.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: dev mode: ${missing}\n`);
 

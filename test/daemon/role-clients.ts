@@ -4,16 +4,15 @@ import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { missingAwsTools } from '../end-to-end/support/aws-tools.ts';
 import { runsAsRoot, sayIfNotRoot, unixUsers } from '../end-to-end/support/unix-users.ts';
+import { program } from '../support/program.ts';
 import { allow, document, roleArn, sessionArn, user } from './assume-role-answers.ts';
 import { type Credentials, outcome, type RoleInstance } from './role-instance.ts';
 
 const run = promisify(execFile);
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 /** @param of What there is when a test runs. */
 export function testRoleClients(

@@ -8,7 +8,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
@@ -22,6 +21,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { removeRoot } from '../store/records.ts';
 import { objectsInToken, readFormerFacts, unpackFormerInstance } from '../support/former-instance.ts';
 import { changeKeys } from '../support/key-records.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
@@ -30,7 +30,6 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 if (softHsm2.missing !== null) process.stdout.write(`skipped: the deletion of keys with faults: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {

@@ -14,13 +14,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { CreateCustomKeyStoreCommandInput } from '@aws-sdk/client-kms';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
 import { account, InstanceOfStores } from '../daemon/instance-of-stores.ts';
 import { createShim, missingForShim, type Shim } from '../support/pkcs11-shim.ts';
+import { program } from '../support/program.ts';
 import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { refusal } from './support/refusals.ts';
@@ -311,7 +311,6 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
 
   test('are not tried again by a daemon that was killed while it connected', async () => {
     await instance.release();
-    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
     const args = [program, 'serve', '--config', instance.configurationFile];
     const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     await new Promise<void>((resolve) => {
@@ -337,7 +336,6 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   });
 
   test('are made, connected, used and deleted from the command line, over another token', async () => {
-    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
     const run = async (...words: string[]): Promise<string> => {
       const args = [program, ...words, '--socket', instance.socket];
       return (await promisify(execFile)(process.execPath, args, { env: { PATH: process.env['PATH'] } })).stdout.trim();

@@ -8,10 +8,10 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, unlinkSync, wr
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 import { account, aliasArn, keyArn, rootArn, unixUserArn, uuid } from './support/arns.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
@@ -101,7 +101,6 @@ describe.skipIf(!runsAsRoot || missing !== null)('Identity policies', () => {
   });
 
   describe('of a group', () => {
-    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
     const wwwData = unixUserArn('www-data');
     const simulate = (changes: string, ...more: readonly string[]): Record<string, unknown> => {
       const options = ['--changes', changes, '--socket', instance.socket, '--json', ...more];

@@ -4,19 +4,18 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { childrenOf } from '../support/children.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { changeKeys } from '../support/key-records.ts';
+import { program } from '../support/program.ts';
 import { brokenLink } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
 import { newGrant } from './support/grants.ts';
 import { refusal } from './support/refusals.ts';
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const testTimeoutMs = 180_000;
 const Plaintext = Buffer.from('survives');
 

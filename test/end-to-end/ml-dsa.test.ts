@@ -5,10 +5,10 @@ import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KMS, VerifyCommandInput } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Instance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 import { describeToken, mlDsaToken } from '../support/tokens.ts';
 import { rootArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
@@ -221,7 +221,6 @@ describeToken(mlDsaToken, 'ML-DSA keys', (token) => {
   test('the command line signs, verifies and writes the public key, and makes no certificate request', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'drawbridge-ml-dsa-'));
     const at = (name: string) => join(folder, name);
-    const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
     const run = (...args: readonly string[]) =>
       execFileSync(process.execPath, [program, ...args, '--socket', instance.socket], { stdio: 'pipe' });
     try {

@@ -9,17 +9,16 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { KMS, KMSClient, KMSServiceException, ListKeysCommand } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { AwsTools, missingAwsTools } from './support/aws-tools.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
 import { runsAsRoot, sayIfNotRoot, type UnixUser, unixUsers } from './support/unix-users.ts';
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const root = 'arn:aws:iam::000000000000:root';
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: signed requests of unmodified clients: ${missing}\n`);

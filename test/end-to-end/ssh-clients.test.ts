@@ -7,19 +7,18 @@ import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KeySpec, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LineProcess } from '../../scripts/line-process.ts';
 import { SshReader, sshString, uint32 } from '../../src/cli/ssh/ssh-encoding.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
 import { type Ended, loginUser, missingOpenSsh, runWith, sshServer } from './support/openssh.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
 import { runsAsRoot, unixUsers } from './support/unix-users.ts';
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const missing = missingForInstance() ?? missingOpenSsh.client;
 if (missing !== null) process.stdout.write(`skipped: SSH agent and certificates: ${missing}\n`);
 else if (missingOpenSsh.server !== null)

@@ -6,16 +6,15 @@ import { appendFileSync, chmodSync, copyFileSync, readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
-import { fileURLToPath } from 'node:url';
 import { DescribeKeyCommand, KMS } from '@aws-sdk/client-kms';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program } from '../support/program.ts';
 import { auditLines } from './support/audit-trail.ts';
 import { AwsTools, missingAwsTools } from './support/aws-tools.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: a daemon that listens over TLS: ${missing}\n`);
 

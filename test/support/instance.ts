@@ -12,10 +12,10 @@ import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { KMSClient, type KMSClientConfig } from '@aws-sdk/client-kms';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import type { DevLine } from '../../src/daemon/dev.ts';
+import { program } from './program.ts';
 import { nssSoftoken, softHsm2, type TestToken } from './tokens.ts';
 
 export interface InstanceOptions {
@@ -58,7 +58,6 @@ export interface Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const startTimeoutMs = 60_000;
 const stopTimeoutMs = 30_000;
 

@@ -8,10 +8,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { program } from '../../support/program.ts';
 
 /** The profile that the documentation tells people to use. */
 const profile = fileURLToPath(new URL('../../../native-config/aws/config', import.meta.url));
-const drawbridge = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url));
 
 /** The distribution's, which a Python of somebody's own on PATH does not hide. */
 const python = '/usr/bin/python3';
@@ -42,7 +42,7 @@ export class AwsTools {
     this.#endpoint = endpoint;
     const config = join(folder, 'aws-config');
     const text = readFileSync(profile, 'utf8')
-      .replace('= drawbridge credentials', `= "${process.execPath}" "${drawbridge}" credentials`)
+      .replace('= drawbridge credentials', `= "${process.execPath}" "${program}" credentials`)
       .replace('/run/drawbridge/kms.sock', `"${socket}"`)
       .replace('http://127.0.0.1:4599', endpoint);
     writeFileSync(config, `${text}output = json\nretry_mode = standard\nmax_attempts = 1\n`);

@@ -1,0 +1,10 @@
+/**
+ * The `drawbridge` program that tests start: that of `built-program.ts`, or where no such is there, that of the sources.
+ */
+
+import { fileURLToPath } from 'node:url';
+
+/** Names it to the processes of a test run. */
+export const programVariable = 'DRAWBRIDGE_TEST_PROGRAM';
+
+export const program = process.env[programVariable] ?? fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
