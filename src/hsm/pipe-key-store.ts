@@ -11,9 +11,10 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Logger } from '../kms/logger.ts';
 import { CallDispatcher } from './call-dispatcher.ts';
 import { inCalls, keyField, keyId, materialFields, packed, u32 } from './call-fields.ts';
-import type { CallName, OpenSettings } from './calls.ts';
+import type { CallName } from './calls.ts';
 import { capabilityChanges } from './capability-changes.ts';
 import { connectionError } from './connection-error.ts';
+import { findingsFor } from './former-findings.ts';
 import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
@@ -89,7 +90,8 @@ export class PipeKeyStore implements KeyStore {
       failed: (reason) => this.#failed(reason),
       pinRefused: (refusal) => this.#pinRefused(refusal),
     };
-    const [dispatcher, gate, formerly] = [this.#dispatcher, this.#gate, () => this.#formerly()] as const;
+    const [dispatcher, gate] = [this.#dispatcher, this.#gate];
+    const formerly = () => findingsFor(this.#capabilities, { isServing: dispatcher.laneCount > 0 });
     const shared = { ...options, keyStore: name, dispatcher, gate, formerly, events };
     this.#supervisors = Array.from({ length: hosts }, (_, index) => {
       const hasPromptLane = options.settings.lanes > 1 || (hosts > 1 && index === 0);
@@ -362,14 +364,6 @@ export class PipeKeyStore implements KeyStore {
     if (this.#gate.refusal !== null) return 'pinRefused';
     if (this.#dispatcher.laneCount > 0) return 'connected';
     return this.#restarts === 0 ? 'connecting' : 'reconnecting';
-  }
-
-  /** What the next host need not find out: `OpenSettings.formerly`. */
-  #formerly(): OpenSettings['formerly'] {
-    if (this.#capabilities === undefined) return undefined;
-    const { library, token, protection, mechanisms, capabilities, imports } = this.#capabilities;
-    const isServing = this.#dispatcher.laneCount > 0;
-    return { library, token, protection, ...(isServing && { probed: { mechanisms, capabilities, imports } }) };
   }
 
   #connected(capabilities: KeyStoreCapabilities): void {

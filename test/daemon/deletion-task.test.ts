@@ -11,7 +11,7 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: the deletion of a key on record: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {

@@ -13,7 +13,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { describeEachShimmedToken, type ShimmedToken } from '../support/pkcs11-shim.ts';
 
-vi.setConfig({ testTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const log: string[] = [];
 const line = (_fields: object, message: string): void => void log.push(message);

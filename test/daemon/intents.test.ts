@@ -23,7 +23,7 @@ import { killSteps } from './killed-in-change.ts';
 import { startService, type TestService } from './kms-service.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: intents of changes: ${softHsm2.missing}\n`);
 
 const bob = 'arn:aws:iam::000000000000:user/bob';

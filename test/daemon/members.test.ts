@@ -9,7 +9,7 @@ import { present } from '../end-to-end/support/daemon.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: a key store of several members: ${softHsm2.missing}\n`);
 
 /** What somebody does to a member, and how it is then; `undo` puts right what does not come right by itself. */

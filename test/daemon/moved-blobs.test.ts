@@ -11,7 +11,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { here, type RegionName, TwoRegions, there } from './two-regions.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: moved wrapped keys: ${softHsm2.missing}\n`);
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };

@@ -22,7 +22,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: multi-Region keys: ${softHsm2.missing}\n`);
 
 const account = '000000000000';

@@ -26,7 +26,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { invalidCiphertext, keyNotFound, refusal, refused } from '../end-to-end/support/refusals.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const account = '000000000000';
 const [here, there] = ['us-east-1', 'eu-central-1'] as const;

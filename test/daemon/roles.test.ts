@@ -23,7 +23,7 @@ import {
 import { testRoleClients } from './role-clients.ts';
 import { type Credentials, encrypt, outcome, RoleInstance } from './role-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 if (softHsm2.missing !== null) process.stdout.write(`skipped: roles: ${softHsm2.missing}\n`);
 

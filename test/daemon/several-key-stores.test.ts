@@ -9,7 +9,7 @@ import { send } from '../end-to-end/support/wire.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: several key stores in one daemon: ${missing}\n`);

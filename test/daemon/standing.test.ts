@@ -15,7 +15,7 @@ import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { startService } from './kms-service.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: metadata and audit log: ${softHsm2.missing}\n`);
 
 const dataOf = (event: RecordedEvent | undefined): Record<string, unknown> =>

@@ -13,7 +13,7 @@ import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { steps } from './killed-in-deletion.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hourMs = 60 * 60 * 1000;
 const child = fileURLToPath(new URL('killed-in-deletion.ts', import.meta.url));

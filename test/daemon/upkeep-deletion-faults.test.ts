@@ -26,7 +26,7 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;

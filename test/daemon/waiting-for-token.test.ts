@@ -17,7 +17,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: a token that is not there at the start: ${missing}\n`);

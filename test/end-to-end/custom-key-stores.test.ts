@@ -25,7 +25,7 @@ import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { refusal } from './support/refusals.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
 if (missing !== null) process.stdout.write(`skipped: custom key stores: ${missing}\n`);

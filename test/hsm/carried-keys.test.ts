@@ -15,7 +15,7 @@ import { Pin } from '../../src/secrets/secret-bytes.ts';
 import { nssSoftoken, softHsm2, type TestToken, type TokenKind } from '../support/tokens.ts';
 import { aad, failureOf, openStore, plaintextOf } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const padding: CarryingPadding = 'RSAES_OAEP_SHA_1';
 const domainId = 'the domain of this test';

@@ -11,7 +11,7 @@ import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { childrenOf, isAlive, isRunning, startClientProcess } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** Longer than a busy machine takes to start a host; what is tested is not how long callers wait. */
 const patience = { reconnectWaitMs: 60_000, callDeadlineMs: 60_000 };

@@ -7,7 +7,7 @@ import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { isAlive } from './processes.ts';
 import { failureOf, newKey, openTestStore, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: hosts that grow too large: ${missing}\n`);

@@ -10,7 +10,7 @@ import { describeEachToken } from '../support/tokens.ts';
 import { isAlive, isRunning, startClientProcess } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** Longer than a busy machine takes to start a host; what is tested is not how long callers wait. */
 const patience = { reconnectWaitMs: 60_000, callDeadlineMs: 60_000 };

@@ -11,7 +11,7 @@ import { describeEachToken, type TestToken } from '../support/tokens.ts';
 import { fingerprintOf, kinds, type MaterialKind, newWrappingKey, requestOf } from './import-kinds.ts';
 import { failureOf, openStore, openTestStore, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const label = 'drawbridge:test:1';
 

@@ -25,7 +25,7 @@ import {
 } from './import-kinds.ts';
 import { aad, failureOf, newKey, openStore, plaintextOf } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** The one answer to whatever is wrong with a ciphertext. */
 const cannotUnwrap = {

@@ -31,7 +31,7 @@ import {
 import { missing } from './key-kinds.ts';
 import { aad, failureOf, openStore, plaintextOf } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const label = 'drawbridge:test:1';
 

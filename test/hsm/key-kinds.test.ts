@@ -10,7 +10,7 @@ import { missing, pairs, type SigningCase, signing } from './key-kinds.ts';
 import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const spki = (key: crypto.KeyObject) => key.export({ type: 'spki', format: 'der' });
 const publicKeyOf = (key: GeneratedKey): crypto.KeyObject =>

@@ -9,7 +9,7 @@ import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { aad, failureOf, type LogLine, newKey, openTestStore, plaintextOf, roundTrip } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** Both directions of "how many at once": processes and sessions in each. */
 const shapes = [

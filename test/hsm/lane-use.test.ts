@@ -8,7 +8,7 @@ import { createShim, missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { aad, newKey, openTestStore, plaintextOf } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const missing = softHsm2.missing ?? missingForShim();
 if (missing !== null) process.stdout.write(`skipped: how full lanes are: ${missing}\n`);

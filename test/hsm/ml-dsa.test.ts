@@ -8,7 +8,7 @@ import { describeToken, mlDsaToken } from '../support/tokens.ts';
 import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const algorithm = 'ML_DSA_SHAKE_256';
 /** FIPS 204, table 2. */

@@ -8,7 +8,7 @@ import { createShim, missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { openStore } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 240_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 180_000 });
 
 const missing = softHsm2.missing ?? missingForShim();
 if (missing !== null) process.stdout.write(`skipped: what is recommended for a token: ${missing}\n`);

@@ -24,7 +24,7 @@ import {
 import { missing } from './key-kinds.ts';
 import { aad, failureOf, newKey, openStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const domainLabel = 'drawbridge:domain:test:1';
 const longRsa = new Map<KeySpec, string>([

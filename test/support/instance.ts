@@ -58,7 +58,7 @@ export interface Instance {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const startTimeoutMs = 60_000;
+const startTimeoutMs = 170_000;
 const stopTimeoutMs = 30_000;
 
 /** What this machine lacks for an instance (`no softhsm2-util`), or `null`. */

@@ -20,7 +20,7 @@ export interface Daemon {
 }
 
 /** Boots, which creates a token and a data folder, and every hook that waits for it. */
-export const bootTimeoutMs = 60_000;
+export const bootTimeoutMs = 180_000;
 
 export type TokenName = 'softhsm2' | 'nss';
 const tokens = { softhsm2: softHsm2, nss: nssSoftoken } as const satisfies Record<

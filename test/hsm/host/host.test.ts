@@ -5,7 +5,7 @@ import { describeEachToken } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, type HostLane, HostProcess, newId, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** A host that is not opened yet, ended afterwards. */
 async function withFreshHost<Result>(host: HostProcess, use: (host: HostProcess) => Promise<Result>): Promise<Result> {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { describeEachToken } from '../../support/tokens.ts';
 import { type InProcessHost, importKey, openInProcess } from './in-process.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hex = (text: string) => Buffer.from(text, 'hex');
 

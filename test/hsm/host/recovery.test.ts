@@ -11,7 +11,7 @@ import { describeEachToken } from '../../support/tokens.ts';
 import { newId } from './host-process.ts';
 import { type InProcessHost, openInProcess } from './in-process.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const maxCopies = 4;
 const aad = Buffer.from('aad');

@@ -4,7 +4,7 @@ import { describeEachToken } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, HostProcess, newId, type Reply, u32 } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hmacSha256 = Buffer.from('HMAC_SHA_256');
 
