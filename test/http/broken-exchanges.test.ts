@@ -32,5 +32,6 @@ test.each([
     const client = new RawClient(wire.endpoint).send(awsRequest('Encrypt', body));
     expect((await client.answer()).body).not.toContain('ThrottlingException');
     for (const { socket } of [client, bystander]) socket.destroy();
+    await expect.poll(() => wire.connections.awake.underWay).toBe(0);
   },
 );

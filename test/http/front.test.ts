@@ -125,6 +125,8 @@ describe.each([
       const streams = fc.sample<ByteStream>(arbitrary, { numRuns: count, seed });
       for (let from = 0; from < count; from += batchSize)
         await compare(pair, streams.slice(from, from + batchSize), arbitrary === signedStreams);
+      // Whatever was sent, nothing counts as under way for ever.
+      for (const { connections } of pair) await expect.poll(() => connections.awake.underWay).toBe(0);
     },
     60_000 + streamCount * 20,
   );

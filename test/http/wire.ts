@@ -47,6 +47,7 @@ export interface Wire {
   /** The path again, or `http://127.0.0.1:PORT`, or `https://…`. */
   readonly endpoint: string;
   readonly server: HttpServer;
+  readonly connections: Connections;
   readonly noted: Noted[];
   /** Warnings, as an operator sees them. */
   readonly warnings: string[];
@@ -207,6 +208,7 @@ export async function startWire(
         ? { kind: 'tcp', host, port: 0, verifier }
         : { kind: 'tls', host, port: 0, verifier, identity: tls.identity(), budget };
   const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, log);
+  const connections = new Connections({ ...defaultBudgets.exchanges, ...budgets }, log);
   const server = await createHttpServer({
     service: throwing,
     listener,
@@ -230,7 +232,7 @@ export async function startWire(
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     roles: { assumeRole: () => Promise.reject(new KmsError('AccessDeniedException', 'there are no roles')) },
     admission,
-    connections: new Connections({ ...defaultBudgets.exchanges, ...budgets }, log),
+    connections,
     log,
     limits,
     hasFront,
@@ -239,6 +241,7 @@ export async function startWire(
     path,
     endpoint: server.address,
     server,
+    connections,
     noted,
     warnings,
     tls,

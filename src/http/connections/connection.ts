@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { Payer } from '../../kms/payer.ts';
 import type { Guest } from '../admission/admission.ts';
 import { redirect } from './shared-reading.ts';
+import type { StayingAwake } from './staying-awake.ts';
 import type { RequestsUnderWay } from './under-way.ts';
 import type { UnreadAnswers } from './unread-answers.ts';
 
@@ -41,9 +42,11 @@ export class Connection implements Guest {
   reader: Reader = nobody;
   /** Its last request was refused before it was all there, and nothing behind it is looked at. */
   isRefused = false;
+  readonly #awake: StayingAwake;
   #afterAnswers: (() => void) | undefined;
 
-  constructor(socket: Socket, underWay: RequestsUnderWay, unread: UnreadAnswers) {
+  constructor(socket: Socket, underWay: RequestsUnderWay, unread: UnreadAnswers, awake: StayingAwake) {
+    this.#awake = awake;
     this.socket = socket;
     this.payer = underWay.account.payer;
     this.underWay = underWay;
@@ -62,12 +65,14 @@ export class Connection implements Guest {
   requestArrived(): void {
     this.inFlight++;
     this.lastUsedAtMs = performance.now();
+    this.#awake.arrived(this.lastUsedAtMs);
   }
 
   /** The answer to one that had arrived was given to the socket. */
   requestAnswered(): void {
     this.inFlight--;
     this.lastUsedAtMs = performance.now();
+    this.#awake.answered(this.lastUsedAtMs);
     this.answersWereTaken();
   }
 

@@ -11,12 +11,14 @@ import { Connection } from './connection.ts';
 import { PayerAccounts } from './payer-accounts.ts';
 import { ReadingTurns } from './reading-turns.ts';
 import { RequestGate } from './request-gate.ts';
+import { StayingAwake } from './staying-awake.ts';
 import { RequestsUnderWay } from './under-way.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export class Connections {
   /** When requests are begun that clients have sent without waiting. */
   readonly turns: ReadingTurns;
+  readonly awake = new StayingAwake();
   readonly #log: Logger;
   readonly #accounts: PayerAccounts;
   readonly #bySocket = new WeakMap<Socket, Connection>();
@@ -40,7 +42,8 @@ export class Connections {
         connection.socket.destroy();
       },
     });
-    const connection: Connection = new Connection(socket, new RequestsUnderWay(account, this.#accounts), unread);
+    const underWay = new RequestsUnderWay(account, this.#accounts);
+    const connection: Connection = new Connection(socket, underWay, unread, this.awake);
     socket.once('close', () => {
       connection.reader.shut();
       unread.closed();
