@@ -34,7 +34,7 @@ async function untilReplaced(member: MemberFolder, instance: InstanceOfMembers):
       const { restarts } = await instance.statusOf(member.name);
       expect(restarts).toBeGreaterThan(instance.restartsBefore.get(member.name) ?? 0);
     },
-    { timeout: 15_000, interval: 50 },
+    { timeout: 40_000, interval: 50 },
   );
 }
 
@@ -138,7 +138,7 @@ class Load {
   /** Waits until that many more were done. */
   more(count: number): Promise<void> {
     const until = this.done + count;
-    return vi.waitFor(() => expect(this.done).toBeGreaterThan(until), { timeout: 15_000, interval: 20 });
+    return vi.waitFor(() => expect(this.done).toBeGreaterThan(until), { timeout: 40_000, interval: 20 });
   }
 
   async end(): Promise<void> {
@@ -155,7 +155,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
   beforeAll(async () => {
     instance = await InstanceOfMembers.create({
       names: ['a', 'b', 'c'],
-      settings: { deadlines: { callMs: 1_000 } },
+      settings: { deadlines: { callMs: 5_000 } },
       async prepare(kms) {
         for (let key = 0; key < 3; key++) keys.push(present((await kms.createKey({})).KeyMetadata?.KeyId));
       },
@@ -171,7 +171,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
 
   const untilAll = (state: string) => until({ a: state, b: state, c: state });
   const until = (states: Record<string, string>) =>
-    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 15_000, interval: 50 });
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 40_000, interval: 50 });
 
   const one = Object.values(faults).map((fault: Fault) => [fault.name, [fault]] as const);
   const pairs: readonly (readonly [Fault, Fault])[] = [
