@@ -19,7 +19,7 @@
  * their buffers: the writer after its bytes were handed on (`wipe`), the reader after frames were dealt with (`wipeRead`).
  */
 
-import { secretMemory } from '../secrets/secret-memory.ts';
+import { passingSecretMemory } from '../secrets/secret-memory.ts';
 
 /**
  * Larger than any call needs: a plaintext with its encryption context, or one page of `listKeys` (128 KiB). Bounds what a
@@ -76,7 +76,7 @@ export class FrameWriter {
    * asynchronous writes, where the bytes must stay until the system took them.
    */
   take(): Buffer {
-    const taken = secretMemory(this.#used);
+    const taken = passingSecretMemory(this.#used);
     this.#buffer.copy(taken, 0, 0, this.#used);
     this.wipe();
     return taken;

@@ -5,13 +5,13 @@
  * goes through `KmsService.refuse`, so that it is on record like any other.
  */
 
-import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Caller } from '../identity/caller.ts';
 import { payerOfCaller } from '../identity/payer-of-caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
+import { newUuid } from '../kms/uuids.ts';
 import type { KmsAnswer, KmsService, RequestOrigin } from '../pipeline/service.ts';
 import type { Admission } from './admission/admission.ts';
 import { type Answer, awsJson, type ContentType, rawAnswer, writeAnswer, xml } from './answers.ts';
@@ -49,7 +49,7 @@ const unnamedOperation = 'Unknown';
 
 function originOf(wire: Wire, message: IncomingMessage): RequestOrigin {
   return {
-    requestId: randomUUID(),
+    requestId: newUuid(),
     receivedAtMs: Date.now(),
     sourceIPAddress: wire.authentication.sourceOf(message.socket),
     userAgent: message.headers['user-agent'] ?? null,
@@ -284,7 +284,7 @@ async function recordAndRefuse(
   const { socket } = connection;
   connection.isRefused = true;
   const origin: RequestOrigin = {
-    requestId: randomUUID(),
+    requestId: newUuid(),
     receivedAtMs: Date.now(),
     sourceIPAddress: wire.authentication.sourceOf(socket),
     userAgent: null,

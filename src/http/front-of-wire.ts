@@ -3,6 +3,7 @@
 import { operationAnswer } from './answers.ts';
 import { endsConnection, fail, refuseConnection, unproven, type Wire } from './exchange.ts';
 import type { FrontParts } from './front/front-parts.ts';
+import { kmsRequestOf } from './kms-request.ts';
 import { toWireError } from './wire-errors.ts';
 
 /** @param handOver Gives a connection to `node:http`, with what was read of it. */
@@ -10,6 +11,10 @@ export function frontParts(wire: Wire, handOver: FrontParts['handOver']): FrontP
   const { service, authentication, connections, limits } = wire;
   return {
     service,
+    run(request, caller) {
+      const { operationName, body } = request;
+      return service.run(kmsRequestOf(request, { operationName, body, caller, unknownMembers: 'ignore' }));
+    },
     authentication,
     connections,
     limits,

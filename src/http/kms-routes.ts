@@ -12,6 +12,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KmsError } from '../kms/errors.ts';
 import { awsJson, plainJson } from './answers.ts';
 import { answer, type Exchange, finish, receive, refuse, targetOf, type Wire } from './exchange.ts';
+import { kmsRequestOf } from './kms-request.ts';
 
 const plainPrefix = '/v1/';
 const targetPrefix = 'TrentService.';
@@ -74,24 +75,8 @@ export function unknownMethodOrPath(): KmsError {
   return unknownOperation('Operations are POST / with an X-Amz-Target header, or POST /v1/ and their name.');
 }
 
-type Operation = Omit<Parameters<Wire['service']['run']>[0], keyof Exchange['origin']>;
-
-async function run(wire: Wire, exchange: Exchange, operation: Operation): Promise<void> {
-  const { requestId, receivedAtMs, sourceIPAddress, userAgent, payer } = exchange.origin;
-  const { operationName, body, caller, unknownMembers } = operation;
-  // Member by member: cheaper than spreading two objects on each request.
-  const request = {
-    requestId,
-    receivedAtMs,
-    sourceIPAddress,
-    userAgent,
-    payer,
-    operationName,
-    body,
-    caller,
-    unknownMembers,
-  };
-  answer(wire, exchange, await wire.service.run(request));
+async function run(wire: Wire, exchange: Exchange, operation: Parameters<typeof kmsRequestOf>[1]): Promise<void> {
+  answer(wire, exchange, await wire.service.run(kmsRequestOf(exchange.origin, operation)));
 }
 
 function isAwsJson(contentType: string | undefined): boolean {

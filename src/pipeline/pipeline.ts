@@ -95,8 +95,9 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       } catch (error) {
         answer = { ok: false, error: toKmsError(error, kmsRequest, log) };
       } finally {
-        kmsRequest.body.fill(0);
-        if (trace.request !== undefined) trace.operation?.request.wipe(trace.request);
+        // What was parsed is zero already.
+        if (trace.request === undefined) kmsRequest.body.fill(0);
+        else trace.operation?.request.wipe(trace.request);
         if (trace.response !== undefined) trace.operation?.response.wipe(trace.response);
       }
       const event = auditEvent(kmsRequest, region, trace, answer);

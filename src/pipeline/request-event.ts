@@ -5,12 +5,12 @@
  * that can be listed. Who wrote the request is told as `identity/` knows it.
  */
 
-import { randomUUID } from 'node:crypto';
 import type { AuditEvent, IntentEvent, LineAccount, SessionOnRecord } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
 import type { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
+import { newUuid } from '../kms/uuids.ts';
 import type { AnyOperation, DoneElsewhere } from '../operations/declaration/operation.ts';
 import { recordMembers } from '../operations/declaration/schema.ts';
 import type { RequestIntents } from './intents.ts';
@@ -71,7 +71,7 @@ export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace,
   const { operation } = trace;
   return {
     requestId: request.requestId,
-    eventId: randomUUID(),
+    eventId: newUuid(),
     receivedAtMs: request.receivedAtMs,
     eventName: request.operationName.slice(0, maxEventNameCharacters),
     awsRegion,

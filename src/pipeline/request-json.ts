@@ -12,7 +12,7 @@
 import { isUtf8 } from 'node:buffer';
 import { KmsError } from '../kms/errors.ts';
 import { Plaintext } from '../secrets/secret-bytes.ts';
-import { secretMemory } from '../secrets/secret-memory.ts';
+import { passingSecretMemory } from '../secrets/secret-memory.ts';
 
 /** A secret that was taken out of a body. */
 interface Taken {
@@ -122,16 +122,20 @@ function putBack(value: unknown, { name, secret }: Taken): boolean {
 /** @returns Memory of its own; `undefined` for what has escapes, or is no string of JSON. */
 function plainText(text: Buffer): Buffer | undefined {
   for (const byte of text) if (byte === backslash || byte < 0x20) return undefined;
-  const bytes = secretMemory(text.length);
+  const bytes = passingSecretMemory(text.length);
   text.copy(bytes);
   return bytes;
 }
 
-const notBase64 = 0x80;
-const values = new Uint8Array(256).fill(notBase64);
-for (const [value, character] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'].entries()) {
-  values[character.charCodeAt(0)] = value;
-}
+const base64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+/** Above the 24 bits of four characters. */
+const notBase64 = 1 << 24;
+/** What a character says at each of four places, in its place among the 24 bits: two thirds of the time of shifting each (4 KB). */
+const [firstBits, secondBits, thirdBits, fourthBits] = [18, 12, 6, 0].map((shift) => {
+  const bits = new Uint32Array(256).fill(notBase64);
+  for (const [value, character] of [...base64].entries()) bits[character.charCodeAt(0)] = value << shift;
+  return bits;
+}) as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
 const pad = 0x3d;
 
 /**
@@ -142,35 +146,35 @@ function decodeBase64(text: Buffer): Buffer | undefined {
   const { length } = text;
   if (length % 4 !== 0) return undefined;
   const padding = text[length - 1] !== pad ? 0 : text[length - 2] !== pad ? 1 : 2;
-  const bytes = secretMemory((length / 4) * 3 - padding);
+  const bytes = passingSecretMemory((length / 4) * 3 - padding);
   const paddedAt = padding === 0 ? length : length - 4;
   let wrong = 0;
   let to = 0;
-  for (let at = 0; at < paddedAt; at += 4) {
-    const first = valueAt(text, at);
-    const second = valueAt(text, at + 1);
-    const third = valueAt(text, at + 2);
-    const fourth = valueAt(text, at + 3);
-    wrong |= first | second | third | fourth;
-    bytes[to++] = (first << 2) | (second >> 4);
-    bytes[to++] = (second << 4) | (third >> 2);
-    bytes[to++] = (third << 6) | fourth;
+  for (let at = 0; at < paddedAt; at += 4, to += 3) {
+    const bits =
+      bitsOf(firstBits, text[at]) |
+      bitsOf(secondBits, text[at + 1]) |
+      bitsOf(thirdBits, text[at + 2]) |
+      bitsOf(fourthBits, text[at + 3]);
+    wrong |= bits;
+    bytes[to] = bits >> 16;
+    bytes[to + 1] = bits >> 8;
+    bytes[to + 2] = bits;
   }
   if (padding > 0) {
-    const first = valueAt(text, paddedAt);
-    const second = valueAt(text, paddedAt + 1);
-    const third = padding === 2 ? 0 : valueAt(text, paddedAt + 2);
-    wrong |= first | second | third;
-    bytes[to++] = (first << 2) | (second >> 4);
-    if (padding === 1) bytes[to++] = (second << 4) | (third >> 2);
+    const third = padding === 2 ? 0 : bitsOf(thirdBits, text[paddedAt + 2]);
+    const bits = bitsOf(firstBits, text[paddedAt]) | bitsOf(secondBits, text[paddedAt + 1]) | third;
+    wrong |= bits;
+    bytes[to] = bits >> 16;
+    if (padding === 1) bytes[to + 1] = bits >> 8;
   }
   if ((wrong & notBase64) === 0) return bytes;
   bytes.fill(0);
   return undefined;
 }
 
-function valueAt(text: Buffer, at: number): number {
-  return values[text[at] ?? 0] ?? notBase64;
+function bitsOf(place: Uint32Array, character: number | undefined): number {
+  return place[character ?? 0] ?? notBase64;
 }
 
 /** Of a secret, only one character of filler is parsed: it may have thousands. */

@@ -185,6 +185,54 @@ describe('an audit event', () => {
     );
   });
 
+  test('is what it would be if its caller had no event before it', () => {
+    const { identity } = example;
+    const few = <Value>(...values: readonly Value[]) => fc.constantFrom(...values);
+    const events = fc.record({
+      requestId: few('00000000-0000-4000-8000-000000000001', 'quoted "id"'),
+      eventId: few('00000000-0000-4000-8000-000000000002', '\u0000'),
+      receivedAtMs: few(0, 999, 1_000, 1_800_000_000_001, -1, 0.5),
+      eventSource: few('kms.amazonaws.com', 'sts.amazonaws.com'),
+      eventName: few('Encrypt', 'Decrypt'),
+      awsRegion: few('us-east-1', 'eu-west-1'),
+      readOnly: fc.boolean(),
+      sourceIPAddress: few('unix', '127.0.0.1'),
+      userAgent: few(null, 'aws-sdk-js/3', 'of "another" program'),
+      requestParameters: few(null, { keyId: 'alias/payroll' }),
+      responseElements: few(null, { keyId: 'other' }),
+      resources: few<readonly string[]>([], ['arn:aws:kms:a'], ['arn:aws:kms:b'], ['arn:aws:kms:a', 'arn:aws:iam:c']),
+      errorCode: few(null, 'AccessDeniedException'),
+      errorMessage: few(null, 'no'),
+      decision: few(
+        null,
+        { allowed: true, because: 'a' },
+        { allowed: false, because: 'a' },
+        { allowed: true, because: 'b' },
+      ),
+      intent: few(undefined, { intentId: 'i', outcome: 'done' as const }),
+      counted: few({}, { counting: { payer: 'uid 1', eventName: 'Encrypt', errorCode: 'no' } }),
+    });
+    fc.assert(
+      fc.property(fc.array(events, { maxLength: 20 }), (all) => {
+        for (const { counted, ...others } of all) {
+          const members = { ...others, ...counted };
+          const line = renderEvent({ ...members, identity });
+          expect(line).toBe(renderEvent({ ...members, identity: { ...identity } }));
+          const { eventTime, eventName, userAgent, readOnly, additionalEventData, resources } = JSON.parse(`${line}}`);
+          expect({ eventTime, eventName, userAgent, readOnly }).toEqual({
+            eventTime: new Date(members.receivedAtMs).toISOString(),
+            eventName: members.eventName,
+            userAgent: members.userAgent,
+            readOnly: members.readOnly,
+          });
+          expect(additionalEventData.decision).toEqual(members.decision);
+          expect(resources.map(({ ARN }: { ARN: string }) => ARN)).toEqual(members.resources);
+        }
+      }),
+    );
+    expect(() => renderEvent({ ...example, receivedAtMs: Number.NaN })).toThrow(RangeError);
+  });
+
   test('stays under the longest line when everything in it is as long and as costly as it can be', () => {
     const costly = '\0'.repeat(10_000);
     const many = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`${index}${costly}`, costly]));

@@ -9,7 +9,9 @@ import type { Connections } from '../connections/connections.ts';
 import type { FrontRequest } from './front-request.ts';
 
 export interface FrontParts {
-  readonly service: Pick<KmsService, 'run' | 'refuse'>;
+  readonly service: Pick<KmsService, 'refuse'>;
+  /** Has the service run it for whoever is proven to have sent it. */
+  run(request: FrontRequest, caller: Caller): Promise<KmsAnswer>;
   readonly authentication: {
     /** Are requests signed, so that all of their headers matter? */
     readonly readsHeaders: boolean;

@@ -1,14 +1,14 @@
 /** A request that the front serves, from its head until its answer is written; and its place in the row of its connection. */
 
-import { randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { Payer } from '../../kms/payer.ts';
+import { newUuid } from '../../kms/uuids.ts';
 import type { RequestOrigin } from '../../pipeline/service.ts';
-import { secretMemory } from '../../secrets/secret-memory.ts';
+import { passingSecretMemory } from '../../secrets/secret-memory.ts';
 import type { HeadReader } from './request-head.ts';
 
 export class FrontRequest implements RequestOrigin {
-  readonly requestId = randomUUID();
+  readonly requestId = newUuid();
   readonly receivedAtMs = Date.now();
   readonly sourceIPAddress: string;
   readonly userAgent: string | null;
@@ -37,6 +37,6 @@ export class FrontRequest implements RequestOrigin {
     this.operationName = head.operationName;
     this.rawHeaders = head.rawHeaders;
     this.socket = socket;
-    this.body = secretMemory(head.bodyBytes);
+    this.body = passingSecretMemory(head.bodyBytes);
   }
 }

@@ -93,7 +93,8 @@ export class OrderedAnswers {
     this.#text = '';
     const socket = this.#socket;
     if (socket.destroyed) return;
-    socket.write(text);
+    // What is one byte a character is copied as it is.
+    socket.write(text, Buffer.byteLength(text) === text.length ? 'latin1' : 'utf8');
     // The usual one is with the kernel by now.
     if (socket.writableLength > 0) this.#waitUntilTaken(text.length + overheadBytes);
   }
