@@ -7,6 +7,11 @@ import { createHash, createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import { accessKey } from './wire.ts';
 
+export interface AccessKey {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
 export interface ByteStream {
   readonly bytes: Buffer;
   /** Where it is cut: lengths of the pieces but the last, in bytes. */
@@ -128,61 +133,69 @@ function textOf(startLine: string, fields: readonly Field[], body: string, end =
   return `${startLine}${end}${lines.join('')}${end}${body}`;
 }
 
-const ownFields = fc
-  .record({ body: bodies, operation: operations, spell: spelled, extra: fc.array(others, { maxLength: 4 }) })
-  .chain(({ body, operation, spell, extra }) => {
-    const fields: Field[] = [
-      [spell('Content-Type'), 'application/x-amz-json-1.1'],
-      [spell('X-Amz-Target'), `TrentService.${operation}`],
-      [spell('Content-Length'), String(Buffer.byteLength(body, 'latin1'))],
-      ...extra,
-    ];
-    return fc
-      .shuffledSubarray(fields, { minLength: fields.length, maxLength: fields.length })
-      .map((shuffled) => ({ fields: shuffled, body }));
-  });
+type OwnBodies = fc.Arbitrary<readonly [operation: string, body: string]>;
+
+const ownFieldsOf = (ownBodies: OwnBodies) =>
+  fc
+    .record({ own: ownBodies, spell: spelled, extra: fc.array(others, { maxLength: 4 }) })
+    .chain(({ own, spell, extra }) => {
+      const [operation, body] = own;
+      const fields: Field[] = [
+        [spell('Content-Type'), 'application/x-amz-json-1.1'],
+        [spell('X-Amz-Target'), `TrentService.${operation}`],
+        [spell('Content-Length'), String(Buffer.byteLength(body, 'latin1'))],
+        ...extra,
+      ];
+      return fc
+        .shuffledSubarray(fields, { minLength: fields.length, maxLength: fields.length })
+        .map((shuffled) => ({ fields: shuffled, body }));
+    });
+
+type Fields = ReturnType<typeof ownFieldsOf>;
 
 /** What the front is there for. */
-const own = ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body));
+const ownOf = (ownFields: Fields) => ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body));
 
 /** The same but for one thing. */
-const almost = fc.oneof(
-  fc.tuple(ownFields, strange, fc.nat()).map(([{ fields, body }, field, at]) => {
-    const place = at % (fields.length + 1);
-    return textOf('POST / HTTP/1.1', [...fields.slice(0, place), field, ...fields.slice(place)], body);
-  }),
-  fc.tuple(ownFields, fc.nat(), strange).map(([{ fields, body }, at, field]) => {
-    const place = at % fields.length;
-    return textOf('POST / HTTP/1.1', [...fields.slice(0, place), field, ...fields.slice(place + 1)], body);
-  }),
-  fc.tuple(ownFields, fc.nat()).map(([{ fields, body }, at]) => {
-    const place = at % fields.length;
-    return textOf('POST / HTTP/1.1', [...fields.slice(0, place), ...fields.slice(place + 1)], body);
-  }),
-  fc.tuple(ownFields, fc.nat()).map(([{ fields, body }, at]) => {
-    const place = at % fields.length;
-    const twice = fields[place] as Field;
-    return textOf('POST / HTTP/1.1', [...fields, twice], body);
-  }),
-  fc.tuple(startLines, ownFields).map(([line, { fields, body }]) => textOf(line, fields, body)),
-  ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body, '\n')),
-  ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body).replaceAll(': ', ':')),
-  fc.tuple(ownFields, fc.integer({ min: 60, max: 70 })).map(([{ fields, body }, count]) => {
-    const many = Array.from({ length: count }, (_, index): Field => [`X-${index}`, 'v']);
-    return textOf('POST / HTTP/1.1', [...fields, ...many], body);
-  }),
-);
+const almostOf = (ownFields: Fields) =>
+  fc.oneof(
+    fc.tuple(ownFields, strange, fc.nat()).map(([{ fields, body }, field, at]) => {
+      const place = at % (fields.length + 1);
+      return textOf('POST / HTTP/1.1', [...fields.slice(0, place), field, ...fields.slice(place)], body);
+    }),
+    fc.tuple(ownFields, fc.nat(), strange).map(([{ fields, body }, at, field]) => {
+      const place = at % fields.length;
+      return textOf('POST / HTTP/1.1', [...fields.slice(0, place), field, ...fields.slice(place + 1)], body);
+    }),
+    fc.tuple(ownFields, fc.nat()).map(([{ fields, body }, at]) => {
+      const place = at % fields.length;
+      return textOf('POST / HTTP/1.1', [...fields.slice(0, place), ...fields.slice(place + 1)], body);
+    }),
+    fc.tuple(ownFields, fc.nat()).map(([{ fields, body }, at]) => {
+      const place = at % fields.length;
+      const twice = fields[place] as Field;
+      return textOf('POST / HTTP/1.1', [...fields, twice], body);
+    }),
+    fc.tuple(startLines, ownFields).map(([line, { fields, body }]) => textOf(line, fields, body)),
+    ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body, '\n')),
+    ownFields.map(({ fields, body }) => textOf('POST / HTTP/1.1', fields, body).replaceAll(': ', ':')),
+    fc.tuple(ownFields, fc.integer({ min: 60, max: 70 })).map(([{ fields, body }, count]) => {
+      const many = Array.from({ length: count }, (_, index): Field => [`X-${index}`, 'v']);
+      return textOf('POST / HTTP/1.1', [...fields, ...many], body);
+    }),
+  );
 
 const odd = fc.constantFrom(0, 9, 10, 13, 32, 44, 45, 48, 57, 58, 127, 128, 255);
 
 /** One byte is another, or is not there, or is there twice. */
-const damaged = fc.tuple(own, fc.nat(), odd, fc.constantFrom('other', 'gone', 'more')).map(([text, at, byte, how]) => {
-  const headBytes = text.indexOf('\r\n\r\n') + 4;
-  const place = at % headBytes;
-  const kept = how === 'more' ? 0 : 1;
-  const put = how === 'gone' ? '' : String.fromCharCode(byte);
-  return text.slice(0, place) + put + text.slice(place + kept);
-});
+const damagedOf = (own: fc.Arbitrary<string>) =>
+  fc.tuple(own, fc.nat(), odd, fc.constantFrom('other', 'gone', 'more')).map(([text, at, byte, how]) => {
+    const headBytes = text.indexOf('\r\n\r\n') + 4;
+    const place = at % headBytes;
+    const kept = how === 'more' ? 0 : 1;
+    const put = how === 'gone' ? '' : String.fromCharCode(byte);
+    return text.slice(0, place) + put + text.slice(place + kept);
+  });
 
 /** What was always the back's. */
 const foreign = fc.oneof(
@@ -201,10 +214,13 @@ const foreign = fc.oneof(
   ),
 );
 
-const requests = fc.array(fc.oneof({ arbitrary: own, weight: 6 }, { arbitrary: almost, weight: 3 }, damaged, foreign), {
-  minLength: 1,
-  maxLength: 5,
-});
+function requestsOf(ownBodies: OwnBodies): fc.Arbitrary<string[]> {
+  const ownFields = ownFieldsOf(ownBodies);
+  const own = ownOf(ownFields);
+  const almost = almostOf(ownFields);
+  const all = fc.oneof({ arbitrary: own, weight: 6 }, { arbitrary: almost, weight: 3 }, damagedOf(own), foreign);
+  return fc.array(all, { minLength: 1, maxLength: 5 });
+}
 
 /** Of a server of these tests: larger bodies are refused. */
 export const maxBodyBytes = 10_000;
@@ -223,23 +239,35 @@ function endsConnection(text: string): boolean {
   return saysClose(text) || lengths.some((length) => length > maxBodyBytes);
 }
 
-export const byteStreams: fc.Arbitrary<ByteStream> = fc
-  .record({
-    sent: requests,
-    missing: fc.oneof({ arbitrary: fc.constant(0), weight: 4 }, { arbitrary: fc.nat({ max: 300 }), weight: 1 }),
-    lengths: fc.array(fc.oneof(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 600 })), { maxLength: 7 }),
-  })
-  .map(({ sent, missing, lengths }) => {
-    // What is behind a request that ends the connection is looked at or not, as it comes: with the front, and without it.
-    const all = sent.filter((text) => !saysClose(text) || endsWithItsBody(text));
-    const endsAt = all.findIndex(endsConnection);
-    const looked = endsAt < 0 ? all : all.slice(0, endsAt + 1);
-    const bytes = Buffer.from(looked.join(''), 'latin1');
-    return { bytes: bytes.subarray(0, Math.max(1, bytes.length - (endsAt < 0 ? missing : 0))), lengths };
-  });
+/** @param ownBodies Bodies of the front's own kind, each with the operation that it is for. */
+export const byteStreamsOf = (ownBodies: OwnBodies): fc.Arbitrary<ByteStream> =>
+  fc
+    .record({
+      sent: requestsOf(ownBodies),
+      missing: fc.oneof({ arbitrary: fc.constant(0), weight: 4 }, { arbitrary: fc.nat({ max: 300 }), weight: 1 }),
+      lengths: fc.array(fc.oneof(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 600 })), { maxLength: 7 }),
+    })
+    .map(({ sent, missing, lengths }) => {
+      // What is behind a request that ends the connection is looked at or not, as it comes: with the front, and without it.
+      const all = sent.filter((text) => !saysClose(text) || endsWithItsBody(text));
+      const endsAt = all.findIndex(endsConnection);
+      const looked = endsAt < 0 ? all : all.slice(0, endsAt + 1);
+      const bytes = Buffer.from(looked.join(''), 'latin1');
+      return { bytes: bytes.subarray(0, Math.max(1, bytes.length - (endsAt < 0 ? missing : 0))), lengths };
+    });
+
+const anyBodies = fc.tuple(operations, bodies);
+
+export const byteStreams = byteStreamsOf(anyBodies);
 
 /** As programs sign; `nonce` makes each another one, because none is taken twice. */
-function signedRequest(operation: string, body: string, nonce: string, damage: (text: string) => string): string {
+function signedRequest(
+  by: AccessKey,
+  operation: string,
+  body: string,
+  nonce: string,
+  damage: (text: string) => string,
+): string {
   const amzDate = `${new Date().toISOString().replace(/[-:]/g, '').slice(0, 15)}Z`;
   const fields: Record<string, string> = {
     'amz-sdk-invocation-id': nonce,
@@ -257,9 +285,9 @@ function signedRequest(operation: string, body: string, nonce: string, damage: (
   const toSign = ['AWS4-HMAC-SHA256', amzDate, scope, hashed].join('\n');
   const hmac = (key: Buffer | string, text: string): Buffer => createHmac('sha256', key).update(text).digest();
   const [day = '', ...rest] = scope.split('/');
-  const key = rest.reduce(hmac, hmac(`AWS4${accessKey.secretAccessKey}`, day));
+  const key = rest.reduce(hmac, hmac(`AWS4${by.secretAccessKey}`, day));
   const signature = hmac(key, toSign).toString('hex');
-  const authorization = `AWS4-HMAC-SHA256 Credential=${accessKey.accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`;
+  const authorization = `AWS4-HMAC-SHA256 Credential=${by.accessKeyId}/${scope}, SignedHeaders=${names}, Signature=${signature}`;
   const all = { ...fields, authorization, 'content-length': String(Buffer.byteLength(body, 'latin1')) };
   return damage(textOf('POST / HTTP/1.1', Object.entries(all), body));
 }
@@ -277,16 +305,21 @@ const damages = fc.constantFrom(
   (text: string) => text.replace('localhost', 'localhost '),
 );
 
-export const signedStreams: fc.Arbitrary<ByteStream> = fc
-  .record({
-    sent: fc.array(fc.tuple(operations, bodies, fc.uuid(), damages), { minLength: 1, maxLength: 3 }),
-    foreign: fc.boolean(),
-    lengths: fc.array(fc.integer({ min: 1, max: 900 }), { maxLength: 3 }),
-  })
-  .map(({ sent, foreign: health, lengths }) => {
-    const texts = sent.map(([operation, body, nonce, damage]) => signedRequest(operation, body, nonce, damage));
-    const endsAt = texts.findIndex(endsConnection);
-    if (endsAt >= 0) texts.length = endsAt + 1;
-    else if (health) texts.push('GET /health HTTP/1.1\r\n\r\n');
-    return { bytes: Buffer.from(texts.join(''), 'latin1'), lengths };
-  });
+/** As `byteStreamsOf`. */
+export function signedStreamsOf(by: AccessKey, ownBodies: OwnBodies): fc.Arbitrary<ByteStream> {
+  return fc
+    .record({
+      sent: fc.array(fc.tuple(ownBodies, fc.uuid(), damages), { minLength: 1, maxLength: 3 }),
+      foreign: fc.boolean(),
+      lengths: fc.array(fc.integer({ min: 1, max: 900 }), { maxLength: 3 }),
+    })
+    .map(({ sent, foreign: health, lengths }) => {
+      const texts = sent.map(([[operation, body], nonce, damage]) => signedRequest(by, operation, body, nonce, damage));
+      const endsAt = texts.findIndex(endsConnection);
+      if (endsAt >= 0) texts.length = endsAt + 1;
+      else if (health) texts.push('GET /health HTTP/1.1\r\n\r\n');
+      return { bytes: Buffer.from(texts.join(''), 'latin1'), lengths };
+    });
+}
+
+export const signedStreams = signedStreamsOf(accessKey, anyBodies);

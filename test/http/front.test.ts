@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ExchangeBudget } from '../../src/kms/budgets.ts';
 import { type ByteStream, byteStreams, maxBodyBytes, signedStreams } from './byte-streams.ts';
+import { heardFrom } from './heard-answers.ts';
 import { awsRequest, RawClient, startWire, type Wire } from './wire.ts';
 
 const streamCount = Number(process.env['DRAWBRIDGE_FRONT_STREAMS'] ?? 1000);
@@ -23,29 +24,6 @@ type Pair = readonly [front: Wire, back: Wire];
 async function startPair(kind: 'unix' | 'tcp', budgets: Partial<ExchangeBudget> = {}): Promise<Pair> {
   const start = (hasFront: boolean) => startWire({ maxBodyBytes }, kind, budgets, {}, { hasFront });
   return [await start(true), await start(false)];
-}
-
-async function heard(wire: Wire, { bytes, lengths }: ByteStream): Promise<string> {
-  const client = new RawClient(wire.endpoint);
-  await new Promise((resolve) => client.socket.once('connect', resolve));
-  let from = 0;
-  for (const length of lengths) {
-    client.send(bytes.subarray(from, from + length));
-    from += length;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  client.send(bytes.subarray(from));
-  client.socket.end();
-  return normal(await client.closed);
-}
-
-/** Without what differs from answer to answer. */
-function normal(received: string): string {
-  return received
-    .replace(/x-amzn-RequestId: [0-9a-f-]{36}/g, 'x-amzn-RequestId: ID')
-    .replace(/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'ID')
-    .replace(/\nDate: [^\r]*/g, '\nDate: DATE')
-    .replace(/signature (was|is)[^"]*/gi, 'SIGNATURE');
 }
 
 function recorded({ noted }: Wire): string[] {
@@ -75,7 +53,7 @@ async function compareAlone(pair: Pair, stream: ByteStream): Promise<void> {
 }
 
 async function heardAndRecorded(wire: Wire, streams: readonly ByteStream[]): Promise<readonly string[][]> {
-  const answers = await Promise.all(streams.map((stream) => heard(wire, stream)));
+  const answers = await Promise.all(streams.map((stream) => heardFrom(wire.endpoint, stream)));
   return [answers, recorded(wire)];
 }
 
