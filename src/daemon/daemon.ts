@@ -26,9 +26,10 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import { RequestVerifier } from '../identity/request-verifier.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
+import { Shares } from '../pipeline/fair-shares.ts';
 import { Intents } from '../pipeline/intents.ts';
-import { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { RefusalRecords } from '../pipeline/refusal-records.ts';
+import { SessionPolicies } from '../pipeline/session-policies.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { giveBackFreedMemory } from '../secrets/freed-memory.ts';
 import { attachableHsms } from './attachable-hsms.ts';
@@ -184,7 +185,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     log,
   });
   started.defer(() => refusals.close());
-  const processor = new ProcessorTurns();
+  const shares = new Shares({ refusals });
+  const sessionPolicies = new SessionPolicies(configuration);
   await Backups.removeLeftovers(dataDir);
   const backup = new Backups({ configuration, store });
   started.defer(() => backup.close());
@@ -193,7 +195,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const recording = { audit, intents, refusals };
   const entrances = regions.map((region) => {
     const status = closedStatus({ configuration, keyStores, certificates, audit, waitsFor }, region);
-    const closed = closedRegion({ region: region.region, status, ...recording, processor, log });
+    const closed = closedRegion({ region: region.region, status, ...recording, shares, log });
     return { region, entrance: regionEntrance(closed) };
   });
   const { findFixedKey } = options;
@@ -215,7 +217,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const domains = domainControl({ ...open, keyStores, serviceKeyStore: configuration.serviceKeyStore });
     const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains };
     const documents = { identityPolicies, roles: () => roles.current() };
-    const services = { turns, ...recording, processor, credentials, mapping, ...documents, ...controls, log };
+    const services = {
+      turns,
+      ...recording,
+      shares,
+      sessionPolicies,
+      credentials,
+      mapping,
+      ...documents,
+      ...controls,
+      log,
+    };
     const statusOf = statusSources({
       configuration,
       keyStores,
@@ -262,8 +274,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     findKey: anyEntrance.handlers.findKey,
     clock: Date.now,
   });
-  const services = new Map(entrances.map(({ region, entrance }) => [region.region, entrance.handlers.service]));
-  const listenerParts = { mapping, admission, connections, certificates, handshakes, verifier, services, log };
+  const behind = new Map(entrances.map(({ region, entrance }) => [region.region, entrance.handlers]));
+  const listenerParts = { mapping, admission, connections, certificates, handshakes, verifier, behind, log };
   for (const { region, entrance } of entrances)
     listening.push(await listenForRegion(region, entrance.handlers, listenerParts, servers));
   const [first, ...others] = listening;

@@ -12,9 +12,8 @@ import type { StatusSource } from '../http/status-routes.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { Logger } from '../kms/logger.ts';
 import { closedService, notOpenYet } from '../pipeline/closed-service.ts';
-import { shareFairly } from '../pipeline/fair-shares.ts';
+import { type Shares, shareFairly } from '../pipeline/fair-shares.ts';
 import type { Intents } from '../pipeline/intents.ts';
-import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 
 /** What listeners hand to. */
@@ -42,8 +41,8 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
     },
     status: {
       health: () => now.status.health(),
-      report: () => now.status.report(),
-      key: (keyId) => now.status.key(keyId),
+      report: (caller) => now.status.report(caller),
+      key: (...asked) => now.status.key(...asked),
     },
     credentials: {
       createAccessKey: (principal, by) => now.credentials.createAccessKey(principal, by),
@@ -66,9 +65,9 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       accept: (name, asked) => now.domains.accept(name, asked),
     },
     access: {
-      explain: (question) => now.access.explain(question),
-      whoCan: (question) => now.access.whoCan(question),
-      simulate: (question) => now.access.simulate(question),
+      explain: (...asked) => now.access.explain(...asked),
+      whoCan: (...asked) => now.access.whoCan(...asked),
+      simulate: (...asked) => now.access.simulate(...asked),
     },
     roles: { assumeRole: (...asked) => now.roles.assumeRole(...asked) },
     findKey: (accessKeyId, sessionToken) => now.findKey(accessKeyId, sessionToken),
@@ -87,17 +86,17 @@ export interface ClosedRegionParts {
   readonly audit: AuditLog;
   readonly intents: Intents;
   readonly refusals: RefusalRecords;
-  readonly processor: ProcessorTurns;
+  readonly shares: Shares;
   readonly log: Logger;
 }
 
 /** What there is before there are keys: the service refuses whatever would come to the others. */
-export function closedRegion({ status, processor, ...parts }: ClosedRegionParts): RegionHandlers {
+export function closedRegion({ status, shares, ...parts }: ClosedRegionParts): RegionHandlers {
   const refuse = (): never => {
     throw notOpenYet();
   };
   return {
-    service: shareFairly(closedService(parts), { refusals: parts.refusals, processor }),
+    service: shareFairly(closedService(parts), shares),
     status: { ...status, key: refuse },
     credentials: {
       createAccessKey: refuse,

@@ -38,14 +38,12 @@ import { openKeys } from '../keys/life/open-keys.ts';
 import type { Budgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
-import { generationLimits, shareFairly } from '../pipeline/fair-shares.ts';
+import { generationLimits, type Shares, shareFairly } from '../pipeline/fair-shares.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import { createKmsService } from '../pipeline/pipeline.ts';
-import type { ProcessorTurns } from '../pipeline/processor-turns.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
-import type { KmsService } from '../pipeline/service.ts';
-import { SessionPolicies } from '../pipeline/session-policies.ts';
+import type { SessionPolicies } from '../pipeline/session-policies.ts';
 import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
@@ -128,7 +126,8 @@ export interface RegionServices {
   readonly audit: AuditLog;
   readonly intents: Intents;
   readonly refusals: RefusalRecords;
-  readonly processor: ProcessorTurns;
+  readonly shares: Shares;
+  readonly sessionPolicies: SessionPolicies;
   readonly credentials: Credentials;
   readonly mapping: UnixMapping;
   readonly identityPolicies: () => IdentityPolicies;
@@ -157,10 +156,10 @@ export function regionHandlers(
   services: RegionServices,
   status: StatusSource,
 ): RegionHandlers {
-  const { turns, audit, intents, refusals, processor, credentials, mapping, identityPolicies, log } = services;
+  const { turns, audit, intents, refusals, shares, sessionPolicies, credentials, mapping, identityPolicies, log } =
+    services;
   const { keyStores, upkeep, backup, census, domains } = services;
   const { lastUses } = directory;
-  const sessionPolicies = new SessionPolicies(directory.realm);
   const operations = createKmsService({
     directory,
     life,
@@ -174,8 +173,8 @@ export function regionHandlers(
     sessionPolicies,
     peerFacts,
   });
-  const generations = generationLimits(defaultKeyStore.generationsAtOnce);
-  const service = shareFairly(whileProven(operations), { generations, refusals, processor });
+  const limits = generationLimits(defaultKeyStore.generationsAtOnce);
+  const service = shareFairly(whileProven(operations), shares, { keyStore: defaultKeyStore.name, limits });
   const access = accessSource({ directory, mapping, identityPolicies });
   const { source, findKey, roleSessions } = credentials;
   const roles = roleSource(
@@ -194,7 +193,7 @@ export interface ListenerParts {
   readonly handshakes: HandshakeBudget;
   readonly verifier: RequestVerifier;
   /** By Region: a signed request goes to the one that its signature names, whichever it came to. */
-  readonly services: ReadonlyMap<string, KmsService>;
+  readonly behind: ReadonlyMap<string, RegionHandlers>;
   readonly log: Logger;
 }
 
@@ -205,13 +204,12 @@ export interface ListenerParts {
 export async function listenForRegion(
   { region, socket, loopback }: RegionConfiguration,
   { findKey: _, ...handlers }: RegionHandlers,
-  { mapping, admission, connections, certificates, handshakes, verifier, services, log }: ListenerParts,
+  { mapping, admission, connections, certificates, handshakes, verifier, behind, log }: ListenerParts,
   servers: HttpServer[],
 ): Promise<ListeningRegion> {
   const listen = async (listener: Listener): Promise<HttpServer> => {
-    const { service } = handlers;
-    const signed = listener.kind === 'unix' ? service : bySignedRegion(service, services);
-    const server = await createHttpServer({ ...handlers, service: signed, admission, connections, log, listener });
+    const signed = listener.kind === 'unix' ? {} : bySignedRegion(handlers, behind);
+    const server = await createHttpServer({ ...handlers, ...signed, admission, connections, log, listener });
     servers.push(server);
     return server;
   };

@@ -1,20 +1,37 @@
 /** A listener for signed requests belongs to a Region, and takes requests to every Region: each signature says for which it was made. */
 
 import type { Caller } from '../identity/caller.ts';
-import type { KmsService } from '../pipeline/service.ts';
+import type { RegionHandlers } from './region-entrance.ts';
+
+type BySignature = Pick<RegionHandlers, 'service' | 'access' | 'roles' | 'status'>;
 
 /**
- * @param own Of the Region whose listener it is: for whatever is no operation of KMS, and what proves nothing.
- * @param services Of all Regions, by name.
+ * @param own Of the Region whose listener it is: for what proves nothing.
+ * @param regions Of all Regions, by name.
  */
-export function bySignedRegion(own: KmsService, services: ReadonlyMap<string, KmsService>): KmsService {
-  const of = (caller: Caller | null): KmsService => {
+export function bySignedRegion(own: BySignature, regions: ReadonlyMap<string, BySignature>): BySignature {
+  const of = (caller: Caller | null): BySignature => {
     const region = caller?.proof.kind === 'sigv4' ? caller.proof.region : undefined;
-    return (region === undefined ? undefined : services.get(region)) ?? own;
+    return (region === undefined ? undefined : regions.get(region)) ?? own;
   };
   return {
-    run: (request) => of(request.caller).run(request),
-    refuse: (request, error) => of(request.caller).refuse(request, error),
-    act: (act, perform) => own.act(act, perform),
+    service: {
+      run: (request) => of(request.caller).service.run(request),
+      refuse: (request, error) => of(request.caller).service.refuse(request, error),
+      act: (act, perform) => of(act.caller).service.act(act, perform),
+    },
+    access: {
+      explain: (question, caller) => of(caller).access.explain(question, caller),
+      whoCan: (question, caller) => of(caller).access.whoCan(question, caller),
+      simulate: (question, caller) => of(caller).access.simulate(question, caller),
+    },
+    roles: {
+      assumeRole: (request, caller, ...how) => of(caller).roles.assumeRole(request, caller, ...how),
+    },
+    status: {
+      health: () => own.status.health(),
+      report: (caller) => of(caller).status.report(caller),
+      key: (keyId, caller) => of(caller).status.key(keyId, caller),
+    },
   };
 }

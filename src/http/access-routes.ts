@@ -11,16 +11,17 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
+import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
 
-/** Each takes what the request's JSON says, and throws a KmsError where that is no question. */
+/** Each takes what the request's JSON says, and who asks; it throws a KmsError where that is no question. */
 export interface AccessSource {
-  explain(question: unknown): object;
-  whoCan(question: unknown): object;
-  simulate(question: unknown): object;
+  explain(question: unknown, caller: Caller): object;
+  whoCan(question: unknown, caller: Caller): object;
+  simulate(question: unknown, caller: Caller): object;
 }
 
 const routes = [
@@ -33,7 +34,7 @@ export function addAccessRoutes(app: FastifyInstance, wire: Wire, source: Access
   for (const { path, operationName, ask } of routes) {
     app.post(`/access/${path}`, (request, reply) => {
       reply.hijack();
-      accessRequest(wire, request.raw, reply.raw, operationName, (question) => source[ask](question));
+      accessRequest(wire, request.raw, reply.raw, operationName, (...asked) => source[ask](...asked));
     });
   }
 }
@@ -43,7 +44,7 @@ function accessRequest(
   message: IncomingMessage,
   response: ServerResponse,
   operationName: string,
-  ask: (question: unknown) => object,
+  ask: (question: unknown, caller: Caller) => object,
 ): void {
   receive(wire, message, response, plainJson, (exchange, caller, body) => {
     const refusal = rootOnlyRefusal(caller, operationName);
@@ -62,7 +63,7 @@ function accessRequest(
     };
     const asked = wire.service.act(act, async () => {
       if (question === undefined) throw new KmsError('SerializationException', 'The request body is not JSON');
-      return { body: JSON.stringify(ask(question)), record: null };
+      return { body: JSON.stringify(ask(question, caller)), record: null };
     });
     finish(
       wire,

@@ -7,6 +7,7 @@
  */
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { KmsAnswer } from '../pipeline/service.ts';
@@ -16,9 +17,9 @@ import { rootOnlyRefusal } from './root-only.ts';
 
 export interface StatusSource {
   health(): { readonly healthy: boolean; readonly reason: string | null };
-  report(): object;
+  report(caller: Caller): object;
   /** What the HSM says about the backing keys of a KMS key; `undefined` when there is no such key. */
-  key(keyId: string): Promise<object | undefined>;
+  key(keyId: string, caller: Caller): Promise<object | undefined>;
 }
 
 /** Needs no signature and no authority: load balancers and `curl -f` ask it. */
@@ -60,7 +61,7 @@ export function statusRequest(
       parameters: keyId === undefined ? null : { keyId: keyId.slice(0, maxKeyIdCharacters) },
     };
     const reported = wire.service.act(act, async () => {
-      return { body: JSON.stringify(await reportOn(wire.log, status, keyId)), record: null };
+      return { body: JSON.stringify(await reportOn(wire.log, status, keyId, caller)), record: null };
     });
     finish(
       wire,
@@ -84,10 +85,10 @@ function withReason(outcome: KmsAnswer, status: StatusSource): KmsAnswer {
 }
 
 /** @throws KmsError */
-async function reportOn(log: Logger, status: StatusSource, keyId: string | undefined): Promise<object> {
+async function reportOn(log: Logger, status: StatusSource, keyId: string | undefined, caller: Caller): Promise<object> {
   try {
-    if (keyId === undefined) return status.report();
-    const report = await status.key(keyId);
+    if (keyId === undefined) return status.report(caller);
+    const report = await status.key(keyId, caller);
     if (report !== undefined) return report;
   } catch (error) {
     log.error({ err: error }, 'the status could not be reported');

@@ -4,7 +4,8 @@
  *     hour key = HMAC-SHA-256(service key, label purpose "/" hour of issue)      in the HSM
  *
  * `token` authenticates session tokens, and of `secret` their secret access keys are made. They are derived when the first
- * credentials of an hour are issued or used, and forgotten when no credentials of that hour can be good any more.
+ * credentials of an hour are issued or used, and forgotten when no credentials of that hour can be good any more, whether anybody
+ * asks then or not.
  */
 
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
@@ -25,15 +26,18 @@ const hourMs = 3_600_000;
 
 export class HourKeyRing {
   readonly #deriveKey: DeriveKey;
+  readonly #clock: () => number;
   readonly #labelPrefix: string;
   readonly #hoursBack: number;
   readonly #hours = new Map<number, HourKeys | Promise<HourKeys>>();
+  #forgetting: NodeJS.Timeout | undefined;
 
   /**
    * @param labelPrefix No other ring of the same service key has it.
    * @param hoursBack So many hours before this one, credentials that are still good may have been issued.
    */
-  constructor(deriveKey: DeriveKey, labelPrefix: string, hoursBack: number) {
+  constructor(deriveKey: DeriveKey, labelPrefix: string, hoursBack: number, clock: () => number) {
+    this.#clock = clock;
     this.#deriveKey = deriveKey;
     this.#labelPrefix = labelPrefix;
     this.#hoursBack = hoursBack;
@@ -55,6 +59,11 @@ export class HourKeyRing {
     return derived;
   }
 
+  /** Of how many hours there are any. */
+  get size(): number {
+    return this.#hours.size;
+  }
+
   async #derive(hour: number): Promise<HourKeys> {
     try {
       const [token, secret] = await Promise.all(
@@ -65,11 +74,23 @@ export class HourKeyRing {
       token.fill(0);
       secret.fill(0);
       this.#hours.set(hour, keys);
+      this.#forgetInTime();
       return keys;
     } catch (error) {
       this.#hours.delete(hour);
       throw error;
     }
+  }
+
+  /** At the end of each hour for as long as there are any. By the wall clock, as the hours are: it is looked at anew each time. */
+  #forgetInTime(): void {
+    if (this.#forgetting !== undefined || this.#hours.size === 0) return;
+    const forget = (): void => {
+      this.#forgetting = undefined;
+      this.#forgetBefore(Math.floor(this.#clock() / hourMs) - this.#hoursBack);
+      this.#forgetInTime();
+    };
+    this.#forgetting = setTimeout(forget, hourMs - (this.#clock() % hourMs)).unref();
   }
 
   #forgetBefore(hour: number): void {

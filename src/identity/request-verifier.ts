@@ -62,7 +62,8 @@ export class RequestVerifier {
     if (key === undefined) throw unrecognized();
     const { accessKeyId, signedAtMs, scope } = claim;
     const signature = assertSignature(claim, key.keys);
-    const taken = { signer: signerOf(key, accessKeyId), signature, signedAtMs };
+    const session = key.session === undefined ? undefined : accessKeyId;
+    const taken = { signer: signerOf(key, accessKeyId), session, signature, signedAtMs };
     if (!this.#replays.admit(taken, this.#options.clock())) throw replayed(claim);
     return this.#callerOf(key, { accessKeyId, region: scope.region }, way);
   }

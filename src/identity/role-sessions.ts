@@ -20,16 +20,20 @@
  * sessions for as long as roles allow, at most 12 hours. Nobody is shown to be in a role by a token alone: it takes the secret to sign.
  */
 
-import { randomBytes } from 'node:crypto';
 import { rememberedRoleSessions } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type Account, type PrincipalArn, parsePrincipalArn } from '../kms/names.ts';
-import { RecentEntries } from '../kms/recent-entries.ts';
-import { accessKeyIdBytes, roleIdOf, temporaryAccessKeyId } from './access-key-id.ts';
+import { roleIdOf } from './access-key-id.ts';
 import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
-import { type DeriveKey, HourKeyRing, type HourKeys, isAuthentic, macBytes, secretOf, tokenOf } from './hour-keys.ts';
-import { ScopedKeys } from './scoped-keys.ts';
-import { type IssuedCredentials, unlessReused } from './session-credentials.ts';
+import { type DeriveKey, macBytes } from './hour-keys.ts';
+import {
+  expiredToken,
+  type IssuedCredentials,
+  type ProvenToken,
+  ProvenTokens,
+  tokenHeadBytes,
+} from './proven-tokens.ts';
+import { unlessReused } from './session-credentials.ts';
 import type { SigningKey } from './signing-key.ts';
 
 /** AWS's bounds of a session, and of one that was had by a session of another role. */
@@ -88,40 +92,31 @@ interface PeerInBody extends Pick<UnixPeer, 'uid' | 'gid' | 'pid' | 'groups'> {
   readonly userName?: string | null;
 }
 
-interface DecodedToken {
-  readonly accessKeyId: string;
-  readonly body: Buffer;
-  readonly mac: Buffer;
-  readonly issuedAt: number;
-  readonly expiresAt: number;
-}
-
-/** A token whose MAC has verified. */
-interface ProvenToken {
-  readonly token: DecodedToken;
-  readonly session: SessionBody;
-  readonly keys: ScopedKeys;
-  /** For whom it stands, as long as nothing has changed about that. */
-  found: { readonly key: SigningKey; readonly standing: number } | undefined;
-}
-
 const version = 5;
-const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes;
 /** In base64 11 KB, of the 16 that all headers of a request may have. The longest policy takes 4, and 512 groups 6. */
 const maxTokenBytes = 8192;
 /** Chains can go to and fro between two roles, and this counts them once; there are not more in one than people can follow. */
 const maxRolesInChain = 16;
 const labelPrefix = 'drawbridge/role-sessions/1/';
 
+const kind = {
+  version,
+  labelPrefix,
+  maxBytes: maxTokenBytes,
+  minBodyBytes: tokenHeadBytes,
+  hoursBack: roleSessionSeconds.max / 3600,
+  remembered: rememberedRoleSessions,
+  // Safe: its MAC shows that `issue` has made it.
+  read: (body: Buffer) => JSON.parse(body.toString('utf8', tokenHeadBytes)) as SessionBody,
+};
+
 export class RoleSessions {
   readonly #options: RoleSessionsOptions;
-  readonly #hourKeys: HourKeyRing;
-  /** By the token as it is sent. */
-  readonly #proven = new RecentEntries<ProvenToken>(rememberedRoleSessions);
+  readonly #tokens: ProvenTokens<SessionBody>;
 
   constructor(options: RoleSessionsOptions) {
     this.#options = options;
-    this.#hourKeys = new HourKeyRing(options.deriveKey, labelPrefix, roleSessionSeconds.max / 3600);
+    this.#tokens = new ProvenTokens(kind, options);
   }
 
   /**
@@ -129,28 +124,13 @@ export class RoleSessions {
    * very many roles.
    */
   async issue(caller: Caller, session: NewSession): Promise<IssuedCredentials> {
-    const nowMs = this.#options.clock();
-    const issuedAt = Math.floor(nowMs / 1000);
-    const expiresAt = issuedAt + session.lifetimeSeconds;
-    const head = Buffer.alloc(fixedBytes);
-    let at = head.writeUInt8(version);
-    at = head.writeUInt32BE(issuedAt, at);
-    at = head.writeUInt32BE(expiresAt, at);
-    randomBytes(accessKeyIdBytes).copy(head, at);
-    const body = Buffer.concat([head, Buffer.from(JSON.stringify(bodyOf(caller, session)))]);
-    if (body.length + macBytes > maxTokenBytes) {
-      const text = `Packed size of session policy and identity consumes ${Math.ceil((body.length * 100) / maxTokenBytes)}% of allotted space.`;
+    const body = Buffer.from(JSON.stringify(bodyOf(caller, session)));
+    const bytes = tokenHeadBytes + body.length;
+    if (bytes + macBytes > maxTokenBytes) {
+      const text = `Packed size of session policy and identity consumes ${Math.ceil((bytes * 100) / maxTokenBytes)}% of allotted space.`;
       throw new KmsError('PackedPolicyTooLargeException', text);
     }
-    const keys = await this.#hourKeys.of(issuedAt, nowMs);
-    if (keys === undefined) throw new TypeError('there are keys of this hour');
-    using secret = secretOf(keys, body);
-    return {
-      accessKeyId: temporaryAccessKeyId(head.subarray(9)),
-      secretAccessKey: secret.reveal().toString('latin1'),
-      sessionToken: tokenOf(keys, body),
-      expiresAtMs: expiresAt * 1000,
-    };
+    return this.#tokens.issue(session.lifetimeSeconds, body);
   }
 
   /** Does the token say that it is of a session of a role? */
@@ -164,44 +144,18 @@ export class RoleSessions {
    * @throws KmsError `ExpiredTokenException`
    */
   find(accessKeyId: string, sessionToken: string): SigningKey | undefined | Promise<SigningKey | undefined> {
-    const proven = this.#proven.get(sessionToken);
-    const token = proven?.token ?? decodeToken(sessionToken);
-    if (token === undefined || token.accessKeyId !== accessKeyId) return undefined;
-    const nowMs = this.#options.clock();
-    // Before the MAC, whose key may be gone by now: that a time has passed is no secret.
-    if (token.expiresAt * 1000 <= nowMs) throw expired();
-    if (proven !== undefined) return this.#keyOf(proven);
-    const keys = this.#hourKeys.of(token.issuedAt, nowMs);
-    if (keys === undefined) return undefined;
-    return keys instanceof Promise
-      ? keys.then((found) => this.#prove(sessionToken, token, found))
-      : this.#prove(sessionToken, token, keys);
+    const proven = this.#tokens.find(accessKeyId, sessionToken);
+    if (proven instanceof Promise) return proven.then((found) => found && this.#keyOf(found));
+    return proven && this.#keyOf(proven);
   }
 
-  #prove(
-    sessionToken: string,
-    token: DecodedToken,
-    keys: HourKeys,
-  ): SigningKey | undefined | Promise<SigningKey | undefined> {
-    if (!isAuthentic(keys, token.body, token.mac)) return undefined;
-    // Safe: its MAC shows that `issue` has made it.
-    const session = JSON.parse(token.body.toString('utf8', fixedBytes)) as SessionBody;
-    const derived = new ScopedKeys((derive) => {
-      using secret = secretOf(keys, token.body);
-      return derive(secret);
-    });
-    const proven = { token, session, keys: derived, found: undefined };
-    this.#proven.set(sessionToken, proven);
-    return this.#keyOf(proven);
-  }
-
-  #keyOf(proven: ProvenToken): SigningKey | undefined | Promise<SigningKey | undefined> {
-    const { token, session } = proven;
+  #keyOf(proven: ProvenToken<SessionBody>): SigningKey | undefined | Promise<SigningKey | undefined> {
+    const { token, said: session } = proven;
     const { roles, callerOf, clock, standing: standingOf } = this.#options;
     if (!this.#holds(session)) return undefined;
     const role = roles().find(session.role);
     if (role === undefined) return undefined;
-    if ((token.issuedAt + role.maxSessionSeconds) * 1000 <= clock()) throw expired();
+    if ((token.issuedAt + role.maxSessionSeconds) * 1000 <= clock()) throw expiredToken();
     // Before it is asked: what changes meanwhile is asked again.
     const standing = standingOf();
     if (proven.found?.standing === standing) return proven.found.key;
@@ -231,7 +185,7 @@ export class RoleSessions {
     );
   }
 
-  #signingKeyOf({ token, session, keys }: ProvenToken, peer: UnixPeer | undefined): SigningKey {
+  #signingKeyOf({ token, said: session, keys }: ProvenToken<SessionBody>, peer: UnixPeer | undefined): SigningKey {
     const { role, name, by, key, policy, sourceIdentity } = session;
     const issuedAtMs = token.issuedAt * 1000;
     return {
@@ -288,25 +242,5 @@ function peerInBody({ uid, gid, pid, groups, origin, userName }: UnixPeer): Peer
     groups,
     ...(origin === undefined ? {} : { origin }),
     ...(userName === undefined ? {} : { userName }),
-  };
-}
-
-function expired(): KmsError {
-  return new KmsError('ExpiredTokenException', 'The security token included in the request is expired');
-}
-
-/** Reads what does not take the MAC; believes nothing. A token has one spelling: what decodes to the same bytes otherwise is none. */
-function decodeToken(text: string): DecodedToken | undefined {
-  if (text.length > Math.ceil(maxTokenBytes / 3) * 4) return undefined;
-  const bytes = Buffer.from(text, 'base64');
-  if (bytes.length < fixedBytes + macBytes || bytes.toString('base64') !== text) return undefined;
-  const body = bytes.subarray(0, -macBytes);
-  if (body.readUInt8(0) !== version) return undefined;
-  return {
-    body,
-    mac: bytes.subarray(-macBytes),
-    issuedAt: body.readUInt32BE(1),
-    expiresAt: body.readUInt32BE(5),
-    accessKeyId: temporaryAccessKeyId(body.subarray(9, fixedBytes)),
   };
 }

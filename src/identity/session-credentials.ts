@@ -23,14 +23,11 @@
  * the uid is another user's than it was.
  */
 
-import { randomBytes } from 'node:crypto';
 import { rememberedTokens } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
-import { RecentEntries } from '../kms/recent-entries.ts';
-import { accessKeyIdBytes, temporaryAccessKeyId } from './access-key-id.ts';
 import type { Caller, PeerOrigin, UnixPeer } from './caller.ts';
-import { type DeriveKey, HourKeyRing, type HourKeys, isAuthentic, macBytes, secretOf, tokenOf } from './hour-keys.ts';
-import { ScopedKeys } from './scoped-keys.ts';
+import { type DeriveKey, macBytes } from './hour-keys.ts';
+import { type IssuedCredentials, type ProvenToken, ProvenTokens, tokenHeadBytes } from './proven-tokens.ts';
 import type { SigningKey } from './signing-key.ts';
 import { ReusedUidError } from './unix-caller.ts';
 
@@ -46,25 +43,9 @@ export interface SessionCredentialsOptions {
   readonly clock: () => number;
 }
 
-export interface IssuedCredentials {
-  readonly accessKeyId: string;
-  /** A string, because it is about to be sent as one. */
-  readonly secretAccessKey: string;
-  readonly sessionToken: string;
-  readonly expiresAtMs: number;
-}
-
-/** A token whose MAC has verified. */
-interface ProvenToken {
-  readonly token: DecodedToken;
-  readonly keys: ScopedKeys;
-  /** For whom it stands, as long as nothing has changed about that. */
-  found: { readonly key: SigningKey; readonly standing: number } | undefined;
-}
-
 /** The first byte of a token says what it is of: these, or a session of a role (`role-sessions.ts`). */
 const version = 4;
-const fixedBytes = 1 + 4 + 4 + accessKeyIdBytes + 4 + 4 + 4 + 2;
+const fixedBytes = tokenHeadBytes + 4 + 4 + 4 + 2;
 const maxOriginBytes = 80;
 const maxUserNameBytes = 256;
 /** A header with this many is 3 KB long, of the 16 KB that all headers may have. */
@@ -72,15 +53,23 @@ export const maxGroups = 512;
 const maxTokenBytes = fixedBytes + maxGroups * 4 + 1 + maxOriginBytes + 1 + maxUserNameBytes + macBytes;
 const labelPrefix = 'drawbridge/session-credentials/1/';
 
+const kind = {
+  version,
+  labelPrefix,
+  maxBytes: maxTokenBytes,
+  minBodyBytes: fixedBytes + 1,
+  hoursBack: 1,
+  remembered: rememberedTokens,
+  read: peerIn,
+};
+
 export class SessionCredentials {
   readonly #options: SessionCredentialsOptions;
-  readonly #hourKeys: HourKeyRing;
-  /** By the token as it is sent. */
-  readonly #proven = new RecentEntries<ProvenToken>(rememberedTokens);
+  readonly #tokens: ProvenTokens<UnixPeer>;
 
   constructor(options: SessionCredentialsOptions) {
     this.#options = options;
-    this.#hourKeys = new HourKeyRing(options.deriveKey, labelPrefix, 1);
+    this.#tokens = new ProvenTokens(kind, options);
   }
 
   /** @throws KmsError `LimitExceededException` for a caller with more groups than a token holds. */
@@ -93,19 +82,7 @@ export class SessionCredentials {
       const text = `Credentials are issued to users with a name of at most ${maxUserNameBytes} bytes.`;
       throw new KmsError('LimitExceededException', text);
     }
-    const nowMs = this.#options.clock();
-    const issuedAt = Math.floor(nowMs / 1000);
-    const expiresAt = issuedAt + lifetimeSeconds;
-    const body = encodeBody({ issuedAt, expiresAt, id: randomBytes(accessKeyIdBytes), peer });
-    const keys = await this.#hourKeys.of(issuedAt, nowMs);
-    if (keys === undefined) throw new TypeError('there are keys of this hour');
-    using secret = secretOf(keys, body);
-    return {
-      accessKeyId: temporaryAccessKeyId(body.subarray(9, 9 + accessKeyIdBytes)),
-      secretAccessKey: secret.reveal().toString('latin1'),
-      sessionToken: tokenOf(keys, body),
-      expiresAtMs: expiresAt * 1000,
-    };
+    return this.#tokens.issue(lifetimeSeconds, encodePeer(peer));
   }
 
   /**
@@ -114,52 +91,26 @@ export class SessionCredentials {
    * @throws KmsError `ExpiredTokenException`
    */
   find(accessKeyId: string, sessionToken: string): SigningKey | undefined | Promise<SigningKey | undefined> {
-    const proven = this.#proven.get(sessionToken);
-    const token = proven?.token ?? decodeToken(sessionToken);
-    if (token === undefined || token.accessKeyId !== accessKeyId) return undefined;
-    const nowMs = this.#options.clock();
-    // Before the MAC, whose key may be gone by now: that a time has passed is no secret.
-    if (token.expiresAt * 1000 <= nowMs) {
-      throw new KmsError('ExpiredTokenException', 'The security token included in the request is expired');
-    }
-    if (proven !== undefined) return this.#keyOf(proven);
-    const keys = this.#hourKeys.of(token.issuedAt, nowMs);
-    if (keys === undefined) return undefined;
-    return keys instanceof Promise
-      ? keys.then((found) => this.#prove(sessionToken, token, found))
-      : this.#prove(sessionToken, token, keys);
+    const proven = this.#tokens.find(accessKeyId, sessionToken);
+    if (proven instanceof Promise) return proven.then((found) => found && this.#keyOf(found));
+    return proven && this.#keyOf(proven);
   }
 
-  #prove(
-    sessionToken: string,
-    token: DecodedToken,
-    keys: HourKeys,
-  ): SigningKey | undefined | Promise<SigningKey | undefined> {
-    if (!isAuthentic(keys, token.body, token.mac)) return undefined;
-    const derived = new ScopedKeys((derive) => {
-      using secret = secretOf(keys, token.body);
-      return derive(secret);
-    });
-    const proven = { token, keys: derived, found: undefined };
-    this.#proven.set(sessionToken, proven);
-    return this.#keyOf(proven);
-  }
-
-  #keyOf(proven: ProvenToken): SigningKey | undefined | Promise<SigningKey | undefined> {
+  #keyOf(proven: ProvenToken<UnixPeer>): SigningKey | undefined | Promise<SigningKey | undefined> {
     const { standing: standingOf, callerOf } = this.#options;
     // Before it is asked: what changes meanwhile is asked again.
     const standing = standingOf();
     if (proven.found?.standing === standing) return proven.found.key;
-    const { token, keys } = proven;
+    const { token, said: peer, keys } = proven;
     const learn = ({ proof, ...caller }: Caller): SigningKey => {
       // With the groups that count by now.
-      const issuedTo = { ...(proof.kind === 'unix' ? proof : token.peer), issuedAtMs: token.issuedAt * 1000 };
+      const issuedTo = { ...(proof.kind === 'unix' ? proof : peer), issuedAtMs: token.issuedAt * 1000 };
       const key = { keys, caller, issuedTo };
       proven.found = { key, standing };
       return key;
     };
     try {
-      const caller = callerOf(token.peer);
+      const caller = callerOf(peer);
       return caller instanceof Promise ? caller.then(learn).catch(unlessReused) : learn(caller);
     } catch (error) {
       return unlessReused(error);
@@ -172,36 +123,20 @@ export function unlessReused(error: unknown): undefined {
   if (!(error instanceof ReusedUidError)) throw error;
 }
 
-interface TokenBody {
-  readonly issuedAt: number;
-  readonly expiresAt: number;
-  readonly id: Buffer;
-  readonly peer: UnixPeer;
-}
-
-interface DecodedToken extends TokenBody {
-  readonly accessKeyId: string;
-  readonly body: Buffer;
-  readonly mac: Buffer;
-}
-
-function encodeBody({ issuedAt, expiresAt, id, peer }: TokenBody): Buffer {
+function encodePeer(peer: UnixPeer): Buffer {
   const origin = Buffer.from(originText(peer.origin), 'latin1');
   const userName = Buffer.from(peer.userName === undefined ? '' : `=${peer.userName ?? ''}`);
-  const body = Buffer.alloc(fixedBytes + peer.groups.length * 4 + 1 + origin.length + userName.length);
-  let at = body.writeUInt8(version);
-  at = body.writeUInt32BE(issuedAt, at);
-  at = body.writeUInt32BE(expiresAt, at);
-  at += id.copy(body, at);
-  at = body.writeUInt32BE(peer.uid, at);
-  at = body.writeUInt32BE(peer.gid, at);
-  at = body.writeInt32BE(peer.pid, at);
-  at = body.writeUInt16BE(peer.groups.length, at);
-  for (const group of peer.groups) at = body.writeUInt32BE(group, at);
-  at = body.writeUInt8(origin.length, at);
-  at += origin.copy(body, at);
-  userName.copy(body, at);
-  return body;
+  const fixed = fixedBytes - tokenHeadBytes;
+  const rest = Buffer.alloc(fixed + peer.groups.length * 4 + 1 + origin.length + userName.length);
+  let at = rest.writeUInt32BE(peer.uid, 0);
+  at = rest.writeUInt32BE(peer.gid, at);
+  at = rest.writeInt32BE(peer.pid, at);
+  at = rest.writeUInt16BE(peer.groups.length, at);
+  for (const group of peer.groups) at = rest.writeUInt32BE(group, at);
+  at = rest.writeUInt8(origin.length, at);
+  at += origin.copy(rest, at);
+  userName.copy(rest, at);
+  return rest;
 }
 
 const containerPrefix = 'container ';
@@ -214,38 +149,20 @@ function originIn(text: string): PeerOrigin {
   return text === 'machine' ? text : { container: text.slice(containerPrefix.length) };
 }
 
-/** Reads it; believes nothing. A token has one spelling: what decodes to the same bytes otherwise is none. */
-function decodeToken(text: string): DecodedToken | undefined {
-  if (text.length > Math.ceil(maxTokenBytes / 3) * 4) return undefined;
-  // Memory of its own: a proven one is kept.
-  const bytes = Buffer.alloc(Buffer.byteLength(text, 'base64'));
-  bytes.write(text, 'base64');
-  if (bytes.length < fixedBytes + 1 + macBytes || bytes.toString('base64') !== text) return undefined;
-  const body = bytes.subarray(0, -macBytes);
+/** Of a body that `issue` made. */
+function peerIn(body: Buffer): UnixPeer {
   const groupCount = body.readUInt16BE(fixedBytes - 2);
   const originAt = fixedBytes + groupCount * 4;
-  if (body.readUInt8(0) !== version || body.length <= originAt) return undefined;
   const userNameAt = originAt + 1 + body.readUInt8(originAt);
-  if (body.length < userNameAt) return undefined;
   const origin = body.toString('latin1', originAt + 1, userNameAt);
   const userName = body.toString('utf8', userNameAt);
-  const peerAt = 9 + accessKeyIdBytes;
-  const id = body.subarray(9, peerAt);
   return {
-    accessKeyId: temporaryAccessKeyId(id),
-    body,
-    mac: bytes.subarray(-macBytes),
-    issuedAt: body.readUInt32BE(1),
-    expiresAt: body.readUInt32BE(5),
-    id,
-    peer: {
-      kind: 'unix',
-      uid: body.readUInt32BE(peerAt),
-      gid: body.readUInt32BE(peerAt + 4),
-      pid: body.readInt32BE(peerAt + 8),
-      groups: Array.from({ length: groupCount }, (_, index) => body.readUInt32BE(fixedBytes + index * 4)),
-      ...(origin === '' ? {} : { origin: originIn(origin) }),
-      ...(userName === '' ? {} : { userName: userName.slice(1) || null }),
-    },
+    kind: 'unix',
+    uid: body.readUInt32BE(tokenHeadBytes),
+    gid: body.readUInt32BE(tokenHeadBytes + 4),
+    pid: body.readInt32BE(tokenHeadBytes + 8),
+    groups: Array.from({ length: groupCount }, (_, index) => body.readUInt32BE(fixedBytes + index * 4)),
+    ...(origin === '' ? {} : { origin: originIn(origin) }),
+    ...(userName === '' ? {} : { userName: userName.slice(1) || null }),
   };
 }

@@ -223,21 +223,58 @@ class FairShares {
 
 export interface ShareOptions {
   readonly requests?: ShareLimits;
-  /** Of requests that generate; absent: as where one key is generated at a time. */
-  readonly generations?: ShareLimits;
   /** Who is refused too often; absent: nobody is. */
   readonly refusals?: Pick<RefusalRecords, 'turnsAway' | 'spent'>;
   /** Of several services that share a processor, the same; absent: one of its own. */
   readonly processor?: ProcessorTurns;
 }
 
-/** The same service, with fair shares for its callers. */
-export function shareFairly(service: KmsService, options: ShareOptions = {}): KmsService {
-  const { requests = defaultShareLimits, generations = generationLimits(1), refusals } = options;
-  const { processor = new ProcessorTurns() } = options;
-  const ofRequests = new FairShares(requests, processor, refusals);
-  const ofGenerations = new FairShares(generations, processor, refusals);
-  const slowly = new SlowAnswers();
+/** The shares of all payers. Of all Regions the same: who asks in two of them has no two shares. */
+export class Shares {
+  readonly refusals: ShareOptions['refusals'];
+  readonly requests: FairShares;
+  readonly slowly = new SlowAnswers();
+  readonly #processor: ProcessorTurns;
+  readonly #generations = new Map<string, FairShares>();
+
+  constructor({ requests = defaultShareLimits, refusals, processor = new ProcessorTurns() }: ShareOptions = {}) {
+    this.refusals = refusals;
+    this.requests = new FairShares(requests, processor, refusals);
+    this.#processor = processor;
+  }
+
+  /**
+   * Of requests that generate, in one key store.
+   * @param limits Its own, which are the same each time.
+   */
+  generationsIn(keyStore: string, limits: ShareLimits): FairShares {
+    const known = this.#generations.get(keyStore);
+    if (known !== undefined) return known;
+    const made = new FairShares(limits, this.#processor, this.refusals);
+    this.#generations.set(keyStore, made);
+    return made;
+  }
+}
+
+/** Where a service's requests have keys generated. */
+export interface Generations {
+  /** The name of the key store. */
+  readonly keyStore: string;
+  readonly limits: ShareLimits;
+}
+
+/**
+ * The same service, with fair shares for its callers.
+ * @param shares Of several services, the same.
+ * @param generations Absent: as where one key is generated at a time.
+ */
+export function shareFairly(
+  service: KmsService,
+  shares: Shares,
+  generations: Generations = { keyStore: '', limits: generationLimits(1) },
+): KmsService {
+  const { requests: ofRequests, refusals, slowly } = shares;
+  const ofGenerations = shares.generationsIn(generations.keyStore, generations.limits);
   const isTooMuch = (payer: Payer): boolean => refusals?.turnsAway(payer) === true;
   async function refuseSlowly(...refused: Parameters<KmsService['refuse']>): Promise<KmsAnswer> {
     const answer = await service.refuse(...refused);
@@ -251,8 +288,8 @@ export function shareFairly(service: KmsService, options: ShareOptions = {}): Km
         return refuseSlowly(request, rateExceeded());
       };
       if (isTooMuch(request.payer)) return refuse();
-      const shares = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
-      return shares.enter(new Entrant(request.payer, request.body.length, () => service.run(request), refuse));
+      const entered = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
+      return entered.enter(new Entrant(request.payer, request.body.length, () => service.run(request), refuse));
     },
     refuse: (request, error) =>
       isTooMuch(request.payer) ? refuseSlowly(request, error) : service.refuse(request, error),

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { PeerOrigin } from '../../src/identity/caller.ts';
-import { graceMs, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
+import { graceMs, maxSessionsApart, maxSkewMs, ReplayMemory } from '../../src/identity/replay-memory.ts';
 import { signerOf } from '../../src/identity/request-verifier.ts';
 import { SignatureRing } from '../../src/identity/signature-ring.ts';
 import { parsePrincipalArn, rootArn } from '../../src/kms/names.ts';
@@ -167,6 +167,60 @@ describe('the memory', () => {
           expect(nowMs - first).toBeLessThanOrEqual(graceMs);
         }
       }),
+    );
+  });
+});
+
+describe('sessions of one role that one signer assumed', () => {
+  const limit = 1000;
+  const ofSession = (session: string, signedAtMs: number, signature = randomBytes(32)) => ({
+    ...taken(signedAtMs, signature),
+    session,
+  });
+
+  test('keep nothing from each other: who fills the memory with dates ahead loses his own', () => {
+    const memory = new ReplayMemory(startMs, limit);
+    const victims = Array.from({ length: 3 }, () => ofSession('victim', startMs));
+    for (const victim of victims) expect(memory.admit(victim, startMs)).toBe(true);
+    const flooded = ofSession('flooder', startMs + 1);
+    expect(memory.admit(flooded, startMs)).toBe(true);
+    for (let count = 0; count < 3 * limit; count++)
+      memory.admit(ofSession('flooder', startMs + maxSkewMs - count), startMs + graceMs);
+    expect(memory.size()).toBe(limit);
+    const nowMs = startMs + 2 * graceMs;
+    expect(memory.admit(ofSession('flooder', nowMs), nowMs)).toBe(false);
+    expect(memory.admit(flooded, nowMs)).toBe(false);
+    expect(memory.admit(ofSession('victim', nowMs), nowMs)).toBe(true);
+    expect(memory.admit(ofSession('newcomer', nowMs), nowMs)).toBe(true);
+    // And nothing of theirs is forgotten.
+    for (const victim of victims) expect(memory.admit(victim, nowMs)).toBe(false);
+  });
+
+  test('are never taken twice, however many there are and whichever are kept apart', () => {
+    const signatures = fc.record({
+      session: fc.integer({ min: 0, max: maxSessionsApart + 5 }),
+      passesMs: fc.integer({ min: 0, max: 120_000 }),
+      aheadMs: fc.integer({ min: -maxSkewMs, max: maxSkewMs }),
+    });
+    fc.assert(
+      fc.property(fc.array(signatures, { maxLength: 200 }), (all) => {
+        const memory = new ReplayMemory(startMs, 50);
+        let nowMs = startMs;
+        for (let session = 0; session < maxSessionsApart - 2; session++)
+          memory.admit(ofSession(`early ${session}`, startMs), nowMs);
+        const admitted: { readonly request: ReturnType<typeof ofSession>; readonly atMs: number }[] = [];
+        for (const { session, passesMs, aheadMs } of all) {
+          nowMs += passesMs;
+          const request = ofSession(`session ${session}`, nowMs + aheadMs);
+          if (memory.admit(request, nowMs)) admitted.push({ request, atMs: nowMs });
+          for (const { request: known, atMs } of admitted) {
+            // A verifier refuses the others for their date.
+            const isInTime = Math.abs(known.signedAtMs - nowMs) <= maxSkewMs;
+            if (isInTime && nowMs - atMs > graceMs) expect(memory.admit(known, nowMs)).toBe(false);
+          }
+        }
+      }),
+      { numRuns: 60 },
     );
   });
 });

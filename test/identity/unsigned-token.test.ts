@@ -3,8 +3,9 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { UnixPeer } from '../../src/identity/caller.ts';
+import type { IssuedCredentials } from '../../src/identity/proven-tokens.ts';
 import { RequestVerifier } from '../../src/identity/request-verifier.ts';
-import { type IssuedCredentials, SessionCredentials } from '../../src/identity/session-credentials.ts';
+import { SessionCredentials } from '../../src/identity/session-credentials.ts';
 import type { SignedRequestParts } from '../../src/identity/sigv4.ts';
 import { defaultUnixMapping, resolveUnixCaller } from '../../src/identity/unix-caller.ts';
 import type { Realm } from '../../src/kms/names.ts';

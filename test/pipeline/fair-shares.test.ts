@@ -9,7 +9,7 @@ import type { Caller } from '../../src/identity/caller.ts';
 import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
 import { payerNow } from '../../src/kms/paying.ts';
-import { type ShareLimits, shareFairly } from '../../src/pipeline/fair-shares.ts';
+import { defaultShareLimits, type ShareLimits, Shares, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { silentAnnouncer } from '../support/announcer.ts';
@@ -83,17 +83,38 @@ test('A request that would wait for longer than is of use is refused at once, an
 
 test('What a request begins is on the account of its payer, and of nobody else', async () => {
   const seen: (string | undefined)[] = [];
-  const service = shareFairly({
-    ...heldService().service,
-    async run() {
-      await endOfTurn();
-      seen.push(payerNow());
-      return { ok: true, body: '' };
+  const service = shareFairly(
+    {
+      ...heldService().service,
+      async run() {
+        await endOfTurn();
+        seen.push(payerNow());
+        return { ok: true, body: '' };
+      },
     },
-  });
+    new Shares(),
+  );
   await Promise.all([mallory, alice].map((caller) => service.run(request(caller, 'Encrypt'))));
   expect(seen).toEqual([mallory, alice].map(payerOfCaller));
   expect(payerNow()).toBeUndefined();
+});
+
+test('Who asks in several Regions has one share for all of them, and one of each key store that generates', async () => {
+  const requests = { ...defaultShareLimits, maxRunning: 2 };
+  const shares = new Shares({ requests, processor: new ProcessorTurns(Number.POSITIVE_INFINITY) });
+  const regions = ['one', 'one', 'another'].map((keyStore) => heldService({}, {}, shares, keyStore));
+  const running = () => regions.map((region) => region.running.length);
+  for (const { service } of regions) {
+    for (let index = 0; index < 4; index++) void service.run(request(mallory, `Encrypt ${index}`));
+  }
+  expect(running()).toEqual([2, 0, 0]);
+  void regions[1]?.service.run(request(alice, 'Encrypt'));
+  expect(running()).toEqual([2, 1, 0]);
+  for (const { service } of regions) void service.run(request(alice, 'CreateKey'));
+  expect(running()).toEqual([3, 1, 1]);
+  regions[0]?.answerFirst(3);
+  await endOfTurn();
+  expect(running()).toEqual([2, 2, 1]);
 });
 
 test('Generations wait in a queue of their own, and users who have many of them take turns', async () => {
@@ -198,6 +219,8 @@ test('Every request is answered once, in the order of its user, and never more r
 function heldService(
   limits: Partial<ShareLimits> = {},
   ofGenerations: Partial<ShareLimits> = {},
+  shares?: Shares,
+  keyStore = 'default',
 ): {
   service: KmsService;
   running: string[];
@@ -222,26 +245,33 @@ function heldService(
     },
   };
   return {
-    service: shareFairly(held, {
-      // Whoever may run does: how the processor is shared is another test's.
-      processor: new ProcessorTurns(Number.POSITIVE_INFINITY),
-      requests: {
-        maxRunning: 128,
-        maxWaiting: 2048,
-        maxWaitingBytes: 1024 * 1024,
-        maxWaitingMs: Infinity,
-        maxExpectedMs: Infinity,
-        ...limits,
+    service: shareFairly(
+      held,
+      shares ??
+        new Shares({
+          // Whoever may run does: how the processor is shared is another test's.
+          processor: new ProcessorTurns(Number.POSITIVE_INFINITY),
+          requests: {
+            maxRunning: 128,
+            maxWaiting: 2048,
+            maxWaitingBytes: 1024 * 1024,
+            maxWaitingMs: Infinity,
+            maxExpectedMs: Infinity,
+            ...limits,
+          },
+        }),
+      {
+        keyStore,
+        limits: {
+          maxRunning: 1,
+          maxWaiting: 2048,
+          maxWaitingBytes: 1024 * 1024,
+          maxExpectedMs: Infinity,
+          maxWaitingMs: Infinity,
+          ...ofGenerations,
+        },
       },
-      generations: {
-        maxRunning: 1,
-        maxWaiting: 2048,
-        maxWaitingBytes: 1024 * 1024,
-        maxExpectedMs: Infinity,
-        maxWaitingMs: Infinity,
-        ...ofGenerations,
-      },
-    }),
+    ),
     running,
     refused,
     answerFirst(count) {

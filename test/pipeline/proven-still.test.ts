@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { KmsError } from '../../src/kms/errors.ts';
 import { unknownPayer } from '../../src/kms/payer.ts';
-import { shareFairly } from '../../src/pipeline/fair-shares.ts';
+import { Shares, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { whileProven } from '../../src/pipeline/proven-still.ts';
 import type { Act, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
 import { alice } from '../authorization/policies.ts';
@@ -71,5 +71,10 @@ function oneAtATime(): { service: KmsService; done: string[]; refused: string[];
     maxWaitingMs: Infinity,
     maxExpectedMs: Infinity,
   };
-  return { service: shareFairly(whileProven(held), { requests }), done, refused, answerNext: () => answerNext() };
+  return {
+    service: shareFairly(whileProven(held), new Shares({ requests })),
+    done,
+    refused,
+    answerNext: () => answerNext(),
+  };
 }
