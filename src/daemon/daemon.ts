@@ -41,6 +41,7 @@ import { ConfiguredRoles } from './configured-roles.ts';
 import { assertTokenIsFresh, hasMetadata, noMetadata, openStore } from './data-folder.ts';
 import { domainControl } from './domain-control.ts';
 import { IdentityPolicyFolder } from './identity-policy-folder.ts';
+import { keyMoveControl } from './key-move-control.ts';
 import { keyStoreControl } from './key-store-control.ts';
 import { MemberProofs } from './member-proofs.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
@@ -215,7 +216,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
     const domains = domainControl({ ...open, keyStores, serviceKeyStore: configuration.serviceKeyStore });
-    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains };
+    const moves = keyMoveControl({ regions: open.regions, keyStores, moves: open.moves });
+    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains, moves };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = {
       turns,

@@ -18,6 +18,7 @@ import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { newImportsOfRegions } from '../keys/life/key-import.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
+import { KeyMoves } from '../keys/moves/key-moves.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
@@ -69,6 +70,7 @@ export interface OpenInstance {
   readonly upkeep: OpenUpkeep;
   readonly managedKeys: ManagedKeys;
   readonly domainKeys: DomainKeys;
+  readonly moves: KeyMoves;
   readonly serviceKeys: readonly ListedServiceKey[];
   /** Once no request runs any more, and while the HSM still computes MACs. */
   close(): Promise<void>;
@@ -163,7 +165,9 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   });
 
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
-  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, clocks, log });
+  const moving = new Map(open.map((region) => [region.configuration.region, region]));
+  const moves = new KeyMoves({ regions: moving, keyStores, domainKeys, turns, nodeId: store.nodeId, log }, metadata);
+  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, moves, clocks, log });
   const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
   made.defer(() => managedKeys.stop());
   await managedKeys.use(regions);
@@ -180,6 +184,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     upkeep,
     managedKeys,
     domainKeys,
+    moves,
     serviceKeys,
     close: () => running.disposeAsync(),
   };

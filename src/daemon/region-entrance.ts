@@ -20,7 +20,17 @@ import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 export interface RegionHandlers
   extends Pick<
     HttpServerOptions,
-    'service' | 'status' | 'credentials' | 'keyStores' | 'upkeep' | 'backup' | 'census' | 'domains' | 'access' | 'roles'
+    | 'service'
+    | 'status'
+    | 'credentials'
+    | 'keyStores'
+    | 'upkeep'
+    | 'backup'
+    | 'census'
+    | 'domains'
+    | 'moves'
+    | 'access'
+    | 'roles'
   > {
   readonly findKey: FindSigningKey;
 }
@@ -64,6 +74,7 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       invite: (name) => now.domains.invite(name),
       accept: (name, asked) => now.domains.accept(name, asked),
     },
+    moves: { part: (request, by) => now.moves.part(request, by) },
     access: {
       explain: (...asked) => now.access.explain(...asked),
       whoCan: (...asked) => now.access.whoCan(...asked),
@@ -109,6 +120,7 @@ export function closedRegion({ status, shares, ...parts }: ClosedRegionParts): R
     backup: { make: refuse, read: refuse, end: refuse },
     census: { part: refuse, orphans: refuse },
     domains: { rotate: refuse, retire: refuse, invite: refuse, accept: refuse },
+    moves: { part: refuse },
     access: { explain: refuse, whoCan: refuse, simulate: refuse },
     roles: { assumeRole: refuse },
     findKey: refuse,

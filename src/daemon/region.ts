@@ -20,6 +20,7 @@ import type { CensusControl } from '../http/census-routes.ts';
 import type { Connections } from '../http/connections/connections.ts';
 import type { DomainControl } from '../http/domain-routes.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
+import type { MoveControl } from '../http/move-routes.ts';
 import { createHttpServer, type HttpServer, type Listener } from '../http/server.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { UpkeepControl } from '../http/upkeep-routes.ts';
@@ -137,6 +138,8 @@ export interface RegionServices {
   readonly backup: BackupControl;
   readonly census: CensusControl;
   readonly domains: DomainControl;
+  /** Of the keys of a Region. */
+  readonly moves: (asked: KeyDirectory) => MoveControl;
   readonly log: Logger;
 }
 
@@ -159,6 +162,7 @@ export function regionHandlers(
   const { turns, audit, intents, refusals, shares, sessionPolicies, credentials, mapping, identityPolicies, log } =
     services;
   const { keyStores, upkeep, backup, census, domains } = services;
+  const moves = services.moves(directory);
   const { lastUses } = directory;
   const operations = createKmsService({
     directory,
@@ -181,7 +185,8 @@ export function regionHandlers(
     { directory, roles: services.roles, identityPolicies, sessionPolicies, peerFacts },
     roleSessions,
   );
-  return { service, status, credentials: source, keyStores, upkeep, backup, census, domains, access, roles, findKey };
+  const controls = { keyStores, upkeep, backup, census, domains, moves };
+  return { service, status, credentials: source, ...controls, access, roles, findKey };
 }
 
 /** What listeners of all Regions share. */

@@ -44,6 +44,7 @@ import {
   unknownMethodOrPath,
   unknownRequest,
 } from './kms-routes.ts';
+import { addMoveRoutes, type MoveControl } from './move-routes.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { createTlsServer, Handshakes, type TlsIdentity } from './tls-server.ts';
@@ -74,6 +75,7 @@ export interface HttpServerOptions {
   readonly backup: BackupControl;
   readonly census: CensusControl;
   readonly domains: DomainControl;
+  readonly moves: MoveControl;
   readonly access: AccessSource;
   readonly roles: RoleSource;
   /** Of all listeners together. */
@@ -157,6 +159,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   addBackupRoutes(app, wire, options.backup);
   addCensusRoutes(app, wire, options.census);
   addDomainRoutes(app, wire, options.domains);
+  addMoveRoutes(app, wire, options.moves);
   addAccessRoutes(app, wire, access);
   await app.ready();
   const server = app.server as Server;

@@ -268,6 +268,7 @@ export class KeyDirectory implements Fold {
       case 'milestone':
       case 'upkeepWait':
       case 'domainKey':
+      case 'remnant':
       case 'customKeyStore':
         break;
       default:
@@ -315,6 +316,7 @@ export class KeyDirectory implements Fold {
       case 'milestone':
       case 'upkeepWait':
       case 'domainKey':
+      case 'remnant':
       case 'customKeyStore':
         break;
       default:

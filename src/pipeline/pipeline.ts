@@ -34,6 +34,7 @@ import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
 import type { Intents } from './intents.ts';
 import { lineAccountOf } from './line-account.ts';
+import { useWhereMoved } from './moved-meanwhile.ts';
 import type { QuestionSource } from './question-source.ts';
 import { assertRecordable } from './recordable.ts';
 import type { RefusalRecords } from './refusal-records.ts';
@@ -93,7 +94,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
       try {
         answer = { ok: true, body: answerBody(await perform(kmsRequest, trace, options), trace) };
       } catch (error) {
-        answer = { ok: false, error: toKmsError(error, kmsRequest, log) };
+        answer = await answerWhereMoved(error, kmsRequest, trace, options);
       } finally {
         // What was parsed is zero already.
         if (trace.request === undefined) kmsRequest.body.fill(0);
@@ -177,9 +178,7 @@ function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOption
   const source = sourceNow(kmsRequest, operation, request, options);
   const keys = authorize(source, trace);
   trace.keys = keys;
-  const note = (members: Readonly<Record<string, string>>): void => {
-    trace.noted = members;
-  };
+  const note = noteIn(trace);
   const isRehearsal = request['DryRun'] === true;
   const account = lineAccountOf(kmsRequest.payer, caller, operation);
   trace.account = account;
@@ -187,6 +186,34 @@ function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOption
   if (operation.effect === 'changes') return performChange(source, operation, { kmsRequest, trace, note, options });
   const handling = { request, caller, directory, note, keys, life };
   return isRehearsal ? rehearse(operation.rehearse?.(handling)) : operation.handle(handling);
+}
+
+/** What a use that came to a former place of its key has where the key is by now; or the refusal that anything else is. */
+async function answerWhereMoved(
+  error: unknown,
+  kmsRequest: KmsRequest,
+  trace: Trace,
+  options: KmsServiceOptions,
+): Promise<KmsAnswer> {
+  const { directory, life, log } = options;
+  const { operation, request } = trace;
+  const again = async (): Promise<Request> => {
+    if (operation === undefined || operation.effect === 'changes' || request === undefined) throw error;
+    trace.keys = authorizeAgain(sourceNow(kmsRequest, operation, request, options), trace);
+    const { caller } = kmsRequest;
+    return operation.handle({ request, caller, directory, note: noteIn(trace), keys: trace.keys, life });
+  };
+  try {
+    return { ok: true, body: answerBody(await useWhereMoved(error, trace, directory, again), trace) };
+  } catch (refusal) {
+    return { ok: false, error: toKmsError(refusal, kmsRequest, log) };
+  }
+}
+
+function noteIn(trace: Trace): (members: Readonly<Record<string, string>>) => void {
+  return (members) => {
+    trace.noted = members;
+  };
 }
 
 /** With the identity policies that are in force now. */

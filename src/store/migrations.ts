@@ -251,6 +251,12 @@ export const migrations: Readonly<Record<string, Step>> = {
       );
     },
   },
+
+  '0012-moved-keys': {
+    async up(db: Kysely<AnySchema>) {
+      await createRecords(db, 'remnant', ['keyStore', 'backingKeyId'], ['keyId', 'owner', 'createdAtMs']);
+    },
+  },
 };
 
 /**

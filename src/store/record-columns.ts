@@ -210,6 +210,14 @@ const recordColumns: {
     ordinal: integer,
     createdAtMs: integer,
   },
+  remnant: {
+    keyStore: text,
+    backingKeyId: name(parseBackingKeyId),
+    version: integer,
+    keyId: name(parseKeyId),
+    owner: text,
+    createdAtMs: integer,
+  },
 };
 
 export const recordKinds = Object.keys(recordColumns) as readonly RecordKind[];

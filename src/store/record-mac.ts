@@ -81,6 +81,7 @@ export const recordFormats: RecordFormats = {
   milestone: {},
   upkeepWait: {},
   domainKey: {},
+  remnant: {},
 };
 
 const domain = 'drawbridge/metadata-record';

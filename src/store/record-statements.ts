@@ -34,6 +34,7 @@ export const tables = {
   milestone: 'milestone',
   upkeepWait: 'upkeepWait',
   domainKey: 'domainKey',
+  remnant: 'remnant',
 } as const satisfies Record<RecordKind, string>;
 export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node' | 'root', AnyRow>;
 

@@ -312,6 +312,7 @@ class OpenSqliteStore implements SqliteStore {
       milestone: await read('milestone', findings),
       upkeepWait: await read('upkeepWait', findings),
       domainKey: await read('domainKey', findings),
+      remnant: await read('remnant', findings),
       quarantined: findings.quarantined,
     };
     const found = root.take([...rowsOf(database, rootRows(db))], sum);

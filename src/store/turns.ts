@@ -70,6 +70,7 @@ const quietKinds: ReadonlySet<RecordKind> = new Set<RecordKind>([
   'milestone',
   'upkeepWait',
   'domainKey',
+  'remnant',
 ]);
 
 export class Turns {

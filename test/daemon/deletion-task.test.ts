@@ -35,6 +35,8 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
     const task = deletionTask({
       ...{ realm, deletion: service.deletion, imports: service.life.imports, clocks, upkeepSince: { reachedAtMs: 0 } },
+      // Nothing of this key was ever moved.
+      moves: { settle: async () => undefined },
       audit: { append: (event) => audit.append(event) },
       intents: { obstacle: () => audit.obstacle },
     });

@@ -228,6 +228,7 @@ export async function startWire(
       accept: () =>
         Promise.resolve({ fingerprint: '', token: { label: '', serial: '' }, keys: [], response: 'what was wrapped' }),
     },
+    moves: { part: () => Promise.resolve({ moved: [], refused: [] }) },
     census: { part: (after) => Promise.resolve({ after }), orphans: () => Promise.resolve({ orphans: [] }) },
     access: { explain: (asked) => ({ asked }), whoCan: (asked) => ({ asked }), simulate: (asked) => ({ asked }) },
     roles: { assumeRole: () => Promise.reject(new KmsError('AccessDeniedException', 'there are no roles')) },

@@ -152,6 +152,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     ordinal: time,
     createdAtMs: time,
   }),
+  remnant: fc.record({ version: time, keyStore: text, backingKeyId, keyId, owner: text, createdAtMs: time }),
 };
 
 export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>

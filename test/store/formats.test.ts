@@ -63,6 +63,7 @@ const edits = {
   milestone: 'reached_at_ms = 1',
   upkeepWait: 'ran_ms = 1',
   domainKey: 'created_at_ms = 1',
+  remnant: 'created_at_ms = 1',
 } as const satisfies Record<RecordKind, string>;
 
 const cases = [

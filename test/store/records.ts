@@ -209,6 +209,14 @@ export const examples = {
     ordinal: 1,
     createdAtMs: 1_700_000_000_000,
   },
+  remnant: {
+    version: 1,
+    keyStore: 'default',
+    backingKeyId: 'aabbccddeeff00112233445566778899' as BackingKeyId,
+    keyId: '11111111-2222-3333-4444-555555555555' as KeyId,
+    owner: 'a-node',
+    createdAtMs: 1_700_000_000_000,
+  },
 } as const satisfies MetadataRecords;
 
 export const examplePuts: readonly AnyPut[] = recordKinds.map((kind) => addedAny(kind, examples[kind]));

@@ -64,6 +64,7 @@ describe('the metadata store', () => {
       customKeyStore: [],
       milestone: [],
       upkeepWait: [],
+      remnant: [],
       quarantined: [],
     });
   });

@@ -30,6 +30,7 @@ const rules: readonly WriterRule[] = [
       'src/keys/material-in-use.ts',
       'src/keys/last-uses.ts',
       'src/keys/life/',
+      'src/keys/moves/',
       'src/daemon/credential-source.ts',
       'src/daemon/milestones.ts',
       'src/daemon/upkeep/waits.ts',

@@ -13,6 +13,7 @@ const commands: readonly CommandRow[] = [
   ['untag', async () => (await import('./keys/key-tags.ts')).untagCommand()],
   ['rotate', async () => (await import('./keys/rotate-key.ts')).rotateCommand()],
   ['rotation', async () => (await import('./keys/rotate-key.ts')).rotationCommand()],
+  ['move', async () => (await import('./keys/move-key.ts')).moveCommand()],
   ['replicate', async () => (await import('./keys/related-regions.ts')).replicateCommand()],
   ['set-primary-region', async () => (await import('./keys/related-regions.ts')).setPrimaryRegionCommand()],
   ['enable', async () => (await import('./keys/change-key.ts')).enableCommand()],
@@ -25,7 +26,7 @@ const commands: readonly CommandRow[] = [
 /** @param words What was typed after `keys`, which may name the one that is needed. */
 export async function keysCommand(words: readonly string[]): Promise<Command> {
   const keys = new Command('keys').description(
-    'list, create, import, rotate, replicate, enable, disable, tag and delete KMS keys',
+    'list, create, import, rotate, move, replicate, enable, disable, tag and delete KMS keys',
   );
   for (const command of await loadCommands(commands, words)) keys.addCommand(command);
   return keys;

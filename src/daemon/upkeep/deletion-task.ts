@@ -9,6 +9,7 @@
 import type { AuditLog } from '../../audit/audit-log.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyImports } from '../../keys/life/key-import.ts';
+import type { KeyMoves } from '../../keys/moves/key-moves.ts';
 import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
@@ -24,6 +25,7 @@ export interface DeletionTaskParts {
   readonly realm: Realm;
   readonly deletion: KeyDeletion;
   readonly imports: Pick<KeyImports, 'settle'>;
+  readonly moves: Pick<KeyMoves, 'settle'>;
   readonly audit: Pick<AuditLog, 'append'>;
   readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
@@ -35,6 +37,7 @@ export function deletionTask({
   realm,
   deletion,
   imports,
+  moves,
   audit,
   intents,
   clocks,
@@ -57,6 +60,8 @@ export function deletionTask({
       assertRecordable(intents);
       // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.
       await imports.settle(keyId);
+      // Nor is the key gone while an object of it is left where it was before.
+      await moves.settle(keyId);
       const { wallMs } = clocks.now();
       const destroyed = await deletion.destroy(keyId, (dateMs) => dueOf(dateMs) === dueAtMs, Math.floor(wallMs));
       if (destroyed === undefined) return;

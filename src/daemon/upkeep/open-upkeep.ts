@@ -8,6 +8,7 @@ import type { UpkeepControl } from '../../http/upkeep-routes.ts';
 import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
+import type { KeyMoves } from '../../keys/moves/key-moves.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
@@ -16,6 +17,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { Clocks } from './clocks.ts';
 import { deletionTask } from './deletion-task.ts';
 import { expiryTask } from './expiry-task.ts';
+import { destructionRecord, remnantTask } from './remnant-task.ts';
 import { rotationRecord } from './rotation-record.ts';
 import { rotationTask } from './rotation-task.ts';
 import { Upkeep } from './upkeep.ts';
@@ -39,6 +41,7 @@ export interface UpkeepParts {
   readonly since: MilestoneRecord;
   readonly audit: Pick<AuditLog, 'append'>;
   readonly intents: Pick<Intents, 'obstacle'>;
+  readonly moves: KeyMoves;
   readonly clocks: Clocks;
   readonly log: Logger;
 }
@@ -49,7 +52,11 @@ export type OpenUpkeep = UpkeepControl & Pick<Upkeep, 'start' | 'stop' | 'report
 export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
   const { regions, turns, metadata, since, clocks, log } = parts;
   const waits = new Waits(turns, metadata, since, clocks.now());
-  const tasks = regions.flatMap((region) => tasksOf(region, parts));
+  const { moves, audit, intents } = parts;
+  const [first] = regions;
+  if (first !== undefined)
+    moves.recordDestructions(destructionRecord(first.directory.realm, audit, () => clocks.now().wallMs));
+  const tasks = [...regions.flatMap((region) => tasksOf(region, parts)), remnantTask({ moves, intents })];
   const upkeep = new Upkeep({ tasks, clocks, turns, waits, log });
   return {
     start: () => upkeep.start(),
@@ -63,13 +70,13 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
 /** The tasks of one Region. */
 function tasksOf(
   { directory, life, deletion }: UpkeptRegion,
-  { audit, intents, clocks, since: upkeepSince }: UpkeepParts,
+  { audit, intents, moves, clocks, since: upkeepSince }: UpkeepParts,
 ): readonly UpkeepTask[] {
   const { realm } = directory;
   const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
-    deletionTask({ realm, deletion, imports, audit, intents, clocks, upkeepSince }),
+    deletionTask({ realm, deletion, imports, moves, audit, intents, clocks, upkeepSince }),
     rotationTask({ directory, life, intents, clocks }),
     expiryTask({ directory, imports, audit, intents, clocks }),
     wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),

@@ -64,7 +64,7 @@ const longestSleepMs = 60_000;
 /** Many records change one after the other; they are looked at together. */
 const afterChangesMs = 1_000;
 /** The kinds of records from which something becomes due. */
-const watchedKinds: ReadonlySet<RecordKind> = new Set(['key', 'backingKey', 'wrappingKey']);
+const watchedKinds: ReadonlySet<RecordKind> = new Set(['key', 'backingKey', 'wrappingKey', 'remnant']);
 
 export class Upkeep implements Fold {
   readonly #options: UpkeepOptions;

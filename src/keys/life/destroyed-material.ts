@@ -4,7 +4,8 @@
  *
  * A wrapped key's blob leaves its record in the turn that decides on its destruction, and from then on nobody can use it (`WrappedKey.end`).
  * Here it is taken from every lane that has unwrapped it, once no call is under way with it, and then from the file that the record was
- * in: from free pages and from the write-ahead log, which is what `scrub` sees to. It is final against copies of that file
+ * in: from free pages and from the write-ahead log, which is what `scrub` sees to; of a token object that was wrapped once the whole
+ * file is written anew, because nobody knows its former blob. It is final against copies of that file
  * from before only when its domain key is gone: whoever has such a copy and the HSM has the key. Therefore the deletion
  * says on record which domain keys those are.
  */
@@ -18,7 +19,7 @@ import type { KeyDirectory } from '../key-directory.ts';
 
 /** What has to go. Wrapping keys are token objects. */
 export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> &
-  Partial<Pick<BackingKeyRecord, 'residency' | 'regions' | 'importedMaterialId'>>;
+  Partial<Pick<BackingKeyRecord, 'residency' | 'domainKeyId' | 'regions' | 'importedMaterialId'>>;
 
 export class DestroyedMaterial {
   readonly #directory: Pick<KeyDirectory, 'keyStore'>;
@@ -56,10 +57,12 @@ export class DestroyedMaterial {
       await this.#directory.keyStore(keyStore).forgetWrappedKey({ backingKeyId: name });
     }
     for (const object of objects) await this.#assertGone(object);
-    if (wrapped.length === 0) return;
+    // A token object that was wrapped once: nobody knows the blob any more that its record had then.
+    const once = objects.filter(({ domainKeyId }) => domainKeyId != null);
+    if (wrapped.length === 0 && once.length === 0) return;
     const blobs = wrapped.map(({ backingKeyId }) => this.#blobs.get(backingKeyId));
     const known = blobs.filter((blob) => blob !== undefined);
-    await this.#store.scrub(known.length === blobs.length ? known : null);
+    await this.#store.scrub(known.length === blobs.length && once.length === 0 ? known : null);
     for (const { backingKeyId } of wrapped) this.#blobs.delete(backingKeyId);
   }
 

@@ -73,6 +73,24 @@ export class DomainKeys implements Fold {
       .sort((one, other) => one.ordinal - other.ordinal);
   }
 
+  /**
+   * The domain keys that material may have been wrapped under since it was made: the one of now, and of those before it each that was not
+   * followed by another one when the material was made. What copies of the metadata from before have can be opened with them.
+   */
+  everOf({ keyStore, domainKeyId, createdAtMs }: BackingKeyRecord): readonly BackingKeyId[] {
+    if (domainKeyId === null) return [];
+    const all = this.of(keyStore);
+    const before = all.slice(
+      0,
+      Math.max(
+        0,
+        all.findIndex(({ backingKeyId }) => backingKeyId === domainKeyId),
+      ),
+    );
+    const former = before.filter((_, index) => (all[index + 1]?.createdAtMs ?? 0) >= createdAtMs);
+    return [...former.map(({ backingKeyId }) => backingKeyId), domainKeyId];
+  }
+
   /** Is it still in any HSM? */
   isThere(backingKeyId: string): boolean {
     return [...this.#records.values()].some((record) => record.backingKeyId === backingKeyId);
@@ -215,7 +233,8 @@ export class DomainKeys implements Fold {
   }
 }
 
-async function isInHsm(keyStore: Pick<KeyStore, 'describeKey'>, backingKeyId: BackingKeyId): Promise<boolean> {
+/** Is there a secret or private key object of this id? */
+export async function isInHsm(keyStore: Pick<KeyStore, 'describeKey'>, backingKeyId: BackingKeyId): Promise<boolean> {
   try {
     await keyStore.describeKey({ backingKeyId });
     return true;

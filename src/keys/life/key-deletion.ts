@@ -25,6 +25,7 @@ import { multiRegionKeyType, primaryOf, relatedKeys, relatedRegions, replicasOf 
 import { renamed } from '../regions-of-material.ts';
 import type { AttachedRecords } from './attached-records.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
+import type { DomainKeys } from './domain-keys.ts';
 
 const dayMs = 24 * 60 * 60 * 1000;
 
@@ -42,7 +43,7 @@ export interface DoomedObject {
   readonly keyStore: string;
   /** Absent: a token object. */
   readonly residency?: Extract<Residency, 'wrapped'>;
-  /** Of wrapped material: while this domain key is there, a copy of the metadata from before still has the key. */
+  /** Of material that is or was wrapped: while this domain key is there, a copy of the metadata from before still has the key. */
   readonly domainKeyId?: BackingKeyId;
 }
 
@@ -52,6 +53,7 @@ export interface KeyDeletionOptions {
   readonly turns: Turns;
   /** The owner of the duties that are made here. */
   readonly nodeId: string;
+  readonly domainKeys: Pick<DomainKeys, 'everOf'>;
   readonly store: Pick<MetadataStore, 'scrub'>;
 }
 
@@ -60,13 +62,15 @@ export class KeyDeletion {
   readonly #attached: AttachedRecords;
   readonly #turns: Turns;
   readonly #nodeId: string;
+  readonly #domainKeys: Pick<DomainKeys, 'everOf'>;
   readonly #destroyed: DestroyedMaterial;
 
-  constructor({ directory, attached, turns, nodeId, store }: KeyDeletionOptions) {
+  constructor({ directory, attached, turns, nodeId, domainKeys, store }: KeyDeletionOptions) {
     this.#directory = directory;
     this.#attached = attached;
     this.#turns = turns;
     this.#nodeId = nodeId;
+    this.#domainKeys = domainKeys;
     this.#destroyed = new DestroyedMaterial(directory, store);
   }
 
@@ -153,7 +157,9 @@ export class KeyDeletion {
     if (key === undefined || dateMs === null || !isDue(dateMs)) return { changes: [], response: undefined };
     const { region } = this.#directory.realm;
     const duty = { state: 'Destroying', owner: this.#nodeId } as const;
-    const domainKeyIds = [...new Set(key.materials.flatMap(({ domainKeyId }) => domainKeyId ?? []))].sort().join(' ');
+    const domainKeyIds = [...new Set(key.materials.flatMap((record) => this.#domainKeys.everOf(record)))]
+      .sort()
+      .join(' ');
     const changes: Change[] = [];
     if (!this.#directory.tombstones.has(keyId)) {
       changes.push(added('tombstone', { region, keyId, version: 1, deletedAtMs, domainKeyIds }));
@@ -196,7 +202,8 @@ export class KeyDeletion {
 
 function toldOf(object: BackingKeyRecord | WrappingKeyRecord): DoomedObject {
   const { backingKeyId, keyStore } = object;
-  if (!('residency' in object) || object.residency !== 'wrapped') return { backingKeyId, keyStore };
-  const { domainKeyId } = object;
-  return { backingKeyId, keyStore, residency: 'wrapped', ...(domainKeyId === null ? {} : { domainKeyId }) };
+  if (!('residency' in object)) return { backingKeyId, keyStore };
+  const { domainKeyId, residency } = object;
+  const named = { backingKeyId, keyStore, ...(domainKeyId === null ? {} : { domainKeyId }) };
+  return residency === 'wrapped' ? { ...named, residency } : named;
 }

@@ -17,7 +17,7 @@
  * the record becomes `Removed`; or it goes as well, of material to which the key was not rotated yet. Of a wrapped key the mark takes
  * the blob from the record; it is then taken from every lane, and from the file (`destroyed-material.ts`).
  *
- * INVARIANT: of the imports into a key and the removals from it one is under way at a time (`#enter`). So whoever is may settle
+ * INVARIANT: of the imports into a key and the removals from it one is under way at a time (`enter`). So whoever is may settle
  * what an earlier one left (`#settle`), and an intent that he finds is nobody's who is still at it. What a crash left is settled
  * at the next start and, where the HSM is away then, by upkeep (`daemon/upkeep/expiry-task.ts`): what is intended is undone, what
  * is marked is finished. An old record of an intent or a mark that is put back over a newer one therefore has the object destroyed;
@@ -119,7 +119,7 @@ export class KeyImports {
    * material of the key's KeySpec, what `assertMayImport` refuses with, and what else the key store cannot do.
    */
   async bring(material: ArrivingMaterial): Promise<ArrivedMaterial> {
-    const leave = await this.#enter(material.keyId);
+    const leave = await this.enter(material.keyId);
     try {
       await this.#settle(material.keyId);
       return await this.#bring(material, leave);
@@ -224,7 +224,7 @@ export class KeyImports {
 
   /** Begins a removal. Nothing is destroyed before a turn has decided it. */
   async removal(keyId: KeyId): Promise<Removal> {
-    const leave = await this.#enter(keyId);
+    const leave = await this.enter(keyId);
     return {
       of: (key, material) => this.#taken(key, material),
       undo: async () => leave(),
@@ -296,7 +296,7 @@ export class KeyImports {
    * @throws what the key store or the store refuse with.
    */
   async settle(keyId: KeyId): Promise<void> {
-    const leave = await this.#enter(keyId);
+    const leave = await this.enter(keyId);
     try {
       await this.#settle(keyId);
     } finally {
@@ -380,7 +380,7 @@ export class KeyImports {
   }
 
   /** Waits until no other import into the key, nor removal from it, is under way. @returns What ends this one. */
-  async #enter(keyId: KeyId): Promise<() => void> {
+  async enter(keyId: KeyId): Promise<() => void> {
     const before = this.#ofRegions.last.get(keyId);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ofRegions.last.set(keyId, promise);

@@ -307,6 +307,16 @@ export class KeyLife {
     }
   }
 
+  /** Waits until nothing gives the key other material, and keeps it so. @returns What lets that go on. */
+  async alone(keyId: KeyId): Promise<() => void> {
+    const rotate = await this.#placeInLine(keyId);
+    const bring = await this.imports.enter(keyId);
+    return () => {
+      bring();
+      rotate();
+    };
+  }
+
   /** Waits until the rotations of this key that were begun before are over. @returns What lets the next one begin. */
   async #placeInLine(keyId: KeyId): Promise<() => void> {
     const { promise, resolve } = Promise.withResolvers<void>();

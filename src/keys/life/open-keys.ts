@@ -62,7 +62,7 @@ export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetada
   const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store, ofRegions });
   if (ofRegions === undefined) await imports.settleAll();
   const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys });
-  return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, store }) };
+  return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, domainKeys, store }) };
 }
 
 /**

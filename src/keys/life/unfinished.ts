@@ -42,6 +42,8 @@ export function withoutIntents(loaded: LoadedMetadata): readonly Change[] {
     ...intended.map((record) => removed('backingKey', record)),
     ...loaded.wrappingKey.flatMap((record) => (record.state === 'Creating' ? [removed('wrappingKey', record)] : [])),
     ...loaded.domainKey.filter(isUnused).map((record) => removed('domainKey', record)),
+    // The move may have ended since, and the object be all that there is of the key.
+    ...loaded.remnant.map((record) => removed('remnant', record)),
   ];
 }
 

@@ -34,7 +34,7 @@ export interface ProvenMaterial {
   readonly keyUsage: KeyUsage;
 }
 
-type ProvingKeyStore = Pick<
+export type ProvingKeyStore = Pick<
   KeyStore,
   | 'capabilities'
   | 'describeKey'

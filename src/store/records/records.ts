@@ -123,6 +123,19 @@ export interface DomainKeyRecord extends Versioned {
   readonly createdAtMs: number;
 }
 
+/**
+ * A token object of a backing key that is being moved: it is in that key store, or may be, and is not what the backing key's record names.
+ * It is an intent until the record names the object, which removes this one; and a duty from when the record names another place.
+ * Whoever finds it without that has the object destroyed.
+ */
+export interface RemnantRecord extends Versioned {
+  readonly keyStore: string;
+  readonly backingKeyId: BackingKeyId;
+  readonly keyId: KeyId;
+  readonly owner: string;
+  readonly createdAtMs: number;
+}
+
 export interface KeyPolicyRecord extends Versioned, Regional {
   readonly keyId: KeyId;
   /** The document, to the letter as it was put. */
@@ -258,6 +271,7 @@ export interface MetadataRecords {
   milestone: MilestoneRecord;
   upkeepWait: UpkeepWaitRecord;
   domainKey: DomainKeyRecord;
+  remnant: RemnantRecord;
 }
 export const primaryKeys = {
   key: ['region', 'keyId'],
@@ -273,6 +287,7 @@ export const primaryKeys = {
   milestone: ['milestone'],
   upkeepWait: ['work'],
   domainKey: ['keyStore', 'backingKeyId'],
+  remnant: ['keyStore', 'backingKeyId'],
 } as const satisfies { [Kind in keyof MetadataRecords]: readonly (keyof MetadataRecords[Kind])[] };
 
 export type RecordKind = keyof MetadataRecords;

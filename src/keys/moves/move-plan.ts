@@ -1,0 +1,135 @@
+/**
+ * Which of a key's material has to move so that all of it lives where it is wanted, and why that cannot be, where it cannot.
+ *
+ * A key's material gets another place only because an operator asks for it by name. What is possible follows from what the tokens do:
+ *
+ *     from, to                                what has to be possible
+ *     token, wrapped                          the token wraps a key that is not extractable (`C_WrapKey`); SoftHSM2 does not, NSS does
+ *     wrapped, token                          the token makes a token object of what it has unwrapped
+ *     wrapped, wrapped in another key store   that one has the domain key already; or both have another one, and the first wraps again
+ *     token, token of another key store       both of the first two, under a domain key that both have
+ *
+ * What the token refuses only when it is asked (its room, its attributes) is found out when it is. A key in a custom key store stays there,
+ * as in AWS KMS, where its origin is its key store. The material of a multi-Region key is shared by all of its Regions: it stays wrapped, and
+ * moves to no key store that one of them does not have.
+ */
+
+import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import { KmsError } from '../../kms/errors.ts';
+import { type BackingKeyId, isCustomKeyStoreId, isMultiRegion } from '../../kms/names.ts';
+import type { Residency } from '../../kms/residencies.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import type { KeyView } from '../key-view.ts';
+import type { KmsKey } from '../kms-key.ts';
+import type { DomainKeys } from '../life/domain-keys.ts';
+import { relatedKeys } from '../multi-region.ts';
+
+/** Where material is to live; `null`: as it does. */
+export interface MoveTarget {
+  readonly keyStore: string | null;
+  readonly residency: Residency | null;
+}
+
+/** Where material lives. */
+export interface KeyPlaceOnRecord {
+  readonly keyStore: string;
+  readonly residency: Residency;
+}
+
+/** One piece of material that has to move. */
+export interface PlannedMove {
+  readonly record: BackingKeyRecord;
+  readonly to: KeyPlaceOnRecord;
+  /** The domain key that is needed for it: under which it is wrapped, or will be. `null`: none, there is no material to move. */
+  readonly domainKeyId: BackingKeyId | null;
+}
+
+export interface MovePlanParts {
+  readonly directory: KeyView;
+  readonly domainKeys: Pick<DomainKeys, 'of'>;
+  /** Of a configured key store; `undefined` for none, and for one that was never connected. */
+  readonly capabilities: (keyStore: string) => KeyStoreCapabilities | undefined;
+}
+
+/** In the words of `protection-trials.ts`. */
+const wrapsAnything = 'wrap a key that is not extractable';
+
+/** @throws KmsError `UnsupportedOperationException` that says which attribute, key store or rule is in the way. */
+export function movePlan(key: KmsKey, target: MoveTarget, parts: MovePlanParts): readonly PlannedMove[] {
+  const moving = key.materials.filter(({ state }) => state === 'Active' || state === 'Removed');
+  const planned = moving.flatMap((record): PlannedMove[] => {
+    const residency = record.residency === 'wrapped' ? 'wrapped' : 'token';
+    const to = { keyStore: target.keyStore ?? record.keyStore, residency: target.residency ?? residency };
+    const isInPlace = to.keyStore === record.keyStore && to.residency === residency;
+    return isInPlace ? [] : [{ record, to, domainKeyId: null }];
+  });
+  for (const { record, to } of planned) assertMayMove(key, record, to, parts);
+  return planned.map((move) =>
+    move.record.state === 'Removed' ? move : { ...move, domainKeyId: domainKeyFor(key, move, parts) },
+  );
+}
+
+function assertMayMove(
+  { record: { keyId, origin, keySpec } }: KmsKey,
+  { keyStore: from, regions }: BackingKeyRecord,
+  { keyStore, residency }: KeyPlaceOnRecord,
+  { directory, capabilities }: MovePlanParts,
+): void {
+  if (isCustomKeyStoreId(from) || (origin === 'AWS_CLOUDHSM' && keyStore !== from))
+    throw unmovable(
+      `a key in a custom key store stays in it, as in AWS KMS (\`${from}\`); make a key elsewhere, ReEncrypt what this one has encrypted, and delete it`,
+    );
+  if (isCustomKeyStoreId(keyStore))
+    throw unmovable(`\`${keyStore}\` is a custom key store, in which keys are made and none is moved`);
+  if (isMultiRegion(keyId) && residency === 'token')
+    throw unmovable('the material of a multi-Region key is for the HSMs of all its Regions, and stays wrapped');
+  const sharing =
+    regions === '' ? relatedKeys(directory, keyId).map(({ record }) => record.region) : regions.split(' ');
+  const without = sharing.find((region) => directory.regions.get(region)?.hasKeyStore(keyStore) !== true);
+  if (without !== undefined)
+    throw unmovable(`the Region ${without}, which uses the material, does not have the key store \`${keyStore}\``);
+  if (residency !== 'wrapped') return;
+  const row = capabilities(keyStore)?.wrapping.find((each) => each.keySpec === keySpec);
+  if (row?.works === false)
+    throw unmovable(`\`${keyStore}\` cannot keep ${keySpec} keys wrapped: ${row.reason ?? 'not possible'}`);
+}
+
+function domainKeyFor({ record: { origin } }: KmsKey, move: PlannedMove, parts: MovePlanParts): BackingKeyId | null {
+  const { record, to } = move;
+  const { domainKeyId, keyStore: from } = record;
+  const isWrapped = record.residency === 'wrapped';
+  const shared = sharedDomainKeys(from, to.keyStore, parts.domainKeys);
+  if (isWrapped && domainKeyId !== null && (from === to.keyStore || shared.includes(domainKeyId))) return domainKeyId;
+  const newest = shared.at(-1);
+  if (newest === undefined && from !== to.keyStore)
+    throw unmovable(
+      `the key stores \`${from}\` and \`${to.keyStore}\` have no domain key in common, under which it could go from one to the other`,
+    );
+  const why = whyNotWrappedAgain(parts.capabilities(from));
+  if (why === null) return newest ?? null;
+  const again = origin === 'EXTERNAL' ? '; delete its imported key material, move the key, and import it again' : '';
+  throw unmovable(`\`${from}\` does not let the key out: ${why}${again}`);
+}
+
+/** Those that both have, the oldest first; within one key store all that are usable. */
+function sharedDomainKeys(from: string, to: string, domainKeys: Pick<DomainKeys, 'of'>): readonly BackingKeyId[] {
+  const usable = (name: string): readonly BackingKeyId[] =>
+    domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
+  const there = new Set(usable(to));
+  return usable(from).filter((id) => there.has(id));
+}
+
+/**
+ * Why a token wraps no key that it holds already, with what it answers; `null`: it does, or nobody knows. What was tried on it says so and
+ * not whose it is.
+ */
+export function whyNotWrappedAgain(capabilities: Pick<KeyStoreCapabilities, 'protection'> | undefined): string | null {
+  const trial = capabilities?.protection.find(({ attempt }) => attempt === wrapsAnything);
+  return trial?.isHeld === true
+    ? `CKA_EXTRACTABLE of keys in it is false, and the token keeps to that (${trial.answer})`
+    : null;
+}
+
+export function unmovable(message: string): KmsError {
+  return new KmsError('UnsupportedOperationException', message);
+}
