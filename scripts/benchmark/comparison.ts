@@ -18,7 +18,7 @@ export interface ComparedSeries {
 }
 
 /** How many requests in how many seconds, and what each took. */
-export type RoundOfSide = Pick<Measurement, 'count' | 'seconds' | 'apiCpuMicros'>;
+export type RoundOfSide = Pick<Measurement, 'count' | 'seconds' | 'apiCpuMicros' | 'p50Micros'>;
 
 /** What one side did in one row. */
 interface SideResult {
@@ -26,6 +26,8 @@ interface SideResult {
   readonly requestsPerSecond: number;
   /** CPU of the API process for one request; the median of the rounds. */
   readonly apiCpuMicros: number;
+  /** What the usual request took; the median of the rounds. */
+  readonly p50Micros: number;
   /** Requests per second, in the order in which they were measured. */
   readonly rounds: readonly number[];
 }
@@ -49,7 +51,12 @@ export function orderOf(pairIndex: number): readonly Side[] {
 export function joinTurns(turns: readonly RoundOfSide[]): RoundOfSide {
   const count = sum(turns.map((turn) => turn.count));
   const apiMicros = sum(turns.map((turn) => (turn.apiCpuMicros ?? 0) * turn.count));
-  return { count, seconds: sum(turns.map(({ seconds }) => seconds)), apiCpuMicros: apiMicros / Math.max(count, 1) };
+  return {
+    count,
+    seconds: sum(turns.map(({ seconds }) => seconds)),
+    apiCpuMicros: apiMicros / Math.max(count, 1),
+    p50Micros: median(turns.map(({ p50Micros }) => p50Micros)),
+  };
 }
 
 /** Of the other's median: below that, a row is slower. */
@@ -66,6 +73,7 @@ export function toComparedRow({ what, connections, rounds }: ComparedSeries): Co
   const resultOf = (side: Side): SideResult => ({
     requestsPerSecond: round(medians[side], 0),
     apiCpuMicros: round(median(rounds[side].map(({ apiCpuMicros }) => apiCpuMicros ?? 0)), 1),
+    p50Micros: round(median(rounds[side].map(({ p50Micros }) => p50Micros)), 1),
     rounds: rounds[side].map((measurement) => round(rateOf(measurement), 0)),
   });
   return {
@@ -81,7 +89,19 @@ export function toComparedRow({ what, connections, rounds }: ComparedSeries): Co
 
 const rateOf = ({ count, seconds }: RoundOfSide): number => count / seconds;
 
-const columns = ['operation', 'bytes', 'connections', 'this/s', 'other/s', 'ratio', 'this µs', 'other µs', 'verdict'];
+const columns = [
+  'operation',
+  'bytes',
+  'connections',
+  'this/s',
+  'other/s',
+  'ratio',
+  'this µs',
+  'other µs',
+  'this p50',
+  'other p50',
+  'verdict',
+];
 const leftColumns = new Set([columns.indexOf('operation'), columns.indexOf('verdict')]);
 
 export function renderComparison(rows: readonly ComparedRow[]): string {
@@ -94,13 +114,15 @@ export function renderComparison(rows: readonly ComparedRow[]): string {
     row.ratio.toFixed(3),
     row.this.apiCpuMicros.toFixed(1),
     row.other.apiCpuMicros.toFixed(1),
+    row.this.p50Micros.toFixed(0),
+    row.other.p50Micros.toFixed(0),
     row.verdict,
   ]);
   const slower = rows.filter(({ verdict }) => verdict === 'slower').length;
   return [
     renderTable(columns, cells, leftColumns),
     '',
-    'requests/s and µs of CPU per request in the API process, medians of the rounds',
+    'requests/s, µs of CPU per request in the API process, and p50 in µs; medians of the rounds',
     `${slower} of ${rows.length} rows slower (below ${slowerBelow} of the other's)`,
   ].join('\n');
 }

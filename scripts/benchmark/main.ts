@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { benchAgainst } from './against.ts';
 import type { BenchResult } from './bench-result.ts';
 import { type Case, cases, connectionsOf, nameOf, plainEncrypt } from './cases.ts';
+import { benchClosedLoop, closedLoopName, renderClosedLoop } from './closed-loop-latency.ts';
 import { benchCommandLine } from './command-line.ts';
 import { compile } from './compile.ts';
 import { benchFarToken, farTokenName, renderFarToken } from './far-token.ts';
@@ -36,6 +37,7 @@ Measures, over one SoftHSM2 token and interleaved:
   daemon   the whole daemon over its socket, policy and audit on, loaded by a generator in C (API µs: its main process,
            and of these what is user and what is system time)
 and then
+  closed loop  of one connection, and of 64, what a request takes: p50, p99, p99.9, and p99 in times of p50
   open loop  the daemon while requests come at 70 % of its peak whatever the answers do: what they took is counted from when
              they were due (p50, p99, p99.9 and the largest)
   memory     of the daemon's main process, before the first request and after all that were measured
@@ -43,7 +45,7 @@ and then
 
   --against REF   instead: the daemon of this checkout, as its files are, beside that of the commit REF, in turn
   --quick         one short round, to see that everything runs; under a minute
-  --only TEXT     the cases alone that have TEXT in their names (Sign, RSA_2048, open loop, far token)
+  --only TEXT     the cases alone that have TEXT in their names (Sign, RSA_2048, closed loop, open loop, far token)
   --rounds COUNT  so many rounds (4; with --against 5; with --quick 1)
   --hosts COUNT   so many HSM hosts in the key store, for host and daemon; as many as the vendor profile says for the
                   cores of this machine if not given
@@ -108,7 +110,7 @@ async function main(): Promise<void> {
     }
   }
   const chosen = cases.filter((what) => nameOf(what).includes(only));
-  const isExtra = [openLoopName, farTokenName].some((name) => name.includes(only));
+  const isExtra = [closedLoopName, openLoopName, farTokenName].some((name) => name.includes(only));
   if (chosen.length === 0 && (!isExtra || values.profile || against !== undefined))
     throw new Error(`no case has \`${only}\` in its name`);
   const rounds = parseRounds(wantedRounds) ?? (values.quick ? 1 : against === undefined ? 4 : 5);
@@ -210,6 +212,8 @@ async function bench(folder: string, { chosen, only, rounds, quick, hosts, json 
   const rows = toRows(series);
   const say = (text: string): void => void process.stdout.write(`${text}\n`);
   if (rows.length > 0) say(`${renderRows(rows)}\n\n${renderAims(rows)}\n${renderBurdens(series)}`);
+  const closedLoop = closedLoopName.includes(only) ? await benchClosedLoop(daemon, quick) : [];
+  if (closedLoop.length > 0) say(`\n${renderClosedLoop(closedLoop)}`);
   const openLoop = openLoopName.includes(only) ? await benchOpenLoop(daemon, quick) : null;
   if (openLoop !== null) say(`\n${renderOpenLoop(openLoop)}`);
   const used = memory.end();
@@ -217,7 +221,7 @@ async function bench(folder: string, { chosen, only, rounds, quick, hosts, json 
   await targets.disposeAsync();
   const farToken = farTokenName.includes(only) ? await benchFarToken(folder, load, quick) : [];
   if (farToken.length > 0) say(`\n${renderFarToken(farToken)}`);
-  const result: BenchResult = { rows, memory: used, openLoop, farToken };
+  const result: BenchResult = { rows, memory: used, closedLoop, openLoop, farToken };
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);
 }
 

@@ -59,15 +59,16 @@ describe('the verdict', () => {
       rounds: { this: [1000, 10, 1010, 990, 1000].map(measured), other: [1000, 1020, 1000, 990, 5].map(measured) },
     });
     expect(row).toMatchObject({ ratio: 1, verdict: 'same' });
-    expect(row.this).toEqual({ requestsPerSecond: 1000, apiCpuMicros: 70, rounds: [1000, 10, 1010, 990, 1000] });
+    const rounds = [1000, 10, 1010, 990, 1000];
+    expect(row.this).toEqual({ requestsPerSecond: 1000, apiCpuMicros: 70, p50Micros: 250, rounds });
   });
 
   test('counts the turns of a round together, each by its requests and not by itself', () => {
     const turns = [
-      { count: 300, seconds: 1, apiCpuMicros: 60 },
-      { count: 100, seconds: 3, apiCpuMicros: 100 },
+      { count: 300, seconds: 1, apiCpuMicros: 60, p50Micros: 200 },
+      { count: 100, seconds: 3, apiCpuMicros: 100, p50Micros: 400 },
     ];
-    expect(joinTurns(turns)).toEqual({ count: 400, seconds: 4, apiCpuMicros: 70 });
+    expect(joinTurns(turns)).toEqual({ count: 400, seconds: 4, apiCpuMicros: 70, p50Micros: 300 });
   });
 
   test('has the sides take turns in being first', () => {
@@ -78,10 +79,10 @@ describe('the verdict', () => {
     const rounds = { this: [900, 900].map(measured), other: [1000, 1000].map(measured) };
     expect(renderComparison([toComparedRow({ what: plainEncrypt, connections: 16, rounds })])).toBe(
       [
-        'operation  bytes  connections  this/s  other/s  ratio  this µs  other µs  verdict',
-        'Encrypt       64           16     900    1,000  0.900     70.0      70.0  slower',
+        'operation  bytes  connections  this/s  other/s  ratio  this µs  other µs  this p50  other p50  verdict',
+        'Encrypt       64           16     900    1,000  0.900     70.0      70.0       250        250  slower',
         '',
-        'requests/s and µs of CPU per request in the API process, medians of the rounds',
+        'requests/s, µs of CPU per request in the API process, and p50 in µs; medians of the rounds',
         "1 of 1 rows slower (below 0.95 of the other's)",
       ].join('\n'),
     );
@@ -92,10 +93,10 @@ function measured(requestsPerSecond: number): Measurement {
   return {
     count: requestsPerSecond * 2,
     seconds: 2,
-    p50Micros: 1,
-    p99Micros: 1,
-    p999Micros: 1,
-    maxMicros: 1,
+    p50Micros: 250,
+    p99Micros: 400,
+    p999Micros: 400,
+    maxMicros: 400,
     apiCpuMicros: 70,
     apiSystemShare: 0.2,
     hostCpuMicros: 20,
@@ -193,6 +194,7 @@ describe.skipIf(missing !== null)('scripts/bench --against', () => {
     const side = {
       requestsPerSecond: expect.any(Number),
       apiCpuMicros: expect.any(Number),
+      p50Micros: expect.any(Number),
       rounds: [expect.any(Number), expect.any(Number)],
     };
     // What `against.ts` declares is what it writes.
@@ -215,7 +217,7 @@ describe.skipIf(missing !== null)('scripts/bench --against', () => {
       for (const rate of [...row.this.rounds, ...row.other.rounds]) expect(rate).toBeGreaterThan(0);
     }
     expect(ended.stdout).toMatch(
-      /^operation +bytes +connections +this\/s +other\/s +ratio +this µs +other µs +verdict$/m,
+      /^operation +bytes +connections +this\/s +other\/s +ratio +this µs +other µs +this p50 +other p50 +verdict$/m,
     );
     expect(ended.stdout.match(/^GenerateMac HMAC_256 .* (?:slower|same|faster)$/gm)).toHaveLength(3);
     const isSlower = comparison.rows.some(({ verdict }) => verdict === 'slower');

@@ -74,11 +74,11 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     expect(readdirSync(folder).filter((name) => name.startsWith('db-quickstart'))).toEqual([]);
   });
 
-  test('scripts/bench --quick measures each case with all targets, an open loop, memory and a far token', async () => {
+  test('scripts/bench --quick measures each case with all targets, loops closed and open, memory and a far token', async () => {
     const file = join(folder, 'bench.json');
     const ended = await runScript('bench', ['--quick', '--json', file], { env: { ...process.env, TMPDIR: folder } });
     expect(ended).toMatchObject({ code: 0, stderr: '' });
-    const { rows, memory, openLoop, farToken } = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
+    const { rows, memory, closedLoop, openLoop, farToken } = JSON.parse(readFileSync(file, 'utf8')) as BenchResult;
     // What burdens authorization is measured with the daemon alone.
     const plain = benchCases.filter(({ burden }) => burden === undefined);
     expect(rows).toHaveLength(plain.length * (2 + 2 * connectionCounts.length) + (benchCases.length - plain.length));
@@ -102,6 +102,8 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     }
     expect(memory.requests).toBeGreaterThan(0);
     expect(memory.afterMb).toBeGreaterThan(10);
+    expect(closedLoop.map(({ connections }) => connections)).toEqual([1, 64]);
+    for (const { tailRatio } of closedLoop) expect(tailRatio).toBeGreaterThanOrEqual(1);
     expect(openLoop?.maxMicros).toBeGreaterThanOrEqual(openLoop?.p999Micros ?? Infinity);
     expect(openLoop?.answeredPerSecond).toBeGreaterThan(0);
     expect(farToken).toEqual([expect.objectContaining({ roundTripMs: 1, lanes: 8, connections: 128 })]);
