@@ -92,7 +92,19 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
     const like = present(written.keyStores.get(keyStore.name));
     const annexPin = join(folder, 'annex-pin');
     writeFileSync(annexPin, `${annex.pin}\n`, { mode: 0o600 });
-    const other = { ...like, token: { label: annex.label }, pin: { file: annexPin }, environment: annex.environment };
+    const [member] = like.members;
+    const other: typeof like = {
+      ...like,
+      members: [
+        {
+          ...member,
+          name: 'annex',
+          token: { label: annex.label },
+          pin: { file: annexPin },
+          environment: annex.environment,
+        },
+      ],
+    };
     const socket = { path: join(folder, 'there.sock'), mode: '0600' };
     const second = { ...first, region: there, socket, keyStores: [keyStore.name, 'annex'], defaultKeyStore: 'annex' };
     const keyStores = new Map([...written.keyStores, ['annex', other]]);

@@ -140,7 +140,19 @@ describe.skipIf(softHsm2.missing !== null)('two Regions of one daemon', () => {
     if (like === undefined) throw new Error('there is a key store');
     const annexPin = join(folder, 'annex-pin');
     writeFileSync(annexPin, `${annex.pin}\n`, { mode: 0o600 });
-    const other = { ...like, token: { label: annex.label }, pin: { file: annexPin }, environment: annex.environment };
+    const [member] = like.members;
+    const other: typeof like = {
+      ...like,
+      members: [
+        {
+          ...member,
+          name: 'annex',
+          token: { label: annex.label },
+          pin: { file: annexPin },
+          environment: annex.environment,
+        },
+      ],
+    };
     configuration = {
       ...written,
       regions: [first, second],

@@ -49,7 +49,11 @@ export class TwoRegions {
     const { name } = this.#keyStore;
     const like = present(written.keyStores.get(name));
     const pin = { file: this.#pinFile('annex-pin', annex.pin) };
-    const other = { ...like, token: { label: annex.label }, pin, environment: annex.environment };
+    const [member] = like.members;
+    const other: typeof like = {
+      ...like,
+      members: [{ ...member, name: 'annex', token: { label: annex.label }, pin, environment: annex.environment }],
+    };
     const socket = { path: join(this.#folder, 'there.sock'), mode: '0600' };
     const second = { ...first, region: there, socket, keyStores: [name, 'annex'], defaultKeyStore: 'annex' };
     const keyStores = new Map([...written.keyStores, ['annex', other]]);
