@@ -8,6 +8,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './longest-first.ts';
+import { programVariable } from './support/program.ts';
 import { faultFiles, quickTiers, type Tier, tierFolders, tierNames } from './tiers.ts';
 
 const inFolders = (folders: readonly string[]): string[] => folders.map((folder) => `test/${folder}/**`);
@@ -26,7 +27,22 @@ function groupOf(name: Tier): number {
   return quickTiers.includes(name) ? quickTiers.indexOf(name) : quickTiers.length;
 }
 
+/**
+ * The hosts of key stores that a test opens in its own process are those of `built-program.ts`, too. Where that is, is looked up
+ * when the module runs: vitest keeps what it has transformed from one run to the next.
+ */
+const hostsOfTheBuiltProgram = {
+  name: 'hosts-of-the-built-program',
+  transform: (code: string, id: string): string | undefined => {
+    if (!id.endsWith('/src/hsm/hsm-host.ts')) return undefined;
+    const built = `process.env['${programVariable}']`;
+    const place = `(${built} ? new URL('../hsm/hsm-host.js', 'file://' + ${built}).href : import.meta.url)`;
+    return code.replaceAll('import.meta.url', place);
+  },
+};
+
 export default defineConfig({
+  plugins: [hostsOfTheBuiltProgram],
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
     projects: tierNames.map((name) => ({

@@ -66,6 +66,8 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
     const file = join(folder, 'metadata.sqlite');
     let serviceKey: BackingKeyId | undefined;
     let open: { readonly store: SqliteStore; readonly keyStore: KeyStore } | undefined;
+    /** That of the last test: the next one begins with it, and what it closes and starts has another host. */
+    let left: KeyStore | undefined;
 
     function serviceKeyId(): BackingKeyId {
       if (serviceKey === undefined) throw new TypeError('the service key exists inside of tests only');
@@ -85,7 +87,8 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
     }
 
     async function start(encryptionLimits?: EncryptionLimits): Promise<Started> {
-      const keyStore = await openToken();
+      const keyStore = left ?? (await openToken());
+      left = undefined;
       const store = await openSqliteStore({
         path: file,
         macs: (messages) => keyStore.macs({ backingKeyId: serviceKeyId(), algorithm: 'HMAC_SHA_256', messages }),
@@ -113,13 +116,22 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
       open = undefined;
     }
 
+    async function endTest(): Promise<void> {
+      if (open?.keyStore.status().state !== 'connected') return close();
+      left = open.keyStore;
+      await open.store.close();
+      open = undefined;
+    }
+
     beforeAll(async () => {
-      const keyStore = await openToken();
-      serviceKey = await createServiceKey(keyStore, 'metadata-integrity');
-      await keyStore.close();
-      return () => rm(folder, { recursive: true });
+      left = await openToken();
+      serviceKey = await createServiceKey(left, 'metadata-integrity');
+      return async () => {
+        await left?.close();
+        await rm(folder, { recursive: true });
+      };
     });
-    afterEach(close);
+    afterEach(endTest);
 
     define({ start, close, file, serviceKey: serviceKeyId });
   });
