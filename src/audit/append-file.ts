@@ -7,6 +7,12 @@
  * hangs, and everybody with it. There is no call that cannot: `RWF_NOWAIT` is refused for buffered writes by ext4 and tmpfs; xfs and
  * btrfs do most of them in 2 to 4 µs where space was allocated, and wait all the same while the file system is frozen (all on
  * Linux 6.18).
+ *
+ * The thread is one of libuv's pool. One of our own, which a ring in shared memory hands the lines to while the main thread looks for
+ * 60 µs whether they are written, was tried: while the main thread stays awake (`http/connections/staying-awake.ts`) one connection waits 181 µs
+ * instead of 195, two wait 218 instead of 190, and with 16 a request costs 57 µs of CPU instead of 52, since to tell the main thread that has not
+ * waited (`Atomics.waitAsync`) costs more than libuv's word. A write from the main thread would be 155 µs and 45 µs of CPU: that is
+ * the price of a disk that hangs nobody. To hand a line over without waiting for the end of the turn is within 3 % of what it is.
  */
 
 import { close, fdatasync, ftruncate, write } from 'node:fs';
