@@ -17,6 +17,7 @@ import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import { domainMembers } from './domain-members.ts';
 
 export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
@@ -84,7 +85,14 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       `The key store ${name} has no domain key: none of its keys was ever wrapped.`,
     );
   };
+  const { beginRotation, finishRotation } = domainMembers({
+    ...parts,
+    keyStoreOf: anyKeyStore,
+    domainId: () => notary().backingKeyId,
+  });
   return {
+    beginRotation: (name, choices) => toldToOperators(() => beginRotation(name, choices)),
+    finishRotation: (name, domainKeyId) => toldToOperators(() => finishRotation(name, domainKeyId)),
     async invite(name) {
       return toldToOperators(async () => {
         const keyStore = anyKeyStore(name);

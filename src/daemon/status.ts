@@ -4,15 +4,17 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
-import { parseKeyId } from '../kms/names.ts';
+import { type BackingKeyId, parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import { requiredKeyStores } from './configured-key-stores.ts';
 import { wrappedBackingKeys } from './domain-control.ts';
+import { keysOfMembers, lackedBy } from './domain-members.ts';
 import { ailment, disconnected, partlyAway } from './health.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
@@ -94,6 +96,10 @@ export function statusSources(parts: StatusParts) {
         openDeletions: openDeletions(regions, domainKeys),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),
+          ...membersOf(
+            keyStore,
+            keysOfMembers(name, { domainKeys, serviceKeyStore: configuration.serviceKeyStore, serviceKeys }),
+          ),
           ...capabilitiesOf(keyStore),
           clusterId: cloudHsmClusterIdOf(configuration.account, name),
           serviceKeys: name === configuration.serviceKeyStore ? serviceKeys : [],
@@ -166,6 +172,12 @@ function describeCustomKeyStores(stores: KeyView['customKeyStores']): readonly o
       token: stores.keyStore(id)?.status(),
     };
   });
+}
+
+/** Of a key store of several, with what each of them lacks of the domain; `null` where that is not known. */
+function membersOf(keyStore: KeyStore, keys: readonly BackingKeyId[]): { readonly members?: readonly object[] } {
+  if (!(keyStore instanceof JoinedKeyStore)) return {};
+  return { members: keyStore.members.map((member) => ({ ...member.status(), lacks: lackedBy(member, keys) })) };
 }
 
 /** Of one that was never connected, or is away, nothing is known. */

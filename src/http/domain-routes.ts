@@ -5,6 +5,8 @@
  *     POST /domains/KEY-STORE/retire    destroys the former ones under which nothing is wrapped, and names those that are needed
  *     POST /domains/KEY-STORE/invite    the invitation with which another HSM may ask for the domain's keys
  *     POST /domains/KEY-STORE/accept    {request, fingerprint}: wraps them for the HSM that asks, whose fingerprint somebody has compared
+ *     POST /domains/KEY-STORE/rotation  {member?, leaver?}: begins to make a domain key in all members, or in all but one that leaves
+ *     POST /domains/KEY-STORE/rotation/finish  {domainKeyId}: gives it to all of them
  */
 
 import type { FastifyInstance } from 'fastify';
@@ -31,6 +33,27 @@ export interface DomainControl {
     readonly token: { readonly label: string; readonly serial: string };
     readonly keys: readonly string[];
     readonly response: string;
+  }>;
+  /**
+   * Of a key store of several members. What follows is `finishRotation`, once the security officer of `member` trusts the pairs' public
+   * keys (base64 of SubjectPublicKeyInfo), where its token wants that.
+   */
+  beginRotation(
+    keyStore: string,
+    choices: { readonly member?: string | undefined; readonly leaver?: string | undefined },
+  ): Promise<{
+    readonly domainKeyId: string;
+    readonly member: string;
+    readonly pairs: readonly { readonly member: string; readonly backingKeyId: string; readonly publicKey: string }[];
+  }>;
+  /** @returns `left` is the one that leaves, and whether the keys of the domain in it were destroyed: it was there. */
+  finishRotation(
+    keyStore: string,
+    domainKeyId: string,
+  ): Promise<{
+    readonly domainKeyId: string;
+    readonly members: readonly string[];
+    readonly left: { readonly member: string; readonly isEmpty: boolean } | null;
   }>;
 }
 
@@ -83,4 +106,38 @@ export function addDomainRoutes(app: FastifyInstance, wire: Wire, control: Domai
       },
     });
   });
+  app.post<{ Params: { name: string } }>('/domains/:name/rotation', (request, reply) => {
+    const { name } = request.params;
+    operatorAct(wire, request, reply, {
+      operationName: 'BeginDomainKeyRotation',
+      effect: 'changes',
+      parameters: (body) => ({ ...named(name), ...choicesIn(body) }),
+      async perform(body): Promise<ActResult> {
+        const begun = await control.beginRotation(name, choicesIn(body));
+        const { domainKeyId, member } = begun;
+        return { body: JSON.stringify(begun), record: { domainKeyId, member } };
+      },
+    });
+  });
+  app.post<{ Params: { name: string } }>('/domains/:name/rotation/finish', (request, reply) => {
+    const { name } = request.params;
+    operatorAct(wire, request, reply, {
+      operationName: 'FinishDomainKeyRotation',
+      effect: 'changes',
+      parameters: () => named(name),
+      async perform(body): Promise<ActResult> {
+        const done = await control.finishRotation(name, String(membersOf(body)?.['domainKeyId'] ?? ''));
+        return { body: JSON.stringify(done), record: { ...done } };
+      },
+    });
+  });
+}
+
+/** Members by their names, cut like those of key stores. */
+function choicesIn(body: Buffer): { readonly member?: string; readonly leaver?: string } {
+  const { member, leaver } = membersOf(body) ?? {};
+  const cut = (text: unknown): string | undefined =>
+    typeof text === 'string' ? text.slice(0, maxNameCharacters) : undefined;
+  const [chosen, leaving] = [cut(member), cut(leaver)];
+  return { ...(chosen === undefined ? {} : { member: chosen }), ...(leaving === undefined ? {} : { leaver: leaving }) };
 }

@@ -224,6 +224,8 @@ export async function startWire(
     domains: {
       rotate: () => Promise.resolve({ domainKeyId: '' }),
       retire: () => Promise.resolve({ retired: [], needed: [] }),
+      beginRotation: () => Promise.resolve({ domainKeyId: '', member: '', pairs: [] }),
+      finishRotation: () => Promise.resolve({ domainKeyId: '', members: [], left: null }),
       invite: () => Promise.resolve({ invitationId: '', invitation: '' }),
       accept: () =>
         Promise.resolve({ fingerprint: '', token: { label: '', serial: '' }, keys: [], response: 'what was wrapped' }),

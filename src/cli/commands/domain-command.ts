@@ -8,6 +8,8 @@ import { acceptCommand } from './domain/accept-command.ts';
 import { keyStoresOf, onlyKeyStore } from './domain/chosen-key-store.ts';
 import { inviteCommand } from './domain/invite-command.ts';
 import { joinCommand } from './domain/join-command.ts';
+import { leaveCommand } from './domain/leave-command.ts';
+import { type MemberRotationOptions, rotateMembers } from './domain/rotate-members.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -18,15 +20,21 @@ export function domainCommand(): Command {
     .addCommand(inviteCommand())
     .addCommand(joinCommand())
     .addCommand(acceptCommand())
+    .addCommand(leaveCommand())
     .addCommand(rotateCommand());
 }
 
 function showCommand(): Command {
-  return withJson(withSocket(new Command('show').description('show the domain keys, and how many keys each wraps')))
+  return withJson(
+    withSocket(
+      new Command('show').description('show the domain keys, how many keys each wraps, and which members have them'),
+    ),
+  )
     .addHelpText(
       'after',
       `
-Only the account's root may see it.
+Of a key store of several members it shows what each of them lacks of the domain's keys, which it gets by joining again
+(\`drawbridge domain invite\`, \`join --member\`, \`accept\`). Only the account's root may see it.
 
 Example:
   drawbridge domain show`,
@@ -36,10 +44,36 @@ Example:
       const rows = keyStores.flatMap(({ name, domainKeys }) =>
         (domainKeys as Members[]).map((key) => ({ keyStore: String(name), ...key })),
       );
-      if (options.json) return printJson(rows);
-      if (rows.length === 0) return print('there is none: no key was ever wrapped');
-      print(table(['KEY STORE', 'DOMAIN KEY (CKA_ID)', 'STATE', 'MADE', 'WRAPS'], rows.map(rowOf)));
+      const members = keyStores.flatMap(({ name, members: all = [] }) =>
+        (all as Members[]).map((member) => ({ ...member, keyStore: String(name), member: member['name'] })),
+      );
+      if (options.json) return printJson(rows.map((row) => ({ ...row, members: holdersOf(row, members) })));
+      if (rows.length === 0) print('there is none: no key was ever wrapped');
+      else print(table(['KEY STORE', 'DOMAIN KEY (CKA_ID)', 'STATE', 'MADE', 'WRAPS'], rows.map(rowOf)));
+      if (members.length > 0)
+        print(table(['KEY STORE', 'MEMBER', 'STATE', 'TOKEN', 'LACKS'], members.map(memberRowOf)));
     });
+}
+
+/** Who has a domain key; `null` of a member of which that is not known. */
+function holdersOf(row: Members, members: readonly Members[]): readonly object[] {
+  return members
+    .filter(({ keyStore }) => keyStore === row['keyStore'])
+    .map(({ name, state, lacks }) => ({
+      ...{ name, state },
+      has: lacks === null ? null : !(lacks as readonly unknown[]).includes(row['backingKeyId']),
+    }));
+}
+
+/** What it lacks is owed to it: it joins again, by `drawbridge domain join --member`. */
+function memberRowOf(member: Members): string[] {
+  const { label, serial } = (member['token'] ?? {}) as Members;
+  const lacks = member['lacks'] as readonly string[] | null;
+  return [
+    ...['keyStore', 'member', 'state'].map((name) => String(member[name])),
+    label === undefined ? 'never seen' : `${label}, serial ${serial}`,
+    lacks === null ? 'not known' : lacks.length === 0 ? 'nothing' : lacks.join(', '),
+  ];
 }
 
 function rowOf(key: Members): string[] {
@@ -49,6 +83,11 @@ function rowOf(key: Members): string[] {
 function rotateCommand(): Command {
   return withJson(withSocket(new Command('rotate').description('wrap what is new under another domain key')))
     .argument('[key-store]', 'its name in the configuration; the only one if not given')
+    .option('--member <name>', 'of a key store of several members: which of them makes it; the first if not given')
+    .option(
+      '--so-pin-file <file>',
+      "with that member's security officer's PIN (mode 0600), where its token wants his trust",
+    )
     .option('--retire', 'make none, and destroy the former ones under which nothing is wrapped')
     .addHelpText(
       'after',
@@ -57,16 +96,23 @@ What is wrapped already stays under the former domain key: a token that lets not
 material under the new one when it is rotated, and leaves the former one when it is deleted. Once nothing is wrapped under a former domain key,
 --retire destroys it, and with it whatever old copies of the metadata have that was wrapped under it: make new backups first, and be
 sure that no old one is needed. Only the account's root may; it is on record.
+In a key store of several members all of them have to be there: the new key is in each of them before anything is wrapped under it, or there
+is none. A member that stays away has to leave first (\`drawbridge domain leave\`). An HSM that joined on another machine joins again.
 
 Examples:
   drawbridge domain rotate
+  drawbridge domain rotate --so-pin-file /root/so-pin --config /etc/drawbridge/drawbridge.yaml
   drawbridge domain rotate --retire`,
     )
-    .action(async (named: string | undefined, options: Options & { retire?: true }) => {
+    .action(async (named: string | undefined, options: Options & MemberRotationOptions & { retire?: true }) => {
       const client = await connectTo(options);
       const keyStore = named ?? (await onlyKeyStore(client));
+      const { members = [] } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
       const act = options.retire ? 'retire' : 'rotate';
-      const answer = await client.post(`/domains/${encodeURIComponent(keyStore)}/${act}`, {});
+      const answer =
+        !options.retire && (members as Members[]).length > 1
+          ? await rotateMembers(client, keyStore, options)
+          : await client.post(`/domains/${encodeURIComponent(keyStore)}/${act}`, {});
       if (options.json) return printJson(answer);
       if (options.retire) showRetired(answer);
       else

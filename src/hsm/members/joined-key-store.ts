@@ -145,7 +145,7 @@ export class JoinedKeyStore implements KeyStore {
       return this.#create('generateDomainKey', backingKeyId, (keyStore) =>
         keyStore.generateDomainKey({ backingKeyId, label }),
       );
-    throw this.#severalMembers('a domain key has to be in all of them');
+    throw this.#severalMembers('a domain key has to be in all of them; `drawbridge domain rotate` makes one');
   }
 
   generateWrappedKey(request: Requests['generateWrappedKey']) {

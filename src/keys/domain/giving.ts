@@ -106,20 +106,14 @@ export async function assertRequested(
  * @param member The one in which the security officer trusted its public key, where that matters.
  * @throws KeyStoreError `unsupported` when the token lets its keys go to nobody, or not to this one.
  */
-export async function giveKeys(
-  member: Pick<KeyStore, 'carrying'>,
-  request: JoinRequest,
-  reached: (step: 'a key is given' | 'all keys are given') => void = () => undefined,
-): Promise<JoinResponse> {
+export async function giveKeys(member: Pick<KeyStore, 'carrying'>, request: JoinRequest): Promise<JoinResponse> {
   const { invitation, publicKey, padding } = request;
   const trustedKeyId = joiningKeyId(invitation);
   const keys: JoinResponse['keys'] = [];
   for (const { backingKeyId } of invitation.keys) {
     const wrapped = await giveOne(member, { backingKeyId, publicKey, trustedKeyId, padding });
     keys.push({ backingKeyId, wrapped });
-    reached('a key is given');
   }
-  reached('all keys are given');
   return newResponse({ invitation, padding, keys });
 }
 

@@ -20,10 +20,7 @@ import {
   newRequest,
 } from './invitation.ts';
 
-type Newcomer = Pick<KeyStore, 'carrying' | 'capabilities' | 'destroyKey' | 'listKeys' | 'name'>;
-
-/** What was done, for whoever wants to stop there. */
-export type JoiningStep = 'a pair is made' | 'all keys are tried' | 'a key is kept' | 'all keys are kept';
+type Newcomer = Pick<KeyStore, 'carrying' | 'capabilities' | 'destroyKey' | 'listKeys'>;
 
 const identity = serviceKeyOutline('metadata-integrity').label;
 
@@ -31,11 +28,7 @@ const identity = serviceKeyOutline('metadata-integrity').label;
  * Makes a joining pair; those that earlier attempts left are gone.
  * @throws DomainFileError when the HSM is a member already, or of another instance.
  */
-export async function beginJoining(
-  keyStore: Newcomer,
-  invitation: Invitation,
-  reached: (step: JoiningStep) => void = () => undefined,
-): Promise<JoinRequest> {
+export async function beginJoining(keyStore: Newcomer, invitation: Invitation): Promise<JoinRequest> {
   const there = new Set((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId));
   const { token } = keyStore.capabilities();
   const named = `the token \`${token.label}\`, serial ${token.serial},`;
@@ -47,7 +40,6 @@ export async function beginJoining(
   const padding = commonPadding(keyStore, invitation);
   const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
   const publicKey = await keyStore.carrying.generateJoiningPair({ backingKeyId, label, padding });
-  reached('a pair is made');
   return newRequest({ invitation, publicKey, padding, token: { label: token.label, serial: token.serial } });
 }
 
@@ -56,11 +48,7 @@ export async function beginJoining(
  * @throws DomainFileError when it is for another HSM or lacks keys; KeyStoreError, `ciphertextInvalid` or `materialInvalid`, when it is not what
  * the invitation says. Nothing is kept then.
  */
-export async function finishJoining(
-  keyStore: Newcomer,
-  response: JoinResponse,
-  reached: (step: JoiningStep) => void = () => undefined,
-): Promise<void> {
+export async function finishJoining(keyStore: Newcomer, response: JoinResponse): Promise<void> {
   const { invitation, padding } = response;
   const joining = joiningKeyId(invitation);
   const keys = keysOf(invitation);
@@ -81,13 +69,10 @@ export async function finishJoining(
     return { key, joiningKeyId: joining, wrapped: bytes, padding };
   });
   for (const request of requests) await keyStore.carrying.receive({ ...request, keep: false });
-  reached('all keys are tried');
   const last = requests.filter(({ key }) => key.label === identity);
   for (const request of [...requests.filter(({ key }) => key.label !== identity), ...last]) {
     await keyStore.carrying.receive({ ...request, keep: true });
-    reached('a key is kept');
   }
-  reached('all keys are kept');
   await endJoining(keyStore);
 }
 

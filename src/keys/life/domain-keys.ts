@@ -39,6 +39,8 @@ export class DomainKeys implements Fold {
   readonly #used = new Set<string>();
   /** Of key stores whose domain key is being made. */
   readonly #making = new Map<string, Promise<BackingKeyId>>();
+  /** Those that this process has begun and neither activated nor abandoned: no start left them. */
+  readonly #begun = new Set<BackingKeyId>();
 
   /** Follows the records from now on. */
   constructor(options: DomainKeysOptions, { domainKey, backingKey }: Pick<LoadedMetadata, 'domainKey' | 'backingKey'>) {
@@ -172,7 +174,7 @@ export class DomainKeys implements Fold {
    * @throws KeyStoreError when the key store is in the way.
    */
   async settle(name: string, keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>): Promise<void> {
-    const { turns, nodeId, log } = this.#options;
+    const { nodeId, log } = this.#options;
     if (this.#making.has(name)) return;
     for (const record of this.of(name)) {
       const { backingKeyId, state, owner } = record;
@@ -181,10 +183,8 @@ export class DomainKeys implements Fold {
           { keyStore: name, backingKeyId },
           'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
         );
-      } else if (state === 'Creating' && owner === nodeId) {
-        await keyStore.destroyKey({ backingKeyId });
-        await turns.take(() => ({ changes: [removed('domainKey', record)], response: undefined }), { isQuiet: true });
-        log.info({ backingKeyId, keyStore: name }, 'undid an unfinished creation of a domain key');
+      } else if (state === 'Creating' && owner === nodeId && !this.#begun.has(backingKeyId)) {
+        await this.abandon(record, keyStore);
       } else await this.#destroyMarked(record, keyStore);
       if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
         log.error(
@@ -195,39 +195,64 @@ export class DomainKeys implements Fold {
   }
 
   async #make(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<BackingKeyId> {
-    const { turns, nodeId, log } = this.#options;
-    const backingKeyId = newBackingKeyId();
+    return (await this.activate(await this.begin(name, keyStore), keyStore)).backingKeyId;
+  }
+
+  /**
+   * Makes a domain key under which nothing is wrapped yet: for whoever takes it into other HSMs first. `activate` follows, or `abandon`, or the next start
+   * undoes it.
+   * @throws KmsError for what the key store cannot do; nothing is left behind then.
+   */
+  async begin(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<DomainKeyRecord> {
+    const { turns, nodeId } = this.#options;
     const intent: DomainKeyRecord = {
       keyStore: name,
-      backingKeyId,
+      backingKeyId: newBackingKeyId(),
       version: 1,
       state: 'Creating',
       owner: nodeId,
       ordinal: (this.of(name).at(-1)?.ordinal ?? 0) + 1,
       createdAtMs: Date.now(),
     };
+    this.#begun.add(intent.backingKeyId);
     await turns.take(() => ({ changes: [added('domainKey', intent)], response: undefined }), { isQuiet: true });
     try {
-      await keyStore.generateDomainKey({ backingKeyId, label: domainKeyLabel(intent) });
-      const active = replaced('domainKey', intent, { state: 'Active', owner: '' });
-      await turns.take(() => ({ changes: [active], response: undefined }), { isQuiet: true });
-      log.info({ keyStore: name, backingKeyId }, 'made a domain key, under which keys are wrapped from now on');
-      return backingKeyId;
+      await keyStore.generateDomainKey({ backingKeyId: intent.backingKeyId, label: domainKeyLabel(intent) });
+      return intent;
     } catch (error) {
-      await this.#undo(intent, keyStore);
+      await this.abandon(intent, keyStore);
       throw fromKeyStoreError(error);
     }
   }
 
+  /** From now on what is new is wrapped under it. */
+  async activate(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<DomainKeyRecord> {
+    const { turns, log } = this.#options;
+    const { keyStore: name, backingKeyId } = intent;
+    const active = replaced('domainKey', intent, { state: 'Active', owner: '' });
+    try {
+      await turns.take(() => ({ changes: [active], response: undefined }), { isQuiet: true });
+    } catch (error) {
+      await this.abandon(intent, keyStore);
+      throw fromKeyStoreError(error);
+    }
+    this.#begun.delete(backingKeyId);
+    log.info({ keyStore: name, backingKeyId }, 'made a domain key, under which keys are wrapped from now on');
+    return intent;
+  }
+
   /** Object first, then record, as of a backing key. */
-  async #undo(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
+  async abandon(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
     const { turns, log } = this.#options;
     const { backingKeyId } = intent;
+    this.#begun.delete(backingKeyId);
     try {
       await keyStore.destroyKey({ backingKeyId });
       const undone = { changes: [removed('domainKey', intent)], response: undefined };
       await turns.take(() => undone, { isPatient: true, isQuiet: true });
+      log.info({ backingKeyId, keyStore: intent.keyStore }, 'undid an unfinished creation of a domain key');
     } catch (error) {
+      // A member that is away may have it. Nothing is wrapped under it, so nothing has to wait for that.
       log.warn({ backingKeyId, error }, 'an unfinished creation of a domain key is undone at the next start');
     }
   }

@@ -1,0 +1,50 @@
+/** `drawbridge domain leave`: a member gets nothing of what is new. */
+
+import { Command } from 'commander';
+import { connectTo, withJson, withSocket } from '../../requests/command-options.ts';
+import type { Members } from '../../requests/kms-client.ts';
+import { note, print, printJson } from '../../terminal/output.ts';
+import { onlyKeyStore } from './chosen-key-store.ts';
+import { type MemberRotationOptions, rotateMembers } from './rotate-members.ts';
+
+export function leaveCommand(): Command {
+  return withJson(withSocket(new Command('leave').description('have a member of a key store leave its domain')))
+    .argument('<leaver>', 'its name in the configuration')
+    .option('--key-store <name>', 'whose member it is; the only one if not given')
+    .option('--member <name>', 'which of the others makes the new domain key; the first if not given')
+    .option(
+      '--so-pin-file <file>',
+      "with that member's security officer's PIN (mode 0600), where its token wants his trust",
+    )
+    .addHelpText(
+      'after',
+      `
+The members that stay get a new domain key, under which what is new is wrapped from then on; all of them have to be there. The one that
+leaves does not get it. If it is there, the keys of the domain in it are destroyed, and it is left alone from then on; take it out of the
+configuration. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`).
+If it is not there (it was stolen, or has failed), whoever has it and its PIN still can, with a copy of the metadata, use what was wrapped until
+now, and open the secrets of access keys; with its service keys he can make credentials of sessions of roles. Then rotate the keys that matter
+(\`RotateKeyOnDemand\`), make other access keys and revoke the former ones. Only the account's root may; it is on record.
+
+Examples:
+  drawbridge domain leave second
+  drawbridge domain leave second --so-pin-file /root/so-pin --config /etc/drawbridge/drawbridge.yaml`,
+    )
+    .action(
+      async (leaver: string, options: MemberRotationOptions & { readonly keyStore?: string; readonly json?: true }) => {
+        const client = await connectTo(options);
+        const keyStore = options.keyStore ?? (await onlyKeyStore(client));
+        const done = await rotateMembers(client, keyStore, options, leaver);
+        if (options.json) return printJson({ keyStore, ...done });
+        const { isEmpty } = done['left'] as Members;
+        print(
+          `the member \`${leaver}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
+        );
+        note(
+          isEmpty
+            ? `the keys of the domain in it are destroyed; take it out of the configuration`
+            : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
+        );
+      },
+    );
+}

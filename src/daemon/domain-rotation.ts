@@ -1,0 +1,215 @@
+/**
+ * A new domain key for a key store of several members: in every one of them before anything is wrapped under it.
+ *
+ *     begin     a member makes the key, each of the others a joining pair
+ *               (the security officer of the first one trusts these, where its token wants that)
+ *     finish    the key goes into each of the others, is held to its proof there, and becomes the one under which what is new is wrapped
+ *
+ * A member that is away would lack the key, and so every key that is new: rotation is refused while one is, and the operator brings it back or has
+ * it leave. All or nothing: until the last step the key's record says that it is being made, and nothing is wrapped under it; what fails destroys
+ * it in every member, and what is killed is undone by the next start. Then it can be begun anew. There is one at a time in a key store.
+ *
+ * A member that *leaves* gets no new key, so what is new is not for it. If it is there, the keys of the domain in it are destroyed, the one by
+ * which it is known last, so that this can be repeated until it is done. What it was given before it has until then, and whoever takes it away
+ * with its PIN has it for good: what was wrapped under the former domain keys, and the service keys.
+ */
+
+import { type CarryingPadding, joiningKeyLabelPrefix, paddingsOf } from '../hsm/key-carrying.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { Member } from '../hsm/members/member.ts';
+import { proveKey } from '../keys/domain/key-proofs.ts';
+import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { KmsError } from '../kms/errors.ts';
+import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
+import type { DomainKeyRecord } from '../store/records/records.ts';
+
+export interface RotationChoices {
+  /** The member that makes the key, and whose security officer trusts the others'; the first one that stays if not given. */
+  readonly member?: string | undefined;
+  /** Gets no key; need not be there. */
+  readonly leaver?: string | undefined;
+}
+
+export interface JoiningPair {
+  readonly member: string;
+  readonly backingKeyId: BackingKeyId;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Buffer;
+}
+
+export interface BegunRotation {
+  readonly domainKeyId: BackingKeyId;
+  /** Whose security officer trusts the pairs, where its token wants that. */
+  readonly member: string;
+  readonly pairs: readonly JoiningPair[];
+}
+
+interface Pending extends BegunRotation {
+  readonly record: DomainKeyRecord;
+  readonly leaver: string | undefined;
+  readonly padding: CarryingPadding;
+}
+
+export interface DomainRotationsParts {
+  readonly domainKeys: DomainKeys;
+  /** What the domain is called wherever its keys are. */
+  readonly domainId: () => string;
+}
+
+export class DomainRotations {
+  readonly #parts: DomainRotationsParts;
+  readonly #pending = new Map<string, Pending>();
+
+  constructor(parts: DomainRotationsParts) {
+    this.#parts = parts;
+  }
+
+  /** @throws KmsError, with what to do, while a member that stays is away, and for what a token does not do. */
+  async begin(keyStore: JoinedKeyStore, { member: chosen, leaver }: RotationChoices): Promise<BegunRotation> {
+    const { domainKeys } = this.#parts;
+    const staying = stayingMembers(keyStore, leaver);
+    const giver = chosen === undefined ? staying[0] : memberNamed(keyStore, chosen);
+    if (giver === undefined || !staying.includes(giver))
+      throw new KmsError(
+        'ValidationException',
+        `the member \`${chosen ?? leaver}\` makes no key: it is to leave, and nobody else is there`,
+      );
+    const former = this.#pending.get(keyStore.name);
+    if (former !== undefined) await this.#abandon(keyStore, former);
+    const others = staying.filter((member) => member !== giver);
+    const padding = paddingsOf(keyStore)[0];
+    if (padding === undefined)
+      throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all members have');
+    const record = await domainKeys.begin(keyStore.name, {
+      generateDomainKey: (request) => giver.call((theirs) => theirs.generateDomainKey(request)),
+      destroyKey: (request) => destroyIn(staying, request.backingKeyId),
+    });
+    const pairs: JoiningPair[] = [];
+    try {
+      for (const member of others) {
+        await endPairs(member);
+        const backingKeyId = newBackingKeyId();
+        const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
+        const request = { backingKeyId, label, padding };
+        const publicKey = await member.call((theirs) => theirs.carrying.generateJoiningPair(request));
+        pairs.push({ member: member.name, backingKeyId, publicKey });
+      }
+    } catch (error) {
+      await domainKeys.abandon(record, { destroyKey: ({ backingKeyId }) => destroyIn(staying, backingKeyId) });
+      throw error;
+    }
+    const begun = { domainKeyId: record.backingKeyId, member: giver.name, pairs };
+    this.#pending.set(keyStore.name, { ...begun, record, leaver, padding });
+    return begun;
+  }
+
+  /**
+   * @param domainKeyId As `begin` gave it: nobody finishes what somebody else began.
+   * @throws KmsError when there is no such rotation, KeyStoreError when a member is in the way. Then there is no new key.
+   */
+  async finish(keyStore: JoinedKeyStore, domainKeyId: string): Promise<BegunRotation> {
+    const { domainKeys, domainId } = this.#parts;
+    const pending = this.#pending.get(keyStore.name);
+    if (pending?.domainKeyId !== domainKeyId)
+      throw new KmsError(
+        'ConflictException',
+        'there is no such rotation: the daemon was restarted, or another one was begun; begin anew',
+      );
+    const { record, pairs, padding } = pending;
+    try {
+      const staying = stayingMembers(keyStore, pending.leaver);
+      const had = new Set([pending.member, ...pairs.map(({ member }) => member)]);
+      const missing = staying.find(({ name }) => !had.has(name));
+      if (missing !== undefined)
+        throw new KmsError(
+          'ConflictException',
+          `the member \`${missing.name}\` was not there when the rotation was begun; begin anew`,
+        );
+      const giver = memberNamed(keyStore, pending.member);
+      const key = await proveIn(giver, { record, domainId: domainId() });
+      for (const { member: name, backingKeyId: joiningKeyId, publicKey } of pairs) {
+        const member = memberNamed(keyStore, name);
+        const request = { backingKeyId: record.backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
+        const wrapped = await giver.call((theirs) => theirs.carrying.give(request));
+        await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
+      }
+      for (const member of staying) await member.reexamine();
+      // Looked at again, it may have turned out to be another token.
+      stayingMembers(keyStore, pending.leaver);
+    } catch (error) {
+      await this.#abandon(keyStore, pending);
+      throw error;
+    }
+    this.#pending.delete(keyStore.name);
+    await this.#endPairs(keyStore, pending);
+    await domainKeys.activate(record, keyStore);
+    return pending;
+  }
+
+  async #abandon(keyStore: JoinedKeyStore, pending: Pending): Promise<void> {
+    this.#pending.delete(keyStore.name);
+    await this.#endPairs(keyStore, pending);
+    await this.#parts.domainKeys.abandon(pending.record, keyStore);
+  }
+
+  /** In those that are there; what is left elsewhere is ended when it is made anew. */
+  async #endPairs(keyStore: JoinedKeyStore, { pairs, member: giver }: Pending): Promise<void> {
+    const isServing = (name: string): boolean => memberNamed(keyStore, name).isServing;
+    for (const { member, backingKeyId } of pairs)
+      for (const name of [member, giver])
+        if (isServing(name)) await destroyIn([memberNamed(keyStore, name)], backingKeyId);
+  }
+}
+
+/**
+ * Destroys what a member that leaves has of the domain, if it is there.
+ * @param backingKeyIds The last one is that by which a member is known.
+ * @returns Was it there?
+ */
+export async function destroyInLeaver(member: Member, backingKeyIds: readonly BackingKeyId[]): Promise<boolean> {
+  if (!member.isServing) return false;
+  for (const backingKeyId of backingKeyIds) {
+    await destroyIn([member], backingKeyId);
+    member.inventory?.remove(backingKeyId);
+  }
+  await member.reexamine();
+  return true;
+}
+
+/** @throws KmsError `ConflictException` while one of them is away. */
+function stayingMembers(keyStore: JoinedKeyStore, leaver: string | undefined): readonly Member[] {
+  if (leaver !== undefined) memberNamed(keyStore, leaver);
+  const staying = keyStore.members.filter(({ name }) => name !== leaver);
+  const away = staying.filter(({ isServing }) => !isServing).map(({ name }) => `\`${name}\``);
+  if (away.length === 0) return staying;
+  throw new KmsError(
+    'ConflictException',
+    `${away.join(', ')} of the key store \`${keyStore.name}\` would lack the new domain key, and with it every key that is made from now on: ` +
+      'bring it back first (`drawbridge status` tells what is wrong with it), or have it leave (`drawbridge domain leave`)',
+  );
+}
+
+export function memberNamed(keyStore: JoinedKeyStore, name: string): Member {
+  const member = keyStore.members.find((each) => each.name === name);
+  if (member !== undefined) return member;
+  throw new KmsError('NotFoundException', `The key store ${keyStore.name} has no member of this name.`);
+}
+
+async function destroyIn(members: readonly Member[], backingKeyId: BackingKeyId): Promise<void> {
+  for (const member of members) await member.call((theirs) => theirs.destroyKey({ backingKeyId }));
+}
+
+/** Pairs that an attempt left which was killed. */
+async function endPairs(member: Member): Promise<void> {
+  for (const { backingKeyId, label } of await member.call((theirs) => theirs.listKeys()))
+    if (label.startsWith(joiningKeyLabelPrefix)) await destroyIn([member], backingKeyId);
+}
+
+function proveIn(giver: Member, { record, domainId }: { readonly record: DomainKeyRecord; readonly domainId: string }) {
+  const { backingKeyId } = record;
+  const anySecret = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+  return giver.call((theirs: KeyStore) =>
+    proveKey(theirs, { backingKeyId, label: domainKeyLabel(record), domainId, ...anySecret }),
+  );
+}

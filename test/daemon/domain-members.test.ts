@@ -1,0 +1,248 @@
+/**
+ * A key store of several members gets a new domain key, and loses a member: SoftHSM2 and NSS softoken in one domain, the second one having joined by
+ * the files; what is killed at a named step is undone by the next start, and can be done again.
+ */
+
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { KMS } from '@aws-sdk/client-kms';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
+import { trustPublicKey } from '../../src/daemon/domain-joining.ts';
+import { createLog } from '../../src/daemon/log.ts';
+import { createInstance } from '../../src/daemon/new-instance.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import {
+  domainFileText,
+  isInvitation,
+  isResponse,
+  joiningKeyId,
+  parseDomainFile,
+  requestFingerprint,
+} from '../../src/keys/domain/invitation.ts';
+import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
+import type { BackingKeyId } from '../../src/kms/names.ts';
+import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { kmsOver } from '../end-to-end/support/connect.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { send } from '../end-to-end/support/wire.ts';
+import { openStore } from '../hsm/test-store.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
+
+const missing = softHsm2.missing ?? nssSoftoken.missing;
+if (missing !== null) process.stdout.write(`skipped: members of a domain: ${missing}\n`);
+
+const log = createLog('error');
+const account = '000000000000';
+const region = 'us-east-1';
+
+type Answer = Readonly<Record<string, unknown>>;
+
+describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-domain-'));
+  const path = (name: string): string => join(folder, name);
+  const configurationFile = path('drawbridge.yaml');
+  let first: TestToken;
+  let second: TestToken;
+  let firstStore: KeyStore;
+  let secondStore: KeyStore;
+  let daemon: Daemon;
+  let kms: KMS;
+
+  const memberOf = (name: string, token: TestToken) => {
+    const pinFile = path(`${name}.pin`);
+    writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
+    const { profile, library, label, environment, libraryParameters } = token;
+    const parameters = libraryParameters === null ? {} : { libraryParameters };
+    return {
+      ...{ name, profile, library, token: { label }, pin: { file: pinFile }, environment, hosts: 1, lanes: 1 },
+      ...parameters,
+    };
+  };
+  const writeConfiguration = (members: readonly object[]): void => {
+    const keyStores = { default: { residency: 'wrapped', members } };
+    const identity = { root: [process.getuid?.() ?? 0] };
+    const socket = { path: path('kms.sock'), mode: '0600' };
+    const text = JSON.stringify({ account, region, dataDir: path('data'), socket, identity, keyStores });
+    writeFileSync(configurationFile, text);
+  };
+  const start = async (): Promise<void> => {
+    daemon = await startDaemon({ configuration: await loadConfiguration(configurationFile), environment: {}, log });
+    kms = kmsOver(path('kms.sock'));
+  };
+  const stop = async (): Promise<void> => {
+    kms?.destroy();
+    await daemon?.stop();
+  };
+  const ask = async (method: 'GET' | 'POST', at: string, body?: object): Promise<Answer> => {
+    const request = { method, path: at, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    return JSON.parse((await send(path('kms.sock'), request)).body);
+  };
+  const domain = (act: string, body: object = {}) => ask('POST', `/domains/default/${act}`, body);
+  const members = async (): Promise<Record<string, Answer>> => {
+    const { keyStores } = (await ask('GET', '/status')) as { keyStores: { members: Answer[] }[] };
+    return Object.fromEntries(present(keyStores[0]).members.map((member) => [String(member['name']), member]));
+  };
+  const patience = { timeout: 90_000, interval: 50 };
+  const until = (name: string, state: string, more: object = {}) =>
+    vi.waitFor(async () => expect((await members())[name]).toMatchObject({ state, ...more }), patience);
+  const trust = async (pairs: readonly { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }[]) => {
+    const configuration = await loadConfiguration(configurationFile);
+    const token = { configuration, keyStore: 'default', member: 'first', log };
+    for (const pair of pairs) await trustPublicKey(token, pair, new Pin(Buffer.from(first.soPin ?? '')));
+  };
+  async function rotate(choices: object = {}): Promise<Answer> {
+    const begun = await domain('rotation', choices);
+    if (begun['pairs'] === undefined) return begun;
+    const pairs = begun['pairs'] as { backingKeyId: BackingKeyId; publicKey: string }[];
+    await trust(pairs.map((pair) => ({ ...pair, publicKey: Buffer.from(pair.publicKey, 'base64') })));
+    return domain('rotation/finish', { domainKeyId: begun['domainKeyId'] });
+  }
+  /** Which objects of ours a token has, whoever else uses it. */
+  const labelsIn = async (keyStore: KeyStore): Promise<readonly string[]> =>
+    (await keyStore.listKeys()).map(({ label }) => label).sort();
+  const service = ['access-key-encryption', 'metadata-integrity', 'session-credentials'].map(
+    (purpose) => `drawbridge:service:${purpose}`,
+  );
+
+  beforeAll(async () => {
+    first = softHsm2.create();
+    second = nssSoftoken.create();
+    const { profile, library, label, environment } = first;
+    const { pin } = memberOf('first', first);
+    const keyStore = await createInstance(
+      configurationFile,
+      {
+        ...{ region, account, dataDir: path('data'), root: [process.getuid?.() ?? 0] },
+        socket: { path: path('kms.sock'), mode: '0600' },
+        keyStore: { profile, library, token: { label }, pinFile: pin.file, environment },
+      },
+      {},
+      log,
+    );
+    await keyStore.close();
+    writeConfiguration([memberOf('first', first)]);
+    await start();
+    [firstStore, secondStore] = [await openStore(first), await openStore(second)];
+  });
+  afterAll(async () => {
+    await stop();
+    for (const keyStore of [firstStore, secondStore]) await keyStore.close();
+    for (const token of [first, second]) token.remove();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('has a second member after it has joined, wherever joining was cut off', async () => {
+    await kms.createKey({});
+    const invitation = parseDomainFile(String((await domain('invite'))['invitation']));
+    if (!isInvitation(invitation)) throw new Error('it is no invitation');
+    await stop();
+    writeConfiguration([memberOf('first', first), memberOf('second', second)]);
+    await start();
+    // The daemon runs, and knows that the token is none of ours yet.
+    await until('second', 'notOurs');
+    const newcomer = secondStore;
+    const request = await beginJoining(newcomer, invitation);
+    await trust([{ backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey }]);
+    const fingerprint = requestFingerprint(request);
+    const answer = await domain('accept', { request: domainFileText(request), fingerprint });
+    expect(answer).toMatchObject({ response: expect.any(String) });
+    const response = parseDomainFile(String(answer['response']));
+    if (!isResponse(response)) throw new Error('it is no response');
+    const identity = async () => (await newcomer.listKeys()).some(({ label }) => label === service[1]);
+    const { carrying } = newcomer;
+    // Four keys, each tried and then kept: cut off before any of these.
+    for (let done = 0; done < 8; done++) {
+      let left = done;
+      const cutOff = {
+        listKeys: () => newcomer.listKeys(),
+        capabilities: () => newcomer.capabilities(),
+        destroyKey: (request: Parameters<typeof newcomer.destroyKey>[0]) => newcomer.destroyKey(request),
+        carrying: {
+          give: () => Promise.reject(new Error('a newcomer gives nothing')),
+          generateJoiningPair: () => Promise.reject(new Error('it has a pair')),
+          async receive(received: Parameters<typeof carrying.receive>[0]) {
+            if (left-- === 0) throw new Error('cut off');
+            await carrying.receive(received);
+          },
+        },
+      };
+      await expect(finishJoining(cutOff, response)).rejects.toThrow('cut off');
+      expect(await identity(), 'it is no member before it has all').toBe(false);
+    }
+    await finishJoining(newcomer, response);
+    // Twice is once.
+    await finishJoining(newcomer, response);
+    expect((await newcomer.listKeys()).map(({ label }) => label).sort()).toEqual([
+      'drawbridge:domain:default:1',
+      ...service,
+    ]);
+    await ask('POST', '/key-stores/default/members/second/reconnect');
+    for (const name of ['first', 'second']) await until(name, 'connected', { lacks: [] });
+  });
+
+  test('has a new domain key in both members before anything is wrapped under it', async () => {
+    const { KeyMetadata } = await kms.createKey({});
+    const KeyId = present(KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('before') });
+    const untrusted = await domain('rotation');
+    expect(await domain('rotation/finish', { domainKeyId: untrusted['domainKeyId'] })).toMatchObject({
+      __type: 'UnsupportedOperationException',
+      message: expect.stringContaining('CKA_TRUSTED'),
+    });
+    // What failed has left nothing.
+    for (const token of [firstStore, secondStore])
+      expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', ...service]);
+    const done = await rotate();
+    expect(done).toMatchObject({ members: ['first', 'second'], left: null });
+    for (const token of [firstStore, secondStore])
+      expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', 'drawbridge:domain:default:2', ...service]);
+    expect(await domain('rotation/finish', { domainKeyId: done['domainKeyId'] })).toMatchObject({
+      __type: 'ConflictException',
+    });
+    const made = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const { body } = await send(path('kms.sock'), { method: 'GET', path: `/status/keys/${made}` });
+    expect(body).toContain(String(done['domainKeyId']));
+    for (const [id, blob] of [
+      [KeyId, CiphertextBlob],
+      [made, undefined],
+    ] as const) {
+      const ciphertext = blob ?? (await kms.encrypt({ KeyId: id, Plaintext: Buffer.from('after') })).CiphertextBlob;
+      expect((await kms.decrypt({ CiphertextBlob: ciphertext })).Plaintext).toBeDefined();
+    }
+  });
+
+  test('refuses a new domain key while a member is away, which then leaves, and gets nothing of what is new', async () => {
+    const made = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId: made, Plaintext: Buffer.from('before') });
+    const { pids } = (await members())['second'] as { readonly pids: readonly number[] };
+    expect(pids).not.toHaveLength(0);
+    // Its database is gone, as is a token that somebody took out.
+    renameSync(second.folder, `${second.folder}.away`);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await vi.waitFor(async () => expect((await members())['second']?.['state']).not.toBe('connected'), patience);
+    expect(await rotate()).toMatchObject({
+      __type: 'ConflictException',
+      message: expect.stringMatching(/`second` .* would lack the new domain key.*have it leave/),
+    });
+    expect(await rotate({ leaver: 'first' })).toMatchObject({ __type: 'ConflictException' });
+    const done = await rotate({ leaver: 'second' });
+    expect(done).toMatchObject({ members: ['first'], left: { member: 'second', isEmpty: false } });
+    const after = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    renameSync(`${second.folder}.away`, second.folder);
+    await until('second', 'connected');
+    expect((await members())['second']).toMatchObject({ lacks: [done['domainKeyId']] });
+    // It has what it had, and nothing of what is new: the other one serves that.
+    expect(await labelsIn(secondStore)).not.toContain('drawbridge:domain:default:3');
+    for (let time = 0; time < 4; time++) await kms.encrypt({ KeyId: after, Plaintext: Buffer.from('after') });
+    // Now that it is there, it can be emptied.
+    expect(await rotate({ leaver: 'second' })).toMatchObject({ left: { member: 'second', isEmpty: true } });
+    expect(await labelsIn(secondStore)).toEqual([]);
+    await until('second', 'notOurs');
+    expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();
+  });
+});
