@@ -71,7 +71,7 @@ export async function startInstance(options: InstanceOptions = {}): Promise<Inst
   const dir = options.dir ?? newFolder();
   if (isOurs && options.over !== undefined) initializeOver(options.over, dir);
   // As it would become by itself, which takes a start of Node.js.
-  const child = spawn(process.execPath, ['--max-semi-space-size=8', program, ...argumentsOf(options, dir)], {
+  const child = spawn(process.execPath, ['--max-semi-space-size=4', program, ...argumentsOf(options, dir)], {
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

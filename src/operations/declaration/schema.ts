@@ -304,6 +304,14 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
   }));
   const known = new Set(Object.keys(members));
   const secretNames = entries.filter(({ shape }) => shape.isSecret !== undefined).map(({ name }) => name);
+  // Most have none, and each request is wiped.
+  const wiped = entries.filter(({ shape }) => shape.wipe !== nothingToWipe);
+  const wipeMembers = (value: object): void => {
+    for (const { name, shape } of wiped) {
+      const member = (value as Record<string, unknown>)[name];
+      if (member !== undefined) shape.wipe(member);
+    }
+  };
   const secretTexts = new Set(entries.filter(({ shape }) => shape.isSecret === 'text').map(({ name }) => name));
   return {
     members,
@@ -341,13 +349,7 @@ export function object<const M extends Readonly<Record<string, Shape<unknown>>>>
       return `${json}}`;
     },
     toRecord: (value) => recordMembers(members, Object.keys(value), value as Record<string, unknown>),
-    wipe(value) {
-      const source = value as Record<string, unknown>;
-      for (const entry of entries) {
-        const member = source[entry.name];
-        if (member !== undefined) entry.shape.wipe(member);
-      }
-    },
+    wipe: wiped.length === 0 ? nothingToWipe : wipeMembers,
   };
 }
 
