@@ -3,8 +3,9 @@
  *
  * The order is such that nothing is in the data folder before everything is known: the HSM has the service key with which the backup was
  * made, the file is what was made with it, each record in it verifies, the configuration serves them, and every backing key is used
- * once. Then the database takes its place, and the audit log gets a line that says which state of the records is in force again and
- * who said so (`accept-metadata.ts`). A crash between these two leaves a daemon that does not start and says what to do.
+ * once. Then the audit log gets a line that says which state of the records is in force again and who said so (`accept-metadata.ts`),
+ * and the database, which was accepted beside the data folder's own, takes its place: one step, before which there is no metadata, and
+ * the next try begins anew.
  */
 
 import { hash, randomBytes } from 'node:crypto';
@@ -96,14 +97,10 @@ export async function restoreBackup(
   try {
     const tried = await tryIn(folder, restoration);
     await beginAuditLog(configuration, tried.header.audit, uid);
+    // In force by one step, when all of it is done: what a crash leaves before that is no metadata, and the next try begins anew.
+    const extracted = { ...configuration, dataDir: folder };
+    const accepted = await acceptMetadata({ configuration: extracted, environment, state: tried.state, uid, log });
     await rename(metadataPath(folder), metadataPath(dataDir));
-    const accepted = await acceptMetadata({ configuration, environment, state: tried.state, uid, log }).catch(
-      async (error: unknown) => {
-        // Without the line in the audit log it is not in force, and the next try begins anew.
-        for (const path of filesOf(dataDir)) await rm(path, { force: true });
-        throw error;
-      },
-    );
     return { ...tried, accepted };
   } finally {
     await rm(folder, { recursive: true, force: true });

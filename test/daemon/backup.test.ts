@@ -6,6 +6,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
@@ -189,6 +190,31 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     const names: string[] = [];
     for await (const { eventName } of readAuditEvents(join(data, 'audit'))) names.push(eventName);
     expect(names).toEqual(['AuditAccepted', 'AuditMetadataAccepted']);
+    expect(await verifyAuditLog(join(data, 'audit'))).toMatchObject({ ok: true });
+    const configuration = await loadConfiguration(config);
+    const daemon = await startDaemon({
+      ...{ configuration, environment: {}, log: createLog('error'), openKeyStores: [instance.keyStore] },
+    });
+    const kms = kmsOver(daemon.regions[0].socketPath);
+    expect(present((await kms.decrypt({ CiphertextBlob: ciphertext })).Plaintext)).toEqual(new Uint8Array(plaintext));
+    kms.destroy();
+    await daemon.stop();
+  });
+
+  test('is given back or not, and never half, where the command is killed', async () => {
+    const { config, data } = elsewhere('other');
+    const killedAt = async (step: string): Promise<void> => {
+      const child = fileURLToPath(new URL('killed-in-restore.ts', import.meta.url));
+      const { signal } = await new Promise<{ signal: unknown }>((resolve) => {
+        execFile(process.execPath, [child, config, file(), step], (error) => resolve({ signal: error?.signal }));
+      });
+      expect(signal).toBe('SIGKILL');
+    };
+    for (const step of ['when the audit log says so', 'before it is in force']) {
+      await killedAt(step);
+      expect(readdirSync(data).filter((name) => name.startsWith('metadata'))).toEqual([]);
+    }
+    await killedAt('when it is in force');
     expect(await verifyAuditLog(join(data, 'audit'))).toMatchObject({ ok: true });
     const configuration = await loadConfiguration(config);
     const daemon = await startDaemon({

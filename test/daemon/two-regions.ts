@@ -1,12 +1,13 @@
 /** A daemon of two Regions in this process, each of which makes its keys in a token of its own; a test sets its clocks. */
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import type { KMS } from '@aws-sdk/client-kms';
 import type { Configuration } from '../../src/config/configuration-schema.ts';
+import type { KeyStoreConfiguration } from '../../src/config/key-store-schema.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
@@ -24,6 +25,25 @@ export const arnIn = (region: string, keyId: string): string => `arn:aws:kms:${r
 const logger = { debug() {}, info() {}, warn() {}, error() {} };
 const dayMs = 24 * 60 * 60 * 1000;
 
+const configurationFile = 'drawbridge.yaml';
+
+/** Of the instance whose annex stands in this file: for another process, too. */
+export async function configurationIn(path: string): Promise<Configuration> {
+  const { annexPinFile, label, environment } = JSON.parse(readFileSync(path, 'utf8'));
+  const written = await loadConfiguration(join(dirname(path), configurationFile));
+  const [first] = written.regions;
+  const [name = '', like] = [...written.keyStores][0] ?? [];
+  const [member] = present(like).members;
+  const pin = { file: annexPinFile };
+  const annex: KeyStoreConfiguration = {
+    ...present(like),
+    members: [{ ...member, name: 'annex', token: { label }, pin, environment }],
+  };
+  const socket = { path: join(dirname(path), 'there.sock'), mode: '0600' };
+  const second = { ...first, region: there, socket, keyStores: [name, 'annex'], defaultKeyStore: 'annex' };
+  return { ...written, regions: [first, second], keyStores: new Map([...written.keyStores, ['annex', annex]]) };
+}
+
 export class TwoRegions {
   readonly #folder = mkdtempSync(join(tmpdir(), 'drawbridge-two-regions-'));
   readonly #tokens = [softHsm2.create(), softHsm2.create()] as const;
@@ -36,7 +56,7 @@ export class TwoRegions {
 
   async create(): Promise<void> {
     const [token, annex] = this.#tokens;
-    const path = join(this.#folder, 'drawbridge.yaml');
+    const path = join(this.#folder, configurationFile);
     const { profile, library, label, environment } = token;
     const choices = {
       ...{ region: here, account, dataDir: join(this.#folder, 'data'), root: [process.getuid?.() ?? 0] },
@@ -44,20 +64,9 @@ export class TwoRegions {
       keyStore: { profile, library, token: { label }, pinFile: this.#pinFile('pin', token.pin), environment },
     };
     this.#keyStore = await createInstance(path, choices, {}, logger);
-    const written = await loadConfiguration(path);
-    const [first] = written.regions;
-    const { name } = this.#keyStore;
-    const like = present(written.keyStores.get(name));
-    const pin = { file: this.#pinFile('annex-pin', annex.pin) };
-    const [member] = like.members;
-    const other: typeof like = {
-      ...like,
-      members: [{ ...member, name: 'annex', token: { label: annex.label }, pin, environment: annex.environment }],
-    };
-    const socket = { path: join(this.#folder, 'there.sock'), mode: '0600' };
-    const second = { ...first, region: there, socket, keyStores: [name, 'annex'], defaultKeyStore: 'annex' };
-    const keyStores = new Map([...written.keyStores, ['annex', other]]);
-    this.#configuration = { ...written, regions: [first, second], keyStores };
+    const annexPinFile = this.#pinFile('annex-pin', annex.pin);
+    writeFileSync(this.path, JSON.stringify({ annexPinFile, label: annex.label, environment: annex.environment }));
+    this.#configuration = await configurationIn(this.path);
     await this.start();
   }
 
@@ -65,12 +74,18 @@ export class TwoRegions {
     const options = {
       environment: this.environment,
       log: logger,
-      openKeyStores: [present(this.#keyStore)],
+      openKeyStores: this.#keyStore === undefined ? [] : [this.#keyStore],
       clocks: this.clocks,
     };
     this.#daemon = await startDaemon({ configuration: present(this.#configuration), ...options });
     const [a, b] = this.#daemon.regions.map(({ socketPath }) => kmsOver(socketPath));
     this.kms = { [here]: present(a), [there]: present(b) };
+  }
+
+  /** While it is stopped: another process may open the token of the service keys. */
+  async release(): Promise<void> {
+    await this.#keyStore?.close();
+    this.#keyStore = undefined;
   }
 
   async stop(): Promise<void> {
@@ -85,6 +100,11 @@ export class TwoRegions {
     await this.#keyStore?.close();
     for (const token of this.#tokens) token.remove();
     rmSync(this.#folder, { recursive: true });
+  }
+
+  /** What `configurationIn` reads. */
+  get path(): string {
+    return join(this.#folder, 'annex.json');
   }
 
   get configuration(): Configuration {

@@ -1,0 +1,79 @@
+/** `kill -9` at the steps of ReplicateKey and UpdatePrimaryRegion: at the next start it is done in both Regions, or in none. */
+
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { importMaterial, metadataOf } from '../end-to-end/support/imports.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { softHsm2 } from '../support/tokens.ts';
+import type { KillStep, RegionAct } from './killed-in-regions.ts';
+import { here, TwoRegions, there } from './two-regions.ts';
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
+const child = fileURLToPath(new URL('killed-in-regions.ts', import.meta.url));
+if (softHsm2.missing !== null) process.stdout.write(`skipped: killed between Regions: ${softHsm2.missing}\n`);
+
+const Plaintext = Buffer.from('in both');
+const material = Buffer.alloc(32, 7);
+
+describe.skipIf(softHsm2.missing !== null)('A daemon that is killed while it', () => {
+  let regions: TwoRegions;
+  beforeAll(async () => {
+    regions = new TwoRegions();
+    await regions.create();
+  });
+  afterAll(() => regions.remove());
+
+  const cases: readonly [RegionAct, 'AWS_KMS' | 'EXTERNAL', KillStep, boolean][] = [
+    ['replicate', 'AWS_KMS', 'between two of its records', false],
+    ['replicate', 'EXTERNAL', 'when it is written', true],
+    ['move', 'AWS_KMS', 'between two of its records', false],
+  ];
+  // What these show is shown by the others as well: each costs two starts of a daemon.
+  const more: typeof cases = [
+    ['replicate', 'AWS_KMS', 'with its intent on record', false],
+    ['replicate', 'EXTERNAL', 'between two of its records', false],
+    ['move', 'AWS_KMS', 'when it is written', true],
+  ];
+  test.each(process.env['DRAWBRIDGE_EVERY_STEP'] === '1' ? [...cases, ...more] : cases)(
+    'does it (%s, %s, %s)',
+    async (act, Origin, step, isDone) => {
+      const created = await regions.in(here).createKey({ Origin, MultiRegion: true });
+      const KeyId = present(created.KeyMetadata?.KeyId);
+      if (Origin === 'EXTERNAL') await importMaterial(regions.in(here), KeyId, material);
+      if (act === 'move') await regions.in(here).replicateKey({ KeyId, ReplicaRegion: there });
+      const { CiphertextBlob } = await regions.in(here).encrypt({ KeyId, Plaintext });
+      await regions.stop();
+      await regions.release();
+      const { signal, stderr } = spawnSync(process.execPath, [child, regions.path, act, step, KeyId], {
+        encoding: 'utf8',
+      });
+      expect([signal, stderr]).toEqual(['SIGKILL', '']);
+      await regions.start();
+      const typeIn = async (region: typeof here | typeof there) =>
+        (await metadataOf(regions.in(region), KeyId)).MultiRegionConfiguration?.MultiRegionKeyType;
+      const named = regions
+        .rows('SELECT regions FROM backing_key WHERE key_id = ?', KeyId)
+        .map((row) => row['regions'])
+        .sort();
+      const both = Origin === 'EXTERNAL' ? [there, here] : [`${there} ${here}`];
+      expect(named).toEqual(act === 'move' || isDone ? both : [here]);
+      if (act === 'move') {
+        expect([await typeIn(here), await typeIn(there)]).toEqual(
+          isDone ? ['REPLICA', 'PRIMARY'] : ['PRIMARY', 'REPLICA'],
+        );
+      } else {
+        if (!isDone) {
+          expect((await refusal(typeIn(there))).name).toBe('NotFoundException');
+          await regions.in(here).replicateKey({ KeyId, ReplicaRegion: there });
+        }
+        expect([await typeIn(here), await typeIn(there)]).toEqual(['PRIMARY', 'REPLICA']);
+        if (Origin === 'EXTERNAL') await importMaterial(regions.in(there), KeyId, material);
+      }
+      for (const region of [here, there] as const) await regions.in(region).decrypt({ CiphertextBlob });
+      expect(await verifyAuditLog(regions.auditFolder)).toMatchObject({ ok: true });
+    },
+  );
+});
