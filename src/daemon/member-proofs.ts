@@ -132,6 +132,7 @@ function notOurs({ keyStore, name, member }: Place, found: string): string {
   const { label, serial } = member.capabilities().token;
   return (
     `the token \`${label}\`, serial ${serial}, ${found}: it is another one, or was initialised anew and its keys are gone; nothing ` +
-    `is done with it. Put the right one back, or restore it from its backup, then run \`drawbridge reconnect ${keyStore} ${name}\``
+    `is done with it. Put the right one back, restore it from its backup, or have it join (\`drawbridge domain invite --help\`); then run ` +
+    `\`drawbridge reconnect ${keyStore} ${name}\``
   );
 }

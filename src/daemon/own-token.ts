@@ -32,6 +32,8 @@ async function isThere(keyStore: KeyStore, backingKeyId: BackingKeyId): Promise<
     return true;
   } catch (error) {
     if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return false;
+    // In a member of the key store that is not there; those that are were proven one by one.
+    if (error instanceof KeyStoreError && error.failure === 'away') return true;
     throw error;
   }
 }

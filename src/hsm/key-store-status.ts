@@ -19,6 +19,8 @@ export interface KeyStoreStatus {
 export interface MemberStatus extends Omit<KeyStoreStatus, 'members'> {
   /** As at its last connection; `null` when there never was one. */
   readonly token: { readonly label: string; readonly serial: string } | null;
+  /** Domain keys that another member has and this one does not: keys that are wrapped under them it cannot use. */
+  readonly lacks: readonly string[];
   /** The command that brings it back, where nothing else does. */
   readonly command: string | null;
 }

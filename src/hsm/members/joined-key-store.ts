@@ -42,7 +42,8 @@ export class JoinedKeyStore implements KeyStore {
   }
 
   status(): KeyStoreStatus {
-    const members = this.members.map((member) => member.status());
+    const domainKeys = new Set(this.members.flatMap(({ inventory }) => [...(inventory?.domainKeys ?? [])]));
+    const members = this.members.map((member) => member.status(domainKeys));
     const sumOf = (name: 'hosts' | 'lanes' | 'restarts' | 'inFlight'): number =>
       members.reduce((sum, member) => sum + member[name], 0);
     const told = members.find(({ state, lastFailure }) => state !== 'connected' && lastFailure !== null);
@@ -138,13 +139,13 @@ export class JoinedKeyStore implements KeyStore {
     return this.#use('describeKey', request, (keyStore) => keyStore.describeKey(request));
   }
 
-  /** What is made in one member would be missing in the others. */
+  /** What is made in one member would be missing in the others; one that is none of ours yet takes it in when it joins. */
   async generateDomainKey({ backingKeyId, label }: Requests['generateDomainKey']) {
-    const [only, ...others] = this.members;
-    if (only !== undefined && others.length === 0)
-      return this.#create('generateDomainKey', backingKeyId, (keyStore) =>
-        keyStore.generateDomainKey({ backingKeyId, label }),
-      );
+    const ours = this.members.filter((member) => !member.isStranger);
+    if (ours.length === 1) {
+      const make = (keyStore: KeyStore) => keyStore.generateDomainKey({ backingKeyId, label });
+      return this.#create('generateDomainKey', backingKeyId, make);
+    }
     throw this.#severalMembers('a domain key has to be in all of them; `drawbridge domain rotate` makes one');
   }
 

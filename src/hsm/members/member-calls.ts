@@ -128,7 +128,8 @@ export class MemberCalls {
   #failure<Result>({ name, needs }: MemberCall<Result>, failures: readonly KeyStoreError[]): KeyStoreError {
     const told = failures.find(({ failure }) => failure !== 'keyUnavailable' && failure !== 'unsupported');
     const away = this.#members.filter((member) => !member.isServing && mayHave(member, needs));
-    if (away.length === 0 || told !== undefined) {
+    const isThere = this.#members.some((member) => member.isServing && hasAll(member, needs));
+    if (away.length === 0 || isThere) {
       const [first] = failures;
       const missing = new KeyStoreError('keyUnavailable', `${name}: no member of \`${this.#keyStore}\` has the key`);
       return told ?? first ?? missing;

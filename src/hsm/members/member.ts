@@ -114,6 +114,11 @@ export class Member {
     return this.#isNotOurs || this.#attached === undefined || this.#attached.status().state === 'pinRefused';
   }
 
+  /** Was it found to be none of ours, and is left alone? */
+  get isStranger(): boolean {
+    return this.#isNotOurs;
+  }
+
   /** When it was lost, by the monotonic clock; `null` while it serves, and before it ever did. */
   get lostAtMs(): number | null {
     return this.#lostAtMs;
@@ -140,8 +145,10 @@ export class Member {
     this.#attached?.stopGenerating(because);
   }
 
-  status(): MemberStatus {
+  /** @param domainKeys Those that any member has. */
+  status(domainKeys: Iterable<BackingKeyId> = []): MemberStatus {
     const { keyStore } = this.#parts;
+    const lacks = this.#isAdmitted ? [...domainKeys].filter((id) => !this.#inventory?.has(id)) : [];
     const status: KeyStoreStatus = this.#attached?.status() ?? {
       name: this.name,
       state: 'closed',
@@ -157,6 +164,7 @@ export class Member {
       lastFailure: this.#problem ?? status.lastFailure,
       inFlight: this.#calls,
       token: this.capabilities()?.token ?? null,
+      lacks,
       command: isOut ? `drawbridge reconnect ${keyStore} ${this.name}` : null,
     };
   }
@@ -195,11 +203,16 @@ export class Member {
   }
 
   /**
-   * An operator's word. Resolves when it serves.
+   * An operator's word. Resolves when it serves, and what is in it is known anew.
    * @throws KeyStoreError `unavailable`, with why, when it does not.
    */
   async reconnect(): Promise<void> {
-    if (this.#isClosed || this.#isAdmitted) return;
+    if (this.#isClosed) return;
+    if (this.#isAdmitted && this.#attached?.status().state === 'connected') {
+      // It may have taken in keys since it was listed.
+      this.#inventory = new Inventory(await this.#attached.listKeys());
+      return;
+    }
     if (this.#attached === undefined) this.begin();
     try {
       await this.#attached?.reconnect();

@@ -22,6 +22,7 @@ import { added, type Change, removed, replaced } from '../../store/records/chang
 import type { BackingKeyRecord, DomainKeyRecord } from '../../store/records/records.ts';
 import type { Fold, Turns } from '../../store/turns.ts';
 import { fromKeyStoreError, internalMessage } from '../key-store-errors.ts';
+import { isOfMissingMember } from './unfinished.ts';
 
 export interface DomainKeysOptions {
   readonly turns: Turns;
@@ -174,24 +175,40 @@ export class DomainKeys implements Fold {
    * @throws KeyStoreError when the key store is in the way.
    */
   async settle(name: string, keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>): Promise<void> {
-    const { nodeId, log } = this.#options;
+    const { log } = this.#options;
     if (this.#making.has(name)) return;
     for (const record of this.of(name)) {
-      const { backingKeyId, state, owner } = record;
-      if (state !== 'Active' && this.#used.has(backingKeyId)) {
-        log.error(
-          { keyStore: name, backingKeyId },
-          'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
-        );
-      } else if (state === 'Creating' && owner === nodeId && !this.#begun.has(backingKeyId)) {
-        await this.abandon(record, keyStore);
-      } else await this.#destroyMarked(record, keyStore);
-      if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
-        log.error(
-          { keyStore: name, backingKeyId },
-          'a domain key is not in the HSM, and the backing keys that are wrapped under it cannot be used',
-        );
+      try {
+        await this.#settle(name, record, keyStore);
+      } catch (error) {
+        if (!isOfMissingMember(error)) throw error;
+        const { backingKeyId, state } = record;
+        const problem = { keyStore: name, backingKeyId, state, problem: error.message };
+        log.warn(problem, 'a domain key is in no HSM that is there; it is looked for at a start with all of them');
+      }
     }
+  }
+
+  async #settle(
+    name: string,
+    record: DomainKeyRecord,
+    keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
+  ): Promise<void> {
+    const { nodeId, log } = this.#options;
+    const { backingKeyId, state, owner } = record;
+    if (state !== 'Active' && this.#used.has(backingKeyId)) {
+      log.error(
+        { keyStore: name, backingKeyId },
+        'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
+      );
+    } else if (state === 'Creating' && owner === nodeId && !this.#begun.has(backingKeyId)) {
+      await this.abandon(record, keyStore);
+    } else await this.#destroyMarked(record, keyStore);
+    if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
+      log.error(
+        { keyStore: name, backingKeyId },
+        'a domain key is not in the HSM, and the backing keys that are wrapped under it cannot be used',
+      );
   }
 
   async #make(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<BackingKeyId> {

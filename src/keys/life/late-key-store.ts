@@ -14,7 +14,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyView } from '../key-view.ts';
 import { materialsOfRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
-import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
+import { isDestroyed, isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface LateParts {
   /** Of any Region: what is unfinished may be another one's. */
@@ -28,7 +28,7 @@ export interface LateParts {
 /** @throws KeyStoreError when it cannot be settled now; what is left is settled by the next call. */
 export async function settleLateKeyStore(
   name: string,
-  keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys'>,
+  keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys' | 'status'>,
   { directory, domainKeys, turns, nodeId, log }: LateParts,
 ): Promise<void> {
   const records = materialsOfRegions(directory.regions, name);
@@ -38,7 +38,7 @@ export async function settleLateKeyStore(
       log.warn({ keyStore: name, backingKeyId, keyId }, 'an unfinished key creation is left as it is');
       continue;
     }
-    await keyStore.destroyKey({ backingKeyId });
+    if (!(await isDestroyed(keyStore, backingKeyId, log))) continue;
     await turns.take(() => ({ changes: [removed('backingKey', record)], response: undefined }), { isQuiet: true });
     log.info({ keyStore: name, backingKeyId, keyId }, 'undid an unfinished key creation');
   }
@@ -46,7 +46,7 @@ export async function settleLateKeyStore(
   const isNamed = (backingKeyId: string): boolean =>
     domainKeys.isThere(backingKeyId) ||
     [...directory.regions.values()].some(({ onRecord }) => onRecord.findMaterial(backingKeyId as BackingKeyId));
-  reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, log);
+  await reportDifferences(name, keyStore, { records, isNamed }, log);
 }
 
 function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {

@@ -18,7 +18,7 @@ import { DomainKeys } from './domain-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
 import { type ImportsOfRegions, KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
-import { isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
+import { isDestroyed, isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface OpenKeysOptions extends KeyDirectoryOptions {
   readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey' | 'scrub'>;
@@ -84,7 +84,7 @@ export async function settleUnfinished(options: SettlingOptions, loaded: LoadedM
   const isNamed = (backingKeyId: string): boolean => named.has(backingKeyId);
   for (const [name, keyStore] of options.keyStores) {
     const records = living.backingKey.filter((record) => record.keyStore === name);
-    reportDifferences(name, await keyStore.listKeys(), { records, isNamed }, options.log);
+    await reportDifferences(name, keyStore, { records, isNamed }, options.log);
   }
   return settled;
 }
@@ -100,6 +100,7 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   const unfinishedKeyIds = new Set(loaded.key.filter(isUnfinishedKey).map(({ keyId }) => keyId));
   const write = (changes: readonly Change[], isQuiet: boolean): Promise<void> =>
     turns.take(() => ({ changes, response: undefined }), { isQuiet });
+  const left = new Set<string>();
   for (const record of loaded.backingKey.filter(isUnfinished)) {
     const { backingKeyId, keyId, owner } = record;
     const keyStore = keyStores.get(record.keyStore);
@@ -116,7 +117,10 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
       log.warn({ backingKeyId, keyId, owner }, 'an unfinished key creation is left to the node that began it');
       continue;
     }
-    await keyStore.destroyKey({ backingKeyId });
+    if (!(await isDestroyed(keyStore, backingKeyId, log))) {
+      left.add(backingKeyId);
+      continue;
+    }
     await write([removed('backingKey', record)], true);
     log.info({ backingKeyId, keyId }, 'undid an unfinished key creation');
   }
@@ -130,7 +134,9 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
   return {
     ...loaded,
     key: loaded.key.filter((key) => !unfinishedKeyIds.has(key.keyId)),
-    backingKey: loaded.backingKey.filter((record) => !isUnfinished(record) || !keyStores.has(record.keyStore)),
+    backingKey: loaded.backingKey.filter(
+      (record) => !isUnfinished(record) || !keyStores.has(record.keyStore) || left.has(record.backingKeyId),
+    ),
     keyPolicy: loaded.keyPolicy.filter((policy) => !unfinishedKeyIds.has(policy.keyId)),
   };
 }

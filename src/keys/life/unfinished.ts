@@ -1,7 +1,8 @@
 /** What did not finish, and what differs: how records and the objects of an HSM are compared before keys are used. */
 
-import { type KeyStore, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
+import { type KeyStore, KeyStoreError, type KeyStoreStatus, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, DomainKeyRecord } from '../../store/records/records.ts';
@@ -25,6 +26,36 @@ export function isNeeded(
     key.some((each) => each.currentBackingKeyId === backingKeyId && each.state !== 'Creating') ||
     (made.some((each) => each.ordinal > ordinal) && !made.some((each) => each.ordinal === ordinal))
   );
+}
+
+/**
+ * Destroys an object, or finds that a member of the key store may have it that is not there: it is left, with its intent, until a
+ * start at which that is. One HSM that is away keeps nobody from starting with the others.
+ * @returns Is it gone?
+ */
+export async function isDestroyed(
+  keyStore: Pick<KeyStore, 'destroyKey'>,
+  backingKeyId: BackingKeyId,
+  log: Logger,
+): Promise<boolean> {
+  try {
+    await keyStore.destroyKey({ backingKeyId });
+    return true;
+  } catch (error) {
+    if (!isOfMissingMember(error)) throw error;
+    log.warn({ backingKeyId, problem: error.message }, 'what was begun is undone at a start with all HSMs');
+    return false;
+  }
+}
+
+/** Is it for want of one HSM of several, while another one answers? */
+export function isOfMissingMember(error: unknown): error is KeyStoreError {
+  return error instanceof KeyStoreError && error.failure === 'away';
+}
+
+/** The members of a key store that are not there, by name; none of one that is one token. */
+function missingMembers({ members = [] }: KeyStoreStatus): readonly string[] {
+  return members.filter(({ state }) => state !== 'connected').map(({ name }) => name);
 }
 
 /**
@@ -58,16 +89,21 @@ interface OnRecord {
 }
 
 /** Tells in the log what the records name and the HSM lacks, and what of ours it has that no record names. */
-export function reportDifferences(
+export async function reportDifferences(
   name: string,
-  objects: Awaited<ReturnType<KeyStore['listKeys']>>,
+  keyStore: Pick<KeyStore, 'listKeys' | 'status'>,
   { records, isNamed }: OnRecord,
   log: Logger,
-): void {
+): Promise<void> {
+  const objects = await keyStore.listKeys();
   const found = new Map(objects.map(({ backingKeyId, label }) => [backingKeyId as string, label]));
-  const missing = records.filter(
+  const notFound = records.filter(
     ({ state, residency, backingKeyId }) => state === 'Active' && residency !== 'wrapped' && !found.has(backingKeyId),
   );
+  const away = missingMembers(keyStore.status());
+  if (away.length > 0 && notFound.length > 0)
+    log.warn({ keyStore: name, away, backingKeys: notFound.length }, 'backing keys are in no member that is there');
+  const missing = away.length > 0 ? [] : notFound;
   for (const { keyId, backingKeyId } of missing.slice(0, maxReported)) {
     log.error({ keyStore: name, keyId, backingKeyId }, 'a backing key is not in the HSM');
   }

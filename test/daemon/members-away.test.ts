@@ -1,0 +1,88 @@
+/** A key store of two members of which one or both are away: at the start, and while keys are made, used and destroyed. */
+
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { present } from '../end-to-end/support/daemon.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { softHsm2 } from '../support/tokens.ts';
+import { InstanceOfMembers } from './instance-of-members.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+if (softHsm2.missing !== null) process.stdout.write(`skipped: members that are away: ${softHsm2.missing}\n`);
+
+describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
+  let instance: InstanceOfMembers;
+  const keys = { a: '', b: '' };
+
+  beforeAll(async () => {
+    instance = await InstanceOfMembers.create({
+      names: ['a', 'b'],
+      residency: 'token',
+      settings: { deadlines: { callMs: 5_000 } },
+    });
+  });
+  afterAll(() => instance?.remove());
+
+  const until = (states: Record<string, string>) =>
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 40_000, interval: 50 });
+  const unplug = async (...names: string[]) => {
+    for (const name of names) {
+      instance.member(name).pull();
+      for (const pid of (await instance.statusOf(name)).pids) process.kill(pid, 'SIGKILL');
+    }
+  };
+  const newKey = async () => present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
+  const encrypt = (KeyId: string) => instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
+  const away = { name: 'KMSInvalidStateException' };
+
+  test('starts with one of them, and says which is missing', async () => {
+    instance.member('b').pull();
+    await instance.start();
+    expect((await instance.states())['a']).toBe('connected');
+    expect(await instance.ask('/health')).toEqual({
+      status: 200,
+      body: {
+        status: 'ok',
+        reason: expect.stringMatching(/^key store default is degraded: member b is (?:re)?connecting$/),
+      },
+    });
+    keys.a = await newKey();
+    await encrypt(keys.a);
+    instance.member('b').plug();
+    await until({ a: 'connected', b: 'connected' });
+    expect((await instance.ask('/health')).body).toEqual({ status: 'ok', reason: null });
+  });
+
+  test('keeps a token object in the member that made it: away with that one, and back with it', async () => {
+    await unplug('a');
+    expect(await refusal(encrypt(keys.a))).toMatchObject(away);
+    keys.b = await newKey();
+    await encrypt(keys.b);
+    await instance.kms.generateRandom({ NumberOfBytes: 8 });
+    instance.member('a').plug();
+    await until({ a: 'connected' });
+    await Promise.all([encrypt(keys.a), encrypt(keys.b)]);
+  });
+
+  test('has calls wait for a moment when the last member goes, fails them then, and serves when one is back', async () => {
+    await unplug('a', 'b');
+    expect(await refusal(instance.kms.generateRandom({ NumberOfBytes: 8 }))).toMatchObject({
+      name: 'KMSInternalException',
+    });
+    expect(await instance.ask('/health')).toMatchObject({ status: 503 });
+    instance.member('b').plug();
+    await until({ b: 'connected' });
+    await encrypt(keys.b);
+    expect(await refusal(encrypt(keys.a))).toMatchObject(away);
+  });
+
+  test('waits at the start for any of them, and serves when the first is there', async () => {
+    instance.member('a').plug();
+    await instance.stop();
+    for (const member of instance.members) member.pull();
+    await instance.start(true);
+    expect((await instance.ask('/status')).body['waitsFor']).toMatch(/key store `default`/);
+    instance.member('a').plug();
+    await vi.waitFor(() => encrypt(keys.a), { timeout: 40_000, interval: 100 });
+    expect(await refusal(encrypt(keys.b))).toMatchObject(away);
+  });
+});
