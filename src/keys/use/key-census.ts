@@ -13,6 +13,7 @@ import {
   serviceKeyLabelPrefix,
   wrappingKeyLabelPrefix,
 } from '../../hsm/key-store.ts';
+import { JoinedKeyStore } from '../../hsm/members/joined-key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
@@ -51,7 +52,7 @@ export interface Orphan {
 /** As many as keep a few lanes busy, and leave room between them for everybody else's. */
 const provenAtOnce = 8;
 
-/** Uses each backing key that is to be there. */
+/** Uses each backing key that is to be there, in each member of its key store that has to have it. */
 export async function proveKeys(
   keys: Iterable<CountedKey>,
   keyStores: ReadonlyMap<string, KeyStore>,
@@ -86,6 +87,30 @@ async function problemOf(
       ? 'it is in a custom key store, which only a running daemon connects'
       : 'its key store is not configured';
   }
+  if (!(keyStore instanceof JoinedKeyStore)) return problemIn(keyStore, material);
+  const problems: string[] = [];
+  for (const { member, place } of holders(keyStore, material)) {
+    const problem = place === undefined ? 'it is not there, and proves nothing' : await problemIn(place, material);
+    if (problem !== null) problems.push(`member ${member}: ${problem}`);
+  }
+  return problems.length === 0 ? null : problems.join('; ');
+}
+
+/**
+ * Where it has to be: a wrapped key in every member, a token object in the one that has it, whoever that is. That is asked of all
+ * together, where no member is known to have it.
+ */
+function* holders(
+  keyStore: JoinedKeyStore,
+  { record: { residency, backingKeyId } }: Parameters<typeof proveMaterial>[1],
+): Generator<{ readonly member: string; readonly place: KeyStore | undefined }> {
+  const isWrapped = residency === 'wrapped';
+  const those = keyStore.members.filter(({ inventory }) => isWrapped || inventory?.has(backingKeyId));
+  for (const { name, isServing, attached } of those) yield { member: name, place: isServing ? attached : undefined };
+  if (those.length === 0) yield { member: keyStore.members.map(({ name }) => name).join(', '), place: keyStore };
+}
+
+async function problemIn(keyStore: KeyStore, material: Parameters<typeof proveMaterial>[1]): Promise<string | null> {
   try {
     return await proveMaterial(keyStore, material);
   } catch (error) {
