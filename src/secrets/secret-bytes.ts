@@ -14,8 +14,8 @@ class SecretBytes {
   readonly #bytes: Buffer;
 
   /**
-   * @param bytes The secret; the object owns this memory from here on and wipes it. It must come from `secretMemory`, or
-   * be a view of memory that nobody else uses (`Buffer.from` and `allocUnsafe` share one pool, and V8 moves short ones about).
+   * @param bytes The secret; the object owns this memory from here on and wipes it. It must come from `secret-memory.ts`,
+   * or be a view of memory that nobody else uses (`Buffer.from` and `allocUnsafe` share one pool, and V8 moves short ones about).
    */
   constructor(bytes: Buffer) {
     this.#bytes = bytes;

@@ -21,9 +21,9 @@ let usedBytes = 0;
 
 /**
  * The same for what is wiped within a request: a piece of memory that is made for many of them, and has nothing but such secrets.
- * No byte of it is given out twice, so it is zero, and when nobody has a piece of it any more it is collected as a whole. To make
- * one for each takes ten times as long (1.1 µs of a request's time for each, and what collecting it takes). What is kept for longer would keep all of it: that has
- * `secretMemory`.
+ * No byte of it is given out twice, so it is zero, and when nobody has a piece of it any more it is collected as a whole. To make one
+ * for each takes ten times as long (1.1 µs, twice or more a request), and what collecting it takes. What is kept for longer would
+ * keep all of it: that has `secretMemory`.
  */
 export function passingSecretMemory(lengthBytes: number): Buffer<ArrayBuffer> {
   if (lengthBytes > maxPassingBytes) return secretMemory(lengthBytes);
