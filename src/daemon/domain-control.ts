@@ -137,11 +137,36 @@ export function domainControl(parts: DomainControlParts): DomainControl {
         const needed = former.map(({ backingKeyId: id }) => ({
           domainKeyId: id,
           backingKeys: wrapped.get(`${name} ${id}`) ?? 0,
+          keys: keysUnder(regions, name, id),
         }));
         return { retired, needed };
       });
     },
   };
+}
+
+/** Of those that hold a domain key back; the others are counted. */
+const maxNamedKeys = 100;
+
+/** KMS keys with material under a domain key, the first of them, each with what is in the way of its going. */
+function keysUnder(regions: DomainControlParts['regions'], name: string, domainKeyId: BackingKeyId) {
+  const found: {
+    readonly region: string;
+    readonly keyId: string;
+    readonly backingKeys: number;
+    readonly imported: boolean;
+  }[] = [];
+  for (const { directory } of regions)
+    for (const { record, materials } of directory.all()) {
+      const under = materials.filter(
+        (each) => each.keyStore === name && each.domainKeyId === domainKeyId && each.wrappedKey !== null,
+      );
+      if (under.length === 0) continue;
+      const { region, keyId, origin } = record;
+      found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL' });
+      if (found.length === maxNamedKeys) return found;
+    }
+  return found;
 }
 
 /** Whoever may ask is the operator, who needs to know what the token said. */

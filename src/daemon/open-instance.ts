@@ -19,6 +19,7 @@ import { newImportsOfRegions } from '../keys/life/key-import.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KeyMoves } from '../keys/moves/key-moves.ts';
+import { Rewrapping } from '../keys/moves/rewrapping.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
@@ -71,6 +72,7 @@ export interface OpenInstance {
   readonly managedKeys: ManagedKeys;
   readonly domainKeys: DomainKeys;
   readonly moves: KeyMoves;
+  readonly rewrapping: Rewrapping;
   readonly serviceKeys: readonly ListedServiceKey[];
   /** Once no request runs any more, and while the HSM still computes MACs. */
   close(): Promise<void>;
@@ -167,7 +169,9 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const since = await reachMilestone('upkeep', turns, metadata, Math.floor(clocks.now().wallMs));
   const moving = new Map(open.map((region) => [region.configuration.region, region]));
   const moves = new KeyMoves({ regions: moving, keyStores, domainKeys, turns, nodeId: store.nodeId, log }, metadata);
-  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, moves, clocks, log });
+  const rewrapping = new Rewrapping({ regions: moving, keyStores, domainKeys, turns, log });
+  const moved = { moves, rewrapping };
+  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, ...moved, clocks, log });
   const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
   made.defer(() => managedKeys.stop());
   await managedKeys.use(regions);
@@ -184,7 +188,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     upkeep,
     managedKeys,
     domainKeys,
-    moves,
+    ...moved,
     serviceKeys,
     close: () => running.disposeAsync(),
   };

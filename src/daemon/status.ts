@@ -9,6 +9,7 @@ import type { StatusSource } from '../http/status-routes.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
+import type { Rewrapping } from '../keys/moves/rewrapping.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { type BackingKeyId, parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
@@ -44,6 +45,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
   readonly domainKeys: Pick<DomainKeys, 'of' | 'residencyIn' | 'isThere'>;
+  readonly rewrapping: Pick<Rewrapping, 'status'>;
   /** In the key store that the configuration names for them. */
   readonly serviceKeys: readonly ListedServiceKey[];
 }
@@ -110,6 +112,7 @@ export function statusSources(parts: StatusParts) {
             createdAt: new Date(createdAtMs).toISOString(),
             backingKeys: wrapped.get(`${name} ${backingKeyId}`) ?? 0,
           })),
+          rewrapping: parts.rewrapping.status(name),
         })),
       };
     },

@@ -20,7 +20,12 @@ export interface DomainControl {
   /** The same; and `ConflictException` while there are keys of which it is not known what they need. */
   retire(keyStore: string): Promise<{
     readonly retired: readonly string[];
-    readonly needed: readonly { readonly domainKeyId: string; readonly backingKeys: number }[];
+    readonly needed: readonly {
+      readonly domainKeyId: string;
+      readonly backingKeys: number;
+      /** The first of the KMS keys that hold it back. */
+      readonly keys: readonly object[];
+    }[];
   }>;
   /** @returns The text of the file. @throws KmsError, `UnsupportedOperationException` as well for what the token does not do. */
   invite(keyStore: string): Promise<{ readonly invitationId: string; readonly invitation: string }>;

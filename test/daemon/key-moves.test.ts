@@ -342,4 +342,53 @@ describeEachToken('A key that is moved', (token) => {
     expect((await restarted(() => instance.records())).remnant).toEqual([]);
     expect((await opened(present(blobs[1]))).KeyId).toContain(wrapped);
   });
+
+  test('is wrapped anew after its domain key was rotated, where the token does that; else --retire says what frees it', async () => {
+    const ask = async (method: 'GET' | 'POST', path: string) => {
+      const { body } = await send(running.socketPath, { method, path, ...(method === 'POST' ? { body: '{}' } : {}) });
+      return JSON.parse(body);
+    };
+    const standing = async () => (await ask('GET', '/status')).keyStores[0];
+    // Some keys of the tests before live in the token, one is under a domain key that there is not; its records go.
+    const { Keys } = await running.kms.listKeys({ Limit: 1000 });
+    const lives = await Promise.all(
+      present(Keys).map(async ({ KeyId }) => [present(KeyId), (await ask('GET', `/status/keys/${KeyId}`)).backingKeys]),
+    );
+    const wrapped = lives.filter(([, keys]) => keys.some((key: { residency: string }) => key.residency === 'wrapped'));
+    const ids = wrapped.map(([id]) => id as string);
+    const id = await newKey();
+    const blob = await encrypted(id);
+    const [former] = (await standing()).domainKeys;
+    expect((await standing()).rewrapping).toBeNull();
+    const { domainKeyId } = await ask('POST', '/domains/default/rotate');
+    await clocks.pass(2_000);
+    await clocks.pass(2_000);
+    const { rewrapping, domainKeys } = await standing();
+    if (letsKeysOut()) {
+      expect(domainKeys).toMatchObject([{ backingKeys: 0 }, { backingKeyId: domainKeyId }]);
+      expect(rewrapping).toEqual({ rewrapped: domainKeys[1].backingKeys, because: null });
+      const events = await instance.events('RewrapKeys');
+      expect(events).toMatchObject([{ additionalEventData: { keyStore: 'default', domainKeyId } }]);
+      expect(instance.log.filter(({ message }) => message.includes('cannot be wrapped anew'))).toHaveLength(1);
+    } else {
+      expect(rewrapping).toEqual({ rewrapped: 0, because: inTheWay });
+      const { retired, needed } = await ask('POST', '/domains/default/retire');
+      expect(retired).toEqual([]);
+      const held = needed[0].keys.map(({ keyId }: { keyId: string }) => keyId);
+      expect(needed[0].domainKeyId).toBe(former.backingKeyId);
+      expect(held).toContain(id);
+      for (const keyId of held) expect([...ids, id]).toContain(keyId);
+      for (const keyId of held) {
+        if (!keyId.startsWith('mrk-')) await move([keyId], 'token');
+        else await running.kms.scheduleKeyDeletion({ KeyId: keyId, PendingWindowInDays: 7 });
+      }
+      await clocks.pass(7 * dayMs - 60_000);
+      const isHeld = async () => (await standing()).domainKeys[0].backingKeys > 0;
+      while (await isHeld()) await clocks.pass(60_000);
+    }
+    expect((await ask('POST', '/domains/default/retire')).retired).toEqual([former.backingKeyId]);
+    expect((await opened(blob)).KeyId).toContain(id);
+    await restarted(() => undefined);
+    expect((await opened(blob)).KeyId).toContain(id);
+  });
 });

@@ -249,7 +249,7 @@ describeEachToken('A wrapped KMS key', (token) => {
     expect(ours).toEqual([`drawbridge:${tokenId}:1`, `drawbridge:${tokenId}:2`, domainLabel].sort());
   });
 
-  test('stays under its domain key when that is rotated, and is final when the former one is retired', async () => {
+  test('is used on when its domain key is rotated, and is final when the former one is retired', async () => {
     const post = async (act: string) => {
       const { status, body } = await send(running.socketPath, {
         method: 'POST',
@@ -290,12 +290,16 @@ describeEachToken('A wrapped KMS key', (token) => {
     await clocks.pass(7 * dayMs - 60_000);
     await clocks.pass(120_000);
     const isWrapping = async () => (await domains()).domainKeys[0].backingKeys > 0;
-    while (await isWrapping()) await clocks.pass(60_000);
-    expect((await domains()).openDeletions).toBeGreaterThan(1);
+    // Where the token lets keys out, nothing is under it any more before they are gone.
+    const areThere = async () => present((await running.kms.listKeys({ Limit: 1000 })).Keys).length > 1;
+    while ((await isWrapping()) || (await areThere())) await clocks.pass(60_000);
+    expect((await domains()).openDeletions).toBeGreaterThan(0);
     // What was wrapped while it is retired is not lost with it.
     const [retired, meanwhile] = await Promise.all([post('retire'), newKey()]);
     expect(retired.body).toEqual({ retired: [former.backingKeyId], needed: [] });
-    expect(await domains()).toMatchObject({ openDeletions: 0, domainKeys: [{ backingKeyId: body.domainKeyId }] });
+    // What was wrapped anew before it was deleted is in copies under the domain key that stays.
+    const openDeletions = token().profile === 'softhsm2' ? 0 : expect.any(Number);
+    expect(await domains()).toMatchObject({ openDeletions, domainKeys: [{ backingKeyId: body.domainKeyId }] });
     for (const id of [later, meanwhile]) expect(await decrypted(id, await encrypted(id))).toEqual(Plaintext);
     expect((await instance.objects()).filter((label) => label.startsWith('drawbridge:domain:'))).toEqual([
       'drawbridge:domain:default:2',

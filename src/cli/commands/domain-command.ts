@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
+import { rewrappingText } from '../requests/rewrapping-text.ts';
 import { note, print, printJson, table } from '../terminal/output.ts';
 import { acceptCommand } from './domain/accept-command.ts';
 import { keyStoresOf, onlyKeyStore } from './domain/chosen-key-store.ts';
@@ -52,6 +53,10 @@ Example:
       else print(table(['KEY STORE', 'DOMAIN KEY (CKA_ID)', 'STATE', 'MADE', 'WRAPS'], rows.map(rowOf)));
       if (members.length > 0)
         print(table(['KEY STORE', 'MEMBER', 'STATE', 'TOKEN', 'LACKS'], members.map(memberRowOf)));
+      for (const keyStore of keyStores) {
+        const progress = rewrappingText(keyStore);
+        if (progress !== null) note(progress);
+      }
     });
 }
 
@@ -92,10 +97,10 @@ function rotateCommand(): Command {
     .addHelpText(
       'after',
       `
-What is wrapped already stays under the former domain key: a token that lets nothing out again wraps it under no other. A key gets new
-material under the new one when it is rotated, and leaves the former one when it is deleted. Once nothing is wrapped under a former domain key,
---retire destroys it, and with it whatever old copies of the metadata have that was wrapped under it: make new backups first, and be
-sure that no old one is needed. Only the account's root may; it is on record.
+What is wrapped already is wrapped anew in the background, where the token does that; \`drawbridge domain show\` says how far it is. A token that
+keeps to CKA_EXTRACTABLE (SoftHSM2) does not: there it stays under the former domain key, until its KMS key is moved into the token or deleted, or
+imported material is deleted and imported again. Once nothing is wrapped under a former domain key, --retire destroys it, and with it whatever
+old copies of the metadata have that was wrapped under it: make new backups first, and be sure that no old one is needed. Only the account's root may; it is on record.
 In a key store of several members all of them have to be there: the new key is in each of them before anything is wrapped under it, or there
 is none. A member that stays away has to leave first (\`drawbridge domain leave\`). An HSM that joined on another machine joins again.
 
@@ -122,7 +127,17 @@ Examples:
 
 function showRetired({ retired, needed }: Members): void {
   for (const id of retired as string[]) print(`the domain key ${id} is gone`);
-  for (const { domainKeyId, backingKeys } of needed as Members[])
+  for (const { domainKeyId, backingKeys, keys } of needed as Members[]) {
     note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
+    if (Number(backingKeys) > 0)
+      note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], (keys as Members[]).map(heldRow)));
+  }
   if ((retired as string[]).length === 0) print('nothing was retired');
+}
+
+function heldRow({ region, keyId, backingKeys, imported }: Members): string[] {
+  const how = imported
+    ? 'keys delete-material and keys import; or keys move --residency token'
+    : 'keys move --residency token; or ReEncrypt under another key what it has encrypted, and delete it';
+  return [String(region), String(keyId), String(backingKeys), how];
 }

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
+import { rewrappingText } from '../requests/rewrapping-text.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
 import { whyNot } from './upkeep-command.ts';
 
@@ -120,15 +121,18 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
   return lines.map((line, index) => [index === 0 ? 'member' : '', line] as const);
 }
 
-function describeResidency({ residency, domainKeys }: Members): readonly (readonly [string, string])[] {
+function describeResidency(keyStore: Members): readonly (readonly [string, string])[] {
+  const { residency, domainKeys } = keyStore;
   if (residency === undefined) return [];
   const lines = ((domainKeys as Members[] | undefined) ?? []).map(
     ({ backingKeyId, state, backingKeys }) =>
       ['domain key', `${backingKeyId}, ${state}, wraps ${backingKeys} backing keys`] as const,
   );
+  const progress = rewrappingText(keyStore);
   return [
     ['new keys live', residency === 'wrapped' ? 'in the metadata, wrapped by the token' : 'in the token'],
     ...lines,
+    ...(progress === null ? [] : [['rewrapping', progress] as const]),
   ];
 }
 

@@ -9,6 +9,7 @@ import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
 import type { KeyMoves } from '../../keys/moves/key-moves.ts';
+import type { Rewrapping } from '../../keys/moves/rewrapping.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
@@ -18,6 +19,7 @@ import type { Clocks } from './clocks.ts';
 import { deletionTask } from './deletion-task.ts';
 import { expiryTask } from './expiry-task.ts';
 import { destructionRecord, remnantTask } from './remnant-task.ts';
+import { rewrappingTask } from './rewrapping-task.ts';
 import { rotationRecord } from './rotation-record.ts';
 import { rotationTask } from './rotation-task.ts';
 import { Upkeep } from './upkeep.ts';
@@ -42,6 +44,7 @@ export interface UpkeepParts {
   readonly audit: Pick<AuditLog, 'append'>;
   readonly intents: Pick<Intents, 'obstacle'>;
   readonly moves: KeyMoves;
+  readonly rewrapping: Rewrapping;
   readonly clocks: Clocks;
   readonly log: Logger;
 }
@@ -52,11 +55,7 @@ export type OpenUpkeep = UpkeepControl & Pick<Upkeep, 'start' | 'stop' | 'report
 export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
   const { regions, turns, metadata, since, clocks, log } = parts;
   const waits = new Waits(turns, metadata, since, clocks.now());
-  const { moves, audit, intents } = parts;
-  const [first] = regions;
-  if (first !== undefined)
-    moves.recordDestructions(destructionRecord(first.directory.realm, audit, () => clocks.now().wallMs));
-  const tasks = [...regions.flatMap((region) => tasksOf(region, parts)), remnantTask({ moves, intents })];
+  const tasks = [...regions.flatMap((region) => tasksOf(region, parts)), ...tasksOfAll(parts)];
   const upkeep = new Upkeep({ tasks, clocks, turns, waits, log });
   return {
     start: () => upkeep.start(),
@@ -65,6 +64,14 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
     list: () => upkeepList(upkeep.report()),
     confirm: async (work, by) => told(await upkeep.confirm(work, by)),
   };
+}
+
+/** What is of no Region. */
+function tasksOfAll({ regions, moves, rewrapping, audit, intents, clocks }: UpkeepParts): readonly UpkeepTask[] {
+  const realm = regions[0]?.directory.realm;
+  if (realm === undefined) return [];
+  moves.recordDestructions(destructionRecord(realm, audit, () => clocks.now().wallMs));
+  return [remnantTask({ moves, intents }), rewrappingTask({ rewrapping, realm, audit, intents, clocks })];
 }
 
 /** The tasks of one Region. */

@@ -26,6 +26,8 @@ export interface UpkeepTask {
   /**
    * Does it; idempotent. Takes its own turn and asks the record again: what was cancelled or put off meanwhile is not done, and
    * that is no failure. Throws what is in the way: then it is late, `status` says why, and it is tried again.
+   * @returns `unfinished`: a part of it is done; the next one is due in a second, after everything else that is.
    */
-  perform(work: DueWork): Promise<void>;
+  // biome-ignore lint/suspicious/noConfusingVoidType: a task that does all of it returns nothing.
+  perform(work: DueWork): Promise<void | 'unfinished'>;
 }

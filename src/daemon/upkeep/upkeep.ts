@@ -64,7 +64,7 @@ const longestSleepMs = 60_000;
 /** Many records change one after the other; they are looked at together. */
 const afterChangesMs = 1_000;
 /** The kinds of records from which something becomes due. */
-const watchedKinds: ReadonlySet<RecordKind> = new Set(['key', 'backingKey', 'wrappingKey', 'remnant']);
+const watchedKinds: ReadonlySet<RecordKind> = new Set(['key', 'backingKey', 'wrappingKey', 'remnant', 'domainKey']);
 
 export class Upkeep implements Fold {
   readonly #options: UpkeepOptions;
@@ -194,7 +194,11 @@ export class Upkeep implements Fold {
     const before = known.failure;
     let reason: string;
     try {
-      await task.perform(due);
+      if ((await task.perform(due)) === 'unfinished') {
+        (this.#known.get(due.work) ?? known).failure = undefined;
+        this.#changedAt ??= this.#options.clocks.now();
+        return;
+      }
       // Where it is still scheduled when it is looked for next, that was a failure too.
       reason = isStillThere;
     } catch (error) {

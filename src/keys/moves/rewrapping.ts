@@ -1,0 +1,187 @@
+/**
+ * What is wrapped under a former domain key is wrapped anew under the one of now, in the background, where the token does that.
+ *
+ * Whether it does was tried on it (`hsm/host/calls/protection-trials.ts`): a token that holds to `CKA_EXTRACTABLE` false wraps nothing again that
+ * it has unwrapped. There everything stays under the domain key that it has, and `domain rotate --retire` says what holds that back.
+ *
+ * One key after the other, so that no more than one lane is busy with it; some of them in one turn; and only so many at a time, so that the
+ * rest of upkeep comes between. The HSM has used what comes out of a new blob before it gives it away. Nothing says how far it is but
+ * the records: whoever goes on after a crash finds what is left. The new blob replaces the old one in the record; what copies of the
+ * file from before still have ends when the former domain key is retired.
+ */
+
+import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../../hsm/key-store.ts';
+import type { Logger } from '../../kms/logger.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
+import { type Change, replaced } from '../../store/records/changes.ts';
+import type { BackingKeyRecord } from '../../store/records/records.ts';
+import type { Fold, Turns } from '../../store/turns.ts';
+import { referenceOf } from '../backing-key-reference.ts';
+import type { KeyDirectory } from '../key-directory.ts';
+import type { DomainKeys } from '../life/domain-keys.ts';
+import { whyNotWrappedAgain } from './move-plan.ts';
+
+export interface RewrappingOptions {
+  readonly regions: ReadonlyMap<string, { readonly directory: Pick<KeyDirectory, 'onRecord'> }>;
+  /** Those that the configuration names. */
+  readonly keyStores: ReadonlyMap<string, KeyStore>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'assertActive'>;
+  readonly turns: Turns;
+  readonly log: Logger;
+}
+
+/** What is about to be wrapped anew. */
+export interface RewrappedKeys {
+  readonly keyStore: string;
+  readonly domainKeyId: BackingKeyId;
+  readonly backingKeyIds: readonly BackingKeyId[];
+}
+
+/** For operators. */
+export interface RewrappingStatus {
+  /** Since the start. */
+  readonly rewrapped: number;
+  /** Why what is under a former domain key stays there; `null`: it does not. */
+  readonly because: string | null;
+}
+
+/** Of one turn: some hundred kilobytes of records at most. */
+const inTurn = 64;
+/** Of one tick of upkeep, each second: some tens of milliseconds of one lane of a software token for AES keys, a second for RSA. */
+const inTick = 256;
+
+interface Found {
+  readonly directory: Pick<KeyDirectory, 'onRecord'>;
+  readonly record: BackingKeyRecord;
+}
+
+export class Rewrapping implements Fold {
+  readonly #options: RewrappingOptions;
+  /** Key stores in which nothing was under a former domain key when somebody looked last. */
+  readonly #done = new Set<string>();
+  readonly #rewrapped = new Map<string, number>();
+  /** What the HSM cannot unwrap: it holds up no other. */
+  readonly #broken = new Set<BackingKeyId>();
+
+  constructor(options: RewrappingOptions) {
+    this.#options = options;
+    options.turns.follow(this);
+  }
+
+  apply(changes: readonly Change[]): void {
+    for (const change of changes) {
+      const kind = 'put' in change ? change.put : change.remove;
+      if (kind === 'domainKey') this.#done.clear();
+      if (!('put' in change) || change.put !== 'backingKey') continue;
+      if (this.#broken.size > 0) this.#broken.delete(change.record.backingKeyId);
+      if (this.#isFormer(change.record)) this.#done.delete(change.record.keyStore);
+    }
+  }
+
+  /** The key stores in which there may be something to do. */
+  *pending(): Iterable<{ readonly keyStore: string; readonly sinceMs: number }> {
+    for (const name of this.#options.keyStores.keys()) {
+      const current = this.#current(name);
+      if (current === undefined || this.#done.has(name) || this.#whyNot(name) !== null) continue;
+      yield { keyStore: name, sinceMs: current.createdAtMs };
+    }
+  }
+
+  /** `null` where there was one domain key alone. */
+  status(name: string): RewrappingStatus | null {
+    const rewrapped = this.#rewrapped.get(name) ?? 0;
+    if (this.#current(name) === undefined && rewrapped === 0) return null;
+    return { rewrapped, because: this.#whyNot(name) };
+  }
+
+  /**
+   * Wraps some of what is left in a key store.
+   * @param announce Puts on record what is about to be done; nothing is done without it.
+   * @returns Is there more?
+   * @throws KeyStoreError when the key store is in the way, and what the store refuses with; what was done stays so.
+   */
+  async some(name: string, announce: (keys: RewrappedKeys) => Promise<void>): Promise<boolean> {
+    const current = this.#current(name);
+    if (current === undefined || this.#whyNot(name) !== null) return false;
+    const found = this.#find(name);
+    for (let at = 0; at < found.length; at += inTurn)
+      await this.#rewrap(name, current.backingKeyId, found.slice(at, at + inTurn), announce);
+    if (found.length > 0) return true;
+    this.#done.add(name);
+    return false;
+  }
+
+  async #rewrap(
+    name: string,
+    domainKeyId: BackingKeyId,
+    some: readonly Found[],
+    announce: (keys: RewrappedKeys) => Promise<void>,
+  ): Promise<void> {
+    const { keyStores, turns, domainKeys, log } = this.#options;
+    const keyStore = keyStores.get(name);
+    if (keyStore === undefined) return;
+    await announce({ keyStore: name, domainKeyId, backingKeyIds: some.map(({ record }) => record.backingKeyId) });
+    const made: (Found & { readonly wrappedKey: Buffer })[] = [];
+    for (const { directory, record } of some) {
+      const { wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage, publicKey } = record;
+      if (keySpec === null || keyUsage === null) continue;
+      try {
+        const { blob } = await keyStore.wrapKey({ ...referenceOf(record), domainKeyId, keySpec, keyUsage, publicKey });
+        made.push({ directory, record, wrappedKey: blob });
+      } catch (error) {
+        if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
+        const { backingKeyId, keyId } = record;
+        this.#broken.add(backingKeyId);
+        log.error({ keyStore: name, keyId, backingKeyId, err: error }, 'a backing key cannot be wrapped anew');
+      }
+    }
+    const changed = await turns.take(
+      () => {
+        domainKeys.assertActive(name, domainKeyId);
+        const changes = made.flatMap(({ directory, record: { backingKeyId, wrappedKey: former }, wrappedKey }) => {
+          const record = directory.onRecord.findMaterial(backingKeyId)?.record;
+          // It was destroyed, moved or imported anew meanwhile.
+          if (record?.state !== 'Active' || record.keyStore !== name || record.wrappedKey !== former) return [];
+          return [replaced('backingKey', record, { wrappedKey, domainKeyId })];
+        });
+        return { changes, response: changes.length };
+      },
+      { isQuiet: true },
+    );
+    this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed);
+  }
+
+  #find(name: string): readonly Found[] {
+    const found = new Map<BackingKeyRecord, Found>();
+    for (const { directory } of this.#options.regions.values())
+      for (const record of directory.onRecord.materialsIn(name)) {
+        if (!this.#isFormer(record) || this.#broken.has(record.backingKeyId)) continue;
+        found.set(record, { directory, record });
+        if (found.size === inTick) return [...found.values()];
+      }
+    return [...found.values()];
+  }
+
+  #isFormer({ state, keyStore, wrappedKey, domainKeyId }: BackingKeyRecord): boolean {
+    return state === 'Active' && wrappedKey !== null && domainKeyId !== this.#current(keyStore)?.backingKeyId;
+  }
+
+  /** The domain key of now; `undefined` where there is no former one. */
+  #current(name: string) {
+    const active = this.#options.domainKeys.of(name).filter(({ state }) => state === 'Active');
+    return active.length > 1 ? active.at(-1) : undefined;
+  }
+
+  #whyNot(name: string): string | null {
+    return whyNotWrappedAgain(this.#capabilities(name));
+  }
+
+  #capabilities(name: string): KeyStoreCapabilities | undefined {
+    try {
+      return this.#options.keyStores.get(name)?.capabilities();
+    } catch (error) {
+      if (error instanceof KeyStoreError) return undefined;
+      throw error;
+    }
+  }
+}
