@@ -1,5 +1,6 @@
 /** What an operator can do about the domain of a running daemon: its keys, and who has them. */
 
+import { commonPaddings } from '../hsm/key-carrying.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { DomainControl } from '../http/domain-routes.ts';
@@ -96,7 +97,8 @@ export function domainControl(parts: DomainControlParts): DomainControl {
     async invite(name) {
       return toldToOperators(async () => {
         const keyStore = anyKeyStore(name);
-        const made = await invite(keyStore, await domainOf(name, keyStore), notary());
+        const given = { notary: notary(), paddings: commonPaddings(tokensOf(keyStore)) };
+        const made = await invite(keyStore, await domainOf(name, keyStore), given);
         return { invitationId: made.invitationId, invitation: domainFileText(made) };
       });
     },
@@ -186,4 +188,10 @@ async function endTrust(keyStore: KeyStore, backingKeyId: BackingKeyId): Promise
   if (!(keyStore instanceof JoinedKeyStore)) return keyStore.destroyKey({ backingKeyId });
   const serving = keyStore.members.filter(({ isServing }) => isServing);
   for (const member of serving) await member.call((theirs) => theirs.destroyKey({ backingKeyId }));
+}
+
+/** Those of a key store that are there. */
+function tokensOf(keyStore: KeyStore): readonly Pick<KeyStore, 'capabilities'>[] {
+  if (!(keyStore instanceof JoinedKeyStore)) return [keyStore];
+  return keyStore.members.flatMap(({ isServing, attached }) => (isServing && attached !== undefined ? [attached] : []));
 }

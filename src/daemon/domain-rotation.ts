@@ -14,7 +14,7 @@
  * with its PIN has it for good: what was wrapped under the former domain keys, and the service keys.
  */
 
-import { type CarryingPadding, joiningKeyLabelPrefix, paddingsOf } from '../hsm/key-carrying.ts';
+import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
@@ -78,7 +78,7 @@ export class DomainRotations {
     const former = this.#pending.get(keyStore.name);
     if (former !== undefined) await this.#abandon(keyStore, former);
     const others = staying.filter((member) => member !== giver);
-    const padding = paddingsOf(keyStore)[0];
+    const [padding] = commonPaddings(staying.flatMap(({ attached }) => attached ?? []));
     if (padding === undefined)
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all members have');
     const record = await domainKeys.begin(keyStore.name, {

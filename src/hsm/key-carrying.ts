@@ -17,11 +17,20 @@ export type CarryingPadding = (typeof carryingPaddings)[number];
  * Those in which a token wraps and unwraps keys by itself, the better one first. One whose host removes the padding does not, and says so in
  * a remark. SHA-1 in OAEP is not weaker for it: what is asked of the hash there is no resistance to collisions.
  */
-export function paddingsOf(keyStore: { capabilities(): { readonly imports: readonly ImportRow[] } }) {
+export function paddingsOf(keyStore: Capable): readonly CarryingPadding[] {
   const { imports } = keyStore.capabilities();
   return carryingPaddings.filter((name) =>
     imports.some(({ subject, works, reason }) => subject === name && works && reason === null),
   );
+}
+
+/** Those of all of them. What a key store of several members says of itself does not tell: one of them may do it by another way. */
+export function commonPaddings(keyStores: readonly Capable[]): readonly CarryingPadding[] {
+  return carryingPaddings.filter((name) => keyStores.every((keyStore) => paddingsOf(keyStore).includes(name)));
+}
+
+interface Capable {
+  capabilities(): { readonly imports: readonly ImportRow[] };
 }
 
 /** Of `ImportCapability`. */

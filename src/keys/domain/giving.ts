@@ -6,7 +6,7 @@
  * invitation of before a rotation is refused, because the newcomer would lack a key.
  */
 
-import { type CarryingPadding, paddingsOf } from '../../hsm/key-carrying.ts';
+import type { CarryingPadding } from '../../hsm/key-carrying.ts';
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
@@ -49,11 +49,14 @@ export interface Notary {
 
 const algorithm = 'HMAC_SHA_256';
 
-/** @throws KeyStoreError when the member cannot use a key of the domain. */
+/**
+ * @param paddings In which the member can wrap: those of all that may be asked.
+ * @throws KeyStoreError when the member cannot use a key of the domain, or wraps in no way that is built.
+ */
 export async function invite(
-  member: Pick<KeyStore, 'capabilities' | 'mac' | 'encrypt' | 'generateWrappedKey' | 'forgetWrappedKey'>,
+  member: Pick<KeyStore, 'mac' | 'encrypt' | 'generateWrappedKey' | 'forgetWrappedKey'>,
   { domainId, keyStore, keys }: Domain,
-  notary: Notary,
+  { notary, paddings }: { readonly notary: Notary; readonly paddings: readonly CarryingPadding[] },
 ): Promise<Invitation> {
   const proven = [];
   for (const key of keys) {
@@ -61,10 +64,9 @@ export async function invite(
     proven.push(told);
   }
   const told = { form: invitationForm, invitationId: newBackingKeyId(), domainId, keyStore };
-  const paddings = [...paddingsOf(member)];
   if (paddings.length === 0)
     throw new KeyStoreError('unsupported', 'CKM_RSA_PKCS_OAEP C_WrapKey: the token wraps no keys so');
-  const unsigned = { ...told, madeAtMs: Date.now(), paddings, keys: proven };
+  const unsigned = { ...told, madeAtMs: Date.now(), paddings: [...paddings], keys: proven };
   const { backingKeyId } = notary;
   const [mac] = await notary.keyStore.macs({ backingKeyId, algorithm, messages: [invitationText(unsigned)] });
   return { ...unsigned, mac: mac as Buffer }; // There is one MAC for one message.
