@@ -78,6 +78,8 @@ keyStores:
     # one, everything waits for those that are generated.
     # hosts: 1
     # lanes: 2
+    # Several HSMs that hold the same keys, so that none is missed: src/hsm/members/README.md says how they come to.
+    # members: [{ name: first, profile: …, token: …, pin: … }, { name: second, … }]
     ${keyStore.libraryParameters === undefined ? '# libraryParameters: text for C_Initialize, where the library wants one' : `libraryParameters: ${quoted(keyStore.libraryParameters)}`}
     # Variables for the library; it gets nothing else of the daemon's environment.
     environment: ${flow(keyStore.environment)}

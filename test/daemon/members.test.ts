@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
+import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
 
@@ -208,4 +209,28 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
       expect(load.failures).toEqual([]);
     },
   );
+
+  test('tries a PIN that was refused no second time by itself', () => {
+    const refusals = instance.logged.filter((line) => line.includes('the PIN was refused'));
+    const struck = [...one, ...two].flatMap(([, some]) => some.filter(({ staysOut }) => staysOut === 'pinRefused'));
+    expect(refusals).toHaveLength(struck.length);
+  });
+
+  test('takes the census in each member, and names the one in which nothing is proven', async () => {
+    const census = async () => {
+      const { body } = await send(instance.socket, { path: '/census', body: JSON.stringify({ after: null }) });
+      return JSON.parse(body) as { proven: number; problems: { problem: string }[] };
+    };
+    expect(await census()).toMatchObject({ proven: keys.length, problems: [] });
+    const member = present(instance.members[0]);
+    await faults.unplugged.strike(member, instance);
+    await vi.waitFor(async () => expect((await instance.statusOf(member.name)).state).not.toBe('connected'));
+    const { proven, problems } = await census();
+    expect(proven).toBe(0);
+    expect(problems.map(({ problem }) => problem)).toEqual(
+      keys.map(() => 'member a: it is not there, and proves nothing'),
+    );
+    member.plug();
+    await untilAll('connected');
+  });
 });

@@ -8,7 +8,7 @@
 import { stat } from 'node:fs/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import type { Configuration, MemberConfiguration } from '../../config/configuration-schema.ts';
-import type { KeyStore, KeyStoreCapabilities } from '../../hsm/key-store.ts';
+import type { KeyStore, KeyStoreCapabilities, MemberStatus } from '../../hsm/key-store.ts';
 import type { Tuning } from '../../hsm/token-tuning.ts';
 import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
@@ -43,6 +43,8 @@ interface Examined extends KeyStoreCapabilities {
   /** What the HSM is called in requests, where AWS has the id of a CloudHSM cluster. */
   readonly clusterId: string;
   readonly serviceKeys: readonly ListedServiceKey[];
+  /** Of a running daemon's key store that has several; what it can do is then what all of them can. */
+  readonly members?: readonly MemberStatus[];
 }
 
 /** Notes how it went; `undefined` when it failed. */
@@ -311,6 +313,7 @@ function forPrograms(examined: Examined): object {
     examined;
   return {
     clusterId,
+    ...(examined.members === undefined ? {} : { members: examined.members }),
     profile,
     library,
     token,
@@ -336,8 +339,13 @@ function describeChecks(checks: readonly Check[]): string {
 
 function describeKeyStore(examined: Examined): string {
   const { clusterId, library, token, capabilities, imports, wrapping, protection, serviceKeys } = examined;
+  const members = (examined.members ?? []).map(
+    ({ name, state, token: of }) =>
+      ['member', `${name}: ${state}${of === null ? '' : `, ${of.label}, serial ${of.serial}`}`] as const,
+  );
   const head = facts([
     ['cluster id', clusterId],
+    ...members,
     ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
     ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
   ]);
