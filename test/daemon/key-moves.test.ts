@@ -105,7 +105,7 @@ describeEachToken('A key that is moved', (token) => {
     const result = await move([cipher, mac, signer, cipher], 'token');
     // Each of them goes on for a while.
     const [so, far] = [new Map(served), Object.keys(requests)];
-    await vi.waitUntil(() => far.every((name) => (served.get(name) ?? 0) > (so.get(name) ?? 0)), { timeout: 30_000 });
+    await vi.waitUntil(() => far.every((name) => (served.get(name) ?? 0) > (so.get(name) ?? 0)), { timeout: 60_000 });
     isOver = true;
     await Promise.all(asked);
 
@@ -186,7 +186,7 @@ describeEachToken('A key that is moved', (token) => {
     for (const residency of letsKeysOut() ? ['token', 'wrapped'] : ['token']) {
       isHeld = true;
       const request = encrypted(id);
-      await vi.waitUntil(() => release !== undefined, { timeout: 30_000 });
+      await vi.waitUntil(() => release !== undefined, { timeout: 60_000 });
       expect(await move([id], residency)).toMatchObject({ moved: [{ keyId: id }], refused: [] });
       release?.();
       release = undefined;

@@ -139,7 +139,7 @@ class Load {
   /** Waits until that many more were done. */
   more(count: number): Promise<void> {
     const until = this.done + count;
-    return vi.waitFor(() => expect(this.done).toBeGreaterThan(until), { timeout: 40_000, interval: 20 });
+    return vi.waitFor(() => expect(this.done).toBeGreaterThan(until), { timeout: 60_000, interval: 20 });
   }
 
   async end(): Promise<void> {
@@ -172,7 +172,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
 
   const untilAll = (state: string) => until({ a: state, b: state, c: state });
   const until = (states: Record<string, string>) =>
-    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 40_000, interval: 50 });
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 60_000, interval: 50 });
 
   const one = Object.values(faults).map((fault: Fault) => [fault.name, [fault]] as const);
   const pairs: readonly (readonly [Fault, Fault])[] = [

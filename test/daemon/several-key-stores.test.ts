@@ -57,7 +57,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
   const untilConnected = () =>
     vi.waitFor(
       async () => expect(await states()).toEqual({ default: 'connected', vault: 'connected', soft: 'connected' }),
-      { timeout: 40_000, interval: 50 },
+      { timeout: 60_000, interval: 50 },
     );
   const inStore = (CustomKeyStoreId: string) => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId }) as const;
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
@@ -161,7 +161,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect(await stateOf(vaultKey)).toBe('Unavailable');
       await kmsAgain().enableKey({ KeyId: vaultKey });
       await kmsAgain().cancelKeyDeletion({ KeyId: pending });
-      await vi.waitFor(() => encrypt(nssKey), { timeout: 40_000 });
+      await vi.waitFor(() => encrypt(nssKey), { timeout: 60_000 });
     } finally {
       rmSync(tokens, { recursive: true });
       renameSync(hidden, tokens);

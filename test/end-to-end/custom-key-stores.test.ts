@@ -93,7 +93,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   }
   const until = (ConnectionState: string, ConnectionErrorCode?: string) =>
     vi.waitFor(async () => expect(await told()).toEqual({ ConnectionState, ConnectionErrorCode }), {
-      timeout: 30_000,
+      timeout: 60_000,
       interval: 30,
     });
   /** While the token is not there. */
@@ -322,7 +322,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     const logins = shim.counting('C_Login');
     shim.fault('C_Login', 'hang');
     await connect();
-    await vi.waitFor(() => expect(logins()).toBe(1), { timeout: 20_000 });
+    await vi.waitFor(() => expect(logins()).toBe(1), { timeout: 60_000 });
     daemon.kill('SIGKILL');
     await once(daemon, 'exit');
     shim.healAll();

@@ -2,7 +2,8 @@
  * `kill -9` under load: whatever was acknowledged before is there afterwards.
  *
  * 16 callers create keys and aliases, put policies and encrypt, and note only what they got an answer for. Then the
- * daemon or its HSM host is killed at a moment that nobody chose, and everything noted is asked for again.
+ * daemon or its HSM host is killed at a moment that nobody chose, and everything noted is asked for again. `DRAWBRIDGE_KILLS=20`
+ * kills it as often.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -20,7 +21,7 @@ import { newKey, present } from '../support/daemon.ts';
 import { allow } from '../support/policies.ts';
 
 const callers = 16;
-const rounds = 4;
+const rounds = Number(process.env['DRAWBRIDGE_KILLS'] ?? 3);
 const testTimeoutMs = 240_000;
 
 /** What callers were told is done. */
