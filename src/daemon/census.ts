@@ -84,7 +84,7 @@ function* countedIn(directory: KeyDirectory, keyIds: readonly KeyId[]): Generato
     // It was deleted meanwhile.
     if (key !== undefined) {
       const { keySpec, keyUsage } = key.record;
-      yield { keySpec, keyUsage, materials: key.materials };
+      yield { keySpec, keyUsage, materials: key.materials, backingKeys: key.backingKeys };
     }
   }
 }

@@ -209,6 +209,11 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
     const attempt: Attempt = { keyStore: undefined };
     entry.attempt = attempt;
     const isCurrent = (): boolean => entry.attempt === attempt && !this.#isClosed;
+    // Of a further host, while the first one is looked at: it was another password in between.
+    let refusal: KeyStoreError | undefined;
+    const assertNotRefused = (): void => {
+      if (refusal !== undefined) throw refusal;
+    };
     const { hsms, vault } = this.#options;
     const { place } = entry;
     try {
@@ -221,17 +226,19 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
           connected: () => place.events.connected(),
           failed: () => place.events.failed(),
           pinRefused: (message) => {
-            const isLater = isCurrent() && place.isAdmitted;
-            if (isLater) void this.#fail(entry, attempt, new KeyStoreError('unavailable', message));
+            refusal = new KeyStoreError('unavailable', message);
+            if (isCurrent() && place.isAdmitted) void this.#fail(entry, attempt, refusal);
           },
         },
       );
       attempt.keyStore = keyStore;
       place.attach(keyStore);
       await connected;
-      await this.#look(entry, keyStore, isPatient, isCurrent);
+      await this.#look(entry, keyStore, isPatient, () => isCurrent() && refusal === undefined);
+      assertNotRefused();
       await this.#settle(entry, attempt, { connection: 'CONNECTED', connectionErrorCode: null });
       if (!isCurrent()) return;
+      assertNotRefused();
       place.admit();
       this.#options.log.info(aboutOf(entry), 'a custom key store is connected');
     } catch (error) {

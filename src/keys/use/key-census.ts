@@ -18,6 +18,7 @@ import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
+import type { KmsKey } from '../kms-key.ts';
 import { proveMaterial } from './key-proof.ts';
 
 /** A KMS key, and what is on record of its material. */
@@ -25,6 +26,8 @@ export interface CountedKey {
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
   readonly materials: readonly BackingKeyRecord[];
+  /** In a running daemon: what each is used by; absent: nobody else uses it. */
+  readonly backingKeys?: KmsKey['backingKeys'];
 }
 
 export interface CensusProblem {
@@ -72,8 +75,11 @@ export async function proveKeys(
 }
 
 function* activeMaterials(keys: Iterable<CountedKey>) {
-  for (const { keySpec, keyUsage, materials } of keys)
-    for (const record of materials) if (record.state === 'Active') yield { record, keySpec, keyUsage };
+  for (const { keySpec, keyUsage, materials, backingKeys } of keys)
+    for (const record of materials) {
+      const reference = backingKeys?.get(record.backingKeyId)?.reference;
+      if (record.state === 'Active') yield { record, keySpec, keyUsage, reference };
+    }
 }
 
 async function problemOf(

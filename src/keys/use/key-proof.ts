@@ -17,6 +17,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import type { KeyStore } from '../../hsm/key-store.ts';
+import type { BackingKeyReference } from '../../hsm/wrapped-key.ts';
 import type { SigningAlgorithm } from '../../kms/algorithms.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
@@ -32,6 +33,15 @@ export interface ProvenMaterial {
   readonly record: LivingKey & Pick<BackingKeyRecord, 'keyId'>;
   readonly keySpec: KeySpec;
   readonly keyUsage: KeyUsage;
+  /**
+   * What everybody uses it by, in a running daemon: it ends with the destruction of the key, and one of its own would have a lane unwrap a
+   * key once more that it was made to forget. Absent: nobody else uses it.
+   */
+  readonly reference?: BackingKeyReference | undefined;
+}
+
+function referenceIn({ record, reference }: ProvenMaterial): BackingKeyReference {
+  return reference ?? referenceOf(record);
 }
 
 export type ProvingKeyStore = Pick<
@@ -57,7 +67,7 @@ const probeBytes = 16;
 export async function proveMaterial(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
   const { record, keyUsage } = material;
   const { keyId, residency } = record;
-  const { label } = await keyStore.describeKey(referenceOf(record));
+  const { label } = await keyStore.describeKey(referenceIn(material));
   // What was unwrapped has no name of its own; which key it is stands in its record.
   if (residency === 'token' && !label.startsWith(`drawbridge:${keyId}:`))
     return `the HSM calls the object \`${label}\``;
@@ -79,8 +89,8 @@ export async function proveMaterial(keyStore: ProvingKeyStore, material: ProvenM
   }
 }
 
-async function proveEncryption(keyStore: ProvingKeyStore, { record }: ProvenMaterial): Promise<string | null> {
-  const key = referenceOf(record);
+async function proveEncryption(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
+  const key = referenceIn(material);
   const aad = Buffer.from('drawbridge/census');
   const probe = randomBytes(probeBytes);
   const sealed = await keyStore.encrypt({ ...key, aad, plaintext: plaintextOf(probe) });
@@ -89,7 +99,7 @@ async function proveEncryption(keyStore: ProvingKeyStore, { record }: ProvenMate
 }
 
 async function proveMac(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const reference = referenceOf(material.record);
+  const reference = referenceIn(material);
   const algorithm = firstAlgorithm(keyStore, material);
   if (algorithm === undefined) return noAlgorithm;
   const data = randomBytes(probeBytes);
@@ -98,7 +108,7 @@ async function proveMac(keyStore: ProvingKeyStore, material: ProvenMaterial): Pr
 }
 
 async function proveSigning(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const reference = referenceOf(material.record);
+  const reference = referenceIn(material);
   const algorithm = firstAlgorithm(keyStore, material) as SigningAlgorithm | undefined;
   const publicKey = publicKeyIn(material);
   if (algorithm === undefined) return noAlgorithm;
@@ -112,7 +122,7 @@ async function proveSigning(keyStore: ProvingKeyStore, material: ProvenMaterial)
 }
 
 async function proveDecryption(keyStore: ProvingKeyStore, material: ProvenMaterial): Promise<string | null> {
-  const reference = referenceOf(material.record);
+  const reference = referenceIn(material);
   const algorithm = firstAlgorithm(keyStore, material);
   const key = publicKeyIn(material);
   if (algorithm === undefined) return noAlgorithm;
@@ -130,7 +140,7 @@ async function proveAgreement(keyStore: ProvingKeyStore, material: ProvenMateria
   if (ours === undefined || namedCurve === undefined) return noPublicKey;
   const peer = generateKeyPairSync('ec', { namedCurve });
   const publicKey = peer.publicKey.export({ format: 'der', type: 'spki' });
-  const derived = await keyStore.deriveSharedSecret({ ...referenceOf(material.record), publicKey });
+  const derived = await keyStore.deriveSharedSecret({ ...referenceIn(material), publicKey });
   const expected = diffieHellman({ privateKey: peer.privateKey, publicKey: ours });
   return derived.reveal().equals(expected) ? null : otherPair;
 }
