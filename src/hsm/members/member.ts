@@ -156,7 +156,7 @@ export class Member {
       lastFailure: null,
     };
     const state = this.#stateOf(status);
-    const isOut = state === 'pinRefused' || state === 'notOurs';
+    const isOut = state === 'pinRefused' || state === 'notOurs' || state === 'closed';
     return {
       ...status,
       name: this.name,
@@ -196,10 +196,22 @@ export class Member {
     const nowMs = performance.now();
     if (!this.#isAdmitted || nowMs - this.#doubtedAtMs < doubtPauseMs) return;
     this.#doubtedAtMs = nowMs;
-    this.#inventory?.remove(backingKeyId);
     await this.#examine();
+    if (!this.#isAdmitted) return;
     // Some of its hosts may be connected to the one, and some to the other: all of them anew, to the one that is there now.
-    if (this.#isAdmitted && this.capabilities()?.token.serial !== this.#admittedSerial) this.#beginAnew();
+    if (this.capabilities()?.token.serial !== this.#admittedSerial) this.#beginAnew();
+    // It may also be a key that it has, and cannot use: that is no reason to keep others from it.
+    else if (await this.#hasLost(backingKeyId)) this.#inventory?.remove(backingKeyId);
+  }
+
+  async #hasLost(backingKeyId: BackingKeyId): Promise<boolean> {
+    try {
+      await this.#attached?.describeKey({ backingKeyId });
+      return false;
+    } catch (error) {
+      if (error instanceof KeyStoreError) return error.failure === 'keyUnavailable';
+      throw error;
+    }
   }
 
   /**
