@@ -134,8 +134,9 @@ export class DomainRotations {
         const wrapped = await giver.call((theirs) => theirs.carrying.give(request));
         await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
       }
-      for (const member of staying) await member.reexamine();
-      // Looked at again, it may have turned out to be another token.
+      // What is in it is known anew then.
+      for (const member of staying) await member.reconnect();
+      // One may have been lost meanwhile.
       stayingMembers(keyStore, pending.leaver);
     } catch (error) {
       await this.#abandon(keyStore, pending);

@@ -3,9 +3,12 @@
  * the files; what is killed at a named step is undone by the next start, and can be done again.
  */
 
+import { execFile } from 'node:child_process';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
@@ -40,7 +43,15 @@ const log = createLog('error');
 const account = '000000000000';
 const region = 'us-east-1';
 
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
 type Answer = Readonly<Record<string, unknown>>;
+
+/** A command of `drawbridge domain` that prints JSON. */
+async function drawbridge(...args: readonly string[]): Promise<Answer> {
+  const { stdout } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
+  return JSON.parse(stdout);
+}
 
 describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-domain-'));
@@ -197,8 +208,13 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     // What failed has left nothing.
     for (const token of [firstStore, secondStore])
       expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', ...service]);
-    const done = await rotate();
+    const soPin = path('so-pin');
+    writeFileSync(soPin, `${first.soPin}\n`, { mode: 0o600 });
+    const configured = ['--config', configurationFile, '--json'];
+    const done = await drawbridge('rotate', ...configured, '--so-pin-file', soPin);
     expect(done).toMatchObject({ members: ['first', 'second'], left: null });
+    const everybody = ['first', 'second'].map((name) => ({ name, state: 'connected', has: true }));
+    expect(await drawbridge('show', ...configured)).toMatchObject([{ members: everybody }, { members: everybody }]);
     for (const token of [firstStore, secondStore])
       expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', 'drawbridge:domain:default:2', ...service]);
     expect(await domain('rotation/finish', { domainKeyId: done['domainKeyId'] })).toMatchObject({
@@ -240,7 +256,9 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     expect(await labelsIn(secondStore)).not.toContain('drawbridge:domain:default:3');
     for (let time = 0; time < 4; time++) await kms.encrypt({ KeyId: after, Plaintext: Buffer.from('after') });
     // Now that it is there, it can be emptied.
-    expect(await rotate({ leaver: 'second' })).toMatchObject({ left: { member: 'second', isEmpty: true } });
+    expect(await drawbridge('leave', 'second', '--config', configurationFile, '--json')).toMatchObject({
+      left: { member: 'second', isEmpty: true },
+    });
     expect(await labelsIn(secondStore)).toEqual([]);
     await until('second', 'notOurs');
     expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();

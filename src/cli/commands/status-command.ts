@@ -114,9 +114,9 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
   const which = token === null ? '' : `, ${token['label']}, serial ${token['serial']}`;
   const lines = [`${name}: ${state}${which}, ${inFlight} calls, ${restarts} hosts replaced`];
   if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
-  const lacks = member['lacks'] as readonly string[];
+  const lacks = (member['lacks'] ?? []) as readonly string[];
   if (lacks.length > 0)
-    lines.push(`lacks the domain key ${lacks.join(', ')}: have it join again (drawbridge domain invite --help)`);
+    lines.push(`lacks of the domain's keys ${lacks.join(', ')}: have it join again (drawbridge domain invite --help)`);
   if (command !== null) lines.push(`when it is in order: ${command}`);
   return lines.map((line, index) => [index === 0 ? 'member' : '', line] as const);
 }
