@@ -1,30 +1,35 @@
 /**
  * Fills the metadata of an instance with KMS keys that nobody created: as many records as so many keys have, with genuine
- * MACs, in a few seconds. For measurements and tests; the instance must not be running.
+ * MACs, a hundred thousand keys in some ten seconds. For measurements and tests; the instance must not be running.
  *
- * A backing key is one object of the token, and its id is the record's name, so keys cannot share one. A token with 100,000
- * objects is another measurement, and SoftHSM2 has no such. Therefore the material of the keys made here is on record, `Active`, and
- * not in the token: they can be listed, described and changed, and their policies and grants decide; to use one fails as
- * after the loss of its object. At start the census finds them missing.
+ * Where the instance has a wrapped key, all that are made here have its material, each under an id of its own: wrapping says nothing of
+ * whose a key is, so each can be used. Otherwise their material is on record, `Active`, and not in the token, since a backing key is one
+ * object of the token and its id is the record's name: such keys can be listed, described and changed, and their policies and grants
+ * decide; to use one fails as after the loss of its object. At start the census finds them missing.
  *
  * Every tenth key has a policy of its own, every other one an alias, every fifth a grant and tags; the rest is as CreateKey
  * leaves it. The keys differ in nothing else, and the same count makes the same kinds of keys in the same order.
+ *
+ * The rows are written past `Turns` and `MetadataStore`, which compile and look at each one by itself, in the way in which they do:
+ * with the same statements, MACs by the HSM, and a root over all.
  */
 
 import { join } from 'node:path';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.ts';
-import { openStore } from '../../src/daemon/data-folder.ts';
+import { metadataPath, openStore } from '../../src/daemon/data-folder.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import { type GrantPrincipal, newGrantId } from '../../src/kms/grant-terms.ts';
 import { type AliasName, newBackingKeyId, newKeyId, type Realm, rootArn } from '../../src/kms/names.ts';
+import { FilledFile } from '../../src/store/filled-file.ts';
+import type { RecordMacs } from '../../src/store/metadata-store.ts';
+import { derivedKeyInput } from '../../src/store/record-mac.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
-import { inToken } from '../../src/store/records/records.ts';
-import { Turns } from '../../src/store/turns.ts';
+import { type BackingKeyRecord, inToken } from '../../src/store/records/records.ts';
 
-/** Keys that are written in one transaction. */
-const keysPerTurn = 500;
+/** Keys whose MACs are computed together, and that are written in one transaction. */
+const keysAtOnce = 2000;
 
 export interface FilledStore {
   readonly keys: number;
@@ -46,19 +51,38 @@ export async function fillStore(
   const { dataDir, account, serviceKeyStore, keyStores } = configuration;
   const [{ region, defaultKeyStore }] = configuration.regions;
   await using opened = new AsyncDisposableStack();
-  const { store, useServiceKey } = await openStore({ dataDir, region });
-  opened.defer(() => store.close());
   const keyStore = await openConfiguredKeyStore(serviceKeyStore, keyStores, process.env, createLog('warn'));
   opened.defer(() => keyStore.close());
-  await useServiceKey(keyStore);
-  const turns = new Turns(store);
+  const { store, useServiceKey } = await openStore({ dataDir, region });
+  let example: BackingKeyRecord | undefined;
+  let serviceKeys: Map<string, NonNullable<ReturnType<typeof store.serviceKey>>>;
+  const { nodeId } = store;
+  try {
+    await useServiceKey(keyStore);
+    example = (await store.load()).backingKey.find(
+      ({ residency, state }) => residency === 'wrapped' && state === 'Active',
+    );
+    const purposes = ['metadata-integrity', 'access-key-encryption', 'session-credentials'] as const;
+    serviceKeys = new Map(
+      purposes.flatMap((purpose) => {
+        const id = store.serviceKey(purpose);
+        return id === undefined ? [] : [[purpose, id] as const];
+      }),
+    );
+  } finally {
+    await store.close();
+  }
+  const backingKeyId = serviceKeys.get('metadata-integrity');
+  if (backingKeyId === undefined) throw new Error('the instance was never started');
+  const macs: RecordMacs = (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages });
+  using file = new FilledFile(metadataPath(dataDir), macs);
   const made = { keys: keyCount, aliases: 0, grants: 0, records: 0 };
-  for (let first = 0; first < keyCount; first += keysPerTurn) {
-    const count = Math.min(keysPerTurn, keyCount - first);
+  for (let first = 0; first < keyCount; first += keysAtOnce) {
+    const count = Math.min(keysAtOnce, keyCount - first);
     const changes = Array.from({ length: count }, (_, index) =>
-      recordsOf(first + index, { region, account }, defaultKeyStore),
+      recordsOf(first + index, { region, account }, { keyStore: defaultKeyStore, example }),
     ).flat();
-    await turns.take(() => ({ changes, response: undefined }), { isPatient: true });
+    await file.put(changes);
     for (const change of changes) {
       made.records++;
       if ('put' in change && change.put === 'alias') made.aliases++;
@@ -66,11 +90,18 @@ export async function fillStore(
     }
     progress(first + count);
   }
+  const [key] = await macs([derivedKeyInput('metadata-root')]);
+  if (key === undefined) throw new Error('the HSM derived no key');
+  file.sign(key, { nodeId, serviceKeys });
   return made;
 }
 
 /** What is on record of the key of this number. */
-function recordsOf(number: number, realm: Realm, keyStore: string): readonly Change[] {
+function recordsOf(
+  number: number,
+  realm: Realm,
+  { keyStore, example }: { readonly keyStore: string; readonly example: BackingKeyRecord | undefined },
+): readonly Change[] {
   const { region, account } = realm;
   const [keyId, backingKeyId, createdAtMs] = [newKeyId(), newBackingKeyId(), Date.now()];
   const document = number % 10 === 0 ? ownPolicy(realm, number) : defaultKeyPolicy(realm);
@@ -79,7 +110,7 @@ function recordsOf(number: number, realm: Realm, keyStore: string): readonly Cha
       ...{ backingKeyId, version: 1, keyId, regions: region, keyStore, residency: 'token' },
       ...{ state: 'Active', owner: '', ordinal: 1 },
       ...{ createdAtMs, reservedEncryptions: 0, publicKey: null, rotationType: null, rotatedAtMs: null },
-      ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken },
+      ...{ importedMaterialId: '', materialDescription: '', validToMs: null, ...inToken, ...materialOf(example) },
     }),
     added('key', {
       ...{ region, keyId, version: 1, state: 'Enabled', keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' },
@@ -110,6 +141,13 @@ function recordsOf(number: number, realm: Realm, keyStore: string): readonly Cha
     );
   }
   return changes;
+}
+
+/** What says where material lives, of a wrapped key. */
+function materialOf(example: BackingKeyRecord | undefined): Partial<BackingKeyRecord> {
+  if (example === undefined) return {};
+  const { keyStore, residency, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage } = example;
+  return { keyStore, residency, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage };
 }
 
 function userOf({ account }: Realm, number: number): GrantPrincipal {

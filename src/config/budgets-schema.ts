@@ -67,6 +67,7 @@ export const budgetsSchema = z.strictObject({
   memory: z
     .strictObject({
       compiledPolicyBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.compiledPolicyBytes),
+      keysInMemory: whole(1, 10_000_000).default(memory.keysInMemory),
       recordBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytes),
       recordBytesPerPayer: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytesPerPayer),
     })

@@ -7,6 +7,7 @@ import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
+import { whenVerified } from '../store/record-source.ts';
 
 export interface CensusParts {
   readonly regions: readonly { readonly directory: KeyDirectory }[];
@@ -46,7 +47,8 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       const directory = regions[at]?.directory;
       if (directory === undefined) throw new KmsError('ValidationException', 'There is no such Region here.');
       const { names, truncated } = directory.keyIds.page(after?.keyId, keysInPart);
-      const { proven, problems } = await proveKeys(countedIn(directory, names), keyStoresNow());
+      const counted = await whenVerified(() => [...countedIn(directory, names)]);
+      const { proven, problems } = await proveKeys(counted, keyStoresNow());
       const last = names.at(-1);
       const following = regions[at + 1]?.directory.realm.region;
       const inNextRegion = following === undefined ? null : { region: following, keyId: '' };
@@ -58,16 +60,17 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       const named = new Set<string>();
       let damaged = 0;
       for (const { directory } of regions) {
+        await directory.source?.verifyAll();
         damaged += directory.counts().damaged;
-        for (const { record } of directory.all())
-          for (const { backingKeyId } of directory.materialRecords(record.keyId)) named.add(backingKeyId);
       }
       const orphans: Orphan[] = [];
       const unreachable: string[] = [];
       for (const [name, keyStore] of keyStoresNow()) {
         for (const { backingKeyId } of domainKeys.of(name)) named.add(backingKeyId);
         try {
-          orphans.push(...(await orphansIn(keyStore, named)));
+          const isNamed = (id: string): boolean =>
+            named.has(id) || regions.some(({ directory }) => directory.namesMaterial(id));
+          orphans.push(...(await orphansIn(keyStore, isNamed)));
         } catch (error) {
           if (!(error instanceof KeyStoreError)) throw error;
           unreachable.push(name);

@@ -31,6 +31,9 @@ export interface DomainControlParts {
 
 /** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`. */
 export function wrappedBackingKeys(regions: DomainControlParts['regions']): ReadonlyMap<string, number> {
+  // All Regions have the one source, or none.
+  const source = regions[0]?.directory.source;
+  if (source !== undefined) return source.wrappedUnder();
   const found = new Map<string, number>();
   for (const { directory } of regions)
     for (const { materials } of directory.all())
@@ -125,6 +128,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
     },
     async retire(name) {
       const keyStore = keyStoreOf(name);
+      for (const { directory } of regions) await directory.source?.verifyAll();
       // A record that does not verify may be of a key that is wrapped under one of them, and may be given back.
       const damaged = regions.reduce((sum, { directory }) => sum + directory.counts().damaged, 0);
       if (damaged > 0) {

@@ -14,6 +14,7 @@ import type { Logger } from '../kms/logger.ts';
 import { keyArn, managedAliasName } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import { assertRecordable } from '../pipeline/recordable.ts';
+import { whenVerified } from '../store/record-source.ts';
 import type { Turns } from '../store/turns.ts';
 import type { OpenRegion } from './region.ts';
 
@@ -84,7 +85,7 @@ export class ManagedKeys {
     const { realm } = directory;
     const about = { region: realm.region, alias: managedAliasName(service) };
     try {
-      if (directory.aliases.find(about.alias) !== undefined) return;
+      if ((await whenVerified(() => directory.aliases.find(about.alias))) !== undefined) return;
       assertRecordable(intents);
       const policy = managedKeyPolicy(realm, service);
       const keyId = await makeManagedKey({ service, policy }, { directory, life, turns });

@@ -118,7 +118,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
 
   await opened.useServiceKey(serviceKeyStore);
   const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
-  const loaded = await store.load(told, { assertFits: standing.assertFits });
+  const { keysInMemory } = budgets.memory;
+  const { loaded, source } = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
   for (const [name, keyStore] of connected) {
     const isInIt = (record: { readonly keyStore: string; readonly state: string }): boolean =>
@@ -142,7 +143,14 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, residencies, log }, metadata);
   for (const [name, keyStore] of connected) await domainKeys.settle(name, keyStore);
   const foundations = {
-    ...{ account, store, turns, keyStores, configured: configuration.keyStores, metadata },
+    ...{
+      account,
+      store,
+      turns,
+      keyStores,
+      configured: configuration.keyStores,
+      metadata: { loaded: metadata, source },
+    },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
     ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys, directories: new Map<string, KeyDirectory>() },
     importsOfRegions: newImportsOfRegions(),

@@ -45,7 +45,7 @@ import { createKmsService } from '../pipeline/pipeline.ts';
 import { whileProven } from '../pipeline/proven-still.ts';
 import type { RefusalRecords } from '../pipeline/refusal-records.ts';
 import type { SessionPolicies } from '../pipeline/session-policies.ts';
-import type { LoadedMetadata, MetadataStore } from '../store/metadata-store.ts';
+import type { BegunMetadata, MetadataStore } from '../store/metadata-store.ts';
 import type { Turns } from '../store/turns.ts';
 import type { Credentials } from './credential-source.ts';
 import { namedKeyStores } from './named-key-stores.ts';
@@ -69,7 +69,7 @@ export interface RegionFoundations {
   /** What the imports of all Regions share. */
   readonly importsOfRegions: ImportsOfRegions;
   /** Of all Regions, with what did not finish undone. */
-  readonly metadata: LoadedMetadata;
+  readonly metadata: BegunMetadata;
   readonly expiryClocks: ExpiryClocks;
   /** When this instance began to note uses of keys. */
   readonly usageTrackedSinceMs: number;
@@ -105,7 +105,7 @@ export async function openRegion(
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
   const named = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
   const { turns, log } = foundations;
-  const records = metadata.customKeyStore;
+  const records = metadata.loaded.customKeyStore;
   const customKeyStores = new CustomKeyStores({ region, records, named, hsms, vault, turns, log });
   // Before the keys, whose state follows from that of their key stores.
   turns.follow(customKeyStores);

@@ -206,7 +206,7 @@ async function takeCensus(
   // They are not given back, and what they became is nobody's then.
   for (const { record } of withoutIntents(loaded)) if ('backingKeyId' in record) named.delete(record.backingKeyId);
   const orphans: Orphan[] = [];
-  for (const keyStore of keyStores.values()) orphans.push(...(await orphansIn(keyStore, named)));
+  for (const keyStore of keyStores.values()) orphans.push(...(await orphansIn(keyStore, (id) => named.has(id))));
   return { proven, problems, orphans };
 }
 

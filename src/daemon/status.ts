@@ -13,6 +13,7 @@ import type { Rewrapping } from '../keys/moves/rewrapping.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { type BackingKeyId, parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
+import { whenVerified } from '../store/record-source.ts';
 import { requiredKeyStores } from './configured-key-stores.ts';
 import { wrappedBackingKeys } from './domain-control.ts';
 import { keysOfMembers, lackedBy } from './domain-members.ts';
@@ -118,7 +119,7 @@ export function statusSources(parts: StatusParts) {
     },
     async key(text) {
       const keyId = parseKeyId(text);
-      const key = keyId === undefined ? undefined : asked.directory.findKey(keyId);
+      const key = keyId === undefined ? undefined : await whenVerified(() => asked.directory.findKey(keyId));
       if (key === undefined) return undefined;
       const backingKeys = await Promise.all(
         [...key.backingKeys.values()].map(async ({ record: { wrappedKey, ...record }, keyStore, reference }) => ({

@@ -50,6 +50,13 @@ export class WrappedKey {
     return this.#isEnded ? undefined : this.#outline;
   }
 
+  /** Is it the same key, wrapped to the same bytes, and not ended? */
+  isOf(other: WrappedKey | undefined): boolean {
+    const [mine, theirs] = [this.outline, other?.outline];
+    if (mine === undefined || theirs === undefined) return false;
+    return mine.domainKeyId === theirs.domainKeyId && mine.blob.equals(theirs.blob);
+  }
+
   /** From now on nobody can use it, whoever holds it still: its key is being destroyed. */
   end(): void {
     this.#isEnded = true;

@@ -13,6 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { Caller } from '../identity/caller.ts';
 import { KmsError } from '../kms/errors.ts';
+import { whenVerified } from '../store/record-source.ts';
 import { plainJson } from './answers.ts';
 import { answer, finish, receive, refuse, type Wire } from './exchange.ts';
 import { rootOnlyRefusal } from './root-only.ts';
@@ -63,7 +64,8 @@ function accessRequest(
     };
     const asked = wire.service.act(act, async () => {
       if (question === undefined) throw new KmsError('SerializationException', 'The request body is not JSON');
-      return { body: JSON.stringify(ask(question, caller)), record: null };
+      const answered = await whenVerified(() => ask(question, caller));
+      return { body: JSON.stringify(answered), record: null };
     });
     finish(
       wire,

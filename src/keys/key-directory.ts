@@ -1,9 +1,10 @@
 /**
- * All KMS keys, aliases and grants of one Region, in memory: a fold over the records.
+ * All KMS keys, aliases and grants of one Region: a fold over the records.
  *
- * Reads never touch the store: `take` has what was loaded, and from then on `apply` is the one way in which anything in here
- * becomes different, with changes that are on disk already. Who decides on changes and writes them is `store/turns.ts`; who
- * may, is the pipeline's business; the life of a key in the HSM is that of `life/`.
+ * They are in memory: `take` has what was loaded, and from then on `apply` is the one way in which anything in here becomes different,
+ * with changes that are on disk already. Where there are too many, `take` has a source, and what is not in memory is read from it
+ * when it is asked for (`keys-on-demand.ts`). Who decides on changes and writes them is `store/turns.ts`; who may, is the
+ * pipeline's business; the life of a key in the HSM is that of `life/`.
  *
  * A record that did not verify is quarantined by the store. A key that lost one of its records to quarantine is not in
  * the directory but damaged: whoever names it gets `KMSInternalException`, since an answer from half of a key's records could
@@ -19,35 +20,40 @@ import {
   type BackingKeyId,
   digitsOfKeyId,
   type KeyId,
-  keyArn,
   keyIdsOfDigits,
   newKeyId,
+  parseBackingKeyId,
   parseKeyId,
   type Realm,
 } from '../kms/names.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
+import type { QuarantinedRecord } from '../store/quarantined-record.ts';
+import type { RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
-import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
+import type { BackingKeyRecord } from '../store/records/records.ts';
 import type { Fold } from '../store/turns.ts';
 import { AliasDirectory } from './alias-directory.ts';
+import { type AssemblyParts, assembledKey } from './assembled-key.ts';
 import { CompiledPolicies } from './compiled-policies.ts';
-import { type CustomKeyStoreSource, noCustomKeyStores, watchedOver } from './custom-key-store.ts';
+import { type CustomKeyStoreSource, noCustomKeyStores } from './custom-key-store.ts';
+import { DamagedKeys, keyThatLacks } from './damaged-keys.ts';
 import { defaultEncryptionLimits } from './encryption-counter.ts';
 import { ExpiryWatch, machineExpiryClocks } from './expiry-watch.ts';
+import { type FoldedRecords, fileKeys, fileNamed, foldPut, foldRemoval, keyMadeOf } from './folded-records.ts';
 import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import type { KeyBudgets, KeysOfRegionOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
+import { KeysOnDemand } from './keys-on-demand.ts';
 import type { KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
-import { inOrder, SortedNames } from './lists/sorted-names.ts';
+import { type NameList, SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
 import { endOthers, MaterialInUse } from './material-in-use.ts';
-import { problemOfMaterials } from './materials-of-key.ts';
 import { RecordMemory } from './record-memory.ts';
-import { RecordsOfKeys } from './records-of-keys.ts';
-import { isOfRegion, recordsElsewhere } from './regions-of-material.ts';
-import { Tombstones } from './tombstones.ts';
+import { type FiledMaterial, type KeyRecords, RecordsOfKeys } from './records-of-keys.ts';
+import { isOfRegion, namesRegion, recordsElsewhere } from './regions-of-material.ts';
+import { isBeingDestroyed, Tombstones } from './tombstones.ts';
 
 export interface KeyDirectoryOptions extends KeysOfRegionOptions {
   /** The directories of all Regions by the name of their Region: this one adds itself. Absent: there is no other. */
@@ -72,17 +78,17 @@ export class KeyDirectory implements Fold {
   readonly #keyStores: ReadonlyMap<string, KeyStore>;
   readonly #inUse: MaterialInUse;
   readonly #expiry: ExpiryWatch;
-  readonly #policies: CompiledPolicies;
   readonly #records = new RecordsOfKeys();
+  readonly #folds: Omit<FoldedRecords, 'touched'>;
   readonly #keys = new Map<KeyId, KmsKey>();
   readonly memory: RecordMemory;
-  /** Those with a record that did not verify stay so until the next start. */
-  readonly #quarantined = new Set<KeyId>();
-  readonly #damaged = new Set<KeyId>();
+  readonly #damaged = new DamagedKeys();
   #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
 
-  /** In order, for the list operation. */
-  readonly keyIds = new SortedNames<KeyId>();
+  readonly #assembly: AssemblyParts;
+  readonly #names = new SortedNames<KeyId>();
+  /** Absent while all keys are in memory. */
+  #onDemand: KeysOnDemand | undefined;
 
   constructor(options: KeyDirectoryOptions, grantTokens: GrantTokens) {
     this.realm = options.realm;
@@ -94,33 +100,45 @@ export class KeyDirectory implements Fold {
     this.grants = new Grants(grantTokens, this.budgets.quotas);
     this.services = new ManagedServices(options.realm);
     const { aliases, grants, tombstones } = this;
-    this.memory = new RecordMemory({ records: this.#records, aliases, grants, tombstones }, this.budgets.memory);
-    this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#keys.has(keyId) });
+    this.memory = new RecordMemory({ records: this.onRecord, aliases, grants, tombstones }, this.budgets.memory);
+    this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#isThere(keyId) });
     this.#keyStores = options.keyStores;
     this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
-    this.#policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
+    this.#folds = { records: this.#records, aliases, grants, tombstones, lastUses: this.lastUses };
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
       log: options.log,
       keyStore: (name) => this.keyStore(name),
-      find: (backingKeyId) => this.#records.findMaterial(backingKeyId),
+      find: (backingKeyId) => this.#findMaterial(backingKeyId),
       elsewhere: (material) => recordsElsewhere(this.regions, material),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
     this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
+    const policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
+    const { realm, customKeyStores } = this;
+    this.#assembly = { realm, inUse: this.#inUse, expiry: this.#expiry, policies, customKeyStores };
+  }
+
+  /** In order, for the list operation. */
+  get keyIds(): NameList<KeyId> {
+    return this.#onDemand ?? this.#names;
   }
 
   /** How many KMS keys there are, are pending deletion, and cannot be used because a record did not verify. */
   counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
-    let pendingDeletion = 0;
-    for (const { record } of this.#keys.values()) if (record.state === 'PendingDeletion') pendingDeletion++;
-    return { keys: this.#keys.size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
+    const isPending = ({ record }: KmsKey): boolean => record.state === 'PendingDeletion';
+    const pendingDeletion = this.#onDemand?.pendingDeletion ?? [...this.#keys.values()].filter(isPending).length;
+    return { keys: this.#size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
+  }
+
+  get #size(): number {
+    return this.#onDemand?.count ?? this.#keys.size;
   }
 
   /** @throws KmsError `LimitExceededException` when there are as many keys as there can be. */
   assertRoomForKey(): void {
-    const [keys, size] = [this.budgets.quotas.keys, this.#keys.size];
+    const [keys, size] = [this.budgets.quotas.keys, this.#size];
     const message = `Key quota for this account in this region is ${keys} but the current usage is ${size}.`;
     if (size >= keys) throw new KmsError('LimitExceededException', message);
   }
@@ -130,7 +148,7 @@ export class KeyDirectory implements Fold {
    * @throws KmsError `KMSInternalException` when the key's records did not verify.
    */
   findKey(keyId: KeyId): KmsKey | undefined {
-    const key = this.#keys.get(keyId);
+    const key = this.findSoundKey(keyId);
     if (key === undefined && this.#damaged.has(keyId)) {
       throw new KmsError('KMSInternalException', internalMessage, `the records of key ${keyId} did not verify`);
     }
@@ -139,17 +157,58 @@ export class KeyDirectory implements Fold {
 
   /** As `findKey`, and `undefined` for one whose records did not verify: for whoever tells of several keys. */
   findSoundKey(keyId: KeyId): KmsKey | undefined {
+    if (this.#onDemand !== undefined) this.#bringIntoMemory(keyId, this.#onDemand);
     return this.#keys.get(keyId);
+  }
+
+  #recordsOf(keyId: KeyId): KeyRecords | undefined {
+    if (this.#onDemand !== undefined) this.#bringIntoMemory(keyId, this.#onDemand);
+    return this.#records.of(keyId);
+  }
+
+  #bringIntoMemory(keyId: KeyId, onDemand: KeysOnDemand): void {
+    if (!this.#records.has(keyId)) {
+      const read = this.#damaged.has(keyId) ? undefined : onDemand.read(keyId);
+      if (read === undefined || this.#isOfDeletedKey(read.key, read.backingKeys)) return;
+      this.#records.file(read);
+      this.#derive(keyId);
+    }
+    for (const other of onDemand.asked(keyId)) {
+      this.#records.forget(other);
+      this.#keys.delete(other);
+    }
+  }
+
+  #isThere(keyId: KeyId): boolean {
+    return this.#keys.has(keyId) || this.#onDemand?.source.has('key', { region: this.realm.region, keyId }) === true;
+  }
+
+  #findMaterial(backingKeyId: BackingKeyId): FiledMaterial | undefined {
+    const records = this.#onDemand?.source.select('backingKey', { backingKeyId }) ?? [];
+    const read = records.find((record) => namesRegion(record, this.realm.region));
+    if (read !== undefined) this.#recordsOf(read.keyId);
+    return this.#records.findMaterial(backingKeyId);
   }
 
   /** What is on record of a key's material, also of what is being made. */
   materialRecords(keyId: KeyId): readonly BackingKeyRecord[] {
-    return [...(this.#records.of(keyId)?.backingKeys.values() ?? [])];
+    return [...(this.#recordsOf(keyId)?.backingKeys.values() ?? [])];
   }
 
   /** What is on record, for whoever compares it with an HSM. */
   get onRecord(): Pick<RecordsOfKeys, 'of' | 'materialsIn' | 'findMaterial'> {
-    return this.#records;
+    return {
+      of: (keyId) => this.#recordsOf(keyId),
+      materialsIn: (name) => (this.#onDemand?.source ?? this.#records).materialsIn(name),
+      findMaterial: (backingKeyId) => this.#findMaterial(backingKeyId),
+    };
+  }
+
+  /** Is there a record of a backing key of this id? */
+  namesMaterial(backingKeyId: string): boolean {
+    const id = parseBackingKeyId(backingKeyId);
+    if (id === undefined) return false;
+    return this.#records.findMaterial(id) !== undefined || this.source?.has('backingKey', { backingKeyId }) === true;
   }
 
   /** Is the material there, and has not expired? */
@@ -163,9 +222,31 @@ export class KeyDirectory implements Fold {
     return this.findKey(single) ?? this.findKey(multiRegion);
   }
 
-  /** All keys, in no order. */
-  all(): Iterable<KmsKey> {
-    return this.#keys.values();
+  /** All keys, in no order. Where they are not in memory it takes as long as to read them. */
+  *all(): Iterable<KmsKey> {
+    if (this.#onDemand === undefined) yield* this.#keys.values();
+    else for (const keyId of this.#onDemand.all()) yield* this.#each(keyId);
+  }
+
+  /** Those that something may be due of, a deletion, a rotation or an expiry, and perhaps others. */
+  *watched(): Iterable<KmsKey> {
+    if (this.#onDemand === undefined) yield* this.#keys.values();
+    else for (const keyId of this.#onDemand.watched()) yield* this.#each(keyId);
+  }
+
+  /** The ids of those, where keys are not in memory. */
+  watchedIds(): readonly KeyId[] {
+    return this.#onDemand?.watched() ?? [];
+  }
+
+  *#each(keyId: KeyId): Iterable<KmsKey> {
+    const key = this.findSoundKey(keyId);
+    if (key !== undefined) yield key;
+  }
+
+  /** Where keys are read that are not in memory; absent while all are. */
+  get source(): RecordSource | undefined {
+    return this.#onDemand?.source;
   }
 
   /** The first proposed id that no key has or had, nor any other key's id the digits of. */
@@ -179,7 +260,8 @@ export class KeyDirectory implements Fold {
 
   /** Is there, or was there, anything of this id? */
   knows(keyId: KeyId): boolean {
-    return this.#records.of(keyId) !== undefined || this.#damaged.has(keyId) || this.tombstones.has(keyId);
+    if (this.#damaged.has(keyId) || this.tombstones.has(keyId)) return true;
+    return this.#records.has(keyId) || this.#onDemand?.has(keyId) === true;
   }
 
   /** Can the Region use what is in the key store of that name? */
@@ -201,26 +283,54 @@ export class KeyDirectory implements Fold {
     this.#numbersRunOut = listener;
   }
 
-  /** Takes what the store loaded; called once, with the unfinished creations already undone. */
-  take(loaded: LoadedMetadata): void {
+  /**
+   * Takes what the store loaded; called once, with the unfinished creations already undone.
+   * @param source Where the rest is read when it is asked for; absent: there is no rest.
+   */
+  take(loaded: LoadedMetadata, source?: RecordSource): void {
     for (const { kind, id, region } of loaded.quarantined) {
       const keyId = kind === 'key' && this.#isOurs({ region }) ? parseKeyId(id) : undefined;
-      if (keyId === undefined) continue;
-      this.#quarantined.add(keyId);
-      this.#damaged.add(keyId);
+      if (keyId !== undefined) this.#damaged.refuse(keyId);
     }
     for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
+    if (source !== undefined) {
+      this.#readFrom(source, loaded);
+      return;
+    }
     const touched = new Set<KeyId>();
-    // In order, and keys first: a name at the end of a list is the cheapest to add.
-    for (const record of inOrder(loaded.key, 'keyId'))
-      if (this.#isOurs(record)) touched.add(this.#records.fileKey(record));
-    for (const record of loaded.backingKey) if (this.#isOurs(record)) touched.add(this.#records.fileBackingKey(record));
-    for (const record of loaded.keyPolicy) if (this.#isOurs(record)) touched.add(this.#records.filePolicy(record));
+    const ours = { isOurs: (record: object) => this.#isOurs(record), ...this.#folds, touched };
+    fileKeys(loaded, ours);
     for (const keyId of touched) this.#derive(keyId);
     this.lastUses.take(loaded);
     this.memory.take(loaded, this.realm.region);
-    for (const alias of inOrder(loaded.alias, 'aliasName')) if (this.#isOurs(alias)) this.aliases.show(alias);
-    for (const grant of inOrder(loaded.grant, 'grantId')) if (this.#isOurs(grant)) this.grants.show(grant);
+    fileNamed(loaded, ours);
+  }
+
+  #readFrom(records: RecordSource, { key }: LoadedMetadata): void {
+    const { region } = this.realm;
+    const { keysInMemory } = this.budgets.memory;
+    this.#onDemand = new KeysOnDemand(records, key, { region, maxKeys: keysInMemory, damaged: this.#damaged });
+    const isDeleted = (keyId: KeyId): boolean =>
+      this.tombstones.has(keyId) && this.#recordsOf(keyId)?.key === undefined;
+    this.aliases.readFrom({ records, region, maxKept: keysInMemory, isDeleted });
+    this.grants.readFrom({ records, region, maxKept: keysInMemory });
+    this.lastUses.readFrom(records);
+    this.memory.estimate(records, region);
+    records.whenRefused((record) => this.#tellOfRefused(record));
+  }
+
+  #tellOfRefused(record: QuarantinedRecord): void {
+    const { kind, id, region, reason } = record;
+    const keyId = keyThatLacks(record);
+    if (region === null ? keyId === undefined || !this.#isThere(keyId) : !this.#isOurs({ region })) return;
+    if (keyId !== undefined) this.#damaged.refuse(keyId);
+    this.log.error({ kind, id, reason }, 'a record does not verify and is not used');
+  }
+
+  /** Of changes that are about to be written. */
+  foresee(changes: readonly Change[]): void {
+    if (this.#onDemand === undefined) return;
+    for (const change of changes) if (this.#isOurs(change.record)) this.memory.foresee(change);
   }
 
   /** INVARIANT: memory is the fold of all changes; nothing but this and `take` makes anything in here different. */
@@ -233,95 +343,29 @@ export class KeyDirectory implements Fold {
   #applyOne(change: Change, touched: Set<KeyId>): void {
     if (!this.#isOurs(change.record)) return;
     this.memory.follow(change);
-    if ('put' in change) {
-      if (!this.#isOfDeletedKey(change.record)) this.#applyPut(change, touched);
-    } else {
-      this.#applyRemoval(change, touched);
-    }
+    this.#onDemand?.follow(change);
+    if (this.#isOutOfMemory(change)) return;
+    const folds = { ...this.#folds, touched };
+    if (!('put' in change)) foldRemoval(change, folds);
+    else if (!this.#isOfDeletedKey(change.record)) foldPut(change, folds);
   }
 
-  #applyPut(change: Extract<Change, { readonly put: unknown }>, touched: Set<KeyId>): void {
-    switch (change.put) {
-      case 'key':
-        touched.add(this.#records.fileKey(change.record));
-        break;
-      case 'backingKey':
-        touched.add(this.#records.fileBackingKey(change.record));
-        break;
-      case 'keyPolicy':
-        touched.add(this.#records.filePolicy(change.record));
-        break;
-      case 'alias':
-        this.aliases.show(change.record);
-        break;
-      case 'grant':
-        this.grants.show(change.record);
-        break;
-      case 'tombstone':
-        this.tombstones.show(change.record);
-        break;
-      case 'lastUse':
-        this.lastUses.show(change.record);
-        break;
-      case 'accessKey':
-      case 'wrappingKey':
-      case 'milestone':
-      case 'upkeepWait':
-      case 'domainKey':
-      case 'remnant':
-      case 'customKeyStore':
-        break;
-      default:
-        change satisfies never;
-    }
-  }
-
-  /** What the store finds in the way of a change may be a row that somebody put back. */
-  #isOfDeletedKey(record: Change['record']): boolean {
-    if (
-      !('region' in record && 'keyId' in record) ||
-      !this.tombstones.has(record.keyId) ||
-      this.#records.of(record.keyId)?.key
-    )
-      return false;
-    this.log.error({ keyId: record.keyId }, 'a record of a KMS key that was deleted is in the database again');
+  /** Then it is read from where it was written. */
+  #isOutOfMemory(change: Change): boolean {
+    const keyId = keyMadeOf(change);
+    if (this.#onDemand === undefined || keyId === undefined || this.#records.has(keyId)) return false;
+    this.#inUse.follow(change);
     return true;
   }
 
-  #applyRemoval(change: Extract<Change, { readonly remove: unknown }>, touched: Set<KeyId>): void {
-    switch (change.remove) {
-      case 'key':
-        touched.add(this.#records.dropKey(change.record.keyId));
-        break;
-      case 'backingKey':
-        touched.add(this.#records.dropBackingKey(change.record));
-        break;
-      case 'keyPolicy':
-        touched.add(this.#records.dropPolicy(change.record.keyId));
-        break;
-      case 'alias':
-        this.aliases.hide(change.record.aliasName);
-        break;
-      case 'grant':
-        this.grants.hide(change.record.grantId);
-        break;
-      case 'lastUse':
-        this.lastUses.hide(change.record.keyId);
-        break;
-      case 'tombstone':
-        this.tombstones.hide(change.record.keyId);
-        break;
-      case 'accessKey':
-      case 'wrappingKey':
-      case 'milestone':
-      case 'upkeepWait':
-      case 'domainKey':
-      case 'remnant':
-      case 'customKeyStore':
-        break;
-      default:
-        change satisfies never;
-    }
+  /** What the store finds in the way of a change may be a row that somebody put back. */
+  #isOfDeletedKey(record: Change['record'], materials?: readonly BackingKeyRecord[]): boolean {
+    if (!('region' in record && 'keyId' in record)) return false;
+    const { keyId } = record;
+    const isKnown = materials === undefined ? this.#records.of(keyId)?.key : isBeingDestroyed(record, materials);
+    if (!this.tombstones.has(keyId) || isKnown) return false;
+    this.log.error({ keyId }, 'a record of a KMS key that was deleted is in the database again');
+    return true;
   }
 
   #isOurs(record: object): boolean {
@@ -332,65 +376,25 @@ export class KeyDirectory implements Fold {
   #derive(keyId: KeyId): void {
     const records = this.#records.of(keyId);
     const former = this.#keys.get(keyId);
-    if (records?.key === undefined) {
+    const key = records === undefined ? undefined : assembledKey(records, former, this.#assembly);
+    if (key === undefined) {
       endOthers(former, undefined);
       this.#keys.delete(keyId);
-      this.keyIds.remove(keyId);
-      if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
+      this.#names.remove(keyId);
+      this.#damaged.mend(keyId);
       this.#records.forgetEmpty(keyId);
       return;
     }
-    const made = [...records.backingKeys.values()].filter(({ state }) => state !== 'Creating');
-    const key = this.#assemble(records.key, made, records.policy);
     endOthers(former, typeof key === 'string' ? undefined : key);
     if (typeof key === 'string') {
       this.#damaged.add(keyId);
       this.#keys.delete(keyId);
-      this.keyIds.remove(keyId);
+      this.#names.remove(keyId);
       this.log.error({ keyId, problem: key }, 'a KMS key is refused because its records cannot be used');
       return;
     }
-    if (!this.#quarantined.has(keyId)) this.#damaged.delete(keyId);
-    if (!this.#keys.has(keyId)) this.keyIds.add(keyId);
+    this.#damaged.mend(keyId);
+    if (this.#onDemand === undefined && !this.#keys.has(keyId)) this.#names.add(keyId);
     this.#keys.set(keyId, key);
-  }
-
-  /** @returns The key, or what is wrong with its records. */
-  #assemble(
-    record: KeyRecord,
-    made: readonly BackingKeyRecord[],
-    policyRecord: KeyPolicyRecord | undefined,
-  ): KmsKey | string {
-    if (policyRecord === undefined) return 'no key policy';
-    const materials = [...made].sort((one, other) => one.ordinal - other.ordinal);
-    const problem = problemOfMaterials(record, materials);
-    if (problem !== undefined) return problem;
-    const active = materials.filter(({ state }) => state === 'Active');
-    const known = this.#keys.get(record.keyId);
-    try {
-      const backingKeys = new Map(
-        active.map((each) => [each.backingKeyId, this.#inUse.of(each, known?.backingKeys.get(each.backingKeyId))]),
-      );
-      const currentId = record.currentBackingKeyId;
-      const currentMaterial = materials.find(({ backingKeyId }) => backingKeyId === currentId);
-      const key = this.#expiry.watched({
-        record,
-        state: record.state,
-        arn: keyArn(this.realm, record.keyId),
-        idDigits: digitsOfKeyId(record.keyId),
-        policyRecord,
-        policy:
-          known?.policyRecord.document === policyRecord.document
-            ? known.policy
-            : this.#policies.get(policyRecord.document),
-        backingKeys,
-        materials,
-        currentMaterial,
-        currentBackingKey: currentId === null ? undefined : backingKeys.get(currentId),
-      });
-      return watchedOver(key, this.customKeyStores);
-    } catch (error) {
-      return String(error);
-    }
   }
 }

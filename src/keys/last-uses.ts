@@ -17,6 +17,7 @@ import type { Logger } from '../kms/logger.ts';
 import { type KeyId, parseKeyId, type Realm } from '../kms/names.ts';
 import type { OperationName } from '../kms/operation-names.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
+import type { RecordSource } from '../store/record-source.ts';
 import { added, type Change, replaced } from '../store/records/changes.ts';
 import type { KeyRecord, LastUseRecord } from '../store/records/records.ts';
 import type { Decided, Turns } from '../store/turns.ts';
@@ -69,6 +70,7 @@ export class LastUses {
   readonly #unwritten = new Set<KeyId>();
   /** Of keys whose record did not verify: nothing can be put in its place. */
   readonly #damaged = new Set<KeyId>();
+  #source: Pick<RecordSource, 'select' | 'problemOf'> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isFailing = false;
@@ -88,8 +90,14 @@ export class LastUses {
     }
   }
 
+  /** From now on they are read there, and in memory is only what has yet to be written. */
+  readFrom(source: Pick<RecordSource, 'select' | 'problemOf'>): void {
+    this.#source = source;
+  }
+
   /** Takes a record that is in the store. A later use in memory stays. */
   show(record: LastUseRecord): void {
+    if (this.#source !== undefined && !this.#known.has(record.keyId)) return;
     const { keyId, operation, usedAtMs, requestId, eventId } = record;
     const known = this.#known.get(keyId);
     if (known === undefined) this.#known.set(keyId, { operation, usedAtMs, requestId, eventId, record });
@@ -105,7 +113,17 @@ export class LastUses {
 
   /** What is on disk of a key, for whoever removes it together with the key. */
   recordOf(keyId: KeyId): LastUseRecord | undefined {
-    return this.#known.get(keyId)?.record;
+    return this.#known.get(keyId)?.record ?? this.#onDisk(keyId);
+  }
+
+  #onDisk(keyId: KeyId): LastUseRecord | undefined {
+    const { region } = this.#options.realm;
+    return this.#source?.select('lastUse', { region, keyId })[0];
+  }
+
+  #isDamaged(keyId: KeyId): boolean {
+    const { region } = this.#options.realm;
+    return this.#damaged.has(keyId) || this.#source?.problemOf('lastUse', keyId, region) !== undefined;
   }
 
   /**
@@ -113,8 +131,8 @@ export class LastUses {
    * @throws KmsError `KMSInternalException` when the record of it did not verify.
    */
   of(keyId: KeyId): KeyUse | undefined {
-    const known = this.#known.get(keyId);
-    if (known === undefined && this.#damaged.has(keyId)) {
+    const known = this.#known.get(keyId) ?? this.#onDisk(keyId);
+    if (known === undefined && this.#isDamaged(keyId)) {
       throw new KmsError(
         'KMSInternalException',
         internalMessage,
@@ -215,7 +233,9 @@ export class LastUses {
       for (const keyId of some) if (!hasKey(keyId)) this.hide(keyId);
       const written = await turns.take(() => this.#decide(some.filter(hasKey)), { isQuiet: true });
       for (const { keyId, eventId } of written) {
-        if (this.#known.get(keyId)?.eventId === eventId) this.#unwritten.delete(keyId);
+        if (this.#known.get(keyId)?.eventId !== eventId) continue;
+        this.#unwritten.delete(keyId);
+        if (this.#source !== undefined) this.#known.delete(keyId);
       }
     }
   }
@@ -228,9 +248,9 @@ export class LastUses {
     for (const keyId of keyIds) {
       const known = this.#known.get(keyId);
       if (known === undefined) continue;
-      const { operation, usedAtMs, requestId, eventId, record } = known;
+      const { operation, usedAtMs, requestId, eventId, record = this.#onDisk(keyId) } = known;
       response.push({ keyId, eventId });
-      if (this.#damaged.has(keyId)) continue;
+      if (this.#isDamaged(keyId)) continue;
       const use = { operation, usedAtMs, requestId, eventId };
       changes.push(
         record === undefined

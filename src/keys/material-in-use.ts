@@ -6,12 +6,12 @@
  */
 
 import type { KeyStore } from '../hsm/key-store.ts';
-import type { BackingKeyReference } from '../hsm/wrapped-key.ts';
+import type { BackingKeyReference, WrappedKey } from '../hsm/wrapped-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyOrigin } from '../kms/key-states.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId, KeyId } from '../kms/names.ts';
-import { replaced } from '../store/records/changes.ts';
+import { type Change, replaced } from '../store/records/changes.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 import type { Turns } from '../store/turns.ts';
 import { referenceOf } from './backing-key-reference.ts';
@@ -45,6 +45,13 @@ export class MaterialInUse {
   readonly #options: MaterialInUseOptions;
   /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
   readonly #warnedOf = new Map<BackingKeyId, number>();
+  /** Wrapped keys that somebody may hold, whether their key is in memory or not. INVARIANT: there is one of each. */
+  readonly #wrapped = new Map<BackingKeyId, WeakRef<WrappedKey>>();
+  readonly #collected = new FinalizationRegistry<BackingKeyId>((id) => {
+    if (this.#wrapped.get(id)?.deref() === undefined) this.#wrapped.delete(id);
+  });
+  /** Of those for which numbers were reserved since the start: forgotten, they would be lost. */
+  readonly #counters = new Map<BackingKeyId, EncryptionCounter>();
 
   constructor(options: MaterialInUseOptions) {
     this.#options = options;
@@ -56,14 +63,15 @@ export class MaterialInUse {
    */
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
-    const reference = keptReference(record, known);
+    const reference = this.#reference(record);
     const { limits, keyStore, numbersRunOut } = this.#options;
     const { keyId, backingKeyId, reservedEncryptions } = record;
-    const counter =
+    const counter: EncryptionCounter =
       known?.counter ??
+      this.#counters.get(backingKeyId) ??
       new EncryptionCounter(
         reservedEncryptions,
-        () => this.#reserveBlock(backingKeyId),
+        () => this.#reserveBlock(backingKeyId, () => counter),
         limits,
         () => numbersRunOut(keyId, backingKeyId),
       );
@@ -72,7 +80,7 @@ export class MaterialInUse {
   }
 
   /** Reads the record in its turn, so that what else was written of it since stays. */
-  #reserveBlock(backingKeyId: BackingKeyId): Promise<NumberBlock | undefined> {
+  #reserveBlock(backingKeyId: BackingKeyId, counter: () => EncryptionCounter): Promise<NumberBlock | undefined> {
     const { turns, limits, find, elsewhere } = this.#options;
     const decide = () => {
       const found = find(backingKeyId);
@@ -87,7 +95,33 @@ export class MaterialInUse {
         block === undefined ? [] : all.map((each) => replaced('backingKey', each, { reservedEncryptions: block.to }));
       return { changes, response: block };
     };
+    this.#counters.set(backingKeyId, counter());
     return turns.take(decide, { isQuiet: true });
+  }
+
+  /** One that was ended stays so for whoever holds it, so what did not change is not made anew. */
+  #reference(record: BackingKeyRecord): BackingKeyReference {
+    const { backingKeyId } = record;
+    const made = referenceOf(record);
+    if (made.wrapped === undefined) return made;
+    const known = this.#wrapped.get(backingKeyId)?.deref();
+    if (known?.isOf(made.wrapped) === true) return { ...made, wrapped: known };
+    this.#wrapped.set(backingKeyId, new WeakRef(made.wrapped));
+    this.#collected.register(made.wrapped, backingKeyId);
+    return made;
+  }
+
+  /** Of a key that is not in memory: what somebody still holds of its material cannot be used any more, where it changed or is gone. */
+  follow(change: Change): void {
+    const isGone = 'remove' in change;
+    if ((isGone ? change.remove : change.put) !== 'backingKey') return;
+    const now = change.record as BackingKeyRecord; // By its kind.
+    const { backingKeyId } = now;
+    const known = this.#wrapped.get(backingKeyId)?.deref();
+    const isSame = !isGone && now.wrappedKey !== null && known?.isOf(referenceOf(now).wrapped) === true;
+    if (known !== undefined && !isSame) known.end();
+    if (isGone || now.state !== 'Active') this.#counters.delete(backingKeyId);
+    else this.#counters.get(backingKeyId)?.follow(now.reservedEncryptions);
   }
 
   /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
@@ -101,12 +135,6 @@ export class MaterialInUse {
       'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
     );
   }
-}
-
-/** One that was ended stays so for whoever holds it, so what did not change is not made anew. */
-function keptReference(record: BackingKeyRecord, known: BackingKey | undefined): BackingKeyReference {
-  const isSame = known?.reference.wrapped !== undefined && known.record.wrappedKey === record.wrappedKey;
-  return isSame ? known.reference : referenceOf(record);
 }
 
 /** Nobody can use a wrapped key any more that a key does not have now: what is destroyed is not unwrapped by a request that comes late. */

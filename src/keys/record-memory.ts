@@ -13,6 +13,7 @@ import type { MemoryBudget } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
+import { numerousKinds, type RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
 import type { MetadataRecords } from '../store/records/records.ts';
 import type { AliasDirectory } from './alias-directory.ts';
@@ -45,6 +46,8 @@ export class RecordMemory {
   readonly #budget: Budget;
   readonly #added = new Map<Payer, number>();
   #bytes = 0;
+  /** By how much changes that are about to be written make it more. */
+  readonly #foreseen = new WeakMap<Change, number>();
 
   constructor(sources: RecordSources, budget: Budget) {
     this.#sources = sources;
@@ -63,9 +66,22 @@ export class RecordMemory {
     }
   }
 
+  /** Estimates what there is where it is not read: the counts of records are right, and their texts by their bytes as UTF-8. */
+  estimate(source: Pick<RecordSource, 'volume'>, region: string): void {
+    for (const kind of numerousKinds) {
+      const { count, textBytes } = source.volume(kind, region);
+      if (isCounted(kind)) this.#bytes += count * bytesPer[kind] + textBytes;
+    }
+  }
+
+  /** Before changes of this Region are written: where records are read on demand, what they replace is gone after. */
+  foresee(change: Change): void {
+    this.#foreseen.set(change, this.#growthBy(change));
+  }
+
   /** Counts a change of this Region that is on disk. To be told before the sources are. */
   follow(change: Change): void {
-    this.#bytes += this.#growthBy(change);
+    this.#bytes += this.#foreseen.get(change) ?? this.#growthBy(change);
   }
 
   /**

@@ -14,9 +14,16 @@ export interface KeyRecords {
 }
 
 /** Material, and how the key that it belongs to got it. */
-interface FiledMaterial {
+export interface FiledMaterial {
   readonly record: BackingKeyRecord;
   readonly origin: KeyRecord['origin'] | undefined;
+}
+
+/** The same as it was read. */
+export interface ReadKey {
+  readonly key: KeyRecord;
+  readonly policy: KeyPolicyRecord | undefined;
+  readonly backingKeys: readonly BackingKeyRecord[];
 }
 
 /** Each method that files or drops a record gives the id of the key that it belongs to. */
@@ -39,6 +46,12 @@ export class RecordsOfKeys {
   *materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
     for (const { backingKeys } of this.#byKeyId.values())
       for (const record of backingKeys.values()) if (record.keyStore === keyStore) yield record;
+  }
+
+  file({ key, policy, backingKeys }: ReadKey): void {
+    this.fileKey(key);
+    if (policy !== undefined) this.filePolicy(policy);
+    for (const record of backingKeys) this.fileBackingKey(record);
   }
 
   fileKey(record: KeyRecord): KeyId {
@@ -71,6 +84,17 @@ export class RecordsOfKeys {
     this.#filed(keyId).backingKeys.delete(backingKeyId);
     this.#keyOfBackingKey.delete(backingKeyId);
     return keyId;
+  }
+
+  has(keyId: KeyId): boolean {
+    return this.#byKeyId.has(keyId);
+  }
+
+  /** Puts a key out of memory. */
+  forget(keyId: KeyId): void {
+    for (const backingKeyId of this.#byKeyId.get(keyId)?.backingKeys.keys() ?? [])
+      this.#keyOfBackingKey.delete(backingKeyId);
+    this.#byKeyId.delete(keyId);
   }
 
   /** Where nothing is on record of an id any more. */

@@ -46,7 +46,8 @@ export function materialsOfRegions(
   regions: ReadonlyMap<string, { readonly onRecord: { materialsIn(keyStore: string): Iterable<BackingKeyRecord> } }>,
   keyStore: string,
 ): readonly BackingKeyRecord[] {
-  return [...new Set([...regions.values()].flatMap(({ onRecord }) => [...onRecord.materialsIn(keyStore)]))];
+  const all = [...regions.values()].flatMap(({ onRecord }) => [...onRecord.materialsIn(keyStore)]);
+  return [...new Map(all.map((record) => [`${record.regions} ${record.backingKeyId}`, record])).values()];
 }
 
 /** The changes by which material names other Regions than it did. */

@@ -10,7 +10,7 @@
  */
 
 import type { KeyId } from '../kms/names.ts';
-import type { TombstoneRecord } from '../store/records/records.ts';
+import type { BackingKeyRecord, TombstoneRecord } from '../store/records/records.ts';
 
 export class Tombstones {
   readonly #byKeyId = new Map<KeyId, TombstoneRecord>();
@@ -38,4 +38,10 @@ export class Tombstones {
   hide(keyId: KeyId): void {
     this.#byKeyId.delete(keyId);
   }
+}
+
+/** A key whose destruction has begun is there until it is done, with nothing that could be used. */
+export function isBeingDestroyed(record: object, materials: readonly Pick<BackingKeyRecord, 'state'>[]): boolean {
+  if (!('state' in record) || record.state !== 'PendingDeletion') return false;
+  return !materials.some(({ state }) => state === 'Active');
 }

@@ -186,6 +186,11 @@ export interface MemoryBudget {
    */
   readonly compiledPolicyBytes: number;
   /**
+   * More KMS keys than this, of all Regions together, are read when they are asked for, and of each Region so many of those that were
+   * asked for last are kept in memory. One takes some 4 KB, and to read one anew costs some 100 µs.
+   */
+  readonly keysInMemory: number;
+  /**
    * Keys, their policies and tags, aliases and grants, a sixty-fourth of it for operators alone: more is refused. 100,000 plain
    * keys take 360 MiB, and as many grants 330. It has to fit into what the process has (`--max-old-space-size`) with half as much again.
    */
@@ -254,6 +259,7 @@ export const defaultBudgets: Budgets = {
   },
   memory: {
     compiledPolicyBytes: 64 * 1024 * 1024,
+    keysInMemory: 20_000,
     recordBytes: 1024 * 1024 * 1024,
     recordBytesPerPayer: 512 * 1024 * 1024,
   },

@@ -27,10 +27,11 @@ import type { Logger } from '../kms/logger.ts';
 import type { AnyChange, AnyOperation } from '../operations/declaration/operation.ts';
 import { decodeRequest } from '../operations/declaration/schema.ts';
 import { findOperation, isUnbuilt } from '../operations/find-operation.ts';
+import { UnverifiedRecords, whenVerified } from '../store/record-source.ts';
 import type { Turns } from '../store/turns.ts';
 import { actRunner } from './acts.ts';
 import { AnswerRecord, ordinaryBytes } from './answer-record.ts';
-import { authorize, authorizeAgain, decisionUnder } from './authorization.ts';
+import { type AuthorizedKeys, authorize, authorizeAgain, decisionUnder } from './authorization.ts';
 import { change, rehearseChange } from './change.ts';
 import type { Intents } from './intents.ts';
 import { lineAccountOf } from './line-account.ts';
@@ -164,7 +165,6 @@ function noteUses(
  * request does not do: it is on the path of each.
  */
 function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOptions): Promise<Request> {
-  const { directory, life, audit, intents } = options;
   const operation = findOperation(kmsRequest.operationName);
   if (operation === undefined) throw unknownOperation(kmsRequest.operationName);
   trace.operation = operation;
@@ -174,10 +174,49 @@ function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOption
     kmsRequest.unknownMembers,
   );
   trace.request = request;
-  const { caller } = kmsRequest;
+  const parts: PermittedParts = { kmsRequest, operation, request, trace, options };
   const source = sourceNow(kmsRequest, operation, request, options);
-  const keys = authorize(source, trace);
-  trace.keys = keys;
+  try {
+    trace.keys = authorize(source, trace);
+  } catch (error) {
+    if (error instanceof UnverifiedRecords) return performVerified(error, source, parts);
+    throw error;
+  }
+  return performPermitted(trace.keys, source, parts);
+}
+
+interface PermittedParts {
+  readonly kmsRequest: KmsRequest;
+  readonly operation: AnyOperation;
+  readonly request: Request;
+  readonly trace: Trace;
+  readonly options: KmsServiceOptions;
+}
+
+/** Where the records that decide have yet to be verified: once they are, permissions are asked for again. */
+async function performVerified(
+  unverified: UnverifiedRecords,
+  source: QuestionSource,
+  parts: PermittedParts,
+): Promise<Request> {
+  const { trace } = parts;
+  const ask = (): AuthorizedKeys => {
+    trace.resources.length = 0;
+    trace.decision = null;
+    return authorize(source, trace);
+  };
+  await unverified.verify();
+  trace.keys = await whenVerified(ask);
+  return performPermitted(trace.keys, source, parts);
+}
+
+function performPermitted(
+  keys: AuthorizedKeys,
+  source: QuestionSource,
+  { kmsRequest, operation, request, trace, options }: PermittedParts,
+): Promise<Request> {
+  const { directory, life, audit, intents } = options;
+  const { caller } = kmsRequest;
   const note = noteIn(trace);
   const isRehearsal = request['DryRun'] === true;
   const account = lineAccountOf(kmsRequest.payer, caller, operation);
@@ -185,7 +224,10 @@ function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOption
   if (!isRehearsal) assertRecordable(operation.effect === 'changes' ? intents : audit, account);
   if (operation.effect === 'changes') return performChange(source, operation, { kmsRequest, trace, note, options });
   const handling = { request, caller, directory, note, keys, life };
-  return isRehearsal ? rehearse(operation.rehearse?.(handling)) : operation.handle(handling);
+  if (isRehearsal) return rehearse(operation.rehearse?.(handling));
+  // What only reads may be asked again; while all keys are in memory it need not be.
+  const mayBeUnverified = operation.effect === 'reads' && directory.source !== undefined;
+  return mayBeUnverified ? whenVerified(() => operation.handle(handling)) : operation.handle(handling);
 }
 
 /** What a use that came to a former place of its key has where the key is by now; or the refusal that anything else is. */
@@ -270,7 +312,7 @@ async function performChange(
     by,
   };
   if (request['DryRun'] !== true) return await change(parts);
-  rehearseChange(parts);
+  await whenVerified(() => rehearseChange(parts));
   throw wouldHaveSucceeded();
 }
 

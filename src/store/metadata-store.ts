@@ -10,17 +10,10 @@
  * one is there. What a change is made of, and how it takes its turn, stands in `records/changes.ts` and `turns.ts`.
  */
 
+import type { QuarantinedRecord } from './quarantined-record.ts';
+import type { RecordSource } from './record-source.ts';
 import type { Change } from './records/changes.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
-
-export interface QuarantinedRecord {
-  readonly kind: RecordKind;
-  /** The last member of its primary key. */
-  readonly id: string;
-  /** Of those that have one. */
-  readonly region: string | null;
-  readonly reason: string;
-}
 
 export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataRecords[Kind][] } & {
   readonly quarantined: readonly QuarantinedRecord[];
@@ -64,6 +57,13 @@ export interface LoadOptions {
   readonly assertFits?: (standing: StoreStanding) => void;
 }
 
+/** What a start has read, and where the rest is. */
+export interface BegunMetadata {
+  /** All records; or, where there is a source of them, what a start has to know of those kinds (`record-loads.ts`). */
+  readonly loaded: LoadedMetadata;
+  readonly source: RecordSource | undefined;
+}
+
 export interface MetadataStore {
   /** Who writes here, as the owner of intents: 32 hexadecimal digits, the same at each start. */
   readonly nodeId: string;
@@ -79,7 +79,16 @@ export interface MetadataStore {
    * @throws StoreError `altered` for records that are not those which were written last; it names their state.
    */
   load(progress?: (written: number, total: number) => void, options?: LoadOptions): Promise<LoadedMetadata>;
-  /** After `load`: where the store stands now. */
+  /**
+   * As `load`, but for a store with more than so many KMS keys: of that, it reads what a start has to know, and gives a source of the
+   * rest.
+   */
+  begin(
+    maxKeysInMemory: number,
+    progress?: (written: number, total: number) => void,
+    options?: LoadOptions,
+  ): Promise<BegunMetadata>;
+  /** After `load` or `begin`: where the store stands now. */
   standing(): StoreStanding;
   /** Where the file stood when it was loaded, before anything was written. */
   standingAtLoad(): StoreStanding;

@@ -257,6 +257,22 @@ export const migrations: Readonly<Record<string, Step>> = {
       await createRecords(db, 'remnant', ['keyStore', 'backingKeyId'], ['keyId', 'owner', 'createdAtMs']);
     },
   },
+
+  // What is read on demand is found by them.
+  '0013-indexes-of-keys': {
+    async up(db: Kysely<AnySchema>) {
+      const index = (table: string, name: string, columns: readonly string[]) =>
+        db.schema
+          .createIndex(name)
+          .on(table)
+          .columns([...columns]);
+      await index('backingKey', 'backingKeyOfKey', ['keyId']).execute();
+      await index('backingKey', 'backingKeyById', ['backingKeyId']).execute();
+      await index('alias', 'aliasOfKey', ['region', 'keyId']).execute();
+      await index('keyGrant', 'keyGrantOfKey', ['region', 'keyId']).execute();
+      await index('keyGrant', 'keyGrantByRetiring', ['region', 'retiring', 'grantId']).execute();
+    },
+  },
 };
 
 /**

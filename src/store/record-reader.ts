@@ -7,9 +7,10 @@
  */
 
 import type { DatabaseSync } from 'node:sqlite';
-import type { Kysely } from 'kysely';
+import type { Expression, Kysely, SqlBool } from 'kysely';
 import { inLists, mapBounded } from './bounded-map.ts';
-import type { QuarantinedRecord, RecordMacs } from './metadata-store.ts';
+import type { RecordMacs } from './metadata-store.ts';
+import type { QuarantinedRecord } from './quarantined-record.ts';
 import { type Columns, fromColumns, memberNames } from './record-columns.ts';
 import {
   CanonicalForm,
@@ -79,11 +80,15 @@ export class RecordReader {
     this.#parts = parts;
   }
 
-  /** All kinds that are read by the same one share their texts. */
-  all(): <Kind extends RecordKind>(kind: Kind, findings: Findings) => Promise<readonly MetadataRecords[Kind][]> {
+  /** All kinds that are read by the same one share their texts. What is read is all of a kind, or what meets a condition. */
+  all(): <Kind extends RecordKind>(
+    kind: Kind,
+    findings: Findings,
+    which?: Expression<SqlBool>,
+  ) => Promise<readonly MetadataRecords[Kind][]> {
     const texts = new SharedTexts();
-    return async (kind, findings) => {
-      const lists = inLists(this.#rowsOf(kind, texts), macsPerCall);
+    return async (kind, findings, which) => {
+      const lists = inLists(this.#rowsOf(kind, texts, which), macsPerCall);
       const records = await mapBounded(lists, callsAtOnce, (rows) => this.#recordsOf(kind, rows, findings));
       return records.flat();
     };
@@ -98,15 +103,15 @@ export class RecordReader {
     } catch (error) {
       throw asStoreError(error, 'read the metadata store', path);
     }
-    const [verified] = await this.#verify(kind, rows);
+    const [verified] = await this.verify(kind, rows);
     return verified;
   }
 
-  *#rowsOf(kind: RecordKind, texts: SharedTexts): Generator<Row> {
+  *#rowsOf(kind: RecordKind, texts: SharedTexts, which: Expression<SqlBool> | undefined): Generator<Row> {
     const { db, database, path } = this.#parts;
     const share = texts.sharing(kind);
     try {
-      for (const row of rowsOf(database, allRows(db, kind))) {
+      for (const row of rowsOf(database, allRows(db, kind, which))) {
         share(row);
         yield row;
       }
@@ -126,7 +131,7 @@ export class RecordReader {
     const idAt = memberNames(kind).indexOf(idMember(kind));
     const macAt = memberNames(kind).length + 1; // After the members and the format.
     macs(rows.map((row) => row[macAt]));
-    const verified = await this.#verify(kind, rows);
+    const verified = await this.verify(kind, rows);
     const records: MetadataRecords[Kind][] = [];
     for (const [index, row] of rows.entries()) {
       // It was put back beside the one that it became.
@@ -167,8 +172,8 @@ export class RecordReader {
     }
   }
 
-  /** In the order of the rows. */
-  async #verify<Kind extends RecordKind>(kind: Kind, rows: readonly Row[]): Promise<readonly Verified<Kind>[]> {
+  /** In the order of the rows. Throws what the HSM fails with. */
+  async verify<Kind extends RecordKind>(kind: Kind, rows: readonly Row[]): Promise<readonly Verified<Kind>[]> {
     const newest = new CanonicalForm(kind, memberNames(kind), newestFormat(this.#parts.formats[kind]));
     const read = rows.map((row) => this.#read(kind, row, newest));
     const forms = read.flatMap((each) => ('form' in each ? [each.form] : []));

@@ -3,6 +3,7 @@
  * the record is not there in the version that the change was decided on; `transactions.ts` looks, and counts.
  */
 
+import type { DatabaseSync } from 'node:sqlite';
 import {
   type ColumnType,
   type CompiledQuery,
@@ -71,8 +72,14 @@ export function isRecord(kind: RecordKind, columns: Columns): Expression<SqlBool
  * All rows of a kind, in no order (that of the primary key would have SQLite look up each row by itself): their columns in the order
  * of `memberNames`, then `format` and `mac`. For whoever reads them past Kysely, which would name them in an object more for each.
  */
-export function allRows(db: Kysely<Tables>, kind: RecordKind): CompiledQuery {
-  return selection(db, kind).compile();
+export function allRows(db: Kysely<Tables>, kind: RecordKind, which?: Expression<SqlBool>): CompiledQuery {
+  const all = selection(db, kind);
+  return (which === undefined ? all : all.where(which)).compile();
+}
+
+/** How many KMS keys there are, of all Regions. */
+export function countKeys({ database }: { readonly database: DatabaseSync }): number {
+  return Number(database.prepare('select count(*) as count from kms_key').get()?.['count']);
 }
 
 /** The row of one record, with the same columns. */
@@ -80,7 +87,8 @@ export function oneRow(db: Kysely<Tables>, { kind, columns }: PreparedChange): C
   return selection(db, kind).where(isRecord(kind, columns)).compile();
 }
 
-function selection(db: Kysely<Tables>, kind: RecordKind) {
+/** Their columns in the order of `memberNames`, then `format` and `mac`. */
+export function selection(db: Kysely<Tables>, kind: RecordKind) {
   const table: keyof Tables = tables[kind];
   return db.selectFrom(table).select([...memberNames(kind), 'format', 'mac']);
 }
@@ -95,7 +103,8 @@ function seenRow(db: Kysely<Tables>, kind: RecordKind, columns: Columns, version
   const number = db.selectFrom(table).select(sql`rowid`.as('rowid')).where(isRecord(kind, columns));
   const query = db
     .selectFrom(table)
-    .select([...names, 'version', 'mac'])
+    .select([...names.map((name) => sql.ref(name).as(`key_${name}`)), 'version as seenVersion', 'mac as seenMac'])
+    .select(memberNames(kind))
     .where(sql<SqlBool>`rowid = ${number}`);
   return { query: query.compile(), key: names.map((name) => columns[name]), version };
 }
@@ -104,6 +113,7 @@ function seenRow(db: Kysely<Tables>, kind: RecordKind, columns: Columns, version
 export function removal(db: Kysely<Tables>, { kind, columns, change }: PreparedChange): Write {
   const { version } = change.record;
   return {
+    kind,
     seen: seenRow(db, kind, columns, version),
     statement: db.deleteFrom(tables[kind]).where(isRecord(kind, columns)).where('version', '=', version).compile(),
   };
@@ -115,10 +125,16 @@ export function writing(db: Kysely<Tables>, { kind, columns, change }: PreparedC
   const seen = seenRow(db, kind, columns, replaces);
   if (replaces === null) {
     const insertion = db.insertInto(tables[kind]).values(row);
-    return { seen, mac: row.mac, statement: insertion.onConflict((conflict) => conflict.doNothing()).compile() };
+    return {
+      kind,
+      columns,
+      seen,
+      mac: row.mac,
+      statement: insertion.onConflict((conflict) => conflict.doNothing()).compile(),
+    };
   }
   const update = db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).where('version', '=', replaces);
-  return { seen, mac: row.mac, statement: update.compile() };
+  return { kind, columns, seen, mac: row.mac, statement: update.compile() };
 }
 
 /** A row of a former format: how it stands there, perhaps with no Region yet, and its record as it is put in its place. */
@@ -127,8 +143,11 @@ export interface FormerRow {
   readonly anew: PreparedChange;
 }
 
-export function rewriting(db: Kysely<Tables>, { columns, anew: { kind } }: FormerRow, row: Row): Write {
+export function rewriting(db: Kysely<Tables>, { columns, anew }: FormerRow, row: Row): Write {
+  const { kind } = anew;
   return {
+    kind,
+    columns: anew.columns,
     seen: seenRow(db, kind, columns, Number(columns['version'])),
     mac: row.mac,
     statement: db.updateTable(tables[kind]).set(row).where(isRecord(kind, columns)).compile(),

@@ -41,10 +41,14 @@ export class RecordSums {
    * its own is missing in the sum.
    */
   sumOf(macs: readonly unknown[]): bigint {
-    const ours = macs.filter((mac) => typeof mac === 'string' && storedMac.test(mac));
-    const message = Buffer.from(ours.join(''), 'hex');
+    return this.sumOfDigits(macs.filter((mac) => typeof mac === 'string' && storedMac.test(mac)).join(''));
+  }
+
+  /** @param digits MACs of ours, one behind the other. */
+  sumOfDigits(digits: string): bigint {
+    const message = Buffer.from(digits, 'hex');
     const chained = this.#encrypt(message);
-    const last = Buffer.alloc(ours.length * blockBytes);
+    const last = Buffer.alloc(message.length / 2);
     for (let at = 0; at < last.length; at++) {
       const first = at + (at & ~(blockBytes - 1)); // The first block of each record, of two.
       last[at] = (chained[first] as number) ^ (message[first + blockBytes] as number); // Both are as long.

@@ -17,9 +17,12 @@ import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { copyDatabase } from './copied-database.ts';
+import { assertFormerRegion } from './former-region.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
+import { scanMacs } from './mac-scan.ts';
 import type {
   AuditHead,
+  BegunMetadata,
   CopiedStore,
   DerivedKeyPurpose,
   LoadedMetadata,
@@ -29,26 +32,21 @@ import type {
   StoreStanding,
 } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
-import { canonicalRecord, derivedKeyInput, newestFormat, type RecordFormats, recordFormats } from './record-mac.ts';
-import { callsAtOnce, macsOfAll, macsOfCall } from './record-macs.ts';
-import { type Findings, type ReaderParts, RecordReader } from './record-reader.ts';
-import {
-  type FormerRow,
-  type PreparedChange,
-  prepareChange,
-  type Row,
-  removal,
-  rewriting,
-  type Tables,
-  writing,
-} from './record-statements.ts';
+import { loadAll, loadAtStart, type RecordsRead } from './record-loads.ts';
+import { derivedKeyInput, type RecordFormats, recordFormats } from './record-mac.ts';
+import { callsAtOnce, macsOfCall } from './record-macs.ts';
+import { type ReaderParts, RecordReader } from './record-reader.ts';
+import { numerousKinds } from './record-source.ts';
+import { countKeys, prepareChange, type Row, rewriting, type Tables } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
+import { rowsOfChanges, writesOf } from './record-writes.ts';
 import { added, type Change } from './records/changes.ts';
+import { RecordsOnDemand } from './records-on-demand.ts';
 import { Scrubbing } from './scrubbing.ts';
 import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
-import { Transactions, type Write } from './transactions.ts';
+import { type Replaced, Transactions, type Write } from './transactions.ts';
 
 /** What a service key is for, as its row and its label in the HSM say. */
 export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' | 'session-credentials';
@@ -64,6 +62,8 @@ export interface SqliteStore extends MetadataStore {
 
 /** Records of former formats that are written anew in one transaction. */
 const rewritesPerTransaction = 1_000;
+/** So many records are verified before anybody is served: a quarter of a second. Of more, those that are asked for come first. */
+const verifiedAtStart = 4096;
 /** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
 const headDelayMs = 1_000;
 
@@ -115,6 +115,8 @@ class OpenSqliteStore implements SqliteStore {
   /** Of what was loaded and written since. */
   #root: SignedRoot | undefined;
   #standingAtLoad: StoreStanding | undefined;
+  /** Told of what is written; absent while all records are in memory. */
+  #onDemand: RecordsOnDemand | undefined;
   #headTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -173,6 +175,19 @@ class OpenSqliteStore implements SqliteStore {
     return this.#inTurn(() => this.#load(progress, options));
   }
 
+  begin(
+    maxKeysInMemory: number,
+    progress: (written: number, total: number) => void = () => undefined,
+    options: LoadOptions = {},
+  ) {
+    return this.#inTurn(async (): Promise<BegunMetadata> => {
+      if (countKeys(this.#parts) <= maxKeysInMemory)
+        return { loaded: await this.#load(progress, options), source: undefined };
+      const loaded = await this.#written(await this.#readAtStart(), progress, options);
+      return { loaded, source: this.#onDemand };
+    });
+  }
+
   standing(): StoreStanding {
     if (this.#root === undefined) throw new TypeError('the records were not loaded');
     return this.#root.standing();
@@ -188,7 +203,7 @@ class OpenSqliteStore implements SqliteStore {
     let writes: Promise<readonly Write[]>;
     try {
       this.#assertOpen();
-      writes = this.#writesOf(changes.map(prepareChange));
+      writes = writesOf(this.#parts, changes.map(prepareChange));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -215,7 +230,7 @@ class OpenSqliteStore implements SqliteStore {
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       if (epoch <= root.standing().epoch) throw new TypeError(`epoch ${epoch} was there before`);
-      const writes = await this.#writesOf(changes.map(prepareChange));
+      const writes = await writesOf(this.#parts, changes.map(prepareChange));
       // Whatever rows there are make room for one.
       const rows = [...rowsOf(this.#parts.database, rootRows(this.#parts.db))];
       const removed = root.isInFile() || rows.length === 0 ? [] : [removalOfRoots(this.#parts.db, rows.length)];
@@ -265,18 +280,26 @@ class OpenSqliteStore implements SqliteStore {
     this.#scrubbing.close();
   }
 
-  async #load(
+  async #load(progress: (written: number, total: number) => void, options: LoadOptions): Promise<LoadedMetadata> {
+    return this.#written(await this.#read(options.acceptedState), progress, options);
+  }
+
+  /** What was read, with rows of former formats written anew. */
+  async #written(
+    { loaded, former, root }: RecordsRead & { readonly root: SignedRoot },
     progress: (written: number, total: number) => void,
     { acceptedState, assertFits }: LoadOptions,
   ): Promise<LoadedMetadata> {
-    const { loaded, former, root } = await this.#read(acceptedState);
     assertFits?.(root.standing());
-    this.#assertFormerRegion(loaded, former);
+    assertFormerRegion(loaded, former, this.#parts);
     // Signed as they are by `accept`; written anew by whoever loads next.
     if (acceptedState !== undefined) return loaded;
     for (let first = 0; first < former.length; first += rewritesPerTransaction) {
       const some = former.slice(first, first + rewritesPerTransaction);
-      const rows = await this.#rowsOf(some.map(({ anew }) => anew));
+      const rows = await rowsOfChanges(
+        this.#parts,
+        some.map(({ anew }) => anew),
+      );
       const writes = some.map((row, index) => rewriting(this.#parts.db, row, rows[index] as Row)); // There are as many.
       this.#transaction(root, writes, undefined);
       progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
@@ -286,41 +309,44 @@ class OpenSqliteStore implements SqliteStore {
 
   /** The records and their root, verified. */
   async #read(acceptedState?: string) {
-    const { db, database } = this.#parts;
-    this.#root = undefined; // Nothing is written after a load that failed.
-    const root = new SignedRoot(this.#parts, await this.#derive('metadata-root'));
+    const root = await this.#newRoot();
     let sum = 0n;
-    const findings: Findings = {
-      quarantined: [],
-      former: [],
-      macs(stored) {
-        sum = replacedInSum(sum, 0n, root.sums.sumOf(stored));
-      },
+    const macs = (stored: readonly unknown[]): void => {
+      sum = replacedInSum(sum, 0n, root.sums.sumOf(stored));
     };
-    const read = this.#reader.all();
-    const loaded = {
-      key: await read('key', findings),
-      backingKey: await read('backingKey', findings),
-      keyPolicy: await read('keyPolicy', findings),
-      alias: await read('alias', findings),
-      grant: await read('grant', findings),
-      accessKey: await read('accessKey', findings),
-      tombstone: await read('tombstone', findings),
-      lastUse: await read('lastUse', findings),
-      wrappingKey: await read('wrappingKey', findings),
-      customKeyStore: await read('customKeyStore', findings),
-      milestone: await read('milestone', findings),
-      upkeepWait: await read('upkeepWait', findings),
-      domainKey: await read('domainKey', findings),
-      remnant: await read('remnant', findings),
-      quarantined: findings.quarantined,
-    };
+    const read = await loadAll(this.#reader, macs);
+    this.#take(root, sum, acceptedState);
+    return { ...read, root };
+  }
+
+  /** As few records as it takes to begin, and the root over all. */
+  async #readAtStart() {
+    const { database, path } = this.#parts;
+    const root = await this.#newRoot();
+    const { sum, counts } = scanMacs(database, root.sums, path);
+    const read = await loadAtStart(this.#reader, this.#parts);
+    this.#take(root, sum, undefined);
+    const count = numerousKinds.reduce((total, kind) => total + (counts.get(kind) ?? 0), 0);
+    this.#onDemand ??= new RecordsOnDemand(this.#parts, this.#reader, count);
+    this.#onDemand.refuse(read.loaded.quarantined);
+    for (const kind of numerousKinds) this.#onDemand.know(kind, read.loaded[kind]);
+    if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
+    return { ...read, root };
+  }
+
+  async #newRoot(): Promise<SignedRoot> {
+    this.#root = undefined; // Nothing is written after a load that failed.
+    return new SignedRoot(this.#parts, await this.#derive('metadata-root'));
+  }
+
+  /** @throws StoreError `altered`. */
+  #take(root: SignedRoot, sum: bigint, acceptedState: string | undefined): void {
+    const { db, database, path } = this.#parts;
     const found = root.take([...rowsOf(database, rootRows(db))], sum);
     const standing = root.standing();
-    assertRoot(found, standing, this.#parts.path, acceptedState);
+    assertRoot(found, standing, path, acceptedState);
     this.#standingAtLoad = standing;
     this.#root = root;
-    return { loaded, former: findings.former, root };
   }
 
   async #loadedRoot(): Promise<SignedRoot> {
@@ -330,11 +356,14 @@ class OpenSqliteStore implements SqliteStore {
   /** Writes records and their root. */
   #transaction(root: SignedRoot, writes: readonly Write[], intentId: string | undefined): void {
     let next: NextRoot | undefined;
+    let rows: Replaced['rows'] | undefined;
     this.#transactions.run(writes, (records) => {
       next = root.after(records, intentId);
+      ({ rows } = records);
       return next.write;
     });
     if (next !== undefined) root.become(next);
+    if (rows !== undefined) this.#onDemand?.follow(rows);
   }
 
   #writeHead(): void {
@@ -342,45 +371,6 @@ class OpenSqliteStore implements SqliteStore {
     const next = this.#root.withHead();
     this.#transactions.run([next.write]);
     this.#root.become(next);
-  }
-
-  /** An interrupted `load` is gone on with in the same Region, or the rest of the records would come into another one. */
-  #assertFormerRegion(loaded: LoadedMetadata, former: readonly FormerRow[]): void {
-    const { formerRegion, path } = this.#parts;
-    if (former.length === 0) return;
-    const anew = new Set<unknown>(
-      former.flatMap((row) => (row.columns['region'] === '' ? row.anew.change.record : [])),
-    );
-    const regional = [...loaded.key, ...loaded.keyPolicy, ...loaded.alias, ...loaded.grant];
-    const written = regional.filter((record) => !anew.has(record));
-    const [other] = written;
-    if (other === undefined || anew.size === 0 || written.some(({ region }) => region === formerRegion)) return;
-    throw new StoreError(
-      'otherRegion',
-      `\`${path}\` has records of the Region \`${other.region}\`, and others that have yet to follow them there, not to \`${formerRegion}\`; set \`region: ${other.region}\``,
-    );
-  }
-
-  async #writesOf(changes: readonly PreparedChange[]): Promise<readonly Write[]> {
-    const { db } = this.#parts;
-    const rows = (await this.#rowsOf(changes.filter(({ change }) => 'put' in change))).values();
-    return changes.map((change) => {
-      if ('remove' in change.change) return removal(db, change);
-      return writing(db, change, rows.next().value as Row); // There is one for each that is put.
-    });
-  }
-
-  /** Records as they are written; their MACs are computed together. */
-  async #rowsOf(changes: readonly PreparedChange[]): Promise<readonly Row[]> {
-    const { formats, macs } = this.#parts;
-    const formatOf = ({ kind }: PreparedChange): number => newestFormat(formats[kind]);
-    const forms = changes.map((change) => canonicalRecord(change.kind, change.columns, formatOf(change)));
-    const computed = await macsOfAll(macs, forms);
-    return changes.map((change, index) => ({
-      ...change.columns,
-      format: formatOf(change),
-      mac: (computed[index] as Buffer).toString('hex'), // There are as many.
-    }));
   }
 
   #inTurn<T>(task: () => T | Promise<T>): Promise<T> {

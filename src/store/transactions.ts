@@ -9,6 +9,8 @@
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { CompiledQuery } from 'kysely';
+import type { Columns } from './record-columns.ts';
+import type { RecordKind } from './records/records.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
@@ -19,6 +21,10 @@ export interface Write {
   readonly seen?: SeenRow;
   /** Of the row that it puts; absent for a removal, and for rows without one. */
   readonly mac?: string;
+  /** What the row is of, where it is a record's. */
+  readonly kind?: RecordKind;
+  /** Those of the record that it puts. */
+  readonly columns?: Columns;
   /** How many rows it changes; one unless given. */
   readonly rows?: number;
 }
@@ -27,11 +33,24 @@ export interface Write {
 export interface Replaced {
   readonly replaced: readonly unknown[];
   readonly put: readonly string[];
+  /** What they replaced and put, to the letter. */
+  readonly rows: { readonly replaced: readonly ReplacedRow[]; readonly put: readonly PutForm[] };
+}
+
+/** A row that was removed or replaced, as it stood there: its columns in the order of `memberNames`. */
+export interface ReplacedRow {
+  readonly kind: RecordKind;
+  readonly row: readonly unknown[];
+}
+
+export interface PutForm {
+  readonly kind: RecordKind;
+  readonly columns: Columns;
 }
 
 /** The row in whose place something is put, or that is removed. */
 export interface SeenRow {
-  /** Gives its primary key, as `key` has it, then its `version` and `mac`. */
+  /** Gives its primary key, as `key` has it, then its `version` and `mac`, then all its columns. */
   readonly query: CompiledQuery;
   readonly key: readonly unknown[];
   /** The version that the write was decided on; `null`: there is no such row. */
@@ -58,11 +77,16 @@ export class Transactions {
     try {
       this.#database.exec('BEGIN IMMEDIATE');
       const before = this.#changedSoFar();
-      const replaced = writes.flatMap((write) => this.#write(write));
+      const replacedRows: ReplacedRow[] = [];
+      const replaced = writes.flatMap((write) => this.#write(write, replacedRows));
       const all = [...writes];
       if (last !== undefined) {
-        const write = last({ replaced, put: writes.flatMap(({ mac }) => mac ?? []) });
-        this.#write(write);
+        const write = last({
+          replaced,
+          put: writes.flatMap(({ mac }) => mac ?? []),
+          rows: { replaced: replacedRows, put: writes.flatMap(putForm) },
+        });
+        this.#write(write, replacedRows);
         all.push(write);
       }
       const expected = all.reduce((sum, { rows = 1 }) => sum + rows, 0);
@@ -81,23 +105,28 @@ export class Transactions {
     this.#database.close();
   }
 
-  /** @returns The MAC of what was there, if anything was. */
-  #write({ statement, seen, rows = 1 }: Write): readonly unknown[] {
-    const replaced = seen === undefined ? [] : this.#macAsSeen(seen);
+  /** @returns The MAC of what was there, if anything was, which is also among `replacedRows` then. */
+  #write({ statement, seen, kind, rows = 1 }: Write, replacedRows: ReplacedRow[]): readonly unknown[] {
+    const found = seen === undefined ? undefined : this.#asSeen(seen);
+    if (found !== undefined && kind !== undefined) replacedRows.push({ kind, row: found.columns });
     const { changes } = this.#prepared(statement.sql).run(...statement.parameters.map(inputValue));
     if (Number(changes) !== rows) throw this.#altered();
-    return replaced;
+    return found === undefined ? [] : [found.mac];
   }
 
-  #macAsSeen({ query, key, version }: SeenRow): readonly unknown[] {
+  #asSeen({
+    query,
+    key,
+    version,
+  }: SeenRow): { readonly mac: unknown; readonly columns: readonly unknown[] } | undefined {
     const row = this.#prepared(query.sql).get(...query.parameters.map(inputValue)) as unknown[] | undefined;
-    if (row === undefined && version === null) return [];
+    if (row === undefined && version === null) return undefined;
     if (row === undefined || Number(row[key.length]) !== version) {
       throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
     }
     // An index that was edited leads to another row than it says.
     if (key.some((member, index) => row[index] !== member)) throw this.#altered();
-    return [row[key.length + 1]];
+    return { mac: row[key.length + 1], columns: row.slice(key.length + 2) };
   }
 
   /** Rows that this connection changed, those of triggers among them. */
@@ -124,4 +153,8 @@ export class Transactions {
       `a write to \`${this.#path}\` changed other rows than it says, and was undone: somebody edited the file; stop the daemon and restore the file from a backup`,
     );
   }
+}
+
+function putForm({ kind, columns }: Write): readonly PutForm[] {
+  return kind === undefined || columns === undefined ? [] : [{ kind, columns }];
 }

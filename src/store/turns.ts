@@ -12,6 +12,7 @@
  */
 
 import type { MetadataStore } from './metadata-store.ts';
+import { UnverifiedRecords } from './record-source.ts';
 import type { Change } from './records/changes.ts';
 import type { RecordKind } from './records/records.ts';
 import { StoreError } from './store-error.ts';
@@ -26,6 +27,8 @@ export interface Decided<Response> {
 export interface Fold {
   /** Takes changes that are on disk; those that are not its business it passes over. Never throws. */
   apply(changes: readonly Change[]): void;
+  /** Told of changes that are about to be written. It may throw `UnverifiedRecords`, and is asked again then. */
+  foresee?(changes: readonly Change[]): void;
 }
 
 /** Another node can be faster now and then, not each time. */
@@ -119,7 +122,7 @@ export class Turns {
   async #perform<Response>(decide: () => Decided<Response>, traits: TurnTraits): Promise<Response> {
     const by = traits.isQuiet ? undefined : (traits.by ?? this.#own);
     for (let decisions = 1; ; decisions++) {
-      const { changes, response } = decide();
+      const { changes, response } = await this.#decided(decide);
       if (changes.length === 0) return response;
       if (traits.isQuiet) assertQuiet(changes);
       const intentId = await by?.announce(changes);
@@ -139,6 +142,20 @@ export class Turns {
       settled(true);
       this.#apply(changes);
       return response;
+    }
+  }
+
+  /** On records that are verified: what is not yet is waited for, and the change is decided on what is true then. */
+  async #decided<Response>(decide: () => Decided<Response>): Promise<Decided<Response>> {
+    for (;;) {
+      try {
+        const decided = decide();
+        for (const fold of this.#folds) fold.foresee?.(decided.changes);
+        return decided;
+      } catch (error) {
+        if (!(error instanceof UnverifiedRecords)) throw error;
+        await error.verify();
+      }
     }
   }
 

@@ -3,13 +3,14 @@
  * by name, while the others work.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type FilledStore, fillStore } from '../../scripts/benchmark/filled-store.ts';
 import { missingForInstance, startInstance } from '../support/instance.ts';
+import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
 import { editMetadata, logLines, withDaemon } from './support/former-version.ts';
 import { refusal } from './support/refusals.ts';
@@ -18,16 +19,25 @@ const filledKeys = 2_000;
 const missing = missingForInstance('softhsm2');
 if (missing !== null) process.stdout.write(`skipped: An instance with many keys: ${missing}\n`);
 
-describe.skipIf(missing !== null)('An instance with many keys', () => {
+/** As many as all, and fewer than there are: then they are read when they are asked for. */
+const keptInMemory = [
+  ['all of them in memory', 20_000],
+  ['a hundred of them in memory', 100],
+] as const;
+
+describe.skipIf(missing !== null).each(keptInMemory)('An instance with many keys, %s,', (_, keysInMemory) => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-many-keys-'));
   const dir = join(folder, 'instance');
   let usable: string;
   let filled: FilledStore;
+  /** Keys with a record that was edited: they are listed until somebody asks for them. */
+  let edited: readonly string[] = [];
 
   beforeAll(async () => {
     await (await startInstance({ dir })).stop();
     usable = await withDaemon(dir, async (kms) => (await newKey(kms)).id);
     filled = await fillStore(dir, filledKeys);
+    appendFileSync(join(dir, 'drawbridge.yaml'), `budgets:\n  memory:\n    keysInMemory: ${keysInMemory}\n`);
   }, 4 * bootTimeoutMs);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -78,6 +88,7 @@ describe.skipIf(missing !== null)('An instance with many keys', () => {
       'SELECT k.key_id AS id FROM kms_key k LEFT JOIN alias a USING (key_id) LEFT JOIN key_grant g USING (key_id) WHERE a.key_id IS NULL AND g.key_id IS NULL ORDER BY 1',
     );
     const [ofKey, ofPolicy, ofMaterial, untouched] = [plain[3], plain[300], plain[600], plain[601]].map(present);
+    edited = [ofKey, ofPolicy, ofMaterial].map(present);
     const [alias, target] = [
       'alias/filled/2',
       idsOf("SELECT key_id AS id FROM alias WHERE alias_name = 'alias/filled/2'")[0],
@@ -121,6 +132,47 @@ describe.skipIf(missing !== null)('An instance with many keys', () => {
           { kind: 'grant', id: grantId, reason },
         ]),
       );
+    });
+  });
+
+  test('changes keys that others change and read at once, and has them so after it was killed', {
+    timeout: 3 * bootTimeoutMs,
+  }, async () => {
+    const places = Array.from({ length: 120 }, (_, index) => index * 16);
+    const described = (place: number, turn: number): string => `number ${place}, changed ${turn} times`;
+    let keyIds: readonly string[] = [];
+    let grantId: string | undefined;
+    const instance = await startInstance({ dir });
+    const kms = kmsOver(instance.socket);
+    try {
+      keyIds = (await allKeyIds(kms)).filter((keyId) => !edited.includes(keyId));
+      const keyAt = (place: number): string => present(keyIds[place]);
+      const change = (place: number, turn: number) =>
+        kms.updateKeyDescription({ KeyId: keyAt(place), Description: described(place, turn) });
+      await Promise.all(places.flatMap((place) => [change(place, 1), kms.describeKey({ KeyId: keyAt(place) })]));
+      await Promise.all(places.map((place) => change(place, 2)));
+      await kms.createAlias({ AliasName: 'alias/made-late', TargetKeyId: keyAt(7) });
+      await kms.updateAlias({ AliasName: 'alias/made-late', TargetKeyId: keyAt(1990) });
+      const { Aliases } = await kms.listAliases({ KeyId: keyAt(1990) });
+      expect(present(Aliases).map(({ AliasName }) => AliasName)).toContain('alias/made-late');
+      const GranteePrincipal = 'arn:aws:iam::000000000000:user/bob';
+      const made = await kms.createGrant({ KeyId: keyAt(3), GranteePrincipal, Operations: ['Encrypt'] });
+      grantId = made.GrantId;
+      const { KeyMetadata } = await kms.createKey({ Description: 'made late' });
+      await kms.scheduleKeyDeletion({ KeyId: keyAt(11), PendingWindowInDays: 7 });
+      keyIds = [...keyIds, present(KeyMetadata?.KeyId)];
+    } finally {
+      kms.destroy();
+      await instance.kill9();
+    }
+    await withDaemon(dir, async (kms) => {
+      const of = async (place: number) => (await kms.describeKey({ KeyId: present(keyIds[place]) })).KeyMetadata;
+      for (const place of places) expect((await of(place))?.Description).toBe(described(place, 2));
+      expect((await kms.describeKey({ KeyId: 'alias/made-late' })).KeyMetadata?.KeyId).toBe(keyIds[1990]);
+      const { Grants } = await kms.listGrants({ KeyId: present(keyIds[3]) });
+      expect(present(Grants).map(({ GrantId }) => GrantId)).toContain(grantId);
+      expect((await of(11))?.KeyState).toBe('PendingDeletion');
+      expect((await of(keyIds.length - 1))?.Description).toBe('made late');
     });
   });
 });

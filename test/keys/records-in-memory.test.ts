@@ -143,7 +143,7 @@ describeEachToken('Keys in memory', (token) => {
           ...{ defaultKeyStore: 'default', compilePolicy: compile },
           log: { debug() {}, info() {}, warn() {}, error() {} },
         },
-        loaded,
+        { loaded, source: undefined },
       );
       return directory;
     };

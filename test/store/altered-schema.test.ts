@@ -85,10 +85,10 @@ describe('a store with a schema that is not exactly ours', () => {
     ],
     [
       'a view in the place of a table',
-      ['ALTER TABLE key_grant RENAME TO hidden', 'CREATE VIEW key_grant AS SELECT * FROM hidden'],
+      ['ALTER TABLE access_key RENAME TO hidden', 'CREATE VIEW access_key AS SELECT * FROM hidden'],
       "its table `hidden` is none of Drawbridge's, its index `sqlite_autoindex_hidden_1` on `hidden` is none of Drawbridge's, " +
-        "its view `key_grant` is none of Drawbridge's, its table `key_grant` is missing, " +
-        'its index `sqlite_autoindex_key_grant_1` on `key_grant` is missing',
+        "its view `access_key` is none of Drawbridge's, its table `access_key` is missing, " +
+        'its index `sqlite_autoindex_access_key_1` on `access_key` is missing',
     ],
     [
       'a text of the schema that was written past SQLite',

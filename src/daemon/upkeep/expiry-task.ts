@@ -34,7 +34,7 @@ export function expiryTask({ directory, imports, audit, intents, clocks }: Expir
   return {
     kind,
     *scheduled() {
-      for (const { record, materials } of directory.all()) {
+      for (const { record, materials } of directory.watched()) {
         if (record.origin !== 'EXTERNAL') continue;
         for (const { backingKeyId, state, validToMs } of materials) {
           if (state === 'Active' && validToMs !== null) {

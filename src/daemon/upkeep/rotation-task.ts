@@ -15,7 +15,7 @@ import type { Clocks } from './clocks.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
 
 export interface RotationTaskParts {
-  readonly directory: Pick<KeyDirectory, 'realm' | 'all'>;
+  readonly directory: Pick<KeyDirectory, 'realm' | 'watched'>;
   readonly life: Pick<KeyLife, 'rotateOnDate'>;
   readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
@@ -26,7 +26,7 @@ export function rotationTask({ directory, life, intents, clocks }: RotationTaskP
   return {
     kind,
     *scheduled() {
-      for (const { record } of directory.all()) {
+      for (const { record } of directory.watched()) {
         const { keyId, state, nextRotationDateMs } = record;
         if (nextRotationDateMs === null) continue;
         const work = `${kind} ${directory.realm.region} ${keyId}`;

@@ -5,6 +5,7 @@
 
 import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
+import type { RecordSource } from '../../store/record-source.ts';
 import type { Change } from '../../store/records/changes.ts';
 import type { LastUseRecord, WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Fold } from '../../store/turns.ts';
@@ -13,19 +14,23 @@ type Loaded = Pick<LoadedMetadata, 'lastUse' | 'wrappingKey'>;
 
 export class AttachedRecords implements Fold {
   readonly #region: string;
+  readonly #source: Pick<RecordSource, 'select'> | undefined;
   readonly #lastUses = new Map<KeyId, LastUseRecord>();
   readonly #wrappingKeyById = new Map<BackingKeyId, WrappingKeyRecord>();
   /** By key, then by id. */
   readonly #wrappingKeys = new Map<KeyId, Map<string, WrappingKeyRecord>>();
 
-  constructor(region: string, { lastUse, wrappingKey }: Loaded) {
+  /** @param source Where last uses are read; absent: all are in `lastUse`. */
+  constructor(region: string, { lastUse, wrappingKey }: Loaded, source?: Pick<RecordSource, 'select'>) {
     this.#region = region;
+    this.#source = source;
     for (const record of lastUse) if (record.region === region) this.#lastUses.set(record.keyId, record);
     for (const record of wrappingKey) if (record.region === region) this.#showWrappingKey(record);
   }
 
   lastUseOf(keyId: KeyId): LastUseRecord | undefined {
-    return this.#lastUses.get(keyId);
+    if (this.#source === undefined) return this.#lastUses.get(keyId);
+    return this.#source.select('lastUse', { region: this.#region, keyId })[0];
   }
 
   findWrappingKey(backingKeyId: BackingKeyId): WrappingKeyRecord | undefined {
@@ -45,7 +50,8 @@ export class AttachedRecords implements Fold {
     for (const change of changes) {
       if ('region' in change.record && change.record.region !== this.#region) continue;
       if ('put' in change) {
-        if (change.put === 'lastUse') this.#lastUses.set(change.record.keyId, change.record);
+        if (change.put === 'lastUse' && this.#source === undefined)
+          this.#lastUses.set(change.record.keyId, change.record);
         if (change.put === 'wrappingKey') this.#showWrappingKey(change.record);
       } else {
         if (change.remove === 'lastUse') this.#lastUses.delete(change.record.keyId);

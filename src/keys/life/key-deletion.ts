@@ -75,7 +75,7 @@ export class KeyDeletion {
   }
 
   *pending(): Iterable<PendingDeletion> {
-    for (const { record } of this.#directory.all()) {
+    for (const { record } of this.#directory.watched()) {
       const { keyId, state, deletionDateMs } = record;
       if (state !== 'PendingDeletion' || deletionDateMs === null) continue;
       yield { keyId, deletionDateMs, isBegun: this.#directory.tombstones.has(keyId) };

@@ -313,7 +313,7 @@ export class KeyImports {
 
   /** At start, when all Regions' keys are there: what a crash left is settled. What the HSM is in the way of now, upkeep settles later. */
   async settleAll(): Promise<void> {
-    for (const { record } of this.#directory.all()) {
+    for (const { record } of this.#directory.watched()) {
       if (this.hasUnsettled(record.keyId)) await this.#tryToSettle(record.keyId);
     }
     for (const record of this.wrappingKeys.all()) {

@@ -6,12 +6,15 @@
  * all that is left after a lost database.
  */
 
-import type { LoadedMetadata, MetadataStore } from '../../store/metadata-store.ts';
+import { mapBounded } from '../../store/bounded-map.ts';
+import type { BegunMetadata, LoadedMetadata, MetadataStore } from '../../store/metadata-store.ts';
+import { whenVerified } from '../../store/record-source.ts';
 import { type Change, removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { GrantTokens } from '../grants/grant-tokens.ts';
 import { ImportTokens } from '../import-tokens.ts';
 import { KeyDirectory, type KeyDirectoryOptions } from '../key-directory.ts';
+import type { KeyBudgets } from '../key-directory-options.ts';
 import { AttachedRecords } from './attached-records.ts';
 import { withoutDeletedKeys } from './deleted-keys.ts';
 import { DomainKeys } from './domain-keys.ts';
@@ -21,7 +24,7 @@ import { KeyLife } from './key-life.ts';
 import { isDestroyed, isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface OpenKeysOptions extends KeyDirectoryOptions {
-  readonly store: Pick<MetadataStore, 'nodeId' | 'load' | 'deriveKey' | 'scrub'>;
+  readonly store: Pick<MetadataStore, 'nodeId' | 'begin' | 'deriveKey' | 'scrub'>;
   /** Those of all Regions; absent: they are taken from what the store has loaded. */
   readonly domainKeys?: DomainKeys;
   /** What the imports of all Regions share, whoever opens them then calls `settleAll` of each; absent: there is no other Region. */
@@ -45,24 +48,35 @@ export interface OpenKeys {
  * @param metadata What the store has loaded, with what did not finish undone (`settleUnfinished`); absent: all of that is done here.
  * @throws KeyStoreError when a key store cannot be read: better not to start than to start half reconciled.
  */
-export async function openKeys(options: OpenKeysOptions, metadata?: LoadedMetadata): Promise<OpenKeys> {
+export async function openKeys(options: OpenKeysOptions, metadata?: BegunMetadata): Promise<OpenKeys> {
   const { store, turns } = options;
   const directory = new KeyDirectory(options, new GrantTokens(await store.deriveKey('grant-tokens')));
-  const settled = metadata ?? (await settleUnfinished(options, await store.load()));
-  directory.take(settled);
+  const { loaded: settled, source } = metadata ?? (await beginAndSettle(options, directory.budgets));
+  directory.take(settled, source);
   turns.follow(directory);
-  const attached = new AttachedRecords(options.realm.region, settled);
+  const attached = new AttachedRecords(options.realm.region, settled, source);
   turns.follow(attached);
   const { nodeId } = store;
   const domainKeys = options.domainKeys ?? new DomainKeys({ ...options, nodeId }, settled);
   if (options.domainKeys === undefined)
     for (const [name, keyStore] of options.keyStores) await domainKeys.settle(name, keyStore);
+  await mapBounded(directory.watchedIds(), verifiedAtOnce, (keyId) =>
+    whenVerified(() => directory.findSoundKey(keyId)),
+  );
   const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
   const { importsOfRegions: ofRegions } = options;
   const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store, ofRegions });
   if (ofRegions === undefined) await imports.settleAll();
   const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys });
   return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, domainKeys, store }) };
+}
+
+/** Keys that something is due of, whose records are read at a start. */
+const verifiedAtOnce = 16;
+
+async function beginAndSettle(options: OpenKeysOptions, { memory }: KeyBudgets): Promise<BegunMetadata> {
+  const { loaded, source } = await options.store.begin(memory.keysInMemory);
+  return { loaded: await settleUnfinished(options, loaded), source };
 }
 
 /**

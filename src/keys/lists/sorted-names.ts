@@ -11,7 +11,16 @@ export interface Page<Name> {
   readonly truncated: boolean;
 }
 
-export class SortedNames<Name extends string> {
+/** A list of names in order, wherever they are. */
+export interface NameList<Name extends string> {
+  /**
+   * Up to `limit` names behind `after`.
+   * @param after The last name of the page before; `undefined` for the first page.
+   */
+  page(after: string | undefined, limit: number): Page<Name>;
+}
+
+export class SortedNames<Name extends string> implements NameList<Name> {
   readonly #names: Name[] = [];
 
   get size(): number {
@@ -34,10 +43,6 @@ export class SortedNames<Name extends string> {
     if (this.#names[at] === name) this.#names.splice(at, 1);
   }
 
-  /**
-   * Up to `limit` names behind `after`.
-   * @param after The last name of the page before; `undefined` for the first page.
-   */
   page(after: string | undefined, limit: number): Page<Name> {
     let at = after === undefined ? 0 : this.#firstNotBelow(after);
     if (after !== undefined && this.#names[at] === after) at++;

@@ -130,10 +130,13 @@ async function problemIn(keyStore: KeyStore, material: Parameters<typeof proveMa
  * @param named The ids of all records of backing keys and domain keys.
  * @throws KeyStoreError when the token cannot be listed now.
  */
-export async function orphansIn(keyStore: KeyStore, named: ReadonlySet<string>): Promise<readonly Orphan[]> {
+export async function orphansIn(
+  keyStore: KeyStore,
+  isNamed: (backingKeyId: string) => boolean,
+): Promise<readonly Orphan[]> {
   const isOurs = ({ label }: { readonly label: string }): boolean =>
     ![serviceKeyLabelPrefix, wrappingKeyLabelPrefix, joiningKeyLabelPrefix].some((prefix) => label.startsWith(prefix));
-  const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !named.has(key.backingKeyId));
+  const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !isNamed(key.backingKeyId));
   return found.map(({ backingKeyId, label }) => {
     const what = label.startsWith(domainKeyLabelPrefix) ? 'domain key' : 'backing key';
     return { keyStore: keyStore.name, backingKeyId, label, what };

@@ -1,0 +1,148 @@
+/**
+ * Keys of one Region of which there are too many to have all in memory: those that were asked for last are, the others are read again.
+ *
+ * What has to be known of all of them is kept beside: how many there are, and which of them something may be due of. What is in memory
+ * follows the changes as ever; what is not needs no telling, since it is read from where they were written.
+ *
+ * A key that was put out of memory may still be in somebody's hands: he goes on with it as it was, as he does after any change. What
+ * must be one whoever holds it, the end of a wrapped key and the count of encryptions, outlives it (`material-in-use.ts`).
+ */
+
+import type { KeyId } from '../kms/names.ts';
+import type { RecordSource } from '../store/record-source.ts';
+import type { Change } from '../store/records/changes.ts';
+import type { KeyRecord } from '../store/records/records.ts';
+import type { DamagedKeys } from './damaged-keys.ts';
+import type { Page } from './lists/sorted-names.ts';
+import type { ReadKey } from './records-of-keys.ts';
+import { namesRegion } from './regions-of-material.ts';
+
+export interface KeysOnDemandOptions {
+  readonly region: string;
+  /** So many are kept in memory. */
+  readonly maxKeys: number;
+  /** Such keys are in no list. */
+  readonly damaged: Pick<DamagedKeys, 'has'>;
+}
+
+export class KeysOnDemand {
+  readonly source: RecordSource;
+  readonly #region: string;
+  readonly #maxKeys: number;
+  readonly #damaged: Pick<DamagedKeys, 'has'>;
+  /** Those in memory, in the order in which they are looked at when there is no room; `true`: asked for since the last look. */
+  readonly #wasAsked = new Map<KeyId, boolean>();
+  readonly #watched = new Set<KeyId>();
+  readonly #pendingDeletion = new Set<KeyId>();
+  #count: number;
+
+  /**
+   * @param atStart Keys that something may be due of, and others.
+   */
+  constructor(source: RecordSource, atStart: readonly KeyRecord[], { region, maxKeys, damaged }: KeysOnDemandOptions) {
+    this.#damaged = damaged;
+    this.source = source;
+    this.#region = region;
+    this.#maxKeys = Math.max(1, maxKeys);
+    this.#count = source.volume('key', region).count;
+    for (const record of atStart) if (record.region === region) this.#watch(record);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get pendingDeletion(): number {
+    return this.#pendingDeletion.size;
+  }
+
+  /** Those that something may be due of: a deletion, a rotation, an expiry. */
+  watched(): readonly KeyId[] {
+    return [...this.#watched];
+  }
+
+  /** Throws `UnverifiedRecords`, and StoreError when the disk refuses. */
+  read(keyId: KeyId): ReadKey | undefined {
+    const { source } = this;
+    const members = { region: this.#region, keyId };
+    const [key] = source.select('key', members);
+    if (key === undefined) return undefined;
+    const [policy] = source.select('keyPolicy', members);
+    const backingKeys = source.select('backingKey', { keyId }).filter((record) => namesRegion(record, this.#region));
+    return { key, policy, backingKeys };
+  }
+
+  has(keyId: KeyId): boolean {
+    const { source } = this;
+    return source.has('key', { region: this.#region, keyId }) || source.has('backingKey', { keyId });
+  }
+
+  /** It was asked for. @returns Those that have to go for it. */
+  asked(keyId: KeyId): readonly KeyId[] {
+    const isNew = !this.#wasAsked.has(keyId);
+    this.#wasAsked.set(keyId, true);
+    return isNew && this.#wasAsked.size > this.#maxKeys ? this.#makeRoom(keyId) : [];
+  }
+
+  /** It is in memory no more. */
+  forget(keyId: KeyId): void {
+    this.#wasAsked.delete(keyId);
+  }
+
+  page(after: string | undefined, limit: number): Page<KeyId> {
+    const page = this.source.keyIds(this.#region, after, limit);
+    const names = page.names.filter((keyId) => !this.#damaged.has(keyId));
+    // A page of nothing would be the last one for whoever reads on behind its last name.
+    return names.length === 0 && page.truncated ? this.page(page.names.at(-1), limit) : { ...page, names };
+  }
+
+  /** All ids, in order. */
+  *all(): Iterable<KeyId> {
+    let after: KeyId | undefined;
+    for (;;) {
+      const { names, truncated } = this.page(after, idsAtOnce);
+      yield* names;
+      if (!truncated) return;
+      after = names.at(-1) ?? after;
+    }
+  }
+
+  /** A change of this Region that is on disk. */
+  follow(change: Change): void {
+    if ('put' in change) {
+      if (change.put !== 'key') return;
+      if (change.replaces === null) this.#count++;
+      this.#watch(change.record);
+    } else if (change.remove === 'key') {
+      this.#count--;
+      this.#watched.delete(change.record.keyId);
+      this.#pendingDeletion.delete(change.record.keyId);
+    }
+  }
+
+  #watch({ keyId, state, origin, nextRotationDateMs }: KeyRecord): void {
+    const isInUse = state === 'Enabled' || state === 'Disabled';
+    mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL' || nextRotationDateMs !== null);
+    mark(this.#pendingDeletion, keyId, state === 'PendingDeletion');
+  }
+
+  /** What was asked for since the last look goes to the end, once. */
+  #makeRoom(inUse: KeyId): readonly KeyId[] {
+    const gone: KeyId[] = [];
+    for (const [keyId, wasAsked] of this.#wasAsked) {
+      if (this.#wasAsked.size <= this.#maxKeys) break;
+      this.#wasAsked.delete(keyId);
+      if (keyId === inUse || wasAsked) this.#wasAsked.set(keyId, false);
+      else gone.push(keyId);
+    }
+    return gone;
+  }
+}
+
+/** Of a list of all. */
+const idsAtOnce = 1000;
+
+function mark<Value>(set: Set<Value>, value: Value, isIn: boolean): void {
+  if (isIn) set.add(value);
+  else set.delete(value);
+}

@@ -1,0 +1,92 @@
+/**
+ * Records that are read when they are asked for, where there are too many to have all of them in memory.
+ *
+ * INVARIANT: what comes out of here as a record is in force, and its MAC was verified: by the HSM, the first time that it is asked for
+ * since the start, or by having been written here. Reading is synchronous and waits for the disk at most; the HSM is not waited for
+ * in it. Where something has yet to be verified, `UnverifiedRecords` is thrown: whoever can wait has it verified and asks again.
+ */
+
+import type { GrantId } from '../kms/grant-terms.ts';
+import type { AliasName, KeyId } from '../kms/names.ts';
+import type { QuarantinedRecord } from './quarantined-record.ts';
+import type { MetadataRecords } from './records/records.ts';
+
+/** The kinds of which there can be as many as there are keys. */
+export const numerousKinds = ['key', 'backingKey', 'keyPolicy', 'alias', 'grant', 'lastUse'] as const;
+export type NumerousKind = (typeof numerousKinds)[number];
+
+/** What names a record, or some of them: columns and their values. */
+export type Members<Kind extends NumerousKind> = Partial<Record<keyof MetadataRecords[Kind] & string, string>>;
+
+/** Some names in order. */
+export interface NamesFound<Name> {
+  readonly names: readonly Name[];
+  /** Is there more behind the last one? */
+  readonly truncated: boolean;
+}
+
+/** How many there are of a kind in a Region, and the bytes of all their texts as UTF-8. */
+export interface RecordVolume {
+  readonly count: number;
+  readonly textBytes: number;
+}
+
+export interface RecordSource {
+  /**
+   * The records with these members, those that do not verify left out. There is an index for the primary key of each kind, for `keyId`,
+   * and for `retiring` of grants.
+   * @throws UnverifiedRecords
+   * @throws StoreError when the disk refuses.
+   */
+  select<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): readonly MetadataRecords[Kind][];
+  /** Is there a row of it, whatever it says? */
+  has<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): boolean;
+  /** Why a record of this id is not used; `undefined` for one that is, or was not looked at. */
+  problemOf(kind: NumerousKind, id: string, region: string | null): string | undefined;
+  grantIds(region: string, retiring: string, after: string | undefined, limit: number): NamesFound<GrantId>;
+  keyIds(region: string, after: string | undefined, limit: number): NamesFound<KeyId>;
+  aliasNames(region: string, after: string | undefined, limit: number): NamesFound<AliasName>;
+  volume(kind: NumerousKind, region: string): RecordVolume;
+  /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
+  materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
+  /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`. It goes through all of them. */
+  wrappedUnder(): ReadonlyMap<string, number>;
+  /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */
+  verifyAll(isEnough?: () => boolean): Promise<void>;
+  /** Have all been verified? */
+  readonly isVerified: boolean;
+  /** Who is told of each record that does not verify, also of those that were found since the start. */
+  whenRefused(listener: (record: QuarantinedRecord) => void): void;
+}
+
+/** Something that was asked for has yet to be verified, which has begun: whoever does not wait for it can be asked again later. */
+export class UnverifiedRecords extends Error {
+  readonly #verification: Promise<void>;
+
+  constructor(verification: Promise<void>) {
+    super('records have yet to be verified by the HSM; try again');
+    this.name = 'UnverifiedRecords';
+    this.#verification = verification;
+    verification.catch(() => undefined); // Whoever waits hears of it.
+  }
+
+  /** Resolves when it makes sense to ask again. @throws what the HSM fails with. */
+  verify(): Promise<void> {
+    return this.#verification;
+  }
+}
+
+/**
+ * Asks until all that it takes is verified.
+ * @param ask It is repeated, so it changes nothing but what it gives.
+ */
+export async function whenVerified<Answer>(ask: () => Answer | Promise<Answer>): Promise<Answer> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof UnverifiedRecords)) throw error;
+      await error.verify();
+    }
+  }
+}

@@ -1,0 +1,34 @@
+/** Changes as the writes that make them, with the MACs of the records that they put. */
+
+import { canonicalRecord, newestFormat } from './record-mac.ts';
+import { macsOfAll } from './record-macs.ts';
+import type { ReaderParts } from './record-reader.ts';
+import { type PreparedChange, type Row, removal, writing } from './record-statements.ts';
+import type { Write } from './transactions.ts';
+
+type WriteParts = Pick<ReaderParts, 'db' | 'formats' | 'macs'>;
+
+/** In their order. Rejects with what the HSM fails with. */
+export async function writesOf(parts: WriteParts, changes: readonly PreparedChange[]): Promise<readonly Write[]> {
+  const puts = changes.filter(({ change }) => 'put' in change);
+  const rows = (await rowsOfChanges(parts, puts)).values();
+  return changes.map((change) => {
+    if ('remove' in change.change) return removal(parts.db, change);
+    return writing(parts.db, change, rows.next().value as Row); // There is one for each that is put.
+  });
+}
+
+/** Records as they are written; their MACs are computed together. */
+export async function rowsOfChanges(
+  { formats, macs }: Omit<WriteParts, 'db'>,
+  changes: readonly PreparedChange[],
+): Promise<readonly Row[]> {
+  const formatOf = ({ kind }: PreparedChange): number => newestFormat(formats[kind]);
+  const forms = changes.map((change) => canonicalRecord(change.kind, change.columns, formatOf(change)));
+  const computed = await macsOfAll(macs, forms);
+  return changes.map((change, index) => ({
+    ...change.columns,
+    format: formatOf(change),
+    mac: (computed[index] as Buffer).toString('hex'), // There are as many.
+  }));
+}
