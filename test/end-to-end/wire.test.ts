@@ -67,6 +67,30 @@ describeDaemon('The wire', (daemon) => {
     },
   );
 
+  test.skipIf(process.getuid?.() !== 0)(
+    'the password of a custom key store is in no memory of the daemon once its request was answered',
+    async () => {
+      const { instance, socket } = daemon();
+      const canary = `pw-${randomBytes(12).toString('hex')}`;
+      const request = JSON.stringify({
+        ...{ CustomKeyStoreName: 'payments', CloudHsmClusterId: 'cluster-1a23b4cdefg' },
+        ...{ TrustAnchorCertificate: 'none', KeyStorePassword: canary },
+      });
+      const update = JSON.stringify({ CustomKeyStoreId: 'cks-1234567890abcdef0', KeyStorePassword: canary });
+      const asked = [
+        ['CreateCustomKeyStore', request],
+        ['CreateCustomKeyStore', request.slice(0, -1)],
+        ['UpdateCustomKeyStore', update],
+      ] as const;
+      for (const [operation, body] of asked) {
+        const client = new RawClient(socket).send(awsRequest(operation, body));
+        expect((await client.answers(1)).map(({ status }) => status)).toEqual([400]);
+        client.socket.destroy();
+      }
+      expect(hasInMemory(instance.pid, Buffer.from(canary))).toBe(false);
+    },
+  );
+
   test('an error is status 400, a type without a namespace, a message and a request id', async () => {
     const answer = await call(daemon().socket, 'DescribeKey', { KeyId: 'nothing' });
     expect(answer.status).toBe(400);
