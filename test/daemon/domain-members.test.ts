@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { KMS } from '@aws-sdk/client-kms';
+import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
@@ -194,6 +194,50 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     ]);
     await ask('POST', '/key-stores/default/members/second/reconnect');
     for (const name of ['first', 'second']) await until(name, 'connected', { lacks: [] });
+  });
+
+  test('uses every kind of wrapped key in either of them while the other one is away', async () => {
+    const message = Buffer.from('what both say');
+    const create = async (KeySpec: KeySpec, KeyUsage: KeyUsageType) =>
+      present((await kms.createKey({ KeySpec, KeyUsage })).KeyMetadata?.KeyId);
+    const aes = await create('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
+    const rsa = await create('RSA_2048', 'SIGN_VERIFY');
+    const ec = await create('ECC_NIST_P256', 'SIGN_VERIFY');
+    const hmac = await create('HMAC_256', 'GENERATE_VERIFY_MAC');
+    const byRsa = { KeyId: rsa, Message: message, SigningAlgorithm: 'RSASSA_PKCS1_V1_5_SHA_256' } as const;
+    const byEc = { KeyId: ec, Message: message, SigningAlgorithm: 'ECDSA_SHA_256' } as const;
+    const byHmac = { KeyId: hmac, Message: message, MacAlgorithm: 'HMAC_SHA_256' } as const;
+    const make = async () => {
+      const { CiphertextBlob } = await kms.encrypt({ KeyId: aes, Plaintext: message });
+      const { Signature: pkcs1 } = await kms.sign(byRsa);
+      const { Signature: ecdsa } = await kms.sign(byEc);
+      return { CiphertextBlob, pkcs1, ecdsa, mac: (await kms.generateMac(byHmac)).Mac };
+    };
+    type Made = Awaited<ReturnType<typeof make>>;
+    const check = async ({ CiphertextBlob, pkcs1, ecdsa, mac }: Made, own: Made) => {
+      expect(Buffer.from(present((await kms.decrypt({ CiphertextBlob })).Plaintext))).toEqual(message);
+      expect([pkcs1, mac], 'these have no random part').toEqual([own.pkcs1, own.mac]);
+      expect(await kms.verify({ ...byEc, Signature: ecdsa })).toMatchObject({ SignatureValid: true });
+      expect(await kms.verify({ ...byRsa, Signature: pkcs1 })).toMatchObject({ SignatureValid: true });
+      expect(await kms.verifyMac({ ...byHmac, Mac: mac })).toMatchObject({ MacValid: true });
+    };
+    // At once, so that each of the two has its share.
+    const made = await Promise.all(Array.from({ length: 4 }, make));
+    for (const [name, { folder }] of [
+      ['first', first],
+      ['second', second],
+    ] as const) {
+      const { pids } = (await members())[name] as { readonly pids: readonly number[] };
+      renameSync(folder, `${folder}.away`);
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      await vi.waitFor(async () => expect((await members())[name]?.['state']).not.toBe('connected'), patience);
+      const own = await make();
+      for (const each of made) await check(each, own);
+      made.push(own);
+      renameSync(`${folder}.away`, folder);
+      await until(name, 'connected', { lacks: [] });
+    }
+    expect(await ask('POST', '/census', { after: null })).toMatchObject({ proven: 5, problems: [] });
   });
 
   test('has a new domain key in both members before anything is wrapped under it', async () => {
