@@ -13,7 +13,6 @@ import { asStoreError } from './store-error.ts';
 /** Half a megabyte of digits. */
 const rowsAtOnce = 8192;
 const macDigits = 64;
-const digitsOnly = /^[0-9a-f]*$/;
 
 export interface ScannedMacs {
   readonly sum: bigint;
@@ -67,12 +66,17 @@ function* macsOf(database: DatabaseSync, table: string): Generator<SomeMacs> {
     const from = last;
     yield {
       rows: Number(rows),
-      isWhole: rows === whole && typeof digits === 'string' && digitsOnly.test(digits),
+      isWhole: rows === whole && typeof digits === 'string' && isHex(digits),
       digits: String(digits),
       each: () => (oneByOne.all(from) as unknown as unknown[][]).map(([, mac]) => mac),
     };
     last = end;
   }
+}
+
+/** In lower case. A regular expression takes five times as long. */
+function isHex(digits: string): boolean {
+  return Buffer.from(digits, 'hex').toString('hex') === digits;
 }
 
 /** As `CamelCasePlugin` names them in the file. */

@@ -69,7 +69,8 @@ const buried = 'key_id in (select key_id from tombstone)';
 function conditionsAtStart(database: DatabaseSync): Readonly<Record<NumerousKind, string>> {
   const ids = database
     .prepare(
-      "select key_id from kms_key where state = 'Creating' union select key_id from backing_key where state = 'Creating'",
+      // Of both tables in their own order: to join two lists in that of their ids, each row would be looked up by itself.
+      "select key_id from kms_key where state = 'Creating' union all select key_id from backing_key where state = 'Creating'",
     )
     .all()
     .map((row) => `'${String(row['key_id']).replaceAll("'", "''")}'`);
