@@ -102,7 +102,11 @@ export function learnCosts(took: readonly AnsweredCall[], elapsedMs: number): vo
   const factor = elapsedMs / expectedMs;
   for (const { cost, expectedMs: share, succeeded } of took) {
     if (!succeeded) continue;
-    const measuredMs = share * factor;
-    cost.ms += (measuredMs - cost.ms) * (measuredMs > cost.ms ? riseFactor : fallFactor);
+    cost.ms = learnt(cost.ms, share * factor);
   }
+}
+
+/** The estimate after another measurement. */
+export function learnt(estimateMs: number, measuredMs: number): number {
+  return estimateMs + (measuredMs - estimateMs) * (measuredMs > estimateMs ? riseFactor : fallFactor);
 }

@@ -16,10 +16,14 @@
  * | `generateJoiningPair`, `receiveKey` | made in the member that is meant alone | the pair and what was wrapped for it are of one HSM |
  *
  * A call that a member refused without having done anything (`keyUnavailable`, `unsupported`, `tokenFull`, `busy`) goes on to the next, whatever it is.
+ *
+ * A call that a member does not answer for long is made in another one besides where that leaves nothing in a token and makes no key, and the
+ * first answer counts. A member with such a call gets no others while there is another one: its queue counts as full.
  * A call that crashes or hangs hosts does so in each member once: that is the price of not failing one that does not.
  */
 
 import type { BackingKeyId } from '../../kms/names.ts';
+import { Plaintext } from '../../secrets/secret-bytes.ts';
 import { type Call, type CallName, calls } from '../calls.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreFailure } from '../key-store.ts';
 import type { Member } from './member.ts';
@@ -77,7 +81,7 @@ export class MemberCalls {
       const member = (await this.#next(call, tried)) ?? (await this.#comingBack(call, tried));
       if (member === undefined) break;
       try {
-        const result = await member.call(call.make);
+        const result = await this.#ask(call, member, tried);
         this.#doubtThoseThatLackIt(call.needs, tried);
         return result;
       } catch (error) {
@@ -88,6 +92,20 @@ export class MemberCalls {
     }
     const failures = [...tried.values()].map(({ error }) => error);
     throw this.#failure(call, failures);
+  }
+
+  /** In this member, and in another one besides when it is overdue. */
+  async #ask<Result>(call: MemberCall<Result>, member: Member, tried: Tried): Promise<Result> {
+    const answer = member.call(call.make);
+    const { repeatable, changesKeys, generates }: Call = calls[call.name];
+    const mayBeMadeTwice = repeatable && call.isRepeated !== false && changesKeys !== true && generates !== true;
+    if (!mayBeMadeTwice || this.#members.length === 1) return answer;
+    if (!(await member.punctuality.follow(call.name, answer))) return answer;
+    const error = new KeyStoreError('timeout', `${call.name}: member \`${member.name}\` has not answered yet`);
+    const asked: Tried = new Map(tried).set(member, { error, admissions: member.admissions });
+    const other = await this.#next(call, asked);
+    if (other === undefined || other.punctuality.isOverdue) return answer;
+    return firstAnswer([answer, this.#ask(call, other, asked)]);
   }
 
   /** The member with the shortest queue of those that could have it and have not. */
@@ -172,10 +190,38 @@ async function findsAll(member: Member, needs: readonly BackingKeyId[]): Promise
 }
 
 function shortestQueue(members: readonly Member[]): Member | undefined {
-  return members.reduce<Member | undefined>(
+  const punctual = members.filter(({ punctuality }) => !punctuality.isOverdue);
+  return (punctual.length > 0 ? punctual : members).reduce<Member | undefined>(
     (best, member) => (best === undefined || member.calls < best.calls ? member : best),
     undefined,
   );
+}
+
+/** What passes in another member is no answer while another may come; the first attempt's failure when there is none. */
+async function firstAnswer<Result>(attempts: readonly [Promise<Result>, Promise<Result>]): Promise<Result> {
+  const answers = attempts.map(async (attempt): Promise<{ result: Result } | { error: unknown }> => {
+    try {
+      return { result: await attempt };
+    } catch (error) {
+      if (error instanceof KeyStoreError && passing.has(error.failure)) throw error;
+      return { error };
+    }
+  });
+  const first = await Promise.any(answers).catch(() => undefined);
+  if (first === undefined) return attempts[0];
+  for (const answer of answers)
+    answer.then(
+      (late) => late !== first && 'result' in late && wipe(late.result),
+      () => undefined,
+    );
+  if ('error' in first) throw first.error;
+  return first.result;
+}
+
+/** What nobody waits for any more. */
+function wipe(result: unknown): void {
+  const plaintext = typeof result === 'object' && result !== null && 'plaintext' in result ? result.plaintext : result;
+  if (plaintext instanceof Plaintext) plaintext.wipe();
 }
 
 /** One that was away since is another one. */

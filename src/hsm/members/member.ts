@@ -13,6 +13,7 @@ import { type KeyStore, KeyStoreError, type KeyStoreStatus, type MemberStatus } 
 import type { BegunKeyStore } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
 import { Inventory } from './inventory.ts';
+import { Punctuality } from './punctuality.ts';
 
 /**
  * Finds out whether a token is one of ours.
@@ -43,6 +44,7 @@ const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] } as const
 
 export class Member {
   readonly name: string;
+  readonly punctuality = new Punctuality();
   readonly #parts: MemberParts;
   #attached: KeyStore | undefined;
   #inventory: Inventory | undefined;
