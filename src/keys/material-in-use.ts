@@ -13,7 +13,7 @@ import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import { type Change, replaced } from '../store/records/changes.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
-import type { Turns } from '../store/turns.ts';
+import type { Decided, Turns } from '../store/turns.ts';
 import { referenceOf } from './backing-key-reference.ts';
 import {
   EncryptionCounter,
@@ -24,6 +24,7 @@ import {
 } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
 import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
+import { NumberReservations } from './number-reservations.ts';
 
 export interface MaterialInUseOptions {
   readonly turns: Turns;
@@ -52,9 +53,11 @@ export class MaterialInUse {
   });
   /** Of those for which numbers were reserved since the start: forgotten, they would be lost. */
   readonly #counters = new Map<BackingKeyId, EncryptionCounter>();
+  readonly #reservations: NumberReservations<BackingKeyId>;
 
   constructor(options: MaterialInUseOptions) {
     this.#options = options;
+    this.#reservations = new NumberReservations(options.turns, (id) => this.#nextBlock(id));
   }
 
   /**
@@ -71,7 +74,7 @@ export class MaterialInUse {
       this.#counters.get(backingKeyId) ??
       new EncryptionCounter(
         reservedEncryptions,
-        () => this.#reserveBlock(backingKeyId, () => counter),
+        () => this.#reserveBlock(backingKeyId, counter),
         limits,
         () => numbersRunOut(keyId, backingKeyId),
       );
@@ -79,24 +82,25 @@ export class MaterialInUse {
     return { record, keyStore: keyStore(record.keyStore), keyMaterialId: keyMaterialIdOf(record), reference, counter };
   }
 
+  #reserveBlock(backingKeyId: BackingKeyId, counter: EncryptionCounter): Promise<NumberBlock | undefined> {
+    this.#counters.set(backingKeyId, counter);
+    return this.#reservations.reserve(backingKeyId);
+  }
+
   /** Reads the record in its turn, so that what else was written of it since stays. */
-  #reserveBlock(backingKeyId: BackingKeyId, counter: () => EncryptionCounter): Promise<NumberBlock | undefined> {
-    const { turns, limits, find, elsewhere } = this.#options;
-    const decide = () => {
-      const found = find(backingKeyId);
-      if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
-      const { record, origin } = found;
-      // The limit is that of the material: all its records have one number, whichever Region encrypts with it.
-      const all = [record, ...elsewhere(record)];
-      const reserved = Math.max(...all.map(({ reservedEncryptions }) => reservedEncryptions));
-      const block = nextBlock(reserved, limits);
-      if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? reserved);
-      const changes =
-        block === undefined ? [] : all.map((each) => replaced('backingKey', each, { reservedEncryptions: block.to }));
-      return { changes, response: block };
-    };
-    this.#counters.set(backingKeyId, counter());
-    return turns.take(decide, { isQuiet: true });
+  #nextBlock(backingKeyId: BackingKeyId): Decided<NumberBlock | undefined> {
+    const { limits, find, elsewhere } = this.#options;
+    const found = find(backingKeyId);
+    if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
+    const { record, origin } = found;
+    // The limit is that of the material: all its records have one number, whichever Region encrypts with it.
+    const all = [record, ...elsewhere(record)];
+    const reserved = Math.max(...all.map(({ reservedEncryptions }) => reservedEncryptions));
+    const block = nextBlock(reserved, limits);
+    if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? reserved);
+    const changes =
+      block === undefined ? [] : all.map((each) => replaced('backingKey', each, { reservedEncryptions: block.to }));
+    return { changes, response: block };
   }
 
   /** One that was ended stays so for whoever holds it, so what did not change is not made anew. */

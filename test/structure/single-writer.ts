@@ -27,7 +27,7 @@ const rules: readonly WriterRule[] = [
     what: 'takes a turn',
     allowed: [
       'src/pipeline/change.ts',
-      'src/keys/material-in-use.ts',
+      'src/keys/number-reservations.ts',
       'src/keys/last-uses.ts',
       'src/keys/life/',
       'src/keys/moves/',
