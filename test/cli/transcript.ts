@@ -17,7 +17,6 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { expect } from 'vitest';
-import { program } from '../support/program.ts';
 
 interface Step {
   readonly line: number;
@@ -40,8 +39,8 @@ const patterns: Readonly<Record<string, string>> = {
   '<...>': '.*',
 };
 
-/** Runs a transcript; the first difference fails the test and names the line. */
-export function runTranscript(path: string, environment: Readonly<Record<string, string>>): void {
+/** Runs a transcript. `drawbridge` in it is `program`. The first difference fails the test and names the line. */
+export function runTranscript(path: string, program: string, environment: Readonly<Record<string, string>>): void {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-transcript-'));
   try {
     const bin = join(folder, '.bin');

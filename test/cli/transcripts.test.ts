@@ -3,6 +3,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
+import { program, sourceProgram } from '../support/program.ts';
 import { runTranscript } from './transcript.ts';
 
 const timeoutMs = 300_000;
@@ -11,6 +12,8 @@ const folder = fileURLToPath(new URL('./transcripts/', import.meta.url));
 const needs: Readonly<Record<string, readonly [program: string, what: string]>> = {
   'ssh.txt': ['ssh-keygen', 'openssh-client'],
 };
+/** They tell what is loaded, which is another thing where the sources were joined. */
+const ofSources = ['loaded.txt'];
 const transcripts = readdirSync(folder).filter((name) => {
   const [program, what] = needs[name] ?? [];
   if (program === undefined || spawnSync('sh', ['-c', `command -v ${program}`]).status === 0)
@@ -29,7 +32,7 @@ describe.skipIf(missing !== null)('the command line does and says what is writte
   afterAll(() => instance?.stop(), timeoutMs);
 
   test.each(transcripts)('%s', { timeout: timeoutMs }, (name) => {
-    runTranscript(`${folder}${name}`, {
+    runTranscript(`${folder}${name}`, ofSources.includes(name) ? sourceProgram : program, {
       DRAWBRIDGE_SOCKET: instance.socket,
       INSTANCE: instance.dir,
     });

@@ -225,7 +225,7 @@ describeEachToken('A key store', (token) => {
       JSON.stringify(keyStore.status()),
       JSON.stringify(keyStore.capabilities()),
     ];
-    expect(seen[0]).toContain('main.ts');
+    expect(seen[0]).toContain('host-main');
     for (const text of seen) expect(text).not.toContain(token().pin);
   });
 });

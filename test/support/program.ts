@@ -7,4 +7,7 @@ import { fileURLToPath } from 'node:url';
 /** Names it to the processes of a test run. */
 export const programVariable = 'DRAWBRIDGE_TEST_PROGRAM';
 
-export const program = process.env[programVariable] ?? fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+/** For tests of what the modules are by themselves. */
+export const sourceProgram = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+export const program = process.env[programVariable] ?? sourceProgram;
