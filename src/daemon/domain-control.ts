@@ -137,14 +137,20 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       }
       return toldToOperators(async () => {
         const isNeeded = (id: BackingKeyId): boolean => (wrappedBackingKeys(regions).get(`${name} ${id}`) ?? 0) > 0;
+        // Another key store whose token has joined has it for what is moved there: none goes as long as a copy may be left.
+        const former = domainKeys.of(name).slice(0, -1);
+        for (const { backingKeyId } of former.filter((each) => !isNeeded(each.backingKeyId)))
+          for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
         const retired = await domainKeys.retire(name, keyStore, isNeeded);
         const wrapped = wrappedBackingKeys(regions);
-        const former = domainKeys.of(name).slice(0, -1);
-        const needed = former.map(({ backingKeyId: id }) => ({
-          domainKeyId: id,
-          backingKeys: wrapped.get(`${name} ${id}`) ?? 0,
-          keys: keysUnder(regions, name, id),
-        }));
+        const needed = domainKeys
+          .of(name)
+          .slice(0, -1)
+          .map(({ backingKeyId: id }) => ({
+            domainKeyId: id,
+            backingKeys: wrapped.get(`${name} ${id}`) ?? 0,
+            keys: keysUnder(regions, name, id),
+          }));
         return { retired, needed };
       });
     },

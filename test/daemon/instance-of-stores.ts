@@ -75,6 +75,11 @@ export class InstanceOfStores {
     };
   }
 
+  /** Of `default`. */
+  get token(): TestToken {
+    return this.#token;
+  }
+
   get kms(): KMS {
     if (this.#kms === undefined) throw new Error('it is not started');
     return this.#kms;

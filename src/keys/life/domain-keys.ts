@@ -78,11 +78,14 @@ export class DomainKeys implements Fold {
 
   /**
    * The domain keys that material may have been wrapped under since it was made: the one of now, and of those before it each that was not
-   * followed by another one when the material was made. What copies of the metadata from before have can be opened with them.
+   * followed by another one when the material was made. What copies of the metadata from before have can be opened with them. Of material that was
+   * moved from another key store these are that one's.
    */
   everOf({ keyStore, domainKeyId, createdAtMs }: BackingKeyRecord): readonly BackingKeyId[] {
     if (domainKeyId === null) return [];
-    const all = this.of(keyStore);
+    const holders = [...this.#records.values()].filter((record) => record.backingKeyId === domainKeyId);
+    const isOwn = holders.some((record) => record.keyStore === keyStore);
+    const all = this.of(isOwn ? keyStore : (holders[0]?.keyStore ?? keyStore));
     const before = all.slice(
       0,
       Math.max(

@@ -35,7 +35,7 @@ import type { KmsKey } from '../kms-key.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { isInHsm } from '../life/domain-keys.ts';
 import type { KeyLife } from '../life/key-life.ts';
-import { type MoveTarget, movePlan, type PlannedMove, unmovable } from './move-plan.ts';
+import { type MoveTarget, movePlan, notJoined, type PlannedMove, unmovable } from './move-plan.ts';
 import { whyNotSame } from './same-material.ts';
 
 export interface KeyMovesOptions {
@@ -43,7 +43,7 @@ export interface KeyMovesOptions {
   readonly regions: ReadonlyMap<string, { readonly directory: KeyDirectory; readonly life: Pick<KeyLife, 'alone'> }>;
   /** Those that the configuration names. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  readonly domainKeys: Pick<DomainKeys, 'of' | 'assertActive' | 'current'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'isThere' | 'assertActive' | 'current'>;
   readonly turns: Turns;
   /** The owner of the intents and duties that are made here. */
   readonly nodeId: string;
@@ -87,12 +87,21 @@ export class KeyMoves implements Fold {
 
   /**
    * What has to be moved of a key.
-   * @throws KmsError as `movePlan`.
+   * @throws KmsError as `movePlan`, and for another key store whose token has not joined the domain, or cannot be asked.
    */
-  plan(region: string, key: KmsKey, target: MoveTarget): readonly PlannedMove[] {
+  async plan(region: string, key: KmsKey, target: MoveTarget): Promise<readonly PlannedMove[]> {
     const { directory } = this.#region(region);
     const { domainKeys } = this.#options;
-    return movePlan(key, target, { directory, domainKeys, capabilities: (name) => this.#capabilities(name) });
+    const parts = { directory, domainKeys, capabilities: (name: string) => this.#capabilities(name) };
+    const planned = movePlan(key, target, parts);
+    for (const { record, to, domainKeyId } of planned) {
+      if (domainKeyId === null || to.keyStore === record.keyStore) continue;
+      const hasIt = await isInHsm(this.#keyStore(to.keyStore), domainKeyId).catch((error: unknown) => {
+        throw toldToOperators(error);
+      });
+      if (!hasIt) throw notJoined(record.keyStore, to.keyStore);
+    }
+    return planned;
   }
 
   /**
@@ -110,7 +119,7 @@ export class KeyMoves implements Fold {
         const key = directory.findKey(keyId);
         if (key === undefined || directory.tombstones.has(keyId))
           throw new KmsError('NotFoundException', `Key '${keyId}' does not exist`);
-        const [next] = this.plan(region, key, target);
+        const [next] = await this.plan(region, key, target);
         if (next === undefined) return moved;
         await this.#moveOne(directory, key, next, by);
       }

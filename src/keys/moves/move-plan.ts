@@ -6,8 +6,12 @@
  *     from, to                                what has to be possible
  *     token, wrapped                          the token wraps a key that is not extractable (`C_WrapKey`); SoftHSM2 does not, NSS does
  *     wrapped, token                          the token makes a token object of what it has unwrapped
- *     wrapped, wrapped in another key store   that one has the domain key already; or both have another one, and the first wraps again
- *     token, token of another key store       both of the first two, under a domain key that both have
+ *     wrapped, token of another key store     that token has joined the domain of the first, and makes a token object as above
+ *     token, token of another key store       that, and the first wraps it again under a domain key that the other has
+ *
+ * Into another key store material comes as an object of its token alone. The record then keeps the domain key under which copies of the metadata from
+ * before have it, and it is not wrapped under one of its new key store while that one is there: a record has room for one, and the
+ * tombstone would not name the other.
  *
  * What the token refuses only when it is asked (its room, its attributes) is found out when it is. A key in a custom key store stays there,
  * as in AWS KMS, where its origin is its key store. The material of a multi-Region key is shared by all of its Regions: it stays wrapped, and
@@ -46,7 +50,7 @@ export interface PlannedMove {
 
 export interface MovePlanParts {
   readonly directory: KeyView;
-  readonly domainKeys: Pick<DomainKeys, 'of'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'isThere'>;
   /** Of a configured key store; `undefined` for none, and for one that was never connected. */
   readonly capabilities: (keyStore: string) => KeyStoreCapabilities | undefined;
 }
@@ -64,6 +68,7 @@ export function movePlan(key: KmsKey, target: MoveTarget, parts: MovePlanParts):
     return isInPlace ? [] : [{ record, to, domainKeyId: null }];
   });
   for (const { record, to } of planned) assertMayMove(key, record, to, parts);
+  for (const { record, to } of planned) if (record.state === 'Active') assertNamesAll(record, to, parts);
   return planned.map((move) =>
     move.record.state === 'Removed' ? move : { ...move, domainKeyId: domainKeyFor(key, move, parts) },
   );
@@ -94,29 +99,41 @@ function assertMayMove(
     throw unmovable(`\`${keyStore}\` cannot keep ${keySpec} keys wrapped: ${row.reason ?? 'not possible'}`);
 }
 
+/** Material that came under a domain key of another key store is found by it, when it is deleted. */
+function assertNamesAll(
+  { keyStore: from, domainKeyId }: BackingKeyRecord,
+  { keyStore, residency }: KeyPlaceOnRecord,
+  { domainKeys }: MovePlanParts,
+): void {
+  if (residency === 'token') return;
+  if (from !== keyStore)
+    throw unmovable(
+      `material goes from \`${from}\` into another key store as an object of its token alone: move it with \`--residency token\``,
+    );
+  const isOwn = domainKeyId === null || domainKeys.of(from).some(({ backingKeyId }) => backingKeyId === domainKeyId);
+  if (isOwn || !domainKeys.isThere(domainKeyId)) return;
+  throw unmovable(
+    `its material came from another key store, whose domain key ${domainKeyId} opens copies of the metadata from before: it stays in the token until that one is retired (\`drawbridge domain rotate --retire\`)`,
+  );
+}
+
 function domainKeyFor({ record: { origin } }: KmsKey, move: PlannedMove, parts: MovePlanParts): BackingKeyId | null {
   const { record, to } = move;
   const { domainKeyId, keyStore: from } = record;
-  const isWrapped = record.residency === 'wrapped';
-  const shared = sharedDomainKeys(from, to.keyStore, parts.domainKeys);
-  if (isWrapped && domainKeyId !== null && (from === to.keyStore || shared.includes(domainKeyId))) return domainKeyId;
-  const newest = shared.at(-1);
-  if (newest === undefined && from !== to.keyStore)
-    throw unmovable(
-      `the key stores \`${from}\` and \`${to.keyStore}\` have no domain key in common, under which it could go from one to the other`,
-    );
+  if (record.residency === 'wrapped' && domainKeyId !== null) return domainKeyId;
+  const newest = parts.domainKeys.of(from).findLast(({ state }) => state === 'Active');
+  if (newest === undefined && from !== to.keyStore) throw notJoined(from, to.keyStore);
   const why = whyNotWrappedAgain(parts.capabilities(from));
-  if (why === null) return newest ?? null;
+  if (why === null) return newest?.backingKeyId ?? null;
   const again = origin === 'EXTERNAL' ? '; delete its imported key material, move the key, and import it again' : '';
   throw unmovable(`\`${from}\` does not let the key out: ${why}${again}`);
 }
 
-/** Those that both have, the oldest first; within one key store all that are usable. */
-function sharedDomainKeys(from: string, to: string, domainKeys: Pick<DomainKeys, 'of'>): readonly BackingKeyId[] {
-  const usable = (name: string): readonly BackingKeyId[] =>
-    domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
-  const there = new Set(usable(to));
-  return usable(from).filter((id) => there.has(id));
+export function notJoined(from: string, to: string): KmsError {
+  return unmovable(
+    `the token of \`${to}\` does not have the domain key of \`${from}\` under which it could go there: have it join that domain ` +
+      `(\`drawbridge domain invite ${from}\`, \`drawbridge domain join --key-store ${to}\`), then \`drawbridge reconnect ${to}\``,
+  );
 }
 
 /**

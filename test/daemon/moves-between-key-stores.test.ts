@@ -1,0 +1,158 @@
+/** `keys move --to`: what goes from one key store of a daemon to another, also where the other one's token has joined the domain of the first. */
+
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { trustPublicKey, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import {
+  domainFileText,
+  isInvitation,
+  isResponse,
+  joiningKeyId,
+  parseDomainFile,
+  requestFingerprint,
+} from '../../src/keys/domain/invitation.ts';
+import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
+import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { importMaterial, newExternalKey } from '../end-to-end/support/imports.ts';
+import { send } from '../end-to-end/support/wire.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { InstanceOfStores } from './instance-of-stores.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+
+const missing = softHsm2.missing ?? nssSoftoken.missing;
+if (missing !== null) process.stdout.write(`skipped: moves between key stores: ${missing}\n`);
+
+const Plaintext = Buffer.from('a plaintext');
+const log = { debug() {}, info() {}, warn() {}, error() {} };
+
+describe.skipIf(missing !== null)('A key that is to go into another key store', () => {
+  let instance: InstanceOfStores;
+  let nss: TestToken;
+
+  beforeAll(async () => {
+    nss = nssSoftoken.create();
+    const pinFile = join(nss.folder, 'pin');
+    writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
+    instance = await InstanceOfStores.create({ second: InstanceOfStores.settingsOf(nss, pinFile) });
+    const written = readFileSync(instance.configurationFile, 'utf8');
+    writeFileSync(instance.configurationFile, written.replace('# residency: token', 'residency: wrapped'));
+    await instance.start();
+    await untilConnected();
+  });
+  afterAll(async () => {
+    await instance?.remove();
+    nss?.remove();
+  });
+
+  const ask = async (path: string, body?: object) => {
+    const request = body === undefined ? {} : { body: JSON.stringify(body) };
+    const answer = await send(instance.socket, { method: body === undefined ? 'GET' : 'POST', path, ...request });
+    return JSON.parse(answer.body);
+  };
+  const standing = async () => (await ask('/status')).keyStores;
+  const untilConnected = () =>
+    vi.waitFor(
+      async () => {
+        for (const { state } of await standing()) expect(state).toBe('connected');
+      },
+      { timeout: 30_000, interval: 50 },
+    );
+  const move = async (keys: readonly string[], to: string | null, residency: string | null = null, dryRun = false) =>
+    ask('/moves', { keys, to, residency, dryRun });
+  const whyNot = async (...wanted: Parameters<typeof move>): Promise<readonly string[]> =>
+    (await move(...wanted)).refused.map(({ reason }: { reason: string }) => reason);
+  const materialOf = async (id: string) => (await ask(`/status/keys/${id}`)).backingKeys[0];
+  const inToken = async <Result>(keyStore: string, work: (opened: KeyStore) => Promise<Result>) => {
+    const configuration = await loadConfiguration(instance.configurationFile);
+    return withConfiguredToken({ configuration, environment: {}, keyStore, log }, work);
+  };
+  const domainKeysIn = (keyStore: string) =>
+    inToken(keyStore, async (opened) =>
+      (await opened.listKeys()).map(({ label }) => label).filter((label) => label.startsWith('drawbridge:domain:')),
+    );
+
+  /** The token of one key store joins the domain of another, as the four commands do it. */
+  async function joinDomain(of: string, newcomer: string): Promise<void> {
+    const invitation = parseDomainFile((await ask(`/domains/${of}/invite`, {})).invitation);
+    if (!isInvitation(invitation)) throw new Error('it is no invitation');
+    const request = await inToken(newcomer, (keyStore) => beginJoining(keyStore, invitation));
+    if (of === 'default') {
+      const configuration = await loadConfiguration(instance.configurationFile);
+      const key = { backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey };
+      const soPin = new Pin(Buffer.from(present(instance.token.soPin)));
+      await trustPublicKey({ configuration, keyStore: of, log }, key, soPin);
+    }
+    const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
+    const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);
+    if (!isResponse(response)) throw new Error('it is no response');
+    await inToken(newcomer, (keyStore) => finishJoining(keyStore, response));
+    expect(await ask(`/key-stores/${newcomer}/reconnect`, {})).toMatchObject({ state: 'connected' });
+  }
+
+  test('goes into the token of one that has joined the domain, and from there into another by its domain', async () => {
+    const { kms } = instance;
+    const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const made = await kms.createKey({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' });
+    const keys = [KeyId, present(made.KeyMetadata?.KeyId)];
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext });
+    const mac = { KeyId: keys[1], MacAlgorithm: 'HMAC_SHA_256', Message: Plaintext } as const;
+    const { Mac } = await kms.generateMac(mac);
+    const assertServes = async (keyStore: string, residency: string) => {
+      expect(Buffer.from(present((await kms.decrypt({ CiphertextBlob })).Plaintext))).toEqual(Plaintext);
+      expect((await kms.verifyMac({ ...mac, Mac })).MacValid).toBe(true);
+      for (const id of keys) expect(await materialOf(id)).toMatchObject({ keyStore, residency });
+    };
+    const { domainKeyId: former } = await materialOf(KeyId);
+    const both = (reason: RegExp) => keys.map(() => expect.stringMatching(reason));
+    const notJoined = /`second` does not have the domain key of `default`.*domain join --key-store second/;
+    for (const dryRun of [true, false]) expect(await whyNot(keys, 'second', 'token', dryRun)).toEqual(both(notJoined));
+    await joinDomain('default', 'second');
+    expect(await whyNot(keys, 'second')).toEqual(both(/`--residency token`$/));
+    expect((await move(keys, 'second', 'token', true)).moved).toHaveLength(2);
+    await assertServes('default', 'wrapped');
+    expect(await move(keys, 'second', 'token')).toMatchObject({ moved: [{}, {}], refused: [] });
+    await assertServes('second', 'token');
+    // Copies from before have it under this one, and the record is where its deletion finds that out.
+    expect(await materialOf(KeyId)).toMatchObject({ domainKeyId: former });
+    const cameFrom = /came from another key store.*until that one is retired/;
+    expect(await whyNot(keys, null, 'wrapped')).toEqual(both(cameFrom));
+
+    await ask('/domains/default/rotate', {});
+    expect(await domainKeysIn('second')).toEqual(['drawbridge:domain:default:1']);
+    expect(await ask('/domains/default/retire', {})).toEqual({ retired: [former], needed: [] });
+    expect(await domainKeysIn('second')).toEqual([]);
+    expect(await move(keys, null, 'wrapped')).toMatchObject({ moved: [{}, {}], refused: [] });
+    await assertServes('second', 'wrapped');
+    await move(keys.slice(0, 1), null, 'token');
+
+    // One is an object in NSS softoken, the other is wrapped by it; both go into SoftHSM2.
+    await joinDomain('second', 'default');
+    expect(await move(keys, 'default', 'token')).toMatchObject({ moved: [{}, {}], refused: [] });
+    await assertServes('default', 'token');
+    await instance.restart();
+    await untilConnected();
+    const again = await instance.kms.decrypt({ CiphertextBlob });
+    expect(Buffer.from(present(again.Plaintext))).toEqual(Plaintext);
+    const left = await inToken('second', (opened) => opened.listKeys());
+    for (const id of keys) expect(left.map(({ label }) => label)).not.toContain(`drawbridge:${id}:1`);
+  });
+
+  test('or is imported there, after its material was deleted', async () => {
+    const { id } = await newExternalKey(instance.kms);
+    const material = randomBytes(32);
+    await importMaterial(instance.kms, id, material);
+    const { CiphertextBlob } = await instance.kms.encrypt({ KeyId: id, Plaintext });
+    await instance.kms.deleteImportedKeyMaterial({ KeyId: id });
+    expect(await move([id], 'second')).toMatchObject({ moved: [{ keyId: id }], refused: [] });
+    await importMaterial(instance.kms, id, material);
+    expect(await materialOf(id)).toMatchObject({ keyStore: 'second', residency: 'wrapped' });
+    const { Plaintext: opened } = await instance.kms.decrypt({ CiphertextBlob });
+    expect(Buffer.from(present(opened))).toEqual(Plaintext);
+  });
+});
