@@ -5,9 +5,17 @@ import { setTimeout } from 'node:timers/promises';
 import type { Configuration, MemberConfiguration, TokenConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import type { ConnectionTerms } from '../hsm/members/member.ts';
 import { beginJoinedKeyStore, callsWaitNot } from '../hsm/members/open-joined-key-store.ts';
-import { type BegunKeyStore, beginKeyStore, type OpenKeyStoreOptions, openKeyStore } from '../hsm/open-key-store.ts';
+import {
+  type BegunKeyStore,
+  type BegunToken,
+  beginKeyStore,
+  type OpenKeyStoreOptions,
+  openKeyStore,
+} from '../hsm/open-key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
+import type { TokenConnection } from '../hsm/token-connection.ts';
 import { type Tuning, type TuningOptions, tuneToken } from '../hsm/token-tuning.ts';
 import { findLibrary, type KeyStoreShape, loadVendorProfile, shapeOf } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -67,7 +75,7 @@ export interface KeyStoreSettings {
   readonly keyStores: Configuration['keyStores'];
   readonly environment: NodeJS.ProcessEnv;
   /** Of a key store of several members: is one of them ours? Absent: each is taken, and serves the keys that it has. */
-  readonly prove?: ((member: KeyStore, name: string) => Promise<void>) | undefined;
+  readonly prove?: ((connection: TokenConnection, member: string) => Promise<void>) | undefined;
   readonly log: Logger;
 }
 
@@ -114,10 +122,10 @@ export function beginConfiguredKeyStore(
   }
   const members = configuration.members.map((member) => ({
     name: member.name,
-    begin: (theirs: ConnectionEvents): BegunKeyStore => {
+    begin: (terms: ConnectionTerms): BegunToken => {
       const options = memberOptions(memberPath(name, member), member, environment, log);
       const limits = { ...options.limits, ...callsWaitNot };
-      return beginKeyStore({ ...options, limits, events: theirs }, () => true);
+      return beginKeyStore({ ...options, limits, ...terms }, () => true);
     },
   }));
   return beginJoinedKeyStore({ name, members, prove: prove ?? takeAll, events, log }, isWaitedFor);

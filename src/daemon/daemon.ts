@@ -18,6 +18,7 @@ import { ConfigurationError } from '../config/load.ts';
 import { assertPinsArePrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { BegunKeyStore } from '../hsm/open-key-store.ts';
+import type { TokenConnection } from '../hsm/token-connection.ts';
 import { Admission } from '../http/admission/admission.ts';
 import { HandshakeBudget } from '../http/admission/handshake-budget.ts';
 import { Connections } from '../http/connections/connections.ts';
@@ -323,7 +324,7 @@ function beginKeyStore(
   const theirs = openKeyStores?.find((keyStore) => keyStore.name === name);
   if (theirs !== undefined) return { keyStore: theirs, connected: Promise.resolve() };
   const { keyStores } = configuration;
-  const prove = (member: KeyStore, memberName: string) => proofs.prove(name, memberName, member);
+  const prove = (connection: TokenConnection, member: string) => proofs.prove(name, member, connection);
   return beginConfiguredKeyStore(name, { keyStores, environment, prove, log }, (reason) => patience.goesOn(reason));
 }
 

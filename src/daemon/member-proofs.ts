@@ -11,6 +11,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { ConfigurationError } from '../config/load.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
@@ -76,10 +77,10 @@ export class MemberProofs {
   }
 
   /**
-   * @param member With nothing between it and its token.
+   * @param member One connection to it.
    * @throws ConfigurationError when it is none of ours, with what that means and what to do; KeyStoreError when it does not tell.
    */
-  async prove(keyStore: string, name: string, member: KeyStore): Promise<void> {
+  async prove(keyStore: string, name: string, member: TokenConnection): Promise<void> {
     const serviceKey = this.#options.serviceKey();
     if (serviceKey === undefined) return;
     if (await has(member, serviceKey)) {
@@ -115,10 +116,10 @@ export class MemberProofs {
 interface Place {
   readonly keyStore: string;
   readonly name: string;
-  readonly member: KeyStore;
+  readonly member: TokenConnection;
 }
 
-async function has(member: KeyStore, backingKeyId: BackingKeyId): Promise<boolean> {
+async function has(member: TokenConnection, backingKeyId: BackingKeyId): Promise<boolean> {
   try {
     await member.describeKey({ backingKeyId });
     return true;

@@ -9,6 +9,7 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { DetachableKeyStore } from '../hsm/detachable-key-store.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
@@ -132,7 +133,7 @@ export class OptionalKeyStores {
         failed: () => place.events.failed(),
         pinRefused: () => undefined,
       };
-      const prove = (member: KeyStore, memberName: string) => proofs.prove(name, memberName, member);
+      const prove = (connection: TokenConnection, member: string) => proofs.prove(name, member, connection);
       const settings = { keyStores: configuration.keyStores, environment, prove, log };
       optional.keyStore = theirs ?? beginConfiguredKeyStore(name, settings, () => true, events).keyStore;
       place.attach(optional.keyStore);

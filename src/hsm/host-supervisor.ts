@@ -15,6 +15,7 @@ import { HostOpenError, HsmHost } from './hsm-host.ts';
 import type { KeyStoreCapabilities } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import type { LoginGate } from './login-gate.ts';
+import type { ConnectionProof } from './token-connection.ts';
 
 export interface SupervisorOptions {
   readonly keyStore: string;
@@ -27,6 +28,8 @@ export interface SupervisorOptions {
   readonly log: Logger;
   readonly dispatcher: CallDispatcher;
   readonly gate: LoginGate;
+  /** Is asked over each connection before it serves; none serves for which it throws. */
+  readonly admit?: ConnectionProof | undefined;
   /** What the last host of the key store to connect found, and the next one may take over, if any did. */
   readonly formerly: () => OpenSettings['formerly'];
   readonly events: SupervisorEvents;
@@ -88,6 +91,11 @@ export class HostSupervisor {
   /** A key was destroyed through some lane. Resolves when no lane here uses it any more. */
   async keyDestroyed(backingKeyId: Buffer): Promise<void> {
     await Promise.all([...this.#alive].map((host) => host.keyDestroyed(backingKeyId)));
+  }
+
+  /** Asks over each connection that serves whether the token is ours. Rejects as `admit` does. */
+  async proveAgain(): Promise<void> {
+    await Promise.all([...this.#alive].map((host) => host.proveAgain()));
   }
 
   /** No further host; the present one ends after what it has to do. Resolves when its process is gone. */
@@ -178,12 +186,12 @@ export class HostSupervisor {
 
   /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */
   async #connect(): Promise<HsmHost> {
-    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher } = this.#options;
+    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, admit } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const pin = await this.#readPin();
     const { openDeadlineMs } = limits;
     const { lanes } = settings;
-    const parts = { lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore, openDeadlineMs };
+    const parts = { lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore, openDeadlineMs, admit };
     const host = new HsmHost(parts);
     this.#host ??= host;
     this.#alive.add(host);

@@ -26,6 +26,7 @@ import type { KeyStoreCapabilities, KeyStoreFailure } from './key-store.ts';
 import { logLines } from './line-log.ts';
 import type { PendingCall } from './pending-call.ts';
 import { capabilities, nothing } from './replies.ts';
+import { type ConnectionProof, connectionOver } from './token-connection.ts';
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const hostProgram = fileURLToPath(new URL(`./host/process/host-main.${extension}`, import.meta.url));
@@ -88,6 +89,8 @@ export interface HostStart {
   readonly keyStore: string;
   /** How long it may take to open its token. */
   readonly openDeadlineMs: number;
+  /** Is asked of each of its lanes before that serves; none serves for which it throws. */
+  readonly admit?: ConnectionProof | undefined;
 }
 
 export class HsmHost implements LaneOwner {
@@ -98,6 +101,7 @@ export class HsmHost implements LaneOwner {
   readonly ended: Promise<string>;
   readonly #child: ChildProcess;
   readonly #owner: CallOwner;
+  readonly #admit: ConnectionProof | undefined;
   #resolveEnded: (reason: string) => void = () => undefined;
   #reason: string | undefined;
   #exit: string | undefined;
@@ -106,14 +110,15 @@ export class HsmHost implements LaneOwner {
   #isOpening = true;
   #hung = false;
   /** The lanes that serve calls, and the keys that were destroyed before all of them did. */
-  readonly #serving = new Set<HostLane>();
+  readonly #serving = new Map<HostLane, KeyStoreCapabilities>();
   readonly #destroyedMeanwhile: Buffer[] = [];
   /** Rejects `open` while it runs. */
   #failOpen: (error: HostOpenError) => void = () => undefined;
 
   /** Starts the process. Throws `HostOpenError` when the system has no room for another. */
-  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore, openDeadlineMs }: HostStart) {
+  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore, openDeadlineMs, admit }: HostStart) {
     this.#owner = owner;
+    this.#admit = admit;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -157,7 +162,19 @@ export class HsmHost implements LaneOwner {
   /** A key was destroyed through some lane. Resolves when no lane of this host uses it any more. */
   async keyDestroyed(backingKeyId: Buffer): Promise<void> {
     if (this.#serving.size < this.lanes.length) this.#destroyedMeanwhile.push(backingKeyId);
-    await Promise.all([...this.#serving].map((lane) => this.#forget(lane, [backingKeyId])));
+    await Promise.all([...this.#serving.keys()].map((lane) => this.#forget(lane, [backingKeyId])));
+  }
+
+  /** Rejects as `admit` does for any lane that serves. One that ends meanwhile serves nothing, and is not asked. */
+  async proveAgain(): Promise<void> {
+    const proofs = [...this.#serving].map(async ([lane, found]) => {
+      try {
+        await this.#admit?.(connectionOver(lane, found));
+      } catch (error) {
+        if (lane.isOpen && !this.#isEnding) throw error;
+      }
+    });
+    await Promise.all(proofs);
   }
 
   /** Kills it now; its calls are lost. Only the first reason counts. */
@@ -252,6 +269,7 @@ export class HsmHost implements LaneOwner {
 
   async #openLane(lane: HostLane, fields: readonly Uint8Array[]): Promise<KeyStoreCapabilities> {
     const found = await callOn(lane, 'open', fields, capabilities);
+    await this.#prove(lane, found);
     // All lanes begin with the keys that the host saw when it opened the token. While this one forgets, more may go.
     for (let told = 0; told < this.#destroyedMeanwhile.length; ) {
       const ids = this.#destroyedMeanwhile.slice(told);
@@ -259,9 +277,18 @@ export class HsmHost implements LaneOwner {
       await this.#forget(lane, ids);
     }
     if (!lane.isOpen || this.#isEnding) throw new HostOpenError('failed', await this.ended);
-    this.#serving.add(lane);
+    this.#serving.set(lane, found);
     this.#owner.laneOpened(this, lane, found);
     return found;
+  }
+
+  async #prove(lane: HostLane, found: KeyStoreCapabilities): Promise<void> {
+    try {
+      await this.#admit?.(connectionOver(lane, found));
+    } catch (cause) {
+      this.fail(cause instanceof Error ? cause.message : String(cause));
+      throw new HostOpenError('failed', await this.ended, { cause });
+    }
   }
 
   /** A lane that cannot forget a destroyed key must not live on. */

@@ -14,6 +14,7 @@ import { HostOpenError } from './hsm-host.ts';
 import type { KeyStore, KeyStoreError } from './key-store.ts';
 import { defaultLimits, type KeyStoreLimits } from './key-store-limits.ts';
 import { type ConnectionEvents, PipeKeyStore } from './pipe-key-store.ts';
+import type { ConnectionProof } from './token-connection.ts';
 
 export interface OpenKeyStoreOptions {
   /** For logs, errors and `status()`. */
@@ -30,6 +31,8 @@ export interface OpenKeyStoreOptions {
   readonly limits?: Partial<KeyStoreLimits>;
   /** Told of what becomes of the connection, for as long as the key store is open. */
   readonly events?: ConnectionEvents;
+  /** Is asked over each connection before it serves; none serves for which it throws. */
+  readonly admit?: ConnectionProof;
   readonly log: Logger;
 }
 
@@ -42,6 +45,12 @@ export interface BegunKeyStore {
    * connected is tried again later. Rejects with a KeyStoreError (`unavailable`) when it will not be connected.
    */
   readonly connected: Promise<void>;
+}
+
+/** As that, of one token. */
+export interface BegunToken extends BegunKeyStore {
+  /** Asks over each connection that serves whether the token is ours. Rejects as `admit` does. */
+  readonly proveAgain: () => Promise<void>;
 }
 
 /**
@@ -67,7 +76,7 @@ export async function openKeyStore(options: OpenKeyStoreOptions): Promise<KeySto
 export function beginKeyStore(
   options: OpenKeyStoreOptions,
   isWaitedFor: (reason: KeyStoreError) => boolean = () => false,
-): BegunKeyStore {
+): BegunToken {
   const { name, hosts, settings } = options;
   if (!Number.isInteger(hosts) || hosts < 1 || !Number.isInteger(settings.lanes) || settings.lanes < 1)
     throw new RangeError(`key store \`${name}\`: at least one host and one lane`);
@@ -82,5 +91,5 @@ export function beginKeyStore(
       throw error instanceof HostOpenError ? connectionError(name, settings, error) : error;
     });
   connected.catch(() => undefined); // Whoever waits for it is told.
-  return { keyStore, connected };
+  return { keyStore, connected, proveAgain: () => keyStore.proveAgain() };
 }

@@ -15,25 +15,21 @@ import type { CallName } from './calls.ts';
 import { capabilityChanges } from './capability-changes.ts';
 import { connectionError } from './connection-error.ts';
 import { findingsFor } from './former-findings.ts';
-import { callOn } from './host-lane.ts';
 import { HostSupervisor, type SupervisorOptions } from './host-supervisor.ts';
 import { HostOpenError } from './hsm-host.ts';
 import type { KeyCarrying } from './key-carrying.ts';
+import { listPages } from './key-listing.ts';
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreStatus } from './key-store.ts';
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
-import type { CallLane } from './pending-call.ts';
 import { PipeKeyCarrying } from './pipe-key-carrying.ts';
 import * as replies from './replies.ts';
 import type { BackingKeyReference } from './wrapped-key.ts';
 import { WrappedKeysInUse } from './wrapped-keys-in-use.ts';
 
-/** A listing that is longer than this is a host that does not find its end. */
-const maxListedKeys = 1_000_000;
-
 export interface PipeKeyStoreOptions
-  extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'log'> {
+  extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'admit' | 'log'> {
   readonly name: string;
   readonly hosts: number;
   /** Are calls faster on several sessions of one host at once? */
@@ -150,6 +146,11 @@ export class PipeKeyStore implements KeyStore {
       : failed.reason;
   }
 
+  /** Asks over each connection that serves whether the token is ours. Rejects as `admit` does. */
+  async proveAgain(): Promise<void> {
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.proveAgain()));
+  }
+
   stopGenerating(because: string): void {
     this.#dispatcher.stopGenerating(because);
   }
@@ -226,10 +227,10 @@ export class PipeKeyStore implements KeyStore {
   listKeys(): Promise<readonly replies.ListedKey[]> {
     const listing = this.#listing.then(async () => {
       try {
-        return await this.#listPages();
+        return await listPages(this.#dispatcher);
       } catch (error) {
         if (!(error instanceof KeyStoreError && error.failure === 'unavailable')) throw error;
-        return await this.#listPages();
+        return await listPages(this.#dispatcher);
       }
     });
     this.#listing = listing.catch(() => undefined); // The next one's turn comes however this one ended.
@@ -338,25 +339,6 @@ export class PipeKeyStore implements KeyStore {
     this.#dispatcher.block('the key store was closed');
     await Promise.all(this.#supervisors.map((supervisor) => supervisor.stop()));
     this.#dispatcher.stop();
-  }
-
-  async #listPages(): Promise<readonly replies.ListedKey[]> {
-    const keys: replies.ListedKey[] = [];
-    let lane: CallLane | undefined;
-    const decode = (reply: readonly Buffer[], from: CallLane) => {
-      lane = from;
-      return replies.listedPage(reply);
-    };
-    for (let offset = 0; offset < maxListedKeys; ) {
-      const fields = [u32(offset)];
-      const page = await (lane === undefined
-        ? this.#dispatcher.call('listKeys', fields, decode)
-        : callOn(lane, 'listKeys', fields, decode));
-      if (page.entries === 0) return keys;
-      offset += page.entries;
-      keys.push(...page.keys);
-    }
-    throw new KeyStoreError('internal', `listKeys: there is no end after ${maxListedKeys} keys`);
   }
 
   #state(): KeyStoreStatus['state'] {

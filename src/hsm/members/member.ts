@@ -1,8 +1,8 @@
 /**
  * One token of a key store that has several: whether it serves, what is in it, and why not.
  *
- * It serves once it was proven to be ours, by a key that it holds and not by what it calls itself; that is asked anew each time
- * that it was lost and is connected again, because somebody may have put another one in its place. A token that is away is tried for ever. One
+ * It serves once it was proven to be ours, by a key that it holds and not by what it calls itself. That is asked over each of its
+ * connections before anything else is, because somebody may have put another one in its place since the others were made. A token that is away is tried for ever. One
  * that refuses the PIN, or has none of our keys, is left alone after one attempt until an operator says otherwise (`reconnect`): a wrong
  * PIN locks HSMs, and what is not ours does not become so by being asked again.
  */
@@ -10,24 +10,25 @@
 import type { Logger } from '../../kms/logger.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, type MemberStatus } from '../key-store.ts';
-import type { BegunKeyStore } from '../open-key-store.ts';
+import type { BegunToken } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
+import type { ConnectionProof, TokenConnection } from '../token-connection.ts';
 import { Inventory } from './inventory.ts';
 import { Punctuality } from './punctuality.ts';
 
-/**
- * Finds out whether a token is one of ours.
- * @throws KeyStoreError when it does not tell; anything else, in words for operators, when it is not.
- */
-export type Proof = (member: KeyStore) => Promise<void>;
+/** What a connection to a member is begun with. */
+export interface ConnectionTerms {
+  readonly events: ConnectionEvents;
+  readonly admit: ConnectionProof;
+}
 
 export interface MemberParts {
   /** The name of the key store. */
   readonly keyStore: string;
   readonly name: string;
   /** Begins to connect it; what cannot be begun throws in words for operators. */
-  readonly begin: (events: ConnectionEvents) => BegunKeyStore;
-  readonly prove: Proof;
+  readonly begin: (terms: ConnectionTerms) => BegunToken;
+  readonly prove: ConnectionProof;
   /** It serves that did not, or the other way round, or an attempt to connect it has failed. */
   readonly changed: () => void;
   readonly log: Logger;
@@ -47,6 +48,7 @@ export class Member {
   readonly punctuality = new Punctuality();
   readonly #parts: MemberParts;
   #attached: KeyStore | undefined;
+  #proveAgain: BegunToken['proveAgain'] = async () => undefined;
   #inventory: Inventory | undefined;
   #isAdmitted = false;
   /** Was what is attached found to be ours? */
@@ -84,7 +86,9 @@ export class Member {
         failed: () => this.#failed(),
         pinRefused: () => this.#failed(),
       };
-      this.#attached = this.#parts.begin(events).keyStore;
+      const begun = this.#parts.begin({ events, admit: (connection) => this.#admit(connection, begun.keyStore) });
+      this.#attached = begun.keyStore;
+      this.#proveAgain = begun.proveAgain;
     } catch (error) {
       this.#problem = messageOf(error);
       this.#failed();
@@ -188,6 +192,10 @@ export class Member {
     this.#calls++;
     try {
       return await make(attached);
+    } catch (error) {
+      // A call learns of the end of the last host before its supervisor does, and is to be waited for then, not failed.
+      if (attached === this.#attached && attached.status().lanes === 0) this.#lost();
+      throw error;
     } finally {
       this.#calls--;
     }
@@ -241,7 +249,7 @@ export class Member {
 
   /** Looks again whether it is ours, because more is known now of what ours have. */
   async reexamine(): Promise<void> {
-    if (this.#isAdmitted) await this.#examine();
+    if (this.#isAdmitted || this.#examination !== undefined) await this.#examine();
   }
 
   async close(): Promise<void> {
@@ -277,9 +285,9 @@ export class Member {
   async #examineOnce(): Promise<void> {
     const attached = this.#attached;
     if (attached === undefined || this.#isClosed || attached.status().lanes === 0) return;
-    const { log, keyStore, prove } = this.#parts;
+    const { log, keyStore } = this.#parts;
     try {
-      await prove(attached);
+      await this.#proveAgain();
       const isNews = !this.#isAdmitted;
       // It changes by our own calls while it serves, and a token of many keys takes seconds to list.
       const inventory = isNews ? new Inventory(await attached.listKeys()) : this.#inventory;
@@ -304,13 +312,36 @@ export class Member {
         log.warn(shown, 'a member of a key store has lost its keys, and is connected anew');
         this.#beginAnew();
       } else {
-        this.#isNotOurs = true;
-        this.#hasFailed = true;
-        this.#detach();
-        log.error(shown, 'a member of a key store is not used; the others are');
+        this.#leaveAlone();
       }
     }
     this.#parts.changed();
+  }
+
+  /** Before a connection serves: what another one of the same member has shown says nothing about it. */
+  async #admit(connection: TokenConnection, attached: KeyStore): Promise<void> {
+    try {
+      await this.#parts.prove(connection);
+    } catch (error) {
+      // While others are connected to ours, this one is tried again as one that is away.
+      if (!(error instanceof KeyStoreError) && attached === this.#attached && attached.status().lanes === 0) {
+        this.#problem = messageOf(error);
+        this.#leaveAlone();
+        this.#parts.changed();
+      }
+      throw error;
+    }
+  }
+
+  #leaveAlone(): void {
+    const { log, keyStore } = this.#parts;
+    this.#isNotOurs = true;
+    this.#hasFailed = true;
+    this.#detach();
+    log.error(
+      { keyStore, member: this.name, problem: this.#problem },
+      'a member of a key store is not used; the others are',
+    );
   }
 
   #failed(): void {

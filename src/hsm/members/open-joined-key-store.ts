@@ -1,12 +1,13 @@
 /** Begins to connect the members of a key store that has several, as `beginKeyStore` does with one token. */
 
 import type { Logger } from '../../kms/logger.ts';
-import { type KeyStore, KeyStoreError } from '../key-store.ts';
+import { KeyStoreError } from '../key-store.ts';
 import { defaultLimits } from '../key-store-limits.ts';
-import type { BegunKeyStore } from '../open-key-store.ts';
+import type { BegunKeyStore, BegunToken } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
+import type { TokenConnection } from '../token-connection.ts';
 import { JoinedKeyStore } from './joined-key-store.ts';
-import { Member } from './member.ts';
+import { type ConnectionTerms, Member } from './member.ts';
 import { MemberCalls } from './member-calls.ts';
 
 export interface MemberOpening {
@@ -15,7 +16,7 @@ export interface MemberOpening {
    * Begins to connect it, for as long as it takes, and throws in words for operators where that cannot even be begun. Its calls must not wait
    * for a host while another member could have them: `callsWaitNot`.
    */
-  readonly begin: (events: ConnectionEvents) => BegunKeyStore;
+  readonly begin: (terms: ConnectionTerms) => BegunToken;
 }
 
 /** Limits of a member: a call that has lost its last host goes to another member at once, and waits here where there is none. */
@@ -24,8 +25,8 @@ export const callsWaitNot = { reconnectWaitMs: -1 } as const;
 export interface JoinedKeyStoreOptions {
   readonly name: string;
   readonly members: readonly MemberOpening[];
-  /** Is asked of a member each time that it was connected; it serves nothing before. Throws as `Proof` (`member.ts`). */
-  readonly prove: (member: KeyStore, name: string) => Promise<void>;
+  /** Is asked over each connection to a member, which serves nothing before. Throws as `ConnectionProof`. */
+  readonly prove: (connection: TokenConnection, member: string) => Promise<void>;
   /** Is told of what becomes of the key store as a whole: `connected` of each member that begins to serve. */
   readonly events?: ConnectionEvents | undefined;
   readonly log: Logger;
@@ -56,7 +57,7 @@ export function beginJoinedKeyStore(
         keyStore: name,
         name: member,
         begin,
-        prove: (attached) => options.prove(attached, member),
+        prove: (connection) => options.prove(connection, member),
         changed: () => tell(),
         log,
       }),

@@ -82,7 +82,7 @@ export async function findServiceKeys(
  * @throws KeyStoreError `keyUnavailable`, with what to do.
  */
 export async function assertServiceKey(
-  keyStore: KeyStore,
+  keyStore: Pick<KeyStore, 'describeKey' | 'capabilities'>,
   purpose: ServiceKeyPurpose,
   backingKeyId: BackingKeyId,
 ): Promise<void> {
@@ -103,6 +103,6 @@ export async function assertServiceKey(
 }
 
 /** A key that may go to other HSMs is safe where the token lets it go under nothing but what its security officer trusted. */
-function holdsToTrust(keyStore: KeyStore): boolean {
+function holdsToTrust(keyStore: Pick<KeyStore, 'capabilities'>): boolean {
   return keyStore.capabilities().protection.some(({ attempt, isHeld }) => attempt === wrapsUnderUntrusted && isHeld);
 }

@@ -1,0 +1,98 @@
+/** Members of a key store that have several hosts: what one of their connections showed says nothing about another one. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { present } from '../end-to-end/support/daemon.ts';
+import { openStore } from '../hsm/test-store.ts';
+import { softHsm2 } from '../support/tokens.ts';
+import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
+
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+if (softHsm2.missing !== null) process.stdout.write(`skipped: members with several hosts: ${softHsm2.missing}\n`);
+
+describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', () => {
+  let instance: InstanceOfMembers;
+  let a: MemberFolder;
+  let b: MemberFolder;
+
+  beforeAll(async () => {
+    instance = await InstanceOfMembers.create({ names: ['a', 'b'], residency: 'token', settings: { hosts: 2 } });
+    [a, b] = [instance.member('a'), instance.member('b')];
+    await instance.start();
+    await untilServed();
+  });
+  afterAll(() => instance?.remove());
+
+  const until = ({ name }: MemberFolder, what: object) =>
+    vi.waitFor(async () => expect(await instance.statusOf(name)).toMatchObject(what), {
+      timeout: 40_000,
+      interval: 50,
+    });
+  const untilServed = async () => {
+    for (const member of [a, b]) await until(member, { state: 'connected', hosts: 2 });
+  };
+  const killHosts = async ({ name }: MemberFolder, from = 0) => {
+    for (const pid of (await instance.statusOf(name)).pids.slice(from)) process.kill(pid, 'SIGKILL');
+  };
+  const unplug = async (member: MemberFolder) => {
+    member.pull();
+    await killHosts(member);
+    await until(member, { hosts: 0 });
+  };
+  const newKey = async () => present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
+  const encrypt = (KeyId: string) => instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
+
+  /** Another token of the same label and PIN in the place of a member's, for the hosts that come. */
+  function exchange(member: MemberFolder) {
+    const conf = member.environment.SOFTHSM2_CONF;
+    const former = readFileSync(conf, 'utf8');
+    const foreign = join(member.folder, 'foreign');
+    mkdirSync(foreign);
+    writeFileSync(conf, former.replace(member.tokens, foreign));
+    const { label, pin, library } = instance.token;
+    const which = ['--module', library, '--init-token', '--free', '--label', label];
+    execFileSync('softhsm2-util', [...which, '--so-pin', '12345678', '--pin', pin], {
+      env: { ...process.env, ...member.environment },
+      stdio: 'ignore',
+    });
+    return {
+      putBack: () => writeFileSync(conf, former),
+      async keys() {
+        const foreignConf = join(member.folder, 'foreign.conf');
+        writeFileSync(foreignConf, former.replace(member.tokens, foreign));
+        const store = await openStore({ ...instance.token, environment: { SOFTHSM2_CONF: foreignConf } });
+        try {
+          return await store.listKeys();
+        } finally {
+          await store.close();
+        }
+      },
+    };
+  }
+
+  test('have nothing made in a foreign token that a further host of one finds in its place', async () => {
+    await unplug(a);
+    const key = await newKey();
+    const foreign = exchange(b);
+    const { restarts } = await instance.statusOf('b');
+    await killHosts(b, 1); // The one that generates. The other one has what it needs open.
+    const pending = newKey();
+    await vi.waitFor(
+      async () => {
+        const status = await instance.statusOf('b');
+        expect(status.restarts).toBeGreaterThan(restarts + 2);
+        expect(status).toMatchObject({ state: 'connected', hosts: 1, lanes: 1 });
+        expect(status.lastFailure).toMatch(/does not hold the service key of the records/);
+      },
+      { timeout: 30_000, interval: 50 },
+    );
+    await encrypt(key);
+    foreign.putBack();
+    await encrypt(await pending);
+    expect(await foreign.keys()).toEqual([]);
+    a.plug();
+    await untilServed();
+  });
+});
