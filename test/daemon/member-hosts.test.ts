@@ -76,18 +76,12 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     await unplug(a);
     const key = await newKey();
     const foreign = exchange(b);
-    const { restarts } = await instance.statusOf('b');
     await killHosts(b, 1); // The one that generates. The other one has what it needs open.
     const pending = newKey();
-    await vi.waitFor(
-      async () => {
-        const status = await instance.statusOf('b');
-        expect(status.restarts).toBeGreaterThan(restarts + 2);
-        expect(status).toMatchObject({ state: 'connected', hosts: 1, lanes: 1 });
-        expect(status.lastFailure).toMatch(/does not hold the service key of the records/);
-      },
-      { timeout: 30_000, interval: 50 },
-    );
+    await until(b, {
+      ...{ state: 'connected', hosts: 1, lanes: 1 },
+      lastFailure: expect.stringMatching(/does not hold the service key of the records/),
+    });
     await encrypt(key);
     foreign.putBack();
     await encrypt(await pending);
