@@ -6,6 +6,7 @@ import type { DomainControl } from '../http/domain-routes.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
+import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { DomainRotations, destroyInLeaver, memberNamed } from './domain-rotation.ts';
@@ -85,7 +86,8 @@ export function domainMembers(parts: DomainMembersParts): Pick<DomainControl, 'b
     if (inventory === undefined) return;
     const staying = keyStore.members.filter(({ name }) => name !== leaver);
     let count = 0;
-    for (const { state, residency, backingKeyId } of regions[0]?.directory.onRecord.materialsIn(keyStore.name) ?? []) {
+    const directories = regions.map(({ directory }) => directory);
+    for (const { state, residency, backingKeyId } of materialsOfRegions(directories, keyStore.name)) {
       const isThere = state === 'Active' && residency !== 'wrapped' && inventory.has(backingKeyId);
       if (isThere && !staying.some((member) => member.inventory?.has(backingKeyId))) count++;
     }

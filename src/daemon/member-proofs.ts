@@ -15,6 +15,7 @@ import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
+import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { keysLookedFor } from './own-token.ts';
@@ -69,7 +70,8 @@ export class MemberProofs {
     const found = (domainKeys?.of(keyStore) ?? []).flatMap(({ state, backingKeyId }) =>
       state === 'Active' ? [backingKeyId] : [],
     );
-    for (const { state, residency, backingKeyId } of regions[0]?.directory.onRecord.materialsIn(keyStore) ?? []) {
+    const directories = regions.map(({ directory }) => directory);
+    for (const { state, residency, backingKeyId } of materialsOfRegions(directories, keyStore)) {
       if (found.length >= keysLookedFor) break;
       if (state === 'Active' && residency !== 'wrapped') found.push(backingKeyId);
     }

@@ -42,7 +42,7 @@ export async function examineLateToken(name: string, keyStore: KeyStore, parts: 
   const directory = regions[0]?.directory;
   if (directory === undefined) throw new TypeError('an instance has one Region at least');
   const inUse = domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
-  for (const { state, residency, backingKeyId } of materialsOfRegions(directory.regions, name)) {
+  for (const { state, residency, backingKeyId } of materialsOfRegions(directory.regions.values(), name)) {
     if (state === 'Active' && residency !== 'wrapped') inUse.push(backingKeyId);
     if (inUse.length >= keysLookedFor) break;
   }

@@ -41,13 +41,19 @@ export function recordsElsewhere(
   return found.filter((record) => record.regions !== named);
 }
 
-/** What is on record of material in this key store, each once. It goes through all that there is. */
-export function materialsOfRegions(
-  regions: ReadonlyMap<string, { readonly onRecord: { materialsIn(keyStore: string): Iterable<BackingKeyRecord> } }>,
+/** What is on record of material in this key store, each once. It goes through all that there is, as far as it is asked. */
+export function* materialsOfRegions(
+  directories: Iterable<{ readonly onRecord: { materialsIn(keyStore: string): Iterable<BackingKeyRecord> } }>,
   keyStore: string,
-): readonly BackingKeyRecord[] {
-  const all = [...regions.values()].flatMap(({ onRecord }) => [...onRecord.materialsIn(keyStore)]);
-  return [...new Map(all.map((record) => [`${record.regions} ${record.backingKeyId}`, record])).values()];
+): Iterable<BackingKeyRecord> {
+  const seen = new Set<string>();
+  for (const { onRecord } of directories)
+    for (const record of onRecord.materialsIn(keyStore)) {
+      const name = `${record.regions} ${record.backingKeyId}`;
+      if (seen.has(name)) continue;
+      seen.add(name);
+      yield record;
+    }
 }
 
 /** The changes by which material names other Regions than it did. */

@@ -15,6 +15,7 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { trustPublicKey } from '../../src/daemon/domain-joining.ts';
 import { createLog } from '../../src/daemon/log.ts';
+import { MemberProofs } from '../../src/daemon/member-proofs.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import {
@@ -26,8 +27,11 @@ import {
   requestFingerprint,
 } from '../../src/keys/domain/invitation.ts';
 import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { newImportedRecord } from '../../src/keys/life/imported-records.ts';
+import { RecordsOfKeys } from '../../src/keys/records-of-keys.ts';
+import { type BackingKeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { inToken } from '../../src/store/records/records.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
@@ -145,6 +149,21 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     for (const keyStore of [firstStore, secondStore]) await keyStore.close();
     for (const token of [first, second]) token.remove();
     rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('takes no stranger into a key store whose keys are all of another Region than the first', async () => {
+    const serviceKeys = { serviceKeyStore: 'default', serviceKey: () => newBackingKeyId() };
+    const proofs = new MemberProofs({ ...serviceKeys, log });
+    const materials = new RecordsOfKeys();
+    const made = { backingKeyId: newBackingKeyId(), keyId: newKeyId(), keyStore: 'payments', ordinal: 1 };
+    const intent = newImportedRecord({ ...made, regions: 'eu-central-1', importedMaterialId: '' });
+    materials.fileBackingKey({ ...intent, ...inToken, residency: 'token', state: 'Active', owner: '' });
+    const regions = [new RecordsOfKeys(), materials].map((onRecord) => ({ directory: { onRecord } }));
+    await proofs.use({ regions: regions, domainKeys: { of: () => [] } }, firstStore, []);
+    await expect(proofs.prove('payments', 'stranger', secondStore)).rejects.toThrow(
+      'none of the keys that the records name',
+    );
+    await expect(proofs.prove('vault', 'stranger', secondStore)).resolves.toBeUndefined();
   });
 
   test('has a second member after it has joined, wherever joining was cut off', async () => {

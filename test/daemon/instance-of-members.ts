@@ -23,6 +23,8 @@ export interface MembersOptions {
   readonly names: readonly string[];
   /** Of new keys; `wrapped` unless given. */
   readonly residency?: 'token' | 'wrapped';
+  /** A Region beside the first one. */
+  readonly furtherRegion?: string;
   /** What is said of each member beside its token. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Run while the one token is served, before it is copied; it makes what is to be in all members. */
@@ -90,7 +92,8 @@ export class InstanceOfMembers {
   }
 
   /** Makes it; nothing of it runs yet. */
-  static async create({ names, residency = 'wrapped', settings, prepare }: MembersOptions): Promise<InstanceOfMembers> {
+  static async create(options: MembersOptions): Promise<InstanceOfMembers> {
+    const { names, residency = 'wrapped', furtherRegion, settings, prepare } = options;
     const token = softHsm2.create();
     const made = new InstanceOfMembers(mkdtempSync(join(tmpdir(), 'drawbridge-members-')), token, names);
     const { profile, library, label, environment } = token;
@@ -121,8 +124,15 @@ export class InstanceOfMembers {
     }));
     made.#edit((configuration) => {
       configuration.keyStores['default'] = { residency, members };
+      if (furtherRegion === undefined) return;
+      configuration.regions = [{ region: furtherRegion, socket: { path: made.socketIn(furtherRegion), mode: '0600' } }];
     });
     return made;
+  }
+
+  /** Of the further Region. */
+  socketIn(region: string): string {
+    return join(this.folder, `${region}.sock`);
   }
 
   get kms(): KMS {
@@ -175,7 +185,7 @@ export class InstanceOfMembers {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #edit(change: (configuration: { keyStores: Record<string, object> }) => void): void {
+  #edit(change: (configuration: { keyStores: Record<string, object>; regions?: object[] }) => void): void {
     const configuration = parse(readFileSync(this.configurationFile, 'utf8'));
     change(configuration);
     writeFileSync(this.configurationFile, stringify(configuration), { mode: 0o600 });

@@ -1,13 +1,17 @@
 /** A key store of two members of which one or both are away: at the start, and while keys are made, used and destroyed. */
 
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that are away: ${softHsm2.missing}\n`);
+
+const furtherRegion = 'eu-central-1';
 
 describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
   let instance: InstanceOfMembers;
@@ -17,6 +21,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     instance = await InstanceOfMembers.create({
       names: ['a', 'b'],
       residency: 'token',
+      furtherRegion,
       settings: { deadlines: { callMs: 5_000 } },
     });
   });
@@ -32,6 +37,10 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
   };
   const newKey = async () => present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
   const encrypt = (KeyId: string) => instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
+  const rotation = async (body: object, act = 'rotation') => {
+    const request = { path: `/domains/default/${act}`, body: JSON.stringify(body) };
+    return JSON.parse((await send(instance.socket, request)).body);
+  };
   const away = { name: 'KMSInvalidStateException' };
 
   test('starts with one of them, and says which is missing', async () => {
@@ -57,6 +66,9 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     expect(await refusal(encrypt(keys.a))).toMatchObject(away);
     keys.b = await newKey();
     await encrypt(keys.b);
+    const there = kmsOver(instance.socketIn(furtherRegion));
+    await there.createKey({});
+    there.destroy();
     await instance.kms.generateRandom({ NumberOfBytes: 8 });
     instance.member('a').plug();
     await until({ a: 'connected' });
@@ -84,5 +96,15 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     instance.member('a').plug();
     await vi.waitFor(() => encrypt(keys.a), { timeout: 40_000, interval: 100 });
     expect(await refusal(encrypt(keys.b))).toMatchObject(away);
+  });
+
+  test('has no member leave that has keys which no other one has, of whatever Region', async () => {
+    instance.member('b').plug();
+    await until({ a: 'connected', b: 'connected' });
+    expect(await rotation({ leaver: 'b' })).toMatchObject({
+      __type: 'ConflictException',
+      message: expect.stringMatching(/^2 backing keys .* `b` and nowhere else/),
+    });
+    await encrypt(keys.b);
   });
 });

@@ -31,7 +31,7 @@ export async function settleLateKeyStore(
   keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys' | 'status'>,
   { directory, domainKeys, turns, nodeId, log }: LateParts,
 ): Promise<void> {
-  const records = materialsOfRegions(directory.regions, name);
+  const records = [...materialsOfRegions(directory.regions.values(), name)];
   for (const record of records.filter(({ state }) => state === 'Creating')) {
     const { backingKeyId, keyId } = record;
     if (!isOfNode(record, nodeId) || isNeededNow(record, directory)) {
