@@ -212,6 +212,8 @@ describeEachToken('A key that is moved', (token) => {
       ],
     });
     expect((await move([multiRegion], 'token')).refused).toHaveLength(1);
+    // Gone by the time that a domain key is retired.
+    await running.kms.scheduleKeyDeletion({ KeyId: multiRegion, PendingWindowInDays: 7 });
     expect(await objects()).toEqual(before);
     expect((await opened(blob)).KeyId).toContain(id);
     const refusals = await Promise.all([
@@ -378,13 +380,7 @@ describeEachToken('A key that is moved', (token) => {
       expect(needed[0].domainKeyId).toBe(former.backingKeyId);
       expect(held).toContain(id);
       for (const keyId of held) expect([...ids, id]).toContain(keyId);
-      for (const keyId of held) {
-        if (!keyId.startsWith('mrk-')) await move([keyId], 'token');
-        else await running.kms.scheduleKeyDeletion({ KeyId: keyId, PendingWindowInDays: 7 });
-      }
-      await clocks.pass(7 * dayMs - 60_000);
-      const isHeld = async () => (await standing()).domainKeys[0].backingKeys > 0;
-      while (await isHeld()) await clocks.pass(60_000);
+      for (const keyId of held) expect(await move([keyId], 'token')).toMatchObject({ refused: [] });
     }
     expect((await ask('POST', '/domains/default/retire')).retired).toEqual([former.backingKeyId]);
     expect((await opened(blob)).KeyId).toContain(id);

@@ -23,7 +23,7 @@ import { send } from '../end-to-end/support/wire.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: moves between key stores: ${missing}\n`);
@@ -81,17 +81,19 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
   async function joinDomain(of: string, newcomer: string): Promise<void> {
     const invitation = parseDomainFile((await ask(`/domains/${of}/invite`, {})).invitation);
     if (!isInvitation(invitation)) throw new Error('it is no invitation');
-    const request = await inToken(newcomer, (keyStore) => beginJoining(keyStore, invitation));
-    if (of === 'default') {
-      const configuration = await loadConfiguration(instance.configurationFile);
-      const key = { backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey };
-      const soPin = new Pin(Buffer.from(present(instance.token.soPin)));
-      await trustPublicKey({ configuration, keyStore: of, log }, key, soPin);
-    }
-    const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
-    const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);
-    if (!isResponse(response)) throw new Error('it is no response');
-    await inToken(newcomer, (keyStore) => finishJoining(keyStore, response));
+    await inToken(newcomer, async (keyStore) => {
+      const request = await beginJoining(keyStore, invitation);
+      if (of === 'default') {
+        const configuration = await loadConfiguration(instance.configurationFile);
+        const key = { backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey };
+        const soPin = new Pin(Buffer.from(present(instance.token.soPin)));
+        await trustPublicKey({ configuration, keyStore: of, log }, key, soPin);
+      }
+      const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
+      const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);
+      if (!isResponse(response)) throw new Error('it is no response');
+      await finishJoining(keyStore, response);
+    });
     expect(await ask(`/key-stores/${newcomer}/reconnect`, {})).toMatchObject({ state: 'connected' });
   }
 
@@ -124,7 +126,6 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
     expect(await whyNot(keys, null, 'wrapped')).toEqual(both(cameFrom));
 
     await ask('/domains/default/rotate', {});
-    expect(await domainKeysIn('second')).toEqual(['drawbridge:domain:default:1']);
     expect(await ask('/domains/default/retire', {})).toEqual({ retired: [former], needed: [] });
     expect(await domainKeysIn('second')).toEqual([]);
     expect(await move(keys, null, 'wrapped')).toMatchObject({ moved: [{}, {}], refused: [] });
