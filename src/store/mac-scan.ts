@@ -4,6 +4,7 @@
  */
 
 import type { DatabaseSync } from 'node:sqlite';
+import { MacsInForce } from './macs-in-force.ts';
 import { recordKinds } from './record-columns.ts';
 import { tables } from './record-statements.ts';
 import { type RecordSums, replacedInSum } from './record-sum.ts';
@@ -18,22 +19,32 @@ export interface ScannedMacs {
   readonly sum: bigint;
   /** Rows of each kind. */
   readonly counts: ReadonlyMap<RecordKind, number>;
+  /** All of them. They are in force if the root says their sum. */
+  readonly macs: MacsInForce;
 }
 
-/** @param path Of the file, for what is said of it. @throws StoreError */
-export function scanMacs(database: DatabaseSync, sums: RecordSums, path: string): ScannedMacs {
+/**
+ * @param path Of the file, for what is said of it.
+ * @param expected How many rows there are, roughly.
+ * @throws StoreError
+ */
+export function scanMacs(database: DatabaseSync, sums: RecordSums, path: string, expected = 0): ScannedMacs {
   try {
     let sum = 0n;
+    const all = new MacsInForce(expected);
     const counts = new Map<RecordKind, number>();
     for (const kind of recordKinds) {
       let count = 0;
       for (const macs of macsOf(database, tableNames[kind])) {
         count += macs.rows;
-        sum = replacedInSum(sum, 0n, macs.isWhole ? sums.sumOfDigits(macs.digits) : sums.sumOf(macs.each()));
+        const each = macs.isWhole ? undefined : macs.each();
+        sum = replacedInSum(sum, 0n, each === undefined ? sums.sumOfDigits(macs.digits) : sums.sumOf(each));
+        if (each === undefined) all.addDigits(macs.digits);
+        else for (const mac of each) all.add(mac);
       }
       counts.set(kind, count);
     }
-    return { sum, counts };
+    return { sum, counts, macs: all };
   } catch (error) {
     throw asStoreError(error, 'read the metadata store', path);
   }

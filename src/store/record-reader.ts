@@ -9,6 +9,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { Expression, Kysely, SqlBool } from 'kysely';
 import { inLists, mapBounded } from './bounded-map.ts';
+import type { MacsInForce } from './macs-in-force.ts';
 import type { RecordMacs } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import { type Columns, fromColumns, memberNames } from './record-columns.ts';
@@ -59,6 +60,9 @@ export type Verified<Kind extends RecordKind> =
     }
   | { readonly reason: string };
 
+/** Why a row is refused whose MAC is none of those in force. */
+export const notInForce = 'it is not in force: it was put back or edited past Drawbridge';
+
 /** A row before its MAC was compared. */
 type Unverified<Kind extends RecordKind> =
   | { readonly form: Buffer; readonly storedMac: unknown; readonly becomes: Verified<Kind> }
@@ -94,8 +98,15 @@ export class RecordReader {
     };
   }
 
-  /** What is on disk of the record that the change is of; `undefined` when there is none. */
-  async one<Kind extends RecordKind>(kind: Kind, change: PreparedChange): Promise<Verified<Kind> | undefined> {
+  /**
+   * What is on disk of the record that the change is of; `undefined` when there is none.
+   * @param inForce Those that are, where that is known.
+   */
+  async one<Kind extends RecordKind>(
+    kind: Kind,
+    change: PreparedChange,
+    inForce?: Pick<MacsInForce, 'has'>,
+  ): Promise<Verified<Kind> | undefined> {
     const { db, database, path } = this.#parts;
     let rows: Row[];
     try {
@@ -103,6 +114,8 @@ export class RecordReader {
     } catch (error) {
       throw asStoreError(error, 'read the metadata store', path);
     }
+    const macAt = memberNames(kind).length + 1; // After the members and the format.
+    if (rows.some((row) => inForce?.has(row[macAt]) === false)) return { reason: notInForce };
     const [verified] = await this.verify(kind, rows);
     return verified;
   }

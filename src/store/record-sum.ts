@@ -24,7 +24,8 @@ import { createCipheriv, createHmac, createSecretKey, type KeyObject } from 'nod
 
 const blockBytes = 16;
 const modulus = 2n ** 128n;
-const storedMac = /^[0-9a-f]{64}$/;
+/** As it stands in a row. */
+export const storedMac = /^[0-9a-f]{64}$/;
 
 export class RecordSums {
   readonly #elementKey: Buffer;

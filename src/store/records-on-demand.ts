@@ -1,5 +1,6 @@
 /**
- * `record-source.ts` over SQLite: statements that are prepared once, and the forms that are known (`known-forms.ts`).
+ * `record-source.ts` over SQLite: statements that are prepared once, the MACs of the records in force (`macs-in-force.ts`), and the forms that
+ * are known (`known-forms.ts`).
  *
  * An index that somebody edited can keep a record from being found, and can lead to another one: that one's members are compared with
  * what was asked for, and it is none of those that were.
@@ -11,11 +12,12 @@ import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { KnownForms } from './known-forms.ts';
+import type { MacsInForce } from './macs-in-force.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import { type Columns, fromColumns, memberNames, toColumns } from './record-columns.ts';
 import { CanonicalForm, newestFormat } from './record-mac.ts';
 import { callsAtOnce, macsPerCall } from './record-macs.ts';
-import type { ReaderParts, RecordReader } from './record-reader.ts';
+import { notInForce, type ReaderParts, type RecordReader } from './record-reader.ts';
 import {
   type Members,
   type NamesFound,
@@ -33,26 +35,27 @@ import type { Replaced } from './transactions.ts';
 
 type Row = readonly unknown[];
 
-/** Rows of which somebody waits for the MACs, and the forms that were replaced meanwhile: those are not in force any more. */
-type UnderWay = Set<string>;
-
 export class RecordsOnDemand implements RecordSource {
   readonly #parts: ReaderParts;
   readonly #reader: RecordReader;
   readonly #known: KnownForms;
+  readonly #inForce: MacsInForce;
   readonly #forms: ReadonlyMap<RecordKind, CanonicalForm>;
   readonly #statements = new Map<string, StatementSync>();
   readonly #refused = new Map<string, QuarantinedRecord>();
   /** Of those, what was found here. */
   readonly #found: QuarantinedRecord[] = [];
-  readonly #underWay = new Set<UnderWay>();
   readonly #listeners: ((record: QuarantinedRecord) => void)[] = [];
   #isVerified = false;
 
-  /** @param expected So many records there are. */
-  constructor(parts: ReaderParts, reader: RecordReader, expected: number) {
+  /**
+   * @param expected So many records there are.
+   * @param inForce The MACs of all of them. They are kept up to date here from now on.
+   */
+  constructor(parts: ReaderParts, reader: RecordReader, expected: number, inForce: MacsInForce) {
     this.#parts = parts;
     this.#reader = reader;
+    this.#inForce = inForce;
     this.#known = new KnownForms(expected);
     this.#forms = new Map(
       numerousKinds.map((kind) => [
@@ -181,16 +184,19 @@ export class RecordsOnDemand implements RecordSource {
     for (const record of records) this.#put(kind, toColumns(kind, record));
   }
 
+  get inForce(): Pick<MacsInForce, 'has'> {
+    return this.#inForce;
+  }
+
   /** What a transaction has put into the place of what, once it is on disk. */
-  follow({ replaced, put }: Replaced['rows']): void {
-    for (const { kind, row } of replaced) {
+  follow({ replaced, put, rows }: Replaced): void {
+    for (const { kind, row } of rows.replaced) {
       const form = isNumerous(kind) ? this.#formOf(kind, row) : undefined;
-      if (form === undefined) continue;
-      const hashed = this.#known.hashOf(form);
-      this.#known.delete(hashed);
-      for (const underWay of this.#underWay) underWay.add(hashed.toString('latin1'));
+      if (form !== undefined) this.#known.delete(this.#known.hashOf(form));
     }
-    for (const { kind, columns } of put) if (isNumerous(kind)) this.#put(kind, columns);
+    for (const { kind, columns } of rows.put) if (isNumerous(kind)) this.#put(kind, columns);
+    for (const mac of replaced) this.#inForce.delete(mac);
+    for (const mac of put) this.#inForce.add(mac);
   }
 
   #put(kind: NumerousKind, columns: Columns): void {
@@ -245,10 +251,19 @@ export class RecordsOnDemand implements RecordSource {
     return records;
   }
 
+  /** The HSM is not asked about a row that is not in force: it would say that we wrote it once. */
   #stateOf(kind: NumerousKind, row: Row): 'known' | 'refused' | 'unverified' {
     if (this.#refused.size > 0 && this.#refused.has(nameOf(this.#identityOf(kind, row)))) return 'refused';
+    if (!this.#isInForce(kind, row)) {
+      this.#refuseRow(kind, row, notInForce);
+      return 'refused';
+    }
     const form = this.#formOf(kind, row);
     return form !== undefined && this.#known.has(this.#known.hashOf(form)) ? 'known' : 'unverified';
+  }
+
+  #isInForce(kind: NumerousKind, row: Row): boolean {
+    return this.#inForce.has(row[memberNames(kind).length + 1]); // After the members and the format.
   }
 
   /** @returns `undefined` for what has none: a column of another type. */
@@ -262,35 +277,31 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   async #verify(kind: NumerousKind, rows: readonly Row[]): Promise<void> {
-    const replaced: UnderWay = new Set();
-    this.#underWay.add(replaced);
-    try {
-      for (let first = 0; first < rows.length; first += macsPerCall) {
-        const some = rows.slice(first, first + macsPerCall);
-        const verified = await this.#reader.verify(kind, some);
-        for (const [index, row] of some.entries()) this.#judged(kind, row, verified[index], replaced);
-      }
-    } finally {
-      this.#underWay.delete(replaced);
+    for (let first = 0; first < rows.length; first += macsPerCall) {
+      const some = rows.slice(first, first + macsPerCall);
+      const verified = await this.#reader.verify(kind, some);
+      for (const [index, row] of some.entries()) this.#judged(kind, row, verified[index]);
     }
   }
 
-  #judged(
-    kind: NumerousKind,
-    row: Row,
-    verified: { readonly reason: string } | object | undefined,
-    replaced: UnderWay,
-  ): void {
+  #judged(kind: NumerousKind, row: Row, verified: { readonly reason: string } | object | undefined): void {
+    // It was replaced while the HSM was at it.
+    if (!this.#isInForce(kind, row)) return;
     const form = this.#formOf(kind, row);
-    if (verified !== undefined && !('reason' in verified) && form !== undefined) {
-      const hashed = this.#known.hashOf(form);
-      if (!replaced.has(hashed.toString('latin1'))) this.#known.add(hashed);
-      return;
-    }
+    if (verified !== undefined && !('reason' in verified) && form !== undefined)
+      this.#known.add(this.#known.hashOf(form));
+    else
+      this.#refuseRow(
+        kind,
+        row,
+        verified !== undefined && 'reason' in verified ? String(verified.reason) : 'it is no record',
+      );
+  }
+
+  #refuseRow(kind: NumerousKind, row: Row, reason: string): void {
     const identity = this.#identityOf(kind, row);
     const name = nameOf(identity);
     if (this.#refused.has(name)) return;
-    const reason = verified !== undefined && 'reason' in verified ? String(verified.reason) : 'it is no record';
     const record = { ...identity, reason };
     this.#refused.set(name, record);
     this.#found.push(record);

@@ -64,6 +64,8 @@ export interface SqliteStore extends MetadataStore {
 const rewritesPerTransaction = 1_000;
 /** So many records are verified before anybody is served: a quarter of a second. Of more, those that are asked for come first. */
 const verifiedAtStart = 4096;
+/** A key, its policy and its material; some have an alias and grants. */
+const rowsPerKey = 3;
 /** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
 const headDelayMs = 1_000;
 
@@ -248,7 +250,7 @@ class OpenSqliteStore implements SqliteStore {
     const { path } = this.#parts;
     return mapBounded(changes.map(prepareChange), callsAtOnce, async (prepared) => {
       const { kind, change } = prepared;
-      const verified = await this.#reader.one(kind, prepared);
+      const verified = await this.#reader.one(kind, prepared, this.#onDemand?.inForce);
       // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
       if (verified === undefined) return { remove: kind, record: change.record } as Change;
       if ('record' in verified) return added(kind, verified.record);
@@ -323,11 +325,11 @@ class OpenSqliteStore implements SqliteStore {
   async #readAtStart() {
     const { database, path } = this.#parts;
     const root = await this.#newRoot();
-    const { sum, counts } = scanMacs(database, root.sums, path);
+    const { sum, counts, macs } = scanMacs(database, root.sums, path, rowsPerKey * countKeys(this.#parts));
     const read = await loadAtStart(this.#reader, this.#parts);
     this.#take(root, sum, undefined);
     const count = numerousKinds.reduce((total, kind) => total + (counts.get(kind) ?? 0), 0);
-    this.#onDemand ??= new RecordsOnDemand(this.#parts, this.#reader, count);
+    this.#onDemand = new RecordsOnDemand(this.#parts, this.#reader, count, macs);
     this.#onDemand.refuse(read.loaded.quarantined);
     for (const kind of numerousKinds) this.#onDemand.know(kind, read.loaded[kind]);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
@@ -356,14 +358,16 @@ class OpenSqliteStore implements SqliteStore {
   /** Writes records and their root. */
   #transaction(root: SignedRoot, writes: readonly Write[], intentId: string | undefined): void {
     let next: NextRoot | undefined;
-    let rows: Replaced['rows'] | undefined;
+    let done: Replaced | undefined;
     this.#transactions.run(writes, (records) => {
+      const { inForce } = this.#onDemand ?? {};
+      if (records.replaced.some((mac) => inForce?.has(mac) === false)) throw this.#transactions.altered();
       next = root.after(records, intentId);
-      ({ rows } = records);
+      done = records;
       return next.write;
     });
     if (next !== undefined) root.become(next);
-    if (rows !== undefined) this.#onDemand?.follow(rows);
+    if (done !== undefined) this.#onDemand?.follow(done);
   }
 
   #writeHead(): void {

@@ -90,7 +90,7 @@ export class Transactions {
         all.push(write);
       }
       const expected = all.reduce((sum, { rows = 1 }) => sum + rows, 0);
-      if (this.#changedSoFar() - before !== expected) throw this.#altered();
+      if (this.#changedSoFar() - before !== expected) throw this.altered();
       this.#database.exec('COMMIT');
     } catch (error) {
       // SQLite has rolled back by itself after some failures, and not after others.
@@ -110,7 +110,7 @@ export class Transactions {
     const found = seen === undefined ? undefined : this.#asSeen(seen);
     if (found !== undefined && kind !== undefined) replacedRows.push({ kind, row: found.columns });
     const { changes } = this.#prepared(statement.sql).run(...statement.parameters.map(inputValue));
-    if (Number(changes) !== rows) throw this.#altered();
+    if (Number(changes) !== rows) throw this.altered();
     return found === undefined ? [] : [found.mac];
   }
 
@@ -125,7 +125,7 @@ export class Transactions {
       throw new StoreError('conflict', 'a record is not there in the version that the change was decided on');
     }
     // An index that was edited leads to another row than it says.
-    if (key.some((member, index) => row[index] !== member)) throw this.#altered();
+    if (key.some((member, index) => row[index] !== member)) throw this.altered();
     return { mac: row[key.length + 1], columns: row.slice(key.length + 2) };
   }
 
@@ -147,7 +147,8 @@ export class Transactions {
     return statement;
   }
 
-  #altered(): StoreError {
+  /** For a write over a row that is not what we wrote last. */
+  altered(): StoreError {
     return new StoreError(
       'altered',
       `a write to \`${this.#path}\` changed other rows than it says, and was undone: somebody edited the file; stop the daemon and restore the file from a backup`,

@@ -3,12 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { added, replaced } from '../../src/store/records/changes.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { type RecordSource, whenVerified } from '../../src/store/record-source.ts';
+import { added, removed, replaced } from '../../src/store/records/changes.ts';
+import type { KeyPolicyRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import {
   type AnyPut,
   asPuts,
+  conflict,
   eachByItself,
   examplePuts,
   examples,
@@ -199,6 +202,93 @@ describe('a record that was edited in the database file', () => {
     await store.write([replaced('alias', examples.alias, {})]);
     await store.close();
     expect((await load()).quarantined).toEqual([]);
+  });
+});
+
+describe('a row that is edited past a store that reads on demand', () => {
+  const { key, keyPolicy, alias, grant } = examples;
+  const { keyId } = key;
+  const reason = 'it is not in force: it was put back or edited past Drawbridge';
+  let store: Awaited<ReturnType<typeof openSqliteStore>>;
+  let source: RecordSource;
+  /** What the store has open, as whoever edits the file's pages has it. */
+  let file: DatabaseSync;
+  let macsAsked = 0;
+  beforeEach(async () => {
+    const opening = vi.spyOn(DatabaseSync.prototype, 'exec');
+    const macs = eachByItself((data) => {
+      macsAsked++;
+      return testMac(data);
+    });
+    store = await openSqliteStore({ path, macs, formerRegion });
+    file = opening.mock.contexts[0] as DatabaseSync;
+    opening.mockRestore();
+    const begun = await store.begin(0);
+    if (begun.source === undefined) throw new Error('all records are in memory');
+    source = begun.source;
+  });
+  afterEach(() => store.close());
+
+  const row = (table: Table) => ({ ...file.prepare(`SELECT * FROM ${table}`).get() });
+  const putBack = (table: Table, former: Record<string, SQLInputValue>) => {
+    const names = Object.keys(former);
+    file.exec(`DELETE FROM ${table}`);
+    file
+      .prepare(`INSERT INTO ${table} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`)
+      .run(...Object.values(former));
+  };
+
+  test('is not in force again because it was once, and the HSM is not asked whether it is genuine', async () => {
+    const denied = { ...keyPolicy, version: 2, document: '{"Deny":"all"}' };
+    const [policyRow, aliasRow, grantRow] = [row('key_policy'), row('alias'), row('key_grant')];
+    expect(source.select('keyPolicy', { keyId })).toEqual([keyPolicy]);
+    await store.write([
+      replaced('keyPolicy', keyPolicy, { document: denied.document }),
+      removed('alias', alias),
+      removed('grant', grant),
+    ]);
+    expect(source.select('keyPolicy', { keyId })).toEqual([denied]);
+    const before = macsAsked;
+    const told: unknown[] = [];
+    source.whenRefused((record) => told.push([record.kind, record.reason]));
+    putBack('key_policy', policyRow);
+    putBack('alias', aliasRow);
+    putBack('key_grant', grantRow);
+    expect(source.select('keyPolicy', { keyId })).toEqual([]);
+    expect(source.select('alias', { aliasName: alias.aliasName })).toEqual([]);
+    expect(source.select('grant', { keyId })).toEqual([]);
+    expect(source.problemOf('keyPolicy', keyId, formerRegion)).toBe(reason);
+    await source.verifyAll();
+    expect(told).toEqual(['keyPolicy', 'alias', 'grant'].map((kind) => [kind, reason]));
+    expect(macsAsked).toBe(before);
+  });
+
+  test('is neither what a write makes room for, nor what is read again after a conflict', async () => {
+    const change = replaced('alias', alias, { updatedAtMs: alias.updatedAtMs + 1 });
+    const former = row('alias');
+    await store.write([change]);
+    const again = replaced('alias', { ...alias, version: 2 }, { updatedAtMs: alias.updatedAtMs + 2 });
+    putBack('alias', former);
+    await expect(store.write([again])).rejects.toMatchObject(conflict);
+    await expect(store.reread([again])).rejects.toMatchObject({ failure: 'damaged' });
+    file.exec('UPDATE alias SET version = 2');
+    file.exec(`UPDATE alias SET mac = '${'0'.repeat(64)}'`);
+    await expect(store.write([again])).rejects.toMatchObject({ failure: 'altered' });
+    expect(row('alias')['version']).toBe(2);
+  });
+
+  test('is none of what was written here, whoever reads while it is replaced', async () => {
+    let newest: KeyPolicyRecord = keyPolicy;
+    for (let version = 2; version < 6; version++) {
+      const document = `{"version":${version}}`;
+      const change = replaced('keyPolicy', newest, { document });
+      await Promise.all([store.write([change]), whenVerified(() => source.select('keyPolicy', { keyId }))]);
+      newest = { ...newest, version, document };
+      expect(await whenVerified(() => source.select('keyPolicy', { keyId }))).toEqual([newest]);
+    }
+    await store.write([removed('keyPolicy', newest)]);
+    await store.write([added('keyPolicy', keyPolicy)]);
+    expect(source.select('keyPolicy', { keyId })).toEqual([keyPolicy]);
   });
 });
 

@@ -1,0 +1,113 @@
+/**
+ * A set of what looks random, by its first 96 bits: one array, 12 bytes a place, since objects would take some 100 for each.
+ *
+ * Two things of 2^23 that are in it and one that is not are taken for the same with a probability of 2^-73.
+ */
+
+const wordsPerPlace = 3;
+const smallest = 1024;
+
+export class HashSet {
+  #words: Uint32Array;
+  #places: number;
+  #size = 0;
+
+  /** @param expected How many there will be: it grows beyond, which takes a moment each time. */
+  constructor(expected = 0) {
+    this.#places = placesFor(expected);
+    this.#words = new Uint32Array(this.#places * wordsPerPlace);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  has(hashed: Buffer): boolean {
+    return this.#words[this.#find(hashed) * wordsPerPlace] !== 0;
+  }
+
+  add(hashed: Buffer): void {
+    this.#add(firstWord(hashed), hashed.readUInt32LE(4), hashed.readUInt32LE(8));
+  }
+
+  /** @param hashed One behind the other. @param bytes Of each. */
+  addAll(hashed: Buffer, bytes: number): void {
+    const view = new DataView(hashed.buffer, hashed.byteOffset, hashed.length);
+    for (let at = 0; at < hashed.length; at += bytes)
+      this.#add(view.getUint32(at, true) || 1, view.getUint32(at + 4, true), view.getUint32(at + 8, true));
+  }
+
+  #add(first: number, second: number, third: number): void {
+    if ((this.#size + 1) * 4 > this.#places * 3) this.#grow();
+    const at = this.#findWords(first, second, third) * wordsPerPlace;
+    if (this.#words[at] !== 0) return;
+    this.#words[at] = first;
+    this.#words[at + 1] = second;
+    this.#words[at + 2] = third;
+    this.#size++;
+  }
+
+  /** What stands behind it moves up, so that a search never ends before what it is for. */
+  delete(hashed: Buffer): void {
+    let hole = this.#find(hashed);
+    if (this.#words[hole * wordsPerPlace] === 0) return;
+    this.#size--;
+    for (let at = this.#after(hole); this.#words[at * wordsPerPlace] !== 0; at = this.#after(at)) {
+      const home = this.#homeOf(this.#words[at * wordsPerPlace] as number);
+      const isBehindHole = hole <= at ? home <= hole || home > at : home <= hole && home > at;
+      if (!isBehindHole) continue;
+      this.#words.copyWithin(hole * wordsPerPlace, at * wordsPerPlace, (at + 1) * wordsPerPlace);
+      hole = at;
+    }
+    this.#words.fill(0, hole * wordsPerPlace, (hole + 1) * wordsPerPlace);
+  }
+
+  /** Its place, or the free one where it would be. */
+  #find(hashed: Buffer): number {
+    return this.#findWords(firstWord(hashed), hashed.readUInt32LE(4), hashed.readUInt32LE(8));
+  }
+
+  #findWords(first: number, second: number, third: number): number {
+    const words = this.#words;
+    for (let at = this.#homeOf(first); ; at = this.#after(at)) {
+      const word = words[at * wordsPerPlace];
+      if (word === 0) return at;
+      if (word === first && words[at * wordsPerPlace + 1] === second && words[at * wordsPerPlace + 2] === third)
+        return at;
+    }
+  }
+
+  /** There are a power of two of places. */
+  #homeOf(first: number): number {
+    return first & (this.#places - 1);
+  }
+
+  #after(at: number): number {
+    return (at + 1) & (this.#places - 1);
+  }
+
+  #grow(): void {
+    const former = this.#words;
+    this.#places *= 2;
+    this.#words = new Uint32Array(this.#places * wordsPerPlace);
+    for (let at = 0; at < former.length; at += wordsPerPlace) {
+      const first = former[at] as number;
+      if (first === 0) continue;
+      let place = this.#homeOf(first);
+      while (this.#words[place * wordsPerPlace] !== 0) place = this.#after(place);
+      for (let word = 0; word < wordsPerPlace; word++)
+        this.#words[place * wordsPerPlace + word] = former[at + word] as number;
+    }
+  }
+}
+
+/** A free place has 0 there. */
+function firstWord(hashed: Buffer): number {
+  return hashed.readUInt32LE(0) || 1;
+}
+
+function placesFor(expected: number): number {
+  let places = smallest;
+  while (places * 3 < expected * 4) places *= 2;
+  return places;
+}
