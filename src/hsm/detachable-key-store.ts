@@ -82,6 +82,10 @@ export class DetachableKeyStore implements KeyStore {
     return state !== 'reconnecting' || performance.now() - (this.#lostAtMs ?? 0) > patienceMs;
   }
 
+  isKeyAway(key: Requests['isKeyAway']): boolean {
+    return this.isAway || this.#attached?.isKeyAway(key) === true;
+  }
+
   status(): KeyStoreStatus {
     const status = this.#attached?.status();
     if (status === undefined) {

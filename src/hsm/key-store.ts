@@ -185,6 +185,8 @@ export interface KeyStore extends KeyRelocation {
   /** Keys of a domain on their way between HSMs. */
   readonly carrying: KeyCarrying;
   status(): KeyStoreStatus;
+  /** Is what this key needs away, while the key store serves others? As far as that is known without a look into a token. */
+  isKeyAway(key: BackingKeyReference): boolean;
   /** What was found out at the last connection. Throws `unavailable` when there never was one. */
   capabilities(): KeyStoreCapabilities;
   /** Begins again after `pinRefused`. Called only when a human asked for it. */

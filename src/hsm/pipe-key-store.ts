@@ -151,6 +151,11 @@ export class PipeKeyStore implements KeyStore {
     await Promise.all(this.#supervisors.map((supervisor) => supervisor.proveAgain()));
   }
 
+  /** It has them all or none. */
+  isKeyAway(): boolean {
+    return false;
+  }
+
   stopGenerating(because: string): void {
     this.#dispatcher.stopGenerating(because);
   }

@@ -70,6 +70,10 @@ export class JoinedKeyStore implements KeyStore {
     throw new KeyStoreError('unavailable', `key store \`${this.name}\`: no member has been connected yet`);
   }
 
+  isKeyAway(key: Requests['isKeyAway']): boolean {
+    return this.#calls.isAway(neededBy(key));
+  }
+
   /** Of all members that do not come back by themselves. */
   async reconnect(): Promise<void> {
     const out = this.members.filter((member) => member.isOut);
@@ -239,13 +243,12 @@ export class JoinedKeyStore implements KeyStore {
     await Promise.all(this.members.map((member) => member.close()));
   }
 
-  /** Of a token object its own id is needed, of a wrapped key that of what it is wrapped under. */
   #use<Result>(
     name: CallName,
-    { backingKeyId, wrapped }: BackingKeyReference,
+    key: BackingKeyReference,
     make: (keyStore: KeyStore) => Promise<Result>,
   ): Promise<Result> {
-    return this.#with(name, [wrapped?.domainKeyId ?? backingKeyId], make);
+    return this.#with(name, neededBy(key), make);
   }
 
   #with<Result>(
@@ -294,4 +297,9 @@ export class JoinedKeyStore implements KeyStore {
       if (states.includes(state)) return state;
     return 'closed';
   }
+}
+
+/** Of a token object its own id is needed, of a wrapped key that of what it is wrapped under. */
+function neededBy({ backingKeyId, wrapped }: BackingKeyReference): readonly BackingKeyId[] {
+  return [wrapped?.domainKeyId ?? backingKeyId];
 }

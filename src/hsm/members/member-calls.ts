@@ -94,6 +94,15 @@ export class MemberCalls {
     throw this.#failure(call, failures);
   }
 
+  /** Would a call that needs these objects fail with `away`, as far as that is known without a look into a token? */
+  isAway(needs: readonly BackingKeyId[]): boolean {
+    const serving = this.#members.filter((member) => member.isServing);
+    if (serving.length === 0 || serving.some((member) => hasAll(member, needs))) return false;
+    const away = this.#members.filter((member) => !member.isServing && mayHave(member, needs));
+    const nowMs = performance.now();
+    return away.length > 0 && away.every((member) => this.#waitsUntilMs(member, needs) <= nowMs);
+  }
+
   /** In this member, and in another one besides when it is overdue. */
   async #ask<Result>(call: MemberCall<Result>, member: Member, tried: Tried): Promise<Result> {
     const answer = member.call(call.make);
@@ -122,7 +131,7 @@ export class MemberCalls {
   /** Waits for a member that was lost a moment ago. @returns `undefined` when none is coming back that could have it. */
   async #comingBack<Result>(call: MemberCall<Result>, tried: Tried): Promise<Member | undefined> {
     for (;;) {
-      const untilMs = Math.max(...this.#members.map((member) => this.#waitsUntilMs(member, call)));
+      const untilMs = Math.max(...this.#members.map((member) => this.#waitsUntilMs(member, call.needs)));
       const forMs = untilMs - performance.now();
       if (!(forMs > 0)) return undefined;
       await withTimeout(this.#change.promise, forMs);
@@ -131,7 +140,7 @@ export class MemberCalls {
     }
   }
 
-  #waitsUntilMs<Result>(member: Member, { needs }: MemberCall<Result>): number {
+  #waitsUntilMs(member: Member, needs: readonly BackingKeyId[]): number {
     if (member.isServing || member.isOut || member.lostAtMs === null) return Number.NEGATIVE_INFINITY;
     if (member.inventory !== undefined && !hasAll(member, needs)) return Number.NEGATIVE_INFINITY;
     return member.lostAtMs + this.#waitMs;

@@ -111,17 +111,24 @@ interface Described {
 
 /** A key as it is now. */
 export function describeNow(directory: KeyView, key: KmsKey): Infer<typeof keyMetadata> {
-  const { arn, record, state, currentMaterial, currentBackingKey } = key;
+  const { arn, record, currentMaterial, currentBackingKey } = key;
   const keyMaterialId = currentBackingKey?.keyMaterialId ?? currentMaterial?.importedMaterialId;
   const id = customKeyStoreIdOf(key);
   const customKeyStore =
     id === undefined ? undefined : (directory.customKeyStores.find(id) ?? { customKeyStoreId: id });
-  const described = { arn, record, state, keyMaterialId, customKeyStore };
+  const described = { arn, record, state: stateNow(key), keyMaterialId, customKeyStore };
   return {
     ...describe(directory.realm, described),
     ...expirationOf(key),
     ...configurationOf(record, soundRelatedKeys(directory, record.keyId)),
   };
+}
+
+/** As AWS says it of keys in a custom key store that is away, one whose only HSM is away while others of its key store serve is unavailable. */
+function stateNow({ state, currentBackingKey }: KmsKey): KeyState {
+  if (currentBackingKey === undefined || !(state === 'Enabled' || state === 'Disabled')) return state;
+  const { keyStore, reference } = currentBackingKey;
+  return keyStore.isKeyAway(reference) ? 'Unavailable' : state;
 }
 
 /** The related keys of a multi-Region key, itself among them; nothing of any other. */
