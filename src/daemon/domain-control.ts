@@ -35,10 +35,13 @@ export function wrappedBackingKeys(regions: DomainControlParts['regions']): Read
   const source = regions[0]?.directory.source;
   if (source !== undefined) return source.wrappedUnder();
   const found = new Map<string, number>();
+  // Material of a multi-Region key is in the directory of each of its Regions, and is there once.
+  const seen = new Set<string>();
   for (const { directory } of regions)
     for (const { materials } of directory.all())
-      for (const { keyStore, wrappedKey, domainKeyId } of materials) {
-        if (wrappedKey === null) continue;
+      for (const { keyStore, wrappedKey, domainKeyId, backingKeyId, regions: named } of materials) {
+        if (wrappedKey === null || seen.has(`${named} ${backingKeyId}`)) continue;
+        seen.add(`${named} ${backingKeyId}`);
         const name = `${keyStore} ${domainKeyId}`;
         found.set(name, (found.get(name) ?? 0) + 1);
       }
@@ -136,12 +139,12 @@ export function domainControl(parts: DomainControlParts): DomainControl {
         throw new KmsError('ConflictException', message);
       }
       return toldToOperators(async () => {
-        const isNeeded = (id: BackingKeyId): boolean => (wrappedBackingKeys(regions).get(`${name} ${id}`) ?? 0) > 0;
+        const wrappedBefore = wrappedBackingKeys(regions);
         // Another key store whose token has joined has it for what is moved there: none goes as long as a copy may be left.
         const former = domainKeys.of(name).slice(0, -1);
-        for (const { backingKeyId } of former.filter((each) => !isNeeded(each.backingKeyId)))
+        for (const { backingKeyId } of former.filter((each) => !wrappedBefore.has(`${name} ${each.backingKeyId}`)))
           for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
-        const retired = await domainKeys.retire(name, keyStore, isNeeded);
+        const retired = await domainKeys.retire(name, keyStore, () => wrappedBackingKeys(regions));
         const wrapped = wrappedBackingKeys(regions);
         const needed = domainKeys
           .of(name)

@@ -19,6 +19,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { allow, policy } from '../end-to-end/support/policies.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { send } from '../end-to-end/support/wire.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
@@ -135,6 +136,18 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
     });
     expect((await objects()).filter((label) => label.includes(KeyId))).toEqual([]);
     expect((await refusal(kms[there].describeKey({ KeyId }))).name).toBe('NotFoundException');
+  });
+
+  test('has its material counted once under its domain key, in however many Regions it is', async () => {
+    const wrapped = async (): Promise<number> => {
+      const { body } = await send(join(folder, 'here.sock'), { method: 'GET', path: '/status' });
+      const { keyStores } = JSON.parse(body) as { keyStores: { domainKeys: { backingKeys: number }[] }[] };
+      return keyStores.flatMap(({ domainKeys }) => domainKeys).reduce((sum, { backingKeys }) => sum + backingKeys, 0);
+    };
+    await newPrimary();
+    const before = await wrapped();
+    await newPair();
+    expect((await wrapped()) - before).toBe(1);
   });
 
   test('is replicated with what is shared, and without what is not', async () => {

@@ -130,19 +130,20 @@ export class DomainKeys implements Fold {
 
   /**
    * Destroys the former domain keys of a key store under which nothing is wrapped.
-   * @param isNeeded Asked in the turn.
+   * @param wrappedUnder How many backing keys are wrapped under each, by `KEY-STORE DOMAIN-KEY`; asked in the turn, once.
    * @returns Those that are gone.
    * @throws KeyStoreError when the key store is in the way; the mark stays, and what is marked is destroyed by the next call.
    */
   async retire(
     name: string,
     keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
-    isNeeded: (domainKeyId: BackingKeyId) => boolean,
+    wrappedUnder: () => ReadonlyMap<string, number>,
   ): Promise<readonly BackingKeyId[]> {
     const { turns, nodeId } = this.#options;
     await turns.take(() => {
       const active = this.of(name).filter(({ state }) => state === 'Active');
-      const unneeded = active.slice(0, -1).filter(({ backingKeyId }) => !isNeeded(backingKeyId));
+      const wrapped = wrappedUnder();
+      const unneeded = active.slice(0, -1).filter((record) => (wrapped.get(nameOf(record)) ?? 0) === 0);
       const changes = unneeded.map((record) => replaced('domainKey', record, { state: 'Destroying', owner: nodeId }));
       return { changes, response: undefined };
     });
