@@ -135,7 +135,7 @@ export class DomainRotations {
         await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
       }
       // What is in it is known anew then.
-      for (const member of staying) await member.reconnect();
+      for (const member of staying) await member.relist();
       // One may have been lost meanwhile.
       stayingMembers(keyStore, pending.leaver);
     } catch (error) {

@@ -260,7 +260,8 @@ export class CallDispatcher implements CallOwner, CallWatch {
 
   /** Sends what can be sent, the repeated calls first. */
   #dispatch(): void {
-    if (this.#noGenerationBecause !== null) this.#failGenerations(this.#noGenerationBecause);
+    const because = this.#noGenerationBecause ?? (this.#lanes.canGenerate ? null : this.#blockedBecause);
+    if (because !== null) this.#failGenerations(because);
     if (this.laneCount === 0) {
       this.#failWithoutLane();
       return;

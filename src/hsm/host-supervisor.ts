@@ -48,6 +48,7 @@ export class HostSupervisor {
   /** All that live: that one, the one that is to take its place, and those whose place was taken. */
   readonly #alive = new Set<HsmHost>();
   #isConnected = false;
+  #isStarted = false;
   #isStopped = false;
   /** Ends the pause before the next attempt. */
   #endPause: () => void = () => undefined;
@@ -70,6 +71,7 @@ export class HostSupervisor {
 
   /** Starts the circle. Resolves when the first host is connected; rejects, the circle going on, when it cannot be. */
   start(): Promise<void> {
+    this.#isStarted = true;
     const first = this.nextAttempt();
     this.#running = this.#run();
     return first;
@@ -83,6 +85,8 @@ export class HostSupervisor {
   /** Makes the next attempt now. Resolves when it succeeded, or a host is connected already; rejects when it failed. */
   async wake(): Promise<void> {
     if (this.#isConnected) return;
+    // The first host's attempt was the only one, and nothing was to follow it.
+    if (!this.#isStarted) return this.start();
     const next = this.#attemptEnded.promise;
     this.#endPause();
     await next;

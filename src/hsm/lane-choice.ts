@@ -68,6 +68,10 @@ export class LaneChoice {
     return this.#all.length > 0 && this.#forPrompt !== this.#all;
   }
 
+  get canGenerate(): boolean {
+    return this.#forGenerations.length > 0;
+  }
+
   add(host: HsmHost, lane: HostLane, roundTripMs: number): void {
     // Two of the longest that are not dear: one on its way and one behind it.
     const maxMs = this.#use.maxLaneMs + 2 * travelMs(roundTripMs);

@@ -13,6 +13,7 @@ import { connectionError } from './connection-error.ts';
 import { HostOpenError } from './hsm-host.ts';
 import type { KeyStore, KeyStoreError } from './key-store.ts';
 import { defaultLimits, type KeyStoreLimits } from './key-store-limits.ts';
+import type { LoginGate } from './login-gate.ts';
 import { type ConnectionEvents, PipeKeyStore } from './pipe-key-store.ts';
 import type { ConnectionProof } from './token-connection.ts';
 
@@ -33,6 +34,8 @@ export interface OpenKeyStoreOptions {
   readonly events?: ConnectionEvents;
   /** Is asked over each connection before it serves; none serves for which it throws. */
   readonly admit?: ConnectionProof;
+  /** Of the token, for whoever connects it more than once; one of its own unless given. */
+  readonly gate?: LoginGate;
   readonly log: Logger;
 }
 

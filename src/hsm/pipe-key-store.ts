@@ -35,6 +35,8 @@ export interface PipeKeyStoreOptions
   /** Are calls faster on several sessions of one host at once? */
   readonly sessionsAreParallel: boolean;
   readonly events?: ConnectionEvents;
+  /** Of its token; one of its own unless given. */
+  readonly gate?: LoginGate;
 }
 
 /** What becomes of the connection to a token. */
@@ -59,7 +61,7 @@ export class PipeKeyStore implements KeyStore {
   readonly #limits: KeyStoreLimits;
   readonly #log: Logger;
   readonly #dispatcher: CallDispatcher;
-  readonly #gate = new LoginGate();
+  readonly #gate: LoginGate;
   readonly #wrappedInUse = new WrappedKeysInUse();
   readonly #supervisors: readonly HostSupervisor[];
   #capabilities: KeyStoreCapabilities | undefined;
@@ -74,6 +76,7 @@ export class PipeKeyStore implements KeyStore {
     this.name = name;
     this.generationsAtOnce = generationsAtOnce({ hosts, lanes: options.settings.lanes });
     this.#options = options;
+    this.#gate = options.gate ?? new LoginGate();
     this.#limits = limits;
     this.#log = log;
     this.#dispatcher = new CallDispatcher(limits, {
@@ -379,7 +382,8 @@ export class PipeKeyStore implements KeyStore {
     const error = connectionError(this.name, this.#options.settings, refusal);
     this.#lastFailure = error.message;
     this.#dispatcher.block(error.message);
-    this.#log.error({ keyStore: this.name, reason: error.message }, 'the PIN was refused');
+    const isNews = this.#gate.isNews(refusal);
+    if (isNews) this.#log.error({ keyStore: this.name, reason: error.message }, 'the PIN was refused');
     this.#options.events?.pinRefused(error.message);
   }
 }

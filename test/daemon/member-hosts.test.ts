@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
@@ -16,9 +17,15 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
   let instance: InstanceOfMembers;
   let a: MemberFolder;
   let b: MemberFolder;
+  let ofBoth: string;
 
   beforeAll(async () => {
-    instance = await InstanceOfMembers.create({ names: ['a', 'b'], residency: 'token', settings: { hosts: 2 } });
+    instance = await InstanceOfMembers.create({
+      ...{ names: ['a', 'b'], residency: 'token', settings: { hosts: 2 } },
+      async prepare(kms) {
+        ofBoth = present((await kms.createKey({})).KeyMetadata?.KeyId);
+      },
+    });
     [a, b] = [instance.member('a'), instance.member('b')];
     await instance.start();
     await untilServed();
@@ -77,6 +84,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     const key = await newKey();
     const foreign = exchange(b);
     await killHosts(b, 1); // The one that generates. The other one has what it needs open.
+    await until(b, { hosts: 1 });
     const pending = newKey();
     await until(b, {
       ...{ state: 'connected', hosts: 1, lanes: 1 },
@@ -87,6 +95,41 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     await encrypt(await pending);
     expect(await foreign.keys()).toEqual([]);
     a.plug();
+    await untilServed();
+  });
+
+  test('log in no more where a PIN was refused, and have what is new made in the other one', async () => {
+    const refusals = () => instance.logged.filter((line) => line.includes('the PIN was refused')).length;
+    const right = readFileSync(b.pinFile);
+    writeFileSync(b.pinFile, 'not-the-pin\n');
+    await killHosts(b, 1);
+    await until(b, { state: 'pinRefused', hosts: 1, command: 'drawbridge reconnect default b' });
+    // The host that is left never generates.
+    await Promise.all(Array.from({ length: 4 }, newKey));
+    await unplug(a);
+    expect(await refusal(newKey())).toMatchObject({ name: 'KMSInternalException' });
+    a.plug();
+    await until(a, { state: 'connected', hosts: 2 });
+    // What it finds when its keys are gone is that it has to connect anew.
+    b.pull();
+    const inBoth = () => Promise.all(Array.from({ length: 4 }, () => encrypt(ofBoth)));
+    await vi.waitFor(
+      async () => {
+        await inBoth();
+        expect((await instance.statusOf('b')).hosts).toBe(0);
+      },
+      { timeout: 40_000, interval: 50 },
+    );
+    expect(await instance.statusOf('b')).toMatchObject({
+      state: 'pinRefused',
+      lastFailure: expect.stringMatching(/PIN refused/),
+    });
+    b.plug();
+    expect(refusals()).toBe(1);
+    expect(await instance.reconnect('default/members/b')).not.toMatchObject({ status: 200 });
+    expect(refusals()).toBe(2);
+    writeFileSync(b.pinFile, right);
+    expect(await instance.reconnect('default/members/b')).toMatchObject({ status: 200 });
     await untilServed();
   });
 });

@@ -122,7 +122,10 @@ export class MemberCalls {
     const serving = this.#members.filter((member) => member.isServing && !isTried(member, tried));
     const suitable = call.suits === undefined ? serving : serving.filter(call.suits);
     const known = suitable.filter((member) => hasAll(member, call.needs));
-    if (known.length > 0) return shortestQueue(known);
+    // The only lane that is left to one that logs in no more may be the one that never generates.
+    const { generates }: Call = calls[call.name];
+    const generating = generates === true ? known.filter(({ isRefused }) => !isRefused) : [];
+    if (known.length > 0) return shortestQueue(generating.length > 0 ? generating : known);
     // Something else than this daemon may have put it there since it was listed.
     for (const member of suitable) if (await findsAll(member, call.needs)) return member;
     return undefined;

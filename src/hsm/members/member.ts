@@ -10,6 +10,7 @@
 import type { Logger } from '../../kms/logger.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, type MemberStatus } from '../key-store.ts';
+import { LoginGate } from '../login-gate.ts';
 import type { BegunToken } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
 import type { ConnectionProof, TokenConnection } from '../token-connection.ts';
@@ -20,6 +21,8 @@ import { Punctuality } from './punctuality.ts';
 export interface ConnectionTerms {
   readonly events: ConnectionEvents;
   readonly admit: ConnectionProof;
+  /** The member's for as long as it lives: what its token has refused is not tried again because it is connected anew. */
+  readonly gate: LoginGate;
 }
 
 export interface MemberParts {
@@ -47,6 +50,7 @@ export class Member {
   readonly name: string;
   readonly punctuality = new Punctuality();
   readonly #parts: MemberParts;
+  readonly #gate = new LoginGate();
   #attached: KeyStore | undefined;
   #proveAgain: BegunToken['proveAgain'] = async () => undefined;
   #inventory: Inventory | undefined;
@@ -86,7 +90,8 @@ export class Member {
         failed: () => this.#failed(),
         pinRefused: () => this.#failed(),
       };
-      const begun = this.#parts.begin({ events, admit: (connection) => this.#admit(connection, begun.keyStore) });
+      const gate = this.#gate;
+      const begun = this.#parts.begin({ events, gate, admit: (connection) => this.#admit(connection, begun.keyStore) });
       this.#attached = begun.keyStore;
       this.#proveAgain = begun.proveAgain;
     } catch (error) {
@@ -123,6 +128,11 @@ export class Member {
   /** Was it found to be none of ours, and is left alone? */
   get isStranger(): boolean {
     return this.#isNotOurs;
+  }
+
+  /** Was its PIN refused? It may still serve, by the hosts that are connected, and has no others before an operator's word. */
+  get isRefused(): boolean {
+    return this.#gate.refusal !== null;
   }
 
   /** When it was lost, by the monotonic clock; `null` while it serves, and before it ever did. */
@@ -230,11 +240,8 @@ export class Member {
    */
   async reconnect(): Promise<void> {
     if (this.#isClosed) return;
-    if (this.#isAdmitted && this.#attached?.status().state === 'connected') {
-      // It may have taken in keys since it was listed.
-      this.#inventory = new Inventory(await this.#attached.listKeys());
-      return;
-    }
+    // It may have taken in keys since it was listed.
+    if (this.#isAdmitted && this.#attached?.status().state === 'connected') return this.relist();
     if (this.#attached === undefined) this.begin();
     try {
       await this.#attached?.reconnect();
@@ -242,9 +249,15 @@ export class Member {
       throw new KeyStoreError('unavailable', this.#describe(messageOf(error)), { cause: error });
     }
     await this.#examine();
-    if (this.isServing) return;
+    if (this.isServing && !this.isRefused) return;
     const why = this.#problem ?? this.#attached?.status().lastFailure ?? 'it is not connected';
     throw new KeyStoreError('unavailable', this.#describe(why));
+  }
+
+  /** Finds out anew what is in it; connects nothing. @throws KeyStoreError `unavailable` when it does not serve. */
+  async relist(): Promise<void> {
+    if (!this.#isAdmitted) throw new KeyStoreError('unavailable', this.#describe('it is not connected'));
+    this.#inventory = new Inventory(await this.call((keyStore) => keyStore.listKeys()));
   }
 
   /** Looks again whether it is ours, because more is known now of what ours have. */
