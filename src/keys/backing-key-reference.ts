@@ -32,6 +32,11 @@ export function referenceOf(record: LivingKey): BackingKeyReference {
   };
 }
 
+/** By what it is: a record that is read again has a buffer of its own. */
+export function isSameBlob(one: Buffer | null, other: Buffer | null): boolean {
+  return one === null || other === null ? one === other : one.equals(other);
+}
+
 /**
  * What lanes keep an unwrapped key under. Imported material is in several Regions by one backing key id, and is destroyed in each by
  * itself: whoever has it forgotten in one neither waits for the calls of another nor takes the key from it.

@@ -22,7 +22,6 @@ import {
   type KeyId,
   keyIdsOfDigits,
   newKeyId,
-  parseBackingKeyId,
   parseKeyId,
   type Realm,
 } from '../kms/names.ts';
@@ -196,19 +195,19 @@ export class KeyDirectory implements Fold {
   }
 
   /** What is on record, for whoever compares it with an HSM. */
-  get onRecord(): Pick<RecordsOfKeys, 'of' | 'materialsIn' | 'findMaterial'> {
+  get onRecord(): Pick<RecordsOfKeys, 'of' | 'materialsIn' | 'findMaterial' | 'wrappedOtherwise'> {
     return {
       of: (keyId) => this.#recordsOf(keyId),
       materialsIn: (name) => (this.#onDemand?.source ?? this.#records).materialsIn(name),
       findMaterial: (backingKeyId) => this.#findMaterial(backingKeyId),
+      wrappedOtherwise: (...which) => (this.#onDemand?.source ?? this.#records).wrappedOtherwise(...which),
     };
   }
 
   /** Is there a record of a backing key of this id? */
   namesMaterial(backingKeyId: string): boolean {
-    const id = parseBackingKeyId(backingKeyId);
-    if (id === undefined) return false;
-    return this.#records.findMaterial(id) !== undefined || this.source?.has('backingKey', { backingKeyId }) === true;
+    const isFiled = this.#records.findMaterial(backingKeyId as BackingKeyId) !== undefined; // Safe: of another text there is none.
+    return isFiled || this.source?.has('backingKey', { backingKeyId }) === true;
   }
 
   /** Is the material there, and has not expired? */

@@ -4,6 +4,7 @@
  */
 
 import type { BackingKeyId, KeyId } from '../kms/names.ts';
+import type { MaterialPage, WrappedOtherwise } from '../store/record-source.ts';
 import type { BackingKeyRecord, KeyPolicyRecord, KeyRecord } from '../store/records/records.ts';
 
 /** What is on record of one key id. */
@@ -46,6 +47,18 @@ export class RecordsOfKeys {
   *materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
     for (const { backingKeys } of this.#byKeyId.values())
       for (const record of backingKeys.values()) if (record.keyStore === keyStore) yield record;
+  }
+
+  /** As `RecordSource.wrappedOtherwise`, of the one Region that is filed here. */
+  wrappedOtherwise({ keyStore, domainKeyId }: WrappedOtherwise, _from: number, limit: number): MaterialPage {
+    const records: BackingKeyRecord[] = [];
+    for (const record of this.materialsIn(keyStore)) {
+      if (record.state !== 'Active' || record.wrappedKey === null || record.domainKeyId === domainKeyId) continue;
+      records.push(record);
+      if (records.length === limit) break;
+    }
+    // What was found is found again, unless whoever asked has done something about it.
+    return { records, next: records.length === limit ? 0 : null };
   }
 
   file({ key, policy, backingKeys }: ReadKey): void {

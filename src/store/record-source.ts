@@ -31,6 +31,20 @@ export interface RecordVolume {
   readonly textBytes: number;
 }
 
+/** Wrapped material of a Region that is not under this domain key of its key store. */
+export interface WrappedOtherwise {
+  readonly keyStore: string;
+  readonly region: string;
+  readonly domainKeyId: string;
+}
+
+/** Some of all that there is. */
+export interface MaterialPage {
+  readonly records: readonly MetadataRecords['backingKey'][];
+  /** Where to go on; `null`: that was all. */
+  readonly next: number | null;
+}
+
 export interface RecordSource {
   /**
    * The records with these members, those that do not verify left out. There is an index for the primary key of each kind, for `keyId`,
@@ -49,6 +63,11 @@ export interface RecordSource {
   volume(kind: NumerousKind, region: string): RecordVolume;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
+  /**
+   * @param from 0, or where a page before said to go on. One page goes through some thousand records, and may have found none.
+   * @throws UnverifiedRecords
+   */
+  wrappedOtherwise(which: WrappedOtherwise, from: number, limit: number): MaterialPage;
   /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`. It goes through all of them. */
   wrappedUnder(): ReadonlyMap<string, number>;
   /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */

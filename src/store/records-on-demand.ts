@@ -19,6 +19,7 @@ import { CanonicalForm, newestFormat } from './record-mac.ts';
 import { callsAtOnce, macsPerCall } from './record-macs.ts';
 import { notInForce, type ReaderParts, type RecordReader } from './record-reader.ts';
 import {
+  type MaterialPage,
   type Members,
   type NamesFound,
   type NumerousKind,
@@ -26,6 +27,7 @@ import {
   type RecordSource,
   type RecordVolume,
   UnverifiedRecords,
+  type WrappedOtherwise,
 } from './record-source.ts';
 import { idMember, selection, tables } from './record-statements.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
@@ -158,6 +160,25 @@ export class RecordsOnDemand implements RecordSource {
       return all.where(sql<SqlBool>`(residency <> 'wrapped' or state <> 'Active' or ${one})`).compile().sql;
     });
     return this.#recordsOf('backingKey', this.#all(statement, [keyStore, keyStore]), { keyStore });
+  }
+
+  wrappedOtherwise({ keyStore, region, domainKeyId }: WrappedOtherwise, from: number, limit: number): MaterialPage {
+    const first = this.#statement('first row', () => 'select min(rowid) from backing_key where rowid > ?');
+    const [[begin] = []] = this.#all(first, [from]);
+    if (typeof begin !== 'bigint') return { records: [], next: null };
+    const last = Number(begin) + rowsOfPage - 1;
+    const statement = this.#statement('wrapped otherwise', () => {
+      const behind = selection(this.#parts.db, 'backingKey').select(sql`rowid`.as('rowid'));
+      const some = behind.where(sql<SqlBool>`rowid > ${0} and rowid <= ${0}`).where('keyStore', '=', '');
+      const those = some.where(
+        sql<SqlBool>`state = 'Active' and wrapped_key <> '' and domain_key_id <> ${''} and ${isOfRegion}`,
+      );
+      return those.orderBy(sql`rowid`).limit(1).compile().sql;
+    });
+    const rows = this.#all(statement, [from, last, keyStore, domainKeyId, region, limit]);
+    const next = rows.length < limit ? last : Number(rows.at(-1)?.at(-1));
+    // A number of a row that is too large to count on is none of ours.
+    return { records: this.#recordsOf('backingKey', rows, { keyStore }), next: next > from ? next : null };
   }
 
   wrappedUnder(): ReadonlyMap<string, number> {
@@ -338,6 +359,11 @@ export class RecordsOnDemand implements RecordSource {
     }
   }
 }
+
+/** So many rows are gone through without letting anybody else come first: some milliseconds. */
+const rowsOfPage = 16_384;
+/** As `keys/regions-of-material.ts` reads it. */
+const isOfRegion = sql`(regions = '' or instr(' ' || regions || ' ', ' ' || ${''} || ' ') > 0)`;
 
 /** Texts that a record may have any number of bytes in. */
 const weighedTexts: ReadonlySet<string> = new Set([

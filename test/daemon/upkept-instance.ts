@@ -44,8 +44,9 @@ export interface UpkeptInstance {
   /**
    * @param keyStore What the daemon gets instead of the real one.
    * @param residency Of new keys, where the configuration has been changed.
+   * @param keysInMemory Of more the rest is read when it is asked for.
    */
-  start(clocks: Clocks, keyStore?: KeyStore, residency?: Residency): Promise<Running>;
+  start(clocks: Clocks, keyStore?: KeyStore, residency?: Residency, keysInMemory?: number): Promise<Running>;
   /** While it is stopped: what is on record, and changes of it that no request makes. */
   records(change?: (loaded: LoadedMetadata, nodeId: string) => readonly Change[]): Promise<LoadedMetadata>;
   /** The labels of the objects in the token that are no service keys. */
@@ -86,10 +87,12 @@ export async function createUpkeptInstance(token: TestToken, residency: Residenc
     configurationFile,
     keyStore,
     log,
-    async start(clocks, given = keyStore, of = residency) {
+    async start(clocks, given = keyStore, of = residency, keysInMemory = configuration.budgets.memory.keysInMemory) {
+      const { budgets } = configuration;
+      const memory = { ...budgets.memory, keysInMemory };
       const keyStores = new Map([...configuration.keyStores].map(([name, each]) => [name, { ...each, residency: of }]));
       const options = {
-        configuration: { ...configuration, keyStores },
+        configuration: { ...configuration, keyStores, budgets: { ...budgets, memory } },
         environment: {},
         log: logger,
         openKeyStores: [given],

@@ -28,7 +28,7 @@ import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, RemnantRecord } from '../../store/records/records.ts';
 import type { Announcer, Fold, Turns } from '../../store/turns.ts';
-import { nameInLanes, referenceOf } from '../backing-key-reference.ts';
+import { isSameBlob, nameInLanes, referenceOf } from '../backing-key-reference.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, internalMessage } from '../key-store-errors.ts';
 import type { KmsKey } from '../kms-key.ts';
@@ -263,7 +263,7 @@ export class KeyMoves implements Fold {
           record?.state === former.state &&
           record.residency === former.residency &&
           record.keyStore === former.keyStore &&
-          record.wrappedKey === former.wrappedKey;
+          isSameBlob(record.wrappedKey, former.wrappedKey);
         if (record === undefined || !isSame)
           throw new KmsError('KMSInternalException', internalMessage, 'the material was changed while it was moved');
         const { place, also } = decide();

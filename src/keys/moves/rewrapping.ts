@@ -11,18 +11,23 @@
  */
 
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../../hsm/key-store.ts';
+import type { BackingKeyReference } from '../../hsm/wrapped-key.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
+import { whenVerified } from '../../store/record-source.ts';
 import { type Change, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Fold, Turns } from '../../store/turns.ts';
-import { referenceOf } from '../backing-key-reference.ts';
+import { isSameBlob } from '../backing-key-reference.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { whyNotWrappedAgain } from './move-plan.ts';
 
+type Directory = Pick<KeyDirectory, 'onRecord' | 'findSoundKey'>;
+
 export interface RewrappingOptions {
-  readonly regions: ReadonlyMap<string, { readonly directory: Pick<KeyDirectory, 'onRecord'> }>;
+  /** By their names. */
+  readonly regions: ReadonlyMap<string, { readonly directory: Directory }>;
   /** Those that the configuration names. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly domainKeys: Pick<DomainKeys, 'of' | 'assertActive'>;
@@ -51,8 +56,18 @@ const inTurn = 64;
 const inTick = 256;
 
 interface Found {
-  readonly directory: Pick<KeyDirectory, 'onRecord'>;
+  readonly directory: Directory;
   readonly record: BackingKeyRecord;
+}
+
+/** How far a key store has been gone through. */
+interface Passage {
+  /** Which Region is next. */
+  region: number;
+  /** Where in it. */
+  from: number;
+  /** Was anything wrapped anew? Then it is gone through once more. */
+  hasChanged: boolean;
 }
 
 export class Rewrapping implements Fold {
@@ -60,7 +75,9 @@ export class Rewrapping implements Fold {
   /** Key stores in which nothing was under a former domain key when somebody looked last. */
   readonly #done = new Set<string>();
   readonly #rewrapped = new Map<string, number>();
-  /** What the HSM cannot unwrap: it holds up no other. */
+  /** Of those that are not done. */
+  readonly #passages = new Map<string, Passage>();
+  /** What the HSM cannot unwrap, or was not changed by a turn that should have: it holds up no other, and is not tried again. */
   readonly #broken = new Set<BackingKeyId>();
 
   constructor(options: RewrappingOptions) {
@@ -71,7 +88,10 @@ export class Rewrapping implements Fold {
   apply(changes: readonly Change[]): void {
     for (const change of changes) {
       const kind = 'put' in change ? change.put : change.remove;
-      if (kind === 'domainKey') this.#done.clear();
+      if (kind === 'domainKey') {
+        this.#done.clear();
+        this.#passages.clear();
+      }
       if (!('put' in change) || change.put !== 'backingKey') continue;
       if (this.#broken.size > 0) this.#broken.delete(change.record.backingKeyId);
       if (this.#isFormer(change.record)) this.#done.delete(change.record.keyStore);
@@ -103,10 +123,17 @@ export class Rewrapping implements Fold {
   async some(name: string, announce: (keys: RewrappedKeys) => Promise<void>): Promise<boolean> {
     const current = this.#current(name);
     if (current === undefined || this.#whyNot(name) !== null) return false;
-    const found = this.#find(name);
-    for (let at = 0; at < found.length; at += inTurn)
-      await this.#rewrap(name, current.backingKeyId, found.slice(at, at + inTurn), announce);
-    if (found.length > 0) return true;
+    const passage = this.#passages.get(name) ?? { region: 0, from: 0, hasChanged: false };
+    this.#passages.set(name, passage);
+    const found = await this.#find(name, current.backingKeyId, passage);
+    for (let at = 0; at < found.length; at += inTurn) {
+      const some = found.slice(at, at + inTurn);
+      if ((await this.#rewrap(name, current.backingKeyId, some, announce)) > 0) passage.hasChanged = true;
+    }
+    if (passage.region < this.#options.regions.size) return true;
+    this.#passages.delete(name);
+    // A rotation in between has made everything former anew.
+    if (passage.hasChanged || this.#current(name)?.backingKeyId !== current.backingKeyId) return true;
     this.#done.add(name);
     return false;
   }
@@ -116,50 +143,84 @@ export class Rewrapping implements Fold {
     domainKeyId: BackingKeyId,
     some: readonly Found[],
     announce: (keys: RewrappedKeys) => Promise<void>,
-  ): Promise<void> {
+  ): Promise<number> {
     const { keyStores, turns, domainKeys, log } = this.#options;
     const keyStore = keyStores.get(name);
-    if (keyStore === undefined) return;
+    if (keyStore === undefined) return 0;
     await announce({ keyStore: name, domainKeyId, backingKeyIds: some.map(({ record }) => record.backingKeyId) });
     const made: (Found & { readonly wrappedKey: Buffer })[] = [];
-    for (const { directory, record } of some) {
+    for (const each of some) {
+      const { directory, record } = each;
       const { wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage, publicKey } = record;
       if (keySpec === null || keyUsage === null) continue;
+      const reference = await whenVerified(() => this.#referenceNow(each));
+      if (reference === undefined) continue;
       try {
-        const { blob } = await keyStore.wrapKey({ ...referenceOf(record), domainKeyId, keySpec, keyUsage, publicKey });
+        const { blob } = await keyStore.wrapKey({ ...reference, domainKeyId, keySpec, keyUsage, publicKey });
         made.push({ directory, record, wrappedKey: blob });
       } catch (error) {
         if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
         const { backingKeyId, keyId } = record;
-        this.#broken.add(backingKeyId);
+        if ((await whenVerified(() => this.#recordNow(each))) === undefined) continue;
         log.error({ keyStore: name, keyId, backingKeyId, err: error }, 'a backing key cannot be wrapped anew');
       }
     }
     const changed = await turns.take(
       () => {
         domainKeys.assertActive(name, domainKeyId);
-        const changes = made.flatMap(({ directory, record: { backingKeyId, wrappedKey: former }, wrappedKey }) => {
-          const record = directory.onRecord.findMaterial(backingKeyId)?.record;
-          // It was destroyed, moved or imported anew meanwhile.
-          if (record?.state !== 'Active' || record.keyStore !== name || record.wrappedKey !== former) return [];
-          return [replaced('backingKey', record, { wrappedKey, domainKeyId })];
+        const now = made.flatMap(({ wrappedKey, ...each }) => {
+          const record = this.#recordNow(each);
+          return record === undefined ? [] : [{ record, wrappedKey }];
         });
-        return { changes, response: changes.length };
+        const changes = now.map(({ record, wrappedKey }) =>
+          replaced('backingKey', record, { wrappedKey, domainKeyId }),
+        );
+        return { changes, response: new Set(now.map(({ record }) => record.backingKeyId)) };
       },
       { isQuiet: true },
     );
-    this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed);
+    for (const { record } of some) if (!changed.has(record.backingKeyId)) this.#broken.add(record.backingKeyId);
+    this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed.size);
+    return changed.size;
   }
 
-  #find(name: string): readonly Found[] {
-    const found = new Map<BackingKeyRecord, Found>();
-    for (const { directory } of this.#options.regions.values())
-      for (const record of directory.onRecord.materialsIn(name)) {
-        if (!this.#isFormer(record) || this.#broken.has(record.backingKeyId)) continue;
-        found.set(record, { directory, record });
-        if (found.size === inTick) return [...found.values()];
-      }
-    return [...found.values()];
+  /** `undefined`: it was destroyed, moved or imported anew since it was found. */
+  #recordNow({ directory, record: former }: Found): BackingKeyRecord | undefined {
+    const record = directory.onRecord.findMaterial(former.backingKeyId)?.record;
+    const isSame =
+      record?.state === 'Active' &&
+      record.keyStore === former.keyStore &&
+      isSameBlob(record.wrappedKey, former.wrappedKey);
+    return isSame ? record : undefined;
+  }
+
+  /** What everybody uses it by: it ends with the destruction of the key, and no lane unwraps it once more that was made to forget it. */
+  #referenceNow(found: Found): BackingKeyReference | undefined {
+    const record = this.#recordNow(found);
+    if (record === undefined) return undefined;
+    const key = found.directory.findSoundKey(record.keyId);
+    return key?.backingKeys.get(record.backingKeyId)?.reference;
+  }
+
+  /** The next of them, up to `inTick`. */
+  async #find(keyStore: string, domainKeyId: BackingKeyId, passage: Passage): Promise<readonly Found[]> {
+    const regions = [...this.#options.regions];
+    for (;;) {
+      const [region, parts] = regions[passage.region] ?? [];
+      if (region === undefined || parts === undefined) return [];
+      const { directory } = parts;
+      const which = { keyStore, region, domainKeyId };
+      // Those that are broken are found each time.
+      const limit = inTick + this.#broken.size;
+      const { records, next } = await whenVerified(() =>
+        directory.onRecord.wrappedOtherwise(which, passage.from, limit),
+      );
+      passage.from = next ?? 0;
+      if (next === null) passage.region++;
+      const found = records.filter((record) => !this.#broken.has(record.backingKeyId));
+      if (found.length > 0) return found.map((record) => ({ directory, record }));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   #isFormer({ state, keyStore, wrappedKey, domainKeyId }: BackingKeyRecord): boolean {
