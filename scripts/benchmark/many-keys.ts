@@ -1,5 +1,5 @@
 /**
- * What many keys cost: an instance without keys, one whose metadata was filled, and one whose token was.
+ * What many keys cost: an instance without keys, some with wrapped keys in growing number, and one whose token is full of them.
  *
  * Each is the whole daemon, started anew over its folder, so that its start is that of a daemon which finds all of this. What it
  * is asked then goes over one connection, one request after the other. CPU seconds stand beside the seconds of the start, because
@@ -9,6 +9,8 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LineProcess } from '../line-process.ts';
+import { compile } from './compile.ts';
+import { type EncryptRates, encryptRates } from './encrypt-rates.ts';
 import { fillStore } from './filled-store.ts';
 import { childrenOf, cpuMicros } from './measurement.ts';
 import { median, renderTable } from './results.ts';
@@ -17,19 +19,27 @@ import { progress } from './warming.ts';
 
 export interface ManyKeysChoices {
   readonly quick: boolean;
+  /** A million keys as well. */
+  readonly million: boolean;
   readonly json?: string | undefined;
 }
 
 interface Effort {
-  readonly onRecord: number;
-  /** Of those on record: they are also in the token. */
-  readonly usable: number;
+  readonly wrapped: readonly number[];
   readonly inToken: number;
   readonly starts: number;
   readonly requests: number;
+  /** With more keys they are read on demand. */
+  readonly keysInMemory: number;
 }
-const fullEffort: Effort = { onRecord: 100_000, usable: 100, inToken: 2000, starts: 3, requests: 2000 };
-const quickEffort: Effort = { onRecord: 500, usable: 5, inToken: 10, starts: 1, requests: 50 };
+const fullEffort: Effort = {
+  wrapped: [10, 1000, 100_000],
+  inToken: 2000,
+  starts: 3,
+  requests: 2000,
+  keysInMemory: 20_000,
+};
+const quickEffort: Effort = { wrapped: [500], inToken: 10, starts: 1, requests: 50, keysInMemory: 100 };
 
 /** A column of the table, and what `--json` writes of it. */
 export interface ManyKeysResult {
@@ -43,38 +53,50 @@ export interface ManyKeysResult {
   readonly hostMebibytes: number;
   /** Above the instance without keys; `null` for that. */
   readonly apiBytesPerKey: number | null;
-  /** All pages, of 1,000 each. */
-  readonly listKeysMs: number;
-  /** All pages, of 100 each. */
-  readonly listAliasesMs: number;
+  /** A page of 1,000, the median of all. */
+  readonly listKeysPageMs: number;
+  /** A page of 100. */
+  readonly listAliasesPageMs: number;
   /** Of any key, medians. */
   readonly describeKeyMicros: number | null;
   readonly listAliasesOfKeyMicros: number | null;
-  /** Of any key that is in the token. */
+  /** Of any key. */
   readonly encryptMicros: number | null;
+  /** Where the keys are wrapped. */
+  readonly rates: EncryptRates | null;
   readonly createKeyMicros: number;
 }
 
-export async function benchManyKeys(folder: string, { quick, json }: ManyKeysChoices): Promise<void> {
+export async function benchManyKeys(folder: string, { quick, million, json }: ManyKeysChoices): Promise<void> {
   const effort = quick ? quickEffort : fullEffort;
+  const programs = { load: compile('load', folder), direct: compile('direct', folder) };
+  const ratesOf = (at: Place, keyIds: readonly string[]) => encryptRates(at, keyIds, programs, quick);
   const empty = join(folder, 'empty');
   await makeKeys(empty, 0);
-  const none = await measure('no keys', empty, [], effort, undefined);
+  const none = await measure('no keys', empty, effort, {});
+  const results = [none];
 
-  const filled = join(folder, 'filled');
-  const usable = await makeKeys(filled, effort.usable);
-  allowMoreKeys(filled);
-  await fillStore(filled, effort.onRecord - effort.usable, (keys) => progress(`${keys} keys are on record`));
-  const onRecord = await measure('on record', filled, usable, effort, none);
+  for (const keys of million ? [...effort.wrapped, 1_000_000] : effort.wrapped) {
+    const dir = join(folder, `wrapped-${keys}`);
+    await makeKeys(dir, 0);
+    configure(dir, effort);
+    await makeKeys(dir, 1);
+    await fillStore(dir, keys - 1, (made) => progress(`${made} of ${keys} keys are on record`));
+    results.push(await measure('wrapped', dir, effort, { none, ratesOf }));
+  }
 
   const full = join(folder, 'full');
-  const keyIds = await makeKeys(full, effort.inToken);
-  const inToken = await measure('in the token', full, keyIds, effort, none);
+  await makeKeys(full, effort.inToken);
+  results.push(await measure('in the token', full, effort, { none }));
 
   progress('');
-  const results = [none, onRecord, inToken];
   process.stdout.write(`${render(results)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`);
+}
+
+interface Place {
+  readonly dir: string;
+  readonly socket: string;
 }
 
 interface Started {
@@ -90,21 +112,24 @@ async function start(dir: string): Promise<Started> {
   return { daemon, socket, seconds: (performance.now() - startedAtMs) / 1000 };
 }
 
-/** An instance with so many AES keys. @returns Their ids. */
-async function makeKeys(dir: string, count: number): Promise<readonly string[]> {
+/** An instance with so many AES keys more than it had. */
+async function makeKeys(dir: string, count: number): Promise<void> {
   const { daemon, socket } = await start(dir);
   await using _ = daemon;
-  const keyIds: string[] = [];
-  while (keyIds.length < count) {
-    if (keyIds.length % 100 === 0) progress(`${keyIds.length} of ${count} keys are made`);
-    keyIds.push(await createKey(socket));
+  for (let made = 0; made < count; made++) {
+    if (made % 100 === 0) progress(`${made} of ${count} keys are made`);
+    await createKey(socket);
   }
-  return keyIds;
 }
 
-/** So that a key can still be created when as many are on record as a Region may have. */
-function allowMoreKeys(dir: string): void {
-  appendFileSync(join(dir, 'drawbridge.yaml'), 'budgets:\n  quotas:\n    keys: 1000000\n');
+/** Has new keys wrapped, and lets there be more than a Region may have. */
+function configure(dir: string, { keysInMemory }: Effort): void {
+  const file = join(dir, 'drawbridge.yaml');
+  const text = readFileSync(file, 'utf8');
+  const changed = text.replace('# residency: token', 'residency: wrapped');
+  if (changed === text) throw new Error('the configuration has no place for the residency');
+  writeFileSync(file, changed);
+  appendFileSync(file, `budgets:\n  quotas: { keys: 2000000 }\n  memory: { keysInMemory: ${keysInMemory} }\n`);
 }
 
 async function createKey(socket: string): Promise<string> {
@@ -115,9 +140,14 @@ async function createKey(socket: string): Promise<string> {
 async function measure(
   name: string,
   dir: string,
-  usable: readonly string[],
   { starts, requests }: Effort,
-  none: ManyKeysResult | undefined,
+  {
+    none,
+    ratesOf,
+  }: {
+    readonly none?: ManyKeysResult;
+    readonly ratesOf?: (at: Place, keyIds: readonly string[]) => Promise<EncryptRates>;
+  },
 ): Promise<ManyKeysResult> {
   const seconds: number[] = [];
   const apiCpuSeconds: number[] = [];
@@ -135,8 +165,8 @@ async function measure(
     const apiMebibytes = residentMebibytes([daemon.pid]);
     const hostMebibytes = residentMebibytes(hosts);
     progress(`${name}: asking`);
-    const { entries: keyIds, milliseconds: listKeysMs } = await listAll(socket, 'ListKeys', 'Keys', 'KeyId', 1000);
-    const { milliseconds: listAliasesMs } = await listAll(socket, 'ListAliases', 'Aliases', 'AliasName', 100);
+    const { entries: keyIds, pageMs: listKeysPageMs } = await listAll(socket, 'ListKeys', 'Keys', 'KeyId', 1000);
+    const { pageMs: listAliasesPageMs } = await listAll(socket, 'ListAliases', 'Aliases', 'AliasName', 100);
     const ask = (operation: string, of: readonly string[], members: object = {}): Promise<number | null> =>
       askOf(of, requests, (KeyId) => post(socket, operation, { KeyId, ...members }));
     const result: ManyKeysResult = {
@@ -149,11 +179,12 @@ async function measure(
       hostMebibytes,
       apiBytesPerKey:
         none === undefined ? null : ((apiMebibytes - none.apiMebibytes) * 2 ** 20) / Math.max(1, keyIds.length),
-      listKeysMs,
-      listAliasesMs,
+      listKeysPageMs,
+      listAliasesPageMs,
       describeKeyMicros: await ask('DescribeKey', keyIds),
       listAliasesOfKeyMicros: await ask('ListAliases', keyIds),
-      encryptMicros: await ask('Encrypt', usable, { Plaintext: Buffer.alloc(64, 'x').toString('base64') }),
+      rates: (await ratesOf?.({ dir, socket }, keyIds)) ?? null,
+      encryptMicros: await ask('Encrypt', keyIds, { Plaintext: Buffer.alloc(64, 'x').toString('base64') }),
       createKeyMicros: (await askOf([''], Math.ceil(requests / 100), () => createKey(socket))) ?? 0,
     };
     return result;
@@ -183,16 +214,18 @@ async function listAll(
   list: string,
   member: string,
   Limit: number,
-): Promise<{ readonly entries: readonly string[]; readonly milliseconds: number }> {
-  const startedAtMs = performance.now();
+): Promise<{ readonly entries: readonly string[]; readonly pageMs: number }> {
+  const pagesMs: number[] = [];
   const entries: string[] = [];
   let Marker: string | undefined;
   do {
+    const askedAtMs = performance.now();
     const page: Record<string, unknown> = await post(socket, operation, { Limit, Marker });
+    pagesMs.push(performance.now() - askedAtMs);
     for (const entry of page[list] as Record<string, string>[]) entries.push(entry[member] ?? '');
     Marker = page['NextMarker'] as string | undefined;
   } while (Marker !== undefined);
-  return { entries, milliseconds: performance.now() - startedAtMs };
+  return { entries, pageMs: median(pagesMs) };
 }
 
 function residentMebibytes(pids: readonly number[]): number {
@@ -201,6 +234,18 @@ function residentMebibytes(pids: readonly number[]): number {
   );
   return kibibytes.reduce((sum, each) => sum + each, 0) / 1024;
 }
+
+const rate =
+  (name: keyof EncryptRates) =>
+  ({ rates }: ManyKeysResult): number | null =>
+    rates?.[name] ?? null;
+
+const ratio =
+  (name: keyof EncryptRates, of: 'underOne' | 'directUnwraps') =>
+  ({ rates }: ManyKeysResult): number | null => {
+    const [measured, whole] = [rates?.[name] ?? null, rates?.[of] ?? null];
+    return measured === null || whole === null ? null : measured / whole;
+  };
 
 function render(results: readonly ManyKeysResult[]): string {
   const row = (what: string, value: (result: ManyKeysResult) => number | null, digits = 0): string[] => [
@@ -217,12 +262,19 @@ function render(results: readonly ManyKeysResult[]): string {
       row('memory of the API process, MiB', ({ apiMebibytes }) => apiMebibytes),
       row('  for each key, bytes', ({ apiBytesPerKey }) => apiBytesPerKey),
       row('memory of the HSM hosts, MiB', ({ hostMebibytes }) => hostMebibytes),
-      row('ListKeys, all pages, ms', ({ listKeysMs }) => listKeysMs),
-      row('ListAliases, all pages, ms', ({ listAliasesMs }) => listAliasesMs),
+      row('ListKeys, page of 1,000, ms', ({ listKeysPageMs }) => listKeysPageMs, 1),
+      row('ListAliases, page of 100, ms', ({ listAliasesPageMs }) => listAliasesPageMs, 1),
       row('DescribeKey, µs', ({ describeKeyMicros }) => describeKeyMicros),
       row('ListAliases of a key, µs', ({ listAliasesOfKeyMicros }) => listAliasesOfKeyMicros),
       row('Encrypt, µs', ({ encryptMicros }) => encryptMicros),
       row('CreateKey, µs', ({ createKeyMicros }) => createKeyMicros),
+      row('Encrypt under one key, 16 connections, requests/s', rate('underOne')),
+      row('  under as many as hosts keep unwrapped', rate('underKept')),
+      row('    of one key (aim: at least 0.95)', ratio('underKept', 'underOne'), 2),
+      row('  under keys not used since the start', rate('firstUses')),
+      row('  under more than hosts keep', rate('underMore')),
+      row('unwrap, encrypt, destroy: a loop in C, 1/s', rate('directUnwraps')),
+      row('  Encrypt under more than hosts keep, of that (aim: at least 0.9)', ratio('underMore', 'directUnwraps'), 2),
     ],
     new Set([0]),
   );

@@ -49,7 +49,10 @@ export const thisCheckout: Checkout = { folder: fromHere('../..'), daemonName: '
 export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(folder, 'src', 'cli', 'main.ts');
 
 /** @param dir The folder of a `drawbridge dev` instance. */
-export async function startDirect(program: string, dir: string): Promise<{ object: Target; copy: Target }> {
+export async function startDirect(
+  program: string,
+  dir: string,
+): Promise<{ object: Target; copy: Target; unwraps(timing: Timing): Promise<LoopResult> }> {
   const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
   const keyStore = keyStores.get(regions[0].defaultKeyStore)?.members[0];
   if (keyStore === undefined || !('label' in keyStore.token))
@@ -72,7 +75,11 @@ export async function startDirect(program: string, dir: string): Promise<{ objec
     },
     close: () => loop.close(),
   });
-  return { object: over('direct'), copy: over('copy') };
+  const unwraps = ({ warmupMs, measureMs }: Timing): Promise<LoopResult> => {
+    loop.write(`UnwrapAndEncrypt SYMMETRIC_DEFAULT 64 ${warmupMs} ${measureMs} 1\n`);
+    return loop.nextJson<LoopResult>();
+  };
+  return { object: over('direct'), copy: over('copy'), unwraps };
 }
 
 /** Makes the instance beforehand, with so many HSM hosts in its key store. */
@@ -208,7 +215,7 @@ interface CreatedKey {
 }
 
 /** The bytes that an AWS SDK would send, less the headers that nobody reads here (signature, SDK's telemetry). */
-function httpRequest(operation: string, body: string): string {
+export function httpRequest(operation: string, body: string): string {
   return [
     'POST / HTTP/1.1',
     'Host: kms',

@@ -18,7 +18,7 @@ describe.skipIf(missing !== null)('scripts/bench --many-keys', () => {
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  test('measures start, memory, lists and use without keys, with keys on record and with keys in the token', {
+  test('measures start, memory, lists and use without keys, with wrapped keys and with keys in the token', {
     timeout: 240_000,
   }, async () => {
     const file = join(folder, 'many-keys.json');
@@ -29,9 +29,15 @@ describe.skipIf(missing !== null)('scripts/bench --many-keys', () => {
     const results = JSON.parse(readFileSync(file, 'utf8')) as readonly ManyKeysResult[];
     expect(results.map(({ name, keys }) => [name, keys])).toEqual([
       ['no keys', 0],
-      ['on record', 500],
+      ['wrapped', 500],
       ['in the token', 10],
     ]);
+    for (const { name, rates } of results) {
+      if (name !== 'wrapped') expect(rates).toBeNull();
+      else expect(rates).toMatchObject({ firstUses: null, underMore: null });
+      for (const measured of rates === null ? [] : [rates.underOne, rates.underKept, rates.directUnwraps])
+        expect(measured).toBeGreaterThan(0);
+    }
     for (const { keys, startSeconds, startApiCpuSeconds, apiMebibytes, describeKeyMicros, encryptMicros } of results) {
       for (const measured of [startSeconds, startApiCpuSeconds, apiMebibytes]) expect(measured).toBeGreaterThan(0);
       for (const measured of [describeKeyMicros, encryptMicros]) {
@@ -45,5 +51,7 @@ describe.skipIf(missing !== null)('scripts/bench --many-keys', () => {
   test('is refused together with what measures something else', async () => {
     const ended = await runScript('bench', ['--many-keys', '--only', 'Sign'], {});
     expect(ended).toMatchObject({ code: 2, stderr: 'bench: --many-keys goes with --quick and --json alone\n' });
+    const alone = await runScript('bench', ['--million'], {});
+    expect(alone).toMatchObject({ code: 2, stderr: 'bench: --million goes with --many-keys\n' });
   });
 });
