@@ -18,7 +18,7 @@ import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
-import { domainMembers } from './domain-members.ts';
+import { domainRotationControl } from './domain-rotation-control.ts';
 
 export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
@@ -92,7 +92,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       `The key store ${name} has no domain key: none of its keys was ever wrapped.`,
     );
   };
-  const { beginRotation, finishRotation } = domainMembers({
+  const { beginRotation, finishRotation } = domainRotationControl({
     ...parts,
     keyStoreOf: anyKeyStore,
     domainId: () => notary().backingKeyId,

@@ -9,7 +9,7 @@
  * it leave. All or nothing: until the last step the key's record says that it is being made, and nothing is wrapped under it; what fails destroys
  * it in every member, and what is killed is undone by the next start. Then it can be begun anew. There is one at a time in a key store.
  *
- * A member that *leaves* gets no new key, so what is new is not for it. If it is there, the keys of the domain in it are destroyed, the one by
+ * A member that *leaves* gets no new key, so what is new is not for it, and no object is made in it from `begin` on. If it is there, the keys of the domain in it are destroyed, the one by
  * which it is known last, so that this can be repeated until it is done. What it was given before it has until then, and whoever takes it away
  * with its PIN has it for good: what was wrapped under the former domain keys, and the service keys.
  */
@@ -29,6 +29,8 @@ export interface RotationChoices {
   readonly member?: string | undefined;
   /** Gets no key; need not be there. */
   readonly leaver?: string | undefined;
+  /** Of one that is not there: somebody knows how many keys may be lost with it. */
+  readonly isLossAccepted?: boolean | undefined;
 }
 
 export interface JoiningPair {
@@ -47,7 +49,7 @@ export interface BegunRotation {
 
 interface Pending extends BegunRotation {
   readonly record: DomainKeyRecord;
-  readonly leaver: string | undefined;
+  readonly choices: RotationChoices;
   readonly padding: CarryingPadding;
 }
 
@@ -55,6 +57,8 @@ export interface DomainRotationsParts {
   readonly domainKeys: DomainKeys;
   /** What the domain is called wherever its keys are. */
   readonly domainId: () => string;
+  /** @throws KmsError when keys would be lost with the leaver. */
+  readonly assertNothingIsLost: (keyStore: JoinedKeyStore, choices: RotationChoices) => void;
 }
 
 export class DomainRotations {
@@ -66,8 +70,8 @@ export class DomainRotations {
   }
 
   /** @throws KmsError, with what to do, while a member that stays is away, and for what a token does not do. */
-  async begin(keyStore: JoinedKeyStore, { member: chosen, leaver }: RotationChoices): Promise<BegunRotation> {
-    const { domainKeys } = this.#parts;
+  async begin(keyStore: JoinedKeyStore, choices: RotationChoices): Promise<BegunRotation> {
+    const { member: chosen, leaver } = choices;
     const staying = stayingMembers(keyStore, leaver);
     const giver = chosen === undefined ? staying[0] : memberNamed(keyStore, chosen);
     if (giver === undefined || !staying.includes(giver))
@@ -77,6 +81,26 @@ export class DomainRotations {
       );
     const former = this.#pending.get(keyStore.name);
     if (former !== undefined) await this.#abandon(keyStore, former);
+    // First this, so that nothing is made in it after it was looked at.
+    keyStore.leaver = leaver;
+    try {
+      this.#parts.assertNothingIsLost(keyStore, choices);
+      return await this.#begin(keyStore, { staying, giver, choices });
+    } catch (error) {
+      keyStore.leaver = undefined;
+      throw error;
+    }
+  }
+
+  async #begin(
+    keyStore: JoinedKeyStore,
+    {
+      staying,
+      giver,
+      choices,
+    }: { readonly staying: readonly Member[]; readonly giver: Member; readonly choices: RotationChoices },
+  ): Promise<BegunRotation> {
+    const { domainKeys } = this.#parts;
     const others = staying.filter((member) => member !== giver);
     const [padding] = commonPaddings(staying.flatMap(({ attached }) => attached ?? []));
     if (padding === undefined)
@@ -100,15 +124,19 @@ export class DomainRotations {
       throw error;
     }
     const begun = { domainKeyId: record.backingKeyId, member: giver.name, pairs };
-    this.#pending.set(keyStore.name, { ...begun, record, leaver, padding });
+    this.#pending.set(keyStore.name, { ...begun, record, choices, padding });
     return begun;
   }
 
   /**
    * @param domainKeyId As `begin` gave it: nobody finishes what somebody else began.
+   * @returns As it was begun, and with which choices.
    * @throws KmsError when there is no such rotation, KeyStoreError when a member is in the way. Then there is no new key.
    */
-  async finish(keyStore: JoinedKeyStore, domainKeyId: string): Promise<BegunRotation> {
+  async finish(
+    keyStore: JoinedKeyStore,
+    domainKeyId: string,
+  ): Promise<BegunRotation & { readonly choices: RotationChoices }> {
     const { domainKeys, domainId } = this.#parts;
     const pending = this.#pending.get(keyStore.name);
     if (pending?.domainKeyId !== domainKeyId)
@@ -118,7 +146,7 @@ export class DomainRotations {
       );
     const { record, pairs, padding } = pending;
     try {
-      const staying = stayingMembers(keyStore, pending.leaver);
+      const staying = stayingMembers(keyStore, pending.choices.leaver);
       const had = new Set([pending.member, ...pairs.map(({ member }) => member)]);
       const missing = staying.find(({ name }) => !had.has(name));
       if (missing !== undefined)
@@ -136,8 +164,9 @@ export class DomainRotations {
       }
       // What is in it is known anew then.
       for (const member of staying) await member.relist();
+      this.#parts.assertNothingIsLost(keyStore, pending.choices);
       // One may have been lost meanwhile.
-      stayingMembers(keyStore, pending.leaver);
+      stayingMembers(keyStore, pending.choices.leaver);
     } catch (error) {
       await this.#abandon(keyStore, pending);
       throw error;
@@ -150,6 +179,7 @@ export class DomainRotations {
 
   async #abandon(keyStore: JoinedKeyStore, pending: Pending): Promise<void> {
     this.#pending.delete(keyStore.name);
+    keyStore.leaver = undefined;
     await this.#endPairs(keyStore, pending);
     await this.#parts.domainKeys.abandon(pending.record, keyStore);
   }

@@ -5,7 +5,7 @@
  *     POST /domains/KEY-STORE/retire    destroys the former ones under which nothing is wrapped, and names those that are needed
  *     POST /domains/KEY-STORE/invite    the invitation with which another HSM may ask for the domain's keys
  *     POST /domains/KEY-STORE/accept    {request, fingerprint}: wraps them for the HSM that asks, whose fingerprint somebody has compared
- *     POST /domains/KEY-STORE/rotation  {member?, leaver?}: begins to make a domain key in all members, or in all but one that leaves
+ *     POST /domains/KEY-STORE/rotation  {member?, leaver?, acceptLoss?}: begins to make a domain key in all members, or all but one that leaves
  *     POST /domains/KEY-STORE/rotation/finish  {domainKeyId}: gives it to all of them
  */
 
@@ -13,6 +13,13 @@ import type { FastifyInstance } from 'fastify';
 import type { ActResult } from '../pipeline/service.ts';
 import type { Wire } from './exchange.ts';
 import { membersOf, operatorAct } from './operator-acts.ts';
+
+export interface RotationRequest {
+  readonly member?: string;
+  readonly leaver?: string;
+  /** That of a leaver which is not there; refused with `ConflictException` unless it is accepted. */
+  readonly isLossAccepted?: true;
+}
 
 export interface DomainControl {
   /** @throws KmsError for a key store that there is not, that has no domain key, or that is in the way. */
@@ -45,7 +52,7 @@ export interface DomainControl {
    */
   beginRotation(
     keyStore: string,
-    choices: { readonly member?: string | undefined; readonly leaver?: string | undefined },
+    choices: RotationRequest,
   ): Promise<{
     readonly domainKeyId: string;
     readonly member: string;
@@ -139,10 +146,14 @@ export function addDomainRoutes(app: FastifyInstance, wire: Wire, control: Domai
 }
 
 /** Members by their names, cut like those of key stores. */
-function choicesIn(body: Buffer): { readonly member?: string; readonly leaver?: string } {
-  const { member, leaver } = membersOf(body) ?? {};
+function choicesIn(body: Buffer): RotationRequest {
+  const { member, leaver, acceptLoss } = membersOf(body) ?? {};
   const cut = (text: unknown): string | undefined =>
     typeof text === 'string' ? text.slice(0, maxNameCharacters) : undefined;
   const [chosen, leaving] = [cut(member), cut(leaver)];
-  return { ...(chosen === undefined ? {} : { member: chosen }), ...(leaving === undefined ? {} : { leaver: leaving }) };
+  return {
+    ...(chosen === undefined ? {} : { member: chosen }),
+    ...(leaving === undefined ? {} : { leaver: leaving }),
+    ...(acceptLoss === true ? { isLossAccepted: true } : {}),
+  };
 }

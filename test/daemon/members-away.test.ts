@@ -104,13 +104,27 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     expect(await refusal(encrypt(keys.b))).toMatchObject(away);
   });
 
-  test('has no member leave that has keys which no other one has, of whatever Region', async () => {
-    instance.member('b').plug();
-    await until({ a: 'connected', b: 'connected' });
+  test('has no member leave with keys which no other one has, of whatever Region, whether it is there or was never', async () => {
     expect(await rotation({ leaver: 'b' })).toMatchObject({
       __type: 'ConflictException',
-      message: expect.stringMatching(/^2 backing keys .* `b` and nowhere else/),
+      message: expect.stringMatching(/^2 backing keys .* in no member that stays.* leave b --yes/),
     });
-    await encrypt(keys.b);
+    const { domainKeyId } = await rotation({ leaver: 'b', acceptLoss: true });
+    instance.member('b').plug();
+    await until({ a: 'connected', b: 'connected' });
+    // At once, so that each member would have its share.
+    const made = await Promise.all(Array.from({ length: 6 }, newKey));
+    const isThere = {
+      __type: 'ConflictException',
+      message: expect.stringMatching(/^2 backing keys .* `b` and nowhere/),
+    };
+    expect(await rotation({ domainKeyId }, 'rotation/finish')).toMatchObject(isThere);
+    expect(await rotation({ leaver: 'b', acceptLoss: true }), 'what can be moved is not given up').toMatchObject(
+      isThere,
+    );
+    for (const KeyId of [keys.a, keys.b, ...made]) await encrypt(KeyId);
+    expect(await rotation({ domainKeyId }, 'rotation/finish')).toMatchObject({
+      message: expect.stringContaining('begin anew'),
+    });
   });
 });

@@ -27,6 +27,8 @@ type Requests = {
 export class JoinedKeyStore implements KeyStore {
   readonly name: string;
   readonly members: readonly Member[];
+  /** The name of a member that is to leave: no object is made in it, which would be lost with it. */
+  leaver: string | undefined;
   readonly #calls: MemberCalls;
   #isClosed = false;
 
@@ -132,10 +134,16 @@ export class JoinedKeyStore implements KeyStore {
 
   importKey(request: Requests['importKey']) {
     const { backingKeyId, wrappingKeyId } = request;
-    return this.#with('importKey', [wrappingKeyId], async (keyStore) => {
+    const make = async (keyStore: KeyStore) => {
       const imported = await keyStore.importKey(request);
       this.members.find(({ attached }) => attached === keyStore)?.inventory?.add(backingKeyId);
       return imported;
+    };
+    return this.#calls.call({
+      name: 'importKey',
+      needs: [wrappingKeyId],
+      suits: (member) => this.#stays(member),
+      make,
     });
   }
 
@@ -276,7 +284,12 @@ export class JoinedKeyStore implements KeyStore {
         throw error;
       }
     };
-    return this.#calls.call({ name, needs, suits, isRepeated: false, make: makeAndNote });
+    const staysAndSuits = (member: Member): boolean => this.#stays(member) && (suits?.(member) ?? true);
+    return this.#calls.call({ name, needs, suits: staysAndSuits, isRepeated: false, make: makeAndNote });
+  }
+
+  #stays({ name }: Member): boolean {
+    return name !== this.leaver;
   }
 
   #severalMembers(why: string): KeyStoreError {

@@ -16,12 +16,14 @@ export function leaveCommand(): Command {
       '--so-pin-file <file>',
       "with that member's security officer's PIN (mode 0600), where its token wants his trust",
     )
+    .option('--yes', 'accept that keys are lost which are in it alone, where it is not there')
     .addHelpText(
       'after',
       `
 The members that stay get a new domain key, under which what is new is wrapped from then on; all of them have to be there. The one that
 leaves does not get it. If it is there, the keys of the domain in it are destroyed, and it is left alone from then on; take it out of the
-configuration. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`).
+configuration. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`); where it is not there, and may have the only
+objects of keys, how many these are is said, and --yes accepts that they are lost.
 If it is not there (it was stolen, or has failed), whoever has it and its PIN still can, with a copy of the metadata, use what was wrapped until
 now, and open the secrets of access keys; with its service keys he can make credentials of sessions of roles. Then rotate the keys that matter
 (\`RotateKeyOnDemand\`), make other access keys and revoke the former ones. Only the account's root may; it is on record.

@@ -8,19 +8,21 @@ import { asSecurityOfficer } from './security-officer.ts';
 export interface MemberRotationOptions extends SocketOptions {
   readonly member?: string;
   readonly soPinFile?: string;
+  /** Keys may be lost with a leaver that is not there. */
+  readonly yes?: true;
 }
 
 /** @param leaver Of a member that leaves, its name. */
 export async function rotateMembers(
   client: KmsClient,
   keyStore: string,
-  { member, soPinFile, config }: MemberRotationOptions,
+  { member, soPinFile, config, yes }: MemberRotationOptions,
   leaver?: string,
 ): Promise<Members> {
   const path = `/domains/${encodeURIComponent(keyStore)}/rotation`;
   const begun = await client.post(path, {
     ...(member === undefined ? {} : { member }),
-    ...(leaver === undefined ? {} : { leaver }),
+    ...(leaver === undefined ? {} : { leaver, ...(yes ? { acceptLoss: true } : {}) }),
   });
   if (soPinFile !== undefined) {
     const configuration = await readTrustedConfiguration(config ?? usualConfiguration);
