@@ -179,7 +179,7 @@ function perform(kmsRequest: KmsRequest, trace: Trace, options: KmsServiceOption
   try {
     trace.keys = authorize(source, trace);
   } catch (error) {
-    if (error instanceof UnverifiedRecords) return performVerified(error, source, parts);
+    if (error instanceof UnverifiedRecords) return performVerified(error, parts);
     throw error;
   }
   return performPermitted(trace.keys, source, parts);
@@ -193,21 +193,20 @@ interface PermittedParts {
   readonly options: KmsServiceOptions;
 }
 
-/** Where the records that decide have yet to be verified: once they are, permissions are asked for again. */
-async function performVerified(
-  unverified: UnverifiedRecords,
-  source: QuestionSource,
-  parts: PermittedParts,
-): Promise<Request> {
-  const { trace } = parts;
-  const ask = (): AuthorizedKeys => {
-    trace.resources.length = 0;
-    trace.decision = null;
-    return authorize(source, trace);
-  };
+/**
+ * Where the records that decide have yet to be verified: once they are, permissions are asked for again, of whoever the caller is by then
+ * and with the policies in force then, since the HSM may take its time.
+ */
+async function performVerified(unverified: UnverifiedRecords, parts: PermittedParts): Promise<Request> {
+  const { kmsRequest, operation, request, trace, options } = parts;
   await unverified.verify();
-  trace.keys = await whenVerified(ask);
-  return performPermitted(trace.keys, source, parts);
+  const { keys, source } = await whenVerified(() => {
+    const now = sourceNow(kmsRequest, operation, request, options);
+    trace.decision = null;
+    return { keys: authorizeAgain(now, trace), source: now };
+  });
+  trace.keys = keys;
+  return performPermitted(keys, source, parts);
 }
 
 function performPermitted(

@@ -3,14 +3,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
-import { parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { noIdentityPolicies, parseIdentityPolicies } from '../../src/authorization/identity-policies.ts';
+import { KmsError } from '../../src/kms/errors.ts';
+import { rootArn } from '../../src/kms/names.ts';
 import { conditionVocabulary } from '../../src/pipeline/condition-key-table.ts';
-import { alice, realm } from '../authorization/policies.ts';
+import { UnverifiedRecords } from '../../src/store/record-source.ts';
+import { alice, allow, policy, realm } from '../authorization/policies.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { startService } from './kms-service.ts';
 
-const actions = ['kms:CreateKey', 'kms:CreateAlias'];
+const actions = ['kms:CreateKey', 'kms:CreateAlias', 'kms:DescribeKey'];
 const allowed = parseIdentityPolicies(
   [
     {
@@ -59,5 +62,43 @@ describeEachShimmedToken('While the HSM generates a key', (token) => {
     const after = await kms.store.load();
     expect([after.key, after.backingKey]).toEqual([keys, backingKeys]);
     expect(await objectIds()).toEqual(objects);
+  });
+
+  test('and verifies records, a caller loses a permission, and is refused by what is true then', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drawbridge-verified-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const revoked = new KmsError(
+      'UnrecognizedClientException',
+      'The security token included in the request is invalid.',
+    );
+    let policies = allowed;
+    let refusal: KmsError | undefined;
+    const options = { auditFolder: join(folder, 'audit'), identityPolicies: () => policies, refusal: () => refusal };
+    const kms = await startService(token(), folder, options);
+    onTestFinished(() => kms.close());
+    const KeyId = await kms.newKey(policy(allow(rootArn(realm), 'kms:*')));
+    const described = async (meanwhile: () => void) => {
+      const verification = Promise.withResolvers<void>();
+      vi.spyOn(kms.directory, 'findKey').mockImplementationOnce(() => {
+        throw new UnverifiedRecords(verification.promise);
+      });
+      const answer = kms.run('DescribeKey', { KeyId });
+      meanwhile();
+      verification.resolve();
+      return answer;
+    };
+    expect(await described(() => undefined)).toMatchObject({ ok: true });
+    expect(
+      await described(() => {
+        refusal = revoked;
+      }),
+    ).toMatchObject({ ok: false, error: revoked });
+    refusal = undefined;
+    const denied = { ok: false, error: { name: 'AccessDeniedException' } };
+    expect(
+      await described(() => {
+        policies = noIdentityPolicies;
+      }),
+    ).toMatchObject(denied);
   });
 });
