@@ -5,11 +5,10 @@
 
 import type { Configuration, MemberConfiguration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { assertPinIsPrivate } from '../config/secrets.ts';
-import { trustJoiningKey } from '../hsm/joining-key-trust.ts';
+import { assertPinIsPrivate, pinReader } from '../config/secrets.ts';
+import { type JoiningPublicKey, readJoiningPair, trustJoiningKeys } from '../hsm/joining-key-trust.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { Logger } from '../kms/logger.ts';
-import type { BackingKeyId } from '../kms/names.ts';
 import type { Pin } from '../secrets/secret-bytes.ts';
 import { memberPath, openConfiguredMember, tokenOptions } from './configured-key-stores.ts';
 
@@ -43,25 +42,52 @@ export async function withConfiguredToken<Result>(
   }
 }
 
-/** The key of a request whose fingerprint was compared. */
-export interface TrustedKey {
-  readonly backingKeyId: BackingKeyId;
-  readonly publicKey: Buffer;
-}
-
 /**
- * The security officer trusts a public key. One login.
+ * The security officer trusts these public halves of joining pairs, and no others: what somebody left that he trusted before goes. One login.
+ * @param keys None: his trust ends.
  * @throws ConfigurationError when the token refuses.
  */
-export async function trustPublicKey(token: ConfiguredToken, key: TrustedKey, soPin: Pin): Promise<void> {
+export async function trustPublicKeys(
+  token: ConfiguredToken,
+  keys: readonly JoiningPublicKey[],
+  soPin: Pin,
+): Promise<void> {
   const member = memberOf(token);
   const path = memberPath(token.keyStore, member);
   const { settings } = tokenOptions(path, member, token.log);
-  const problem = await trustJoiningKey(settings, { ...key, soPin }, member.environment);
+  const problem = await trustJoiningKeys(settings, { keys, soPin }, member.environment);
   if (problem === null) return;
   throw new ConfigurationError(
-    `the token of \`${path}\` does not let its security officer trust a public key: ${problem}`,
+    `the token of \`${path}\` does not let its security officer trust public keys: ${problem}`,
   );
+}
+
+/**
+ * Looks in a member that is to receive keys, and not where somebody says what is in it. One login with its PIN.
+ * @param shown What the daemon says that the public half of its joining pair is.
+ * @throws ConfigurationError unless that pair was generated in this HSM, only takes keys in, and has this public half.
+ */
+export async function assertPairIsIn(
+  token: ConfiguredToken & { readonly environment: NodeJS.ProcessEnv },
+  shown: JoiningPublicKey,
+): Promise<void> {
+  const { environment, log } = token;
+  const member = memberOf(token);
+  const path = memberPath(token.keyStore, member);
+  const { settings } = tokenOptions(path, member, log);
+  const pin = await pinReader(member.pin, environment)();
+  try {
+    const { backingKeyId } = shown;
+    const read = await readJoiningPair(settings, { backingKeyId, pin }, member.environment);
+    const problem = 'problem' in read ? read.problem : read.publicKey.equals(shown.publicKey) ? null : 'it is another';
+    if (problem === null) return;
+    throw new ConfigurationError(
+      `the daemon shows a public key that is not that of a joining pair in the token of \`${path}\` (${problem}); the security officer trusts nothing. ` +
+        'Either something else changes that token, then begin anew; or the daemon was taken over',
+    );
+  } finally {
+    pin.wipe();
+  }
 }
 
 function memberOf({ configuration, keyStore: name, member }: ConfiguredToken): MemberConfiguration {

@@ -28,7 +28,7 @@ export {
 export { startDaemon } from './daemon.ts';
 export { namedKeys } from './data-folder.ts';
 export { startDev } from './dev.ts';
-export { trustPublicKey, withConfiguredToken } from './domain-joining.ts';
+export { assertPairIsIn, trustPublicKeys, withConfiguredToken } from './domain-joining.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
 export { assertTokenIsOurs } from './own-token.ts';

@@ -1,4 +1,7 @@
-/** Has a token's security officer trust the public half of a joining pair: see `host/token/trust-joining-key.ts`. */
+/**
+ * What is done in a token beside its hosts, each in a process of its own with one login: the security officer trusts the public halves of joining pairs
+ * (`host/token/trust-joining-keys.ts`), and such a public half is read where the pair is (`host/token/read-joining-pair.ts`).
+ */
 
 import { createPublicKey } from 'node:crypto';
 import type { BackingKeyId } from '../kms/names.ts';
@@ -6,30 +9,58 @@ import type { Pin } from '../secrets/secret-bytes.ts';
 import type { HostSettings } from './calls.ts';
 import { joiningKeyLabelPrefix } from './key-carrying.ts';
 import { runLibraryProcess } from './library-process.ts';
+import { loadVendorProfile } from './vendor-profile.ts';
 
-export interface TrustedJoiningKey {
-  /** `CKA_ID` of what is made. */
+export interface JoiningPublicKey {
+  /** `CKA_ID` of the pair, and of what is trusted of it. */
   readonly backingKeyId: BackingKeyId;
   /** SubjectPublicKeyInfo, DER, of an RSA key. */
   readonly publicKey: Buffer;
-  readonly soPin: Pin;
+}
+
+type TokenSettings = Pick<HostSettings, 'library' | 'libraryParameters' | 'token'>;
+
+/**
+ * One attempt, of one login. Afterwards the officer trusts these public halves of joining pairs, and no others.
+ * @param keys None: his trust ends. `KeyStore.destroyKey` ends that in one of them.
+ * @returns Why not, for operators; `null`: it is done.
+ */
+export async function trustJoiningKeys(
+  { library, libraryParameters, token }: TokenSettings,
+  { keys, soPin }: { readonly keys: readonly JoiningPublicKey[]; readonly soPin: Pin },
+  environment: Readonly<Record<string, string>>,
+): Promise<string | null> {
+  const base64 = (text: string | undefined) => Buffer.from(text ?? '', 'base64url').toString('base64');
+  const trusted = keys.map(({ backingKeyId, publicKey }) => {
+    const { n, e } = createPublicKey({ key: publicKey, format: 'der', type: 'spki' }).export({ format: 'jwk' });
+    const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
+    return { id: backingKeyId, label, modulus: base64(n), exponent: base64(e) };
+  });
+  const login = { library, libraryParameters, token, pin: soPin.reveal().toString('utf8') };
+  const task = JSON.stringify({ ...login, keys: trusted });
+  const output = await runLibraryProcess('trust-joining-keys', task, environment);
+  return (JSON.parse(output) as { problem: string | null }).problem; // As that program writes it.
 }
 
 /**
- * One attempt, of one login. `KeyStore.destroyKey` ends what it makes.
- * @returns Why not, for operators; `null`: it is trusted.
+ * One attempt, of one login.
+ * @param pin Of the user. @returns SubjectPublicKeyInfo, DER; or why the token has no such pair that was generated in it and only joins.
  */
-export async function trustJoiningKey(
-  { library, libraryParameters, token }: Pick<HostSettings, 'library' | 'libraryParameters' | 'token'>,
-  { backingKeyId, publicKey, soPin }: TrustedJoiningKey,
+export async function readJoiningPair(
+  { library, libraryParameters, token, profile }: TokenSettings & Pick<HostSettings, 'profile'>,
+  { backingKeyId, pin }: { readonly backingKeyId: BackingKeyId; readonly pin: Pin },
   environment: Readonly<Record<string, string>>,
-): Promise<string | null> {
-  const { n, e } = createPublicKey({ key: publicKey, format: 'der', type: 'spki' }).export({ format: 'jwk' });
-  const base64 = (text: string | undefined) => Buffer.from(text ?? '', 'base64url').toString('base64');
-  const task = {
-    ...{ library, libraryParameters, token, soPin: soPin.reveal().toString('utf8') },
-    ...{ id: backingKeyId, label: `${joiningKeyLabelPrefix}${backingKeyId}`, modulus: base64(n), exponent: base64(e) },
-  };
-  const output = await runLibraryProcess('trust-joining-key', JSON.stringify(task), environment);
-  return (JSON.parse(output) as { problem: string | null }).problem; // As that program writes it.
+): Promise<{ readonly publicKey: Buffer } | { readonly problem: string }> {
+  const { wrapping, attributes } = loadVendorProfile(profile);
+  const { notReadBack } = attributes;
+  const isGuarded = wrapping?.unwrapTemplate === true && wrapping.wrapWithTrusted;
+  const login = { library, libraryParameters, token, pin: pin.reveal().toString('utf8') };
+  const task = JSON.stringify({ ...login, id: backingKeyId, isGuarded, notReadBack });
+  const output = await runLibraryProcess('read-joining-pair', task, environment);
+  // As that program writes it.
+  const { problem, modulus, exponent } = JSON.parse(output) as Record<string, string | null | undefined>;
+  if (problem !== null) return { problem: String(problem) };
+  const base64url = (text: string | null | undefined) => Buffer.from(text ?? '', 'base64').toString('base64url');
+  const key = { kty: 'RSA', n: base64url(modulus), e: base64url(exponent) };
+  return { publicKey: createPublicKey({ key, format: 'jwk' }).export({ type: 'spki', format: 'der' }) };
 }

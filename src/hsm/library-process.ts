@@ -12,7 +12,7 @@ const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
  * @param environment Variables that the library reads.
  */
 export function runLibraryProcess(
-  name: 'initialize-token' | 'look-for-token' | 'trust-joining-key',
+  name: 'initialize-token' | 'look-for-token' | 'read-joining-pair' | 'trust-joining-keys',
   input: string,
   environment: Readonly<Record<string, string>>,
 ): Promise<string> {

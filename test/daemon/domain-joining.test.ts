@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
-import { trustPublicKey, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
+import { trustPublicKeys, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import { restoreBackup } from '../../src/daemon/restore.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
@@ -113,7 +113,7 @@ describe.skipIf(missing !== null)('An HSM that joins a domain', () => {
     const configuration = await loadConfiguration(instance.configurationFile);
     const { publicKey, invitation } = request;
     const key = { backingKeyId: joiningKeyId(invitation), publicKey };
-    await trustPublicKey({ configuration, keyStore: 'default', log }, key, new Pin(Buffer.from(token.soPin ?? '')));
+    await trustPublicKeys({ configuration, keyStore: 'default', log }, [key], new Pin(Buffer.from(token.soPin ?? '')));
   };
   const accept = (request: JoinRequest, fingerprint = requestFingerprint(request)) =>
     post('accept', { request: domainFileText(request), fingerprint });

@@ -4,16 +4,19 @@
  */
 
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
-import { trustPublicKey } from '../../src/daemon/domain-joining.ts';
+import { trustPublicKeys } from '../../src/daemon/domain-joining.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import { MemberProofs } from '../../src/daemon/member-proofs.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
@@ -37,6 +40,7 @@ import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { TakenOverDaemon } from './taken-over-daemon.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
 
@@ -108,7 +112,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
   const trust = async (pairs: readonly { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }[]) => {
     const configuration = await loadConfiguration(configurationFile);
     const token = { configuration, keyStore: 'default', member: 'first', log };
-    for (const pair of pairs) await trustPublicKey(token, pair, new Pin(Buffer.from(first.soPin ?? '')));
+    await trustPublicKeys(token, pairs, new Pin(Buffer.from(first.soPin ?? '')));
   };
   async function rotate(choices: object = {}): Promise<Answer> {
     const begun = await domain('rotation', choices);
@@ -292,6 +296,73 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     ] as const) {
       const ciphertext = blob ?? (await kms.encrypt({ KeyId: id, Plaintext: Buffer.from('after') })).CiphertextBlob;
       expect((await kms.decrypt({ CiphertextBlob: ciphertext })).Plaintext).toBeDefined();
+    }
+  });
+
+  test('has the security officer trust no key of a daemon that was taken over, and no key for longer than the command lasts', async () => {
+    const soPin = path('so-pin');
+    writeFileSync(soPin, `${first.soPin}\n`, { mode: 0o600 });
+    const backingKeyId = newBackingKeyId();
+    const label = `drawbridge:joining:${backingKeyId}`;
+    const padding = 'RSAES_OAEP_SHA_1';
+    const genuine = await secondStore.carrying.generateJoiningPair({ backingKeyId, label, padding });
+    const own = generateKeyPairSync('rsa', { modulusLength: 3072 }).publicKey.export({ format: 'der', type: 'spki' });
+    const [domainKey] = (await firstStore.listKeys()).filter((key) => key.label === 'drawbridge:domain:default:2');
+    const given = (publicKey: Buffer) => {
+      const key = { backingKeyId: present(domainKey).backingKeyId, publicKey, trustedKeyId: backingKeyId, padding };
+      return firstStore.carrying
+        .give(key as Parameters<typeof firstStore.carrying.give>[0])
+        .then(() => 'given', String);
+    };
+    const untrusted = expect.stringContaining('CKA_TRUSTED');
+    const takenOver = new TakenOverDaemon();
+    const socket = path('taken-over.sock');
+    await takenOver.listen(socket);
+    const run = () => {
+      const args = ['--config', configurationFile, '--socket', socket, '--so-pin-file', soPin];
+      return execFile(process.execPath, [main, 'domain', 'rotate', 'default', ...args]);
+    };
+    const ended = async (child = run()) => {
+      const [stderr] = await Promise.all([text(present(child.stderr)), once(child, 'close')]);
+      return stderr;
+    };
+    const pair = (member: string, publicKey: Buffer) => ({
+      ...{ member, backingKeyId, publicKey: publicKey.toString('base64') },
+    });
+    try {
+      for (const [pairs, refusal] of [
+        [[pair('second', own)], /not that of a joining pair in the token of `default\/second`/],
+        [[pair('second', genuine), pair('first', own)], /other members than the configuration/],
+      ] as const) {
+        takenOver.pairs = pairs;
+        expect(await ended()).toMatch(refusal);
+        expect(await given(own)).toEqual(untrusted);
+      }
+      expect(takenOver.finished).toBe(0);
+      takenOver.pairs = [pair('second', genuine)];
+      const during: string[] = [];
+      takenOver.finish = async (response) => {
+        during.push(await given(genuine));
+        response.destroy();
+      };
+      expect(await ended()).toContain('SHA256:');
+      expect(during).toEqual(['given']);
+      expect(await given(genuine), 'it failed').toEqual(untrusted);
+      const killedBy = async (signal: NodeJS.Signals) => {
+        const child = run();
+        takenOver.finish = () => child.kill(signal);
+        await ended(child);
+      };
+      await killedBy('SIGTERM');
+      expect(await given(genuine), 'it was told to end').toEqual(untrusted);
+      await killedBy('SIGKILL');
+      expect(await given(genuine), 'nothing can be done before that').toBe('given');
+      takenOver.pairs = [];
+      expect(await ended()).toMatch(/other members than the configuration/);
+      expect(await given(genuine)).toEqual(untrusted);
+    } finally {
+      takenOver.close();
+      await secondStore.destroyKey({ backingKeyId });
     }
   });
 

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
-import { trustPublicKey, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
+import { trustPublicKeys, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import {
   domainFileText,
@@ -87,7 +87,7 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
         const configuration = await loadConfiguration(instance.configurationFile);
         const key = { backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey };
         const soPin = new Pin(Buffer.from(present(instance.token.soPin)));
-        await trustPublicKey({ configuration, keyStore: of, log }, key, soPin);
+        await trustPublicKeys({ configuration, keyStore: of, log }, [key], soPin);
       }
       const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
       const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);

@@ -3,9 +3,11 @@
  * what was said is not kept.
  */
 
+import { execFileSync } from 'node:child_process';
 import * as crypto from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { trustJoiningKey } from '../../src/hsm/joining-key-trust.ts';
+import { readJoiningPair, trustJoiningKeys } from '../../src/hsm/joining-key-trust.ts';
 import type { CarriedKey, CarryingPadding } from '../../src/hsm/key-carrying.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { WrappedKey } from '../../src/hsm/wrapped-key.ts';
@@ -53,15 +55,17 @@ async function newPair({ keyStore }: Member): Promise<{ joiningKeyId: BackingKey
   return { joiningKeyId, publicKey };
 }
 
-async function trust({ token }: Member, publicKey: Buffer, soPin = token.soPin): Promise<BackingKeyId> {
-  const backingKeyId = newBackingKeyId();
-  if (soPin === null) return backingKeyId;
-  const pin = new Pin(Buffer.from(soPin));
-  const problem = await trustJoiningKey(token.settings(), { backingKeyId, publicKey, soPin: pin }, token.environment);
-  expect(problem).toBe(null);
-  return backingKeyId;
+/** He trusts these and no others. @returns What each is called. */
+async function trust({ token }: Member, ...publicKeys: readonly Buffer[]): Promise<readonly BackingKeyId[]> {
+  const keys = publicKeys.map((publicKey) => ({ backingKeyId: newBackingKeyId(), publicKey }));
+  if (token.soPin !== null) {
+    const soPin = new Pin(Buffer.from(token.soPin));
+    expect(await trustJoiningKeys(token.settings(), { keys, soPin }, token.environment)).toBe(null);
+  }
+  return keys.map(({ backingKeyId }) => backingKeyId);
 }
 
+const forger = fileURLToPath(new URL('./forged-joining-pairs.ts', import.meta.url));
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: keys of a domain: ${missing}\n`);
 
@@ -87,7 +91,7 @@ describe.skipIf(missing !== null)('Keys of a domain', () => {
     const [giver, newcomer] = [member(from), member(to)];
     const keys = await makeKeys(giver.keyStore);
     const { joiningKeyId, publicKey } = await newPair(newcomer);
-    const trustedKeyId = await trust(giver, publicKey);
+    const [trustedKeyId] = (await trust(giver, publicKey)) as [BackingKeyId];
     for (const key of keys) {
       const { backingKeyId } = key;
       const wrapped = await giver.keyStore.carrying.give({ backingKeyId, publicKey, trustedKeyId, padding });
@@ -153,18 +157,53 @@ describe.skipIf(missing !== null)('Keys of a domain', () => {
       failureOf(giver.keyStore.carrying.give({ backingKeyId: id, publicKey, trustedKeyId, padding }));
     const untrusted = { failure: 'unsupported', message: expect.stringContaining('CKA_TRUSTED') };
     expect(await give(backingKeyId, newBackingKeyId())).toEqual(untrusted);
-    expect(await give(backingKeyId, await trust(giver, otherKey))).toEqual(untrusted);
+    const [otherId] = (await trust(giver, otherKey)) as [BackingKeyId];
+    expect(await give(backingKeyId, otherId)).toEqual(untrusted);
     const soPin = new Pin(Buffer.from('not the PIN'));
     const { token } = giver;
-    const trusted = { backingKeyId: newBackingKeyId(), publicKey, soPin };
-    expect(await trustJoiningKey(token.settings(), trusted, token.environment)).toContain('CKR_PIN_INCORRECT');
-    const trustedKeyId = await trust(giver, publicKey);
+    const refused = { keys: [{ backingKeyId: newBackingKeyId(), publicKey }], soPin };
+    expect(await trustJoiningKeys(token.settings(), refused, token.environment)).toContain('CKR_PIN_INCORRECT');
+    const [trustedKeyId] = (await trust(giver, publicKey)) as [BackingKeyId];
     const ordinary = newBackingKeyId();
     const label = 'drawbridge:test:1';
     const spec = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
     await giver.keyStore.generateKey({ backingKeyId: ordinary, label, ...spec });
     expect(await give(ordinary, trustedKeyId)).toMatchObject({ failure: 'keyUnavailable' });
     expect(await give(backingKeyId, trustedKeyId)).toMatchObject({ failure: 'none' });
+    // What he trusted before, whoever left it there, he trusts no more.
+    await trust(giver);
+    expect(await give(backingKeyId, trustedKeyId)).toEqual(untrusted);
+  });
+
+  test.each([
+    ['SoftHSM2', 1, ['imported', 'decrypting', 'unguarded']],
+    ['NSS softoken', 2, ['imported', 'decrypting']],
+  ] as const)('are for a pair of %s that was generated in it and only joins', async (_, at, forgeries) => {
+    const { token, keyStore } = member(at);
+    const read = (backingKeyId: BackingKeyId) =>
+      readJoiningPair(token.settings(), { backingKeyId, pin: new Pin(Buffer.from(token.pin)) }, token.environment);
+    const { joiningKeyId, publicKey } = await newPair(member(at));
+    expect(await read(joiningKeyId)).toEqual({ publicKey });
+    expect(await read(newBackingKeyId())).toEqual({ problem: 'it has no such pair' });
+    const ids = forgeries.map(() => newBackingKeyId());
+    const attributes = {
+      imported: /CKA_LOCAL|CKA_ALWAYS_SENSITIVE/,
+      decrypting: /: CKA_DECRYPT$/,
+      unguarded: /: CKA_UNWRAP_TEMPLATE$/,
+    };
+    const { library, libraryParameters, token: named } = token.settings();
+    const login = { library, libraryParameters, token: named, pin: token.pin };
+    const jwk = crypto.generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey.export({ format: 'jwk' });
+    const task = { login, forgeries: forgeries.map((kind, index) => ({ kind, id: ids[index] })), jwk };
+    execFileSync(process.execPath, [forger], {
+      input: JSON.stringify(task),
+      env: { ...process.env, ...token.environment },
+    });
+    for (const [index, kind] of forgeries.entries()) {
+      const backingKeyId = ids[index] as BackingKeyId; // There are as many.
+      expect(await read(backingKeyId), kind).toEqual({ problem: expect.stringMatching(attributes[kind]) });
+      await keyStore.destroyKey({ backingKeyId });
+    }
   });
 
   test('are not kept when they are other keys than was said, or for another HSM, and leave nothing then', async () => {
@@ -173,8 +212,7 @@ describe.skipIf(missing !== null)('Keys of a domain', () => {
     const others = await makeKeys(giver.keyStore);
     const { joiningKeyId, publicKey } = await newPair(newcomer);
     const { publicKey: elsewhere } = await newPair(newcomer);
-    const trustedKeyId = await trust(giver, publicKey);
-    const elsewhereId = await trust(giver, elsewhere);
+    const [trustedKeyId, elsewhereId] = (await trust(giver, publicKey, elsewhere)) as [BackingKeyId, BackingKeyId];
     const before = await ids(newcomer);
     for (const [index, key] of keys.entries()) {
       const other = others[index] as CarriedKey; // There are as many.

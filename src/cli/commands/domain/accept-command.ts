@@ -14,7 +14,7 @@ import { UsageError } from '../../terminal/cli-error.ts';
 import { facts, note, print, printJson } from '../../terminal/output.ts';
 import { ask, canAsk } from '../../terminal/questions.ts';
 import { openDomainFile, readDomainFile } from './domain-files.ts';
-import { asSecurityOfficer } from './security-officer.ts';
+import { withSecurityOfficer } from './security-officer.ts';
 
 type Options = SocketOptions & {
   readonly out: string;
@@ -64,9 +64,11 @@ async function accept(path: string, options: Options): Promise<void> {
   const client = await connectTo(options);
   const output = await openDomainFile(options.out);
   try {
-    if (options.soPinFile !== undefined) await trust(request, options.soPinFile, options);
     const asked = { request: daemon.domainFileText(request), fingerprint };
-    const done = await client.post(`/domains/${encodeURIComponent(invitation.keyStore)}/accept`, asked);
+    const accepted = () => client.post(`/domains/${encodeURIComponent(invitation.keyStore)}/accept`, asked);
+    const done = await (options.soPinFile === undefined
+      ? accepted()
+      : whileTrusted(request, options.soPinFile, options, accepted));
     const { response, ...told } = done;
     await output.write(String(response));
     if (options.json) return printJson({ keyStore: invitation.keyStore, ...told, path: options.out });
@@ -91,10 +93,19 @@ async function askFor({ label, serial }: { readonly label: string; readonly seri
   return await ask('fingerprint that `drawbridge domain join` printed beside it: ');
 }
 
-async function trust(request: JoinRequest, soPinFile: string, { config, member }: Options): Promise<void> {
+/** The public key is the one whose fingerprint was compared, whatever the daemon says. */
+async function whileTrusted<Result>(
+  request: JoinRequest,
+  soPinFile: string,
+  { config, member }: Options,
+  work: () => Promise<Result>,
+): Promise<Result> {
   const daemon = await import('../../../daemon/index.ts');
   const { publicKey, invitation } = request;
   const configuration = await readTrustedConfiguration(config ?? usualConfiguration);
   const token = { configuration, keyStore: invitation.keyStore, member };
-  await asSecurityOfficer(token, soPinFile, [{ backingKeyId: daemon.joiningKeyId(invitation), publicKey }]);
+  return withSecurityOfficer(token, soPinFile, async (officer) => {
+    await officer.trust([{ backingKeyId: daemon.joiningKeyId(invitation), publicKey }]);
+    return work();
+  });
 }

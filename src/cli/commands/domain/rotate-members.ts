@@ -1,9 +1,19 @@
-/** A new domain key for a key store of several members, in two steps, between which a security officer may have something to do. */
+/**
+ * A new domain key for a key store of several members, in two steps, between which a security officer may have something to do.
+ *
+ * What he trusts is not what the daemon says: which member's officer he is and which members receive is read from the configuration, and each
+ * receiving member is asked for its public key itself. A daemon that was taken over gets no trust for a key of its own.
+ */
 
-import type { BackingKeyId } from '../../../kms/names.ts';
+import { createHash } from 'node:crypto';
+import type { Configuration } from '../../../config/configuration-schema.ts';
+import type { JoiningPublicKey } from '../../../hsm/joining-key-trust.ts';
+import { parseBackingKeyId } from '../../../kms/names.ts';
 import { readTrustedConfiguration, type SocketOptions, usualConfiguration } from '../../requests/command-options.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
-import { asSecurityOfficer } from './security-officer.ts';
+import { UsageError } from '../../terminal/cli-error.ts';
+import { note } from '../../terminal/output.ts';
+import { asOwnerOf, withSecurityOfficer } from './security-officer.ts';
 
 export interface MemberRotationOptions extends SocketOptions {
   readonly member?: string;
@@ -20,18 +30,66 @@ export async function rotateMembers(
   leaver?: string,
 ): Promise<Members> {
   const path = `/domains/${encodeURIComponent(keyStore)}/rotation`;
-  const begun = await client.post(path, {
-    ...(member === undefined ? {} : { member }),
-    ...(leaver === undefined ? {} : { leaver, ...(yes ? { acceptLoss: true } : {}) }),
+  const begin = (giver: string | undefined) =>
+    client.post(path, {
+      ...(giver === undefined ? {} : { member: giver }),
+      ...(leaver === undefined ? {} : { leaver, ...(yes ? { acceptLoss: true } : {}) }),
+    });
+  const finish = (begun: Members) => client.post(`${path}/finish`, { domainKeyId: begun['domainKeyId'] });
+  if (soPinFile === undefined) return finish(await begin(member));
+  const configuration = await readTrustedConfiguration(config ?? usualConfiguration);
+  const { giver, receivers } = partsOf(configuration, { keyStore, member, leaver });
+  return withSecurityOfficer({ configuration, keyStore, member: giver }, soPinFile, async (officer) => {
+    const begun = await begin(giver);
+    const pairs = shownPairs(begun['pairs'], receivers);
+    for (const [receiver, pair] of pairs) {
+      await assertIsIn({ configuration, keyStore, member: receiver }, pair);
+      const digest = createHash('sha256').update(pair.publicKey).digest('base64').replace(/=+$/, '');
+      note(`the security officer of \`${giver}\` trusts the public key of \`${receiver}\` meanwhile: SHA256:${digest}`);
+    }
+    await officer.trust([...pairs.values()]);
+    return finish(begun);
   });
-  if (soPinFile !== undefined) {
-    const configuration = await readTrustedConfiguration(config ?? usualConfiguration);
-    const pairs = begun['pairs'] as readonly { readonly backingKeyId: BackingKeyId; readonly publicKey: string }[];
-    const keys = pairs.map(({ backingKeyId, publicKey }) => ({
-      backingKeyId,
-      publicKey: Buffer.from(publicKey, 'base64'),
-    }));
-    await asSecurityOfficer({ configuration, keyStore, member: String(begun['member']) }, soPinFile, keys);
+}
+
+/** Who gives and who receives, by the configuration. */
+function partsOf(
+  { keyStores }: Configuration,
+  {
+    keyStore,
+    member,
+    leaver,
+  }: { readonly keyStore: string; readonly member: string | undefined; readonly leaver: string | undefined },
+): { readonly giver: string; readonly receivers: readonly string[] } {
+  const names = keyStores.get(keyStore)?.members.map(({ name }) => name) ?? [];
+  const staying = names.filter((name) => name !== leaver);
+  const giver = member ?? staying[0];
+  if (giver === undefined || !staying.includes(giver))
+    throw new UsageError(`the key store \`${keyStore}\` of the configuration has no member \`${giver}\` that stays`);
+  return { giver, receivers: staying.filter((name) => name !== giver) };
+}
+
+/** The daemon's answer is not believed: one public key for each member that receives, and none for anybody else. */
+function shownPairs(answer: unknown, receivers: readonly string[]): ReadonlyMap<string, JoiningPublicKey> {
+  const found = new Map<string, JoiningPublicKey>();
+  for (const shown of Array.isArray(answer) ? (answer as readonly Members[]) : []) {
+    const backingKeyId = parseBackingKeyId(String(shown['backingKeyId']));
+    const publicKey = Buffer.from(String(shown['publicKey']), 'base64');
+    if (backingKeyId !== undefined) found.set(String(shown['member']), { backingKeyId, publicKey });
   }
-  return client.post(`${path}/finish`, { domainKeyId: begun['domainKeyId'] });
+  if (found.size === receivers.length && receivers.every((name) => found.has(name))) return found;
+  throw new Error(
+    `the daemon has other members than the configuration: it shows keys of ${[...found.keys()].join(', ') || 'nobody'}, and ` +
+      `${receivers.join(', ') || 'nobody'} should receive one; restart it with this configuration, and begin anew`,
+  );
+}
+
+async function assertIsIn(
+  receiver: { readonly configuration: Configuration; readonly keyStore: string; readonly member: string },
+  pair: JoiningPublicKey,
+): Promise<void> {
+  const daemon = await import('../../../daemon/index.ts');
+  const log = daemon.createLog('error', receiver.configuration.budgets.log);
+  const token = { ...receiver, environment: process.env, log };
+  await asOwnerOf(receiver.configuration, () => daemon.assertPairIsIn(token, pair));
 }

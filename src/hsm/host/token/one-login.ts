@@ -1,0 +1,75 @@
+/** For programs of one act that log in to a token: one session, one login, and the library is left by the end of the process. */
+
+import pkcs11js from 'pkcs11js';
+
+export interface OneLogin {
+  readonly library: string;
+  readonly libraryParameters: string | null;
+  readonly token: { readonly label: string } | { readonly serial: string };
+  /** PKCS#11 takes PINs as strings here, which cannot be wiped: the process ends right after. */
+  readonly pin: string;
+}
+
+export interface LoggedIn {
+  readonly module: pkcs11js.PKCS11;
+  readonly session: pkcs11js.Handle;
+}
+
+/**
+ * Logs in once: a wrong PIN is not tried again.
+ * @param user `CKU_USER` or `CKU_SO`.
+ * @throws whatever the library throws, and Error when there is no such token or there are several.
+ */
+export function withOneLogin<Result>(
+  { library, libraryParameters, token, pin }: OneLogin,
+  user: number,
+  work: (at: LoggedIn) => Result,
+): Result {
+  const module = new pkcs11js.PKCS11();
+  module.load(library);
+  // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
+  if (libraryParameters === null) module.C_Initialize();
+  else module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, libraryParameters: `${libraryParameters} ` });
+  const slots = module.C_GetSlotList(true).filter((slot) => {
+    const info = module.C_GetTokenInfo(slot);
+    return 'label' in token ? unpadded(info.label) === token.label : unpadded(info.serialNumber) === token.serial;
+  });
+  const [slot, ...others] = slots;
+  if (slot === undefined) throw new Error('there is no such token');
+  if (others.length > 0) throw new Error(`there are ${slots.length} such tokens`);
+  const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
+  module.C_Login(session, user, pin);
+  const result = work({ module, session });
+  module.C_Logout(session);
+  module.C_CloseSession(session);
+  return result;
+}
+
+export function findObjects(
+  { module, session }: LoggedIn,
+  template: readonly { readonly type: number; readonly value: Buffer | number | boolean | string }[],
+): readonly pkcs11js.Handle[] {
+  const found: pkcs11js.Handle[] = [];
+  module.C_FindObjectsInit(session, [...template]);
+  for (;;) {
+    const batch = module.C_FindObjects(session, 64);
+    if (batch.length === 0) break;
+    found.push(...batch);
+  }
+  module.C_FindObjectsFinal(session);
+  return found;
+}
+
+/** Absent where the token does not tell. */
+export function attributeOf({ module, session }: LoggedIn, object: pkcs11js.Handle, type: number): Buffer | undefined {
+  try {
+    const [found] = module.C_GetAttributeValue(session, object, [{ type }]);
+    return Buffer.isBuffer(found?.value) ? found.value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function unpadded(text: string): string {
+  return text.replace(/[\0 ]+$/, '');
+}
