@@ -3,7 +3,7 @@
  * their state is never `Updating`, in which they are on AWS for some seconds.
  */
 
-import { relatedKeys } from '../../keys/multi-region.ts';
+import { multiRegionKeyType, relatedKeys } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { keyArn } from '../../kms/names.ts';
 import { replaced } from '../../store/records/changes.ts';
@@ -27,10 +27,13 @@ export const updatePrimaryRegion = operation({
       replica: {
         action: 'kms:UpdatePrimaryRegion',
         key(request, directory) {
-          const { record } = keyNamedBy('KeyId', 'keyOnly')(request, directory);
+          const key = keyNamedBy('KeyId', 'keyOnly')(request, directory);
+          const { record } = key;
           const there = regionOf(directory, request.PrimaryRegion);
           const replica = there.findKey(record.keyId);
           if (replica !== undefined) return replica;
+          // What it is not says `decide`, to whom policies allow the operation; nobody has asked for a key elsewhere.
+          if (multiRegionKeyType(record) !== 'PRIMARY') return key;
           throw new KmsError('NotFoundException', `Key '${keyArn(there.realm, record.keyId)}' does not exist`);
         },
         conditions: ['kms:PrimaryRegion'],
