@@ -61,7 +61,7 @@ const tokenMembers = {
 
 /** What is said of a key store, however many tokens it has. */
 const keyStoreMembers = {
-  /** Where new keys live: in the token, or wrapped by it under a domain key, in the metadata. A key stays what it was made as. */
+  /** Where new keys live: in the token, or wrapped by it under a domain key, in the metadata. `drawbridge keys move` moves a key. */
   residency: z.enum(residencies, { error: '`token` or `wrapped`' }).default('token'),
   /**
    * Of a key store beside the default one: which keys can be made in it. `all`: pairs and HMAC keys too; absent: what AWS has in a
@@ -124,6 +124,23 @@ type WrittenKeyStoreOfMembers = z.output<typeof keyStoreOfMembers> & {
   readonly trustAnchorCertificate?: undefined;
 };
 
+const ofOneToken = Object.keys(keyStoreOfOneToken.shape).filter((name) => !(name in keyStoreMembers));
+
+/** What is said of a token stands beside no list of them. */
+function ofEachMember(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] {
+  if (issue.code !== 'unrecognized_keys' || issue.path.length > 0) return [issue];
+  const isKnown = (key: string): boolean => ofOneToken.includes(key);
+  const misplaced = issue.keys.filter(isKnown).map((key): z.core.$ZodIssue => {
+    const message =
+      key === 'trustAnchorCertificate'
+        ? 'nothing here: a custom key store is one HSM, without `members`'
+        : 'nothing here: with `members`, say it of each member';
+    return { code: 'custom', path: [key], message };
+  });
+  const unknown = issue.keys.filter((key) => !isKnown(key));
+  return unknown.length === 0 ? misplaced : [...misplaced, { ...issue, keys: unknown }];
+}
+
 /** One token, or a list of them: what is wrong with either is said in its own words. */
 export const keyStore = z
   .unknown()
@@ -131,7 +148,8 @@ export const keyStore = z
     const isOfMembers = typeof value === 'object' && value !== null && 'members' in value;
     const parsed = (isOfMembers ? keyStoreOfMembers : keyStoreOfOneToken).safeParse(value);
     if (parsed.success) return parsed.data;
-    for (const issue of parsed.error.issues) context.issues.push({ ...issue, input: value } as z.core.$ZodRawIssue);
+    for (const issue of parsed.error.issues.flatMap((each) => (isOfMembers ? ofEachMember(each) : each)))
+      context.issues.push({ ...issue, input: value } as z.core.$ZodRawIssue);
     return z.NEVER;
   });
 

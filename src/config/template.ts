@@ -71,14 +71,15 @@ keyStores:
     pin: ${flow({ file: keyStore.pinFile })}
     # Where new keys live: token, as objects in it, or wrapped: the token makes and uses them as well, and keeps none but the domain key
     # under which it wraps them; they are stored with the metadata, so that it needs no room for many. What the token can wrap, and what
-    # it enforces, drawbridge doctor shows. A key stays what it was made as.
+    # it enforces, drawbridge doctor shows. Keys that there are stay where they are until drawbridge keys move moves them.
     # residency: token
     # Processes that load the library, and sessions in each. Default: what the profile says for the cores of this machine;
     # \`drawbridge doctor --tune\` measures what this token gives. Of several lanes the first one never generates keys; with a single
     # one, everything waits for those that are generated.
     # hosts: 1
     # lanes: 2
-    # Several HSMs that hold the same keys, so that none is missed: src/hsm/members/README.md says how they come to.
+    # Several HSMs that hold the same keys, so that none is missed; drawbridge domain invite --help says how they come to. What stands
+    # above of one token (profile, token, pin, hosts, deadlines …) is said of each member then, and not of the key store.
     # members: [{ name: first, profile: …, token: …, pin: … }, { name: second, … }]
     ${keyStore.libraryParameters === undefined ? '# libraryParameters: text for C_Initialize, where the library wants one' : `libraryParameters: ${quoted(keyStore.libraryParameters)}`}
     # Variables for the library; it gets nothing else of the daemon's environment.

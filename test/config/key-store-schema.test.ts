@@ -48,7 +48,24 @@ describe('a key store of several members', () => {
     [
       'a token beside members',
       `${withMembers(member('a'))}    profile: softhsm2\n`,
-      '8: `keyStores.default.profile` is not known here; check the spelling',
+      '8: `keyStores.default.profile`: expected nothing here: with `members`, say it of each member',
+    ],
+    ...['hosts: 1', 'lanes: 1', 'deadlines: { callMs: 500 }', 'pin: { file: pin }', 'environment: {}'].map(
+      (said): [string, string, string] => [
+        `\`${said}\` beside members`,
+        `${withMembers(member('a'))}    ${said}\n`,
+        `8: \`keyStores.default.${said.split(':')[0]}\`: expected nothing here: with \`members\`, say it of each member`,
+      ],
+    ),
+    [
+      'the certificate of a custom key store beside members',
+      `${withMembers(member('a'))}    trustAnchorCertificate: ca.pem\n`,
+      '8: `keyStores.default.trustAnchorCertificate`: expected nothing here: a custom key store is one HSM, without `members`',
+    ],
+    [
+      'what is not known beside members',
+      `${withMembers(member('a'))}    hosts: 1\n    host: 1\n`,
+      '8: `keyStores.default.hosts`: expected nothing here: with `members`, say it of each member\n/etc/drawbridge/drawbridge.yaml:9: `keyStores.default.host` is not known here; check the spelling',
     ],
     ['no members', `${head}    members: []\n`, '6: `keyStores.default.members`: expected a list of at least one token'],
   ])('%s is refused', (_what, text, message) => {
