@@ -1,5 +1,7 @@
 /** A key store of two members of which one or both are away: at the start, and while keys are made, used and destroyed. */
 
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
@@ -7,6 +9,8 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
+
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that are away: ${softHsm2.missing}\n`);
@@ -41,6 +45,11 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     const request = { path: `/domains/default/${act}`, body: JSON.stringify(body) };
     return JSON.parse((await send(instance.socket, request)).body);
   };
+  /** What a command prints to people, whatever it finds. */
+  const drawbridge = (command: string) =>
+    new Promise<string>((resolve) => {
+      execFile(process.execPath, [main, command, '--socket', instance.socket], (_, stdout) => resolve(stdout));
+    });
   const away = { name: 'KMSInvalidStateException' };
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
   /** What comes back by itself does so later and later. */
@@ -77,6 +86,17 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     there.destroy();
     expect([await stateOf(keys.a), await stateOf(keys.b)]).toEqual(['Unavailable', 'Enabled']);
     await instance.kms.generateRandom({ NumberOfBytes: 8 });
+    const census = await drawbridge('census');
+    expect(census).toMatch(/^missing or not working +1$/m);
+    expect(census).not.toContain('not in every member');
+    expect(census).toMatch(
+      new RegExp(`^default +${keys.a} .* member a: it is not there, and proves nothing; the key is only there$`, 'm'),
+    );
+    const status = await drawbridge('status');
+    expect(status).toMatch(/^member +b: connected, .*, 0 under way, \d+ hosts replaced$/m);
+    // Why the other one is away stands once, with that one.
+    expect(status).not.toContain('last failure');
+    expect(status).toMatch(/^member +a: (?!connected)\w+, /m);
     await plug('a');
     await Promise.all([encrypt(keys.a), encrypt(keys.b)]);
     expect(await stateOf(keys.a)).toBe('Enabled');

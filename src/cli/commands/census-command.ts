@@ -17,7 +17,7 @@ export function censusCommand(): Command {
       `
 Each backing key is used: what it encrypts has to come back, what it signs has to verify with the public key on record. What is in the
 HSM and belongs to no record is listed and left alone; it may be another daemon's. Exit code 1 says that a key is missing or
-does not work. Other requests are served meanwhile. Only the account's root may take it; it is on record.
+does not work, be it in one member of its key store alone (\`worksElsewhere\` of --json). Other requests are served meanwhile. Only the account's root may take it; it is on record.
 
 Examples:
   drawbridge census
@@ -80,13 +80,20 @@ function show({ keys, proven, problems, orphans, unreachable, damaged }: Census)
     facts([
       ['keys', keys],
       ['backing keys that work', proven],
-      ['missing or not working', problems.length],
+      ...countProblems(problems),
       ['records that do not verify', damaged],
       ['objects of no record', orphans.length],
     ]),
   );
   showProblems(problems, orphans);
   for (const name of unreachable) note(`the key store \`${name}\` cannot be listed now`);
+}
+
+/** Those that whoever uses them misses, and those that another member of their key store has. */
+export function countProblems(problems: readonly Members[]): readonly (readonly [string, number])[] {
+  const working = problems.filter(({ worksElsewhere }) => worksElsewhere === true).length;
+  const missing = ['missing or not working', problems.length - working] as const;
+  return working === 0 ? [missing] : [missing, ['working, but not in every member', working]];
 }
 
 /** Backing keys that are not as they should be, and objects that nobody names; nothing where there are none. */

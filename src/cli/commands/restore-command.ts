@@ -7,7 +7,7 @@ import { readTrustedConfiguration, withConfig, withJson } from '../requests/comm
 import type { Members } from '../requests/kms-client.ts';
 import { facts, note, print, printJson } from '../terminal/output.ts';
 import { showCount } from '../terminal/progress.ts';
-import { isWhole, showProblems } from './census-command.ts';
+import { countProblems, isWhole, showProblems } from './census-command.ts';
 
 interface Options {
   readonly config: string;
@@ -78,7 +78,7 @@ function show({ header, state, keys, quarantined, proven, problems, orphans }: R
       ['state', state],
       ['keys', keys],
       ['backing keys that work', proven],
-      ['missing or not working', problems.length],
+      ...countProblems(problems as unknown as Members[]),
       ['records that do not verify', quarantined],
       ['objects of no record', orphans.length],
     ]),

@@ -90,6 +90,7 @@ function describeKeyStore(keyStore: Members): string {
   // Of a key store that was never connected the daemon knows neither.
   const token = keyStore['token'] as Members | undefined;
   const library = keyStore['library'] as Members | undefined;
+  const members = (keyStore['members'] ?? []) as Members[];
   return facts([
     ['key store', String(keyStore['name'])],
     ['state', String(keyStore['state'])],
@@ -101,8 +102,9 @@ function describeKeyStore(keyStore: Members): string {
     ],
     ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
     ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
-    ['last failure', keyStore['lastFailure'] as string | null],
-    ...((keyStore['members'] ?? []) as Members[]).flatMap(describeMember),
+    // Where there are several, each says its own below.
+    ...(members.length === 0 ? [['last failure', keyStore['lastFailure'] as string | null] as const] : []),
+    ...members.flatMap(describeMember),
     ...describeResidency(keyStore),
   ]);
 }
@@ -112,7 +114,7 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
   const { name, state, lastFailure, command, inFlight, restarts } = member;
   const token = member['token'] as Members | null;
   const which = token === null ? '' : `, ${token['label']}, serial ${token['serial']}`;
-  const lines = [`${name}: ${state}${which}, ${inFlight} calls, ${restarts} hosts replaced`];
+  const lines = [`${name}: ${state}${which}, ${inFlight} under way, ${restarts} hosts replaced`];
   if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
   const lacks = (member['lacks'] ?? []) as readonly string[];
   if (lacks.length > 0)

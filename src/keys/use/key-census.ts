@@ -35,6 +35,8 @@ export interface CensusProblem {
   readonly backingKeyId: BackingKeyId;
   readonly keyStore: string;
   readonly problem: string;
+  /** Does it work in another member of its key store? Then whoever uses it does not notice. */
+  readonly worksElsewhere: boolean;
 }
 
 export interface CensusResult {
@@ -68,7 +70,7 @@ export async function proveKeys(
     if (problem === null) proven++;
     else {
       const { keyId, backingKeyId, keyStore } = record;
-      problems.push({ keyId, backingKeyId, keyStore, problem });
+      problems.push({ keyId, backingKeyId, keyStore, ...problem });
     }
   });
   return { proven, problems };
@@ -82,24 +84,41 @@ function* activeMaterials(keys: Iterable<CountedKey>) {
     }
 }
 
+type Found = Pick<CensusProblem, 'problem' | 'worksElsewhere'>;
+
 async function problemOf(
   name: string,
   keyStores: ReadonlyMap<string, KeyStore>,
   material: Parameters<typeof proveMaterial>[1],
-): Promise<string | null> {
+): Promise<Found | null> {
   const keyStore = keyStores.get(name);
+  if (keyStore instanceof JoinedKeyStore) return problemAmongMembers(keyStore, material);
   if (keyStore === undefined) {
-    return isCustomKeyStoreId(name)
+    const problem = isCustomKeyStoreId(name)
       ? 'it is in a custom key store, which only a running daemon connects'
       : 'its key store is not configured';
+    return { problem, worksElsewhere: false };
   }
-  if (!(keyStore instanceof JoinedKeyStore)) return problemIn(keyStore, material);
+  const problem = await problemIn(keyStore, material);
+  return problem === null ? null : { problem, worksElsewhere: false };
+}
+
+async function problemAmongMembers(
+  keyStore: JoinedKeyStore,
+  material: Parameters<typeof proveMaterial>[1],
+): Promise<Found | null> {
   const problems: string[] = [];
-  for (const { member, place } of holders(keyStore, material)) {
+  const working: string[] = [];
+  const all = [...holders(keyStore, material)];
+  for (const { member, place } of all) {
     const problem = place === undefined ? 'it is not there, and proves nothing' : await problemIn(place, material);
-    if (problem !== null) problems.push(`member ${member}: ${problem}`);
+    if (problem === null) working.push(member);
+    else problems.push(`member ${member}: ${problem}`);
   }
-  return problems.length === 0 ? null : problems.join('; ');
+  if (problems.length === 0) return null;
+  if (working.length > 0) problems.push(`the key works in member ${working.join(', ')}`);
+  else if (all.length === 1) problems.push('the key is only there');
+  return { problem: problems.join('; '), worksElsewhere: working.length > 0 };
 }
 
 /**
