@@ -18,6 +18,7 @@ import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
+import { withRemedy } from '../keys/domain/giving.ts';
 import { proveKey } from '../keys/domain/key-proofs.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
@@ -159,7 +160,11 @@ export class DomainRotations {
       for (const { member: name, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const member = memberNamed(keyStore, name);
         const request = { backingKeyId: record.backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
-        const wrapped = await giver.call((theirs) => theirs.carrying.give(request));
+        const wrapped = await giver
+          .call((theirs) => theirs.carrying.give(request))
+          .catch((error: unknown) => {
+            throw withRemedy(error, pending.leaver === undefined ? 'rotate' : 'leave');
+          });
         await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
       }
       // What is in it is known anew then.

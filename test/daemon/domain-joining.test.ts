@@ -222,6 +222,7 @@ describe.skipIf(missing !== null)('An HSM that joins a domain', () => {
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing was given away') });
     const given = await drawbridge(...acceptance, '--so-pin-file', soPin, '--fingerprint', fingerprint);
     expect(given).toMatchObject({ code: 0, stdout: expect.stringContaining('keys') });
+    expect(given.stderr).toBe(`next, beside that HSM: drawbridge domain join ${response}\n`);
     const joined = await drawbridge('join', response, '--config', elsewhere);
     expect(joined).toMatchObject({ code: 0, stdout: expect.stringContaining('has joined the domain') });
     const events = await instance.events('AcceptIntoDomain');

@@ -61,6 +61,12 @@ async function drawbridge(...args: readonly string[]): Promise<Answer> {
   return JSON.parse(stdout);
 }
 
+/** What a command of `drawbridge domain` says that comes next. */
+async function nextOf(...args: readonly string[]): Promise<string> {
+  const { stderr } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
+  return stderr.trim();
+}
+
 describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-domain-'));
   const path = (name: string): string => join(folder, name);
@@ -179,6 +185,10 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     await start();
     // The daemon runs, and knows that the token is none of ours yet.
     await until('second', 'notOurs');
+    const configured = ['--config', configurationFile];
+    expect(await nextOf('invite', '--out', path('invitation'), ...configured)).toBe(
+      `next, beside the other HSM: drawbridge domain join ${path('invitation')} --out FILE --member second`,
+    );
     const newcomer = secondStore;
     const request = await beginJoining(newcomer, invitation);
     await trust([{ backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey }]);
@@ -210,7 +220,10 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     }
     await finishJoining(newcomer, response);
     // Twice is once.
-    await finishJoining(newcomer, response);
+    writeFileSync(path('response'), String(answer['response']));
+    expect(await nextOf('join', path('response'), '--member', 'second', ...configured)).toBe(
+      'next, if a daemon runs here: drawbridge reconnect default second',
+    );
     expect((await newcomer.listKeys()).map(({ label }) => label).sort()).toEqual([
       'drawbridge:domain:default:1',
       ...service,
@@ -270,7 +283,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     const untrusted = await domain('rotation');
     expect(await domain('rotation/finish', { domainKeyId: untrusted['domainKeyId'] })).toMatchObject({
       __type: 'UnsupportedOperationException',
-      message: expect.stringContaining('CKA_TRUSTED'),
+      message: expect.stringMatching(/CKA_TRUSTED.*`drawbridge domain rotate … --so-pin-file FILE --config FILE`$/),
     });
     // What failed has left nothing.
     for (const token of [firstStore, secondStore])

@@ -131,10 +131,19 @@ async function giveOne(
   try {
     return await member.carrying.give(request);
   } catch (error) {
-    if (!(error instanceof KeyStoreError) || error.failure !== 'unsupported') throw error;
-    const remedy = error.message.includes('CKA_TRUSTED')
-      ? 'let its security officer trust it: `drawbridge domain accept --so-pin-file FILE`'
-      : 'keys that this token made so, or that a former version of Drawbridge made in it, stay in it';
-    throw new KeyStoreError('unsupported', `${error.message}; ${remedy}`, { cause: error });
+    throw withRemedy(error, 'accept');
   }
+}
+
+/**
+ * What to do when a token does not give a key.
+ * @param command Of `drawbridge domain`, the one that has it given.
+ * @returns What to throw instead.
+ */
+export function withRemedy(error: unknown, command: 'accept' | 'rotate' | 'leave'): unknown {
+  if (!(error instanceof KeyStoreError) || error.failure !== 'unsupported') return error;
+  const remedy = error.message.includes('CKA_TRUSTED')
+    ? `let its security officer trust it: \`drawbridge domain ${command} … --so-pin-file FILE --config FILE\``
+    : 'keys that this token made so, or that a former version of Drawbridge made in it, stay in it';
+  return new KeyStoreError('unsupported', `${error.message}; ${remedy}`, { cause: error });
 }

@@ -13,6 +13,7 @@ import {
 import { UsageError } from '../../terminal/cli-error.ts';
 import { facts, note, print, printJson } from '../../terminal/output.ts';
 import { ask, canAsk } from '../../terminal/questions.ts';
+import { joinChoices } from './chosen-key-store.ts';
 import { openDomainFile, readDomainFile } from './domain-files.ts';
 import { withSecurityOfficer } from './security-officer.ts';
 
@@ -79,7 +80,9 @@ async function accept(path: string, options: Options): Promise<void> {
         ['keys', (done['keys'] as string[]).length],
       ]),
     );
-    note(`next, beside that HSM: drawbridge domain join ${options.out}`);
+    note(
+      `next, beside that HSM: drawbridge domain join ${options.out}${await joinChoices(client, invitation.keyStore)}`,
+    );
   } catch (error) {
     await output.abandon();
     throw error;

@@ -18,3 +18,18 @@ export function onlyOf(names: readonly string[]): string {
   if (only !== undefined && others.length === 0) return only;
   throw new UsageError(`there are several key stores; name one of ${names.join(', ')}`);
 }
+
+/**
+ * What `drawbridge domain join` has to be given, where it is beside this daemon and cannot know.
+ * @returns With a space before each option; empty where nothing is to be chosen.
+ */
+export async function joinChoices(client: KmsClient, keyStore: string): Promise<string> {
+  const all = (await client.get('/status'))['keyStores'] as Members[];
+  const members = (all.find(({ name }) => name === keyStore)?.['members'] ?? []) as Members[];
+  const joining = members.filter(
+    ({ state, lacks }) => state === 'notOurs' || (Array.isArray(lacks) && lacks.length > 0),
+  );
+  const [one, ...others] = joining.map(({ name }) => String(name));
+  const member = one === undefined ? '' : ` --member ${others.length === 0 ? one : 'NAME'}`;
+  return `${all.length > 1 ? ` --key-store ${keyStore}` : ''}${member}`;
+}

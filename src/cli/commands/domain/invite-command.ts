@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import { note, print, printJson } from '../../terminal/output.ts';
-import { onlyKeyStore } from './chosen-key-store.ts';
+import { joinChoices, onlyKeyStore } from './chosen-key-store.ts';
 import { openDomainFile } from './domain-files.ts';
 
 type Options = SocketOptions & { readonly out: string; readonly json?: true };
@@ -46,6 +46,7 @@ Example:
       await file.write(String(made['invitation']));
       if (options.json) return printJson({ keyStore, invitationId: made['invitationId'], path: options.out });
       print(`wrote \`${options.out}\`, an invitation into the domain of the key store \`${keyStore}\``);
-      note(`next, beside the other HSM: drawbridge domain join ${options.out} --out FILE`);
+      const choices = await joinChoices(client, keyStore);
+      note(`next, beside the other HSM: drawbridge domain join ${options.out} --out FILE${choices}`);
     });
 }

@@ -1,6 +1,7 @@
 /** `drawbridge domain join`: an HSM that nobody uses yet asks for the keys of a domain, and takes them in. */
 
 import { Command } from 'commander';
+import type { Configuration } from '../../../config/configuration-schema.ts';
 import { readTrustedConfiguration, withConfig, withJson } from '../../requests/command-options.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
 import { facts, note, print, printJson } from '../../terminal/output.ts';
@@ -38,6 +39,20 @@ Examples:
     .action(join);
 }
 
+/** As they have to be given to the next command, where they are not the only ones. */
+function choicesOf({
+  configuration: { keyStores },
+  keyStore,
+  member,
+}: {
+  readonly configuration: Pick<Configuration, 'keyStores'>;
+  readonly keyStore: string;
+  readonly member: string | undefined;
+}): string {
+  const isOnly = keyStores.size === 1;
+  return `${isOnly ? '' : ` --key-store ${keyStore}`}${member === undefined ? '' : ` --member ${member}`}`;
+}
+
 async function join(path: string, { config, keyStore: named, member, out, json }: Options): Promise<void> {
   const daemon = await import('../../../daemon/index.ts');
   const { actAsOwner, actAsSelf } = await import('../../../secrets/act-as-owner.ts');
@@ -67,6 +82,7 @@ async function join(path: string, { config, keyStore: named, member, out, json }
         ]),
       );
       note(`next, beside the daemon that has invited: drawbridge domain accept ${out} --out FILE`);
+      note(`then, here: drawbridge domain join FILE${choicesOf(token)}`);
       return;
     } catch (error) {
       await output.abandon();
@@ -86,4 +102,5 @@ async function join(path: string, { config, keyStore: named, member, out, json }
   const keys = file.invitation.keys.map(({ backingKeyId, label: of }) => ({ backingKeyId, label: of }));
   if (json) return printJson({ keyStore, token: { label, serial }, keys });
   print(`the token \`${label}\`, serial ${serial}, has joined the domain: it has all ${keys.length} keys`);
+  if (members.length > 1) note(`next, if a daemon runs here: drawbridge reconnect ${keyStore} ${member}`);
 }
