@@ -328,21 +328,6 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
       refusal(kms[there].replicateKey({ KeyId, ReplicaRegion: here })),
     ];
     for (const { name } of await Promise.all(refused)) expect(name).toBe('UnsupportedOperationException');
-    for (const [region, id] of [[here, single] as const, [there, KeyId] as const])
-      for (const PrimaryRegion of [here, there])
-        expect(await refusal(kms[region].updatePrimaryRegion({ KeyId: id, PrimaryRegion }))).toMatchObject({
-          name: 'UnsupportedOperationException',
-          message: `${arnIn(region, id)} is not a multi-region primary key.`,
-        });
-    // Of a primary key the replica that is missing is what is not there.
-    const alone = await newPrimary();
-    const moved = await refusal(kms[here].updatePrimaryRegion({ KeyId: alone, PrimaryRegion: there }));
-    expect(moved).toMatchObject({ name: 'NotFoundException', message: expect.stringContaining(arnIn(there, alone)) });
-    const denied = { ...allow('*', 'kms:UpdatePrimaryRegion'), Effect: 'Deny' };
-    const Policy = policy(allow(`arn:aws:iam::${account}:root`, 'kms:*'), denied);
-    await kms[here].putKeyPolicy({ KeyId: single, PolicyName: 'default', Policy });
-    const unseen = await refusal(kms[here].updatePrimaryRegion({ KeyId: single, PrimaryRegion: there }));
-    expect(unseen).toMatchObject({ name: 'AccessDeniedException' });
   });
 
   test('is not replicated to where no HSM has its material', async () => {

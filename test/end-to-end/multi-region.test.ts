@@ -31,6 +31,32 @@ describeDaemon(
       other.destroy();
     });
 
+    test('is no primary key where it is of one Region alone, or a replica, and says so to whom policies allow it', async () => {
+      const { kms, instance } = daemon();
+      const other = kmsOver(join(instance.dir, `${there}.sock`));
+      const single = present((await kms.createKey({})).KeyMetadata?.KeyId);
+      const KeyId = present((await kms.createKey({ MultiRegion: true })).KeyMetadata?.KeyId);
+      const arnIn = (region: string, id: string) => `arn:aws:kms:${region}:000000000000:key/${id}`;
+      // Of a primary key the replica that is missing is what is not there.
+      expect(await refusal(kms.updatePrimaryRegion({ KeyId, PrimaryRegion: there }))).toMatchObject({
+        name: 'NotFoundException',
+        message: expect.stringContaining(arnIn(there, KeyId)),
+      });
+      await kms.replicateKey({ KeyId, ReplicaRegion: there });
+      for (const [client, arn] of [[kms, arnIn(here, single)] as const, [other, arnIn(there, KeyId)] as const])
+        for (const PrimaryRegion of [here, there])
+          expect(await refusal(client.updatePrimaryRegion({ KeyId: arn, PrimaryRegion }))).toMatchObject({
+            name: 'UnsupportedOperationException',
+            message: `${arn} is not a multi-region primary key.`,
+          });
+      const denied = { ...allow('*', 'kms:UpdatePrimaryRegion'), Effect: 'Deny' };
+      const Policy = policy(allow('arn:aws:iam::000000000000:root', 'kms:*'), denied);
+      await kms.putKeyPolicy({ KeyId: single, PolicyName: 'default', Policy });
+      const unseen = await refusal(kms.updatePrimaryRegion({ KeyId: single, PrimaryRegion: there }));
+      expect(unseen).toMatchObject({ name: 'AccessDeniedException' });
+      other.destroy();
+    });
+
     test('is made by Terraform as an aws_kms_replica_external_key', async () => {
       const { kms, instance } = daemon();
       const other = kmsOver(join(instance.dir, `${there}.sock`));
