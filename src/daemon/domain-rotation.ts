@@ -163,7 +163,7 @@ export class DomainRotations {
         const wrapped = await giver
           .call((theirs) => theirs.carrying.give(request))
           .catch((error: unknown) => {
-            throw withRemedy(error, pending.leaver === undefined ? 'rotate' : 'leave');
+            throw withRemedy(error, pending.choices.leaver === undefined ? 'rotate' : 'leave');
           });
         await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
       }
