@@ -10,8 +10,6 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
@@ -40,6 +38,7 @@ import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { type Answer, drawbridge, main, nextOf } from './domain-commands.ts';
 import { TakenOverDaemon } from './taken-over-daemon.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
@@ -50,22 +49,6 @@ if (missing !== null) process.stdout.write(`skipped: members of a domain: ${miss
 const log = createLog('error');
 const account = '000000000000';
 const region = 'us-east-1';
-
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-
-type Answer = Readonly<Record<string, unknown>>;
-
-/** A command of `drawbridge domain` that prints JSON. */
-async function drawbridge(...args: readonly string[]): Promise<Answer> {
-  const { stdout } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
-  return JSON.parse(stdout);
-}
-
-/** What a command of `drawbridge domain` says that comes next. */
-async function nextOf(...args: readonly string[]): Promise<string> {
-  const { stderr } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
-  return stderr.trim();
-}
 
 describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-domain-'));
