@@ -35,7 +35,7 @@ export class FrontConnection implements Reader, Waiting {
   readonly #connection: Connection;
   readonly #answers: OrderedAnswers;
   /** Who sends, as far as it is known before a request. */
-  readonly #from: ConstructorParameters<typeof FrontRequest>[2];
+  readonly #from: ConstructorParameters<typeof FrontRequest>[3];
   readonly #forget: () => void;
   #state: 'open' | 'leaving' | 'shut' = 'open';
   /** What was read and is not begun: an unfinished head, or what waits for its turn. */
@@ -205,9 +205,10 @@ export class FrontConnection implements Reader, Waiting {
       return;
     }
     underWay.begin();
-    const request = new FrontRequest(head, this.#connection.socket, this.#from);
-    this.#answers.add(request);
     const bodyEnd = Math.min(to, bodyAt + bodyBytes);
+    const isWhole = bodyEnd === bodyAt + bodyBytes;
+    const request = new FrontRequest(head, isWhole, this.#connection.socket, this.#from);
+    this.#answers.add(request);
     bytes.copy(request.body, 0, bodyAt, bodyEnd);
     this.#arrivedBytes = bodyEnd - bodyAt;
     this.#headPieces = 0;

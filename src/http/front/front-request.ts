@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import type { Payer } from '../../kms/payer.ts';
 import { newUuid } from '../../kms/uuids.ts';
 import type { RequestOrigin } from '../../pipeline/service.ts';
-import { passingSecretMemory } from '../../secrets/secret-memory.ts';
+import { passingSecretMemory, secretMemory } from '../../secrets/secret-memory.ts';
 import type { HeadReader } from './request-head.ts';
 
 export class FrontRequest implements RequestOrigin {
@@ -30,13 +30,19 @@ export class FrontRequest implements RequestOrigin {
   /** What it counts on its connection and its payer was given back. */
   hasEnded = false;
 
-  constructor(head: HeadReader, socket: Socket, from: { readonly payer: Payer; readonly source: string }) {
+  /** @param isWhole Has the body arrived with the head? One that is waited for must not keep the memory of others. */
+  constructor(
+    head: HeadReader,
+    isWhole: boolean,
+    socket: Socket,
+    from: { readonly payer: Payer; readonly source: string },
+  ) {
     this.sourceIPAddress = from.source;
     this.userAgent = head.userAgent;
     this.payer = from.payer;
     this.operationName = head.operationName;
     this.rawHeaders = head.rawHeaders;
     this.socket = socket;
-    this.body = passingSecretMemory(head.bodyBytes);
+    this.body = isWhole ? passingSecretMemory(head.bodyBytes) : secretMemory(head.bodyBytes);
   }
 }
