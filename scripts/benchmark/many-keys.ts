@@ -39,7 +39,7 @@ const fullEffort: Effort = {
   requests: 2000,
   keysInMemory: 20_000,
 };
-const quickEffort: Effort = { wrapped: [500], inToken: 10, starts: 1, requests: 50, keysInMemory: 100 };
+const quickEffort: Effort = { wrapped: [120], inToken: 5, starts: 1, requests: 20, keysInMemory: 50 };
 
 /** A column of the table, and what `--json` writes of it. */
 export interface ManyKeysResult {

@@ -17,7 +17,7 @@ import {
 import { evaluateNaively } from './naive-evaluator.ts';
 
 /** More in a long run: `DRAWBRIDGE_PROPERTY_RUNS=1000000`. */
-const comparisonCount = Number(process.env['DRAWBRIDGE_PROPERTY_RUNS'] ?? 10_000);
+const comparisonCount = Number(process.env['DRAWBRIDGE_PROPERTY_RUNS'] ?? 6_000);
 const numRuns = Math.ceil(comparisonCount / 10);
 const timeoutMs = Math.max(180_000, comparisonCount * 5);
 

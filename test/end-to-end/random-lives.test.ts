@@ -18,7 +18,7 @@ import { runsAsRoot, sayIfNotRoot } from './support/unix-users.ts';
 const asked = process.env['DRAWBRIDGE_RANDOM_RUNS'];
 const numRuns = Number(asked ?? 12);
 /** A run that nobody asked to be long ends in time, however busy the machine is: with the first life that comes after this. */
-const limitMs = asked === undefined ? 8_000 : Number.POSITIVE_INFINITY;
+const limitMs = asked === undefined ? 5_000 : Number.POSITIVE_INFINITY;
 /** How long a life that fails is made shorter. */
 const shrinkingMs = 60_000;
 

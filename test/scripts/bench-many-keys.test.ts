@@ -29,8 +29,8 @@ describe.skipIf(missing !== null)('scripts/bench --many-keys', () => {
     const results = JSON.parse(readFileSync(file, 'utf8')) as readonly ManyKeysResult[];
     expect(results.map(({ name, keys }) => [name, keys])).toEqual([
       ['no keys', 0],
-      ['wrapped', 500],
-      ['in the token', 10],
+      ['wrapped', 120],
+      ['in the token', 5],
     ]);
     for (const { name, rates } of results) {
       if (name !== 'wrapped') expect(rates).toBeNull();

@@ -21,7 +21,7 @@ import { newKey, present } from '../support/daemon.ts';
 import { allow } from '../support/policies.ts';
 
 const callers = 16;
-const rounds = Number(process.env['DRAWBRIDGE_KILLS'] ?? 3);
+const rounds = Number(process.env['DRAWBRIDGE_KILLS'] ?? 2);
 const testTimeoutMs = 240_000;
 
 /** What callers were told is done. */
