@@ -13,7 +13,7 @@ import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { initializeToken } from '../../src/hsm/token-initialization.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
-import { refusal } from '../end-to-end/support/refusals.ts';
+import { heard, refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
@@ -104,11 +104,11 @@ describe.skipIf(missing !== null)('A token that is not there at the start', () =
   test('is waited for: nobody is authorized, everything is refused as retryable and on record, and then all is served', async () => {
     const { waitsFor, serving } = await start(true);
     expect(waitsFor()).toMatch(/key store `default`: cannot open token `test-/);
-    for (const request of [
+    for (const request of heard([
       kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('x') }),
       kms.listKeys({}),
       kms.createKey({}),
-    ])
+    ]))
       expect(await refusal(request)).toMatchObject({ name: 'KMSInternalException', message: retryable });
     for (const path of ['/access-keys', '/upkeep'])
       expect(await ask(path)).toEqual({ status: 500, body: { __type: 'KMSInternalException', message: retryable } });

@@ -7,6 +7,7 @@ import { describeDaemon, newKey, newKeyOf, present, type TokenName } from './sup
 import { newGrant } from './support/grants.ts';
 import {
   aliasesNotSupported,
+  heard,
   invalid,
   invalidKeyId,
   keyNotFound,
@@ -193,9 +194,9 @@ for (const token of ['softhsm2', 'nss'] as const satisfies readonly TokenName[])
           kms.generateMac({ KeyId: mac.id, Message, MacAlgorithm: 'HMAC_SHA_256' }),
         ];
         for (const { id } of [signing, mac]) await kms.disableKey({ KeyId: id });
-        for (const use of uses()) expect((await refusal(use)).name).toBe('DisabledException');
+        for (const use of heard(uses())) expect((await refusal(use)).name).toBe('DisabledException');
         for (const { id } of [signing, mac]) await kms.scheduleKeyDeletion({ KeyId: id });
-        for (const use of uses()) expect((await refusal(use)).name).toBe('KMSInvalidStateException');
+        for (const use of heard(uses())) expect((await refusal(use)).name).toBe('KMSInvalidStateException');
         for (const { id } of [signing, mac]) await kms.cancelKeyDeletion({ KeyId: id });
         for (const { id } of [signing, mac]) await kms.enableKey({ KeyId: id });
         await Promise.all(uses());

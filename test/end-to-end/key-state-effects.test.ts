@@ -5,7 +5,7 @@ import { unixUserArn } from './support/arns.ts';
 import { describeDaemon, newKey, newKeyOf, present } from './support/daemon.ts';
 import { newGrant } from './support/grants.ts';
 import { policy, rootMayAll } from './support/policies.ts';
-import { dryRunSucceeded, refusal, refused } from './support/refusals.ts';
+import { dryRunSucceeded, heard, refusal, refused } from './support/refusals.ts';
 
 const Plaintext = Buffer.from('of a key with a life');
 const disabled = (arn: string) => refused('DisabledException', `${arn} is disabled.`);
@@ -119,7 +119,7 @@ describeDaemon('The state of a key', (daemon) => {
     const retired = await newGrant(kms, key.id, { Operations: ['Decrypt'] });
     await kms.scheduleKeyDeletion({ KeyId: key.id });
 
-    for (const refusedNow of [
+    for (const refusedNow of heard([
       kms.enableKey({ KeyId: key.id }),
       kms.disableKey({ KeyId: key.id }),
       kms.updateKeyDescription({ KeyId: key.id, Description: 'x' }),
@@ -128,7 +128,7 @@ describeDaemon('The state of a key', (daemon) => {
       kms.createAlias({ AliasName: 'alias/that-is-late', TargetKeyId: key.id }),
       kms.updateAlias({ AliasName: 'alias/that-comes', TargetKeyId: key.id }),
       kms.updateAlias({ AliasName: 'alias/that-moves', TargetKeyId: key.id }),
-    ]) {
+    ])) {
       expect(await refusal(refusedNow)).toEqual(pendingDeletion(key.arn));
     }
     expect((await kms.listResourceTags({ KeyId: key.id })).Tags).toEqual([{ TagKey: 'a', TagValue: '1' }]);

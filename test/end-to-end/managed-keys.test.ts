@@ -15,7 +15,7 @@ import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs, newKey, present } from './support/daemon.ts';
 import { examples } from './support/examples.ts';
 import { allow, policy, rootMayAll } from './support/policies.ts';
-import { accessDenied, refusal } from './support/refusals.ts';
+import { accessDenied, heard, refusal } from './support/refusals.ts';
 import { runsAsRoot, sayIfNotRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
 const Plaintext = Buffer.from('x');
@@ -182,11 +182,11 @@ for (const token of ['softhsm2', 'nss'] as const) {
 
     test('has a name that nobody else can give or take', async () => {
       const { id } = await newKey(kms);
-      for (const asked of [
+      for (const asked of heard([
         kms.createAlias({ AliasName: 'alias/aws/mine', TargetKeyId: id }),
         kms.updateAlias({ AliasName: alias, TargetKeyId: id }),
         kms.deleteAlias({ AliasName: alias }),
-      ]) {
+      ])) {
         expect((await refusal(asked)).name).toBe('InvalidAliasNameException');
       }
     });

@@ -106,7 +106,7 @@ is none. A member that stays away has to leave first (\`drawbridge domain leave\
 
 Examples:
   drawbridge domain rotate
-  drawbridge domain rotate --so-pin-file /root/so-pin --config /etc/drawbridge/drawbridge.yaml
+  drawbridge domain rotate --so-pin-file /media/officer/so-pin --config /etc/drawbridge/drawbridge.yaml
   drawbridge domain rotate --retire`,
     )
     .action(async (named: string | undefined, options: Options & MemberRotationOptions & { retire?: true }) => {

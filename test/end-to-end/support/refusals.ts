@@ -24,6 +24,12 @@ export async function refusal(request: Promise<unknown>): Promise<Refusal> {
   throw new Error('the request was answered instead of refused');
 }
 
+/** Requests that are under way together, for who hears of one after the other: one that is refused before its turn has been heard of. */
+export function heard<Request extends Promise<unknown>>(requests: readonly Request[]): readonly Request[] {
+  for (const request of requests) request.catch(() => undefined);
+  return requests;
+}
+
 export const refused = (name: string, message: string): Refusal => ({ name, message });
 
 export const invalid = (...problems: readonly string[]): Refusal =>

@@ -46,7 +46,7 @@ Only the account's root may accept; it is on record. It can be repeated.
 
 Examples:
   drawbridge domain accept request --out response
-  drawbridge domain accept request --out response --so-pin-file /root/so-pin --fingerprint 'abcd efgh …'`,
+  drawbridge domain accept request --out response --so-pin-file /media/officer/so-pin --fingerprint 'abcd efgh …'`,
     )
     .action(accept);
 }

@@ -30,7 +30,7 @@ Domain keys and service keys of SoftHSM2 leave it once its security officer trus
 before this command made there stay in it for ever.
 
 Example:
-  drawbridge domain invite --out /root/invitation`,
+  drawbridge domain invite --out invitation`,
     )
     .action(async (named: string | undefined, options: Options) => {
       const client = await connectTo(options);

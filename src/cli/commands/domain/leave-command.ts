@@ -30,7 +30,7 @@ now, and open the secrets of access keys; with its service keys he can make cred
 
 Examples:
   drawbridge domain leave second
-  drawbridge domain leave second --so-pin-file /root/so-pin --config /etc/drawbridge/drawbridge.yaml`,
+  drawbridge domain leave second --so-pin-file /media/officer/so-pin --config /etc/drawbridge/drawbridge.yaml`,
     )
     .action(
       async (leaver: string, options: MemberRotationOptions & { readonly keyStore?: string; readonly json?: true }) => {
