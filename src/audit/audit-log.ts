@@ -67,6 +67,8 @@ export interface AuditEvent {
   readonly counting?: CountedKind;
   /** Of a request that was to change something and whose intent is on record: what became of it. */
   readonly intent?: ClosedIntent | undefined;
+  /** What the event is about and the request does not say, as CloudTrail calls it in `additionalEventData`. */
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
 /** A session of a role, as far as it is known. */

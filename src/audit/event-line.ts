@@ -35,6 +35,7 @@ export const limits = {
 const maxResources = 8;
 const maxRequestParametersBytes = 24 * 1024;
 const maxResponseElementsBytes = 8 * 1024;
+const maxAnnotationsBytes = 2 * 1024;
 /** A refusal costs its caller nothing, so it gets no more than what it takes to see what was asked for. */
 const maxRefusedParametersBytes = 2 * 1024;
 const maxMembers = 64;
@@ -91,11 +92,13 @@ function originOf(event: AuditEvent, { last }: RenderedIdentity): string {
 }
 
 /** CloudTrail's place for what it has no member for. */
-function additionalOf({ decision, intent, counting }: AuditEvent, { peers, last }: RenderedIdentity): string {
-  const isPlainUse = decision !== null && intent === undefined && counting === undefined;
+function additionalOf(event: AuditEvent, { peers, last }: RenderedIdentity): string {
+  const { decision, intent, counting, annotations } = event;
+  const isPlainUse = decision !== null && intent === undefined && counting === undefined && annotations === undefined;
   const known = last.decision;
   if (isPlainUse && known?.because === decision.because && known.allowed === decision.allowed) return known.text;
   const text = JSON.stringify({
+    ...(annotations && bounded(annotations, maxAnnotationsBytes)),
     decision: decision === null ? null : { allowed: decision.allowed, because: cut(decision.because, limits.because) },
     intent: intent === undefined ? undefined : renderClosed(intent),
     ...peers,

@@ -87,6 +87,7 @@ export function createKmsService(options: KmsServiceOptions): KmsService {
         resources: [],
         decision: null,
         noted: undefined,
+        annotated: undefined,
         keys: undefined,
         account: undefined,
         intents: undefined,
@@ -257,6 +258,12 @@ function noteIn(trace: Trace): (members: Readonly<Record<string, string>>) => vo
   };
 }
 
+function annotateIn(trace: Trace): (members: Readonly<Record<string, string>>) => void {
+  return (members) => {
+    trace.annotated = members;
+  };
+}
+
 /** With the identity policies that are in force now. */
 function sourceNow(
   origin: KmsRequest,
@@ -303,7 +310,7 @@ async function performChange(
     operation,
     turns,
     life,
-    given: { request, caller, directory, note },
+    given: { request, caller, directory, note, annotate: annotateIn(trace) },
     permitted: { keys: trace.keys ?? {}, decideUnder: decisionUnder(source) },
     permitAgain,
     memory: directory.memory,

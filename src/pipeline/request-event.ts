@@ -8,6 +8,7 @@
 import type { AuditEvent, IntentEvent, LineAccount, SessionOnRecord } from '../audit/audit-log.ts';
 import type { Caller } from '../identity/caller.ts';
 import type { AuthorizedKey } from '../keys/authorized-key.ts';
+import { customKeyStoreIdOf } from '../keys/custom-key-store.ts';
 import type { KmsError } from '../kms/errors.ts';
 import { userIdOf } from '../kms/names.ts';
 import { newUuid } from '../kms/uuids.ts';
@@ -27,6 +28,7 @@ export interface Trace {
   /** Of all permissions that were asked: the first refusal, or what allows each of them. */
   decision: AuditEvent['decision'];
   noted: Readonly<Record<string, string>> | undefined;
+  annotated: Readonly<Record<string, string>> | undefined;
   /** Once every permission on them was given. */
   keys: Readonly<Record<string, AuthorizedKey>> | undefined;
   /** On which the event of its success is written; once its permissions were given. */
@@ -90,7 +92,19 @@ export function auditEvent(request: KmsRequest, awsRegion: string, trace: Trace,
     errorMessage: answer.ok ? null : answer.error.message,
     decision: trace.decision,
     intent: trace.intents?.outcome(),
+    annotations: trace.annotated ?? annotationsOfUse(trace),
   };
+}
+
+/** Source: AWS KMS developer guide, log entry of Decrypt: of all cryptographic operations with a key in a custom key store. */
+function annotationsOfUse({ operation, keys }: Trace): AuditEvent['annotations'] {
+  if (operation?.effect !== 'uses') return undefined;
+  for (const name in keys) {
+    const key = keys[name]?.key;
+    const customKeyStoreId = key === undefined ? undefined : customKeyStoreIdOf(key);
+    if (customKeyStoreId !== undefined) return { customKeyStoreId };
+  }
+  return undefined;
 }
 
 /** The service that does in another Region what it was asked to do there. Source: AWS KMS developer guide, log entry of UpdatePrimaryRegion. */

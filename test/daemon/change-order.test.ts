@@ -78,7 +78,7 @@ describeEachToken('A change', (token) => {
       operation: operationOf(parts),
       turns,
       life: kms.life,
-      given: { request: {}, caller: kms.caller, directory: kms.directory, note() {} },
+      given: { request: {}, caller: kms.caller, directory: kms.directory, note() {}, annotate() {} },
       permitted: permitNow(),
       permitAgain,
       memory: kms.directory.memory,

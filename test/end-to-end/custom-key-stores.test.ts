@@ -2,16 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,6 +14,7 @@ import { createShim, missingForShim, type Shim } from '../support/pkcs11-shim.ts
 import { program } from '../support/program.ts';
 import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { auditLines, filesIn } from './support/audit-trail.ts';
 import { heard, refusal } from './support/refusals.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
@@ -386,13 +378,16 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
       for (const form of [pin, Buffer.from(pin).toString('base64'), Buffer.from(pin).toString('hex')])
         expect(texts.filter(([, text]) => text.includes(form)).map(([path]) => path)).toEqual([]);
     }
-    const audited = texts.find(([path]) => path.includes('audit') && path.endsWith('.jsonl'));
-    expect(audited?.[1].toString()).toContain('"customKeyStoreName":"payments"');
+  });
+
+  test('are on record with name and cluster wherever an id named them, and with what their keys are used for', () => {
+    const events = auditLines(instance.folder);
+    const withData = (eventName: string, additionalEventData: object) =>
+      expect.objectContaining({ eventName, additionalEventData: expect.objectContaining(additionalEventData) });
+    const about = { customKeyStoreName: 'payments', clusterId: clusterOf('payments') };
+    for (const act of ['Connect', 'Disconnect', 'Update', 'Delete'])
+      expect(events).toContainEqual(withData(`${act}CustomKeyStore`, about));
+    for (const use of ['Encrypt', 'Decrypt', 'ScheduleKeyDeletion'])
+      expect(events).toContainEqual(withData(use, { customKeyStoreId: id }));
   });
 });
-
-function filesIn(folder: string): readonly string[] {
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile());
-}

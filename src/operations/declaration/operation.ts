@@ -72,7 +72,7 @@ interface AnyPart<Request, Keys extends string> {
   readonly keys: { readonly [Name in Keys]: AuthorizedKey };
   readonly caller: Caller;
   readonly directory: KeyView;
-  /** Puts on record what the request names in a way that the record cannot show, as if the request had said it. */
+  /** Puts on record what the request names in a way that the record cannot show, as if the request had said it: members in `record`. */
   readonly note: (members: Readonly<Record<string, string>>) => void;
 }
 
@@ -88,8 +88,14 @@ export interface Handling<Request, Keys extends string> extends AnyPart<Request,
   readonly life: Pick<KeyLife, 'rotate'>;
 }
 
+/** What every part of an operation that changes something is given. */
+interface ChangingPart<Request, Keys extends string> extends AnyPart<Request, Keys> {
+  /** Puts on record, beside the request, what it is about and does not say: as CloudTrail calls it in `additionalEventData`. */
+  readonly annotate: (members: Readonly<Record<string, string>>) => void;
+}
+
 /** What a preparation works with. */
-export interface Preparing<Request, Keys extends string> extends AnyPart<Request, Keys> {
+export interface Preparing<Request, Keys extends string> extends ChangingPart<Request, Keys> {
   readonly life: Pick<KeyLife, 'generate' | 'residencyIn' | 'imports' | 'prepareRotation'>;
   readonly decideUnder: DecideUnder;
 }
@@ -101,7 +107,7 @@ export interface Prepared {
 }
 
 /** What a decision works with: all of it as it is in this turn, when every permission was just asked for again. */
-export interface Deciding<Request, Keys extends string, Made> extends AnyPart<Request, Keys> {
+export interface Deciding<Request, Keys extends string, Made> extends ChangingPart<Request, Keys> {
   readonly decideUnder: DecideUnder;
   readonly prepared: Made;
   /** The moment of the turn. */

@@ -19,10 +19,10 @@ export const connectCustomKeyStore = operation({
   needs: { resources: [{ action: 'kms:ConnectCustomKeyStore', resource: anyResource }] },
   effect: 'changes',
   record: ['CustomKeyStoreId'],
-  decide({ request: { CustomKeyStoreId: id }, directory, note }) {
+  decide({ request: { CustomKeyStoreId: id }, directory, annotate }) {
     const stores = directory.customKeyStores;
     const record = recordOf(stores, id);
-    note(toldOf(record));
+    annotate(toldOf(record));
     const state = stores.connectionState(id);
     if (state === 'FAILED' || state === 'DISCONNECTING') throw invalidState(id, state);
     if (state !== 'DISCONNECTED') return { changes: [], response: {} };

@@ -14,10 +14,10 @@ export const deleteCustomKeyStore = operation({
   needs: { resources: [{ action: 'kms:DeleteCustomKeyStore', resource: anyResource }] },
   effect: 'changes',
   record: ['CustomKeyStoreId'],
-  decide({ request: { CustomKeyStoreId: id }, directory, note }) {
+  decide({ request: { CustomKeyStoreId: id }, directory, annotate }) {
     const stores = directory.customKeyStores;
     const record = recordOf(stores, id);
-    note(toldOf(record));
+    annotate(toldOf(record));
     const state = stores.connectionState(id);
     if (state !== 'DISCONNECTED') throw invalidState(id, state);
     const materials = [...directory.onRecord.materialsIn(id)];

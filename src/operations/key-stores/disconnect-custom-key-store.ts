@@ -24,10 +24,10 @@ export const disconnectCustomKeyStore = operation({
   async prepare({ directory }) {
     return { stores: directory.customKeyStores, undo: async () => undefined };
   },
-  decide({ request: { CustomKeyStoreId: id }, directory, note }) {
+  decide({ request: { CustomKeyStoreId: id }, directory, annotate }) {
     const stores = directory.customKeyStores;
     const record = recordOf(stores, id);
-    note(toldOf(record));
+    annotate(toldOf(record));
     const state = stores.connectionState(id);
     if (state === 'DISCONNECTED' || state === 'DISCONNECTING') throw invalidState(id, state);
     const connectionErrorCode = codeAfterDisconnect(record.connectionErrorCode);

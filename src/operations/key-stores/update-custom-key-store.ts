@@ -52,10 +52,10 @@ export const updateCustomKeyStore = operation({
     const sealedPassword = password === undefined ? undefined : await stores.seal(password, id);
     return { sealedPassword, undo: async () => undefined };
   },
-  decide({ request, directory, prepared: { sealedPassword }, note }) {
+  decide({ request, directory, prepared: { sealedPassword }, annotate }) {
     const stores = directory.customKeyStores;
     const record = recordOf(stores, request.CustomKeyStoreId);
-    note(toldOf(record));
+    annotate(toldOf(record));
     assertCanBeUpdated(request, record, stores);
     const { NewCustomKeyStoreName: name = record.name, CloudHsmClusterId: clusterId = record.cloudHsmClusterId } =
       request;

@@ -7,6 +7,7 @@
  * upkeep destroys the material in the HSM, and the key goes with everything that belongs to it (`keys/life/key-deletion.ts`).
  */
 
+import { customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
 import { multiRegionKeyType, replicasOf } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
@@ -42,7 +43,7 @@ export const scheduleKeyDeletion = operation({
   revokes: true,
   record: ['KeyId', 'PendingWindowInDays'],
   recordResponse: ['KeyId', 'DeletionDate', 'KeyState', 'PendingWindowInDays'],
-  decide({ request, keys, directory, nowMs }) {
+  decide({ request, keys, directory, nowMs, annotate }) {
     const windowDays = request.PendingWindowInDays ?? defaultWindowDays;
     // The service model takes 1 to 365 for the sake of other services; the operation does not.
     if (windowDays < minWindowDays || windowDays > maxWindowDays) {
@@ -52,6 +53,12 @@ export const scheduleKeyDeletion = operation({
       );
     }
     const { arn, record } = keys.key.key;
+    const customKeyStoreId = customKeyStoreIdOf(keys.key.key);
+    // Source: AWS KMS developer guide, log entry of ScheduleKeyDeletion.
+    if (customKeyStoreId !== undefined) {
+      const clusterId = directory.customKeyStores.find(customKeyStoreId)?.cloudHsmClusterId;
+      annotate({ customKeyStoreId, ...(clusterId === undefined ? {} : { clusterId }) });
+    }
     if (multiRegionKeyType(record) === 'PRIMARY' && replicasOf(directory, record.keyId).length > 0) {
       const state: KeyState = 'PendingReplicaDeletion';
       return {
