@@ -19,7 +19,7 @@ import type { AnyOperation } from '../operations/declaration/operation.ts';
 import { type DecodeContext, pathName } from '../operations/declaration/schema.ts';
 import { findOperation, operations } from '../operations/find-operation.ts';
 import { RequestQuestion } from '../pipeline/access-question.ts';
-import type { Need, QuestionKey } from '../pipeline/question-source.ts';
+import { inRegion, type Need, type QuestionKey } from '../pipeline/question-source.ts';
 import type { RequestOrigin } from '../pipeline/service.ts';
 import { SessionPolicies } from '../pipeline/session-policies.ts';
 
@@ -71,13 +71,15 @@ export function questionsAbout(supposed: SupposedRequest, documents: Documents):
   const questions: SupposedNeed[] = [];
   for (const need of operation.needs.resources ?? []) {
     const resource = need.resource(request, directory);
-    if (resource !== undefined)
-      questions.push({ need, question: new RequestQuestion(source, need, resource, undefined) });
+    if (resource === undefined) continue;
+    const there = inRegion(source, need.region?.(request) ?? directory.realm.region);
+    questions.push({ need, question: new RequestQuestion(there, need, resource, undefined) });
   }
   for (const need of Object.values(operation.needs.keys ?? {})) {
     const key = need.key(request, directory);
     const policy = need.retires === undefined ? keyPolicies?.get(key.record.keyId) : undefined;
-    questions.push({ need, question: new RequestQuestion(source, need, key.arn, key, policy) });
+    const there = inRegion(source, key.record.region);
+    questions.push({ need, question: new RequestQuestion(there, need, key.arn, key, policy) });
   }
   return questions;
 }

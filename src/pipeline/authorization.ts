@@ -18,7 +18,7 @@ import type { DecideUnder, KeyNeed } from '../operations/declaration/operation.t
 import { assertGrantTokens } from '../operations/grants/grant-request.ts';
 import { RequestQuestion } from './access-question.ts';
 import { refusalOf } from './proven-still.ts';
-import type { Need, QuestionSource } from './question-source.ts';
+import { inRegion, type Need, type QuestionSource } from './question-source.ts';
 import type { Trace } from './request-event.ts';
 
 type Request = Record<string, unknown>;
@@ -34,7 +34,8 @@ export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys 
     const resource = need.resource(request, directory);
     if (resource === undefined) continue;
     if (isOnRecord(resource) && !trace.resources.includes(resource)) trace.resources.push(resource);
-    allow(source, trace, need, resource, undefined);
+    const region = need.region?.(request);
+    allow(region === undefined ? source : inRegion(source, region), trace, need, resource, undefined);
   }
   const found: Record<string, KmsKey> = {};
   for (const name in needs) {
@@ -42,7 +43,7 @@ export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys 
     if (need === undefined) continue;
     const key = need.key(request, directory);
     trace.resources.push(key.arn);
-    allow(source, trace, need, key.arn, key);
+    allow(inRegion(source, key.record.region), trace, need, key.arn, key);
     found[name] = key;
   }
   if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(found), directory);
@@ -74,7 +75,7 @@ export function decisionUnder(source: QuestionSource): DecideUnder {
   const bypass = source.request['BypassPolicyLockoutSafetyCheck'];
   const next = { ...source, request: bypass === undefined ? {} : { BypassPolicyLockoutSafetyCheck: bypass } };
   const need = { action: 'kms:PutKeyPolicy', conditions: ['kms:BypassPolicyLockoutSafetyCheck'] } as const;
-  return (policy, key) => decide(new RequestQuestion(next, need, key.arn, key, policy));
+  return (policy, key) => decide(new RequestQuestion(inRegion(next, key.record.region), need, key.arn, key, policy));
 }
 
 /** A principal can be a resource too, and all keys together; what the event lists are keys and aliases. */

@@ -21,10 +21,13 @@ export function member(name: string, whenAbsent?: string): Draw {
   return ({ source }) => one(source.request[name] ?? whenAbsent);
 }
 
-/** A property of the key, or, of a key that is being created, what the request asks for. */
-export function property(ofKey: (key: QuestionKey) => unknown, ofRequest: Draw): Draw {
-  return (question, parameter) =>
-    question.key === undefined ? ofRequest(question, parameter) : one(ofKey(question.key));
+/** A property of the key, or, of a key that is being created, of the one that it will be like, or what the request asks for. */
+export function property(ofKey: (key: Pick<QuestionKey, 'record'>) => unknown, ofRequest: Draw): Draw {
+  return (question, parameter) => {
+    const { need, source } = question;
+    const key = question.key ?? need.like?.(source.request, source.askedOf ?? source.directory);
+    return key === undefined ? ofRequest(question, parameter) : one(ofKey(key));
+  };
 }
 
 export function listOf(value: unknown): Values {

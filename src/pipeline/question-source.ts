@@ -19,7 +19,10 @@ export interface QuestionSource {
   readonly request: Record<string, unknown>;
   readonly origin: Omit<RequestOrigin, 'payer'>;
   readonly caller: Caller;
+  /** Of the Region that the permission is one in. */
   readonly directory: KeyView;
+  /** Of the Region that the request came to, where that is another one. */
+  readonly askedOf?: KeyView;
   readonly identityPolicies: readonly CompiledPolicy[];
   /** Of a session that was given one. */
   readonly sessionPolicy: CompiledPolicy | undefined;
@@ -41,4 +44,16 @@ export interface ConditionSource extends WorkBudget {
   readonly principal: PrincipalArn;
   readonly role: PrincipalArn | undefined;
   readonly accountId: string;
+}
+
+/**
+ * The same for a permission in this Region, whose name, aliases and uses policies then are about: of what a request does elsewhere,
+ * that is not where it came to. A Region that is not served here is no other one.
+ * Source: AWS KMS developer guide, "Controlling access to multi-Region keys".
+ */
+export function inRegion(source: QuestionSource, region: string): QuestionSource {
+  const { directory } = source;
+  if (region === directory.realm.region) return source;
+  const there = directory.regions.get(region);
+  return there === undefined ? source : { ...source, directory: there, askedOf: directory };
 }

@@ -4,16 +4,44 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
 import { expect, test } from 'vitest';
+import { unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { describeDaemon, present } from './support/daemon.ts';
+import { may, writeIdentityPolicy } from './support/identity-policies.ts';
 import { importMaterial, metadataOf } from './support/imports.ts';
-import { allow, policy } from './support/policies.ts';
+import { allow, deny, policy, rootMayAll } from './support/policies.ts';
 import { refusal } from './support/refusals.ts';
+import { runsAsRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
 const [here, there] = ['us-east-1', 'eu-central-1'] as const;
+
+const userArn = unixUserArn('www-data');
+/** Whom a tag of the new key names the case for; the folder goes with this process. */
+const policies = mkdtempSync(join(tmpdir(), 'drawbridge-policies-'));
+process.once('exit', () => rmSync(policies, { recursive: true }));
+const inCase = (name: string, more: object = {}) => ({
+  Condition: { StringEquals: { 'aws:RequestTag/case': name, ...more } },
+});
+writeIdentityPolicy(
+  policies,
+  'user.json',
+  [userArn],
+  may('kms:TagResource', '*', inCase('there', { 'aws:RequestedRegion': there })),
+  may('kms:TagResource', '*', { Condition: { StringNotEquals: { 'aws:RequestTag/case': 'there' } } }),
+  may('kms:CreateKey', '*', inCase('here', { 'aws:RequestedRegion': here })),
+  may('kms:CreateKey', '*', inCase('there', { 'aws:RequestedRegion': there })),
+  may('kms:CreateKey', '*', inCase('HMAC', { 'kms:KeySpec': 'HMAC_256', 'kms:KeyOrigin': 'AWS_KMS' })),
+  may('kms:CreateKey', '*', inCase('no multi-Region keys')),
+  {
+    ...{ Effect: 'Deny', Action: 'kms:CreateKey', Resource: '*' },
+    Condition: { ...inCase('no multi-Region keys').Condition, Bool: { 'kms:MultiRegion': true } },
+  },
+);
 
 describeDaemon(
   'A multi-Region key of one instance',
@@ -109,7 +137,44 @@ describeDaemon(
         signed.destroy();
       }
     });
+
+    test.skipIf(!runsAsRoot)(
+      'is made where policies allow it in the Region that it is made in, and as what it is',
+      async () => {
+        const { kms, socket } = daemon();
+        const user = await UnixClient.start(socket, unixUsers['www-data']);
+        const Policy = policy(rootMayAll, allow(userArn, ['kms:ReplicateKey', 'kms:UpdatePrimaryRegion']));
+        const newPrimary = async (more: object = {}) =>
+          present((await kms.createKey({ MultiRegion: true, Policy, ...more })).KeyMetadata?.KeyId);
+        const replicate = (KeyId: string, tag: string, more: object = {}) =>
+          user.send('ReplicateKey', {
+            KeyId,
+            ReplicaRegion: there,
+            Tags: [{ TagKey: 'case', TagValue: tag }],
+            ...more,
+          });
+        const [KeyId, macKey] = [
+          await newPrimary(),
+          await newPrimary({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' }),
+        ];
+        for (const refused of ['here', 'no multi-Region keys', 'HMAC'])
+          expect(await replicate(KeyId, refused), refused).toMatchObject({ name: 'AccessDeniedException' });
+        // Its own lockout check is about the Region in which the policy is put, too.
+        const onlyThere = { ...allow('*', '*'), Condition: { StringEquals: { 'aws:RequestedRegion': there } } };
+        expect(await replicate(KeyId, 'there', { Policy: policy(onlyThere) })).toMatchObject({ ok: true });
+        expect(await replicate(macKey, 'HMAC')).toMatchObject({ ok: true });
+        // The replica's policy of this operation is asked about the replica's Region as well.
+        const notThere = { ...deny('*', 'kms:UpdatePrimaryRegion'), Condition: onlyThere.Condition };
+        const kept = await newPrimary();
+        await kms.replicateKey({ KeyId: kept, ReplicaRegion: there, Policy: policy(rootMayAll, notThere) });
+        expect((await refusal(kms.updatePrimaryRegion({ KeyId: kept, PrimaryRegion: there }))).name).toBe(
+          'AccessDeniedException',
+        );
+        await kms.updatePrimaryRegion({ KeyId, PrimaryRegion: there });
+        await user.stop();
+      },
+    );
   },
   'softhsm2',
-  { regions: [there], tcp: true },
+  { regions: [there], tcp: true, policies },
 );

@@ -14,20 +14,10 @@ import { documentedPermission, documentedPermissions, operationOfAction } from '
 
 const vector = 'test/vectors/kms-developer-guide/permissions.txt';
 
-const replicaIsNoRequestOfItsOwn =
-  'a replica has what its primary key has, and no request says it: a policy that asks for it on CreateKey is not met';
 const retiresByGrantAlone =
   'a request to retire has no context and no constraints; the grant decides, and a policy that names them is not met';
 /** Where a need is otherwise than AWS documents it, in the words of the failure, with the reason. */
 const deviations: Readonly<Record<string, string>> = {
-  'ReplicateKey.needs.resources[0]: declare `kms:BypassPolicyLockoutSafetyCheck` in conditions':
-    replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:CustomerMasterKeySpec` in conditions': replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:CustomerMasterKeyUsage` in conditions': replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:KeyOrigin` in conditions': replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:KeySpec` in conditions': replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:KeyUsage` in conditions': replicaIsNoRequestOfItsOwn,
-  'ReplicateKey.needs.resources[0]: declare `kms:MultiRegion` in conditions': replicaIsNoRequestOfItsOwn,
   'RetireGrant.needs.keys.key: declare `kms:EncryptionContext` in conditions': retiresByGrantAlone,
   'RetireGrant.needs.keys.key: declare `kms:EncryptionContextKeys` in conditions': retiresByGrantAlone,
   'RetireGrant.needs.keys.key: declare `kms:GrantConstraintType` in conditions': retiresByGrantAlone,

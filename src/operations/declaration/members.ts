@@ -131,3 +131,16 @@ export function assertPolicyLength(document: string, { policyBytes }: Quotas): v
     throw new KmsError('LimitExceededException', `A key policy has at most ${policyBytes} bytes, not ${bytes}`);
   }
 }
+
+/** What policies may ask of a key that is being made. Source: AWS KMS developer guide, permissions reference, `kms:CreateKey`. */
+export const newKeyConditions = [
+  'kms:BypassPolicyLockoutSafetyCheck',
+  'kms:CustomerMasterKeySpec',
+  'kms:CustomerMasterKeyUsage',
+  'kms:KeyOrigin',
+  'kms:KeySpec',
+  'kms:KeyUsage',
+  'kms:MultiRegion',
+  'aws:RequestTag',
+  'aws:TagKeys',
+] as const;

@@ -41,6 +41,8 @@ export interface NeedOf<Request> {
   readonly retires?: (request: Request, directory: KeyView) => GrantRecord;
   /** The condition keys that a policy may use for this action beside the ones that every request has. */
   readonly conditions?: readonly string[];
+  /** For a permission to make a key: the one that it will be like, where no member of the request says what it will be. */
+  readonly like?: (request: Request, directory: KeyView) => Pick<KmsKey, 'record'>;
   /** The KeyUsage that the key must have; absent for operations that work on any key. */
   readonly usage?: KeyUsage;
   /** The algorithm that the caller chose, which must be one of the key's. Only with `usage`. */
@@ -57,6 +59,8 @@ export interface KeyNeed<Request> extends NeedOf<Request> {
 /** A permission on something that is no key. `undefined`: this request does not need it. */
 interface ResourceNeed<Request> extends NeedOf<Request> {
   readonly resource: (request: Request, directory: KeyView) => string | undefined;
+  /** The name of the Region that it is a permission in, where that is another one than the request came to. */
+  readonly region?: (request: Request) => string;
 }
 
 /** What a request must be allowed, in the order in which it is asked; the first refusal is the answer. */

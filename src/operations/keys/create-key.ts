@@ -25,6 +25,7 @@ import {
   assertPolicyLength,
   customKeyStoreId,
   keyDescription,
+  newKeyConditions,
   policyDocument,
 } from '../declaration/members.ts';
 import { type DecideUnder, operation } from '../declaration/operation.ts';
@@ -56,17 +57,7 @@ export const createKey = operation({
       {
         action: 'kms:CreateKey',
         resource: anyResource,
-        conditions: [
-          'kms:BypassPolicyLockoutSafetyCheck',
-          'kms:CustomerMasterKeySpec',
-          'kms:CustomerMasterKeyUsage',
-          'kms:KeyOrigin',
-          'kms:KeySpec',
-          'kms:KeyUsage',
-          'kms:MultiRegion',
-          'aws:RequestTag',
-          'aws:TagKeys',
-        ],
+        conditions: newKeyConditions,
       },
       // A key that is being made has no ARN yet. Source: developer guide, "Controlling access to tags", with its examples.
       {

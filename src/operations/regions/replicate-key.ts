@@ -25,6 +25,7 @@ import {
   keyDescription,
   keyNamedBy,
   keyReference,
+  newKeyConditions,
   policyDocument,
   regionName,
 } from '../declaration/members.ts';
@@ -58,11 +59,18 @@ export const replicateKey = operation({
       },
     },
     resources: [
-      { action: 'kms:CreateKey', resource: anyResource, conditions: ['aws:RequestTag', 'aws:TagKeys'] },
+      {
+        action: 'kms:CreateKey',
+        resource: anyResource,
+        region: ({ ReplicaRegion }) => ReplicaRegion,
+        like: keyNamedBy('KeyId', 'keyOnly'),
+        conditions: newKeyConditions,
+      },
       {
         action: 'kms:TagResource',
         resource: ({ Tags = [], ReplicaRegion: region }, { realm: { account } }) =>
           Tags.length === 0 ? undefined : everyKeyPattern({ region, account }),
+        region: ({ ReplicaRegion }) => ReplicaRegion,
         conditions: ['aws:RequestTag', 'aws:TagKeys'],
       },
     ],

@@ -33,7 +33,7 @@ export function describeDaemon(
   name: string,
   define: (daemon: () => Daemon) => void,
   token: TokenName = 'softhsm2',
-  more: Pick<InstanceOptions, 'regions' | 'tcp'> = {},
+  more: Pick<InstanceOptions, 'regions' | 'tcp' | 'policies'> = {},
 ): void {
   const { missing } = tokens[token];
   if (missing !== null) process.stdout.write(`skipped: ${name}: ${missing}\n`);
