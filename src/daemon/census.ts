@@ -71,6 +71,7 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
           const isNamed = (id: string): boolean =>
             named.has(id) || regions.some(({ directory }) => directory.namesMaterial(id));
           orphans.push(...(await orphansIn(keyStore, isNamed)));
+          unreachable.push(...membersAway(keyStore).map((member) => `${name}/${member}`));
         } catch (error) {
           if (!(error instanceof KeyStoreError)) throw error;
           unreachable.push(name);
@@ -79,6 +80,12 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       return { orphans, unreachable, damaged };
     },
   };
+}
+
+/** What is in them is not among what the others listed. */
+function membersAway(keyStore: KeyStore): readonly string[] {
+  const { members = [] } = keyStore.status();
+  return members.filter(({ state }) => state !== 'connected').map(({ name }) => name);
 }
 
 function* countedIn(directory: KeyDirectory, keyIds: readonly KeyId[]): Generator<CountedKey> {

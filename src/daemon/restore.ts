@@ -3,7 +3,7 @@
  *
  * The order is such that nothing is in the data folder before everything is known: the HSM has the service key with which the backup was
  * made, the file is what was made with it, each record in it verifies, the configuration serves them, and every backing key is used
- * once. Then the audit log gets a line that says which state of the records is in force again and who said so (`accept-metadata.ts`),
+ * once, but for those in key stores that are away (`restored-key-stores.ts`), which are named. Then the audit log gets a line that says which state of the records is in force again and who said so (`accept-metadata.ts`),
  * and the database, which was accepted beside the data folder's own, takes its place: one step, before which there is no metadata, and
  * the next try begins anew.
  */
@@ -17,20 +17,20 @@ import { auditLogPath, openAuditLog } from '../audit/open-audit-log.ts';
 import { placeText } from '../audit/place.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
-import { assertPinsArePrivate } from '../config/secrets.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import type { PasswordVault } from '../keys/custom-key-store.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
 import { withoutIntents } from '../keys/life/unfinished.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import type { Logger } from '../kms/logger.ts';
-import { isCustomKeyStoreId } from '../kms/names.ts';
 import type { BackupHeader, OpenBackup } from '../store/backup-file.ts';
 import { inLists } from '../store/bounded-map.ts';
 import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
 import { derivedKeyInput } from '../store/record-mac.ts';
 import { type AcceptedMetadata, acceptMetadata } from './accept-metadata.ts';
-import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { createDataFolder, metadataPath, openStore } from './data-folder.ts';
+import { passwordVault } from './key-store-passwords.ts';
+import { RestoredKeyStores } from './restored-key-stores.ts';
 import { assertRecordsAreServed } from './served-records.ts';
 
 export interface Restoration {
@@ -63,7 +63,7 @@ const keysAtOnce = 64;
 /**
  * Everything that `restoreBackup` does, but for giving it back. A daemon may run meanwhile.
  * @throws ConfigurationError when the configuration or the HSM is not that of the backup; StoreError when the file is not what was
- * made; KeyStoreError when a token cannot be asked.
+ * made; KeyStoreError when the token of the service keys cannot be asked.
  */
 export async function tryBackup(restoration: Restoration): Promise<TriedBackup> {
   const folder = await mkdtemp(join(tmpdir(), 'drawbridge-restore-'));
@@ -117,23 +117,14 @@ async function tryIn(folder: string, restoration: Restoration): Promise<TriedBac
   const { header } = backup;
   assertSameAccount(header, configuration);
   await using opened = new AsyncDisposableStack();
-  const keyStores = new Map<string, KeyStore>();
-  const keyStoreOf = async (name: string): Promise<KeyStore> => {
-    const known = keyStores.get(name);
-    if (known !== undefined) return known;
-    const settings = configuration.keyStores.get(name);
-    if (settings === undefined) throw new ConfigurationError(`the key store \`${name}\` is not configured`);
-    await assertPinsArePrivate(settings, environment);
-    const keyStore = await openConfiguredKeyStore(name, configuration.keyStores, environment, log);
-    opened.defer(() => keyStore.close());
-    keyStores.set(name, keyStore);
-    return keyStore;
-  };
-  const serviceKeyStore = await keyStoreOf(configuration.serviceKeyStore);
+  const keyStores = new RestoredKeyStores({ configuration, environment, log });
+  opened.defer(() => keyStores.close());
+  const serviceKeyStore = await keyStores.required(configuration.serviceKeyStore);
   await backup.extract(metadataPath(folder), await backupKey(serviceKeyStore, header));
-  const { loaded, standing } = await load(folder, configuration, serviceKeyStore);
+  const { loaded, standing, vault } = await load(folder, configuration, serviceKeyStore);
   assertRecordsAreServed(loaded, configuration);
-  for (const { keyStore } of loaded.backingKey) if (!isCustomKeyStoreId(keyStore)) await keyStoreOf(keyStore);
+  const custom = { records: loaded.customKeyStore, vault };
+  for (const { keyStore } of loaded.backingKey) await keyStores.open(keyStore, custom);
   const census = await takeCensus(loaded, keyStores, progress);
   const { key, quarantined } = loaded;
   return { header, state: standing.treeHash, keys: key.length, quarantined: quarantined.length, ...census };
@@ -168,12 +159,13 @@ async function load(
   folder: string,
   { regions }: Configuration,
   keyStore: KeyStore,
-): Promise<{ readonly loaded: LoadedMetadata; readonly standing: StoreStanding }> {
+): Promise<{ readonly loaded: LoadedMetadata; readonly standing: StoreStanding; readonly vault: PasswordVault }> {
   const { store, useServiceKey } = await openStore({ dataDir: folder, region: regions[0].region });
   try {
     await useServiceKey(keyStore);
     const loaded = await store.load();
-    return { loaded, standing: store.standing() };
+    const sealing = store.serviceKey('access-key-encryption');
+    return { loaded, standing: store.standing(), vault: passwordVault({ serviceKey: () => sealing }, keyStore) };
   } finally {
     await store.close();
   }
@@ -181,7 +173,7 @@ async function load(
 
 async function takeCensus(
   loaded: LoadedMetadata,
-  keyStores: ReadonlyMap<string, KeyStore>,
+  { opened, unopened }: Pick<RestoredKeyStores, 'opened' | 'unopened'>,
   progress: Restoration['progress'],
 ): Promise<Pick<TriedBackup, 'proven' | 'problems' | 'orphans'>> {
   const { key, backingKey, wrappingKey, domainKey, quarantined } = loaded;
@@ -193,7 +185,7 @@ async function takeCensus(
   let proven = 0;
   let tried = 0;
   for (const some of inLists(keys, keysAtOnce)) {
-    const part = await proveKeys(some, keyStores);
+    const part = await proveKeys(some, opened, unopened);
     problems.push(...part.problems);
     proven += part.proven;
     tried += some.length;
@@ -206,7 +198,7 @@ async function takeCensus(
   // They are not given back, and what they became is nobody's then.
   for (const { record } of withoutIntents(loaded)) if ('backingKeyId' in record) named.delete(record.backingKeyId);
   const orphans: Orphan[] = [];
-  for (const keyStore of keyStores.values()) orphans.push(...(await orphansIn(keyStore, (id) => named.has(id))));
+  for (const keyStore of opened.values()) orphans.push(...(await orphansIn(keyStore, (id) => named.has(id))));
   return { proven, problems, orphans };
 }
 

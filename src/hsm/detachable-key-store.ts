@@ -51,6 +51,11 @@ export class DetachableKeyStore implements KeyStore {
     this.#lostAtMs = null;
   }
 
+  /** What serves behind it; `undefined` while nothing does. */
+  get served(): KeyStore | undefined {
+    return this.#isAdmitted ? this.#attached : undefined;
+  }
+
   get isAdmitted(): boolean {
     return this.#isAdmitted;
   }

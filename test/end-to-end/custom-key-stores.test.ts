@@ -2,20 +2,22 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { CreateCustomKeyStoreCommandInput } from '@aws-sdk/client-kms';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
-import { account, InstanceOfStores } from '../daemon/instance-of-stores.ts';
-import { createShim, missingForShim, type Shim } from '../support/pkcs11-shim.ts';
+import { account, type InstanceOfStores } from '../daemon/instance-of-stores.ts';
+import { missingForShim, type Shim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { auditLines, filesIn } from './support/audit-trail.ts';
+import { type CustomHsms, startCustomHsms } from './support/custom-hsms.ts';
 import { heard, refusal } from './support/refusals.ts';
+import { backUp, rehearse } from './support/rehearsals.ts';
+import { childrenOf, formsOf, inCoreOf, startedWith } from './support/secret-places.ts';
+import { send } from './support/wire.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
@@ -26,54 +28,25 @@ const clusterOf = (name: string): string => cloudHsmClusterIdOf(account, name);
 const [pinLocked, pinIncorrect, pinNotInitialized] = [0xa4, 0xa0, 0x102];
 
 describe.skipIf(missing !== null)('Custom key stores', () => {
+  let hsms: CustomHsms;
   let folder: string;
   let token: TestToken;
   let nss: TestToken;
-  let shim: Shim & { remove(): void };
+  let shim: Shim;
   let instance: InstanceOfStores;
   let certificate: string;
   let id: string;
   let keyId: string;
 
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'drawbridge-anchors-'));
-    [token, nss] = [softHsm2.create(), nssSoftoken.create()];
-    shim = createShim(token.library);
-    const [one, other] = [(await exampleIdentity()).authority, (await exampleIdentity()).authority];
-    certificate = one;
-    const [anchor, otherAnchor] = [join(folder, 'one.crt'), join(folder, 'other.crt')];
-    writeFileSync(anchor, one);
-    writeFileSync(otherAnchor, other);
-    const shimmed = {
-      ...InstanceOfStores.settingsOf(token, undefined),
-      library: shim.library,
-      environment: { ...token.environment, ...shim.environment },
-    };
-    instance = await InstanceOfStores.create({
-      payments: { ...shimmed, trustAnchorCertificate: anchor },
-      copy: { ...shimmed, trustAnchorCertificate: anchor },
-      ledger: { ...InstanceOfStores.settingsOf(nss, undefined), trustAnchorCertificate: otherAnchor },
-    });
-    await instance.start();
+    hsms = await startCustomHsms();
+    ({ folder, token, nss, shim, instance, certificate } = hsms);
   });
   afterEach(() => shim.healAll());
-  afterAll(async () => {
-    await instance?.remove();
-    token?.remove();
-    nss?.remove();
-    shim?.remove();
-    rmSync(folder, { recursive: true });
-  });
+  afterAll(() => hsms?.remove());
 
-  const wanted = (members: Partial<CreateCustomKeyStoreCommandInput> = {}): CreateCustomKeyStoreCommandInput => ({
-    CustomKeyStoreName: 'payments',
-    CloudHsmClusterId: clusterOf('payments'),
-    TrustAnchorCertificate: certificate,
-    KeyStorePassword: token.pin,
-    ...members,
-  });
-  const create = (members: Partial<CreateCustomKeyStoreCommandInput> = {}) =>
-    instance.kms.createCustomKeyStore(wanted(members));
+  const create = (members: Parameters<CustomHsms['wanted']>[0] = {}) =>
+    instance.kms.createCustomKeyStore(hsms.wanted(members));
   const connect = () => instance.kms.connectCustomKeyStore({ CustomKeyStoreId: id });
   const disconnect = () => instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id });
   const update = (members: object) => instance.kms.updateCustomKeyStore({ CustomKeyStoreId: id, ...members });
@@ -88,22 +61,14 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
       timeout: 60_000,
       interval: 30,
     });
-  /** While the token is not there. */
-  async function withoutToken(act: () => Promise<void>): Promise<void> {
-    const [tokens, hidden] = ['tokens', 'hidden'].map((name) => join(token.folder, name)) as [string, string];
-    renameSync(tokens, hidden);
-    mkdirSync(tokens);
-    try {
-      await act();
-    } finally {
-      rmSync(tokens, { recursive: true });
-      renameSync(hidden, tokens);
-    }
-  }
+  const withoutToken = (act: () => Promise<void>) => hsms.withoutToken(act);
   const inStore = () => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id }) as const;
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
   const encrypt = () => instance.kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('x') });
   const named = (name: string) => expect.objectContaining({ name });
+  const backUpAs = (name: string) => backUp(instance.socket, join(folder, name));
+  const rehearsed = (path: string) => rehearse(instance.configurationFile, path);
+  const presented = () => readdirSync(join(instance.folder, 'data')).filter((name) => name.startsWith('password-'));
   const invalidState = named('CustomKeyStoreInvalidStateException');
 
   test('are not made of what does not fit, and no refusal repeats the password', async () => {
@@ -265,6 +230,29 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     expect(await stateOf(keyId)).toBe('Enabled');
   });
 
+  test('are opened by a rehearsal of a restore, by one login, and their HSM is not asked twice when it refuses', async () => {
+    const backup = await backUpAs('connected.backup');
+    await instance.stop();
+    const found = (problem: RegExp) => {
+      const about = { keyId, keyStore: id, wasAsked: false, worksElsewhere: false };
+      return { proven: 0, problems: [{ ...about, problem: expect.stringMatching(problem) }] };
+    };
+    await withoutToken(async () => {
+      expect(await rehearsed(backup)).toMatchObject(found(/^the custom key store `salaries` is away: /));
+    });
+    expect(presented()).toEqual([]);
+    const logins = shim.counting('C_Login');
+    shim.fault('C_Login', `return ${pinIncorrect}`);
+    expect(await rehearsed(backup)).toMatchObject(found(/`salaries` could not be opened.*PIN refused/));
+    shim.healAll();
+    const [marker, ...others] = presented();
+    expect(await rehearsed(backup)).toMatchObject(found(new RegExp(`was presented before.* remove .*${marker}`)));
+    expect([others, logins()]).toEqual([[], 1]);
+    rmSync(join(instance.folder, 'data', String(marker)));
+    expect(await rehearsed(backup)).toMatchObject({ proven: 1, problems: [], orphans: [] });
+    expect([presented(), logins()]).toEqual([[], 2]);
+  });
+
   test('that lose their token are unavailable and connected, and come back by themselves', async () => {
     await instance.stop();
     await withoutToken(async () => {
@@ -286,6 +274,9 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     await instance.restart();
     shim.healAll();
     expect(await told()).toEqual({ ConnectionState: 'FAILED', ConnectionErrorCode: 'INVALID_CREDENTIALS' });
+    expect(await rehearsed(await backUpAs('refused.backup'))).toMatchObject({
+      problems: [{ problem: expect.stringContaining('is not presented: the HSM had refused it'), wasAsked: false }],
+    });
     expect(logins()).toBe(1);
     await disconnect();
     await update({ KeyStorePassword: token.pin, CloudHsmClusterId: clusterOf('copy') });
@@ -303,16 +294,30 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     expect(await refusal(update({}))).toEqual(named('ValidationException'));
   });
 
-  test('are not tried again by a daemon that was killed while it connected', async () => {
+  test('leave their password nowhere when they are connected, and are not tried again by a daemon that was killed while it connected', async () => {
     await instance.release();
     const args = [program, 'serve', '--config', instance.configurationFile];
     const daemon = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-    await new Promise<void>((resolve) => {
-      daemon.stderr.on('data', (text: Buffer) => {
-        if (text.includes('"ready"')) resolve();
-      });
+    let said = '';
+    daemon.stderr.on('data', (text: Buffer) => {
+      said += text;
     });
+    await vi.waitFor(() => expect(said).toContain('"ready"'), { timeout: 60_000, interval: 30 });
     instance.ask();
+    await update({ KeyStorePassword: token.pin });
+    await connect();
+    await until('CONNECTED');
+    await encrypt();
+    for (const path of ['/status', `/status/keys/${keyId}`])
+      said += (await send(instance.socket, { method: 'GET', path })).body;
+    said += JSON.stringify(await instance.kms.describeCustomKeyStores({}));
+    expect(formsOf(token.pin).filter((form) => said.includes(form))).toEqual([]);
+    const pid = Number(daemon.pid);
+    const hosts = childrenOf(pid);
+    expect(hosts.length).toBeGreaterThan(1);
+    expect([pid, ...hosts].filter((each) => startedWith(each, token.pin))).toEqual([]);
+    if (process.getuid?.() === 0) expect([inCoreOf(pid, token.pin), inCoreOf(pid, id)]).toEqual([[], [id]]);
+    await disconnect();
     const logins = shim.counting('C_Login');
     shim.fault('C_Login', 'hang');
     await connect();
@@ -375,7 +380,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     expect(texts.length).toBeGreaterThan(3);
     for (const pin of pins) {
       expect(instance.logged.filter((line) => line.includes(pin))).toEqual([]);
-      for (const form of [pin, Buffer.from(pin).toString('base64'), Buffer.from(pin).toString('hex')])
+      for (const form of formsOf(pin))
         expect(texts.filter(([, text]) => text.includes(form)).map(([path]) => path)).toEqual([]);
     }
   });

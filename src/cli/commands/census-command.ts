@@ -37,7 +37,7 @@ export interface Census {
   readonly proven: number;
   readonly problems: readonly Members[];
   readonly orphans: readonly Members[];
-  /** Key stores that could not be asked what is in them. */
+  /** Key stores, and members of them as `KEY-STORE/MEMBER`, that could not be asked what is in them. */
   readonly unreachable: readonly string[];
   /** KMS keys with a record that does not verify. */
   readonly damaged: number;
@@ -86,15 +86,25 @@ function show({ keys, proven, problems, orphans, unreachable, damaged }: Census)
     ]),
   );
   showProblems(problems, orphans);
-  for (const name of unreachable) note(`the key store \`${name}\` cannot be listed now`);
+  for (const name of unreachable) note(`the key store, or member of one, \`${name}\` cannot be listed now`);
 }
 
-/** Those that whoever uses them misses, and those that another member of their key store has. */
+/** Those that whoever uses them misses, those that another member of their key store has, and those of which nothing is known. */
 export function countProblems(problems: readonly Members[]): readonly (readonly [string, number])[] {
   const working = problems.filter(({ worksElsewhere }) => worksElsewhere === true).length;
-  const missing = ['missing or not working', problems.length - working] as const;
-  return working === 0 ? [missing] : [missing, ['working, but not in every member', working]];
+  const unknown = problems.filter(isUnknown).length;
+  const rows: (readonly [string, number])[] = [['missing or not working', problems.length - working - unknown]];
+  if (working > 0) rows.push(['working, but not in every member', working]);
+  if (unknown > 0) rows.push(['not asked, because their token is away', unknown]);
+  return rows;
 }
+
+function isUnknown({ worksElsewhere, wasAsked }: Members): boolean {
+  return wasAsked === false && worksElsewhere !== true;
+}
+
+/** Of keys that could not be asked for one reason. */
+const namedOfReason = 20;
 
 /** Backing keys that are not as they should be, and objects that nobody names; nothing where there are none. */
 export function showProblems(problems: readonly Members[], orphans: readonly Members[]): void {
@@ -102,6 +112,12 @@ export function showProblems(problems: readonly Members[], orphans: readonly Mem
     [keyStore, keyId, backingKeyId, problem].map(String);
   const orphanRowOf = ({ keyStore, backingKeyId, what, label }: Members): string[] =>
     [keyStore, backingKeyId, what, label].map(String);
-  if (problems.length > 0) print(`\n${table(['KEY STORE', 'KEY', 'BACKING KEY', 'PROBLEM'], problems.map(rowOf))}`);
+  // All keys of a key store that is away have one reason: some are named.
+  const unknown = Map.groupBy(problems.filter(isUnknown), ({ keyStore, problem }) => `${keyStore}: ${problem}`);
+  const named = [...unknown.values()].flatMap((those) => those.slice(0, namedOfReason));
+  const shown = [...problems.filter((problem) => !isUnknown(problem)), ...named];
+  if (shown.length > 0) print(`\n${table(['KEY STORE', 'KEY', 'BACKING KEY', 'PROBLEM'], shown.map(rowOf))}`);
+  for (const [reason, { length }] of unknown)
+    if (length > namedOfReason) print(`\nand ${length - namedOfReason} more backing keys in ${reason}`);
   if (orphans.length > 0) print(`\n${table(['KEY STORE', 'OBJECT', 'WHAT', 'LABEL'], orphans.map(orphanRowOf))}`);
 }

@@ -23,9 +23,11 @@ export function restoreCommand(): Command {
       'after',
       `
 The configuration is there, and the HSM with its keys; the data folder has no metadata, and no daemon runs. The file is verified by a
-key in the HSM, each record in it too, and every backing key is used once, before anything is written. Then the records are in force
+key in the HSM, each record in it too, and every backing key is used once, before anything is written; keys in HSMs that are away are
+named. Custom key stores are opened by one login each, and none with a password that was refused before. Then the records are in force
 again as they were: what was revoked since the backup is not revoked any more, and keys that were made since are in the HSM without a
-record. The audit log says which state was given back, and by whom. Exit code 1 of --check says that a key is missing or does not work.
+record. The audit log says which state was given back, and by whom. Exit code 1 of --check says that a key is missing,
+does not work, or could not be asked.
 
 Examples:
   drawbridge restore --check /var/backups/drawbridge/metadata.backup

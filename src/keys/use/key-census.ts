@@ -5,6 +5,7 @@
  * database back beside each other.
  */
 
+import { DetachableKeyStore } from '../../hsm/detachable-key-store.ts';
 import { joiningKeyLabelPrefix } from '../../hsm/key-carrying.ts';
 import {
   domainKeyLabelPrefix,
@@ -15,7 +16,7 @@ import {
 } from '../../hsm/key-store.ts';
 import { JoinedKeyStore } from '../../hsm/members/joined-key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
-import { type BackingKeyId, isCustomKeyStoreId, type KeyId } from '../../kms/names.ts';
+import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import { mapBounded } from '../../store/bounded-map.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { KmsKey } from '../kms-key.ts';
@@ -37,6 +38,8 @@ export interface CensusProblem {
   readonly problem: string;
   /** Does it work in another member of its key store? Then whoever uses it does not notice. */
   readonly worksElsewhere: boolean;
+  /** Was it found in a token that answered? Otherwise no token that should have it could be asked, and nothing is known of it. */
+  readonly wasAsked: boolean;
 }
 
 export interface CensusResult {
@@ -57,16 +60,24 @@ export interface Orphan {
 /** As many as keep a few lanes busy, and leave room between them for everybody else's. */
 const provenAtOnce = 8;
 
-/** Uses each backing key that is to be there, in each member of its key store that has to have it. */
+/**
+ * Uses each backing key that is to be there, in each member of its key store that has to have it.
+ * @param unopened Why key stores are not among `keyStores`, by their names and for operators.
+ */
 export async function proveKeys(
   keys: Iterable<CountedKey>,
   keyStores: ReadonlyMap<string, KeyStore>,
+  unopened: ReadonlyMap<string, string> = new Map(),
 ): Promise<CensusResult> {
   const problems: CensusProblem[] = [];
   let proven = 0;
   await mapBounded(activeMaterials(keys), provenAtOnce, async (material) => {
     const { record } = material;
-    const problem = await problemOf(record.keyStore, keyStores, material);
+    const keyStore = keyStores.get(record.keyStore);
+    const problem =
+      keyStore === undefined
+        ? nothingKnown(unopened.get(record.keyStore) ?? 'its key store is not configured')
+        : await problemOf(keyStore, material);
     if (problem === null) proven++;
     else {
       const { keyId, backingKeyId, keyStore } = record;
@@ -84,23 +95,15 @@ function* activeMaterials(keys: Iterable<CountedKey>) {
     }
 }
 
-type Found = Pick<CensusProblem, 'problem' | 'worksElsewhere'>;
+type Found = Pick<CensusProblem, 'problem' | 'worksElsewhere' | 'wasAsked'>;
 
-async function problemOf(
-  name: string,
-  keyStores: ReadonlyMap<string, KeyStore>,
-  material: Parameters<typeof proveMaterial>[1],
-): Promise<Found | null> {
-  const keyStore = keyStores.get(name);
-  if (keyStore instanceof JoinedKeyStore) return problemAmongMembers(keyStore, material);
-  if (keyStore === undefined) {
-    const problem = isCustomKeyStoreId(name)
-      ? 'it is in a custom key store, which only a running daemon connects'
-      : 'its key store is not configured';
-    return { problem, worksElsewhere: false };
-  }
-  const problem = await problemIn(keyStore, material);
-  return problem === null ? null : { problem, worksElsewhere: false };
+function nothingKnown(problem: string): Found {
+  return { problem, worksElsewhere: false, wasAsked: false };
+}
+
+function problemOf(keyStore: KeyStore, material: Parameters<typeof proveMaterial>[1]): Promise<Found | null> {
+  const place = (keyStore instanceof DetachableKeyStore ? keyStore.served : undefined) ?? keyStore;
+  return place instanceof JoinedKeyStore ? problemAmongMembers(place, material) : problemIn(place, material);
 }
 
 async function problemAmongMembers(
@@ -109,16 +112,19 @@ async function problemAmongMembers(
 ): Promise<Found | null> {
   const problems: string[] = [];
   const working: string[] = [];
+  let wasAsked = false;
   const all = [...holders(keyStore, material)];
   for (const { member, place } of all) {
-    const problem = place === undefined ? 'it is not there, and proves nothing' : await problemIn(place, material);
-    if (problem === null) working.push(member);
-    else problems.push(`member ${member}: ${problem}`);
+    const found =
+      place === undefined ? nothingKnown('it is not there, and proves nothing') : await problemIn(place, material);
+    if (found === null) working.push(member);
+    else problems.push(`member ${member}: ${found.problem}`);
+    if (found?.wasAsked === true) wasAsked = true;
   }
   if (problems.length === 0) return null;
   if (working.length > 0) problems.push(`the key works in member ${working.join(', ')}`);
   else if (all.length === 1) problems.push('the key is only there');
-  return { problem: problems.join('; '), worksElsewhere: working.length > 0 };
+  return { problem: problems.join('; '), worksElsewhere: working.length > 0, wasAsked };
 }
 
 /**
@@ -135,12 +141,14 @@ function* holders(
   if (those.length === 0) yield { member: keyStore.members.map(({ name }) => name).join(', '), place: keyStore };
 }
 
-async function problemIn(keyStore: KeyStore, material: Parameters<typeof proveMaterial>[1]): Promise<string | null> {
+async function problemIn(keyStore: KeyStore, material: Parameters<typeof proveMaterial>[1]): Promise<Found | null> {
   try {
-    return await proveMaterial(keyStore, material);
+    const problem = await proveMaterial(keyStore, material);
+    return problem === null ? null : { problem, worksElsewhere: false, wasAsked: true };
   } catch (error) {
-    if (error instanceof KeyStoreError) return error.message;
-    throw error;
+    if (!(error instanceof KeyStoreError)) throw error;
+    const { failure, message } = error;
+    return { problem: message, worksElsewhere: false, wasAsked: failure !== 'away' && failure !== 'unavailable' };
   }
 }
 
