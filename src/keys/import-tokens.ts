@@ -14,6 +14,7 @@
  */
 
 import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
+import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, digitsOfKeyId, type KeyId, parseBackingKeyId } from '../kms/names.ts';
 
 const version = 1;
@@ -21,6 +22,15 @@ const idBytes = 16;
 const signedBytes = 1 + 2 * idBytes + 8;
 const macBytes = 32;
 const tokenBytes = signedBytes + macBytes;
+
+/** Its time has ended, or what it is good for is gone: there is another one for the asking. */
+export function expiredImportToken(cause?: unknown): KmsError {
+  return new KmsError(
+    'ExpiredImportTokenException',
+    'The specified import token is expired. Use GetParametersForImport to get a new import token and public key.',
+    cause,
+  );
+}
 
 /** What a token says. */
 export interface ImportToken {

@@ -1,10 +1,18 @@
 /** A key store of two members of which one or both are away: at the start, and while keys are made, used and destroyed. */
 
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
+import {
+  type ImportParameters,
+  importMaterial,
+  importParameters,
+  importRequest,
+  newExternalKey,
+} from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
@@ -20,6 +28,9 @@ const furtherRegion = 'eu-central-1';
 describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
   let instance: InstanceOfMembers;
   const keys = { a: '', b: '' };
+  /** A key without material, and how it could be imported: by a pair that is in `b`. */
+  let external: string;
+  let pairInB: ImportParameters;
 
   beforeAll(async () => {
     instance = await InstanceOfMembers.create({
@@ -87,7 +98,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     expect([await stateOf(keys.a), await stateOf(keys.b)]).toEqual(['Unavailable', 'Enabled']);
     await instance.kms.generateRandom({ NumberOfBytes: 8 });
     const census = await drawbridge('census');
-    expect(census).toMatch(/^missing or not working +1$/m);
+    expect(census).toMatch(/^missing or not working +0\nnot asked, because their token is away +1$/m);
     expect(census).not.toContain('not in every member');
     expect(census).toMatch(
       new RegExp(`^default +${keys.a} .* member a: it is not there, and proves nothing; the key is only there$`, 'm'),
@@ -97,6 +108,10 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     // Why the other one is away stands once, with that one.
     expect(status).not.toContain('last failure');
     expect(status).toMatch(/^member +a: (?!connected)\w+, /m);
+    const orphans = await send(instance.socket, { method: 'POST', path: '/census/orphans', body: '{}' });
+    expect(JSON.parse(orphans.body)).toMatchObject({ orphans: [], unreachable: ['default/a'] });
+    external = (await newExternalKey(instance.kms)).id;
+    pairInB = await importParameters(instance.kms, external);
     await plug('a');
     await Promise.all([encrypt(keys.a), encrypt(keys.b)]);
     expect(await stateOf(keys.a)).toBe('Enabled');
@@ -132,6 +147,11 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     const { domainKeyId } = await rotation({ leaver: 'b', acceptLoss: true });
     instance.member('b').plug();
     await until({ a: 'connected', b: 'connected' });
+    // What only the leaver can open is kept in no member.
+    const material = randomBytes(32);
+    const late = instance.kms.importKeyMaterial(importRequest(external, pairInB, material));
+    expect(await refusal(late)).toMatchObject({ name: 'ExpiredImportTokenException' });
+    await importMaterial(instance.kms, external, material);
     // At once, so that each member would have its share.
     const made = await Promise.all(Array.from({ length: 6 }, newKey));
     const isThere = {

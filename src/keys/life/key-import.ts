@@ -41,7 +41,7 @@ import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import type { KmsKey } from '../kms-key.ts';
 import { multiRegionKeyType, primaryOf, relatedKeys } from '../multi-region.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
-import type { DomainKeys } from './domain-keys.ts';
+import { type DomainKeys, isInHsm } from './domain-keys.ts';
 import {
   type Activation,
   type ArrivedMaterial,
@@ -50,7 +50,7 @@ import {
   type WrappedMembers,
   wrappedActivation,
 } from './imported-records.ts';
-import { type KeyImportsOptions, WrappingKeys } from './wrapping-keys.ts';
+import { byWrappingKey, type KeyImportsOptions, WrappingKeys } from './wrapping-keys.ts';
 
 /** What is brought. */
 export interface ArrivingMaterial {
@@ -137,7 +137,7 @@ export class KeyImports {
     if (wrappingAlgorithm === undefined) throw new TypeError(`${wrappingKey.wrappingAlgorithm} is not known any more`);
     const outline = { wrappingKeyId, wrappingAlgorithm, wrapped, keyIdDigits: key.idDigits, keySpec, keyUsage };
     const keyStore = this.#directory.keyStore(name);
-    const { fingerprint, publicKey } = await keyStore.examineImport(outline);
+    const { fingerprint, publicKey } = await byWrappingKey(() => keyStore.examineImport(outline));
     const keyMaterialId = importedMaterialIdOf(fingerprint);
     const backingKeyId = importedBackingKeyIdOf(keyMaterialId);
     assertMayImport(key, keyMaterialId);
@@ -161,7 +161,7 @@ export class KeyImports {
     const importAs = async ({ ordinal }: BackingKeyRecord): Promise<void> => {
       const label = `drawbridge:${keyId}:${ordinal}`;
       // The key store compares the fingerprint once more, in constant time; ids are no secrets, and only tell which it is.
-      await keyStore.importKey({ ...outline, backingKeyId, label, fingerprint });
+      await byWrappingKey(() => keyStore.importKey({ ...outline, backingKeyId, label, fingerprint }));
     };
     if (known?.state === 'Active') {
       // What is there is kept; what the HSM has lost, though it is on record, is there again.
@@ -197,7 +197,10 @@ export class KeyImports {
     }: { readonly keyStore: KeyStore; readonly name: string; readonly fingerprint: Buffer },
   ): Promise<WrappedMembers> {
     const domainKeyId = await this.#domainKeys.current(name, keyStore);
-    const { blob: wrappedKey, publicKey } = await keyStore.importWrappedKey({ ...outline, domainKeyId, fingerprint });
+    const { blob: wrappedKey, publicKey } = await byWrappingKey(
+      () => keyStore.importWrappedKey({ ...outline, domainKeyId, fingerprint }),
+      () => isInHsm(keyStore, domainKeyId),
+    );
     const { keySpec: wrappedKeySpec, keyUsage: wrappedKeyUsage } = outline;
     return { residency: 'wrapped', publicKey, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage };
   }

@@ -9,14 +9,14 @@
  * Every pair takes room in the token, so they are bounded: per principal, of whom all sessions of a role are one, and in all.
  */
 
-import { type WrappingKeySpec, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
+import { KeyStoreError, type WrappingKeySpec, wrappingKeyLabelPrefix } from '../../hsm/key-store.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId, type PrincipalArn } from '../../kms/names.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
-import type { ImportTokens } from '../import-tokens.ts';
+import { expiredImportToken, type ImportTokens } from '../import-tokens.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError } from '../key-store-errors.ts';
 import type { AttachedRecords } from './attached-records.ts';
@@ -193,5 +193,24 @@ export class WrappingKeys {
       'LimitExceededException',
       `There are ${maxInAll} wrapping keys for imports already; each ends 24 hours after it was made.`,
     );
+  }
+}
+
+/**
+ * Makes a call that opens what was wrapped under a wrapping key. A pair that the HSM has lost, or that only a member of the key store has in
+ * which nothing is kept because it is to leave, has expired as far as an importer is concerned: he gets another one for the asking.
+ * @param isMeant Is it the wrapping key that is lacking? It is unless given.
+ * @throws KmsError `ExpiredImportTokenException`, and what the call rejects with.
+ */
+export async function byWrappingKey<Result>(
+  call: () => Promise<Result>,
+  isMeant: () => Promise<boolean> = async () => true,
+): Promise<Result> {
+  try {
+    return await call();
+  } catch (error) {
+    const isGone = error instanceof KeyStoreError && error.failure === 'keyUnavailable';
+    if (isGone && (await isMeant())) throw expiredImportToken(error);
+    throw error;
   }
 }

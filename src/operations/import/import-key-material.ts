@@ -12,6 +12,7 @@
  * Whether material may be imported is asked twice, as permissions are: before the HSM makes anything, and in the turn.
  */
 
+import { expiredImportToken } from '../../keys/import-tokens.ts';
 import { expiringMaterials, lacksMaterial, pendingRotationOf } from '../../keys/imported-material.ts';
 import { incorrectKeyMaterialMessage } from '../../keys/key-store-errors.ts';
 import type { KeyView } from '../../keys/key-view.ts';
@@ -64,7 +65,7 @@ export const importKeyMaterial = operation({
     expiryOf(request, Date.now());
     const token = life.imports.tokens.read(request.ImportToken);
     if (token === undefined || token.keyIdDigits !== key.idDigits) throw invalidToken();
-    if (token.validToMs <= Date.now()) throw expiredToken();
+    if (token.validToMs <= Date.now()) throw expiredImportToken();
     const wrappingKey = usableWrappingKey(key, life.imports.wrappingKeys.find(token.wrappingKeyId));
     return life.imports.bring({
       keyId: key.record.keyId,
@@ -212,12 +213,5 @@ function invalidToken(): KmsError {
   return new KmsError(
     'InvalidImportTokenException',
     'The provided import token is invalid or is associated with a different KMS key.',
-  );
-}
-
-function expiredToken(): KmsError {
-  return new KmsError(
-    'ExpiredImportTokenException',
-    'The specified import token is expired. Use GetParametersForImport to get a new import token and public key.',
   );
 }
