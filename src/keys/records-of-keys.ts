@@ -27,10 +27,22 @@ export interface ReadKey {
   readonly backingKeys: readonly BackingKeyRecord[];
 }
 
+/** How far somebody has gone through all keys, page by page: what is filed meanwhile comes last, as an iterator of a `Map` has it. */
+interface Pass {
+  readonly keys: Iterator<KeyRecords, undefined>;
+  /** So many are behind. */
+  at: number;
+}
+
+/** Gone through for one page: some milliseconds. */
+const keysOfPage = 4_096;
+
 /** Each method that files or drops a record gives the id of the key that it belongs to. */
 export class RecordsOfKeys {
   readonly #byKeyId = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
+  /** By the key store that is gone through. */
+  readonly #passes = new Map<string, Pass>();
 
   of(keyId: KeyId): KeyRecords | undefined {
     return this.#byKeyId.get(keyId);
@@ -50,15 +62,31 @@ export class RecordsOfKeys {
   }
 
   /** As `RecordSource.wrappedOtherwise`, of the one Region that is filed here. */
-  wrappedOtherwise({ keyStore, domainKeyId }: WrappedOtherwise, _from: number, limit: number): MaterialPage {
+  wrappedOtherwise({ keyStore, domainKeyId }: WrappedOtherwise, from: number, limit: number): MaterialPage {
+    const pass = this.#passAt(keyStore, from);
     const records: BackingKeyRecord[] = [];
-    for (const record of this.materialsIn(keyStore)) {
-      if (record.state !== 'Active' || record.wrappedKey === null || record.domainKeyId === domainKeyId) continue;
-      records.push(record);
-      if (records.length === limit) break;
+    for (const endAt = from + keysOfPage; pass.at < endAt && records.length < limit; pass.at++) {
+      const { value, done } = pass.keys.next();
+      if (done) {
+        this.#passes.delete(keyStore);
+        return { records, next: null };
+      }
+      for (const record of value.backingKeys.values()) {
+        const isOther = record.keyStore === keyStore && record.domainKeyId !== domainKeyId;
+        if (isOther && record.state === 'Active' && record.wrappedKey !== null) records.push(record);
+      }
     }
-    // What was found is found again, unless whoever asked has done something about it.
-    return { records, next: records.length === limit ? 0 : null };
+    return { records, next: pass.at };
+  }
+
+  /** The one that got so far. Where there is none it is gone through from the beginning, and what was deleted since is missed. */
+  #passAt(keyStore: string, from: number): Pass {
+    const last = this.#passes.get(keyStore);
+    if (last?.at === from) return last;
+    const pass = { keys: this.#byKeyId.values(), at: 0 };
+    while (pass.at < from && pass.keys.next().done !== true) pass.at++;
+    this.#passes.set(keyStore, pass);
+    return pass;
   }
 
   file({ key, policy, backingKeys }: ReadKey): void {

@@ -66,7 +66,7 @@ interface Passage {
   region: number;
   /** Where in it. */
   from: number;
-  /** Was anything wrapped anew? Then it is gone through once more. */
+  /** Was anything wrapped anew, or something in the way of that? Then it is gone through once more. */
   hasChanged: boolean;
 }
 
@@ -128,7 +128,11 @@ export class Rewrapping implements Fold {
     const found = await this.#find(name, current.backingKeyId, passage);
     for (let at = 0; at < found.length; at += inTurn) {
       const some = found.slice(at, at + inTurn);
-      if ((await this.#rewrap(name, current.backingKeyId, some, announce)) > 0) passage.hasChanged = true;
+      // What is in the way leaves some behind, which are found when it is gone through once more.
+      const hadChanged = passage.hasChanged;
+      passage.hasChanged = true;
+      const count = await this.#rewrap(name, current.backingKeyId, some, announce);
+      passage.hasChanged = hadChanged || count > 0;
     }
     if (passage.region < this.#options.regions.size) return true;
     this.#passages.delete(name);
