@@ -201,7 +201,19 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return { region, entrance: regionEntrance(closed) };
   });
   const { findFixedKey } = options;
-  const ours = { configuration, opened, keyStores, required, hsms, serviceKeyStore, audit, checkpoints, intents };
+  const attached = (name: string) => optional.attached(name);
+  const ours = {
+    configuration,
+    opened,
+    keyStores,
+    attached,
+    required,
+    hsms,
+    serviceKeyStore,
+    audit,
+    checkpoints,
+    intents,
+  };
   const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then(async (open) => {
@@ -216,9 +228,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
-    const domains = domainControl({ ...open, keyStores, serviceKeyStore: configuration.serviceKeyStore });
+    const domains = domainControl({ ...open, keyStores, attached, serviceKeyStore: configuration.serviceKeyStore });
     const moves = keyMoveControl({ regions: open.regions, keyStores, moves: open.moves });
-    const controls = { keyStores: keyStoreControl(keyStores, optional), upkeep, backup, census, domains, moves };
+    const controls = {
+      keyStores: keyStoreControl(keyStores, optional, open.domainKeyStores),
+      upkeep,
+      backup,
+      census,
+      domains,
+      moves,
+    };
     const documents = { identityPolicies, roles: () => roles.current() };
     const services = {
       turns,
@@ -244,7 +263,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
     }
-    const admission = { regions: open.regions, domainKeys: open.domainKeys, turns, nodeId: store.nodeId, dataDir, log };
+    const { domainKeys, domainKeyStores } = open;
+    const admission = { regions: open.regions, domainKeys, domainKeyStores, turns, nodeId: store.nodeId, dataDir, log };
     optional.connect(admission);
     for (const { customKeyStores } of open.regions)
       customKeyStores.serve((id, keyStore) => examineLateToken(id, keyStore, admission));

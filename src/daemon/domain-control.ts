@@ -23,6 +23,8 @@ import { domainRotationControl } from './domain-rotation-control.ts';
 export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
   readonly keyStores: ReadonlyMap<string, KeyStore>;
+  /** What stands behind one that may be away. */
+  readonly attached: (name: string) => KeyStore | undefined;
   readonly domainKeys: DomainKeys;
   /** The name of the one that has the service keys. */
   readonly serviceKeyStore: string;
@@ -46,6 +48,16 @@ export function wrappedBackingKeys(regions: DomainControlParts['regions']): Read
         found.set(name, (found.get(name) ?? 0) + 1);
       }
   return found;
+}
+
+/** The same of each domain key, wherever: what one key store has wrapped, another one of its domain may have to open. */
+function underEach(wrapped: ReadonlyMap<string, number>): (domainKeyId: string) => number {
+  const sums = new Map<string, number>();
+  for (const [name, count] of wrapped) {
+    const id = name.slice(name.lastIndexOf(' ') + 1);
+    sums.set(id, (sums.get(id) ?? 0) + count);
+  }
+  return (domainKeyId) => sums.get(domainKeyId) ?? 0;
 }
 
 export function domainControl(parts: DomainControlParts): DomainControl {
@@ -127,10 +139,16 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       });
     },
     async rotate(name) {
+      const others = domainKeys.domainOf(name).filter((other) => other !== name);
+      if (others.length > 0)
+        throw new KmsError(
+          'ConflictException',
+          `${others.map((other) => `\`${other}\``).join(', ')} would lack the new domain key: it is given to all key stores of the domain in two steps, as \`drawbridge domain rotate\` does it.`,
+        );
       return { domainKeyId: await domainKeys.rotate(name, keyStoreOf(name)) };
     },
     async retire(name) {
-      const keyStore = keyStoreOf(name);
+      keyStoreOf(name);
       for (const { directory } of regions) await directory.source?.verifyAll();
       // A record that does not verify may be of a key that is wrapped under one of them, and may be given back.
       const damaged = regions.reduce((sum, { directory }) => sum + directory.counts().damaged, 0);
@@ -139,20 +157,20 @@ export function domainControl(parts: DomainControlParts): DomainControl {
         throw new KmsError('ConflictException', message);
       }
       return toldToOperators(async () => {
-        const wrappedBefore = wrappedBackingKeys(regions);
-        // Another key store whose token has joined has it for what is moved there: none goes as long as a copy may be left.
-        const former = domainKeys.of(name).slice(0, -1);
-        for (const { backingKeyId } of former.filter((each) => !wrappedBefore.has(`${name} ${each.backingKeyId}`)))
+        const before = underEach(wrappedBackingKeys(regions));
+        // Another key store whose token has joined may have it without a record: none goes as long as a copy may be left.
+        for (const backingKeyId of domainKeys.unneeded(name, before))
           for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
-        const retired = await domainKeys.retire(name, keyStore, () => wrappedBackingKeys(regions));
-        const wrapped = wrappedBackingKeys(regions);
+        const now = () => underEach(wrappedBackingKeys(regions));
+        const retired = await domainKeys.retire(name, anyKeyStore, now);
+        const wrapped = now();
         const needed = domainKeys
           .of(name)
           .slice(0, -1)
           .map(({ backingKeyId: id }) => ({
             domainKeyId: id,
-            backingKeys: wrapped.get(`${name} ${id}`) ?? 0,
-            keys: keysUnder(regions, name, id),
+            backingKeys: wrapped(id),
+            keys: keysUnder(regions, id),
           }));
         return { retired, needed };
       });
@@ -164,7 +182,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
 const maxNamedKeys = 100;
 
 /** KMS keys with material under a domain key, the first of them, each with what is in the way of its going. */
-function keysUnder(regions: DomainControlParts['regions'], name: string, domainKeyId: BackingKeyId) {
+function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingKeyId) {
   const found: {
     readonly region: string;
     readonly keyId: string;
@@ -173,9 +191,7 @@ function keysUnder(regions: DomainControlParts['regions'], name: string, domainK
   }[] = [];
   for (const { directory } of regions)
     for (const { record, materials } of directory.all()) {
-      const under = materials.filter(
-        (each) => each.keyStore === name && each.domainKeyId === domainKeyId && each.wrappedKey !== null,
-      );
+      const under = materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
       if (under.length === 0) continue;
       const { region, keyId, origin } = record;
       found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL' });

@@ -4,11 +4,13 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
 import type { KeyStoreControl } from '../http/key-store-routes.ts';
+import type { DomainKeyStores } from './domain-key-stores.ts';
 import type { OptionalKeyStores } from './optional-key-stores.ts';
 
 export function keyStoreControl(
   keyStores: ReadonlyMap<string, KeyStore>,
   optional: Pick<OptionalKeyStores, 'reconnect' | 'attached'>,
+  domainKeyStores: Pick<DomainKeyStores, 'look'>,
 ): KeyStoreControl {
   return {
     async reconnect(name, memberName) {
@@ -18,9 +20,11 @@ export function keyStoreControl(
         const member = membersOf(optional.attached(name) ?? keyStore).find((each) => each.name === memberName);
         if (member === undefined) return undefined;
         await member.reconnect();
+        await domainKeyStores.look();
         return { state: member.status().state };
       }
       if ((await optional.reconnect(name)) === undefined) await keyStore.reconnect();
+      await domainKeyStores.look();
       return { state: keyStore.status().state };
     },
   };

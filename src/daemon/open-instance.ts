@@ -27,6 +27,7 @@ import { Turns } from '../store/turns.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Credentials, openCredentials } from './credential-source.ts';
 import type { OpenStore } from './data-folder.ts';
+import { DomainKeyStores } from './domain-key-stores.ts';
 import { passwordVault } from './key-store-passwords.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { reachMilestone } from './milestones.ts';
@@ -50,6 +51,8 @@ export interface InstanceParts {
   /** For custom key stores, by what they are called where AWS has the id of a cluster. */
   readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly serviceKeyStore: KeyStore;
+  /** What stands behind a key store that may be away. */
+  readonly attached: (name: string) => KeyStore | undefined;
   readonly audit: AuditLog;
   /** Of both; not begun. */
   readonly checkpoints: Checkpoints;
@@ -71,6 +74,7 @@ export interface OpenInstance {
   readonly upkeep: OpenUpkeep;
   readonly managedKeys: ManagedKeys;
   readonly domainKeys: DomainKeys;
+  readonly domainKeyStores: DomainKeyStores;
   readonly moves: KeyMoves;
   readonly rewrapping: Rewrapping;
   readonly serviceKeys: readonly ListedServiceKey[];
@@ -142,6 +146,10 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const residencies = new Map([...configuration.keyStores].map(([name, { residency }]) => [name, residency]));
   const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, residencies, log }, metadata);
   for (const [name, keyStore] of connected) await domainKeys.settle(name, keyStore);
+  const domainId = (): string => store.serviceKey('metadata-integrity') ?? '';
+  const domainKeyStores = new DomainKeyStores({ domainKeys, keyStores, attached: parts.attached, domainId, log });
+  await domainKeyStores.look();
+  const holdsDomainKey = (name: string, domainKeyId: string): boolean => domainKeys.holds(name, domainKeyId);
   const foundations = {
     ...{
       account,
@@ -150,6 +158,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
       keyStores,
       configured: configuration.keyStores,
       metadata: { loaded: metadata, source },
+      holdsDomainKey,
     },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
     ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys, directories: new Map<string, KeyDirectory>() },
@@ -196,6 +205,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     upkeep,
     managedKeys,
     domainKeys,
+    domainKeyStores,
     ...moved,
     serviceKeys,
     close: () => running.disposeAsync(),

@@ -17,6 +17,7 @@ import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Turns } from '../store/turns.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
+import type { DomainKeyStores } from './domain-key-stores.ts';
 import type { MemberProofs } from './member-proofs.ts';
 import { assertTokenIsOurs, keysLookedFor } from './own-token.ts';
 
@@ -26,6 +27,7 @@ const retryMs = 2_000;
 export interface AdmissionParts {
   readonly regions: readonly { readonly directory: KeyView }[];
   readonly domainKeys: DomainKeys;
+  readonly domainKeyStores: Pick<DomainKeyStores, 'look'>;
   readonly turns: Turns;
   readonly nodeId: string;
   readonly dataDir: string;
@@ -162,6 +164,7 @@ export class OptionalKeyStores {
       await examineLateToken(name, keyStore, this.#admission);
       place.admit();
       log.info({ keyStore: name }, 'a key store serves');
+      await this.#admission.domainKeyStores.look();
     } catch (error) {
       const problem = String(error instanceof Error ? error.message : error);
       place.refuse(problem);

@@ -30,6 +30,7 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm, PasswordVault } from '../keys/custom-key-store.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
+import type { HoldsDomainKey } from '../keys/key-stores-of-region.ts';
 import { CustomKeyStores } from '../keys/life/custom-key-stores.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
@@ -75,6 +76,7 @@ export interface RegionFoundations {
   readonly usageTrackedSinceMs: number;
   /** Of all key stores. */
   readonly domainKeys: DomainKeys;
+  readonly holdsDomainKey: HoldsDomainKey;
   readonly budgets: Budgets;
   readonly log: Logger;
 }

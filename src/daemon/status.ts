@@ -45,7 +45,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report'>;
-  readonly domainKeys: Pick<DomainKeys, 'of' | 'residencyIn' | 'isThere'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'domainOf' | 'residencyIn' | 'isThere'>;
   readonly rewrapping: Pick<Rewrapping, 'status'>;
   /** In the key store that the configuration names for them. */
   readonly serviceKeys: readonly ListedServiceKey[];
@@ -113,6 +113,7 @@ export function statusSources(parts: StatusParts) {
             createdAt: new Date(createdAtMs).toISOString(),
             backingKeys: wrapped.get(`${name} ${backingKeyId}`) ?? 0,
           })),
+          domain: domainKeys.domainOf(name),
           rewrapping: parts.rewrapping.status(name),
         })),
       };

@@ -2,9 +2,11 @@
 
 import { digitsOfKeyId, keyArn, type Realm } from '../kms/names.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
+import { watchedOver } from './away-keys.ts';
 import type { CompiledPolicies } from './compiled-policies.ts';
-import { type CustomKeyStoreSource, watchedOver } from './custom-key-store.ts';
+import type { CustomKeyStoreSource } from './custom-key-store.ts';
 import type { ExpiryWatch } from './expiry-watch.ts';
+import type { KeyStoresOfRegion } from './key-stores-of-region.ts';
 import type { KmsKey } from './kms-key.ts';
 import type { MaterialInUse } from './material-in-use.ts';
 import { problemOfMaterials } from './materials-of-key.ts';
@@ -16,6 +18,7 @@ export interface AssemblyParts {
   readonly expiry: ExpiryWatch;
   readonly policies: CompiledPolicies;
   readonly customKeyStores: CustomKeyStoreSource;
+  readonly keyStores: Pick<KeyStoresOfRegion, 'isShared' | 'servingName'>;
 }
 
 /**
@@ -25,7 +28,7 @@ export interface AssemblyParts {
 export function assembledKey(
   { key: record, policy: policyRecord, backingKeys: all }: KeyRecords,
   known: KmsKey | undefined,
-  { realm, inUse, expiry, policies, customKeyStores }: AssemblyParts,
+  { realm, inUse, expiry, policies, customKeyStores, keyStores }: AssemblyParts,
 ): KmsKey | string | undefined {
   if (record === undefined) return undefined;
   if (policyRecord === undefined) return 'no key policy';
@@ -52,7 +55,7 @@ export function assembledKey(
       currentMaterial: materials.find(({ backingKeyId }) => backingKeyId === currentId),
       currentBackingKey: currentId === null ? undefined : backingKeys.get(currentId),
     });
-    return watchedOver(key, customKeyStores);
+    return watchedOver(key, customKeyStores, keyStores);
   } catch (error) {
     return String(error);
   }

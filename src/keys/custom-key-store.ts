@@ -97,20 +97,3 @@ export const noCustomKeyStores: CustomKeyStoreSource = {
 export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' | 'materials'>): string | undefined {
   return record.origin === 'AWS_CLOUDHSM' ? materials[0]?.keyStore : undefined;
 }
-
-/**
- * The key in the state that follows, whenever it is asked, from whether its key store is away by then. One that is pending
- * deletion stays so, and its deletion can be cancelled.
- */
-export function watchedOver(key: KmsKey, stores: Pick<CustomKeyStoreSource, 'find'>): KmsKey {
-  const id = customKeyStoreIdOf(key);
-  if (id === undefined) return key;
-  return {
-    ...key,
-    get state() {
-      const { state } = key.record;
-      const isAway = stores.find(id)?.isAway ?? true;
-      return isAway && (state === 'Enabled' || state === 'Disabled') ? 'Unavailable' : state;
-    },
-  };
-}

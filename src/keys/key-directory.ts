@@ -43,6 +43,7 @@ import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import type { KeyBudgets, KeysOfRegionOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
+import { KeyStoresOfRegion } from './key-stores-of-region.ts';
 import { KeysOnDemand } from './keys-on-demand.ts';
 import type { KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
@@ -74,7 +75,7 @@ export class KeyDirectory implements Fold {
   readonly budgets: KeyBudgets;
   /** The name of the key store in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
-  readonly #keyStores: ReadonlyMap<string, KeyStore>;
+  readonly keyStores: KeyStoresOfRegion;
   readonly #inUse: MaterialInUse;
   readonly #expiry: ExpiryWatch;
   readonly #records = new RecordsOfKeys();
@@ -101,22 +102,24 @@ export class KeyDirectory implements Fold {
     const { aliases, grants, tombstones } = this;
     this.memory = new RecordMemory({ records: this.onRecord, aliases, grants, tombstones }, this.budgets.memory);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#isThere(keyId) });
-    this.#keyStores = options.keyStores;
     this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#folds = { records: this.#records, aliases, grants, tombstones, lastUses: this.lastUses };
+    const { realm, customKeyStores } = this;
+    const holdsDomainKey = options.holdsDomainKey ?? (() => false);
+    this.keyStores = new KeyStoresOfRegion({ ...options, region: realm.region, customKeyStores, holdsDomainKey });
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
       log: options.log,
-      keyStore: (name) => this.keyStore(name),
+      keyStores: this.keyStores,
       find: (backingKeyId) => this.#findMaterial(backingKeyId),
       elsewhere: (material) => recordsElsewhere(this.regions, material),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
     this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
     const policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
-    const { realm, customKeyStores } = this;
-    this.#assembly = { realm, inUse: this.#inUse, expiry: this.#expiry, policies, customKeyStores };
+    const { keyStores } = this;
+    this.#assembly = { realm, inUse: this.#inUse, expiry: this.#expiry, policies, customKeyStores, keyStores };
   }
 
   /** In order, for the list operation. */
@@ -263,18 +266,9 @@ export class KeyDirectory implements Fold {
     return this.#records.has(keyId) || this.#onDemand?.has(keyId) === true;
   }
 
-  /** Can the Region use what is in the key store of that name? */
-  hasKeyStore(name: string): boolean {
-    return this.#keyStores.has(name);
-  }
-
-  /** The key store of that name. Its absence means that the configuration dropped a store whose keys are still on record. */
+  /** As `KeyStoresOfRegion.named`. */
   keyStore(name: string): KeyStore {
-    const keyStore = this.#keyStores.get(name) ?? this.customKeyStores.keyStore(name);
-    if (keyStore === undefined) {
-      throw new KmsError('KMSInternalException', internalMessage, `key store \`${name}\` is not configured`);
-    }
-    return keyStore;
+    return this.keyStores.named(name);
   }
 
   /** Who is told of a key and its backing key when the last numbers of that one are being used. One listener, `life/`. */

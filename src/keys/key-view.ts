@@ -3,6 +3,7 @@
 import type { AliasDirectory } from './alias-directory.ts';
 import type { Grants } from './grants/grant-directory.ts';
 import type { KeyDirectory } from './key-directory.ts';
+import type { KeyStoresOfRegion } from './key-stores-of-region.ts';
 import type { KeyStoreInUse } from './kms-key.ts';
 import type { LastUses } from './last-uses.ts';
 import type { ManagedServices } from './managed-services.ts';
@@ -17,6 +18,7 @@ export type KeyView = Omit<
   | 'whenNumbersRunOut'
   | 'memory'
   | 'keyStore'
+  | 'keyStores'
   | 'aliases'
   | 'grants'
   | 'tombstones'
@@ -26,6 +28,7 @@ export type KeyView = Omit<
   /** Of all Regions, this one among them. */
   readonly regions: ReadonlyMap<string, KeyView>;
   keyStore(name: string): KeyStoreInUse;
+  readonly keyStores: Omit<KeyStoresOfRegion, 'all' | 'named' | 'serving'>;
   readonly aliases: Omit<AliasDirectory, 'show' | 'hide'>;
   readonly grants: Omit<Grants, 'show' | 'hide'>;
   readonly tombstones: Omit<Tombstones, 'show' | 'hide'>;

@@ -5,7 +5,6 @@
  * another respect goes on counting where it was; one that was away and is there again, from what is on record.
  */
 
-import type { KeyStore } from '../hsm/key-store.ts';
 import type { BackingKeyReference, WrappedKey } from '../hsm/wrapped-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyOrigin } from '../kms/key-states.ts';
@@ -23,6 +22,7 @@ import {
   nextBlock,
 } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
+import type { KeyStoresOfRegion } from './key-stores-of-region.ts';
 import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 import { NumberReservations } from './number-reservations.ts';
 
@@ -30,8 +30,7 @@ export interface MaterialInUseOptions {
   readonly turns: Turns;
   readonly limits: EncryptionLimits;
   readonly log: Logger;
-  /** The key store of that name. */
-  readonly keyStore: (name: string) => KeyStore;
+  readonly keyStores: Pick<KeyStoresOfRegion, 'isShared' | 'serving'>;
   /** What is on record of a backing key, and the origin of its KMS key. */
   readonly find: (
     backingKeyId: BackingKeyId,
@@ -67,7 +66,7 @@ export class MaterialInUse {
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
     const reference = this.#reference(record);
-    const { limits, keyStore, numbersRunOut } = this.#options;
+    const { limits, keyStores, numbersRunOut } = this.#options;
     const { keyId, backingKeyId, reservedEncryptions } = record;
     const counter: EncryptionCounter =
       known?.counter ??
@@ -79,7 +78,16 @@ export class MaterialInUse {
         () => numbersRunOut(keyId, backingKeyId),
       );
     counter.follow(reservedEncryptions);
-    return { record, keyStore: keyStore(record.keyStore), keyMaterialId: keyMaterialIdOf(record), reference, counter };
+    const keyMaterialId = keyMaterialIdOf(record);
+    if (!keyStores.isShared(record))
+      return { record, keyStore: keyStores.serving(record), keyMaterialId, reference, counter };
+    // Which key store of the Region has the domain key may change while the record stays.
+    return {
+      ...{ record, keyMaterialId, reference, counter },
+      get keyStore() {
+        return keyStores.serving(record);
+      },
+    };
   }
 
   #reserveBlock(backingKeyId: BackingKeyId, counter: EncryptionCounter): Promise<NumberBlock | undefined> {

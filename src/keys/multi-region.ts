@@ -105,3 +105,23 @@ export function replacedInAll(
     replaced('key', record, record.region === region ? { ...members, ...own } : members),
   );
 }
+
+/**
+ * Before a key gets material that its related keys share: can each of their Regions use it?
+ * @param material In which key store it is wrapped, and under which domain key.
+ * @throws KmsError `KMSInvalidStateException` with the Region whose HSMs are not in the domain of that key store.
+ */
+export function assertUsedInAll(
+  { regions }: Regions,
+  keyId: KeyId,
+  { keyStore, domainKeyId }: Pick<BackingKeyRecord, 'keyStore' | 'domainKeyId'>,
+): void {
+  for (const { arn, record } of relatedKeys({ regions }, keyId)) {
+    const there = regions.get(record.region)?.keyStores;
+    if (there?.has(keyStore) === true || there?.hasInDomain(domainKeyId ?? '') === true) continue;
+    throw new KmsError(
+      'KMSInvalidStateException',
+      `${arn} could not use new key material: no key store of ${record.region} is in the domain of \`${keyStore}\`.`,
+    );
+  }
+}

@@ -4,24 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { loadConfiguration } from '../../src/config/load.ts';
-import { trustPublicKeys, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
-import type { KeyStore } from '../../src/hsm/key-store.ts';
-import {
-  domainFileText,
-  isInvitation,
-  isResponse,
-  joiningKeyId,
-  parseDomainFile,
-  requestFingerprint,
-} from '../../src/keys/domain/invitation.ts';
-import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
-import { Pin } from '../../src/secrets/secret-bytes.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { importMaterial, newExternalKey } from '../end-to-end/support/imports.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
+import { inTokenOf, joinDomain as joinDomainOf, rotateDomain } from './joining-key-stores.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
@@ -29,7 +17,6 @@ const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: moves between key stores: ${missing}\n`);
 
 const Plaintext = Buffer.from('a plaintext');
-const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 describe.skipIf(missing !== null)('A key that is to go into another key store', () => {
   let instance: InstanceOfStores;
@@ -68,36 +55,18 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
   const whyNot = async (...wanted: Parameters<typeof move>): Promise<readonly string[]> =>
     (await move(...wanted)).refused.map(({ reason }: { reason: string }) => reason);
   const materialOf = async (id: string) => (await ask(`/status/keys/${id}`)).backingKeys[0];
-  const inToken = async <Result>(keyStore: string, work: (opened: KeyStore) => Promise<Result>) => {
-    const configuration = await loadConfiguration(instance.configurationFile);
-    return withConfiguredToken({ configuration, environment: {}, keyStore, log }, work);
-  };
   const domainKeysIn = (keyStore: string) =>
-    inToken(keyStore, async (opened) =>
+    inTokenOf(instance, keyStore, async (opened) =>
       (await opened.listKeys()).map(({ label }) => label).filter((label) => label.startsWith('drawbridge:domain:')),
     );
 
-  /** The token of one key store joins the domain of another, as the four commands do it. */
+  /** And the daemon looks at what it has. */
   async function joinDomain(of: string, newcomer: string): Promise<void> {
-    const invitation = parseDomainFile((await ask(`/domains/${of}/invite`, {})).invitation);
-    if (!isInvitation(invitation)) throw new Error('it is no invitation');
-    await inToken(newcomer, async (keyStore) => {
-      const request = await beginJoining(keyStore, invitation);
-      if (of === 'default') {
-        const configuration = await loadConfiguration(instance.configurationFile);
-        const key = { backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey };
-        const soPin = new Pin(Buffer.from(present(instance.token.soPin)));
-        await trustPublicKeys({ configuration, keyStore: of, log }, [key], soPin);
-      }
-      const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
-      const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);
-      if (!isResponse(response)) throw new Error('it is no response');
-      await finishJoining(keyStore, response);
-    });
+    await joinDomainOf(instance, of, newcomer);
     expect(await ask(`/key-stores/${newcomer}/reconnect`, {})).toMatchObject({ state: 'connected' });
   }
 
-  test('goes into the token of one that has joined the domain, and from there into another by its domain', async () => {
+  test('goes into the token of one that has joined the domain, and from there back by the same domain', async () => {
     const { kms } = instance;
     const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
     const made = await kms.createKey({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' });
@@ -122,25 +91,25 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
     await assertServes('second', 'token');
     // Copies from before have it under this one, and the record is where its deletion finds that out.
     expect(await materialOf(KeyId)).toMatchObject({ domainKeyId: former });
-    const cameFrom = /came from another key store.*until that one is retired/;
-    expect(await whyNot(keys, null, 'wrapped')).toEqual(both(cameFrom));
 
-    await ask('/domains/default/rotate', {});
+    // The two are one domain by now, and get one domain key in the place of that.
+    const alone = await ask('/domains/default/rotate', {});
+    expect(alone.message).toMatch(/`second` would lack the new domain key/);
+    expect(await rotateDomain(instance, 'default')).toMatchObject({ members: ['default', 'second/second'] });
     expect(await ask('/domains/default/retire', {})).toEqual({ retired: [former], needed: [] });
-    expect(await domainKeysIn('second')).toEqual([]);
+    expect(await domainKeysIn('second')).toEqual(['drawbridge:domain:default:2']);
     expect(await move(keys, null, 'wrapped')).toMatchObject({ moved: [{}, {}], refused: [] });
     await assertServes('second', 'wrapped');
     await move(keys.slice(0, 1), null, 'token');
 
     // One is an object in NSS softoken, the other is wrapped by it; both go into SoftHSM2.
-    await joinDomain('second', 'default');
     expect(await move(keys, 'default', 'token')).toMatchObject({ moved: [{}, {}], refused: [] });
     await assertServes('default', 'token');
     await instance.restart();
     await untilConnected();
     const again = await instance.kms.decrypt({ CiphertextBlob });
     expect(Buffer.from(present(again.Plaintext))).toEqual(Plaintext);
-    const left = await inToken('second', (opened) => opened.listKeys());
+    const left = await inTokenOf(instance, 'second', (opened) => opened.listKeys());
     for (const id of keys) expect(left.map(({ label }) => label)).not.toContain(`drawbridge:${id}:1`);
   });
 

@@ -334,7 +334,7 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key', () => {
     const { KeyMetadata } = await kms[there].createKey({ MultiRegion: true });
     const refused = await refusal(kms[there].replicateKey({ KeyId: KeyMetadata?.KeyId, ReplicaRegion: here }));
     expect(refused).toMatchObject({ name: 'UnsupportedOperationException' });
-    expect(refused.message).toContain('does not have the key store `annex`');
+    expect(refused.message).toContain('No key store of the Region us-east-1 is in the domain of `annex`');
   });
 
   test('is on record in both Regions when it is replicated, and when its primary key moves, and once otherwise', async () => {

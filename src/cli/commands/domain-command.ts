@@ -112,10 +112,11 @@ Examples:
     .action(async (named: string | undefined, options: Options & MemberRotationOptions & { retire?: true }) => {
       const client = await connectTo(options);
       const keyStore = named ?? (await onlyKeyStore(client));
-      const { members = [] } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
+      const { members = [], domain = [] } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
+      const isGiven = (members as Members[]).length > 1 || (domain as string[]).length > 1;
       const act = options.retire ? 'retire' : 'rotate';
       const answer =
-        !options.retire && (members as Members[]).length > 1
+        !options.retire && isGiven
           ? await rotateMembers(client, keyStore, options)
           : await client.post(`/domains/${encodeURIComponent(keyStore)}/${act}`, {});
       if (options.json) return printJson(answer);

@@ -3,13 +3,15 @@
  * proof tells nobody the key.
  */
 
+import { timingSafeEqual } from 'node:crypto';
 import { type CarriedKey, proofInput } from '../../hsm/key-carrying.ts';
-import { domainKeyLabelPrefix, type KeyStore } from '../../hsm/key-store.ts';
+import { domainKeyLabelPrefix, type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import { WrappedKey } from '../../hsm/wrapped-key.ts';
 import { newBackingKeyId } from '../../kms/names.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
 import { secretMemory } from '../../secrets/secret-memory.ts';
 
+const proofMacBytes = 32;
 const macKey = { keySpec: 'HMAC_256', keyUsage: 'GENERATE_VERIFY_MAC' } as const;
 const algorithm = 'HMAC_SHA_256';
 
@@ -37,5 +39,28 @@ export async function proveKey(keyStore: Prover, key: Omit<CarriedKey, 'proof'>)
     wrapped.end();
     await keyStore.forgetWrappedKey(reference);
     return Buffer.concat([mac, made.blob]);
+  }
+}
+
+/**
+ * Does a key store have this domain key, as another one has just proven it? It unwraps what that one has wrapped, and makes the same of it.
+ * @throws KeyStoreError when the key store cannot be asked.
+ */
+export async function doesTheSame(
+  keyStore: Pick<KeyStore, 'mac' | 'forgetWrappedKey'>,
+  key: CarriedKey,
+): Promise<boolean> {
+  const [theirs, blob] = [key.proof.subarray(0, proofMacBytes), key.proof.subarray(proofMacBytes)];
+  const wrapped = new WrappedKey({ domainKeyId: key.backingKeyId, ...macKey, publicKey: null, blob });
+  const reference = { backingKeyId: newBackingKeyId(), wrapped };
+  try {
+    const mine = await keyStore.mac({ ...reference, algorithm, data: proofInput(key) });
+    return mine.length === theirs.length && timingSafeEqual(mine, theirs);
+  } catch (error) {
+    if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return false;
+    throw error;
+  } finally {
+    wrapped.end();
+    await keyStore.forgetWrappedKey(reference);
   }
 }

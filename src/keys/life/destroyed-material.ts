@@ -10,8 +10,8 @@
  * says on record which domain keys those are.
  */
 
-import { KeyStoreError } from '../../hsm/key-store.ts';
-import type { BackingKeyId } from '../../kms/names.ts';
+import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
+import type { BackingKeyId, KeyId } from '../../kms/names.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { nameInLanes } from '../backing-key-reference.ts';
@@ -19,15 +19,34 @@ import type { KeyDirectory } from '../key-directory.ts';
 
 /** What has to go. Wrapping keys are token objects. */
 export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> &
-  Partial<Pick<BackingKeyRecord, 'residency' | 'domainKeyId' | 'regions' | 'importedMaterialId'>>;
+  Partial<
+    Pick<BackingKeyRecord, 'keyId' | 'residency' | 'domainKeyId' | 'regions' | 'importedMaterialId' | 'wrappedKeySpec'>
+  >;
+
+type Directory = Pick<KeyDirectory, 'keyStore' | 'keyStores'> & {
+  readonly regions: ReadonlyMap<string, Pick<KeyDirectory, 'keyStores'>>;
+};
+
+/** What wrapping keys do not have: they are objects of one Region. */
+const unnamed = {
+  keyId: '' as KeyId,
+  residency: 'token',
+  domainKeyId: null,
+  importedMaterialId: '',
+  wrappedKeySpec: null,
+} as const;
+
+async function forgetIn(keyStores: Iterable<KeyStore>, backingKeyId: BackingKeyId): Promise<void> {
+  await Promise.all([...keyStores].map((keyStore) => keyStore.forgetWrappedKey({ backingKeyId })));
+}
 
 export class DestroyedMaterial {
-  readonly #directory: Pick<KeyDirectory, 'keyStore'>;
+  readonly #directory: Directory;
   readonly #store: Pick<MetadataStore, 'scrub'>;
   /** Of wrapped keys that are being destroyed: what may not be found any more. A start does not know them. */
   readonly #blobs = new Map<BackingKeyId, Buffer>();
 
-  constructor(directory: Pick<KeyDirectory, 'keyStore'>, store: Pick<MetadataStore, 'scrub'>) {
+  constructor(directory: Directory, store: Pick<MetadataStore, 'scrub'>) {
     this.#directory = directory;
     this.#store = store;
   }
@@ -38,9 +57,16 @@ export class DestroyedMaterial {
   }
 
   /** @throws KeyStoreError (`unavailable`) for a key store that is away. */
-  assertPossible(name: string): void {
+  assertPossible(doomed: Doomed): void {
+    const name = this.#directory.keyStores.servingName({ ...unnamed, ...doomed });
+    if (name === undefined) return; // Then no HSM of this Region can have unwrapped it.
     const { state } = this.#directory.keyStore(name).status();
     if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${name}\` is ${state}`);
+  }
+
+  /** Has this Region's lanes forget what it shared with others, which go on using it. */
+  async forget(materials: readonly BackingKeyRecord[]): Promise<void> {
+    for (const { backingKeyId } of materials) await forgetIn(this.#directory.keyStores.all, backingKeyId);
   }
 
   /**
@@ -52,9 +78,14 @@ export class DestroyedMaterial {
     const objects = doomed.filter(({ residency }) => residency !== 'wrapped');
     for (const { backingKeyId, keyStore } of objects)
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
-    for (const { backingKeyId, keyStore, regions = '', importedMaterialId = '' } of wrapped) {
+    for (const each of wrapped) {
+      const { backingKeyId, keyStore, regions = '', importedMaterialId = '' } = each;
       const name = nameInLanes({ backingKeyId, regions, importedMaterialId });
-      await this.#directory.keyStore(keyStore).forgetWrappedKey({ backingKeyId: name });
+      // Of what Regions share, any of their key stores may have unwrapped it, also one that has the domain key no more.
+      const isShared = this.#directory.keyStores.isShared({ ...unnamed, ...each });
+      const those = isShared ? [...this.#directory.regions.values()] : [];
+      if (isShared) await forgetIn(new Set(those.flatMap(({ keyStores }) => [...keyStores.all])), name);
+      else await forgetIn([this.#directory.keyStore(keyStore)], name);
     }
     for (const object of objects) await this.#assertGone(object);
     // A token object that was wrapped once: nobody knows the blob any more that its record had then.

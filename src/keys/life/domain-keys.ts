@@ -2,6 +2,9 @@
  * Domain keys: what wrapped keys are wrapped under. They are token objects, one for each key store that has wrapped keys, made when the
  * first of these needs it.
  *
+ * Key stores that wrap what is new under the same one are a *domain*: what one of them wraps, each of them can use. Each has a record of its own
+ * of every domain key that it has (`keys/domain/adoption.ts` says how it comes by those of another one).
+ *
  * Each has a record, under a MAC as every record: whoever edits the database cannot have anything wrapped under a key of his choice. It
  * is made as a backing key is (`key-life.ts`): an intent with an owner, the object, the record that it is there. There is one set of them for
  * all Regions, because a key store may serve several.
@@ -76,6 +79,28 @@ export class DomainKeys implements Fold {
       .sort((one, other) => one.ordinal - other.ordinal);
   }
 
+  /** Is it on record that a key store has this one, and may use it? */
+  holds(keyStore: string, domainKeyId: string): boolean {
+    return this.#records.get(`${keyStore} ${domainKeyId}`)?.state === 'Active';
+  }
+
+  /** The one under which what is new in a key store is wrapped; `undefined` while there is none. */
+  newestOf(keyStore: string): BackingKeyId | undefined {
+    return this.of(keyStore).findLast(({ state }) => state === 'Active')?.backingKeyId;
+  }
+
+  /** The names of the key stores that wrap what is new under the same one, of which there are no others if it has none; this one first. */
+  domainOf(keyStore: string): readonly string[] {
+    const newest = this.newestOf(keyStore);
+    const names = new Set([keyStore, ...[...this.#records.values()].map((record) => record.keyStore)]);
+    return [...names].filter((name) => name === keyStore || (newest !== undefined && this.newestOf(name) === newest));
+  }
+
+  /** The records of one domain key, that of each key store that has it. */
+  everywhere(backingKeyId: string): readonly DomainKeyRecord[] {
+    return [...this.#records.values()].filter((record) => record.backingKeyId === backingKeyId);
+  }
+
   /**
    * The domain keys that material may have been wrapped under since it was made: the one of now, and of those before it each that was not
    * followed by another one when the material was made. What copies of the metadata from before have can be opened with them. Of material that was
@@ -83,7 +108,7 @@ export class DomainKeys implements Fold {
    */
   everOf({ keyStore, domainKeyId, createdAtMs }: BackingKeyRecord): readonly BackingKeyId[] {
     if (domainKeyId === null) return [];
-    const holders = [...this.#records.values()].filter((record) => record.backingKeyId === domainKeyId);
+    const holders = this.everywhere(domainKeyId);
     const isOwn = holders.some((record) => record.keyStore === keyStore);
     const all = this.of(isOwn ? keyStore : (holders[0]?.keyStore ?? keyStore));
     const before = all.slice(
@@ -99,7 +124,7 @@ export class DomainKeys implements Fold {
 
   /** Is it still in any HSM? */
   isThere(backingKeyId: string): boolean {
-    return [...this.#records.values()].some((record) => record.backingKeyId === backingKeyId);
+    return this.everywhere(backingKeyId).length > 0;
   }
 
   /**
@@ -107,8 +132,8 @@ export class DomainKeys implements Fold {
    * @throws KmsError for what the key store cannot do; nothing is left behind then.
    */
   async current(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<BackingKeyId> {
-    const known = this.of(name).findLast(({ state }) => state === 'Active');
-    if (known !== undefined) return known.backingKeyId;
+    const known = this.newestOf(name);
+    if (known !== undefined) return known;
     return this.#making.get(name) ?? this.rotate(name, keyStore);
   }
 
@@ -128,28 +153,41 @@ export class DomainKeys implements Fold {
     throw new KmsError('KMSInternalException', internalMessage, `the domain key ${domainKeyId} was retired meanwhile`);
   }
 
+  /** The former domain keys of a key store under which nothing is wrapped, in whichever key store. @param wrappedUnder How many are. */
+  unneeded(name: string, wrappedUnder: (domainKeyId: BackingKeyId) => number): readonly BackingKeyId[] {
+    const active = this.of(name).filter(({ state }) => state === 'Active');
+    const former = active.slice(0, -1).map(({ backingKeyId }) => backingKeyId);
+    const isNewest = (id: BackingKeyId): boolean =>
+      this.everywhere(id).some(({ keyStore }) => this.newestOf(keyStore) === id);
+    return former.filter((id) => wrappedUnder(id) === 0 && !isNewest(id));
+  }
+
   /**
-   * Destroys the former domain keys of a key store under which nothing is wrapped.
-   * @param wrappedUnder How many backing keys are wrapped under each, by `KEY-STORE DOMAIN-KEY`; asked in the turn, once.
+   * Destroys the former domain keys of a key store under which nothing is wrapped, in each key store that has them.
+   * @param wrappedUnder How many backing keys are wrapped under each, in all key stores; asked in the turn, once.
    * @returns Those that are gone.
-   * @throws KeyStoreError when the key store is in the way; the mark stays, and what is marked is destroyed by the next call.
+   * @throws KeyStoreError when a key store is in the way; the mark stays, and what is marked is destroyed by the next call.
    */
   async retire(
     name: string,
-    keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
-    wrappedUnder: () => ReadonlyMap<string, number>,
+    keyStoreOf: (name: string) => Pick<KeyStore, 'destroyKey' | 'describeKey'>,
+    wrappedUnder: () => (domainKeyId: BackingKeyId) => number,
   ): Promise<readonly BackingKeyId[]> {
     const { turns, nodeId } = this.#options;
+    const domain = this.domainOf(name);
     await turns.take(() => {
-      const active = this.of(name).filter(({ state }) => state === 'Active');
-      const wrapped = wrappedUnder();
-      const unneeded = active.slice(0, -1).filter((record) => (wrapped.get(nameOf(record)) ?? 0) === 0);
-      const changes = unneeded.map((record) => replaced('domainKey', record, { state: 'Destroying', owner: nodeId }));
+      const records = this.unneeded(name, wrappedUnder()).flatMap((id) => this.everywhere(id));
+      const active = records.filter(({ state }) => state === 'Active');
+      const changes = active.map((record) => replaced('domainKey', record, { state: 'Destroying', owner: nodeId }));
       return { changes, response: undefined };
     });
-    const gone: BackingKeyId[] = [];
-    for (const record of this.of(name)) if (await this.#destroyMarked(record, keyStore)) gone.push(record.backingKeyId);
-    return gone;
+    const marked = new Set(
+      domain.flatMap((each) => this.of(each)).flatMap((record) => this.everywhere(record.backingKeyId)),
+    );
+    const gone = new Set<BackingKeyId>();
+    for (const record of marked)
+      if (await this.#destroyMarked(record, keyStoreOf(record.keyStore))) gone.add(record.backingKeyId);
+    return [...gone];
   }
 
   /** @returns Was it marked, and is it gone? */
@@ -206,7 +244,7 @@ export class DomainKeys implements Fold {
         'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
       );
     } else if (state === 'Creating' && owner === nodeId && !this.#begun.has(backingKeyId)) {
-      await this.abandon(record, keyStore);
+      await this.#abandon([record], keyStore);
     } else await this.#destroyMarked(record, keyStore);
     if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
       log.error(
@@ -222,21 +260,24 @@ export class DomainKeys implements Fold {
   /**
    * Makes a domain key under which nothing is wrapped yet: for whoever takes it into other HSMs first. `activate` follows, or `abandon`, or the next start
    * undoes it.
+   * @param others The names of the other key stores that get it.
    * @throws KmsError for what the key store cannot do; nothing is left behind then.
    */
-  async begin(name: string, keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>): Promise<DomainKeyRecord> {
+  async begin(
+    name: string,
+    keyStore: Pick<KeyStore, 'generateDomainKey' | 'destroyKey'>,
+    others: readonly string[] = [],
+  ): Promise<DomainKeyRecord> {
     const { turns, nodeId } = this.#options;
-    const intent: DomainKeyRecord = {
-      keyStore: name,
-      backingKeyId: newBackingKeyId(),
-      version: 1,
-      state: 'Creating',
-      owner: nodeId,
-      ordinal: (this.of(name).at(-1)?.ordinal ?? 0) + 1,
-      createdAtMs: Date.now(),
-    };
+    const common = { backingKeyId: newBackingKeyId(), version: 1, createdAtMs: Date.now() } as const;
+    const intentIn = (each: string): DomainKeyRecord => ({
+      ...{ ...common, keyStore: each, state: 'Creating', owner: nodeId },
+      ordinal: (this.of(each).at(-1)?.ordinal ?? 0) + 1,
+    });
+    const intent = intentIn(name);
     this.#begun.add(intent.backingKeyId);
-    await turns.take(() => ({ changes: [added('domainKey', intent)], response: undefined }), { isQuiet: true });
+    const changes = [intent, ...others.map(intentIn)].map((record) => added('domainKey', record));
+    await turns.take(() => ({ changes, response: undefined }), { isQuiet: true });
     try {
       await keyStore.generateDomainKey({ backingKeyId: intent.backingKeyId, label: domainKeyLabel(intent) });
       return intent;
@@ -246,13 +287,14 @@ export class DomainKeys implements Fold {
     }
   }
 
-  /** From now on what is new is wrapped under it. */
+  /** From now on what is new is wrapped under it, in each key store for which it was begun. */
   async activate(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<DomainKeyRecord> {
     const { turns, log } = this.#options;
     const { keyStore: name, backingKeyId } = intent;
-    const active = replaced('domainKey', intent, { state: 'Active', owner: '' });
+    const active = { state: 'Active', owner: '' } as const;
     try {
-      await turns.take(() => ({ changes: [active], response: undefined }), { isQuiet: true });
+      const changes = this.everywhere(backingKeyId).map((record) => replaced('domainKey', record, active));
+      await turns.take(() => ({ changes, response: undefined }), { isQuiet: true });
     } catch (error) {
       await this.abandon(intent, keyStore);
       throw fromKeyStoreError(error);
@@ -262,20 +304,44 @@ export class DomainKeys implements Fold {
     return intent;
   }
 
-  /** Object first, then record, as of a backing key. */
-  async abandon(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
-    const { turns, log } = this.#options;
-    const { backingKeyId } = intent;
+  /**
+   * Object first, then record, as of a backing key.
+   * @param keyStore Destroys it in each key store for which it was begun.
+   */
+  async abandon({ backingKeyId }: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
     this.#begun.delete(backingKeyId);
-    try {
-      await keyStore.destroyKey({ backingKeyId });
-      const undone = { changes: [removed('domainKey', intent)], response: undefined };
-      await turns.take(() => undone, { isPatient: true, isQuiet: true });
-      log.info({ backingKeyId, keyStore: intent.keyStore }, 'undid an unfinished creation of a domain key');
-    } catch (error) {
-      // A member that is away may have it. Nothing is wrapped under it, so nothing has to wait for that.
-      log.warn({ backingKeyId, error }, 'an unfinished creation of a domain key is undone at the next start');
-    }
+    await this.#abandon(this.everywhere(backingKeyId), keyStore);
+  }
+
+  async #abandon(intents: readonly DomainKeyRecord[], keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
+    const { turns, log } = this.#options;
+    for (const backingKeyId of new Set(intents.map((intent) => intent.backingKeyId)))
+      try {
+        await keyStore.destroyKey({ backingKeyId });
+        const changes = intents.map((intent) => removed('domainKey', intent));
+        await turns.take(() => ({ changes, response: undefined }), { isPatient: true, isQuiet: true });
+        log.info(
+          { backingKeyId, keyStores: intents.map((intent) => intent.keyStore) },
+          'undid an unfinished creation of a domain key',
+        );
+      } catch (error) {
+        // A member that is away may have it. Nothing is wrapped under it, so nothing has to wait for that.
+        log.warn({ backingKeyId, error }, 'an unfinished creation of a domain key is undone at the next start');
+      }
+  }
+
+  /**
+   * Puts it on record that a key store has domain keys of others.
+   * @param decide Which records come: asked in the turn.
+   */
+  async adopt(decide: () => readonly DomainKeyRecord[]): Promise<readonly DomainKeyRecord[]> {
+    return this.#options.turns.take(
+      () => {
+        const records = decide();
+        return { changes: records.map((record) => added('domainKey', record)), response: records };
+      },
+      { isQuiet: true },
+    );
   }
 }
 

@@ -95,8 +95,13 @@ export class KeyDeletion {
   ): Promise<readonly DoomedObject[] | undefined> {
     const key = this.#directory.findKey(keyId);
     if (key === undefined) return undefined;
-    if (this.#isShared(keyId)) return this.#forgetReplica(keyId, isDue, nowMs);
-    for (const { keyStore } of this.#objectsOf(key)) this.#destroyed.assertPossible(keyStore);
+    if (this.#isShared(keyId)) {
+      const forgotten = await this.#forgetReplica(keyId, isDue, nowMs);
+      // A key store that serves another Region, too, unwraps it for that one again.
+      if (forgotten !== undefined) await this.#destroyed.forget(key.materials);
+      return forgotten;
+    }
+    for (const object of this.#objectsOf(key)) this.#destroyed.assertPossible(object);
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
     await this.#destroyed.destroy(doomed);

@@ -248,11 +248,12 @@ export class KeyImports {
    * @throws what the key store or the store refuse with, and `announce`, with nothing begun.
    */
   async removeExpired(
-    { keyId, backingKeyId, keyStore }: BackingKeyRecord,
+    doomed: BackingKeyRecord,
     isDue: (material: BackingKeyRecord) => boolean,
     announce: () => Promise<void>,
   ): Promise<void> {
-    this.#destroyed.assertPossible(keyStore);
+    const { keyId, backingKeyId } = doomed;
+    this.#destroyed.assertPossible(doomed);
     const removal = await this.removal(keyId);
     const decide = () => {
       const key = this.#directory.findKey(keyId);

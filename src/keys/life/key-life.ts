@@ -24,7 +24,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import { type BackingKey, currentBackingKeyOf, type KmsKey, keyMaterialIdOf } from '../kms-key.ts';
-import { relatedRegions, replacedInAll } from '../multi-region.ts';
+import { assertUsedInAll, relatedRegions, replacedInAll } from '../multi-region.ts';
 import { namedRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import type { KeyImports } from './key-import.ts';
@@ -162,6 +162,7 @@ export class KeyLife {
   async #generateWrapped(material: NewMaterial, keyStore: KeyStore): Promise<GeneratedMaterial> {
     const { keySpec, keyUsage, keyStore: name } = material;
     const domainKeyId = await this.#domainKeys.current(name, keyStore);
+    assertUsedInAll(this.#directory, material.keyId, { keyStore: name, domainKeyId });
     const made = await inKeyStore(() => keyStore.generateWrappedKey({ domainKeyId, keySpec, keyUsage }));
     const { blob: wrappedKey, publicKey } = made;
     const record: BackingKeyRecord = {
@@ -174,6 +175,7 @@ export class KeyLife {
       keyMaterialId: keyMaterialIdOf(record),
       activated: (rotation) => {
         this.#domainKeys.assertActive(name, domainKeyId);
+        assertUsedInAll(this.#directory, record.keyId, record);
         const regions = namedRegions([...relatedRegions(this.#directory, record.keyId), record.regions]);
         return added('backingKey', { ...record, regions, ...rotation });
       },
@@ -196,7 +198,7 @@ export class KeyLife {
         return undefined;
       }
       const { keySpec, keyUsage } = before.record;
-      const { keyStore, residency } = residenceOf(currentBackingKeyOf(before));
+      const { keyStore, residency } = this.#residenceOf(currentBackingKeyOf(before));
       const ordinal = before.materials.length + 1;
       const material = await this.generate({ keyId, keySpec, keyUsage, keyStore, ordinal, residency });
       const { backingKeyId } = material;
@@ -329,6 +331,15 @@ export class KeyLife {
     };
   }
 
+  /**
+   * New material of a key lives where its current one does, whatever new keys of the key store do. That of a multi-Region key whose primary
+   * is elsewhere by now is made where the primary's Region uses it.
+   */
+  #residenceOf({ record }: BackingKey): Pick<NewMaterial, 'keyStore'> & { residency: Residency } {
+    const keyStore = this.#directory.keyStores.servingName(record) ?? record.keyStore;
+    return { keyStore, residency: record.residency === 'wrapped' ? 'wrapped' : 'token' };
+  }
+
   #keyOf(keyId: KeyId): KmsKey {
     const key = this.#directory.findKey(keyId);
     if (key === undefined) throw new TypeError(`key ${keyId} disappeared while it was being rotated`);
@@ -365,11 +376,4 @@ function newMaterialRecord({ keyId, keyStore, ordinal }: NewMaterial, region: st
     materialDescription: '',
     validToMs: null,
   };
-}
-
-/** New material of a key lives where its current one does, whatever new keys of the key store do. */
-function residenceOf({
-  record: { keyStore, residency },
-}: BackingKey): Pick<NewMaterial, 'keyStore'> & { residency: Residency } {
-  return { keyStore, residency: residency === 'wrapped' ? 'wrapped' : 'token' };
 }

@@ -90,7 +90,7 @@ function assertMayMove(
     throw unmovable('the material of a multi-Region key is for the HSMs of all its Regions, and stays wrapped');
   const sharing =
     regions === '' ? relatedKeys(directory, keyId).map(({ record }) => record.region) : regions.split(' ');
-  const without = sharing.find((region) => directory.regions.get(region)?.hasKeyStore(keyStore) !== true);
+  const without = sharing.find((region) => directory.regions.get(region)?.keyStores.has(keyStore) !== true);
   if (without !== undefined)
     throw unmovable(`the Region ${without}, which uses the material, does not have the key store \`${keyStore}\``);
   if (residency !== 'wrapped') return;

@@ -13,11 +13,11 @@ import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { awaitedIn, relatedKeys } from '../../keys/multi-region.ts';
 import { renamed } from '../../keys/regions-of-material.ts';
-import { assertTokenCanImport, assertTokenCanWrap } from '../../keys/token-capabilities.ts';
+import { assertTokenCanHold, assertTokenCanImport, assertTokenCanWrap } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { everyKeyPattern, keyArn } from '../../kms/names.ts';
 import { added, type Change, removed } from '../../store/records/changes.ts';
-import type { KeyRecord } from '../../store/records/records.ts';
+import type { BackingKeyRecord, KeyRecord } from '../../store/records/records.ts';
 import { configurationOf, describe, keyMetadata } from '../declaration/key-metadata.ts';
 import {
   anyResource,
@@ -147,13 +147,25 @@ function assertNotThere(directory: KeyView, there: KeyView, { record: { keyId } 
   throw new KmsError('AlreadyExistsException', `${keyArn(there.realm, keyId)} ${where}.`);
 }
 
-/** @throws KmsError `UnsupportedOperationException` where no HSM of the Region can use the material. */
-function assertUsesMaterial(there: KeyView, { arn, materials }: KmsKey): void {
-  const missing = materials.find(({ keyStore }) => !there.hasKeyStore(keyStore));
-  if (missing === undefined) return;
-  throw new KmsError(
+/**
+ * @throws KmsError `UnsupportedOperationException` where no HSM of the Region can use the material: none is in its domain, or its token does
+ * not know such keys.
+ */
+function assertUsesMaterial(there: KeyView, { arn, materials, record: { keySpec, keyUsage } }: KmsKey): void {
+  for (const material of materials) {
+    const name = there.keyStores.servingName(material);
+    if (name === undefined) throw notInDomain(there, arn, material);
+    if (name !== material.keyStore)
+      assertTokenCanHold(there.keyStore(name), { keySpec, keyUsage, residency: 'wrapped' });
+  }
+}
+
+function notInDomain({ realm, defaultKeyStore }: KeyView, arn: string, { keyStore, domainKeyId }: BackingKeyRecord) {
+  return new KmsError(
     'UnsupportedOperationException',
-    `The Region ${there.realm.region} does not have the key store \`${missing.keyStore}\`, in whose domain the material of ${arn} is.`,
+    `No key store of the Region ${realm.region} is in the domain of \`${keyStore}\`, in which the material of ${arn} is wrapped under the domain key ` +
+      `${domainKeyId}: have one join it (drawbridge domain invite ${keyStore}, drawbridge domain join --key-store ${defaultKeyStore}), then run ` +
+      `drawbridge reconnect ${defaultKeyStore}.`,
   );
 }
 

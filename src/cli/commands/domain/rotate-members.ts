@@ -41,9 +41,9 @@ export async function rotateMembers(
   const { giver, receivers } = partsOf(configuration, { keyStore, member, leaver });
   return withSecurityOfficer({ configuration, keyStore, member: giver }, soPinFile, async (officer) => {
     const begun = await begin(giver);
-    const pairs = shownPairs(begun['pairs'], receivers);
+    const pairs = shownPairs(begun['pairs'], { receivers, ofOthers: othersOf(configuration, keyStore) });
     for (const [receiver, pair] of pairs) {
-      await assertIsIn({ configuration, keyStore, member: receiver }, pair);
+      await assertIsIn({ configuration, ...placeOf(receiver, keyStore) }, pair);
       const digest = createHash('sha256').update(pair.publicKey).digest('base64').replace(/=+$/, '');
       note(`the security officer of \`${giver}\` trusts the public key of \`${receiver}\` meanwhile: SHA256:${digest}`);
     }
@@ -69,18 +69,41 @@ function partsOf(
   return { giver, receivers: staying.filter((name) => name !== giver) };
 }
 
-/** The daemon's answer is not believed: one public key for each member that receives, and none for anybody else. */
-function shownPairs(answer: unknown, receivers: readonly string[]): ReadonlyMap<string, JoiningPublicKey> {
+/** An HSM of another key store of the domain is told as `KEY-STORE/MEMBER`. */
+function placeOf(receiver: string, keyStore: string): { readonly keyStore: string; readonly member: string } {
+  const [first = '', second] = receiver.split('/');
+  return second === undefined ? { keyStore, member: first } : { keyStore: first, member: second };
+}
+
+/** By key store, all HSMs of the others of the configuration. Which of these are in the domain, it does not say. */
+function othersOf({ keyStores }: Configuration, keyStore: string): ReadonlyMap<string, readonly string[]> {
+  const others = [...keyStores].filter(([name]) => name !== keyStore);
+  return new Map(others.map(([name, { members }]) => [name, members.map((each) => `${name}/${each.name}`)]));
+}
+
+/**
+ * The daemon's answer is not believed: one public key for each member that receives, and none for anybody else but the HSMs of other key stores that the
+ * configuration names, all or none of a key store. Each is looked for in its HSM before it is trusted.
+ */
+function shownPairs(
+  answer: unknown,
+  {
+    receivers,
+    ofOthers,
+  }: { readonly receivers: readonly string[]; readonly ofOthers: ReadonlyMap<string, readonly string[]> },
+): ReadonlyMap<string, JoiningPublicKey> {
   const found = new Map<string, JoiningPublicKey>();
   for (const shown of Array.isArray(answer) ? (answer as readonly Members[]) : []) {
     const backingKeyId = parseBackingKeyId(String(shown['backingKeyId']));
     const publicKey = Buffer.from(String(shown['publicKey']), 'base64');
     if (backingKeyId !== undefined) found.set(String(shown['member']), { backingKeyId, publicKey });
   }
-  if (found.size === receivers.length && receivers.every((name) => found.has(name))) return found;
+  const elsewhere = [...ofOthers.values()].filter((members) => members.some((name) => found.has(name))).flat();
+  const all = [...receivers, ...elsewhere];
+  if (found.size === all.length && all.every((name) => found.has(name))) return found;
   throw new Error(
     `the daemon has other members than the configuration: it shows keys of ${[...found.keys()].join(', ') || 'nobody'}, and ` +
-      `${receivers.join(', ') || 'nobody'} should receive one; restart it with this configuration, and begin anew`,
+      `${all.join(', ') || 'nobody'} should receive one; restart it with this configuration, and begin anew`,
   );
 }
 

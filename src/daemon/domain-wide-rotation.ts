@@ -1,0 +1,225 @@
+/**
+ * A new domain key for a domain of several key stores: in every HSM of each of them before anything is wrapped under it.
+ *
+ * The steps are those of a key store of several members (`domain-rotation.ts`), and so is what they promise: it is all or nothing, and an HSM
+ * that is away has the rotation refused with its name. Here an HSM is told by its key store and its name in that. Each key store gets a
+ * record of the key, all of which say in one turn that it is in force.
+ */
+
+import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
+import type { KeyStore } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import { withRemedy } from '../keys/domain/giving.ts';
+import { proveKey } from '../keys/domain/key-proofs.ts';
+import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { KmsError } from '../kms/errors.ts';
+import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
+import type { DomainKeyRecord } from '../store/records/records.ts';
+
+/** One HSM of the domain. */
+interface Holder {
+  readonly keyStore: string;
+  /** A key store that is one token has that alone, by its own name. */
+  readonly member: string;
+  /** As it is told to whoever begins: its name, where it is in the key store that he named; else with its key store's. */
+  readonly path: string;
+  readonly isServing: boolean;
+  readonly token: KeyStore;
+  /** What is in it is known anew then. */
+  relist(): Promise<void>;
+}
+
+interface Pair {
+  readonly holder: Holder;
+  readonly backingKeyId: BackingKeyId;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Buffer;
+}
+
+interface Pending {
+  readonly record: DomainKeyRecord;
+  readonly giver: Holder;
+  readonly pairs: readonly Pair[];
+  readonly padding: CarryingPadding;
+}
+
+export interface DomainWideRotationParts {
+  readonly domainKeys: Pick<DomainKeys, 'domainOf' | 'begin' | 'activate' | 'abandon'>;
+  /** With nothing between it and its token or members. @throws KmsError for one that is not configured. */
+  readonly keyStoreOf: (name: string) => KeyStore;
+  /** What the domain is called wherever its keys are. */
+  readonly domainId: () => string;
+}
+
+export interface BegunDomainWideRotation {
+  readonly domainKeyId: string;
+  /** Of the key store that was named, whose security officer trusts the pairs, where its token wants that. */
+  readonly member: string;
+  /** `member` is `KEY-STORE/MEMBER` where it is in another key store. */
+  readonly pairs: readonly { readonly member: string; readonly backingKeyId: string; readonly publicKey: string }[];
+}
+
+export class DomainWideRotation {
+  readonly #parts: DomainWideRotationParts;
+  /** There is one at a time. */
+  #pending: Pending | undefined;
+
+  constructor(parts: DomainWideRotationParts) {
+    this.#parts = parts;
+  }
+
+  /** Are there key stores beside this one that would lack the key? */
+  isNeeded(name: string): boolean {
+    return this.#parts.domainKeys.domainOf(name).length > 1;
+  }
+
+  /**
+   * @param chosen Of the key store, the member that makes the key; its first one if not given.
+   * @throws KmsError, with what to do, while one of the HSMs is away, and for what a token does not do.
+   */
+  async begin(name: string, chosen: string | undefined): Promise<BegunDomainWideRotation> {
+    const { domainKeys } = this.#parts;
+    if (this.#pending !== undefined) await this.#abandon(this.#pending);
+    const holders = this.#holders(name);
+    const giver = holders.find(({ keyStore, member }) => keyStore === name && (chosen ?? member) === member);
+    if (giver === undefined)
+      throw new KmsError('NotFoundException', `The key store ${name} has no member of the name ${chosen}.`);
+    const [padding] = commonPaddings(holders.map(({ token }) => token));
+    if (padding === undefined)
+      throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all HSMs have');
+    const maker = {
+      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
+        giver.token.generateDomainKey(request),
+      destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(holders, request.backingKeyId),
+    };
+    const others = domainKeys.domainOf(name).filter((other) => other !== name);
+    const record = await domainKeys.begin(name, maker, others);
+    const pairs: Pair[] = [];
+    try {
+      for (const holder of holders) {
+        if (holder === giver) continue;
+        await endPairsIn(holder);
+        const backingKeyId = newBackingKeyId();
+        const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
+        const publicKey = await holder.token.carrying.generateJoiningPair({ backingKeyId, label, padding });
+        pairs.push({ holder, backingKeyId, publicKey });
+      }
+    } catch (error) {
+      await domainKeys.abandon(record, maker);
+      throw error;
+    }
+    this.#pending = { record, giver, pairs, padding };
+    const shown = pairs.map(({ holder, backingKeyId, publicKey }) => {
+      return { member: holder.path, backingKeyId, publicKey: publicKey.toString('base64') };
+    });
+    return { domainKeyId: record.backingKeyId, member: giver.member, pairs: shown };
+  }
+
+  /**
+   * @param domainKeyId As `begin` gave it.
+   * @returns The HSMs that have it, as `begin` told of them.
+   * @throws KmsError when there is no such rotation, KeyStoreError when an HSM is in the way. Then there is no new key.
+   */
+  async finish(name: string, domainKeyId: string): Promise<readonly string[]> {
+    const { domainKeys, domainId } = this.#parts;
+    const pending = this.#pending;
+    if (pending?.record.backingKeyId !== domainKeyId || pending.record.keyStore !== name)
+      throw new KmsError(
+        'ConflictException',
+        'there is no such rotation: the daemon was restarted, or another one was begun; begin anew',
+      );
+    const { record, giver, pairs, padding } = pending;
+    const { backingKeyId } = record;
+    const had = [giver, ...pairs.map(({ holder }) => holder)];
+    try {
+      const missing = this.#holders(name).find(({ path }) => !had.some((each) => each.path === path));
+      if (missing !== undefined)
+        throw new KmsError(
+          'ConflictException',
+          `\`${missing.path}\` was not there when the rotation was begun; begin anew`,
+        );
+      const label = domainKeyLabel(record);
+      const anySecret = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+      const key = await proveKey(giver.token, { backingKeyId, label, domainId: domainId(), ...anySecret });
+      for (const { holder, backingKeyId: joiningKeyId, publicKey } of pairs) {
+        const request = { backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
+        const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
+          throw withRemedy(error, 'rotate');
+        });
+        await holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
+      }
+      for (const holder of had) await holder.relist();
+      // One may have been lost meanwhile.
+      this.#holders(name);
+    } catch (error) {
+      await this.#abandon(pending);
+      throw error;
+    }
+    this.#pending = undefined;
+    await this.#endPairs(pending);
+    await domainKeys.activate(record, { destroyKey: (request) => destroyIn(had, request.backingKeyId) });
+    return had.map(({ path }) => path);
+  }
+
+  /** @throws KmsError `ConflictException` while one of them is away. */
+  #holders(named: string): readonly Holder[] {
+    const { domainKeys, keyStoreOf } = this.#parts;
+    const holders = domainKeys.domainOf(named).flatMap((name) => holdersIn(name, keyStoreOf(name), named));
+    const away = holders.filter(({ isServing }) => !isServing).map(({ path }) => `\`${path}\``);
+    if (away.length === 0) return holders;
+    throw new KmsError(
+      'ConflictException',
+      `${away.join(', ')} of the domain of the key store \`${named}\` would lack the new domain key, and with it every key that is made from now on: ` +
+        'bring it back first (`drawbridge status` tells what is wrong with it)',
+    );
+  }
+
+  async #abandon(pending: Pending): Promise<void> {
+    const { record, giver, pairs } = pending;
+    this.#pending = undefined;
+    await this.#endPairs(pending);
+    const had = [giver, ...pairs.map(({ holder }) => holder)];
+    await this.#parts.domainKeys.abandon(record, { destroyKey: ({ backingKeyId }) => destroyIn(had, backingKeyId) });
+  }
+
+  /** In those that are there: a pair that is left is ended by the next `begin`, and what the security officer trusted by his next command. */
+  async #endPairs({ giver, pairs }: Pending): Promise<void> {
+    for (const { holder, backingKeyId } of pairs)
+      for (const each of [holder, giver])
+        if (each.isServing) await destroyIn([each], backingKeyId).catch(() => undefined);
+  }
+}
+
+function holdersIn(keyStore: string, opened: KeyStore, named: string): readonly Holder[] {
+  const pathOf = (member: string): string => (keyStore === named ? member : `${keyStore}/${member}`);
+  if (opened instanceof JoinedKeyStore)
+    return opened.members.map((member) => ({
+      ...{ keyStore, member: member.name, path: pathOf(member.name) },
+      get isServing() {
+        return member.isServing;
+      },
+      get token() {
+        if (member.attached !== undefined) return member.attached;
+        throw new KmsError('ConflictException', `\`${pathOf(member.name)}\` is not there`);
+      },
+      relist: () => member.relist(),
+    }));
+  return [
+    {
+      ...{ keyStore, member: keyStore, path: pathOf(keyStore), token: opened, relist: async () => undefined },
+      get isServing() {
+        return opened.status().state === 'connected';
+      },
+    },
+  ];
+}
+
+async function destroyIn(holders: readonly Holder[], backingKeyId: BackingKeyId): Promise<void> {
+  for (const { token } of holders) await token.destroyKey({ backingKeyId });
+}
+
+/** Pairs that an attempt left which was killed. */
+async function endPairsIn({ token }: Holder): Promise<void> {
+  for (const { backingKeyId, label } of await token.listKeys())
+    if (label.startsWith(joiningKeyLabelPrefix)) await token.destroyKey({ backingKeyId });
+}

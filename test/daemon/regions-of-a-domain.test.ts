@@ -1,0 +1,181 @@
+/**
+ * Two Regions with an HSM each, of two vendors, in one domain: what multi-Region keys share is unwrapped by each Region's own, and neither Region
+ * needs the other one's.
+ */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { kmsOver } from '../end-to-end/support/connect.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { InstanceOfStores } from './instance-of-stores.ts';
+import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
+
+const missing = softHsm2.missing ?? nssSoftoken.missing;
+if (missing !== null) process.stdout.write(`skipped: Regions of a domain: ${missing}\n`);
+
+const there = 'eu-central-1';
+const Plaintext = Buffer.from('a plaintext');
+
+describe.skipIf(missing !== null)('Regions with an HSM each', () => {
+  let instance: InstanceOfStores;
+  let nss: TestToken;
+  let here: KMS;
+  let abroad: KMS;
+
+  const start = async (): Promise<void> => {
+    await instance.start();
+    here = instance.kms;
+    abroad = kmsOver(join(instance.folder, 'there.sock'));
+  };
+  const ask = (path: string, body?: object) => askOf(instance.socket, path, body);
+  const newPrimary = async (request: CreateKeyRequest = {}, kms = here): Promise<string> =>
+    present((await kms.createKey({ MultiRegion: true, ...request })).KeyMetadata?.KeyId);
+  const newPair = async (request: CreateKeyRequest = {}): Promise<string> => {
+    const KeyId = await newPrimary(request);
+    await here.replicateKey({ KeyId, ReplicaRegion: there });
+    return KeyId;
+  };
+  const textOf = async (decrypted: Promise<{ readonly Plaintext?: Uint8Array | undefined }>): Promise<string> =>
+    Buffer.from(present((await decrypted).Plaintext)).toString();
+
+  beforeAll(async () => {
+    nss = nssSoftoken.create();
+    const pinFile = join(nss.folder, 'pin');
+    writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
+    instance = await InstanceOfStores.create({ annex: InstanceOfStores.settingsOf(nss, pinFile) });
+    const written = readFileSync(instance.configurationFile, 'utf8');
+    const region = { region: there, socket: { path: join(instance.folder, 'there.sock') }, keyStores: ['annex'] };
+    writeFileSync(instance.configurationFile, `${written}\nregions: ${JSON.stringify([region])}\n`);
+    await start();
+  });
+  afterAll(async () => {
+    abroad?.destroy();
+    await instance?.remove();
+    nss?.remove();
+  });
+
+  test('that are no domain give no key to each other, and say what to do', async () => {
+    const KeyId = await newPrimary();
+    const refused = await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }));
+    expect(refused.name).toBe('UnsupportedOperationException');
+    expect(refused.message).toMatch(
+      /No key store of the Region eu-central-1 is in the domain of `default`.*domain join --key-store annex/,
+    );
+    expect((await refusal(abroad.describeKey({ KeyId }))).name).toBe('NotFoundException');
+  });
+
+  test('have one domain once the HSM of one has joined that of the other, and the daemon has looked', async () => {
+    const KeyId = await newPrimary();
+    await joinDomain(instance, 'default', 'annex');
+    expect((await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }))).message).toMatch(/reconnect annex/);
+    expect(await ask('/key-stores/annex/reconnect', {})).toMatchObject({ state: 'connected' });
+    await here.replicateKey({ KeyId, ReplicaRegion: there });
+    const described = await abroad.describeKey({ KeyId });
+    expect(described.KeyMetadata).toMatchObject({ KeyState: 'Enabled', MultiRegion: true });
+  });
+
+  test('decrypt in each what was encrypted in the other', async () => {
+    const KeyId = await newPair();
+    for (const [one, other] of [
+      [here, abroad],
+      [abroad, here],
+    ] as const) {
+      const { CiphertextBlob } = await one.encrypt({ KeyId, Plaintext });
+      expect(await textOf(other.decrypt({ CiphertextBlob }))).toBe('a plaintext');
+      const data = await one.generateDataKey({ KeyId, KeySpec: 'AES_256' });
+      const opened = await other.decrypt({ CiphertextBlob: data.CiphertextBlob });
+      expect(opened.Plaintext).toEqual(data.Plaintext);
+    }
+  });
+
+  test('sign, and make MACs, as one key', async () => {
+    const mac = await newPair({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' });
+    const MacAlgorithm = 'HMAC_SHA_256';
+    const { Mac } = await here.generateMac({ KeyId: mac, MacAlgorithm, Message: Plaintext });
+    expect(await abroad.verifyMac({ KeyId: mac, MacAlgorithm, Message: Plaintext, Mac })).toMatchObject({
+      MacValid: true,
+    });
+    const pair = await newPair({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' });
+    const SigningAlgorithm = 'ECDSA_SHA_256';
+    const { Signature } = await abroad.sign({ KeyId: pair, SigningAlgorithm, Message: Plaintext });
+    const verified = await here.verify({ KeyId: pair, SigningAlgorithm, Message: Plaintext, Signature });
+    expect(verified).toMatchObject({ SignatureValid: true });
+  });
+
+  test('give no key away that the other HSM does not know', async () => {
+    const KeyId = await newPrimary({ KeySpec: 'ECC_SECG_P256K1', KeyUsage: 'SIGN_VERIFY' });
+    const refused = await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }));
+    expect(refused).toMatchObject({ name: 'UnsupportedOperationException' });
+    expect(refused.message).toContain('ECC_SECG_P256K1 is not supported by the HSM');
+  });
+
+  test('rotate a key for both, whichever of them has the primary one', async () => {
+    const KeyId = await newPair();
+    const { CiphertextBlob } = await abroad.encrypt({ KeyId, Plaintext });
+    await here.rotateKeyOnDemand({ KeyId });
+    const current = async (kms: KMS) => (await kms.describeKey({ KeyId })).KeyMetadata?.CurrentKeyMaterialId;
+    expect(await current(abroad)).toBe(await current(here));
+    const rotated = await abroad.encrypt({ KeyId, Plaintext });
+    await here.updatePrimaryRegion({ KeyId, PrimaryRegion: there });
+    await abroad.rotateKeyOnDemand({ KeyId });
+    const moved = await here.encrypt({ KeyId, Plaintext });
+    expect(await current(abroad)).toBe(await current(here));
+    for (const each of [{ CiphertextBlob }, rotated, moved])
+      for (const kms of [here, abroad])
+        expect(await textOf(kms.decrypt({ CiphertextBlob: present(each.CiphertextBlob) }))).toBe('a plaintext');
+  });
+
+  test('get a new domain key together, and use what is under the former one', async () => {
+    const KeyId = await newPair();
+    const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
+    const done = await rotateDomain(instance, 'default');
+    expect(done).toMatchObject({ members: ['default', 'annex/annex'], left: null });
+    for (const kms of [here, abroad]) expect(await textOf(kms.decrypt({ CiphertextBlob }))).toBe('a plaintext');
+    // Made abroad, used here, under the new one.
+    const made = await newPrimary({}, abroad);
+    await abroad.replicateKey({ KeyId: made, ReplicaRegion: 'us-east-1' });
+    const sealed = await here.encrypt({ KeyId: made, Plaintext });
+    expect(await textOf(abroad.decrypt({ CiphertextBlob: present(sealed.CiphertextBlob) }))).toBe('a plaintext');
+    const { keyStores } = await ask('/status');
+    for (const { domainKeys, domain } of keyStores) {
+      expect(domainKeys.at(-1)).toMatchObject({ backingKeyId: done.domainKeyId, state: 'Active' });
+      expect(domain).toHaveLength(2);
+    }
+  });
+
+  test('forget a key that is deleted, in each HSM that has unwrapped it', async () => {
+    const KeyId = await newPair();
+    const { CiphertextBlob } = await abroad.encrypt({ KeyId, Plaintext });
+    await here.decrypt({ CiphertextBlob });
+    await abroad.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    const state = async (kms: KMS) => (await kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
+    expect(await state(abroad)).toBe('PendingDeletion');
+    expect(await state(here)).toBe('Enabled');
+    await here.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    expect(await state(here)).toBe('PendingReplicaDeletion');
+  });
+
+  test('are served by their own HSM alone: while the hosts of one are gone, the other one goes on', async () => {
+    const KeyId = await newPair();
+    const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
+    const hosts = async (name: string): Promise<readonly number[]> =>
+      (await ask('/status')).keyStores.find((each: { name: string }) => each.name === name).pids;
+    for (const [gone, kms] of [
+      ['default', abroad],
+      ['annex', here],
+    ] as const) {
+      for (const pid of await hosts(gone)) process.kill(pid, 'SIGSTOP');
+      try {
+        expect(await textOf(kms.decrypt({ CiphertextBlob }))).toBe('a plaintext');
+      } finally {
+        for (const pid of await hosts(gone)) process.kill(pid, 'SIGCONT');
+      }
+    }
+  });
+});
