@@ -9,11 +9,14 @@
 
 import { HashSet } from './hash-set.ts';
 import { storedMac } from './record-sum.ts';
+import type { Replaced } from './transactions.ts';
 
 const macBytes = 32;
 
 export class MacsInForce {
   readonly #macs: HashSet;
+  /** What stood in place of a MAC when the start found it: such a record is not used, and can be put anew. */
+  readonly #damaged = new Set<unknown>();
 
   /** @param expected How many there will be, roughly. */
   constructor(expected: number) {
@@ -22,11 +25,17 @@ export class MacsInForce {
 
   /** @param mac As it stands in a row, whatever somebody has put there. */
   has(mac: unknown): boolean {
-    return isMac(mac) && this.#macs.has(Buffer.from(mac, 'hex'));
+    return isMac(mac) ? this.#macs.has(Buffer.from(mac, 'hex')) : this.#damaged.has(mac);
+  }
+
+  /** Was everything in force that a transaction replaces? A record may be changed twice by one. */
+  haveAll({ replaced, put }: Pick<Replaced, 'replaced' | 'put'>): boolean {
+    return replaced.every((mac) => this.has(mac) || put.some((each) => each === mac));
   }
 
   add(mac: unknown): void {
     if (isMac(mac)) this.#macs.add(Buffer.from(mac, 'hex'));
+    else this.#damaged.add(mac);
   }
 
   /** @param digits Of MACs, one behind the other. */
@@ -34,8 +43,10 @@ export class MacsInForce {
     this.#macs.addAll(Buffer.from(digits, 'hex'), macBytes);
   }
 
-  delete(mac: unknown): void {
-    if (isMac(mac)) this.#macs.delete(Buffer.from(mac, 'hex'));
+  /** What a transaction has put into the place of what, once it is on disk. */
+  follow({ replaced, put }: Pick<Replaced, 'replaced' | 'put'>): void {
+    for (const mac of replaced) if (isMac(mac)) this.#macs.delete(Buffer.from(mac, 'hex'));
+    for (const mac of put) this.add(mac);
   }
 }
 

@@ -41,7 +41,7 @@ export class RecordsOnDemand implements RecordSource {
   readonly #parts: ReaderParts;
   readonly #reader: RecordReader;
   readonly #known: KnownForms;
-  readonly #inForce: MacsInForce;
+  readonly #inForce: Pick<MacsInForce, 'has'>;
   readonly #forms: ReadonlyMap<RecordKind, CanonicalForm>;
   readonly #statements = new Map<string, StatementSync>();
   readonly #refused = new Map<string, QuarantinedRecord>();
@@ -52,9 +52,9 @@ export class RecordsOnDemand implements RecordSource {
 
   /**
    * @param expected So many records there are.
-   * @param inForce The MACs of all of them. They are kept up to date here from now on.
+   * @param inForce The MACs of all of them, kept up to date by the store.
    */
-  constructor(parts: ReaderParts, reader: RecordReader, expected: number, inForce: MacsInForce) {
+  constructor(parts: ReaderParts, reader: RecordReader, expected: number, inForce: Pick<MacsInForce, 'has'>) {
     this.#parts = parts;
     this.#reader = reader;
     this.#inForce = inForce;
@@ -205,19 +205,13 @@ export class RecordsOnDemand implements RecordSource {
     for (const record of records) this.#put(kind, toColumns(kind, record));
   }
 
-  get inForce(): Pick<MacsInForce, 'has'> {
-    return this.#inForce;
-  }
-
   /** What a transaction has put into the place of what, once it is on disk. */
-  follow({ replaced, put, rows }: Replaced): void {
+  follow({ rows }: Replaced): void {
     for (const { kind, row } of rows.replaced) {
       const form = isNumerous(kind) ? this.#formOf(kind, row) : undefined;
       if (form !== undefined) this.#known.delete(this.#known.hashOf(form));
     }
     for (const { kind, columns } of rows.put) if (isNumerous(kind)) this.#put(kind, columns);
-    for (const mac of replaced) this.#inForce.delete(mac);
-    for (const mac of put) this.#inForce.add(mac);
   }
 
   #put(kind: NumerousKind, columns: Columns): void {

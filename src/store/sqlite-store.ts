@@ -20,6 +20,7 @@ import { copyDatabase } from './copied-database.ts';
 import { assertFormerRegion } from './former-region.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
 import { scanMacs } from './mac-scan.ts';
+import { MacsInForce } from './macs-in-force.ts';
 import type {
   AuditHead,
   BegunMetadata,
@@ -117,6 +118,8 @@ class OpenSqliteStore implements SqliteStore {
   /** Of what was loaded and written since. */
   #root: SignedRoot | undefined;
   #standingAtLoad: StoreStanding | undefined;
+  /** Those that were loaded and written since: no other row is read or replaced. */
+  #inForce: MacsInForce | undefined;
   /** Told of what is written; absent while all records are in memory. */
   #onDemand: RecordsOnDemand | undefined;
   #headTimer: NodeJS.Timeout | undefined;
@@ -155,7 +158,7 @@ class OpenSqliteStore implements SqliteStore {
       serviceKeys.set(purpose, backingKeyId);
       try {
         if (root === undefined) this.#transactions.run([{ statement }]);
-        else this.#transaction(root, [{ statement }], undefined);
+        else this.#transaction(root, [{ statement }]);
       } catch (error) {
         serviceKeys.delete(purpose);
         throw error;
@@ -214,7 +217,7 @@ class OpenSqliteStore implements SqliteStore {
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       const all = await writes;
-      if (all.length > 0) this.#transaction(root, all, options.intentId);
+      if (all.length > 0) this.#transaction(root, all, (records) => root.after(records, options.intentId));
     });
   }
 
@@ -236,12 +239,8 @@ class OpenSqliteStore implements SqliteStore {
       // Whatever rows there are make room for one.
       const rows = [...rowsOf(this.#parts.database, rootRows(this.#parts.db))];
       const removed = root.isInFile() || rows.length === 0 ? [] : [removalOfRoots(this.#parts.db, rows.length)];
-      let next: NextRoot | undefined;
-      this.#transactions.run([...removed, ...writes], (records) => {
-        next = root.accepting(records, writes.length === 0 ? epoch : epoch + 1);
-        return next.write;
-      });
-      if (next !== undefined) root.become(next);
+      const next = writes.length === 0 ? epoch : epoch + 1;
+      this.#transaction(root, [...removed, ...writes], (records) => root.accepting(records, next));
     });
   }
 
@@ -250,7 +249,7 @@ class OpenSqliteStore implements SqliteStore {
     const { path } = this.#parts;
     return mapBounded(changes.map(prepareChange), callsAtOnce, async (prepared) => {
       const { kind, change } = prepared;
-      const verified = await this.#reader.one(kind, prepared, this.#onDemand?.inForce);
+      const verified = await this.#reader.one(kind, prepared, this.#inForce);
       // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
       if (verified === undefined) return { remove: kind, record: change.record } as Change;
       if ('record' in verified) return added(kind, verified.record);
@@ -303,7 +302,7 @@ class OpenSqliteStore implements SqliteStore {
         some.map(({ anew }) => anew),
       );
       const writes = some.map((row, index) => rewriting(this.#parts.db, row, rows[index] as Row)); // There are as many.
-      this.#transaction(root, writes, undefined);
+      this.#transaction(root, writes);
       progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
     }
     return loaded;
@@ -312,12 +311,15 @@ class OpenSqliteStore implements SqliteStore {
   /** The records and their root, verified. */
   async #read(acceptedState?: string) {
     const root = await this.#newRoot();
+    const inForce = new MacsInForce(rowsPerKey * countKeys(this.#parts));
     let sum = 0n;
     const macs = (stored: readonly unknown[]): void => {
       sum = replacedInSum(sum, 0n, root.sums.sumOf(stored));
+      for (const mac of stored) inForce.add(mac);
     };
     const read = await loadAll(this.#reader, macs);
     this.#take(root, sum, acceptedState);
+    this.#inForce = inForce;
     return { ...read, root };
   }
 
@@ -328,6 +330,7 @@ class OpenSqliteStore implements SqliteStore {
     const { sum, counts, macs } = scanMacs(database, root.sums, path, rowsPerKey * countKeys(this.#parts));
     const read = await loadAtStart(this.#reader, this.#parts);
     this.#take(root, sum, undefined);
+    this.#inForce = macs;
     const count = numerousKinds.reduce((total, kind) => total + (counts.get(kind) ?? 0), 0);
     this.#onDemand = new RecordsOnDemand(this.#parts, this.#reader, count, macs);
     this.#onDemand.refuse(read.loaded.quarantined);
@@ -356,18 +359,21 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   /** Writes records and their root. */
-  #transaction(root: SignedRoot, writes: readonly Write[], intentId: string | undefined): void {
-    let next: NextRoot | undefined;
-    let done: Replaced | undefined;
+  #transaction(
+    root: SignedRoot,
+    writes: readonly Write[],
+    nextRoot: (records: Replaced) => NextRoot = (records) => root.after(records, undefined),
+  ): void {
+    let done: { readonly next: NextRoot; readonly records: Replaced } | undefined;
     this.#transactions.run(writes, (records) => {
-      const { inForce } = this.#onDemand ?? {};
-      if (records.replaced.some((mac) => inForce?.has(mac) === false)) throw this.#transactions.altered();
-      next = root.after(records, intentId);
-      done = records;
-      return next.write;
+      if (this.#inForce?.haveAll(records) === false) throw this.#transactions.altered();
+      done = { next: nextRoot(records), records };
+      return done.next.write;
     });
-    if (next !== undefined) root.become(next);
-    if (done !== undefined) this.#onDemand?.follow(done);
+    if (done === undefined) return;
+    root.become(done.next);
+    this.#inForce?.follow(done.records);
+    this.#onDemand?.follow(done.records);
   }
 
   #writeHead(): void {

@@ -214,7 +214,7 @@ describe('a row that is edited past a store that reads on demand', () => {
   /** What the store has open, as whoever edits the file's pages has it. */
   let file: DatabaseSync;
   let macsAsked = 0;
-  beforeEach(async () => {
+  const begin = async (keysInMemory: number) => {
     const opening = vi.spyOn(DatabaseSync.prototype, 'exec');
     const macs = eachByItself((data) => {
       macsAsked++;
@@ -223,7 +223,10 @@ describe('a row that is edited past a store that reads on demand', () => {
     store = await openSqliteStore({ path, macs, formerRegion });
     file = opening.mock.contexts[0] as DatabaseSync;
     opening.mockRestore();
-    const begun = await store.begin(0);
+    return store.begin(keysInMemory);
+  };
+  beforeEach(async () => {
+    const begun = await begin(0);
     if (begun.source === undefined) throw new Error('all records are in memory');
     source = begun.source;
   });
@@ -263,19 +266,27 @@ describe('a row that is edited past a store that reads on demand', () => {
     expect(macsAsked).toBe(before);
   });
 
-  test('is neither what a write makes room for, nor what is read again after a conflict', async () => {
-    const change = replaced('alias', alias, { updatedAtMs: alias.updatedAtMs + 1 });
-    const former = row('alias');
-    await store.write([change]);
-    const again = replaced('alias', { ...alias, version: 2 }, { updatedAtMs: alias.updatedAtMs + 2 });
-    putBack('alias', former);
-    await expect(store.write([again])).rejects.toMatchObject(conflict);
-    await expect(store.reread([again])).rejects.toMatchObject({ failure: 'damaged' });
-    file.exec('UPDATE alias SET version = 2');
-    file.exec(`UPDATE alias SET mac = '${'0'.repeat(64)}'`);
-    await expect(store.write([again])).rejects.toMatchObject({ failure: 'altered' });
-    expect(row('alias')['version']).toBe(2);
-  });
+  test.each([
+    ['', 0],
+    [', nor where all records are in memory', 1000],
+  ])(
+    'is neither what a write makes room for, nor what is read again after a conflict%s',
+    async (_where, keysInMemory) => {
+      await store.close();
+      await begin(keysInMemory);
+      const change = replaced('alias', alias, { updatedAtMs: alias.updatedAtMs + 1 });
+      const former = row('alias');
+      await store.write([change]);
+      const again = replaced('alias', { ...alias, version: 2 }, { updatedAtMs: alias.updatedAtMs + 2 });
+      putBack('alias', former);
+      await expect(store.write([again])).rejects.toMatchObject(conflict);
+      await expect(store.reread([again])).rejects.toMatchObject({ failure: 'damaged' });
+      file.exec('UPDATE alias SET version = 2');
+      file.exec(`UPDATE alias SET mac = '${'0'.repeat(64)}'`);
+      await expect(store.write([again])).rejects.toMatchObject({ failure: 'altered' });
+      expect(row('alias')['version']).toBe(2);
+    },
+  );
 
   test('is none of what was written here, whoever reads while it is replaced', async () => {
     let newest: KeyPolicyRecord = keyPolicy;
