@@ -85,7 +85,9 @@ export async function namedKeys(
 }
 
 export function noMetadata(dataDir: string): ConfigurationError {
-  return new ConfigurationError(`\`${dataDir}\` has no metadata; run \`drawbridge init\` first`);
+  return new ConfigurationError(
+    `\`${dataDir}\` has no metadata; make an instance with \`drawbridge init\`, or give a backup back with \`drawbridge restore\``,
+  );
 }
 
 function neverInitialised(dataDir: string): ConfigurationError {

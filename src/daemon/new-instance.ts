@@ -22,11 +22,14 @@ import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
-import { createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
+import { assertTokenIsFresh, createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
 import { assertWayIsSafe } from './own-paths.ts';
 import type { NewTokenKind } from './token-kinds.ts';
 
 type KeyStoreChoices = ConfigurationChoices['keyStore'];
+
+/** A newcomer gets no keys and no metadata: its HSM joins the domain of another one, whose backup is restored beside it. */
+export type InstanceKind = 'instance' | 'newcomer';
 
 export interface NewTokenChoices {
   readonly kind: NewTokenKind;
@@ -45,6 +48,7 @@ export async function createInstanceWithToken(
   choices: Omit<ConfigurationChoices, 'keyStore'>,
   environment: NodeJS.ProcessEnv,
   log: Logger,
+  kind: InstanceKind = 'instance',
 ): Promise<KeyStore> {
   assertSocketPathFits(choices.socket.path);
   for (const place of [token.folder, token.pinFile, choices.dataDir]) await assertWayIsSafe(place);
@@ -53,7 +57,8 @@ export async function createInstanceWithToken(
   for (const place of [token.folder, token.pinFile, choices.dataDir]) {
     if (!(await exists(place))) made.defer(() => rm(place, { recursive: true, force: true }));
   }
-  const keyStore = await createInstance(path, { ...choices, keyStore: await createToken(token) }, environment, log);
+  const all = { ...choices, keyStore: await createToken(token) };
+  const keyStore = await createInstance(path, all, environment, log, kind);
   made.move();
   return keyStore;
 }
@@ -145,6 +150,7 @@ export async function createInstance(
   choices: ConfigurationChoices,
   environment: NodeJS.ProcessEnv,
   log: Logger,
+  kind: InstanceKind = 'instance',
 ): Promise<KeyStore> {
   await assertAbsent(path);
   assertSocketPathFits(choices.socket.path);
@@ -159,7 +165,8 @@ export async function createInstance(
     await createDataFolder(dataDir);
     const keyStore = await openConfiguredKeyStore(serviceKeyStore, configuration.keyStores, environment, log);
     try {
-      await createMetadata({ dataDir, region: choices.region }, keyStore);
+      if (kind === 'newcomer') await assertTokenIsFresh(dataDir, keyStore);
+      else await createMetadata({ dataDir, region: choices.region }, keyStore);
       await rename(draft, path);
       return keyStore;
     } catch (error) {

@@ -53,7 +53,7 @@ interface Ended {
 
 function drawbridge(...args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, 'domain', ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [main, ...args], (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });
@@ -77,20 +77,11 @@ describe.skipIf(missing !== null)('An HSM that joins a domain', () => {
     elsewhere = path('elsewhere.yaml');
     const pinFile = path('other-pin');
     writeFileSync(pinFile, `${other.pin}\n`, { mode: 0o600 });
-    writeFileSync(
-      elsewhere,
-      JSON.stringify({
-        ...{ account: '000000000000', region: 'us-east-1', dataDir: path('elsewhere') },
-        socket: { path: path('elsewhere.sock'), mode: '0600' },
-        identity: { root: [process.getuid?.() ?? 0] },
-        keyStores: {
-          default: {
-            ...{ profile: 'nss', library: other.library, token: { label: other.label } },
-            ...{ libraryParameters: other.libraryParameters, residency: 'wrapped', pin: { file: pinFile } },
-          },
-        },
-      }),
-    );
+    const parameters = ['--library', other.library, '--library-parameters', String(other.libraryParameters)];
+    const itsToken = ['--profile', 'nss', '--token-label', other.label, '--pin-file', pinFile, ...parameters];
+    const places = ['--config', elsewhere, '--dir', path('elsewhere'), '--socket', path('elsewhere.sock')];
+    const made = await drawbridge('init', ...places, ...itsToken, '--to-join');
+    expect(made).toMatchObject({ code: 0, stdout: expect.stringContaining('next: drawbridge domain join INVITATION') });
     otherStore = await openStore(other);
   });
   afterAll(async () => {
@@ -212,18 +203,18 @@ describe.skipIf(missing !== null)('An HSM that joins a domain', () => {
     writeFileSync(soPin, `${token.soPin}\n`, { mode: 0o600 });
     const [invitation, request, response] = ['invitation', 'request', 'response'].map(path) as [string, string, string];
     const daemon = ['--socket', running.socketPath];
-    expect(await drawbridge('invite', ...daemon, '--out', invitation)).toMatchObject({ code: 0 });
-    const asked = await drawbridge('join', invitation, '--config', elsewhere, '--out', request, '--json');
+    expect(await drawbridge('domain', 'invite', ...daemon, '--out', invitation)).toMatchObject({ code: 0 });
+    const asked = await drawbridge('domain', 'join', invitation, '--config', elsewhere, '--out', request, '--json');
     expect(asked).toMatchObject({ code: 0, stderr: '' });
     const { fingerprint } = JSON.parse(asked.stdout);
     expect(fingerprint).toMatch(/^([a-z2-7]{4} ){9}[a-z2-7]{4}$/);
-    const acceptance = ['accept', request, '--config', instance.configurationFile, '--out', response];
+    const acceptance = ['domain', 'accept', request, '--config', instance.configurationFile, '--out', response];
     const wrong = await drawbridge(...acceptance, '--so-pin-file', soPin, '--fingerprint', 'abcd');
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('nothing was given away') });
     const given = await drawbridge(...acceptance, '--so-pin-file', soPin, '--fingerprint', fingerprint);
     expect(given).toMatchObject({ code: 0, stdout: expect.stringContaining('keys') });
     expect(given.stderr).toBe(`next, beside that HSM: drawbridge domain join ${response}\n`);
-    const joined = await drawbridge('join', response, '--config', elsewhere);
+    const joined = await drawbridge('domain', 'join', response, '--config', elsewhere);
     expect(joined).toMatchObject({ code: 0, stdout: expect.stringContaining('has joined the domain') });
     const events = await instance.events('AcceptIntoDomain');
     expect(events.at(-1)).toMatchObject({ responseElements: { fingerprint, token: { label: other.label } } });

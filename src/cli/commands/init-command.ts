@@ -19,6 +19,7 @@ interface Options {
   readonly socket: string;
   readonly region: string;
   readonly account: string;
+  readonly toJoin?: true;
 }
 
 export function initCommand(): Command {
@@ -40,6 +41,7 @@ export function initCommand(): Command {
     .option('--socket <path>', 'where the daemon will listen', '/run/drawbridge/kms.sock')
     .option('--region <name>', 'the AWS Region in ARNs', 'us-east-1')
     .option('--account <id>', 'the account id in ARNs, 12 digits', '000000000000')
+    .option('--to-join', 'make no keys: the HSM gets those of another one, whose domain it joins (see `domain invite`)')
     .addHelpText(
       'after',
       `
@@ -48,7 +50,8 @@ Nothing that exists is overwritten. A new token gets a random PIN, in a file tha
 Examples:
   drawbridge init --token softhsm2
   drawbridge init --token softhsm2 --config ./drawbridge.yaml --dir ./state --socket ./kms.sock
-  drawbridge init --profile ./my-hsm.yaml --token-label prod --pin-file /etc/drawbridge/pin`,
+  drawbridge init --profile ./my-hsm.yaml --token-label prod --pin-file /etc/drawbridge/pin
+  drawbridge init --token softhsm2 --to-join   on another machine, where a backup is to be restored`,
     )
     .action(init);
 }
@@ -70,12 +73,14 @@ async function init(options: Options): Promise<void> {
   const { region, account, profile } = options;
   const choices = { region, account, dataDir: join(dir, 'data'), socket, root };
   const log = createLog('warn');
+  const kind = options.toJoin === true ? 'newcomer' : 'instance';
   const keyStore =
     profile === undefined
-      ? await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log)
-      : await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log);
+      ? await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log, kind)
+      : await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log, kind);
   await keyStore.close();
-  print(`wrote \`${config}\`; the data folder is \`${choices.dataDir}\`\nnext: drawbridge serve --config ${config}`);
+  const next = options.toJoin === true ? 'domain join INVITATION --out REQUEST' : 'serve';
+  print(`wrote \`${config}\`; the data folder is \`${choices.dataDir}\`\nnext: drawbridge ${next} --config ${config}`);
 }
 
 function newToken({ token: kind = 'softhsm2', tokenLabel: label = 'drawbridge', pinFile }: Options, dir: string) {

@@ -94,7 +94,7 @@ async function assertOfNoOther(
   const { label, serial } = keyStore.capabilities().token;
   throw new DomainFileError(
     `the token \`${label}\`, serial ${serial}, holds the keys of another instance of Drawbridge (its service key: ${others.join(', ')}), ` +
-      'which would be mixed with those of this domain; join with an empty token, or let this one leave first (`drawbridge domain leave`)',
+      'which would be mixed with those of this domain; join with a token that has none (`drawbridge init --to-join` makes one), or let this one leave first (`drawbridge domain leave`)',
   );
 }
 

@@ -23,6 +23,8 @@ the service keys. Keys that are objects in a token (\`residency: token\`) stay i
   3. here      drawbridge domain accept request --out response  (asks for that fingerprint)
   4. there     drawbridge domain join response
 
+On another machine \`drawbridge init --to-join\` makes what step 2 needs, a configuration and an HSM without keys of its own; afterwards a backup
+is restored there.
 Somebody carries the files. None of them is a secret, and none has to be kept: what protects them is the fingerprint, which has to be read
 where it was printed and not from a file that came along. The invitation is good for 7 days, and until the domain key is rotated. Only the
 account's root may make one; it is on record.
