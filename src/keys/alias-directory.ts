@@ -6,11 +6,11 @@
 import type { AliasName, KeyId } from '../kms/names.ts';
 import type { RecordSource } from '../store/record-source.ts';
 import type { AliasRecord } from '../store/records/records.ts';
-import { type NameList, SortedNames } from './lists/sorted-names.ts';
+import { type NameList, type Page, SortedNames } from './lists/sorted-names.ts';
 
 /** Where aliases are read that are not in memory. */
 export interface AliasSource {
-  readonly records: Pick<RecordSource, 'select' | 'aliasNames' | 'volume'>;
+  readonly records: Pick<RecordSource, 'select' | 'aliases' | 'volume'>;
   readonly region: string;
   /** So many are kept in memory. */
   readonly maxKept: number;
@@ -22,6 +22,8 @@ export class AliasDirectory {
   readonly #names = new SortedNames<AliasName>();
   /** Those in memory; where there is a source, the one that was read last is the last. */
   readonly #records = new Map<AliasName, AliasRecord>();
+  /** Of a list that was read last: whoever reads a list asks for each of it next, and puts no other out of memory. */
+  #listed: ReadonlyMap<AliasName, AliasRecord> = new Map();
   /** By the key that they stand for. */
   readonly #namesOf = new Map<KeyId, Set<AliasName>>();
   #source: AliasSource | undefined;
@@ -35,7 +37,7 @@ export class AliasDirectory {
   get names(): Pick<NameList<AliasName>, 'page'> {
     const source = this.#source;
     if (source === undefined) return this.#names;
-    return { page: (after, limit) => source.records.aliasNames(source.region, after, limit) };
+    return { page: (after, limit) => this.#readPage(source, after, limit) };
   }
 
   /** From now on they are read there. */
@@ -45,14 +47,16 @@ export class AliasDirectory {
   }
 
   find(aliasName: AliasName): AliasRecord | undefined {
-    return this.#records.get(aliasName) ?? this.#read(aliasName);
+    return this.#records.get(aliasName) ?? this.#findListed(aliasName) ?? this.#read(aliasName);
   }
 
   /** The names that stand for a key. */
   namesOf(keyId: KeyId): readonly AliasName[] {
     const source = this.#source;
     if (source === undefined) return [...(this.#namesOf.get(keyId) ?? [])];
-    return source.records.select('alias', { region: source.region, keyId }).map(({ aliasName }) => aliasName);
+    const records = source.records.select('alias', { region: source.region, keyId });
+    this.#list(records);
+    return records.map(({ aliasName }) => aliasName);
   }
 
   /** The same in order, for the list operation. */
@@ -67,6 +71,7 @@ export class AliasDirectory {
     const { aliasName, keyId } = record;
     if (isNew) this.#count++;
     if (this.#source !== undefined) {
+      this.#list([]);
       if (this.#records.has(aliasName)) this.#records.set(aliasName, record);
       return;
     }
@@ -80,9 +85,26 @@ export class AliasDirectory {
   /** Forgets an alias that is in the store no more. */
   hide(aliasName: AliasName): void {
     this.#count--;
+    this.#list([]);
     this.#forgetTarget(aliasName);
     this.#records.delete(aliasName);
     if (this.#source === undefined) this.#names.remove(aliasName);
+  }
+
+  #readPage({ records, region }: AliasSource, after: string | undefined, limit: number): Page<AliasName> {
+    const page = records.aliases(region, after, limit);
+    this.#list(page.records);
+    return page;
+  }
+
+  #list(records: readonly AliasRecord[]): void {
+    if (this.#listed.size > 0 || records.length > 0)
+      this.#listed = new Map(records.map((record) => [record.aliasName, record]));
+  }
+
+  #findListed(aliasName: AliasName): AliasRecord | undefined {
+    const record = this.#listed.get(aliasName);
+    return record === undefined || this.#source?.isDeleted(record.keyId) === true ? undefined : record;
   }
 
   #read(aliasName: AliasName): AliasRecord | undefined {

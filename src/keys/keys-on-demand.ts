@@ -63,13 +63,10 @@ export class KeysOnDemand {
 
   /** Throws `UnverifiedRecords`, and StoreError when the disk refuses. */
   read(keyId: KeyId): ReadKey | undefined {
-    const { source } = this;
-    const members = { region: this.#region, keyId };
-    const [key] = source.select('key', members);
-    if (key === undefined) return undefined;
-    const [policy] = source.select('keyPolicy', members);
-    const backingKeys = source.select('backingKey', { keyId }).filter((record) => namesRegion(record, this.#region));
-    return { key, policy, backingKeys };
+    const found = this.source.readKey(this.#region, keyId);
+    if (found === undefined) return undefined;
+    const backingKeys = found.backingKeys.filter((record) => namesRegion(record, this.#region));
+    return { key: found.key, policy: found.policy, backingKeys };
   }
 
   has(keyId: KeyId): boolean {
@@ -80,7 +77,8 @@ export class KeysOnDemand {
   /** It was asked for. @returns Those that have to go for it. */
   asked(keyId: KeyId): readonly KeyId[] {
     const isNew = !this.#wasAsked.has(keyId);
-    this.#wasAsked.set(keyId, true);
+    // One that is asked for once is the next to go, however many such there are: to read through all keys puts nobody's out of memory.
+    this.#wasAsked.set(keyId, !isNew);
     return isNew && this.#wasAsked.size > this.#maxKeys ? this.#makeRoom(keyId) : [];
   }
 

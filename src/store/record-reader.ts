@@ -52,6 +52,11 @@ export interface ReaderParts {
 /** A row as it stands in the file, of whatever types somebody may have put there: its columns, `format` and `mac`. */
 type Row = readonly unknown[];
 
+export interface RowOfKind {
+  readonly kind: RecordKind;
+  readonly row: Row;
+}
+
 export type Verified<Kind extends RecordKind> =
   | {
       readonly record: MetadataRecords[Kind];
@@ -79,6 +84,8 @@ export interface Findings {
 
 export class RecordReader {
   readonly #parts: ReaderParts;
+  /** Those of today's formats. */
+  readonly #newest = new Map<RecordKind, CanonicalForm>();
 
   constructor(parts: ReaderParts) {
     this.#parts = parts;
@@ -187,8 +194,13 @@ export class RecordReader {
 
   /** In the order of the rows. Throws what the HSM fails with. */
   async verify<Kind extends RecordKind>(kind: Kind, rows: readonly Row[]): Promise<readonly Verified<Kind>[]> {
-    const newest = new CanonicalForm(kind, memberNames(kind), newestFormat(this.#parts.formats[kind]));
-    const read = rows.map((row) => this.#read(kind, row, newest));
+    const verified = await this.verifyRows(rows.map((row) => ({ kind, row })));
+    return verified as readonly Verified<Kind>[]; // They are in the order of the rows, which are all of this kind.
+  }
+
+  /** The same of several kinds, in one call to the HSM. There are no more rows than that takes. */
+  async verifyRows(rows: readonly RowOfKind[]): Promise<readonly Verified<RecordKind>[]> {
+    const read = rows.map(({ kind, row }) => this.#read(kind, row));
     const forms = read.flatMap((each) => ('form' in each ? [each.form] : []));
     const macs = (await macsOfCall(this.#parts.macs, forms)).values();
     return read.map((each) => {
@@ -199,8 +211,16 @@ export class RecordReader {
     });
   }
 
-  /** @param newest That of today's format. */
-  #read<Kind extends RecordKind>(kind: Kind, row: Row, newest: CanonicalForm): Unverified<Kind> {
+  #newestOf(kind: RecordKind): CanonicalForm {
+    let form = this.#newest.get(kind);
+    if (form === undefined) {
+      form = new CanonicalForm(kind, memberNames(kind), newestFormat(this.#parts.formats[kind]));
+      this.#newest.set(kind, form);
+    }
+    return form;
+  }
+
+  #read<Kind extends RecordKind>(kind: Kind, row: Row): Unverified<Kind> {
     const formats = this.#parts.formats[kind];
     const names = memberNames(kind);
     const [storedFormat, storedMac] = row.slice(names.length);
@@ -210,7 +230,7 @@ export class RecordReader {
     if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
     const { record } = parsed;
     if (format === newestFormat(formats)) {
-      return { form: newest.of(row), storedMac, becomes: { record, former: undefined } };
+      return { form: this.#newestOf(kind).of(row), storedMac, becomes: { record, former: undefined } };
     }
     const columns = asColumns(names, row);
     const covered = columnsOfFormat(formats, columns, format);

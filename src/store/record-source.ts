@@ -45,7 +45,20 @@ export interface MaterialPage {
   readonly next: number | null;
 }
 
+/** What there is of a KMS key in one Region. */
+export interface KeyFound {
+  readonly key: MetadataRecords['key'];
+  readonly policy: MetadataRecords['keyPolicy'] | undefined;
+  /** Of all Regions. */
+  readonly backingKeys: readonly MetadataRecords['backingKey'][];
+}
+
 export interface RecordSource {
+  /**
+   * A KMS key. Where anything of it has yet to be verified, that is begun of all of it together, and of some of its aliases and grants:
+   * whoever asks for the key goes on to ask for these. Throws as `select`.
+   */
+  readKey(region: string, keyId: KeyId): KeyFound | undefined;
   /**
    * The records with these members, those that do not verify left out. There is an index for the primary key of each kind, for `keyId`,
    * and for `retiring` of grants.
@@ -59,7 +72,12 @@ export interface RecordSource {
   problemOf(kind: NumerousKind, id: string, region: string | null): string | undefined;
   grantIds(region: string, retiring: string, after: string | undefined, limit: number): NamesFound<GrantId>;
   keyIds(region: string, after: string | undefined, limit: number): NamesFound<KeyId>;
-  aliasNames(region: string, after: string | undefined, limit: number): NamesFound<AliasName>;
+  /** In the order of their names. Throws as `select`. */
+  aliases(
+    region: string,
+    after: string | undefined,
+    limit: number,
+  ): NamesFound<AliasName> & { readonly records: readonly MetadataRecords['alias'][] };
   volume(kind: NumerousKind, region: string): RecordVolume;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
@@ -83,7 +101,11 @@ export class UnverifiedRecords extends Error {
   readonly #verification: Promise<void>;
 
   constructor(verification: Promise<void>) {
+    // It tells of no mistake, and where it came from nobody asks: to write that down takes longer than to read the records.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0;
     super('records have yet to be verified by the HSM; try again');
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'UnverifiedRecords';
     this.#verification = verification;
     verification.catch(() => undefined); // Whoever waits hears of it.

@@ -1,6 +1,5 @@
 /**
- * `record-source.ts` over SQLite: statements that are prepared once, the MACs of the records in force (`macs-in-force.ts`), and the forms that
- * are known (`known-forms.ts`).
+ * `record-source.ts` over SQLite: statements that are prepared once, and rows of which each is judged (`verified-rows.ts`).
  *
  * An index that somebody edited can keep a record from being found, and can lead to another one: that one's members are compared with
  * what was asked for, and it is none of those that were.
@@ -11,14 +10,13 @@ import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
-import { KnownForms } from './known-forms.ts';
-import type { MacsInForce } from './macs-in-force.ts';
+import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
-import { type Columns, fromColumns, memberNames, toColumns } from './record-columns.ts';
-import { CanonicalForm, newestFormat } from './record-mac.ts';
+import { fromColumns, memberNames } from './record-columns.ts';
 import { callsAtOnce, macsPerCall } from './record-macs.ts';
-import { notInForce, type ReaderParts, type RecordReader } from './record-reader.ts';
+import type { ReaderParts } from './record-reader.ts';
 import {
+  type KeyFound,
   type MaterialPage,
   type Members,
   type NamesFound,
@@ -30,41 +28,23 @@ import {
   type WrappedOtherwise,
 } from './record-source.ts';
 import { idMember, selection, tables } from './record-statements.ts';
-import type { MetadataRecords, RecordKind } from './records/records.ts';
+import type { MetadataRecords } from './records/records.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
-import type { Replaced } from './transactions.ts';
-
-type Row = readonly unknown[];
+import type { Row, UnverifiedRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
   readonly #parts: ReaderParts;
-  readonly #reader: RecordReader;
-  readonly #known: KnownForms;
-  readonly #inForce: Pick<MacsInForce, 'has'>;
-  readonly #forms: ReadonlyMap<RecordKind, CanonicalForm>;
+  readonly #rows: VerifiedRows;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #refused = new Map<string, QuarantinedRecord>();
-  /** Of those, what was found here. */
-  readonly #found: QuarantinedRecord[] = [];
-  readonly #listeners: ((record: QuarantinedRecord) => void)[] = [];
   #isVerified = false;
 
-  /**
-   * @param expected So many records there are.
-   * @param inForce The MACs of all of them, kept up to date by the store.
-   */
-  constructor(parts: ReaderParts, reader: RecordReader, expected: number, inForce: Pick<MacsInForce, 'has'>) {
+  /** @param rows Judges those of `parts`. @param atStart What was verified already. */
+  constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata) {
     this.#parts = parts;
-    this.#reader = reader;
-    this.#inForce = inForce;
-    this.#known = new KnownForms(expected);
-    this.#forms = new Map(
-      numerousKinds.map((kind) => [
-        kind,
-        new CanonicalForm(kind, memberNames(kind), newestFormat(parts.formats[kind])),
-      ]),
-    );
+    this.#rows = rows;
+    rows.take(atStart);
+    parts.database.exec(`PRAGMA cache_size = -${cacheKibibytes}`);
   }
 
   get isVerified(): boolean {
@@ -72,8 +52,7 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   whenRefused(listener: (record: QuarantinedRecord) => void): void {
-    this.#listeners.push(listener);
-    for (const record of this.#found) listener(record);
+    this.#rows.whenRefused(listener);
   }
 
   select<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): readonly MetadataRecords[Kind][] {
@@ -83,6 +62,37 @@ export class RecordsOnDemand implements RecordSource {
       return names.reduce((query, name) => query.where(name, '=', ''), selection(db, kind)).compile().sql;
     });
     return this.#recordsOf(kind, this.#all(statement, values), members);
+  }
+
+  readKey(region: string, keyId: KeyId): KeyFound | undefined {
+    const unverified: UnverifiedRow[] = [];
+    const ofKey = { region, keyId };
+    const [key] = this.#readAhead('key', ofKey, unverified);
+    const [policy] = this.#readAhead('keyPolicy', ofKey, unverified);
+    const backingKeys = this.#readAhead('backingKey', { keyId }, unverified);
+    if (unverified.length === 0) return key === undefined ? undefined : { key, policy, backingKeys };
+    this.#readAhead('alias', ofKey, unverified, readAhead);
+    this.#readAhead('grant', ofKey, unverified, readAhead);
+    throw new UnverifiedRecords(this.#rows.verifySoon(unverified));
+  }
+
+  /** As `select`, of so many at most; those that are not verified yet are added to `unverified`. */
+  #readAhead<Kind extends NumerousKind>(
+    kind: Kind,
+    members: Members<Kind>,
+    unverified: UnverifiedRow[],
+    limit = -1,
+  ): readonly MetadataRecords[Kind][] {
+    const statement = this.#statement(`ahead ${kind}`, () => {
+      const all = selection(this.#parts.db, kind);
+      const names = Object.keys(members);
+      return names
+        .reduce((query, name) => query.where(name, '=', ''), all)
+        .limit(0)
+        .compile().sql;
+    });
+    const values = Object.values<string | undefined>(members);
+    return this.#verifiedOf(kind, this.#all(statement, [...values, limit]), members, unverified);
   }
 
   has<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): boolean {
@@ -98,15 +108,23 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   problemOf(kind: NumerousKind, id: string, region: string | null): string | undefined {
-    return this.#refused.get(nameOf({ kind, id, region }))?.reason;
+    return this.#rows.problemOf(kind, id, region);
   }
 
   keyIds(region: string, after: string | undefined, limit: number): NamesFound<KeyId> {
     return this.#names<KeyId>('key', { region }, after, limit);
   }
 
-  aliasNames(region: string, after: string | undefined, limit: number): NamesFound<AliasName> {
-    return this.#names<AliasName>('alias', { region }, after, limit);
+  aliases(region: string, after: string | undefined, limit: number): ReturnType<RecordSource['aliases']> {
+    const { names, truncated } = this.#names<AliasName>('alias', { region }, after, limit);
+    const [first, last] = [names[0], names.at(-1)];
+    if (first === undefined || last === undefined) return { names, truncated, records: [] };
+    const statement = this.#statement('aliases', () => {
+      const ofRegion = selection(this.#parts.db, 'alias').where('region', '=', '');
+      return ofRegion.where('aliasName', '>=', '').where('aliasName', '<=', '').compile().sql;
+    });
+    const records = this.#recordsOf('alias', this.#all(statement, [region, first, last]), { region });
+    return { names, truncated, records };
   }
 
   grantIds(region: string, retiring: string, after: string | undefined, limit: number): NamesFound<GrantId> {
@@ -195,29 +213,8 @@ export class RecordsOnDemand implements RecordSource {
     if (!isEnough()) this.#isVerified = true;
   }
 
-  /** What did not verify at the start, which told of it. */
-  refuse(records: readonly QuarantinedRecord[]): void {
-    for (const record of records) this.#refused.set(nameOf(record), record);
-  }
-
-  /** What was verified already. */
-  know<Kind extends NumerousKind>(kind: Kind, records: readonly MetadataRecords[Kind][]): void {
-    for (const record of records) this.#put(kind, toColumns(kind, record));
-  }
-
-  /** What a transaction has put into the place of what, once it is on disk. */
-  follow({ rows }: Replaced): void {
-    for (const { kind, row } of rows.replaced) {
-      const form = isNumerous(kind) ? this.#formOf(kind, row) : undefined;
-      if (form !== undefined) this.#known.delete(this.#known.hashOf(form));
-    }
-    for (const { kind, columns } of rows.put) if (isNumerous(kind)) this.#put(kind, columns);
-  }
-
-  #put(kind: NumerousKind, columns: Columns): void {
-    const values = memberNames(kind).map((name) => columns[name]);
-    const form = this.#formOf(kind, values);
-    if (form !== undefined) this.#known.add(this.#known.hashOf(form));
+  get rows(): Pick<VerifiedRows, 'follow'> {
+    return this.#rows;
   }
 
   /** By the number of the row, so that each page of the file is read once. */
@@ -227,19 +224,19 @@ export class RecordsOnDemand implements RecordSource {
       return behind.orderBy(sql`rowid`).limit(1).compile().sql;
     });
     let last = 0n;
-    const lists = function* (this: RecordsOnDemand): Generator<readonly Row[]> {
+    const lists = function* (this: RecordsOnDemand): Generator<readonly UnverifiedRow[]> {
       for (;;) {
         const rows = this.#all(statement, [Number(last), macsPerCall]);
         const end = rows.at(-1)?.at(-1);
         if (typeof end !== 'bigint' || isEnough()) return;
         last = end;
-        const unverified = rows.filter((row) => this.#stateOf(kind, row) === 'unverified');
-        if (unverified.length > 0) yield unverified;
-        else yield [];
+        const unverified: UnverifiedRow[] = [];
+        for (const row of rows) this.#judged(kind, row, unverified);
+        yield unverified;
       }
     };
     await mapBounded(lists.call(this), callsAtOnce, async (rows) => {
-      if (rows.length > 0) await this.#verify(kind, rows);
+      await this.#rows.verify(rows);
       // Others come first, however many records there are.
       await new Promise((resolve) => setImmediate(resolve));
     });
@@ -250,88 +247,36 @@ export class RecordsOnDemand implements RecordSource {
     rows: readonly Row[],
     members: Members<Kind>,
   ): readonly MetadataRecords[Kind][] {
-    const unverified: Row[] = [];
-    const records: MetadataRecords[Kind][] = [];
-    for (const row of rows) {
-      const state = this.#stateOf(kind, row);
-      if (state === 'unverified') unverified.push(row);
-      if (state !== 'known') continue;
-      const parsed = fromColumns(kind, row);
-      if ('badColumn' in parsed) continue;
-      const { record } = parsed;
-      const isMeant = Object.entries(members).every(([name, value]) => (record as never)[name] === value);
-      if (isMeant) records.push(record);
-    }
-    if (unverified.length > 0) throw new UnverifiedRecords(this.#verify(kind, unverified));
+    const unverified: UnverifiedRow[] = [];
+    const records = this.#verifiedOf(kind, rows, members, unverified);
+    if (unverified.length > 0) throw new UnverifiedRecords(this.#rows.verifySoon(unverified));
     return records;
   }
 
-  /** The HSM is not asked about a row that is not in force: it would say that we wrote it once. */
-  #stateOf(kind: NumerousKind, row: Row): 'known' | 'refused' | 'unverified' {
-    if (this.#refused.size > 0 && this.#refused.has(nameOf(this.#identityOf(kind, row)))) return 'refused';
-    if (!this.#isInForce(kind, row)) {
-      this.#refuseRow(kind, row, notInForce);
-      return 'refused';
+  /** The records of those that are verified; those that are not yet are added to `unverified`. */
+  #verifiedOf<Kind extends NumerousKind>(
+    kind: Kind,
+    rows: readonly Row[],
+    members: Members<Kind>,
+    unverified: UnverifiedRow[],
+  ): readonly MetadataRecords[Kind][] {
+    const records: MetadataRecords[Kind][] = [];
+    for (const row of rows) {
+      if (!this.#judged(kind, row, unverified)) continue;
+      const parsed = fromColumns(kind, row);
+      if ('badColumn' in parsed) continue;
+      const { record } = parsed;
+      if (isMeant(record, members)) records.push(record);
     }
-    const form = this.#formOf(kind, row);
-    return form !== undefined && this.#known.has(this.#known.hashOf(form)) ? 'known' : 'unverified';
+    return records;
   }
 
-  #isInForce(kind: NumerousKind, row: Row): boolean {
-    return this.#inForce.has(row[memberNames(kind).length + 1]); // After the members and the format.
-  }
-
-  /** @returns `undefined` for what has none: a column of another type. */
-  #formOf(kind: NumerousKind, row: Row): Buffer | undefined {
-    try {
-      return this.#forms.get(kind)?.of(row);
-    } catch (error) {
-      if (error instanceof TypeError) return undefined;
-      throw error;
-    }
-  }
-
-  async #verify(kind: NumerousKind, rows: readonly Row[]): Promise<void> {
-    for (let first = 0; first < rows.length; first += macsPerCall) {
-      const some = rows.slice(first, first + macsPerCall);
-      const verified = await this.#reader.verify(kind, some);
-      for (const [index, row] of some.entries()) this.#judged(kind, row, verified[index]);
-    }
-  }
-
-  #judged(kind: NumerousKind, row: Row, verified: { readonly reason: string } | object | undefined): void {
-    // It was replaced while the HSM was at it.
-    if (!this.#isInForce(kind, row)) return;
-    const form = this.#formOf(kind, row);
-    if (verified !== undefined && !('reason' in verified) && form !== undefined)
-      this.#known.add(this.#known.hashOf(form));
-    else
-      this.#refuseRow(
-        kind,
-        row,
-        verified !== undefined && 'reason' in verified ? String(verified.reason) : 'it is no record',
-      );
-  }
-
-  #refuseRow(kind: NumerousKind, row: Row, reason: string): void {
-    const identity = this.#identityOf(kind, row);
-    const name = nameOf(identity);
-    if (this.#refused.has(name)) return;
-    const record = { ...identity, reason };
-    this.#refused.set(name, record);
-    this.#found.push(record);
-    for (const listener of this.#listeners) listener(record);
-  }
-
-  #identityOf(kind: NumerousKind, row: Row): Omit<QuarantinedRecord, 'reason'> {
-    const names = memberNames(kind);
-    const regionAt = names.indexOf('region');
-    return {
-      kind,
-      id: String(row[names.indexOf(idMember(kind))]),
-      region: regionAt === -1 ? null : String(row[regionAt]),
-      ...(kind === 'key' ? {} : { keyId: String(row[names.indexOf('keyId')]) }),
-    };
+  /** Is it verified? One that is not yet is added to `unverified`. */
+  #judged(kind: NumerousKind, row: Row, unverified: UnverifiedRow[]): boolean {
+    const judged = this.#rows.judge(kind, row);
+    if (judged === 'known') return true;
+    if (judged !== undefined) unverified.push(judged);
+    return false;
   }
 
   #statement(name: string, text: () => string): StatementSync {
@@ -354,6 +299,10 @@ export class RecordsOnDemand implements RecordSource {
   }
 }
 
+/** Of the file's pages in memory, beside the system's own: those of the indexes that lead to others. */
+const cacheKibibytes = 32 * 1024;
+/** So many aliases and grants of a key are verified with it: as many as most have. Of one with thousands, whoever asks for them waits. */
+const readAhead = 8;
 /** So many rows are gone through without letting anybody else come first: some milliseconds. */
 const rowsOfPage = 16_384;
 /** As `keys/regions-of-material.ts` reads it. */
@@ -369,10 +318,7 @@ function primaryMember(kind: NumerousKind): object {
   return kind === 'backingKey' ? {} : { region: true };
 }
 
-function isNumerous(kind: RecordKind): kind is NumerousKind {
-  return (numerousKinds as readonly string[]).includes(kind);
-}
-
-function nameOf({ kind, id, region }: Omit<QuarantinedRecord, 'reason'>): string {
-  return `${kind} ${region ?? ''} ${id}`;
+/** An index that was edited leads to another record. */
+function isMeant<Kind extends NumerousKind>(record: MetadataRecords[Kind], members: Members<Kind>): boolean {
+  return Object.entries(members).every(([name, value]) => record[name as keyof typeof record] === value);
 }

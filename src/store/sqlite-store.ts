@@ -48,6 +48,7 @@ import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, Signe
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 import { type Replaced, Transactions, type Write } from './transactions.ts';
+import { VerifiedRows } from './verified-rows.ts';
 
 /** What a service key is for, as its row and its label in the HSM say. */
 export type ServiceKeyPurpose = 'metadata-integrity' | 'access-key-encryption' | 'session-credentials';
@@ -332,9 +333,8 @@ class OpenSqliteStore implements SqliteStore {
     this.#take(root, sum, undefined);
     this.#inForce = macs;
     const count = numerousKinds.reduce((total, kind) => total + (counts.get(kind) ?? 0), 0);
-    this.#onDemand = new RecordsOnDemand(this.#parts, this.#reader, count, macs);
-    this.#onDemand.refuse(read.loaded.quarantined);
-    for (const kind of numerousKinds) this.#onDemand.know(kind, read.loaded[kind]);
+    const rows = new VerifiedRows(this.#parts.formats, this.#reader, count, macs);
+    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
     return { ...read, root };
   }
@@ -373,7 +373,7 @@ class OpenSqliteStore implements SqliteStore {
     if (done === undefined) return;
     root.become(done.next);
     this.#inForce?.follow(done.records);
-    this.#onDemand?.follow(done.records);
+    this.#onDemand?.rows.follow(done.records);
   }
 
   #writeHead(): void {

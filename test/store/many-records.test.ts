@@ -4,14 +4,34 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { KeyId } from '../../src/kms/names.ts';
+import type { Payer } from '../../src/kms/payer.ts';
+import { onAccountOf } from '../../src/kms/paying.ts';
 import type { LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
+import { type RecordSource, whenVerified } from '../../src/store/record-source.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { type AnyPut, addedAny, aliasPut, examples, formerRegion, testMacs } from './records.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'drawbridge-many-records-'));
 const path = join(folder, 'metadata.db');
-const aliasCount = 2_000;
+const aliasCount = 4_000;
+
+/** The first of each Region and domain key is read at the start. */
+const otherKeyId = '11111111-aaaa-3333-4444-555555555555' as KeyId;
+const coldKeyId = '99999999-aaaa-3333-4444-555555555555' as KeyId;
+
+function recordsOfKey(keyId: KeyId): readonly AnyPut[] {
+  const [digit = ''] = keyId;
+  const backingKeyId = digit.repeat(32) as typeof examples.backingKey.backingKeyId;
+  return [
+    addedAny('key', { ...examples.key, keyId, nextRotationDateMs: null, currentBackingKeyId: backingKeyId }),
+    addedAny('keyPolicy', { ...examples.keyPolicy, keyId }),
+    addedAny('backingKey', { ...examples.backingKey, keyId, backingKeyId, residency: 'wrapped' }),
+    addedAny('alias', { ...examples.alias, keyId, aliasName: `alias/of-${digit}` as typeof examples.alias.aliasName }),
+    addedAny('grant', { ...examples.grant, keyId, grantId: digit.repeat(64) as typeof examples.grant.grantId }),
+  ];
+}
 
 beforeAll(async () => {
   const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
@@ -22,6 +42,7 @@ beforeAll(async () => {
     return addedAny('keyPolicy', { ...examples.keyPolicy, keyId, document });
   });
   await store.write([...Array.from({ length: aliasCount }, (_, index) => aliasPut(`n${index}`)), ...policies]);
+  await store.write([otherKeyId, coldKeyId].flatMap(recordsOfKey));
   await store.close();
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -48,11 +69,15 @@ test('has its MACs computed in few calls, and gives all records', async () => {
     await new Promise((resolve) => setImmediate(resolve));
     return testMacs(messages);
   });
-  expect(batches.reduce((sum, each) => sum + each, 0)).toBe(aliasCount + 300 + 1); // And the key of the root.
-  expect(batches.length).toBeLessThan(30);
+  expect(batches.reduce((sum, each) => sum + each, 0)).toBe(aliasCount + 300 + 10 + 1); // And the key of the root.
+  expect(batches.length).toBeLessThan(50);
   const names = loaded.alias.map(({ aliasName }) => aliasName).sort();
-  expect(names).toEqual(Array.from({ length: aliasCount }, (_, index) => `alias/n${index}`).sort());
-  const policies = [...loaded.keyPolicy].sort((one, other) => (one.keyId < other.keyId ? -1 : 1));
+  expect(names).toEqual(
+    [...Array.from({ length: aliasCount }, (_, index) => `alias/n${index}`), 'alias/of-1', 'alias/of-9'].sort(),
+  );
+  const policies = loaded.keyPolicy
+    .filter(({ keyId }) => keyId.includes('-2222-'))
+    .sort((one, other) => (one.keyId < other.keyId ? -1 : 1));
   expect(policies.map(({ document }) => document)).toEqual(
     Array.from({ length: 300 }, (_, index) =>
       index % 2 === 0 ? examples.keyPolicy.document : `${examples.keyPolicy.document} ${index} ünïcode`,
@@ -68,7 +93,7 @@ test('quarantines each record that was edited, wherever it stands, and no other'
   try {
     const loaded = await load(testMacs);
     expect(loaded.quarantined.map(({ id }) => id).sort()).toEqual(names);
-    expect(loaded.alias).toHaveLength(aliasCount - names.length);
+    expect(loaded.alias).toHaveLength(aliasCount + 2 - names.length);
     expect(loaded.alias.some(({ aliasName }) => names.includes(aliasName))).toBe(false);
   } finally {
     edit(`UPDATE alias SET updated_at_ms = updated_at_ms - 7 WHERE alias_name IN (${list})`);
@@ -95,6 +120,81 @@ test('fails as a whole when the HSM goes away in the middle, and can be tried ag
   });
   let left = 3;
   await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
-  expect((await store.load()).alias).toHaveLength(aliasCount);
+  expect((await store.load()).alias).toHaveLength(aliasCount + 2);
   await store.close();
+});
+
+function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new TypeError('it is there');
+  return value;
+}
+
+describe('Records that are read when they are asked for', () => {
+  /** Of each call to the HSM since they were begun, how many records it was about. */
+  const calls: number[] = [];
+  const waiting: (() => void)[] = [];
+  let isHeld = false;
+  let store: Awaited<ReturnType<typeof openSqliteStore>>;
+  let source: RecordSource;
+
+  beforeEach(async () => {
+    store = await openSqliteStore({
+      path,
+      formerRegion,
+      macs: async (messages) => {
+        calls.push(messages.length);
+        if (isHeld) await new Promise<void>((resolve) => waiting.push(resolve));
+        return testMacs(messages);
+      },
+    });
+    source = present((await store.begin(0)).source);
+    calls.length = 0;
+  });
+  afterEach(() => store.close());
+
+  const readKey = () => whenVerified(() => source.readKey(formerRegion, coldKeyId));
+  const rest = ['alias', 'grant'] as const;
+
+  test('are verified in one call, all of a key, its alias and its grant together', async () => {
+    const found = await readKey();
+    expect(found).toMatchObject({ key: { keyId: coldKeyId }, policy: { keyId: coldKeyId }, backingKeys: [{}] });
+    for (const kind of rest) expect(source.select(kind, { region: formerRegion, keyId: coldKeyId })).toHaveLength(1);
+    expect(source.readKey(formerRegion, coldKeyId)).toEqual(found);
+    expect(calls).toEqual([5]);
+  });
+
+  test('are verified once for many requests of one payer, and for another payer by himself', async () => {
+    isHeld = true;
+    const many = Array.from({ length: 20 }, () => onAccountOf('uid 1' as Payer, readKey));
+    await vi.waitFor(() => expect(waiting).toHaveLength(1));
+    // Others come while the HSM is at it.
+    many.push(onAccountOf('uid 1' as Payer, readKey));
+    const others = onAccountOf('uid 2' as Payer, readKey);
+    await vi.waitFor(() => expect(waiting).toHaveLength(2));
+    isHeld = false;
+    for (const go of waiting.splice(0)) go();
+    for (const found of await Promise.all([...many, others])) expect(found?.key.keyId).toBe(coldKeyId);
+    expect(calls).toEqual([5, 5]);
+  });
+
+  test('are refused where they were replaced while the HSM was at them', async () => {
+    isHeld = true;
+    const found = readKey();
+    await vi.waitFor(() => expect(waiting).toHaveLength(1));
+    isHeld = false;
+    const [key] = recordsOfKey(coldKeyId);
+    const record = { ...(present(key).record as typeof examples.key), version: 2, description: 'another' };
+    await store.write([{ put: 'key', record: record as never, replaces: 1 }]);
+    for (const go of waiting.splice(0)) go();
+    expect((await found)?.key.description).toBe('another');
+    const back = { ...record, version: 3, description: examples.key.description };
+    await store.write([{ put: 'key', record: back as never, replaces: 2 }]);
+  });
+
+  test('are verified a page of a list at a time', async () => {
+    const page = await whenVerified(() => source.aliases(formerRegion, undefined, 100));
+    expect(page).toMatchObject({ truncated: true, names: page.records.map(({ aliasName }) => aliasName) });
+    expect(page.names).toHaveLength(100);
+    expect(calls).toEqual([100]);
+  });
 });

@@ -40,6 +40,8 @@ export class Grants {
   readonly #byKey = new Map<KeyId, KeyGrants>();
   readonly #idsByRetiring = new Map<GrantPrincipal, SortedNames<GrantId>>();
 
+  /** Keys that were found to have none. */
+  readonly #without = new Set<KeyId>();
   #source: GrantSource | undefined;
 
   constructor(tokens: GrantTokens, { grantsPerKey }: Pick<Quotas, 'grantsPerKey'>) {
@@ -71,6 +73,7 @@ export class Grants {
 
   /** The grants of a key; `undefined` when it has none. */
   ofKey(keyId: KeyId): KeyGrants | undefined {
+    if (this.#without.has(keyId)) return undefined;
     return this.#byKey.get(keyId) ?? this.#read(keyId);
   }
 
@@ -113,6 +116,7 @@ export class Grants {
 
   /** Takes a grant that is in the store. */
   show(grant: GrantRecord): void {
+    this.#without.delete(grant.keyId);
     // Those of its key are read when they are asked for, this one among them.
     if (this.#source !== undefined && !this.#byKey.has(grant.keyId)) return;
     this.#show(grant);
@@ -134,7 +138,11 @@ export class Grants {
     if (this.#source === undefined) return undefined;
     const { records, region, maxKept } = this.#source;
     const grants = records.select('grant', { region, keyId });
-    if (grants.length === 0) return undefined;
+    if (grants.length === 0) {
+      if (this.#without.size >= maxKept) this.#without.clear();
+      this.#without.add(keyId);
+      return undefined;
+    }
     for (const [oldest, { ids }] of this.#byKey) {
       if (this.#byId.size <= maxKept) break;
       for (const grantId of ids.page(undefined, ids.size).names) this.hide(grantId);
