@@ -94,7 +94,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
   const anyKeyStore = (name: string): KeyStore => {
     const keyStore = keyStores.get(name);
     if (keyStore !== undefined) return keyStore;
-    throw new KmsError('NotFoundException', 'There is no key store of this name.');
+    throw new KmsError('NotFoundException', `There is no key store \`${name}\` in the configuration.`);
   };
   const keyStoreOf = (name: string): KeyStore => {
     const keyStore = anyKeyStore(name);
@@ -166,6 +166,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
         const wrapped = now();
         const needed = domainKeys
           .of(name)
+          .filter(({ state }) => state === 'Active')
           .slice(0, -1)
           .map(({ backingKeyId: id }) => ({
             domainKeyId: id,
@@ -188,13 +189,14 @@ function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingK
     readonly keyId: string;
     readonly backingKeys: number;
     readonly imported: boolean;
+    readonly keyUsage: string;
   }[] = [];
   for (const { directory } of regions)
     for (const { record, materials } of directory.all()) {
       const under = materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
       if (under.length === 0) continue;
-      const { region, keyId, origin } = record;
-      found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL' });
+      const { region, keyId, origin, keyUsage } = record;
+      found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL', keyUsage });
       if (found.length === maxNamedKeys) return found;
     }
   return found;

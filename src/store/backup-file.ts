@@ -87,7 +87,8 @@ export async function openBackup(path: string): Promise<OpenBackup> {
     };
   } catch (error) {
     await file.close();
-    throw error;
+    if (error instanceof StoreError) throw error;
+    throw new StoreError('io', `cannot read the backup \`${path}\`: ${(error as Error).message}`, { cause: error });
   }
 }
 

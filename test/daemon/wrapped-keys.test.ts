@@ -1,6 +1,6 @@
 /** KMS keys whose material lives outside of the token: a real daemon over real tokens, whose clocks the test sets. */
 
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import * as crypto from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { present } from '../end-to-end/support/daemon.ts';
 import { importMaterial, newExternalKey } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
@@ -273,8 +274,12 @@ describeEachToken('A wrapped KMS key', (token) => {
       { backingKeyId: former.backingKeyId },
       { backingKeyId: body.domainKeyId, state: 'Active', backingKeys: 1 },
     ]);
-    const kept = await post('retire');
-    expect(kept.body).toMatchObject({ retired: [], needed: [{ domainKeyId: former.backingKeyId }] });
+    const command = ['domain', 'rotate', '--retire', '--json', '--socket', running.socketPath];
+    const kept = await new Promise<{ code: unknown; said: string }>((resolve) => {
+      execFile(process.execPath, [program, ...command], (error, said) => resolve({ code: error?.code ?? 0, said }));
+    });
+    expect(kept.code).toBe(1);
+    expect(JSON.parse(kept.said)).toMatchObject({ retired: [], needed: [{ domainKeyId: former.backingKeyId }] });
     expect(await decrypted(KeyId, blob)).toEqual(Plaintext);
     expect(await decrypted(later, await encrypted(later))).toEqual(Plaintext);
 

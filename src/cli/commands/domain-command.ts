@@ -3,13 +3,14 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { rewrappingText } from '../requests/rewrapping-text.ts';
+import { domainKeysOf, rewrappingText } from '../requests/rewrapping-text.ts';
 import { note, print, printJson, table } from '../terminal/output.ts';
 import { acceptCommand } from './domain/accept-command.ts';
 import { keyStoresOf, onlyKeyStore } from './domain/chosen-key-store.ts';
 import { inviteCommand } from './domain/invite-command.ts';
 import { joinCommand } from './domain/join-command.ts';
 import { leaveCommand } from './domain/leave-command.ts';
+import { showRetired } from './domain/retired-keys.ts';
 import { type MemberRotationOptions, rotateMembers } from './domain/rotate-members.ts';
 
 type Options = SocketOptions & { readonly json?: true };
@@ -43,12 +44,13 @@ Example:
     .action(async (options: Options) => {
       const keyStores = await keyStoresOf(await connectTo(options));
       const rows = keyStores.flatMap(({ name, domainKeys }) =>
-        (domainKeys as Members[]).map((key) => ({ keyStore: String(name), ...key })),
+        domainKeysOf(domainKeys).map((key) => ({ keyStore: String(name), ...key })),
       );
       const members = keyStores.flatMap(({ name, members: all = [] }) =>
         (all as Members[]).map((member) => ({ ...member, keyStore: String(name), member: member['name'] })),
       );
-      if (options.json) return printJson(rows.map((row) => ({ ...row, members: holdersOf(row, members) })));
+      if (options.json)
+        return printJson(rows.map(({ standing: _, ...row }) => ({ ...row, members: holdersOf(row, members) })));
       if (rows.length === 0) print('there is none: no key was ever wrapped');
       else print(table(['KEY STORE', 'DOMAIN KEY (CKA_ID)', 'STATE', 'MADE', 'WRAPS'], rows.map(rowOf)));
       if (members.length > 0)
@@ -82,7 +84,7 @@ function memberRowOf(member: Members): string[] {
 }
 
 function rowOf(key: Members): string[] {
-  return ['keyStore', 'backingKeyId', 'state', 'createdAt', 'backingKeys'].map((name) => String(key[name]));
+  return ['keyStore', 'backingKeyId', 'standing', 'createdAt', 'backingKeys'].map((name) => String(key[name]));
 }
 
 function rotateCommand(): Command {
@@ -100,7 +102,8 @@ function rotateCommand(): Command {
 What is wrapped already is wrapped anew in the background, where the token does that; \`drawbridge domain show\` says how far it is. A token that
 keeps to CKA_EXTRACTABLE (SoftHSM2) does not: there it stays under the former domain key, until its KMS key is moved into the token or deleted, or
 imported material is deleted and imported again. Once nothing is wrapped under a former domain key, --retire destroys it, and with it whatever
-old copies of the metadata have that was wrapped under it: make new backups first, and be sure that no old one is needed. Only the account's root may; it is on record.
+old copies of the metadata have that was wrapped under it: make new backups first, and be sure that no old one is needed. Exit code 1 of --retire says that one
+stays, and why. Only the account's root may; it is on record.
 In a key store of several members all of them have to be there: the new key is in each of them before anything is wrapped under it, or there
 is none. A member that stays away has to leave first (\`drawbridge domain leave\`). An HSM that joined on another machine joins again.
 
@@ -112,33 +115,22 @@ Examples:
     .action(async (named: string | undefined, options: Options & MemberRotationOptions & { retire?: true }) => {
       const client = await connectTo(options);
       const keyStore = named ?? (await onlyKeyStore(client));
-      const { members = [], domain = [] } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
+      const {
+        members = [],
+        domain = [],
+        rewrapping,
+      } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
       const isGiven = (members as Members[]).length > 1 || (domain as string[]).length > 1;
       const act = options.retire ? 'retire' : 'rotate';
       const answer =
         !options.retire && isGiven
           ? await rotateMembers(client, keyStore, options)
           : await client.post(`/domains/${encodeURIComponent(keyStore)}/${act}`, {});
+      if (options.retire && (answer['needed'] as readonly unknown[]).length > 0) process.exitCode = 1;
       if (options.json) return printJson(answer);
-      if (options.retire) showRetired(answer);
+      const isRewrapped = rewrapping != null && (rewrapping as Members)['because'] === null;
+      if (options.retire) showRetired(answer, isRewrapped);
       else
         print(`the key store \`${keyStore}\` wraps what is new under the domain key ${String(answer['domainKeyId'])}`);
     });
-}
-
-function showRetired({ retired, needed }: Members): void {
-  for (const id of retired as string[]) print(`the domain key ${id} is gone`);
-  for (const { domainKeyId, backingKeys, keys } of needed as Members[]) {
-    note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
-    if (Number(backingKeys) > 0)
-      note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], (keys as Members[]).map(heldRow)));
-  }
-  if ((retired as string[]).length === 0) print('nothing was retired');
-}
-
-function heldRow({ region, keyId, backingKeys, imported }: Members): string[] {
-  const how = imported
-    ? 'keys delete-material and keys import; or keys move --residency token'
-    : 'keys move --residency token; or ReEncrypt under another key what it has encrypted, and delete it';
-  return [String(region), String(keyId), String(backingKeys), how];
 }

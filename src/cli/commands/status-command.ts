@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { rewrappingText } from '../requests/rewrapping-text.ts';
+import { domainKeysOf, rewrappingText } from '../requests/rewrapping-text.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
 import { whyNot } from './upkeep-command.ts';
 
@@ -126,9 +126,9 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
 function describeResidency(keyStore: Members): readonly (readonly [string, string])[] {
   const { residency, domainKeys } = keyStore;
   if (residency === undefined) return [];
-  const lines = ((domainKeys as Members[] | undefined) ?? []).map(
-    ({ backingKeyId, state, backingKeys }) =>
-      ['domain key', `${backingKeyId}, ${state}, wraps ${backingKeys} backing keys`] as const,
+  const lines = domainKeysOf(domainKeys).map(
+    ({ backingKeyId, standing, backingKeys }) =>
+      ['domain key', `${backingKeyId}, ${standing}, wraps ${backingKeys} backing keys`] as const,
   );
   const progress = rewrappingText(keyStore);
   return [

@@ -35,6 +35,9 @@ export function deleteCommand(): Command {
       `
 From now on the key cannot be used. When its date comes, its material is destroyed in the HSM, and its
 aliases and grants go with it. Until then, "drawbridge keys cancel-deletion" keeps the key.
+Of a wrapped key ("lives in the metadata" in "drawbridge keys show") backups and other copies of the metadata keep the material, for
+whoever has the HSM too, until its domain key is gone: "drawbridge status" counts such deletions, and "drawbridge domain rotate", with
+--retire once it is done, makes them final.
 
 At a terminal it first shows what breaks: the key's aliases, who has grants for it, when it was used last; and asks for the key's
 alias or id to be typed. Without a terminal, and with --yes, nobody is asked, as scripts expect; --dry-run shows the same.

@@ -1,0 +1,46 @@
+/** What `drawbridge domain rotate --retire` says of the former domain keys: which are gone, and of the others what holds them back. */
+
+import type { Members } from '../../requests/kms-client.ts';
+import { note, print, table } from '../../terminal/output.ts';
+
+/** @param isRewrapped Is what is wrapped under former domain keys wrapped anew in the background? */
+export function showRetired({ retired, needed }: Members, isRewrapped: boolean): void {
+  for (const id of retired as string[]) print(`the domain key ${id} is gone`);
+  for (const { domainKeyId, backingKeys, keys } of needed as Members[]) {
+    if (Number(backingKeys) === 0) {
+      note(`the domain key ${domainKeyId} stays: another key store of the domain wraps what is new under it`);
+      continue;
+    }
+    note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
+    const named = keys as readonly HeldKey[];
+    note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], rowsOf(named, isRewrapped)));
+    const others = Number(backingKeys) - named.reduce((sum, key) => sum + key.backingKeys, 0);
+    if (others > 0) note(`and ${others} backing keys more`);
+  }
+  if ((retired as string[]).length === 0) print('nothing was retired');
+}
+
+/** A KMS key with material under a former domain key. */
+export interface HeldKey {
+  readonly region: string;
+  readonly keyId: string;
+  readonly backingKeys: number;
+  readonly imported: boolean;
+  readonly keyUsage: string;
+}
+
+function rowsOf(keys: readonly HeldKey[], isRewrapped: boolean): string[][] {
+  return keys.map((key) => [key.region, key.keyId, String(key.backingKeys), whatFrees(key, isRewrapped)]);
+}
+
+export function whatFrees(
+  { keyId, imported, keyUsage }: Omit<HeldKey, 'region' | 'backingKeys'>,
+  isRewrapped: boolean,
+): string {
+  if (isRewrapped) return 'nothing to do: it is wrapped anew in the background';
+  // The material of a multi-Region key stays wrapped: it is for the HSMs of all its Regions.
+  const moved = keyId.startsWith('mrk-') ? '' : 'keys move --residency token; or ';
+  if (imported) return `${moved}keys delete-material and keys import`;
+  const encrypts = keyUsage === 'ENCRYPT_DECRYPT';
+  return `${moved}${encrypts ? 'ReEncrypt under another key what it has encrypted, and delete it' : 'delete it'}`;
+}
