@@ -8,6 +8,7 @@ import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys 
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import { whenVerified } from '../store/record-source.ts';
+import type { BackingKeyRecord } from '../store/records/records.ts';
 
 export interface CensusParts {
   readonly regions: readonly { readonly directory: KeyDirectory }[];
@@ -89,12 +90,14 @@ function membersAway(keyStore: KeyStore): readonly string[] {
 }
 
 function* countedIn(directory: KeyDirectory, keyIds: readonly KeyId[]): Generator<CountedKey> {
+  const placeOf = (material: BackingKeyRecord): string =>
+    directory.keyStores.servingName(material) ?? material.keyStore;
   for (const keyId of keyIds) {
     const key = directory.findKey(keyId);
     // It was deleted meanwhile.
     if (key !== undefined) {
       const { keySpec, keyUsage } = key.record;
-      yield { keySpec, keyUsage, materials: key.materials, backingKeys: key.backingKeys };
+      yield { keySpec, keyUsage, materials: key.materials, backingKeys: key.backingKeys, placeOf };
     }
   }
 }

@@ -15,6 +15,7 @@ import {
 } from '../keys/domain/invitation.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
@@ -159,10 +160,10 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       return toldToOperators(async () => {
         const before = underEach(wrappedBackingKeys(regions));
         // Another key store whose token has joined may have it without a record: none goes as long as a copy may be left.
-        for (const backingKeyId of domainKeys.unneeded(name, before))
+        for (const backingKeyId of unneededDomainKeys(domainKeys, name, before))
           for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
         const now = () => underEach(wrappedBackingKeys(regions));
-        const retired = await domainKeys.retire(name, anyKeyStore, now);
+        const retired = await retireDomainKeys(domainKeys, name, anyKeyStore, now);
         const wrapped = now();
         const needed = domainKeys
           .of(name)

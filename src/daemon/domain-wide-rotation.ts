@@ -41,6 +41,8 @@ interface Pending {
   readonly giver: Holder;
   readonly pairs: readonly Pair[];
   readonly padding: CarryingPadding;
+  /** A key store that gets no key. */
+  readonly leaver: string | undefined;
 }
 
 export interface DomainWideRotationParts {
@@ -73,14 +75,23 @@ export class DomainWideRotation {
     return this.#parts.domainKeys.domainOf(name).length > 1;
   }
 
+  /** Is it one that was begun here? */
+  isPending(domainKeyId: string): boolean {
+    return this.#pending?.record.backingKeyId === domainKeyId;
+  }
+
   /**
-   * @param chosen Of the key store, the member that makes the key; its first one if not given.
+   * @param choices.member Of the key store, the one that makes the key; its first one if not given.
+   * @param choices.leaver Another key store of the domain, which gets no key and need not be there.
    * @throws KmsError, with what to do, while one of the HSMs is away, and for what a token does not do.
    */
-  async begin(name: string, chosen: string | undefined): Promise<BegunDomainWideRotation> {
+  async begin(
+    name: string,
+    { member: chosen, leaver }: { readonly member?: string | undefined; readonly leaver?: string | undefined },
+  ): Promise<BegunDomainWideRotation> {
     const { domainKeys } = this.#parts;
     if (this.#pending !== undefined) await this.#abandon(this.#pending);
-    const holders = this.#holders(name);
+    const holders = this.#holders(name, leaver);
     const giver = holders.find(({ keyStore, member }) => keyStore === name && (chosen ?? member) === member);
     if (giver === undefined)
       throw new KmsError('NotFoundException', `The key store ${name} has no member of the name ${chosen}.`);
@@ -92,7 +103,7 @@ export class DomainWideRotation {
         giver.token.generateDomainKey(request),
       destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(holders, request.backingKeyId),
     };
-    const others = domainKeys.domainOf(name).filter((other) => other !== name);
+    const others = domainKeys.domainOf(name).filter((other) => other !== name && other !== leaver);
     const record = await domainKeys.begin(name, maker, others);
     const pairs: Pair[] = [];
     try {
@@ -108,7 +119,7 @@ export class DomainWideRotation {
       await domainKeys.abandon(record, maker);
       throw error;
     }
-    this.#pending = { record, giver, pairs, padding };
+    this.#pending = { record, giver, pairs, padding, leaver };
     const shown = pairs.map(({ holder, backingKeyId, publicKey }) => {
       return { member: holder.path, backingKeyId, publicKey: publicKey.toString('base64') };
     });
@@ -120,7 +131,10 @@ export class DomainWideRotation {
    * @returns The HSMs that have it, as `begin` told of them.
    * @throws KmsError when there is no such rotation, KeyStoreError when an HSM is in the way. Then there is no new key.
    */
-  async finish(name: string, domainKeyId: string): Promise<readonly string[]> {
+  async finish(
+    name: string,
+    domainKeyId: string,
+  ): Promise<{ readonly members: readonly string[]; readonly leaver: string | undefined }> {
     const { domainKeys, domainId } = this.#parts;
     const pending = this.#pending;
     if (pending?.record.backingKeyId !== domainKeyId || pending.record.keyStore !== name)
@@ -128,11 +142,11 @@ export class DomainWideRotation {
         'ConflictException',
         'there is no such rotation: the daemon was restarted, or another one was begun; begin anew',
       );
-    const { record, giver, pairs, padding } = pending;
+    const { record, giver, pairs, padding, leaver } = pending;
     const { backingKeyId } = record;
     const had = [giver, ...pairs.map(({ holder }) => holder)];
     try {
-      const missing = this.#holders(name).find(({ path }) => !had.some((each) => each.path === path));
+      const missing = this.#holders(name, leaver).find(({ path }) => !had.some((each) => each.path === path));
       if (missing !== undefined)
         throw new KmsError(
           'ConflictException',
@@ -144,13 +158,13 @@ export class DomainWideRotation {
       for (const { holder, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const request = { backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
         const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
-          throw withRemedy(error, 'rotate');
+          throw withRemedy(error, leaver === undefined ? 'rotate' : 'leave');
         });
         await holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
       }
       for (const holder of had) await holder.relist();
       // One may have been lost meanwhile.
-      this.#holders(name);
+      this.#holders(name, leaver);
     } catch (error) {
       await this.#abandon(pending);
       throw error;
@@ -158,19 +172,20 @@ export class DomainWideRotation {
     this.#pending = undefined;
     await this.#endPairs(pending);
     await domainKeys.activate(record, { destroyKey: (request) => destroyIn(had, request.backingKeyId) });
-    return had.map(({ path }) => path);
+    return { members: had.map(({ path }) => path), leaver };
   }
 
   /** @throws KmsError `ConflictException` while one of them is away. */
-  #holders(named: string): readonly Holder[] {
+  #holders(named: string, leaver: string | undefined): readonly Holder[] {
     const { domainKeys, keyStoreOf } = this.#parts;
-    const holders = domainKeys.domainOf(named).flatMap((name) => holdersIn(name, keyStoreOf(name), named));
+    const staying = domainKeys.domainOf(named).filter((name) => name !== leaver);
+    const holders = staying.flatMap((name) => holdersIn(name, keyStoreOf(name), named));
     const away = holders.filter(({ isServing }) => !isServing).map(({ path }) => `\`${path}\``);
     if (away.length === 0) return holders;
     throw new KmsError(
       'ConflictException',
       `${away.join(', ')} of the domain of the key store \`${named}\` would lack the new domain key, and with it every key that is made from now on: ` +
-        'bring it back first (`drawbridge status` tells what is wrong with it)',
+        'bring it back first (`drawbridge status` tells what is wrong with it), or have its key store leave (`drawbridge domain leave`)',
     );
   }
 

@@ -2,6 +2,7 @@
 
 export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
 export {
+  askedFor,
   domainFileText,
   isFingerprint,
   isInvitation,

@@ -30,6 +30,7 @@ import { derivedKeyInput } from '../store/record-mac.ts';
 import { type AcceptedMetadata, acceptMetadata } from './accept-metadata.ts';
 import { createDataFolder, metadataPath, openStore } from './data-folder.ts';
 import { passwordVault } from './key-store-passwords.ts';
+import { placesOfRegions, servingOthers } from './restored-domains.ts';
 import { RestoredKeyStores } from './restored-key-stores.ts';
 import { assertRecordsAreServed } from './served-records.ts';
 
@@ -125,7 +126,8 @@ async function tryIn(folder: string, restoration: Restoration): Promise<TriedBac
   assertRecordsAreServed(loaded, configuration);
   const custom = { records: loaded.customKeyStore, vault };
   for (const { keyStore } of loaded.backingKey) await keyStores.open(keyStore, custom);
-  const census = await takeCensus(loaded, keyStores, progress);
+  for (const keyStore of servingOthers(loaded, configuration)) await keyStores.open(keyStore, custom);
+  const census = await takeCensus(loaded, { keyStores, configuration }, progress);
   const { key, quarantined } = loaded;
   return { header, state: standing.treeHash, keys: key.length, quarantined: quarantined.length, ...census };
 }
@@ -173,13 +175,17 @@ async function load(
 
 async function takeCensus(
   loaded: LoadedMetadata,
-  { opened, unopened }: Pick<RestoredKeyStores, 'opened' | 'unopened'>,
+  {
+    keyStores: { opened, unopened },
+    configuration,
+  }: Pick<Restoration, 'configuration'> & { readonly keyStores: Pick<RestoredKeyStores, 'opened' | 'unopened'> },
   progress: Restoration['progress'],
 ): Promise<Pick<TriedBackup, 'proven' | 'problems' | 'orphans'>> {
   const { key, backingKey, wrappingKey, domainKey, quarantined } = loaded;
   const materials = Map.groupBy(backingKey, ({ keyId }) => keyId);
-  const keys = key.map(({ keyId, keySpec, keyUsage }): CountedKey => {
-    return { keySpec, keyUsage, materials: materials.get(keyId) ?? [] };
+  const places = placesOfRegions(loaded, configuration, opened);
+  const keys = key.map(({ keyId, keySpec, keyUsage, region }): CountedKey => {
+    return { keySpec, keyUsage, materials: materials.get(keyId) ?? [], placeOf: (each) => places(region, each) };
   });
   const problems: CensusProblem[] = [];
   let proven = 0;

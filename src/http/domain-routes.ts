@@ -65,7 +65,8 @@ export interface DomainControl {
   ): Promise<{
     readonly domainKeyId: string;
     readonly members: readonly string[];
-    readonly left: { readonly member: string; readonly isEmpty: boolean } | null;
+    /** `inUse`, of a key store that was there: how many domain keys of the others something that it serves is wrapped under. */
+    readonly left: { readonly member: string; readonly isEmpty: boolean; readonly inUse?: number } | null;
   }>;
 }
 

@@ -13,6 +13,7 @@ import { stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
+import type { Clocks } from '../../src/daemon/upkeep/clocks.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
@@ -27,6 +28,8 @@ export class InstanceOfStores {
   readonly logged: string[] = [];
   readonly #token: TestToken;
   #keyStore: KeyStore | undefined;
+  /** That upkeep tells the time by; the machine's unless set before it is started. */
+  clocks: Clocks | undefined;
   #daemon: Daemon | undefined;
   #kms: KMS | undefined;
 
@@ -93,7 +96,8 @@ export class InstanceOfStores {
   async start(): Promise<void> {
     const configuration = await loadConfiguration(this.configurationFile);
     const openKeyStores = this.#keyStore === undefined ? [] : [this.#keyStore];
-    this.#daemon = await startDaemon({ configuration, environment: {}, log: this.#log(), openKeyStores });
+    const { clocks } = this;
+    this.#daemon = await startDaemon({ configuration, environment: {}, log: this.#log(), openKeyStores, clocks });
     this.#kms = kmsOver(this.socket);
   }
 

@@ -42,20 +42,22 @@ export async function joinDomain(instance: InstanceOfStores, of: string, newcome
   const invitation = parseDomainFile((await ask(`/domains/${of}/invite`, {})).invitation);
   if (!isInvitation(invitation)) throw new Error('it is no invitation');
   await inTokenOf(instance, newcomer, async (keyStore) => {
-    const request = await beginJoining(keyStore, invitation);
+    // As the command asks for it: the service keys are for the key store that has them.
+    const only = newcomer === 'default' ? undefined : 'domain keys';
+    const request = await beginJoining(keyStore, invitation, only);
     const publicKey = request.publicKey.toString('base64');
     if (of === 'default') await trust(instance, [{ backingKeyId: joiningKeyId(invitation), publicKey }]);
     const accepted = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
     const response = parseDomainFile((await ask(`/domains/${of}/accept`, accepted)).response);
     if (!isResponse(response)) throw new Error('it is no response');
-    await finishJoining(keyStore, response);
+    await finishJoining(keyStore, response, only);
   });
 }
 
 /** All key stores of a domain get a new domain key, as `drawbridge domain rotate` has them get it. @returns What the daemon answers. */
-export async function rotateDomain(instance: InstanceOfStores, of: string) {
+export async function rotateDomain(instance: InstanceOfStores, of: string, choices: object = {}) {
   const ask = (path: string, body: object) => askOf(instance.socket, path, body);
-  const begun = await ask(`/domains/${of}/rotation`, {});
+  const begun = await ask(`/domains/${of}/rotation`, choices);
   if (begun.pairs === undefined) return begun;
   if (of === 'default') await trust(instance, begun.pairs);
   return ask(`/domains/${of}/rotation/finish`, { domainKeyId: begun.domainKeyId });

@@ -10,9 +10,10 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
-import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
+import { askOf, inTokenOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
@@ -21,12 +22,14 @@ if (missing !== null) process.stdout.write(`skipped: Regions of a domain: ${miss
 
 const there = 'eu-central-1';
 const Plaintext = Buffer.from('a plaintext');
+const dayMs = 24 * 60 * 60 * 1000;
 
 describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   let instance: InstanceOfStores;
   let nss: TestToken;
   let here: KMS;
   let abroad: KMS;
+  const clocks = new SetClocks();
 
   const start = async (): Promise<void> => {
     await instance.start();
@@ -52,6 +55,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     const written = readFileSync(instance.configurationFile, 'utf8');
     const region = { region: there, socket: { path: join(instance.folder, 'there.sock') }, keyStores: ['annex'] };
     writeFileSync(instance.configurationFile, `${written}\nregions: ${JSON.stringify([region])}\n`);
+    instance.clocks = clocks;
     await start();
   });
   afterAll(async () => {
@@ -70,6 +74,20 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     expect((await refusal(abroad.describeKey({ KeyId }))).name).toBe('NotFoundException');
   });
 
+  test('are no domain because an object in the one has the id of a domain key of the other', async () => {
+    const KeyId = await newPrimary();
+    const { keyStores } = await ask('/status');
+    const { backingKeyId } = keyStores[0].domainKeys[0];
+    const forged = { backingKeyId, label: 'drawbridge:domain:default:1' };
+    await inTokenOf(instance, 'annex', (annex) => annex.generateDomainKey(forged));
+    await ask('/key-stores/annex/reconnect', {});
+    expect(instance.logged.join()).toContain('is another key, and is not used');
+    expect((await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }))).name).toBe(
+      'UnsupportedOperationException',
+    );
+    await inTokenOf(instance, 'annex', (annex) => annex.destroyKey({ backingKeyId }));
+  });
+
   test('have one domain once the HSM of one has joined that of the other, and the daemon has looked', async () => {
     const KeyId = await newPrimary();
     await joinDomain(instance, 'default', 'annex');
@@ -78,6 +96,9 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     await here.replicateKey({ KeyId, ReplicaRegion: there });
     const described = await abroad.describeKey({ KeyId });
     expect(described.KeyMetadata).toMatchObject({ KeyState: 'Enabled', MultiRegion: true });
+    // It uses what is wrapped, and verifies no record: it was given nothing for that.
+    const labels = (await inTokenOf(instance, 'annex', (annex) => annex.listKeys())).map(({ label }) => label);
+    expect(labels).toEqual(['drawbridge:domain:default:1']);
   });
 
   test('decrypt in each what was encrypted in the other', async () => {
@@ -149,18 +170,6 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     }
   });
 
-  test('forget a key that is deleted, in each HSM that has unwrapped it', async () => {
-    const KeyId = await newPair();
-    const { CiphertextBlob } = await abroad.encrypt({ KeyId, Plaintext });
-    await here.decrypt({ CiphertextBlob });
-    await abroad.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
-    const state = async (kms: KMS) => (await kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
-    expect(await state(abroad)).toBe('PendingDeletion');
-    expect(await state(here)).toBe('Enabled');
-    await here.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
-    expect(await state(here)).toBe('PendingReplicaDeletion');
-  });
-
   test('are served by their own HSM alone: while the hosts of one are gone, the other one goes on', async () => {
     const KeyId = await newPair();
     const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
@@ -177,5 +186,41 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
         for (const pid of await hosts(gone)) process.kill(pid, 'SIGCONT');
       }
     }
+  });
+
+  test('are counted by what each of them can use, and a key is in all of them or in none of the domain', async () => {
+    const { problems, proven } = await ask('/census', { after: null });
+    expect(problems).toEqual([]);
+    expect(proven).toBeGreaterThan(0);
+  });
+
+  test('part, once no key is used on both sides, and nothing of what is new is for the one that left', async () => {
+    const held = await ask('/domains/default/rotation', { leaver: 'annex' });
+    expect(held.message).toMatch(/multi-Region keys are used by `annex` and by other key stores/);
+    for (const kms of [here, abroad])
+      for (const { KeyId } of present((await kms.listKeys({})).Keys)) {
+        const { KeyMetadata } = await kms.describeKey({ KeyId });
+        const isReplica = KeyMetadata?.MultiRegionConfiguration?.MultiRegionKeyType === 'REPLICA';
+        if (isReplica || kms === abroad) await kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+      }
+    // What came due at once waits for another day of running; primary keys wait for their replicas.
+    for (const days of [8, 2, 8, 2]) await clocks.pass(days * dayMs);
+    expect((await abroad.listKeys({})).Keys).toEqual([]);
+    const KeyId = await newPrimary({}, abroad);
+    const { CiphertextBlob } = await abroad.encrypt({ KeyId, Plaintext });
+
+    const leave = () => rotateDomain(instance, 'default', { leaver: 'annex' });
+    expect(await leave()).toMatchObject({ members: ['default'], left: { member: 'annex', isEmpty: false } });
+    const single = await here.createKey({ MultiRegion: true });
+    const refused = await refusal(
+      here.replicateKey({ KeyId: present(single.KeyMetadata?.KeyId), ReplicaRegion: there }),
+    );
+    expect(refused.name).toBe('UnsupportedOperationException');
+    await ask('/domains/annex/rotate', {});
+    await clocks.pass(1000);
+    expect(await leave()).toMatchObject({ left: { member: 'annex', isEmpty: true } });
+    const labels = (await inTokenOf(instance, 'annex', (annex) => annex.listKeys())).map(({ label }) => label);
+    expect(labels).toEqual([expect.stringMatching(/^drawbridge:domain:annex:/)]);
+    expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
   });
 });

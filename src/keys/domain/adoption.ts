@@ -75,6 +75,8 @@ async function isIn(
     const label = domainKeyLabel(record);
     const key = await proveKey(holder, { backingKeyId, label, domainId, ...anySecret });
     for (const token of tokens) {
+      // Its lanes may know another object by this id, which was there before.
+      await token.forgetWrappedKey({ backingKeyId });
       if (await doesTheSame(token, key)) continue;
       log.error(
         { keyStore: token.name, backingKeyId },

@@ -11,6 +11,7 @@ import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
 import {
+  askedFor,
   assertJoiningPublicKey,
   DomainFileError,
   type Invitation,
@@ -112,7 +113,7 @@ export async function giveKeys(member: Pick<KeyStore, 'carrying'>, request: Join
   const { invitation, publicKey, padding } = request;
   const trustedKeyId = joiningKeyId(invitation);
   const keys: JoinResponse['keys'] = [];
-  for (const { backingKeyId } of invitation.keys) {
+  for (const { backingKeyId } of askedFor(invitation.keys, request.only)) {
     const wrapped = await giveOne(member, { backingKeyId, publicKey, trustedKeyId, padding });
     keys.push({ backingKeyId, wrapped });
   }

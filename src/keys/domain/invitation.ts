@@ -78,6 +78,8 @@ const request = z.strictObject({
   /** SubjectPublicKeyInfo, DER. */
   publicKey: bytes,
   padding: z.enum(carryingPaddings),
+  /** Which of the domain's keys it asks for, if not for all of them. */
+  only: z.literal('domain keys').optional(),
   /** Of the newcomer, for people. */
   token: z.strictObject({ label: short, serial: short }),
 });
@@ -120,6 +122,14 @@ export function isRequest(file: DomainFile): file is JoinRequest {
 
 export function isResponse(file: DomainFile): file is JoinResponse {
   return file.form === forms.response;
+}
+
+/** Which keys of a domain somebody asks for: `domain keys`, to use what is wrapped, or absent all of them, to verify records alone, too. */
+export type KeysAskedFor = JoinRequest['only'];
+
+/** Those that are asked for. */
+export function askedFor<Key extends { readonly label: string }>(keys: readonly Key[], only: KeysAskedFor): Key[] {
+  return keys.filter(({ label }) => only === undefined || label.startsWith(domainKeyLabelPrefix));
 }
 
 /** As it is written to a file; bytes in base64. */
@@ -166,8 +176,8 @@ export function joiningKeyId(file: Invitation): BackingKeyId {
 
 /** In groups, as it is shown and compared. */
 export function requestFingerprint(file: JoinRequest): string {
-  const { invitation: of, publicKey, padding, token } = file;
-  const told = [forms.request, joiningKeyId(of), of.domainId, padding, token.label, token.serial];
+  const { invitation: of, publicKey, padding, token, only = 'all' } = file;
+  const told = [forms.request, joiningKeyId(of), of.domainId, padding, token.label, token.serial, only];
   const digest = createHash('sha256')
     .update(JSON.stringify(told))
     .update('\0')

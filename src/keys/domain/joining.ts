@@ -11,11 +11,13 @@ import { type CarryingPadding, joiningKeyLabelPrefix, paddingsOf } from '../../h
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import { findServiceKeys, serviceKeyOutline } from '../life/service-keys.ts';
 import {
+  askedFor,
   DomainFileError,
   type Invitation,
   type JoinRequest,
   type JoinResponse,
   joiningKeyId,
+  type KeysAskedFor,
   keysOf,
   newRequest,
 } from './invitation.ts';
@@ -26,13 +28,18 @@ const identity = serviceKeyOutline('metadata-integrity').label;
 
 /**
  * Makes a joining pair; those that earlier attempts left are gone.
+ * @param only As later to `finishJoining`.
  * @throws DomainFileError when the HSM is a member already, or of another instance.
  */
-export async function beginJoining(keyStore: Newcomer, invitation: Invitation): Promise<JoinRequest> {
+export async function beginJoining(
+  keyStore: Newcomer,
+  invitation: Invitation,
+  only?: KeysAskedFor,
+): Promise<JoinRequest> {
   const there = new Set((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId));
   const { token } = keyStore.capabilities();
   const named = `the token \`${token.label}\`, serial ${token.serial},`;
-  if (invitation.keys.every(({ backingKeyId }) => there.has(backingKeyId)))
+  if (askedFor(invitation.keys, only).every(({ backingKeyId }) => there.has(backingKeyId)))
     throw new DomainFileError(`${named} has all keys of the domain: it is a member already`);
   await assertOfNoOther(keyStore, invitation);
   const backingKeyId = joiningKeyId(invitation);
@@ -40,7 +47,8 @@ export async function beginJoining(keyStore: Newcomer, invitation: Invitation): 
   const padding = commonPadding(keyStore, invitation);
   const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
   const publicKey = await keyStore.carrying.generateJoiningPair({ backingKeyId, label, padding });
-  return newRequest({ invitation, publicKey, padding, token: { label: token.label, serial: token.serial } });
+  const asked = only === undefined ? {} : { only };
+  return newRequest({ invitation, publicKey, padding, ...asked, token: { label: token.label, serial: token.serial } });
 }
 
 /**
@@ -48,10 +56,10 @@ export async function beginJoining(keyStore: Newcomer, invitation: Invitation): 
  * @throws DomainFileError when it is for another HSM or lacks keys; KeyStoreError, `ciphertextInvalid` or `materialInvalid`, when it is not what
  * the invitation says. Nothing is kept then.
  */
-export async function finishJoining(keyStore: Newcomer, response: JoinResponse): Promise<void> {
+export async function finishJoining(keyStore: Newcomer, response: JoinResponse, only?: KeysAskedFor): Promise<void> {
   const { invitation, padding } = response;
   const joining = joiningKeyId(invitation);
-  const keys = keysOf(invitation);
+  const keys = askedFor(keysOf(invitation), only);
   const there = new Set((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId));
   if (!there.has(joining)) {
     const isMember = keys.every(({ backingKeyId }) => there.has(backingKeyId));

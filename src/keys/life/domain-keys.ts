@@ -11,7 +11,7 @@
  *
  * A domain key is rotated by making another one, under which everything new is wrapped. What is wrapped already stays where it is: a
  * token that holds to `CKA_UNWRAP_TEMPLATE` wraps nothing again that it has unwrapped. A former domain key is retired once nothing is wrapped under it,
- * in the order of a key's destruction: a mark in its turn, the object, the record. INVARIANT: nothing becomes a key's material that is
+ * in the order of a key's destruction: a mark in its turn, the object, the record (`retired-domain-keys.ts`). INVARIANT: nothing becomes a key's material that is
  * wrapped under a domain key which is not `Active` in that turn (`assertActive`), so what was generated meanwhile is not lost with it.
  */
 
@@ -153,45 +153,22 @@ export class DomainKeys implements Fold {
     throw new KmsError('KMSInternalException', internalMessage, `the domain key ${domainKeyId} was retired meanwhile`);
   }
 
-  /** The former domain keys of a key store under which nothing is wrapped, in whichever key store. @param wrappedUnder How many are. */
-  unneeded(name: string, wrappedUnder: (domainKeyId: BackingKeyId) => number): readonly BackingKeyId[] {
-    const active = this.of(name).filter(({ state }) => state === 'Active');
-    const former = active.slice(0, -1).map(({ backingKeyId }) => backingKeyId);
-    const isNewest = (id: BackingKeyId): boolean =>
-      this.everywhere(id).some(({ keyStore }) => this.newestOf(keyStore) === id);
-    return former.filter((id) => wrappedUnder(id) === 0 && !isNewest(id));
-  }
-
-  /**
-   * Destroys the former domain keys of a key store under which nothing is wrapped, in each key store that has them.
-   * @param wrappedUnder How many backing keys are wrapped under each, in all key stores; asked in the turn, once.
-   * @returns Those that are gone.
-   * @throws KeyStoreError when a key store is in the way; the mark stays, and what is marked is destroyed by the next call.
-   */
-  async retire(
-    name: string,
-    keyStoreOf: (name: string) => Pick<KeyStore, 'destroyKey' | 'describeKey'>,
-    wrappedUnder: () => (domainKeyId: BackingKeyId) => number,
-  ): Promise<readonly BackingKeyId[]> {
+  /** The first step to the end of domain keys in key stores: a mark. @param which Asked in the turn. */
+  async condemn(which: () => readonly DomainKeyRecord[]): Promise<void> {
     const { turns, nodeId } = this.#options;
-    const domain = this.domainOf(name);
     await turns.take(() => {
-      const records = this.unneeded(name, wrappedUnder()).flatMap((id) => this.everywhere(id));
-      const active = records.filter(({ state }) => state === 'Active');
+      const active = which().filter(({ state }) => state === 'Active');
       const changes = active.map((record) => replaced('domainKey', record, { state: 'Destroying', owner: nodeId }));
       return { changes, response: undefined };
     });
-    const marked = new Set(
-      domain.flatMap((each) => this.of(each)).flatMap((record) => this.everywhere(record.backingKeyId)),
-    );
-    const gone = new Set<BackingKeyId>();
-    for (const record of marked)
-      if (await this.#destroyMarked(record, keyStoreOf(record.keyStore))) gone.add(record.backingKeyId);
-    return [...gone];
   }
 
-  /** @returns Was it marked, and is it gone? */
-  async #destroyMarked(
+  /**
+   * The other steps.
+   * @returns Was it marked, and is it gone?
+   * @throws KeyStoreError when the key store is in the way; the mark stays.
+   */
+  async destroyMarked(
     { keyStore: name, backingKeyId, state, owner }: DomainKeyRecord,
     keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey'>,
   ): Promise<boolean> {
@@ -245,7 +222,7 @@ export class DomainKeys implements Fold {
       );
     } else if (state === 'Creating' && owner === nodeId && !this.#begun.has(backingKeyId)) {
       await this.#abandon([record], keyStore);
-    } else await this.#destroyMarked(record, keyStore);
+    } else await this.destroyMarked(record, keyStore);
     if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
       log.error(
         { keyStore: name, backingKeyId },

@@ -29,6 +29,8 @@ export interface CountedKey {
   readonly materials: readonly BackingKeyRecord[];
   /** In a running daemon: what each is used by; absent: nobody else uses it. */
   readonly backingKeys?: KmsKey['backingKeys'];
+  /** The name of the key store in which the key's Region uses it; absent: the one that the record names. */
+  readonly placeOf?: (material: BackingKeyRecord) => string;
 }
 
 export interface CensusProblem {
@@ -72,26 +74,27 @@ export async function proveKeys(
   const problems: CensusProblem[] = [];
   let proven = 0;
   await mapBounded(activeMaterials(keys), provenAtOnce, async (material) => {
-    const { record } = material;
-    const keyStore = keyStores.get(record.keyStore);
+    const { record, place } = material;
+    const keyStore = keyStores.get(place);
     const problem =
       keyStore === undefined
-        ? nothingKnown(unopened.get(record.keyStore) ?? 'its key store is not configured')
+        ? nothingKnown(unopened.get(place) ?? 'its key store is not configured')
         : await problemOf(keyStore, material);
     if (problem === null) proven++;
     else {
-      const { keyId, backingKeyId, keyStore } = record;
-      problems.push({ keyId, backingKeyId, keyStore, ...problem });
+      const { keyId, backingKeyId } = record;
+      problems.push({ keyId, backingKeyId, keyStore: place, ...problem });
     }
   });
   return { proven, problems };
 }
 
 function* activeMaterials(keys: Iterable<CountedKey>) {
-  for (const { keySpec, keyUsage, materials, backingKeys } of keys)
+  for (const { keySpec, keyUsage, materials, backingKeys, placeOf } of keys)
     for (const record of materials) {
+      if (record.state !== 'Active') continue;
       const reference = backingKeys?.get(record.backingKeyId)?.reference;
-      if (record.state === 'Active') yield { record, keySpec, keyUsage, reference };
+      yield { record, keySpec, keyUsage, reference, place: placeOf?.(record) ?? record.keyStore };
     }
 }
 

@@ -29,7 +29,8 @@ export function joinCommand(): Command {
 With an invitation it makes an RSA pair in the HSM, writes the request, and prints the fingerprint of both, which somebody has to compare
 when the request is accepted: read it here, and type it there. With the response it unwraps the keys in the HSM and holds each to what the invitation
 says that it does; then the pair is gone, and the response of no use to anybody. It logs in to the token of the configuration itself; a
-daemon need not run. What was interrupted can be repeated with the same file. \`drawbridge domain invite --help\` tells the whole way.
+daemon need not run. A key store that is not the one of the service keys asks for the domain keys alone, to use what is wrapped under them.
+What was interrupted can be repeated with the same file. \`drawbridge domain invite --help\` tells the whole way.
 
 Examples:
   drawbridge domain join invitation --out request
@@ -64,12 +65,14 @@ async function join(path: string, { config, keyStore: named, member, out, json }
   const file = await readDomainFile(path);
   const log = daemon.createLog('error', configuration.budgets.log);
   const token = { configuration, environment: process.env, keyStore, member, log };
+  // Records are verified, and secrets opened, in one key store alone.
+  const only = keyStore === configuration.serviceKeyStore ? undefined : 'domain keys';
   if (daemon.isInvitation(file)) {
     if (out === undefined) throw new UsageError('with an invitation, --out says where the request goes');
     const output = await openDomainFile(out);
     try {
       actAsOwner(nearestFolder(configuration.dataDir));
-      const request = await daemon.withConfiguredToken(token, (newcomer) => daemon.beginJoining(newcomer, file));
+      const request = await daemon.withConfiguredToken(token, (newcomer) => daemon.beginJoining(newcomer, file, only));
       actAsSelf();
       await output.write(daemon.domainFileText(request));
       const fingerprint = daemon.requestFingerprint(request);
@@ -96,11 +99,14 @@ async function join(path: string, { config, keyStore: named, member, out, json }
   if (out !== undefined) throw new UsageError('--out is for an invitation; a response leaves its keys in the HSM');
   actAsOwner(nearestFolder(configuration.dataDir));
   const { label, serial } = await daemon.withConfiguredToken(token, async (newcomer) => {
-    await daemon.finishJoining(newcomer, file);
+    await daemon.finishJoining(newcomer, file, only);
     return newcomer.capabilities().token;
   });
-  const keys = file.invitation.keys.map(({ backingKeyId, label: of }) => ({ backingKeyId, label: of }));
+  const keys = daemon
+    .askedFor(file.invitation.keys, only)
+    .map(({ backingKeyId, label: of }) => ({ backingKeyId, label: of }));
   if (json) return printJson({ keyStore, token: { label, serial }, keys });
   print(`the token \`${label}\`, serial ${serial}, has joined the domain: it has all ${keys.length} keys`);
   if (members.length > 1) note(`next, if a daemon runs here: drawbridge reconnect ${keyStore} ${member}`);
+  else if (configuration.keyStores.size > 1) note(`next, if a daemon runs here: drawbridge reconnect ${keyStore}`);
 }

@@ -8,9 +8,13 @@ import { onlyKeyStore } from './chosen-key-store.ts';
 import { type MemberRotationOptions, rotateMembers } from './rotate-members.ts';
 
 export function leaveCommand(): Command {
-  return withJson(withSocket(new Command('leave').description('have a member of a key store leave its domain')))
+  return withJson(
+    withSocket(
+      new Command('leave').description('have a member of a key store, or another key store, leave its domain'),
+    ),
+  )
     .argument('<leaver>', 'its name in the configuration')
-    .option('--key-store <name>', 'whose member it is; the only one if not given')
+    .option('--key-store <name>', 'whose member it is, or which stays; the only one if not given')
     .option('--member <name>', 'which of the others makes the new domain key; the first if not given')
     .option(
       '--so-pin-file <file>',
@@ -28,8 +32,13 @@ If it is not there (it was stolen, or has failed), whoever has it and its PIN st
 now, and open the secrets of access keys; with its service keys he can make credentials of sessions of roles. Then rotate the keys that matter
 (\`RotateKeyOnDemand\`), make other access keys and revoke the former ones. Only the account's root may; it is on record.
 
+Another key store of the domain leaves in the same way. Multi-Region keys that are used on both sides hold it back: delete their replicas on one side first.
+What is wrapped in it already stays under the domain keys that it had: give it one of its own (\`drawbridge domain rotate LEAVER\`), and have it leave
+once more when nothing that it serves is under the others any more; then these are destroyed in it.
+
 Examples:
   drawbridge domain leave second
+  drawbridge domain leave annex --key-store default
   drawbridge domain leave second --so-pin-file /media/officer/so-pin --config /etc/drawbridge/drawbridge.yaml`,
     )
     .action(
@@ -38,14 +47,16 @@ Examples:
         const keyStore = options.keyStore ?? (await onlyKeyStore(client));
         const done = await rotateMembers(client, keyStore, options, leaver);
         if (options.json) return printJson({ keyStore, ...done });
-        const { isEmpty } = done['left'] as Members;
+        const { isEmpty, inUse } = done['left'] as Members;
         print(
-          `the member \`${leaver}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
+          `\`${leaver}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
         );
         note(
           isEmpty
-            ? `the keys of the domain in it are destroyed; take it out of the configuration`
-            : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
+            ? `the keys of the domain in it are destroyed${inUse === undefined ? '; take it out of the configuration' : ''}`
+            : inUse !== undefined
+              ? `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${leaver}), and have it leave again later`
+              : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
         );
       },
     );

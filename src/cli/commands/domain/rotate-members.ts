@@ -41,7 +41,7 @@ export async function rotateMembers(
   const { giver, receivers } = partsOf(configuration, { keyStore, member, leaver });
   return withSecurityOfficer({ configuration, keyStore, member: giver }, soPinFile, async (officer) => {
     const begun = await begin(giver);
-    const pairs = shownPairs(begun['pairs'], { receivers, ofOthers: othersOf(configuration, keyStore) });
+    const pairs = shownPairs(begun['pairs'], { receivers, ofOthers: othersOf(configuration, keyStore, leaver) });
     for (const [receiver, pair] of pairs) {
       await assertIsIn({ configuration, ...placeOf(receiver, keyStore) }, pair);
       const digest = createHash('sha256').update(pair.publicKey).digest('base64').replace(/=+$/, '');
@@ -76,8 +76,12 @@ function placeOf(receiver: string, keyStore: string): { readonly keyStore: strin
 }
 
 /** By key store, all HSMs of the others of the configuration. Which of these are in the domain, it does not say. */
-function othersOf({ keyStores }: Configuration, keyStore: string): ReadonlyMap<string, readonly string[]> {
-  const others = [...keyStores].filter(([name]) => name !== keyStore);
+function othersOf(
+  { keyStores }: Configuration,
+  keyStore: string,
+  leaver: string | undefined,
+): ReadonlyMap<string, readonly string[]> {
+  const others = [...keyStores].filter(([name]) => name !== keyStore && name !== leaver);
   return new Map(others.map(([name, { members }]) => [name, members.map((each) => `${name}/${each.name}`)]));
 }
 
