@@ -44,7 +44,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly roles: () => AssumableRoles;
   readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
-  readonly upkeep: Pick<Upkeep, 'report'>;
+  readonly upkeep: Pick<Upkeep, 'report' | 'later'>;
   readonly domainKeys: Pick<DomainKeys, 'of' | 'domainOf' | 'residencyIn' | 'isThere'>;
   readonly rewrapping: Pick<Rewrapping, 'status'>;
   /** In the key store that the configuration names for them. */
@@ -95,7 +95,7 @@ export function statusSources(parts: StatusParts) {
         })),
         roles: parts.roles().all.map(({ arn, maxSessionSeconds }) => ({ arn, maxSessionSeconds })),
         customKeyStores: describeCustomKeyStores(asked.directory.customKeyStores),
-        upkeep: upkeepSummary(upkeep.report()),
+        upkeep: upkeepSummary(upkeep.report(), upkeep.later(1)),
         openDeletions: openDeletions(regions, domainKeys),
         keyStores: [...keyStores].map(([name, keyStore]) => ({
           ...keyStore.status(),

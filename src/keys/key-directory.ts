@@ -230,7 +230,7 @@ export class KeyDirectory implements Fold {
     else for (const keyId of this.#onDemand.all()) yield* this.#each(keyId);
   }
 
-  /** Those that something may be due of, a deletion, a rotation or an expiry, and perhaps others. */
+  /** Those that something may be due of, a deletion or an expiry, and others; where all are in memory, also a rotation. */
   *watched(): Iterable<KmsKey> {
     if (this.#onDemand === undefined) yield* this.#keys.values();
     else for (const keyId of this.#onDemand.watched()) yield* this.#each(keyId);

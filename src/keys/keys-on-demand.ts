@@ -56,7 +56,7 @@ export class KeysOnDemand {
     return this.#pendingDeletion.size;
   }
 
-  /** Those that something may be due of: a deletion, a rotation, an expiry. */
+  /** Those that something may be due of, a deletion or an expiry; rotations are found by their dates (`RecordSource.rotations`). */
   watched(): readonly KeyId[] {
     return [...this.#watched];
   }
@@ -118,9 +118,9 @@ export class KeysOnDemand {
     }
   }
 
-  #watch({ keyId, state, origin, nextRotationDateMs }: KeyRecord): void {
+  #watch({ keyId, state, origin }: KeyRecord): void {
     const isInUse = state === 'Enabled' || state === 'Disabled';
-    mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL' || nextRotationDateMs !== null);
+    mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL');
     mark(this.#pendingDeletion, keyId, state === 'PendingDeletion');
   }
 

@@ -1,12 +1,16 @@
 /**
- * The sum over the MACs of all records (`record-sum.ts`), without reading the records: SQLite puts the MACs of some thousand rows into
- * one text at a time. A million rows take a second or two (measured); one by one they would take ten.
+ * One pass over all rows of all records, without reading the records: the sum over their MACs (`record-sum.ts`), how many there are and
+ * what their texts take, and where the few stand that a start has to read. SQLite puts the MACs of some thousand rows together at a time. A
+ * million keys, which are four million rows, take two to three seconds (measured); one by one they would take ten times as long.
+ *
+ * It goes through the tables themselves. An index that somebody edited, of which a row was taken out, hides nothing from it.
  */
 
 import type { DatabaseSync } from 'node:sqlite';
 import { MacsInForce } from './macs-in-force.ts';
-import { recordKinds } from './record-columns.ts';
-import { tables } from './record-statements.ts';
+import { memberNames, recordKinds } from './record-columns.ts';
+import type { RecordVolume } from './record-source.ts';
+import { sqlName, sqlNames } from './record-statements.ts';
 import { type RecordSums, replacedInSum } from './record-sum.ts';
 import type { RecordKind } from './records/records.ts';
 import { asStoreError } from './store-error.ts';
@@ -15,82 +19,142 @@ import { asStoreError } from './store-error.ts';
 const rowsAtOnce = 8192;
 const macDigits = 64;
 
+/** Conditions in SQL over the columns of a kind. */
+export type Wanted = Readonly<Partial<Record<RecordKind, string>>>;
+
+/** Rows by their numbers, the first and the last one among them. */
+export interface RowRange {
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
 export interface ScannedMacs {
   readonly sum: bigint;
-  /** Rows of each kind. */
-  readonly counts: ReadonlyMap<RecordKind, number>;
+  /** Of rows. */
+  readonly count: number;
   /** All of them. They are in force if the root says their sum. */
   readonly macs: MacsInForce;
+  /** How many rows there are of each kind, by their Region; those of kinds without one under an empty name. */
+  readonly volumes: RecordVolumes;
+  /** Where the rows stand that meet the condition of their kind, among others. Empty where there is none. */
+  readonly ranges: ReadonlyMap<RecordKind, readonly RowRange[]>;
 }
+
+export type RecordVolumes = ReadonlyMap<RecordKind, ReadonlyMap<string, RecordVolume>>;
 
 /**
  * @param path Of the file, for what is said of it.
- * @param expected How many rows there are, roughly.
+ * @param options.wanted Which rows are looked for.
+ * @param options.expected How many rows there are, roughly.
  * @throws StoreError
  */
-export function scanMacs(database: DatabaseSync, sums: RecordSums, path: string, expected = 0): ScannedMacs {
+export function scanMacs(
+  database: DatabaseSync,
+  sums: RecordSums,
+  path: string,
+  { wanted = {}, expected = 0 }: { readonly wanted?: Wanted; readonly expected?: number } = {},
+): ScannedMacs {
   try {
-    let sum = 0n;
-    const all = new MacsInForce(expected);
-    const counts = new Map<RecordKind, number>();
+    let [sum, rows] = [0n, 0];
+    const macs = new MacsInForce(expected);
+    const volumes = new Map<RecordKind, Map<string, RecordVolume>>();
+    const ranges = new Map<RecordKind, RowRange[]>();
     for (const kind of recordKinds) {
-      let count = 0;
-      for (const macs of macsOf(database, tableNames[kind])) {
-        count += macs.rows;
-        const each = macs.isWhole ? undefined : macs.each();
-        sum = replacedInSum(sum, 0n, each === undefined ? sums.sumOfDigits(macs.digits) : sums.sumOf(each));
-        if (each === undefined) all.addDigits(macs.digits);
-        else for (const mac of each) all.add(mac);
+      const volume = new Map<string, RecordVolume>();
+      const found: RowRange[] = [];
+      for (const some of rowsOfKind(database, kind, wanted[kind] ?? 'false')) {
+        sum = replacedInSum(sum, 0n, some.macs === undefined ? sums.sumOf(some.each()) : sums.sumOfMacs(some.macs));
+        if (some.macs !== undefined) macs.addAll(some.macs);
+        else for (const mac of some.each()) macs.add(mac);
+        for (const [region, { count, textBytes }] of some.volumes) {
+          rows += count;
+          const before = volume.get(region) ?? { count: 0, textBytes: 0 };
+          volume.set(region, { count: before.count + count, textBytes: before.textBytes + textBytes });
+        }
+        if (some.hasWanted) addRange(found, some.range);
       }
-      counts.set(kind, count);
+      volumes.set(kind, volume);
+      ranges.set(kind, found);
     }
-    return { sum, counts, macs: all };
+    return { sum, count: rows, macs, volumes, ranges };
   } catch (error) {
     throw asStoreError(error, 'read the metadata store', path);
   }
 }
 
-interface SomeMacs {
-  readonly rows: number;
-  /** Is each of them 64 digits, so that `digits` is all of them? */
-  readonly isWhole: boolean;
-  readonly digits: string;
+interface SomeRows {
+  readonly range: RowRange;
+  /** One behind the other, where each is what a MAC of ours is: 64 digits. */
+  readonly macs: Buffer | undefined;
+  readonly hasWanted: boolean;
+  readonly volumes: readonly (readonly [string, RecordVolume])[];
+  /** Whatever stands there as their MACs. */
   each(): readonly unknown[];
 }
 
-function* macsOf(database: DatabaseSync, table: string): Generator<SomeMacs> {
-  const some = `select rowid as number, mac from ${table} where rowid > ? order by rowid limit ${rowsAtOnce}`;
-  const isWhole = `typeof(mac) = 'text' and length(mac) = ${macDigits}`;
-  const joined = database.prepare(
-    `select max(number), count(*), count(*) filter (where ${isWhole}), group_concat(mac, '') from (${some})`,
+function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string): Generator<SomeRows> {
+  const table = sqlNames[kind];
+  const region = memberNames(kind).includes('region') ? 'region' : "''";
+  const rows = `from ${table} not indexed where rowid >= ?1 and rowid <= ?2`;
+  const prepare = (text: string) => {
+    const statement = database.prepare(text);
+    statement.setReadBigInts(true);
+    statement.setReturnArrays(true);
+    return (...values: readonly (bigint | string)[]) => statement.all(...values) as unknown as unknown[][];
+  };
+  const next = prepare(`select rowid, ${region} from ${table} where rowid >= ? order by rowid limit 1`);
+  const isWhole = `octet_length(mac) = ${macDigits} and typeof(mac) = 'text'`;
+  const together = prepare(
+    `select last, count, wanted, of_region = count, bytes,
+        case when whole = count and digits = lower(digits) then unhex(digits) end
+      from (
+        select max(rowid) as last, count(*) as count, max(rowid) filter (where ${wanted}) as wanted,
+          count(*) filter (where ${region} = ?3) as of_region, ${textBytesOf(kind)} as bytes,
+          count(*) filter (where ${isWhole}) as whole, group_concat(mac, '') as digits
+        ${rows}
+      )`,
   );
-  joined.setReadBigInts(true);
-  joined.setReturnArrays(true);
-  const oneByOne = database.prepare(some);
-  oneByOne.setReadBigInts(true);
-  oneByOne.setReturnArrays(true);
+  const byRegion = prepare(`select ${region}, count(*), ${textBytesOf(kind)} ${rows} group by 1`);
+  const each = prepare(`select mac ${rows}`);
   // Numbers of rows begin with 1, but for those of somebody who edited the file.
-  let last = -(2n ** 63n);
+  let at = -(2n ** 63n);
   for (;;) {
-    const [end, rows, whole, digits] = joined.get(last) as unknown as unknown[];
-    if (typeof end !== 'bigint') return;
-    const from = last;
+    const [[first, regionOfFirst] = []] = next(at);
+    if (typeof first !== 'bigint') return;
+    const end = BigInt.asIntN(64, first + BigInt(rowsAtOnce - 1));
+    const to = end < first ? 2n ** 63n - 1n : end;
+    const [[last, count, found, isOfRegion, bytes, macs] = []] = together(first, to, String(regionOfFirst));
+    const range = { first, last: last as bigint }; // There is the first one at least.
+    const volumes = isOfRegion === 1n ? [[regionOfFirst, count, bytes]] : byRegion(first, to);
     yield {
-      rows: Number(rows),
-      isWhole: rows === whole && typeof digits === 'string' && isHex(digits),
-      digits: String(digits),
-      each: () => (oneByOne.all(from) as unknown as unknown[][]).map(([, mac]) => mac),
+      range,
+      macs: macs instanceof Uint8Array ? Buffer.from(macs.buffer, macs.byteOffset, macs.length) : undefined,
+      hasWanted: found !== null,
+      volumes: volumes.map(([name, number, texts]) => [
+        String(name),
+        { count: Number(number), textBytes: Number(texts) },
+      ]),
+      each: () => each(first, to).map(([mac]) => mac),
     };
-    last = end;
+    if (range.last === 2n ** 63n - 1n) return;
+    at = range.last + 1n;
   }
 }
 
-/** In lower case. A regular expression takes five times as long. */
-function isHex(digits: string): boolean {
-  return Buffer.from(digits, 'hex').toString('hex') === digits;
+/** Two that follow each other are one. */
+function addRange(ranges: RowRange[], { first, last }: RowRange): void {
+  const before = ranges.at(-1);
+  if (before !== undefined && before.last + 1n === first) ranges[ranges.length - 1] = { first: before.first, last };
+  else ranges.push({ first, last });
 }
 
-/** As `CamelCasePlugin` names them in the file. */
-const tableNames = Object.fromEntries(
-  recordKinds.map((kind) => [kind, tables[kind].replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]),
-) as Readonly<Record<RecordKind, string>>; // One for each kind.
+/** In SQL, of some rows of a kind: the bytes of the texts that are as long as somebody made them. */
+export function textBytesOf(kind: RecordKind): string {
+  const texts = memberNames(kind).filter((name) => weighedTexts.has(name));
+  return texts.length === 0 ? '0' : `total(${texts.map((name) => `octet_length(${sqlName(name)})`).join(' + ')})`;
+}
+
+const weighedTexts: ReadonlySet<string> = new Set([
+  ...['description', 'tags', 'document', 'publicKey', 'wrappedKey', 'materialDescription', 'aliasName'],
+  ...['name', 'grantee', 'retiring', 'operations', 'constraints'],
+]);

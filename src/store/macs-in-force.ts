@@ -38,9 +38,9 @@ export class MacsInForce {
     else this.#damaged.add(mac);
   }
 
-  /** @param digits Of MACs, one behind the other. */
-  addDigits(digits: string): void {
-    this.#macs.addAll(Buffer.from(digits, 'hex'), macBytes);
+  /** @param macs Of 32 bytes each, one behind the other. */
+  addAll(macs: Buffer): void {
+    this.#macs.addAll(macs, macBytes);
   }
 
   /** What a transaction has put into the place of what, once it is on disk. */

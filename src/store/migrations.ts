@@ -9,7 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
-import { CamelCasePlugin, Kysely } from 'kysely';
+import { CamelCasePlugin, Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import { type AnySchema, addRegion, createRecords, remade } from './migrated-tables.ts';
 import { assertSameSchema, type SchemaObject, schemaOf } from './schema-check.ts';
@@ -271,6 +271,24 @@ export const migrations: Readonly<Record<string, Step>> = {
       await index('alias', 'aliasOfKey', ['region', 'keyId']).execute();
       await index('keyGrant', 'keyGrantOfKey', ['region', 'keyId']).execute();
       await index('keyGrant', 'keyGrantByRetiring', ['region', 'retiring', 'grantId']).execute();
+    },
+  },
+
+  // So that nobody has to go through all of them to find those that are wrapped under one domain key, or to be rotated next.
+  '0014-indexes-of-what-is-to-be-done': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .createIndex('backingKeyByDomainKey')
+        .on('backingKey')
+        .columns(['keyStore', 'domainKeyId'])
+        .where(sql.ref('wrappedKey'), '<>', sql.lit(''))
+        .execute();
+      await db.schema
+        .createIndex('kmsKeyByRotation')
+        .on('kmsKey')
+        .columns(['region', 'nextRotationDateMs', 'keyId', 'state'])
+        .where(sql.ref('nextRotationDateMs'), '<>', sql.lit(0))
+        .execute();
     },
   },
 };

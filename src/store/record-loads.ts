@@ -9,12 +9,13 @@
 
 import type { DatabaseSync } from 'node:sqlite';
 import { type Expression, type SqlBool, sql } from 'kysely';
+import type { RowRange } from './mac-scan.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import { recordKinds } from './record-columns.ts';
 import { newestFormat, type RecordFormats } from './record-mac.ts';
 import type { Findings, ReaderParts, RecordReader } from './record-reader.ts';
-import type { NumerousKind } from './record-source.ts';
-import type { FormerRow } from './record-statements.ts';
+import { isNumerous, type NumerousKind } from './record-source.ts';
+import { type FormerRow, sqlNames } from './record-statements.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
 
 export interface RecordsRead {
@@ -28,15 +29,43 @@ export function loadAll(reader: RecordReader, macs: Findings['macs']): Promise<R
   return load(reader, macs, () => undefined);
 }
 
-/** As few as it can. */
-export function loadAtStart(reader: RecordReader, { database, formats }: ReaderParts): Promise<RecordsRead> {
-  const conditions = conditionsAtStart(database);
+/**
+ * Conditions of the rows that a start has to know: what did not finish, what something is due of, what lives in a token, and what is written
+ * anew because it is of a former format. Rows of kinds that are not here are all read.
+ */
+export function wantedAtStart(formats: RecordFormats): Readonly<Record<NumerousKind, string>> {
+  const isFormer = (kind: RecordKind): string => `format <> ${newestFormat(formats[kind])}`;
+  return {
+    key: `state not in ('Enabled', 'Disabled') or origin <> 'AWS_KMS' or ${isFormer('key')}`,
+    backingKey: `residency <> 'wrapped' or state <> 'Active' or ${isFormer('backingKey')}`,
+    keyPolicy: isFormer('keyPolicy'),
+    alias: isFormer('alias'),
+    grant: isFormer('grant'),
+    lastUse: isFormer('lastUse'),
+  };
+}
+
+/**
+ * As few as it can.
+ * @param ranges Where the rows are that a start wants (`scanMacs`): no other place is gone through.
+ */
+export function loadAtStart(
+  reader: RecordReader,
+  { database, formats }: ReaderParts,
+  ranges: ReadonlyMap<RecordKind, readonly RowRange[]>,
+): Promise<RecordsRead> {
+  const wanted = wantedAtStart(formats);
+  const found = (kind: NumerousKind, condition = wanted[kind]): string =>
+    inRanges(kind, ranges.get(kind) ?? [], condition);
+  const isUnfinished = "state = 'Creating'";
+  const keys = keysToRead(database, found('key', isUnfinished), found('backingKey', isUnfinished));
   return load(
     reader,
     () => undefined,
     (kind) => {
-      const condition = (conditions as Partial<Record<RecordKind, string>>)[kind];
-      return condition === undefined ? undefined : sql.raw(`(${condition} or ${isFormer(kind, formats)})`);
+      if (!isNumerous(kind)) return undefined;
+      const rows = [found(kind), ofKeys(kind, keys), ...oneOfEach(kind)].join(' union all ');
+      return sql.raw(`rowid in (${rows})`);
     },
   );
 }
@@ -54,35 +83,62 @@ async function load(
   return { loaded: { ...loaded, quarantined: findings.quarantined } as LoadedMetadata, former: findings.former };
 }
 
-/** They are verified and written anew at the start. */
-function isFormer(kind: RecordKind, formats: RecordFormats): string {
-  return `format <> ${newestFormat(formats[kind])}`;
+/** The rows of a kind, in these places alone, that meet a condition: what a statement selects. */
+function inRanges(kind: NumerousKind, ranges: readonly RowRange[], condition: string): string {
+  const table = sqlNames[kind];
+  if (ranges.length === 0) return `select rowid from ${table} where false`;
+  const places = ranges.map(({ first, last }) => `(${first}, ${last})`).join(', ');
+  return `select found.rowid from (values ${places}) as place
+    cross join ${table} as found not indexed on found.rowid >= place.column1 and found.rowid <= place.column2 where (${condition})`;
 }
-
-/** Of keys that were deleted: whatever is there of them was put back. */
-const buried = 'key_id in (select key_id from tombstone)';
 
 /**
- * What a start has to know of the kinds that there can be many of: what did not finish, what something is due of, what lives in a token,
- * and one of each Region, key store and domain key.
+ * Selects the ids of keys of which all is read: those whose making did not end, and those that were deleted: whatever is there of these
+ * was put back.
  */
-function conditionsAtStart(database: DatabaseSync): Readonly<Record<NumerousKind, string>> {
-  const ids = database
-    .prepare(
-      // Of both tables in their own order: to join two lists in that of their ids, each row would be looked up by itself.
-      "select key_id from kms_key where state = 'Creating' union all select key_id from backing_key where state = 'Creating'",
-    )
+function keysToRead(database: DatabaseSync, unfinishedKeys: string, unfinishedMaterial: string): string {
+  // Of both tables by themselves: to join two lists in the order of their ids, each row would be looked up by itself.
+  const text = `select key_id from kms_key where rowid in (${unfinishedKeys})
+    union select key_id from backing_key where rowid in (${unfinishedMaterial})`;
+  const unfinished = database
+    .prepare(text)
     .all()
-    .map((row) => `'${String(row['key_id']).replaceAll("'", "''")}'`);
-  const unfinished = `key_id in (${ids.join(', ')})`;
-  return {
-    key: `state not in ('Enabled', 'Disabled') or origin <> 'AWS_KMS' or next_rotation_date_ms <> 0
-      or ${buried} or ${unfinished} or rowid in (select min(rowid) from kms_key group by region)`,
-    backingKey: `residency <> 'wrapped' or state <> 'Active' or ${buried} or ${unfinished}
-      or rowid in (select min(rowid) from backing_key group by key_store, domain_key_id)`,
-    keyPolicy: `${buried} or ${unfinished}`,
-    alias: buried,
-    grant: buried,
-    lastUse: buried,
-  };
+    .map((row) => `('${String(row['key_id']).replaceAll("'", "''")}')`);
+  const deleted = 'select key_id from tombstone';
+  return unfinished.length === 0 ? deleted : `${deleted} union all values ${unfinished.join(', ')}`;
 }
+
+/** The rows of a kind that are of these keys. Each Region is looked into by itself: it comes first in the index. */
+function ofKeys(kind: NumerousKind, keys: string): string {
+  const table = sqlNames[kind];
+  if (kind === 'backingKey') return `select rowid from backing_key where key_id in (${keys})`;
+  return `select found.rowid from (${regionsIn(table)}) as place
+    cross join ${table} as found on found.region = place.region where found.key_id in (${keys})`;
+}
+
+/** One of each Region, key store and domain key: the configuration has to name them. */
+function oneOfEach(kind: NumerousKind): readonly string[] {
+  if (kind === 'backingKey') return [`select number from (${oneOfEachDomainKey})`];
+  if (kind !== 'key') return [];
+  const one = '(select rowid from kms_key where kms_key.region = place.region limit 1)';
+  return [`select ${one} from (${regionsIn('kms_key')}) as place`];
+}
+
+/** The Regions that a table has rows of, each found behind the one before. */
+function regionsIn(table: string): string {
+  return `with recursive each(region) as (
+      select min(region) from ${table}
+      union all
+      select (select min(region) from ${table} where region > each.region) from each where each.region is not null
+    ) select region from each where region is not null`;
+}
+
+/** In the same way. */
+const oneOfEachDomainKey = `with recursive each(number) as (
+    select (select rowid from backing_key where wrapped_key <> '' order by key_store, domain_key_id limit 1)
+    union all
+    select (
+      select rowid from backing_key where wrapped_key <> '' and (key_store, domain_key_id) > (one.key_store, one.domain_key_id)
+      order by key_store, domain_key_id limit 1
+    ) from each join backing_key as one on one.rowid = each.number
+  ) select number from each where number is not null`;

@@ -9,11 +9,16 @@
 import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
-import type { MetadataRecords } from './records/records.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
+import type { RotationIndex } from './rotation-index.ts';
 
 /** The kinds of which there can be as many as there are keys. */
 export const numerousKinds = ['key', 'backingKey', 'keyPolicy', 'alias', 'grant', 'lastUse'] as const;
 export type NumerousKind = (typeof numerousKinds)[number];
+
+export function isNumerous(kind: RecordKind): kind is NumerousKind {
+  return (numerousKinds as readonly string[]).includes(kind);
+}
 
 /** What names a record, or some of them: columns and their values. */
 export type Members<Kind extends NumerousKind> = Partial<Record<keyof MetadataRecords[Kind] & string, string>>;
@@ -79,6 +84,8 @@ export interface RecordSource {
     limit: number,
   ): NamesFound<AliasName> & { readonly records: readonly MetadataRecords['alias'][] };
   volume(kind: NumerousKind, region: string): RecordVolume;
+  /** When keys are to be rotated, as their rows say. */
+  readonly rotations: Pick<RotationIndex, 'between' | 'countAfter' | 'of'>;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
   /**

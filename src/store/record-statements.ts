@@ -37,6 +37,14 @@ export const tables = {
   domainKey: 'domainKey',
   remnant: 'remnant',
 } as const satisfies Record<RecordKind, string>;
+/** As `CamelCasePlugin` names tables and columns in the file, for statements that are written by hand. */
+export function sqlName(name: string): string {
+  return `"${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}"`;
+}
+
+export const sqlNames = Object.fromEntries(
+  Object.entries(tables).map(([kind, name]) => [kind, sqlName(name)]),
+) as Readonly<Record<RecordKind, string>>; // One for each kind.
 export type Tables = Record<(typeof tables)[RecordKind] | 'serviceKey' | 'node' | 'root', AnyRow>;
 
 /** A record's columns with its MAC and the format of that. */
@@ -77,10 +85,27 @@ export function allRows(db: Kysely<Tables>, kind: RecordKind, which?: Expression
   return (which === undefined ? all : all.where(which)).compile();
 }
 
-/** How many KMS keys there are, of all Regions. */
-export function countKeys({ database }: { readonly database: DatabaseSync }): number {
-  return Number(database.prepare('select count(*) as count from kms_key').get()?.['count']);
+/** Are there more KMS keys than so many, of all Regions together? It counts no further. */
+export function hasMoreKeys({ database }: { readonly database: DatabaseSync }, count: number): boolean {
+  return database.prepare('select 1 from kms_key limit 1 offset ?').get(count) !== undefined;
 }
+
+/**
+ * How many records of these kinds there are, roughly: more where many were removed. Of a file in which somebody has given a row a number
+ * of his own it is as many as it has room for.
+ */
+export function roughCount({ database }: { readonly database: DatabaseSync }, kinds: readonly RecordKind[]): number {
+  const numberOf = (text: string): number => Number(Object.values(database.prepare(text).get() ?? {})[0]);
+  const fileBytes = numberOf('pragma page_count') * numberOf('pragma page_size');
+  const count = kinds.reduce(
+    (sum, kind) => sum + numberOf(`select total(n) from (select max(rowid) as n from ${sqlNames[kind]})`),
+    0,
+  );
+  return Math.min(Math.max(0, count), Math.floor(fileBytes / fewestBytesOfRow));
+}
+
+/** Of a record, whose MAC alone has 64; an alias has some 250. */
+const fewestBytesOfRow = 128;
 
 /** The row of one record, with the same columns. */
 export function oneRow(db: Kysely<Tables>, { kind, columns }: PreparedChange): CompiledQuery {

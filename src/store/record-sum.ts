@@ -22,7 +22,7 @@
 
 import { createCipheriv, createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 
-const blockBytes = 16;
+const wordsPerBlock = 4;
 const modulus = 2n ** 128n;
 /** As it stands in a row. */
 export const storedMac = /^[0-9a-f]{64}$/;
@@ -47,14 +47,16 @@ export class RecordSums {
 
   /** @param digits MACs of ours, one behind the other. */
   sumOfDigits(digits: string): bigint {
-    const message = Buffer.from(digits, 'hex');
-    const chained = this.#encrypt(message);
-    const last = Buffer.alloc(message.length / 2);
-    for (let at = 0; at < last.length; at++) {
-      const first = at + (at & ~(blockBytes - 1)); // The first block of each record, of two.
-      last[at] = (chained[first] as number) ^ (message[first + blockBytes] as number); // Both are as long.
-    }
-    return addedUp(this.#encrypt(last));
+    return this.sumOfMacs(Buffer.from(digits, 'hex'));
+  }
+
+  /** @param macs Of 32 bytes each, one behind the other. They are left as they are. */
+  sumOfMacs(macs: Buffer): bigint {
+    // The first blocks of all records, and then the second ones, each beside what the first one has become.
+    const [firsts, seconds] = blocksOf(macs);
+    const chained = wordsIn(this.#encrypt(bytesOf(firsts)));
+    for (let at = 0; at < seconds.length; at++) seconds[at] = (seconds[at] as number) ^ (chained[at] as number); // As long.
+    return addedUp(this.#encrypt(bytesOf(seconds)));
   }
 
   /** What may be known of a sum: 64 hexadecimal digits. */
@@ -78,14 +80,38 @@ export function subkey(key: Buffer, use: string): Buffer {
   return createHmac('sha256', key).update(use).digest();
 }
 
+/** Of each record of two blocks the first one, and the second one. */
+function blocksOf(macs: Buffer): readonly [Uint32Array, Uint32Array] {
+  const words = wordsIn(macs);
+  const [firsts, seconds] = [new Uint32Array(words.length / 2), new Uint32Array(words.length / 2)];
+  for (let from = 0, to = 0; from < words.length; from += 2 * wordsPerBlock) {
+    for (let word = 0; word < wordsPerBlock; word++, to++) {
+      firsts[to] = words[from + word] as number; // There are twice as many.
+      seconds[to] = words[from + wordsPerBlock + word] as number;
+    }
+  }
+  return [firsts, seconds];
+}
+
 /** Column by column, of 32 bits each: no number here gets larger than 2^53 with fewer than 2^21 blocks. */
 function addedUp(blocks: Buffer): bigint {
+  const words = wordsIn(blocks.swap32()); // Numbers here are big-endian, and those of a processor little-endian.
   let [first, second, third, fourth] = [0, 0, 0, 0];
-  for (let at = 0; at < blocks.length; at += blockBytes) {
-    first += blocks.readUInt32BE(at);
-    second += blocks.readUInt32BE(at + 4);
-    third += blocks.readUInt32BE(at + 8);
-    fourth += blocks.readUInt32BE(at + 12);
+  for (let at = 0; at < words.length; at += wordsPerBlock) {
+    first += words[at] as number;
+    second += words[at + 1] as number;
+    third += words[at + 2] as number;
+    fourth += words[at + 3] as number;
   }
   return [first, second, third, fourth].reduce((sum, column) => (sum << 32n) + BigInt(column), 0n) % modulus;
+}
+
+/** The same bytes; where they do not begin at a word of memory, a copy. */
+function wordsIn(bytes: Buffer): Uint32Array {
+  const aligned = bytes.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
+  return new Uint32Array(aligned.buffer, aligned.byteOffset, bytes.length / Uint32Array.BYTES_PER_ELEMENT);
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }

@@ -10,9 +10,10 @@ import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
+import { type RecordVolumes, textBytesOf } from './mac-scan.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
-import { fromColumns, memberNames } from './record-columns.ts';
+import { fromColumns } from './record-columns.ts';
 import { callsAtOnce, macsPerCall } from './record-macs.ts';
 import type { ReaderParts } from './record-reader.ts';
 import {
@@ -27,23 +28,34 @@ import {
   UnverifiedRecords,
   type WrappedOtherwise,
 } from './record-source.ts';
-import { idMember, selection, tables } from './record-statements.ts';
-import type { MetadataRecords } from './records/records.ts';
+import { idMember, selection, sqlNames, tables } from './record-statements.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
+import { RotationIndex } from './rotation-index.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
+import type { Replaced } from './transactions.ts';
 import type { Row, UnverifiedRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
+  readonly rotations: RotationIndex;
   readonly #parts: ReaderParts;
   readonly #rows: VerifiedRows;
   readonly #statements = new Map<string, StatementSync>();
   #isVerified = false;
+  /** What the start has counted, of kinds of which nothing was written since. */
+  readonly #volumes: Map<RecordKind, ReadonlyMap<string, RecordVolume>>;
 
-  /** @param rows Judges those of `parts`. @param atStart What was verified already. */
-  constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata) {
+  /** @param rows Judges those of `parts`. @param atStart.loaded What was verified already. @param atStart.volumes Of all rows. */
+  constructor(
+    parts: ReaderParts,
+    rows: VerifiedRows,
+    { loaded, volumes }: { readonly loaded: LoadedMetadata; readonly volumes: RecordVolumes },
+  ) {
     this.#parts = parts;
+    this.rotations = new RotationIndex(parts);
     this.#rows = rows;
-    rows.take(atStart);
+    this.#volumes = new Map(volumes);
+    rows.take(loaded);
     parts.database.exec(`PRAGMA cache_size = -${cacheKibibytes}`);
   }
 
@@ -154,19 +166,15 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   volume(kind: NumerousKind, region: string): RecordVolume {
-    const texts = memberNames(kind).filter((name) => weighedTexts.has(name));
-    const { db } = this.#parts;
-    const bytes = sql.join([sql`0`, ...texts.map((name) => sql`octet_length(${sql.ref(name)})`)], sql` + `);
-    const all = db
-      .selectFrom(tables[kind] as never)
-      .select([sql`count(*)`.as('count'), sql`total(${bytes})`.as('bytes')]);
+    const counted = this.#volumes.get(kind);
+    if (counted !== undefined) return counted.get(kind === 'backingKey' ? '' : region) ?? { count: 0, textBytes: 0 };
     // By the table, in its order: by the index of the Region, each row would be looked up by itself (ten times as long).
-    const query = 'region' in primaryMember(kind) ? all.where(sql<SqlBool>`+region = ${region}`) : all;
-    const { sql: text, parameters } = query.compile();
-    const [row = []] = this.#all(
-      this.#statement(text, () => text),
-      parameters,
+    const which = kind === 'backingKey' ? '?1 = ?1' : 'region = ?1';
+    const statement = this.#statement(
+      `volume ${kind}`,
+      () => `select count(*), ${textBytesOf(kind)} from ${sqlNames[kind]} not indexed where ${which}`,
     );
+    const [row = []] = this.#all(statement, [region]);
     return { count: Number(row[0]), textBytes: Number(row[1]) };
   }
 
@@ -213,8 +221,10 @@ export class RecordsOnDemand implements RecordSource {
     if (!isEnough()) this.#isVerified = true;
   }
 
-  get rows(): Pick<VerifiedRows, 'follow'> {
-    return this.#rows;
+  /** What a transaction has put into the place of what, once it is on disk. */
+  follow(records: Replaced): void {
+    this.#rows.follow(records);
+    for (const { kind } of [...records.rows.replaced, ...records.rows.put]) this.#volumes.delete(kind);
   }
 
   /** By the number of the row, so that each page of the file is read once. */
@@ -307,16 +317,6 @@ const readAhead = 8;
 const rowsOfPage = 16_384;
 /** As `keys/regions-of-material.ts` reads it. */
 const isOfRegion = sql`(regions = '' or instr(' ' || regions || ' ', ' ' || ${''} || ' ') > 0)`;
-
-/** Texts that a record may have any number of bytes in. */
-const weighedTexts: ReadonlySet<string> = new Set([
-  ...['description', 'tags', 'document', 'publicKey', 'wrappedKey', 'materialDescription', 'aliasName'],
-  ...['name', 'grantee', 'retiring', 'operations', 'constraints'],
-]);
-
-function primaryMember(kind: NumerousKind): object {
-  return kind === 'backingKey' ? {} : { region: true };
-}
 
 /** An index that was edited leads to another record. */
 function isMeant<Kind extends NumerousKind>(record: MetadataRecords[Kind], members: Members<Kind>): boolean {

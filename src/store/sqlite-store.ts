@@ -33,12 +33,12 @@ import type {
   StoreStanding,
 } from './metadata-store.ts';
 import { migrateToLatest } from './migrations.ts';
-import { loadAll, loadAtStart, type RecordsRead } from './record-loads.ts';
+import { loadAll, loadAtStart, type RecordsRead, wantedAtStart } from './record-loads.ts';
 import { derivedKeyInput, type RecordFormats, recordFormats } from './record-mac.ts';
 import { callsAtOnce, macsOfCall } from './record-macs.ts';
 import { type ReaderParts, RecordReader } from './record-reader.ts';
 import { numerousKinds } from './record-source.ts';
-import { countKeys, prepareChange, type Row, rewriting, type Tables } from './record-statements.ts';
+import { hasMoreKeys, prepareChange, type Row, rewriting, roughCount, type Tables } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
 import { rowsOfChanges, writesOf } from './record-writes.ts';
 import { added, type Change } from './records/changes.ts';
@@ -66,8 +66,6 @@ export interface SqliteStore extends MetadataStore {
 const rewritesPerTransaction = 1_000;
 /** So many records are verified before anybody is served: a quarter of a second. Of more, those that are asked for come first. */
 const verifiedAtStart = 4096;
-/** A key, its policy and its material; some have an alias and grants. */
-const rowsPerKey = 3;
 /** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
 const headDelayMs = 1_000;
 
@@ -187,7 +185,7 @@ class OpenSqliteStore implements SqliteStore {
     options: LoadOptions = {},
   ) {
     return this.#inTurn(async (): Promise<BegunMetadata> => {
-      if (countKeys(this.#parts) <= maxKeysInMemory)
+      if (!hasMoreKeys(this.#parts, maxKeysInMemory))
         return { loaded: await this.#load(progress, options), source: undefined };
       const loaded = await this.#written(await this.#readAtStart(), progress, options);
       return { loaded, source: this.#onDemand };
@@ -312,7 +310,7 @@ class OpenSqliteStore implements SqliteStore {
   /** The records and their root, verified. */
   async #read(acceptedState?: string) {
     const root = await this.#newRoot();
-    const inForce = new MacsInForce(rowsPerKey * countKeys(this.#parts));
+    const inForce = new MacsInForce(roughCount(this.#parts, numerousKinds));
     let sum = 0n;
     const macs = (stored: readonly unknown[]): void => {
       sum = replacedInSum(sum, 0n, root.sums.sumOf(stored));
@@ -326,15 +324,15 @@ class OpenSqliteStore implements SqliteStore {
 
   /** As few records as it takes to begin, and the root over all. */
   async #readAtStart() {
-    const { database, path } = this.#parts;
+    const { database, path, formats } = this.#parts;
     const root = await this.#newRoot();
-    const { sum, counts, macs } = scanMacs(database, root.sums, path, rowsPerKey * countKeys(this.#parts));
-    const read = await loadAtStart(this.#reader, this.#parts);
+    const options = { wanted: wantedAtStart(formats), expected: roughCount(this.#parts, numerousKinds) };
+    const { sum, count, macs, volumes, ranges } = scanMacs(database, root.sums, path, options);
+    const read = await loadAtStart(this.#reader, this.#parts, ranges);
     this.#take(root, sum, undefined);
     this.#inForce = macs;
-    const count = numerousKinds.reduce((total, kind) => total + (counts.get(kind) ?? 0), 0);
-    const rows = new VerifiedRows(this.#parts.formats, this.#reader, count, macs);
-    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
+    const rows = new VerifiedRows(formats, this.#reader, count, macs);
+    this.#onDemand = new RecordsOnDemand(this.#parts, rows, { ...read, volumes });
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
     return { ...read, root };
   }
@@ -373,7 +371,7 @@ class OpenSqliteStore implements SqliteStore {
     if (done === undefined) return;
     root.become(done.next);
     this.#inForce?.follow(done.records);
-    this.#onDemand?.rows.follow(done.records);
+    this.#onDemand?.follow(done.records);
   }
 
   #writeHead(): void {

@@ -17,7 +17,7 @@ import { type Columns, memberNames, toColumns } from './record-columns.ts';
 import { CanonicalForm, newestFormat, type RecordFormats } from './record-mac.ts';
 import { macsPerCall } from './record-macs.ts';
 import { notInForce, type RecordReader, type RowOfKind } from './record-reader.ts';
-import { type NumerousKind, numerousKinds } from './record-source.ts';
+import { isNumerous, type NumerousKind, numerousKinds } from './record-source.ts';
 import { idMember } from './record-statements.ts';
 import type { RecordKind } from './records/records.ts';
 import type { Replaced } from './transactions.ts';
@@ -221,10 +221,6 @@ function factsOf(kind: NumerousKind, formats: RecordFormats): KindFacts {
     regionAt: names.indexOf('region'),
     keyIdAt: names.indexOf('keyId'),
   };
-}
-
-function isNumerous(kind: RecordKind): kind is NumerousKind {
-  return (numerousKinds as readonly string[]).includes(kind);
 }
 
 function nameOf({ kind, id, region }: Omit<QuarantinedRecord, 'reason'>): string {

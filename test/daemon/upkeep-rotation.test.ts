@@ -2,6 +2,7 @@
 
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
+import { send } from '../end-to-end/support/wire.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { account, createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
@@ -16,14 +17,20 @@ describeEachToken('A key whose automatic rotation is enabled', (token) => {
   let instance: UpkeptInstance;
   let running: Running;
   let clocks: SetClocks;
+  /** Over one kind of token no key is in memory, and those whose dates come are found by them. */
+  const start = () => instance.start(clocks, undefined, undefined, token().profile === 'nss' ? 0 : undefined);
   beforeAll(async () => {
     instance = await createUpkeptInstance(token());
+    clocks = new SetClocks();
+    const first = await start();
+    await first.kms.createKey({});
+    await first.stop();
     return () => instance.remove();
   });
   // Requests tell the time by this machine's clock: each test begins there.
   beforeEach(async () => {
     clocks = new SetClocks();
-    running = await instance.start(clocks);
+    running = await start();
   });
   afterEach(async () => {
     vi.useRealTimers();
@@ -151,18 +158,31 @@ describeEachToken('A key whose automatic rotation is enabled', (token) => {
     expect(await rotationsOf(KeyId)).toHaveLength(1);
   });
 
+  test('stands among what is to come, whenever its date is, and is not confirmed before it', async () => {
+    const { KeyId, firstDateMs } = await newKey(300);
+    const work = `rotation ${region} ${KeyId}`;
+    const ask = async (method: string, path: string, body?: object) =>
+      JSON.parse((await send(running.socketPath, { method, path, ...(body && { body: JSON.stringify(body) }) })).body);
+    const list = await ask('GET', '/upkeep');
+    expect(list.work).toContainEqual(expect.objectContaining({ work, state: 'scheduled' }));
+    const { upkeep } = await ask('GET', '/status');
+    expect([upkeep.scheduled, upkeep.next]).toEqual([list.work.length + list.more, list.work[0]]);
+    const { message } = await ask('POST', '/upkeep/confirm', { work });
+    expect(message).toContain(new Date(firstDateMs).toISOString());
+  });
+
   test('whose date came while the daemon was stopped is rotated after it ran for a day, once', async () => {
     const { KeyId, firstDateMs } = await newKey(90);
     await running.stop();
     clocks.jump({ wallMs: 200 * dayMs, bootMs: 200 * dayMs });
-    running = await instance.start(clocks);
+    running = await start();
     await clocks.settled();
     expect(await rotationsOf(KeyId)).toEqual([]);
     await clocks.pass(dayMs + minuteMs);
     expect(await rotationsOf(KeyId)).toHaveLength(1);
     expect(await nextDateMs(KeyId)).toBe(firstDateMs + 180 * dayMs);
     await running.stop();
-    running = await instance.start(clocks);
+    running = await start();
     await clocks.settled();
     expect(await rotationsOf(KeyId)).toHaveLength(1);
     expect(await eventsOf(KeyId)).toHaveLength(1);

@@ -49,7 +49,7 @@ export interface UpkeepParts {
   readonly log: Logger;
 }
 
-export type OpenUpkeep = UpkeepControl & Pick<Upkeep, 'start' | 'stop' | 'report'>;
+export type OpenUpkeep = UpkeepControl & Pick<Upkeep, 'start' | 'stop' | 'report' | 'later'>;
 
 /** Nothing is done before `start`. */
 export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
@@ -61,7 +61,8 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
     start: () => upkeep.start(),
     stop: () => upkeep.stop(),
     report: () => upkeep.report(),
-    list: () => upkeepList(upkeep.report()),
+    later: (limit) => upkeep.later(limit),
+    list: () => upkeepList(upkeep.report(), (limit) => upkeep.later(limit)),
     confirm: async (work, by) => told(await upkeep.confirm(work, by)),
   };
 }

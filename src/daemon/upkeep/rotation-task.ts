@@ -8,14 +8,16 @@
 
 import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
-import { parseKeyId } from '../../kms/names.ts';
+import { type KeyId, parseKeyId } from '../../kms/names.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
+import { type RecordSource, whenVerified } from '../../store/record-source.ts';
+import type { RotationDate } from '../../store/rotation-index.ts';
 import type { Clocks } from './clocks.ts';
-import type { UpkeepTask } from './upkeep-task.ts';
+import type { DueWork, UpkeepTask, WorkAhead } from './upkeep-task.ts';
 
 export interface RotationTaskParts {
-  readonly directory: Pick<KeyDirectory, 'realm' | 'watched'>;
+  readonly directory: Pick<KeyDirectory, 'realm' | 'watched' | 'source' | 'findKey'>;
   readonly life: Pick<KeyLife, 'rotateOnDate'>;
   readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
@@ -23,21 +25,58 @@ export interface RotationTaskParts {
 
 export function rotationTask({ directory, life, intents, clocks }: RotationTaskParts): UpkeepTask {
   const kind = 'rotation';
+  const { source } = directory;
+  const { region } = directory.realm;
+  const workOf = ({ keyId, nextRotationDateMs, isEnabled }: RotationDate): DueWork => ({
+    ...{ work: `${kind} ${region} ${keyId}`, dueAtMs: nextRotationDateMs, isHeld: !isEnabled },
+  });
   return {
     kind,
+    ahead: source && aheadIn(source, region, workOf),
     *scheduled() {
+      if (source !== undefined) return;
       for (const { record } of directory.watched()) {
         const { keyId, state, nextRotationDateMs } = record;
         if (nextRotationDateMs === null) continue;
-        const work = `${kind} ${directory.realm.region} ${keyId}`;
-        yield { work, dueAtMs: nextRotationDateMs, isHeld: state !== 'Enabled' };
+        yield workOf({ keyId, nextRotationDateMs, isEnabled: state === 'Enabled' });
       }
     },
     async perform({ work, dueAtMs }) {
-      const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
+      const keyId = keyIdIn(work);
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
       assertRecordable(intents);
+      await whenVerified(() => directory.findKey(keyId));
       await life.rotateOnDate(keyId, dueAtMs, Math.floor(clocks.now().wallMs));
     },
   };
+}
+
+/** Where keys are read on demand: nobody goes through all of them. */
+function aheadIn(source: RecordSource, region: string, workOf: (date: RotationDate) => DueWork): WorkAhead {
+  const { rotations } = source;
+  return {
+    // Nothing is due of a key whose record is refused.
+    until: (untilMs) =>
+      rotations
+        .between(region, { afterMs: 0, untilMs })
+        .filter(({ keyId }) => source.problemOf('key', keyId, region) === undefined)
+        .map(workOf),
+    after(afterMs, limit) {
+      const first = rotations.between(region, { afterMs, untilMs: Number.MAX_SAFE_INTEGER }, limit);
+      return {
+        count: rotations.countAfter(region, afterMs),
+        first: first.filter(({ isEnabled }) => isEnabled).map(workOf),
+      };
+    },
+    find(work) {
+      const keyId = keyIdIn(work);
+      const found = keyId && rotations.of(region, keyId);
+      const due = found && workOf(found);
+      return due?.work === work ? due : undefined;
+    },
+  };
+}
+
+function keyIdIn(work: string): KeyId | undefined {
+  return parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
 }

@@ -21,14 +21,22 @@ export interface UpkeepSummary {
   readonly overdue: readonly ToldWork[];
 }
 
+/** What comes after it all. */
+export interface LaterWork {
+  readonly count: number;
+  readonly first: readonly WorkReport[];
+}
+
+const nothing: LaterWork = { count: 0, first: [] };
+
 /** @param all What is due soonest first. */
-export function upkeepSummary(all: readonly WorkReport[]): UpkeepSummary {
+export function upkeepSummary(all: readonly WorkReport[], later: LaterWork = nothing): UpkeepSummary {
   const inState = (state: WorkReport['state']): readonly WorkReport[] => all.filter((each) => each.state === state);
   const scheduled = inState('scheduled');
   const [waiting, late] = [inState('waiting'), inState('late')];
-  const [next] = scheduled;
+  const [next] = [...scheduled, ...later.first];
   return {
-    scheduled: scheduled.length,
+    scheduled: scheduled.length + later.count,
     next: next === undefined ? null : told(next),
     waiting: waiting.length,
     late: late.length,
@@ -37,8 +45,13 @@ export function upkeepSummary(all: readonly WorkReport[]): UpkeepSummary {
 }
 
 /** @param all What is due soonest first. */
-export function upkeepList(all: readonly WorkReport[]): { readonly work: readonly ToldWork[]; readonly more: number } {
-  return { work: all.slice(0, maxInList).map(told), more: Math.max(0, all.length - maxInList) };
+export function upkeepList(
+  all: readonly WorkReport[],
+  later: (limit: number) => LaterWork = () => nothing,
+): { readonly work: readonly ToldWork[]; readonly more: number } {
+  const { count, first } = later(maxInList);
+  const work = [...all.slice(0, maxInList), ...first].slice(0, maxInList);
+  return { work: work.map(told), more: all.length + count - work.length };
 }
 
 export function told({ dueAtMs, ...others }: WorkReport): ToldWork {

@@ -18,11 +18,23 @@ export interface DueWork {
   readonly isHeld?: boolean;
 }
 
+/** What of a task is too much to be looked at as a whole: it is found by its dates. */
+export interface WorkAhead {
+  /** What is due by then; `scheduled` names none of it. */
+  until(wallMs: number): Iterable<DueWork>;
+  /** How much comes after that, and so much of it, soonest first. Not what is held. */
+  after(wallMs: number, limit: number): { readonly count: number; readonly first: readonly DueWork[] };
+  /** The one of this name, whenever it is due. */
+  find(work: string): DueWork | undefined;
+}
+
 export interface UpkeepTask {
   /** `deletion`, `rotation`, `expiry`, …; the first word of what it calls its works. */
   readonly kind: string;
   /** What is to come, by what the records say now. Called at start and after changes, at most about once a second. */
   scheduled(): Iterable<DueWork>;
+  /** Absent: `scheduled` names all. */
+  readonly ahead?: WorkAhead | undefined;
   /**
    * Does it; idempotent. Takes its own turn and asks the record again: what was cancelled or put off meanwhile is not done, and
    * that is no failure. Throws what is in the way: then it is late, `status` says why, and it is tried again.

@@ -18,7 +18,7 @@ import type { Change } from '../../store/records/changes.ts';
 import type { RecordKind } from '../../store/records/records.ts';
 import type { Announcer, Fold, Turns } from '../../store/turns.ts';
 import type { Clocks, Reading } from './clocks.ts';
-import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict } from './due-times.ts';
+import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict, waitAfterStopMs } from './due-times.ts';
 import type { DueWork, UpkeepTask } from './upkeep-task.ts';
 import type { Waiting, Waits } from './waits.ts';
 
@@ -52,15 +52,18 @@ interface Failure {
   readonly retryBootMs: number;
 }
 
-interface KnownWork {
-  readonly task: UpkeepTask;
-  readonly due: DueWork;
+interface KnownWork extends Scheduled {
   readonly sight: Sight;
   failure: Failure | undefined;
 }
 
 /** Clocks can be set, so nothing is waited for for longer. */
 const longestSleepMs = 60_000;
+/**
+ * What is found by its dates is watched from so long before it is due. A wall clock that is set forward by more than that in the
+ * meantime has it done so much earlier as if it had been set over a stop: not before it was watched for a day.
+ */
+const aheadMs = waitAfterStopMs;
 /** Many records change one after the other; they are looked at together. */
 const afterChangesMs = 1_000;
 /** The kinds of records from which something becomes due. */
@@ -71,6 +74,8 @@ export class Upkeep implements Fold {
   #known: ReadonlyMap<string, KnownWork> = new Map();
   /** When records changed for the first time since the last look: what came with them is seen as of then. */
   #changedAt: Reading | undefined;
+  /** When it was last looked. What is found by its date was not due for long then, or was not there. */
+  #lookedAt: Reading | undefined;
   #cancelTimer: (() => void) | undefined;
   #round: Promise<void> | undefined;
   /** Why the last round was not finished. */
@@ -113,16 +118,14 @@ export class Upkeep implements Fold {
     this.#look();
     const now = this.#options.clocks.now();
     const known = this.#known.get(work);
+    if (known === undefined) {
+      const due = this.#options.tasks.map(({ ahead }) => ahead?.find(work)).find((each) => each !== undefined);
+      if (due !== undefined && due.isHeld !== true && due.dueAtMs > now.wallMs) throw notDueBefore(due);
+    }
     if (known === undefined || known.due.isHeld === true) {
       throw new KmsError('NotFoundException', 'Nothing of this name is scheduled, waiting or late.');
     }
-    if (this.#judge(known, now).is === 'scheduled') {
-      const date = new Date(known.due.dueAtMs).toISOString();
-      throw new KmsError(
-        'ValidationException',
-        `It is not due before ${date}; what waits or is late can be confirmed.`,
-      );
-    }
+    if (this.#judge(known, now).is === 'scheduled') throw notDueBefore(known.due);
     await this.#options.waits.confirm(known.due, now, by);
     // Also what is late is tried at once.
     if (known.failure !== undefined) known.failure = { ...known.failure, retryBootMs: now.bootMs };
@@ -131,7 +134,26 @@ export class Upkeep implements Fold {
     return report;
   }
 
-  /** Everything that is to come, what is due soonest first; not what is held. */
+  /**
+   * What comes after all that `report` tells of: how much that is, and the first of it. Such is work that is found by its dates, more than a
+   * day ahead.
+   */
+  later(limit: number): { readonly count: number; readonly first: readonly WorkReport[] } {
+    const { wallMs } = this.#options.clocks.now();
+    const all = this.#options.tasks.flatMap(({ kind, ahead }) => {
+      const after = ahead?.after(wallMs + aheadMs, limit);
+      return after === undefined ? [] : [{ kind, ...after }];
+    });
+    const first = all.flatMap(({ kind, first: some }) =>
+      some.map(
+        ({ work, dueAtMs }) => ({ work, kind, dueAtMs, state: 'scheduled', because: null, leftMs: null }) as const,
+      ),
+    );
+    first.sort((one, other) => one.dueAtMs - other.dueAtMs);
+    return { count: all.reduce((sum, { count }) => sum + count, 0), first: first.slice(0, limit) };
+  }
+
+  /** Everything that is to come, what is due soonest first; not what is held, nor what `later` tells of. */
   report(): readonly WorkReport[] {
     this.#look();
     const now = this.#options.clocks.now();
@@ -223,20 +245,26 @@ export class Upkeep implements Fold {
   /** Looks anew at what is scheduled, where that may be other than before, and at what is to be seen anew. */
   #look(): void {
     const now = this.#options.clocks.now();
-    const hasChanged = this.#changedAt !== undefined;
+    const { tasks } = this.#options;
+    const hasChanged = this.#changedAt !== undefined || tasks.some(({ ahead }) => ahead !== undefined);
     const asOf = this.#changedAt ?? now;
     if (!hasChanged) {
       if (![...this.#known.values()].some(({ sight }) => isOutdated(sight, now))) return;
     }
     const known = new Map<string, KnownWork>();
-    for (const { task, due } of hasChanged ? scheduledBy(this.#options.tasks) : this.#known.values()) {
+    for (const { task, due, isAhead = false } of hasChanged ? scheduledBy(tasks, now) : this.#known.values()) {
       const before = this.#known.get(due.work);
       const isSame = before !== undefined && before.due.dueAtMs === due.dueAtMs;
-      const sight = isSame && !isOutdated(before.sight, now) ? before.sight : sightOf(due.dueAtMs, isSame ? now : asOf);
+      const seenAt = isSame ? now : isAhead ? (this.#lookedAt ?? now) : asOf;
+      const sight = isSame && !isOutdated(before.sight, now) ? before.sight : sightOf(due.dueAtMs, seenAt);
       const isUnchanged = isSame && sight === before.sight && isSameWork(before.due, due);
-      known.set(due.work, isUnchanged ? before : { task, due, sight, failure: isSame ? before.failure : undefined });
+      known.set(
+        due.work,
+        isUnchanged ? before : { task, due, isAhead, sight, failure: isSame ? before.failure : undefined },
+      );
     }
     this.#known = known;
+    this.#lookedAt = now;
     // Only now: what could not be looked at is looked at again.
     this.#changedAt = undefined;
   }
@@ -321,8 +349,23 @@ function isSameWork(one: DueWork, other: DueWork): boolean {
   return one.isUrgent === other.isUrgent && one.isHeld === other.isHeld;
 }
 
-function* scheduledBy(tasks: readonly UpkeepTask[]): Iterable<{ readonly task: UpkeepTask; readonly due: DueWork }> {
-  for (const task of tasks) for (const due of task.scheduled()) yield { task, due };
+interface Scheduled {
+  readonly task: UpkeepTask;
+  readonly due: DueWork;
+  /** It was found by its date. */
+  readonly isAhead?: boolean;
+}
+
+function* scheduledBy(tasks: readonly UpkeepTask[], { wallMs }: Reading): Iterable<Scheduled> {
+  for (const task of tasks) {
+    for (const due of task.scheduled()) yield { task, due };
+    for (const due of task.ahead?.until(wallMs + aheadMs) ?? []) yield { task, due, isAhead: true };
+  }
+}
+
+function notDueBefore({ dueAtMs }: DueWork): KmsError {
+  const date = new Date(dueAtMs).toISOString();
+  return new KmsError('ValidationException', `It is not due before ${date}; what waits or is late can be confirmed.`);
 }
 
 /** For operators: what a caller is told of an internal error says nothing. */

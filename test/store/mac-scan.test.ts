@@ -1,0 +1,112 @@
+/** The pass over all rows at a start: whatever numbers somebody has given them, and whatever stands in the place of a MAC. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scanMacs } from '../../src/store/mac-scan.ts';
+import { RecordSums } from '../../src/store/record-sum.ts';
+import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { type AnyPut, addedAny, aliasPut, examples, formerRegion, testMacs } from './records.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'drawbridge-mac-scan-'));
+const path = join(folder, 'metadata.db');
+const sums = new RecordSums(Buffer.alloc(32, 7));
+const aliasCount = 9_000; // More than are put together at a time.
+let database: DatabaseSync;
+
+beforeAll(async () => {
+  const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
+  const elsewhere = ['x', 'yz'].map(
+    (name): AnyPut =>
+      addedAny('alias', { ...examples.alias, region: 'eu-west-1', aliasName: `alias/${name}` as never }),
+  );
+  await store.write([...Array.from({ length: aliasCount }, (_, index) => aliasPut(`n${index}`)), ...elsewhere]);
+  await store.close();
+  database = new DatabaseSync(path);
+});
+afterAll(() => {
+  database.close();
+  rmSync(folder, { recursive: true });
+});
+
+const scan = (wanted = {}) => scanMacs(database, sums, path, { wanted });
+/** One by one, as nobody could do with millions. */
+const sumOfAll = (): bigint =>
+  sums.sumOf(
+    database
+      .prepare('select mac from alias')
+      .all()
+      .map(({ mac }) => mac),
+  );
+
+/** What is edited is as before when it ends. */
+function edited<Result>(sql: string, look: () => Result): Result {
+  database.exec(`begin; ${sql}`);
+  try {
+    return look();
+  } finally {
+    database.exec('rollback');
+  }
+}
+
+const [lowest, highest] = ['-9223372036854775808', '9223372036854775807'];
+
+test.each([
+  ['as they were written', 'select 1'],
+  [
+    'with numbers at both ends of all that there are',
+    `update alias set rowid = case rowid when 1 then ${lowest} else ${highest} end where rowid <= 2`,
+  ],
+  ['with room between them', 'update alias set rowid = rowid * 100000 where rowid > 8990'],
+])('counts and adds up all rows, %s', (_, edit) => {
+  const { sum, volumes } = edited(edit, scan);
+  expect(sum).toBe(sumOfAll());
+  const bytesOf = (region: string) =>
+    Number(
+      database.prepare('select sum(length(alias_name)) as bytes from alias where region = ?').get(region)?.['bytes'],
+    );
+  const { region } = examples.alias;
+  expect(volumes.get('alias')).toEqual(
+    new Map([
+      [region, { count: aliasCount, textBytes: bytesOf(region) }],
+      ['eu-west-1', { count: 2, textBytes: 'alias/x'.length + 'alias/yz'.length }],
+    ]),
+  );
+  expect(volumes.get('key')).toEqual(new Map());
+});
+
+test.each([
+  ['removed', 'delete from alias where rowid = 8500'],
+  [
+    'put in capital letters',
+    "update alias set mac = upper(mac) where mac = (select mac from alias where mac glob '*[a-f]*' limit 1)",
+  ],
+  ['bytes instead of text', 'update alias set mac = cast(mac as blob) where rowid = 8500'],
+  [
+    'a digit longer, and the one before it as much shorter',
+    'update alias set mac = substr((select mac from alias where rowid = 8499), 64) || mac where rowid = 8500; update alias set mac = substr(mac, 1, 63) where rowid = 8499',
+  ],
+])('has another sum when a MAC is %s', (_, edit) => {
+  const before = scan();
+  const { sum, macs } = edited(edit, scan);
+  expect(sum).not.toBe(before.sum);
+  const mac = database.prepare('select mac from alias where rowid = 8600').get()?.['mac'];
+  expect(macs.has(mac)).toBe(true);
+});
+
+test('tells where the rows are that are looked for, and goes by no index', () => {
+  const wanted = { alias: "alias_name = 'alias/n17' or version = 5", key: 'true' };
+  const places = (edit: string) => edited(edit, () => scan(wanted).ranges);
+  expect(places('select 1').get('alias')).toEqual([{ first: 1n, last: 8192n }]);
+  expect(places('select 1').get('key')).toEqual([]);
+  const moved = places(`update alias set rowid = ${highest}, version = 5 where rowid = 3`).get('alias');
+  expect(moved).toEqual([
+    { first: 1n, last: 8192n },
+    { first: BigInt(highest), last: BigInt(highest) },
+  ]);
+  expect(places('update alias set version = 5 where rowid = 9000').get('alias')).toEqual([
+    { first: 1n, last: BigInt(aliasCount + 2) },
+  ]);
+});
