@@ -1,8 +1,10 @@
 /**
  * When this instance did something for the first time: written by the first start of a version that does it. One that lies in the
  * future was written under a wrong clock, and is reached now: what is counted from it would else be put off by years.
+ * Also how many starts gave numbers to backing keys.
  */
 
+import { StartNumbers } from '../keys/start-numbers.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { added, replaced } from '../store/records/changes.ts';
 import type { MilestoneRecord } from '../store/records/records.ts';
@@ -27,3 +29,24 @@ export async function reachMilestone(
   await turns.take(() => ({ changes: [change], response: undefined }), { isQuiet: true });
   return record;
 }
+
+/**
+ * The numbers that a start gives to backing keys, counted as a milestone whose version is the number of such starts.
+ * @param isOnDemand Are keys read on demand? Otherwise this start is not counted, and those that were go on to count.
+ */
+export async function numbersOfStart(
+  turns: Turns,
+  { milestone: reached }: Pick<LoadedMetadata, 'milestone'>,
+  { isOnDemand, nowMs }: { readonly isOnDemand: boolean; readonly nowMs: number },
+): Promise<StartNumbers> {
+  const known = reached.find(({ milestone }) => milestone === countedStart);
+  if (!isOnDemand) return new StartNumbers(known?.version ?? 0, false);
+  const change =
+    known === undefined
+      ? added('milestone', { milestone: countedStart, version: 1, reachedAtMs: nowMs, ranMs: 0 })
+      : replaced('milestone', known, { reachedAtMs: nowMs });
+  await turns.take(() => ({ changes: [change], response: undefined }), { isQuiet: true });
+  return new StartNumbers((known?.version ?? 0) + 1, true);
+}
+
+const countedStart = 'start';

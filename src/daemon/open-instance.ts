@@ -30,7 +30,7 @@ import type { OpenStore } from './data-folder.ts';
 import { DomainKeyStores } from './domain-key-stores.ts';
 import { passwordVault } from './key-store-passwords.ts';
 import { ManagedKeys } from './managed-keys.ts';
-import { reachMilestone } from './milestones.ts';
+import { numbersOfStart, reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
 import { assertRecordsAreServed } from './served-records.ts';
@@ -142,6 +142,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   });
   const metadata = await settleUnfinished({ store, turns, keyStores: connected, log }, loaded);
   const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
+  const startNumbers = await numbersOfStart(turns, metadata, { isOnDemand: source !== undefined, nowMs: Date.now() });
   const expiryClocks = clocks;
   const residencies = new Map([...configuration.keyStores].map(([name, { residency }]) => [name, residency]));
   const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, residencies, log }, metadata);
@@ -161,7 +162,15 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
       holdsDomainKey,
     },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
-    ...{ usageTrackedSinceMs, expiryClocks, budgets, log, domainKeys, directories: new Map<string, KeyDirectory>() },
+    ...{
+      usageTrackedSinceMs,
+      startNumbers,
+      expiryClocks,
+      budgets,
+      log,
+      domainKeys,
+      directories: new Map<string, KeyDirectory>(),
+    },
     importsOfRegions: newImportsOfRegions(),
   };
   const open: OpenRegion[] = [];

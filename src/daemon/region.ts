@@ -37,6 +37,7 @@ import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { ImportsOfRegions } from '../keys/life/key-import.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
+import type { StartNumbers } from '../keys/start-numbers.ts';
 import type { Budgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { conditionVocabulary } from '../pipeline/condition-key-table.ts';
@@ -74,6 +75,7 @@ export interface RegionFoundations {
   readonly expiryClocks: ExpiryClocks;
   /** When this instance began to note uses of keys. */
   readonly usageTrackedSinceMs: number;
+  readonly startNumbers: StartNumbers;
   /** Of all key stores. */
   readonly domainKeys: DomainKeys;
   readonly holdsDomainKey: HoldsDomainKey;

@@ -9,9 +9,14 @@
  *
  * A block belongs to whoever reserved it: what is on record (`follow`) tells how far all have come and gives nobody numbers.
  *
+ * Where keys are read on demand, a backing key has numbers of the start first (`start-numbers.ts`), which are on record for all keys
+ * together: `reservedEncryptions` and those of all starts are what must not be above the limit then.
+ *
  * An encryption that the key store repeats after the loss of its host uses a second IV. One host's loss repeats at most
  * the calls in flight (4,096), and the limit leaves room for 256 such losses in the life of a backing key.
  */
+
+import { numbersPerStart } from './start-numbers.ts';
 
 /** 2^32 less what repeated calls may have used on top: 4,096 calls in flight, lost 256 times, are 2^20. */
 export const maxEncryptionsPerBackingKey = 2 ** 32 - 2 ** 20;
@@ -56,6 +61,8 @@ export class EncryptionCounter {
   readonly #reserveBlock: () => Promise<NumberBlock | undefined>;
   /** Called once, when the last numbers are being used. */
   readonly #runOut: () => void;
+  /** Takes a number of the start; gives how many are left, `undefined` when there was none. */
+  readonly #takeOfStart: () => number | undefined;
   #isRunningOut = false;
   /** By whomever. */
   #onRecord: number;
@@ -72,14 +79,16 @@ export class EncryptionCounter {
     reserveBlock: () => Promise<NumberBlock | undefined>,
     limits: EncryptionLimits,
     runOut: () => void = () => undefined,
+    takeOfStart: () => number | undefined = () => undefined,
   ) {
     this.#limits = limits;
     this.#reserveBlock = reserveBlock;
     this.#runOut = runOut;
+    this.#takeOfStart = takeOfStart;
     this.#onRecord = reserved;
   }
 
-  /** Encryptions counted so far, never less than were done. */
+  /** Encryptions counted so far, never less than were done but for those with numbers of starts. */
   get used(): number {
     return this.#onRecord - (this.#end - this.#next) - (this.#later.to - this.#later.from);
   }
@@ -92,7 +101,7 @@ export class EncryptionCounter {
   /** Takes one number, or says with `false` that `reserve()` must be awaited first. */
   tryTake(): boolean {
     if (this.#next >= this.#end) {
-      if (this.#later.to === this.#later.from) return false;
+      if (this.#later.to === this.#later.from) return this.#tryTakeOfStart();
       ({ from: this.#next, to: this.#end } = this.#later);
       this.#later = noNumbers;
     }
@@ -100,6 +109,13 @@ export class EncryptionCounter {
     const left = this.#end - this.#next;
     if (left <= this.#limits.reservationBlock >> 2) this.#lookAhead(left);
     return true;
+  }
+
+  #tryTakeOfStart(): boolean {
+    if (this.#onRecord > this.#limits.maxEncryptionsPerBackingKey) return false;
+    const left = this.#takeOfStart();
+    if (left === numbersPerStart >> 2) this.reserve().catch(() => undefined); // As below.
+    return left !== undefined;
   }
 
   /** Sees to what comes after the block in use, of which so many numbers are left: a quarter at most. */

@@ -10,6 +10,7 @@ import type { CustomKeyStoreSource } from './custom-key-store.ts';
 import type { EncryptionLimits } from './encryption-counter.ts';
 import type { ExpiryClocks } from './expiry-watch.ts';
 import type { HoldsDomainKey } from './key-stores-of-region.ts';
+import type { StartNumbers } from './start-numbers.ts';
 
 export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
 
@@ -31,6 +32,8 @@ export interface KeysOfRegionOptions {
   readonly budgets?: KeyBudgets | undefined;
   readonly log: Logger;
   readonly encryptionLimits?: EncryptionLimits | undefined;
+  /** Those of all Regions; absent: there are none. */
+  readonly startNumbers?: StartNumbers | undefined;
   /** By which imported material expires; this machine's unless given. */
   readonly expiryClocks?: ExpiryClocks | undefined;
   /** When this instance began to note uses of keys; absent: it always did. */

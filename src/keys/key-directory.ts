@@ -110,6 +110,7 @@ export class KeyDirectory implements Fold {
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,
+      startNumbers: options.startNumbers,
       log: options.log,
       keyStores: this.keyStores,
       find: (backingKeyId) => this.#findMaterial(backingKeyId),

@@ -25,10 +25,13 @@ import { internalMessage } from './key-store-errors.ts';
 import type { KeyStoresOfRegion } from './key-stores-of-region.ts';
 import { type BackingKey, type KmsKey, keyMaterialIdOf } from './kms-key.ts';
 import { NumberReservations } from './number-reservations.ts';
+import { canHaveStartNumbers, noStartNumbers, type StartNumbers } from './start-numbers.ts';
 
 export interface MaterialInUseOptions {
   readonly turns: Turns;
   readonly limits: EncryptionLimits;
+  /** Absent: none were counted. */
+  readonly startNumbers?: StartNumbers | undefined;
   readonly log: Logger;
   readonly keyStores: Pick<KeyStoresOfRegion, 'isShared' | 'serving'>;
   /** What is on record of a backing key, and the origin of its KMS key. */
@@ -43,6 +46,9 @@ export interface MaterialInUseOptions {
 
 export class MaterialInUse {
   readonly #options: MaterialInUseOptions;
+  readonly #startNumbers: StartNumbers;
+  /** Less the numbers of all starts, which count as used. */
+  readonly #limits: EncryptionLimits;
   /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
   readonly #warnedOf = new Map<BackingKeyId, number>();
   /** Wrapped keys that somebody may hold, whether their key is in memory or not. INVARIANT: there is one of each. */
@@ -55,7 +61,11 @@ export class MaterialInUse {
   readonly #reservations: NumberReservations<BackingKeyId>;
 
   constructor(options: MaterialInUseOptions) {
+    const { limits, startNumbers = noStartNumbers } = options;
     this.#options = options;
+    this.#startNumbers = startNumbers;
+    const maxEncryptionsPerBackingKey = Math.max(0, limits.maxEncryptionsPerBackingKey - startNumbers.ofAllStarts);
+    this.#limits = { ...limits, maxEncryptionsPerBackingKey };
     this.#reservations = new NumberReservations(options.turns, (id) => this.#nextBlock(id));
   }
 
@@ -66,7 +76,7 @@ export class MaterialInUse {
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
     const reference = this.#reference(record);
-    const { limits, keyStores, numbersRunOut } = this.#options;
+    const { keyStores, numbersRunOut } = this.#options;
     const { keyId, backingKeyId, reservedEncryptions } = record;
     const counter: EncryptionCounter =
       known?.counter ??
@@ -74,8 +84,9 @@ export class MaterialInUse {
       new EncryptionCounter(
         reservedEncryptions,
         () => this.#reserveBlock(backingKeyId, counter),
-        limits,
+        this.#limits,
         () => numbersRunOut(keyId, backingKeyId),
+        () => (canHaveStartNumbers(record) ? this.#startNumbers.tryTake(backingKeyId) : undefined),
       );
     counter.follow(reservedEncryptions);
     const keyMaterialId = keyMaterialIdOf(record);
@@ -97,14 +108,14 @@ export class MaterialInUse {
 
   /** Reads the record in its turn, so that what else was written of it since stays. */
   #nextBlock(backingKeyId: BackingKeyId): Decided<NumberBlock | undefined> {
-    const { limits, find, elsewhere } = this.#options;
+    const { find, elsewhere } = this.#options;
     const found = find(backingKeyId);
     if (found === undefined) throw new KmsError('KMSInternalException', internalMessage, `${backingKeyId} is gone`);
     const { record, origin } = found;
     // The limit is that of the material: all its records have one number, whichever Region encrypts with it.
     const all = [record, ...elsewhere(record)];
     const reserved = Math.max(...all.map(({ reservedEncryptions }) => reservedEncryptions));
-    const block = nextBlock(reserved, limits);
+    const block = nextBlock(reserved, this.#limits);
     if (origin === 'EXTERNAL') this.#warnOfExhaustion(record, block?.to ?? reserved);
     const changes =
       block === undefined ? [] : all.map((each) => replaced('backingKey', each, { reservedEncryptions: block.to }));
@@ -138,12 +149,12 @@ export class MaterialInUse {
 
   /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
   #warnOfExhaustion({ keyId, backingKeyId }: BackingKeyRecord, reserved: number): void {
-    const { limits, log } = this.#options;
-    const step = exhaustionStep(reserved, limits);
+    const { log } = this.#options;
+    const step = exhaustionStep(reserved, this.#limits);
     if (step <= (this.#warnedOf.get(backingKeyId) ?? 0)) return;
     this.#warnedOf.set(backingKeyId, step);
     log.warn(
-      { keyId, backingKeyId, encryptions: reserved, most: limits.maxEncryptionsPerBackingKey },
+      { keyId, backingKeyId, encryptions: reserved, most: this.#limits.maxEncryptionsPerBackingKey },
       'the encryptions that imported key material is good for are being used up; import new key material and rotate the key on demand',
     );
   }

@@ -23,7 +23,7 @@
  * WHAT IT DOES NOT STOP by itself: whoever can write the file can put back an older version of a row, and can delete rows; each of
  * these verifies, since each was once true. The root tells (`signed-root.ts`), and the audit log tells of an older root. Where all that
  * could tell was put back together, a policy, an alias, a grant, a revoked access key or a key's state is what an administrator had
- * chosen before, and `reservedEncryptions` is a smaller count, which weakens the limit of SP 800-38D. A backing key that is set
+ * chosen before, and `reservedEncryptions`, or the count of starts, is a smaller one, which weakens the limit of SP 800-38D. A backing key that is set
  * back to the intent to make it, and its KMS key with it, is taken for one that was not finished, and the next start destroys its
  * material; of the one without the other that start says so and destroys nothing. A KMS key that is set back to a deletion that
  * was cancelled since is deleted when the daemon has run for 24 hours, in which its status says so; at once, where the row of an

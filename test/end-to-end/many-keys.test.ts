@@ -73,6 +73,26 @@ describe.skipIf(missing !== null).each(keptInMemory)('An instance with many keys
     });
   });
 
+  test('has numbers for encryptions on record before they are used: of each key, or of the start for all keys that are read on demand', {
+    timeout: 3 * bootTimeoutMs,
+  }, async () => {
+    const onRecord = () =>
+      editMetadata(dir, (database) => ({
+        ...database
+          .prepare(`SELECT reserved_encryptions AS reserved FROM backing_key WHERE key_id = '${usable}'`)
+          .get(),
+        starts: database.prepare("SELECT version FROM milestone WHERE milestone = 'start'").get()?.['version'] ?? 0,
+      }));
+    const before = onRecord();
+    await withDaemon(
+      dir,
+      async (kms) => void (await kms.encrypt({ KeyId: usable, Plaintext: Buffer.from('counted') })),
+    );
+    const { reserved, starts } = before as { reserved: number; starts: number };
+    const isOnDemand = keysInMemory < filledKeys;
+    expect(onRecord()).toEqual(isOnDemand ? { reserved, starts: starts + 1 } : { reserved: reserved + 65_536, starts });
+  });
+
   test('refuses by name those of which a record of any kind was edited, says so, and serves the others', {
     timeout: 3 * bootTimeoutMs,
   }, async () => {

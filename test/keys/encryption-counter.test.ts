@@ -6,6 +6,9 @@ import {
   nextBlock,
 } from '../../src/keys/encryption-counter.ts';
 
+import { canHaveStartNumbers, numbersPerStart, StartNumbers } from '../../src/keys/start-numbers.ts';
+import type { BackingKeyId, KeyId } from '../../src/kms/names.ts';
+
 /** A counter over a store that only remembers what was written. */
 function counterWith({ reserved = 0, block = 8, limit = 20 } = {}) {
   const written: number[] = [];
@@ -89,5 +92,65 @@ describe('the encryption counter', () => {
     broken = false;
     expect(await counter.reserve()).toBe(true);
     expect(counter.tryTake()).toBe(true);
+  });
+});
+
+describe('the numbers of a start', () => {
+  const [one, other, elsewhere] = ['00000aaa', '00000bbb', '00001aaa'].map(
+    (begin) => `${begin}${'0'.repeat(24)}` as BackingKeyId,
+  ) as [BackingKeyId, BackingKeyId, BackingKeyId];
+
+  it('are as many as were counted on record, for all keys that come to one place together, and are not given again', () => {
+    const numbers = new StartNumbers(3, true);
+    expect(numbers.ofAllStarts).toBe(3 * numbersPerStart);
+    let taken = 0;
+    for (let asked = 0; asked < numbersPerStart; asked++)
+      for (const id of [one, other]) if (numbers.tryTake(id) !== undefined) taken++;
+    expect(taken).toBe(numbersPerStart);
+    for (const id of [one, other]) expect(numbers.tryTake(id)).toBeUndefined();
+    expect(numbers.tryTake(elsewhere)).toBe(numbersPerStart - 1);
+    expect(new StartNumbers(3, false).tryTake(elsewhere)).toBeUndefined();
+  });
+
+  it('come before a block on disk, which is reserved before they are used up, and leave no more to the limit', async () => {
+    const numbers = new StartNumbers(1, true);
+    const written: number[] = [];
+    const limits = { maxEncryptionsPerBackingKey: 20, reservationBlock: 8 };
+    const make = (reserved: number): EncryptionCounter => {
+      const reserve = async () => {
+        const next = nextBlock(written.at(-1) ?? reserved, limits);
+        if (next !== undefined) written.push(next.to);
+        return next;
+      };
+      const ofStart = () => numbers.tryTake(one);
+      return new EncryptionCounter(reserved, reserve, limits, undefined, ofStart);
+    };
+    let taken = 0;
+    // One that was put out of memory begins where it was.
+    for (let life = 0; life < numbersPerStart / 2; life++) if (make(0).tryTake()) taken++;
+    expect(written).toEqual([]);
+    const counter = make(0);
+    while (written.length === 0 && counter.tryTake()) taken++;
+    expect(taken).toBeLessThan(numbersPerStart);
+    await counter.reserve();
+    counter.follow(8);
+    for (; counter.tryTake(); taken++) counter.follow(written.at(-1) ?? 0);
+    expect(taken).toBeLessThanOrEqual(numbersPerStart + 8);
+    expect(
+      new EncryptionCounter(
+        21,
+        async () => undefined,
+        limits,
+        undefined,
+        () => 1,
+      ).tryTake(),
+    ).toBe(false);
+  });
+
+  it('are for material that is counted in one place alone', () => {
+    const record = { keyId: '11111111-2222-3333-4444-555555555555' as KeyId, importedMaterialId: '' };
+    expect(canHaveStartNumbers(record)).toBe(true);
+    expect(canHaveStartNumbers({ ...record, keyId: `mrk-${'1'.repeat(32)}` as KeyId })).toBe(false);
+    expect(canHaveStartNumbers({ ...record, importedMaterialId: 'd5b8' })).toBe(false);
   });
 });
