@@ -19,16 +19,26 @@ export interface Link {
 /** Before the first line. */
 export const chainStart: Link = { sequence: 0, hash: '0'.repeat(64) };
 
+/** What is tied to a line beside its event, and its line feed, has at most so many bytes. */
+export const maxLinkBytes = 256;
+
 /**
- * Completes a line, without its line feed.
+ * Completes a line, with its line feed, where it goes to the file from: nothing of it is copied or encoded a second time.
  * @param event The event as JSON text without its closing brace.
  * @param previous The line before.
+ * @param at Where the line begins in `bytes`, which has room for the event and `maxLinkBytes` behind it.
  */
-export function chainLine(event: string, previous: Link): { readonly line: string; readonly link: Link } {
+export function writeChainedLine(
+  event: string,
+  previous: Link,
+  bytes: Buffer,
+  at: number,
+): { readonly end: number; readonly link: Link } {
   const sequence = previous.sequence + 1;
   const covered = `${event},"drawbridge":{"sequence":${sequence},"previousHash":"${previous.hash}"`;
-  const link = { sequence, hash: hash('sha256', covered) };
-  return { line: `${covered},"hash":"${link.hash}"}}`, link };
+  const coveredEnd = at + bytes.write(covered, at, 'utf8');
+  const link = { sequence, hash: hash('sha256', bytes.subarray(at, coveredEnd)) };
+  return { end: coveredEnd + bytes.write(`,"hash":"${link.hash}"}}\n`, coveredEnd, 'latin1'), link };
 }
 
 const ending = /,"drawbridge":\{"sequence":(\d{1,16}),"previousHash":"([0-9a-f]{64})","hash":"([0-9a-f]{64})"\}\}$/;

@@ -28,8 +28,9 @@ import {
   ownAccount,
   type RecordableEvent,
 } from './audit-log.ts';
-import { chainLine, type Link } from './chain.ts';
+import { type Link, writeChainedLine } from './chain.ts';
 import { GroupSync, type Waiting } from './group-sync.ts';
+import { type LineGroup, LineGroups } from './line-groups.ts';
 import { QueueShares } from './queue-shares.ts';
 import { renderRecord } from './record-line.ts';
 import type { ReservedSpace } from './reserved-space.ts';
@@ -55,27 +56,16 @@ export interface AppenderOptions {
   readonly synced: ((head: AuditHead) => void) | undefined;
 }
 
-/** A group is at most this long, so that a sync or a failure concerns a bounded part of the log. */
-const maxGroupCharacters = 1024 * 1024;
-
-/** Of some hundred ordinary lines. */
-const ordinaryGroupBytes = 128 * 1024;
-
 interface Queued {
-  /** The line, with its line feed, and how long it is in the file. */
-  readonly text: string;
+  /** How long it is in the file, which is what of the disk was promised to it. */
   readonly lineBytes: number;
-  /** What of the disk was promised to it. */
-  readonly promisedBytes: number;
   readonly account: LineAccount;
-  /** The head when this text is in the file. */
+  /** The head when it is in the file. */
   readonly link: Link;
   readonly waiting: Waiting;
   readonly durability: Durability;
 }
 
-/** What the chain adds to a line, and its line feed. */
-const maxLinkBytes = 256;
 const everybody: LineAccount = { purpose: 'request' };
 
 function fullDisk(path: string): string {
@@ -91,8 +81,7 @@ export class ChainedAppender implements AuditLog {
   /** How much of another line the file has behind that. */
   #fragmentBytes = 0;
 
-  #queue: Queued[] = [];
-  readonly #groupMemory = Buffer.alloc(ordinaryGroupBytes);
+  readonly #queue = new LineGroups<Queued>();
   readonly #shares = new QueueShares();
   #isWriting = false;
   #isScheduled = false;
@@ -161,29 +150,28 @@ export class ChainedAppender implements AuditLog {
     return this.#take(text, durability, account);
   }
 
-  /** In the order of the calls, but for lines that the disk has to be asked for room for first. */
+  /**
+   * In the order of the calls, but for lines that the disk has to be asked for room for first. The line is written where it goes to
+   * the file from; if there is no room for it, the next one is written over it.
+   */
   #take(text: string, durability: Durability, account: LineAccount): Promise<void> {
     const { path, space, sync } = this.#options;
     if (!this.#shares.admits(account, text.length)) {
       const message = `too many events wait to be written to \`${path}\`; look at its disk`;
       return Promise.reject(new AuditError('overloaded', message));
     }
-    const textBytes = Buffer.byteLength(text);
-    const promisedBytes = textBytes + maxLinkBytes;
-    const room = space.take(account, promisedBytes);
+    const group = this.#queue.groupFor(text);
+    const { end, link } = writeChainedLine(text, this.#head, group.memory, group.usedBytes);
+    const lineBytes = end - group.usedBytes;
+    const room = space.take(account, lineBytes);
     if (room === 'none') return Promise.reject(new AuditError('full', fullDisk(path)));
     if (room === 'later') return this.#takeLater(text, durability, account);
+    this.#head = link;
+    this.#shares.add(account, lineBytes);
+    this.#schedule();
     return new Promise((resolve, reject) => {
-      const { line, link } = chainLine(text, this.#head);
-      this.#head = link;
-      const waiting = { resolve, reject };
       const asked = sync === 'always' ? 'synced' : durability;
-      // The chain adds nothing but ASCII.
-      const lineBytes = textBytes + line.length + 1 - text.length;
-      const queued = { text: `${line}\n`, lineBytes, promisedBytes, link, account, durability: asked, waiting };
-      this.#queue.push(queued);
-      this.#shares.add(account, line.length + 1);
-      this.#schedule();
+      this.#queue.add(group, { lineBytes, account, link, waiting: { resolve, reject }, durability: asked }, end);
     });
   }
 
@@ -202,7 +190,7 @@ export class ChainedAppender implements AuditLog {
   }
 
   async #finish(): Promise<void> {
-    while (this.#isWriting || this.#isScheduled || this.#sync.isSyncing || this.#queue.length > 0) {
+    while (this.#isWriting || this.#isScheduled || this.#sync.isSyncing || !this.#queue.isEmpty) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
@@ -233,7 +221,7 @@ export class ChainedAppender implements AuditLog {
   }
 
   #writeGroup(): void {
-    if (this.#queue.length === 0) {
+    if (this.#queue.isEmpty) {
       this.#noteIdle();
       return;
     }
@@ -241,55 +229,38 @@ export class ChainedAppender implements AuditLog {
       this.#cutFragment();
       return;
     }
-    const group = this.#takeGroup();
+    const group = this.#queue.take();
+    if (group !== undefined) this.#write(group);
+  }
+
+  #write(group: LineGroup<Queued>): void {
+    const { lines, memory, usedBytes } = group;
+    for (const { account, lineBytes } of lines) this.#shares.remove(account, lineBytes);
     this.#isWriting = true;
-    let groupBytes = 0;
-    let promisedBytes = 0;
-    for (const queued of group) {
-      groupBytes += queued.lineBytes;
-      promisedBytes += queued.promisedBytes;
-    }
-    const bytes = this.#memoryFor(groupBytes);
-    let at = 0;
-    for (const { text } of group) at += bytes.write(text, at);
-    this.#options.file.append(bytes, (writtenBytes, error) => {
+    this.#options.file.append(memory.subarray(0, usedBytes), (writtenBytes, error) => {
       this.#isWriting = false;
-      this.#options.space.giveBack(promisedBytes - writtenBytes);
-      if (error === null) this.#acknowledge(group);
-      else this.#fail(group, writtenBytes, error);
+      this.#queue.giveBack(group);
+      this.#options.space.giveBack(usedBytes - writtenBytes);
+      if (error === null) this.#acknowledge(lines);
+      else this.#fail(lines, writtenBytes, error);
       // Cutting off what is too much goes on by itself.
       if (!this.#isWriting) this.#writeGroup();
     });
   }
 
-  /** One group is written at a time, and most fit into memory that is there already. */
-  #memoryFor(bytes: number): Buffer {
-    return bytes <= this.#groupMemory.length ? this.#groupMemory.subarray(0, bytes) : Buffer.allocUnsafe(bytes);
-  }
-
-  #takeGroup(): readonly Queued[] {
-    let characters = 0;
-    let count = 0;
-    for (const { text } of this.#queue) {
-      characters += text.length;
-      if (count++ > 0 && characters > maxGroupCharacters) break;
-    }
-    const group = characters <= maxGroupCharacters ? this.#queue : this.#queue.slice(0, Math.max(1, count - 1));
-    this.#queue = this.#queue.slice(group.length);
-    for (const { account, text } of group) this.#shares.remove(account, text.length);
-    return group;
-  }
-
   /** These lines are in the file. */
   #acknowledge(lines: readonly Queued[]): void {
-    for (const { lineBytes, link, waiting, durability } of lines) {
-      const { sequence, hash } = link;
-      this.#written = { sequence, hash, bytes: this.#written.bytes + lineBytes };
+    const last = lines.at(-1);
+    if (last === undefined) return;
+    let { bytes } = this.#written;
+    for (const { lineBytes } of lines) bytes += lineBytes;
+    const { sequence, hash } = last.link;
+    this.#written = { sequence, hash, bytes };
+    for (const { waiting, durability } of lines) {
       if (this.#sync.failure !== undefined) waiting.reject(this.#sync.failure);
       else if (durability === 'synced') this.#sync.wait(waiting);
       else waiting.resolve();
     }
-    if (lines.length === 0) return;
     if (this.#isFailing) {
       this.#isFailing = false;
       this.#options.log?.info({ path: this.#options.path }, 'the audit log can be written again');
@@ -318,12 +289,11 @@ export class ChainedAppender implements AuditLog {
     const error = this.#writeFailed(cause);
     if (!this.#isFailing) this.#options.log?.error({ path: this.#options.path, err: cause }, error.message);
     this.#isFailing = true;
-    const waiting = this.#queue;
-    for (const { account, promisedBytes, text } of waiting) {
-      this.#options.space.giveBack(promisedBytes);
-      this.#shares.remove(account, text.length);
+    const waiting = this.#queue.drain();
+    for (const { account, lineBytes } of waiting) {
+      this.#options.space.giveBack(lineBytes);
+      this.#shares.remove(account, lineBytes);
     }
-    this.#queue = [];
     const { sequence, hash } = this.#written;
     this.#head = { sequence, hash };
     for (const line of [...lines, ...waiting]) line.waiting.reject(error);

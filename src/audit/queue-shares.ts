@@ -13,43 +13,43 @@
 import type { Payer } from '../kms/payer.ts';
 import type { LineAccount } from './audit-log.ts';
 
-/** In characters: some 8,000 ordinary events. More means that the disk is stuck, and callers hear of it. */
-export const maxQueuedCharacters = 8 * 1024 * 1024;
-/** In characters: the longest lines of 64 changes. */
-const keptForChangesCharacters = 4 * 1024 * 1024;
+/** Some 8,000 ordinary events. More means that the disk is stuck, and callers hear of it. */
+export const maxQueuedBytes = 8 * 1024 * 1024;
+/** The longest lines of 64 changes. */
+const keptForChangesBytes = 4 * 1024 * 1024;
 
 export class QueueShares {
   readonly #byPayer = new Map<Payer, number>();
   #total = 0;
 
-  /** @param characters Of the line. */
-  admits({ payer, purpose }: LineAccount, characters: number): boolean {
-    const free = maxQueuedCharacters - this.#total;
+  /** @param lineBytes Of the line, or of as much of it as there is. */
+  admits({ payer, purpose }: LineAccount, lineBytes: number): boolean {
+    const free = maxQueuedBytes - this.#total;
     switch (purpose) {
       case 'owed':
         return true;
       case 'change':
       case 'revocation':
-        return characters <= free + keptForChangesCharacters;
+        return lineBytes <= free + keptForChangesBytes;
       case 'request':
       case 'look':
-        return (payer === undefined ? 0 : (this.#byPayer.get(payer) ?? 0)) + characters <= free;
+        return (payer === undefined ? 0 : (this.#byPayer.get(payer) ?? 0)) + lineBytes <= free;
       default:
         return purpose satisfies never;
     }
   }
 
   /** A line of this account waits. */
-  add({ payer }: LineAccount, characters: number): void {
-    this.#total += characters;
-    if (payer !== undefined) this.#byPayer.set(payer, (this.#byPayer.get(payer) ?? 0) + characters);
+  add({ payer }: LineAccount, lineBytes: number): void {
+    this.#total += lineBytes;
+    if (payer !== undefined) this.#byPayer.set(payer, (this.#byPayer.get(payer) ?? 0) + lineBytes);
   }
 
   /** It waits no longer. */
-  remove({ payer }: LineAccount, characters: number): void {
-    this.#total -= characters;
+  remove({ payer }: LineAccount, lineBytes: number): void {
+    this.#total -= lineBytes;
     if (payer === undefined) return;
-    const left = (this.#byPayer.get(payer) ?? 0) - characters;
+    const left = (this.#byPayer.get(payer) ?? 0) - lineBytes;
     if (left > 0) this.#byPayer.set(payer, left);
     else this.#byPayer.delete(payer);
   }

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
-import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { chainStart } from '../../src/audit/chain.ts';
 import { maxLineBytes, renderEvent, renderServiceEvent } from '../../src/audit/event-line.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
+import { chainLine } from './chained-line.ts';
 import { arbitraryEvent } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { onTestFinished } from 'vitest';
 import type { AuditEvent } from '../../src/audit/audit-log.ts';
-import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { chainStart } from '../../src/audit/chain.ts';
 import { auditLogPath } from '../../src/audit/open-audit-log.ts';
 import { renderRecord } from '../../src/audit/record-line.ts';
+import { chainLine } from './chained-line.ts';
 import { exampleEvent } from './example-event.ts';
 
 export function temporaryFolder(): string {

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { chainStart } from '../../src/audit/chain.ts';
 import { readStatement } from '../../src/audit/log-statement.ts';
 import { renderRecord } from '../../src/audit/record-line.ts';
+import { chainLine } from './chained-line.ts';
 import { exampleEvent } from './example-event.ts';
 
 const known = { bytes: 17, sha256: 'ab'.repeat(32) };

@@ -3,14 +3,14 @@
 import { expect, test } from 'vitest';
 import type { AuditLog, LineAccount } from '../../src/audit/audit-log.ts';
 import { auditLogPath, openAuditLog } from '../../src/audit/open-audit-log.ts';
-import { maxQueuedCharacters } from '../../src/audit/queue-shares.ts';
+import { maxQueuedBytes } from '../../src/audit/queue-shares.ts';
 import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { payerOfUid } from '../../src/kms/payer.ts';
 import { temporaryFolder } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
 const large = { ...exampleEvent(1), requestParameters: { text: 'x'.repeat(8_000) } };
-const lineCharacters = 9_000;
+const lineBytes = 9_000;
 const of = (uid: number): LineAccount => ({ payer: payerOfUid(uid), purpose: 'request' });
 
 /** How many of so many lines at once are taken. */
@@ -28,8 +28,8 @@ test('One payer has at most half of what may wait, told so by name, and has it a
     Promise.allSettled(Array.from({ length: 1_000 }, () => log.append(large, 'written', of(1)))),
   ]);
   const refused = results.filter((result) => result.status === 'rejected');
-  expect((1_000 - refused.length) * lineCharacters).toBeLessThan(maxQueuedCharacters * 0.55);
-  expect((1_000 - refused.length) * lineCharacters).toBeGreaterThan(maxQueuedCharacters * 0.45);
+  expect((1_000 - refused.length) * lineBytes).toBeLessThan(maxQueuedBytes * 0.55);
+  expect((1_000 - refused.length) * lineBytes).toBeGreaterThan(maxQueuedBytes * 0.45);
   expect(refused[0]?.reason).toMatchObject({
     name: 'AuditError',
     failure: 'overloaded',

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import type { RecordableEvent } from '../../src/audit/audit-log.ts';
-import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { chainStart } from '../../src/audit/chain.ts';
 import { renderRecord } from '../../src/audit/record-line.ts';
 import { StatedChanges } from '../../src/audit/stated-changes.ts';
+import { chainLine } from './chained-line.ts';
 import { exampleEvent } from './example-event.ts';
 
 const eventAtMs = 0;

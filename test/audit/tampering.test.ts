@@ -7,10 +7,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { acceptPlace } from '../../src/audit/accept-place.ts';
 import type { AuditHead, AuditLog } from '../../src/audit/audit-log.ts';
-import { chainLine, chainStart } from '../../src/audit/chain.ts';
+import { chainStart } from '../../src/audit/chain.ts';
 import { auditLogPath, openAuditLog } from '../../src/audit/open-audit-log.ts';
 import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { renderRecord } from '../../src/audit/record-line.ts';
+import { chainLine } from './chained-line.ts';
 import { temporaryFolder } from './events.ts';
 import { exampleEvent } from './example-event.ts';
 
