@@ -200,8 +200,20 @@ function refuse(question: AccessQuestion, by: RefusalReason, statement: Statemen
   };
 }
 
-/** `key policy statement "Sid"`, or by its number where it has none; so of other policies, an identity policy by its file. */
+/** Statements of policies are asked again and again. */
+const descriptions = new WeakMap<StatementReference, string>();
+
 function describeStatement(statement: StatementReference | undefined): string {
+  if (statement === undefined) return describe(undefined);
+  const known = descriptions.get(statement);
+  if (known !== undefined) return known;
+  const description = describe(statement);
+  descriptions.set(statement, description);
+  return description;
+}
+
+/** `key policy statement "Sid"`, or by its number where it has none; so of other policies, an identity policy by its file. */
+function describe(statement: StatementReference | undefined): string {
   const own = statement?.kind ?? 'key policy';
   const document = statement?.document === undefined ? own : `identity policy ${statement.document}`;
   const name = statement?.sid === undefined ? statement?.index : JSON.stringify(statement.sid);

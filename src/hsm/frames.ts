@@ -74,15 +74,16 @@ export class FrameWriter {
   /**
    * The frames so far, in memory of their own that the caller wipes after use; the writer starts anew. For
    * asynchronous writes, where the bytes must stay until the system took them.
+   * @param fromBytes Of what was written already.
    */
-  take(): Buffer {
-    const taken = passingSecretMemory(this.#used);
-    this.#buffer.copy(taken, 0, 0, this.#used);
+  take(fromBytes = 0): Buffer {
+    const taken = passingSecretMemory(this.#used - fromBytes);
+    this.#buffer.copy(taken, 0, fromBytes, this.#used);
     this.wipe();
     return taken;
   }
 
-  /** A view of the frames so far, for a synchronous write followed by `wipe()`. */
+  /** A view of the frames so far, for a synchronous write followed by `wipe()` or `take()`. */
   view(): Buffer {
     return this.#buffer.subarray(0, this.#used);
   }

@@ -8,8 +8,8 @@
 
 import type { Socket } from 'node:net';
 import type { Payer } from '../../kms/payer.ts';
+import { redirect } from '../../secrets/shared-reading.ts';
 import type { Guest } from '../admission/admission.ts';
-import { redirect } from './shared-reading.ts';
 import type { StayingAwake } from './staying-awake.ts';
 import type { RequestsUnderWay } from './under-way.ts';
 import type { UnreadAnswers } from './unread-answers.ts';

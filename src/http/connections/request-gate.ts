@@ -22,10 +22,10 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { redirect, startReading, stopReading } from '../../secrets/shared-reading.ts';
 import type { Reader } from './connection.ts';
 import type { PayerAccount } from './payer-accounts.ts';
 import type { ReadingTurns, Waiting } from './reading-turns.ts';
-import { redirect, startReading, stopReading } from './shared-reading.ts';
 import type { RequestsUnderWay } from './under-way.ts';
 
 type TakeChunk = (chunk: Buffer) => void;

@@ -10,16 +10,22 @@ import type { Caller } from '../../identity/caller.ts';
 import { payerOfCaller } from '../../identity/payer-of-caller.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { KmsAnswer } from '../../pipeline/service.ts';
+import { readShared, startReading, stopReading } from '../../secrets/shared-reading.ts';
 import type { Connection, Reader } from '../connections/connection.ts';
 import type { PayerAccount } from '../connections/payer-accounts.ts';
 import type { Waiting } from '../connections/reading-turns.ts';
-import { readShared, startReading, stopReading } from '../connections/shared-reading.ts';
 import type { FrontParts } from './front-parts.ts';
 import { FrontRequest } from './front-request.ts';
 import { OrderedAnswers } from './ordered-answers.ts';
 import type { HeadReader } from './request-head.ts';
 
 const nothing = Buffer.alloc(0);
+/**
+ * Several requests of the common size, and any that has a data key or 4 KB to encrypt. What a client sends without waiting is held
+ * by the connection, up to this much.
+ */
+const sharedBytes = 16 * 1024;
+const shared = Buffer.alloc(sharedBytes);
 /**
  * A head that does not come in so many is the back's. Each piece is read from the start of the head, so a client that sends a byte
  * at a time would cost the square of its length.
@@ -70,7 +76,7 @@ export class FrontConnection implements Reader, Waiting {
     socket.on('error', destroy);
     socket.on('end', this.#end);
     socket.once('close', this.#forget);
-    readShared(socket, (bytes, lengthBytes) => this.#take(bytes, lengthBytes));
+    readShared(socket, shared, (bytes, lengthBytes) => this.#take(bytes, lengthBytes));
   }
 
   get isHolding(): boolean {

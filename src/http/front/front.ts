@@ -19,7 +19,7 @@
  * bodies and of answers not taken, turns of those who send without waiting (`connections/`). What Node has timers for, one timer for
  * all connections looks after here: heads and bodies that do not come, connections that are idle.
  *
- * What is read is in one buffer for all connections and zeroed before the next is read (`connections/shared-reading.ts`). Bodies
+ * What is read is in one buffer for all connections and zeroed before the next is read (`secrets/shared-reading.ts`). Bodies
  * are copied into memory of their own, which whoever runs the request wipes. Of a connection that waits the rest is held: of what was read
  * at once, 16 KB.
  *
@@ -27,8 +27,8 @@
  * them. Nothing that a client can see follows from that: answers come in the order of requests.
  */
 
+import { canReadShared } from '../../secrets/shared-reading.ts';
 import type { Connection } from '../connections/connection.ts';
-import { canReadShared } from '../connections/shared-reading.ts';
 import { FrontConnection } from './front-connection.ts';
 import type { FrontParts } from './front-parts.ts';
 import { HeadReader } from './request-head.ts';

@@ -7,6 +7,7 @@
  */
 
 import type { Socket } from 'node:net';
+import { writeNow } from '../../secrets/shared-reading.ts';
 import type { UnreadAnswers } from '../connections/unread-answers.ts';
 import type { FrontRequest } from './front-request.ts';
 
@@ -94,7 +95,10 @@ export class OrderedAnswers {
     const socket = this.#socket;
     if (socket.destroyed) return;
     // What is one byte a character is copied as it is.
-    socket.write(text, Buffer.byteLength(text) === text.length ? 'latin1' : 'utf8');
+    const isPlain = Buffer.byteLength(text) === text.length;
+    const writtenBytes = isPlain ? writeNow(socket, text) : 0;
+    if (writtenBytes === text.length) return;
+    socket.write(text.slice(writtenBytes), isPlain ? 'latin1' : 'utf8');
     // The usual one is with the kernel by now.
     if (socket.writableLength > 0) this.#waitUntilTaken(text.length + overheadBytes);
   }

@@ -16,6 +16,7 @@
 import { KmsError } from '../../kms/errors.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
 import { secretMemory } from '../../secrets/secret-memory.ts';
+import { pathName } from './path-name.ts';
 
 /** A type that goes over the wire. */
 export interface Shape<T> {
@@ -261,16 +262,15 @@ export const stringMap: Shape<Readonly<Record<string, string>>> = {
         ? wrongType(value, 'a Map')
         : new KmsError('SerializationException', 'Expected map or null');
     }
-    const map: Record<string, string> = Object.create(null);
     for (const key of Object.keys(value)) {
       const member = (value as Record<string, unknown>)[key];
       if (typeof member !== 'string') throw wrongType(member, 'a String');
       if (!key.isWellFormed() || !member.isWellFormed()) {
         throw new KmsError('SerializationException', 'Invalid UTF-16 surrogate in a string value');
       }
-      map[key] = member;
     }
-    return map;
+    // Not filled from `Object.create(null)`, which V8 makes a hash table of: a fifth more for all that reads it afterwards.
+    return Object.setPrototypeOf({ ...value }, null);
   },
   encode: (value) => JSON.stringify(value),
   wipe: nothingToWipe,
@@ -286,11 +286,6 @@ export interface ObjectShape<M extends Members> extends Shape<InferMembers<M>> {
   readonly secretNames: readonly string[];
   /** Those of them that are no base64. */
   readonly secretTexts: ReadonlySet<string>;
-}
-
-/** AWS writes paths with a small first letter: `KeyId` stands at `keyId`. */
-export function pathName(memberName: string): string {
-  return memberName.charAt(0).toLowerCase() + memberName.slice(1);
 }
 
 export function object<const M extends Readonly<Record<string, Shape<unknown>>>>(members: M): ObjectShape<M> {

@@ -1,5 +1,5 @@
 /**
- * Reads sockets into one buffer that all connections share.
+ * Reads sockets into one buffer that those of a kind share, and writes to them, without what Node's streams make for each.
  *
  * Node.js makes 64 KB of memory for each read of an accepted socket, gives most of it back, and leaves the rest to the garbage
  * collector: 2 of the 8 µs that reading and answering take at the least (measured). For sockets that a client opens it has
@@ -8,26 +8,24 @@
  *
  * Whoever takes bytes has them until it returns; then they are zeroed, because requests carry plaintexts.
  *
+ * What is written goes to the kernel by one call, from memory that is wiped or used again when that returns. What the kernel does not
+ * take at once, and whatever comes while something waits, goes the way that it always goes.
+ *
  * Source: Node.js, `net.connect`, option `onread`; lib/net.js, `initSocketHandle`.
  */
 
+import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 /** @param bytes The shared buffer: what was read is at its beginning, and its own only until this returns. */
 export type TakeBytes = (bytes: Buffer, lengthBytes: number) => void;
-
-/**
- * Several requests of the common size, and any that has a data key or 4 KB to encrypt. What a client sends without waiting is held
- * by the connection, up to this much.
- */
-const bufferBytes = 16 * 1024;
-const buffer = Buffer.alloc(bufferBytes);
 
 const symbols = Object.getOwnPropertySymbols(new Socket());
 const bufferKey = symbols.find(({ description }) => description === 'kBuffer');
 const callbackKey = symbols.find(({ description }) => description === 'kBufferCb');
 
 interface Handle {
+  readonly fd?: number;
   useUserBuffer?(buffer: Buffer): void;
   readStop(): number;
   readStart(): number;
@@ -45,7 +43,7 @@ export function canReadShared(socket: Socket): boolean {
 }
 
 /** Has `take` called with whatever is read of the socket from now on. No `data` is emitted for it. */
-export function readShared(socket: Socket, take: TakeBytes): void {
+export function readShared(socket: Socket, buffer: Buffer, take: TakeBytes): void {
   if (bufferKey === undefined) throw new TypeError('this version of Node.js reads into its own buffers alone');
   Object.assign(socket, { [bufferKey]: buffer });
   redirect(socket, take);
@@ -55,7 +53,8 @@ export function readShared(socket: Socket, take: TakeBytes): void {
 /** As `readShared`, of a socket that is read so already; of another one nothing happens. */
 export function redirect(socket: Socket, take: TakeBytes): void {
   if (bufferKey === undefined || callbackKey === undefined) return;
-  if ((socket as unknown as Record<symbol, unknown>)[bufferKey] !== buffer) return;
+  const buffer = (socket as unknown as Record<symbol, Buffer | boolean | null>)[bufferKey];
+  if (!(buffer instanceof Buffer)) return;
   Object.assign(socket, {
     [callbackKey]: (lengthBytes: number) => {
       try {
@@ -77,4 +76,19 @@ export function stopReading(socket: Socket): void {
 
 export function startReading(socket: Socket): void {
   handleOf(socket)?.readStart();
+}
+
+/**
+ * Gives the kernel what it takes at once, if nothing waits for that already.
+ * @param what Bytes, or text of which each character is a byte.
+ * @returns How many bytes it took: 0 where the socket is broken, too, which whoever writes the rest to it is told.
+ */
+export function writeNow(socket: Socket, what: Buffer | string): number {
+  const fd = handleOf(socket)?.fd;
+  if (fd === undefined || fd < 0 || socket.writableLength > 0) return 0;
+  try {
+    return typeof what === 'string' ? writeSync(fd, what, null, 'latin1') : writeSync(fd, what);
+  } catch {
+    return 0; // It is full, or it fails again for whoever can tell somebody.
+  }
 }
