@@ -344,7 +344,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     const from = ['--hsm', clusterOf('ledger'), '--trust-anchor', anchor, '--password-file', pinFile];
     const made = await run('key-stores', 'create', 'ledger', ...from);
     expect(await run('key-stores', 'connect', 'ledger')).toBe(`${made} is CONNECTED`);
-    const arn = await run('keys', 'create', '--key-store', made);
+    const arn = await run('keys', 'create', '--key-store', 'ledger');
     const { CiphertextBlob } = await instance.kms.encrypt({ KeyId: arn, Plaintext: Buffer.from('x') });
     await instance.kms.decrypt({ CiphertextBlob });
     expect(await run('key-stores', 'list')).toMatch(

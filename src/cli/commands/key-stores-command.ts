@@ -7,8 +7,9 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { Command } from 'commander';
+import { type ConnectionErrorCode, isPasswordRefusal } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
-import type { KmsClient, Members } from '../requests/kms-client.ts';
+import { customKeyStoreIdOf, describeCustomKeyStore } from '../requests/key-store-names.ts';
 import { UsageError } from '../terminal/cli-error.ts';
 import { readPolicy } from '../terminal/input.ts';
 import { note, print, printJson, table } from '../terminal/output.ts';
@@ -99,19 +100,27 @@ Example:
     )
     .action(async (store: string, options: Options) => {
       const client = await connectTo(options);
-      const id = await idOf(client, store);
+      const id = await customKeyStoreIdOf(client, store);
       await client.call('ConnectCustomKeyStore', { CustomKeyStoreId: id });
-      let told = await describe(client, { CustomKeyStoreId: id });
+      let told = await describeCustomKeyStore(client, { CustomKeyStoreId: id });
       while (told['ConnectionState'] === 'CONNECTING') {
         await pause(pollMs);
-        told = await describe(client, { CustomKeyStoreId: id });
+        told = await describeCustomKeyStore(client, { CustomKeyStoreId: id });
       }
       const state = String(told['ConnectionState']);
       if (state !== 'CONNECTED') process.exitCode = 1;
       if (options.json) return printJson(told);
       const code = told['ConnectionErrorCode'];
       print(`${id} is ${state}${code === undefined ? '' : `: ${code}; the log of the daemon says more`}`);
+      if (state === 'FAILED') note(afterFailure(store, code as ConnectionErrorCode));
     });
+}
+
+function afterFailure(store: string, code: ConnectionErrorCode): string {
+  const [disconnect, connect] = ['disconnect', 'connect'].map((act) => `\`drawbridge key-stores ${act} ${store}\``);
+  if (!isPasswordRefusal(code)) return `once the cause is mended: ${disconnect}, and then ${connect}`;
+  const update = `\`drawbridge key-stores update ${store} --password\``;
+  return `the PIN is not presented again: ${disconnect}, ${update}, and then ${connect}`;
 }
 
 /** A command that runs one operation on one custom key store, and has nothing to tell but that it is done. */
@@ -121,7 +130,7 @@ function simpleCommand(name: string, operation: string, description: string, don
     .addHelpText('after', `\nExample:\n  drawbridge key-stores ${name} payments`)
     .action(async (store: string, options: Options) => {
       const client = await connectTo(options);
-      const id = await idOf(client, store);
+      const id = await customKeyStoreIdOf(client, store);
       const answer = await client.call(operation, { CustomKeyStoreId: id });
       if (options.json) printJson(answer);
       else print(`${id} ${done}`);
@@ -160,7 +169,7 @@ Example:
       ) => {
         const { name, hsm, passwordFile } = options;
         const client = await connectTo(options);
-        const id = await idOf(client, store);
+        const id = await customKeyStoreIdOf(client, store);
         const isPassword = options.password === true || passwordFile !== undefined;
         const answer = await client.call('UpdateCustomKeyStore', {
           CustomKeyStoreId: id,
@@ -172,18 +181,6 @@ Example:
         else print(`${id} is updated`);
       },
     );
-}
-
-async function idOf(client: KmsClient, store: string): Promise<string> {
-  if (store.startsWith('cks-')) return store;
-  return String((await describe(client, { CustomKeyStoreName: store }))['CustomKeyStoreId']);
-}
-
-async function describe(client: KmsClient, members: Members): Promise<Members> {
-  const { CustomKeyStores } = await client.call('DescribeCustomKeyStores', members);
-  const [store] = CustomKeyStores as readonly Members[];
-  if (store === undefined) throw new Error('the daemon tells of no such key store');
-  return store;
 }
 
 /** @param file `-`: stdin. Without one the terminal is asked. A line end behind it is none of it. */

@@ -8,6 +8,7 @@
 
 import type { AttachableHsm, CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
 import { trustAnchorOf } from '../../keys/trust-anchor.ts';
+import type { ConnectionState } from '../../kms/connection-states.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import { enumeration, object, optional, string } from '../declaration/schema.ts';
@@ -116,11 +117,19 @@ export function assertTrustAnchor({ trustAnchor }: CustomHsm, certificate: strin
   );
 }
 
+const wayOut = {
+  CONNECTED: ' Disconnect it first.',
+  CONNECTING: ' Disconnect it first, or wait until it is connected.',
+  FAILED: ' Disconnect it first.',
+  DISCONNECTING: ' Try again when it is disconnected.',
+  DISCONNECTED: '',
+} as const satisfies Record<ConnectionState, string>;
+
 /** @throws KmsError `CustomKeyStoreInvalidStateException`. */
-export function invalidState(customKeyStoreId: string, state: string): KmsError {
+export function invalidState(customKeyStoreId: string, state: ConnectionState): KmsError {
   return new KmsError(
     'CustomKeyStoreInvalidStateException',
-    `Custom key store with CustomKeyStoreId ${customKeyStoreId} has connection state ${state}, in which this is not possible.`,
+    `Custom key store with CustomKeyStoreId ${customKeyStoreId} has connection state ${state}, in which this is not possible.${wayOut[state]}`,
   );
 }
 

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { keySpecs } from '../../../kms/key-specs.ts';
 import { parseAliasName } from '../../../kms/names.ts';
 import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import { inNamedKeyStore } from '../../requests/key-store-names.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { ApiError, UsageError } from '../../terminal/cli-error.ts';
 import { readPolicy } from '../../terminal/input.ts';
@@ -39,7 +40,10 @@ export function createCommand(): Command {
   const command = new Command('create').description('create a key, in the HSM or for key material of your own');
   return withJson(withSocket(withNewKey(command)))
     .option('--description <text>', 'what it is for')
-    .option('--key-store <id>', 'in this key store: a custom one (cks-…), or one that the configuration names')
+    .option(
+      '--key-store <id>',
+      'in this key store: one that the configuration names, or a custom one, by name or id (cks-…)',
+    )
     .option('--multi-region', 'a primary key that `drawbridge keys replicate` can replicate into other Regions')
     .option('--external', 'without key material: `drawbridge keys import` brings it (Origin EXTERNAL)')
     .addHelpText(
@@ -56,12 +60,17 @@ Examples:
       const { alias, description, external, keyStore, multiRegion } = options;
       if (external && keyStore !== undefined)
         throw new UsageError('key material can be imported into the default key store alone');
-      const key = await createKey(client, options, {
+      const members = {
         ...(description === undefined ? {} : { Description: description }),
         ...(external ? { Origin: 'EXTERNAL' } : {}),
-        ...(keyStore === undefined ? {} : { Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: keyStore }),
         ...(multiRegion ? { MultiRegion: true } : {}),
-      });
+      };
+      const createIn = (CustomKeyStoreId: string): Promise<Members> =>
+        createKey(client, options, { ...members, Origin: 'AWS_CLOUDHSM', CustomKeyStoreId });
+      const key =
+        keyStore === undefined
+          ? await createKey(client, options, members)
+          : await inNamedKeyStore(client, keyStore, createIn);
       if (options.json) return printJson({ ...key, Aliases: alias === undefined ? [] : [alias] });
       print(String(key['Arn']));
       if (external)
