@@ -8,7 +8,7 @@ import { giveUpDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type DomainKeysParts, keysOfMembers } from './domain-members.ts';
 import { DomainRotations, destroyInLeaver, memberNamed } from './domain-rotation.ts';
-import { DomainWideRotation } from './domain-wide-rotation.ts';
+import { DomainWideRotation, endPairsIn } from './domain-wide-rotation.ts';
 import { assertSharesNothing, usesOfDomainKeys, verifyAll } from './leaving-key-store.ts';
 import { assertNothingIsLost } from './leaving-member.ts';
 
@@ -53,6 +53,7 @@ export function domainRotationControl(
     // One that joined before key stores asked for no service keys has them.
     const foreign = leaver === parts.serviceKeyStore ? [] : parts.serviceKeys;
     for (const { backingKeyId } of foreign) await keyStore.destroyKey({ backingKeyId });
+    await endPairsIn(keyStore);
     const uses = () => usesOfDomainKeys(regions, leaver);
     const inUse = await giveUpDomainKeys(domainKeys, leaver, keyStore, uses);
     return { member: leaver, isEmpty: inUse === 0, inUse };

@@ -109,7 +109,7 @@ export class DomainWideRotation {
     try {
       for (const holder of holders) {
         if (holder === giver) continue;
-        await endPairsIn(holder);
+        await endPairsIn(holder.token);
         const backingKeyId = newBackingKeyId();
         const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
         const publicKey = await holder.token.carrying.generateJoiningPair({ backingKeyId, label, padding });
@@ -234,7 +234,7 @@ async function destroyIn(holders: readonly Holder[], backingKeyId: BackingKeyId)
 }
 
 /** Pairs that an attempt left which was killed. */
-async function endPairsIn({ token }: Holder): Promise<void> {
+export async function endPairsIn(token: Pick<KeyStore, 'listKeys' | 'destroyKey'>): Promise<void> {
   for (const { backingKeyId, label } of await token.listKeys())
     if (label.startsWith(joiningKeyLabelPrefix)) await token.destroyKey({ backingKeyId });
 }

@@ -7,13 +7,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { openStore } from '../hsm/test-store.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { drawbridge } from './domain-commands.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
-import { askOf, inTokenOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
+import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
@@ -27,6 +30,8 @@ const dayMs = 24 * 60 * 60 * 1000;
 describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   let instance: InstanceOfStores;
   let nss: TestToken;
+  /** The token of `annex`, as somebody has it who is not the daemon. */
+  let annex: KeyStore;
   let here: KMS;
   let abroad: KMS;
   const clocks = new SetClocks();
@@ -49,6 +54,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
 
   beforeAll(async () => {
     nss = nssSoftoken.create();
+    annex = await openStore(nss);
     const pinFile = join(nss.folder, 'pin');
     writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
     instance = await InstanceOfStores.create({ annex: InstanceOfStores.settingsOf(nss, pinFile) });
@@ -61,6 +67,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   afterAll(async () => {
     abroad?.destroy();
     await instance?.remove();
+    await annex?.close();
     nss?.remove();
   });
 
@@ -79,13 +86,13 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     const { keyStores } = await ask('/status');
     const { backingKeyId } = keyStores[0].domainKeys[0];
     const forged = { backingKeyId, label: 'drawbridge:domain:default:1' };
-    await inTokenOf(instance, 'annex', (annex) => annex.generateDomainKey(forged));
+    await annex.generateDomainKey(forged);
     await ask('/key-stores/annex/reconnect', {});
     expect(instance.logged.join()).toContain('is another key, and is not used');
     expect((await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }))).name).toBe(
       'UnsupportedOperationException',
     );
-    await inTokenOf(instance, 'annex', (annex) => annex.destroyKey({ backingKeyId }));
+    await annex.destroyKey({ backingKeyId });
   });
 
   test('have one domain once the HSM of one has joined that of the other, and the daemon has looked', async () => {
@@ -97,7 +104,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     const described = await abroad.describeKey({ KeyId });
     expect(described.KeyMetadata).toMatchObject({ KeyState: 'Enabled', MultiRegion: true });
     // It uses what is wrapped, and verifies no record: it was given nothing for that.
-    const labels = (await inTokenOf(instance, 'annex', (annex) => annex.listKeys())).map(({ label }) => label);
+    const labels = (await annex.listKeys()).map(({ label }) => label);
     expect(labels).toEqual(['drawbridge:domain:default:1']);
   });
 
@@ -155,7 +162,10 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   test('get a new domain key together, and use what is under the former one', async () => {
     const KeyId = await newPair();
     const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
-    const done = await rotateDomain(instance, 'default');
+    const soPinFile = join(instance.folder, 'so-pin');
+    writeFileSync(soPinFile, `${instance.token.soPin}\n`, { mode: 0o600 });
+    const trusted = ['--so-pin-file', soPinFile, '--config', instance.configurationFile];
+    const done = await drawbridge('rotate', 'default', ...trusted, '--socket', instance.socket, '--json');
     expect(done).toMatchObject({ members: ['default', 'annex/annex'], left: null });
     for (const kms of [here, abroad]) expect(await textOf(kms.decrypt({ CiphertextBlob }))).toBe('a plaintext');
     // Made abroad, used here, under the new one.
@@ -165,7 +175,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     expect(await textOf(abroad.decrypt({ CiphertextBlob: present(sealed.CiphertextBlob) }))).toBe('a plaintext');
     const { keyStores } = await ask('/status');
     for (const { domainKeys, domain } of keyStores) {
-      expect(domainKeys.at(-1)).toMatchObject({ backingKeyId: done.domainKeyId, state: 'Active' });
+      expect(domainKeys.at(-1)).toMatchObject({ backingKeyId: done['domainKeyId'], state: 'Active' });
       expect(domain).toHaveLength(2);
     }
   });
@@ -186,6 +196,23 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
         for (const pid of await hosts(gone)) process.kill(pid, 'SIGCONT');
       }
     }
+  });
+
+  test('have no domain key of a rotation that was cut off, and serve as before after a restart', async () => {
+    const KeyId = await newPair();
+    const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
+    const newest = async () =>
+      (await ask('/status')).keyStores.map((each: { domainKeys: object[] }) => each.domainKeys.at(-1));
+    const before = await newest();
+    const { domainKeyId } = await ask('/domains/default/rotation', {});
+    abroad.destroy();
+    await instance.stop();
+    await start();
+    expect(await newest()).toEqual(before.map((each: object) => ({ ...each, backingKeys: expect.any(Number) })));
+    const { orphans } = await ask('/census/orphans', {});
+    expect(orphans).toEqual([]);
+    expect((await annex.listKeys()).map(({ backingKeyId }) => backingKeyId)).not.toContain(domainKeyId);
+    expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
   });
 
   test('are counted by what each of them can use, and a key is in all of them or in none of the domain', async () => {
@@ -219,7 +246,7 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     await ask('/domains/annex/rotate', {});
     await clocks.pass(1000);
     expect(await leave()).toMatchObject({ left: { member: 'annex', isEmpty: true } });
-    const labels = (await inTokenOf(instance, 'annex', (annex) => annex.listKeys())).map(({ label }) => label);
+    const labels = (await annex.listKeys()).map(({ label }) => label);
     expect(labels).toEqual([expect.stringMatching(/^drawbridge:domain:annex:/)]);
     expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
   });

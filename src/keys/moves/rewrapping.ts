@@ -23,7 +23,7 @@ import type { KeyDirectory } from '../key-directory.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { whyNotWrappedAgain } from './move-plan.ts';
 
-type Directory = Pick<KeyDirectory, 'onRecord' | 'findSoundKey'>;
+type Directory = Pick<KeyDirectory, 'onRecord' | 'findSoundKey' | 'keyStores'>;
 
 export interface RewrappingOptions {
   /** By their names. */
@@ -157,6 +157,14 @@ export class Rewrapping implements Fold {
       const { directory, record } = each;
       const { wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage, publicKey } = record;
       if (keySpec === null || keyUsage === null) continue;
+      if (!this.#isOpenedByAll(record, domainKeyId)) {
+        const { backingKeyId, keyId } = record;
+        log.warn(
+          { keyStore: name, keyId, backingKeyId },
+          'a backing key is not wrapped anew: a Region that shares it has no key store with that domain key',
+        );
+        continue;
+      }
       const reference = await whenVerified(() => this.#referenceNow(each));
       if (reference === undefined) continue;
       try {
@@ -186,6 +194,15 @@ export class Rewrapping implements Fold {
     for (const { record } of some) if (!changed.has(record.backingKeyId)) this.#broken.add(record.backingKeyId);
     this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed.size);
     return changed.size;
+  }
+
+  /** Of what Regions share: can each of them use it under this domain key? */
+  #isOpenedByAll(record: BackingKeyRecord, domainKeyId: BackingKeyId): boolean {
+    return record.regions.split(' ').every((region) => {
+      const keyStores = this.#options.regions.get(region)?.directory.keyStores;
+      if (keyStores?.isShared(record) !== true) return true;
+      return keyStores.has(record.keyStore) || keyStores.hasInDomain(domainKeyId);
+    });
   }
 
   /** `undefined`: it was destroyed, moved or imported anew since it was found. */
