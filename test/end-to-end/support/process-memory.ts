@@ -2,16 +2,23 @@
 
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
-/** Everything that the process may write to is looked at: heaps, stacks, buffers. */
 export function hasInMemory(pid: number, what: Buffer): boolean {
+  return foundInMemory(pid, [what]).length > 0;
+}
+
+/** Those that it has. Everything that the process may write to is looked at, once: heaps, stacks, buffers. */
+export function foundInMemory(pid: number, sought: readonly Buffer[]): readonly Buffer[] {
+  const found = new Set<Buffer>();
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   try {
     for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
       const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
       if (from === undefined || to === undefined) continue;
-      if (regionHas(memory, Number.parseInt(from, 16), Number.parseInt(to, 16), what)) return true;
+      const missing = sought.filter((what) => !found.has(what));
+      for (const what of inRegion(memory, Number.parseInt(from, 16), Number.parseInt(to, 16), missing)) found.add(what);
+      if (found.size === sought.length) break;
     }
-    return false;
+    return [...found];
   } finally {
     closeSync(memory);
   }
@@ -19,16 +26,17 @@ export function hasInMemory(pid: number, what: Buffer): boolean {
 
 const pieceBytes = 8 * 1024 * 1024;
 
-function regionHas(memory: number, from: number, to: number, what: Buffer): boolean {
-  const piece = Buffer.alloc(pieceBytes);
-  for (let at = from; at < to; at += pieceBytes - what.length) {
+function* inRegion(memory: number, from: number, to: number, sought: readonly Buffer[]): Generator<Buffer> {
+  const piece = Buffer.alloc(Math.min(pieceBytes, to - from));
+  const overlapBytes = Math.max(...sought.map(({ length }) => length));
+  for (let at = from; at < to; at += pieceBytes - overlapBytes) {
     try {
       const length = readSync(memory, piece, 0, Math.min(pieceBytes, to - at), at);
-      if (piece.subarray(0, length).includes(what)) return true;
+      const read = piece.subarray(0, length);
+      yield* sought.filter((what) => read.includes(what));
     } catch {
-      return false; // It is gone by now, or is none that can be read.
+      return; // It is gone by now, or is none that can be read.
     }
-    if (at + pieceBytes >= to) return false;
+    if (at + pieceBytes >= to) return;
   }
-  return false;
 }

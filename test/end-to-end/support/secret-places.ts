@@ -1,7 +1,7 @@
 /** Where a secret can be found that should be nowhere: in what a process was started with, in its memory. */
 
 import { readFileSync } from 'node:fs';
-import { hasInMemory } from './process-memory.ts';
+import { foundInMemory } from './process-memory.ts';
 
 /** As it is, and as a carrier of bytes would write it. */
 export function formsOf(secret: string): readonly string[] {
@@ -22,7 +22,8 @@ export function childrenOf(pid: number): readonly number[] {
   return text === '' ? [] : text.split(' ').map(Number);
 }
 
-/** Of these forms, those that a core of the process would have. */
-export function inCoreOf(pid: number, secret: string): readonly string[] {
-  return formsOf(secret).filter((form) => hasInMemory(pid, Buffer.from(form)));
+/** Of the forms of these texts, those that a core of the process would have. */
+export function inCoreOf(pid: number, ...texts: readonly string[]): readonly string[] {
+  const sought = texts.flatMap(formsOf).map((form) => Buffer.from(form));
+  return foundInMemory(pid, sought).map(String);
 }
