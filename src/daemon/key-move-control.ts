@@ -54,9 +54,7 @@ export function keyMoveControl({ regions, keyStores, moves }: KeyMoveParts): (as
   const moveOne = async (key: KmsKey, { to, residency, dryRun }: MoveRequest, by: Announcer): Promise<MovedKey> => {
     const { keyId, region } = key.record;
     const target = { keyStore: to, residency };
-    const backingKeys = dryRun
-      ? (await moves.plan(region, key, target)).length
-      : await moves.move(region, keyId, target, by);
+    const backingKeys = dryRun ? moves.plan(region, key, target).length : await moves.move(region, keyId, target, by);
     return { keyId, region, backingKeys };
   };
   const moveAll = async (

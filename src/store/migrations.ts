@@ -291,6 +291,15 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0015-former-domain-keys': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .alterTable('backingKey')
+        .addColumn('formerDomainKeyIds', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+    },
+  },
 };
 
 /**

@@ -127,6 +127,7 @@ const recordColumns: {
     domainKeyId: orEmpty(name(parseBackingKeyId)),
     wrappedKeySpec: orEmpty(oneOf(keySpecNames)),
     wrappedKeyUsage: orEmpty(oneOf(keyUsages)),
+    formerDomainKeyIds: text,
   },
   keyPolicy: { region: text, keyId: name(parseKeyId), version: integer, document: text },
   alias: {

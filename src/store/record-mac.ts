@@ -69,6 +69,7 @@ export const recordFormats: RecordFormats = {
     wrappedKeySpec: { format: 5, column: '' },
     wrappedKeyUsage: { format: 5, column: '' },
     regions: { format: 6, column: '' },
+    formerDomainKeyIds: { format: 7, column: '' },
   },
   keyPolicy: regional,
   alias: regional,

@@ -69,6 +69,7 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     domainKeyId: fc.option(backingKeyId),
     wrappedKeySpec: fc.option(fc.constantFrom('SYMMETRIC_DEFAULT', 'RSA_2048')),
     wrappedKeyUsage: fc.option(fc.constantFrom('ENCRYPT_DECRYPT', 'SIGN_VERIFY')),
+    formerDomainKeyIds: text,
   }),
   keyPolicy: fc.record({ region, version: time, keyId, document: text }),
   alias: fc.record({

@@ -115,6 +115,7 @@ export const examples = {
     domainKeyId: 'aabbccddeeff00112233445566778899' as BackingKeyId,
     wrappedKeySpec: 'SYMMETRIC_DEFAULT',
     wrappedKeyUsage: 'ENCRYPT_DECRYPT',
+    formerDomainKeyIds: '99887766554433221100ffeeddccbbaa aabbccddeeff00112233445566778899',
   },
   keyPolicy: {
     region: formerRegion,

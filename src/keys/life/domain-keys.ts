@@ -18,7 +18,7 @@
 import { domainKeyLabelPrefix, type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { Logger } from '../../kms/logger.ts';
-import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
+import { type BackingKeyId, newBackingKeyId, parseBackingKeyId } from '../../kms/names.ts';
 import type { Residency } from '../../kms/residencies.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
@@ -104,10 +104,12 @@ export class DomainKeys implements Fold {
   /**
    * The domain keys that material may have been wrapped under since it was made: the one of now, and of those before it each that was not
    * followed by another one when the material was made. What copies of the metadata from before have can be opened with them. Of material that was
-   * moved from another key store these are that one's.
+   * moved from another key store those of that one belong to them.
    */
-  everOf({ keyStore, domainKeyId, createdAtMs }: BackingKeyRecord): readonly BackingKeyId[] {
-    if (domainKeyId === null) return [];
+  everOf(record: BackingKeyRecord): readonly BackingKeyId[] {
+    const { keyStore, domainKeyId, createdAtMs } = record;
+    const elsewhere = formerDomainKeysOf(record);
+    if (domainKeyId === null) return elsewhere;
     const holders = this.everywhere(domainKeyId);
     const isOwn = holders.some((record) => record.keyStore === keyStore);
     const all = this.of(isOwn ? keyStore : (holders[0]?.keyStore ?? keyStore));
@@ -119,7 +121,23 @@ export class DomainKeys implements Fold {
       ),
     );
     const former = before.filter((_, index) => (all[index + 1]?.createdAtMs ?? 0) >= createdAtMs);
-    return [...former.map(({ backingKeyId }) => backingKeyId), domainKeyId];
+    return [...new Set([...elsewhere, ...former.map(({ backingKeyId }) => backingKeyId), domainKeyId])];
+  }
+
+  /**
+   * What is on record of material as `formerDomainKeyIds` when it has come into this place: where its record will not tell any more what opens
+   * copies of it from before, those domain keys, as far as they are there.
+   * @param place.domainKeyId Under which it is wrapped there; absent: it is a token object there.
+   */
+  formerlyOf(
+    record: BackingKeyRecord,
+    { keyStore, domainKeyId }: Pick<BackingKeyRecord, 'keyStore'> & Partial<Pick<BackingKeyRecord, 'domainKeyId'>>,
+  ): string {
+    const isOwn = this.#records.has(`${keyStore} ${record.domainKeyId}`);
+    if (keyStore === record.keyStore && (domainKeyId === undefined || isOwn)) return record.formerDomainKeyIds;
+    return this.everOf(record)
+      .filter((id) => this.isThere(id))
+      .join(' ');
   }
 
   /** Is it still in any HSM? */
@@ -320,6 +338,11 @@ export class DomainKeys implements Fold {
       { isQuiet: true },
     );
   }
+}
+
+/** As on record: what is none of ours there opens nothing. */
+function formerDomainKeysOf({ formerDomainKeyIds }: BackingKeyRecord): readonly BackingKeyId[] {
+  return formerDomainKeyIds.split(' ').flatMap((id) => parseBackingKeyId(id) ?? []);
 }
 
 /** Is there a secret or private key object of this id? */

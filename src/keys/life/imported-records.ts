@@ -33,17 +33,21 @@ export type WrappedMembers = Pick<
   BackingKeyRecord,
   'residency' | 'publicKey' | 'wrappedKey' | 'domainKeyId' | 'wrappedKeySpec' | 'wrappedKeyUsage'
 >;
+/** What may open copies of the record from before, where it is another key store's by now. */
+export type FormerDomainKeys = (known: BackingKeyRecord) => Pick<BackingKeyRecord, 'formerDomainKeyIds'>;
 
 /** The record of wrapped material: that which it had, with another blob, or a new one. */
 export function wrappedActivation(
   made: WrappedMembers & Pick<BackingKeyRecord, 'backingKeyId' | 'importedMaterialId' | 'keyStore' | 'regions'>,
   { record: { keyId }, materials }: KmsKey,
   members: Pick<BackingKeyRecord, 'validToMs' | 'materialDescription'>,
+  formerly: FormerDomainKeys,
 ): Change {
   const active = { ...made, ...members, state: 'Active', owner: '' } as const;
   const known = materials.find(({ backingKeyId }) => backingKeyId === made.backingKeyId);
   // A former version named no Region, and what names a record stays.
-  if (known !== undefined) return replaced('backingKey', known, { ...active, regions: known.regions });
+  if (known !== undefined)
+    return replaced('backingKey', known, { ...active, ...formerly(known), regions: known.regions });
   return added('backingKey', { ...newImportedRecord({ ...made, keyId, ordinal: materials.length + 1 }), ...active });
 }
 
@@ -62,5 +66,6 @@ export function newImportedRecord(
     rotatedAtMs: null,
     materialDescription: '',
     validToMs: null,
+    formerDomainKeyIds: '',
   };
 }

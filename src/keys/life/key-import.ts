@@ -153,7 +153,10 @@ export class KeyImports {
         activated: (...[owner, members]: Parameters<Activation>) => {
           if (made.domainKeyId !== null) this.#domainKeys.assertActive(name, made.domainKeyId);
           const material = { ...made, backingKeyId, importedMaterialId: keyMaterialId, keyStore: name, regions };
-          return wrappedActivation(material, owner, members);
+          const formerly = (record: BackingKeyRecord) => ({
+            formerDomainKeyIds: this.#domainKeys.formerlyOf(record, material),
+          });
+          return wrappedActivation(material, owner, members, formerly);
         },
       };
     }

@@ -375,5 +375,6 @@ function newMaterialRecord({ keyId, keyStore, ordinal }: NewMaterial, region: st
     importedMaterialId: '',
     materialDescription: '',
     validToMs: null,
+    formerDomainKeyIds: '',
   };
 }

@@ -23,7 +23,7 @@
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../../hsm/key-store.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { Logger } from '../../kms/logger.ts';
-import type { BackingKeyId, KeyId } from '../../kms/names.ts';
+import type { KeyId } from '../../kms/names.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, RemnantRecord } from '../../store/records/records.ts';
@@ -35,15 +35,16 @@ import type { KmsKey } from '../kms-key.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { isInHsm } from '../life/domain-keys.ts';
 import type { KeyLife } from '../life/key-life.ts';
-import { type MoveTarget, movePlan, notJoined, type PlannedMove, unmovable } from './move-plan.ts';
+import { type MoveTarget, movePlan, type PlannedMove, unmovable } from './move-plan.ts';
 import { whyNotSame } from './same-material.ts';
+import { type MovedBlob, type Place, WaysIntoKeyStores, wrappedIn } from './ways-into-key-stores.ts';
 
 export interface KeyMovesOptions {
   /** By Region. */
   readonly regions: ReadonlyMap<string, { readonly directory: KeyDirectory; readonly life: Pick<KeyLife, 'alone'> }>;
   /** Those that the configuration names. */
   readonly keyStores: ReadonlyMap<string, KeyStore>;
-  readonly domainKeys: Pick<DomainKeys, 'of' | 'isThere' | 'assertActive' | 'current'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'holds' | 'newestOf' | 'formerlyOf' | 'assertActive' | 'current'>;
   readonly turns: Turns;
   /** The owner of the intents and duties that are made here. */
   readonly nodeId: string;
@@ -58,6 +59,7 @@ export class KeyMoves implements Fold {
   readonly #remnants = new Map<string, RemnantRecord>();
   /** Of keys that are being moved, whose remnants are nobody else's. */
   readonly #underWay = new Set<KeyId>();
+  readonly #ways: WaysIntoKeyStores;
   #recordDestruction: RecordDestruction = async () => undefined;
 
   /** Follows the records from now on. */
@@ -65,6 +67,11 @@ export class KeyMoves implements Fold {
     this.#options = options;
     for (const record of remnant) this.#remnants.set(nameOf(record), record);
     options.turns.follow(this);
+    this.#ways = new WaysIntoKeyStores({
+      domainKeys: options.domainKeys,
+      keyStore: (name) => this.#keyStore(name),
+      capabilities: (name) => this.#capabilities(name),
+    });
   }
 
   apply(changes: readonly Change[]): void {
@@ -87,20 +94,14 @@ export class KeyMoves implements Fold {
 
   /**
    * What has to be moved of a key.
-   * @throws KmsError as `movePlan`, and for another key store whose token has not joined the domain, or cannot be asked.
+   * @throws KmsError as `movePlan`, and for another key store that is not in the domain.
    */
-  async plan(region: string, key: KmsKey, target: MoveTarget): Promise<readonly PlannedMove[]> {
+  plan(region: string, key: KmsKey, target: MoveTarget): readonly PlannedMove[] {
     const { directory } = this.#region(region);
     const { domainKeys } = this.#options;
     const parts = { directory, domainKeys, capabilities: (name: string) => this.#capabilities(name) };
     const planned = movePlan(key, target, parts);
-    for (const { record, to, domainKeyId } of planned) {
-      if (domainKeyId === null || to.keyStore === record.keyStore) continue;
-      const hasIt = await isInHsm(this.#keyStore(to.keyStore), domainKeyId).catch((error: unknown) => {
-        throw toldToOperators(error);
-      });
-      if (!hasIt) throw notJoined(record.keyStore, to.keyStore);
-    }
+    for (const move of planned) this.#ways.of(move);
     return planned;
   }
 
@@ -119,7 +120,7 @@ export class KeyMoves implements Fold {
         const key = directory.findKey(keyId);
         if (key === undefined || directory.tombstones.has(keyId))
           throw new KmsError('NotFoundException', `Key '${keyId}' does not exist`);
-        const [next] = await this.plan(region, key, target);
+        const [next] = this.plan(region, key, target);
         if (next === undefined) return moved;
         await this.#moveOne(directory, key, next, by);
       }
@@ -155,7 +156,7 @@ export class KeyMoves implements Fold {
       return this.#commit(directory, record, () => ({ place, also: [] }), by);
     }
     const from = this.#keyStore(record.keyStore);
-    const blob = await this.#blobOf(key, move, from);
+    const blob = await this.#ways.blobFor(key, move);
     if (to.residency === 'token') await this.#intoToken(directory, key, { ...move, blob }, by);
     else {
       const place = { ...wrappedIn(to.keyStore, key, blob), domainKeyId: blob.domainKeyId };
@@ -185,7 +186,7 @@ export class KeyMoves implements Fold {
   async #intoToken(
     directory: KeyDirectory,
     key: KmsKey,
-    { record, to, blob }: PlannedMove & { readonly blob: Blob },
+    { record, to, blob }: PlannedMove & { readonly blob: MovedBlob },
     by: Announcer,
   ): Promise<void> {
     const { turns, nodeId } = this.#options;
@@ -224,17 +225,6 @@ export class KeyMoves implements Fold {
     }
   }
 
-  /** What the material is, wrapped: as it is on record, or by the token that has it. */
-  async #blobOf({ record: { keySpec, keyUsage } }: KmsKey, move: PlannedMove, from: KeyStore): Promise<Blob> {
-    const { record } = move;
-    const { publicKey, wrappedKey, keyStore: name } = record;
-    if (wrappedKey !== null && record.domainKeyId === move.domainKeyId)
-      return { wrappedKey, domainKeyId: move.domainKeyId };
-    const domainKeyId = move.domainKeyId ?? (await this.#options.domainKeys.current(name, from));
-    const { blob } = await from.wrapKey({ ...referenceOf(record), domainKeyId, keySpec, keyUsage, publicKey });
-    return { wrappedKey: blob, domainKeyId };
-  }
-
   /** @throws KeyStoreError `internal`, and whatever keeps a token from being asked. */
   async #assertSame({ record: { keySpec, keyUsage } }: KmsKey, record: BackingKeyRecord, place: Place): Promise<void> {
     const placed = (members: Partial<Place>) => {
@@ -267,7 +257,11 @@ export class KeyMoves implements Fold {
         if (record === undefined || !isSame)
           throw new KmsError('KMSInternalException', internalMessage, 'the material was changed while it was moved');
         const { place, also } = decide();
-        return { changes: [replaced('backingKey', record, place), ...also], response: undefined };
+        const formerDomainKeyIds = this.#options.domainKeys.formerlyOf(record, place);
+        return {
+          changes: [replaced('backingKey', record, { ...place, formerDomainKeyIds }), ...also],
+          response: undefined,
+        };
       },
       { by },
     );
@@ -342,25 +336,9 @@ export class KeyMoves implements Fold {
   }
 }
 
-type Place = Pick<BackingKeyRecord, 'keyStore' | 'residency' | 'wrappedKey' | 'wrappedKeySpec' | 'wrappedKeyUsage'> &
-  Partial<Pick<BackingKeyRecord, 'domainKeyId'>>;
-
-interface Blob {
-  readonly wrappedKey: Buffer | null;
-  readonly domainKeyId: BackingKeyId | null;
-}
-
 /** The domain key stays on record: what was wrapped under it stands in copies of the metadata from before. */
 function inToken(keyStore: string): Place {
   return { keyStore, residency: 'token', wrappedKey: null, wrappedKeySpec: null, wrappedKeyUsage: null };
-}
-
-function wrappedIn(
-  keyStore: string,
-  { record: { keySpec, keyUsage } }: KmsKey,
-  { wrappedKey }: Pick<BackingKeyRecord, 'wrappedKey'>,
-): Place {
-  return { keyStore, residency: 'wrapped', wrappedKey, wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage };
 }
 
 function remnantOf({ keyStore, backingKeyId, keyId }: BackingKeyRecord, owner: string): RemnantRecord {

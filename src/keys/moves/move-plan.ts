@@ -6,16 +6,13 @@
  *     from, to                                what has to be possible
  *     token, wrapped                          the token wraps a key that is not extractable (`C_WrapKey`); SoftHSM2 does not, NSS does
  *     wrapped, token                          the token makes a token object of what it has unwrapped
- *     wrapped, token of another key store     that token has joined the domain of the first, and makes a token object as above
- *     token, token of another key store       that, and the first wraps it again under a domain key that the other has
- *
- * Into another key store material comes as an object of its token alone. The record then keeps the domain key under which copies of the metadata from
- * before have it, and it is not wrapped under one of its new key store while that one is there: a record has room for one, and the
- * tombstone would not name the other.
+ *     wrapped, token of another key store     that one is in the domain of the first, and makes a token object as above
+ *     wrapped, wrapped in another key store   as `ways-into-key-stores.ts` says
+ *     token, another key store                that, and the first wraps it under a domain key
  *
  * What the token refuses only when it is asked (its room, its attributes) is found out when it is. A key in a custom key store stays there,
  * as in AWS KMS, where its origin is its key store. The material of a multi-Region key is shared by all of its Regions: it stays wrapped, and
- * moves to no key store that one of them does not have.
+ * moves to no key store that one of them neither has nor has another one of its domain for.
  */
 
 import type { KeyStoreCapabilities } from '../../hsm/key-store.ts';
@@ -50,7 +47,7 @@ export interface PlannedMove {
 
 export interface MovePlanParts {
   readonly directory: KeyView;
-  readonly domainKeys: Pick<DomainKeys, 'of' | 'isThere'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'holds' | 'newestOf'>;
   /** Of a configured key store; `undefined` for none, and for one that was never connected. */
   readonly capabilities: (keyStore: string) => KeyStoreCapabilities | undefined;
 }
@@ -68,7 +65,6 @@ export function movePlan(key: KmsKey, target: MoveTarget, parts: MovePlanParts):
     return isInPlace ? [] : [{ record, to, domainKeyId: null }];
   });
   for (const { record, to } of planned) assertMayMove(key, record, to, parts);
-  for (const { record, to } of planned) if (record.state === 'Active') assertNamesAll(record, to, parts);
   return planned.map((move) =>
     move.record.state === 'Removed' ? move : { ...move, domainKeyId: domainKeyFor(key, move, parts) },
   );
@@ -76,9 +72,9 @@ export function movePlan(key: KmsKey, target: MoveTarget, parts: MovePlanParts):
 
 function assertMayMove(
   { record: { keyId, origin, keySpec } }: KmsKey,
-  { keyStore: from, regions }: BackingKeyRecord,
+  { keyStore: from, regions, importedMaterialId, domainKeyId }: BackingKeyRecord,
   { keyStore, residency }: KeyPlaceOnRecord,
-  { directory, capabilities }: MovePlanParts,
+  { directory, domainKeys, capabilities }: MovePlanParts,
 ): void {
   if (isCustomKeyStoreId(from) || (origin === 'AWS_CLOUDHSM' && keyStore !== from))
     throw unmovable(
@@ -90,39 +86,29 @@ function assertMayMove(
     throw unmovable('the material of a multi-Region key is for the HSMs of all its Regions, and stays wrapped');
   const sharing =
     regions === '' ? relatedKeys(directory, keyId).map(({ record }) => record.region) : regions.split(' ');
-  const without = sharing.find((region) => directory.regions.get(region)?.keyStores.has(keyStore) !== true);
+  const isHeld = domainKeyId !== null && domainKeys.holds(keyStore, domainKeyId);
+  const under = isHeld ? domainKeyId : domainKeys.newestOf(keyStore);
+  const serves = (region: string): boolean => {
+    const theirs = directory.regions.get(region)?.keyStores;
+    const isInDomain = isMultiRegion(keyId) && importedMaterialId === '' && under !== undefined;
+    return theirs?.has(keyStore) === true || (isInDomain && theirs?.hasInDomain(under) === true);
+  };
+  const without = sharing.find((region) => !serves(region));
   if (without !== undefined)
-    throw unmovable(`the Region ${without}, which uses the material, does not have the key store \`${keyStore}\``);
+    throw unmovable(
+      `the Region ${without}, which uses the material, does not have the key store \`${keyStore}\`, nor another one of its domain`,
+    );
   if (residency !== 'wrapped') return;
   const row = capabilities(keyStore)?.wrapping.find((each) => each.keySpec === keySpec);
   if (row?.works === false)
     throw unmovable(`\`${keyStore}\` cannot keep ${keySpec} keys wrapped: ${row.reason ?? 'not possible'}`);
 }
 
-/** Material that came under a domain key of another key store is found by it, when it is deleted. */
-function assertNamesAll(
-  { keyStore: from, domainKeyId }: BackingKeyRecord,
-  { keyStore, residency }: KeyPlaceOnRecord,
-  { domainKeys }: MovePlanParts,
-): void {
-  if (residency === 'token') return;
-  if (from !== keyStore)
-    throw unmovable(
-      `material goes from \`${from}\` into another key store as an object of its token alone: move it with \`--residency token\``,
-    );
-  const isOwn = domainKeyId === null || domainKeys.of(from).some(({ backingKeyId }) => backingKeyId === domainKeyId);
-  if (isOwn || !domainKeys.isThere(domainKeyId)) return;
-  throw unmovable(
-    `its material came from another key store, whose domain key ${domainKeyId} opens copies of the metadata from before: it stays in the token until that one is retired (\`drawbridge domain rotate --retire\`)`,
-  );
-}
-
 function domainKeyFor({ record: { origin } }: KmsKey, move: PlannedMove, parts: MovePlanParts): BackingKeyId | null {
-  const { record, to } = move;
+  const { record } = move;
   const { domainKeyId, keyStore: from } = record;
   if (record.residency === 'wrapped' && domainKeyId !== null) return domainKeyId;
   const newest = parts.domainKeys.of(from).findLast(({ state }) => state === 'Active');
-  if (newest === undefined && from !== to.keyStore) throw notJoined(from, to.keyStore);
   const why = whyNotWrappedAgain(parts.capabilities(from));
   if (why === null) return newest?.backingKeyId ?? null;
   const again = origin === 'EXTERNAL' ? '; delete its imported key material, move the key, and import it again' : '';

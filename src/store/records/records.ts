@@ -94,6 +94,8 @@ export interface BackingKeyRecord extends Versioned {
   readonly wrappedKey: Buffer | null;
   /** The domain key that it is wrapped under; stays when the blob is gone, to say what could open an old copy of it. */
   readonly domainKeyId: BackingKeyId | null;
+  /** The domain keys that it was wrapped under before it came into its key store, separated by blanks: they open old copies of it, too. */
+  readonly formerDomainKeyIds: string;
   /** What the blob is unwrapped as; `null` of material that is not `wrapped`. */
   readonly wrappedKeySpec: KeySpec | null;
   readonly wrappedKeyUsage: KeyUsage | null;
@@ -103,6 +105,7 @@ export interface BackingKeyRecord extends Versioned {
 export const inToken = {
   wrappedKey: null,
   domainKeyId: null,
+  formerDomainKeyIds: '',
   wrappedKeySpec: null,
   wrappedKeyUsage: null,
 } as const satisfies Partial<BackingKeyRecord>;

@@ -149,7 +149,9 @@ function describeBackingKey(backingKey: Members): string {
   ]);
 }
 
-function livesIn({ residency, domainKeyId, wrappedBytes }: Members): string {
-  if (residency !== 'wrapped') return 'in the token';
-  return `in the metadata: ${wrappedBytes} bytes that the token wrapped under the domain key ${domainKeyId}`;
+function livesIn({ residency, domainKeyId, formerDomainKeyIds, wrappedBytes }: Members): string {
+  const isMoved = typeof formerDomainKeyIds === 'string' && formerDomainKeyIds !== '';
+  const copies = isMoved ? `; copies from before it came there are under ${formerDomainKeyIds}` : '';
+  if (residency !== 'wrapped') return `in the token${copies}`;
+  return `in the metadata: ${wrappedBytes} bytes that the token wrapped under the domain key ${domainKeyId}${copies}`;
 }
