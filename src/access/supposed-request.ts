@@ -54,6 +54,7 @@ const indispensable: ReadonlySet<string> = new Set([
   'AliasName',
   'TargetKeyId',
   'Operations',
+  'PrimaryRegion',
 ]);
 
 /**

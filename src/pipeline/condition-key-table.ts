@@ -107,6 +107,12 @@ const keySpec = property(
 );
 const keyUsage = property(({ record }) => record.keyUsage, member('KeyUsage', 'ENCRYPT_DECRYPT'));
 
+/** Of a key that is being made: one that will be like another is its replica. */
+const multiRegionType: Draw = ({ key, need, source: { request } }) => {
+  if (key !== undefined) return one(multiRegionKeyType(key.record));
+  return need.like === undefined ? one(request['MultiRegion'] === true ? 'PRIMARY' : undefined) : ['REPLICA'];
+};
+
 const kmsKeys: readonly ConditionKeyRow[] = [
   // A member of the request is in the context only where the request has it, so that `Null` can ask for it.
   row('declared', 'kms:BypassPolicyLockoutSafetyCheck', member('BypassPolicyLockoutSafetyCheck'), bool),
@@ -150,7 +156,7 @@ const kmsKeys: readonly ConditionKeyRow[] = [
     property(({ record }) => isMultiRegion(record.keyId), member('MultiRegion', 'false')),
     bool,
   ),
-  row('key', 'kms:MultiRegionKeyType', ({ key }) => one(key && multiRegionKeyType(key.record))),
+  row('key', 'kms:MultiRegionKeyType', multiRegionType),
   row('declared', 'kms:PrimaryRegion', member('PrimaryRegion')),
   // Attested environments do not exist here; a request with a Recipient is refused.
   never('kms:RecipientAttestation', { family: ':' }),

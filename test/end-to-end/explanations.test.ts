@@ -339,6 +339,12 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
       "Value null at 'keyId' failed to satisfy constraint: Member must not be null",
     ],
     [
+      'a Region that is missing',
+      { ...who, Operation: 'UpdatePrimaryRegion', Request: { KeyId: 'alias/any' } },
+      'ValidationException',
+      "Value null at 'primaryRegion' failed to satisfy constraint: Member must not be null",
+    ],
+    [
       'a ciphertext whose key is missing',
       { ...who, Operation: 'Decrypt' },
       'ValidationException',

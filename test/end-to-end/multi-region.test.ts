@@ -35,7 +35,12 @@ writeIdentityPolicy(
   may('kms:TagResource', '*', { Condition: { StringNotEquals: { 'aws:RequestTag/case': 'there' } } }),
   may('kms:CreateKey', '*', inCase('here', { 'aws:RequestedRegion': here })),
   may('kms:CreateKey', '*', inCase('there', { 'aws:RequestedRegion': there })),
-  may('kms:CreateKey', '*', inCase('HMAC', { 'kms:KeySpec': 'HMAC_256', 'kms:KeyOrigin': 'AWS_KMS' })),
+  may(
+    'kms:CreateKey',
+    '*',
+    inCase('HMAC', { 'kms:KeySpec': 'HMAC_256', 'kms:KeyOrigin': 'AWS_KMS', 'kms:MultiRegionKeyType': 'REPLICA' }),
+  ),
+  may('kms:CreateKey', '*', inCase('primary', { 'kms:MultiRegionKeyType': 'PRIMARY' })),
   may('kms:CreateKey', '*', inCase('no multi-Region keys')),
   {
     ...{ Effect: 'Deny', Action: 'kms:CreateKey', Resource: '*' },
@@ -157,8 +162,12 @@ describeDaemon(
           await newPrimary(),
           await newPrimary({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' }),
         ];
-        for (const refused of ['here', 'no multi-Region keys', 'HMAC'])
+        for (const refused of ['here', 'no multi-Region keys', 'HMAC', 'primary'])
           expect(await replicate(KeyId, refused), refused).toMatchObject({ name: 'AccessDeniedException' });
+        const create = (members: object) =>
+          user.send('CreateKey', { Tags: [{ TagKey: 'case', TagValue: 'primary' }], ...members });
+        expect(await create({})).toMatchObject({ name: 'AccessDeniedException' });
+        expect(await create({ MultiRegion: true })).toMatchObject({ ok: true });
         // Its own lockout check is about the Region in which the policy is put, too.
         const onlyThere = { ...allow('*', '*'), Condition: { StringEquals: { 'aws:RequestedRegion': there } } };
         expect(await replicate(KeyId, 'there', { Policy: policy(onlyThere) })).toMatchObject({ ok: true });

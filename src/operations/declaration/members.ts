@@ -141,6 +141,7 @@ export const newKeyConditions = [
   'kms:KeySpec',
   'kms:KeyUsage',
   'kms:MultiRegion',
+  'kms:MultiRegionKeyType',
   'aws:RequestTag',
   'aws:TagKeys',
 ] as const;
