@@ -6,7 +6,8 @@
  * be faster than. Each operation makes the calls that the HSM host makes for it: for Encrypt an IV from the token's random
  * generator, then AES-256-GCM with additional data of the size that Drawbridge binds; for Sign the raw mechanism over a
  * digest that is there already; for DeriveSharedSecret a secret that is read and destroyed. Verify is the token's here.
- * UnwrapAndEncrypt unwraps a key, encrypts with it and destroys it: what the host does for a wrapped key that it has not kept.
+ * UnwrapAndEncrypt unwraps a key, encrypts with it and destroys it: what the host does for a wrapped key that it has not kept, less what
+ * it reads of the key to see that it is the one that its record says.
  * DescribeKey has no counterpart in PKCS#11; reading the attributes of the key object is the nearest.
  *
  *     direct LIBRARY TOKEN_LABEL
@@ -311,10 +312,10 @@ static void use_key(const char *key_spec, CK_BBOOL derives, CK_BBOOL copied) {
 }
 
 /* What the operation needs beforehand: what Decrypt decrypts, what Verify verifies, whom DeriveSharedSecret meets. */
-static void prepare(const char *name, const char *key_spec, CK_ULONG bytes) {
+static void prepare(const char *name, const char *key_spec, CK_ULONG bytes, CK_BBOOL copied) {
   if (strcmp(key_spec, "SYMMETRIC_DEFAULT") == 0) encrypt(bytes);
   if (strcmp(name, "Verify") == 0) sign(bytes);
-  if (strcmp(name, "UnwrapAndEncrypt") == 0) wrap_one();
+  if (strcmp(name, "UnwrapAndEncrypt") == 0) wrap_one(copied);
   if (strcmp(name, "DeriveSharedSecret") == 0) {
     CK_BYTE point[2 + sizeof peer_point]; /* A DER octet string. */
     CK_ATTRIBUTE attribute = {CKA_EC_POINT, point, sizeof point};
@@ -367,7 +368,7 @@ int main(int count, char **arguments) {
       return 2;
     }
     use_key(key_spec, operations[index].derives, copied ? CK_TRUE : CK_FALSE);
-    prepare(name, key_spec, bytes);
+    prepare(name, key_spec, bytes, copied ? CK_TRUE : CK_FALSE);
     measure(operations[index].run, bytes, warmup_millis, measure_millis);
   }
   for (size_t index = 0; index < made_count; index++) {
@@ -375,6 +376,7 @@ int main(int count, char **arguments) {
     if (made[index].public_key == CK_INVALID_HANDLE) continue;
     must(token->C_DestroyObject(session, made[index].public_key), "C_DestroyObject");
   }
+  if (domain_key != CK_INVALID_HANDLE) must(token->C_DestroyObject(session, domain_key), "C_DestroyObject");
   must(token->C_Finalize(NULL), "C_Finalize");
   return 0;
 }

@@ -28,7 +28,7 @@ import { derivedKeyInput } from '../../src/store/record-mac.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
 import { type BackingKeyRecord, inToken } from '../../src/store/records/records.ts';
 
-/** Keys whose MACs are computed together, and that are written in one transaction. */
+/** Keys whose MACs are computed together, while the records of as many others are made. */
 const keysAtOnce = 2000;
 
 export interface FilledStore {
@@ -77,12 +77,15 @@ export async function fillStore(
   const macs: RecordMacs = (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages });
   using file = new FilledFile(metadataPath(dataDir), macs);
   const made = { keys: keyCount, aliases: 0, grants: 0, records: 0 };
+  let before: Promise<void> = Promise.resolve();
   for (let first = 0; first < keyCount; first += keysAtOnce) {
     const count = Math.min(keysAtOnce, keyCount - first);
     const changes = Array.from({ length: count }, (_, index) =>
       recordsOf(first + index, { region, account }, { keyStore: defaultKeyStore, example }),
     ).flat();
-    await file.put(changes);
+    await before;
+    before = file.put(changes);
+    before.catch(() => undefined); // It is waited for.
     for (const change of changes) {
       made.records++;
       if ('put' in change && change.put === 'alias') made.aliases++;
@@ -90,6 +93,7 @@ export async function fillStore(
     }
     progress(first + count);
   }
+  await before;
   const [key] = await macs([derivedKeyInput('metadata-root')]);
   if (key === undefined) throw new Error('the HSM derived no key');
   file.sign(key, { nodeId, serviceKeys });

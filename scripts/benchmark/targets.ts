@@ -52,7 +52,7 @@ export const mainOf = ({ folder }: Pick<Checkout, 'folder'>): string => join(fol
 export async function startDirect(
   program: string,
   dir: string,
-): Promise<{ object: Target; copy: Target; unwraps(timing: Timing): Promise<LoopResult> }> {
+): Promise<{ object: Target; copy: Target; unwraps(timing: Timing, isCopied: boolean): Promise<LoopResult> }> {
   const { regions, keyStores } = await loadConfiguration(join(dir, 'drawbridge.yaml'));
   const keyStore = keyStores.get(regions[0].defaultKeyStore)?.members[0];
   if (keyStore === undefined || !('label' in keyStore.token))
@@ -75,8 +75,8 @@ export async function startDirect(
     },
     close: () => loop.close(),
   });
-  const unwraps = ({ warmupMs, measureMs }: Timing): Promise<LoopResult> => {
-    loop.write(`UnwrapAndEncrypt SYMMETRIC_DEFAULT 64 ${warmupMs} ${measureMs} 1\n`);
+  const unwraps = ({ warmupMs, measureMs }: Timing, isCopied: boolean): Promise<LoopResult> => {
+    loop.write(`UnwrapAndEncrypt SYMMETRIC_DEFAULT 64 ${warmupMs} ${measureMs} ${isCopied ? 1 : 0}\n`);
     return loop.nextJson<LoopResult>();
   };
   return { object: over('direct'), copy: over('copy'), unwraps };

@@ -2,17 +2,23 @@
  * A part of `direct.c`, which includes it behind `encrypt`: a wrapped key that is unwrapped, used once and destroyed.
  */
 
-/* An AES key that is wrapped, and the session object under which it is. */
-static CK_OBJECT_HANDLE wrapping_key = CK_INVALID_HANDLE;
+/* An AES key that is wrapped, and the key under which it is: a token object that wraps and unwraps and does nothing else, as a domain
+ * key is, or, with COPY 1, a session copy of it, as the HSM host has it. */
+static CK_OBJECT_HANDLE domain_key = CK_INVALID_HANDLE;
+static CK_OBJECT_HANDLE wrapping_key;
 static CK_BYTE wrapped[64];
 static CK_ULONG wrapped_bytes;
 static CK_MECHANISM key_wrap = {CKM_AES_KEY_WRAP_PAD, NULL, 0};
 
-static CK_OBJECT_HANDLE generate_session_key(CK_BBOOL wraps) {
+static CK_OBJECT_HANDLE copy_of(CK_OBJECT_HANDLE object);
+
+/* One that wraps is a token object, the other one of the session. */
+static CK_OBJECT_HANDLE generate_wrapped_or_wrapping(CK_BBOOL wraps) {
   CK_ULONG bytes = 32;
   CK_ATTRIBUTE attributes[] = {
       {CKA_VALUE_LEN, &bytes, sizeof bytes},
-      {CKA_TOKEN, &no, sizeof no},
+      {CKA_ID, key_id, sizeof key_id - 1},
+      {CKA_TOKEN, &wraps, sizeof wraps},
       {CKA_PRIVATE, &yes, sizeof yes},
       {CKA_SENSITIVE, &yes, sizeof yes},
       {CKA_EXTRACTABLE, wraps ? &no : &yes, sizeof yes},
@@ -25,13 +31,15 @@ static CK_OBJECT_HANDLE generate_session_key(CK_BBOOL wraps) {
   return made_key;
 }
 
-static void wrap_one(void) {
-  if (wrapping_key != CK_INVALID_HANDLE) return;
-  wrapping_key = generate_session_key(CK_TRUE);
-  CK_OBJECT_HANDLE content = generate_session_key(CK_FALSE);
-  wrapped_bytes = sizeof wrapped;
-  must(token->C_WrapKey(session, &key_wrap, wrapping_key, content, wrapped, &wrapped_bytes), "C_WrapKey");
-  must(token->C_DestroyObject(session, content), "C_DestroyObject");
+static void wrap_one(CK_BBOOL copied) {
+  if (domain_key == CK_INVALID_HANDLE) {
+    domain_key = generate_wrapped_or_wrapping(CK_TRUE);
+    CK_OBJECT_HANDLE content = generate_wrapped_or_wrapping(CK_FALSE);
+    wrapped_bytes = sizeof wrapped;
+    must(token->C_WrapKey(session, &key_wrap, domain_key, content, wrapped, &wrapped_bytes), "C_WrapKey");
+    must(token->C_DestroyObject(session, content), "C_DestroyObject");
+  }
+  wrapping_key = copied ? copy_of(domain_key) : domain_key;
 }
 
 static void unwrap_and_encrypt(CK_ULONG bytes) {

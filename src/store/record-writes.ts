@@ -1,9 +1,11 @@
 /** Changes as the writes that make them, with the MACs of the records that they put. */
 
-import { canonicalRecord, newestFormat } from './record-mac.ts';
+import { memberNames } from './record-columns.ts';
+import { CanonicalForm, newestFormat, type RecordFormats } from './record-mac.ts';
 import { macsOfAll } from './record-macs.ts';
 import type { ReaderParts } from './record-reader.ts';
 import { type PreparedChange, type Row, removal, writing } from './record-statements.ts';
+import type { RecordKind } from './records/records.ts';
 import type { Write } from './transactions.ts';
 
 type WriteParts = Pick<ReaderParts, 'db' | 'formats' | 'macs'>;
@@ -24,11 +26,23 @@ export async function rowsOfChanges(
   changes: readonly PreparedChange[],
 ): Promise<readonly Row[]> {
   const formatOf = ({ kind }: PreparedChange): number => newestFormat(formats[kind]);
-  const forms = changes.map((change) => canonicalRecord(change.kind, change.columns, formatOf(change)));
+  const forms = formsOf(changes, formats);
   const computed = await macsOfAll(macs, forms);
   return changes.map((change, index) => ({
     ...change.columns,
     format: formatOf(change),
     mac: (computed[index] as Buffer).toString('hex'), // There are as many.
   }));
+}
+
+function formsOf(changes: readonly PreparedChange[], formats: RecordFormats): readonly Buffer[] {
+  const ofKinds = new Map<RecordKind, CanonicalForm>();
+  return changes.map(({ kind, columns }) => {
+    let form = ofKinds.get(kind);
+    if (form === undefined) {
+      form = new CanonicalForm(kind, memberNames(kind), newestFormat(formats[kind]));
+      ofKinds.set(kind, form);
+    }
+    return form.of(memberNames(kind).map((name) => columns[name]));
+  });
 }
