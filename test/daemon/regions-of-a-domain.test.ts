@@ -7,7 +7,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { loadConfiguration } from '../../src/config/load.ts';
+import { createLog } from '../../src/daemon/log.ts';
+import { tryBackup } from '../../src/daemon/restore.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { openBackup } from '../../src/store/backup-file.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
@@ -215,10 +219,19 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
   });
 
-  test('are counted by what each of them can use, and a key is in all of them or in none of the domain', async () => {
-    const { problems, proven } = await ask('/census', { after: null });
-    expect(problems).toEqual([]);
-    expect(proven).toBeGreaterThan(0);
+  test('are counted by what each of them can use, in a census and when a restore is rehearsed', async () => {
+    const first = await ask('/census', { after: null });
+    const second = await ask('/census', { after: first.next });
+    expect([...first.problems, ...second.problems]).toEqual([]);
+    const { id } = await ask('/backup', {});
+    const path = join(instance.folder, 'metadata.backup');
+    writeFileSync(path, Buffer.from((await ask('/backup/read', { id, offset: 0 })).data, 'base64'));
+    await ask('/backup/end', { id });
+    const configuration = await loadConfiguration(instance.configurationFile);
+    const backup = await openBackup(path);
+    const parts = { configuration, environment: {}, uid: 0, log: createLog('error'), progress: () => undefined };
+    const tried = await tryBackup({ backup, ...parts }).finally(() => backup.close());
+    expect(tried).toMatchObject({ problems: [], proven: first.proven + second.proven });
   });
 
   test('part, once no key is used on both sides, and nothing of what is new is for the one that left', async () => {
