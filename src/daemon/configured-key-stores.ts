@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Configuration, MemberConfiguration, TokenConfiguration } from '../config/configuration-schema.ts';
 import { pinReader } from '../config/secrets.ts';
 import type { KeyStore, KeyStoreError } from '../hsm/key-store.ts';
-import type { ConnectionTerms } from '../hsm/members/member.ts';
+import type { ConnectionTerms } from '../hsm/members/member-parts.ts';
 import { beginJoinedKeyStore, callsWaitNot } from '../hsm/members/open-joined-key-store.ts';
 import {
   type BegunKeyStore,

@@ -202,18 +202,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const { findFixedKey } = options;
   const attached = (name: string) => optional.attached(name);
-  const ours = {
-    configuration,
-    opened,
-    keyStores,
-    attached,
-    required,
-    hsms,
-    serviceKeyStore,
-    audit,
-    checkpoints,
-    intents,
-  };
+  const tokens = { keyStores, attached, required, hsms, serviceKeyStore, proofs };
+  const ours = { configuration, opened, ...tokens, audit, checkpoints, intents };
   const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then(async (open) => {

@@ -13,6 +13,7 @@ import {
   parseDomainFile,
   requestFingerprint,
 } from '../keys/domain/invitation.ts';
+import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
@@ -30,6 +31,7 @@ export interface DomainControlParts {
   /** The name of the one that has the service keys. */
   readonly serviceKeyStore: string;
   readonly serviceKeys: readonly ListedServiceKey[];
+  readonly members: MembersOnRecord;
 }
 
 /** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`. */

@@ -1,6 +1,7 @@
 /** What each member of a key store has to have of its domain. */
 
 import type { Member } from '../hsm/members/member.ts';
+import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { ListedServiceKey } from '../keys/life/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
@@ -10,6 +11,7 @@ export interface DomainKeysParts {
   /** The name of the one that has the service keys. */
   readonly serviceKeyStore: string;
   readonly serviceKeys: readonly ListedServiceKey[];
+  readonly members: MembersOnRecord;
 }
 
 /** The keys that every member of a key store has; the last one is that by which a member is known. */
@@ -19,7 +21,7 @@ export function keysOfMembers(
     domainKeys,
     serviceKeyStore,
     serviceKeys,
-  }: Omit<DomainKeysParts, 'domainKeys'> & { readonly domainKeys: Pick<DomainKeys, 'of'> },
+  }: Omit<DomainKeysParts, 'domainKeys' | 'members'> & { readonly domainKeys: Pick<DomainKeys, 'of'> },
 ): readonly BackingKeyId[] {
   const active = domainKeys.of(name).filter(({ state }) => state === 'Active');
   const own = name === serviceKeyStore ? serviceKeys : [];

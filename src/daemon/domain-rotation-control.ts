@@ -7,8 +7,9 @@ import type { KeyView } from '../keys/key-view.ts';
 import { giveUpDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type DomainKeysParts, keysOfMembers } from './domain-members.ts';
-import { DomainRotations, destroyInLeaver, memberNamed } from './domain-rotation.ts';
+import { DomainRotations, memberNamed } from './domain-rotation.ts';
 import { DomainWideRotation, endPairsIn } from './domain-wide-rotation.ts';
+import { emptyMember } from './emptied-member.ts';
 import { assertSharesNothing, usesOfDomainKeys, verifyAll } from './leaving-key-store.ts';
 import { assertNothingIsLost } from './leaving-member.ts';
 
@@ -24,9 +25,10 @@ export interface DomainRotationParts extends DomainKeysParts {
 export function domainRotationControl(
   parts: DomainRotationParts,
 ): Pick<DomainControl, 'beginRotation' | 'finishRotation'> {
-  const { regions, keyStoreOf, attached, domainKeys, domainId } = parts;
+  const { regions, keyStoreOf, attached, domainKeys, members, domainId } = parts;
   const rotations = new DomainRotations({
     domainKeys,
+    members,
     domainId,
     assertNothingIsLost: (keyStore, choices) => assertNothingIsLost(regions, keyStore, choices),
   });
@@ -58,6 +60,14 @@ export function domainRotationControl(
     const inUse = await giveUpDomainKeys(domainKeys, leaver, keyStore, uses);
     return { member: leaver, isEmpty: inUse === 0, inUse };
   };
+  /** Members of all key stores of the domain that have left, each told as it is to whoever begins. */
+  const goneElsewhere = (name: string): readonly string[] =>
+    domainKeys.domainOf(name).flatMap((each) => {
+      const keyStore = attached(each) ?? keyStoreOf(each);
+      if (!(keyStore instanceof JoinedKeyStore)) return [];
+      const gone = keyStore.members.filter((member) => keyStore.isGone(member));
+      return gone.map((member) => (each === name ? member.name : `${each}/${member.name}`));
+    });
   const joined = (name: string): JoinedKeyStore => {
     const keyStore = keyStoreOf(name);
     if (keyStore instanceof JoinedKeyStore && keyStore.members.length > 1) return keyStore;
@@ -65,32 +75,48 @@ export function domainRotationControl(
   };
   return {
     async beginRotation(name, choices) {
-      const { member: chosen, leaver } = choices;
-      const isKeyStore = leaver !== undefined && isOtherKeyStore(name, leaver);
-      if (isKeyStore) {
+      const { member: chosen, leavers = [] } = choices;
+      const leaver = leavers.find((each) => isOtherKeyStore(name, each));
+      if (leaver !== undefined) {
+        if (leavers.length > 1)
+          throw new KmsError(
+            'ValidationException',
+            `\`${leaver}\` is a key store, and leaves by a command of its own.`,
+          );
         await verifyAll(regions);
         const isAway = keyStoreOf(leaver).status().state !== 'connected';
         if (!(choices.isLossAccepted && isAway)) assertSharesNothing(regions, leaver);
-      } else if (leaver !== undefined && wide.isNeeded(name)) throw leavesAlone(name, domainKeys.domainOf(name));
-      if (isKeyStore || wide.isNeeded(name)) return wide.begin(name, { member: chosen, leaver });
-      const { domainKeyId, member, pairs } = await rotations.begin(joined(name), choices);
+      }
+      if (leaver !== undefined || wide.isNeeded(name)) {
+        const begun = { empties: false, gone: goneElsewhere(name) };
+        if (leaver !== undefined || leavers.length === 0)
+          return { ...(await wide.begin(name, { member: chosen, leaver })), ...begun };
+        if (!rotations.haveLeft(joined(name), leavers)) throw leavesAlone(name, domainKeys.domainOf(name));
+      }
+      const { domainKeyId, member, pairs, empties, gone } = await rotations.begin(joined(name), choices);
       const shown = pairs.map((pair) => ({ ...pair, publicKey: pair.publicKey.toString('base64') }));
-      return { domainKeyId, member, pairs: shown };
+      return { domainKeyId, member, pairs: shown, empties, gone };
     },
     async finishRotation(name, domainKeyId) {
-      if (wide.isPending(domainKeyId) || wide.isNeeded(name)) {
-        const { members, leaver } = await wide.finish(name, domainKeyId);
-        return { domainKeyId, members, left: leaver === undefined ? null : await empty(leaver) };
+      if (!rotations.isBegun(name, domainKeyId) && (wide.isPending(domainKeyId) || wide.isNeeded(name))) {
+        const { members: had, leaver } = await wide.finish(name, domainKeyId);
+        const left = leaver === undefined ? null : await empty(leaver);
+        return { domainKeyId, members: had, left, allLeft: left === null ? [] : [left] };
       }
       const keyStore = joined(name);
-      const { member, pairs, choices } = await rotations.finish(keyStore, domainKeyId);
-      const members = [member, ...pairs.map((pair) => pair.member)];
-      const { leaver } = choices;
-      if (leaver === undefined) return { domainKeyId, members, left: null };
-      // It may have come back meanwhile, with keys that were thought to be lost.
-      assertNothingIsLost(regions, keyStore, choices);
-      const isEmpty = await destroyInLeaver(memberNamed(keyStore, leaver), keysOfMembers(name, parts));
-      return { domainKeyId, members, left: { member: leaver, isEmpty } };
+      const { member, pairs, choices, empties } = await rotations.finish(keyStore, domainKeyId);
+      // They may have come back meanwhile, with keys that were thought to be lost: what was accepted was said of what is not there.
+      const isThere = (leaver: string): boolean => memberNamed(keyStore, leaver).hasLeft;
+      const returned = empties ? [] : (choices.leavers ?? []).filter(isThere);
+      assertNothingIsLost(regions, keyStore, { leavers: returned });
+      const all: { readonly member: string; readonly isEmpty: boolean }[] = [];
+      for (const leaver of choices.leavers ?? []) {
+        const marks = parts.members.of(name).filter((record) => record.name === leaver);
+        const ids = [...marks.map(({ backingKeyId }) => backingKeyId), ...keysOfMembers(name, parts)];
+        all.push({ member: leaver, isEmpty: await emptyMember(memberNamed(keyStore, leaver), ids) });
+      }
+      const [left = null] = all;
+      return { domainKeyId, members: [member, ...pairs.map((pair) => pair.member)], left, allLeft: all };
     },
   };
 }

@@ -9,9 +9,10 @@
  * it leave. All or nothing: until the last step the key's record says that it is being made, and nothing is wrapped under it; what fails destroys
  * it in every member, and what is killed is undone by the next start. Then it can be begun anew. There is one at a time in a key store.
  *
- * A member that *leaves* gets no new key, so what is new is not for it, and no object is made in it from `begin` on. If it is there, the keys of the domain in it are destroyed, the one by
- * which it is known last, so that this can be repeated until it is done. What it was given before it has until then, and whoever takes it away
- * with its PIN has it for good: what was wrapped under the former domain keys, and the service keys.
+ * A member that *leaves* gets no new key, so what is new is not for it, and no object is made in it from `begin` on. That it has left is put on
+ * record with the new key, in one step: from then on it serves nothing. If it is there, it is emptied (`emptied-member.ts`), which can be
+ * repeated until it is done, and makes no other key. What it was given before it has until then, and whoever takes it away with its PIN has it for good: what
+ * was wrapped under the former domain keys, and the service keys. Several leave together, since none of them would get a key while another is away.
  */
 
 import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
@@ -19,7 +20,8 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
-import { proveKey } from '../keys/domain/key-proofs.ts';
+import { proofForRecord, proveKey } from '../keys/domain/key-proofs.ts';
+import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
@@ -28,9 +30,9 @@ import type { DomainKeyRecord } from '../store/records/records.ts';
 export interface RotationChoices {
   /** The member that makes the key, and whose security officer trusts the others'; the first one that stays if not given. */
   readonly member?: string | undefined;
-  /** Gets no key; need not be there. */
-  readonly leaver?: string | undefined;
-  /** Of one that is not there: somebody knows how many keys may be lost with it. */
+  /** Get no key; need not be there. */
+  readonly leavers?: readonly string[] | undefined;
+  /** Of those that are not there: somebody knows how many keys may be lost with them. */
   readonly isLossAccepted?: boolean | undefined;
 }
 
@@ -46,16 +48,21 @@ export interface BegunRotation {
   /** Whose security officer trusts the pairs, where its token wants that. */
   readonly member: string;
   readonly pairs: readonly JoiningPair[];
+  /** No key is made: those that leave have left already, and are emptied. */
+  readonly empties: boolean;
+  /** Members that have left before, and get no key either. */
+  readonly gone: readonly string[];
 }
 
 interface Pending extends BegunRotation {
-  readonly record: DomainKeyRecord;
+  /** Of the new key; `undefined` where none is made. */
+  readonly made: { readonly record: DomainKeyRecord; readonly padding: CarryingPadding } | undefined;
   readonly choices: RotationChoices;
-  readonly padding: CarryingPadding;
 }
 
 export interface DomainRotationsParts {
   readonly domainKeys: DomainKeys;
+  readonly members: Pick<MembersOnRecord, 'leaving'>;
   /** What the domain is called wherever its keys are. */
   readonly domainId: () => string;
   /** @throws KmsError when keys would be lost with the leaver. */
@@ -72,25 +79,57 @@ export class DomainRotations {
 
   /** @throws KmsError, with what to do, while a member that stays is away, and for what a token does not do. */
   async begin(keyStore: JoinedKeyStore, choices: RotationChoices): Promise<BegunRotation> {
-    const { member: chosen, leaver } = choices;
-    const staying = stayingMembers(keyStore, leaver);
+    const { member: chosen, leavers = [] } = choices;
+    const former = this.#pending.get(keyStore.name);
+    if (former !== undefined) await this.#abandon(keyStore, former);
+    if (this.haveLeft(keyStore, leavers)) return this.#beginToEmpty(keyStore, choices);
+    const staying = stayingMembers(keyStore, leavers);
     const giver = chosen === undefined ? staying[0] : memberNamed(keyStore, chosen);
     if (giver === undefined || !staying.includes(giver))
       throw new KmsError(
         'ValidationException',
-        `the member \`${chosen ?? leaver}\` makes no key: it is to leave, and nobody else is there`,
+        `the member \`${chosen ?? leavers[0]}\` makes no key: it is to leave, and nobody else is there`,
       );
-    const former = this.#pending.get(keyStore.name);
-    if (former !== undefined) await this.#abandon(keyStore, former);
     // First this, so that nothing is made in it after it was looked at.
-    keyStore.leaver = leaver;
+    keyStore.leavers = new Set(leavers);
     try {
       this.#parts.assertNothingIsLost(keyStore, choices);
       return await this.#begin(keyStore, { staying, giver, choices });
     } catch (error) {
-      keyStore.leaver = undefined;
+      keyStore.leavers = new Set();
       throw error;
     }
+  }
+
+  /** Have all of them left before, so that there is nothing to do but empty them? @throws KmsError for one that there is not. */
+  haveLeft(keyStore: JoinedKeyStore, leavers: readonly string[]): boolean {
+    const leaving = leavers.map((name) => memberNamed(keyStore, name));
+    return leaving.length > 0 && leaving.every((member) => keyStore.isGone(member));
+  }
+
+  /** Is that what was begun here last in a key store? */
+  isBegun(keyStore: string, domainKeyId: string): boolean {
+    return this.#pending.get(keyStore)?.domainKeyId === domainKeyId;
+  }
+
+  #beginToEmpty(keyStore: JoinedKeyStore, choices: RotationChoices): BegunRotation {
+    this.#parts.assertNothingIsLost(keyStore, choices);
+    const current = this.#parts.domainKeys.of(keyStore.name).findLast(({ state }) => state === 'Active');
+    const giver = keyStore.members.find(({ isServing }) => isServing);
+    if (current === undefined || giver === undefined)
+      throw new KmsError(
+        'ConflictException',
+        'no member that stays is there, and nothing is destroyed: bring one back first',
+      );
+    const begun = {
+      domainKeyId: current.backingKeyId,
+      member: giver.name,
+      pairs: [],
+      empties: true,
+      gone: goneOf(keyStore),
+    };
+    this.#pending.set(keyStore.name, { ...begun, made: undefined, choices });
+    return begun;
   }
 
   async #begin(
@@ -124,8 +163,14 @@ export class DomainRotations {
       await domainKeys.abandon(record, { destroyKey: ({ backingKeyId }) => destroyIn(staying, backingKeyId) });
       throw error;
     }
-    const begun = { domainKeyId: record.backingKeyId, member: giver.name, pairs };
-    this.#pending.set(keyStore.name, { ...begun, record, choices, padding });
+    const begun = {
+      domainKeyId: record.backingKeyId,
+      member: giver.name,
+      pairs,
+      empties: false,
+      gone: goneOf(keyStore),
+    };
+    this.#pending.set(keyStore.name, { ...begun, made: { record, padding }, choices });
     return begun;
   }
 
@@ -138,16 +183,28 @@ export class DomainRotations {
     keyStore: JoinedKeyStore,
     domainKeyId: string,
   ): Promise<BegunRotation & { readonly choices: RotationChoices }> {
-    const { domainKeys, domainId } = this.#parts;
     const pending = this.#pending.get(keyStore.name);
     if (pending?.domainKeyId !== domainKeyId)
       throw new KmsError(
         'ConflictException',
         'there is no such rotation: the daemon was restarted, or another one was begun; begin anew',
       );
-    const { record, pairs, padding } = pending;
+    if (pending.made === undefined) this.#pending.delete(keyStore.name);
+    else await this.#giveToAll(keyStore, pending, pending.made);
+    return pending;
+  }
+
+  async #giveToAll(
+    keyStore: JoinedKeyStore,
+    pending: Pending,
+    { record, padding }: NonNullable<Pending['made']>,
+  ): Promise<void> {
+    const { domainKeys, domainId, members } = this.#parts;
+    const { pairs, choices } = pending;
+    const { leavers = [] } = choices;
+    let proof: Buffer;
     try {
-      const staying = stayingMembers(keyStore, pending.choices.leaver);
+      const staying = stayingMembers(keyStore, leavers);
       const had = new Set([pending.member, ...pairs.map(({ member }) => member)]);
       const missing = staying.find(({ name }) => !had.has(name));
       if (missing !== undefined)
@@ -157,36 +214,43 @@ export class DomainRotations {
         );
       const giver = memberNamed(keyStore, pending.member);
       const key = await proveIn(giver, { record, domainId: domainId() });
+      proof = await giver.call((theirs) => proofForRecord(theirs, record.backingKeyId));
       for (const { member: name, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const member = memberNamed(keyStore, name);
         const request = { backingKeyId: record.backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
         const wrapped = await giver
           .call((theirs) => theirs.carrying.give(request))
           .catch((error: unknown) => {
-            throw withRemedy(error, pending.choices.leaver === undefined ? 'rotate' : 'leave');
+            throw withRemedy(error, leavers.length === 0 ? 'rotate' : 'leave');
           });
         await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
       }
       // What is in it is known anew then.
       for (const member of staying) await member.relist();
-      this.#parts.assertNothingIsLost(keyStore, pending.choices);
+      this.#parts.assertNothingIsLost(keyStore, choices);
       // One may have been lost meanwhile.
-      stayingMembers(keyStore, pending.choices.leaver);
+      stayingMembers(keyStore, leavers);
     } catch (error) {
       await this.#abandon(keyStore, pending);
       throw error;
     }
     this.#pending.delete(keyStore.name);
     await this.#endPairs(keyStore, pending);
-    await domainKeys.activate(record, keyStore);
-    return pending;
+    try {
+      const also = () => members.leaving(keyStore.name, leavers, record.ordinal);
+      await domainKeys.activate(record, keyStore, { proof, also });
+      // Those that are there are found to have left by what is on record now.
+      await Promise.all(leavers.map((name) => memberNamed(keyStore, name).reexamine()));
+    } finally {
+      keyStore.leavers = new Set();
+    }
   }
 
   async #abandon(keyStore: JoinedKeyStore, pending: Pending): Promise<void> {
     this.#pending.delete(keyStore.name);
-    keyStore.leaver = undefined;
+    keyStore.leavers = new Set();
     await this.#endPairs(keyStore, pending);
-    await this.#parts.domainKeys.abandon(pending.record, keyStore);
+    if (pending.made !== undefined) await this.#parts.domainKeys.abandon(pending.made.record, keyStore);
   }
 
   /**
@@ -201,31 +265,19 @@ export class DomainRotations {
   }
 }
 
-/**
- * Destroys what a member that leaves has of the domain, if it is there.
- * @param backingKeyIds The last one is that by which a member is known.
- * @returns Was it there?
- */
-export async function destroyInLeaver(member: Member, backingKeyIds: readonly BackingKeyId[]): Promise<boolean> {
-  if (!member.isServing) return false;
-  for (const backingKeyId of backingKeyIds) {
-    await destroyIn([member], backingKeyId);
-    member.inventory?.remove(backingKeyId);
-  }
-  await member.reexamine();
-  return true;
+function goneOf(keyStore: JoinedKeyStore): readonly string[] {
+  return keyStore.members.filter((member) => keyStore.isGone(member)).map(({ name }) => name);
 }
 
-/** @throws KmsError `ConflictException` while one of them is away. */
-function stayingMembers(keyStore: JoinedKeyStore, leaver: string | undefined): readonly Member[] {
-  if (leaver !== undefined) memberNamed(keyStore, leaver);
-  const staying = keyStore.members.filter(({ name }) => name !== leaver);
+/** Those that stay, but for what has left already. @throws KmsError `ConflictException` while one of them is away. */
+function stayingMembers(keyStore: JoinedKeyStore, leavers: readonly string[]): readonly Member[] {
+  const staying = keyStore.members.filter((member) => !leavers.includes(member.name) && !keyStore.isGone(member));
   const away = staying.filter(({ isServing }) => !isServing).map(({ name }) => `\`${name}\``);
   if (away.length === 0) return staying;
   throw new KmsError(
     'ConflictException',
     `${away.join(', ')} of the key store \`${keyStore.name}\` would lack the new domain key, and with it every key that is made from now on: ` +
-      'bring it back first (`drawbridge status` tells what is wrong with it), or have it leave (`drawbridge domain leave`)',
+      'bring it back first (`drawbridge status` tells what is wrong with it), or have it leave (`drawbridge domain leave`; several leave by one command)',
   );
 }
 

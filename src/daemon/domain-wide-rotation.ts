@@ -10,7 +10,7 @@ import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../
 import type { KeyStore } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
-import { proveKey } from '../keys/domain/key-proofs.ts';
+import { proofForRecord, proveKey } from '../keys/domain/key-proofs.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
@@ -145,6 +145,7 @@ export class DomainWideRotation {
     const { record, giver, pairs, padding, leaver } = pending;
     const { backingKeyId } = record;
     const had = [giver, ...pairs.map(({ holder }) => holder)];
+    let proof: Buffer;
     try {
       const missing = this.#holders(name, leaver).find(({ path }) => !had.some((each) => each.path === path));
       if (missing !== undefined)
@@ -155,6 +156,7 @@ export class DomainWideRotation {
       const label = domainKeyLabel(record);
       const anySecret = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
       const key = await proveKey(giver.token, { backingKeyId, label, domainId: domainId(), ...anySecret });
+      proof = await proofForRecord(giver.token, backingKeyId);
       for (const { holder, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const request = { backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
         const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
@@ -171,7 +173,10 @@ export class DomainWideRotation {
     }
     this.#pending = undefined;
     await this.#endPairs(pending);
-    await domainKeys.activate(record, { destroyKey: (request) => destroyIn(had, request.backingKeyId) });
+    const holders = {
+      destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(had, request.backingKeyId),
+    };
+    await domainKeys.activate(record, holders, { proof });
     return { members: had.map(({ path }) => path), leaver };
   }
 
@@ -208,17 +213,19 @@ export class DomainWideRotation {
 function holdersIn(keyStore: string, opened: KeyStore, named: string): readonly Holder[] {
   const pathOf = (member: string): string => (keyStore === named ? member : `${keyStore}/${member}`);
   if (opened instanceof JoinedKeyStore)
-    return opened.members.map((member) => ({
-      ...{ keyStore, member: member.name, path: pathOf(member.name) },
-      get isServing() {
-        return member.isServing;
-      },
-      get token() {
-        if (member.attached !== undefined) return member.attached;
-        throw new KmsError('ConflictException', `\`${pathOf(member.name)}\` is not there`);
-      },
-      relist: () => member.relist(),
-    }));
+    return opened.members
+      .filter((member) => !opened.isGone(member))
+      .map((member) => ({
+        ...{ keyStore, member: member.name, path: pathOf(member.name) },
+        get isServing() {
+          return member.isServing;
+        },
+        get token() {
+          if (member.attached !== undefined) return member.attached;
+          throw new KmsError('ConflictException', `\`${pathOf(member.name)}\` is not there`);
+        },
+        relist: () => member.relist(),
+      }));
   return [
     {
       ...{ keyStore, member: keyStore, path: pathOf(keyStore), token: opened, relist: async () => undefined },

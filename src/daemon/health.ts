@@ -39,9 +39,13 @@ export function partlyAway(stores: Stores): string | null {
 /** The others of its key store serve; with one less there is one less to lose. */
 function firstMissing({ keyStores }: Pick<Stores, 'keyStores'>): string | null {
   for (const [name, keyStore] of keyStores)
-    for (const member of keyStore.status().members ?? [])
-      if (member.state !== 'connected')
-        return `key store ${name} is degraded: member ${member.name} is ${member.state}`;
+    for (const { name: member, state, hasLeft, command } of keyStore.status().members ?? []) {
+      if (state === 'connected') continue;
+      const empties = command === null ? '' : `, or empty it first (${command})`;
+      if (hasLeft)
+        return `key store ${name}: member ${member} has left the domain and serves nothing; take it out of the configuration${state === 'left' ? empties : ''}`;
+      return `key store ${name} is degraded: member ${member} is ${state}`;
+    }
   return null;
 }
 

@@ -1,6 +1,7 @@
 /** What would be lost with a member that leaves: keys that are token objects are in one member alone. */
 
 import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { Member } from '../hsm/members/member.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import { KmsError } from '../kms/errors.ts';
@@ -14,23 +15,30 @@ import { memberNamed, type RotationChoices } from './domain-rotation.ts';
 export function assertNothingIsLost(
   regions: readonly { readonly directory: Pick<KeyView, 'onRecord'> }[],
   keyStore: JoinedKeyStore,
-  { leaver, isLossAccepted = false }: RotationChoices,
+  { leavers = [], isLossAccepted = false }: RotationChoices,
 ): void {
-  if (leaver === undefined) return;
-  const { inventory, isServing } = memberNamed(keyStore, leaver);
-  if (isLossAccepted && !isServing) return;
-  const staying = keyStore.members.filter(({ name }) => name !== leaver);
+  const staying = keyStore.members.filter((member) => !leavers.includes(member.name) && !keyStore.isGone(member));
   const directories = regions.map(({ directory }) => directory);
-  const lost = new Set<string>();
-  for (const { state, owner, residency, backingKeyId } of materialsOfRegions(directories, keyStore.name)) {
-    // What has an owner is being made, and may be there already.
-    const isUsed = state === 'Active' || (state !== 'Destroying' && owner !== '');
-    if (!isUsed || residency === 'wrapped' || inventory?.has(backingKeyId) === false) continue;
-    if (!staying.some((member) => member.inventory?.has(backingKeyId))) lost.add(backingKeyId);
+  for (const leaver of leavers) {
+    const member = memberNamed(keyStore, leaver);
+    const { inventory, isServing } = member;
+    if (isLossAccepted && !isServing) continue;
+    const lost = new Set<string>();
+    for (const { state, owner, residency, backingKeyId } of materialsOfRegions(directories, keyStore.name)) {
+      // What has an owner is being made, and may be there already.
+      const isUsed = state === 'Active' || (state !== 'Destroying' && owner !== '');
+      if (!isUsed || residency === 'wrapped' || inventory?.has(backingKeyId) === false) continue;
+      if (!staying.some((each) => each.inventory?.has(backingKeyId))) lost.add(backingKeyId);
+    }
+    if (lost.size > 0) throw new KmsError('ConflictException', `${lost.size} backing keys ${wouldBeLostWith(member)}`);
   }
-  if (lost.size === 0) return;
-  const what = isServing
-    ? `are objects in the member \`${leaver}\` and nowhere else, and would be lost: move them first (\`drawbridge keys move\`), or delete their keys`
-    : `are objects in no member that stays, and are lost if they are in \`${leaver}\`, which is not there: bring it back and move them first, or accept that (\`drawbridge domain leave ${leaver} --yes\`)`;
-  throw new KmsError('ConflictException', `${lost.size} backing keys ${what}`);
+}
+
+function wouldBeLostWith({ name, isServing, hasLeft }: Member): string {
+  const accept = `accept that (\`drawbridge domain leave ${name} --yes\`)`;
+  if (isServing)
+    return `are objects in the member \`${name}\` and nowhere else, and would be lost: move them first (\`drawbridge keys move\`), or delete their keys`;
+  if (hasLeft)
+    return `are objects in \`${name}\`, which has left, and nowhere else: have it join again (\`drawbridge domain invite --help\`) and move them first, or ${accept}`;
+  return `are objects in no member that stays, and are lost if they are in \`${name}\`, which is not there: bring it back and move them first, or ${accept}`;
 }

@@ -4,20 +4,22 @@
  *
  * In the key store of the service keys a member has to have the service key of the records. Elsewhere it has to have one of the keys that
  * the records name, or the service key; where there is none yet, any token may be. As soon as the records were verified, the
- * service key that a member holds also has to compute what it computed for the records: an id and a label can be given to any key.
+ * service key that a member holds also has to compute what it computed for the records: an id and a label can be given to any key. What
+ * has left holds that service key still: `left-members.ts` tells it from those that stayed.
  */
 
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { ConfigurationError } from '../config/load.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { Member } from '../hsm/members/member.ts';
 import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
-import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import { assertHasNotLeft, holds, type LeaveRecords, type MemberPlace } from './left-members.ts';
 import { keysLookedFor } from './own-token.ts';
 
 export interface MemberProofsOptions {
@@ -28,9 +30,8 @@ export interface MemberProofsOptions {
 }
 
 /** The records, once they are verified. */
-export interface ProofRecords {
+export interface ProofRecords extends LeaveRecords {
   readonly regions: readonly { readonly directory: Pick<KeyView, 'onRecord'> }[];
-  readonly domainKeys: Pick<DomainKeys, 'of'>;
 }
 
 const algorithm = 'HMAC_SHA_256';
@@ -39,10 +40,26 @@ const challengeBytes = 32;
 export class MemberProofs {
   readonly #options: MemberProofsOptions;
   #records: ProofRecords | undefined;
+  #leaves: LeaveRecords | undefined;
   #challenge: { readonly message: Buffer; readonly mac: Buffer } | undefined;
 
   constructor(options: MemberProofsOptions) {
     this.#options = options;
+  }
+
+  /**
+   * Before anything is done by what the records say: from now on what has left serves nothing.
+   * @throws KeyStoreError `unavailable` when nobody else is there.
+   */
+  async exclude(leaves: LeaveRecords, open: Iterable<KeyStore>): Promise<void> {
+    this.#leaves = leaves;
+    for (const keyStore of open) {
+      if (!(keyStore instanceof JoinedKeyStore)) continue;
+      await Promise.all(keyStore.members.map((member) => member.reexamine()));
+      const serving = keyStore.members.some(({ isServing }) => isServing);
+      const left = keyStore.members.filter(({ hasLeft }) => hasLeft);
+      if (!serving && left.length > 0) throw onlyLeft(keyStore.name, left);
+    }
   }
 
   /**
@@ -52,6 +69,7 @@ export class MemberProofs {
   async use(records: ProofRecords, serviceKeyStore: Pick<KeyStore, 'macs'>, open: readonly KeyStore[]): Promise<void> {
     const joined = open.filter((keyStore) => keyStore instanceof JoinedKeyStore);
     this.#records = records;
+    this.#leaves = records;
     const backingKeyId = this.#options.serviceKey();
     if (joined.length === 0 || backingKeyId === undefined) return;
     const message = randomBytes(challengeBytes);
@@ -80,24 +98,30 @@ export class MemberProofs {
 
   /**
    * @param member One connection to it.
-   * @throws ConfigurationError when it is none of ours, with what that means and what to do; KeyStoreError when it does not tell.
+   * @throws ConfigurationError when it is none of ours, with what that means and what to do; LeftError when it was; KeyStoreError when it
+   * does not tell.
    */
   async prove(keyStore: string, name: string, member: TokenConnection): Promise<void> {
+    await this.#proveOurs(keyStore, name, member);
+    if (this.#leaves !== undefined) await assertHasNotLeft({ keyStore, name, member }, this.#leaves);
+  }
+
+  async #proveOurs(keyStore: string, name: string, member: TokenConnection): Promise<void> {
     const serviceKey = this.#options.serviceKey();
     if (serviceKey === undefined) return;
-    if (await has(member, serviceKey)) {
+    if (await holds(member, serviceKey)) {
       await this.#proveServiceKey({ keyStore, name, member }, serviceKey);
       return;
     }
     if (keyStore === this.#options.serviceKeyStore)
       throw new ConfigurationError(notOurs({ keyStore, name, member }, 'does not hold the service key of the records'));
     const named = this.#objectsIn(keyStore);
-    for (const backingKeyId of named) if (await has(member, backingKeyId)) return;
+    for (const backingKeyId of named) if (await holds(member, backingKeyId)) return;
     if (named.length > 0)
       throw new ConfigurationError(notOurs({ keyStore, name, member }, 'has none of the keys that the records name'));
   }
 
-  async #proveServiceKey(place: Place, backingKeyId: BackingKeyId): Promise<void> {
+  async #proveServiceKey(place: MemberPlace, backingKeyId: BackingKeyId): Promise<void> {
     const { member } = place;
     try {
       await assertServiceKey(member, 'metadata-integrity', backingKeyId);
@@ -115,23 +139,16 @@ export class MemberProofs {
   }
 }
 
-interface Place {
-  readonly keyStore: string;
-  readonly name: string;
-  readonly member: TokenConnection;
+function onlyLeft(keyStore: string, left: readonly Member[]): KeyStoreError {
+  const names = left.map(({ name }) => `\`${name}\``).join(', ');
+  return new KeyStoreError(
+    'unavailable',
+    `key store \`${keyStore}\`: nobody is there but ${names}, which left the domain: nothing is served by what has left. Bring another member back ` +
+      '(`drawbridge status` tells what is wrong with it)',
+  );
 }
 
-async function has(member: TokenConnection, backingKeyId: BackingKeyId): Promise<boolean> {
-  try {
-    await member.describeKey({ backingKeyId });
-    return true;
-  } catch (error) {
-    if (error instanceof KeyStoreError && error.failure === 'keyUnavailable') return false;
-    throw error;
-  }
-}
-
-function notOurs({ keyStore, name, member }: Place, found: string): string {
+function notOurs({ keyStore, name, member }: MemberPlace, found: string): string {
   const { label, serial } = member.capabilities().token;
   return (
     `the token \`${label}\`, serial ${serial}, ${found}: it is another one, or was initialised anew and its keys are gone; nothing ` +

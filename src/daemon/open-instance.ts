@@ -13,6 +13,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm } from '../keys/custom-key-store.ts';
+import { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { newImportsOfRegions } from '../keys/life/key-import.ts';
@@ -30,6 +31,8 @@ import type { OpenStore } from './data-folder.ts';
 import { DomainKeyStores } from './domain-key-stores.ts';
 import { passwordVault } from './key-store-passwords.ts';
 import { ManagedKeys } from './managed-keys.ts';
+import { MarkedMembers } from './marked-members.ts';
+import type { MemberProofs } from './member-proofs.ts';
 import { numbersOfStart, reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
@@ -53,6 +56,7 @@ export interface InstanceParts {
   readonly serviceKeyStore: KeyStore;
   /** What stands behind a key store that may be away. */
   readonly attached: (name: string) => KeyStore | undefined;
+  readonly proofs: Pick<MemberProofs, 'exclude'>;
   readonly audit: AuditLog;
   /** Of both; not begun. */
   readonly checkpoints: Checkpoints;
@@ -75,6 +79,7 @@ export interface OpenInstance {
   readonly managedKeys: ManagedKeys;
   readonly domainKeys: DomainKeys;
   readonly domainKeyStores: DomainKeyStores;
+  readonly members: MembersOnRecord;
   readonly moves: KeyMoves;
   readonly rewrapping: Rewrapping;
   readonly serviceKeys: readonly ListedServiceKey[];
@@ -125,6 +130,9 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const { keysInMemory } = budgets.memory;
   const { loaded, source } = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
+  const members = new MembersOnRecord(loaded.member);
+  const domainKeysLoaded = { of: (name: string) => loaded.domainKey.filter(({ keyStore }) => keyStore === name) };
+  await parts.proofs.exclude({ domainKeys: domainKeysLoaded, members }, connected.values());
   for (const [name, keyStore] of connected) {
     const isInIt = (record: { readonly keyStore: string; readonly state: string }): boolean =>
       record.keyStore === name && record.state === 'Active';
@@ -151,6 +159,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const domainKeyStores = new DomainKeyStores({ domainKeys, keyStores, attached: parts.attached, domainId, log });
   await domainKeyStores.look();
   const holdsDomainKey = (name: string, domainKeyId: string): boolean => domainKeys.holds(name, domainKeyId);
+  turns.follow(members);
+  const marks = new MarkedMembers({ turns, members, domainKeys, log });
   const foundations = {
     ...{
       account,
@@ -206,6 +216,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     const backingKeyId = store.serviceKey(purpose);
     return backingKeyId === undefined ? [] : { purpose, backingKeyId };
   });
+  for (const keyStore of connected.values()) marks.follow(keyStore);
+  made.defer(() => marks.close());
   const running = made.move();
   return {
     regions: open,
@@ -215,6 +227,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     managedKeys,
     domainKeys,
     domainKeyStores,
+    members,
     ...moved,
     serviceKeys,
     close: () => running.disposeAsync(),

@@ -182,7 +182,10 @@ function describeCustomKeyStores(stores: KeyView['customKeyStores']): readonly o
 /** Of a key store of several, with what each of them lacks of the domain; `null` where that is not known. */
 function membersOf(keyStore: KeyStore, keys: readonly BackingKeyId[]): { readonly members?: readonly object[] } {
   if (!(keyStore instanceof JoinedKeyStore)) return {};
-  return { members: keyStore.members.map((member) => ({ ...member.status(), lacks: lackedBy(member, keys) })) };
+  const members = keyStore.members.map((member) => ({
+    ...{ ...member.status(), hasLeft: keyStore.isGone(member), lacks: lackedBy(member, keys) },
+  }));
+  return { members };
 }
 
 /** Of one that was never connected, or is away, nothing is known. */

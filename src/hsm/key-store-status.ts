@@ -2,8 +2,11 @@
 
 export interface KeyStoreStatus {
   readonly name: string;
-  /** `pinRefused` and `notOurs` (a token without our keys) end only by `reconnect()`, an operator's act. */
-  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'closed';
+  /**
+   * `pinRefused` and `notOurs` (a token without our keys) end only by `reconnect()`, an operator's act. `left`, of a member: it has our keys as
+   * they were when it left the domain, and serves nothing.
+   */
+  readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'left' | 'closed';
   readonly hosts: number;
   readonly lanes: number;
   /** Hosts replaced since start, with the reason of the last replacement. */
@@ -21,6 +24,8 @@ export interface MemberStatus extends Omit<KeyStoreStatus, 'members'> {
   readonly token: { readonly label: string; readonly serial: string } | null;
   /** Domain keys that another member has and this one does not: keys that are wrapped under them it cannot use. */
   readonly lacks: readonly string[];
-  /** The command that brings it back, where nothing else does. */
+  /** Has it left, or what was seen last under its name? It is waited for by nobody. */
+  readonly hasLeft: boolean;
+  /** The command that brings it back, or of one that left empties it, where nothing else does. */
   readonly command: string | null;
 }

@@ -77,6 +77,9 @@ export const domainKeyLabelPrefix = 'drawbridge:domain:';
 /** The label of every service key begins so: one that Drawbridge keeps in the HSM for itself, and that callers never see. */
 export const serviceKeyLabelPrefix = 'drawbridge:service:';
 
+/** The label of every mark begins so, by which a member of a key store is told from the others. Such a key is in one HSM and goes nowhere. */
+export const markLabelPrefix = 'drawbridge:member:';
+
 /** Key material on its way in. */
 export interface WrappedMaterial {
   /** The wrapping pair that `generateWrappingKey` made. */

@@ -5,7 +5,7 @@
  *     POST /domains/KEY-STORE/retire    destroys the former ones under which nothing is wrapped, and names those that are needed
  *     POST /domains/KEY-STORE/invite    the invitation with which another HSM may ask for the domain's keys
  *     POST /domains/KEY-STORE/accept    {request, fingerprint}: wraps them for the HSM that asks, whose fingerprint somebody has compared
- *     POST /domains/KEY-STORE/rotation  {member?, leaver?, acceptLoss?}: begins to make a domain key in all members, or all but one that leaves
+ *     POST /domains/KEY-STORE/rotation  {member?, leaver?, acceptLoss?}: begins to make a domain key in all members, or all but those that leave
  *     POST /domains/KEY-STORE/rotation/finish  {domainKeyId}: gives it to all of them
  */
 
@@ -16,9 +16,15 @@ import { membersOf, operatorAct } from './operator-acts.ts';
 
 export interface RotationRequest {
   readonly member?: string;
-  readonly leaver?: string;
-  /** That of a leaver which is not there; refused with `ConflictException` unless it is accepted. */
+  readonly leavers?: readonly string[];
+  /** That of leavers which are not there; refused with `ConflictException` unless it is accepted. */
   readonly isLossAccepted?: true;
+}
+
+export interface LeftOne {
+  readonly member: string;
+  readonly isEmpty: boolean;
+  readonly inUse?: number;
 }
 
 export interface DomainControl {
@@ -57,8 +63,12 @@ export interface DomainControl {
     readonly domainKeyId: string;
     readonly member: string;
     readonly pairs: readonly { readonly member: string; readonly backingKeyId: string; readonly publicKey: string }[];
+    /** No key is made: those that leave have left already, and are emptied. */
+    readonly empties: boolean;
+    /** Members that have left before, and get no key either. */
+    readonly gone: readonly string[];
   }>;
-  /** @returns `left` is the one that leaves, and whether the keys of the domain in it were destroyed: it was there. */
+  /** @returns `left` is the first of those that leave, and whether what is ours in it was destroyed: it was there; `allLeft` are all of them. */
   finishRotation(
     keyStore: string,
     domainKeyId: string,
@@ -66,7 +76,8 @@ export interface DomainControl {
     readonly domainKeyId: string;
     readonly members: readonly string[];
     /** `inUse`, of a key store that was there: how many domain keys of the others something that it serves is wrapped under. */
-    readonly left: { readonly member: string; readonly isEmpty: boolean; readonly inUse?: number } | null;
+    readonly left: LeftOne | null;
+    readonly allLeft: readonly LeftOne[];
   }>;
 }
 
@@ -127,8 +138,8 @@ export function addDomainRoutes(app: FastifyInstance, wire: Wire, control: Domai
       parameters: (body) => ({ ...named(name), ...choicesIn(body) }),
       async perform(body): Promise<ActResult> {
         const begun = await control.beginRotation(name, choicesIn(body));
-        const { domainKeyId, member } = begun;
-        return { body: JSON.stringify(begun), record: { domainKeyId, member } };
+        const { domainKeyId, member, empties } = begun;
+        return { body: JSON.stringify(begun), record: { domainKeyId, member, ...(empties ? { empties } : {}) } };
       },
     });
   });
@@ -146,15 +157,19 @@ export function addDomainRoutes(app: FastifyInstance, wire: Wire, control: Domai
   });
 }
 
-/** Members by their names, cut like those of key stores. */
+/** As many as a key store can have members. */
+const maxLeavers = 16;
+
+/** Members by their names, cut like those of key stores. `leaver` is one name or several. */
 function choicesIn(body: Buffer): RotationRequest {
   const { member, leaver, acceptLoss } = membersOf(body) ?? {};
-  const cut = (text: unknown): string | undefined =>
-    typeof text === 'string' ? text.slice(0, maxNameCharacters) : undefined;
-  const [chosen, leaving] = [cut(member), cut(leaver)];
+  const cut = (text: unknown): readonly string[] =>
+    typeof text === 'string' ? [text.slice(0, maxNameCharacters)] : [];
+  const [chosen] = cut(member);
+  const leavers = (Array.isArray(leaver) ? leaver.slice(0, maxLeavers) : [leaver]).flatMap(cut);
   return {
     ...(chosen === undefined ? {} : { member: chosen }),
-    ...(leaving === undefined ? {} : { leaver: leaving }),
+    ...(leavers.length === 0 ? {} : { leavers: [...new Set(leavers)] }),
     ...(acceptLoss === true ? { isLossAccepted: true } : {}),
   };
 }

@@ -52,6 +52,7 @@ export function foldPut(
     case 'upkeepWait':
     case 'domainKey':
     case 'remnant':
+    case 'member':
     case 'customKeyStore':
       break;
     default:
@@ -91,6 +92,7 @@ export function foldRemoval(
     case 'upkeepWait':
     case 'domainKey':
     case 'remnant':
+    case 'member':
     case 'customKeyStore':
       break;
     default:

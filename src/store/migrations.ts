@@ -300,6 +300,20 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0016-members': {
+    async up(db: Kysely<AnySchema>) {
+      await createRecords(db, 'member', ['keyStore', 'backingKeyId'], ['name', 'proof', 'seenAtMs', 'leftAtMs']);
+      await db.schema
+        .alterTable('member')
+        .addColumn('leftUnder', 'bigint', (column) => column.notNull().defaultTo(0))
+        .execute();
+      await db.schema
+        .alterTable('domainKey')
+        .addColumn('proof', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+    },
+  },
 };
 
 /**

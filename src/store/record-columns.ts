@@ -210,6 +210,7 @@ const recordColumns: {
     owner: text,
     ordinal: integer,
     createdAtMs: integer,
+    proof: bytes,
   },
   remnant: {
     keyStore: text,
@@ -218,6 +219,16 @@ const recordColumns: {
     keyId: name(parseKeyId),
     owner: text,
     createdAtMs: integer,
+  },
+  member: {
+    keyStore: text,
+    backingKeyId: name(parseBackingKeyId),
+    version: integer,
+    name: text,
+    proof: bytes,
+    seenAtMs: integer,
+    leftUnder: integer,
+    leftAtMs: timeOrNone,
   },
 };
 

@@ -81,8 +81,9 @@ export const recordFormats: RecordFormats = {
   customKeyStore: {},
   milestone: {},
   upkeepWait: {},
-  domainKey: {},
+  domainKey: { proof: { format: 2, column: '' } },
   remnant: {},
+  member: {},
 };
 
 const domain = 'drawbridge/metadata-record';

@@ -36,6 +36,7 @@ export const tables = {
   upkeepWait: 'upkeepWait',
   domainKey: 'domainKey',
   remnant: 'remnant',
+  member: 'member',
 } as const satisfies Record<RecordKind, string>;
 /** As `CamelCasePlugin` names tables and columns in the file, for statements that are written by hand. */
 export function sqlName(name: string): string {

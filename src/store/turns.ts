@@ -74,6 +74,7 @@ const quietKinds: ReadonlySet<RecordKind> = new Set<RecordKind>([
   'upkeepWait',
   'domainKey',
   'remnant',
+  'member',
 ]);
 
 export class Turns {

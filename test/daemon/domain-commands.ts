@@ -1,10 +1,16 @@
-/** The commands of `drawbridge domain`, in processes of their own. */
+/** The commands of `drawbridge domain`, in processes of their own, and the members that they are about. */
 
-import { execFile } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { present } from '../end-to-end/support/daemon.ts';
+import type { TestToken } from '../support/tokens.ts';
 
-export const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 export type Answer = Readonly<Record<string, unknown>>;
 
@@ -18,4 +24,24 @@ export async function drawbridge(...args: readonly string[]): Promise<Answer> {
 export async function nextOf(...args: readonly string[]): Promise<string> {
   const { stderr } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
   return stderr.trim();
+}
+
+export function begun(...args: readonly string[]): ChildProcess {
+  return execFile(process.execPath, [main, 'domain', ...args]);
+}
+
+/** To people, until it has ended. */
+export async function whatItSays(child: ChildProcess): Promise<string> {
+  const [stderr] = await Promise.all([text(present(child.stderr)), once(child, 'close')]);
+  return stderr;
+}
+
+/** A member as it stands in a configuration, with one host. Its PIN is written into the folder. */
+export function memberSettings(folder: string, name: string, token: TestToken) {
+  const pinFile = join(folder, `${name}.pin`);
+  writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
+  const { profile, library, label, environment, libraryParameters } = token;
+  const parameters = libraryParameters === null ? {} : { libraryParameters };
+  const place = { name, profile, library, token: { label }, pin: { file: pinFile }, environment, ...parameters };
+  return { ...place, hosts: 1, lanes: 1 };
 }

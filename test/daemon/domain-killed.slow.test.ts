@@ -19,6 +19,7 @@ import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { memberSettings } from './domain-commands.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
@@ -43,14 +44,7 @@ describe.skipIf(missing !== null)('kill -9', () => {
   let daemon: Daemon | undefined;
   let kms: KMS;
 
-  const memberOf = (name: string, token: TestToken) => {
-    const pinFile = path(`${name}.pin`);
-    writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
-    const { profile, library, label, environment, libraryParameters } = token;
-    const parameters = libraryParameters === null ? {} : { libraryParameters };
-    const place = { name, profile, library, token: { label }, pin: { file: pinFile }, environment, ...parameters };
-    return { ...place, hosts: 1, lanes: 1 };
-  };
+  const memberOf = (name: string, token: TestToken) => memberSettings(folder, name, token);
   const start = async (): Promise<void> => {
     daemon = await startDaemon({ configuration: await loadConfiguration(configurationFile), environment: {}, log });
     kms = kmsOver(path('kms.sock'));

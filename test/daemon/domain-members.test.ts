@@ -3,20 +3,16 @@
  * the files; what is killed at a named step is undone by the next start, and can be done again.
  */
 
-import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import type { KeySpec, KeyUsageType, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { trustPublicKeys } from '../../src/daemon/domain-joining.ts';
 import { createLog } from '../../src/daemon/log.ts';
-import { MemberProofs } from '../../src/daemon/member-proofs.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import {
@@ -28,17 +24,14 @@ import {
   requestFingerprint,
 } from '../../src/keys/domain/invitation.ts';
 import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
-import { newImportedRecord } from '../../src/keys/life/imported-records.ts';
-import { RecordsOfKeys } from '../../src/keys/records-of-keys.ts';
-import { type BackingKeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
-import { inToken } from '../../src/store/records/records.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
-import { type Answer, drawbridge, main, nextOf } from './domain-commands.ts';
+import { type Answer, begun, drawbridge, memberSettings, nextOf, whatItSays } from './domain-commands.ts';
 import { TakenOverDaemon } from './taken-over-daemon.ts';
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
@@ -61,16 +54,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
   let daemon: Daemon;
   let kms: KMS;
 
-  const memberOf = (name: string, token: TestToken) => {
-    const pinFile = path(`${name}.pin`);
-    writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
-    const { profile, library, label, environment, libraryParameters } = token;
-    const parameters = libraryParameters === null ? {} : { libraryParameters };
-    return {
-      ...{ name, profile, library, token: { label }, pin: { file: pinFile }, environment, hosts: 1, lanes: 1 },
-      ...parameters,
-    };
-  };
+  const memberOf = (name: string, token: TestToken) => memberSettings(folder, name, token);
   const writeConfiguration = (members: readonly object[]): void => {
     const keyStores = { default: { residency: 'wrapped', members } };
     const identity = { root: [process.getuid?.() ?? 0] };
@@ -117,6 +101,32 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     (purpose) => `drawbridge:service:${purpose}`,
   );
 
+  /** By which each member is told from the others. */
+  const mark = 'drawbridge:member:default';
+  const invitation = async () => {
+    const made = parseDomainFile(String((await domain('invite'))['invitation']));
+    if (!isInvitation(made)) throw new Error('it is no invitation');
+    return made;
+  };
+  async function responseFor(newcomer: KeyStore, invited: Awaited<ReturnType<typeof invitation>>) {
+    const request = await beginJoining(newcomer, invited);
+    await trust([{ backingKeyId: joiningKeyId(invited), publicKey: request.publicKey }]);
+    const asked = { request: domainFileText(request), fingerprint: requestFingerprint(request) };
+    const text = String((await domain('accept', asked))['response']);
+    const response = parseDomainFile(text);
+    if (!isResponse(response)) throw new Error(`it is no response: ${text}`);
+    return { text, response };
+  }
+  async function takeOut(name: string, token: TestToken): Promise<void> {
+    const { pids } = (await members())[name] as { readonly pids: readonly number[] };
+    expect(pids).not.toHaveLength(0);
+    // Its database is gone, as is a token that somebody took out.
+    renameSync(token.folder, `${token.folder}.away`);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await vi.waitFor(async () => expect((await members())[name]?.['state']).not.toBe('connected'), patience);
+  }
+  const putBack = (token: TestToken): void => renameSync(`${token.folder}.away`, token.folder);
+
   beforeAll(async () => {
     first = softHsm2.create();
     second = nssSoftoken.create();
@@ -144,25 +154,9 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('takes no stranger into a key store whose keys are all of another Region than the first', async () => {
-    const serviceKeys = { serviceKeyStore: 'default', serviceKey: () => newBackingKeyId() };
-    const proofs = new MemberProofs({ ...serviceKeys, log });
-    const materials = new RecordsOfKeys();
-    const made = { backingKeyId: newBackingKeyId(), keyId: newKeyId(), keyStore: 'payments', ordinal: 1 };
-    const intent = newImportedRecord({ ...made, regions: 'eu-central-1', importedMaterialId: '' });
-    materials.fileBackingKey({ ...intent, ...inToken, residency: 'token', state: 'Active', owner: '' });
-    const regions = [new RecordsOfKeys(), materials].map((onRecord) => ({ directory: { onRecord } }));
-    await proofs.use({ regions: regions, domainKeys: { of: () => [] } }, firstStore, []);
-    await expect(proofs.prove('payments', 'stranger', secondStore)).rejects.toThrow(
-      'none of the keys that the records name',
-    );
-    await expect(proofs.prove('vault', 'stranger', secondStore)).resolves.toBeUndefined();
-  });
-
   test('has a second member after it has joined, wherever joining was cut off', async () => {
     await kms.createKey({});
-    const invitation = parseDomainFile(String((await domain('invite'))['invitation']));
-    if (!isInvitation(invitation)) throw new Error('it is no invitation');
+    const invited = await invitation();
     await stop();
     writeConfiguration([memberOf('first', first), memberOf('second', second)]);
     await start();
@@ -173,13 +167,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
       `next, beside the other HSM: drawbridge domain join ${path('invitation')} --out FILE --member second`,
     );
     const newcomer = secondStore;
-    const request = await beginJoining(newcomer, invitation);
-    await trust([{ backingKeyId: joiningKeyId(invitation), publicKey: request.publicKey }]);
-    const fingerprint = requestFingerprint(request);
-    const answer = await domain('accept', { request: domainFileText(request), fingerprint });
-    expect(answer).toMatchObject({ response: expect.any(String) });
-    const response = parseDomainFile(String(answer['response']));
-    if (!isResponse(response)) throw new Error('it is no response');
+    const { text: responseText, response } = await responseFor(newcomer, invited);
     const identity = async () => (await newcomer.listKeys()).some(({ label }) => label === service[1]);
     const { carrying } = newcomer;
     // Four keys, each tried and then kept: cut off before any of these.
@@ -203,7 +191,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     }
     await finishJoining(newcomer, response);
     // Twice is once.
-    writeFileSync(path('response'), String(answer['response']));
+    writeFileSync(path('response'), responseText);
     expect(await nextOf('join', path('response'), '--member', 'second', ...configured)).toBe(
       'next, if a daemon runs here: drawbridge reconnect default second',
     );
@@ -242,18 +230,15 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     };
     // At once, so that each of the two has its share.
     const made = await Promise.all(Array.from({ length: 4 }, make));
-    for (const [name, { folder }] of [
+    for (const [name, token] of [
       ['first', first],
       ['second', second],
     ] as const) {
-      const { pids } = (await members())[name] as { readonly pids: readonly number[] };
-      renameSync(folder, `${folder}.away`);
-      for (const pid of pids) process.kill(pid, 'SIGKILL');
-      await vi.waitFor(async () => expect((await members())[name]?.['state']).not.toBe('connected'), patience);
+      await takeOut(name, token);
       const own = await make();
       for (const each of made) await check(each, own);
       made.push(own);
-      renameSync(`${folder}.away`, folder);
+      putBack(token);
       await until(name, 'connected', { lacks: [] });
     }
     expect(await ask('POST', '/census', { after: null })).toMatchObject({ proven: 5, problems: [] });
@@ -270,7 +255,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     });
     // What failed has left nothing.
     for (const token of [firstStore, secondStore])
-      expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', ...service]);
+      expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', mark, ...service]);
     const soPin = path('so-pin');
     writeFileSync(soPin, `${first.soPin}\n`, { mode: 0o600 });
     const configured = ['--config', configurationFile, '--json'];
@@ -279,7 +264,9 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     const everybody = ['first', 'second'].map((name) => ({ name, state: 'connected', has: true }));
     expect(await drawbridge('show', ...configured)).toMatchObject([{ members: everybody }, { members: everybody }]);
     for (const token of [firstStore, secondStore])
-      expect(await labelsIn(token)).toEqual(['drawbridge:domain:default:1', 'drawbridge:domain:default:2', ...service]);
+      expect(await labelsIn(token)).toEqual([
+        ...['drawbridge:domain:default:1', 'drawbridge:domain:default:2', mark, ...service],
+      ]);
     expect(await domain('rotation/finish', { domainKeyId: done['domainKeyId'] })).toMatchObject({
       __type: 'ConflictException',
     });
@@ -314,14 +301,9 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     const takenOver = new TakenOverDaemon();
     const socket = path('taken-over.sock');
     await takenOver.listen(socket);
-    const run = () => {
-      const args = ['--config', configurationFile, '--socket', socket, '--so-pin-file', soPin];
-      return execFile(process.execPath, [main, 'domain', 'rotate', 'default', ...args]);
-    };
-    const ended = async (child = run()) => {
-      const [stderr] = await Promise.all([text(present(child.stderr)), once(child, 'close')]);
-      return stderr;
-    };
+    const run = () =>
+      begun('rotate', 'default', '--config', configurationFile, '--socket', socket, '--so-pin-file', soPin);
+    const ended = (child = run()) => whatItSays(child);
     const pair = (member: string, publicKey: Buffer) => ({
       ...{ member, backingKeyId, publicKey: publicKey.toString('base64') },
     });
@@ -363,14 +345,9 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
   });
 
   test('refuses a new domain key while a member is away, which then leaves, and gets nothing of what is new', async () => {
-    const made = present((await kms.createKey({})).KeyMetadata?.KeyId);
-    const { CiphertextBlob } = await kms.encrypt({ KeyId: made, Plaintext: Buffer.from('before') });
-    const { pids } = (await members())['second'] as { readonly pids: readonly number[] };
-    expect(pids).not.toHaveLength(0);
-    // Its database is gone, as is a token that somebody took out.
-    renameSync(second.folder, `${second.folder}.away`);
-    for (const pid of pids) process.kill(pid, 'SIGKILL');
-    await vi.waitFor(async () => expect((await members())['second']?.['state']).not.toBe('connected'), patience);
+    const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('before') });
+    await takeOut('second', second);
     expect(await rotate()).toMatchObject({
       __type: 'ConflictException',
       message: expect.stringMatching(/`second` .* would lack the new domain key.*have it leave/),
@@ -379,18 +356,45 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     const done = await rotate({ leaver: 'second' });
     expect(done).toMatchObject({ members: ['first'], left: { member: 'second', isEmpty: false } });
     const after = present((await kms.createKey({})).KeyMetadata?.KeyId);
-    renameSync(`${second.folder}.away`, second.folder);
-    await until('second', 'connected');
-    expect((await members())['second']).toMatchObject({ lacks: [done['domainKeyId']] });
-    // It has what it had, and nothing of what is new: the other one serves that.
-    expect(await labelsIn(secondStore)).not.toContain('drawbridge:domain:default:3');
-    for (let time = 0; time < 4; time++) await kms.encrypt({ KeyId: after, Plaintext: Buffer.from('after') });
-    // Now that it is there, it can be emptied.
+    // What has left is waited for by nobody.
+    expect(await rotate()).toMatchObject({ members: ['first'], left: null });
+    putBack(second);
+    const left = { hasLeft: true, command: 'drawbridge domain leave second --key-store default' };
+    await until('second', 'left', {
+      ...left,
+      lastFailure: expect.stringMatching(/left as `second`.*`drawbridge domain leave second /),
+    });
+    const reason = expect.stringMatching(
+      /^key store default: member second has left .*\(drawbridge domain leave second /,
+    );
+    expect(await ask('GET', '/health')).toEqual({ status: 'ok', reason });
+    // It has what it had, and is asked for none of it.
+    await takeOut('first', first);
+    await expect(kms.decrypt({ CiphertextBlob })).rejects.toThrow();
+    putBack(first);
+    await until('first', 'connected');
+    await kms.encrypt({ KeyId: after, Plaintext: Buffer.from('after') });
+    // Now that it is there, it can be emptied, for which nobody needs another key.
+    const before = await labelsIn(firstStore);
     expect(await drawbridge('leave', 'second', '--config', configurationFile, '--json')).toMatchObject({
       left: { member: 'second', isEmpty: true },
     });
-    expect(await labelsIn(secondStore)).toEqual([]);
+    expect([await labelsIn(firstStore), await labelsIn(secondStore)]).toEqual([before, []]);
     await until('second', 'notOurs');
     expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();
+  });
+
+  test('has an HSM that joins under the name of one that left, and serves', async () => {
+    const { response } = await responseFor(secondStore, await invitation());
+    await finishJoining(secondStore, response);
+    await ask('POST', '/key-stores/default/members/second/reconnect');
+    await until('second', 'connected', { lacks: [], hasLeft: false });
+    expect(await ask('GET', '/health')).toEqual({ status: 'ok', reason: null });
+    const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('new') });
+    await takeOut('first', first);
+    expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();
+    putBack(first);
+    await until('first', 'connected');
   });
 });

@@ -233,7 +233,8 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
     expect(await census()).toMatchObject({ proven: keys.length, problems: [] });
     const member = present(instance.members[0]);
     await faults.unplugged.strike(member, instance);
-    await vi.waitFor(async () => expect((await instance.statusOf(member.name)).state).not.toBe('connected'));
+    const isAway = async () => expect((await instance.statusOf(member.name)).state).not.toBe('connected');
+    await vi.waitFor(isAway, { timeout: 60_000, interval: 50 });
     const { proven, problems } = await census();
     expect(proven).toBe(0);
     expect(problems.map(({ problem }) => problem)).toEqual(

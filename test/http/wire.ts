@@ -224,8 +224,8 @@ export async function startWire(
     domains: {
       rotate: () => Promise.resolve({ domainKeyId: '' }),
       retire: () => Promise.resolve({ retired: [], needed: [] }),
-      beginRotation: () => Promise.resolve({ domainKeyId: '', member: '', pairs: [] }),
-      finishRotation: () => Promise.resolve({ domainKeyId: '', members: [], left: null }),
+      beginRotation: () => Promise.resolve({ domainKeyId: '', member: '', pairs: [], empties: false, gone: [] }),
+      finishRotation: () => Promise.resolve({ domainKeyId: '', members: [], left: null, allLeft: [] }),
       invite: () => Promise.resolve({ invitationId: '', invitation: '' }),
       accept: () =>
         Promise.resolve({ fingerprint: '', token: { label: '', serial: '' }, keys: [], response: 'what was wrapped' }),

@@ -27,6 +27,7 @@ const principal = fc
 const region = fc.oneof(fc.constantFrom('us-east-1', 'eu-west-1'), text);
 const pairs = fc.dictionary(fc.oneof(text, fc.constant('__proto__')), text, { maxKeys: 3, noNullPrototype: false });
 
+const proof = fc.uint8Array({ maxLength: 80 }).map((bytes) => Buffer.from(bytes));
 export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arbitrary<MetadataRecords[Kind]> } = {
   key: fc.record({
     region,
@@ -152,8 +153,13 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     owner: text,
     ordinal: time,
     createdAtMs: time,
+    proof,
   }),
   remnant: fc.record({ version: time, keyStore: text, backingKeyId, keyId, owner: text, createdAtMs: time }),
+  member: fc.record({
+    ...{ version: time, keyStore: text, backingKeyId, name: text, proof },
+    ...{ seenAtMs: time, leftUnder: time, leftAtMs: laterTime },
+  }),
 };
 
 export const arbitraryPut: fc.Arbitrary<AnyPut> = fc.constantFrom(...recordKinds).chain((kind) =>

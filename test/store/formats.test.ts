@@ -64,6 +64,7 @@ const edits = {
   upkeepWait: 'ran_ms = 1',
   domainKey: 'created_at_ms = 1',
   remnant: 'created_at_ms = 1',
+  member: 'left_under = 0',
 } as const satisfies Record<RecordKind, string>;
 
 const cases = [

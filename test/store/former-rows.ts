@@ -30,6 +30,7 @@ const nextMembers = {
   upkeepWait: ['ranMs', 0],
   domainKey: ['createdAtMs', 0],
   remnant: ['createdAtMs', 0],
+  member: ['leftAtMs', 0],
 } as const satisfies { [Kind in RecordKind]: readonly [keyof MetadataRecords[Kind], ColumnValue] };
 
 /** One more of each kind than today, as if a member that has always been there were to come with it. */

@@ -209,6 +209,17 @@ export const examples = {
     owner: '',
     ordinal: 1,
     createdAtMs: 1_700_000_000_000,
+    proof: Buffer.alloc(0),
+  },
+  member: {
+    version: 1,
+    keyStore: 'default',
+    backingKeyId: 'aabbccddeeff00112233445566778899' as BackingKeyId,
+    name: 'second',
+    proof: Buffer.from('what its mark makes'),
+    seenAtMs: 1_700_000_000_000,
+    leftUnder: 2,
+    leftAtMs: 1_700_000_000_000,
   },
   remnant: {
     version: 1,

@@ -65,6 +65,7 @@ describe('the metadata store', () => {
       milestone: [],
       upkeepWait: [],
       remnant: [],
+      member: [],
       quarantined: [],
     });
   });

@@ -32,6 +32,7 @@ const rules: readonly WriterRule[] = [
       'src/keys/life/',
       'src/keys/moves/',
       'src/daemon/credential-source.ts',
+      'src/daemon/marked-members.ts',
       'src/daemon/milestones.ts',
       'src/daemon/upkeep/waits.ts',
     ],

@@ -7,7 +7,7 @@
  * `member.ts`'s.
  *
  * INVARIANT: once `destroyKey` resolves the object is in no member, and once `forgetWrappedKey` does no lane of any host of any member has
- * the key: each of them was asked, and one that is not there has none of it, or the call fails.
+ * the key: each of them was asked, and one that is not there has none of it, or the call fails. What has left the domain is no member.
  */
 
 import type { BackingKeyId } from '../../kms/names.ts';
@@ -27,8 +27,11 @@ type Requests = {
 export class JoinedKeyStore implements KeyStore {
   readonly name: string;
   readonly members: readonly Member[];
-  /** The name of a member that is to leave: no object is made in it, which would be lost with it. */
-  leaver: string | undefined;
+  /** The names of members that are to leave: no object is made in them, which would be lost with them. */
+  leavers: ReadonlySet<string> = new Set();
+  /** Is it on record that what had this name has left? Whoever has the records says. */
+  hasLeft: (name: string) => boolean = () => false;
+  readonly #followers: ((member: Member) => void)[] = [];
   readonly #calls: MemberCalls;
   #isClosed = false;
 
@@ -39,13 +42,28 @@ export class JoinedKeyStore implements KeyStore {
     this.#calls = calls;
   }
 
+  /** Is told of each member that serves, and of each that begins to. */
+  followAdmissions(follower: (member: Member) => void): void {
+    this.#followers.push(follower);
+    for (const member of this.members) if (member.isServing) follower(member);
+  }
+
+  admitted(member: Member): void {
+    for (const follower of this.#followers) follower(member);
+  }
+
+  /** Has it left, as far as that can be told while it is away? */
+  isGone(member: Member): boolean {
+    return !member.isServing && (member.hasLeft || this.hasLeft(member.name));
+  }
+
   get generationsAtOnce(): number {
     return this.members.reduce((sum, { attached }) => sum + (attached?.generationsAtOnce ?? 0), 0);
   }
 
   status(): KeyStoreStatus {
     const domainKeys = new Set(this.members.flatMap(({ inventory }) => [...(inventory?.domainKeys ?? [])]));
-    const members = this.members.map((member) => member.status(domainKeys));
+    const members = this.members.map((member) => ({ ...member.status(domainKeys), hasLeft: this.isGone(member) }));
     const sumOf = (name: 'hosts' | 'lanes' | 'restarts' | 'inFlight'): number =>
       members.reduce((sum, member) => sum + member[name], 0);
     const told = members.find(({ state, lastFailure }) => state !== 'connected' && lastFailure !== null);
@@ -76,9 +94,9 @@ export class JoinedKeyStore implements KeyStore {
     return this.#calls.isAway(neededBy(key));
   }
 
-  /** Of all members that do not come back by themselves. */
+  /** Of all members that do not come back by themselves, and have not left. */
   async reconnect(): Promise<void> {
-    const out = this.members.filter((member) => member.isOut);
+    const out = this.members.filter((member) => member.isOut && !member.hasLeft);
     const attempts = await Promise.allSettled(out.map((member) => member.reconnect()));
     for (const attempt of attempts) if (attempt.status === 'rejected') throw attempt.reason;
   }
@@ -109,7 +127,8 @@ export class JoinedKeyStore implements KeyStore {
   }
 
   async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
-    const unsure = this.members.filter((member) => !member.isServing && mayHave(member, [backingKeyId]));
+    const away = this.members.filter((member) => !member.isServing && !this.isGone(member));
+    const unsure = away.filter((member) => mayHave(member, [backingKeyId]));
     const serving = this.members.filter((member) => member.isServing);
     // What is in one member alone is in no other: only service keys and domain keys are in several.
     const known = serving.filter(({ inventory }) => inventory?.has(backingKeyId));
@@ -153,7 +172,7 @@ export class JoinedKeyStore implements KeyStore {
 
   /** What is made in one member would be missing in the others; one that is none of ours yet takes it in when it joins. */
   async generateDomainKey({ backingKeyId, label }: Requests['generateDomainKey']) {
-    const ours = this.members.filter((member) => !member.isStranger);
+    const ours = this.members.filter((member) => !member.isStranger && !this.isGone(member));
     if (ours.length === 1) {
       const make = (keyStore: KeyStore) => keyStore.generateDomainKey({ backingKeyId, label });
       return this.#create('generateDomainKey', backingKeyId, make);
@@ -289,7 +308,7 @@ export class JoinedKeyStore implements KeyStore {
   }
 
   #stays({ name }: Member): boolean {
-    return name !== this.leaver;
+    return !this.leavers.has(name);
   }
 
   #severalMembers(why: string): KeyStoreError {
@@ -306,7 +325,7 @@ export class JoinedKeyStore implements KeyStore {
   /** It is connected when any member serves; when none will come by itself, somebody has to act. */
   #stateOf(states: readonly KeyStoreStatus['state'][]): KeyStoreStatus['state'] {
     if (this.#isClosed) return 'closed';
-    for (const state of ['connected', 'reconnecting', 'connecting', 'pinRefused', 'notOurs'] as const)
+    for (const state of ['connected', 'reconnecting', 'connecting', 'pinRefused', 'notOurs', 'left'] as const)
       if (states.includes(state)) return state;
     return 'closed';
   }

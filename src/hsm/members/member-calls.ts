@@ -164,13 +164,20 @@ export class MemberCalls {
       const missing = new KeyStoreError('keyUnavailable', `${name}: no member of \`${this.#keyStore}\` has the key`);
       return told ?? first ?? missing;
     }
-    const names = away.map((member) => `\`${member.name}\` is ${member.status().state}`).join(', ');
+    const names = away.map(describe).join(', ');
     const isAllAway = this.#members.every((member) => !member.isServing);
     const problem = isAllAway ? 'there is no connection to a token' : 'no member that is there has the key';
     // One that no member has that is there may be back with the others, while these serve everything else.
     const failure = isAllAway ? 'unavailable' : 'away';
     return new KeyStoreError(failure, `${name}: key store \`${this.#keyStore}\`: ${problem}; ${names}`);
   }
+}
+
+function describe(member: Member): string {
+  const { state, command } = member.status();
+  return member.hasLeft
+    ? `\`${member.name}\` has left the domain, and serves nothing (\`${command}\`)`
+    : `\`${member.name}\` is ${state}`;
 }
 
 /** Does a member say by this that it has left everything as it was? */

@@ -4,38 +4,21 @@
  * It serves once it was proven to be ours, by a key that it holds and not by what it calls itself. That is asked over each of its
  * connections before anything else is, because somebody may have put another one in its place since the others were made. A token that is away is tried for ever. One
  * that refuses the PIN, or has none of our keys, is left alone after one attempt until an operator says otherwise (`reconnect`): a wrong
- * PIN locks HSMs, and what is not ours does not become so by being asked again.
+ * PIN locks HSMs, and what is not ours does not become so by being asked again. One that *has left* stays connected and serves nothing: it is
+ * there to be emptied, and is looked at again, because it may have joined anew.
  */
 
-import type { Logger } from '../../kms/logger.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
-import { type KeyStore, KeyStoreError, type KeyStoreStatus, type MemberStatus } from '../key-store.ts';
+import { type KeyStore, KeyStoreError, type MemberStatus } from '../key-store.ts';
 import { LoginGate } from '../login-gate.ts';
 import type { BegunToken } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
-import type { ConnectionProof, TokenConnection } from '../token-connection.ts';
+import type { TokenConnection } from '../token-connection.ts';
 import { Inventory } from './inventory.ts';
+import { LeftError } from './left-error.ts';
+import type { MemberParts } from './member-parts.ts';
+import { statusOf } from './member-status.ts';
 import { Punctuality } from './punctuality.ts';
-
-/** What a connection to a member is begun with. */
-export interface ConnectionTerms {
-  readonly events: ConnectionEvents;
-  readonly admit: ConnectionProof;
-  /** The member's for as long as it lives: what its token has refused is not tried again because it is connected anew. */
-  readonly gate: LoginGate;
-}
-
-export interface MemberParts {
-  /** The name of the key store. */
-  readonly keyStore: string;
-  readonly name: string;
-  /** Begins to connect it; what cannot be begun throws in words for operators. */
-  readonly begin: (terms: ConnectionTerms) => BegunToken;
-  readonly prove: ConnectionProof;
-  /** It serves that did not, or the other way round, or an attempt to connect it has failed. */
-  readonly changed: () => void;
-  readonly log: Logger;
-}
 
 /** Between two attempts to look at one that is connected and does not tell. */
 const retryMs = 2_000;
@@ -43,8 +26,6 @@ const retryMs = 2_000;
 const lookMs = 10_000;
 /** Between two looks at one that lacked a key which another one had. */
 const doubtPauseMs = 1_000;
-
-const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] } as const;
 
 export class Member {
   readonly name: string;
@@ -63,6 +44,9 @@ export class Member {
   /** Why it is not ours, or could not be begun or looked at. */
   #problem: string | null = null;
   #isNotOurs = false;
+  #hasLeft = false;
+  /** Did a connection show that it has left, since what is attached was last proven by calls of its own? */
+  #mayHaveLeft = false;
   /** Has an attempt failed since it was begun? */
   #hasFailed = false;
   #lostAtMs: number | null = null;
@@ -82,6 +66,8 @@ export class Member {
 
   begin(): void {
     this.#isNotOurs = false;
+    this.#hasLeft = false;
+    this.#mayHaveLeft = false;
     this.#hasFailed = false;
     this.#problem = null;
     try {
@@ -122,12 +108,19 @@ export class Member {
 
   /** Comes it back by itself? */
   get isOut(): boolean {
-    return this.#isNotOurs || this.#attached === undefined || this.#attached.status().state === 'pinRefused';
+    return (
+      this.#isNotOurs || this.#hasLeft || this.#attached === undefined || this.#attached.status().state === 'pinRefused'
+    );
   }
 
   /** Was it found to be none of ours, and is left alone? */
   get isStranger(): boolean {
     return this.#isNotOurs;
+  }
+
+  /** Was it found to have left? It may be connected, for whoever empties it. */
+  get hasLeft(): boolean {
+    return this.#hasLeft;
   }
 
   /** Was its PIN refused? It may still serve, by the hosts that are connected, and has no others before an operator's word. */
@@ -162,27 +155,18 @@ export class Member {
   }
 
   /** @param domainKeys Those that any member has. */
-  status(domainKeys: Iterable<BackingKeyId> = []): MemberStatus {
-    const { keyStore } = this.#parts;
+  status(domainKeys: Iterable<BackingKeyId> = []): Omit<MemberStatus, 'hasLeft'> {
     const lacks = this.#isAdmitted ? [...domainKeys].filter((id) => !this.#inventory?.has(id)) : [];
-    const status: KeyStoreStatus = this.#attached?.status() ?? {
+    return statusOf({
       name: this.name,
-      state: 'closed',
-      ...none,
-      lastFailure: null,
-    };
-    const state = this.#stateOf(status);
-    const isOut = state === 'pinRefused' || state === 'notOurs' || state === 'closed';
-    return {
-      ...status,
-      name: this.name,
-      state,
-      lastFailure: this.#problem ?? status.lastFailure,
-      inFlight: this.#calls,
+      keyStore: this.#parts.keyStore,
+      attached: this.#attached?.status(),
+      standing: this.#isNotOurs ? 'notOurs' : this.#hasLeft ? 'left' : this.#isAdmitted ? 'serving' : 'waiting',
+      problem: this.#problem,
+      calls: this.#calls,
       token: this.capabilities()?.token ?? null,
       lacks,
-      command: isOut ? `drawbridge reconnect ${keyStore} ${this.name}` : null,
-    };
+    });
   }
 
   /** What was found out at its last connection; `null` when there never was one. */
@@ -242,6 +226,8 @@ export class Member {
     if (this.#isClosed) return;
     // It may have taken in keys since it was listed.
     if (this.#isAdmitted && this.#attached?.status().state === 'connected') return this.relist();
+    // What it is connected to was found to have left; another one may be in its place.
+    if (this.#hasLeft) this.#detach();
     if (this.#attached === undefined) this.begin();
     try {
       await this.#attached?.reconnect();
@@ -256,13 +242,14 @@ export class Member {
 
   /** Finds out anew what is in it; connects nothing. @throws KeyStoreError `unavailable` when it does not serve. */
   async relist(): Promise<void> {
-    if (!this.#isAdmitted) throw new KeyStoreError('unavailable', this.#describe('it is not connected'));
+    if (!this.#isAdmitted && !this.#hasLeft)
+      throw new KeyStoreError('unavailable', this.#describe('it is not connected'));
     this.#inventory = new Inventory(await this.call((keyStore) => keyStore.listKeys()));
   }
 
   /** Looks again whether it is ours, because more is known now of what ours have. */
   async reexamine(): Promise<void> {
-    if (this.#isAdmitted || this.#examination !== undefined) await this.#examine();
+    if (this.#isAdmitted || this.#hasLeft || this.#examination !== undefined) await this.#examine();
   }
 
   async close(): Promise<void> {
@@ -270,12 +257,6 @@ export class Member {
     clearInterval(this.#look);
     this.#detach();
     await Promise.all(this.#closing.values());
-  }
-
-  #stateOf({ state }: KeyStoreStatus): MemberStatus['state'] {
-    if (this.#isNotOurs) return 'notOurs';
-    if (state === 'connected' && !this.#isAdmitted) return 'connecting';
-    return state;
   }
 
   /** One at a time; who comes meanwhile has another one made after it. Never rejects. */
@@ -301,6 +282,9 @@ export class Member {
     const { log, keyStore } = this.#parts;
     try {
       await this.#proveAgain();
+      // A connection that was just made is not asked again by that.
+      if (this.#mayHaveLeft) await this.#parts.prove(attached);
+      this.#mayHaveLeft = false;
       const isNews = !this.#isAdmitted;
       // It changes by our own calls while it serves, and a token of many keys takes seconds to list.
       const inventory = isNews ? new Inventory(await attached.listKeys()) : this.#inventory;
@@ -310,9 +294,11 @@ export class Member {
       if (isNews) this.#admissions++;
       this.#isAdmitted = true;
       this.#isProven = true;
+      this.#hasLeft = false;
       this.#lostAtMs = null;
       this.#problem = null;
       if (isNews) log.info({ keyStore, member: this.name }, 'a member of a key store serves');
+      if (isNews) this.#parts.admitted();
     } catch (error) {
       if (attached !== this.#attached) return;
       this.#problem = messageOf(error);
@@ -320,6 +306,8 @@ export class Member {
       if (error instanceof KeyStoreError) {
         log.warn(shown, 'a member of a key store could not be looked at; it is tried again');
         setTimeout(() => void this.#examine(), retryMs).unref();
+      } else if (error instanceof LeftError) {
+        await this.#becomesLeft(shown);
       } else if (this.#isProven) {
         // A host whose token was pulled out from under it finds nothing in it, as in one that is not ours: the next host will see.
         log.warn(shown, 'a member of a key store has lost its keys, and is connected anew');
@@ -331,12 +319,29 @@ export class Member {
     this.#parts.changed();
   }
 
+  /** It is connected still, and serves nothing from now on. */
+  async #becomesLeft(shown: object): Promise<void> {
+    this.#hasFailed = true;
+    this.#lost();
+    this.#lostAtMs = null;
+    this.#mayHaveLeft = true;
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#parts.log.error(shown, 'a member of a key store has left, and is not used');
+    // For whoever empties it; of one that does not tell it stays unknown.
+    await this.relist().catch(() => undefined);
+  }
+
   /** Before a connection serves: what another one of the same member has shown says nothing about it. */
   async #admit(connection: TokenConnection, attached: KeyStore): Promise<void> {
     try {
       await this.#parts.prove(connection);
     } catch (error) {
       // While others are connected to ours, this one is tried again as one that is away.
+      if (error instanceof LeftError && (!this.#isAdmitted || attached.status().lanes === 0)) {
+        this.#mayHaveLeft = true;
+        return this.#lost();
+      }
       if (!(error instanceof KeyStoreError) && attached === this.#attached && attached.status().lanes === 0) {
         this.#problem = messageOf(error);
         this.#leaveAlone();

@@ -7,8 +7,9 @@ import type { BegunKeyStore, BegunToken } from '../open-key-store.ts';
 import type { ConnectionEvents } from '../pipe-key-store.ts';
 import type { TokenConnection } from '../token-connection.ts';
 import { JoinedKeyStore } from './joined-key-store.ts';
-import { type ConnectionTerms, Member } from './member.ts';
+import { Member } from './member.ts';
 import { MemberCalls } from './member-calls.ts';
+import type { ConnectionTerms } from './member-parts.ts';
 
 export interface MemberOpening {
   readonly name: string;
@@ -59,6 +60,10 @@ export function beginJoinedKeyStore(
         begin,
         prove: (connection) => options.prove(connection, member),
         changed: () => tell(),
+        admitted: () => {
+          const admitted = members.find((each) => each.name === member);
+          if (admitted !== undefined) keyStore.admitted(admitted);
+        },
         log,
       }),
   );

@@ -117,14 +117,19 @@ function adoptedRecords(
   const last = own.at(-1)?.ordinal ?? 0;
   const common = { keyStore: name, version: 1, state: 'Active', owner: '', createdAtMs: Date.now() } as const;
   return [
-    ...former.map(({ backingKeyId }, at) => ({ ...common, backingKeyId, ordinal: first - former.length + at })),
-    ...(leading === undefined ? [] : [{ ...common, backingKeyId: leading.backingKeyId, ordinal: last + 1 }]),
+    ...former.map(({ backingKeyId, proof }, at) => ({
+      ...{ ...common, backingKeyId, proof, ordinal: first - former.length + at },
+    })),
+    ...(leading === undefined
+      ? []
+      : [{ ...common, backingKeyId: leading.backingKeyId, proof: leading.proof, ordinal: last + 1 }]),
   ];
 }
 
-/** Each member of a key store has to have what the key store has: none, where one of them is not there. */
+/** Each member of a key store has to have what the key store has, but for what has left: none, where one of them is not there. */
 export function tokensOf(keyStore: KeyStore): readonly KeyStore[] {
   if (!(keyStore instanceof JoinedKeyStore)) return [keyStore];
-  const serving = keyStore.members.flatMap(({ isServing, attached }) => (isServing && attached ? [attached] : []));
-  return serving.length === keyStore.members.length ? serving : [];
+  const members = keyStore.members.filter((member) => !keyStore.isGone(member));
+  const serving = members.flatMap(({ isServing, attached }) => (isServing && attached ? [attached] : []));
+  return serving.length === members.length ? serving : [];
 }

@@ -268,6 +268,7 @@ export class DomainKeys implements Fold {
     const intentIn = (each: string): DomainKeyRecord => ({
       ...{ ...common, keyStore: each, state: 'Creating', owner: nodeId },
       ordinal: (this.of(each).at(-1)?.ordinal ?? 0) + 1,
+      proof: Buffer.alloc(0),
     });
     const intent = intentIn(name);
     this.#begun.add(intent.backingKeyId);
@@ -282,14 +283,25 @@ export class DomainKeys implements Fold {
     }
   }
 
-  /** From now on what is new is wrapped under it, in each key store for which it was begun. */
-  async activate(intent: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<DomainKeyRecord> {
+  /**
+   * From now on what is new is wrapped under it, in each key store for which it was begun.
+   * @param also What is on record with it, or not at all; asked in the turn.
+   * @param proof By which it is known again in other HSMs that have it.
+   */
+  async activate(
+    intent: DomainKeyRecord,
+    keyStore: Pick<KeyStore, 'destroyKey'>,
+    {
+      proof = intent.proof,
+      also = () => [],
+    }: { readonly proof?: Buffer; readonly also?: () => readonly Change[] } = {},
+  ): Promise<DomainKeyRecord> {
     const { turns, log } = this.#options;
     const { keyStore: name, backingKeyId } = intent;
-    const active = { state: 'Active', owner: '' } as const;
+    const active = { state: 'Active', owner: '', proof } as const;
     try {
       const changes = this.everywhere(backingKeyId).map((record) => replaced('domainKey', record, active));
-      await turns.take(() => ({ changes, response: undefined }), { isQuiet: true });
+      await turns.take(() => ({ changes: [...changes, ...also()], response: undefined }), { isQuiet: true });
     } catch (error) {
       await this.abandon(intent, keyStore);
       throw fromKeyStoreError(error);

@@ -1,6 +1,12 @@
 /** What did not finish, and what differs: how records and the objects of an HSM are compared before keys are used. */
 
-import { type KeyStore, KeyStoreError, type KeyStoreStatus, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
+import {
+  type KeyStore,
+  KeyStoreError,
+  type KeyStoreStatus,
+  markLabelPrefix,
+  serviceKeyLabelPrefix,
+} from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
@@ -53,9 +59,9 @@ export function isOfMissingMember(error: unknown): error is KeyStoreError {
   return error instanceof KeyStoreError && error.failure === 'away';
 }
 
-/** The members of a key store that are not there, by name; none of one that is one token. */
+/** The members of a key store that are not there and have not left, by name; none of one that is one token. */
 function missingMembers({ members = [] }: KeyStoreStatus): readonly string[] {
-  return members.filter(({ state }) => state !== 'connected').map(({ name }) => name);
+  return members.filter(({ state, hasLeft }) => state !== 'connected' && !hasLeft).map(({ name }) => name);
 }
 
 /**
@@ -110,7 +116,8 @@ export async function reportDifferences(
   if (missing.length > maxReported) {
     log.error({ keyStore: name, missing: missing.length }, 'more backing keys are not in the HSM than are named here');
   }
-  const unnamed = [...found].filter(([id, label]) => !isNamed(id) && !label.startsWith(serviceKeyLabelPrefix));
+  const isOwn = (label: string): boolean => [serviceKeyLabelPrefix, markLabelPrefix].some((is) => label.startsWith(is));
+  const unnamed = [...found].filter(([id, label]) => !isNamed(id) && !isOwn(label));
   for (const [backingKeyId, label] of unnamed.slice(0, maxReported)) {
     log.warn({ keyStore: name, backingKeyId, label }, 'an object in the HSM belongs to no record; it is left alone');
   }

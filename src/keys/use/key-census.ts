@@ -11,6 +11,7 @@ import {
   domainKeyLabelPrefix,
   type KeyStore,
   KeyStoreError,
+  markLabelPrefix,
   serviceKeyLabelPrefix,
   wrappingKeyLabelPrefix,
 } from '../../hsm/key-store.ts';
@@ -165,7 +166,9 @@ export async function orphansIn(
   isNamed: (backingKeyId: string) => boolean,
 ): Promise<readonly Orphan[]> {
   const isOurs = ({ label }: { readonly label: string }): boolean =>
-    ![serviceKeyLabelPrefix, wrappingKeyLabelPrefix, joiningKeyLabelPrefix].some((prefix) => label.startsWith(prefix));
+    ![serviceKeyLabelPrefix, wrappingKeyLabelPrefix, joiningKeyLabelPrefix, markLabelPrefix].some((prefix) =>
+      label.startsWith(prefix),
+    );
   const found = (await keyStore.listKeys()).filter((key) => isOurs(key) && !isNamed(key.backingKeyId));
   return found.map(({ backingKeyId, label }) => {
     const what = label.startsWith(domainKeyLabelPrefix) ? 'domain key' : 'backing key';

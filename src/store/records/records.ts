@@ -124,6 +124,27 @@ export interface DomainKeyRecord extends Versioned {
   /** Counts from 1 in each key store. */
   readonly ordinal: number;
   readonly createdAtMs: number;
+  /** What it does (`keys/domain/key-proofs.ts`), of one that was made for several members, so that it is known again in each; empty of others. */
+  readonly proof: Buffer;
+}
+
+/**
+ * An HSM that is a member of a key store of several, or was one: known by its mark, a key that is in it alone and goes nowhere. What such an HSM
+ * is to be asked is decided by this record, whatever name it stands under in the configuration.
+ */
+export interface MemberRecord extends Versioned {
+  readonly keyStore: string;
+  /** `CKA_ID` of its mark. Of one that left and was never seen with a mark there is no such object. */
+  readonly backingKeyId: BackingKeyId;
+  /** Under which it was seen last. */
+  readonly name: string;
+  /** What its mark makes of `markInput`; empty of one without a mark. */
+  readonly proof: Buffer;
+  readonly seenAtMs: number;
+  /** Of one that left: the ordinal of the domain key that was made when it did; 0 of any other. */
+  readonly leftUnder: number;
+  /** When it left; `null` of one that did not. */
+  readonly leftAtMs: number | null;
 }
 
 /**
@@ -275,6 +296,7 @@ export interface MetadataRecords {
   upkeepWait: UpkeepWaitRecord;
   domainKey: DomainKeyRecord;
   remnant: RemnantRecord;
+  member: MemberRecord;
 }
 export const primaryKeys = {
   key: ['region', 'keyId'],
@@ -291,6 +313,7 @@ export const primaryKeys = {
   upkeepWait: ['work'],
   domainKey: ['keyStore', 'backingKeyId'],
   remnant: ['keyStore', 'backingKeyId'],
+  member: ['keyStore', 'backingKeyId'],
 } as const satisfies { [Kind in keyof MetadataRecords]: readonly (keyof MetadataRecords[Kind])[] };
 
 export type RecordKind = keyof MetadataRecords;

@@ -10,23 +10,24 @@ import { type MemberRotationOptions, rotateMembers } from './rotate-members.ts';
 export function leaveCommand(): Command {
   return withJson(
     withSocket(
-      new Command('leave').description('have a member of a key store, or another key store, leave its domain'),
+      new Command('leave').description('have members of a key store, or another key store, leave their domain'),
     ),
   )
-    .argument('<leaver>', 'its name in the configuration')
-    .option('--key-store <name>', 'whose member it is, or which stays; the only one if not given')
+    .argument('<leaver...>', 'their names in the configuration')
+    .option('--key-store <name>', 'whose members they are, or which stays; the only one if not given')
     .option('--member <name>', 'which of the others makes the new domain key; the first if not given')
     .option(
       '--so-pin-file <file>',
       "with that member's security officer's PIN (mode 0600), where its token wants his trust",
     )
-    .option('--yes', 'accept that keys are lost which are in it alone, where it is not there')
+    .option('--yes', 'accept that keys are lost which are in one alone that is not there, or has left')
     .addHelpText(
       'after',
       `
 The members that stay get a new domain key, under which what is new is wrapped from then on; all of them have to be there. The one that
-leaves does not get it. If it is there, the keys of the domain in it are destroyed, and it is left alone from then on; take it out of the
-configuration. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`); where it is not there, and may have the only
+leaves does not get it, which is on record: from then on nothing is served by it, whenever it comes back and whatever it is called. If it is there, all of
+Drawbridge's keys in it are destroyed; take it out of the configuration. One that was not there is seen when it comes back (state \`left\`), and the same
+command, repeated, empties it and makes no other key. Members that are away leave by one command together. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`); where it is not there, and may have the only
 objects of keys, how many these are is said, and --yes accepts that they are lost.
 If it is not there (it was stolen, or has failed), whoever has it and its PIN still can, with a copy of the metadata, use what was wrapped until
 now, and open the secrets of access keys; with its service keys he can make credentials of sessions of roles. Then rotate the keys that matter
@@ -38,26 +39,31 @@ once more when nothing that it serves is under the others any more; then these a
 
 Examples:
   drawbridge domain leave second
+  drawbridge domain leave second third --yes
   drawbridge domain leave annex --key-store default
   drawbridge domain leave second --so-pin-file /media/officer/so-pin --config /etc/drawbridge/drawbridge.yaml`,
     )
     .action(
-      async (leaver: string, options: MemberRotationOptions & { readonly keyStore?: string; readonly json?: true }) => {
+      async (
+        leavers: string[],
+        options: MemberRotationOptions & { readonly keyStore?: string; readonly json?: true },
+      ) => {
         const client = await connectTo(options);
         const keyStore = options.keyStore ?? (await onlyKeyStore(client));
-        const done = await rotateMembers(client, keyStore, options, leaver);
+        const done = await rotateMembers(client, keyStore, options, leavers);
         if (options.json) return printJson({ keyStore, ...done });
-        const { isEmpty, inUse } = done['left'] as Members;
-        print(
-          `\`${leaver}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
-        );
-        note(
-          isEmpty
-            ? `the keys of the domain in it are destroyed${inUse === undefined ? '; take it out of the configuration' : ''}`
-            : inUse !== undefined
-              ? `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${leaver}), and have it leave again later`
-              : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
-        );
+        for (const { member, isEmpty, inUse } of done['allLeft'] as readonly Members[]) {
+          print(
+            `\`${member}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
+          );
+          note(
+            isEmpty
+              ? `our keys in it are destroyed${inUse === undefined ? '; take it out of the configuration' : ''}`
+              : inUse !== undefined
+                ? `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${member}), and have it leave again later`
+                : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
+          );
+        }
       },
     );
 }

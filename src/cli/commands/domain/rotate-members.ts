@@ -18,30 +18,36 @@ import { asOwnerOf, withSecurityOfficer } from './security-officer.ts';
 export interface MemberRotationOptions extends SocketOptions {
   readonly member?: string;
   readonly soPinFile?: string;
-  /** Keys may be lost with a leaver that is not there. */
+  /** Keys may be lost with leavers that are not there. */
   readonly yes?: true;
 }
 
-/** @param leaver Of a member that leaves, its name. */
+/** @param leavers The names of members that leave. */
 export async function rotateMembers(
   client: KmsClient,
   keyStore: string,
   { member, soPinFile, config, yes }: MemberRotationOptions,
-  leaver?: string,
+  leavers: readonly string[] = [],
 ): Promise<Members> {
   const path = `/domains/${encodeURIComponent(keyStore)}/rotation`;
   const begin = (giver: string | undefined) =>
     client.post(path, {
       ...(giver === undefined ? {} : { member: giver }),
-      ...(leaver === undefined ? {} : { leaver, ...(yes ? { acceptLoss: true } : {}) }),
+      ...(leavers.length === 0 ? {} : { leaver: leavers, ...(yes ? { acceptLoss: true } : {}) }),
     });
   const finish = (begun: Members) => client.post(`${path}/finish`, { domainKeyId: begun['domainKeyId'] });
   if (soPinFile === undefined) return finish(await begin(member));
   const configuration = await readTrustedConfiguration(config ?? usualConfiguration);
-  const { giver, receivers } = partsOf(configuration, { keyStore, member, leaver });
+  const { giver, receivers } = partsOf(configuration, { keyStore, member, leavers });
   return withSecurityOfficer({ configuration, keyStore, member: giver }, soPinFile, async (officer) => {
     const begun = await begin(giver);
-    const pairs = shownPairs(begun['pairs'], { receivers, ofOthers: othersOf(configuration, keyStore, leaver) });
+    // They have left already, and are emptied: nothing is given, so nothing is trusted.
+    if (begun['empties'] === true) return finish(begun);
+    const gone = Array.isArray(begun['gone']) ? begun['gone'].map(String) : [];
+    for (const name of gone) note(`\`${name}\` has left before, the daemon says, and gets no key`);
+    const staying = receivers.filter((name) => !gone.includes(name));
+    const ofOthers = othersOf(configuration, keyStore, [...leavers, ...gone]);
+    const pairs = shownPairs(begun['pairs'], { receivers: staying, ofOthers });
     for (const [receiver, pair] of pairs) {
       await assertIsIn({ configuration, ...placeOf(receiver, keyStore) }, pair);
       const digest = createHash('sha256').update(pair.publicKey).digest('base64').replace(/=+$/, '');
@@ -58,11 +64,11 @@ function partsOf(
   {
     keyStore,
     member,
-    leaver,
-  }: { readonly keyStore: string; readonly member: string | undefined; readonly leaver: string | undefined },
+    leavers,
+  }: { readonly keyStore: string; readonly member: string | undefined; readonly leavers: readonly string[] },
 ): { readonly giver: string; readonly receivers: readonly string[] } {
   const names = keyStores.get(keyStore)?.members.map(({ name }) => name) ?? [];
-  const staying = names.filter((name) => name !== leaver);
+  const staying = names.filter((name) => !leavers.includes(name));
   const giver = member ?? staying[0];
   if (giver === undefined || !staying.includes(giver))
     throw new UsageError(`the key store \`${keyStore}\` of the configuration has no member \`${giver}\` that stays`);
@@ -79,10 +85,12 @@ function placeOf(receiver: string, keyStore: string): { readonly keyStore: strin
 function othersOf(
   { keyStores }: Configuration,
   keyStore: string,
-  leaver: string | undefined,
+  gone: readonly string[],
 ): ReadonlyMap<string, readonly string[]> {
-  const others = [...keyStores].filter(([name]) => name !== keyStore && name !== leaver);
-  return new Map(others.map(([name, { members }]) => [name, members.map((each) => `${name}/${each.name}`)]));
+  const others = [...keyStores].filter(([name]) => name !== keyStore && !gone.includes(name));
+  const paths = (name: string, members: readonly { readonly name: string }[]): readonly string[] =>
+    members.map((each) => `${name}/${each.name}`).filter((path) => !gone.includes(path));
+  return new Map(others.map(([name, { members }]) => [name, paths(name, members)]));
 }
 
 /**

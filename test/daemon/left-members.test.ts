@@ -1,0 +1,182 @@
+/** Members of a key store that have left while they were away, and what is put into the place of others: who serves, and who is left out. */
+
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createLog } from '../../src/daemon/log.ts';
+import { MemberProofs } from '../../src/daemon/member-proofs.ts';
+import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { newImportedRecord } from '../../src/keys/life/imported-records.ts';
+import { RecordsOfKeys } from '../../src/keys/records-of-keys.ts';
+import { newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
+import { inToken } from '../../src/store/records/records.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { send } from '../end-to-end/support/wire.ts';
+import { openStore } from '../hsm/test-store.ts';
+import { softHsm2 } from '../support/tokens.ts';
+import { drawbridge } from './domain-commands.ts';
+import { InstanceOfMembers } from './instance-of-members.ts';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+if (softHsm2.missing !== null) process.stdout.write(`skipped: members that left: ${softHsm2.missing}\n`);
+
+describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of which leave', () => {
+  const names = ['a', 'b', 'c', 'd'] as const;
+  type Name = (typeof names)[number];
+  let instance: InstanceOfMembers;
+  let before: Uint8Array | undefined;
+  let after: Uint8Array | undefined;
+  /** The token of one that left, and was emptied. */
+  let emptied: KeyStore | undefined;
+
+  const patience = { timeout: 60_000, interval: 50 };
+  const until = (name: Name, state: string, more: object = {}) =>
+    vi.waitFor(async () => expect(await instance.statusOf(name)).toMatchObject({ state, ...more }), patience);
+  async function unplug(...members: readonly Name[]): Promise<void> {
+    for (const name of members) {
+      instance.member(name).pull();
+      for (const pid of (await instance.statusOf(name)).pids) process.kill(pid, 'SIGKILL');
+      await vi.waitFor(async () => expect((await instance.statusOf(name)).state).not.toBe('connected'), patience);
+    }
+  }
+  /** What comes back by itself does so later and later. */
+  async function plug(name: Name): Promise<{ readonly status: number; readonly message?: string }> {
+    instance.member(name).plug();
+    const { status, body } = await instance.reconnect(`default/members/${name}`);
+    return { status, ...body };
+  }
+  /** What is plugged next is a copy of that. */
+  function replace(name: Name, copy: string): void {
+    const out = `${instance.member(name).tokens}.out`;
+    rmSync(out, { recursive: true });
+    cpSync(copy, out, { recursive: true });
+  }
+  const keep = (name: Name, as: string): string => {
+    const copy = join(instance.folder, `${name}-${as}`);
+    cpSync(instance.member(name).tokens, copy, { recursive: true });
+    return copy;
+  };
+  async function ciphertext(): Promise<Uint8Array | undefined> {
+    const KeyId = present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
+    return (await instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') })).CiphertextBlob;
+  }
+  const decrypt = (CiphertextBlob: Uint8Array | undefined) => instance.kms.decrypt({ CiphertextBlob });
+  const post = async (act: string, body: object) => {
+    const request = { path: `/domains/default/${act}`, body: JSON.stringify(body) };
+    return JSON.parse((await send(instance.socket, request)).body);
+  };
+  const command = (act: string, ...args: readonly string[]) =>
+    drawbridge(act, ...args, '--config', instance.configurationFile, '--so-pin-file', soPin(), '--json');
+  const soPin = (): string => join(instance.folder, 'so-pin');
+
+  beforeAll(async () => {
+    instance = await InstanceOfMembers.create({ names, prepare: async (kms) => void (await kms.createKey({})) });
+    writeFileSync(soPin(), `${instance.token.soPin}\n`, { mode: 0o600 });
+    await instance.start();
+    for (const name of names) await until(name, 'connected');
+    const marked = () => instance.logged.filter((line) => line.includes('is known by its mark'));
+    await vi.waitFor(() => expect(marked()).toHaveLength(names.length), patience);
+    before = await ciphertext();
+  });
+  afterAll(async () => {
+    await emptied?.close();
+    await instance?.remove();
+  });
+
+  const copies = { b: '', c: '', bNow: '' };
+
+  test('gets a new domain key in each of them by the trust of one security officer', async () => {
+    expect(await command('rotate')).toMatchObject({ members: names, left: null });
+    for (const name of names) expect(await instance.statusOf(name)).toMatchObject({ state: 'connected', lacks: [] });
+    [copies.b, copies.c] = [keep('b', 'backup'), keep('c', 'backup')];
+  });
+
+  test('lets those that are away leave together, and none of them by itself', async () => {
+    await unplug('c', 'd');
+    expect(await post('rotation', { leaver: 'c' })).toMatchObject({
+      __type: 'ConflictException',
+      message: expect.stringMatching(/^`d` of .*several leave by one command/),
+    });
+    const { domainKeyId } = await post('rotation', { leaver: ['c', 'd'] });
+    const done = await command('leave', 'c', 'd');
+    const left = ['c', 'd'].map((member) => ({ member, isEmpty: false }));
+    expect(done).toMatchObject({ members: ['a', 'b'], left: left[0], allLeft: left });
+    // What somebody else had begun is not finished.
+    expect(await post('rotation/finish', { domainKeyId })).toMatchObject({ __type: 'ConflictException' });
+    after = await ciphertext();
+    copies.bNow = keep('b', 'now');
+    expect(await instance.statusOf('d')).toMatchObject({ hasLeft: true });
+  });
+
+  test('knows one that left when it comes back, and one that is put into the place of another member', async () => {
+    expect(await plug('c')).toMatchObject({ status: 500, message: expect.stringContaining('left as `c`') });
+    await until('c', 'left', { command: 'drawbridge domain leave c --key-store default' });
+    await unplug('b');
+    replace('b', copies.c);
+    expect(await plug('b')).toMatchObject({ status: 500, message: expect.stringContaining('left as `c`') });
+    await until('b', 'left');
+    await unplug('a');
+    expect(await refusal(decrypt(before))).toMatchObject({ name: 'KMSInternalException' });
+    expect(await instance.ask('/health')).toMatchObject({ status: 503 });
+    expect(await plug('a')).toMatchObject({ status: 200 });
+    await decrypt(before);
+  });
+
+  test('is served by an older copy of a member that did not leave', async () => {
+    instance.member('b').pull();
+    replace('b', copies.b);
+    expect(await plug('b')).toMatchObject({ status: 200 });
+    expect(await instance.statusOf('b')).toMatchObject({ state: 'connected', hasLeft: false });
+    await unplug('a');
+    await decrypt(before);
+    expect(await refusal(decrypt(after)), 'it lacks what is newer').toMatchObject({ name: 'KMSInvalidStateException' });
+    await plug('a');
+    await unplug('b');
+    replace('b', copies.bNow);
+    await plug('b');
+    await until('b', 'connected', { lacks: [] });
+  });
+
+  test('does not start with one that left alone, and waits for another', async () => {
+    await instance.stop();
+    for (const name of ['a', 'b'] as const) instance.member(name).pull();
+    await expect(instance.start()).rejects.toThrow(/nobody is there but `c`, which left the domain/);
+    await instance.stop();
+    await instance.start(true);
+    const waitsFor = expect.stringMatching(/`c`.*left the domain/);
+    await vi.waitFor(async () => expect((await instance.ask('/status')).body).toMatchObject({ waitsFor }), patience);
+    expect(await instance.ask('/health')).toMatchObject({ status: 503 });
+    for (const name of ['a', 'b'] as const) instance.member(name).plug();
+    await vi.waitFor(async () => expect((await instance.ask('/health')).status).toBe(200), patience);
+    await decrypt(after);
+    await until('c', 'left');
+  });
+
+  test('empties one that left, once, and rotates without it and the other one', async () => {
+    expect(await command('leave', 'c')).toMatchObject({ left: { member: 'c', isEmpty: true } });
+    await until('c', 'notOurs');
+    emptied = await openStore({ ...instance.token, environment: instance.member('c').environment });
+    expect(await emptied.listKeys()).toEqual([]);
+    for (const name of ['a', 'b'] as const) await until(name, 'connected');
+    expect(await command('rotate')).toMatchObject({ members: ['a', 'b'] });
+    await decrypt(after);
+  });
+
+  test('takes no stranger into a key store whose keys are all of another Region than the first', async () => {
+    const serviceKeys = { serviceKeyStore: 'default', serviceKey: () => newBackingKeyId() };
+    const proofs = new MemberProofs({ ...serviceKeys, log: createLog('error') });
+    const materials = new RecordsOfKeys();
+    const made = { backingKeyId: newBackingKeyId(), keyId: newKeyId(), keyStore: 'payments', ordinal: 1 };
+    const intent = newImportedRecord({ ...made, regions: 'eu-central-1', importedMaterialId: '' });
+    materials.fileBackingKey({ ...intent, ...inToken, residency: 'token', state: 'Active', owner: '' });
+    const regions = [new RecordsOfKeys(), materials].map((onRecord) => ({ directory: { onRecord } }));
+    const none = { of: () => [] };
+    const stranger = present(emptied);
+    await proofs.use({ regions, domainKeys: none, members: none }, stranger, []);
+    await expect(proofs.prove('payments', 'stranger', stranger)).rejects.toThrow(
+      'none of the keys that the records name',
+    );
+    await expect(proofs.prove('vault', 'stranger', stranger)).resolves.toBeUndefined();
+  });
+});
