@@ -123,31 +123,49 @@ describe.skipIf(missing !== null)('kill -9', () => {
 
   test('leaves members with a new domain key in all of them, or in none; and it can be repeated', async () => {
     await stop();
-    for (const [call, calls] of [
-      ['generateJoiningPair', 1],
-      ['receive', 1],
-    ] as const)
-      await killed('rotate', call, calls);
+    for (const call of ['generateJoiningPair', 'give', 'receive'] as const) await killed('rotate', call, 1);
     expect(await labels(), 'it was killed after it had the key').toContain('drawbridge:domain:default:2');
     await start();
     await vi.waitFor(async () => expect(await labels()).not.toContain('drawbridge:domain:default:2'), {
       timeout: 60_000,
       interval: 50,
     });
-    let domainKeyId: unknown;
-    await vi.waitFor(
-      async () => {
-        ({ domainKeyId } = await post('/domains/default/rotation'));
-        expect(domainKeyId, 'both members are there').toBeDefined();
-      },
-      { timeout: 60_000, interval: 100 },
-    );
-    expect(await post('/domains/default/rotation/finish', { domainKeyId })).toMatchObject({
-      members: ['first', 'second'],
-    });
+    await stop();
+    // All have it, and that is on record: whoever asked was not told.
+    await killed('rotate', 'activate', 1);
+    await start();
     expect(await labels()).toEqual(['drawbridge:domain:default:1', 'drawbridge:domain:default:2', ...service]);
     const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
     const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('after') });
+    expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();
+    const { backingKeys } = JSON.parse(
+      (await send(path('kms.sock'), { method: 'GET', path: `/status/keys/${KeyId}` })).body,
+    );
+    const { keyStores } = JSON.parse((await send(path('kms.sock'), { method: 'GET', path: '/status' })).body);
+    const current = keyStores[0].domainKeys.at(-1);
+    expect(backingKeys).toMatchObject([{ domainKeyId: current.backingKeyId }]);
+    expect(await post('/census/orphans')).toMatchObject({ orphans: [] });
+  });
+
+  test('leaves a member that leaves with what it had, or part of it, and it can be emptied again', async () => {
+    const KeyId = present((await kms.createKey({})).KeyMetadata?.KeyId);
+    const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('before') });
+    await stop();
+    await killed('leave', 'destroyKey', 1);
+    const left = await labels();
+    expect(left).toContain('drawbridge:service:metadata-integrity');
+    expect(left).not.toContain('drawbridge:domain:default:3');
+    expect(left.length).toBeLessThan(2 + service.length);
+    await start();
+    const again = async () => {
+      const { domainKeyId } = await post('/domains/default/rotation', { leaver: 'second' });
+      return post('/domains/default/rotation/finish', { domainKeyId });
+    };
+    await vi.waitFor(async () => expect(await again()).toMatchObject({ left: { member: 'second', isEmpty: true } }), {
+      timeout: 60_000,
+      interval: 200,
+    });
+    expect(await labels()).toEqual([]);
     expect((await kms.decrypt({ CiphertextBlob })).Plaintext).toBeDefined();
     expect(await post('/census/orphans')).toMatchObject({ orphans: [] });
   });

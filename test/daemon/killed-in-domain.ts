@@ -9,20 +9,33 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
 import { withConfiguredToken } from '../../src/daemon/domain-joining.ts';
 import { PipeKeyCarrying } from '../../src/hsm/pipe-key-carrying.ts';
+import { PipeKeyStore } from '../../src/hsm/pipe-key-store.ts';
 import { isInvitation, isResponse, parseDomainFile } from '../../src/keys/domain/invitation.ts';
 import { beginJoining, finishJoining } from '../../src/keys/domain/joining.ts';
+import { DomainKeys } from '../../src/keys/life/domain-keys.ts';
 import { send } from '../end-to-end/support/wire.ts';
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** What is called at each step, by its name. */
+const steps = {
+  generateJoiningPair: PipeKeyCarrying.prototype,
+  give: PipeKeyCarrying.prototype,
+  receive: PipeKeyCarrying.prototype,
+  activate: DomainKeys.prototype,
+  destroyKey: PipeKeyStore.prototype,
+} as const;
+export type DomainKillStep = keyof typeof steps;
+
 /** @param call After so many of them. */
-function killAfter(call: 'generateJoiningPair' | 'give' | 'receive', calls: number): void {
-  const { prototype } = PipeKeyCarrying;
-  const original = prototype[call] as (this: PipeKeyCarrying, request: never) => Promise<never>;
+function killAfter(call: DomainKillStep, calls: number): void {
+  const prototype: object = steps[call];
+  // It is one of its methods.
+  const original = Reflect.get(prototype, call) as (this: object, ...request: unknown[]) => Promise<unknown>;
   let left = calls;
   Object.defineProperty(prototype, call, {
-    async value(this: PipeKeyCarrying, request: never) {
-      const result = await original.call(this, request);
+    async value(this: object, ...request: unknown[]) {
+      const result = await original.apply(this, request);
       if (--left === 0) process.kill(process.pid, 'SIGKILL');
       return result;
     },
@@ -39,7 +52,8 @@ async function joinDomain(configurationFile: string, path: string): Promise<void
   });
 }
 
-async function rotate(configurationFile: string): Promise<void> {
+/** @param arm Has it killed from now on. @param choices A member that leaves, if one does. */
+async function rotate(configurationFile: string, arm: () => void, choices: object): Promise<void> {
   const configuration = await loadConfiguration(configurationFile);
   const daemon = await startDaemon({ configuration, environment: {}, log });
   const [{ socketPath }] = daemon.regions;
@@ -52,15 +66,18 @@ async function rotate(configurationFile: string): Promise<void> {
     if (keyStores[0].members.every(({ state }: { readonly state: string }) => state === 'connected')) break;
     await setTimeout(20);
   }
-  const begun = await post('rotation', {});
+  arm();
+  const begun = await post('rotation', choices);
   throw new Error(JSON.stringify([begun, await post('rotation/finish', { domainKeyId: begun.domainKeyId })]));
 }
 
 const [, self, what, call, calls, configurationFile = '', path = ''] = process.argv;
 if (self?.endsWith('killed-in-domain.ts')) {
-  // Safe: the parent gives one of them; of another one nothing is killed, which fails the test.
-  killAfter(call as 'give', Number(calls));
-  if (what === 'join') await joinDomain(configurationFile, path);
-  else await rotate(configurationFile);
+  // Safe: the parent gives one of them.
+  const arm = (): void => killAfter(call as DomainKillStep, Number(calls));
+  if (what === 'join') {
+    arm();
+    await joinDomain(configurationFile, path);
+  } else await rotate(configurationFile, arm, what === 'leave' ? { leaver: 'second' } : {});
   throw new Error('nothing was killed');
 }
