@@ -10,7 +10,7 @@ import type { PendingCall } from '../../src/hsm/pending-call.ts';
 import { loadVendorProfile } from '../../src/hsm/vendor-profile.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
-import { describeEachToken } from '../support/tokens.ts';
+import { describeEachToken, softHsm2 } from '../support/tokens.ts';
 import { aad, failureOf, newKey, openTestStore, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
@@ -58,11 +58,13 @@ class LaneWatch {
   }
 }
 
-describeEachShimmedToken('A key store with a lane that never generates', (token) => {
+describeEachShimmedToken('A key store with a lane that never generates', (token, kind) => {
+  /** Which lane is sent what depends on no token: behind the second one it is seen that the same is done there. */
+  const asFar = <Case>(all: readonly Case[]): readonly Case[] => (kind === softHsm2 ? all : all.slice(0, 1));
   const shipped = () => loadVendorProfile(token().profile).defaults;
   const random = (keyStore: KeyStore) => keyStore.random({ lengthBytes: 16 });
 
-  test.each(shapes)(
+  test.each(asFar(shapes))(
     'with $hosts hosts of $lanes lanes answers a prompt MAC while all others generate',
     async (shape) => {
       const { keyStore } = await openTestStore(token(), { ...shape, limits: { ...patience, closeDeadlineMs: 1 } });
@@ -126,35 +128,38 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
     expect((await creation).failure).toBe('unavailable');
   });
 
-  test.each(shapes)('with $hosts hosts of $lanes lanes never generates there, host after host', async (shape) => {
-    const watch = new LaneWatch();
-    const { keyStore } = await openTestStore(token(), { ...shape, limits: patience });
-    const symmetric = await newKey(keyStore);
-    const work = () =>
-      Promise.all([
-        ...Array.from({ length: 8 }, () => failureOf(pairOf(keyStore, symmetric))),
-        ...Array.from({ length: 4 }, () => failureOf(newKey(keyStore, 'ECC_NIST_P256'))),
-        ...Array.from({ length: 64 }, () => failureOf(random(keyStore))),
-      ]);
-    await work();
-    for (let kill = 0; kill < 2; kill++) {
-      const [pid] = keyStore.status().pids;
-      if (pid === undefined) throw new Error('there is a host');
-      const meanwhile = work();
-      process.kill(pid, 'SIGKILL');
-      await until(() => keyStore.status().restarts === kill + 1);
-      await meanwhile;
-      await until(() => keyStore.status().hosts === shape.hosts);
+  test.each(asFar(shapes))(
+    'with $hosts hosts of $lanes lanes never generates there, host after host',
+    async (shape) => {
+      const watch = new LaneWatch();
+      const { keyStore } = await openTestStore(token(), { ...shape, limits: patience });
+      const symmetric = await newKey(keyStore);
+      const work = () =>
+        Promise.all([
+          ...Array.from({ length: 8 }, () => failureOf(pairOf(keyStore, symmetric))),
+          ...Array.from({ length: 4 }, () => failureOf(newKey(keyStore, 'ECC_NIST_P256'))),
+          ...Array.from({ length: 64 }, () => failureOf(random(keyStore))),
+        ]);
       await work();
-    }
-    const firstLanes = watch.firstLanes();
-    const generating = watch.lanesSent('generateKey', 'generateDataKeyPair');
-    expect(firstLanes.size).toBe(shape.hosts + 2);
-    expect(generating.size).toBeGreaterThanOrEqual(shape.generationsAtOnce);
-    // Where hosts have one lane each it is the second host that generates; the first is killed each time.
-    const never = [...firstLanes].filter((_lane, index) => shape.lanes > 1 || index !== 1);
-    expect(never.filter((lane) => generating.has(lane))).toEqual([]);
-  });
+      for (let kill = 0; kill < 2; kill++) {
+        const [pid] = keyStore.status().pids;
+        if (pid === undefined) throw new Error('there is a host');
+        const meanwhile = work();
+        process.kill(pid, 'SIGKILL');
+        await until(() => keyStore.status().restarts === kill + 1);
+        await meanwhile;
+        await until(() => keyStore.status().hosts === shape.hosts);
+        await work();
+      }
+      const firstLanes = watch.firstLanes();
+      const generating = watch.lanesSent('generateKey', 'generateDataKeyPair');
+      expect(firstLanes.size).toBe(shape.hosts + 2);
+      expect(generating.size).toBeGreaterThanOrEqual(shape.generationsAtOnce);
+      // Where hosts have one lane each it is the second host that generates; the first is killed each time.
+      const never = [...firstLanes].filter((_lane, index) => shape.lanes > 1 || index !== 1);
+      expect(never.filter((lane) => generating.has(lane))).toEqual([]);
+    },
+  );
 
   test('has a prompt call wait for the next host rather than for a generation, when the host with its lane is lost', async () => {
     const { keyStore } = await openTestStore(token(), { hosts: 2, limits: { ...patience, closeDeadlineMs: 1 } });
@@ -236,15 +241,17 @@ describeEachShimmedToken('A key store with a lane that never generates', (token)
     expect(order.slice(-24)).toEqual(Array.from({ length: 24 }, () => 'random'));
   });
 
-  test.each([
-    { hosts: 1, lanes: 2, sessionsAreParallel: false, atOnce: 64, used: 1 },
-    { hosts: 1, lanes: 2, sessionsAreParallel: true, atOnce: 64, used: 2 },
-    { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
-    { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 64, used: 2 },
-    { hosts: 2, lanes: 1, sessionsAreParallel: true, atOnce: 16, used: 2 },
-    { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
-    { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 48, used: 3 },
-  ])('sends ordinary calls to as many lanes as it should: %o', async ({ atOnce, used, ...shape }) => {
+  test.each(
+    asFar([
+      { hosts: 1, lanes: 2, sessionsAreParallel: false, atOnce: 64, used: 1 },
+      { hosts: 1, lanes: 2, sessionsAreParallel: true, atOnce: 64, used: 2 },
+      { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
+      { hosts: 2, lanes: 1, sessionsAreParallel: false, atOnce: 64, used: 2 },
+      { hosts: 2, lanes: 1, sessionsAreParallel: true, atOnce: 16, used: 2 },
+      { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 16, used: 1 },
+      { hosts: 3, lanes: 1, sessionsAreParallel: false, atOnce: 48, used: 3 },
+    ]),
+  )('sends ordinary calls to as many lanes as it should: %o', async ({ atOnce, used, ...shape }) => {
     const watch = new LaneWatch();
     const { keyStore } = await openTestStore(token(), { ...shape, limits: { ...patience, maxInLane: 16 } });
     await Promise.all(Array.from({ length: atOnce }, () => random(keyStore)));

@@ -1,5 +1,6 @@
 /** What records are said to take in memory, against what they take on the heap. */
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
@@ -18,12 +19,18 @@ import { examples } from '../store/records.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
-const heldNow = (): number => {
-  collect();
-  collect();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-};
+/** The buffers that one collection lets go are taken away by another thread: what is held is what no further one makes less. */
+async function heldNow(): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let collections = 0; collections < 2; collections++) {
+    collect();
+    await nextTurn();
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    if (heapUsed + arrayBuffers < least) collections = 0;
+    least = Math.min(least, heapUsed + arrayBuffers);
+  }
+  return least;
+}
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 const open = (): KeyDirectory =>
@@ -135,18 +142,21 @@ test.each<[string, number, (index: number) => readonly Change[]]>([
       added('tombstone', { version: 1, region: realm.region, keyId: newKeyId(), deletedAtMs: 0, domainKeyIds: '' }),
     ],
   ],
-])('%s take no more on the heap than they are said to take, and not less than a third of it', (_, count, make) => {
-  const directory = open();
-  directory.apply(make(count + 1));
-  const [before, saidBefore] = [heldNow(), directory.memory.bytes];
-  for (let index = 0; index < count; index++) directory.apply(make(index));
-  const each = (heldNow() - before) / count;
-  const said = (directory.memory.bytes - saidBefore) / count;
-  expect(each).toBeLessThan(said);
-  expect(each).toBeGreaterThan(said / 3);
-  // Held until here.
-  expect(directory.counts().damaged).toBe(0);
-});
+])(
+  '%s take no more on the heap than they are said to take, and not less than a third of it',
+  async (_, count, make) => {
+    const directory = open();
+    directory.apply(make(count + 1));
+    const [before, saidBefore] = [await heldNow(), directory.memory.bytes];
+    for (let index = 0; index < count; index++) directory.apply(make(index));
+    const each = ((await heldNow()) - before) / count;
+    const said = (directory.memory.bytes - saidBefore) / count;
+    expect(each).toBeLessThan(said);
+    expect(each).toBeGreaterThan(said / 3);
+    // Held until here.
+    expect(directory.counts().damaged).toBe(0);
+  },
+);
 
 test('what was loaded counts as what was put, and what is taken away counts no more', () => {
   const directory = open();

@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe } from 'vitest';
-import { type TestToken, tokenKinds } from './tokens.ts';
+import { type TestToken, type TokenKind, tokenKinds } from './tokens.ts';
 
 const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
 
@@ -53,7 +53,10 @@ export interface Shim {
 export interface ShimmedToken extends TestToken, Shim {}
 
 /** As `describeEachToken`, with the shim in front of each token's library. A fault ends with the test that made it. */
-export function describeEachShimmedToken(name: string, define: (token: () => ShimmedToken) => void): void {
+export function describeEachShimmedToken(
+  name: string,
+  define: (token: () => ShimmedToken, kind: TokenKind) => void,
+): void {
   for (const kind of tokenKinds) {
     const missing = kind.missing ?? missingForShim();
     if (missing !== null) process.stdout.write(`skipped: ${name} (${kind.name}): ${missing}\n`);
@@ -67,7 +70,7 @@ export function describeEachShimmedToken(name: string, define: (token: () => Shi
       define(() => {
         if (token === undefined) throw new Error('the token exists inside of tests and hooks only');
         return token;
-      });
+      }, kind);
     });
   }
 }

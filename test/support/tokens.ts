@@ -132,8 +132,8 @@ export const tokenKinds: readonly TokenKind[] = [softHsm2, nssSoftoken];
  * The tests of `define`, once for each kind of token, in a `describe` named `NAME (KIND)`. The token is created before
  * the first of them and removed after the last; inside of tests and hooks `token()` is it.
  */
-export function describeEachToken(name: string, define: (token: () => TestToken) => void): void {
-  for (const kind of tokenKinds) describeToken(kind, name, define);
+export function describeEachToken(name: string, define: (token: () => TestToken, kind: TokenKind) => void): void {
+  for (const kind of tokenKinds) describeToken(kind, name, (token) => define(token, kind));
 }
 
 /** The same for one kind. */
