@@ -10,10 +10,10 @@ import { progress, warmUp } from './warming.ts';
 
 export const closedLoopName = 'closed loop';
 
-/** What was promised: of one connection a p50 in microseconds, of many a p99 in times of their p50. */
+/** What was promised: of one connection a p50 in microseconds, of many a p99 in times of their p50; and what each is meant to be. */
 const promises = [
-  { connections: 1, maxP50Micros: 250, maxTailRatio: null },
-  { connections: 64, maxP50Micros: null, maxTailRatio: 3 },
+  { connections: 1, maxP50Micros: 250, maxTailRatio: null, aim: 180 },
+  { connections: 64, maxP50Micros: null, maxTailRatio: 3, aim: 2 },
 ] as const;
 
 /** One row of `--json`: medians over the windows. */
@@ -27,6 +27,8 @@ export interface ClosedLoopRow {
   readonly tailRatio: number;
   readonly maxP50Micros: number | null;
   readonly maxTailRatio: number | null;
+  /** Of the one of these two that is a number: what it is meant to be. */
+  readonly aim: number;
 }
 
 /** Many windows, in turn: what else the machine does is in some of them, and the median is of one without it. */
@@ -57,7 +59,7 @@ export async function benchClosedLoop(daemon: DaemonTarget, quick: boolean): Pro
 }
 
 export function renderClosedLoop(rows: readonly ClosedLoopRow[]): string {
-  const head = ['connections', 'requests/s', 'p50 µs', 'p99 µs', 'p99.9 µs', 'p99/p50', 'aim'];
+  const head = ['connections', 'requests/s', 'p50 µs', 'p99 µs', 'p99.9 µs', 'p99/p50', 'promised'];
   const cells = rows.map((row) => [
     String(row.connections),
     row.requestsPerSecond.toLocaleString('en'),
@@ -65,7 +67,9 @@ export function renderClosedLoop(rows: readonly ClosedLoopRow[]): string {
     row.p99Micros.toFixed(0),
     row.p999Micros.toFixed(0),
     row.tailRatio.toFixed(2),
-    row.maxP50Micros === null ? `p99/p50 at most ${row.maxTailRatio}` : `p50 at most ${row.maxP50Micros} µs`,
+    row.maxP50Micros === null
+      ? `p99/p50 at most ${row.maxTailRatio}, aim: ${row.aim}`
+      : `p50 at most ${row.maxP50Micros} µs, aim: ${row.aim}`,
   ]);
   return `Closed loop, Encrypt of 64 bytes\n${renderTable(head, cells, new Set([head.length - 1]))}`;
 }

@@ -143,17 +143,35 @@ interface Aim {
   readonly operation: string;
   readonly payloadBytes: number;
   /** Of the direct loop's rate. */
-  readonly ratio: number;
-  readonly apiCpuMicros?: number;
+  readonly ratio: { readonly atLeast: number; readonly aim: number };
+  /** The first is what it must not be above, the second what it is meant to be. */
+  readonly apiCpuMicros?: { readonly atMost?: number; readonly aim?: number };
 }
 
 /** What the daemon is meant to reach at 16 connections. */
 const aims: readonly Aim[] = [
-  { operation: 'Encrypt', payloadBytes: 64, ratio: 0.45, apiCpuMicros: 60 },
-  { operation: 'Sign RSA_2048', payloadBytes: 32, ratio: 0.9 },
-  { operation: 'Sign ECC_NIST_P256', payloadBytes: 32, ratio: 0.7 },
-  { operation: 'GenerateMac HMAC_256', payloadBytes: 64, ratio: 0.4 },
+  {
+    operation: 'Encrypt',
+    payloadBytes: 64,
+    ratio: { atLeast: 0.5, aim: 0.75 },
+    apiCpuMicros: { aim: 40 },
+  },
+  {
+    operation: 'Encrypt',
+    payloadBytes: 4096,
+    ratio: { atLeast: 0.38, aim: 0.65 },
+    apiCpuMicros: { atMost: 85 },
+  },
+  { operation: 'Sign ECC_NIST_P256', payloadBytes: 32, ratio: { atLeast: 0.85, aim: 0.95 } },
+  { operation: 'Verify ECC_NIST_P256', payloadBytes: 32, ratio: { atLeast: 0.75, aim: 1 } },
+  { operation: 'GenerateMac HMAC_256', payloadBytes: 64, ratio: { atLeast: 0.48, aim: 0.65 } },
 ];
+
+function boundsOf({ atMost, aim }: NonNullable<Aim['apiCpuMicros']>): string {
+  return [...(atMost === undefined ? [] : [`at most ${atMost}`]), ...(aim === undefined ? [] : [`aim: ${aim}`])].join(
+    ', ',
+  );
+}
 
 /** How the run compares with what the hot path is meant to cost. */
 export function renderAims(rows: readonly Row[]): string {
@@ -169,10 +187,10 @@ export function renderAims(rows: readonly Row[]): string {
     const cpu =
       apiCpuMicros === undefined
         ? ''
-        : `, ${row.apiCpuMicros?.toFixed(1)} µs of CPU in the API process (aim: at most ${apiCpuMicros})`;
+        : `, ${row.apiCpuMicros?.toFixed(1)} µs of CPU in the API process (${boundsOf(apiCpuMicros)})`;
     return [
       `${operation}, ${payloadBytes} bytes, 16 connections: ${row.ratioToDirect?.toFixed(2)} of the direct loop ` +
-        `(aim: at least ${ratio}), ${row.ratioToCopy?.toFixed(2)} of the one over a session copy${cpu}`,
+        `(at least ${ratio.atLeast}, aim: ${ratio.aim}), ${row.ratioToCopy?.toFixed(2)} of the one over a session copy${cpu}`,
     ];
   });
   return lines.join('\n');

@@ -22,6 +22,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
 import { onAccountOf } from '../kms/paying.ts';
 import { findOperation } from '../operations/find-operation.ts';
+import { secretMemory } from '../secrets/secret-memory.ts';
 import { ProcessorTurns, type Work } from './processor-turns.ts';
 import type { RefusalRecords } from './refusal-records.ts';
 import type { KmsAnswer, KmsService } from './service.ts';
@@ -74,16 +75,25 @@ class Entrant implements Work<KmsAnswer> {
   usedMs = 0;
   readonly #serve: () => Promise<KmsAnswer>;
   readonly #refuse: () => Promise<KmsAnswer>;
+  readonly #hold: () => void;
 
   /**
    * @param serve Never rejects.
    * @param refuse What is answered when too many wait, or this one for too long.
+   * @param hold Called when it has to wait.
    */
-  constructor(payer: Payer, bytes: number, serve: () => Promise<KmsAnswer>, refuse: () => Promise<KmsAnswer>) {
+  constructor(
+    payer: Payer,
+    bytes: number,
+    serve: () => Promise<KmsAnswer>,
+    refuse: () => Promise<KmsAnswer>,
+    hold: () => void,
+  ) {
     this.payer = payer;
     this.bytes = bytes;
     this.#serve = serve;
     this.#refuse = refuse;
+    this.#hold = hold;
   }
 
   run(): Promise<KmsAnswer> {
@@ -96,6 +106,10 @@ class Entrant implements Work<KmsAnswer> {
 
   refuse(): Promise<KmsAnswer> {
     return this.#refuse();
+  }
+
+  hold(): void {
+    this.#hold();
   }
 }
 
@@ -143,6 +157,7 @@ class FairShares {
     if (share.waitingCount >= maxWaiting || share.waitingBytes + entrant.bytes > maxWaitingBytes)
       return entrant.refuse();
     if (share.waitingCount * share.paceMs > maxExpectedMs) return entrant.refuse();
+    entrant.hold();
     share.waitingCount++;
     share.waitingBytes += entrant.bytes;
     return new Promise((answer) => {
@@ -283,22 +298,40 @@ export function shareFairly(
   }
   return {
     run(request) {
+      let held = request;
       const refuse = (): Promise<KmsAnswer> => {
-        request.body.fill(0);
-        return refuseSlowly(request, rateExceeded());
+        held.body.fill(0);
+        return refuseSlowly(held, rateExceeded());
+      };
+      const hold = (): void => {
+        held = { ...request, body: ownMemory(request.body) };
       };
       if (isTooMuch(request.payer)) return refuse();
       const entered = findOperation(request.operationName)?.generates === true ? ofGenerations : ofRequests;
-      return entered.enter(new Entrant(request.payer, request.body.length, () => service.run(request), refuse));
+      return entered.enter(new Entrant(request.payer, request.body.length, () => service.run(held), refuse, hold));
     },
     refuse: (request, error) =>
       isTooMuch(request.payer) ? refuseSlowly(request, error) : service.refuse(request, error),
     act(request, perform) {
       const refuse = (): Promise<KmsAnswer> => refuseSlowly(request, rateExceeded());
       if (isTooMuch(request.payer)) return refuse();
-      return ofRequests.enter(new Entrant(request.payer, 0, () => service.act(request, perform), refuse));
+      return ofRequests.enter(new Entrant(request.payer, 0, () => service.act(request, perform), refuse, noBody));
     },
   };
+}
+
+function noBody(): void {}
+
+/**
+ * The body of a request that waits, in memory of its own: what it came in may be a piece of memory of many requests, all of which would be
+ * kept for it.
+ */
+function ownMemory(body: Buffer): Buffer {
+  if (body.buffer.byteLength === body.length) return body;
+  const own = secretMemory(body.length);
+  body.copy(own);
+  body.fill(0);
+  return own;
 }
 
 function rateExceeded(): KmsError {

@@ -4,7 +4,7 @@
  */
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
@@ -12,6 +12,7 @@ import { payerNow } from '../../src/kms/paying.ts';
 import { defaultShareLimits, type ShareLimits, Shares, shareFairly } from '../../src/pipeline/fair-shares.ts';
 import { ProcessorTurns } from '../../src/pipeline/processor-turns.ts';
 import type { KmsAnswer, KmsRequest, KmsService } from '../../src/pipeline/service.ts';
+import { passingSecretMemory } from '../../src/secrets/secret-memory.ts';
 import { silentAnnouncer } from '../support/announcer.ts';
 
 const mallory = unixCaller(1001);
@@ -54,6 +55,29 @@ test('A request beyond those that may wait is refused with ThrottlingException, 
   });
   expect(refused).toEqual(['too many']);
   expect(tooMany.body).toEqual(Buffer.alloc(10));
+});
+
+test('A request that waits keeps no memory but that of its body, and is what it was when it runs', async () => {
+  const bodies: Buffer[] = [];
+  const { service: held, answerFirst } = heldService();
+  const run = (one: KmsRequest) => {
+    bodies.push(one.body);
+    return held.run(one);
+  };
+  const service = shareFairly({ ...held, run }, new Shares({ requests: { ...defaultShareLimits, maxRunning: 1 } }));
+  const [first, second] = ['first', 'second'].map((name) => {
+    const body = passingSecretMemory(10);
+    body.write(name);
+    return { ...request(mallory, name), body };
+  }) as [KmsRequest, KmsRequest];
+  void service.run(first);
+  void service.run(second);
+  expect(second.body).toEqual(Buffer.alloc(10));
+  answerFirst(1);
+  await vi.waitUntil(() => bodies.length === 2);
+  expect(bodies[0]).toBe(first.body);
+  expect(bodies[1]?.toString()).toBe('second\0\0\0\0');
+  expect(bodies[1]?.buffer.byteLength).toBe(10);
 });
 
 test('A request whose body is one byte too many to wait is refused, and one that just fits waits', async () => {
