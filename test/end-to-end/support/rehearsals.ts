@@ -3,10 +3,11 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { loadConfiguration } from '../../../src/config/load.ts';
-import { createLog } from '../../../src/daemon/log.ts';
 import { type TriedBackup, tryBackup } from '../../../src/daemon/restore.ts';
 import { openBackup } from '../../../src/store/backup-file.ts';
 import { program } from '../../support/program.ts';
+
+const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** @returns The path. */
 export async function backUp(socket: string, path: string): Promise<string> {
@@ -18,6 +19,6 @@ export async function backUp(socket: string, path: string): Promise<string> {
 export async function rehearse(configurationFile: string, path: string): Promise<TriedBackup> {
   const backup = await openBackup(path);
   const configuration = await loadConfiguration(configurationFile);
-  const parts = { configuration, environment: {}, uid: 0, log: createLog('error'), progress: () => undefined };
+  const parts = { configuration, environment: {}, uid: 0, log, progress: () => undefined };
   return tryBackup({ backup, ...parts }).finally(() => backup.close());
 }

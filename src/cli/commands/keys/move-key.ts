@@ -42,14 +42,15 @@ that. What is in place is passed over, so a run that was cut off is repeated; wh
 What cannot be moved is named with the reason, and the exit code is 1. A token that keeps to CKA_EXTRACTABLE (SoftHSM2) lets no key out that it
 has: there a key goes from wrapped into the token and not back. Such imported keys are moved by deleting their material, moving the
 key, and importing it again.
-Into another key store material goes as an object of its token, which has joined the domain of the first (drawbridge domain join --key-store).
+Into another key store, which has joined the domain of the first (drawbridge domain join --key-store), material goes wrapped as it is, or as an
+object of its token.
 Backups from before do not have the keys in their new place: make a new one. Only the account's root may move keys; it is on record.
 
 Examples:
   drawbridge keys move alias/orders --residency token --dry-run
   drawbridge keys move alias/orders alias/invoices --residency token
   drawbridge keys move --all --from default --residency wrapped
-  drawbridge keys move --all --from old-hsm --to new-hsm --residency token`,
+  drawbridge keys move --all --from old-hsm --to new-hsm`,
     )
     .action(async (keys: readonly string[], options: Options) => {
       assertWanted(keys, options);
