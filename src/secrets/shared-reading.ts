@@ -16,6 +16,7 @@
 
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 
 /** @param bytes The shared buffer: what was read is at its beginning, and its own only until this returns. */
 export type TakeBytes = (bytes: Buffer, lengthBytes: number) => void;
@@ -84,6 +85,8 @@ export function startReading(socket: Socket): void {
  * @returns How many bytes it took: 0 where the socket is broken, too, which whoever writes the rest to it is told.
  */
 export function writeNow(socket: Socket, what: Buffer | string): number {
+  // Its descriptor is that of the bytes beneath, which nobody encrypts then.
+  if (socket instanceof TLSSocket) return 0;
   const fd = handleOf(socket)?.fd;
   if (fd === undefined || fd < 0 || socket.writableLength > 0) return 0;
   try {

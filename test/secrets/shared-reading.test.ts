@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { TLSSocket } from 'node:tls';
 import { expect, onTestFinished, test } from 'vitest';
 import { writeNow } from '../../src/secrets/shared-reading.ts';
 import { temporaryFolder } from '../audit/events.ts';
@@ -49,4 +50,12 @@ test('Nothing is written past a stream to a client that is gone, or to a socket 
   client.destroy();
   await isClosed;
   expect(writeNow(served, 'text')).toBe(0);
+});
+
+test('Nothing is written past TLS', async () => {
+  const { client, served } = await connected();
+  const secured = new TLSSocket(served, { isServer: true });
+  expect(writeNow(secured, 'text')).toBe(0);
+  secured.destroy();
+  expect(await client.toArray()).toEqual([]);
 });
