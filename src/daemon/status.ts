@@ -85,7 +85,7 @@ export function statusSources(parts: StatusParts) {
       return { healthy: reason === null, reason: reason ?? partlyAway({ keyStores, required }) };
     },
     report() {
-      const wrapped = wrappedBackingKeys(regions);
+      const wrapped = regions[0]?.directory.source?.toldWrappedUnder() ?? wrappedBackingKeys(regions);
       return {
         ...describeDaemon(configuration, audit),
         ...describeRegion(asked, certificates),

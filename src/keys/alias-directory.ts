@@ -10,7 +10,7 @@ import { type NameList, type Page, SortedNames } from './lists/sorted-names.ts';
 
 /** Where aliases are read that are not in memory. */
 export interface AliasSource {
-  readonly records: Pick<RecordSource, 'select' | 'aliases' | 'volume'>;
+  readonly records: Pick<RecordSource, 'select' | 'aliases' | 'count'>;
   readonly region: string;
   /** So many are kept in memory. */
   readonly maxKept: number;
@@ -43,7 +43,7 @@ export class AliasDirectory {
   /** From now on they are read there. */
   readFrom(source: AliasSource): void {
     this.#source = source;
-    this.#count = source.records.volume('alias', source.region).count;
+    this.#count = source.records.count('alias', source.region);
   }
 
   find(aliasName: AliasName): AliasRecord | undefined {

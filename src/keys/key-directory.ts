@@ -309,7 +309,7 @@ export class KeyDirectory implements Fold {
     this.aliases.readFrom({ records, region, maxKept: keysInMemory, isDeleted });
     this.grants.readFrom({ records, region, maxKept: keysInMemory });
     this.lastUses.readFrom(records);
-    this.memory.estimate(records, region);
+    this.memory.readOnDemand();
     records.whenRefused((record) => this.#tellOfRefused(record));
   }
 

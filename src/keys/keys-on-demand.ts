@@ -44,7 +44,7 @@ export class KeysOnDemand {
     this.source = source;
     this.#region = region;
     this.#maxKeys = Math.max(1, maxKeys);
-    this.#count = source.volume('key', region).count;
+    this.#count = source.count('key', region);
     for (const record of atStart) if (record.region === region) this.#watch(record);
   }
 

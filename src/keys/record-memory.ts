@@ -6,14 +6,14 @@
  * `test/keys/record-memory.test.ts`), and whoever makes more of it is refused where all of them together, or what he himself
  * added since the daemon started, is more than the budget. What exists stays usable, and what makes less of it is always taken.
  *
- * What a payer added is not on record: a start forgets it, and the bound of all together remains.
+ * What a payer added is not on record: a start forgets it, and the bound of all together remains. Where there are too many keys for
+ * all to be in memory (`keysInMemory`), what a payer may add is bounded as ever, and all together by the quota of keys alone.
  */
 
 import type { MemoryBudget } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Payer } from '../kms/payer.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
-import { numerousKinds, type RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
 import type { MetadataRecords } from '../store/records/records.ts';
 import type { AliasDirectory } from './alias-directory.ts';
@@ -46,6 +46,7 @@ export class RecordMemory {
   readonly #budget: Budget;
   readonly #added = new Map<Payer, number>();
   #bytes = 0;
+  #isBounded = true;
   /** By how much changes that are about to be written make it more. */
   readonly #foreseen = new WeakMap<Change, number>();
 
@@ -66,12 +67,9 @@ export class RecordMemory {
     }
   }
 
-  /** Estimates what there is where it is not read: the counts of records are right, and their texts by their bytes as UTF-8. */
-  estimate(source: Pick<RecordSource, 'volume'>, region: string): void {
-    for (const kind of numerousKinds) {
-      const { count, textBytes } = source.volume(kind, region);
-      if (isCounted(kind)) this.#bytes += count * bytesPer[kind] + textBytes;
-    }
+  /** From now on records are read when they are asked for, and those that nobody asks for take no memory: all together have no bound here. */
+  readOnDemand(): void {
+    this.#isBounded = false;
   }
 
   /** Before changes of this Region are written: where records are read on demand, what they replace is gone after. */
@@ -118,7 +116,7 @@ export class RecordMemory {
   #assertRoom({ payer, isOperator }: MemoryAccount, growth: number): void {
     const { recordBytes, recordBytesPerPayer } = this.#budget;
     const max = isOperator ? recordBytes : recordBytes * (1 - operatorsPart);
-    if (this.#bytes + growth > max)
+    if (this.#isBounded && this.#bytes + growth > max)
       throw full(
         `of all keys, policies, aliases and grants of this region take ${this.#bytes} bytes`,
         max,

@@ -1,6 +1,6 @@
 /**
- * One pass over all rows of all records, without reading the records: the sum over their MACs (`record-sum.ts`), how many there are and
- * what their texts take, and where the few stand that a start has to read. SQLite puts the MACs of some thousand rows together at a time. A
+ * One pass over all rows of all records, without reading the records: the sum over their MACs (`record-sum.ts`), how many there are, and
+ * where the few stand that a start has to read. SQLite puts the MACs of some thousand rows together at a time. A
  * million keys, which are four million rows, take two to three seconds (measured); one by one they would take ten times as long.
  *
  * It goes through the tables themselves. An index that somebody edited, of which a row was taken out, hides nothing from it.
@@ -8,9 +8,8 @@
 
 import type { DatabaseSync } from 'node:sqlite';
 import { MacsInForce } from './macs-in-force.ts';
-import { memberNames, recordKinds } from './record-columns.ts';
-import type { RecordVolume } from './record-source.ts';
-import { sqlName, sqlNames } from './record-statements.ts';
+import { recordKinds } from './record-columns.ts';
+import { sqlNames } from './record-statements.ts';
 import { type RecordSums, replacedInSum } from './record-sum.ts';
 import type { RecordKind } from './records/records.ts';
 import { asStoreError } from './store-error.ts';
@@ -34,13 +33,9 @@ export interface ScannedMacs {
   readonly count: number;
   /** All of them. They are in force if the root says their sum. */
   readonly macs: MacsInForce;
-  /** How many rows there are of each kind, by their Region; those of kinds without one under an empty name. */
-  readonly volumes: RecordVolumes;
   /** Where the rows stand that meet the condition of their kind, among others. Empty where there is none. */
   readonly ranges: ReadonlyMap<RecordKind, readonly RowRange[]>;
 }
-
-export type RecordVolumes = ReadonlyMap<RecordKind, ReadonlyMap<string, RecordVolume>>;
 
 /**
  * @param path Of the file, for what is said of it.
@@ -55,85 +50,71 @@ export function scanMacs(
   { wanted = {}, expected = 0 }: { readonly wanted?: Wanted; readonly expected?: number } = {},
 ): ScannedMacs {
   try {
-    let [sum, rows] = [0n, 0];
+    let [sum, count] = [0n, 0];
     const macs = new MacsInForce(expected);
-    const volumes = new Map<RecordKind, Map<string, RecordVolume>>();
     const ranges = new Map<RecordKind, RowRange[]>();
     for (const kind of recordKinds) {
-      const volume = new Map<string, RecordVolume>();
       const found: RowRange[] = [];
       for (const some of rowsOfKind(database, kind, wanted[kind] ?? 'false')) {
         sum = replacedInSum(sum, 0n, some.macs === undefined ? sums.sumOf(some.each()) : sums.sumOfMacs(some.macs));
         if (some.macs !== undefined) macs.addAll(some.macs);
         else for (const mac of some.each()) macs.add(mac);
-        for (const [region, { count, textBytes }] of some.volumes) {
-          rows += count;
-          const before = volume.get(region) ?? { count: 0, textBytes: 0 };
-          volume.set(region, { count: before.count + count, textBytes: before.textBytes + textBytes });
-        }
+        count += some.count;
         if (some.hasWanted) addRange(found, some.range);
       }
-      volumes.set(kind, volume);
       ranges.set(kind, found);
     }
-    return { sum, count: rows, macs, volumes, ranges };
+    return { sum, count, macs, ranges };
   } catch (error) {
     throw asStoreError(error, 'read the metadata store', path);
   }
 }
 
 interface SomeRows {
+  readonly count: number;
   readonly range: RowRange;
   /** One behind the other, where each is what a MAC of ours is: 64 digits. */
   readonly macs: Buffer | undefined;
   readonly hasWanted: boolean;
-  readonly volumes: readonly (readonly [string, RecordVolume])[];
   /** Whatever stands there as their MACs. */
   each(): readonly unknown[];
 }
 
 function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string): Generator<SomeRows> {
   const table = sqlNames[kind];
-  const region = memberNames(kind).includes('region') ? 'region' : "''";
   const rows = `from ${table} not indexed where rowid >= ?1 and rowid <= ?2`;
   const prepare = (text: string) => {
     const statement = database.prepare(text);
     statement.setReadBigInts(true);
     statement.setReturnArrays(true);
-    return (...values: readonly (bigint | string)[]) => statement.all(...values) as unknown as unknown[][];
+    return (...values: readonly bigint[]) => statement.all(...values) as unknown as unknown[][];
   };
-  const next = prepare(`select rowid, ${region} from ${table} where rowid >= ? order by rowid limit 1`);
+  const next = prepare(`select min(rowid) from ${table} where rowid >= ?`);
   const isWhole = `octet_length(mac) = ${macDigits} and typeof(mac) = 'text'`;
   const together = prepare(
-    `select last, count, wanted, of_region = count, bytes,
+    `select last, count, wanted,
         case when whole = count and digits = lower(digits) then unhex(digits) end
       from (
         select max(rowid) as last, count(*) as count, max(rowid) filter (where ${wanted}) as wanted,
-          count(*) filter (where ${region} = ?3) as of_region, ${textBytesOf(kind)} as bytes,
           count(*) filter (where ${isWhole}) as whole, group_concat(mac, '') as digits
         ${rows}
       )`,
   );
-  const byRegion = prepare(`select ${region}, count(*), ${textBytesOf(kind)} ${rows} group by 1`);
   const each = prepare(`select mac ${rows}`);
   // Numbers of rows begin with 1, but for those of somebody who edited the file.
   let at = -(2n ** 63n);
   for (;;) {
-    const [[first, regionOfFirst] = []] = next(at);
+    const [[first] = []] = next(at);
     if (typeof first !== 'bigint') return;
     const end = BigInt.asIntN(64, first + BigInt(rowsAtOnce - 1));
     const to = end < first ? 2n ** 63n - 1n : end;
-    const [[last, count, found, isOfRegion, bytes, macs] = []] = together(first, to, String(regionOfFirst));
+    const [[last, count, found, macs] = []] = together(first, to);
     const range = { first, last: last as bigint }; // There is the first one at least.
-    const volumes = isOfRegion === 1n ? [[regionOfFirst, count, bytes]] : byRegion(first, to);
     yield {
+      count: Number(count),
       range,
       macs: macs instanceof Uint8Array ? Buffer.from(macs.buffer, macs.byteOffset, macs.length) : undefined,
       hasWanted: found !== null,
-      volumes: volumes.map(([name, number, texts]) => [
-        String(name),
-        { count: Number(number), textBytes: Number(texts) },
-      ]),
       each: () => each(first, to).map(([mac]) => mac),
     };
     if (range.last === 2n ** 63n - 1n) return;
@@ -147,14 +128,3 @@ function addRange(ranges: RowRange[], { first, last }: RowRange): void {
   if (before !== undefined && before.last + 1n === first) ranges[ranges.length - 1] = { first: before.first, last };
   else ranges.push({ first, last });
 }
-
-/** In SQL, of some rows of a kind: the bytes of the texts that are as long as somebody made them. */
-export function textBytesOf(kind: RecordKind): string {
-  const texts = memberNames(kind).filter((name) => weighedTexts.has(name));
-  return texts.length === 0 ? '0' : `total(${texts.map((name) => `octet_length(${sqlName(name)})`).join(' + ')})`;
-}
-
-const weighedTexts: ReadonlySet<string> = new Set([
-  ...['description', 'tags', 'document', 'publicKey', 'wrappedKey', 'materialDescription', 'aliasName'],
-  ...['name', 'grantee', 'retiring', 'operations', 'constraints'],
-]);

@@ -30,12 +30,6 @@ export interface NamesFound<Name> {
   readonly truncated: boolean;
 }
 
-/** How many there are of a kind in a Region, and the bytes of all their texts as UTF-8. */
-export interface RecordVolume {
-  readonly count: number;
-  readonly textBytes: number;
-}
-
 /** Wrapped material of a Region that is not under this domain key of its key store. */
 export interface WrappedOtherwise {
   readonly keyStore: string;
@@ -83,7 +77,8 @@ export interface RecordSource {
     after: string | undefined,
     limit: number,
   ): NamesFound<AliasName> & { readonly records: readonly MetadataRecords['alias'][] };
-  volume(kind: NumerousKind, region: string): RecordVolume;
+  /** How many rows there are of a kind in a Region. */
+  count(kind: Exclude<NumerousKind, 'backingKey'>, region: string): number;
   /** When keys are to be rotated, as their rows say. */
   readonly rotations: Pick<RotationIndex, 'between' | 'countAfter' | 'of'>;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
@@ -93,6 +88,8 @@ export interface RecordSource {
    * @throws UnverifiedRecords
    */
   wrappedOtherwise(which: WrappedOtherwise, from: number, limit: number): MaterialPage;
+  /** The same as `wrappedUnder`, at once: for people, since it goes by indexes. */
+  toldWrappedUnder(): ReadonlyMap<string, number>;
   /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`. It goes through all of them. */
   wrappedUnder(): ReadonlyMap<string, number>;
   /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */

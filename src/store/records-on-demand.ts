@@ -10,7 +10,6 @@ import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
-import { type RecordVolumes, textBytesOf } from './mac-scan.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import { fromColumns } from './record-columns.ts';
@@ -24,13 +23,13 @@ import {
   type NumerousKind,
   numerousKinds,
   type RecordSource,
-  type RecordVolume,
   UnverifiedRecords,
   type WrappedOtherwise,
 } from './record-source.ts';
 import { idMember, selection, sqlNames, tables } from './record-statements.ts';
-import type { MetadataRecords, RecordKind } from './records/records.ts';
+import type { MetadataRecords } from './records/records.ts';
 import { RotationIndex } from './rotation-index.ts';
+import { RunningCounts } from './running-counts.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
 import type { Replaced } from './transactions.ts';
@@ -38,24 +37,19 @@ import type { Row, UnverifiedRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
   readonly rotations: RotationIndex;
+  readonly #counts: RunningCounts;
   readonly #parts: ReaderParts;
   readonly #rows: VerifiedRows;
   readonly #statements = new Map<string, StatementSync>();
   #isVerified = false;
-  /** What the start has counted, of kinds of which nothing was written since. */
-  readonly #volumes: Map<RecordKind, ReadonlyMap<string, RecordVolume>>;
 
-  /** @param rows Judges those of `parts`. @param atStart.loaded What was verified already. @param atStart.volumes Of all rows. */
-  constructor(
-    parts: ReaderParts,
-    rows: VerifiedRows,
-    { loaded, volumes }: { readonly loaded: LoadedMetadata; readonly volumes: RecordVolumes },
-  ) {
+  /** @param rows Judges those of `parts`. @param atStart What was verified already. */
+  constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata) {
     this.#parts = parts;
-    this.rotations = new RotationIndex(parts);
+    this.#counts = new RunningCounts(parts.database);
+    this.rotations = new RotationIndex(parts, this.#counts);
     this.#rows = rows;
-    this.#volumes = new Map(volumes);
-    rows.take(loaded);
+    rows.take(atStart);
     parts.database.exec(`PRAGMA cache_size = -${cacheKibibytes}`);
   }
 
@@ -165,17 +159,10 @@ export class RecordsOnDemand implements RecordSource {
     return { names: sound as Name[], truncated };
   }
 
-  volume(kind: NumerousKind, region: string): RecordVolume {
-    const counted = this.#volumes.get(kind);
-    if (counted !== undefined) return counted.get(kind === 'backingKey' ? '' : region) ?? { count: 0, textBytes: 0 };
-    // By the table, in its order: by the index of the Region, each row would be looked up by itself (ten times as long).
-    const which = kind === 'backingKey' ? '?1 = ?1' : 'region = ?1';
-    const statement = this.#statement(
-      `volume ${kind}`,
-      () => `select count(*), ${textBytesOf(kind)} from ${sqlNames[kind]} not indexed where ${which}`,
-    );
+  count(kind: Exclude<NumerousKind, 'backingKey'>, region: string): number {
+    const statement = this.#statement(`count ${kind}`, () => `select count(*) from ${sqlNames[kind]} where region = ?`);
     const [row = []] = this.#all(statement, [region]);
-    return { count: Number(row[0]), textBytes: Number(row[1]) };
+    return Number(row[0]);
   }
 
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][] {
@@ -207,11 +194,16 @@ export class RecordsOnDemand implements RecordSource {
     return { records: this.#recordsOf('backingKey', rows, { keyStore }), next: next > from ? next : null };
   }
 
+  toldWrappedUnder(): ReadonlyMap<string, number> {
+    return this.#counts.wrappedUnder();
+  }
+
   wrappedUnder(): ReadonlyMap<string, number> {
     const statement = this.#statement(
       'wrapped under',
       () =>
-        "select key_store, domain_key_id, count(*) from backing_key where wrapped_key <> '' group by key_store, domain_key_id",
+        // Not by the index of them, of which somebody may have taken some out: what nothing is wrapped under is destroyed.
+        "select key_store, domain_key_id, count(*) from backing_key not indexed where wrapped_key <> '' group by key_store, domain_key_id",
     );
     return new Map(this.#all(statement, []).map(([keyStore, id, count]) => [`${keyStore} ${id}`, Number(count)]));
   }
@@ -224,7 +216,7 @@ export class RecordsOnDemand implements RecordSource {
   /** What a transaction has put into the place of what, once it is on disk. */
   follow(records: Replaced): void {
     this.#rows.follow(records);
-    for (const { kind } of [...records.rows.replaced, ...records.rows.put]) this.#volumes.delete(kind);
+    this.#counts.follow(records);
   }
 
   /** By the number of the row, so that each page of the file is read once. */

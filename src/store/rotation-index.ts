@@ -7,6 +7,7 @@
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type KeyId, parseKeyId } from '../kms/names.ts';
+import type { RunningCounts } from './running-counts.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
 
@@ -19,10 +20,15 @@ export interface RotationDate {
 export class RotationIndex {
   readonly #database: DatabaseSync;
   readonly #path: string;
+  readonly #counts: Pick<RunningCounts, 'rotated'>;
   readonly #statements = new Map<string, StatementSync>();
 
   /** @param path Of the file, for what is said of it. */
-  constructor({ database, path }: { readonly database: DatabaseSync; readonly path: string }) {
+  constructor(
+    { database, path }: { readonly database: DatabaseSync; readonly path: string },
+    counts: Pick<RunningCounts, 'rotated'>,
+  ) {
+    this.#counts = counts;
     this.#database = database;
     this.#path = path;
   }
@@ -38,14 +44,14 @@ export class RotationIndex {
     return rows.flatMap(rotationIn);
   }
 
-  /** How many keys that are enabled have a later date. It goes through all of them, in their index. */
+  /** How many keys that are enabled have a later date. It goes through those that have an earlier one, in their index. */
   countAfter(region: string, afterMs: number): number {
     const [row = []] = this.#all(
       `select count(*) from kms_key
-        where region = ? and next_rotation_date_ms <> 0 and next_rotation_date_ms > ? and state = 'Enabled'`,
+        where region = ? and next_rotation_date_ms <> 0 and next_rotation_date_ms <= ? and state = 'Enabled'`,
       [region, afterMs],
     );
-    return Number(row[0]);
+    return this.#counts.rotated(region) - Number(row[0]);
   }
 
   of(region: string, keyId: KeyId): RotationDate | undefined {

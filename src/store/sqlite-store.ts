@@ -327,12 +327,12 @@ class OpenSqliteStore implements SqliteStore {
     const { database, path, formats } = this.#parts;
     const root = await this.#newRoot();
     const options = { wanted: wantedAtStart(formats), expected: roughCount(this.#parts, numerousKinds) };
-    const { sum, count, macs, volumes, ranges } = scanMacs(database, root.sums, path, options);
+    const { sum, count, macs, ranges } = scanMacs(database, root.sums, path, options);
     const read = await loadAtStart(this.#reader, this.#parts, ranges);
     this.#take(root, sum, undefined);
     this.#inForce = macs;
     const rows = new VerifiedRows(formats, this.#reader, count, macs);
-    this.#onDemand = new RecordsOnDemand(this.#parts, rows, { ...read, volumes });
+    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
     return { ...read, root };
   }
