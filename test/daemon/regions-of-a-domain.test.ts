@@ -18,7 +18,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
-import { drawbridge } from './domain-commands.ts';
+import { drawbridge, nextOf } from './domain-commands.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
 
@@ -171,6 +171,8 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     const trusted = ['--so-pin-file', soPinFile, '--config', instance.configurationFile];
     const done = await drawbridge('rotate', 'default', ...trusted, '--socket', instance.socket, '--json');
     expect(done).toMatchObject({ members: ['default', 'annex/annex'], left: null });
+    const shown = await nextOf('show', '--socket', instance.socket);
+    expect(shown).toContain('one domain: the key stores annex, default');
     for (const kms of [here, abroad]) expect(await textOf(kms.decrypt({ CiphertextBlob }))).toBe('a plaintext');
     // Made abroad, used here, under the new one.
     const made = await newPrimary({}, abroad);

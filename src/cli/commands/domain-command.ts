@@ -55,11 +55,18 @@ Example:
       else print(table(['KEY STORE', 'DOMAIN KEY (CKA_ID)', 'STATE', 'MADE', 'WRAPS'], rows.map(rowOf)));
       if (members.length > 0)
         print(table(['KEY STORE', 'MEMBER', 'STATE', 'TOKEN', 'LACKS'], members.map(memberRowOf)));
+      for (const domain of domainsOf(keyStores)) note(`one domain: the key stores ${domain}`);
       for (const keyStore of keyStores) {
         const progress = rewrappingText(keyStore);
         if (progress !== null) note(progress);
       }
     });
+}
+
+/** Key stores that wrap what is new under the same domain key, each domain once. */
+function domainsOf(keyStores: readonly Members[]): ReadonlySet<string> {
+  const all = keyStores.map(({ domain = [] }) => [...(domain as string[])].sort());
+  return new Set(all.flatMap((names) => (names.length > 1 ? [names.join(', ')] : [])));
 }
 
 /** Who has a domain key; `null` of a member of which that is not known. */

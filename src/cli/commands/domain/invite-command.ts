@@ -16,7 +16,8 @@ export function inviteCommand(): Command {
       'after',
       `
 An HSM that has joined can use every wrapped key of the key store, and verify and open all that Drawbridge keeps: it gets the domain keys and
-the service keys. Keys that are objects in a token (\`residency: token\`) stay in that token alone.
+the service keys. One that is the token of another key store beside this daemon (\`join --key-store\`) gets the domain keys alone, and then serves what the two
+share, such as multi-Region keys of its Region (\`drawbridge reconnect\` has the daemon look). Keys that are objects in a token (\`residency: token\`) stay in that token alone.
 
   1. here      drawbridge domain invite --out invitation        (a running daemon)
   2. there     drawbridge domain join invitation --out request  (beside the other HSM; prints a fingerprint)
