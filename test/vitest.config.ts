@@ -64,7 +64,7 @@ export default defineConfig({
     // Generous, because nothing is proven by a time limit: it only ends what hangs.
     testTimeout: 180_000,
     hookTimeout: 180_000,
-    expect: { poll: { timeout: 60_000 } },
+    expect: { poll: { timeout: 170_000 } },
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],

@@ -60,7 +60,7 @@ describe.skipIf(smallDiskMissing !== null)('an audit log whose disk is full', ()
       expect(kms.directory.findKey(keyId)?.state).toBe('Disabled');
 
       rmSync(ballast);
-      await expect.poll(() => kms.audit.failure(), { timeout: 60_000 }).toBeNull();
+      await expect.poll(() => kms.audit.failure(), { timeout: 170_000 }).toBeNull();
       expect(await kms.run('CreateGrant', grant)).toMatchObject({ ok: false, error: { name: 'DisabledException' } });
       expect(await kms.run('EnableKey', { KeyId: keyId })).toMatchObject({ ok: true });
       expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });

@@ -136,7 +136,7 @@ describe.skipIf(softHsm2.missing !== null)('The intent of a change', () => {
     isFlooding = false;
     await flood;
     expect(answers.filter(({ ok }) => !ok).length).toBeGreaterThan(0);
-    await expect.poll(() => kms.intents.failure(), { timeout: 60_000 }).toBeNull();
+    await expect.poll(() => kms.intents.failure(), { timeout: 170_000 }).toBeNull();
     const events = await eventsIn(auditFolder());
     const closed = new Map(events.map((event) => [intentOf(event)?.id, intentOf(event)?.outcome]));
     for (const name of names) {
@@ -208,7 +208,7 @@ describe.skipIf(softHsm2.missing !== null)('The intent of a change', () => {
         { eventName: 'TestChange', additionalEventData: { intent: { outcome: 'done' } } },
       ]);
       // A disk that was full is asked again once a second.
-      await expect.poll(() => kms.audit.failure(), { timeout: 60_000 }).toBeNull();
+      await expect.poll(() => kms.audit.failure(), { timeout: 170_000 }).toBeNull();
       expect(await createGrant('made')).toMatchObject({ ok: true });
       expect(await verifyAuditLog(disk.folder)).toMatchObject({ ok: true });
     },

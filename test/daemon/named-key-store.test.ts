@@ -42,7 +42,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
     rmSync(dir, { recursive: true, force: true });
   });
 
-  test('makes keys in it, and uses them after a restart', { timeout: 60_000 }, async () => {
+  test('makes keys in it, and uses them after a restart', { timeout: 170_000 }, async () => {
     const { KeyMetadata } = await instance.sdkClient().send(new CreateKeyCommand({}));
     const KeyId = KeyMetadata?.KeyId;
     const { CiphertextBlob } = await instance
@@ -76,7 +76,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
   });
 
   test('refuses to start where somebody gives another name to a key store that has keys', {
-    timeout: 60_000,
+    timeout: 170_000,
   }, async () => {
     await instance.sdkClient().send(new CreateKeyCommand({}));
     await instance.kill9();
@@ -90,7 +90,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
     instance = await instance.restart();
   });
 
-  test('is examined under its name', { timeout: 60_000 }, () => {
+  test('is examined under its name', { timeout: 170_000 }, () => {
     const { said, code } = run('doctor', '--config', configurationFile(), '--json');
     expect(code).toBe(0);
     expect(JSON.parse(said)).toMatchObject({

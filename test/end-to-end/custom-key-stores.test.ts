@@ -58,7 +58,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   }
   const until = (ConnectionState: string, ConnectionErrorCode?: string) =>
     vi.waitFor(async () => expect(await told()).toEqual({ ConnectionState, ConnectionErrorCode }), {
-      timeout: 60_000,
+      timeout: 170_000,
       interval: 30,
     });
   const withoutToken = (act: () => Promise<void>) => hsms.withoutToken(act);
@@ -302,7 +302,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     daemon.stderr.on('data', (text: Buffer) => {
       said += text;
     });
-    await vi.waitFor(() => expect(said).toContain('"ready"'), { timeout: 60_000, interval: 30 });
+    await vi.waitFor(() => expect(said).toContain('"ready"'), { timeout: 170_000, interval: 30 });
     instance.ask();
     await update({ KeyStorePassword: token.pin });
     await connect();
@@ -321,7 +321,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     const logins = shim.counting('C_Login');
     shim.fault('C_Login', 'hang');
     await connect();
-    await vi.waitFor(() => expect(logins()).toBe(1), { timeout: 60_000 });
+    await vi.waitFor(() => expect(logins()).toBe(1), { timeout: 170_000 });
     daemon.kill('SIGKILL');
     await once(daemon, 'exit');
     shim.healAll();

@@ -361,7 +361,7 @@ for (const token of tokens) {
             if (victim === 'daemon') await start();
             else {
               const works = (): Promise<boolean> => kms.generateRandom({ NumberOfBytes: 1 }).then(Boolean, () => false);
-              await expect.poll(works, { timeout: 60_000, interval: 50 }).toBe(true);
+              await expect.poll(works, { timeout: 170_000, interval: 50 }).toBe(true);
               // Whoever is told of a failure can try again.
               if (told !== 'done') expect([step, (told as KMSServiceException).$fault]).toEqual([step, 'server']);
             }

@@ -183,10 +183,10 @@ describe.skipIf(missing !== null)('Changes of keys', () => {
         expect(metadata?.KeyState).toBe(disabling?.status === 'fulfilled' ? 'Disabled' : 'Enabled');
         expect(tags?.some(({ TagValue }) => TagValue === String(round))).toBe(tagging?.status === 'fulfilled');
         await expect
-          .poll(() => kms.enableKey({ KeyId: key.id }).then(() => 'fine', String), { timeout: 60_000 })
+          .poll(() => kms.enableKey({ KeyId: key.id }).then(() => 'fine', String), { timeout: 170_000 })
           .toBe('fine');
         await expect
-          .poll(() => kms.encrypt({ KeyId: key.id, Plaintext }).then(() => 'fine', String), { timeout: 60_000 })
+          .poll(() => kms.encrypt({ KeyId: key.id, Plaintext }).then(() => 'fine', String), { timeout: 170_000 })
           .toBe('fine');
       }
     },

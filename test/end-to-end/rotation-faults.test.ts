@@ -120,12 +120,12 @@ for (const token of ['softhsm2', 'nss'] as const) {
           if (outcome?.status === 'rejected') expect(outcome.reason.$fault).toBe('server');
           else made++;
           await expect
-            .poll(() => kms.encrypt({ KeyId: key.id, Plaintext }).then(() => 'fine', String), { timeout: 60_000 })
+            .poll(() => kms.encrypt({ KeyId: key.id, Plaintext }).then(() => 'fine', String), { timeout: 170_000 })
             .toBe('fine');
           expect(await materialsOf(key.id)).toHaveLength(made + 1);
         }
         await expect
-          .poll(() => kms.rotateKeyOnDemand({ KeyId: key.id }).then(() => 'fine', String), { timeout: 60_000 })
+          .poll(() => kms.rotateKeyOnDemand({ KeyId: key.id }).then(() => 'fine', String), { timeout: 170_000 })
           .toBe('fine');
         kms.destroy();
         await instance.stop();

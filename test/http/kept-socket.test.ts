@@ -41,7 +41,7 @@ function ask(): Promise<string> {
   });
 }
 
-const again = { timeout: 60_000, interval: 50 };
+const again = { timeout: 170_000, interval: 50 };
 
 describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) => {
   let kept: KeptSocket;

@@ -32,7 +32,7 @@ test('A request whose access key is revoked while it waits is refused, on record
   answerNext();
   expect(await first).toEqual({ ok: true, body: 'first' });
   // When the processor was busy, it begins a turn of the event loop later.
-  await vi.waitUntil(() => done.includes('second'));
+  await vi.waitUntil(() => done.includes('second'), { timeout: 170_000 });
   refusal = new KmsError('UnrecognizedClientException', 'The security token included in the request is invalid.');
   answerNext();
   expect(await second).toEqual({ ok: true, body: 'second' });

@@ -239,6 +239,6 @@ describe.skipIf(missing !== null)('scripts/bench --against', () => {
     const exit = await endEarly('bench', { args, tmpdir: folder, signal: 'SIGINT', at: sockets });
     expect(exit).toEqual([130, null]);
     expect(leftovers()).toEqual([]);
-    await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 60_000 }).toEqual([]);
+    await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 170_000 }).toEqual([]);
   });
 });

@@ -129,6 +129,6 @@ describe.skipIf(softHsm2.missing !== null)('over SoftHSM2', () => {
     const exit = await endEarly('bench', { args: [], tmpdir: folder, signal: 'SIGTERM', at: sockets });
     expect(exit).toEqual([143, null]);
     expect(readdirSync(folder).filter((name) => name.startsWith('db-bench'))).toEqual([]);
-    await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 60_000 }).toEqual([]);
+    await expect.poll(() => processesOf(join(folder, 'db-bench-')), { timeout: 170_000 }).toEqual([]);
   }, 300_000);
 });

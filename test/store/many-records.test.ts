@@ -166,11 +166,11 @@ describe('Records that are read when they are asked for', () => {
   test('are verified once for many requests of one payer, and for another payer by himself', async () => {
     isHeld = true;
     const many = Array.from({ length: 20 }, () => onAccountOf('uid 1' as Payer, readKey));
-    await vi.waitFor(() => expect(waiting).toHaveLength(1));
+    await vi.waitFor(() => expect(waiting).toHaveLength(1), { timeout: 170_000 });
     // Others come while the HSM is at it.
     many.push(onAccountOf('uid 1' as Payer, readKey));
     const others = onAccountOf('uid 2' as Payer, readKey);
-    await vi.waitFor(() => expect(waiting).toHaveLength(2));
+    await vi.waitFor(() => expect(waiting).toHaveLength(2), { timeout: 170_000 });
     isHeld = false;
     for (const go of waiting.splice(0)) go();
     for (const found of await Promise.all([...many, others])) expect(found?.key.keyId).toBe(coldKeyId);
@@ -180,7 +180,7 @@ describe('Records that are read when they are asked for', () => {
   test('are refused where they were replaced while the HSM was at them', async () => {
     isHeld = true;
     const found = readKey();
-    await vi.waitFor(() => expect(waiting).toHaveLength(1));
+    await vi.waitFor(() => expect(waiting).toHaveLength(1), { timeout: 170_000 });
     isHeld = false;
     const [key] = recordsOfKey(coldKeyId);
     const record = { ...(present(key).record as typeof examples.key), version: 2, description: 'another' };

@@ -83,7 +83,7 @@ describe('opening the metadata store', () => {
   });
 
   test('refuses a second daemon, of this process or of another, and takes the first one again after it closed', {
-    timeout: 60_000,
+    timeout: 170_000,
   }, async () => {
     const locked = `cannot open the metadata store \`${path}\`: database is locked; another process has it open; is a daemon already running on this folder?`;
     await createStore();

@@ -27,7 +27,7 @@ describe('the canonical form of a record', () => {
     );
   });
 
-  test('is never shared by two different records, of one kind or of two', { timeout: 60_000 }, () => {
+  test('is never shared by two different records, of one kind or of two', { timeout: 170_000 }, () => {
     fc.assert(
       fc.property(arbitraryPut, arbitraryPut, (one, other) => {
         expect(canonical(one) === canonical(other)).toBe(JSON.stringify(one) === JSON.stringify(other));

@@ -172,7 +172,7 @@ describe('the root', () => {
       await store.write([aliasPut('next')]);
       expect(store.standing()).toMatchObject({ epoch: 2, audit: heads[0] });
       store.noteAuditHead(heads[1] as never);
-      await expect.poll(() => store.standing().audit, { timeout: 60_000 }).toEqual(heads[1]);
+      await expect.poll(() => store.standing().audit, { timeout: 170_000 }).toEqual(heads[1]);
       expect(store.standing().epoch).toBe(2);
       expect(store.standingAtLoad()).toMatchObject({ epoch: 1, audit: null });
     });

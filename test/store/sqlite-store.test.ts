@@ -70,7 +70,7 @@ describe('the metadata store', () => {
     });
   });
 
-  test('gives back after a restart what was written, to the letter', { timeout: 60_000 }, async () => {
+  test('gives back after a restart what was written, to the letter', { timeout: 170_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(arbitraryPut, { maxLength: 8 }), async (puts) => {
         await write(...inSequence(puts));
@@ -176,7 +176,7 @@ describe('the metadata store', () => {
     await store.close();
   });
 
-  test('keeps at most 512 MACs in flight, and loads thousands of records', { timeout: 60_000 }, async () => {
+  test('keeps at most 512 MACs in flight, and loads thousands of records', { timeout: 170_000 }, async () => {
     await write(...Array.from({ length: 3_000 }, (_, index) => aliasPut(`n${index}`)));
     let inFlight = 0;
     let most = 0;

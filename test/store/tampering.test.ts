@@ -69,7 +69,7 @@ const unknownFormat = 'its format is not known to this version';
 
 describe('a record that was edited in the database file', () => {
   test('is found whatever column of whatever row was edited, is not returned, and harms no other record', {
-    timeout: 60_000,
+    timeout: 170_000,
   }, async () => {
     const cells = edit((database) =>
       tables.flatMap((table) =>

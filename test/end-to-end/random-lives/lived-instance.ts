@@ -138,7 +138,7 @@ export class LivedInstance {
     if (blow.do === 'KillHost') {
       for (const host of childrenOf(present(this.#instance).pid)) process.kill(host, 'SIGKILL');
       const outcome = await request;
-      await expect.poll(() => this.#canEncrypt(), { timeout: 60_000, interval: 50 }).toBe(true);
+      await expect.poll(() => this.#canEncrypt(), { timeout: 170_000, interval: 50 }).toBe(true);
       if (outcome.is === 'lost') throw new Error('the connection broke, though the daemon runs');
       // Whole, or not at all and with an error to try again.
       return this.#assertSeen(outcome.is === 'failed' ? model : held(model, step, expected, outcome));
