@@ -10,6 +10,7 @@ import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
+import { rowsOfKey, rowsOfKeyStatement } from './key-rows.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import { fromColumns } from './record-columns.ts';
@@ -73,22 +74,23 @@ export class RecordsOnDemand implements RecordSource {
   readKey(region: string, keyId: KeyId): KeyFound | undefined {
     const unverified: UnverifiedRow[] = [];
     const ofKey = { region, keyId };
-    const [key] = this.#readAhead('key', ofKey, unverified);
-    const [policy] = this.#readAhead('keyPolicy', ofKey, unverified);
-    const backingKeys = this.#readAhead('backingKey', { keyId }, unverified);
+    const rows = rowsOfKey(
+      this.#all(
+        this.#statement('rows of a key', () => rowsOfKeyStatement),
+        [region, keyId],
+      ),
+    );
+    const [key] = this.#verifiedOf('key', rows.key, ofKey, unverified);
+    const [policy] = this.#verifiedOf('keyPolicy', rows.keyPolicy, ofKey, unverified);
+    const backingKeys = this.#verifiedOf('backingKey', rows.backingKey, { keyId }, unverified);
     if (unverified.length === 0) return key === undefined ? undefined : { key, policy, backingKeys };
-    this.#readAhead('alias', ofKey, unverified, readAhead);
-    this.#readAhead('grant', ofKey, unverified, readAhead);
+    this.#readAhead('alias', ofKey, unverified);
+    this.#readAhead('grant', ofKey, unverified);
     throw new UnverifiedRecords(this.#rows.verifySoon(unverified));
   }
 
-  /** As `select`, of so many at most; those that are not verified yet are added to `unverified`. */
-  #readAhead<Kind extends NumerousKind>(
-    kind: Kind,
-    members: Members<Kind>,
-    unverified: UnverifiedRow[],
-    limit = -1,
-  ): readonly MetadataRecords[Kind][] {
+  /** Adds some of those that are not verified yet to `unverified`. */
+  #readAhead<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>, unverified: UnverifiedRow[]): void {
     const statement = this.#statement(`ahead ${kind}`, () => {
       const all = selection(this.#parts.db, kind);
       const names = Object.keys(members);
@@ -98,7 +100,7 @@ export class RecordsOnDemand implements RecordSource {
         .compile().sql;
     });
     const values = Object.values<string | undefined>(members);
-    return this.#verifiedOf(kind, this.#all(statement, [...values, limit]), members, unverified);
+    for (const row of this.#all(statement, [...values, readAhead])) this.#judged(kind, row, unverified);
   }
 
   has<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): boolean {
