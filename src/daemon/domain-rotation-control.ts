@@ -22,9 +22,9 @@ export interface DomainRotationParts extends DomainKeysParts {
   readonly domainId: () => string;
 }
 
-export function domainRotationControl(
-  parts: DomainRotationParts,
-): Pick<DomainControl, 'beginRotation' | 'finishRotation'> {
+type Rotating = Pick<DomainControl, 'beginRotation' | 'finishRotation'>;
+
+export function domainRotationControl(parts: DomainRotationParts): Rotating {
   const { regions, keyStoreOf, attached, domainKeys, members, domainId } = parts;
   const rotations = new DomainRotations({
     domainKeys,
@@ -73,7 +73,14 @@ export function domainRotationControl(
     if (keyStore instanceof JoinedKeyStore && keyStore.members.length > 1) return keyStore;
     throw new KmsError('ValidationException', `The key store ${name} has one token, and no members.`);
   };
-  return {
+  // One after the other, over all key stores: what one of them has begun another one gives up, and neither may be half done then.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const control: Rotating = {
     async beginRotation(name, choices) {
       const { member: chosen, leavers = [] } = choices;
       const leaver = leavers.find((each) => isOtherKeyStore(name, each));
@@ -113,11 +120,18 @@ export function domainRotationControl(
       for (const leaver of choices.leavers ?? []) {
         const marks = parts.members.of(name).filter((record) => record.name === leaver);
         const ids = [...marks.map(({ backingKeyId }) => backingKeyId), ...keysOfMembers(name, parts)];
-        all.push({ member: leaver, isEmpty: await emptyMember(memberNamed(keyStore, leaver), ids) });
+        all.push({
+          member: leaver,
+          isEmpty: await emptyMember(memberNamed(keyStore, leaver), ids, domainKeys.newestOf(name)),
+        });
       }
       const [left = null] = all;
       return { domainKeyId, members: [member, ...pairs.map((pair) => pair.member)], left, allLeft: all };
     },
+  };
+  return {
+    beginRotation: (name, choices) => inTurn(() => control.beginRotation(name, choices)),
+    finishRotation: (name, domainKeyId) => inTurn(() => control.finishRotation(name, domainKeyId)),
   };
 }
 

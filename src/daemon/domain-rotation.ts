@@ -26,6 +26,7 @@ import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
+import { assertLacks } from './domain-wide-rotation.ts';
 
 export interface RotationChoices {
   /** The member that makes the key, and whose security officer trusts the others'; the first one that stays if not given. */
@@ -228,6 +229,8 @@ export class DomainRotations {
       // What is in it is known anew then.
       for (const member of staying) await member.relist();
       this.#parts.assertNothingIsLost(keyStore, choices);
+      for (const leaver of leavers.map((name) => memberNamed(keyStore, name)))
+        if (leaver.isServing) await leaver.call((theirs) => assertLacks(theirs, leaver.name, record.backingKeyId));
       // One may have been lost meanwhile.
       stayingMembers(keyStore, leavers);
     } catch (error) {

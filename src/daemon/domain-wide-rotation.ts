@@ -11,7 +11,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
 import { proofForRecord, proveKey } from '../keys/domain/key-proofs.ts';
-import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
@@ -165,6 +165,9 @@ export class DomainWideRotation {
         await holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
       }
       for (const holder of had) await holder.relist();
+      if (leaver !== undefined)
+        for (const { isServing, token, path } of holdersIn(leaver, this.#parts.keyStoreOf(leaver), leaver))
+          if (isServing) await assertLacks(token, path, backingKeyId);
       // One may have been lost meanwhile.
       this.#holders(name, leaver);
     } catch (error) {
@@ -208,6 +211,24 @@ export class DomainWideRotation {
       for (const each of [holder, giver])
         if (each.isServing) await destroyIn([each], backingKeyId).catch(() => undefined);
   }
+}
+
+/**
+ * Before one that leaves is emptied: the newest domain key is in those that stay and in no other HSM. What has it is one of these, by another
+ * name of the configuration, and to empty it would be the end of all keys.
+ * @throws KmsError `ConflictException`
+ */
+export async function assertLacks(
+  leaver: Pick<KeyStore, 'describeKey'>,
+  name: string,
+  newest: BackingKeyId,
+): Promise<void> {
+  if (!(await isInHsm(leaver, newest))) return;
+  throw new KmsError(
+    'ConflictException',
+    `\`${name}\` is an HSM that stays, by another name: it has the domain key that those that stay have alone. Nothing was destroyed in it; ` +
+      'name another token for it in the configuration',
+  );
 }
 
 function holdersIn(keyStore: string, opened: KeyStore, named: string): readonly Holder[] {

@@ -8,16 +8,23 @@
 import type { Member } from '../hsm/members/member.ts';
 import { serviceKeyOutline } from '../keys/life/service-keys.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import { assertLacks } from './domain-wide-rotation.ts';
 
 /**
  * Destroys all that is ours in it, the key by which it is known last, so that this can be repeated until it is done.
  * @param backingKeyIds Of the domain, and its mark; the last one is that by which a member is known. Everything else in it is ours as well where the
  * token has our service key, and no other instance's.
+ * @param newest The domain key that those that stay have.
  * @returns Was it there?
- * @throws KeyStoreError when it is lost meanwhile.
+ * @throws KeyStoreError when it is lost meanwhile; KmsError `ConflictException` when it is one of those that stay.
  */
-export async function emptyMember(member: Member, backingKeyIds: readonly BackingKeyId[]): Promise<boolean> {
+export async function emptyMember(
+  member: Member,
+  backingKeyIds: readonly BackingKeyId[],
+  newest: BackingKeyId | undefined,
+): Promise<boolean> {
   if (!member.isServing && !member.hasLeft) return false;
+  if (newest !== undefined) await member.call((theirs) => assertLacks(theirs, member.name, newest));
   const { label: known } = serviceKeyOutline('metadata-integrity');
   const listed = await member.call((theirs) => theirs.listKeys());
   const instances = listed.filter(({ label }) => label === known).map(({ backingKeyId }) => backingKeyId);

@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { createLog } from '../../src/daemon/log.ts';
 import { tryBackup } from '../../src/daemon/restore.ts';
@@ -102,14 +103,20 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   test('have one domain once the HSM of one has joined that of the other, and the daemon has looked', async () => {
     const KeyId = await newPrimary();
     await joinDomain(instance, 'default', 'annex');
+    // It would wrap what is new under a former domain key of the others, having no other one.
+    await ask('/domains/default/rotate', {});
+    await ask('/key-stores/annex/reconnect', {});
+    expect(instance.logged.join()).toContain('has only former domain keys of others');
+    expect((await ask('/status')).keyStores[1]).toMatchObject({ name: 'annex', domainKeys: [] });
+    await joinDomain(instance, 'default', 'annex');
     expect((await refusal(here.replicateKey({ KeyId, ReplicaRegion: there }))).message).toMatch(/reconnect annex/);
     expect(await ask('/key-stores/annex/reconnect', {})).toMatchObject({ state: 'connected' });
     await here.replicateKey({ KeyId, ReplicaRegion: there });
     const described = await abroad.describeKey({ KeyId });
     expect(described.KeyMetadata).toMatchObject({ KeyState: 'Enabled', MultiRegion: true });
     // It uses what is wrapped, and verifies no record: it was given nothing for that.
-    const labels = (await annex.listKeys()).map(({ label }) => label);
-    expect(labels).toEqual(['drawbridge:domain:default:1']);
+    const labels = (await annex.listKeys()).map(({ label }) => label).sort();
+    expect(labels).toEqual(['drawbridge:domain:default:1', 'drawbridge:domain:default:2']);
   });
 
   test('decrypt in each what was encrypted in the other', async () => {
@@ -184,6 +191,18 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
       expect(domainKeys.at(-1)).toMatchObject({ backingKeyId: done['domainKeyId'], state: 'Active' });
       expect(domain).toHaveLength(2);
     }
+  });
+
+  test('have one of those who finish a rotation at the same time do so, and lose nothing by the other one', async () => {
+    const { domainKeyId } = await ask('/domains/annex/rotation', {});
+    const answers = await Promise.all([1, 2].map(() => ask('/domains/annex/rotation/finish', { domainKeyId })));
+    const done = answers.filter((answer) => answer.domainKeyId === domainKeyId);
+    const refused = answers.filter(({ __type }) => __type === 'ConflictException');
+    expect([done, refused]).toMatchObject([[{ members: ['annex', 'default/default'] }], [{}]]);
+    for (const { domainKeys } of (await ask('/status')).keyStores)
+      expect(domainKeys.at(-1)).toMatchObject({ backingKeyId: domainKeyId, state: 'Active' });
+    const { CiphertextBlob } = await here.encrypt({ KeyId: await newPair(), Plaintext });
+    expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
   });
 
   test('are served by their own HSM alone: while the hosts of one are gone, the other one goes on', async () => {
@@ -266,5 +285,31 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     const labels = (await annex.listKeys()).map(({ label }) => label);
     expect(labels).toEqual([expect.stringMatching(/^drawbridge:domain:annex:/)]);
     expect(await textOf(abroad.decrypt({ CiphertextBlob }))).toBe('a plaintext');
+  });
+});
+
+describe.skipIf(softHsm2.missing !== null)('A key store that is the HSM of another one by another name', () => {
+  test('leaves with nothing destroyed, because all keys would be', async () => {
+    const instance = await InstanceOfStores.create({ twin: {} });
+    try {
+      const { token, folder, configurationFile, socket } = instance;
+      const configuration = parse(readFileSync(configurationFile, 'utf8'));
+      configuration.keyStores.default.residency = 'wrapped';
+      configuration.keyStores.twin = InstanceOfStores.settingsOf(token, join(folder, 'pin'));
+      writeFileSync(configurationFile, stringify(configuration));
+      await instance.start();
+      const KeyId = present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
+      const { CiphertextBlob } = await instance.kms.encrypt({ KeyId, Plaintext });
+      await askOf(socket, '/key-stores/twin/reconnect', {});
+      expect((await askOf(socket, '/status')).keyStores[0].domain).toHaveLength(2);
+      expect(await rotateDomain(instance, 'default', { leaver: 'twin' })).toMatchObject({
+        __type: 'ConflictException',
+        message: expect.stringMatching(/^`twin` is an HSM that stays, by another name.*Nothing was destroyed/),
+      });
+      await instance.restart();
+      expect((await instance.kms.decrypt({ CiphertextBlob })).Plaintext).toEqual(new Uint8Array(Plaintext));
+    } finally {
+      await instance.remove();
+    }
   });
 });

@@ -49,6 +49,13 @@ export async function adoptDomainKeys(
   if (found.length === 0) return [];
   const adopted = await domainKeys.adopt(() => adoptedRecords(name, found, domainKeys));
   const ids = adopted.map(({ backingKeyId }) => backingKeyId);
+  if (domainKeys.of(name).length === 0) {
+    log.warn(
+      { keyStore: name, of: [...new Set(found.map(({ keyStore }) => keyStore))] },
+      'a key store has only former domain keys of others, under which nothing new is wrapped: have it join again (`drawbridge domain invite`)',
+    );
+    return [];
+  }
   const domain = domainKeys.domainOf(name);
   log.info({ keyStore: name, domainKeys: ids, domain }, 'a key store has domain keys of others');
   return ids;
@@ -99,7 +106,7 @@ async function isIn(
 function adoptedRecords(
   name: string,
   found: readonly DomainKeyRecord[],
-  domainKeys: Pick<DomainKeys, 'of' | 'holds' | 'newestOf' | 'domainOf'>,
+  domainKeys: Pick<DomainKeys, 'of' | 'holds' | 'newestOf' | 'domainOf' | 'everywhere'>,
 ): readonly DomainKeyRecord[] {
   const own = domainKeys.of(name);
   const isOwn = (id: BackingKeyId): boolean => own.some(({ backingKeyId }) => backingKeyId === id);
@@ -107,9 +114,11 @@ function adoptedRecords(
     (each) => domainKeys.holds(each.keyStore, each.backingKeyId) && !isOwn(each.backingKeyId),
   );
   const isAlone = domainKeys.domainOf(name).length === 1;
-  const leading = isAlone
-    ? coming.find(({ keyStore, backingKeyId }) => domainKeys.newestOf(keyStore) === backingKeyId)
-    : undefined;
+  const isNewest = (id: BackingKeyId): boolean =>
+    domainKeys.everywhere(id).some(({ keyStore }) => domainKeys.newestOf(keyStore) === id);
+  const leading = isAlone ? coming.find(({ backingKeyId }) => isNewest(backingKeyId)) : undefined;
+  // With none of its own it would wrap what is new under a former one, which somebody may have who left.
+  if (own.length === 0 && leading === undefined) return [];
   const former = coming
     .filter((each) => each !== leading)
     .sort((one, other) => one.createdAtMs - other.createdAtMs || one.ordinal - other.ordinal);

@@ -300,8 +300,16 @@ export class DomainKeys implements Fold {
     const { keyStore: name, backingKeyId } = intent;
     const active = { state: 'Active', owner: '', proof } as const;
     try {
-      const changes = this.everywhere(backingKeyId).map((record) => replaced('domainKey', record, active));
-      await turns.take(() => ({ changes: [...changes, ...also()], response: undefined }), { isQuiet: true });
+      await turns.take(
+        () => {
+          const begun = this.everywhere(backingKeyId).filter(({ state }) => state === 'Creating');
+          // What was abandoned meanwhile is in no HSM, and nobody leaves by it.
+          if (begun.length === 0) throw new KmsError('ConflictException', goneMeanwhile);
+          const changes = begun.map((record) => replaced('domainKey', record, active));
+          return { changes: [...changes, ...also()], response: undefined };
+        },
+        { isQuiet: true },
+      );
     } catch (error) {
       await this.abandon(intent, keyStore);
       throw fromKeyStoreError(error);
@@ -312,12 +320,13 @@ export class DomainKeys implements Fold {
   }
 
   /**
-   * Object first, then record, as of a backing key.
+   * Object first, then record, as of a backing key. INVARIANT: what is in force is not abandoned, whoever asks for it.
    * @param keyStore Destroys it in each key store for which it was begun.
    */
   async abandon({ backingKeyId }: DomainKeyRecord, keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
     this.#begun.delete(backingKeyId);
-    await this.#abandon(this.everywhere(backingKeyId), keyStore);
+    const begun = this.everywhere(backingKeyId).filter(({ state }) => state === 'Creating');
+    await this.#abandon(begun, keyStore);
   }
 
   async #abandon(intents: readonly DomainKeyRecord[], keyStore: Pick<KeyStore, 'destroyKey'>): Promise<void> {
@@ -351,6 +360,8 @@ export class DomainKeys implements Fold {
     );
   }
 }
+
+const goneMeanwhile = 'the new domain key was given up meanwhile, and nothing has changed; begin anew';
 
 /** As on record: what is none of ours there opens nothing. */
 function formerDomainKeysOf({ formerDomainKeyIds }: BackingKeyRecord): readonly BackingKeyId[] {
