@@ -21,6 +21,7 @@ import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '..
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { domainRotationControl } from './domain-rotation-control.ts';
+import { assertNoneDamaged, verifyAll } from './leaving-key-store.ts';
 
 export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
@@ -152,13 +153,8 @@ export function domainControl(parts: DomainControlParts): DomainControl {
     },
     async retire(name) {
       keyStoreOf(name);
-      for (const { directory } of regions) await directory.source?.verifyAll();
-      // A record that does not verify may be of a key that is wrapped under one of them, and may be given back.
-      const damaged = regions.reduce((sum, { directory }) => sum + directory.counts().damaged, 0);
-      if (damaged > 0) {
-        const message = `${damaged} keys have a record that does not verify, and may need a domain key: restore them, or accept what there is, first.`;
-        throw new KmsError('ConflictException', message);
-      }
+      await verifyAll(regions);
+      assertNoneDamaged(regions);
       return toldToOperators(async () => {
         const before = underEach(wrappedBackingKeys(regions));
         // Another key store whose token has joined may have it without a record: none goes as long as a copy may be left.

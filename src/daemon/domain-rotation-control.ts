@@ -10,7 +10,7 @@ import { type DomainKeysParts, keysOfMembers } from './domain-members.ts';
 import { DomainRotations, memberNamed } from './domain-rotation.ts';
 import { DomainWideRotation, endPairsIn } from './domain-wide-rotation.ts';
 import { emptyMember } from './emptied-member.ts';
-import { assertSharesNothing, usesOfDomainKeys, verifyAll } from './leaving-key-store.ts';
+import { assertNoneDamaged, assertSharesNothing, usesOfDomainKeys, verifyAll } from './leaving-key-store.ts';
 import { assertNothingIsLost } from './leaving-member.ts';
 
 export interface DomainRotationParts extends DomainKeysParts {
@@ -84,15 +84,18 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
     async beginRotation(name, choices) {
       const { member: chosen, leavers = [] } = choices;
       const leaver = leavers.find((each) => isOtherKeyStore(name, each));
+      if (leavers.length > 0) await verifyAll(regions);
       if (leaver !== undefined) {
         if (leavers.length > 1)
           throw new KmsError(
             'ValidationException',
             `\`${leaver}\` is a key store, and leaves by a command of its own.`,
           );
-        await verifyAll(regions);
         const isAway = keyStoreOf(leaver).status().state !== 'connected';
-        if (!(choices.isLossAccepted && isAway)) assertSharesNothing(regions, leaver);
+        if (!(choices.isLossAccepted && isAway)) {
+          assertNoneDamaged(regions);
+          assertSharesNothing(regions, leaver);
+        }
       }
       if (leaver !== undefined || wide.isNeeded(name)) {
         const begun = { empties: false, gone: goneElsewhere(name) };

@@ -14,6 +14,19 @@ export async function verifyAll(regions: readonly { readonly directory: Pick<Key
 }
 
 /**
+ * A record that does not verify may be of a key that needs what is about to be destroyed, and may be given back.
+ * @throws KmsError `ConflictException` with how many there are, of those that were read.
+ */
+export function assertNoneDamaged(regions: readonly { readonly directory: Pick<KeyDirectory, 'counts'> }[]): void {
+  const damaged = regions.reduce((sum, { directory }) => sum + directory.counts().damaged, 0);
+  if (damaged === 0) return;
+  throw new KmsError(
+    'ConflictException',
+    `${damaged} keys have a record that does not verify, and may need what would be destroyed: restore them, or accept what there is, first.`,
+  );
+}
+
+/**
  * What related keys share cannot be used on both sides of a domain that parts.
  * @throws KmsError `ConflictException` with how many keys that are, and what to do.
  */

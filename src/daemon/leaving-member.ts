@@ -6,14 +6,16 @@ import type { KeyView } from '../keys/key-view.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import { KmsError } from '../kms/errors.ts';
 import { memberNamed, type RotationChoices } from './domain-rotation.ts';
+import { assertNoneDamaged } from './leaving-key-store.ts';
 
 /**
  * What is in one that serves can be moved, and is not given up. What is in one that does not serve may be lost already, which somebody has
  * to accept who was told how much it is; of one that was never there it may be all that no other member has.
- * @throws KmsError `ConflictException` with how many keys would be lost, and what to do.
+ * @param regions All of whose keys were read.
+ * @throws KmsError `ConflictException` with how many keys would be lost, or could be by a record that does not verify, and what to do.
  */
 export function assertNothingIsLost(
-  regions: readonly { readonly directory: Pick<KeyView, 'onRecord'> }[],
+  regions: readonly { readonly directory: Pick<KeyView, 'onRecord' | 'counts'> }[],
   keyStore: JoinedKeyStore,
   { leavers = [], isLossAccepted = false }: RotationChoices,
 ): void {
@@ -23,6 +25,7 @@ export function assertNothingIsLost(
     const member = memberNamed(keyStore, leaver);
     const { inventory, isServing } = member;
     if (isLossAccepted && !isServing) continue;
+    assertNoneDamaged(regions);
     const lost = new Set<string>();
     for (const { state, owner, residency, backingKeyId } of materialsOfRegions(directories, keyStore.name)) {
       // What has an owner is being made, and may be there already.

@@ -2,6 +2,7 @@
 
 import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createLog } from '../../src/daemon/log.ts';
 import { MemberProofs } from '../../src/daemon/member-proofs.ts';
@@ -69,6 +70,14 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
   const command = (act: string, ...args: readonly string[]) =>
     drawbridge(act, ...args, '--config', instance.configurationFile, '--so-pin-file', soPin(), '--json');
   const soPin = (): string => join(instance.folder, 'so-pin');
+
+  /** A member of the record of what was made first, which then does not verify; while nobody serves. */
+  function alterFirstKey(by: '+ 1' | '- 1'): void {
+    const database = new DatabaseSync(join(instance.folder, 'data', 'metadata.db'));
+    const first = 'SELECT backing_key_id FROM backing_key ORDER BY created_at_ms LIMIT 1';
+    database.exec(`UPDATE backing_key SET ordinal = ordinal ${by} WHERE backing_key_id = (${first})`);
+    database.close();
+  }
 
   beforeAll(async () => {
     instance = await InstanceOfMembers.create({ names, prepare: async (kms) => void (await kms.createKey({})) });
@@ -143,6 +152,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     for (const name of ['a', 'b'] as const) instance.member(name).pull();
     await expect(instance.start()).rejects.toThrow(/nobody is there but `c`, which left the domain/);
     await instance.stop();
+    alterFirstKey('+ 1');
     await instance.start(true);
     const waitsFor = expect.stringMatching(/`c`.*left the domain/);
     await vi.waitFor(async () => expect((await instance.ask('/status')).body).toMatchObject({ waitsFor }), patience);
@@ -150,6 +160,17 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     for (const name of ['a', 'b'] as const) instance.member(name).plug();
     await vi.waitFor(async () => expect((await instance.ask('/health')).status).toBe(200), patience);
     await decrypt(after);
+    await until('c', 'left');
+  });
+
+  test('has none emptied while a record does not verify, whose key may be in it alone', async () => {
+    const message = expect.stringMatching(/^1 keys have a record that does not verify/);
+    const refused = { __type: 'ConflictException', message };
+    for (const leaver of ['b', 'c']) expect(await post('rotation', { leaver })).toMatchObject(refused);
+    await instance.stop();
+    alterFirstKey('- 1');
+    await instance.start();
+    for (const name of ['a', 'b'] as const) await until(name, 'connected');
     await until('c', 'left');
   });
 
