@@ -15,6 +15,7 @@ import {
 } from '../keys/domain/invitation.ts';
 import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyView } from '../keys/key-view.ts';
+import type { KmsKey } from '../keys/kms-key.ts';
 import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
 import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
@@ -191,7 +192,7 @@ function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingK
     readonly keyUsage: string;
   }[] = [];
   for (const { directory } of regions)
-    for (const { record, materials } of directory.all()) {
+    for (const { record, materials } of keysThatMayBeUnder(directory, domainKeyId)) {
       const under = materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
       if (under.length === 0) continue;
       const { region, keyId, origin, keyUsage } = record;
@@ -199,6 +200,18 @@ function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingK
       if (found.length === maxNamedKeys) return found;
     }
   return found;
+}
+
+/** All keys, or, where they are read on demand, as many as are named: to read all of a million keeps everybody waiting for minutes. */
+function keysThatMayBeUnder(directory: KeyView, domainKeyId: BackingKeyId): Iterable<KmsKey> {
+  const { source } = directory;
+  if (source === undefined) return directory.all();
+  const suffix = ` ${domainKeyId}`;
+  const places = [...source.toldWrappedUnder().keys()].filter((name) => name.endsWith(suffix));
+  const keyIds = places.flatMap((name) =>
+    source.toldKeysUnder(name.slice(0, -suffix.length), domainKeyId, maxNamedKeys),
+  );
+  return [...new Set(keyIds)].flatMap((keyId) => directory.findSoundKey(keyId) ?? []);
 }
 
 /** Whoever may ask is the operator, who needs to know what the token said. */

@@ -8,7 +8,7 @@
 import type { StatementSync } from 'node:sqlite';
 import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
-import type { AliasName, KeyId } from '../kms/names.ts';
+import { type AliasName, type KeyId, parseKeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { rowsOfKey, rowsOfKeyStatement } from './key-rows.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
@@ -198,6 +198,15 @@ export class RecordsOnDemand implements RecordSource {
 
   toldWrappedUnder(): ReadonlyMap<string, number> {
     return this.#counts.wrappedUnder();
+  }
+
+  toldKeysUnder(keyStore: string, domainKeyId: string, limit: number): readonly KeyId[] {
+    const statement = this.#statement(
+      'keys under',
+      () =>
+        "select distinct key_id from backing_key where wrapped_key <> '' and key_store = ? and domain_key_id = ? limit ?",
+    );
+    return this.#all(statement, [keyStore, domainKeyId, limit]).flatMap(([keyId]) => parseKeyId(String(keyId)) ?? []);
   }
 
   wrappedUnder(): ReadonlyMap<string, number> {

@@ -121,8 +121,13 @@ test('what people are told of the numbers of records is what there is, whatever 
     return [rotations.countAfter(first.region, 0), rotations.countAfter(first.region, 1000)];
   };
   expect(told()).toEqual([2, 1]);
+  const keysUnder = (place: string, domainKeyId: number) =>
+    present(source).toldKeysUnder(place, idOf(domainKeyId), 100);
+  expect([keysUnder(wrapped.keyStore, 7), keysUnder(wrapped.keyStore, 8)]).toEqual([[wrapped.keyId], []]);
+  expect(keysUnder('another', 7)).toEqual([]);
   await store.write([material(4, 8), added('key', key(3, 2000)), added('key', key(4, null))]);
   expect(told()).toEqual([3, 2]);
+  expect(keysUnder(wrapped.keyStore, 8)).toEqual([wrapped.keyId]);
   const disabled = replaced('key', second, { state: 'Disabled' });
   await store.write([disabled, removed('key', first)]);
   expect(told()).toEqual([1, 1]);
