@@ -30,7 +30,7 @@ import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.
 import { Turns } from '../../src/store/turns.ts';
 import { alice, allow, bob, compile, policy, realm } from '../authorization/policies.ts';
 import { openStore } from '../hsm/test-store.ts';
-import { testMacs } from '../store/records.ts';
+import { examples, testMacs } from '../store/records.ts';
 import { holdTurn } from '../support/held-turn.ts';
 import { newTestKey } from '../support/new-key.ts';
 import { describeEachToken } from '../support/tokens.ts';
@@ -217,6 +217,29 @@ describeEachToken('Keys in memory', (token) => {
     await settleLateKeyStore('default', keyStore, { ...late, directory: here.directory, domainKeys });
     expect((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId)).toContain(currentBackingKeyId);
     expect(here.directory.onRecord.findMaterial(unneeded.backingKeyId)).toBeUndefined();
+  });
+
+  test('have the end of a domain key finished that a key store was giving up, where another one has what needs it', async () => {
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    for (const [needing, isLeft] of [
+      ['annex', false],
+      ['default', true],
+    ] as const) {
+      const backingKeyId = newBackingKeyId();
+      await keyStore.generateDomainKey({ backingKeyId, label: 'drawbridge:domain:annex:1' });
+      const common = { backingKeyId, version: 1, createdAtMs: 1, proof: Buffer.alloc(0), ordinal: 1 } as const;
+      const marked = { ...common, keyStore: 'default', state: 'Destroying', owner: store.nodeId } as const;
+      const other = { ...common, keyStore: 'annex', state: 'Active', owner: '' } as const;
+      await put(added('domainKey', marked), added('domainKey', other));
+      const wrapped = { keyStore: needing, domainKeyId: backingKeyId, wrappedKey: Buffer.of(1) };
+      const backingKey = [{ ...examples.backingKey, ...wrapped }];
+      const parts = { turns, nodeId: store.nodeId, log };
+      const domainKeys = new DomainKeys(parts, { domainKey: [marked, other], backingKey });
+      await domainKeys.settle('default', keyStore);
+      const there = (await keyStore.listKeys()).map((key) => key.backingKeyId);
+      expect([there.includes(backingKeyId), domainKeys.of('default').length > 0]).toEqual([isLeft, isLeft]);
+      await keyStore.destroyKey({ backingKeyId });
+    }
   });
 
   test('get ids whose digits no other key has, in whatever form', async () => {

@@ -39,7 +39,7 @@ export interface DomainKeysOptions {
 export class DomainKeys implements Fold {
   readonly #options: DomainKeysOptions;
   readonly #records = new Map<string, DomainKeyRecord>();
-  /** Those under which something is wrapped, or was since the start. */
+  /** Those under which something is wrapped, or was since the start; and each with the key store in which that is, as `nameOf` has it. */
   readonly #used = new Set<string>();
   /** Of key stores whose domain key is being made. */
   readonly #making = new Map<string, Promise<BackingKeyId>>();
@@ -63,8 +63,16 @@ export class DomainKeys implements Fold {
     }
   }
 
-  #see({ domainKeyId, wrappedKey }: BackingKeyRecord): void {
-    if (domainKeyId !== null && wrappedKey !== null) this.#used.add(domainKeyId);
+  #see({ domainKeyId, wrappedKey, keyStore }: BackingKeyRecord): void {
+    if (domainKeyId === null || wrappedKey === null) return;
+    this.#used.add(domainKeyId).add(nameOf({ keyStore, backingKeyId: domainKeyId }));
+  }
+
+  /** Would something be lost with it? What is wrapped in another key store that has it, too, is not: this one was to give it up. */
+  #isNeeded(record: DomainKeyRecord): boolean {
+    const { backingKeyId } = record;
+    const isElsewhere = this.everywhere(backingKeyId).some(({ state }) => state === 'Active');
+    return this.#used.has(isElsewhere ? nameOf(record) : backingKeyId);
   }
 
   /** Where new keys of a key store live. */
@@ -233,7 +241,7 @@ export class DomainKeys implements Fold {
   ): Promise<void> {
     const { nodeId, log } = this.#options;
     const { backingKeyId, state, owner } = record;
-    if (state !== 'Active' && this.#used.has(backingKeyId)) {
+    if (state !== 'Active' && this.#isNeeded(record)) {
       log.error(
         { keyStore: name, backingKeyId },
         'keys are wrapped under a domain key whose record says that it is not there; an old record was put back, and nothing is destroyed',
@@ -385,6 +393,6 @@ export function domainKeyLabel({ keyStore, ordinal }: Pick<DomainKeyRecord, 'key
 }
 
 /** Neither part has a blank. */
-function nameOf({ keyStore, backingKeyId }: DomainKeyRecord): string {
+function nameOf({ keyStore, backingKeyId }: Pick<DomainKeyRecord, 'keyStore' | 'backingKeyId'>): string {
   return `${keyStore} ${backingKeyId}`;
 }
