@@ -8,6 +8,7 @@ import { StartNumbers } from '../keys/start-numbers.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { added, replaced } from '../store/records/changes.ts';
 import type { MilestoneRecord } from '../store/records/records.ts';
+import { StoreError } from '../store/store-error.ts';
 import type { Turns } from '../store/turns.ts';
 
 /** What is reached for the first time by a start. */
@@ -33,12 +34,19 @@ export async function reachMilestone(
 /**
  * The numbers that a start gives to backing keys, counted as a milestone whose version is the number of such starts.
  * @param isOnDemand Are keys read on demand? Otherwise this start is not counted, and those that were go on to count.
+ * @throws StoreError `damaged` where nobody knows how many there were: with fewer, keys would encrypt more often than they may.
  */
 export async function numbersOfStart(
   turns: Turns,
-  { milestone: reached }: Pick<LoadedMetadata, 'milestone'>,
+  { milestone: reached, quarantined }: Pick<LoadedMetadata, 'milestone' | 'quarantined'>,
   { isOnDemand, nowMs }: { readonly isOnDemand: boolean; readonly nowMs: number },
 ): Promise<StartNumbers> {
+  const refused = quarantined.find(({ kind, id }) => kind === 'milestone' && id === countedStart);
+  if (refused !== undefined)
+    throw new StoreError(
+      'damaged',
+      `the record of how many starts gave encryption numbers to keys is refused: ${refused.reason}; restore a backup`,
+    );
   const known = reached.find(({ milestone }) => milestone === countedStart);
   if (!isOnDemand) return new StartNumbers(known?.version ?? 0, false);
   const change =

@@ -1,4 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { numbersOfStart } from '../../src/daemon/milestones.ts';
 import {
   defaultEncryptionLimits,
   EncryptionCounter,
@@ -8,6 +13,9 @@ import {
 
 import { canHaveStartNumbers, numbersPerStart, StartNumbers } from '../../src/keys/start-numbers.ts';
 import type { BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import { openSqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
+import { formerRegion, testMacs } from '../store/records.ts';
 
 /** A counter over a store that only remembers what was written. */
 function counterWith({ reserved = 0, block = 8, limit = 20 } = {}) {
@@ -145,6 +153,27 @@ describe('the numbers of a start', () => {
         () => 1,
       ).tryTake(),
     ).toBe(false);
+  });
+
+  it('are counted on record by each start that gives any, and an edited count is no count', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'drawbridge-starts-')), 'metadata.db');
+    onTestFinished(() => rmSync(dirname(path), { recursive: true }));
+    const started = async (isOnDemand: boolean): Promise<number> => {
+      const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
+      try {
+        return (await numbersOfStart(new Turns(store), await store.load(), { isOnDemand, nowMs: 1 })).ofAllStarts;
+      } finally {
+        await store.close();
+      }
+    };
+    expect(await started(false)).toBe(0);
+    for (const starts of [1, 2]) expect(await started(true)).toBe(starts * numbersPerStart);
+    expect(await started(false)).toBe(2 * numbersPerStart);
+    const database = new DatabaseSync(path);
+    expect(database.prepare("update milestone set version = 1 where milestone = 'start'").run().changes).toBe(1);
+    database.close();
+    for (const isOnDemand of [false, true])
+      await expect(started(isOnDemand)).rejects.toMatchObject({ name: 'StoreError', failure: 'damaged' });
   });
 
   it('are for material that is counted in one place alone', () => {
