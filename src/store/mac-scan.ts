@@ -33,13 +33,17 @@ export interface ScannedMacs {
   readonly count: number;
   /** All of them. They are in force if the root says their sum. */
   readonly macs: MacsInForce;
-  /** Where the rows stand that meet the condition of their kind, among others. Empty where there is none. */
-  readonly ranges: ReadonlyMap<RecordKind, readonly RowRange[]>;
+  readonly wanted: PlacesOfRows;
+  readonly former: PlacesOfRows;
 }
+
+/** Where the rows stand that meet the condition of their kind, among others. Empty where there is none. */
+export type PlacesOfRows = ReadonlyMap<RecordKind, readonly RowRange[]>;
 
 /**
  * @param path Of the file, for what is said of it.
  * @param options.wanted Which rows are looked for.
+ * @param options.former And which others are, of former formats.
  * @param options.expected How many rows there are, roughly.
  * @throws StoreError
  */
@@ -47,24 +51,30 @@ export function scanMacs(
   database: DatabaseSync,
   sums: RecordSums,
   path: string,
-  { wanted = {}, expected = 0 }: { readonly wanted?: Wanted; readonly expected?: number } = {},
+  {
+    wanted = {},
+    former = {},
+    expected = 0,
+  }: { readonly wanted?: Wanted; readonly former?: Wanted; readonly expected?: number } = {},
 ): ScannedMacs {
   try {
     let [sum, count] = [0n, 0];
     const macs = new MacsInForce(expected);
-    const ranges = new Map<RecordKind, RowRange[]>();
+    const [wantedPlaces, formerPlaces] = [new Map<RecordKind, RowRange[]>(), new Map<RecordKind, RowRange[]>()];
     for (const kind of recordKinds) {
-      const found: RowRange[] = [];
-      for (const some of rowsOfKind(database, kind, wanted[kind] ?? 'false')) {
+      const [found, foundFormer]: [RowRange[], RowRange[]] = [[], []];
+      for (const some of rowsOfKind(database, kind, wanted[kind] ?? 'false', former[kind] ?? 'false')) {
         sum = replacedInSum(sum, 0n, some.macs === undefined ? sums.sumOf(some.each()) : sums.sumOfMacs(some.macs));
         if (some.macs !== undefined) macs.addAll(some.macs);
         else for (const mac of some.each()) macs.add(mac);
         count += some.count;
         if (some.hasWanted) addRange(found, some.range);
+        if (some.hasFormer) addRange(foundFormer, some.range);
       }
-      ranges.set(kind, found);
+      wantedPlaces.set(kind, found);
+      formerPlaces.set(kind, foundFormer);
     }
-    return { sum, count, macs, ranges };
+    return { sum, count, macs, wanted: wantedPlaces, former: formerPlaces };
   } catch (error) {
     throw asStoreError(error, 'read the metadata store', path);
   }
@@ -76,11 +86,12 @@ interface SomeRows {
   /** One behind the other, where each is what a MAC of ours is: 64 digits. */
   readonly macs: Buffer | undefined;
   readonly hasWanted: boolean;
+  readonly hasFormer: boolean;
   /** Whatever stands there as their MACs. */
   each(): readonly unknown[];
 }
 
-function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string): Generator<SomeRows> {
+function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string, former: string): Generator<SomeRows> {
   const table = sqlNames[kind];
   const rows = `from ${table} not indexed where rowid >= ?1 and rowid <= ?2`;
   const prepare = (text: string) => {
@@ -92,11 +103,11 @@ function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string): 
   const next = prepare(`select min(rowid) from ${table} where rowid >= ?`);
   const isWhole = `octet_length(mac) = ${macDigits} and typeof(mac) = 'text'`;
   const together = prepare(
-    `select last, count, wanted,
+    `select last, count, wanted, former,
         case when whole = count and digits = lower(digits) then unhex(digits) end
       from (
         select max(rowid) as last, count(*) as count, max(rowid) filter (where ${wanted}) as wanted,
-          count(*) filter (where ${isWhole}) as whole, group_concat(mac, '') as digits
+          max(rowid) filter (where ${former}) as former, count(*) filter (where ${isWhole}) as whole, group_concat(mac, '') as digits
         ${rows}
       )`,
   );
@@ -108,13 +119,14 @@ function* rowsOfKind(database: DatabaseSync, kind: RecordKind, wanted: string): 
     if (typeof first !== 'bigint') return;
     const end = BigInt.asIntN(64, first + BigInt(rowsAtOnce - 1));
     const to = end < first ? 2n ** 63n - 1n : end;
-    const [[last, count, found, macs] = []] = together(first, to);
+    const [[last, count, found, foundFormer, macs] = []] = together(first, to);
     const range = { first, last: last as bigint }; // There is the first one at least.
     yield {
       count: Number(count),
       range,
       macs: macs instanceof Uint8Array ? Buffer.from(macs.buffer, macs.byteOffset, macs.length) : undefined,
       hasWanted: found !== null,
+      hasFormer: foundFormer !== null,
       each: () => each(first, to).map(([mac]) => mac),
     };
     if (range.last === 2n ** 63n - 1n) return;

@@ -9,10 +9,9 @@
 
 import type { DatabaseSync } from 'node:sqlite';
 import { type Expression, type SqlBool, sql } from 'kysely';
-import type { RowRange } from './mac-scan.ts';
+import type { PlacesOfRows, RowRange } from './mac-scan.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import { recordKinds } from './record-columns.ts';
-import { newestFormat, type RecordFormats } from './record-mac.ts';
 import type { Findings, ReaderParts, RecordReader } from './record-reader.ts';
 import { isNumerous, type NumerousKind } from './record-source.ts';
 import { type FormerRow, sqlNames } from './record-statements.ts';
@@ -29,34 +28,33 @@ export function loadAll(reader: RecordReader, macs: Findings['macs']): Promise<R
   return load(reader, macs, () => undefined);
 }
 
+/** Without a Region: they get theirs before anything else is read (`former-region.ts`). */
+const lacksRegion = "region = ''";
+
 /**
- * Conditions of the rows that a start has to know: what did not finish, what something is due of, what lives in a token, and what is written
- * anew because it is of a former format. Rows of kinds that are not here are all read.
+ * Conditions of the rows that a start has to know: what did not finish, what something is due of, and what lives in a token. Rows of
+ * kinds that are not here are all read.
  */
-export function wantedAtStart(formats: RecordFormats): Readonly<Record<NumerousKind, string>> {
-  const isFormer = (kind: RecordKind): string => `format <> ${newestFormat(formats[kind])}`;
-  return {
-    key: `state not in ('Enabled', 'Disabled') or origin <> 'AWS_KMS' or ${isFormer('key')}`,
-    backingKey: `residency <> 'wrapped' or state <> 'Active' or ${isFormer('backingKey')}`,
-    keyPolicy: isFormer('keyPolicy'),
-    alias: isFormer('alias'),
-    grant: isFormer('grant'),
-    lastUse: isFormer('lastUse'),
-  };
-}
+export const wantedAtStart: Readonly<Record<NumerousKind, string>> = {
+  key: `state not in ('Enabled', 'Disabled') or origin <> 'AWS_KMS' or ${lacksRegion}`,
+  backingKey: "residency <> 'wrapped' or state <> 'Active'",
+  keyPolicy: lacksRegion,
+  alias: lacksRegion,
+  grant: lacksRegion,
+  lastUse: lacksRegion,
+};
 
 /**
  * As few as it can.
- * @param ranges Where the rows are that a start wants (`scanMacs`): no other place is gone through.
+ * @param places Where the rows are that a start wants (`scanMacs`): no other place is gone through.
  */
 export function loadAtStart(
   reader: RecordReader,
-  { database, formats }: ReaderParts,
-  ranges: ReadonlyMap<RecordKind, readonly RowRange[]>,
+  { database }: ReaderParts,
+  places: PlacesOfRows,
 ): Promise<RecordsRead> {
-  const wanted = wantedAtStart(formats);
-  const found = (kind: NumerousKind, condition = wanted[kind]): string =>
-    inRanges(kind, ranges.get(kind) ?? [], condition);
+  const found = (kind: NumerousKind, condition = wantedAtStart[kind]): string =>
+    inRanges(kind, places.get(kind) ?? [], condition);
   const isUnfinished = "state = 'Creating'";
   const keys = keysToRead(database, found('key', isUnfinished), found('backingKey', isUnfinished));
   return load(

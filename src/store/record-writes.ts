@@ -4,7 +4,7 @@ import { memberNames } from './record-columns.ts';
 import { CanonicalForm, newestFormat, type RecordFormats } from './record-mac.ts';
 import { macsOfAll } from './record-macs.ts';
 import type { ReaderParts } from './record-reader.ts';
-import { type PreparedChange, type Row, removal, writing } from './record-statements.ts';
+import { type FormerRow, type PreparedChange, type Row, removal, rewriting, writing } from './record-statements.ts';
 import type { RecordKind } from './records/records.ts';
 import type { Write } from './transactions.ts';
 
@@ -45,4 +45,13 @@ function formsOf(changes: readonly PreparedChange[], formats: RecordFormats): re
     }
     return form.of(memberNames(kind).map((name) => columns[name]));
   });
+}
+
+/** Those that put the records of former rows in their places, in today's format. Rejects with what `macs` rejects with. */
+export async function rewritesOf(parts: WriteParts, former: readonly FormerRow[]): Promise<readonly Write[]> {
+  const rows = await rowsOfChanges(
+    parts,
+    former.map(({ anew }) => anew),
+  );
+  return former.map((row, index) => rewriting(parts.db, row, rows[index] as Row)); // There are as many.
 }

@@ -38,11 +38,12 @@ import { derivedKeyInput, type RecordFormats, recordFormats } from './record-mac
 import { callsAtOnce, macsOfCall } from './record-macs.ts';
 import { type ReaderParts, RecordReader } from './record-reader.ts';
 import { numerousKinds } from './record-source.ts';
-import { hasMoreKeys, prepareChange, type Row, rewriting, roughCount, type Tables } from './record-statements.ts';
+import { type FormerRow, hasMoreKeys, prepareChange, roughCount, type Tables } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
-import { rowsOfChanges, writesOf } from './record-writes.ts';
+import { rewritesOf, writesOf } from './record-writes.ts';
 import { added, type Change } from './records/changes.ts';
 import { RecordsOnDemand } from './records-on-demand.ts';
+import { ofFormerFormat, writeAnew, writeAnewIn } from './rows-of-former-formats.ts';
 import { Scrubbing } from './scrubbing.ts';
 import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
@@ -62,8 +63,6 @@ export interface SqliteStore extends MetadataStore {
   nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void>;
 }
 
-/** Records of former formats that are written anew in one transaction. */
-const rewritesPerTransaction = 1_000;
 /** So many records are verified before anybody is served: a quarter of a second. Of more, those that are asked for come first. */
 const verifiedAtStart = 4096;
 /** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
@@ -187,7 +186,10 @@ class OpenSqliteStore implements SqliteStore {
     return this.#inTurn(async (): Promise<BegunMetadata> => {
       if (!hasMoreKeys(this.#parts, maxKeysInMemory))
         return { loaded: await this.#load(progress, options), source: undefined };
-      const loaded = await this.#written(await this.#readAtStart(), progress, options);
+      const { read, former } = await this.#readAtStart();
+      const loaded = await this.#written(read, progress, options);
+      const write = (some: readonly FormerRow[]) => this.#writeAnew(read.root, some);
+      if (options.acceptedState === undefined) await writeAnewIn(former, this.#reader, this.#parts, write, progress);
       return { loaded, source: this.#onDemand };
     });
   }
@@ -294,17 +296,12 @@ class OpenSqliteStore implements SqliteStore {
     assertFormerRegion(loaded, former, this.#parts);
     // Signed as they are by `accept`; written anew by whoever loads next.
     if (acceptedState !== undefined) return loaded;
-    for (let first = 0; first < former.length; first += rewritesPerTransaction) {
-      const some = former.slice(first, first + rewritesPerTransaction);
-      const rows = await rowsOfChanges(
-        this.#parts,
-        some.map(({ anew }) => anew),
-      );
-      const writes = some.map((row, index) => rewriting(this.#parts.db, row, rows[index] as Row)); // There are as many.
-      this.#transaction(root, writes);
-      progress(Math.min(first + rewritesPerTransaction, former.length), former.length);
-    }
+    await writeAnew(former, (some) => this.#writeAnew(root, some), progress);
     return loaded;
+  }
+
+  async #writeAnew(root: SignedRoot, some: readonly FormerRow[]): Promise<void> {
+    this.#transaction(root, await rewritesOf(this.#parts, some));
   }
 
   /** The records and their root, verified. */
@@ -326,15 +323,18 @@ class OpenSqliteStore implements SqliteStore {
   async #readAtStart() {
     const { database, path, formats } = this.#parts;
     const root = await this.#newRoot();
-    const options = { wanted: wantedAtStart(formats), expected: roughCount(this.#parts, numerousKinds) };
-    const { sum, count, macs, ranges } = scanMacs(database, root.sums, path, options);
-    const read = await loadAtStart(this.#reader, this.#parts, ranges);
+    const { sum, count, macs, wanted, former } = scanMacs(database, root.sums, path, {
+      wanted: wantedAtStart,
+      former: ofFormerFormat(formats),
+      expected: roughCount(this.#parts, numerousKinds),
+    });
+    const read = await loadAtStart(this.#reader, this.#parts, wanted);
     this.#take(root, sum, undefined);
     this.#inForce = macs;
     const rows = new VerifiedRows(formats, this.#reader, count, macs);
     this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
-    return { ...read, root };
+    return { read: { ...read, root }, former };
   }
 
   async #newRoot(): Promise<SignedRoot> {

@@ -84,7 +84,7 @@ test.each([
 
 test('tells where the rows are that are looked for, and goes by no index', () => {
   const wanted = { alias: "alias_name = 'alias/n17' or version = 5", key: 'true' };
-  const places = (edit: string) => edited(edit, () => scan(wanted).ranges);
+  const places = (edit: string) => edited(edit, () => scan(wanted).wanted);
   expect(places('select 1').get('alias')).toEqual([{ first: 1n, last: 8192n }]);
   expect(places('select 1').get('key')).toEqual([]);
   const moved = places(`update alias set rowid = ${highest}, version = 5 where rowid = 3`).get('alias');
