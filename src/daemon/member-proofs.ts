@@ -12,7 +12,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { ConfigurationError } from '../config/load.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
-import type { Member } from '../hsm/members/member.ts';
+import { LeftError } from '../hsm/members/left-error.ts';
 import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
@@ -54,7 +54,15 @@ export class MemberProofs {
   async exclude(leaves: LeaveRecords, open: Iterable<KeyStore>): Promise<void> {
     this.#leaves = leaves;
     for (const keyStore of open) {
-      if (!(keyStore instanceof JoinedKeyStore)) continue;
+      if (!(keyStore instanceof JoinedKeyStore)) {
+        // A key store that had several members once may be left with the one that is none any more.
+        await assertHasNotLeft({ keyStore: keyStore.name, name: keyStore.name, member: keyStore }, leaves).catch(
+          (error: unknown) => {
+            throw error instanceof LeftError ? onlyLeft(keyStore.name, [keyStore]) : error;
+          },
+        );
+        continue;
+      }
       await Promise.all(keyStore.members.map((member) => member.reexamine()));
       const serving = keyStore.members.some(({ isServing }) => isServing);
       const left = keyStore.members.filter(({ hasLeft }) => hasLeft);
@@ -139,7 +147,7 @@ export class MemberProofs {
   }
 }
 
-function onlyLeft(keyStore: string, left: readonly Member[]): KeyStoreError {
+function onlyLeft(keyStore: string, left: readonly { readonly name: string }[]): KeyStoreError {
   const names = left.map(({ name }) => `\`${name}\``).join(', ');
   return new KeyStoreError(
     'unavailable',

@@ -1,9 +1,10 @@
 /** Members of a key store that have left while they were away, and what is put into the place of others: who serves, and who is left out. */
 
-import { cpSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { createLog } from '../../src/daemon/log.ts';
 import { MemberProofs } from '../../src/daemon/member-proofs.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
@@ -152,6 +153,15 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     for (const name of ['a', 'b'] as const) instance.member(name).pull();
     await expect(instance.start()).rejects.toThrow(/nobody is there but `c`, which left the domain/);
     await instance.stop();
+    // As the only token of the key store it is the same one.
+    const written = readFileSync(instance.configurationFile, 'utf8');
+    const configuration = parse(written);
+    const { name: _, ...alone } = configuration.keyStores.default.members[2];
+    configuration.keyStores.default = alone;
+    writeFileSync(instance.configurationFile, stringify(configuration));
+    await expect(instance.start()).rejects.toThrow(/nobody is there but `default`, which left the domain/);
+    await instance.stop();
+    writeFileSync(instance.configurationFile, written);
     alterFirstKey('+ 1');
     await instance.start(true);
     const waitsFor = expect.stringMatching(/`c`.*left the domain/);
