@@ -4,7 +4,7 @@
  * Also how many starts gave numbers to backing keys.
  */
 
-import { StartNumbers } from '../keys/start-numbers.ts';
+import { maxCountedStarts, StartNumbers } from '../keys/start-numbers.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import { added, replaced } from '../store/records/changes.ts';
 import type { MilestoneRecord } from '../store/records/records.ts';
@@ -33,7 +33,7 @@ export async function reachMilestone(
 
 /**
  * The numbers that a start gives to backing keys, counted as a milestone whose version is the number of such starts.
- * @param isOnDemand Are keys read on demand? Otherwise this start is not counted, and those that were go on to count.
+ * @param isOnDemand Are keys read on demand? Otherwise this start is not counted, nor after `maxCountedStarts`, and those that were go on to count.
  * @throws StoreError `damaged` where nobody knows how many there were: with fewer, keys would encrypt more often than they may.
  */
 export async function numbersOfStart(
@@ -48,13 +48,14 @@ export async function numbersOfStart(
       `the record of how many starts gave encryption numbers to keys is refused: ${refused.reason}; restore a backup`,
     );
   const known = reached.find(({ milestone }) => milestone === countedStart);
-  if (!isOnDemand) return new StartNumbers(known?.version ?? 0, false);
+  const starts = known?.version ?? 0;
+  if (!isOnDemand || starts >= maxCountedStarts) return new StartNumbers(starts, false);
   const change =
     known === undefined
       ? added('milestone', { milestone: countedStart, version: 1, reachedAtMs: nowMs, ranMs: 0 })
       : replaced('milestone', known, { reachedAtMs: nowMs });
   await turns.take(() => ({ changes: [change], response: undefined }), { isQuiet: true });
-  return new StartNumbers((known?.version ?? 0) + 1, true);
+  return new StartNumbers(starts + 1, true);
 }
 
 const countedStart = 'start';

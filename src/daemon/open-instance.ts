@@ -158,7 +158,6 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const domainId = (): string => store.serviceKey('metadata-integrity') ?? '';
   const domainKeyStores = new DomainKeyStores({ domainKeys, keyStores, attached: parts.attached, domainId, log });
   await domainKeyStores.look();
-  const holdsDomainKey = (name: string, domainKeyId: string): boolean => domainKeys.holds(name, domainKeyId);
   turns.follow(members);
   const marks = new MarkedMembers({ turns, members, domainKeys, log });
   const foundations = {
@@ -169,7 +168,6 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
       keyStores,
       configured: configuration.keyStores,
       metadata: { loaded: metadata, source },
-      holdsDomainKey,
     },
     ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
     ...{

@@ -30,7 +30,6 @@ import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm, PasswordVault } from '../keys/custom-key-store.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
-import type { HoldsDomainKey } from '../keys/key-stores-of-region.ts';
 import { CustomKeyStores } from '../keys/life/custom-key-stores.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
@@ -78,7 +77,6 @@ export interface RegionFoundations {
   readonly startNumbers: StartNumbers;
   /** Of all key stores. */
   readonly domainKeys: DomainKeys;
-  readonly holdsDomainKey: HoldsDomainKey;
   readonly budgets: Budgets;
   readonly log: Logger;
 }
@@ -113,7 +111,8 @@ export async function openRegion(
   const customKeyStores = new CustomKeyStores({ region, records, named, hsms, vault, turns, log });
   // Before the keys, whose state follows from that of their key stores.
   turns.follow(customKeyStores);
-  const keys = { ...foundations, realm, regions, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
+  const domains = foundations.domainKeys;
+  const keys = { ...foundations, domains, realm, regions, keyStores, customKeyStores, defaultKeyStore, compilePolicy };
   const { directory, life, deletion } = await openKeys(keys, metadata);
   return {
     configuration,

@@ -4,7 +4,7 @@ import type { Configuration } from '../config/configuration-schema.ts';
 import { DetachableKeyStore } from '../hsm/detachable-key-store.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { noCustomKeyStores } from '../keys/custom-key-store.ts';
-import { KeyStoresOfRegion } from '../keys/key-stores-of-region.ts';
+import { KeyStoresOfRegion, noDomains } from '../keys/key-stores-of-region.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 
@@ -28,12 +28,12 @@ export function placesOfRegions(
   const held = new Set(
     domainKey.flatMap((record) => (record.state === 'Active' ? [`${record.keyStore} ${record.backingKeyId}`] : [])),
   );
-  const holdsDomainKey = (keyStore: string, id: string): boolean => held.has(`${keyStore} ${id}`);
+  const domains = { ...noDomains, holds: (keyStore: string, id: string): boolean => held.has(`${keyStore} ${id}`) };
   const places = new Map(
     regions.map(({ region, keyStores: names, defaultKeyStore }) => {
       // In one that could not be opened it is all the same, and then nothing is known of it.
       const keyStores = new Map(names.map((name) => [name, opened.get(name) ?? new DetachableKeyStore(name)]));
-      const parts = { region, keyStores, defaultKeyStore, holdsDomainKey, customKeyStores: noCustomKeyStores };
+      const parts = { region, keyStores, defaultKeyStore, domains, customKeyStores: noCustomKeyStores };
       return [region, new KeyStoresOfRegion(parts)];
     }),
   );

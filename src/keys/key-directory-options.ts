@@ -9,7 +9,7 @@ import type { Turns } from '../store/turns.ts';
 import type { CustomKeyStoreSource } from './custom-key-store.ts';
 import type { EncryptionLimits } from './encryption-counter.ts';
 import type { ExpiryClocks } from './expiry-watch.ts';
-import type { HoldsDomainKey } from './key-stores-of-region.ts';
+import type { DomainsOnRecord } from './key-stores-of-region.ts';
 import type { StartNumbers } from './start-numbers.ts';
 
 export type KeyBudgets = Pick<Budgets, 'quotas' | 'memory'>;
@@ -25,7 +25,7 @@ export interface KeysOfRegionOptions {
   /** The name of the one in which keys are made for whoever names none. */
   readonly defaultKeyStore: string;
   /** Of all key stores; absent: none has one of another's. */
-  readonly holdsDomainKey?: HoldsDomainKey | undefined;
+  readonly domains?: DomainsOnRecord | undefined;
   /** Parses a policy document; throws `MalformedPolicyDocumentException` when it is none. */
   readonly compilePolicy: (document: string) => WeighedPolicy;
   /** What there may be of keys, and of what belongs to them; the defaults unless given. */

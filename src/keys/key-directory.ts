@@ -43,7 +43,7 @@ import { Grants } from './grants/grant-directory.ts';
 import type { GrantTokens } from './grants/grant-tokens.ts';
 import type { KeyBudgets, KeysOfRegionOptions } from './key-directory-options.ts';
 import { internalMessage } from './key-store-errors.ts';
-import { KeyStoresOfRegion } from './key-stores-of-region.ts';
+import { KeyStoresOfRegion, noDomains } from './key-stores-of-region.ts';
 import { KeysOnDemand } from './keys-on-demand.ts';
 import type { KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
@@ -105,8 +105,8 @@ export class KeyDirectory implements Fold {
     this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#folds = { records: this.#records, aliases, grants, tombstones, lastUses: this.lastUses };
     const { realm, customKeyStores } = this;
-    const holdsDomainKey = options.holdsDomainKey ?? (() => false);
-    this.keyStores = new KeyStoresOfRegion({ ...options, region: realm.region, customKeyStores, holdsDomainKey });
+    const { domains = noDomains } = options;
+    this.keyStores = new KeyStoresOfRegion({ ...options, region: realm.region, customKeyStores, domains });
     this.#inUse = new MaterialInUse({
       turns: options.turns,
       limits: options.encryptionLimits ?? defaultEncryptionLimits,

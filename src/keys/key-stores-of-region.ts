@@ -15,8 +15,15 @@ import type { BackingKeyRecord } from '../store/records/records.ts';
 import type { CustomKeyStoreSource } from './custom-key-store.ts';
 import { internalMessage } from './key-store-errors.ts';
 
-/** Of the domain keys: is it on record that a key store has this one, and may use it? */
-export type HoldsDomainKey = (keyStore: string, domainKeyId: string) => boolean;
+/** Which key store has which domain keys, as it is on record. */
+export interface DomainsOnRecord {
+  /** Has it this one, and may use it? */
+  holds(keyStore: string, domainKeyId: string): boolean;
+  /** The one under which what is new in it is wrapped. */
+  newestOf(keyStore: string): string | undefined;
+}
+
+export const noDomains: DomainsOnRecord = { holds: () => false, newestOf: () => undefined };
 
 export interface KeyStoresOfRegionParts {
   readonly region: string;
@@ -24,7 +31,7 @@ export interface KeyStoresOfRegionParts {
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly customKeyStores: CustomKeyStoreSource;
   readonly defaultKeyStore: string;
-  readonly holdsDomainKey: HoldsDomainKey;
+  readonly domains: DomainsOnRecord;
 }
 
 type PlacedMaterial = Pick<
@@ -52,8 +59,17 @@ export class KeyStoresOfRegion {
 
   /** Is one of them in the domain of that key store, by this domain key? */
   hasInDomain(domainKeyId: string): boolean {
-    const { keyStores, holdsDomainKey } = this.#parts;
-    return [...keyStores.keys()].some((name) => holdsDomainKey(name, domainKeyId));
+    const { keyStores, domains } = this.#parts;
+    return [...keyStores.keys()].some((name) => domains.holds(name, domainKeyId));
+  }
+
+  /**
+   * Can the Region use what will be new in that key store? One that left its domain has its former domain keys still, and gets no others: a
+   * related key there would be in the way of the next rotation.
+   */
+  takesWhatIsNewIn(keyStore: string): boolean {
+    const newest = this.#parts.domains.newestOf(keyStore);
+    return this.has(keyStore) || (newest !== undefined && this.hasInDomain(newest));
   }
 
   /** The one of that name. Its absence means that the configuration dropped a key store whose keys are still on record. */
@@ -71,11 +87,11 @@ export class KeyStoresOfRegion {
 
   /** The name of the key store in which the Region uses this; `undefined` where none of its own is in the domain. */
   servingName(material: PlacedMaterial): string | undefined {
-    const { keyStores, defaultKeyStore, holdsDomainKey } = this.#parts;
+    const { keyStores, defaultKeyStore, domains } = this.#parts;
     const { keyStore: named, domainKeyId, wrappedKeySpec } = material;
     if (named === defaultKeyStore || !this.isShared(material)) return named;
     const mayOpen = (name: string): boolean =>
-      keyStores.has(name) && (name === named || (domainKeyId !== null && holdsDomainKey(name, domainKeyId)));
+      keyStores.has(name) && (name === named || (domainKeyId !== null && domains.holds(name, domainKeyId)));
     const able = [defaultKeyStore, named, ...keyStores.keys()].filter(mayOpen);
     return able.find((name) => wrappedKeySpec === null || this.#knows(name, wrappedKeySpec)) ?? able[0];
   }

@@ -16,8 +16,14 @@
 import type { BackingKeyId } from '../kms/names.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 
-/** A million starts of the daemon before a key that is not used rotates; and few keys are used as often between two starts. */
+/** Few keys are used as often between two starts. */
 export const numbersPerStart = 4096;
+
+/**
+ * A sixteenth of the limit in numbers; a year of starts eight minutes apart. After as many none is counted and none has
+ * numbers to give: a daemon that is started over and over costs its keys no more than that.
+ */
+export const maxCountedStarts = 65_536;
 
 /** 2 MiB of counts. With a million keys in use each shares its place with one other. */
 const placeBits = 20;

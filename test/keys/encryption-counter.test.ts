@@ -11,7 +11,7 @@ import {
   nextBlock,
 } from '../../src/keys/encryption-counter.ts';
 
-import { canHaveStartNumbers, numbersPerStart, StartNumbers } from '../../src/keys/start-numbers.ts';
+import { canHaveStartNumbers, maxCountedStarts, numbersPerStart, StartNumbers } from '../../src/keys/start-numbers.ts';
 import type { BackingKeyId, KeyId } from '../../src/kms/names.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
@@ -174,6 +174,19 @@ describe('the numbers of a start', () => {
     database.close();
     for (const isOnDemand of [false, true])
       await expect(started(isOnDemand)).rejects.toMatchObject({ name: 'StoreError', failure: 'damaged' });
+  });
+
+  it('are counted no more after so many starts that a key would lose a notable part of its limit', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'drawbridge-starts-')), 'metadata.db');
+    onTestFinished(() => rmSync(dirname(path), { recursive: true }));
+    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
+    onTestFinished(() => store.close());
+    const counted = { milestone: 'start', version: maxCountedStarts, reachedAtMs: 1, ranMs: 0 };
+    const found = { milestone: [counted], quarantined: [] };
+    const numbers = await numbersOfStart(new Turns(store), found, { isOnDemand: true, nowMs: 2 });
+    expect(numbers.ofAllStarts).toBe(2 ** 28);
+    expect(numbers.tryTake('0'.repeat(32) as BackingKeyId)).toBeUndefined();
+    expect((await store.load()).milestone).toEqual([]);
   });
 
   it('are for material that is counted in one place alone', () => {

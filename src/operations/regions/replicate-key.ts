@@ -154,7 +154,8 @@ function assertNotThere(directory: KeyView, there: KeyView, { record: { keyId } 
 function assertUsesMaterial(there: KeyView, { arn, materials, record: { keySpec, keyUsage } }: KmsKey): void {
   for (const material of materials) {
     const name = there.keyStores.servingName(material);
-    if (name === undefined) throw notInDomain(there, arn, material);
+    if (name === undefined || !there.keyStores.takesWhatIsNewIn(material.keyStore))
+      throw notInDomain(there, arn, material);
     if (name !== material.keyStore)
       assertTokenCanHold(there.keyStore(name), { keySpec, keyUsage, residency: 'wrapped' });
   }
