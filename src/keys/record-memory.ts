@@ -174,7 +174,7 @@ const bytesPer = {
   key: 1400,
   tag: 96,
   backingKey: 1000,
-  wrappedKey: 320,
+  wrappedKey: 480,
   keyPolicy: 800,
   alias: 380,
   /** To a grantee of its own. */

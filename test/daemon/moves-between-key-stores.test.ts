@@ -117,7 +117,8 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
       expect(await formerOf(KeyId)).toContain(former);
     }
     // This one was under a domain key of the other one's own, whose token lets keys out: it wraps it anew now, or has done it since it joined.
-    expect(await move([imported.id], 'default')).toMatchObject({ moved: [{}], refused: [] });
+    // Doing it, it is in the way.
+    await expect.poll(() => move([imported.id], 'default'), { timeout: 170_000 }).toMatchObject({ refused: [] });
     expect(await materialOf(imported.id)).toMatchObject({ keyStore: 'default', domainKeyId: former });
     expect(await formerOf(imported.id)).toEqual([former, imported.domainKeyId].toSorted());
     const opened = await kms.decrypt({ CiphertextBlob: imported.blob });

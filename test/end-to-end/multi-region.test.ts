@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { unixUserArn } from './support/arns.ts';
 import { kmsOver } from './support/connect.ts';
 import { describeDaemon, present } from './support/daemon.ts';
@@ -21,9 +21,9 @@ import { runsAsRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 const [here, there] = ['us-east-1', 'eu-central-1'] as const;
 
 const userArn = unixUserArn('www-data');
-/** Whom a tag of the new key names the case for; the folder goes with this process. */
+/** Whom a tag of the new key names the case for. */
 const policies = mkdtempSync(join(tmpdir(), 'drawbridge-policies-'));
-process.once('exit', () => rmSync(policies, { recursive: true }));
+afterAll(() => rmSync(policies, { recursive: true }));
 const inCase = (name: string, more: object = {}) => ({
   Condition: { StringEquals: { 'aws:RequestTag/case': name, ...more } },
 });
