@@ -20,7 +20,10 @@ import type { KeyDirectory } from '../key-directory.ts';
 /** What has to go. Wrapping keys are token objects. */
 export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> &
   Partial<
-    Pick<BackingKeyRecord, 'keyId' | 'residency' | 'domainKeyId' | 'regions' | 'importedMaterialId' | 'wrappedKeySpec'>
+    Pick<
+      BackingKeyRecord,
+      'keyId' | 'residency' | 'domainKeyId' | 'formerDomainKeyIds' | 'regions' | 'importedMaterialId' | 'wrappedKeySpec'
+    >
   >;
 
 type Directory = Pick<KeyDirectory, 'keyStore' | 'keyStores'> & {
@@ -81,10 +84,12 @@ export class DestroyedMaterial {
     for (const each of wrapped) {
       const { backingKeyId, keyStore, regions = '', importedMaterialId = '' } = each;
       const name = nameInLanes({ backingKeyId, regions, importedMaterialId });
-      // Of what Regions share, any of their key stores may have unwrapped it, also one that has the domain key no more.
-      const isShared = this.#directory.keyStores.isShared({ ...unnamed, ...each });
-      const those = isShared ? [...this.#directory.regions.values()] : [];
-      if (isShared) await forgetIn(new Set(those.flatMap(({ keyStores }) => [...keyStores.all])), name);
+      // Of what Regions share, any of their key stores may have unwrapped it, also one that has the domain key no more; of what was moved, the
+      // former one, in which a call was under way while it was told to forget.
+      const isElsewhere =
+        this.#directory.keyStores.isShared({ ...unnamed, ...each }) || (each.formerDomainKeyIds ?? '') !== '';
+      const those = isElsewhere ? [...this.#directory.regions.values()] : [];
+      if (isElsewhere) await forgetIn(new Set(those.flatMap(({ keyStores }) => [...keyStores.all])), name);
       else await forgetIn([this.#directory.keyStore(keyStore)], name);
     }
     for (const object of objects) await this.#assertGone(object);
