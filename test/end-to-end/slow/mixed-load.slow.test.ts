@@ -26,8 +26,8 @@ import { kmsOver } from '../support/connect.ts';
 import { present } from '../support/daemon.ts';
 
 const callers = 64;
-const operations = Number(process.env['DRAWBRIDGE_MIXED_OPERATIONS'] ?? 3_000);
-const warmupOperations = 2_000;
+const operations = Number(process.env['DRAWBRIDGE_MIXED_OPERATIONS'] ?? 2_000);
+const warmupOperations = 1_500;
 const timeoutMs = 900_000;
 /** Buffers of calls under way and the allocator's slack; a leak of 3 KB an operation, which is a small request, would be more. */
 const maxGrowthKilobytes = 8 * 1024;
