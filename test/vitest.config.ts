@@ -59,7 +59,7 @@ export default defineConfig({
       },
     })),
     // For the two cores of a small CI machine: much of a test is waiting for processes that it started.
-    maxWorkers: 6,
+    maxWorkers: 5,
     sequence: { sequencer: LongestFirst },
     // Generous, because nothing is proven by a time limit: it only ends what hangs.
     testTimeout: 180_000,
