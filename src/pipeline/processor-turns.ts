@@ -38,6 +38,7 @@ interface Account {
 
 export class ProcessorTurns {
   readonly #sliceMs: number;
+  readonly #clock: () => number;
   /** Of those who wait, and of those who had their time lately. */
   readonly #accounts = new Map<Payer, Account>();
   #waitingCount = 0;
@@ -47,13 +48,15 @@ export class ProcessorTurns {
   #windowUsedMs = 0;
   #isScheduled = false;
 
-  constructor(sliceMs = defaultSliceMs) {
+  /** @param clock in milliseconds from any time, and never back. */
+  constructor(sliceMs = defaultSliceMs, clock = () => performance.now()) {
     this.#sliceMs = sliceMs;
+    this.#clock = clock;
   }
 
   /** Runs `work` now, or in its turn. */
   run<Result>(payer: Payer, work: Work<Result>): Promise<Result> {
-    const nowMs = performance.now();
+    const nowMs = this.#clock();
     if (this.#waitingCount === 0) {
       if (nowMs - this.#windowStartMs > windowMs) {
         this.#windowStartMs = nowMs;
@@ -63,7 +66,7 @@ export class ProcessorTurns {
     }
     return new Promise((resolve) => {
       const account = this.#accountOf(payer);
-      account.waiting.push(() => resolve(this.#serve(account, work, performance.now())));
+      account.waiting.push(() => resolve(this.#serve(account, work, this.#clock())));
       this.#waitingCount++;
       this.#schedule();
     });
@@ -76,7 +79,7 @@ export class ProcessorTurns {
     } catch (error) {
       return Promise.reject(error);
     } finally {
-      const usedMs = performance.now() - startMs;
+      const usedMs = this.#clock() - startMs;
       account.usedMs += usedMs;
       this.#windowUsedMs += usedMs;
       work.charged?.(usedMs);
@@ -99,7 +102,7 @@ export class ProcessorTurns {
     this.#isScheduled = true;
     setImmediate(() => {
       this.#isScheduled = false;
-      this.#windowStartMs = performance.now();
+      this.#windowStartMs = this.#clock();
       this.#windowUsedMs = 0;
       do this.#serveNext();
       while (this.#waitingCount > 0 && this.#windowUsedMs < this.#sliceMs);
