@@ -97,3 +97,18 @@ export const noCustomKeyStores: CustomKeyStoreSource = {
 export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' | 'materials'>): string | undefined {
   return record.origin === 'AWS_CLOUDHSM' ? materials[0]?.keyStore : undefined;
 }
+
+/**
+ * What events of the beginning and the end of a key's deletion say of its custom key store; of other keys nothing.
+ *
+ * Source: AWS KMS developer guide, log entries of ScheduleKeyDeletion and DeleteKey.
+ */
+export function customKeyStoreOnRecord(
+  key: Pick<KmsKey, 'record' | 'materials'>,
+  stores: Pick<CustomKeyStoreSource, 'find'>,
+): Readonly<Record<string, string>> | undefined {
+  const customKeyStoreId = customKeyStoreIdOf(key);
+  if (customKeyStoreId === undefined) return undefined;
+  const clusterId = stores.find(customKeyStoreId)?.cloudHsmClusterId;
+  return { customKeyStoreId, ...(clusterId === undefined ? {} : { clusterId }) };
+}

@@ -4,10 +4,13 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
+import { auditLines } from '../end-to-end/support/audit-trail.ts';
 import { heard, refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
+import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
-import { InstanceOfStores } from './instance-of-stores.ts';
+import { account, InstanceOfStores } from './instance-of-stores.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
@@ -172,6 +175,23 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
     const { Plaintext } = await kmsAgain().decrypt({ CiphertextBlob: before.CiphertextBlob });
     expect(Buffer.from(Plaintext ?? []).toString()).toBe('x');
     expect(await stateOf(pending)).toBe('Disabled');
+  });
+
+  test('say of a key that was deleted in which of them it was', async () => {
+    const clocks = new SetClocks();
+    instance.clocks = clocks;
+    await instance.restart();
+    await untilConnected();
+    await kmsAgain().scheduleKeyDeletion({ KeyId: nssKey, PendingWindowInDays: 7 });
+    await clocks.settled();
+    await clocks.pass(8 * 24 * 60 * 60 * 1000);
+    const { CloudHsmClusterId } = (await kmsAgain().describeKey({ KeyId: vaultKey })).KeyMetadata ?? {};
+    expect(CloudHsmClusterId).toBe(cloudHsmClusterIdOf(account, 'vault'));
+    const additionalEventData = { customKeyStoreId: 'soft', clusterId: cloudHsmClusterIdOf(account, 'soft') };
+    for (const eventName of ['ScheduleKeyDeletion', 'DeleteKey'])
+      expect(auditLines(instance.folder)).toContainEqual(
+        expect.objectContaining({ eventName, additionalEventData: expect.objectContaining(additionalEventData) }),
+      );
   });
 
   const kmsAgain = () => instance.kms;

@@ -392,6 +392,16 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     const about = { customKeyStoreName: 'payments', clusterId: clusterOf('payments') };
     for (const act of ['Connect', 'Disconnect', 'Update', 'Delete'])
       expect(events).toContainEqual(withData(`${act}CustomKeyStore`, about));
+    // Under AWS's name of it, which is not that of the request's member.
+    const [made, moved] = [about.clusterId, clusterOf('copy')];
+    for (const event of [
+      { eventName: 'CreateCustomKeyStore', requestParameters: { customKeyStoreName: 'payments', clusterId: made } },
+      { eventName: 'UpdateCustomKeyStore', requestParameters: { customKeyStoreId: id, clusterId: moved } },
+    ])
+      expect(events).toContainEqual(expect.objectContaining(event));
+    expect(events).toContainEqual(
+      withData('UpdateCustomKeyStore', { customKeyStoreName: 'salaries', clusterId: moved }),
+    );
     for (const use of ['Encrypt', 'Decrypt', 'ScheduleKeyDeletion'])
       expect(events).toContainEqual(withData(use, { customKeyStoreId: id }));
   });

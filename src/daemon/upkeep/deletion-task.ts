@@ -63,6 +63,7 @@ export function deletionTask({
       // Nor is the key gone while an object of it is left where it was before.
       await moves.settle(keyId);
       const { wallMs } = clocks.now();
+      const customKeyStore = deletion.customKeyStoreOf(keyId);
       const destroyed = await deletion.destroy(keyId, (dateMs) => dueOf(dateMs) === dueAtMs, Math.floor(wallMs));
       if (destroyed === undefined) return;
       await audit.append(
@@ -72,7 +73,7 @@ export function deletionTask({
           awsRegion: realm.region,
           accountId: realm.account,
           resources: [keyArn(realm, keyId)],
-          additionalEventData: { backingKeys: destroyed },
+          additionalEventData: { ...customKeyStore, backingKeys: destroyed },
           serviceEventDetails: { keyId },
         },
         'synced',

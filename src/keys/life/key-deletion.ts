@@ -19,6 +19,7 @@ import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
+import { customKeyStoreOnRecord } from '../custom-key-store.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { KmsKey } from '../kms-key.ts';
 import { multiRegionKeyType, primaryOf, relatedKeys, relatedRegions, replicasOf } from '../multi-region.ts';
@@ -80,6 +81,12 @@ export class KeyDeletion {
       if (state !== 'PendingDeletion' || deletionDateMs === null) continue;
       yield { keyId, deletionDateMs, isBegun: this.#directory.tombstones.has(keyId) };
     }
+  }
+
+  /** For the event: the custom key store that the key is in, if it is in one. */
+  customKeyStoreOf(keyId: KeyId): Readonly<Record<string, string>> | undefined {
+    const key = this.#directory.findKey(keyId);
+    return key && customKeyStoreOnRecord(key, this.#directory.customKeyStores);
   }
 
   /**

@@ -28,6 +28,8 @@ export interface Shape<T> {
   wipe(value: T): void;
   /** As the audit log has it: `keyId` for the member `KeyId`, at every depth; times as text. Absent: the value as it is. */
   toRecord?(value: T): unknown;
+  /** What the audit log calls a member of this shape, where CloudTrail calls it something else than its name has it. */
+  readonly recordName?: string;
   /** Its value is a `Plaintext`, which `decode` takes as well as text: bytes in base64, or text as it is. */
   readonly isSecret?: 'bytes' | 'text';
 }
@@ -358,7 +360,8 @@ export function recordMembers(
   for (const name of names) {
     const value = values[name];
     const shape = shapes[name];
-    if (value !== undefined) result[pathName(name)] = shape?.toRecord === undefined ? value : shape.toRecord(value);
+    if (value === undefined) continue;
+    result[shape?.recordName ?? pathName(name)] = shape?.toRecord === undefined ? value : shape.toRecord(value);
   }
   return result;
 }

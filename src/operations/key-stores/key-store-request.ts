@@ -15,7 +15,8 @@ import { enumeration, object, optional, string } from '../declaration/schema.ts'
 import { secretText } from '../declaration/secret-text.ts';
 
 export const customKeyStoreName = string({ min: 1, max: 256 });
-export const cloudHsmClusterId = string({ min: 19, max: 24 });
+/** Source of its name on record: AWS KMS developer guide, log entries of CreateCustomKeyStore and UpdateCustomKeyStore. */
+export const cloudHsmClusterId = { ...string({ min: 19, max: 24 }), recordName: 'clusterId' };
 export const keyStorePassword = secretText({ min: 7, max: 32 });
 export const customKeyStoreType = enumeration(['AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
 export const xksProxyConnectivity = enumeration(['PUBLIC_ENDPOINT', 'VPC_ENDPOINT_SERVICE']);
@@ -134,6 +135,9 @@ export function invalidState(customKeyStoreId: string, state: ConnectionState): 
 }
 
 /** For the event, as CloudTrail has it of requests that name a custom key store by its id. */
-export function toldOf({ name, cloudHsmClusterId: clusterId }: CustomKeyStoreRecord): Readonly<Record<string, string>> {
+export function toldOf({
+  name,
+  cloudHsmClusterId: clusterId,
+}: Pick<CustomKeyStoreRecord, 'name' | 'cloudHsmClusterId'>): Readonly<Record<string, string>> {
   return { customKeyStoreName: name, clusterId };
 }

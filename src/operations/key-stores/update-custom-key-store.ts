@@ -59,6 +59,8 @@ export const updateCustomKeyStore = operation({
     assertCanBeUpdated(request, record, stores);
     const { NewCustomKeyStoreName: name = record.name, CloudHsmClusterId: clusterId = record.cloudHsmClusterId } =
       request;
+    // As it is then. Source: AWS KMS developer guide, log entry of UpdateCustomKeyStore, which has the new cluster.
+    annotate(toldOf({ name, cloudHsmClusterId: clusterId }));
     const isSameLogin = sealedPassword === undefined && clusterId === record.cloudHsmClusterId;
     const updated = replaced('customKeyStore', record, {
       name,

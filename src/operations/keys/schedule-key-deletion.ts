@@ -7,7 +7,7 @@
  * upkeep destroys the material in the HSM, and the key goes with everything that belongs to it (`keys/life/key-deletion.ts`).
  */
 
-import { customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
+import { customKeyStoreOnRecord } from '../../keys/custom-key-store.ts';
 import { multiRegionKeyType, replicasOf } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
@@ -53,12 +53,8 @@ export const scheduleKeyDeletion = operation({
       );
     }
     const { arn, record } = keys.key.key;
-    const customKeyStoreId = customKeyStoreIdOf(keys.key.key);
-    // Source: AWS KMS developer guide, log entry of ScheduleKeyDeletion.
-    if (customKeyStoreId !== undefined) {
-      const clusterId = directory.customKeyStores.find(customKeyStoreId)?.cloudHsmClusterId;
-      annotate({ customKeyStoreId, ...(clusterId === undefined ? {} : { clusterId }) });
-    }
+    const customKeyStore = customKeyStoreOnRecord(keys.key.key, directory.customKeyStores);
+    if (customKeyStore !== undefined) annotate(customKeyStore);
     if (multiRegionKeyType(record) === 'PRIMARY' && replicasOf(directory, record.keyId).length > 0) {
       const state: KeyState = 'PendingReplicaDeletion';
       return {
