@@ -3,7 +3,8 @@
 import type { Configuration, RegionConfiguration } from '../config/configuration-schema.ts';
 import { DetachableKeyStore } from '../hsm/detachable-key-store.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
-import type { CustomKeyStore, CustomKeyStoreSource } from '../keys/custom-key-store.ts';
+import type { KeyStoreStatus } from '../hsm/key-store-status.ts';
+import type { ConfiguredKeyStore } from '../keys/custom-key-store.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 
 /** Those of a Region. */
@@ -11,17 +12,16 @@ export function namedKeyStores(
   { keyStores: names, defaultKeyStore }: RegionConfiguration,
   { account, keyStores: configured }: Pick<Configuration, 'account' | 'keyStores'>,
   keyStores: ReadonlyMap<string, KeyStore>,
-): Pick<CustomKeyStoreSource, 'find'> {
+): ReadonlyMap<string, ConfiguredKeyStore> {
   const others = names.filter((name) => name !== defaultKeyStore);
-  const found = new Map(
-    others.flatMap((name): [string, CustomKeyStore][] => {
+  return new Map(
+    others.flatMap((name): [string, ConfiguredKeyStore][] => {
       const keyStore = keyStores.get(name);
       return keyStore === undefined ? [] : [[name, namedKeyStore(name, keyStore)]];
     }),
   );
-  return { find: (customKeyStoreId) => found.get(customKeyStoreId) };
 
-  function namedKeyStore(name: string, keyStore: KeyStore): CustomKeyStore {
+  function namedKeyStore(name: string, keyStore: KeyStore): ConfiguredKeyStore {
     const isConnected = (): boolean => keyStore.status().state === 'connected';
     return {
       customKeyStoreId: name,
@@ -30,9 +30,23 @@ export function namedKeyStores(
       get isConnected() {
         return isConnected();
       },
+      get connection() {
+        return connections[keyStore.status().state];
+      },
       get isAway() {
         return keyStore instanceof DetachableKeyStore ? keyStore.isAway : !isConnected();
       },
     };
   }
 }
+
+/** What AWS would call it: a token that is away is tried for as long as it is, and what an operator has to mend has failed. */
+const connections = {
+  connected: { state: 'CONNECTED' },
+  connecting: { state: 'CONNECTING' },
+  reconnecting: { state: 'CONNECTING' },
+  pinRefused: { state: 'FAILED', errorCode: 'INVALID_CREDENTIALS' },
+  notOurs: { state: 'FAILED', errorCode: 'INTERNAL_ERROR' },
+  left: { state: 'FAILED', errorCode: 'INTERNAL_ERROR' },
+  closed: { state: 'FAILED', errorCode: 'INTERNAL_ERROR' },
+} as const satisfies Record<KeyStoreStatus['state'], ConfiguredKeyStore['connection']>;

@@ -108,7 +108,7 @@ export async function openRegion(
   const named = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
   const { turns, log } = foundations;
   const records = metadata.loaded.customKeyStore;
-  const customKeyStores = new CustomKeyStores({ region, records, named, hsms, vault, turns, log });
+  const customKeyStores = new CustomKeyStores({ region, records, configured: named, hsms, vault, turns, log });
   // Before the keys, whose state follows from that of their key stores.
   turns.follow(customKeyStores);
   const domains = foundations.domainKeys;

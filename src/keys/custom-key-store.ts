@@ -9,7 +9,7 @@
 
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
-import type { ConnectionState } from '../kms/connection-states.ts';
+import type { ConnectionErrorCode, ConnectionState } from '../kms/connection-states.ts';
 import type { Pin, Plaintext } from '../secrets/secret-bytes.ts';
 import type { CustomKeyStoreRecord } from '../store/records/records.ts';
 import type { KmsKey } from './kms-key.ts';
@@ -26,6 +26,15 @@ export interface CustomKeyStore {
   readonly isConnected: boolean;
   /** Are its keys unavailable? */
   readonly isAway: boolean;
+}
+
+/** One that the configuration names, where its name is its id. The daemon connects it by itself. */
+export interface ConfiguredKeyStore extends CustomKeyStore {
+  readonly connection: {
+    readonly state: ConnectionState;
+    /** Of `FAILED`. */
+    readonly errorCode?: ConnectionErrorCode;
+  };
 }
 
 /** An HSM of the configuration, as custom key stores know it. */
@@ -60,6 +69,10 @@ export interface PasswordVault {
 
 /** The key stores of a Region beside its default one. */
 export interface CustomKeyStoreSource {
+  /** Those that the configuration names, by name. */
+  readonly configured: ReadonlyMap<string, ConfiguredKeyStore>;
+  /** Of these and of those that CreateCustomKeyStore made, in order. */
+  readonly allIds: Pick<SortedNames<string>, 'page'>;
   /** Also one that the configuration names. */
   find(customKeyStoreId: string): CustomKeyStore | undefined;
   /** What stands for the HSM of one that CreateCustomKeyStore made, connected or not. */
@@ -80,6 +93,8 @@ export interface CustomKeyStoreSource {
 }
 
 export const noCustomKeyStores: CustomKeyStoreSource = {
+  configured: new Map(),
+  allIds: new SortedNames<string>(),
   find: () => undefined,
   keyStore: () => undefined,
   ids: new SortedNames<string>(),

@@ -89,6 +89,37 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect((await kms.generateRandom({ CustomKeyStoreId, NumberOfBytes: 16 })).Plaintext).toHaveLength(16);
   });
 
+  test('are told with the custom key stores, since keys say that they are in them, and are changed in the configuration alone', async () => {
+    const { kms } = instance;
+    const entryOf = (name: string) => ({
+      ...{ CustomKeyStoreId: name, CustomKeyStoreName: name, CloudHsmClusterId: cloudHsmClusterIdOf(account, name) },
+      ...{ CustomKeyStoreType: 'AWS_CLOUDHSM', ConnectionState: 'CONNECTED' },
+    });
+    const all = await kms.describeCustomKeyStores({});
+    expect(all).toMatchObject({ CustomKeyStores: [entryOf('soft'), entryOf('vault')], Truncated: false });
+    for (const request of [{ CustomKeyStoreId: 'vault' }, { CustomKeyStoreName: 'vault' }])
+      expect((await kms.describeCustomKeyStores(request)).CustomKeyStores).toEqual([entryOf('vault')]);
+    const first = await kms.describeCustomKeyStores({ Limit: 1 });
+    expect(first).toMatchObject({ CustomKeyStores: [entryOf('soft')], Truncated: true });
+    const second = await kms.describeCustomKeyStores({ Limit: 1, Marker: first.NextMarker });
+    expect(second).toMatchObject({ CustomKeyStores: [entryOf('vault')], Truncated: false });
+    const CustomKeyStoreId = 'vault';
+    for (const request of heard([
+      kms.connectCustomKeyStore({ CustomKeyStoreId }),
+      kms.disconnectCustomKeyStore({ CustomKeyStoreId }),
+      kms.updateCustomKeyStore({ CustomKeyStoreId, NewCustomKeyStoreName: 'x' }),
+      kms.deleteCustomKeyStore({ CustomKeyStoreId }),
+    ]))
+      expect(await refusal(request)).toEqual({
+        name: 'UnsupportedOperationException',
+        message: expect.stringContaining('the configuration of Drawbridge names'),
+      });
+    for (const request of [{ CustomKeyStoreId: 'default' }, { CustomKeyStoreName: 'default' }])
+      expect(await refusal(kms.describeCustomKeyStores(request))).toMatchObject({
+        name: 'CustomKeyStoreNotFoundException',
+      });
+  });
+
   test('take pairs and HMAC keys where keySpecs says all, and else what AWS lets a custom key store take', async () => {
     const { kms } = instance;
     const pair = { KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' } as const;
@@ -156,6 +187,8 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect(await refusal(kmsAgain().decrypt({ CiphertextBlob: before.CiphertextBlob }))).toEqual(unavailable);
       const notConnected = { name: 'CustomKeyStoreInvalidStateException' };
       expect(await refusal(kmsAgain().createKey(inStore('vault')))).toMatchObject(notConnected);
+      const { CustomKeyStores } = await kmsAgain().describeCustomKeyStores({ CustomKeyStoreId: 'vault' });
+      expect(CustomKeyStores).toMatchObject([{ ConnectionState: 'CONNECTING' }]);
       const random = { CustomKeyStoreId: 'vault', NumberOfBytes: 8 };
       expect(await refusal(kmsAgain().generateRandom(random))).toMatchObject(notConnected);
       await kmsAgain().generateRandom({ NumberOfBytes: 8 });

@@ -50,8 +50,8 @@ describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
     const hsms = new Map([[cloudHsmClusterId, hsm]]);
     const unused = () => Promise.reject(new TypeError('no password is sealed here'));
     const vault = { seal: unused, unseal: async () => new Pin(Buffer.from(token.pin)) };
-    const named = { find: () => undefined };
-    const stores = new CustomKeyStores({ region: formerRegion, records: [], named, hsms, vault, turns, log });
+    const configured = new Map();
+    const stores = new CustomKeyStores({ region: formerRegion, records: [], configured, hsms, vault, turns, log });
     turns.follow(stores);
     try {
       stores.serve(() => vi.waitUntil(() => refused, { timeout: 120_000 }).then(() => undefined));

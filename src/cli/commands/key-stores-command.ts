@@ -39,7 +39,7 @@ function listCommand(): Command {
     .addHelpText(
       'after',
       `
-Key stores that the configuration names are shown by \`drawbridge status\`.
+Key stores that the configuration names are among them, under their names, but for the default one; \`drawbridge status\` shows more of each.
 
 Examples:
   drawbridge key-stores list

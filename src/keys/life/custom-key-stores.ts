@@ -33,7 +33,7 @@ export interface CustomKeyStoresOptions {
   /** What was loaded, of all Regions. */
   readonly records: readonly CustomKeyStoreRecord[];
   /** Key stores that the configuration names, which are looked for as well. */
-  readonly named: Pick<CustomKeyStoreSource, 'find'>;
+  readonly configured: CustomKeyStoreSource['configured'];
   /** By what each is called where AWS has the id of a cluster. */
   readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly vault: PasswordVault;
@@ -66,6 +66,8 @@ const retryMs = 2_000;
 
 export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   readonly ids = new SortedNames<string>();
+  readonly allIds = new SortedNames<string>();
+  readonly configured: CustomKeyStoreSource['configured'];
   readonly #options: CustomKeyStoresOptions;
   readonly #entries = new Map<string, Entry>();
   /** Of all Regions: an HSM is for one custom key store. */
@@ -75,6 +77,8 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
 
   constructor(options: CustomKeyStoresOptions) {
     this.#options = options;
+    this.configured = options.configured;
+    for (const name of this.configured.keys()) this.allIds.add(name);
     for (const record of options.records) {
       this.#all.set(record.customKeyStoreId, record);
       if (record.region === options.region) this.#show(record);
@@ -82,7 +86,7 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   }
 
   find(customKeyStoreId: string): CustomKeyStore | undefined {
-    return this.#entries.get(customKeyStoreId)?.view ?? this.#options.named.find(customKeyStoreId);
+    return this.#entries.get(customKeyStoreId)?.view ?? this.configured.get(customKeyStoreId);
   }
 
   keyStore(customKeyStoreId: string): KeyStore | undefined {
@@ -190,14 +194,14 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
       closing: undefined,
     };
     this.#entries.set(customKeyStoreId, entry);
-    this.ids.add(customKeyStoreId);
+    for (const list of [this.ids, this.allIds]) list.add(customKeyStoreId);
   }
 
   #hide({ customKeyStoreId, region }: CustomKeyStoreRecord): void {
     const entry = this.#entries.get(customKeyStoreId);
     if (entry === undefined || region !== this.#options.region) return;
     this.#entries.delete(customKeyStoreId);
-    this.ids.remove(customKeyStoreId);
+    for (const list of [this.ids, this.allIds]) list.remove(customKeyStoreId);
     void this.#end(entry);
   }
 

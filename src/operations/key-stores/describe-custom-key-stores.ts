@@ -1,13 +1,20 @@
-/** `DescribeCustomKeyStores`: the custom key stores of the account, or one of them by its id or its name, and whether they are connected. */
+/**
+ * `DescribeCustomKeyStores`: the custom key stores of the account, or one of them by its id or its name, and whether they are connected.
+ *
+ * Those that the configuration names are among them, since DescribeKey names them too: what AWS says where a key is can be asked about.
+ * Nobody made them, and so they have no date and no certificate.
+ */
 
-import { connectionErrorCodes, connectionStates } from '../../kms/connection-states.ts';
+import type { ConfiguredKeyStore, CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
+import { type ConnectionState, connectionErrorCodes, connectionStates } from '../../kms/connection-states.ts';
 import { KmsError } from '../../kms/errors.ts';
 import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import { anyResource, customKeyStoreId, limit, marker } from '../declaration/members.ts';
+import { namedKeyStore } from '../declaration/named-key-store.ts';
 import { operation } from '../declaration/operation.ts';
 import { decodeMarker, longPages, pageEnd, pageSize } from '../declaration/pages.ts';
 import { boolean, enumeration, list, object, optional, string, timestamp } from '../declaration/schema.ts';
-import { customKeyStoreName, customKeyStoreType, recordOf, xksProxyConnectivity } from './key-store-request.ts';
+import { customKeyStoreName, customKeyStoreType, xksProxyConnectivity } from './key-store-request.ts';
 
 const listName = 'DescribeCustomKeyStores';
 
@@ -54,33 +61,54 @@ export const describeCustomKeyStores = operation({
   async handle({ request, directory }) {
     const stores = directory.customKeyStores;
     const { CustomKeyStoreId: id, CustomKeyStoreName: name } = request;
-    const entryOf = (record: CustomKeyStoreRecord) => {
-      const state = stores.connectionState(record.customKeyStoreId);
-      return {
-        CustomKeyStoreId: record.customKeyStoreId,
-        CustomKeyStoreName: record.name,
-        CloudHsmClusterId: record.cloudHsmClusterId,
-        TrustAnchorCertificate: record.trustAnchorCertificate,
-        ConnectionState: state,
-        ConnectionErrorCode: state === 'FAILED' ? (record.connectionErrorCode ?? undefined) : undefined,
-        CreationDate: new Date(record.createdAtMs),
-        CustomKeyStoreType: 'AWS_CLOUDHSM',
-      } as const;
-    };
     if (id !== undefined && name !== undefined) {
       throw new KmsError(
         'ValidationException',
         'You cannot specify CustomKeyStoreId and CustomKeyStoreName in the same request.',
       );
     }
-    if (id !== undefined) return { CustomKeyStores: [entryOf(recordOf(stores, id))], Truncated: false };
+    const one = (customKeyStoreId: string) => ({
+      CustomKeyStores: entriesOf(stores, customKeyStoreId),
+      Truncated: false,
+    });
+    if (id !== undefined) return one(namedKeyStore(directory, id).customKeyStoreId);
     if (name !== undefined) {
-      const record = stores.recordNamed(name);
-      if (record !== undefined) return { CustomKeyStores: [entryOf(record)], Truncated: false };
+      const found = stores.recordNamed(name)?.customKeyStoreId ?? stores.configured.get(name)?.customKeyStoreId;
+      if (found !== undefined) return one(found);
       throw new KmsError('CustomKeyStoreNotFoundException', `Custom key store with name ${name} does not exist.`);
     }
-    const page = stores.ids.page(decodeMarker(listName, request.Marker), pageSize(request.Limit, longPages));
-    const records = page.names.flatMap((each) => stores.record(each) ?? []);
-    return { CustomKeyStores: records.map(entryOf), ...pageEnd(listName, page) };
+    const page = stores.allIds.page(decodeMarker(listName, request.Marker), pageSize(request.Limit, longPages));
+    return { CustomKeyStores: page.names.flatMap((each) => entriesOf(stores, each)), ...pageEnd(listName, page) };
   },
 });
+
+function entriesOf(stores: CustomKeyStoreSource, customKeyStoreId: string) {
+  const record = stores.record(customKeyStoreId);
+  const configured = stores.configured.get(customKeyStoreId);
+  if (record !== undefined) return [entryOf(record, stores.connectionState(customKeyStoreId))];
+  return configured === undefined ? [] : [configuredEntryOf(configured)];
+}
+
+function entryOf(record: CustomKeyStoreRecord, state: ConnectionState) {
+  return {
+    CustomKeyStoreId: record.customKeyStoreId,
+    CustomKeyStoreName: record.name,
+    CloudHsmClusterId: record.cloudHsmClusterId,
+    TrustAnchorCertificate: record.trustAnchorCertificate,
+    ConnectionState: state,
+    ConnectionErrorCode: state === 'FAILED' ? (record.connectionErrorCode ?? undefined) : undefined,
+    CreationDate: new Date(record.createdAtMs),
+    CustomKeyStoreType: 'AWS_CLOUDHSM',
+  } as const;
+}
+
+function configuredEntryOf({ customKeyStoreId, cloudHsmClusterId, connection }: ConfiguredKeyStore) {
+  return {
+    CustomKeyStoreId: customKeyStoreId,
+    CustomKeyStoreName: customKeyStoreId,
+    CloudHsmClusterId: cloudHsmClusterId,
+    ConnectionState: connection.state,
+    ConnectionErrorCode: connection.errorCode,
+    CustomKeyStoreType: 'AWS_CLOUDHSM',
+  } as const;
+}

@@ -64,10 +64,19 @@ export function refuseExternalKeyStore(
     );
 }
 
-/** @throws KmsError `CustomKeyStoreNotFoundException`. */
+/**
+ * Of one that CreateCustomKeyStore made.
+ * @throws KmsError `CustomKeyStoreNotFoundException`; `UnsupportedOperationException` for one that the configuration names.
+ */
 export function recordOf(stores: CustomKeyStoreSource, customKeyStoreId: string): CustomKeyStoreRecord {
   const record = stores.record(customKeyStoreId);
   if (record !== undefined) return record;
+  if (stores.configured.has(customKeyStoreId)) {
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `The key store ${customKeyStoreId} is one that the configuration of Drawbridge names: it is connected by itself, and changed there.`,
+    );
+  }
   throw new KmsError(
     'CustomKeyStoreNotFoundException',
     `Custom key store with CustomKeyStoreId ${customKeyStoreId} does not exist.`,
@@ -77,7 +86,8 @@ export function recordOf(stores: CustomKeyStoreSource, customKeyStoreId: string)
 /** @throws KmsError `CustomKeyStoreNameInUseException`. */
 export function assertNameIsFree(stores: CustomKeyStoreSource, name: string, own?: string): void {
   const other = stores.recordNamed(name);
-  if (other === undefined || other.customKeyStoreId === own) return;
+  const isFree = other === undefined ? !stores.configured.has(name) : other.customKeyStoreId === own;
+  if (isFree) return;
   throw new KmsError('CustomKeyStoreNameInUseException', `Custom key store with name ${name} already exists.`);
 }
 
