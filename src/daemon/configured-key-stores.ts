@@ -15,7 +15,7 @@ import {
   openKeyStore,
 } from '../hsm/open-key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
-import type { TokenConnection } from '../hsm/token-connection.ts';
+import type { ConnectionProof, TokenConnection } from '../hsm/token-connection.ts';
 import { type Tuning, type TuningOptions, tuneToken } from '../hsm/token-tuning.ts';
 import { findLibrary, type KeyStoreShape, loadVendorProfile, shapeOf } from '../hsm/vendor-profile.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -74,8 +74,10 @@ export function requiredKeyStores({ serviceKeyStore, regions }: Configuration): 
 export interface KeyStoreSettings {
   readonly keyStores: Configuration['keyStores'];
   readonly environment: NodeJS.ProcessEnv;
-  /** Of a key store of several members: is one of them ours? Absent: each is taken, and serves the keys that it has. */
+  /** Is one of several members ours? Absent: each is taken, and serves the keys that it has. */
   readonly prove?: ((connection: TokenConnection, member: string) => Promise<void>) | undefined;
+  /** The same of the only token of a key store. */
+  readonly proveOnly?: ConnectionProof | undefined;
   readonly log: Logger;
 }
 
@@ -109,7 +111,7 @@ export async function tuneConfiguredKeyStore(
  */
 export function beginConfiguredKeyStore(
   name: string,
-  { keyStores, environment, prove, log }: KeyStoreSettings,
+  { keyStores, environment, prove, proveOnly, log }: KeyStoreSettings,
   isWaitedFor: (reason: KeyStoreError) => boolean,
   events?: ConnectionEvents,
 ): BegunKeyStore {
@@ -118,7 +120,8 @@ export function beginConfiguredKeyStore(
   const [first, ...others] = configuration.members;
   if (others.length === 0) {
     const options = memberOptions(name, first, environment, log);
-    return beginKeyStore({ ...options, ...(events === undefined ? {} : { events }) }, isWaitedFor);
+    const admit = proveOnly === undefined ? {} : { admit: proveOnly };
+    return beginKeyStore({ ...options, ...admit, ...(events === undefined ? {} : { events }) }, isWaitedFor);
   }
   const members = configuration.members.map((member) => ({
     name: member.name,

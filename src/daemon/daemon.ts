@@ -253,11 +253,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const behind = entrances.find((each) => each.region === region.configuration);
       behind?.entrance.open(regionHandlers(region, services, statusOf(region)));
     }
-    const { domainKeys, domainKeyStores } = open;
-    const admission = { regions: open.regions, domainKeys, domainKeyStores, turns, nodeId: store.nodeId, dataDir, log };
+    const { nodeId } = store;
+    const admission = { ...open, proofs, nodeId, dataDir, log };
     optional.connect(admission);
     for (const { customKeyStores } of open.regions)
-      customKeyStores.serve((id, keyStore) => examineLateToken(id, keyStore, admission));
+      customKeyStores.serve(
+        (id, keyStore) => examineLateToken(id, keyStore, admission),
+        (id, connection) => proofs.proveOnly(id, connection),
+      );
   });
   started.defer(async () => {
     patience.end();
@@ -335,7 +338,9 @@ function beginKeyStore(
   if (theirs !== undefined) return { keyStore: theirs, connected: Promise.resolve() };
   const { keyStores } = configuration;
   const prove = (connection: TokenConnection, member: string) => proofs.prove(name, member, connection);
-  return beginConfiguredKeyStore(name, { keyStores, environment, prove, log }, (reason) => patience.goesOn(reason));
+  const proveOnly = (connection: TokenConnection) => proofs.proveOnly(name, connection);
+  const settings = { keyStores, environment, prove, proveOnly, log };
+  return beginConfiguredKeyStore(name, settings, (reason) => patience.goesOn(reason));
 }
 
 /**

@@ -7,6 +7,8 @@
  *     it lacks them, and bears the mark of one that left                     it has left
  *     it lacks them, and bears no mark that is on record                     it has left, if one that left had no mark or has this name;
  *                                                                            any other is an older copy, of before there were marks
+ *
+ * What left one key store serves in no other one either: its mark tells, wherever the configuration has it.
  */
 
 import { timingSafeEqual } from 'node:crypto';
@@ -23,7 +25,7 @@ import type { DomainKeyRecord, MemberRecord } from '../store/records/records.ts'
 /** The records, once they are verified. */
 export interface LeaveRecords {
   readonly domainKeys: Pick<DomainKeys, 'of'>;
-  readonly members: Pick<MembersOnRecord, 'of'>;
+  readonly members: Pick<MembersOnRecord, 'of' | 'all'>;
 }
 
 /** Where a connection is to. */
@@ -38,10 +40,15 @@ export interface MemberPlace {
  */
 export async function assertHasNotLeft(place: MemberPlace, { domainKeys, members }: LeaveRecords): Promise<void> {
   const { keyStore, name, member } = place;
+  const activeIn = (each: string) => domainKeys.of(each).filter(({ state }) => state === 'Active');
+  const elsewhere = members.all().filter((record) => record.keyStore !== keyStore && hasLeft(record));
+  const formerly = await markBorne(member, elsewhere);
+  if (formerly !== undefined && !(await holdsKeySince(member, activeIn(formerly.keyStore), formerly.leftUnder)))
+    throw leftElsewhere(place, formerly);
   const known = members.of(keyStore);
   const left = known.filter(hasLeft);
   if (left.length === 0) return;
-  const active = domainKeys.of(keyStore).filter(({ state }) => state === 'Active');
+  const active = activeIn(keyStore);
   if (await holdsKeySince(member, active, Math.max(...left.map(({ leftUnder }) => leftUnder)))) return;
   const borne = await markBorne(member, known);
   if (borne !== undefined) {
@@ -57,10 +64,21 @@ export async function assertHasNotLeft(place: MemberPlace, { domainKeys, members
 
 function leftError({ keyStore, name, member }: MemberPlace, why: string): LeftError {
   const { label, serial } = member.capabilities().token;
+  const isOnly = name === keyStore;
+  const empty = isOnly
+    ? `Name it among the \`members\` of \`${keyStore}\`, beside one that stays, and empty it there (\`drawbridge domain leave\`)`
+    : `Empty it (\`drawbridge domain leave ${name} --key-store ${keyStore}\`) and take it out of the configuration`;
   return new LeftError(
     `the token \`${label}\`, serial ${serial}, has the keys of the domain as they were before a member left, and none since: ${why}; nothing is ` +
-      `served by it. Empty it (\`drawbridge domain leave ${name} --key-store ${keyStore}\`) and take it out of the configuration; or have it join again ` +
-      `(\`drawbridge domain invite --help\`), then run \`drawbridge reconnect ${keyStore} ${name}\``,
+      `served by it. ${empty}; or have it join again (\`drawbridge domain invite --help\`), then run \`drawbridge reconnect ${keyStore}${isOnly ? '' : ` ${name}`}\``,
+  );
+}
+
+function leftElsewhere({ keyStore, member }: MemberPlace, formerly: MemberRecord): LeftError {
+  const { label, serial } = member.capabilities().token;
+  return new LeftError(
+    `the token \`${label}\`, serial ${serial}, is the one that left the key store \`${formerly.keyStore}\` as \`${formerly.name}\`, and has its keys still; nothing is served by it in ` +
+      `\`${keyStore}\` either. Name it among the \`members\` of \`${formerly.keyStore}\` once more and empty it (\`drawbridge domain leave ${formerly.name} --key-store ${formerly.keyStore}\`), or initialise it anew`,
   );
 }
 

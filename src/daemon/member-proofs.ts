@@ -1,5 +1,5 @@
 /**
- * Is a member of a key store one of ours? Told by what it holds and computes, and not by its label or serial number: a group of HSMs may
+ * Is a member of a key store one of ours, or the token of a key store that has one? Told by what it holds and computes, and not by its label or serial number: a group of HSMs may
  * answer with a serial of whichever node it is, and a token that was initialised anew has the label and the PIN that it had.
  *
  * In the key store of the service keys a member has to have the service key of the records. Elsewhere it has to have one of the keys that
@@ -58,7 +58,7 @@ export class MemberProofs {
         // A key store that had several members once may be left with the one that is none any more.
         await assertHasNotLeft({ keyStore: keyStore.name, name: keyStore.name, member: keyStore }, leaves).catch(
           (error: unknown) => {
-            throw error instanceof LeftError ? onlyLeft(keyStore.name, [keyStore]) : error;
+            throw error instanceof LeftError ? onlyLeft(keyStore.name, [keyStore], error) : error;
           },
         );
         continue;
@@ -79,7 +79,7 @@ export class MemberProofs {
     this.#records = records;
     this.#leaves = records;
     const backingKeyId = this.#options.serviceKey();
-    if (joined.length === 0 || backingKeyId === undefined) return;
+    if (backingKeyId === undefined) return;
     const message = randomBytes(challengeBytes);
     try {
       const [mac] = await serviceKeyStore.macs({ backingKeyId, algorithm, messages: [message] });
@@ -112,6 +112,26 @@ export class MemberProofs {
   async prove(keyStore: string, name: string, member: TokenConnection): Promise<void> {
     await this.#proveOurs(keyStore, name, member);
     if (this.#leaves !== undefined) await assertHasNotLeft({ keyStore, name, member }, this.#leaves);
+  }
+
+  /**
+   * The only token of a key store, over a connection that is made anew: another one may be in its place, in which keys would be made that nobody
+   * finds again. At the start, before the records are verified, other questions are asked (`own-token.ts`).
+   * @throws as `prove`.
+   */
+  async proveOnly(keyStore: string, token: TokenConnection): Promise<void> {
+    if (this.#records !== undefined) await this.prove(keyStore, keyStore, token);
+  }
+
+  /**
+   * A token that is connected later than at the start, which nobody has looked at yet. One of several members was asked over each connection.
+   * @throws ConfigurationError when it has left; KeyStoreError when it does not tell.
+   */
+  async assertStays(keyStore: string, opened: KeyStore): Promise<void> {
+    if (opened instanceof JoinedKeyStore || this.#leaves === undefined) return;
+    await assertHasNotLeft({ keyStore, name: keyStore, member: opened }, this.#leaves).catch((error: unknown) => {
+      throw error instanceof LeftError ? new ConfigurationError(error.message) : error;
+    });
   }
 
   async #proveOurs(keyStore: string, name: string, member: TokenConnection): Promise<void> {
@@ -147,20 +167,27 @@ export class MemberProofs {
   }
 }
 
-function onlyLeft(keyStore: string, left: readonly { readonly name: string }[]): KeyStoreError {
+function onlyLeft(
+  keyStore: string,
+  left: readonly { readonly name: string }[],
+  cause?: LeftError | undefined,
+): KeyStoreError {
   const names = left.map(({ name }) => `\`${name}\``).join(', ');
   return new KeyStoreError(
     'unavailable',
     `key store \`${keyStore}\`: nobody is there but ${names}, which left the domain: nothing is served by what has left. Bring another member back ` +
-      '(`drawbridge status` tells what is wrong with it)',
+      `(\`drawbridge status\` tells what is wrong with it)${cause === undefined ? '' : `; ${cause.message}`}`,
+    { cause },
   );
 }
 
 function notOurs({ keyStore, name, member }: MemberPlace, found: string): string {
   const { label, serial } = member.capabilities().token;
+  const what = `the token \`${label}\`, serial ${serial}, ${found}: it is another one, or was initialised anew and its keys are gone; nothing is done with it`;
+  // It has no name of its own, and is tried again by itself.
+  if (name === keyStore) return `${what}. Put the right one back, or restore it from its backup`;
   return (
-    `the token \`${label}\`, serial ${serial}, ${found}: it is another one, or was initialised anew and its keys are gone; nothing ` +
-    `is done with it. Put the right one back, restore it from its backup, or have it join (\`drawbridge domain invite --help\`); then run ` +
+    `${what}. Put the right one back, restore it from its backup, or have it join (\`drawbridge domain invite --help\`); then run ` +
     `\`drawbridge reconnect ${keyStore} ${name}\``
   );
 }

@@ -17,6 +17,7 @@ import { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { DomainKeys } from '../keys/life/domain-keys.ts';
 import { newImportsOfRegions } from '../keys/life/key-import.ts';
+import { LeftIntents } from '../keys/life/left-intents.ts';
 import { settleUnfinished } from '../keys/life/open-keys.ts';
 import { type ListedServiceKey, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KeyMoves } from '../keys/moves/key-moves.ts';
@@ -80,6 +81,9 @@ export interface OpenInstance {
   readonly domainKeys: DomainKeys;
   readonly domainKeyStores: DomainKeyStores;
   readonly members: MembersOnRecord;
+  readonly leftIntents: LeftIntents;
+  /** Of one that was not there at the start: its members are marked, and what was begun in them is undone, from now on. */
+  readonly follow: (keyStore: KeyStore) => void;
   readonly moves: KeyMoves;
   readonly rewrapping: Rewrapping;
   readonly serviceKeys: readonly ListedServiceKey[];
@@ -148,7 +152,9 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     own: intents.own,
     foldFailed: (error) => log.error({ err: error }, 'a change is on disk and not in memory; restart the daemon'),
   });
-  const metadata = await settleUnfinished({ store, turns, keyStores: connected, log }, loaded);
+  const leftIntents = new LeftIntents({ turns, keyStores, log });
+  made.defer(() => leftIntents.close());
+  const metadata = await settleUnfinished({ store, turns, keyStores: connected, leftIntents, log }, loaded);
   const { reachedAtMs: usageTrackedSinceMs } = await reachMilestone('usage-tracking', turns, metadata, Date.now());
   const startNumbers = await numbersOfStart(turns, metadata, { isOnDemand: source !== undefined, nowMs: Date.now() });
   const expiryClocks = clocks;
@@ -180,6 +186,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
       directories: new Map<string, KeyDirectory>(),
     },
     importsOfRegions: newImportsOfRegions(),
+    leftIntents,
   };
   const open: OpenRegion[] = [];
   made.defer(async () => {
@@ -214,7 +221,11 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     const backingKeyId = store.serviceKey(purpose);
     return backingKeyId === undefined ? [] : { purpose, backingKeyId };
   });
-  for (const keyStore of connected.values()) marks.follow(keyStore);
+  const follow = (keyStore: KeyStore): void => {
+    marks.follow(keyStore);
+    leftIntents.follow(keyStore, domainKeys);
+  };
+  for (const keyStore of connected.values()) follow(keyStore);
   made.defer(() => marks.close());
   const running = made.move();
   return {
@@ -226,6 +237,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     domainKeys,
     domainKeyStores,
     members,
+    leftIntents,
+    follow,
     ...moved,
     serviceKeys,
     close: () => running.disposeAsync(),

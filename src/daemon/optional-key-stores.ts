@@ -13,6 +13,7 @@ import type { TokenConnection } from '../hsm/token-connection.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
+import type { LeftIntents } from '../keys/life/left-intents.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Turns } from '../store/turns.ts';
@@ -28,6 +29,10 @@ export interface AdmissionParts {
   readonly regions: readonly { readonly directory: KeyView }[];
   readonly domainKeys: DomainKeys;
   readonly domainKeyStores: Pick<DomainKeyStores, 'look'>;
+  readonly proofs: Pick<MemberProofs, 'assertStays'>;
+  readonly leftIntents: LeftIntents;
+  /** Is told of each that serves. */
+  readonly follow: (keyStore: KeyStore) => void;
   readonly turns: Turns;
   readonly nodeId: string;
   readonly dataDir: string;
@@ -40,7 +45,7 @@ export interface AdmissionParts {
  * @throws ConfigurationError when it has none of the keys that it should have; KeyStoreError when it does not tell.
  */
 export async function examineLateToken(name: string, keyStore: KeyStore, parts: AdmissionParts): Promise<void> {
-  const { regions, domainKeys, turns, nodeId, dataDir, log } = parts;
+  const { regions, domainKeys, proofs, leftIntents, turns, nodeId, dataDir, log } = parts;
   const directory = regions[0]?.directory;
   if (directory === undefined) throw new TypeError('an instance has one Region at least');
   const inUse = domainKeys.of(name).flatMap(({ state, backingKeyId }) => (state === 'Active' ? [backingKeyId] : []));
@@ -49,7 +54,8 @@ export async function examineLateToken(name: string, keyStore: KeyStore, parts: 
     if (inUse.length >= keysLookedFor) break;
   }
   await assertTokenIsOurs(keyStore, dataDir, inUse);
-  await settleLateKeyStore(name, keyStore, { directory, domainKeys, turns, nodeId, log });
+  await proofs.assertStays(name, keyStore);
+  await settleLateKeyStore(name, keyStore, { directory, domainKeys, leftIntents, turns, nodeId, log });
 }
 
 export interface OptionalKeyStoresParts {
@@ -57,8 +63,7 @@ export interface OptionalKeyStoresParts {
   readonly environment: NodeJS.ProcessEnv;
   /** Those that are open already, and are closed by whoever opened them. */
   readonly open: readonly KeyStore[];
-  /** Of those that have several members. */
-  readonly proofs: Pick<MemberProofs, 'prove'>;
+  readonly proofs: Pick<MemberProofs, 'prove' | 'proveOnly'>;
   readonly log: Logger;
 }
 
@@ -136,7 +141,11 @@ export class OptionalKeyStores {
         pinRefused: () => undefined,
       };
       const prove = (connection: TokenConnection, member: string) => proofs.prove(name, member, connection);
-      const settings = { keyStores: configuration.keyStores, environment, prove, log };
+      // The first connections are looked at by `#examine`, which leaves alone what is not ours.
+      const proveOnly = async (connection: TokenConnection): Promise<void> => {
+        if (place.isAdmitted) await proofs.proveOnly(name, connection);
+      };
+      const settings = { keyStores: configuration.keyStores, environment, prove, proveOnly, log };
       optional.keyStore = theirs ?? beginConfiguredKeyStore(name, settings, () => true, events).keyStore;
       place.attach(optional.keyStore);
       if (theirs !== undefined) void this.#examine(name, optional);
@@ -164,6 +173,7 @@ export class OptionalKeyStores {
       await examineLateToken(name, keyStore, this.#admission);
       place.admit();
       log.info({ keyStore: name }, 'a key store serves');
+      this.#admission.follow(keyStore);
       await this.#admission.domainKeyStores.look();
     } catch (error) {
       const problem = String(error instanceof Error ? error.message : error);

@@ -35,6 +35,7 @@ import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import type { KeyDeletion } from '../keys/life/key-deletion.ts';
 import type { ImportsOfRegions } from '../keys/life/key-import.ts';
 import type { KeyLife } from '../keys/life/key-life.ts';
+import type { LeftIntents } from '../keys/life/left-intents.ts';
 import { openKeys } from '../keys/life/open-keys.ts';
 import type { StartNumbers } from '../keys/start-numbers.ts';
 import type { Budgets } from '../kms/budgets.ts';
@@ -67,6 +68,7 @@ export interface RegionFoundations {
   readonly vault: PasswordVault;
   /** Of all Regions, each of which adds its own: what multi-Region keys share is seen through it. */
   readonly directories: Map<string, KeyDirectory>;
+  readonly leftIntents: Pick<LeftIntents, 'add'>;
   /** What the imports of all Regions share. */
   readonly importsOfRegions: ImportsOfRegions;
   /** Of all Regions, with what did not finish undone. */

@@ -9,6 +9,7 @@
 
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
+import type { ConnectionProof } from '../hsm/token-connection.ts';
 import type { ConnectionErrorCode, ConnectionState } from '../kms/connection-states.ts';
 import type { Pin, Plaintext } from '../secrets/secret-bytes.ts';
 import type { CustomKeyStoreRecord } from '../store/records/records.ts';
@@ -51,12 +52,14 @@ export interface AttachableHsm {
   /**
    * As `beginKeyStore`.
    * @param pin Read anew for each host.
+   * @param admit Is asked over each connection before it serves.
    * @throws an error for operators when the configuration names what is not there.
    */
   open(
     pin: () => Promise<Pin>,
     isWaitedFor: () => boolean,
     events: ConnectionEvents,
+    admit: ConnectionProof,
   ): { readonly keyStore: KeyStore; readonly connected: Promise<void> };
 }
 

@@ -202,7 +202,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     const intent = newImportedRecord({ ...made, regions: 'eu-central-1', importedMaterialId: '' });
     materials.fileBackingKey({ ...intent, ...inToken, residency: 'token', state: 'Active', owner: '' });
     const regions = [new RecordsOfKeys(), materials].map((onRecord) => ({ directory: { onRecord } }));
-    const none = { of: () => [] };
+    const none = { of: () => [], all: () => [] };
     const stranger = present(emptied);
     await proofs.use({ regions, domainKeys: none, members: none }, stranger, []);
     await expect(proofs.prove('payments', 'stranger', stranger)).rejects.toThrow(

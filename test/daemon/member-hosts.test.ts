@@ -79,6 +79,30 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     };
   }
 
+  /** Key material that is being made in `a`, the only one that makes any, when that is lost. */
+  async function hasUnfinishedKeyUndone(): Promise<void> {
+    const patience = { timeout: 40_000, interval: 20 };
+    const said = (what: string) => instance.logged.filter((line) => line.includes(what)).length;
+    const inFlight = async () => (await instance.statusOf('a')).inFlight;
+    const { pids } = await instance.statusOf('a');
+    for (const pid of pids) process.kill(pid, 'SIGSTOP');
+    // While a call of its is overdue it gets none that another one can have.
+    await vi.waitFor(async () => {
+      await Promise.all(Array.from({ length: 4 }, () => encrypt(ofBoth)));
+      expect(await inFlight()).toBeGreaterThan(0);
+    }, patience);
+    const overdue = await inFlight();
+    const making = refusal(newKey());
+    await vi.waitFor(async () => expect(await inFlight()).toBeGreaterThan(overdue), patience);
+    a.pull();
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    expect(await making).toMatchObject({ name: 'KMSInternalException' });
+    expect(said('is undone when its HSM is back')).toBe(1);
+    a.plug();
+    await until(a, { state: 'connected', hosts: 2 });
+    await vi.waitFor(() => expect(said('undid an unfinished key creation')).toBe(1), patience);
+  }
+
   test('have nothing made in a foreign token that a further host of one finds in its place', async () => {
     await unplug(a);
     const key = await newKey();
@@ -110,6 +134,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     expect(await refusal(newKey())).toMatchObject({ name: 'KMSInternalException' });
     a.plug();
     await until(a, { state: 'connected', hosts: 2 });
+    await hasUnfinishedKeyUndone();
     // What it finds when its keys are gone is that it has to connect anew.
     b.pull();
     const inBoth = () => Promise.all(Array.from({ length: 4 }, () => encrypt(ofBoth)));

@@ -1,6 +1,7 @@
 /** Several key stores in one daemon: each is its own, and one that is away keeps nobody from the others. */
 
-import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -208,6 +209,48 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
     const { Plaintext } = await kmsAgain().decrypt({ CiphertextBlob: before.CiphertextBlob });
     expect(Buffer.from(Plaintext ?? []).toString()).toBe('x');
     expect(await stateOf(pending)).toBe('Disabled');
+  });
+
+  test('have nothing made in another token of the same label and PIN that stands in the place of theirs', async () => {
+    const hosts = async (name: string): Promise<number[]> => {
+      const { keyStores } = (await ask('/status')).body as { keyStores: { name: string; pids: number[] }[] };
+      return keyStores.find((each) => each.name === name)?.pids ?? [];
+    };
+    const [tokens, hidden] = ['tokens', 'hidden'].map((name) => join(vault.folder, name)) as [string, string];
+    renameSync(tokens, hidden);
+    mkdirSync(tokens);
+    const init = ['--init-token', '--free', '--label', vault.label, '--so-pin', '12345678', '--pin', vault.pin];
+    execFileSync('softhsm2-util', ['--module', vault.library, ...init], {
+      env: { ...process.env, ...vault.environment },
+      stdio: 'ignore',
+    });
+    const foreign = readdirSync(tokens).map((name) => join(tokens, name));
+    const objectsIn = () =>
+      foreign.flatMap((path) =>
+        readdirSync(path).filter((name) => name.endsWith('.object') && name !== 'token.object'),
+      );
+    for (const pid of await hosts('vault')) process.kill(pid, 'SIGKILL');
+    await vi.waitFor(
+      async () =>
+        expect((await ask('/status')).body).toMatchObject({
+          keyStores: expect.arrayContaining([
+            expect.objectContaining({
+              name: 'vault',
+              lastFailure: expect.stringMatching(/has none of the keys that the records name/),
+            }),
+          ]),
+        }),
+      { timeout: 60_000, interval: 30 },
+    );
+    expect(await refusal(kmsAgain().createKey(inStore('vault')))).toMatchObject({
+      name: 'CustomKeyStoreInvalidStateException',
+    });
+    expect(objectsIn()).toEqual([]);
+    rmSync(tokens, { recursive: true });
+    renameSync(hidden, tokens);
+    await untilConnected();
+    await encrypt(vaultKey);
+    await kmsAgain().createKey(inStore('vault'));
   });
 
   test('say of a key that was deleted in which of them it was', async () => {

@@ -54,7 +54,8 @@ describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
     const stores = new CustomKeyStores({ region: formerRegion, records: [], configured, hsms, vault, turns, log });
     turns.follow(stores);
     try {
-      stores.serve(() => vi.waitUntil(() => refused, { timeout: 120_000 }).then(() => undefined));
+      const whenRefused = () => vi.waitUntil(() => refused, { timeout: 120_000 }).then(() => undefined);
+      stores.serve(whenRefused, async () => undefined);
       const record = { ...examples.customKeyStore, connection: 'CONNECTING', connectionErrorCode: null } as const;
       await turns.take(() => ({ changes: [added('customKeyStore', record)], response: undefined }));
       const disconnected = { ...record, version: 2, connection: 'DISCONNECTED' } as const;

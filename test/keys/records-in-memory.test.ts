@@ -214,7 +214,8 @@ describeEachToken('Keys in memory', (token) => {
     const log = { debug() {}, info() {}, warn() {}, error() {} };
     const late = { turns, nodeId: store.nodeId, log };
     const domainKeys = new DomainKeys(late, { domainKey: [], backingKey: [] });
-    await settleLateKeyStore('default', keyStore, { ...late, directory: here.directory, domainKeys });
+    const leftIntents = { add: () => expect.unreachable('nothing is in the way') };
+    await settleLateKeyStore('default', keyStore, { ...late, directory: here.directory, domainKeys, leftIntents });
     expect((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId)).toContain(currentBackingKeyId);
     expect(here.directory.onRecord.findMaterial(unneeded.backingKeyId)).toBeUndefined();
   });

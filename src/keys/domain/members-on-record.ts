@@ -29,6 +29,11 @@ export class MembersOnRecord implements Fold {
     return [...this.#records.values()].filter((record) => record.keyStore === keyStore);
   }
 
+  /** Of all key stores. */
+  all(): readonly MemberRecord[] {
+    return [...this.#records.values()];
+  }
+
   find(keyStore: string, mark: BackingKeyId): MemberRecord | undefined {
     return this.#records.get(nameOf({ keyStore, backingKeyId: mark }));
   }

@@ -18,6 +18,7 @@
 import { DetachableKeyStore } from '../../hsm/detachable-key-store.ts';
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import { openFailureOf } from '../../hsm/open-failure.ts';
+import type { TokenConnection } from '../../hsm/token-connection.ts';
 import type { ConnectionErrorCode, ConnectionState } from '../../kms/connection-states.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
@@ -47,6 +48,9 @@ export interface CustomKeyStoresOptions {
  */
 export type Examine = (customKeyStoreId: string, keyStore: KeyStore) => Promise<void>;
 
+/** Looks at each later connection to it, as `ConnectionProof`: another token may be in its place. */
+export type Prove = (customKeyStoreId: string, connection: TokenConnection) => Promise<void>;
+
 /** One connection, from the moment when it was asked for. */
 interface Attempt {
   keyStore: KeyStore | undefined;
@@ -73,6 +77,7 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   /** Of all Regions: an HSM is for one custom key store. */
   readonly #all = new Map<string, CustomKeyStoreRecord>();
   #examine: Examine | undefined;
+  #prove: Prove | undefined;
   #isClosed = false;
 
   constructor(options: CustomKeyStoresOptions) {
@@ -130,8 +135,9 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   }
 
   /** From now on stores are connected: those that were, before the daemon was stopped, at once. */
-  serve(examine: Examine): void {
+  serve(examine: Examine, prove: Prove): void {
     this.#examine = examine;
+    this.#prove = prove;
     for (const entry of this.#entries.values()) {
       const { connection } = entry.record;
       if (connection === 'CONNECTED') void this.#connect(entry, true);
@@ -233,6 +239,9 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
             refusal = new KeyStoreError('unavailable', message);
             if (isCurrent() && place.isAdmitted) void this.#fail(entry, attempt, refusal);
           },
+        },
+        async (connection) => {
+          if (place.isAdmitted) await this.#prove?.(entry.record.customKeyStoreId, connection);
         },
       );
       attempt.keyStore = keyStore;

@@ -229,7 +229,7 @@ export class DomainKeys implements Fold {
         if (!isOfMissingMember(error)) throw error;
         const { backingKeyId, state } = record;
         const problem = { keyStore: name, backingKeyId, state, problem: error.message };
-        log.warn(problem, 'a domain key is in no HSM that is there; it is looked for at a start with all of them');
+        log.warn(problem, 'a domain key is in no HSM that is there; it is looked for when another one is');
       }
     }
   }
@@ -350,7 +350,7 @@ export class DomainKeys implements Fold {
         );
       } catch (error) {
         // A member that is away may have it. Nothing is wrapped under it, so nothing has to wait for that.
-        log.warn({ backingKeyId, error }, 'an unfinished creation of a domain key is undone at the next start');
+        log.warn({ backingKeyId, error }, 'an unfinished creation of a domain key is undone when all HSMs are there');
       }
   }
 

@@ -4,8 +4,8 @@
  * (1) An intent goes to the store: the backing key's record in state `Creating`, with this node as its owner. (2) The HSM
  * generates the key under the `CKA_ID` that the intent names. (3) A turn decides, and its change makes the record `Active`
  * together with whatever names it. Nobody is told of the key before (3). When (2) fails, or the turn refuses, the intent is
- * undone: the object is destroyed, then the record removed. When that fails too, or the daemon dies in between,
- * `open-keys.ts` does it at the next start.
+ * undone: the object is destroyed, then the record removed. When that fails too, it is done when the HSM is back (`left-intents.ts`); when the
+ * daemon dies in between, `open-keys.ts` does it at the next start.
  *
  * Material that lives outside of the HSM needs (3) alone: of (2) nothing is left in the HSM, and what it wrapped is in the record.
  *
@@ -28,6 +28,7 @@ import { assertUsedInAll, relatedRegions, replacedInAll } from '../multi-region.
 import { namedRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
 import type { KeyImports } from './key-import.ts';
+import type { LeftIntents } from './left-intents.ts';
 import { type NewRotation, type Rotation, replacementOf, rotatesByItself, rotationDue } from './rotation.ts';
 
 /** What is to be generated, and for which KMS key. */
@@ -52,7 +53,7 @@ export interface GeneratedMaterial {
    * @param rotation How it becomes the current one; absent for the first material of a key.
    */
   activated(rotation?: Rotation): Change;
-  /** For when the turn refuses: destroys it. Never rejects; what cannot be undone now is undone at the next start. */
+  /** For when the turn refuses: destroys it. Never rejects; what cannot be undone now is undone when the HSM is back. */
   undo(): Promise<void>;
 }
 
@@ -92,6 +93,8 @@ export interface KeyLifeOptions {
   readonly nodeId: string;
   readonly imports: KeyImports;
   readonly domainKeys: DomainKeys;
+  /** Takes what cannot be undone now; absent: the next start does it. */
+  readonly leftIntents?: Pick<LeftIntents, 'add'> | undefined;
 }
 
 export class KeyLife {
@@ -101,14 +104,16 @@ export class KeyLife {
   readonly #turns: Turns;
   readonly #nodeId: string;
   readonly #domainKeys: DomainKeys;
+  readonly #leftIntents: KeyLifeOptions['leftIntents'];
   /** The last rotation that was begun of each key, for as long as it is not over. */
   readonly #lastRotations = new Map<KeyId, Promise<void>>();
   /** Several encryptions find the same backing key exhausted at once; one rotation serves all. */
   readonly #replacements = new Map<BackingKeyId, Promise<KmsKey>>();
   #recordRotation: RecordRotation | undefined;
 
-  constructor({ directory, turns, nodeId, imports, domainKeys }: KeyLifeOptions) {
+  constructor({ directory, turns, nodeId, imports, domainKeys, leftIntents }: KeyLifeOptions) {
     this.imports = imports;
+    this.#leftIntents = leftIntents;
     this.#domainKeys = domainKeys;
     this.#directory = directory;
     this.#turns = turns;
@@ -346,15 +351,19 @@ export class KeyLife {
     return key;
   }
 
-  /** Object first, then record: as long as the record stands, the next start knows what to look for. */
+  /** Object first, then record: as long as the record stands, it is known what to look for. */
   async #undo(intent: BackingKeyRecord): Promise<void> {
     const { backingKeyId, keyStore } = intent;
+    let isDestroyed = false;
     try {
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
+      isDestroyed = true;
       const undone = { changes: [removed('backingKey', intent)], response: undefined };
       await this.#turns.take(() => undone, { isPatient: true, isQuiet: true });
     } catch (error) {
-      this.#directory.log.warn({ backingKeyId, error }, 'an unfinished key creation is undone at the next start');
+      if (!isDestroyed) this.#leftIntents?.add(intent);
+      const when = isDestroyed ? 'at the next start' : 'when its HSM is back';
+      this.#directory.log.warn({ backingKeyId, error }, `an unfinished key creation is undone ${when}`);
     }
   }
 }

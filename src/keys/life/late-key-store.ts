@@ -14,6 +14,7 @@ import type { Turns } from '../../store/turns.ts';
 import type { KeyView } from '../key-view.ts';
 import { materialsOfRegions } from '../regions-of-material.ts';
 import type { DomainKeys } from './domain-keys.ts';
+import type { LeftIntents } from './left-intents.ts';
 import { isDestroyed, isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface LateParts {
@@ -22,6 +23,7 @@ export interface LateParts {
   readonly domainKeys: DomainKeys;
   readonly turns: Turns;
   readonly nodeId: string;
+  readonly leftIntents: Pick<LeftIntents, 'add'>;
   readonly log: Logger;
 }
 
@@ -29,7 +31,7 @@ export interface LateParts {
 export async function settleLateKeyStore(
   name: string,
   keyStore: Pick<KeyStore, 'destroyKey' | 'describeKey' | 'listKeys' | 'status'>,
-  { directory, domainKeys, turns, nodeId, log }: LateParts,
+  { directory, domainKeys, turns, nodeId, leftIntents, log }: LateParts,
 ): Promise<void> {
   const records = [...materialsOfRegions(directory.regions.values(), name)];
   for (const record of records.filter(({ state }) => state === 'Creating')) {
@@ -38,7 +40,10 @@ export async function settleLateKeyStore(
       log.warn({ keyStore: name, backingKeyId, keyId }, 'an unfinished key creation is left as it is');
       continue;
     }
-    if (!(await isDestroyed(keyStore, backingKeyId, log))) continue;
+    if (!(await isDestroyed(keyStore, backingKeyId, log))) {
+      leftIntents.add(record);
+      continue;
+    }
     await turns.take(() => ({ changes: [removed('backingKey', record)], response: undefined }), { isQuiet: true });
     log.info({ keyStore: name, backingKeyId, keyId }, 'undid an unfinished key creation');
   }

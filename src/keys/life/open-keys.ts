@@ -21,18 +21,21 @@ import { DomainKeys } from './domain-keys.ts';
 import { KeyDeletion } from './key-deletion.ts';
 import { type ImportsOfRegions, KeyImports } from './key-import.ts';
 import { KeyLife } from './key-life.ts';
+import type { LeftIntents } from './left-intents.ts';
 import { isDestroyed, isNeeded, isOfNode, reportDifferences } from './unfinished.ts';
 
 export interface OpenKeysOptions extends KeyDirectoryOptions {
   readonly store: Pick<MetadataStore, 'nodeId' | 'begin' | 'deriveKey' | 'scrub'>;
   /** Those of all Regions; absent: they are taken from what the store has loaded. */
   readonly domainKeys?: DomainKeys;
+  /** Of all Regions; absent: what cannot be undone now is undone at the next start. */
+  readonly leftIntents?: Pick<LeftIntents, 'add'> | undefined;
   /** What the imports of all Regions share, whoever opens them then calls `settleAll` of each; absent: there is no other Region. */
   readonly importsOfRegions?: ImportsOfRegions;
 }
 
 /** All Regions' key stores that are there, whose objects belong to backing keys of no Region. */
-export type SettlingOptions = Pick<OpenKeysOptions, 'turns' | 'keyStores' | 'log'> & {
+export type SettlingOptions = Pick<OpenKeysOptions, 'turns' | 'keyStores' | 'leftIntents' | 'log'> & {
   readonly store: Pick<MetadataStore, 'nodeId'>;
 };
 
@@ -67,7 +70,8 @@ export async function openKeys(options: OpenKeysOptions, metadata?: BegunMetadat
   const { importsOfRegions: ofRegions } = options;
   const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store, ofRegions });
   if (ofRegions === undefined) await imports.settleAll();
-  const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys });
+  const { leftIntents } = options;
+  const life = new KeyLife({ directory, turns, nodeId, imports, domainKeys, leftIntents });
   return { directory, life, deletion: new KeyDeletion({ directory, attached, turns, nodeId, domainKeys, store }) };
 }
 
@@ -133,6 +137,7 @@ async function undoUnfinished(options: SettlingOptions, loaded: LoadedMetadata):
     }
     if (!(await isDestroyed(keyStore, backingKeyId, log))) {
       left.add(backingKeyId);
+      options.leftIntents?.add(record);
       continue;
     }
     await write([removed('backingKey', record)], true);

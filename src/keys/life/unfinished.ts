@@ -35,8 +35,8 @@ export function isNeeded(
 }
 
 /**
- * Destroys an object, or finds that a member of the key store may have it that is not there: it is left, with its intent, until a
- * start at which that is. One HSM that is away keeps nobody from starting with the others.
+ * Destroys an object, or finds that a member of the key store may have it that is not there: it is left, with its intent, until
+ * that is there. One HSM that is away keeps nobody from starting with the others.
  * @returns Is it gone?
  */
 export async function isDestroyed(
@@ -49,7 +49,7 @@ export async function isDestroyed(
     return true;
   } catch (error) {
     if (!isOfMissingMember(error)) throw error;
-    log.warn({ backingKeyId, problem: error.message }, 'what was begun is undone at a start with all HSMs');
+    log.warn({ backingKeyId, problem: error.message }, 'what was begun is undone when all HSMs are there');
     return false;
   }
 }
