@@ -35,6 +35,13 @@ const firstLaneFd = 3;
 const inheritedVariables = ['PATH', 'HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'NODE_COMPILE_CACHE'];
 
 /**
+ * How the GNU C library keeps memory for what comes next: of each size up to 4,000 pieces that were freed. An object of SoftHSM2 is
+ * hundreds of small pieces, and with seven, which it keeps otherwise, they are joined, searched for and cut again each time: to unwrap a
+ * key, use it and destroy it took 150 µs, and takes 115 with this. Other C libraries do not look at it.
+ */
+const memoryTuning = { GLIBC_TUNABLES: 'glibc.malloc.tcache_count=4000' };
+
+/**
  * A call leaves nothing behind that lives, so a host needs little room for what is young: with V8's own 16 MiB it takes 52 MB for
  * itself, with this 44 (20 when installed), and no more CPU.
  */
@@ -336,7 +343,7 @@ function startProcess(
   let child: ChildProcess;
   try {
     child = spawn(process.execPath, [...hostOptions, hostProgram, String(lanes), String(openingSeconds)], {
-      env: { ...Object.fromEntries(inherited), ...environment },
+      env: { ...memoryTuning, ...Object.fromEntries(inherited), ...environment },
       stdio: ['ignore', 'pipe', 'pipe', ...Array.from({ length: lanes }, () => 'pipe' as const)],
     });
   } catch (cause) {

@@ -1,6 +1,9 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { AttributeReader } from '../../../src/hsm/host/token/attribute-reader.ts';
+import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
+import { readAttribute } from '../../../src/hsm/host/token/key-attributes.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { type InProcessHost, importKey, openInProcess } from './in-process.ts';
 
@@ -90,4 +93,46 @@ describeEachToken('HSM host, against another implementation', (token) => {
       { numRuns: 20 },
     );
   });
+
+  test('attributes that are read at once are what they are one by one, and nothing is left of the key before', () => {
+    const { cryptoki, session, table } = host;
+    const names = [
+      'CKA_KEY_TYPE',
+      'CKA_VALUE_LEN',
+      'CKA_TOKEN',
+      'CKA_SENSITIVE',
+      'CKA_EXTRACTABLE',
+      'CKA_SIGN',
+      'CKA_ID',
+    ];
+    const reader = new AttributeReader(cryptoki, names);
+    const readOf = (key: Buffer): Record<string, string | undefined> => {
+      const read = reader.read(session.handle, key);
+      return Object.fromEntries(names.map((name) => [name, read?.get(name)?.toString('hex')]));
+    };
+    const oneByOne = (key: Buffer): Record<string, string | undefined> =>
+      Object.fromEntries(
+        names.map((name) => [name, readAttribute(cryptoki, session.handle, key, name)?.toString('hex')]),
+      );
+    importKey(host, { id, value: randomBytes(64), keyType: 'CKK_GENERIC_SECRET', usages: ['CKA_SIGN'] });
+    const mac = table.resolve(id);
+    const first = readOf(mac);
+    expect(first).toEqual(oneByOne(mac));
+    withAes(randomBytes(32));
+    const aes = table.resolve(id);
+    const second = readOf(aes);
+    expect(second).toEqual(oneByOne(aes));
+    expect([first['CKA_SIGN'], second['CKA_KEY_TYPE']]).toEqual(['01', ulongOf('CKK_AES')]);
+
+    // A key that is gone, and an attribute that a key has not: the reader says nothing, instead of what it has read before.
+    cryptoki.C_DestroyObject(session.handle, mac);
+    expect(reader.read(session.handle, mac)).toBeNull();
+    expect(new AttributeReader(cryptoki, ['CKA_KEY_TYPE', 'CKA_MODULUS']).read(session.handle, aes)).toBeNull();
+  });
 });
+
+function ulongOf(name: string): string {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt32LE(constant(name));
+  return bytes.toString('hex');
+}

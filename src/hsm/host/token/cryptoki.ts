@@ -177,6 +177,12 @@ export function loadCryptoki(path: string): Cryptoki {
   return cryptoki;
 }
 
+/** Where the library is that somebody has loaded here. */
+export function libraryPathOf(cryptoki: Cryptoki): string | undefined {
+  for (const [path, library] of loaded) if (library === cryptoki) return path;
+  return undefined;
+}
+
 /**
  * The library as a thread of this process has initialised it. Throws `HostFailure` (`misconfigured`) for one whose function lists are
  * one for each caller, where this is another thread: pkcs11js has no way to take a list along.

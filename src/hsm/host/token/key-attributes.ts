@@ -37,7 +37,8 @@ export interface KeyOutline {
   readonly row: HostKeySpec;
   readonly usage: UsageRow;
   readonly id: Buffer | null;
-  readonly label: string;
+  /** `null`: none. SoftHSM2 2.6.1 encrypts each text of a private object, in 7 µs. */
+  readonly label: string | null;
   /**
    * Of what is made to leave: a session object in the clear, as the private key of a data key pair; one that the token wraps and nobody
    * sees; a key of our own that goes to other HSMs, under nothing but a public key that the security officer trusted. Absent: it stays.
@@ -142,7 +143,7 @@ function guarded({ id, leaves, further = [] }: KeyOutline): readonly Attribute[]
 
 function common({ id, label }: KeyOutline, profile: VendorProfile): readonly Attribute[] {
   return [
-    { type: constant('CKA_LABEL'), value: label },
+    ...(label === null ? [] : [{ type: constant('CKA_LABEL'), value: label }]),
     ...(id === null ? [] : [{ type: constant('CKA_ID'), value: id }]),
     // Last, because there are tokens that take what follows it for a modification (SoftHSM2 2.6.1, C_UnwrapKey).
     ...(profile.attributes.nonModifiable ? [flag('CKA_MODIFIABLE', false)] : []),

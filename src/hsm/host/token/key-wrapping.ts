@@ -15,11 +15,12 @@
 
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { blobFormat, type WrappedKeyFields } from '../../wrapped-key.ts';
+import { AttributeReader } from './attribute-reader.ts';
 import { type Attribute, constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { curveOfParams } from './curves.ts';
 import { shortValue, tags } from './der.ts';
 import { HostFailure } from './failures.ts';
-import { importedKeyTemplate, readAttribute, ulong } from './key-attributes.ts';
+import { importedKeyTemplate, type KeyOutline, readAttribute, ulong } from './key-attributes.ts';
 import type { KeyFacts } from './object-facts.ts';
 import {
   type HostKeySpec,
@@ -47,13 +48,27 @@ export interface WrappedKind {
   readonly usage: UsageRow;
 }
 
-export interface Unwrapped extends WrappedKind {
+export interface Unwrapped {
   readonly handle: Handle;
+  /** What calls go by, whatever usages the token has given the object. */
+  readonly facts: KeyFacts;
+}
+
+/** What is the same for all wrapped keys of one KeySpec and KeyUsage. */
+interface Kind extends WrappedKind {
+  readonly facts: KeyFacts;
+  /** `null` where it has the public key in it. */
+  readonly template: readonly Attribute[] | null;
+  /** Which attribute tells the size: the length, the modulus or the curve. */
+  readonly size: string;
+  readonly usages: readonly string[];
+  readonly reader: AttributeReader;
 }
 
 export class KeyWrapping {
   readonly #session: TokenSession;
   readonly #profile: VendorProfile;
+  readonly #kinds = new Map<string, Kind>();
 
   constructor(session: TokenSession, profile: VendorProfile) {
     this.#session = session;
@@ -86,13 +101,13 @@ export class KeyWrapping {
    * of another domain key, or is another key than is said; and errors of the library as they are.
    */
   unwrap(domainKey: Handle, { keySpec, keyUsage, publicKey, blob }: Omit<WrappedKeyFields, 'domainKeyId'>): Unwrapped {
-    const kind = usageRow(keySpec, keyUsage);
+    const kind = this.#kindOf(keySpec, keyUsage);
     if (blob[0] !== blobFormat)
       throw new HostFailure('keyUnavailable', `the wrapped key has the format ${blob[0]}, which this version lacks`);
-    const wrapped = Buffer.from(blob.subarray(1));
+    const wrapped = blob.subarray(1);
     // Not every library looks: NSS softoken 3.87 says CKR_HOST_MEMORY of an empty one, as of a host that has none left.
     if (wrapped.length < 2 * blockBytes || wrapped.length % blockBytes !== 0) throw damagedBlob();
-    const handle = this.#unwrap(domainKey, wrapped, this.#template(kind, publicKey));
+    const handle = this.#unwrap(domainKey, wrapped, kind.template ?? this.#template(kind, publicKey));
     let isRight = false;
     try {
       const wrong = this.#wrongOf(handle, kind, publicKey);
@@ -102,7 +117,7 @@ export class KeyWrapping {
           `what was unwrapped is not the ${keySpec} key for ${keyUsage} that its record says: ${wrong.join(', ')}`,
         );
       isRight = true;
-      return { ...kind, handle };
+      return { facts: kind.facts, handle };
     } finally {
       if (!isRight) destroySessionObject(this.#session, handle);
     }
@@ -143,9 +158,9 @@ export class KeyWrapping {
   #template(
     { row, usage }: WrappedKind,
     publicKey: Buffer,
-    object: { readonly id: Buffer | null; readonly label: string } = { id: null, label: 'unwrapped key' },
+    object: Pick<KeyOutline, 'id' | 'label'> = { id: null, label: null },
   ): readonly Attribute[] {
-    const attribute = this.#profile.wrapping?.publicPointAttribute ?? null;
+    const attribute = this.#pointAttributeOf(row);
     const point =
       attribute === null || row.curve === null
         ? []
@@ -158,13 +173,37 @@ export class KeyWrapping {
     return importedKeyTemplate({ row, usage, ...object }, this.#profile, point);
   }
 
+  /** What the template of a private key on a curve has its public point in; `null` where it has none. */
+  #pointAttributeOf({ curve }: HostKeySpec): string | null {
+    return curve === null ? null : (this.#profile.wrapping?.publicPointAttribute ?? null);
+  }
+
+  #kindOf(keySpec: string, keyUsage: string): Kind {
+    const name = `${keySpec} ${keyUsage}`;
+    let kind = this.#kinds.get(name);
+    if (kind === undefined) {
+      const { row, usage } = usageRow(keySpec, keyUsage);
+      const isSecret = row.objectClass === 'CKO_SECRET_KEY';
+      const size = isSecret ? 'CKA_VALUE_LEN' : row.curve === null ? 'CKA_MODULUS' : 'CKA_EC_PARAMS';
+      const usages = isSecret ? secretKeyUsageAttributes : privateKeyUsageAttributes;
+      const names = ['CKA_KEY_TYPE', size, ...flags, ...usages];
+      const hasPoint = this.#pointAttributeOf(row) !== null;
+      kind = {
+        ...{ row, usage, size, usages },
+        facts: factsOf({ row, usage }),
+        template: hasPoint ? null : this.#template({ row, usage }, Buffer.alloc(0)),
+        reader: new AttributeReader(this.#session.cryptoki, names),
+      };
+      this.#kinds.set(name, kind);
+    }
+    return kind;
+  }
+
   /** The attributes that are not as the record says. */
-  #wrongOf(object: Handle, { row, usage }: WrappedKind, publicKey: Buffer): readonly string[] {
-    const isSecret = row.objectClass === 'CKO_SECRET_KEY';
-    const usages: readonly string[] = isSecret ? secretKeyUsageAttributes : privateKeyUsageAttributes;
-    const size = isSecret ? 'CKA_VALUE_LEN' : row.curve === null ? 'CKA_MODULUS' : 'CKA_EC_PARAMS';
+  #wrongOf(object: Handle, { row, usage, size, usages, reader }: Kind, publicKey: Buffer): readonly string[] {
     this.#session.step = 'C_GetAttributeValue';
-    const read = this.#read(object, ['CKA_KEY_TYPE', size, ...flags, ...usages]);
+    const read =
+      reader.read(this.#session.handle, object) ?? this.#read(object, ['CKA_KEY_TYPE', size, ...flags, ...usages]);
     const isTrue = (name: string) => read.get(name)?.[0] === 1;
     const takesUsages = this.#profile.imports.unwraps.some((keyType) => keyType === row.keyType);
     const wrongUsages = usages.filter((name) => isTrue(name) !== usage.attributes.includes(name));
@@ -176,7 +215,7 @@ export class KeyWrapping {
     ];
   }
 
-  /** All at once: each call would cost as much as all of them. What a token does not know is read one by one. */
+  /** What the reader leaves. What a token does not know is read one by one. */
   #read(object: Handle, names: readonly string[]): ReadonlyMap<string, Buffer | undefined> {
     const { cryptoki, handle } = this.#session;
     try {

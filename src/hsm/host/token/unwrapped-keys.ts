@@ -7,7 +7,7 @@
  */
 
 import type { Handle } from './cryptoki.ts';
-import { destroySessionObject, factsOf, type Unwrapped } from './key-wrapping.ts';
+import { destroySessionObject, type Unwrapped } from './key-wrapping.ts';
 import type { KeyFacts } from './object-facts.ts';
 import type { TokenSession } from './token-session.ts';
 
@@ -16,7 +16,6 @@ export const maxUnwrappedKeys = 1024;
 
 interface Kept extends Unwrapped {
   wasUsed: boolean;
-  facts: KeyFacts | null;
 }
 
 export class UnwrappedKeys {
@@ -45,16 +44,13 @@ export class UnwrappedKeys {
   keep(name: string, unwrapped: Unwrapped): Handle {
     this.drop(name);
     while (this.#kept.size >= this.#max) this.#evict();
-    this.#kept.set(name, { ...unwrapped, wasUsed: false, facts: null });
+    this.#kept.set(name, { ...unwrapped, wasUsed: false });
     return unwrapped.handle;
   }
 
   /** What the record says of a key that is there: what it may be used for is what it was unwrapped for. */
   facts(name: string): KeyFacts | undefined {
-    const kept = this.#kept.get(name);
-    if (kept === undefined) return undefined;
-    kept.facts ??= factsOf(kept);
-    return kept.facts;
+    return this.#kept.get(name)?.facts;
   }
 
   drop(name: string): void {
