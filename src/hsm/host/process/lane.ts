@@ -2,7 +2,7 @@
  * A lane: one session with the token, served from one pipe by one thread, one frame after the other.
  *
  * The frames that have arrived are carried out before their replies are written, in one write: at depth, a system call
- * serves dozens of calls. Replies do not wait long for others: after `maxReplyDelayMs` or `maxReplyBytes` what there is
+ * serves several calls. Replies do not wait long for others: after `maxReplies`, `maxReplyDelayMs` or `maxReplyBytes` what there is
  * goes out. Plaintexts are wiped from every buffer here once their reply is written.
  */
 
@@ -30,10 +30,11 @@ import type { Pipe } from './pipe.ts';
 
 const maxReplyBytes = 64 * 1024;
 /**
- * So that the API process has replies to deal with while the host carries out the rest of what arrived: with 1 ms, 16 signatures
- * on P-256 came together, and the two processes waited for each other in turn (a fifth less of the rate, measured). Each write costs both
- * sides some microseconds, which calls of 10 µs would pay too often with less.
+ * So that the API process has replies to deal with while the host carries out the rest of what arrived; else the two wait for each other
+ * in turn. 16 AES calls whose replies come five at a time take 4 to 13 % less (p50, measured) than with one write for all, and with
+ * eight or four, or by time alone, less of that. A quarter of a millisecond is for calls that take longer: five signatures on P-256.
  */
+const maxReplies = 5;
 const maxReplyDelayMs = 0.25;
 
 /** What the main thread found out, handed to the thread of each lane; structured cloning must be able to copy it. */
@@ -90,14 +91,17 @@ export class Lane {
     for (;;) {
       this.#pipe.fill(this.#reader);
       let waitingSinceMs = performance.now();
+      let replies = 0;
       for (let frame = this.#reader.next(); frame !== undefined; frame = this.#reader.next()) {
         if (this.#answer(frame) === 'end') {
           this.#flush();
           return;
         }
         const nowMs = performance.now();
-        if (this.#writer.pendingBytes < maxReplyBytes && nowMs - waitingSinceMs < maxReplyDelayMs) continue;
+        const mayWait = this.#writer.pendingBytes < maxReplyBytes && nowMs - waitingSinceMs < maxReplyDelayMs;
+        if (++replies < maxReplies && mayWait) continue;
         this.#flush();
+        replies = 0;
         waitingSinceMs = nowMs;
       }
       this.#flush();
