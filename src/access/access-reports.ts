@@ -20,15 +20,22 @@ import {
 
 export interface AccessReport {
   readonly allowed: boolean;
-  /** One for each permission. A caller hears of the first that is refused; who wants to help him needs all of them. */
-  readonly explanations: readonly Explanation[];
+  /**
+   * One for each permission. A caller hears of the first that is refused; who wants to help him needs all of them.
+   * `region`: it is one in another Region than was asked.
+   */
+  readonly explanations: readonly (Explanation & { readonly region?: string })[];
   /** Members that the question left out. */
   readonly leftOut: readonly string[];
 }
 
 /** @throws KmsError as the request itself would, where it fails before permissions are asked. */
 export function reportAccess(supposed: SupposedRequest, documents: Documents): AccessReport {
-  const explanations = questionsAbout(supposed, documents).map(({ need, question }) => explain(question, need.grant));
+  const explanations = questionsAbout(supposed, documents).map(({ need, question }) => {
+    const { askedOf, directory } = question.source;
+    const explanation = explain(question, need.grant);
+    return askedOf === undefined ? explanation : { ...explanation, region: directory.realm.region };
+  });
   const allowed = explanations.every(({ decision }) => decision.allowed);
   return { allowed, explanations, leftOut: leftOut(supposed.operationName, supposed.members) };
 }

@@ -55,6 +55,7 @@ const indispensable: ReadonlySet<string> = new Set([
   'TargetKeyId',
   'Operations',
   'PrimaryRegion',
+  'ReplicaRegion',
 ]);
 
 /**
@@ -113,6 +114,11 @@ function isRequired(shape: object | undefined): boolean {
   return shape !== undefined && !('optional' in shape);
 }
 
+/** The command line has an argument for it. */
+function isKeyReference(name: string): boolean {
+  return name.endsWith('KeyId');
+}
+
 function decodeMembers(operation: AnyOperation, members: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { name: operationName, request, record } = operation;
   const context: DecodeContext = { unknownMembers: 'refuse', problems: [], secrets: [] };
@@ -129,7 +135,10 @@ function decodeMembers(operation: AnyOperation, members: Readonly<Record<string,
   }
   for (const name of record) {
     if (indispensable.has(name) && isRequired(request.members?.[name]) && decoded[name] === undefined) {
-      context.problems.push(`Value null at '${pathName(name)}' failed to satisfy constraint: Member must not be null`);
+      const hint = isKeyReference(name) ? '' : `; what is asked depends on it (--with ${name}=VALUE)`;
+      context.problems.push(
+        `Value null at '${pathName(name)}' failed to satisfy constraint: Member must not be null${hint}`,
+      );
     }
   }
   if (context.problems.length > 0) throw new KmsError('ValidationException', context.problems.join('; '));

@@ -57,7 +57,6 @@ export async function assertPinIsPrivate(source: PinSource, environment: NodeJS.
   }
 }
 
-/** Where `init` leaves the security officer's PIN of a token that it makes: beside the library's configuration file. */
 /** Of all members of a key store. @throws ConfigurationError when anybody but its owner may read a PIN. */
 export async function assertPinsArePrivate(
   { members }: Pick<KeyStoreConfiguration, 'members'>,
@@ -66,6 +65,7 @@ export async function assertPinsArePrivate(
   for (const { pin } of members) await assertPinIsPrivate(pin, environment);
 }
 
+/** Where `init` leaves the security officer's PIN of a token that it makes: beside the library's configuration file. */
 export const securityOfficerPinFile = 'so-pin';
 
 /**

@@ -42,6 +42,12 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
     }
     return all;
   };
+  /** By DisconnectCustomKeyStore, or because nobody has connected it yet. */
+  const isDisconnected = (name: string): boolean =>
+    regions.some(
+      ({ directory: { customKeyStores: stores } }) =>
+        stores.record(name) !== undefined && stores.connectionState(name) === 'DISCONNECTED',
+    );
   return {
     async part(after): Promise<CensusPart> {
       const at = after === null ? 0 : regions.findIndex(({ directory }) => directory.realm.region === after.region);
@@ -68,6 +74,7 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       }
       const orphans: Orphan[] = [];
       const unreachable: string[] = [];
+      const disconnected: string[] = [];
       for (const [name, keyStore] of keyStoresNow()) {
         for (const { backingKeyId } of domainKeys.of(name)) named.add(backingKeyId);
         try {
@@ -78,9 +85,10 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
         } catch (error) {
           if (!(error instanceof KeyStoreError)) throw error;
           unreachable.push(name);
+          if (isDisconnected(name)) disconnected.push(name);
         }
       }
-      return { orphans, unreachable, damaged };
+      return { orphans, unreachable, disconnected, damaged };
     },
   };
 }

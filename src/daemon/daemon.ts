@@ -45,6 +45,7 @@ import { IdentityPolicyFolder } from './identity-policy-folder.ts';
 import { keyMoveControl } from './key-move-control.ts';
 import { keyStoreControl } from './key-store-control.ts';
 import { MemberProofs } from './member-proofs.ts';
+import { noSuchKeyStore } from './no-such-key-store.ts';
 import { instanceOpener, type OpenInstance } from './open-instance.ts';
 import { examineLateToken, OptionalKeyStores } from './optional-key-stores.ts';
 import { assertPathsAreOurs } from './own-paths.ts';
@@ -218,10 +219,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const { turns, credentials, upkeep } = open;
     const identityPolicies = () => policies.current();
     const census = censusControl({ regions: open.regions, keyStores, domainKeys: open.domainKeys });
-    const domains = domainControl({ ...open, keyStores, attached, serviceKeyStore: configuration.serviceKeyStore });
-    const moves = keyMoveControl({ regions: open.regions, keyStores, moves: open.moves });
+    const named = { keyStores, noSuchKeyStore: noSuchKeyStore(configuration.hsms, open.regions) };
+    const domains = domainControl({ ...open, ...named, attached, serviceKeyStore: configuration.serviceKeyStore });
+    const moves = keyMoveControl({ regions: open.regions, ...named, moves: open.moves });
     const controls = {
-      keyStores: keyStoreControl(keyStores, optional, open.domainKeyStores),
+      keyStores: keyStoreControl(keyStores, optional, open.domainKeyStores, named.noSuchKeyStore),
       upkeep,
       backup,
       census,

@@ -23,6 +23,7 @@ import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import { domainRotationControl } from './domain-rotation-control.ts';
 import { assertNoneDamaged, verifyAll } from './leaving-key-store.ts';
+import type { NoSuchKeyStore } from './no-such-key-store.ts';
 
 export interface DomainControlParts {
   readonly regions: readonly { readonly directory: KeyView }[];
@@ -34,6 +35,7 @@ export interface DomainControlParts {
   readonly serviceKeyStore: string;
   readonly serviceKeys: readonly ListedServiceKey[];
   readonly members: MembersOnRecord;
+  readonly noSuchKeyStore: NoSuchKeyStore;
 }
 
 /** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`. */
@@ -99,7 +101,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
   const anyKeyStore = (name: string): KeyStore => {
     const keyStore = keyStores.get(name);
     if (keyStore !== undefined) return keyStore;
-    throw new KmsError('NotFoundException', `There is no key store \`${name}\` in the configuration.`);
+    throw parts.noSuchKeyStore(name);
   };
   const keyStoreOf = (name: string): KeyStore => {
     const keyStore = anyKeyStore(name);

@@ -1,6 +1,11 @@
 /** What the command line uses of the daemon, in one module, which it loads when a command needs it. */
 
-export { assertPinIsPrivate, assertPrivate, assertSecurityOfficerPinIsPrivate } from '../config/secrets.ts';
+export {
+  assertPinIsPrivate,
+  assertPrivate,
+  assertSecurityOfficerPinIsPrivate,
+  securityOfficerPinFile,
+} from '../config/secrets.ts';
 export {
   askedFor,
   domainFileText,

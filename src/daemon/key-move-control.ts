@@ -10,11 +10,13 @@ import type { KeyMoves } from '../keys/moves/key-moves.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { Announcer } from '../store/turns.ts';
+import type { NoSuchKeyStore } from './no-such-key-store.ts';
 
 export interface KeyMoveParts {
   readonly regions: readonly { readonly directory: KeyDirectory }[];
   readonly keyStores: ReadonlyMap<string, KeyStore>;
   readonly moves: KeyMoves;
+  readonly noSuchKeyStore: NoSuchKeyStore;
 }
 
 /** A key that was moved, or would be. */
@@ -50,7 +52,12 @@ const movedInPart = 16;
 const lookedAtInPart = 512;
 
 /** Gives what moves keys where one of the Regions is asked: names are those of its keys. */
-export function keyMoveControl({ regions, keyStores, moves }: KeyMoveParts): (asked: KeyDirectory) => MoveControl {
+export function keyMoveControl({
+  regions,
+  keyStores,
+  moves,
+  noSuchKeyStore,
+}: KeyMoveParts): (asked: KeyDirectory) => MoveControl {
   const moveOne = async (key: KmsKey, { to, residency, dryRun }: MoveRequest, by: Announcer): Promise<MovedKey> => {
     const { keyId, region } = key.record;
     const target = { keyStore: to, residency };
@@ -117,8 +124,7 @@ export function keyMoveControl({ regions, keyStores, moves }: KeyMoveParts): (as
   return (asked) => ({
     async part(request, by) {
       for (const name of [request.to, 'from' in request ? request.from : null])
-        if (name !== null && !keyStores.has(name))
-          throw new KmsError('NotFoundException', `There is no key store \`${name}\` in the configuration.`);
+        if (name !== null && !keyStores.has(name)) throw noSuchKeyStore(name);
       if ('from' in request) return ofStore(request, by);
       const named = request.keys.map((name) => ({
         directory: asked,

@@ -94,6 +94,10 @@ export function statusSources(parts: StatusParts) {
           keyStores: region.configuration.keyStores,
         })),
         roles: parts.roles().all.map(({ arn, maxSessionSeconds }) => ({ arn, maxSessionSeconds })),
+        hsms: [...(configuration.hsms?.keys() ?? [])].map((name) => ({
+          name,
+          clusterId: cloudHsmClusterIdOf(configuration.account, name),
+        })),
         customKeyStores: describeCustomKeyStores(asked.directory.customKeyStores),
         upkeep: upkeepSummary(upkeep.report(), upkeep.later(1)),
         openDeletions: openDeletions(regions, domainKeys),

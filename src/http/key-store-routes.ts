@@ -15,9 +15,9 @@ import { operatorAct } from './operator-acts.ts';
 
 export interface KeyStoreControl {
   /**
-   * Logs in again, once. `undefined` when there is no such key store, or no such member of it.
+   * Logs in again, once. `undefined` when the key store has no such member.
    * @param member Absent: all its tokens that are left alone.
-   * @throws KeyStoreError when the token is not there, refuses the PIN again or is none of ours.
+   * @throws KeyStoreError when the token is not there, refuses the PIN again or is none of ours; KmsError `NotFoundException` for no key store.
    */
   reconnect(name: string, member?: string): Promise<{ readonly state: string } | undefined>;
 }
@@ -51,10 +51,9 @@ export function addKeyStoreRoutes(app: FastifyInstance, wire: Wire, control: Key
 const maxNameCharacters = 64;
 
 async function reconnect(control: KeyStoreControl, name: string, member?: string): Promise<ActResult> {
-  const what = member === undefined ? 'key store' : 'member of a key store';
   try {
     const state = await control.reconnect(name, member);
-    if (state === undefined) throw new KmsError('NotFoundException', `There is no ${what} of this name.`);
+    if (state === undefined) throw new KmsError('NotFoundException', 'There is no member of a key store of this name.');
     return { body: JSON.stringify(state), record: null };
   } catch (error) {
     // Whoever may ask is the operator, who needs to know what the token said.

@@ -71,7 +71,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
       expect(asked(...words)).toMatchObject({ said: 'the key store `vault` is connected\n', code: 0 });
     }
     const { complained, code } = asked('reconnect', 'default');
-    expect(complained).toContain('There is no key store of this name.');
+    expect(complained).toContain('There is no key store `default` in the configuration.');
     expect(code).toBe(1);
   });
 

@@ -1,15 +1,18 @@
 /** Several key stores in one daemon: each is its own, and one that is away keeps nobody from the others. */
 
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
 import { auditLines } from '../end-to-end/support/audit-trail.ts';
 import { heard, refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
+import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { account, InstanceOfStores } from './instance-of-stores.ts';
 
@@ -36,9 +39,13 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       writeFileSync(path, `${token.pin}\n`, { mode: 0o600 });
       return path;
     };
+    const anchor = join(folder, 'anchor.crt');
+    writeFileSync(anchor, (await exampleIdentity()).authority);
     instance = await InstanceOfStores.create({
       vault: InstanceOfStores.settingsOf(vault, pinFile(vault)),
       soft: { ...InstanceOfStores.settingsOf(nss, pinFile(nss)), keySpecs: 'all' },
+      // For a custom key store that nobody has made.
+      outside: { ...InstanceOfStores.settingsOf(vault, undefined), trustAnchorCertificate: anchor },
     });
     await instance.start();
     await untilConnected();
@@ -119,6 +126,29 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect(await refusal(kms.describeCustomKeyStores(request))).toMatchObject({
         name: 'CustomKeyStoreNotFoundException',
       });
+  });
+
+  test('say of an HSM for a custom key store what it is, wherever somebody takes it for one of them', async () => {
+    const post = (path: string, body: object) =>
+      send(instance.socket, { method: 'POST', path, body: JSON.stringify(body) });
+    const move = { keys: [vaultKey], residency: null, dryRun: true };
+    const asked = (name: string) => [
+      post(`/domains/${name}/rotate`, {}),
+      post(`/domains/${name}/rotation`, {}),
+      post(`/domains/${name}/invite`, {}),
+      post(`/key-stores/${name}/reconnect`, {}),
+      post('/moves', { ...move, to: name }),
+    ];
+    for (const answer of asked('outside'))
+      expect((await answer).body).toMatch(/NotFoundException.*`outside` is an HSM for a custom key store.*key-stores/);
+    for (const answer of asked('nowhere'))
+      expect((await answer).body).toMatch(/NotFoundException.*There is no key store `nowhere` in the configuration/);
+    const clusterId = cloudHsmClusterIdOf(account, 'outside');
+    expect((await ask('/status')).body).toMatchObject({ hsms: [{ name: 'outside', clusterId }] });
+    const doctor = [program, 'doctor', '--socket', instance.socket];
+    expect((await promisify(execFile)(process.execPath, doctor)).stdout).toMatch(
+      new RegExp(`^HSM FOR A CUSTOM KEY STORE +CLUSTER ID\noutside +${clusterId}$`, 'm'),
+    );
   });
 
   test('take pairs and HMAC keys where keySpecs says all, and else what AWS lets a custom key store take', async () => {

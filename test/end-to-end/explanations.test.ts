@@ -342,7 +342,13 @@ describe.skipIf(!runsAsRoot || missing !== null)('Explanations', () => {
       'a Region that is missing',
       { ...who, Operation: 'UpdatePrimaryRegion', Request: { KeyId: 'alias/any' } },
       'ValidationException',
-      "Value null at 'primaryRegion' failed to satisfy constraint: Member must not be null",
+      "Value null at 'primaryRegion' failed to satisfy constraint: Member must not be null; what is asked depends on it (--with PrimaryRegion=VALUE)",
+    ],
+    [
+      'a Region of a replica that is missing',
+      { ...who, Operation: 'ReplicateKey', Request: { KeyId: 'alias/any' } },
+      'ValidationException',
+      "Value null at 'replicaRegion' failed to satisfy constraint: Member must not be null; what is asked depends on it (--with ReplicaRegion=VALUE)",
     ],
     [
       'a ciphertext whose key is missing',

@@ -77,11 +77,15 @@ describeDaemon(
       });
       await kms.replicateKey({ KeyId, ReplicaRegion: there });
       for (const [client, arn] of [[kms, arnIn(here, single)] as const, [other, arnIn(there, KeyId)] as const])
-        for (const PrimaryRegion of [here, there])
+        for (const PrimaryRegion of [here, there, 'sa-east-1'])
           expect(await refusal(client.updatePrimaryRegion({ KeyId: arn, PrimaryRegion }))).toMatchObject({
             name: 'UnsupportedOperationException',
             message: `${arn} is not a multi-region primary key.`,
           });
+      expect(await refusal(kms.updatePrimaryRegion({ KeyId, PrimaryRegion: 'sa-east-1' }))).toEqual({
+        name: 'ValidationException',
+        message: `The Region sa-east-1 is not served here; these are: ${there}, ${here}.`,
+      });
       const denied = { ...allow('*', 'kms:UpdatePrimaryRegion'), Effect: 'Deny' };
       const Policy = policy(allow('arn:aws:iam::000000000000:root', 'kms:*'), denied);
       await kms.putKeyPolicy({ KeyId: single, PolicyName: 'default', Policy });

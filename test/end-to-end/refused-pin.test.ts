@@ -63,7 +63,7 @@ describe.skipIf(missing !== null)('A PIN that the token refuses', () => {
   test('a key store that is not there cannot be reconnected', async () => {
     expect(await reconnect('other')).toEqual({
       status: 400,
-      body: { __type: 'NotFoundException', message: 'There is no key store of this name.' },
+      body: { __type: 'NotFoundException', message: 'There is no key store `other` in the configuration.' },
     });
   });
 });

@@ -39,6 +39,8 @@ export interface Census {
   readonly orphans: readonly Members[];
   /** Key stores, and members of them as `KEY-STORE/MEMBER`, that could not be asked what is in them. */
   readonly unreachable: readonly string[];
+  /** Of these, custom key stores that are disconnected because that is wanted. */
+  readonly disconnected: readonly string[];
   /** KMS keys with a record that does not verify. */
   readonly damaged: number;
 }
@@ -63,7 +65,12 @@ async function takeCensus(options: Options): Promise<Census> {
     count.stop();
   }
   const rest = await client.post('/census/orphans', {});
-  return { keys, proven, problems, ...(rest as unknown as Pick<Census, 'orphans' | 'unreachable' | 'damaged'>) };
+  return {
+    keys,
+    proven,
+    problems,
+    ...(rest as unknown as Pick<Census, 'orphans' | 'unreachable' | 'disconnected' | 'damaged'>),
+  };
 }
 
 /** Is everything there that is on record? */
@@ -75,7 +82,7 @@ export function isWhole({
   return problems.length === 0 && unreachable.length === 0 && damaged === 0;
 }
 
-function show({ keys, proven, problems, orphans, unreachable, damaged }: Census): void {
+function show({ keys, proven, problems, orphans, unreachable, disconnected, damaged }: Census): void {
   print(
     facts([
       ['keys', keys],
@@ -86,7 +93,12 @@ function show({ keys, proven, problems, orphans, unreachable, damaged }: Census)
     ]),
   );
   showProblems(problems, orphans);
-  for (const name of unreachable) note(`the key store, or member of one, \`${name}\` cannot be listed now`);
+  for (const name of unreachable)
+    if (disconnected.includes(name))
+      note(
+        `the custom key store \`${name}\` is disconnected, and not looked at: \`drawbridge key-stores connect ${name}\``,
+      );
+    else note(`the key store, or member of one, \`${name}\` cannot be listed now`);
 }
 
 /** Those that whoever uses them misses, those that another member of their key store has, and those of which nothing is known. */

@@ -8,9 +8,8 @@
 import { stat } from 'node:fs/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import type { Configuration, MemberConfiguration } from '../../config/configuration-schema.ts';
-import type { KeyStore, KeyStoreCapabilities, MemberStatus } from '../../hsm/key-store.ts';
+import type { KeyStore } from '../../hsm/key-store.ts';
 import type { Tuning } from '../../hsm/token-tuning.ts';
-import type { ListedServiceKey } from '../../keys/life/service-keys.ts';
 import {
   connectTo,
   readTrustedConfiguration,
@@ -20,31 +19,24 @@ import {
   withSocket,
 } from '../requests/command-options.ts';
 import { describeError, UsageError } from '../terminal/cli-error.ts';
-import { facts, print, printJson, table } from '../terminal/output.ts';
+import { print, printJson } from '../terminal/output.ts';
 import { describeTuning } from '../terminal/tuning-report.ts';
-
-interface Check {
-  readonly check: string;
-  /** The key store that it is about, if it is about one. */
-  readonly keyStore?: string;
-  readonly ok: boolean;
-  readonly detail: string;
-}
+import {
+  type Check,
+  type CustomHsm,
+  describeChecks,
+  describeHsms,
+  describeKeyStore,
+  type Examined,
+  type Findings,
+  forPrograms,
+} from './doctor/doctor-findings.ts';
 
 /** A token of a key store: of several, or its only one. */
 interface MemberPlace {
   /** The name of the key store. */
   readonly keyStore: string;
   readonly member: MemberConfiguration;
-}
-
-/** A token, with the keys on it that Drawbridge keeps for itself. */
-interface Examined extends KeyStoreCapabilities {
-  /** What the HSM is called in requests, where AWS has the id of a CloudHSM cluster. */
-  readonly clusterId: string;
-  readonly serviceKeys: readonly ListedServiceKey[];
-  /** Of a running daemon's key store that has several; what it can do is then what all of them can. */
-  readonly members?: readonly MemberStatus[];
 }
 
 /** Notes how it went; `undefined` when it failed. */
@@ -102,17 +94,18 @@ async function doctor(options: Options): Promise<void> {
   if (options.tune && options.socket !== undefined)
     throw new UsageError('--tune goes with --config: it measures the token itself, and no daemon');
   const checks: Check[] = [];
-  const keyStores =
+  const { keyStores, hsms } =
     options.socket === undefined
       ? await examine(options.config ?? usualConfiguration, checks)
       : await askDaemon(options, checks);
   const healthy = checks.every(({ ok }) => ok);
   // Where something is wrong, that is to be mended first.
   const tunings = options.tune && healthy ? await tune(options) : undefined;
-  if (options.json) printJson({ healthy, checks, keyStores: keyStores.map(forPrograms), ...(tunings && { tunings }) });
+  if (options.json)
+    printJson({ healthy, checks, keyStores: keyStores.map(forPrograms), hsms, ...(tunings && { tunings }) });
   else {
     const measured = Object.entries(tunings ?? {}).map(([name, tuning]) => describeTuning(name, tuning));
-    const found = measured.length > 0 ? measured : keyStores.map(describeKeyStore);
+    const found = measured.length > 0 ? measured : [...describeHsms(hsms), ...keyStores.map(describeKeyStore)];
     print([...(checks.length > 0 ? [describeChecks(checks)] : []), ...found].join('\n\n'));
   }
   if (!healthy) process.exitCode = 1;
@@ -146,15 +139,16 @@ async function tune({ config = usualConfiguration, tuneSeconds }: Options): Prom
   }
 }
 
-async function askDaemon(options: Options, checks: Check[]): Promise<Examined[]> {
-  const { keyStores, waitsFor } = await (await connectTo(options)).get('/status');
+async function askDaemon(options: Options, checks: Check[]): Promise<Findings> {
+  const { keyStores, hsms = [], waitsFor } = await (await connectTo(options)).get('/status');
   if (typeof waitsFor === 'string') checks.push({ check: 'key stores', ok: false, detail: waitsFor });
   // What a token can do is known once it was connected.
-  return (keyStores as Examined[]).filter(({ capabilities }) => capabilities !== undefined);
+  const known = (keyStores as Examined[]).filter(({ capabilities }) => capabilities !== undefined);
+  return { keyStores: known, hsms: hsms as CustomHsm[] };
 }
 
 /** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */
-async function examine(config: string, checks: Check[]): Promise<Examined[]> {
+async function examine(config: string, checks: Check[]): Promise<Findings> {
   const check: RunCheck = async (name, run, detail, keyStore) => {
     const of = { check: name, ...(keyStore === undefined ? {} : { keyStore }) };
     try {
@@ -171,7 +165,7 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
     () => readTrustedConfiguration(config),
     () => config,
   );
-  if (configuration === undefined) return [];
+  if (configuration === undefined) return { keyStores: [], hsms: [] };
   await check(
     'data folder',
     () => assertFolderIsPrivate(configuration),
@@ -192,8 +186,9 @@ async function examine(config: string, checks: Check[]): Promise<Examined[]> {
       if (capabilities !== undefined) found.push(capabilities);
     }
   }
-  for (const name of configuration.hsms?.keys() ?? []) await examineHsm(name, configuration, check);
-  return found;
+  const hsms: CustomHsm[] = [];
+  for (const name of configuration.hsms?.keys() ?? []) hsms.push(await examineHsm(name, configuration, check));
+  return { keyStores: found, hsms };
 }
 
 /** As a start would: who may assume them is read and compiled. */
@@ -204,20 +199,20 @@ async function assertRolesAreUsable(configuration: Configuration): Promise<void>
 }
 
 /** One for a custom key store: who connects that brings the PIN, so none is tried. */
-async function examineHsm(name: string, configuration: Configuration, check: RunCheck): Promise<void> {
+async function examineHsm(name: string, configuration: Configuration, check: RunCheck): Promise<CustomHsm> {
+  const { attachableHsms, cloudHsmClusterIdOf, createLog } = await import('../../daemon/index.ts');
+  const clusterId = cloudHsmClusterIdOf(configuration.account, name);
   await check(
     'HSM',
     async () => {
-      const { attachableHsms, cloudHsmClusterIdOf, createLog } = await import('../../daemon/index.ts');
-      const clusterId = cloudHsmClusterIdOf(configuration.account, name);
       const hsm = (await attachableHsms(configuration, createLog('error'))).get(clusterId);
       const problem = await hsm?.problem();
       if (problem !== null) throw new Error(`${clusterId}: ${problem ?? 'it is not known'}`);
-      return clusterId;
     },
-    (clusterId) => `${clusterId}, for a custom key store`,
+    () => `${clusterId}, for a custom key store`,
     name,
   );
+  return { name, clusterId };
 }
 
 /** The token is not asked, and so no PIN tried, where something before it is wrong. */
@@ -276,7 +271,8 @@ async function examineToken(
   const clusterId = cloudHsmClusterIdOf(configuration.account, name);
   const keyStore = await openConfiguredMember(memberPath(name, member), member, process.env, createLog('error'));
   try {
-    const examined = { ...keyStore.capabilities(), clusterId, serviceKeys: await listServiceKeys(keyStore) };
+    const of = { name: memberPath(name, member), clusterId };
+    const examined = { ...keyStore.capabilities(), ...of, serviceKeys: await listServiceKeys(keyStore) };
     const [found] = await Promise.allSettled([findKeys(keyStore, name, configuration)]);
     return {
       examined,
@@ -306,77 +302,4 @@ async function findKeys(keyStore: KeyStore, name: string, configuration: Configu
   const inUse = backingKeys.get(name) ?? [];
   await assertTokenIsOurs(keyStore, dataDir, inUse);
   return inUse.length > 0 || name === serviceKeyStore ? 'those of the data folder' : 'none yet';
-}
-
-function forPrograms(examined: Examined): object {
-  const { clusterId, profile, library, token, mechanisms, capabilities, imports, wrapping, protection, serviceKeys } =
-    examined;
-  return {
-    clusterId,
-    ...(examined.members === undefined ? {} : { members: examined.members }),
-    profile,
-    library,
-    token,
-    mechanisms,
-    capabilities,
-    imports,
-    wrapping,
-    protection,
-    serviceKeys,
-  };
-}
-
-function describeChecks(checks: readonly Check[]): string {
-  return table(
-    ['CHECK', 'RESULT', 'DETAIL'],
-    checks.map(({ check, keyStore, ok, detail }) => [
-      keyStore === undefined ? check : `${check} (${keyStore})`,
-      ok ? 'ok' : 'FAILED',
-      detail,
-    ]),
-  );
-}
-
-function describeKeyStore(examined: Examined): string {
-  const { clusterId, library, token, capabilities, imports, wrapping, protection, serviceKeys } = examined;
-  const members = (examined.members ?? []).map(
-    ({ name, state, token: of }) =>
-      ['member', `${name}: ${state}${of === null ? '' : `, ${of.label}, serial ${of.serial}`}`] as const,
-  );
-  const head = facts([
-    ['cluster id', clusterId],
-    ...members,
-    ['token', `${token.label} (${token.manufacturer} ${token.model}, serial ${token.serial})`],
-    ['library', `${library.path} (${library.description} ${library.version}, Cryptoki ${library.cryptoki})`],
-  ]);
-  const rows = capabilities.map((capability) => [
-    capability.keySpec,
-    capability.keyUsage,
-    capability.algorithm,
-    capability.works ? 'yes' : 'no',
-    capability.evidence,
-    capability.reason ?? '',
-  ]);
-  const columns = ['KEY SPEC', 'KEY USAGE', 'ALGORITHM', 'TOKEN', 'HOW KNOWN', 'WHY'];
-  const importRows = imports.map(({ subject, works, evidence, reason }) => [
-    subject,
-    works ? 'yes' : 'no',
-    evidence,
-    reason ?? '',
-  ]);
-  const importColumns = ['IMPORT', 'TOKEN', 'HOW KNOWN', 'WHY'];
-  const own = table(
-    ['SERVICE KEY', 'OBJECT (CKA_ID)'],
-    serviceKeys.map(({ purpose, backingKeyId }) => [purpose, backingKeyId]),
-  );
-  const wrapped = table(
-    ['WRAPPED KEY', 'TOKEN', 'WHY'],
-    wrapping.map(({ keySpec, works, reason }) => [keySpec, works ? 'yes' : 'no', reason ?? '']),
-  );
-  const enforced = table(
-    ['WHAT MUST FAIL FOR A HOLDER OF THE PIN', 'TOKEN', 'IT ANSWERED'],
-    protection.map(({ attempt, isHeld, answer }) => [attempt, isHeld ? 'refuses' : 'DOES IT', answer]),
-  );
-  const tables = [table(columns, rows), table(importColumns, importRows), wrapped, enforced];
-  return [head, ...tables, ...(serviceKeys.length > 0 ? [own] : [])].join('\n\n');
 }

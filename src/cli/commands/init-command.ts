@@ -45,7 +45,8 @@ export function initCommand(): Command {
     .addHelpText(
       'after',
       `
-Nothing that exists is overwritten. A new token gets a random PIN, in a file that only you can read.
+Nothing that exists is overwritten. A new token gets a random PIN, in a file that only you can read; SoftHSM2's security officer gets one
+of his own, in \`token/so-pin\`.
 
 Examples:
   drawbridge init --token softhsm2
@@ -60,9 +61,8 @@ async function init(options: Options): Promise<void> {
   if (options.token !== undefined && options.profile !== undefined) {
     throw new UsageError('--token makes a new token and --profile uses an existing one; give one of them');
   }
-  const { assertAbsent, createInstance, createInstanceWithToken, createLog, stopSignal } = await import(
-    '../../daemon/index.ts'
-  );
+  const { assertAbsent, createInstance, createInstanceWithToken, createLog, securityOfficerPinFile, stopSignal } =
+    await import('../../daemon/index.ts');
   // The first signal to stop does not leave a half behind: this is finished, or undone, in a few seconds.
   void stopSignal();
   const config = resolve(options.config);
@@ -79,8 +79,15 @@ async function init(options: Options): Promise<void> {
       ? await createInstanceWithToken(config, newToken(options, dir), choices, process.env, log, kind)
       : await createInstance(config, { ...choices, keyStore: existingToken(options, profile) }, process.env, log, kind);
   await keyStore.close();
+  const officer =
+    profile === undefined && newToken(options, dir).kind === 'softhsm2'
+      ? `\nthe PIN of the token's security officer is in \`${join(dir, 'token', securityOfficerPinFile)}\`: nothing needs it but \`--so-pin-file\` of ` +
+        '`drawbridge domain`, so keep it elsewhere'
+      : '';
   const next = options.toJoin === true ? 'domain join INVITATION --out REQUEST' : 'serve';
-  print(`wrote \`${config}\`; the data folder is \`${choices.dataDir}\`\nnext: drawbridge ${next} --config ${config}`);
+  print(
+    `wrote \`${config}\`; the data folder is \`${choices.dataDir}\`${officer}\nnext: drawbridge ${next} --config ${config}`,
+  );
 }
 
 function newToken({ token: kind = 'softhsm2', tokenLabel: label = 'drawbridge', pinFile }: Options, dir: string) {

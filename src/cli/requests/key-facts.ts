@@ -79,3 +79,9 @@ async function ifThere<Answer>(answer: Promise<Answer>): Promise<Answer | undefi
     throw error;
   }
 }
+
+/** What is on record of its material, and what the HSM says of it: for the account's root alone, `null` for others. */
+export async function backingKeysOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
+  const status = await ifAllowed(client.get(`/status/keys/${keyId}`));
+  return status === undefined ? null : (status['backingKeys'] as readonly Members[]);
+}

@@ -323,7 +323,10 @@ export class KeyMoves implements Fold {
   #keyStore(name: string): KeyStore {
     const keyStore = this.#options.keyStores.get(name);
     if (keyStore !== undefined) return keyStore;
-    throw new KmsError('NotFoundException', `There is no key store \`${name}\` in the configuration.`);
+    throw new KmsError(
+      'UnsupportedOperationException',
+      `\`${name}\` is no key store that the configuration names: keys of a custom key store stay in it.`,
+    );
   }
 
   #capabilities(name: string): KeyStoreCapabilities | undefined {

@@ -29,11 +29,11 @@ export const updatePrimaryRegion = operation({
         key(request, directory) {
           const key = keyNamedBy('KeyId', 'keyOnly')(request, directory);
           const { record } = key;
+          // What it is not says `decide`, to whom policies allow the operation; nobody has asked for a key elsewhere.
+          if (multiRegionKeyType(record) !== 'PRIMARY') return key;
           const there = regionOf(directory, request.PrimaryRegion);
           const replica = there.findKey(record.keyId);
           if (replica !== undefined) return replica;
-          // What it is not says `decide`, to whom policies allow the operation; nobody has asked for a key elsewhere.
-          if (multiRegionKeyType(record) !== 'PRIMARY') return key;
           throw new KmsError('NotFoundException', `Key '${keyArn(there.realm, record.keyId)}' does not exist`);
         },
         conditions: ['kms:PrimaryRegion'],

@@ -67,6 +67,7 @@ function assertWanted(keys: readonly string[], { all, from, to, residency }: Opt
     throw new UsageError('say where: --to STORE, --residency KIND, or both');
   if ((all === true) !== (from !== undefined)) throw new UsageError('--all and --from STORE belong together');
   if ((all === true) === keys.length > 0) throw new UsageError('name the keys, or --all --from STORE');
+  if (keys.includes('')) throw new UsageError('the name of a key is empty');
 }
 
 interface Result {
@@ -106,13 +107,21 @@ async function move(client: KmsClient, keys: readonly string[], options: Options
 }
 
 function show({ moved, refused, inPlace }: Result, { dryRun }: Options): void {
-  const done = dryRun ? 'would be moved' : 'moved';
   const pieces = moved.reduce((sum, { backingKeys }) => sum + Number(backingKeys), 0);
-  print(`${moved.length} keys ${done} (${pieces} backing keys); ${inPlace} are in place; ${refused.length} cannot be`);
+  const said = [
+    `${counted(moved.length, 'key')} ${dryRun ? 'would be moved' : 'moved'}${pieces === 0 ? '' : `, with ${counted(pieces, 'backing key')}`}`,
+    ...(inPlace === 0 ? [] : [`${inPlace} ${inPlace === 1 ? 'is' : 'are'} there already`]),
+    ...(refused.length === 0 ? [] : [`${refused.length} cannot be moved`]),
+  ];
+  print(said.join('; '));
   if (refused.length > 0) {
     const rows = refused.map(({ region, keyId, reason }) => [region, keyId, reason].map(String));
     print(`\n${table(['REGION', 'KEY', 'WHY NOT'], rows)}`);
   }
   if (!dryRun && moved.length > 0)
     note('backups from before do not have them there: make a new one (`drawbridge backup`)');
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }

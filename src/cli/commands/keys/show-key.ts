@@ -2,9 +2,17 @@
 
 import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
-import { aliasesOf, grantsOf, lastUsageOf, materialsOf, rotationOf, tagsOf } from '../../requests/key-facts.ts';
+import {
+  aliasesOf,
+  backingKeysOf,
+  grantsOf,
+  lastUsageOf,
+  materialsOf,
+  rotationOf,
+  tagsOf,
+} from '../../requests/key-facts.ts';
 import { keyArgument } from '../../requests/key-names.ts';
-import { ifAllowed, type KmsClient, type Members } from '../../requests/kms-client.ts';
+import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { facts, note, print, printJson, timeText } from '../../terminal/output.ts';
 import { whatDeletionDoes } from './change-key.ts';
 import { expiryText, lastUsageText, materialTable, notShown, rotationText } from './key-texts.ts';
@@ -54,11 +62,6 @@ async function factsOf(client: KmsClient, metadata: Members) {
     backingKeysOf(client, keyId),
   ]);
   return { Aliases, Tags, Grants, Rotation, LastUsage, Rotations, BackingKeys };
-}
-
-async function backingKeysOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
-  const status = await ifAllowed(client.get(`/status/keys/${keyId}`));
-  return status === undefined ? null : (status['backingKeys'] as readonly Members[]);
 }
 
 function describeKey(

@@ -77,6 +77,7 @@ function describeExplanation(explanation: Members): string {
     facts([
       ['action', String(explanation['action'])],
       ['resource', String(explanation['resource'])],
+      ...(explanation['region'] === undefined ? [] : [['in Region', String(explanation['region'])] as const]),
       ['decision', decision['allowed'] === true ? 'allowed' : 'refused'],
       ['because', String(decision['because'])],
       ...others.map((because) => ['and by', because] as const),
