@@ -302,6 +302,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const serving = opening.then(() => {
     if (patience.isOver) return;
     instance?.upkeep.start();
+    // So that who deletes a key first does not wait until the whole file was read; who deletes one hears of what is in the way.
+    store.scrub().catch(() => undefined);
     for (const [at, { socketPath: socket, endpoint, tlsEndpoint, region }] of listening.entries()) {
       log.info({ region, socket, endpoint, tlsEndpoint, ...instance?.regions[at]?.directory.counts() }, 'ready');
     }

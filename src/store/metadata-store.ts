@@ -119,11 +119,11 @@ export interface MetadataStore {
    */
   copyTo(path: string): Promise<CopiedStore>;
   /**
-   * Sees to it that what was removed or replaced is not in the database's file any more, nor in its write-ahead log.
-   * @param gone Columns of bytes; one that another record still has is not searched for. `null`: of whatever was, which has the whole file written anew.
-   * @throws StoreError when that cannot be done, or one of them is still there.
+   * Sees to it that what was removed or replaced is not in the database's file any more, nor in its write-ahead log. The first time since the
+   * start it takes as long as to read the file; then as long as what was written since the last time.
+   * @throws StoreError when that cannot be done.
    */
-  scrub(gone: readonly Buffer[] | null): Promise<void>;
+  scrub(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,10 +1,13 @@
 /**
- * What was removed is gone from the file, and that is seen and not assumed.
+ * What was removed is gone from the file, and that costs as much as was written since the last time, however large the file is.
  *
- * `secure_delete` (`sqlite-database.ts`) overwrites what a page gives up, and the write-ahead log is emptied into the file and cut to
- * nothing. What remains are copies that SQLite makes when it moves rows from a page to another one, and leaves where they were. So the file
- * is searched for what must be gone; where it is found, or nobody knows what to search for, the whole file is written anew (`VACUUM`),
- * and searched again.
+ * `secure_delete` (`sqlite-database.ts`) overwrites what a page gives up, and the write-ahead log is copied into the file and cut to
+ * nothing. What would remain are copies that SQLite makes when it moves rows from a page to another one, and leaves where they were
+ * (`page-remains.ts`). They are overwritten in every page that comes into the file (`write-ahead-log.ts`), and once after the start in the
+ * whole of it, since a former version, or a crash, may have left some: a part at a time, read beside the event loop, while others write.
+ *
+ * To write the whole file anew (`VACUUM`) does the same, and keeps everybody waiting for seconds with some hundred thousand keys; and
+ * it has a copy of everything in a temporary file of another folder.
  *
  * The file is read through one descriptor that stays open for as long as the database does: closing any would end the locks on it.
  * Blocks of a disk, its journal, snapshots and backups are beyond this.
@@ -12,81 +15,100 @@
  * Source: SQLite, "PRAGMA secure_delete", "PRAGMA wal_checkpoint", "VACUUM".
  */
 
-import { closeSync, openSync, read as readAt } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
-import { promisify } from 'node:util';
 import { asStoreError, StoreError } from './store-error.ts';
-
-const read = promisify(readAt);
-const chunkBytes = 1024 * 1024;
-/** Imported twice, the same material is wrapped to the same bytes: what another key has still is no trace of the one that is gone. */
-const isHeldQuery = 'SELECT 1 FROM backing_key WHERE wrapped_key = ? LIMIT 1';
-/** A long text is spread over pages, so that parts of it are searched for; so many characters of a wrapped key occur nowhere else. */
-const partCharacters = 40;
+import { sweepFile } from './swept-file.ts';
+import { WriteAheadLog } from './write-ahead-log.ts';
 
 export class Scrubbing {
-  readonly #database: DatabaseSync;
+  readonly #log: WriteAheadLog;
   readonly #path: string;
-  #descriptor: number | undefined;
+  /** Nothing remains in the file that was there at the start. */
+  #isSwept = false;
+  #sweeping: Promise<void> | undefined;
+  #hasMissedPages = false;
+  #emptying: Promise<void> | undefined;
+  #isClosing = false;
+  #pagesRead = 0;
 
   constructor(database: DatabaseSync, path: string) {
-    this.#database = database;
+    this.#log = new WriteAheadLog(database, path);
     this.#path = path;
   }
 
-  /** @param gone Texts of columns; `null`: whatever was. */
-  async scrub(gone: readonly string[] | null): Promise<void> {
+  /** Pages that were looked at so far, in the file and in its log. */
+  get pagesRead(): number {
+    return this.#pagesRead + this.#log.pagesRead;
+  }
+
+  /** After each transaction, which stays whatever becomes of this. */
+  follow(): void {
     try {
-      this.#emptyLog();
-      if (gone !== null && !(await this.#isThere(gone))) return;
-      this.#database.exec('VACUUM');
-      this.#emptyLog();
-      if (gone === null || !(await this.#isThere(gone))) return;
-    } catch (error) {
-      throw asStoreError(error, 'scrub the metadata store', this.#path);
+      this.#log.follow();
+    } catch {
+      // A disk that takes nothing more: the log goes on to grow.
+      this.#missPages();
     }
-    throw new StoreError('io', `what was destroyed is still in \`${this.#path}\` after it was written anew`);
-  }
-
-  /** When the database is closed. */
-  close(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-    this.#descriptor = undefined;
-  }
-
-  #emptyLog(): void {
-    const row = this.#database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get();
-    if (Number(row?.['busy']) !== 0) throw new StoreError('io', `the log of \`${this.#path}\` cannot be emptied now`);
   }
 
   /**
-   * Whether one of them is held is asked where it was found: to ask it is to go through all backing keys, in which nobody else is served
-   * (0.2 s with a million).
+   * When it is done, nothing that was removed before is in the file or in its log.
+   * @param inTurn Has something done later, while nobody else writes.
+   * @throws StoreError when the disk refuses.
    */
-  async #isThere(texts: readonly string[]): Promise<boolean> {
-    const isHeld = this.#database.prepare(isHeldQuery);
-    let sought = texts.map((text) => ({ text, parts: partsOf(text) }));
-    this.#descriptor ??= openSync(this.#path, 'r');
-    const buffer = Buffer.alloc(chunkBytes + partCharacters);
-    let [at, kept] = [0, 0];
-    while (sought.length > 0) {
-      const { bytesRead } = await read(this.#descriptor, buffer, kept, chunkBytes, at);
-      if (bytesRead === 0) return false;
-      const filled = buffer.subarray(0, kept + bytesRead);
-      const found = sought.filter(({ parts }) => parts.some((part) => filled.includes(part)));
-      if (found.some(({ text }) => isHeld.get(text) === undefined)) return true;
-      sought = sought.filter((each) => !found.includes(each));
-      at += bytesRead;
-      // A part may lie across two chunks.
-      kept = Math.min(partCharacters - 1, filled.length);
-      filled.copyWithin(0, filled.length - kept);
+  async scrub(inTurn: (task: () => void) => Promise<void>): Promise<void> {
+    try {
+      while (!this.#isSwept) {
+        this.#sweeping ??= this.#sweep().finally(() => {
+          this.#sweeping = undefined;
+        });
+        await this.#sweeping;
+      }
+      // Of those that wait for the turn, one does it for all.
+      this.#emptying ??= inTurn(() => {
+        this.#emptying = undefined;
+        this.#empty();
+      });
+      await this.#emptying;
+    } catch (error) {
+      throw asStoreError(error, 'scrub the metadata store', this.#path);
     }
-    return false;
   }
-}
 
-/** From its beginning, its middle and its end. */
-function partsOf(text: string): readonly Buffer[] {
-  const last = Math.max(0, text.length - partCharacters);
-  return [0, Math.floor(last / 2), last].map((start) => Buffer.from(text.slice(start, start + partCharacters)));
+  /** Before the database is closed. Never rejects. */
+  async end(): Promise<void> {
+    this.#isClosing = true;
+    await this.#sweeping?.catch(() => undefined);
+  }
+
+  /** When it is closed. */
+  close(): void {
+    this.#log.close();
+  }
+
+  #empty(): void {
+    try {
+      this.#log.empty();
+    } catch (error) {
+      this.#missPages();
+      throw error;
+    }
+    if (!this.#isSwept) throw new StoreError('io', `a part of \`${this.#path}\` could not be scrubbed`);
+  }
+
+  /** What is in the file may not have been cleared. */
+  #missPages(): void {
+    this.#isSwept = false;
+    this.#hasMissedPages = true;
+  }
+
+  async #sweep(): Promise<void> {
+    this.#hasMissedPages = false;
+    const clear = (page: number, pageBytes: number): void => this.#log.clearPage(page, pageBytes);
+    await sweepFile(this.#log.file, clear, (pages) => {
+      if (this.#isClosing) throw new StoreError('closed', `the metadata store \`${this.#path}\` is closed`);
+      this.#pagesRead += pages;
+    });
+    this.#isSwept = !this.#hasMissedPages;
+  }
 }

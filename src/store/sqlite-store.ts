@@ -126,8 +126,8 @@ class OpenSqliteStore implements SqliteStore {
   constructor(parts: StoreParts) {
     this.#parts = parts;
     this.#reader = new RecordReader(parts);
-    this.#transactions = new Transactions(parts.database, parts.path);
     this.#scrubbing = new Scrubbing(parts.database, parts.path);
+    this.#transactions = new Transactions(parts.database, parts.path, () => this.#scrubbing.follow());
   }
 
   get nodeId(): string {
@@ -263,8 +263,9 @@ class OpenSqliteStore implements SqliteStore {
     return copyDatabase(this.#parts.database, this.#parts.db, path);
   }
 
-  scrub(gone: readonly Buffer[] | null): Promise<void> {
-    return this.#inTurn(() => this.#scrubbing.scrub(gone?.map((bytes) => bytes.toString('base64')) ?? null));
+  async scrub(): Promise<void> {
+    this.#assertOpen();
+    await this.#scrubbing.scrub((task) => this.#inTurn(task));
   }
 
   async close(): Promise<void> {
@@ -277,6 +278,7 @@ class OpenSqliteStore implements SqliteStore {
     } catch {
       // A disk that takes nothing more: the head that is there says less, and nothing wrong.
     }
+    await this.#scrubbing.end();
     // Not `db.destroy()`: it closes the database only if Kysely was the one to open it.
     this.#transactions.close();
     this.#scrubbing.close();

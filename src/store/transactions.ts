@@ -60,12 +60,17 @@ export interface SeenRow {
 export class Transactions {
   readonly #database: DatabaseSync;
   readonly #path: string;
+  readonly #follow: () => void;
   readonly #statements = new Map<string, StatementSync>();
 
-  /** @param path Of the file, for what is said of it. */
-  constructor(database: DatabaseSync, path: string) {
+  /**
+   * @param path Of the file, for what is said of it.
+   * @param follow Told of each one that is on disk. Never throws.
+   */
+  constructor(database: DatabaseSync, path: string, follow: () => void) {
     this.#database = database;
     this.#path = path;
+    this.#follow = follow;
   }
 
   /**
@@ -97,6 +102,7 @@ export class Transactions {
       if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
       throw asStoreError(error, 'write to the metadata store', this.#path);
     }
+    this.#follow();
   }
 
   /** A database that is closed has no statement left open. */

@@ -193,7 +193,7 @@ describe('a write that does not do what it says', () => {
         return 'put' in each ? writing(db, prepared, row) : removal(db, prepared);
       });
     const before = contents(database);
-    const transactions = new Transactions(database, path);
+    const transactions = new Transactions(database, path, () => undefined);
     for (const changes of [[change], [removed('accessKey', examples.accessKey), change]]) {
       expect(() => transactions.run(writesOf(changes))).toThrow(
         expect.objectContaining({

@@ -197,20 +197,6 @@ describe('the metadata store', () => {
     expect(most).toBe(512);
   });
 
-  test('finds what is to be gone from the file beside what another key has still', async () => {
-    const [held, trace, gone] = [1, 2, 3].map((byte) => Buffer.alloc(60, byte)) as [Buffer, Buffer, Buffer];
-    const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
-    await store.load();
-    await store.write([
-      added('backingKey', { ...examples.backingKey, residency: 'wrapped', wrappedKey: held }),
-      added('keyPolicy', { ...examples.keyPolicy, document: trace.toString('base64') }),
-    ]);
-    for (const blobs of [[gone], [held], [gone, held]]) expect(await store.scrub(blobs)).toBe(undefined);
-    for (const blobs of [[trace], [held, trace], [trace, held]])
-      await expect(store.scrub(blobs)).rejects.toMatchObject({ name: 'StoreError', failure: 'io' });
-    await store.close();
-  });
-
   test('finishes the writes that were called before it was closed, and refuses those after', async () => {
     const store = await openSqliteStore({ path, macs: testMacs, formerRegion });
     const before = store.write([aliasPut('before')]);

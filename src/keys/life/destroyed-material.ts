@@ -1,13 +1,12 @@
 /**
- * The destruction of key material, and the proof that it is gone: a token object by asking the HSM, a wrapped key by looking at the
- * file.
+ * The destruction of key material, and the proof that it is gone: a token object by asking the HSM, a wrapped key by overwriting what is left
+ * of it in the file.
  *
  * A wrapped key's blob leaves its record in the turn that decides on its destruction, and from then on nobody can use it (`WrappedKey.end`).
  * Here it is taken from every lane that has unwrapped it, once no call is under way with it, and then from the file that the record was
- * in: from free pages and from the write-ahead log, which is what `scrub` sees to; of a token object that was wrapped once the whole
- * file is written anew, because nobody knows its former blob. It is final against copies of that file
- * from before only when its domain key is gone: whoever has such a copy and the HSM has the key. Therefore the deletion
- * says on record which domain keys those are.
+ * in: from its free bytes and from the write-ahead log, which is what `scrub` sees to; of a token object that was wrapped once, likewise. It is
+ * final against copies of that file from before only when its domain key is gone: whoever has such a copy and the HSM has the key.
+ * Therefore the deletion says on record which domain keys those are.
  */
 
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
@@ -46,17 +45,10 @@ async function forgetIn(keyStores: Iterable<KeyStore>, backingKeyId: BackingKeyI
 export class DestroyedMaterial {
   readonly #directory: Directory;
   readonly #store: Pick<MetadataStore, 'scrub'>;
-  /** Of wrapped keys that are being destroyed: what may not be found any more. A start does not know them. */
-  readonly #blobs = new Map<BackingKeyId, Buffer>();
 
   constructor(directory: Directory, store: Pick<MetadataStore, 'scrub'>) {
     this.#directory = directory;
     this.#store = store;
-  }
-
-  /** In the turn that takes the blob from the record: it is looked for when it was destroyed. */
-  expect({ backingKeyId, wrappedKey }: BackingKeyRecord): void {
-    if (wrappedKey !== null) this.#blobs.set(backingKeyId, wrappedKey);
   }
 
   /** @throws KeyStoreError (`unavailable`) for a key store that is away. */
@@ -93,13 +85,9 @@ export class DestroyedMaterial {
       else await forgetIn([this.#directory.keyStore(keyStore)], name);
     }
     for (const object of objects) await this.#assertGone(object);
-    // A token object that was wrapped once: nobody knows the blob any more that its record had then.
-    const once = objects.filter(({ domainKeyId }) => domainKeyId != null);
-    if (wrapped.length === 0 && once.length === 0) return;
-    const blobs = wrapped.map(({ backingKeyId }) => this.#blobs.get(backingKeyId));
-    const known = blobs.filter((blob) => blob !== undefined);
-    await this.#store.scrub(known.length === blobs.length && once.length === 0 ? known : null);
-    for (const { backingKeyId } of wrapped) this.#blobs.delete(backingKeyId);
+    // A token object that was wrapped once left the blob of then in the file.
+    const wasWrapped = objects.some(({ domainKeyId }) => domainKeyId != null);
+    if (wrapped.length > 0 || wasWrapped) await this.#store.scrub();
   }
 
   /** @throws KeyStoreError `internal` for an object that is still there, and whatever keeps the HSM from saying so. */

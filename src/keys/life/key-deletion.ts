@@ -178,7 +178,6 @@ export class KeyDeletion {
     }
     for (const record of key.materials) {
       if (record.state !== 'Active') continue;
-      this.#destroyed.expect(record);
       changes.push(replaced('backingKey', record, { ...duty, wrappedKey: null }));
     }
     for (const record of this.#attached.wrappingKeysOf(keyId)) {

@@ -291,7 +291,6 @@ export class KeyImports {
 
   #marked(key: KmsKey, material: BackingKeyRecord): readonly Change[] {
     const members = { state: 'Destroying', owner: this.#nodeId, validToMs: null, wrappedKey: null } as const;
-    this.#destroyed.expect(material);
     const marked = replaced('backingKey', material, members);
     const state = stateWithoutMaterial(key.record);
     if (isPendingRotation(key, material) || state === key.record.state) return [marked];
