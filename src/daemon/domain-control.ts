@@ -21,6 +21,8 @@ import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domai
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import type { Turns } from '../store/turns.ts';
+import { DomainKeyUses } from './domain-key-uses.ts';
 import { domainRotationControl } from './domain-rotation-control.ts';
 import { assertNoneDamaged, verifyAll } from './leaving-key-store.ts';
 import type { NoSuchKeyStore } from './no-such-key-store.ts';
@@ -36,13 +38,11 @@ export interface DomainControlParts {
   readonly serviceKeys: readonly ListedServiceKey[];
   readonly members: MembersOnRecord;
   readonly noSuchKeyStore: NoSuchKeyStore;
+  readonly turns: Pick<Turns, 'follow'>;
 }
 
-/** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`. */
+/** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`, where all keys are in memory. */
 export function wrappedBackingKeys(regions: DomainControlParts['regions']): ReadonlyMap<string, number> {
-  // All Regions have the one source, or none.
-  const source = regions[0]?.directory.source;
-  if (source !== undefined) return source.wrappedUnder();
   const found = new Map<string, number>();
   // Material of a multi-Region key is in the directory of each of its Regions, and is there once.
   const seen = new Set<string>();
@@ -55,16 +55,6 @@ export function wrappedBackingKeys(regions: DomainControlParts['regions']): Read
         found.set(name, (found.get(name) ?? 0) + 1);
       }
   return found;
-}
-
-/** The same of each domain key, wherever: what one key store has wrapped, another one of its domain may have to open. */
-function underEach(wrapped: ReadonlyMap<string, number>): (domainKeyId: string) => number {
-  const sums = new Map<string, number>();
-  for (const [name, count] of wrapped) {
-    const id = name.slice(name.lastIndexOf(' ') + 1);
-    sums.set(id, (sums.get(id) ?? 0) + count);
-  }
-  return (domainKeyId) => sums.get(domainKeyId) ?? 0;
 }
 
 export function domainControl(parts: DomainControlParts): DomainControl {
@@ -111,8 +101,10 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       `The key store ${name} has no domain key: none of its keys was ever wrapped.`,
     );
   };
+  const uses = new DomainKeyUses(regions, parts.turns);
   const { beginRotation, finishRotation } = domainRotationControl({
     ...parts,
+    uses,
     keyStoreOf: anyKeyStore,
     domainId: () => notary().backingKeyId,
   });
@@ -159,20 +151,18 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       await verifyAll(regions);
       assertNoneDamaged(regions);
       return toldToOperators(async () => {
-        const before = underEach(wrappedBackingKeys(regions));
+        using counted = await uses.count();
         // Another key store whose token has joined may have it without a record: none goes as long as a copy may be left.
-        for (const backingKeyId of unneededDomainKeys(domainKeys, name, before))
+        for (const backingKeyId of unneededDomainKeys(domainKeys, name, counted.under))
           for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
-        const now = () => underEach(wrappedBackingKeys(regions));
-        const retired = await retireDomainKeys(domainKeys, name, anyKeyStore, now);
-        const wrapped = now();
+        const retired = await retireDomainKeys(domainKeys, name, anyKeyStore, () => counted.under);
         const needed = domainKeys
           .of(name)
           .filter(({ state }) => state === 'Active')
           .slice(0, -1)
           .map(({ backingKeyId: id }) => ({
             domainKeyId: id,
-            backingKeys: wrapped(id),
+            backingKeys: counted.under(id),
             keys: keysUnder(regions, id),
           }));
         return { retired, needed };

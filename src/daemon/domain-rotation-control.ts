@@ -6,11 +6,12 @@ import type { DomainControl } from '../http/domain-routes.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { giveUpDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
+import type { DomainKeyUses } from './domain-key-uses.ts';
 import { type DomainKeysParts, keysOfMembers } from './domain-members.ts';
 import { DomainRotations, memberNamed } from './domain-rotation.ts';
 import { DomainWideRotation, endPairsIn } from './domain-wide-rotation.ts';
 import { emptyMember } from './emptied-member.ts';
-import { assertNoneDamaged, assertSharesNothing, usesOfDomainKeys, verifyAll } from './leaving-key-store.ts';
+import { assertNoneDamaged, assertSharesNothing, verifyAll } from './leaving-key-store.ts';
 import { assertNothingIsLost } from './leaving-member.ts';
 
 export interface DomainRotationParts extends DomainKeysParts {
@@ -20,6 +21,7 @@ export interface DomainRotationParts extends DomainKeysParts {
   /** What stands behind one that may be away. */
   readonly attached: (name: string) => KeyStore | undefined;
   readonly domainId: () => string;
+  readonly uses: Pick<DomainKeyUses, 'count'>;
 }
 
 type Rotating = Pick<DomainControl, 'beginRotation' | 'finishRotation'>;
@@ -56,8 +58,8 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
     const foreign = leaver === parts.serviceKeyStore ? [] : parts.serviceKeys;
     for (const { backingKeyId } of foreign) await keyStore.destroyKey({ backingKeyId });
     await endPairsIn(keyStore);
-    const uses = () => usesOfDomainKeys(regions, leaver);
-    const inUse = await giveUpDomainKeys(domainKeys, leaver, keyStore, uses);
+    using counted = await parts.uses.count();
+    const inUse = await giveUpDomainKeys(domainKeys, leaver, keyStore, () => counted.usedIn(leaver));
     return { member: leaver, isEmpty: inUse === 0, inUse };
   };
   /** Members of all key stores of the domain that have left, each told as it is to whoever begins. */
@@ -94,7 +96,8 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
         const isAway = keyStoreOf(leaver).status().state !== 'connected';
         if (!(choices.isLossAccepted && isAway)) {
           assertNoneDamaged(regions);
-          assertSharesNothing(regions, leaver);
+          using counted = await parts.uses.count();
+          assertSharesNothing(counted, leaver);
         }
       }
       if (leaver !== undefined || wide.isNeeded(name)) {

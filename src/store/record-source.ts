@@ -88,12 +88,12 @@ export interface RecordSource {
    * @throws UnverifiedRecords
    */
   wrappedOtherwise(which: WrappedOtherwise, from: number, limit: number): MaterialPage;
-  /** The same as `wrappedUnder`, at once: for people, since it goes by indexes. */
+  /** All material that is wrapped, likewise; not by an index, of which somebody may have taken some out. */
+  wrapped(from: number, limit: number): MaterialPage;
+  /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`: for people, since it goes by indexes. */
   toldWrappedUnder(): ReadonlyMap<string, number>;
   /** Some of the keys with material that is wrapped under a domain key in this key store: for people, since it goes by an index. */
   toldKeysUnder(keyStore: string, domainKeyId: string, limit: number): readonly KeyId[];
-  /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`. It goes through all of them. */
-  wrappedUnder(): ReadonlyMap<string, number>;
   /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */
   verifyAll(isEnough?: () => boolean): Promise<void>;
   /** Have all been verified? */

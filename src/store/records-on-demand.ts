@@ -178,22 +178,46 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   wrappedOtherwise({ keyStore, region, domainKeyId }: WrappedOtherwise, from: number, limit: number): MaterialPage {
-    const first = this.#statement('first row', () => 'select min(rowid) from backing_key where rowid > ?');
-    const [[begin] = []] = this.#all(first, [from]);
-    if (typeof begin !== 'bigint') return { records: [], next: null };
-    const last = Number(begin) + rowsOfPage - 1;
     const statement = this.#statement('wrapped otherwise', () => {
-      const behind = selection(this.#parts.db, 'backingKey').select(sql`rowid`.as('rowid'));
-      const some = behind.where(sql<SqlBool>`rowid > ${0} and rowid <= ${0}`).where('keyStore', '=', '');
+      const some = this.#materialBehind().where('keyStore', '=', '');
       const those = some.where(
         sql<SqlBool>`state = 'Active' and wrapped_key <> '' and domain_key_id <> ${''} and ${isOfRegion}`,
       );
       return those.orderBy(sql`rowid`).limit(1).compile().sql;
     });
-    const rows = this.#all(statement, [from, last, keyStore, domainKeyId, region, limit]);
+    return this.#pageOf(statement, from, [keyStore, domainKeyId, region], limit, { keyStore });
+  }
+
+  wrapped(from: number, limit: number): MaterialPage {
+    const statement = this.#statement('wrapped', () => {
+      // The plus has it go by no index of those that are.
+      const some = this.#materialBehind().where(sql<SqlBool>`+wrapped_key <> ''`);
+      return some.orderBy(sql`rowid`).limit(1).compile().sql;
+    });
+    return this.#pageOf(statement, from, [], limit, {});
+  }
+
+  #materialBehind() {
+    const behind = selection(this.#parts.db, 'backingKey').select(sql`rowid`.as('rowid'));
+    return behind.where(sql<SqlBool>`rowid > ${0} and rowid <= ${0}`);
+  }
+
+  /** @param statement Takes two row numbers, then `values`, then a limit. */
+  #pageOf(
+    statement: StatementSync,
+    from: number,
+    values: readonly string[],
+    limit: number,
+    members: Members<'backingKey'>,
+  ): MaterialPage {
+    const first = this.#statement('first row', () => 'select min(rowid) from backing_key where rowid > ?');
+    const [[begin] = []] = this.#all(first, [from]);
+    if (typeof begin !== 'bigint') return { records: [], next: null };
+    const last = Number(begin) + rowsOfPage - 1;
+    const rows = this.#all(statement, [from, last, ...values, limit]);
     const next = rows.length < limit ? last : Number(rows.at(-1)?.at(-1));
     // A number of a row that is too large to count on is none of ours.
-    return { records: this.#recordsOf('backingKey', rows, { keyStore }), next: next > from ? next : null };
+    return { records: this.#recordsOf('backingKey', rows, members), next: next > from ? next : null };
   }
 
   toldWrappedUnder(): ReadonlyMap<string, number> {
@@ -207,16 +231,6 @@ export class RecordsOnDemand implements RecordSource {
         "select distinct key_id from backing_key where wrapped_key <> '' and key_store = ? and domain_key_id = ? limit ?",
     );
     return this.#all(statement, [keyStore, domainKeyId, limit]).flatMap(([keyId]) => parseKeyId(String(keyId)) ?? []);
-  }
-
-  wrappedUnder(): ReadonlyMap<string, number> {
-    const statement = this.#statement(
-      'wrapped under',
-      () =>
-        // Not by the index of them, of which somebody may have taken some out: what nothing is wrapped under is destroyed.
-        "select key_store, domain_key_id, count(*) from backing_key not indexed where wrapped_key <> '' group by key_store, domain_key_id",
-    );
-    return new Map(this.#all(statement, []).map(([keyStore, id, count]) => [`${keyStore} ${id}`, Number(count)]));
   }
 
   async verifyAll(isEnough: () => boolean = () => false): Promise<void> {
