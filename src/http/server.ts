@@ -287,6 +287,7 @@ async function listen(server: Server, listener: Listener, log: Logger): Promise<
     ).catch(async (error: unknown) => {
       await first.release();
       server.close();
+      void first.close();
       throw error;
     });
     return [first, forRoot];

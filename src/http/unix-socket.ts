@@ -24,7 +24,7 @@ import { assertSafePath, UnsafePathError } from '../secrets/safe-path.ts';
 /** `sun_path` has 108 bytes with its closing zero. */
 const maxPathBytes = 107;
 /** The kernel completes connections on its own up to this many, or `net.core.somaxconn`; more wait in `connect`, or fail. */
-const backlog = 4096;
+export const backlog = 4096;
 
 class SocketPathError extends Error {
   override readonly name = 'SocketPathError';
