@@ -8,11 +8,12 @@ import { giveUpDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { DomainKeyUses } from './domain-key-uses.ts';
 import { type DomainKeysParts, keysOfMembers } from './domain-members.ts';
-import { DomainRotations, memberNamed } from './domain-rotation.ts';
+import { DomainRotations } from './domain-rotation.ts';
 import { DomainWideRotation, endPairsIn } from './domain-wide-rotation.ts';
 import { emptyMember } from './emptied-member.ts';
 import { assertNoneDamaged, assertSharesNothing, verifyAll } from './leaving-key-store.ts';
 import { assertNothingIsLost } from './leaving-member.ts';
+import { memberNamed } from './rotation-choices.ts';
 
 export interface DomainRotationParts extends DomainKeysParts {
   readonly regions: readonly { readonly directory: KeyView }[];
@@ -36,7 +37,9 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
   });
   const wide = new DomainWideRotation({
     domainKeys,
+    members,
     domainId,
+    assertNothingIsLost: (keyStore, choices) => assertNothingIsLost(regions, keyStore, choices),
     keyStoreOf: (name) => {
       const keyStore = keyStoreOf(name);
       return attached(name) ?? keyStore;
@@ -71,9 +74,25 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
       return gone.map((member) => (each === name ? member.name : `${each}/${member.name}`));
     });
   const joined = (name: string): JoinedKeyStore => {
-    const keyStore = keyStoreOf(name);
+    const keyStore = attached(name) ?? keyStoreOf(name);
     if (keyStore instanceof JoinedKeyStore && keyStore.members.length > 1) return keyStore;
     throw new KmsError('ValidationException', `The key store ${name} has one token, and no members.`);
+  };
+  /** They may have come back meanwhile, with keys that were thought to be lost: what was accepted was said of what is not there. */
+  const assertNothingReturned = (keyStore: JoinedKeyStore, leavers: readonly string[]): void => {
+    const returned = leavers.filter((leaver) => memberNamed(keyStore, leaver).hasLeft);
+    assertNothingIsLost(regions, keyStore, { leavers: returned });
+  };
+  /** Members that have left, each if it is there. */
+  const emptyMembers = async (name: string, leavers: readonly string[]) => {
+    const all: { readonly member: string; readonly isEmpty: boolean }[] = [];
+    for (const leaver of leavers) {
+      const marks = parts.members.of(name).filter((record) => record.name === leaver);
+      const ids = [...marks.map(({ backingKeyId }) => backingKeyId), ...keysOfMembers(name, parts)];
+      const isEmpty = await emptyMember(memberNamed(joined(name), leaver), ids, domainKeys.newestOf(name));
+      all.push({ member: leaver, isEmpty });
+    }
+    return all;
   };
   // One after the other, over all key stores: what one of them has begun another one gives up, and neither may be half done then.
   let last: Promise<unknown> = Promise.resolve();
@@ -100,11 +119,11 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
           assertSharesNothing(counted, leaver);
         }
       }
-      if (leaver !== undefined || wide.isNeeded(name)) {
-        const begun = { empties: false, gone: goneElsewhere(name) };
-        if (leaver !== undefined || leavers.length === 0)
-          return { ...(await wide.begin(name, { member: chosen, leaver })), ...begun };
-        if (!rotations.haveLeft(joined(name), leavers)) throw leavesAlone(name, domainKeys.domainOf(name));
+      const isEmptied = leaver === undefined && leavers.length > 0 && rotations.haveLeft(joined(name), leavers);
+      if (leaver !== undefined || (wide.isNeeded(name) && !isEmptied)) {
+        const members = leaver === undefined ? { ...choices, leavers } : {};
+        const begun = await wide.begin(name, { ...members, member: chosen, leaver });
+        return { ...begun, empties: false, gone: goneElsewhere(name) };
       }
       const { domainKeyId, member, pairs, empties, gone } = await rotations.begin(joined(name), choices);
       const shown = pairs.map((pair) => ({ ...pair, publicKey: pair.publicKey.toString('base64') }));
@@ -112,25 +131,15 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
     },
     async finishRotation(name, domainKeyId) {
       if (!rotations.isBegun(name, domainKeyId) && (wide.isPending(domainKeyId) || wide.isNeeded(name))) {
-        const { members: had, leaver } = await wide.finish(name, domainKeyId);
-        const left = leaver === undefined ? null : await empty(leaver);
-        return { domainKeyId, members: had, left, allLeft: left === null ? [] : [left] };
+        const { members: had, leaver, leavers = [] } = await wide.finish(name, domainKeyId);
+        if (leavers.length > 0) assertNothingReturned(joined(name), leavers);
+        const allLeft = leaver === undefined ? await emptyMembers(name, leavers) : [await empty(leaver)];
+        return { domainKeyId, members: had, left: allLeft[0] ?? null, allLeft };
       }
       const keyStore = joined(name);
       const { member, pairs, choices, empties } = await rotations.finish(keyStore, domainKeyId);
-      // They may have come back meanwhile, with keys that were thought to be lost: what was accepted was said of what is not there.
-      const isThere = (leaver: string): boolean => memberNamed(keyStore, leaver).hasLeft;
-      const returned = empties ? [] : (choices.leavers ?? []).filter(isThere);
-      assertNothingIsLost(regions, keyStore, { leavers: returned });
-      const all: { readonly member: string; readonly isEmpty: boolean }[] = [];
-      for (const leaver of choices.leavers ?? []) {
-        const marks = parts.members.of(name).filter((record) => record.name === leaver);
-        const ids = [...marks.map(({ backingKeyId }) => backingKeyId), ...keysOfMembers(name, parts)];
-        all.push({
-          member: leaver,
-          isEmpty: await emptyMember(memberNamed(keyStore, leaver), ids, domainKeys.newestOf(name)),
-        });
-      }
+      if (!empties) assertNothingReturned(keyStore, choices.leavers ?? []);
+      const all = await emptyMembers(name, choices.leavers ?? []);
       const [left = null] = all;
       return { domainKeyId, members: [member, ...pairs.map((pair) => pair.member)], left, allLeft: all };
     },
@@ -139,13 +148,4 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
     beginRotation: (name, choices) => inTurn(() => control.beginRotation(name, choices)),
     finishRotation: (name, domainKeyId) => inTurn(() => control.finishRotation(name, domainKeyId)),
   };
-}
-
-function leavesAlone(name: string, domain: readonly string[]): KmsError {
-  const others = domain.filter((other) => other !== name).map((other) => `\`${other}\``);
-  return new KmsError(
-    'UnsupportedOperationException',
-    `\`${name}\` is in one domain with ${others.join(', ')}, which would lack the domain key that its other members get: have ${others.length === 1 ? 'that' : 'each'} leave first ` +
-      `(\`drawbridge domain leave ${others.length === 1 ? domain.find((other) => other !== name) : 'KEY-STORE'} --key-store ${name}\`)`,
-  );
 }

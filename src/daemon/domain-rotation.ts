@@ -27,15 +27,7 @@ import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
 import { assertLacks } from './domain-wide-rotation.ts';
-
-export interface RotationChoices {
-  /** The member that makes the key, and whose security officer trusts the others'; the first one that stays if not given. */
-  readonly member?: string | undefined;
-  /** Get no key; need not be there. */
-  readonly leavers?: readonly string[] | undefined;
-  /** Of those that are not there: somebody knows how many keys may be lost with them. */
-  readonly isLossAccepted?: boolean | undefined;
-}
+import { memberNamed, type RotationChoices } from './rotation-choices.ts';
 
 export interface JoiningPair {
   readonly member: string;
@@ -282,12 +274,6 @@ function stayingMembers(keyStore: JoinedKeyStore, leavers: readonly string[]): r
     `${away.join(', ')} of the key store \`${keyStore.name}\` would lack the new domain key, and with it every key that is made from now on: ` +
       'bring it back first (`drawbridge status` tells what is wrong with it), or have it leave (`drawbridge domain leave`; several leave by one command)',
   );
-}
-
-export function memberNamed(keyStore: JoinedKeyStore, name: string): Member {
-  const member = keyStore.members.find((each) => each.name === name);
-  if (member !== undefined) return member;
-  throw new KmsError('NotFoundException', `The key store ${keyStore.name} has no member of this name.`);
 }
 
 async function destroyIn(members: readonly Member[], backingKeyId: BackingKeyId): Promise<void> {

@@ -3,18 +3,21 @@
  *
  * The steps are those of a key store of several members (`domain-rotation.ts`), and so is what they promise: it is all or nothing, and an HSM
  * that is away has the rotation refused with its name. Here an HSM is told by its key store and its name in that. Each key store gets a
- * record of the key, all of which say in one turn that it is in force.
+ * record of the key, all of which say in one turn that it is in force. What leaves is another key store, or members of the one that is named.
  */
 
 import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
+import type { Member } from '../hsm/members/member.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
 import { proofForRecord, proveKey } from '../keys/domain/key-proofs.ts';
+import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
+import { memberNamed, type RotationChoices } from './rotation-choices.ts';
 
 /** One HSM of the domain. */
 interface Holder {
@@ -41,12 +44,27 @@ interface Pending {
   readonly giver: Holder;
   readonly pairs: readonly Pair[];
   readonly padding: CarryingPadding;
-  /** A key store that gets no key. */
+  readonly leaving: Leaving;
+}
+
+/** What gets no key, and need not be there. */
+interface Leaving {
+  /** A key store of the domain. */
   readonly leaver: string | undefined;
+  /** Of the key store that is named. */
+  readonly members: { readonly of: JoinedKeyStore; readonly choices: RotationChoices } | undefined;
+}
+
+export interface DomainWideChoices extends RotationChoices {
+  /** Another key store of the domain, which gets no key; then no members leave. */
+  readonly leaver?: string | undefined;
 }
 
 export interface DomainWideRotationParts {
   readonly domainKeys: Pick<DomainKeys, 'domainOf' | 'begin' | 'activate' | 'abandon'>;
+  readonly members: Pick<MembersOnRecord, 'leaving'>;
+  /** @throws KmsError when keys would be lost with members that leave. */
+  readonly assertNothingIsLost: (keyStore: JoinedKeyStore, choices: RotationChoices) => void;
   /** With nothing between it and its token or members. @throws KmsError for one that is not configured. */
   readonly keyStoreOf: (name: string) => KeyStore;
   /** What the domain is called wherever its keys are. */
@@ -82,19 +100,37 @@ export class DomainWideRotation {
 
   /**
    * @param choices.member Of the key store, the one that makes the key; its first one if not given.
-   * @param choices.leaver Another key store of the domain, which gets no key and need not be there.
    * @throws KmsError, with what to do, while one of the HSMs is away, and for what a token does not do.
    */
-  async begin(
-    name: string,
-    { member: chosen, leaver }: { readonly member?: string | undefined; readonly leaver?: string | undefined },
-  ): Promise<BegunDomainWideRotation> {
-    const { domainKeys } = this.#parts;
+  async begin(name: string, choices: DomainWideChoices): Promise<BegunDomainWideRotation> {
     if (this.#pending !== undefined) await this.#abandon(this.#pending);
-    const holders = this.#holders(name, leaver);
+    const leaving = this.#leaving(name, choices);
+    const { members } = leaving;
+    // First this, so that nothing is made in one that leaves after it was looked at.
+    if (members !== undefined) members.of.leavers = new Set(members.choices.leavers);
+    try {
+      if (members !== undefined) this.#parts.assertNothingIsLost(members.of, members.choices);
+      return await this.#begin(name, choices.member, leaving);
+    } catch (error) {
+      stayAll(leaving);
+      throw error;
+    }
+  }
+
+  #leaving(name: string, { leaver, leavers = [], isLossAccepted }: DomainWideChoices): Leaving {
+    if (leaver !== undefined || leavers.length === 0) return { leaver, members: undefined };
+    const of = this.#parts.keyStoreOf(name);
+    if (!(of instanceof JoinedKeyStore)) throw new TypeError(`the key store \`${name}\` has no members`);
+    return { leaver, members: { of, choices: { leavers, isLossAccepted } } };
+  }
+
+  async #begin(name: string, chosen: string | undefined, leaving: Leaving): Promise<BegunDomainWideRotation> {
+    const { domainKeys } = this.#parts;
+    const { leaver } = leaving;
+    const holders = this.#holders(name, leaving);
     const giver = holders.find(({ keyStore, member }) => keyStore === name && (chosen ?? member) === member);
     if (giver === undefined)
-      throw new KmsError('NotFoundException', `The key store ${name} has no member of the name ${chosen}.`);
+      throw new KmsError('NotFoundException', `The key store ${name} has no member of the name ${chosen} that stays.`);
     const [padding] = commonPaddings(holders.map(({ token }) => token));
     if (padding === undefined)
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all HSMs have');
@@ -119,7 +155,7 @@ export class DomainWideRotation {
       await domainKeys.abandon(record, maker);
       throw error;
     }
-    this.#pending = { record, giver, pairs, padding, leaver };
+    this.#pending = { record, giver, pairs, padding, leaving };
     const shown = pairs.map(({ holder, backingKeyId, publicKey }) => {
       return { member: holder.path, backingKeyId, publicKey: publicKey.toString('base64') };
     });
@@ -134,20 +170,26 @@ export class DomainWideRotation {
   async finish(
     name: string,
     domainKeyId: string,
-  ): Promise<{ readonly members: readonly string[]; readonly leaver: string | undefined }> {
-    const { domainKeys, domainId } = this.#parts;
+  ): Promise<{
+    readonly members: readonly string[];
+    readonly leaver: string | undefined;
+    readonly leavers: RotationChoices['leavers'];
+  }> {
+    const { domainKeys, domainId, members: onRecord, assertNothingIsLost } = this.#parts;
     const pending = this.#pending;
     if (pending?.record.backingKeyId !== domainKeyId || pending.record.keyStore !== name)
       throw new KmsError(
         'ConflictException',
         'there is no such rotation: the daemon was restarted, or another one was begun; begin anew',
       );
-    const { record, giver, pairs, padding, leaver } = pending;
+    const { record, giver, pairs, padding, leaving } = pending;
+    const { leaver, members } = leaving;
+    const { leavers = [] } = members?.choices ?? {};
     const { backingKeyId } = record;
     const had = [giver, ...pairs.map(({ holder }) => holder)];
     let proof: Buffer;
     try {
-      const missing = this.#holders(name, leaver).find(({ path }) => !had.some((each) => each.path === path));
+      const missing = this.#holders(name, leaving).find(({ path }) => !had.some((each) => each.path === path));
       if (missing !== undefined)
         throw new KmsError(
           'ConflictException',
@@ -160,7 +202,7 @@ export class DomainWideRotation {
       for (const { holder, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const request = { backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
         const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
-          throw withRemedy(error, leaver === undefined ? 'rotate' : 'leave');
+          throw withRemedy(error, leaver === undefined && members === undefined ? 'rotate' : 'leave');
         });
         await holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
       }
@@ -168,8 +210,11 @@ export class DomainWideRotation {
       if (leaver !== undefined)
         for (const { isServing, token, path } of holdersIn(leaver, this.#parts.keyStoreOf(leaver), leaver))
           if (isServing) await assertLacks(token, path, backingKeyId);
+      if (members !== undefined) assertNothingIsLost(members.of, members.choices);
+      for (const left of leaversAmong(leaving))
+        if (left.isServing) await left.call((theirs) => assertLacks(theirs, left.name, backingKeyId));
       // One may have been lost meanwhile.
-      this.#holders(name, leaver);
+      this.#holders(name, leaving);
     } catch (error) {
       await this.#abandon(pending);
       throw error;
@@ -179,27 +224,39 @@ export class DomainWideRotation {
     const holders = {
       destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(had, request.backingKeyId),
     };
-    await domainKeys.activate(record, holders, { proof });
-    return { members: had.map(({ path }) => path), leaver };
+    try {
+      const also = () => onRecord.leaving(name, leavers, record.ordinal);
+      await domainKeys.activate(record, holders, { proof, also });
+      // Those that are there are found to have left by what is on record now.
+      for (const left of leaversAmong(leaving)) await left.reexamine();
+    } finally {
+      stayAll(leaving);
+    }
+    return { members: had.map(({ path }) => path), leaver, leavers };
   }
 
   /** @throws KmsError `ConflictException` while one of them is away. */
-  #holders(named: string, leaver: string | undefined): readonly Holder[] {
+  #holders(named: string, { leaver, members }: Leaving): readonly Holder[] {
     const { domainKeys, keyStoreOf } = this.#parts;
     const staying = domainKeys.domainOf(named).filter((name) => name !== leaver);
-    const holders = staying.flatMap((name) => holdersIn(name, keyStoreOf(name), named));
+    const leavers = members?.choices.leavers ?? [];
+    const isLeaver = ({ keyStore, member }: Holder): boolean => keyStore === named && leavers.includes(member);
+    const holders = staying
+      .flatMap((name) => holdersIn(name, keyStoreOf(name), named))
+      .filter((each) => !isLeaver(each));
     const away = holders.filter(({ isServing }) => !isServing).map(({ path }) => `\`${path}\``);
     if (away.length === 0) return holders;
     throw new KmsError(
       'ConflictException',
       `${away.join(', ')} of the domain of the key store \`${named}\` would lack the new domain key, and with it every key that is made from now on: ` +
-        'bring it back first (`drawbridge status` tells what is wrong with it), or have its key store leave (`drawbridge domain leave`)',
+        'bring it back first (`drawbridge status` tells what is wrong with it), or have it or its key store leave (`drawbridge domain leave`)',
     );
   }
 
   async #abandon(pending: Pending): Promise<void> {
     const { record, giver, pairs } = pending;
     this.#pending = undefined;
+    stayAll(pending.leaving);
     await this.#endPairs(pending);
     const had = [giver, ...pairs.map(({ holder }) => holder)];
     await this.#parts.domainKeys.abandon(record, { destroyKey: ({ backingKeyId }) => destroyIn(had, backingKeyId) });
@@ -211,6 +268,15 @@ export class DomainWideRotation {
       for (const each of [holder, giver])
         if (each.isServing) await destroyIn([each], backingKeyId).catch(() => undefined);
   }
+}
+
+/** Objects are made in them again. */
+function stayAll({ members }: Leaving): void {
+  if (members !== undefined) members.of.leavers = new Set();
+}
+
+function leaversAmong({ members }: Leaving): readonly Member[] {
+  return members === undefined ? [] : (members.choices.leavers ?? []).map((name) => memberNamed(members.of, name));
 }
 
 /**

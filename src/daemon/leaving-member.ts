@@ -5,8 +5,8 @@ import type { Member } from '../hsm/members/member.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import { KmsError } from '../kms/errors.ts';
-import { memberNamed, type RotationChoices } from './domain-rotation.ts';
 import { assertNoneDamaged } from './leaving-key-store.ts';
+import { memberNamed, type RotationChoices } from './rotation-choices.ts';
 
 /**
  * What is in one that serves can be moved, and is not given up. What is in one that does not serve may be lost already, which somebody has
@@ -15,7 +15,7 @@ import { assertNoneDamaged } from './leaving-key-store.ts';
  * @throws KmsError `ConflictException` with how many keys would be lost, or could be by a record that does not verify, and what to do.
  */
 export function assertNothingIsLost(
-  regions: readonly { readonly directory: Pick<KeyView, 'onRecord' | 'counts'> }[],
+  regions: readonly { readonly directory: Pick<KeyView, 'onRecord' | 'counts' | 'damagedKeyIds' | 'realm'> }[],
   keyStore: JoinedKeyStore,
   { leavers = [], isLossAccepted = false }: RotationChoices,
 ): void {
@@ -23,9 +23,11 @@ export function assertNothingIsLost(
   const directories = regions.map(({ directory }) => directory);
   for (const leaver of leavers) {
     const member = memberNamed(keyStore, leaver);
-    const { inventory, isServing } = member;
-    if (isLossAccepted && !isServing) continue;
+    const { inventory, isServing, hasLeft } = member;
+    if (isLossAccepted && !isServing && !hasLeft) continue;
+    // It is there, and is emptied.
     assertNoneDamaged(regions);
+    if (isLossAccepted && !isServing) continue;
     const lost = new Set<string>();
     for (const { state, owner, residency, backingKeyId } of materialsOfRegions(directories, keyStore.name)) {
       // What has an owner is being made, and may be there already.

@@ -12,6 +12,11 @@ export class DamagedKeys {
     return this.#damaged.size;
   }
 
+  /** So many of them. */
+  first(count: number): readonly KeyId[] {
+    return [...this.#damaged].slice(0, count);
+  }
+
   has(keyId: KeyId): boolean {
     return this.#damaged.has(keyId);
   }

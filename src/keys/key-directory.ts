@@ -128,6 +128,11 @@ export class KeyDirectory implements Fold {
     return this.#onDemand ?? this.#names;
   }
 
+  /** The first of those with a record that cannot be used, as far as they were read. */
+  damagedKeyIds(count: number): readonly KeyId[] {
+    return this.#damaged.first(count);
+  }
+
   /** How many KMS keys there are, are pending deletion, and cannot be used because a record did not verify. */
   counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
     const isPending = ({ record }: KmsKey): boolean => record.state === 'PendingDeletion';

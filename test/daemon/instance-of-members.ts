@@ -23,6 +23,8 @@ export interface MembersOptions {
   readonly names: readonly string[];
   /** Of new keys; `wrapped` unless given. */
   readonly residency?: 'token' | 'wrapped';
+  /** A key store of one token beside that of the members, with the same keys: the two are one domain. */
+  readonly annex?: true;
   /** A Region beside the first one. */
   readonly furtherRegion?: string;
   /** What is said of each member beside its token. */
@@ -71,6 +73,12 @@ export class MemberFolder {
   }
 }
 
+interface Written {
+  keyStores: Record<string, object>;
+  defaultKeyStore?: string;
+  regions?: object[];
+}
+
 export class InstanceOfMembers {
   readonly folder: string;
   readonly configurationFile: string;
@@ -93,7 +101,7 @@ export class InstanceOfMembers {
 
   /** Makes it; nothing of it runs yet. */
   static async create(options: MembersOptions): Promise<InstanceOfMembers> {
-    const { names, residency = 'wrapped', furtherRegion, settings, prepare } = options;
+    const { names, residency = 'wrapped', annex, furtherRegion, settings, prepare } = options;
     const token = softHsm2.create();
     const made = new InstanceOfMembers(mkdtempSync(join(tmpdir(), 'drawbridge-members-')), token, names);
     const { profile, library, label, environment } = token;
@@ -124,6 +132,13 @@ export class InstanceOfMembers {
     }));
     made.#edit((configuration) => {
       configuration.keyStores['default'] = { residency, members };
+      if (annex) {
+        const folder = new MemberFolder(made.folder, 'annex');
+        folder.take(token);
+        const place = { token: { label }, pin: { file: folder.pinFile }, environment: folder.environment };
+        configuration.keyStores['annex'] = { profile, library, ...place, residency, hosts: 1, lanes: 1 };
+        configuration.defaultKeyStore = 'default';
+      }
       if (furtherRegion === undefined) return;
       configuration.regions = [{ region: furtherRegion, socket: { path: made.socketIn(furtherRegion), mode: '0600' } }];
     });
@@ -163,7 +178,7 @@ export class InstanceOfMembers {
 
   async status(): Promise<KeyStoreStatus> {
     const { keyStores } = (await this.ask('/status')).body as { keyStores: KeyStoreStatus[] };
-    return present(keyStores[0]);
+    return present(keyStores.find(({ name }) => name === 'default'));
   }
 
   async statusOf(name: string): Promise<MemberStatus> {
@@ -185,7 +200,7 @@ export class InstanceOfMembers {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  #edit(change: (configuration: { keyStores: Record<string, object>; regions?: object[] }) => void): void {
+  #edit(change: (configuration: Written) => void): void {
     const configuration = parse(readFileSync(this.configurationFile, 'utf8'));
     change(configuration);
     writeFileSync(this.configurationFile, stringify(configuration), { mode: 0o600 });

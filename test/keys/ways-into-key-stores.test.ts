@@ -3,40 +3,126 @@
 import { expect, test } from 'vitest';
 import type { KeyStoreCapabilities } from '../../src/hsm/key-store.ts';
 import { WaysIntoKeyStores } from '../../src/keys/moves/ways-into-key-stores.ts';
-import { newBackingKeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { examples } from '../store/records.ts';
 
-const [ofFirst, ofOther] = [newBackingKeyId(), newBackingKeyId()];
+const [ofFirst, ofOther, newer] = [newBackingKeyId(), newBackingKeyId(), newBackingKeyId()];
 const lax = { attempt: 'wrap a key that is not extractable', isHeld: false, answer: 'CKR_OK' };
 const strict = { ...lax, isHeld: true, answer: 'CKR_KEY_UNEXTRACTABLE' };
 
-const rows = [
-  { firstHas: [ofFirst], otherHas: [ofOther, ofFirst], trial: strict, way: 'asItIs' },
-  { firstHas: [ofFirst, ofOther], otherHas: [ofFirst, ofOther], trial: lax, way: 'asItIs' },
-  { firstHas: [ofFirst, ofOther], otherHas: [ofOther], trial: lax, way: 'bySource' },
+/** Domain keys, the oldest first, with when they came. */
+type Held = readonly (readonly [BackingKeyId, number])[];
+interface Row {
+  readonly firstHas: Held;
+  readonly otherHas: Held;
+  readonly trial: typeof lax;
+  readonly way: string | RegExp;
+}
+
+const rows: readonly Row[] = [
   {
-    firstHas: [ofFirst, ofOther],
-    otherHas: [ofOther],
+    firstHas: [[ofFirst, 1]],
+    otherHas: [
+      [ofFirst, 2],
+      [ofOther, 1],
+    ],
+    trial: strict,
+    way: 'asItIs',
+  },
+  {
+    firstHas: [
+      [ofOther, 2],
+      [ofFirst, 1],
+    ],
+    otherHas: [
+      [ofFirst, 2],
+      [ofOther, 1],
+    ],
+    trial: lax,
+    way: 'asItIs',
+  },
+  {
+    firstHas: [
+      [ofOther, 2],
+      [ofFirst, 1],
+    ],
+    otherHas: [[ofOther, 1]],
+    trial: lax,
+    way: 'bySource',
+  },
+  {
+    firstHas: [
+      [ofOther, 2],
+      [ofFirst, 1],
+    ],
+    otherHas: [[ofOther, 1]],
     trial: strict,
     way: /does not let the key out.*CKR_KEY_UNEXTRACTABLE.*have the token of `other` join/,
   },
   {
-    firstHas: [ofFirst],
-    otherHas: [ofOther],
+    firstHas: [[ofFirst, 1]],
+    otherHas: [[ofOther, 1]],
     trial: lax,
     way: /`other` does not have the domain key of `first`.*domain join --key-store other/,
   },
-  { firstHas: [ofFirst], otherHas: [], trial: lax, way: /`other` does not have the domain key of `first`/ },
-] as const;
+  { firstHas: [[ofFirst, 1]], otherHas: [], trial: lax, way: /`other` does not have the domain key of `first`/ },
+  // One of the two left the domain of the other: whichever has nothing newer, or has it later.
+  {
+    firstHas: [
+      [ofFirst, 1],
+      [newer, 2],
+    ],
+    otherHas: [[ofFirst, 1]],
+    trial: lax,
+    way: /`other` has left the domain of `first`.*domain invite first/,
+  },
+  {
+    firstHas: [
+      [ofFirst, 1],
+      [newer, 2],
+    ],
+    otherHas: [
+      [ofFirst, 1],
+      [ofOther, 3],
+    ],
+    trial: lax,
+    way: /`other` has left/,
+  },
+  {
+    firstHas: [[ofFirst, 1]],
+    otherHas: [
+      [ofFirst, 1],
+      [ofOther, 2],
+    ],
+    trial: strict,
+    way: 'asItIs',
+  },
+  {
+    firstHas: [
+      [ofFirst, 1],
+      [newer, 3],
+    ],
+    otherHas: [
+      [ofFirst, 1],
+      [ofOther, 2],
+    ],
+    trial: strict,
+    way: 'asItIs',
+  },
+];
 
 test.each(rows)('Material comes into another key store: $way', ({ firstHas, otherHas, trial, way }) => {
-  const held = { first: firstHas, other: otherHas } as Record<string, readonly string[]>;
+  const held = { first: firstHas, other: otherHas } as Record<string, Held>;
   // No more of them is looked at.
   const capabilities = { protection: [trial] } as unknown as KeyStoreCapabilities;
   const ways = new WaysIntoKeyStores({
     domainKeys: {
-      holds: (name, id) => held[name]?.includes(id) === true,
-      newestOf: (name) => (name === 'first' ? ofFirst : otherHas.find((id) => id === ofOther)),
+      of: (keyStore) =>
+        (held[keyStore] ?? []).map(([backingKeyId, createdAtMs], at) => {
+          return { ...examples.domainKey, state: 'Active', keyStore, backingKeyId, createdAtMs, ordinal: at + 1 };
+        }),
+      holds: (name, id) => held[name]?.some(([each]) => each === id) === true,
+      newestOf: (name) => held[name]?.at(-1)?.[0],
       current: () => Promise.reject(new Error('nothing is made')),
     },
     keyStore: () => {

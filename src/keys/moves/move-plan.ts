@@ -122,6 +122,13 @@ export function notJoined(from: string, to: string): KmsError {
   );
 }
 
+export function hasLeft(from: string, to: string): KmsError {
+  return unmovable(
+    `\`${to}\` has left the domain of \`${from}\`, and gets nothing of it: have it join again (\`drawbridge domain invite ${from}\`, ` +
+      `\`drawbridge domain join --key-store ${to}\`), then \`drawbridge reconnect ${to}\``,
+  );
+}
+
 /**
  * Why a token wraps no key that it holds already, with what it answers; `null`: it does, or nobody knows. What was tried on it says so and
  * not whose it is.

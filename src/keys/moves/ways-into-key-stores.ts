@@ -6,6 +6,8 @@
  *     asItIs      the other one has the domain key that it is under: only the record changes
  *     bySource    the first one has the domain key of the other, and lets keys out: its token wraps it anew under that
  *
+ * What left the domain of the first one gets nothing of it, though it has some of its domain keys still.
+ *
  * A token that holds to `CKA_EXTRACTABLE` (SoftHSM2) wraps nothing anew. Under which domain keys copies of the metadata from before have it is on record
  * afterwards (`DomainKeys.formerlyOf`), so that its deletion can tell.
  */
@@ -16,7 +18,8 @@ import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { referenceOf } from '../backing-key-reference.ts';
 import type { KmsKey } from '../kms-key.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
-import { notJoined, type PlannedMove, unmovable, whyNotWrappedAgain } from './move-plan.ts';
+import { hasLeftDomainOf } from '../life/parted-domains.ts';
+import { hasLeft, notJoined, type PlannedMove, unmovable, whyNotWrappedAgain } from './move-plan.ts';
 
 /** Where material lives, as its record says it. */
 export type Place = Pick<
@@ -39,7 +42,7 @@ export function wrappedIn(
 }
 
 export interface WaysParts {
-  readonly domainKeys: Pick<DomainKeys, 'holds' | 'newestOf' | 'current'>;
+  readonly domainKeys: Pick<DomainKeys, 'of' | 'holds' | 'newestOf' | 'current'>;
   /** @throws KmsError for one that the configuration does not name. */
   readonly keyStore: (name: string) => KeyStore;
   /** `undefined` for one that was never connected. */
@@ -61,6 +64,7 @@ export class WaysIntoKeyStores {
     const { domainKeys, capabilities } = this.#parts;
     const { keyStore: from, state } = record;
     if (state !== 'Active' || to.keyStore === from) return null;
+    if (hasLeftDomainOf(domainKeys, to.keyStore, from)) throw hasLeft(from, to.keyStore);
     const isShared = domainKeyId !== null && domainKeys.holds(to.keyStore, domainKeyId);
     if (isShared) return 'asItIs';
     const target = domainKeys.newestOf(to.keyStore);
