@@ -61,9 +61,9 @@ export class DomainKeyUses implements Fold {
     // All Regions have the one source, or none.
     const source = this.#regions[0]?.directory.source;
     if (source === undefined) return this.#countInMemory(counting);
-    let from: number | null = 0;
+    let from: bigint | null = 0n;
     while (from !== null) {
-      const at: number = from;
+      const at: bigint = from;
       const page: MaterialPage = await whenVerified(() => source.wrapped(at, recordsAtOnce));
       for (const record of page.records) counting.add(record);
       from = page.next;

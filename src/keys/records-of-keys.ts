@@ -62,7 +62,8 @@ export class RecordsOfKeys {
   }
 
   /** As `RecordSource.wrappedOtherwise`, of the one Region that is filed here. */
-  wrappedOtherwise({ keyStore, domainKeyId }: WrappedOtherwise, from: number, limit: number): MaterialPage {
+  wrappedOtherwise({ keyStore, domainKeyId }: WrappedOtherwise, begin: bigint, limit: number): MaterialPage {
+    const from = Number(begin);
     const pass = this.#passAt(keyStore, from);
     const records: BackingKeyRecord[] = [];
     for (const endAt = from + keysOfPage; pass.at < endAt && records.length < limit; pass.at++) {
@@ -76,7 +77,7 @@ export class RecordsOfKeys {
         if (isOther && record.state === 'Active' && record.wrappedKey !== null) records.push(record);
       }
     }
-    return { records, next: pass.at };
+    return { records, next: BigInt(pass.at) };
   }
 
   /** The one that got so far. Where there is none it is gone through from the beginning, and what was deleted since is missed. */

@@ -41,7 +41,7 @@ export interface WrappedOtherwise {
 export interface MaterialPage {
   readonly records: readonly MetadataRecords['backingKey'][];
   /** Where to go on; `null`: that was all. */
-  readonly next: number | null;
+  readonly next: bigint | null;
 }
 
 /** What there is of a KMS key in one Region. */
@@ -87,9 +87,9 @@ export interface RecordSource {
    * @param from 0, or where a page before said to go on. One page goes through some thousand records, and may have found none.
    * @throws UnverifiedRecords
    */
-  wrappedOtherwise(which: WrappedOtherwise, from: number, limit: number): MaterialPage;
+  wrappedOtherwise(which: WrappedOtherwise, from: bigint, limit: number): MaterialPage;
   /** All material that is wrapped, likewise; not by an index, of which somebody may have taken some out. */
-  wrapped(from: number, limit: number): MaterialPage;
+  wrapped(from: bigint, limit: number): MaterialPage;
   /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`: for people, since it goes by indexes. */
   toldWrappedUnder(): ReadonlyMap<string, number>;
   /** Some of the keys with material that is wrapped under a domain key in this key store: for people, since it goes by an index. */

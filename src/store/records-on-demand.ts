@@ -177,7 +177,7 @@ export class RecordsOnDemand implements RecordSource {
     return this.#recordsOf('backingKey', this.#all(statement, [keyStore, keyStore]), { keyStore });
   }
 
-  wrappedOtherwise({ keyStore, region, domainKeyId }: WrappedOtherwise, from: number, limit: number): MaterialPage {
+  wrappedOtherwise({ keyStore, region, domainKeyId }: WrappedOtherwise, from: bigint, limit: number): MaterialPage {
     const statement = this.#statement('wrapped otherwise', () => {
       const some = this.#materialBehind().where('keyStore', '=', '');
       const those = some.where(
@@ -188,7 +188,7 @@ export class RecordsOnDemand implements RecordSource {
     return this.#pageOf(statement, from, [keyStore, domainKeyId, region], limit, { keyStore });
   }
 
-  wrapped(from: number, limit: number): MaterialPage {
+  wrapped(from: bigint, limit: number): MaterialPage {
     const statement = this.#statement('wrapped', () => {
       // The plus has it go by no index of those that are.
       const some = this.#materialBehind().where(sql<SqlBool>`+wrapped_key <> ''`);
@@ -199,25 +199,26 @@ export class RecordsOnDemand implements RecordSource {
 
   #materialBehind() {
     const behind = selection(this.#parts.db, 'backingKey').select(sql`rowid`.as('rowid'));
-    return behind.where(sql<SqlBool>`rowid > ${0} and rowid <= ${0}`);
+    return behind.where(sql<SqlBool>`rowid >= ${0} and rowid <= ${0}`);
   }
 
   /** @param statement Takes two row numbers, then `values`, then a limit. */
   #pageOf(
     statement: StatementSync,
-    from: number,
+    from: bigint,
     values: readonly string[],
     limit: number,
     members: Members<'backingKey'>,
   ): MaterialPage {
-    const first = this.#statement('first row', () => 'select min(rowid) from backing_key where rowid > ?');
-    const [[begin] = []] = this.#all(first, [from]);
+    const first = this.#statement('first row', () => 'select min(rowid) from backing_key where rowid >= ?');
+    const [[begin] = []] = this.#all(first, [lowestRow + from]);
     if (typeof begin !== 'bigint') return { records: [], next: null };
-    const last = Number(begin) + rowsOfPage - 1;
-    const rows = this.#all(statement, [from, last, ...values, limit]);
-    const next = rows.length < limit ? last : Number(rows.at(-1)?.at(-1));
-    // A number of a row that is too large to count on is none of ours.
-    return { records: this.#recordsOf('backingKey', rows, members), next: next > from ? next : null };
+    const end = begin + rowsOfPage - 1n;
+    const last = end < highestRow ? end : highestRow;
+    const rows = this.#all(statement, [begin, last, ...values, limit]);
+    const read = rows.length < limit ? last : (rows.at(-1)?.at(-1) as bigint); // Its number is the last that is selected.
+    const next = read < highestRow ? read + 1n - lowestRow : null;
+    return { records: this.#recordsOf('backingKey', rows, members), next };
   }
 
   toldWrappedUnder(): ReadonlyMap<string, number> {
@@ -247,16 +248,16 @@ export class RecordsOnDemand implements RecordSource {
   /** By the number of the row, so that each page of the file is read once. */
   async #verifyKind(kind: NumerousKind, isEnough: () => boolean): Promise<void> {
     const statement = this.#statement(`all ${kind}`, () => {
-      const behind = selection(this.#parts.db, kind).select(sql`rowid`.as('rowid')).where(sql<SqlBool>`rowid > ${0}`);
+      const behind = selection(this.#parts.db, kind).select(sql`rowid`.as('rowid')).where(sql<SqlBool>`rowid >= ${0}`);
       return behind.orderBy(sql`rowid`).limit(1).compile().sql;
     });
-    let last = 0n;
+    let from: bigint | undefined = lowestRow;
     const lists = function* (this: RecordsOnDemand): Generator<readonly UnverifiedRow[]> {
-      for (;;) {
-        const rows = this.#all(statement, [Number(last), macsPerCall]);
-        const end = rows.at(-1)?.at(-1);
-        if (typeof end !== 'bigint' || isEnough()) return;
-        last = end;
+      while (from !== undefined) {
+        const rows = this.#all(statement, [from, macsPerCall]);
+        const last = rows.at(-1)?.at(-1);
+        if (typeof last !== 'bigint' || isEnough()) return;
+        from = last < highestRow ? last + 1n : undefined;
         const unverified: UnverifiedRow[] = [];
         for (const row of rows) this.#judged(kind, row, unverified);
         yield unverified;
@@ -331,7 +332,9 @@ const cacheKibibytes = 32 * 1024;
 /** So many aliases and grants of a key are verified with it: as many as most have. Of one with thousands, whoever asks for them waits. */
 const readAhead = 8;
 /** So many rows are gone through without letting anybody else come first: some milliseconds. */
-const rowsOfPage = 16_384;
+const rowsOfPage = 16_384n;
+/** Numbers of rows begin with 1, but for those of somebody who edited the file: MACs do not have them. No row is passed over for its number. */
+const [lowestRow, highestRow] = [-(2n ** 63n), 2n ** 63n - 1n];
 /** As `keys/regions-of-material.ts` reads it. */
 const isOfRegion = sql`(regions = '' or instr(' ' || regions || ' ', ' ' || ${''} || ' ') > 0)`;
 

@@ -118,9 +118,9 @@ export function rowsOf(database: DatabaseSync, { sql, parameters }: CompiledQuer
   return statement.iterate(...parameters.map(inputValue)) as Iterable<unknown> as Iterable<unknown[]>;
 }
 
-/** @throws TypeError for what is no column's value; the store binds texts and numbers, Kysely's migrator texts. */
+/** @throws TypeError for what is no column's value; the store binds texts, numbers and numbers of rows, Kysely's migrator texts. */
 export function inputValue(value: unknown): SQLInputValue {
-  if (typeof value === 'string' || typeof value === 'number') return value;
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint') return value;
   throw new TypeError(`a value of type ${typeof value} is not stored`);
 }
 

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DomainKeyUses } from '../../src/daemon/domain-key-uses.ts';
 import type { BackingKeyId, KeyId } from '../../src/kms/names.ts';
@@ -45,9 +46,23 @@ let store: SqliteStore;
 let source: RecordSource;
 let turns: Turns;
 
+/** Rows have whatever numbers somebody gave them who edited the file; their MACs say nothing of these. */
+const edits = `
+  update backing_key set rowid = rowid + 4611686018427387904 where rowid > 100 and rowid < 250;
+  update backing_key set rowid = 9223372036854775807 where rowid = 250;
+  update backing_key set rowid = -9223372036854775808 where rowid = 1;
+  update backing_key set rowid = -5 where rowid = 2;
+`;
+
 beforeAll(async () => {
-  store = await openSqliteStore({ path: join(folder, 'metadata.db'), macs: testMacs, formerRegion });
+  const options = { path: join(folder, 'metadata.db'), macs: testMacs, formerRegion };
+  store = await openSqliteStore(options);
   await store.write([...all.map((record) => added('backingKey', record)), added('key', examples.key)]);
+  await store.close();
+  const file = new DatabaseSync(options.path);
+  file.exec(edits);
+  file.close();
+  store = await openSqliteStore(options);
   const begun = await store.begin(0);
   if (begun.source === undefined) throw new Error('all records are in memory');
   source = begun.source;

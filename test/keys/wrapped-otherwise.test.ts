@@ -39,7 +39,7 @@ function filled(count: number, under: (at: number) => BackingKeyId) {
 /** All pages; of what is found on one, `change` is told before the next. */
 function passThrough(records: RecordsOfKeys, change: (record: BackingKeyRecord) => void = () => undefined) {
   const found: BackingKeyId[] = [];
-  for (let from: number | null = 0; from !== null; ) {
+  for (let from: bigint | null = 0n; from !== null; ) {
     const page = records.wrappedOtherwise(
       { keyStore: 'default', region: 'us-east-1', domainKeyId: current },
       from,

@@ -118,7 +118,7 @@ test('what people are told of the numbers of records is what there is, whatever 
   const told = () => {
     const rotations = present(source).rotations;
     const counts = new Map<string, number>();
-    for (const { keyStore, domainKeyId } of present(source).wrapped(0, 100).records)
+    for (const { keyStore, domainKeyId } of present(source).wrapped(0n, 100).records)
       counts.set(`${keyStore} ${domainKeyId}`, (counts.get(`${keyStore} ${domainKeyId}`) ?? 0) + 1);
     expect(present(source).toldWrappedUnder()).toEqual(counts);
     return [rotations.countAfter(first.region, 0), rotations.countAfter(first.region, 1000)];

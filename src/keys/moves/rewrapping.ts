@@ -65,7 +65,7 @@ interface Passage {
   /** Which Region is next. */
   region: number;
   /** Where in it. */
-  from: number;
+  from: bigint;
   /** Was anything wrapped anew, or something in the way of that? Then it is gone through once more. */
   hasChanged: boolean;
 }
@@ -123,7 +123,7 @@ export class Rewrapping implements Fold {
   async some(name: string, announce: (keys: RewrappedKeys) => Promise<void>): Promise<boolean> {
     const current = this.#current(name);
     if (current === undefined || this.#whyNot(name) !== null) return false;
-    const passage = this.#passages.get(name) ?? { region: 0, from: 0, hasChanged: false };
+    const passage = this.#passages.get(name) ?? { region: 0, from: 0n, hasChanged: false };
     this.#passages.set(name, passage);
     const found = await this.#find(name, current.backingKeyId, passage);
     for (let at = 0; at < found.length; at += inTurn) {
@@ -236,7 +236,7 @@ export class Rewrapping implements Fold {
       const { records, next } = await whenVerified(() =>
         directory.onRecord.wrappedOtherwise(which, passage.from, limit),
       );
-      passage.from = next ?? 0;
+      passage.from = next ?? 0n;
       if (next === null) passage.region++;
       const found = records.filter((record) => !this.#broken.has(record.backingKeyId));
       if (found.length > 0) return found.map((record) => ({ directory, record }));
