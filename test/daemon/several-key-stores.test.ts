@@ -145,10 +145,16 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect((await answer).body).toMatch(/NotFoundException.*There is no key store `nowhere` in the configuration/);
     const clusterId = cloudHsmClusterIdOf(account, 'outside');
     expect((await ask('/status')).body).toMatchObject({ hsms: [{ name: 'outside', clusterId }] });
-    const doctor = [program, 'doctor', '--socket', instance.socket];
-    expect((await promisify(execFile)(process.execPath, doctor)).stdout).toMatch(
+    const run = async (...words: string[]) =>
+      promisify(execFile)(process.execPath, [program, ...words, '--socket', instance.socket]);
+    expect((await run('doctor')).stdout).toMatch(
       new RegExp(`^HSM FOR A CUSTOM KEY STORE +CLUSTER ID\noutside +${clusterId}$`, 'm'),
     );
+    expect((await run('keys', 'show', vaultKey)).stdout).toMatch(/^key store +vault \(cluster-\w{11}\)$/m);
+    const from = ['--hsm', 'inside', '--trust-anchor', join(folder, 'anchor.crt')];
+    await expect(run('key-stores', 'create', 'x', ...from)).rejects.toMatchObject({
+      stderr: expect.stringContaining('there is no HSM `inside` for a custom key store; name one of outside'),
+    });
   });
 
   test('take pairs and HMAC keys where keySpecs says all, and else what AWS lets a custom key store take', async () => {

@@ -341,7 +341,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     };
     const [pinFile, anchor] = [join(folder, 'nss-pin'), join(folder, 'other.crt')];
     writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
-    const from = ['--hsm', clusterOf('ledger'), '--trust-anchor', anchor, '--password-file', pinFile];
+    const from = ['--hsm', 'ledger', '--trust-anchor', anchor, '--password-file', pinFile];
     const made = await run('key-stores', 'create', 'ledger', ...from);
     expect(await run('key-stores', 'connect', 'ledger')).toBe(`${made} is CONNECTED`);
     const arn = await run('keys', 'create', '--key-store', 'ledger');

@@ -10,6 +10,7 @@ import { Command } from 'commander';
 import { type ConnectionErrorCode, isPasswordRefusal } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import { customKeyStoreIdOf, describeCustomKeyStore } from '../requests/key-store-names.ts';
+import type { KmsClient, Members } from '../requests/kms-client.ts';
 import { UsageError } from '../terminal/cli-error.ts';
 import { readPolicy } from '../terminal/input.ts';
 import { note, print, printJson, table } from '../terminal/output.ts';
@@ -61,7 +62,10 @@ Examples:
 function createCommand(): Command {
   return withJson(withSocket(new Command('create').description('make a custom key store over an HSM')))
     .argument('<name>', 'what it is called')
-    .requiredOption('--hsm <id>', 'the id of the HSM, cluster-…, as `drawbridge doctor` shows it')
+    .requiredOption(
+      '--hsm <hsm>',
+      'its id, cluster-…, as `drawbridge doctor` shows it, or its name in the configuration',
+    )
     .requiredOption('--trust-anchor <file>', 'the certificate that the configuration says of the HSM, in PEM')
     .option('--password-file <file>', "the file with the HSM's PIN, or - for stdin; asked for if not given")
     .addHelpText(
@@ -77,7 +81,7 @@ Example:
       const client = await connectTo(options);
       const answer = await client.call('CreateCustomKeyStore', {
         CustomKeyStoreName: name,
-        CloudHsmClusterId: options.hsm,
+        CloudHsmClusterId: await clusterIdOf(client, options.hsm),
         TrustAnchorCertificate: certificate,
         KeyStorePassword: await password(options.passwordFile),
       });
@@ -151,7 +155,7 @@ function updateCommand(): Command {
   return withJson(withSocket(new Command('update').description('give a custom key store another name, PIN or HSM')))
     .argument(...storeArgument)
     .option('--name <name>', 'what it is called from now on')
-    .option('--hsm <id>', 'another HSM with the same keys and the same certificate')
+    .option('--hsm <hsm>', 'another HSM with the same keys and the same certificate, by id or name')
     .option('--password', 'another PIN, which is asked for')
     .option('--password-file <file>', 'another PIN, from this file, or - for stdin')
     .addHelpText(
@@ -174,13 +178,27 @@ Example:
         const answer = await client.call('UpdateCustomKeyStore', {
           CustomKeyStoreId: id,
           ...(name === undefined ? {} : { NewCustomKeyStoreName: name }),
-          ...(hsm === undefined ? {} : { CloudHsmClusterId: hsm }),
+          ...(hsm === undefined ? {} : { CloudHsmClusterId: await clusterIdOf(client, hsm) }),
           ...(isPassword ? { KeyStorePassword: await password(passwordFile) } : {}),
         });
         if (options.json) printJson(answer);
         else print(`${id} is updated`);
       },
     );
+}
+
+/** @param hsm An id, or what the configuration calls the HSM: that is shown to the account's root alone. */
+async function clusterIdOf(client: KmsClient, hsm: string): Promise<string> {
+  if (hsm.startsWith('cluster-')) return hsm;
+  const hsms = (await client.get('/status'))['hsms'] as readonly Members[];
+  const found = hsms.find(({ name }) => name === hsm);
+  if (found !== undefined) return String(found['clusterId']);
+  const names = hsms.map(({ name }) => String(name));
+  throw new UsageError(
+    names.length === 0
+      ? 'the configuration has no HSM for a custom key store: one has `trustAnchorCertificate` and no `pin`'
+      : `there is no HSM \`${hsm}\` for a custom key store; name one of ${names.join(', ')}`,
+  );
 }
 
 /** @param file `-`: stdin. Without one the terminal is asked. A line end behind it is none of it. */

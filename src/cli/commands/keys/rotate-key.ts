@@ -87,7 +87,9 @@ async function rotating(answer: Promise<Members>): Promise<Members> {
     return await answer;
   } catch (error) {
     if (error instanceof ApiError && error.type === 'UnsupportedOperationException') {
-      note('only symmetric encryption keys are rotated; those with imported key material on demand alone');
+      note(
+        'only symmetric encryption keys are rotated; those with imported key material on demand alone, and none in a key store other than the default one',
+      );
     }
     throw error;
   }

@@ -75,10 +75,12 @@ function describeKey(
     ['description', String(metadata['Description'] ?? '')],
     ...tagFacts(tags),
     ['state', String(metadata['KeyState'])],
+    ...awayFacts(metadata),
     ['spec', String(metadata['KeySpec'])],
     ['usage', String(metadata['KeyUsage'])],
     ['created', timeText(metadata['CreationDate'])],
     ['origin', String(metadata['Origin'])],
+    ...keyStoreFacts(metadata),
     ...multiRegionFacts(metadata),
     ...(metadata['KeyManager'] === 'AWS' ? ([['manager', 'AWS']] as const) : []),
     ['grants', grants === null ? notShown : grants.length],
@@ -95,6 +97,16 @@ type Facts = Parameters<typeof facts>[0];
 function tagFacts(tags: readonly Members[] | null): Facts {
   const lines = tags === null ? [notShown] : tags.map((tag) => `${tag['TagKey']}=${tag['TagValue']}`);
   return (lines.length === 0 ? ['-'] : lines).map((line, index) => [index === 0 ? 'tags' : '', line]);
+}
+
+function awayFacts({ KeyState, CustomKeyStoreId: id }: Members): Facts {
+  if (KeyState !== 'Unavailable' || id === undefined) return [];
+  return [['', `its key store is disconnected, or its HSM is away; \`drawbridge key-stores list\` says which`]];
+}
+
+/** None of a key in the default one. */
+function keyStoreFacts({ CustomKeyStoreId: id, CloudHsmClusterId: hsm }: Members): Facts {
+  return id === undefined ? [] : [['key store', hsm === undefined ? String(id) : `${id} (${hsm})`]];
 }
 
 function multiRegionFacts({ MultiRegionConfiguration }: Members): Facts {
