@@ -16,12 +16,13 @@ import {
 import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import type { KmsKey } from '../keys/kms-key.ts';
-import { type DomainKeys, domainKeyLabel } from '../keys/life/domain-keys.ts';
+import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-keys.ts';
 import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { Turns } from '../store/turns.ts';
+import type { DomainKeyStores } from './domain-key-stores.ts';
 import { DomainKeyUses } from './domain-key-uses.ts';
 import { domainRotationControl } from './domain-rotation-control.ts';
 import { assertNoneDamaged, verifyAll } from './leaving-key-store.ts';
@@ -33,6 +34,7 @@ export interface DomainControlParts {
   /** What stands behind one that may be away. */
   readonly attached: (name: string) => KeyStore | undefined;
   readonly domainKeys: DomainKeys;
+  readonly domainKeyStores: Pick<DomainKeyStores, 'look'>;
   /** The name of the one that has the service keys. */
   readonly serviceKeyStore: string;
   readonly serviceKeys: readonly ListedServiceKey[];
@@ -58,7 +60,7 @@ export function wrappedBackingKeys(regions: DomainControlParts['regions']): Read
 }
 
 export function domainControl(parts: DomainControlParts): DomainControl {
-  const { regions, keyStores, domainKeys, serviceKeyStore, serviceKeys } = parts;
+  const { regions, keyStores, domainKeys, domainKeyStores, serviceKeyStore, serviceKeys } = parts;
   const notary = (): Notary => {
     const keyStore = keyStores.get(serviceKeyStore);
     const own = serviceKeys.find(({ purpose }) => purpose === 'metadata-integrity');
@@ -152,10 +154,17 @@ export function domainControl(parts: DomainControlParts): DomainControl {
       assertNoneDamaged(regions);
       return toldToOperators(async () => {
         using counted = await uses.count();
-        // Another key store whose token has joined may have it without a record: none goes as long as a copy may be left.
+        // Another key store whose token has joined may have it without a record. It gets one first: what is cut off is finished by a start then.
+        await domainKeyStores.look();
+        const others = [...keyStores].flatMap(([other, joined]) => (other === name ? [] : [joined]));
+        // None goes as long as a copy may be left: nothing is marked while another one does not tell.
         for (const backingKeyId of unneededDomainKeys(domainKeys, name, counted.under))
-          for (const [other, joined] of keyStores) if (other !== name) await joined.destroyKey({ backingKeyId });
-        const retired = await retireDomainKeys(domainKeys, name, anyKeyStore, () => counted.under);
+          for (const other of others) await isInHsm(other, backingKeyId);
+        const elsewhere = async (backingKeyId: BackingKeyId): Promise<void> => {
+          for (const other of others) await other.destroyKey({ backingKeyId });
+        };
+        const places = { keyStoreOf: anyKeyStore, elsewhere };
+        const retired = await retireDomainKeys(domainKeys, name, places, () => counted.under);
         const needed = domainKeys
           .of(name)
           .filter(({ state }) => state === 'Active')

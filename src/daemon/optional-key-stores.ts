@@ -114,6 +114,8 @@ export class OptionalKeyStores {
   async reconnect(name: string): Promise<KeyStore | undefined> {
     const optional = this.#byName.get(name);
     if (optional === undefined) return undefined;
+    // What could not even be begun may be there by now.
+    if (optional.keyStore === undefined && this.#admission !== undefined) this.#begin(name, optional);
     await optional.place.reconnect();
     await this.#examine(name, optional);
     return optional.place;
@@ -177,7 +179,7 @@ export class OptionalKeyStores {
       await this.#admission.domainKeyStores.look();
     } catch (error) {
       const problem = String(error instanceof Error ? error.message : error);
-      place.refuse(problem);
+      place.refuse(problem, error instanceof ConfigurationError);
       if (error instanceof ConfigurationError) {
         log.error({ keyStore: name, problem }, 'a key store is not used; the others are served');
         return;

@@ -22,6 +22,8 @@ export class DetachableKeyStore implements KeyStore {
   #isAdmitted = false;
   /** Why it was not admitted, or the last attempt to connect it failed. */
   #problem: string | null = null;
+  /** Is it left alone, with what is attached, until somebody says otherwise? */
+  #isNotOurs = false;
   /** When its last host was lost, by the monotonic clock; `null` while one is connected. */
   #lostAtMs: number | null = null;
 
@@ -47,6 +49,7 @@ export class DetachableKeyStore implements KeyStore {
   attach(keyStore: KeyStore): void {
     this.#attached = keyStore;
     this.#isAdmitted = false;
+    this.#isNotOurs = false;
     this.#problem = null;
     this.#lostAtMs = null;
   }
@@ -63,11 +66,16 @@ export class DetachableKeyStore implements KeyStore {
   /** The token is the one that it has to be. */
   admit(): void {
     this.#isAdmitted = true;
+    this.#isNotOurs = false;
     this.#problem = null;
   }
 
-  /** @param problem In words for operators. */
-  refuse(problem: string): void {
+  /**
+   * @param problem In words for operators.
+   * @param isNotOurs Does it not become another one by being asked again?
+   */
+  refuse(problem: string, isNotOurs = false): void {
+    this.#isNotOurs = isNotOurs;
     this.#problem = problem;
   }
 
@@ -97,7 +105,8 @@ export class DetachableKeyStore implements KeyStore {
       const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] };
       return { name: this.name, state: 'closed', ...none, lastFailure: this.#problem };
     }
-    const state = status.state === 'connected' && !this.#isAdmitted ? 'connecting' : status.state;
+    const looked = this.#isNotOurs ? 'notOurs' : 'connecting';
+    const state = status.state === 'connected' && !this.#isAdmitted ? looked : status.state;
     return { ...status, name: this.name, state, lastFailure: this.#problem ?? status.lastFailure };
   }
 

@@ -1,7 +1,10 @@
 /** A PIN that the token refuses while the daemon runs: tried once, and again only when an operator says so. */
 
+import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { auditLines } from './support/audit-trail.ts';
@@ -10,6 +13,7 @@ import { bootTimeoutMs } from './support/daemon.ts';
 import { refusal } from './support/refusals.ts';
 import { send } from './support/wire.ts';
 
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: A PIN that the token refuses: ${missing}\n`);
 
@@ -31,6 +35,11 @@ describe.skipIf(missing !== null)('A PIN that the token refuses', () => {
     return { status, body: JSON.parse(body) as Record<string, string> };
   };
 
+  const drawbridge = async (...args: readonly string[]): Promise<string> => {
+    const { stdout } = await promisify(execFile)(process.execPath, [main, ...args, '--socket', instance.socket]);
+    return stdout;
+  };
+
   test('is not tried again until an operator asks, and then once each time', async () => {
     const kms = kmsOver(instance.socket);
     const pinFile = join(instance.dir, 'pin');
@@ -50,7 +59,9 @@ describe.skipIf(missing !== null)('A PIN that the token refuses', () => {
       expect((await keyStore()).state).toBe('pinRefused');
 
       writeFileSync(pinFile, pin);
-      expect(await reconnect()).toEqual({ status: 200, body: { state: 'connected' } });
+      const [, command] = /when it is in order: drawbridge (.+)$/m.exec(await drawbridge('status')) ?? [];
+      expect(command).toBe('reconnect default');
+      expect(await drawbridge('reconnect', 'default')).toContain('is connected');
       expect((await kms.generateRandom({ NumberOfBytes: 8 })).Plaintext).toHaveLength(8);
     } finally {
       writeFileSync(pinFile, pin);

@@ -11,11 +11,13 @@ import { currentBackingKeyOf, type KmsKey } from '../../src/keys/kms-key.ts';
 import { DomainKeys } from '../../src/keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../../src/keys/life/late-key-store.ts';
 import { type OpenKeys, openKeys } from '../../src/keys/life/open-keys.ts';
+import { retireDomainKeys } from '../../src/keys/life/retired-domain-keys.ts';
 import { parseCiphertext } from '../../src/keys/use/ciphertext.ts';
 import { decrypt, encrypt } from '../../src/keys/use/symmetric-encryption.ts';
 import type { GrantPrincipal } from '../../src/kms/grant-terms.ts';
 import {
   type AliasName,
+  type BackingKeyId,
   digitsOfKeyId,
   type KeyId,
   keyIdsOfDigits,
@@ -241,6 +243,27 @@ describeEachToken('Keys in memory', (token) => {
       expect([there.includes(backingKeyId), domainKeys.of('default').length > 0]).toEqual([isLeft, isLeft]);
       await keyStore.destroyKey({ backingKeyId });
     }
+  });
+
+  test('have a domain key marked before any HSM loses it that another one may have wrapped something under', async () => {
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const [former, newest] = [newBackingKeyId(), newBackingKeyId()];
+    await keyStore.generateDomainKey({ backingKeyId: former, label: 'drawbridge:domain:vault:1' });
+    const common = { keyStore: 'vault', version: 1, createdAtMs: 1, proof: Buffer.alloc(0), owner: '' } as const;
+    const records = [former, newest].map(
+      (backingKeyId, at) => ({ ...common, backingKeyId, state: 'Active', ordinal: at + 1 }) as const,
+    );
+    await put(...records.map((record) => added('domainKey', record)));
+    const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, log }, { domainKey: records, backingKey: [] });
+    const asked: unknown[] = [];
+    const elsewhere = async (backingKeyId: BackingKeyId): Promise<void> => {
+      const there = (await keyStore.listKeys()).some((key) => key.backingKeyId === backingKeyId);
+      asked.push([backingKeyId, there, domainKeys.of('vault')[0]?.state]);
+    };
+    const places = { keyStoreOf: () => keyStore, elsewhere };
+    expect(await retireDomainKeys(domainKeys, 'vault', places, () => () => 0)).toEqual([former]);
+    expect(asked).toEqual([[former, true, 'Destroying']]);
+    expect(domainKeys.of('vault').map(({ backingKeyId }) => backingKeyId)).toEqual([newest]);
   });
 
   test('get ids whose digits no other key has, in whatever form', async () => {

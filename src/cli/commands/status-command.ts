@@ -103,10 +103,17 @@ function describeKeyStore(keyStore: Members): string {
     ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
     ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
     // Where there are several, each says its own below.
-    ...(members.length === 0 ? [['last failure', keyStore['lastFailure'] as string | null] as const] : []),
+    ...(members.length === 0 ? describeOnlyToken(keyStore) : []),
     ...members.flatMap(describeMember),
     ...describeResidency(keyStore),
   ]);
+}
+
+/** Why it does not serve, and what brings it back where it does not come back by itself. */
+function describeOnlyToken({ name, state, lastFailure }: Members): readonly (readonly [string, string | null])[] {
+  const isOut = state === 'pinRefused' || state === 'notOurs' || state === 'closed';
+  const command = isOut ? [['', `when it is in order: drawbridge reconnect ${name}`] as const] : [];
+  return [['last failure', lastFailure as string | null], ...command];
 }
 
 /** Of one that does not serve: why, and what brings it back. */
