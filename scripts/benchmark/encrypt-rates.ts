@@ -8,7 +8,7 @@
  * would that has the vendor's library alone, and under a session copy of it, as the HSM hosts do: no program could be faster than that.
  */
 
-import { maxUnwrappedKeys } from '../../src/hsm/host/token/unwrapped-keys.ts';
+import { maxUnwrappedKeys } from '../../src/hsm/kept-keys.ts';
 import { LineProcess } from '../line-process.ts';
 import type { LoopResult, Timing } from './measurement.ts';
 import { median } from './results.ts';

@@ -75,6 +75,11 @@ export class CallCosts {
   }
 }
 
+/** Does it take as long as the private key that it uses? */
+export function dependsOnKey(name: CallName): boolean {
+  return dependOnKey.has(name);
+}
+
 /** How much longer calls may take for nothing but the way to the token and back. */
 export function travelMs(roundTripMs: number): number {
   return roundTripMs * roundTripsOfCall;

@@ -35,9 +35,10 @@ import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { type KeyStoreCapabilities, KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
-import { LaneChoice, type LaneEntry, type LaneUse } from './lane-choice.ts';
+import { LaneChoice, type LaneEntry, type LaneUse, sendOn } from './lane-choice.ts';
 import { type CallLane, CallList, type CallWatch, PendingCall } from './pending-call.ts';
 import { RetiringHosts } from './retiring-hosts.ts';
+import { keptName } from './wrapped-key.ts';
 
 /** How often deadlines are looked at, as a part of `callDeadlineMs`: calls end that much late. */
 const ticksPerDeadline = 20;
@@ -127,6 +128,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
         payer: payerNow(),
         cost,
         isDear: this.#costs.isDear(name, cost),
+        wrappedKey: keptName(fields[0]),
         decode,
         resolve,
         reject,
@@ -255,7 +257,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
   }
 
   #laneFor(call: PendingCall): LaneEntry | undefined {
-    return call.isDear ? this.#lanes.dear() : this.#lanes.ordinary(call.cost.ms);
+    return call.isDear ? this.#lanes.dear() : this.#lanes.ordinary(call);
   }
 
   /** Sends what can be sent, the repeated calls first. */
@@ -391,9 +393,4 @@ export class CallDispatcher implements CallOwner, CallWatch {
 function send(entry: LaneEntry, list: CallList): void {
   const call = list.shift();
   if (call !== undefined) sendOn(entry, call);
-}
-
-function sendOn(entry: LaneEntry, call: PendingCall): void {
-  if (call.repeated) entry.alone = true;
-  entry.lane.send(call);
 }

@@ -267,7 +267,7 @@ export function callOn<Result>(
   return new Promise((resolve, reject) => {
     // Nobody pays for it, and nothing is learnt of it.
     const costs = { payer: undefined, cost: { ms: 0 }, isDear: false };
-    const addressed = { deadlineAtMs: Infinity, addressed: true, isPrompt: false, watch: null };
+    const addressed = { deadlineAtMs: Infinity, addressed: true, isPrompt: false, wrappedKey: undefined, watch: null };
     lane.send(new PendingCall({ name, fields, ...addressed, ...costs, decode, resolve, reject }));
   });
 }

@@ -17,19 +17,31 @@
  *   done soonest, so that all hosts are at work; of equal ones to a lane that is not prompt. None goes to a lane that generates
  *   where there is a prompt one. Where the library's sessions are no faster side by side than one after the other
  *   (`sessionsAreParallel` is false), they keep to the first lane of each host.
+ * - *Calls with a wrapped key* go where it is unwrapped already (`kept-keys.ts`), because to unwrap it costs as much as ten calls that
+ *   find it. One that no lane keeps goes to the first prompt lane while that has room to keep it, so that few keys are all in one place,
+ *   and then to one by its id: lanes add up what they keep, and a key comes back to where its name is remembered. To another lane it
+ *   goes when that one has no room, and, of calls with private keys, when another is done so much sooner that unwrapping it there is
+ *   worth it.
  * - *A far token*: a lane has a call to do while the reply to the one before is on its way back, which takes this process a
  *   millisecond when it is busy. So what a lane may have at once grows with the way to the token (`travelMs`).
  */
 
-import { travelMs } from './call-costs.ts';
+import { dependsOnKey, travelMs } from './call-costs.ts';
+import type { CallName } from './calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { HsmHost } from './hsm-host.ts';
+import { KeptKeys } from './kept-keys.ts';
+import type { PendingCall } from './pending-call.ts';
 
 export interface LaneEntry {
   readonly lane: HostLane;
   readonly host: HsmHost;
   /** For how long its calls may be thought to keep it busy. */
   readonly maxMs: number;
+  /** The wrapped keys that it is thought to have unwrapped. */
+  readonly kept: KeptKeys<true>;
+  /** Of the lanes that there were so far, the how manieth it is. */
+  readonly ordinal: number;
   /** Carries a repeated call, and takes no other beside it. */
   alone: boolean;
 }
@@ -47,6 +59,12 @@ export interface LaneUse {
 
 /** Calls that take less keep together. To hand a call over by itself costs 50 µs, in both processes together (SoftHSM2, 1 connection). */
 const littleMs = 0.15;
+/** So much sooner a lane must be done to be given a private key that another one has, and as much as the key takes. */
+const unwrappingMs = 1;
+/** The same for a key that no lane has, and that has another one to come back to. */
+const strayingMs = 0.25;
+/** The same for keys that all take as little: no lane is that busy, but one that generates, or has no room. */
+const awayMs = 10_000;
 
 export class LaneChoice {
   readonly #use: LaneUse;
@@ -54,6 +72,7 @@ export class LaneChoice {
   #forPrompt: readonly LaneEntry[] = [];
   #forOrdinary: readonly LaneEntry[] = [];
   #forGenerations: readonly LaneEntry[] = [];
+  #laneNumber = 0;
 
   constructor(use: LaneUse) {
     this.#use = use;
@@ -75,15 +94,17 @@ export class LaneChoice {
   add(host: HsmHost, lane: HostLane, roundTripMs: number): void {
     // Two of the longest that are not dear: one on its way and one behind it.
     const maxMs = this.#use.maxLaneMs + 2 * travelMs(roundTripMs);
-    this.#follow([...this.#all, { lane, host, maxMs, alone: false }]);
+    const [kept, ordinal] = [new KeptKeys<true>(), ++this.#laneNumber];
+    this.#follow([...this.#all, { lane, host, maxMs, kept, ordinal, alone: false }]);
   }
 
   removeLanesOf(gone: HsmHost): void {
     this.#follow(this.#all.filter(({ host }) => host !== gone));
   }
 
-  /** One for a call of a caller's that is thought to take so long; `undefined` while those that may have it are full. */
-  ordinary(ms: number): LaneEntry | undefined {
+  /** One for a call of a caller's; `undefined` while those that may have it are full. */
+  ordinary({ name, cost: { ms }, wrappedKey }: PendingCall): LaneEntry | undefined {
+    if (wrappedKey !== undefined && this.#forOrdinary.length > 1) return this.#withKey(wrappedKey, name, ms);
     if (ms < littleMs && !this.#use.sessionsAreParallel)
       for (const entry of this.#forPrompt) if (this.#hasRoom(entry, ms)) return entry;
     let best: LaneEntry | undefined;
@@ -96,6 +117,40 @@ export class LaneChoice {
       soonestMs = doneInMs;
     }
     return best;
+  }
+
+  #withKey(key: string, name: CallName, ms: number): LaneEntry | undefined {
+    const home = this.#homeOf(key);
+    const isTogether = ms < littleMs && !this.#use.sessionsAreParallel;
+    const unwrapMs = dependsOnKey(name) ? unwrappingMs + ms : awayMs;
+    let best: LaneEntry | undefined;
+    let soonestMs = Infinity;
+    for (const entry of this.#forOrdinary) {
+      const { backlogMs, isGenerating } = entry.lane;
+      const isThere = entry.kept.has(key);
+      const anewMs = isThere ? 0 : entry === home ? unwrapMs : unwrapMs + strayingMs;
+      const isFirst = isThere && isTogether && this.#forPrompt.includes(entry);
+      const doneInMs = (isGenerating ? generatingLoad : 0) + (isFirst ? 0 : backlogMs) + anewMs;
+      if (doneInMs >= soonestMs || !this.#hasRoom(entry, ms)) continue;
+      best = entry;
+      soonestMs = doneInMs;
+    }
+    return best;
+  }
+
+  /** Where a key is unwrapped that no lane has. Of a lane that is gone the keys are divided among all others. */
+  #homeOf(name: string): LaneEntry | undefined {
+    const first = this.#forPrompt[0];
+    if (first?.kept.hasRoom === true) return first;
+    let home: LaneEntry | undefined;
+    let highest = -1;
+    for (const entry of this.#forOrdinary) {
+      const score = weightOf(name, entry.ordinal);
+      if (score <= highest) continue;
+      home = entry;
+      highest = score;
+    }
+    return home;
   }
 
   /** One for a call that is dear; `undefined` while each that may have it has one, or is full. */
@@ -149,6 +204,23 @@ export class LaneChoice {
     this.#forOrdinary = [...ordinary.filter((entry) => !isPrompt(entry)), ...ordinary.filter(isPrompt)];
     this.#forGenerations = all.filter((entry) => !isPrompt(entry));
   }
+}
+
+/** Sends a call on a lane, which from then on is thought to have the wrapped key that the call uses. */
+export function sendOn(entry: LaneEntry, call: PendingCall): void {
+  const { lane, kept } = entry;
+  const { wrappedKey } = call;
+  if (call.repeated) entry.alone = true;
+  if (wrappedKey !== undefined && kept.use(wrappedKey) === undefined) kept.keep(wrappedKey, true);
+  lane.send(call);
+}
+
+/** A number that differs between lanes in no order, by the first bytes of an id, which is random (rendezvous hashing). */
+function weightOf(name: string, ordinal: number): number {
+  const bytes =
+    name.charCodeAt(0) | (name.charCodeAt(1) << 8) | (name.charCodeAt(2) << 16) | (name.charCodeAt(3) << 24);
+  const mixed = Math.imul(bytes ^ Math.imul(ordinal, 0x9e3779b1), 0x85ebca6b);
+  return Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35) >>> 0;
 }
 
 /** The most generations that a key store with such hosts carries out side by side. */

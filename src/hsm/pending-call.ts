@@ -37,6 +37,8 @@ export interface CallOutline {
   readonly cost: CallCost;
   /** Keeps a lane busy for much longer than most calls. */
   readonly isDear: boolean;
+  /** By what name a lane keeps the wrapped key that it uses; `undefined`: it uses none. */
+  readonly wrappedKey: string | undefined;
   /** Takes what it keeps of the reply's fields (views). Throws `BadReplyError`. Its result is that of the call's promise. */
   readonly decode: (fields: readonly Buffer[], lane: CallLane) => unknown;
   readonly resolve: (result: never) => void;
@@ -64,6 +66,7 @@ export class PendingCall {
   readonly payer: Payer | undefined;
   readonly cost: CallCost;
   readonly isDear: boolean;
+  readonly wrappedKey: string | undefined;
   /** What it was thought to take when it was sent. */
   expectedMs = 0;
   /** Did a reply say that it succeeded? */
@@ -96,6 +99,7 @@ export class PendingCall {
     this.payer = outline.payer;
     this.cost = outline.cost;
     this.isDear = outline.isDear;
+    this.wrappedKey = outline.wrappedKey;
     this.#replyFields = call.reply.length;
     this.#decode = outline.decode;
     this.#resolve = outline.resolve;

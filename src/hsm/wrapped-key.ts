@@ -95,6 +95,12 @@ export function wrappedKeyField(backingKeyId: BackingKeyId, outline: WrappedKeyO
   return field;
 }
 
+/** By what name lanes keep the key that a field names, where it is a wrapped one: its id, a character for each byte. */
+export function keptName(field: Uint8Array | undefined): string | undefined {
+  if (field === undefined || field.length <= idBytes) return undefined;
+  return Buffer.from(field.buffer, field.byteOffset, idBytes).toString('latin1');
+}
+
 /** What such a field says; its buffers are views of it. */
 export interface WrappedKeyFields {
   readonly domainKeyId: Buffer;

@@ -6,7 +6,9 @@
 import * as crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { HostLane } from '../../src/hsm/host-lane.ts';
+import { maxUnwrappedKeys } from '../../src/hsm/kept-keys.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyReference, WrappedKey, type WrappedKeyOutline } from '../../src/hsm/wrapped-key.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
@@ -22,7 +24,7 @@ import {
   type WrappingKey,
 } from './import-kinds.ts';
 import { missing } from './key-kinds.ts';
-import { aad, failureOf, newKey, openStore, plaintextOf, roundTrip, until } from './test-store.ts';
+import { aad, failureOf, newKey, openStore, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
@@ -253,6 +255,30 @@ describeEachToken('A key store, its wrapped keys', (token) => {
       failureOf(encryptWith(referenceOf({ ...outline, blob }, key.backingKeyId))),
     );
     for (const failure of await Promise.all(again)) expect(failure).toMatchObject({ failure: 'keyUnavailable' });
+  });
+
+  test('are unwrapped in the first host while it keeps all, then divided among hosts, and used where they are unwrapped', async () => {
+    const store = await openTestStore(token(), { hosts: 2 });
+    const outline = await newWrapped('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
+    const sent = vi.spyOn(HostLane.prototype, 'send');
+    onTestFinished(() => sent.mockRestore());
+    /** Each after the other, so that no lane has calls before. */
+    const lanesOf = async (keys: readonly BackingKeyReference[]) => {
+      sent.mockClear();
+      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+      return sent.mock.contexts;
+    };
+    const residents = maxUnwrappedKeys - 32;
+    const few = Array.from({ length: residents }, () => referenceOf(outline));
+    expect(new Set(await lanesOf(few)).size).toBe(1);
+    const further = Array.from({ length: 48 }, () => referenceOf(outline));
+    const lanes = await lanesOf(further);
+    expect(new Set(lanes).size).toBe(2);
+    // Each comes back to where it was, kept there or remembered, and nothing of it went to the other.
+    expect((await lanesOf(further)).map((lane) => lanes.indexOf(lane))).toEqual(
+      lanes.map((lane) => lanes.indexOf(lane)),
+    );
+    expect(new Set(await lanesOf(few.slice(0, 20))).size).toBe(1);
   });
 
   test('are unwrapped anew by a host that replaces another', async () => {
