@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { marker, policyDocument, policyName, regionName } from '../../src/operations/declaration/members.ts';
+import { pathName } from '../../src/operations/declaration/path-name.ts';
 import {
   blob,
   boolean,
@@ -14,7 +16,18 @@ import {
   stringMap,
   timestamp,
 } from '../../src/operations/declaration/schema.ts';
+import { xksMembers } from '../../src/operations/key-stores/key-store-request.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
+
+/** As the service model of AWS KMS has them. */
+const modelPatterns = [
+  [marker, 'Marker', '\u0100', '[\\u0020-\\u00FF]*'],
+  [policyDocument, 'Policy', '{"\u0100"}', '[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+'],
+  [policyName, 'PolicyName', 'a b', '[\\w]+'],
+  [regionName, 'ReplicaRegion', 'Mars', '^([a-z]+-){2,3}\\d+$'],
+  [xksMembers.XksProxyUriEndpoint, 'XksProxyUriEndpoint', 'http://example', '^https://[a-zA-Z0-9.-]+$'],
+  [xksMembers.XksProxyVpcEndpointServiceOwner, 'XksProxyVpcEndpointServiceOwner', '12345678901x', '[0-9]{12}'],
+] as const;
 
 const request = object({
   KeyId: string({ min: 1, max: 8 }),
@@ -207,5 +220,25 @@ describe('encoded values', () => {
     expect(json).toBe(
       '{"Data":"ZGF0YQ==","Secret":"c2VjcmV0","When":1700000000.25,"Context":{"a\\"b":"c\\n"},"Names":["x","y"]}',
     );
+  });
+});
+
+describe('Patterns of the service model', () => {
+  it.each(modelPatterns)('are repeated as AWS repeats them: %#', (shape, name, value, pattern) => {
+    const named = object({ [name]: shape });
+    expect(() => decodeRequest(named, { [name]: value }, 'refuse')).toThrow(
+      expect.objectContaining({
+        message: `1 validation error detected: Value '${value}' at '${pathName(name)}' failed to satisfy constraint: Member must satisfy regular expression pattern: ${pattern}`,
+      }),
+    );
+  });
+
+  it('take what matches as a whole', () => {
+    const name = object({ XksProxyVpcEndpointServiceName: xksMembers.XksProxyVpcEndpointServiceName });
+    for (const start of ['com', 'eu']) {
+      const XksProxyVpcEndpointServiceName = `${start}.amazonaws.vpce.eu-central-1.vpce-svc-0123456789abcdef0`;
+      const decoded = decodeRequest(name, { XksProxyVpcEndpointServiceName }, 'refuse');
+      expect(decoded).toEqual({ XksProxyVpcEndpointServiceName });
+    }
   });
 });

@@ -22,14 +22,19 @@ import {
   string,
   stringMap,
 } from './schema.ts';
+import { wholly } from './whole-pattern.ts';
 
 export const keyReference = string({ min: 1, max: 2048 });
 export const aliasName = string({ min: 1, max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ });
 export const keyDescription = string({ min: 0, max: 8192 });
 /** Of AWS, as its service model has it. */
 export const regionName = string({ min: 1, max: 32, pattern: /^([a-z]+-){2,3}\d+$/ });
-export const policyName = string({ min: 1, max: 128, pattern: /^[\w]+$/ });
-export const policyDocument = string({ min: 1, max: 131_072, pattern: /^[\t\n\r\u0020-\u00ff]+$/ });
+export const policyName = string({ min: 1, max: 128, pattern: wholly('[\\w]+') });
+export const policyDocument = string({
+  min: 1,
+  max: 131_072,
+  pattern: wholly('[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+'),
+});
 /** What is signed or authenticated: wiped like a plaintext, and never on record. */
 export const message = secretBlob({ min: 1, max: 4096 });
 export const customKeyStoreId = string({ min: 1, max: 64 });
@@ -67,7 +72,7 @@ export const grantTokens = optional(list(string({ min: 1, max: 8192 }), { min: 0
 export const dryRun = optional(boolean);
 export const dryRunModifiers = optional(list(enumeration(['IGNORE_CIPHERTEXT']), { min: 0, max: 1 }));
 export const ciphertextBlob = blob({ min: 1, max: 6144 });
-export const marker = optional(string({ min: 1, max: 1024, pattern: /^[\u0020-\u00ff]*$/ }));
+export const marker = optional(string({ min: 1, max: 1024, pattern: wholly('[\\u0020-\\u00FF]*') }));
 export const limit = optional(integer({ min: 1, max: 1000 }));
 export const recipient = optional(
   object({

@@ -109,7 +109,9 @@ export function checkLength(
 }
 
 /** A JSON string of Unicode text; lengths are in UTF-16 code units, as AWS counts. */
-export function string(limits: LengthLimits & { readonly pattern?: RegExp } = {}): Shape<string> {
+export function string(
+  limits: LengthLimits & { readonly pattern?: Pick<RegExp, 'source' | 'test'> } = {},
+): Shape<string> {
   return {
     decode(value, path, context) {
       if (typeof value !== 'string') throw wrongType(value, 'a String');

@@ -13,6 +13,7 @@ import { KmsError } from '../../kms/errors.ts';
 import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import { enumeration, object, optional, string } from '../declaration/schema.ts';
 import { secretText } from '../declaration/secret-text.ts';
+import { wholly } from '../declaration/whole-pattern.ts';
 
 export const customKeyStoreName = string({ min: 1, max: 256 });
 /** Source of its name on record: AWS KMS developer guide, log entries of CreateCustomKeyStore and UpdateCustomKeyStore. */
@@ -23,14 +24,18 @@ export const xksProxyConnectivity = enumeration(['PUBLIC_ENDPOINT', 'VPC_ENDPOIN
 
 /** Those of an external key store that creating and updating share. */
 export const xksMembers = {
-  XksProxyUriEndpoint: optional(string({ min: 10, max: 128, pattern: /^https:\/\/[a-zA-Z0-9.-]+$/ })),
+  XksProxyUriEndpoint: optional(string({ min: 10, max: 128, pattern: wholly('^https://[a-zA-Z0-9.-]+$') })),
   XksProxyUriPath: optional(
-    string({ min: 10, max: 128, pattern: /^(\/[a-zA-Z0-9/_-]+\/kms\/xks\/v\d{1,2})$|^(\/kms\/xks\/v\d{1,2})$/ }),
+    string({ min: 10, max: 128, pattern: wholly('^(/[a-zA-Z0-9\\/_-]+/kms/xks/v\\d{1,2})$|^(/kms/xks/v\\d{1,2})$') }),
   ),
   XksProxyVpcEndpointServiceName: optional(
-    string({ min: 20, max: 64, pattern: /^com\.amazonaws\.vpce\.([a-z]+-){2,3}\d+\.vpce-svc-[0-9a-z]+$/ }),
+    string({
+      min: 20,
+      max: 64,
+      pattern: wholly('^(com|eu)\\.amazonaws\\.vpce\\.([a-z]+-){2,3}\\d+\\.vpce-svc-[0-9a-z]+$'),
+    }),
   ),
-  XksProxyVpcEndpointServiceOwner: optional(string({ min: 12, max: 12, pattern: /^[0-9]+$/ })),
+  XksProxyVpcEndpointServiceOwner: optional(string({ min: 12, max: 12, pattern: wholly('[0-9]{12}') })),
   XksProxyAuthenticationCredential: optional(
     object({
       AccessKeyId: string({ min: 20, max: 30, pattern: /^[A-Z2-7]+$/ }),
