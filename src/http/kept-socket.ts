@@ -2,26 +2,22 @@
  * A Unix socket that is kept where clients look for it: somebody clears a folder, and with the file of the socket every way
  * in is gone, while the daemon listens on. So the file is looked at every second, and made anew with a listener of its own,
  * before the same server; whoever is connected stays so. What somebody else put there is left alone and named in the log.
- *
- * Node.js accepts one connection of a listener in each turn of the event loop, so that of many programs that connect at once each was
- * served in a turn of its own, one request at a time. So a socket has several listeners, with one queue in the kernel. Measured with 256
- * connections at once that send one Encrypt each (one listener, four, eight): half of them have their answer after 55, 39, 36 ms, all after
- * 101, 72, 61, and the first after 3.9, 5.2, 7.9. It is four because whoever is connected waits for what a turn accepts.
+ * Beside each listener there are others for those who come at once (`further-listeners.ts`).
  */
 
 import { Server as NetServer, type Server, type Socket } from 'node:net';
 import type { Logger } from '../kms/logger.ts';
-import { copyDescriptor } from '../secrets/descriptor-copies.ts';
-import { backlog, type ListeningSocket, listenAt, type UnixSocketPlace } from './unix-socket.ts';
+import { FurtherListeners } from './further-listeners.ts';
+import { type ListeningSocket, listenAt, type UnixSocketPlace } from './unix-socket.ts';
 
 const checkEveryMs = 1_000;
-export const acceptsPerTurn = 4;
 
 export class KeptSocket {
   readonly #server: Server;
   readonly #place: UnixSocketPlace;
   readonly #log: Logger;
   readonly #listeners: NetServer[] = [];
+  readonly #further: FurtherListeners;
   /** Those that listen no more, until their last connection has ended. */
   readonly #closing = new Set<Promise<void>>();
   #socket: ListeningSocket | undefined;
@@ -34,6 +30,7 @@ export class KeptSocket {
     this.#server = server;
     this.#place = place;
     this.#log = log;
+    this.#further = new FurtherListeners((socket) => void server.emit('connection', socket));
   }
 
   /**
@@ -43,7 +40,7 @@ export class KeptSocket {
   static async listen(server: Server, place: UnixSocketPlace, log: Logger): Promise<KeptSocket> {
     const kept = new KeptSocket(server, place, log);
     kept.#socket = await listenAt(server, place);
-    await kept.#listenBeside(server);
+    kept.#further.listenBeside(server);
     kept.#check();
     return kept;
   }
@@ -73,7 +70,7 @@ export class KeptSocket {
   /** Listens no more, the server's own listening apart; resolves when the last connection that came in here has ended. */
   async close(): Promise<void> {
     this.#closeListeners();
-    await Promise.all(this.#closing);
+    await Promise.all([this.#further.close(), ...this.#closing]);
   }
 
   #closeListeners(): void {
@@ -87,6 +84,7 @@ export class KeptSocket {
 
   #check(): void {
     this.#timer = setTimeout(() => {
+      this.#further.refill();
       this.#checking = this.#mend().finally(() => {
         if (this.#timer !== undefined) this.#check();
       });
@@ -109,7 +107,9 @@ export class KeptSocket {
   }
 
   async #listen(): Promise<ListeningSocket> {
-    const listener = this.#newListener();
+    const listener = new NetServer({ allowHalfOpen: true }, (socket: Socket) => {
+      this.#server.emit('connection', socket);
+    });
     const socket = await listenAt(listener, this.#place).catch((error: unknown) => {
       listener.close();
       throw error;
@@ -117,35 +117,7 @@ export class KeptSocket {
     // Whoever is connected stays so; the file that led to the former ones is gone, or somebody else's name for it.
     this.#closeListeners();
     this.#listeners.push(listener);
-    await this.#listenBeside(listener);
+    this.#further.listenBeside(listener);
     return socket;
   }
-
-  #newListener(): NetServer {
-    return new NetServer({ allowHalfOpen: true }, (socket: Socket) => {
-      this.#server.emit('connection', socket);
-    });
-  }
-
-  /** On what another one listens on. Without, it is slower and nothing else. */
-  async #listenBeside(listener: NetServer): Promise<void> {
-    for (let count = 1; count < acceptsPerTurn; count++) {
-      const descriptor = copyDescriptor(descriptorOf(listener));
-      if (descriptor === undefined) return;
-      const further = this.#newListener();
-      this.#listeners.push(further);
-      await new Promise<void>((resolve) => {
-        further.once('error', (error) => {
-          this.#log.warn({ socket: this.#place.path, err: error }, 'connections are accepted one at a time');
-          resolve();
-        });
-        further.listen({ fd: descriptor, backlog }, resolve);
-      });
-    }
-  }
-}
-
-/** Node.js has no public way to it; `_handle.fd` has been there since its beginnings. */
-function descriptorOf(listener: NetServer): number {
-  return (listener as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle?.fd ?? -1;
 }

@@ -5,8 +5,9 @@ import { createServer as createHttp, request, type Server } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { acceptsPerTurn, KeptSocket } from '../../src/http/kept-socket.ts';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { acceptsPerTurn, maxBesidePerSecond } from '../../src/http/further-listeners.ts';
+import { KeptSocket } from '../../src/http/kept-socket.ts';
 
 let folder: string;
 let path: string;
@@ -39,6 +40,19 @@ function ask(): Promise<string> {
       .once('error', reject)
       .end();
   });
+}
+
+/** The most that one turn of the event loop accepts of so many who connect at once. */
+async function acceptedAtOnce(count: number): Promise<number> {
+  const turns = [0];
+  const accepted = (): number => turns.reduce((all, some) => all + some, 0);
+  const take = (): void => void turns.push((turns.pop() ?? 0) + 1);
+  server.on('connection', take);
+  const clients = Array.from({ length: count }, () => connect(path));
+  for (; accepted() < count; turns.push(0)) await new Promise((resolve) => void setImmediate(resolve));
+  server.off('connection', take);
+  for (const client of clients) client.destroy();
+  return Math.max(...turns);
 }
 
 const again = { timeout: 170_000, interval: 50 };
@@ -89,14 +103,7 @@ describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) =
   });
 
   test('accepts several of those who connect at once in one turn of the event loop', async () => {
-    let turns = 0;
-    const acceptedIn = new Map<number, number>();
-    server.on('connection', () => void acceptedIn.set(turns, (acceptedIn.get(turns) ?? 0) + 1));
-    const clients = Array.from({ length: 4 * acceptsPerTurn }, () => connect(path));
-    const accepted = (): number => [...acceptedIn.values()].reduce((all, some) => all + some, 0);
-    for (; accepted() < clients.length; turns++) await new Promise((resolve) => void setImmediate(resolve));
-    for (const client of clients) client.destroy();
-    expect(Math.max(...acceptedIn.values())).toBe(acceptsPerTurn);
+    expect(await acceptedAtOnce(4 * acceptsPerTurn)).toBe(acceptsPerTurn);
   });
 
   test('listens no more on the same socket by whatever name once it is closed', async () => {
@@ -115,4 +122,18 @@ describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) =
     await new Promise((resolve) => setTimeout(resolve, 1_200));
     expect(existsSync(path)).toBe(false);
   });
+});
+
+test('a socket accepts one connection in a turn once it had its part of a second', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  const kept = await KeptSocket.open(server, { path, mode: '0640' }, log);
+  onTestFinished(async () => {
+    vi.useRealTimers();
+    await kept.release();
+    await kept.close();
+  });
+  expect(await acceptedAtOnce(1.5 * maxBesidePerSecond)).toBe(acceptsPerTurn);
+  expect(await acceptedAtOnce(2 * acceptsPerTurn)).toBe(1);
+  vi.advanceTimersToNextTimer();
+  expect(await acceptedAtOnce(2 * acceptsPerTurn)).toBe(acceptsPerTurn);
 });
