@@ -19,7 +19,7 @@ import { type Cryptoki, constant, type Handle, libraryPathOf } from './cryptoki.
 const offsetOfGetAttributeValue = 8 + 24 * 8;
 /** A CK_ATTRIBUTE: type, pointer, length, each of 8 bytes. */
 const attributeBytes = 24;
-/** Of a modulus of 4,096 bits with a zero byte before it, and of curves with all their parameters. */
+/** More than a modulus of 4,096 bits with a zero byte before it, and curves with all their parameters: a length that a library leaves is none. */
 const roomBytes = 520;
 
 type GetAttributeValue = (session: bigint, object: bigint, template: Buffer, count: number) => number;
@@ -33,7 +33,7 @@ export class AttributeReader {
   readonly #values: Buffer;
   #call: GetAttributeValue | null;
 
-  /** @param names Of attributes whose values have at most 520 bytes. */
+  /** @param names Of attributes whose values have less than 520 bytes. */
   constructor(cryptoki: Cryptoki, names: readonly string[]) {
     this.#names = names;
     this.#values = Buffer.alloc(names.length * roomBytes);
@@ -65,7 +65,7 @@ export class AttributeReader {
 
   #value(index: number): Buffer | undefined {
     const lengthBytes = this.#template.readBigUInt64LE(index * attributeBytes + 16);
-    if (lengthBytes > roomBytes) return undefined;
+    if (lengthBytes >= roomBytes) return undefined;
     return this.#values.subarray(index * roomBytes, index * roomBytes + Number(lengthBytes));
   }
 }
