@@ -266,6 +266,22 @@ describeEachToken('Keys in memory', (token) => {
     expect(domainKeys.of('vault').map(({ backingKeyId }) => backingKeyId)).toEqual([newest]);
   });
 
+  test('have no HSM lose a domain key that another one was to give up alone', async () => {
+    const log = { debug() {}, info() {}, warn() {}, error() {} };
+    const backingKeyId = newBackingKeyId();
+    const common = { backingKeyId, version: 1, createdAtMs: 1, proof: Buffer.alloc(0), ordinal: 1 } as const;
+    // It left the domain, and its HSM did not answer when it was to destroy what it has no use for.
+    const leaver = { ...common, keyStore: 'leaver', state: 'Destroying', owner: store.nodeId } as const;
+    const records = [leaver, { ...common, keyStore: 'stays', state: 'Active', owner: '' } as const];
+    await put(...records.map((record) => added('domainKey', record)));
+    const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, log }, { domainKey: records, backingKey: [] });
+    const lost: BackingKeyId[] = [];
+    const elsewhere = async (id: BackingKeyId): Promise<void> => void lost.push(id);
+    await retireDomainKeys(domainKeys, 'leaver', { keyStoreOf: () => keyStore, elsewhere }, () => () => 1);
+    expect(lost).toEqual([]);
+    expect(domainKeys.everywhere(backingKeyId)).toEqual([records[1]]);
+  });
+
   test('get ids whose digits no other key has, in whatever form', async () => {
     const single = (await newKey()).record.keyId;
     const multiRegion = (await newTestKey({ ...here, turns }, { policyDocument, keyId: mrkId() })).record.keyId;

@@ -30,7 +30,8 @@ export function unneededDomainKeys(
 /**
  * Destroys the former domain keys of a key store under which nothing is wrapped, in each key store that has them.
  * @param places.keyStoreOf Where each record says that it is.
- * @param places.elsewhere Destroys it where it may be without a record; after the mark, so that nothing is wrapped under what is gone anywhere.
+ * @param places.elsewhere Destroys it in all others, where it may be without a record; after the mark on each record of it, so that nothing is
+ * wrapped under what is gone anywhere.
  * @param wrappedUnder Over all key stores; asked in the turn, once.
  * @returns Those that are gone.
  * @throws KeyStoreError when a key store is in the way; the mark stays, and what is marked is destroyed by the next call.
@@ -52,7 +53,9 @@ export async function retireDomainKeys(
     unneededDomainKeys(domainKeys, name, wrappedUnder()).flatMap((id) => domainKeys.everywhere(id)),
   );
   const theirs = domain.flatMap((each) => domainKeys.of(each));
-  for (const { state, backingKeyId } of domainKeys.of(name)) if (state === 'Destroying') await elsewhere(backingKeyId);
+  // What one alone was to give up, when it left, the others go on to use.
+  const isMarked = (id: BackingKeyId) => domainKeys.everywhere(id).every(({ state }) => state === 'Destroying');
+  for (const { backingKeyId } of domainKeys.of(name)) if (isMarked(backingKeyId)) await elsewhere(backingKeyId);
   const gone = new Set<BackingKeyId>();
   for (const record of new Set(theirs.flatMap(({ backingKeyId }) => domainKeys.everywhere(backingKeyId))))
     if (await domainKeys.destroyMarked(record, keyStoreOf(record.keyStore))) gone.add(record.backingKeyId);
