@@ -9,7 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { DatabaseSync } from 'node:sqlite';
-import { CamelCasePlugin, Kysely, sql } from 'kysely';
+import { CamelCasePlugin, Kysely, type SqlBool, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import { type AnySchema, addRegion, createRecords, remade } from './migrated-tables.ts';
 import { assertSameSchema, type SchemaObject, schemaOf } from './schema-check.ts';
@@ -311,6 +311,18 @@ export const migrations: Readonly<Record<string, Step>> = {
       await db.schema
         .alterTable('domainKey')
         .addColumn('proof', 'text', (column) => column.notNull().defaultTo(''))
+        .execute();
+    },
+  },
+
+  // What has to be there in a token is looked for each time that a key store connects, and most material of many keys is not.
+  '0017-index-of-material-in-tokens': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .createIndex('backingKeyInToken')
+        .on('backingKey')
+        .columns(['keyStore'])
+        .where(sql<SqlBool>`residency <> 'wrapped' or state <> 'Active'`)
         .execute();
     },
   },

@@ -168,13 +168,20 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][] {
-    const statement = this.#statement('materials in', () => {
-      const { db } = this.#parts;
-      const all = selection(db, 'backingKey').where('keyStore', '=', '');
-      const one = sql`rowid = (select min(rowid) from backing_key where key_store = ${''})`;
-      return all.where(sql<SqlBool>`(residency <> 'wrapped' or state <> 'Active' or ${one})`).compile().sql;
+    // As the index of them has it.
+    const inToken = this.#statement('materials in', () => {
+      const all = selection(this.#parts.db, 'backingKey').where('keyStore', '=', '');
+      return all.where(sql<SqlBool>`(residency <> 'wrapped' or state <> 'Active')`).compile().sql;
     });
-    return this.#recordsOf('backingKey', this.#all(statement, [keyStore, keyStore]), { keyStore });
+    const other = this.#statement('other material in', () => {
+      const all = selection(this.#parts.db, 'backingKey').where('keyStore', '=', '');
+      return all
+        .where(sql<SqlBool>`wrapped_key <> '' and residency = 'wrapped' and state = 'Active'`)
+        .limit(1)
+        .compile().sql;
+    });
+    const rows = [...this.#all(inToken, [keyStore]), ...this.#all(other, [keyStore, 1])];
+    return this.#recordsOf('backingKey', rows, { keyStore });
   }
 
   wrappedOtherwise({ keyStore, region, domainKeyId }: WrappedOtherwise, from: bigint, limit: number): MaterialPage {

@@ -197,4 +197,43 @@ describe('Records that are read when they are asked for', () => {
     expect(page.names).toHaveLength(100);
     expect(calls).toEqual([100]);
   });
+
+  test('are found by an index, whatever is asked for, but for what goes through all of them a part at a time', async () => {
+    const texts: string[] = [];
+    const { prepare } = DatabaseSync.prototype;
+    const spy = vi.spyOn(DatabaseSync.prototype, 'prepare').mockImplementation(function (this: DatabaseSync, text) {
+      texts.push(text);
+      return prepare.call(this, text);
+    });
+    const { backingKey, grant } = examples;
+    const { keyId, keyStore } = backingKey;
+    const [region, domainKeyId] = [formerRegion, '7'.repeat(32)];
+    await readKey();
+    await whenVerified(() => source.select('backingKey', { backingKeyId: backingKey.backingKeyId }));
+    await whenVerified(() => source.select('lastUse', { region, keyId }));
+    await whenVerified(() => source.aliases(region, 'alias/n1', 10));
+    await whenVerified(() => source.materialsIn(keyStore));
+    await whenVerified(() => source.wrappedOtherwise({ keyStore, region, domainKeyId }, 0, 10));
+    await whenVerified(() => source.wrapped(0, 10));
+    for (const kind of ['key', 'alias', 'grant'] as const) source.has(kind, { region, keyId });
+    for (const named of [{ keyId }, { backingKeyId: backingKey.backingKeyId }]) source.has('backingKey', named);
+    source.grantIds(region, grant.grantee, undefined, 10);
+    source.keyIds(region, keyId, 10);
+    source.toldKeysUnder(keyStore, domainKeyId, 10);
+    source.rotations.between(region, { afterMs: 0, untilMs: 1 }, 10);
+    source.rotations.of(region, keyId);
+    spy.mockRestore();
+    const reads = [...new Set(texts)].filter((text) => text.startsWith('select'));
+    expect(reads.length).toBeGreaterThan(15);
+    await store.close();
+    const database = new DatabaseSync(path);
+    const scans = reads.flatMap((text) =>
+      database
+        .prepare(`explain query plan ${text}`)
+        .all()
+        .flatMap(({ detail }) => (/^SCAN (?!CONSTANT)/.test(`${detail}`) ? [`${detail}: ${text}`] : [])),
+    );
+    database.close();
+    expect(scans).toEqual([]);
+  });
 });
