@@ -80,7 +80,7 @@ export interface RecordSource {
   /** How many rows there are of a kind in a Region. */
   count(kind: Exclude<NumerousKind, 'backingKey'>, region: string): number;
   /** When keys are to be rotated, as their rows say. */
-  readonly rotations: Pick<RotationIndex, 'between' | 'countAfter' | 'of'>;
+  readonly rotations: Pick<RotationIndex, 'between' | 'count' | 'of'>;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
   /**

@@ -33,25 +33,21 @@ export class RotationIndex {
     this.#path = path;
   }
 
-  /** Keys whose date is after one and by another, soonest first. @throws StoreError when the disk refuses. */
-  between(region: string, { afterMs, untilMs }: { readonly afterMs: number; readonly untilMs: number }, limit = -1) {
+  /** So many enabled keys whose date is after one and by another, soonest first. @throws StoreError when the disk refuses. */
+  between(region: string, { afterMs, untilMs }: { readonly afterMs: number; readonly untilMs: number }, limit: number) {
     const rows = this.#all(
       `select key_id, next_rotation_date_ms, state from kms_key
         where region = ? and next_rotation_date_ms <> 0 and next_rotation_date_ms > ? and next_rotation_date_ms <= ?
+          and state = 'Enabled'
         order by next_rotation_date_ms limit ?`,
       [region, afterMs, untilMs, limit],
     );
     return rows.flatMap(rotationIn);
   }
 
-  /** How many keys that are enabled have a later date. It goes through those that have an earlier one, in their index. */
-  countAfter(region: string, afterMs: number): number {
-    const [row = []] = this.#all(
-      `select count(*) from kms_key
-        where region = ? and next_rotation_date_ms <> 0 and next_rotation_date_ms <= ? and state = 'Enabled'`,
-      [region, afterMs],
-    );
-    return this.#counts.rotated(region) - Number(row[0]);
+  /** How many enabled keys have a date. */
+  count(region: string): number {
+    return this.#counts.rotated(region);
   }
 
   of(region: string, keyId: KeyId): RotationDate | undefined {

@@ -121,7 +121,9 @@ test('what people are told of the numbers of records is what there is, whatever 
     for (const { keyStore, domainKeyId } of present(source).wrapped(0n, 100).records)
       counts.set(`${keyStore} ${domainKeyId}`, (counts.get(`${keyStore} ${domainKeyId}`) ?? 0) + 1);
     expect(present(source).toldWrappedUnder()).toEqual(counts);
-    return [rotations.countAfter(first.region, 0), rotations.countAfter(first.region, 1000)];
+    const later = rotations.between(first.region, { afterMs: 1000, untilMs: 5000 }, 10);
+    expect(rotations.between(first.region, { afterMs: 0, untilMs: 5000 }, 1)).toHaveLength(1);
+    return [rotations.count(first.region), later.length];
   };
   expect(told()).toEqual([2, 1]);
   const keysUnder = (place: string, domainKeyId: number) =>

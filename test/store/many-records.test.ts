@@ -213,8 +213,8 @@ describe('Records that are read when they are asked for', () => {
     await whenVerified(() => source.select('lastUse', { region, keyId }));
     await whenVerified(() => source.aliases(region, 'alias/n1', 10));
     await whenVerified(() => source.materialsIn(keyStore));
-    await whenVerified(() => source.wrappedOtherwise({ keyStore, region, domainKeyId }, 0, 10));
-    await whenVerified(() => source.wrapped(0, 10));
+    await whenVerified(() => source.wrappedOtherwise({ keyStore, region, domainKeyId }, 0n, 10));
+    await whenVerified(() => source.wrapped(0n, 10));
     for (const kind of ['key', 'alias', 'grant'] as const) source.has(kind, { region, keyId });
     for (const named of [{ keyId }, { backingKeyId: backingKey.backingKeyId }]) source.has('backingKey', named);
     source.grantIds(region, grant.grantee, undefined, 10);

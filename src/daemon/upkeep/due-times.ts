@@ -24,10 +24,13 @@ export interface Sight {
   readonly dueBootMs: number;
   /** The wall clock said that it was due already. */
   readonly wasDue: boolean;
+  /** By the boot-time clock. */
+  readonly seenBootMs: number;
 }
 
 export function sightOf(dueAtMs: number, { wallMs, bootMs }: Reading): Sight {
-  return { dueAtMs, dueBootMs: bootMs + Math.max(0, dueAtMs - wallMs), wasDue: dueAtMs <= wallMs };
+  const dueBootMs = bootMs + Math.max(0, dueAtMs - wallMs);
+  return { dueAtMs, dueBootMs, wasDue: dueAtMs <= wallMs, seenBootMs: bootMs };
 }
 
 /** What is on record of a wait, or will be. */
@@ -48,13 +51,14 @@ export type Verdict =
 
 /**
  * @param ranMs The daemon's running time, over all its restarts.
- * @param wait `undefined`: none has begun, which is as if it began now.
+ * @param wait `undefined`: none is on record, which is as if it had begun when the work was first seen.
  */
 export function judge(sight: Sight, now: Reading, ranMs: number, wait: Wait | undefined): Verdict {
   if (now.wallMs < sight.dueAtMs) return { is: 'scheduled' };
   if (wait?.isConfirmed === true) return { is: 'due' };
   if (sight.wasDue) {
-    const leftMs = waitAfterStopMs - (ranMs - (wait?.ranMs ?? ranMs));
+    const waitedMs = wait === undefined ? now.bootMs - sight.seenBootMs : ranMs - wait.ranMs;
+    const leftMs = waitAfterStopMs - waitedMs;
     return leftMs <= 0 ? { is: 'due' } : { is: 'waiting', leftMs };
   }
   const leftMs = sight.dueBootMs - now.bootMs;

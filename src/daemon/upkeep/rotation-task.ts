@@ -56,18 +56,12 @@ function aheadIn(source: RecordSource, region: string, workOf: (date: RotationDa
   const { rotations } = source;
   return {
     // Nothing is due of a key whose record is refused.
-    until: (untilMs) =>
+    between: (range, limit) =>
       rotations
-        .between(region, { afterMs: 0, untilMs })
+        .between(region, range, limit)
         .filter(({ keyId }) => source.problemOf('key', keyId, region) === undefined)
         .map(workOf),
-    after(afterMs, limit) {
-      const first = rotations.between(region, { afterMs, untilMs: Number.MAX_SAFE_INTEGER }, limit);
-      return {
-        count: rotations.countAfter(region, afterMs),
-        first: first.filter(({ isEnabled }) => isEnabled).map(workOf),
-      };
-    },
+    count: () => rotations.count(region),
     find(work) {
       const keyId = keyIdIn(work);
       const found = keyId && rotations.of(region, keyId);

@@ -18,12 +18,12 @@ export interface DueWork {
   readonly isHeld?: boolean;
 }
 
-/** What of a task is too much to be looked at as a whole: it is found by its dates. */
+/** What of a task is too much to be looked at as a whole: it is found by its dates, so much of it at a time. */
 export interface WorkAhead {
-  /** What is due by then; `scheduled` names none of it. */
-  until(wallMs: number): Iterable<DueWork>;
-  /** How much comes after that, and so much of it, soonest first. Not what is held. */
-  after(wallMs: number, limit: number): { readonly count: number; readonly first: readonly DueWork[] };
+  /** What is due after a time and by another one, soonest first; not what is held. `scheduled` names none of it. */
+  between(range: { readonly afterMs: number; readonly untilMs: number }, limit: number): readonly DueWork[];
+  /** How much there is, whenever it is due; not what is held. */
+  count(): number;
   /** The one of this name, whenever it is due. */
   find(work: string): DueWork | undefined;
 }

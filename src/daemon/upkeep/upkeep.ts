@@ -18,7 +18,8 @@ import type { Change } from '../../store/records/changes.ts';
 import type { RecordKind } from '../../store/records/records.ts';
 import type { Announcer, Fold, Turns } from '../../store/turns.ts';
 import type { Clocks, Reading } from './clocks.ts';
-import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict, waitAfterStopMs } from './due-times.ts';
+import { DatedWork } from './dated-work.ts';
+import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict } from './due-times.ts';
 import type { DueWork, UpkeepTask } from './upkeep-task.ts';
 import type { Waiting, Waits } from './waits.ts';
 
@@ -28,6 +29,8 @@ export interface UpkeepOptions {
   readonly turns: Turns;
   readonly waits: Waits;
   readonly log: Logger;
+  /** Of a task's work that is found by its dates, so much is looked at together; 1,000 unless given. */
+  readonly worksAtOnce?: number;
 }
 
 /** How a piece of work stands, for operators. */
@@ -59,11 +62,6 @@ interface KnownWork extends Scheduled {
 
 /** Clocks can be set, so nothing is waited for for longer. */
 const longestSleepMs = 60_000;
-/**
- * What is found by its dates is watched from so long before it is due. A wall clock that is set forward by more than that in the
- * meantime has it done so much earlier as if it had been set over a stop: not before it was watched for a day.
- */
-const aheadMs = waitAfterStopMs;
 /** Many records change one after the other; they are looked at together. */
 const afterChangesMs = 1_000;
 /** The kinds of records from which something becomes due. */
@@ -71,11 +69,10 @@ const watchedKinds: ReadonlySet<RecordKind> = new Set(['key', 'backingKey', 'wra
 
 export class Upkeep implements Fold {
   readonly #options: UpkeepOptions;
-  #known: ReadonlyMap<string, KnownWork> = new Map();
+  readonly #dated: DatedWork;
+  #known: Map<string, KnownWork> = new Map();
   /** When records changed for the first time since the last look: what came with them is seen as of then. */
   #changedAt: Reading | undefined;
-  /** When it was last looked. What is found by its date was not due for long then, or was not there. */
-  #lookedAt: Reading | undefined;
   #cancelTimer: (() => void) | undefined;
   #round: Promise<void> | undefined;
   /** Why the last round was not finished. */
@@ -84,6 +81,7 @@ export class Upkeep implements Fold {
 
   constructor(options: UpkeepOptions) {
     this.#options = options;
+    this.#dated = new DatedWork(options.tasks, options.worksAtOnce);
     options.turns.follow(this);
   }
 
@@ -117,11 +115,7 @@ export class Upkeep implements Fold {
   async confirm(work: string, by?: Announcer): Promise<WorkReport> {
     this.#look();
     const now = this.#options.clocks.now();
-    const known = this.#known.get(work);
-    if (known === undefined) {
-      const due = this.#options.tasks.map(({ ahead }) => ahead?.find(work)).find((each) => each !== undefined);
-      if (due !== undefined && due.isHeld !== true && due.dueAtMs > now.wallMs) throw notDueBefore(due);
-    }
+    const known = this.#known.get(work) ?? this.#found(work, now);
     if (known === undefined || known.due.isHeld === true) {
       throw new KmsError('NotFoundException', 'Nothing of this name is scheduled, waiting or late.');
     }
@@ -134,23 +128,15 @@ export class Upkeep implements Fold {
     return report;
   }
 
-  /**
-   * What comes after all that `report` tells of: how much that is, and the first of it. Such is work that is found by its dates, more than a
-   * day ahead.
-   */
+  /** What comes after all that `report` tells of: how much that is, and the first of it. Such is work that is found by its dates. */
   later(limit: number): { readonly count: number; readonly first: readonly WorkReport[] } {
-    const { wallMs } = this.#options.clocks.now();
-    const all = this.#options.tasks.flatMap(({ kind, ahead }) => {
-      const after = ahead?.after(wallMs + aheadMs, limit);
-      return after === undefined ? [] : [{ kind, ...after }];
-    });
-    const first = all.flatMap(({ kind, first: some }) =>
-      some.map(
-        ({ work, dueAtMs }) => ({ work, kind, dueAtMs, state: 'scheduled', because: null, leftMs: null }) as const,
-      ),
-    );
-    first.sort((one, other) => one.dueAtMs - other.dueAtMs);
-    return { count: all.reduce((sum, { count }) => sum + count, 0), first: first.slice(0, limit) };
+    const looked = [...this.#known.values()].filter(({ due, isAhead }) => isAhead === true && due.isHeld !== true);
+    const { count, first } = this.#dated.later(this.#options.clocks.now(), looked.length, limit);
+    const told = { state: 'scheduled', because: null, leftMs: null } as const;
+    return {
+      count,
+      first: first.map(({ task: { kind }, due: { work, dueAtMs } }) => ({ work, kind, dueAtMs, ...told })),
+    };
   }
 
   /** Everything that is to come, what is due soonest first; not what is held, nor what `later` tells of. */
@@ -252,11 +238,12 @@ export class Upkeep implements Fold {
       if (![...this.#known.values()].some(({ sight }) => isOutdated(sight, now))) return;
     }
     const known = new Map<string, KnownWork>();
-    for (const { task, due, isAhead = false } of hasChanged ? scheduledBy(tasks, now) : this.#known.values()) {
+    for (const { task, due, isAhead = false } of hasChanged ? this.#scheduled(now) : this.#known.values()) {
       const before = this.#known.get(due.work);
       const isSame = before !== undefined && before.due.dueAtMs === due.dueAtMs;
-      const seenAt = isSame ? now : isAhead ? (this.#lookedAt ?? now) : asOf;
-      const sight = isSame && !isOutdated(before.sight, now) ? before.sight : sightOf(due.dueAtMs, seenAt);
+      const seen = (): Sight =>
+        isAhead ? this.#dated.sight(due.dueAtMs, now) : sightOf(due.dueAtMs, isSame ? now : asOf);
+      const sight = isSame && !isOutdated(before.sight, now) ? before.sight : seen();
       const isUnchanged = isSame && sight === before.sight && isSameWork(before.due, due);
       known.set(
         due.work,
@@ -264,9 +251,25 @@ export class Upkeep implements Fold {
       );
     }
     this.#known = known;
-    this.#lookedAt = now;
+    this.#dated.looked(now);
     // Only now: what could not be looked at is looked at again.
     this.#changedAt = undefined;
+  }
+
+  *#scheduled(now: Reading): Iterable<Scheduled> {
+    const { tasks, waits } = this.#options;
+    for (const task of tasks) for (const due of task.scheduled()) yield { task, due };
+    for (const found of this.#dated.next(now, [...waits.works()])) yield { ...found, isAhead: true };
+  }
+
+  /** Work that is found by its dates, of which there is more than is looked at. From now on it is. @throws KmsError before its date. */
+  #found(work: string, now: Reading): KnownWork | undefined {
+    const found = this.#dated.find(work);
+    if (found === undefined || found.due.isHeld === true) return undefined;
+    if (found.due.dueAtMs > now.wallMs) throw notDueBefore(found.due);
+    const known = { ...found, isAhead: true, sight: this.#dated.sight(found.due.dueAtMs, now), failure: undefined };
+    this.#known.set(work, known);
+    return known;
   }
 
   #judge({ due, sight }: KnownWork, now: Reading): Verdict {
@@ -354,13 +357,6 @@ interface Scheduled {
   readonly due: DueWork;
   /** It was found by its date. */
   readonly isAhead?: boolean;
-}
-
-function* scheduledBy(tasks: readonly UpkeepTask[], { wallMs }: Reading): Iterable<Scheduled> {
-  for (const task of tasks) {
-    for (const due of task.scheduled()) yield { task, due };
-    for (const due of task.ahead?.until(wallMs + aheadMs) ?? []) yield { task, due, isAhead: true };
-  }
 }
 
 function notDueBefore({ dueAtMs }: DueWork): KmsError {

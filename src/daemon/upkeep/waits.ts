@@ -62,6 +62,11 @@ export class Waits implements Fold {
     }
   }
 
+  /** What has a wait on record. */
+  works(): Iterable<string> {
+    return this.#records.keys();
+  }
+
   /** The running time of all runs together. */
   ranMs({ bootMs }: Reading): number {
     return this.#ranBeforeMs + Math.max(0, Math.floor(bootMs - this.#sinceBootMs));

@@ -1,0 +1,151 @@
+/** Work of which there is too much to look at all of it: how much is looked at, and when it is done. */
+
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Upkeep } from '../../src/daemon/upkeep/upkeep.ts';
+import type { DueWork, UpkeepTask } from '../../src/daemon/upkeep/upkeep-task.ts';
+import { Waits } from '../../src/daemon/upkeep/waits.ts';
+import { added } from '../../src/store/records/changes.ts';
+import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
+import { Turns } from '../../src/store/turns.ts';
+import { examples, formerRegion, testMacs } from '../store/records.ts';
+import { SetClocks } from '../support/set-clocks.ts';
+
+const dayMs = 24 * 60 * 60 * 1000;
+const nowMs = Date.parse('2026-01-01T00:00:00Z');
+const workCount = 50;
+const worksAtOnce = 8;
+const milestone = { ...examples.milestone, milestone: 'upkeep', ranMs: 0, version: 1 } as const;
+
+let folder: string;
+let store: SqliteStore;
+let upkeep: Upkeep;
+let clocks: SetClocks;
+let task: ManyWorks;
+
+/** Works with a date each, as an index has them. */
+class ManyWorks implements UpkeepTask {
+  readonly kind = 'many';
+  readonly dates = new Map<string, number>();
+  readonly held = new Set<string>();
+  readonly done: string[] = [];
+  /** How many a look was given at most. */
+  mostAtOnce = 0;
+  isBroken = false;
+
+  *scheduled(): Iterable<DueWork> {}
+
+  readonly ahead = {
+    between: ({ afterMs, untilMs }: { readonly afterMs: number; readonly untilMs: number }, limit: number) => {
+      const some = this.#enabled().filter(({ dueAtMs }) => dueAtMs > afterMs && dueAtMs <= untilMs);
+      const found = some.sort((one, other) => one.dueAtMs - other.dueAtMs).slice(0, limit);
+      this.mostAtOnce = Math.max(this.mostAtOnce, found.length);
+      return found;
+    },
+    count: () => this.#enabled().length,
+    find: (work: string): DueWork | undefined => {
+      const dueAtMs = this.dates.get(work);
+      return dueAtMs === undefined ? undefined : { work, dueAtMs, isHeld: this.held.has(work) };
+    },
+  };
+
+  async perform({ work }: DueWork): Promise<void> {
+    if (this.isBroken) throw new Error('the token is away');
+    this.dates.delete(work);
+    this.done.push(work);
+  }
+
+  #enabled(): readonly DueWork[] & DueWork[] {
+    return [...this.dates].flatMap(([work, dueAtMs]) =>
+      this.held.has(work) ? [] : [{ work, dueAtMs, isHeld: false }],
+    );
+  }
+}
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'drawbridge-dated-work-'));
+  store = await openSqliteStore({ path: join(folder, 'metadata.db'), macs: testMacs, formerRegion });
+  await store.write([added('milestone', milestone)]);
+  task = new ManyWorks();
+  clocks = new SetClocks({ wallMs: nowMs, bootMs: 5_000_000 });
+  const turns = new Turns(store);
+  const waits = new Waits(turns, { upkeepWait: [] }, milestone, clocks.now());
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+  upkeep = new Upkeep({ tasks: [task], clocks, turns, waits, log, worksAtOnce });
+});
+
+afterEach(async () => {
+  await upkeep.stop();
+  await store.close();
+  rmSync(folder, { recursive: true });
+});
+
+function schedule(dueAtMs: number, count = workCount): void {
+  for (let number = 0; number < count; number++) task.dates.set(`many ${dueAtMs} ${number}`, dueAtMs + number);
+}
+
+async function start(): Promise<void> {
+  upkeep.start();
+  await clocks.settled();
+}
+
+test('what comes due at one time is done a part at a time, when its time has come by both clocks', async () => {
+  schedule(nowMs + 2 * dayMs);
+  await start();
+  expect([upkeep.report().length, upkeep.later(3).count, upkeep.later(3).first.length]).toEqual([0, workCount, 3]);
+  await clocks.pass(1.5 * dayMs);
+  expect([upkeep.report().length, upkeep.later(3).count]).toEqual([worksAtOnce, workCount - worksAtOnce]);
+  expect(upkeep.later(1).first).toMatchObject([{ work: `many ${nowMs + 2 * dayMs} ${worksAtOnce}` }]);
+  await clocks.setWall(3 * 365 * dayMs);
+  expect(task.done).toEqual([]);
+  await clocks.setWall(-3 * 365 * dayMs);
+  await clocks.pass(dayMs / 2 - 1);
+  expect(task.done).toEqual([]);
+  await clocks.pass(workCount);
+  expect(task.done).toHaveLength(workCount);
+  expect(task.mostAtOnce).toBe(worksAtOnce);
+});
+
+test('what came due over a stop waits for a day, however much it is, and keeps nothing else waiting', async () => {
+  schedule(nowMs - dayMs);
+  schedule(nowMs + 60_000, 3);
+  await start();
+  expect(upkeep.report().map(({ state }) => state)).toEqual([
+    ...Array.from({ length: worksAtOnce }, () => 'waiting'),
+    ...Array.from({ length: 3 }, () => 'scheduled'),
+  ]);
+  await clocks.pass(120_000);
+  expect(task.done).toHaveLength(3);
+  await clocks.pass(dayMs - 130_000);
+  expect(task.done).toHaveLength(3);
+  await clocks.pass(10_000);
+  expect(task.done).toHaveLength(3 + workCount);
+  expect(task.mostAtOnce).toBe(worksAtOnce);
+});
+
+test('what is behind all that is looked at can be confirmed, and stays confirmed until it is done', async () => {
+  schedule(nowMs - dayMs);
+  await start();
+  const last = `many ${nowMs - dayMs} ${workCount - 1}`;
+  task.isBroken = true;
+  expect(await upkeep.confirm(last)).toMatchObject({ work: last, state: 'due' });
+  await clocks.settled();
+  task.isBroken = false;
+  await clocks.pass(60_000);
+  expect(task.done).toEqual([last]);
+  await expect(upkeep.confirm(last)).rejects.toMatchObject({ name: 'NotFoundException' });
+});
+
+test('what was held at its date for longer than anybody looked at it is done as soon as it is not', async () => {
+  schedule(nowMs + dayMs, 1);
+  const [work = ''] = task.dates.keys();
+  task.held.add(work);
+  await start();
+  for (let day = 0; day < 40; day++) await clocks.pass(dayMs);
+  expect(upkeep.report()).toEqual([]);
+  task.held.delete(work);
+  await clocks.pass(1000);
+  expect(task.done).toEqual([work]);
+});
