@@ -20,6 +20,7 @@ const aliasCount = 4_000;
 /** The first of each Region and domain key is read at the start. */
 const otherKeyId = '11111111-aaaa-3333-4444-555555555555' as KeyId;
 const coldKeyId = '99999999-aaaa-3333-4444-555555555555' as KeyId;
+const goingKeyId = '88888888-aaaa-3333-4444-555555555555' as KeyId;
 
 function recordsOfKey(keyId: KeyId): readonly AnyPut[] {
   const [digit = ''] = keyId;
@@ -42,7 +43,7 @@ beforeAll(async () => {
     return addedAny('keyPolicy', { ...examples.keyPolicy, keyId, document });
   });
   await store.write([...Array.from({ length: aliasCount }, (_, index) => aliasPut(`n${index}`)), ...policies]);
-  await store.write([otherKeyId, coldKeyId].flatMap(recordsOfKey));
+  await store.write([otherKeyId, coldKeyId, goingKeyId].flatMap(recordsOfKey));
   await store.close();
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -69,11 +70,16 @@ test('has its MACs computed in few calls, and gives all records', async () => {
     await new Promise((resolve) => setImmediate(resolve));
     return testMacs(messages);
   });
-  expect(batches.reduce((sum, each) => sum + each, 0)).toBe(aliasCount + 300 + 10 + 1); // And the key of the root.
+  expect(batches.reduce((sum, each) => sum + each, 0)).toBe(aliasCount + 300 + 15 + 1); // And the key of the root.
   expect(batches.length).toBeLessThan(50);
   const names = loaded.alias.map(({ aliasName }) => aliasName).sort();
   expect(names).toEqual(
-    [...Array.from({ length: aliasCount }, (_, index) => `alias/n${index}`), 'alias/of-1', 'alias/of-9'].sort(),
+    [
+      ...Array.from({ length: aliasCount }, (_, index) => `alias/n${index}`),
+      'alias/of-1',
+      'alias/of-8',
+      'alias/of-9',
+    ].sort(),
   );
   const policies = loaded.keyPolicy
     .filter(({ keyId }) => keyId.includes('-2222-'))
@@ -93,7 +99,7 @@ test('quarantines each record that was edited, wherever it stands, and no other'
   try {
     const loaded = await load(testMacs);
     expect(loaded.quarantined.map(({ id }) => id).sort()).toEqual(names);
-    expect(loaded.alias).toHaveLength(aliasCount + 2 - names.length);
+    expect(loaded.alias).toHaveLength(aliasCount + 3 - names.length);
     expect(loaded.alias.some(({ aliasName }) => names.includes(aliasName))).toBe(false);
   } finally {
     edit(`UPDATE alias SET updated_at_ms = updated_at_ms - 7 WHERE alias_name IN (${list})`);
@@ -120,7 +126,7 @@ test('fails as a whole when the HSM goes away in the middle, and can be tried ag
   });
   let left = 3;
   await expect(store.load()).rejects.toThrow(new RangeError('the HSM is away'));
-  expect((await store.load()).alias).toHaveLength(aliasCount + 2);
+  expect((await store.load()).alias).toHaveLength(aliasCount + 3);
   await store.close();
 });
 
@@ -189,6 +195,22 @@ describe('Records that are read when they are asked for', () => {
     expect((await found)?.key.description).toBe('another');
     const back = { ...record, version: 3, description: examples.key.description };
     await store.write([{ put: 'key', record: back as never, replaces: 2 }]);
+  });
+
+  test('are not there when their key was deleted while the HSM was at them', async () => {
+    isHeld = true;
+    const found = whenVerified(() => source.readKey(formerRegion, goingKeyId));
+    await vi.waitFor(() => expect(waiting).toHaveLength(1), { timeout: 170_000 });
+    isHeld = false;
+    const records = recordsOfKey(goingKeyId);
+    await store.write(records.map(({ put, record }) => ({ remove: put, record }) as never));
+    for (const go of waiting.splice(0)) go();
+    expect(await found).toBeUndefined();
+    for (const kind of rest) expect(source.select(kind, { region: formerRegion, keyId: goingKeyId })).toEqual([]);
+    expect(source.has('key', { region: formerRegion, keyId: goingKeyId })).toBe(false);
+    // And whoever made it anew, by the same records, has it anew.
+    await store.write(records);
+    expect(await whenVerified(() => source.readKey(formerRegion, goingKeyId))).toMatchObject({ backingKeys: [{}] });
   });
 
   test('are verified a page of a list at a time', async () => {
