@@ -80,12 +80,11 @@ export class KeptKeys<Value> {
     return left.value;
   }
 
-  /** @returns What was kept of it. */
+  /** @returns What was kept of it. Of one that went before, the name stays: whoever keeps it anew drops first what may be there. */
   drop(name: string): Value | undefined {
     const kept = this.#find(name);
     this.#residents.delete(name);
     this.#visitors.delete(name);
-    this.#namesGone.delete(name);
     return kept?.value;
   }
 
