@@ -75,10 +75,15 @@ export class Scrubbing {
     }
   }
 
-  /** Before the database is closed. Never rejects. */
+  /** Before the database is closed, when SQLite would bring into the file what is left in the log. Never rejects. */
   async end(): Promise<void> {
     this.#isClosing = true;
     await this.#sweeping?.catch(() => undefined);
+    try {
+      this.#log.checkpoint();
+    } catch {
+      // The next start looks at the whole file.
+    }
   }
 
   /** When it is closed. */

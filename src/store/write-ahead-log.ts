@@ -1,7 +1,8 @@
 /**
  * The write-ahead log, and its way into the database's file: what is copied there is cleared of remains (`page-remains.ts`).
  *
- * INVARIANT: no page comes into the file but by `checkpoint`, which clears it; SQLite has no checkpoints of its own here. So, once the file
+ * INVARIANT: no page comes into the file but by `checkpoint`, which clears it; SQLite has no checkpoints of its own here, but when the database is
+ * closed, before which there is one (`scrubbing.ts`). So, once the file
  * was cleared as a whole (`scrubbing.ts`), what has to be looked at is what was written since the last checkpoint, and never
  * the whole file.
  *

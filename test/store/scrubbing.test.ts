@@ -141,6 +141,20 @@ test('SQLite by itself leaves copies, which are overwritten in the file of a for
   scrubbing.close();
 });
 
+test('nothing is left in the file of a store that was closed, into which SQLite brings the log', async () => {
+  const database = opened();
+  const scrubbing = new Scrubbing(database, path);
+  const rows = new Rows(database, 6);
+  await scrubbing.scrub(inTurn);
+  // All of it is in the log until then.
+  for (let time = 0; time < 300; time++) rows.change(20);
+  await scrubbing.end();
+  database.close();
+  scrubbing.close();
+  expect(rows.removed.length).toBeGreaterThan(50);
+  expect(leftIn(rows.removed, path)).toEqual([]);
+});
+
 test('a copy has nothing of what was removed either', async () => {
   const database = opened();
   const rows = new Rows(database, 5);
