@@ -3,7 +3,7 @@
  */
 
 /* An AES key that is wrapped, and the key under which it is: a token object that wraps and unwraps and does nothing else, as a domain
- * key is, or, with COPY 1, a session copy of it, as the HSM host has it. */
+ * key is, or, with COPY 1, a session copy of it, which there is of no domain key: those cannot be changed. */
 static CK_OBJECT_HANDLE domain_key = CK_INVALID_HANDLE;
 static CK_OBJECT_HANDLE wrapping_key;
 static CK_BYTE wrapped[64];

@@ -15,7 +15,14 @@ export async function warmUp(daemon: Target, what: Case, atMostMs: number): Prom
   }
 }
 
-/** One line on a terminal that the next call overwrites; nothing elsewhere. */
+const linesEveryMs = 10_000;
+let lastLineAtMs = performance.now();
+
+/** One line on a terminal that the next call overwrites; elsewhere a line every ten seconds. */
 export function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
+  else if (text !== '' && performance.now() - lastLineAtMs >= linesEveryMs) {
+    lastLineAtMs = performance.now();
+    process.stderr.write(`${text}\n`);
+  }
 }
