@@ -1,5 +1,5 @@
 /**
- * Which of the configured key stores are one domain: looked at when an instance opens, when one of them is connected that was not there, and
+ * Which of the configured key stores are one domain: looked at when an instance opens, when one of them, or one of its members, is connected that was not there, and
  * when an operator says so (`drawbridge reconnect`). What is found is on record from then on (`keys/domain/adoption.ts`).
  */
 

@@ -10,6 +10,7 @@ import type { AuditLog } from '../audit/audit-log.ts';
 import type { AssumableRoles } from '../authorization/assumable-roles.ts';
 import type { Configuration } from '../config/configuration-schema.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
+import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { FindSigningKey } from '../identity/signing-key.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
 import type { AttachableHsm } from '../keys/custom-key-store.ts';
@@ -224,6 +225,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const follow = (keyStore: KeyStore): void => {
     marks.follow(keyStore);
     leftIntents.follow(keyStore, domainKeys);
+    // What its members have of others is believed once all of them are there.
+    if (keyStore instanceof JoinedKeyStore) keyStore.followAdmissions(() => void domainKeyStores.look());
   };
   for (const keyStore of connected.values()) follow(keyStore);
   made.defer(() => marks.close());

@@ -23,8 +23,8 @@ export interface MembersOptions {
   readonly names: readonly string[];
   /** Of new keys; `wrapped` unless given. */
   readonly residency?: 'token' | 'wrapped';
-  /** A key store of one token beside that of the members, with the same keys: the two are one domain. */
-  readonly annex?: true;
+  /** The members of another key store, `annex`, with the same keys: the two are one domain. */
+  readonly annex?: readonly string[];
   /** A Region beside the first one. */
   readonly furtherRegion?: string;
   /** What is said of each member beside its token. */
@@ -125,18 +125,19 @@ export class InstanceOfMembers {
     await made.start();
     await prepare?.(made.kms);
     await made.stop();
-    for (const member of made.members) member.take(token);
-    const members = made.members.map((member) => ({
-      ...{ name: member.name, profile, library, token: { label }, pin: { file: member.pinFile } },
-      ...{ environment: member.environment, hosts: 1, lanes: 1, ...settings },
-    }));
+    const settingsOf = (member: MemberFolder) => {
+      member.take(token);
+      return {
+        ...{ name: member.name, profile, library, token: { label }, pin: { file: member.pinFile } },
+        ...{ environment: member.environment, hosts: 1, lanes: 1, ...settings },
+      };
+    };
+    const members = made.members.map(settingsOf);
+    const others = (annex ?? []).map((name) => settingsOf(new MemberFolder(made.folder, name)));
     made.#edit((configuration) => {
       configuration.keyStores['default'] = { residency, members };
-      if (annex) {
-        const folder = new MemberFolder(made.folder, 'annex');
-        folder.take(token);
-        const place = { token: { label }, pin: { file: folder.pinFile }, environment: folder.environment };
-        configuration.keyStores['annex'] = { profile, library, ...place, residency, hosts: 1, lanes: 1 };
+      if (others.length > 0) {
+        configuration.keyStores['annex'] = { residency, members: others };
         configuration.defaultKeyStore = 'default';
       }
       if (furtherRegion === undefined) return;
