@@ -28,15 +28,16 @@ function groupOf(name: Tier): number {
 }
 
 /**
- * The hosts of key stores that a test opens in its own process are those of `built-program.ts`, too. Where that is, is looked up
- * when the module runs: vitest keeps what it has transformed from one run to the next.
+ * The hosts of key stores that a test opens in its own process, and what else of `hsm/` is started as a process, are those of
+ * `built-program.ts`, too. Where that is, is looked up when the module runs: vitest keeps what it has transformed from one run to the next.
  */
 const hostsOfTheBuiltProgram = {
   name: 'hosts-of-the-built-program',
   transform: (code: string, id: string): string | undefined => {
-    if (!id.endsWith('/src/hsm/hsm-host.ts')) return undefined;
+    const [, name] = /\/src\/hsm\/(hsm-host|library-process)\.ts$/.exec(id) ?? [];
+    if (name === undefined) return undefined;
     const built = `process.env['${programVariable}']`;
-    const place = `(${built} ? new URL('../hsm/hsm-host.js', 'file://' + ${built}).href : import.meta.url)`;
+    const place = `(${built} ? new URL('../hsm/${name}.js', 'file://' + ${built}).href : import.meta.url)`;
     return code.replaceAll('import.meta.url', place);
   },
 };

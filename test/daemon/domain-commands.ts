@@ -5,29 +5,27 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { present } from '../end-to-end/support/daemon.ts';
+import { program } from '../support/program.ts';
 import type { TestToken } from '../support/tokens.ts';
-
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 export type Answer = Readonly<Record<string, unknown>>;
 
 /** A command that prints JSON. */
 export async function drawbridge(...args: readonly string[]): Promise<Answer> {
-  const { stdout } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
+  const { stdout } = await promisify(execFile)(process.execPath, [program, 'domain', ...args]);
   return JSON.parse(stdout);
 }
 
 /** What a command says that comes next. */
 export async function nextOf(...args: readonly string[]): Promise<string> {
-  const { stderr } = await promisify(execFile)(process.execPath, [main, 'domain', ...args]);
+  const { stderr } = await promisify(execFile)(process.execPath, [program, 'domain', ...args]);
   return stderr.trim();
 }
 
 export function begun(...args: readonly string[]): ChildProcess {
-  return execFile(process.execPath, [main, 'domain', ...args]);
+  return execFile(process.execPath, [program, 'domain', ...args]);
 }
 
 /** To people, until it has ended. */

@@ -7,7 +7,6 @@ import { execFile } from 'node:child_process';
 import * as crypto from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
@@ -33,6 +32,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
+import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
@@ -42,7 +42,6 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: joining a domain: ${missing}\n`);
 
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const log = createLog('error');
 
 interface Ended {
@@ -53,7 +52,7 @@ interface Ended {
 
 function drawbridge(...args: readonly string[]): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [program, ...args], (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });

@@ -2,7 +2,6 @@
 
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
@@ -15,10 +14,9 @@ import {
 } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
+import { program } from '../support/program.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
-
-const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that are away: ${softHsm2.missing}\n`);
@@ -59,7 +57,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
   /** What a command prints to people, whatever it finds. */
   const drawbridge = (command: string) =>
     new Promise<string>((resolve) => {
-      execFile(process.execPath, [main, command, '--socket', instance.socket], (_, stdout) => resolve(stdout));
+      execFile(process.execPath, [program, command, '--socket', instance.socket], (_, stdout) => resolve(stdout));
     });
   const away = { name: 'KMSInvalidStateException' };
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;

@@ -47,9 +47,8 @@ describeEachToken('A wrapped KMS key', (token) => {
     const folder = join(instance.folder, 'data');
     const files = readdirSync(folder).filter((name) => name.startsWith('metadata.db'));
     return files.filter((name) => {
-      const script = `process.exit(require('node:fs').readFileSync(process.argv[1]).includes(process.argv[2]) ? 0 : 1)`;
       try {
-        execFileSync(process.execPath, ['-e', script, join(folder, name), text]);
+        execFileSync('grep', ['--quiet', '--binary', '--fixed-strings', text, join(folder, name)]);
         return true;
       } catch {
         return false;
@@ -303,7 +302,8 @@ describeEachToken('A wrapped KMS key', (token) => {
     const isWrapping = async () => (await domains()).domainKeys[0].backingKeys > 0;
     // Where the token lets keys out, nothing is under it any more before they are gone.
     const areThere = async () => present((await running.kms.listKeys({ Limit: 1000 })).Keys).length > 1;
-    while ((await isWrapping()) || (await areThere())) await clocks.pass(60_000);
+    // A date that upkeep sees too late counts a day more.
+    while ((await isWrapping()) || (await areThere())) await clocks.pass(dayMs / 24);
     const deleted = (await domains()).openDeletions;
     expect(deleted).toBe(openBefore + wrappedIds.size - 1);
     // What was wrapped while it is retired is not lost with it.

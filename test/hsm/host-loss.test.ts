@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
 import { expect, test, vi } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
-import { describeEachToken } from '../support/tokens.ts';
+import { describeEachToken, softHsm2 } from '../support/tokens.ts';
 import { isAlive, isRunning, startClientProcess } from './processes.ts';
 import { aad, failureOf, newKey, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
@@ -21,36 +21,42 @@ const shapes = [
   { hosts: 2, lanes: 2 },
 ];
 
-describeEachToken('A key store whose hosts are killed', (token) => {
-  test.each(shapes)('with $hosts hosts of $lanes lanes answers every repeatable call, and rightly', async (shape) => {
-    const { keyStore } = await openTestStore(token(), { ...shape, limits: patience });
-    const backingKeyId = await newKey(keyStore);
-    const kills = 4;
-    const rounds = Array.from({ length: 48 }, () => 0);
-    const failures: unknown[] = [];
-    let isOver = false;
-    const callers = rounds.map(async (_, caller) => {
-      for (let round = 1; !isOver; round++) {
-        await roundTrip(keyStore, backingKeyId, `caller ${caller}, round ${round}`);
-        rounds[caller] = round;
+describeEachToken('A key store whose hosts are killed', (token, kind) => {
+  /** What the API process does about a lost host depends on no token: behind the second one it is seen that the same is done there. */
+  const asFar = <Case>(all: readonly Case[]): readonly Case[] => (kind === softHsm2 ? all : all.slice(-1));
+
+  test.each(asFar(shapes))(
+    'with $hosts hosts of $lanes lanes answers every repeatable call, and rightly',
+    async (shape) => {
+      const { keyStore } = await openTestStore(token(), { ...shape, limits: patience });
+      const backingKeyId = await newKey(keyStore);
+      const kills = 3;
+      const rounds = Array.from({ length: 48 }, () => 0);
+      const failures: unknown[] = [];
+      let isOver = false;
+      const callers = rounds.map(async (_, caller) => {
+        for (let round = 1; !isOver; round++) {
+          await roundTrip(keyStore, backingKeyId, `caller ${caller}, round ${round}`);
+          rounds[caller] = round;
+        }
+      });
+      const all = Promise.all(callers).catch((error: unknown) => failures.push(error));
+      for (let kill = 0; kill < kills && failures.length === 0; kill++) {
+        const [pid] = keyStore.status().pids;
+        if (pid === undefined) throw new Error('there is a host');
+        process.kill(pid, 'SIGKILL');
+        await until(() => failures.length > 0 || keyStore.status().restarts > kill);
+        // A call is repeated once, so the next kill waits until every caller has finished a round that was begun before it.
+        const before = [...rounds];
+        const everybodyMovedOn = () => rounds.every((round, caller) => round > (before[caller] ?? 0));
+        await until(() => failures.length > 0 || (everybodyMovedOn() && keyStore.status().hosts === shape.hosts));
       }
-    });
-    const all = Promise.all(callers).catch((error: unknown) => failures.push(error));
-    for (let kill = 0; kill < kills && failures.length === 0; kill++) {
-      const [pid] = keyStore.status().pids;
-      if (pid === undefined) throw new Error('there is a host');
-      process.kill(pid, 'SIGKILL');
-      await until(() => failures.length > 0 || keyStore.status().restarts > kill);
-      // A call is repeated once, so the next kill waits until every caller has finished a round that was begun before it.
-      const before = [...rounds];
-      const everybodyMovedOn = () => rounds.every((round, caller) => round > (before[caller] ?? 0));
-      await until(() => failures.length > 0 || (everybodyMovedOn() && keyStore.status().hosts === shape.hosts));
-    }
-    isOver = true;
-    await all;
-    expect(failures).toEqual([]);
-    expect(keyStore.status()).toMatchObject({ restarts: kills, lastFailure: 'it was ended by SIGKILL', inFlight: 0 });
-  });
+      isOver = true;
+      await all;
+      expect(failures).toEqual([]);
+      expect(keyStore.status()).toMatchObject({ restarts: kills, lastFailure: 'it was ended by SIGKILL', inFlight: 0 });
+    },
+  );
 
   test('answers calls that come without any host, once there is one', async () => {
     const { keyStore } = await openTestStore(token(), { hosts: 2, limits: patience });
@@ -102,18 +108,21 @@ describeEachToken('A key store whose hosts are killed', (token) => {
     await manyCalls(keyStore, backingKeyId, 5_000);
     const [pid] = keyStore.status().pids;
     const warm = { own: liveBytes(), host: residentBytes(pid) };
-    await manyCalls(keyStore, backingKeyId, 20_000);
-    // 20,000 calls with 4 KiB each way: a tenth of a call's bytes, kept, is 16 MB.
+    await manyCalls(keyStore, backingKeyId, 10_000);
+    // 10,000 calls with 4 KiB each way: a tenth of a call's bytes, kept, is 8 MB.
     expect(liveBytes() - warm.own).toBeLessThan(4 * 1024 * 1024);
-    expect(residentBytes(pid) - warm.host).toBeLessThan(8 * 1024 * 1024);
+    expect(residentBytes(pid) - warm.host).toBeLessThan(6 * 1024 * 1024);
   });
 
-  test.each(['SIGKILL', 'SIGTERM'] as const)('leaves no host behind when its process ends by %s', async (signal) => {
-    const { client, pids } = await startClient();
-    client.kill(signal);
-    await once(client, 'exit');
-    await until(() => !pids.some(isRunning));
-  });
+  test.each(asFar(['SIGTERM', 'SIGKILL'] as const))(
+    'leaves no host behind when its process ends by %s',
+    async (signal) => {
+      const { client, pids } = await startClient();
+      client.kill(signal);
+      await once(client, 'exit');
+      await until(() => !pids.some(isRunning));
+    },
+  );
 
   test('leaves no host behind when its process exits without closing it', async () => {
     const { client, pids } = await startClient();

@@ -76,12 +76,22 @@ export function exampleOf({ kind, lacks }: Format): AnyPut {
 
 /** Another column than older rows have for a member that such a row lacks. */
 export function otherColumn({ kind, lacks }: Format, member: string): ColumnValue {
-  const columns: fc.Arbitrary<Readonly<Record<string, ColumnValue>>> = // The kind and its record come from the same row.
-    (arbitraryRecord[kind] as fc.Arbitrary<MetadataRecords[RecordKind]>).map((record) => toColumns(kind, record));
-  const samples = fc.sample(columns, { numRuns: 100, seed: 1 });
-  const other = samples.map((sample) => sample[member]).find((column) => column !== lacks[member]);
+  const other = samplesOf(kind)
+    .map((sample) => sample[member])
+    .find((column) => column !== lacks[member]);
   if (other === undefined) throw new TypeError(`arbitrary-records.ts has one value alone for ${member} of ${kind}`);
   return other;
+}
+
+const samples = new Map<RecordKind, readonly Readonly<Record<string, ColumnValue>>[]>();
+function samplesOf(kind: RecordKind): readonly Readonly<Record<string, ColumnValue>>[] {
+  const known = samples.get(kind);
+  if (known !== undefined) return known;
+  const columns: fc.Arbitrary<Readonly<Record<string, ColumnValue>>> = // The kind and its record come from the same row.
+    (arbitraryRecord[kind] as fc.Arbitrary<MetadataRecords[RecordKind]>).map((record) => toColumns(kind, record));
+  const drawn = fc.sample(columns, { numRuns: 100, seed: 1 });
+  samples.set(kind, drawn);
+  return drawn;
 }
 
 /** Leaves the records as a version with that format did: written whole, then taken back, MAC and all. */

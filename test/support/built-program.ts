@@ -23,6 +23,8 @@ const programs = [
   'hsm/host/process/host-main',
   'hsm/host/token/initialize-token',
   'hsm/host/token/look-for-token',
+  'hsm/host/token/read-joining-pair',
+  'hsm/host/token/trust-joining-keys',
 ] as const;
 /** They load a library that lies beside them. */
 const nativePackages = ['koffi', 'pkcs11js'];

@@ -6,13 +6,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { type CallName, calls, type HostSettings, replyCodes } from '../../../src/hsm/calls.ts';
 import { FrameReader, FrameWriter } from '../../../src/hsm/frames.ts';
 import type { BackingKeyAttributes, KeyStoreCapabilities } from '../../../src/hsm/key-store.ts';
+import { hostProgram } from '../../support/program.ts';
 import type { TestToken } from '../../support/tokens.ts';
-
-const hostProgram = fileURLToPath(new URL('../../../src/hsm/host/process/host-main.ts', import.meta.url));
 
 export interface Reply {
   /** `success`, or the name of the failure. */

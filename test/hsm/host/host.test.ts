@@ -1,7 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { calls } from '../../../src/hsm/calls.ts';
-import { describeEachToken } from '../../support/tokens.ts';
+import type { KeyStoreCapabilities } from '../../../src/hsm/key-store.ts';
+import { hostProgram } from '../../support/program.ts';
+import { describeEachToken, softHsm2 } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, type HostLane, HostProcess, newId, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
@@ -16,9 +19,17 @@ async function withFreshHost<Result>(host: HostProcess, use: (host: HostProcess)
   }
 }
 
-describeEachToken('HSM host, its life', (token) => {
-  test('opening tells what library, token and abilities there are', async () => {
-    await withHost(token(), async (_host, capabilities) => {
+describeEachToken('HSM host, its life', (token, kind) => {
+  describe('that serves', () => {
+    let host: HostProcess;
+    let capabilities: KeyStoreCapabilities;
+    beforeAll(async () => {
+      host = new HostProcess(token());
+      capabilities = await host.open();
+    });
+    afterAll(() => host.kill());
+
+    test('opening tells what library, token and abilities there are', async () => {
       // Of the tested libraries, SoftHSM2 after 2.6 alone.
       const hasMlDsa = capabilities.mechanisms.includes('CKM_ML_DSA');
       expect(capabilities).toMatchObject({
@@ -49,11 +60,49 @@ describeEachToken('HSM host, its life', (token) => {
           "PKCS#11 has no mechanism for the signatures and the encryption of SM2, a vendor's own is not known here, and no keys are made on its curve",
       });
     });
-  });
 
-  test('the probe leaves no object in the token', async () => {
-    await withHost(token(), async (host) => {
+    test('the probe leaves no object in the token', async () => {
       expect(fieldOf(await host.lane.call('listKeys', [u32(0)])).toString()).toBe('[]');
+    });
+
+    test('the PIN is in no reply, no argument and no environment of the host', async () => {
+      expect(JSON.stringify(capabilities)).not.toContain(token().pin);
+      for (const file of ['cmdline', 'environ'])
+        expect(readFileSync(`/proc/${host.child.pid}/${file}`, 'latin1')).not.toContain(token().pin);
+    });
+
+    test('the host dumps no core', async () => {
+      expect(readFileSync(`/proc/${host.child.pid}/limits`, 'latin1')).toMatch(/Max core file size\s+0\s+0\s/);
+    });
+
+    test('SIGINT and SIGTERM to the whole service do not end a host that is needed', async () => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) host.child.kill(signal);
+      expect((await host.lane.call('random', [u32(8)])).code).toBe('success');
+    });
+
+    test('a caller that does not read its replies for a while gets them all later', async () => {
+      host.lane.socket.pause();
+      const replies = Array.from({ length: 2000 }, () => host.lane.call('random', [u32(1024)]));
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      host.lane.socket.resume();
+      for (const reply of replies) expect(fieldOf(await reply).length).toBe(1024);
+    });
+
+    test('frames cut anywhere are understood', async () => {
+      host.lane.socket.setNoDelay(true);
+      // Request 7,000,000, `random`, 32 bytes, byte by byte, and the start of a ping in the last piece.
+      const frame = Buffer.from('0000000e006acfc003010000000400000020', 'hex');
+      for (const byte of frame) {
+        host.lane.socket.write(Buffer.of(byte));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect((await host.lane.call('ping')).code).toBe('success');
+    });
+
+    test('the host ends when the API process closes the pipe', async () => {
+      host.lane.socket.end();
+      expect(await host.ended()).toBe(0);
+      expect(host.stderr).toBe('');
     });
   });
 
@@ -88,35 +137,6 @@ describeEachToken('HSM host, its life', (token) => {
       });
   });
 
-  test('the PIN is in no reply, no argument and no environment of the host', async () => {
-    await withHost(token(), async (host, capabilities) => {
-      expect(JSON.stringify(capabilities)).not.toContain(token().pin);
-      for (const file of ['cmdline', 'environ'])
-        expect(readFileSync(`/proc/${host.child.pid}/${file}`, 'latin1')).not.toContain(token().pin);
-    });
-  });
-
-  test('the host dumps no core', async () => {
-    await withHost(token(), async (host) => {
-      expect(readFileSync(`/proc/${host.child.pid}/limits`, 'latin1')).toMatch(/Max core file size\s+0\s+0\s/);
-    });
-  });
-
-  test('the host ends when the API process closes the pipe', async () => {
-    await withHost(token(), async (host) => {
-      host.lane.socket.end();
-      expect(await host.ended()).toBe(0);
-      expect(host.stderr).toBe('');
-    });
-  });
-
-  test('SIGINT and SIGTERM to the whole service do not end a host that is needed', async () => {
-    await withHost(token(), async (host) => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) host.child.kill(signal);
-      expect((await host.lane.call('random', [u32(8)])).code).toBe('success');
-    });
-  });
-
   test('a frame that no call has ends the host with a line that says so', async () => {
     const nonsense: [string, number, readonly Buffer[], string][] = [
       ['an unknown call', 99, [], 'there is no call 99 on an open lane'],
@@ -126,7 +146,8 @@ describeEachToken('HSM host, its life', (token) => {
       ['a short id', calls.destroyKey.number, [Buffer.alloc(15)], 'an id has 16 bytes'],
       ['a short number', calls.random.number, [Buffer.alloc(3)], 'a number has 4 bytes'],
     ];
-    for (const [what, code, fields, message] of nonsense)
+    // What a frame says is read before any token is asked: over the other one it is seen that its host ends, too.
+    for (const [what, code, fields, message] of kind === softHsm2 ? nonsense : nonsense.slice(0, 1))
       await withHost(token(), async (host) => {
         expect({ what, code: (await host.lane.raw(code, fields)).code }).toEqual({ what, code: 'lost' });
         expect(await host.ended()).toBe(1);
@@ -149,106 +170,74 @@ describeEachToken('HSM host, its life', (token) => {
       expect(host.stderr).toContain('FrameError: the first frame of a lane is `open`');
     });
   });
-
-  test('a caller that does not read its replies for a while gets them all later', async () => {
-    await withHost(token(), async (host) => {
-      host.lane.socket.pause();
-      const replies = Array.from({ length: 2000 }, () => host.lane.call('random', [u32(1024)]));
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      host.lane.socket.resume();
-      for (const reply of replies) expect(fieldOf(await reply).length).toBe(1024);
-    });
-  });
-
-  test('frames cut anywhere are understood', async () => {
-    await withHost(token(), async (host) => {
-      host.lane.socket.setNoDelay(true);
-      // Request 7,000,000, `random`, 32 bytes, byte by byte, and the start of a ping in the last piece.
-      const frame = Buffer.from('0000000e006acfc003010000000400000020', 'hex');
-      for (const byte of frame) {
-        host.lane.socket.write(Buffer.of(byte));
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      expect((await host.lane.call('ping')).code).toBe('success');
-    });
-  });
 });
 
 describeEachToken('HSM host with four lanes', (token) => {
-  test('every lane works on the same keys at the same time, without one wrong answer', async () => {
-    await withHost(
-      token(),
-      async (host) => {
-        const aad = Buffer.from('aad');
-        const [first] = host.lanes;
-        const keys = await Promise.all(host.lanes.map((lane) => lane.generateKey('SYMMETRIC_DEFAULT')));
-        expect(first).toBe(host.lane);
-        await Promise.all(
-          host.lanes.map(async (lane, index) => {
-            const other = host.lanes[(index + 1) % host.lanes.length] ?? lane;
-            for (let round = 0; round < 100; round++) {
-              const key = keys[(index + round) % keys.length] ?? newId();
-              const text = Buffer.from(`lane ${index}, round ${round}`);
-              const [iv, ciphertext] = fieldsOf(await lane.call('encrypt', [key, aad, text])) as [Buffer, Buffer];
-              expect(fieldOf(await other.call('decrypt', [key, aad, iv, ciphertext]))).toEqual(text);
-            }
-          }),
-        );
-        const destroyed = keys[0] ?? newId();
-        fieldsOf(await host.lane.call('destroyKey', [destroyed]));
-        for (const lane of host.lanes) {
-          fieldsOf(await lane.call('forgetKey', [destroyed]));
-          expect((await lane.call('encrypt', [destroyed, aad, Buffer.from('x')])).code).toBe('keyUnavailable');
+  describe('that serve', () => {
+    let host: HostProcess;
+    beforeAll(async () => {
+      host = new HostProcess(token(), 4);
+      await host.open();
+    });
+    afterAll(() => host.kill());
+
+    test('every lane works on the same keys at the same time, without one wrong answer', async () => {
+      const aad = Buffer.from('aad');
+      const [first] = host.lanes;
+      const keys = await Promise.all(host.lanes.map((lane) => lane.generateKey('SYMMETRIC_DEFAULT')));
+      expect(first).toBe(host.lane);
+      await Promise.all(
+        host.lanes.map(async (lane, index) => {
+          const other = host.lanes[(index + 1) % host.lanes.length] ?? lane;
+          for (let round = 0; round < 50; round++) {
+            const key = keys[(index + round) % keys.length] ?? newId();
+            const text = Buffer.from(`lane ${index}, round ${round}`);
+            const [iv, ciphertext] = fieldsOf(await lane.call('encrypt', [key, aad, text])) as [Buffer, Buffer];
+            expect(fieldOf(await other.call('decrypt', [key, aad, iv, ciphertext]))).toEqual(text);
+          }
+        }),
+      );
+      const destroyed = keys[0] ?? newId();
+      fieldsOf(await host.lane.call('destroyKey', [destroyed]));
+      for (const lane of host.lanes) {
+        fieldsOf(await lane.call('forgetKey', [destroyed]));
+        expect((await lane.call('encrypt', [destroyed, aad, Buffer.from('x')])).code).toBe('keyUnavailable');
+      }
+    });
+
+    test('keys made and destroyed on all lanes at once are each made, used and gone', async () => {
+      const work = async (lane: HostLane) => {
+        for (let round = 0; round < 12; round++) {
+          const key = await lane.generateKey('SYMMETRIC_DEFAULT');
+          fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
+          fieldsOf(await lane.call('destroyKey', [key]));
         }
-      },
-      4,
-    );
-  });
+      };
+      const before = fieldOf(await host.lane.call('listKeys', [u32(0)])).toString();
+      await Promise.all(host.lanes.map(work));
+      expect(fieldOf(await host.lane.call('listKeys', [u32(0)])).toString()).toBe(before);
+    });
 
-  test('keys made and destroyed on all lanes at once are each made, used and gone', async () => {
-    await withHost(
-      token(),
-      async (host) => {
-        const work = async (lane: HostLane) => {
-          for (let round = 0; round < 12; round++) {
-            const key = await lane.generateKey('SYMMETRIC_DEFAULT');
-            fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
-            fieldsOf(await lane.call('destroyKey', [key]));
-          }
-        };
-        const before = fieldOf(await host.lane.call('listKeys', [u32(0)])).toString();
-        await Promise.all(host.lanes.map(work));
-        expect(fieldOf(await host.lane.call('listKeys', [u32(0)])).toString()).toBe(before);
-      },
-      4,
-    );
-  });
-
-  test('keys are met for the first time on some lanes while others make and destroy keys', async () => {
-    await withHost(
-      token(),
-      async (host) => {
-        const key = await host.lane.generateKey('SYMMETRIC_DEFAULT');
-        let isOver = false;
-        const meet = async (lane: HostLane) => {
-          while (!isOver) {
-            fieldsOf(await lane.call('forgetKey', [key]));
-            fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
-          }
-        };
-        const change = async (lane: HostLane) => {
-          for (let round = 0; round < 20; round++) {
-            const made = await lane.generateKey(round % 2 === 0 ? 'SYMMETRIC_DEFAULT' : 'HMAC_256');
-            fieldsOf(await lane.call('destroyKey', [made]));
-          }
-        };
-        const changing = Promise.all(host.lanes.slice(2).map(change)).finally(() => {
-          isOver = true;
-        });
-        await Promise.all([changing, ...host.lanes.slice(0, 2).map(meet)]);
-      },
-      4,
-    );
+    test('keys are met for the first time on some lanes while others make and destroy keys', async () => {
+      const key = await host.lane.generateKey('SYMMETRIC_DEFAULT');
+      let isOver = false;
+      const meet = async (lane: HostLane) => {
+        while (!isOver) {
+          fieldsOf(await lane.call('forgetKey', [key]));
+          fieldsOf(await lane.call('encrypt', [key, Buffer.from('aad'), Buffer.from('x')]));
+        }
+      };
+      const change = async (lane: HostLane) => {
+        for (let round = 0; round < 20; round++) {
+          const made = await lane.generateKey(round % 2 === 0 ? 'SYMMETRIC_DEFAULT' : 'HMAC_256');
+          fieldsOf(await lane.call('destroyKey', [made]));
+        }
+      };
+      const changing = Promise.all(host.lanes.slice(2).map(change)).finally(() => {
+        isOver = true;
+      });
+      await Promise.all([changing, ...host.lanes.slice(0, 2).map(meet)]);
+    });
   });
 
   test('a wrong PIN ends the host before any other lane is opened', async () => {
@@ -284,10 +273,8 @@ describeEachToken('HSM host with four lanes', (token) => {
 });
 
 describe('HSM host', () => {
-  test.each(['', '0', '65', '1.5', 'x'])('refuses to start with `%s` lanes', async (lanes) => {
-    const { spawnSync } = await import('node:child_process');
-    const program = new URL('../../../src/hsm/host/process/host-main.ts', import.meta.url).pathname;
-    const { status, stderr } = spawnSync(process.execPath, [program, lanes], { encoding: 'utf8' });
+  test.each(['', '0', '65', '1.5', 'x'])('refuses to start with `%s` lanes', (lanes) => {
+    const { status, stderr } = spawnSync(process.execPath, [hostProgram, lanes], { encoding: 'utf8' });
     expect(status).toBe(1);
     expect(stderr).toContain('usage: host-main.ts LANES SECONDS, with 1 to 64 lanes');
   });
