@@ -16,7 +16,7 @@ import { progress } from './warming.ts';
 
 const turns = { full: 41, quick: 1 };
 /** The first one writes the cache, and reads the files from the disk. */
-const warmupTurns = 1;
+const warmupTurns = { full: 1, quick: 0 };
 
 /** One row of `--json`. */
 export interface CommandTime {
@@ -90,9 +90,9 @@ export async function benchCommandLine(
           }),
         ),
     ];
-    const count = quick ? turns.quick : turns.full;
-    for (let turn = -warmupTurns; turn < count; turn++) {
-      progress(`turn ${turn + warmupTurns + 1} of ${count + warmupTurns}`);
+    const [count, warmup] = quick ? [turns.quick, warmupTurns.quick] : [turns.full, warmupTurns.full];
+    for (let turn = -warmup; turn < count; turn++) {
+      progress(`turn ${turn + warmup + 1} of ${count + warmup}`);
       for (const { line, input, times } of rows) {
         const { ms } = run(line, input());
         if (turn >= 0) times.push(ms);

@@ -194,13 +194,13 @@ async function bench(folder: string, { chosen, only, rounds, quick, hosts, json 
         })),
   );
   const byName = { direct, copy, host, daemon };
-  const timing = quick ? { warmupMs: 5, measureMs: 20 } : { warmupMs: 100, measureMs: 600 };
+  const timing = quick ? { warmupMs: 1, measureMs: 10 } : { warmupMs: 100, measureMs: 600 };
   // Just-in-time compilation is over before anything counts.
-  if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 100 : 20_000);
+  if (chosen[0] !== undefined) await warmUp(daemon, chosen[0], quick ? 50 : 20_000);
   for (const what of chosen) {
     progress('warming up');
     for (const target of what.burden === undefined ? [host, daemon] : [daemon])
-      await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 10 : 1000 });
+      await target.measure(what, 16, { warmupMs: 0, measureMs: quick ? 5 : 1000 });
   }
   for (let round = 1; round <= rounds; round++) {
     for (const [index, one] of series.entries()) {

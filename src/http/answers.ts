@@ -5,7 +5,8 @@
  * object that it has to walk through.
  */
 
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import type { ServerResponse } from 'node:http';
+import { STATUS_CODES } from './node-http.ts';
 
 export const awsJson = 'application/x-amz-json-1.1';
 export const plainJson = 'application/json';

@@ -11,7 +11,7 @@
  * Stopping: no new connection, answers close theirs, and after a bound whatever is left is cut.
  */
 
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerOptions } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerOptions } from 'node:http';
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
 import { type FastifyInstance, fastify } from 'fastify';
 import type { RequestVerifier } from '../identity/request-verifier.ts';
@@ -45,6 +45,7 @@ import {
   unknownRequest,
 } from './kms-routes.ts';
 import { addMoveRoutes, type MoveControl } from './move-routes.ts';
+import { createServer } from './node-http.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { createTlsServer, Handshakes, type TlsIdentity } from './tls-server.ts';

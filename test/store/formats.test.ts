@@ -270,18 +270,13 @@ describe('a record of today, for a version with one format more', () => {
 });
 
 describe('records of former formats, when there are many', () => {
-  const names = Array.from({ length: 2_500 }, (_, index) => `n${index}`);
+  const many = Array.from({ length: 2_500 }, (_, index) => aliasPut(`n${index}`));
   const counts = (): readonly unknown[] =>
     rows('SELECT format, count(*) AS count FROM alias GROUP BY format ORDER BY format').map(({ format, count }) => [
       format,
       count,
     ]);
-  beforeEach(() =>
-    write(
-      alias1,
-      names.map((name) => aliasPut(name)),
-    ),
-  );
+  beforeEach(() => write(alias1, many));
 
   test('are written anew in several transactions, each of which is told of', async () => {
     const told: number[][] = [];
@@ -298,10 +293,7 @@ describe('records of former formats, when there are many', () => {
   test('are written anew some at a time where not all are read, but for those that do not verify', async () => {
     const format = formerFormat('alias', newestAlias, nextFormats);
     rmSync(path);
-    await write(
-      format,
-      names.map((name) => aliasPut(name)),
-    );
+    await write(format, many);
     const before = await open(format.formats);
     await before.write([addedAny('key', examples.key)]);
     await before.close();

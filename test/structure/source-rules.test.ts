@@ -138,6 +138,7 @@ const planted: readonly [rule: string, path: string, code: string, message: stri
     "import * as all from './authorized-key.ts';",
     'only src/pipeline/authorization.ts makes',
   ],
+  ['values of node:http', 'src/http/a.ts', "import { createServer } from 'node:http';", 'use src/http/node-http.ts'],
   ['a name with should', 'test/keys/a.test.ts', "test('a key should work', () => {});", 'test name with "should"'],
 ];
 

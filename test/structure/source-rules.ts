@@ -230,6 +230,11 @@ function checkLayers(path: string, imports: readonly Import[], report: Report): 
     return;
   }
   for (const { specifier, typesOnly, clause } of imports) {
+    if (specifier === 'node:http' && !typesOnly) {
+      report(
+        'imports values of `node:http`, with which Node.js loads a client for browsers: use src/http/node-http.ts',
+      );
+    }
     if (!specifier.startsWith('.')) continue;
     const target = resolveFrom(path, specifier);
     checkAuthorizedKey(path, target, clause, report);
