@@ -4,12 +4,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { CamelCasePlugin, Kysely } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { KeyId } from '../../src/kms/names.ts';
 import type { Payer } from '../../src/kms/payer.ts';
 import { onAccountOf } from '../../src/kms/paying.ts';
 import type { LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
 import { type RecordSource, whenVerified } from '../../src/store/record-source.ts';
+import { prepareChange, rewriting, type Tables } from '../../src/store/record-statements.ts';
+import { sqliteDialect } from '../../src/store/sqlite-database.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { type AnyPut, addedAny, aliasPut, examples, formerRegion, testMacs } from './records.ts';
 
@@ -258,4 +261,22 @@ describe('Records that are read when they are asked for', () => {
     database.close();
     expect(scans).toEqual([]);
   });
+});
+
+test('a row that is written anew has set what differs, by a statement that is compiled once for all of its kind', () => {
+  using database = new DatabaseSync(':memory:');
+  const db = new Kysely<Tables>({ dialect: sqliteDialect(database), plugins: [new CamelCasePlugin()] });
+  const update = vi.spyOn(db, 'updateTable');
+  const anew = prepareChange(addedAny('backingKey', examples.backingKey));
+  const { columns } = anew;
+  const written = (number: number) =>
+    rewriting(db, { columns, anew }, { ...columns, ordinal: number, format: 9, mac: `${number}` }).statement;
+  const [one, other] = [written(77), written(78)];
+  expect(one.sql).toMatch(/^update "backing_key" set "ordinal" = \?, "format" = \?, "mac" = \? where /);
+  expect([one, other].map(({ parameters }) => parameters.slice(0, 3))).toEqual([
+    [77, 9, '77'],
+    [78, 9, '78'],
+  ]);
+  expect(one.parameters.slice(3)).toEqual(other.parameters.slice(3));
+  expect(update).toHaveBeenCalledTimes(1);
 });
