@@ -74,7 +74,13 @@ export async function benchManyKeys(folder: string, { quick, million, json }: Ma
   const empty = join(folder, 'empty');
   await makeKeys(empty, 0);
   const none = await measure('no keys', empty, effort, {});
-  const results = [none];
+  const results: ManyKeysResult[] = [];
+  // After each: a million takes many minutes, and somebody may end it in the last of them.
+  const note = (result: ManyKeysResult): void => {
+    results.push(result);
+    if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`);
+  };
+  note(none);
 
   for (const keys of million ? [...effort.wrapped, 1_000_000] : effort.wrapped) {
     const dir = join(folder, `wrapped-${keys}`);
@@ -82,16 +88,15 @@ export async function benchManyKeys(folder: string, { quick, million, json }: Ma
     configure(dir, effort);
     await makeKeys(dir, 1);
     await fillStore(dir, keys - 1, (made) => progress(`${made} of ${keys} keys are on record`));
-    results.push(await measure('wrapped', dir, effort, { none, ratesOf }));
+    note(await measure('wrapped', dir, effort, { none, ratesOf }));
   }
 
   const full = join(folder, 'full');
   await makeKeys(full, effort.inToken);
-  results.push(await measure('in the token', full, effort, { none }));
+  note(await measure('in the token', full, effort, { none }));
 
   progress('');
   process.stdout.write(`${render(results)}\n`);
-  if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`);
 }
 
 interface Place {
