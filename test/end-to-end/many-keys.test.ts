@@ -115,7 +115,7 @@ describe.skipIf(missing !== null).each(keptInMemory)(
       const plain = idsOf(
         'SELECT k.key_id AS id FROM kms_key k LEFT JOIN alias a USING (key_id) LEFT JOIN key_grant g USING (key_id) WHERE a.key_id IS NULL AND g.key_id IS NULL ORDER BY 1',
       );
-      const [ofKey, ofPolicy, ofMaterial, untouched] = [plain[3], plain[300], plain[600], plain[601]].map(present);
+      const [ofKey, ofPolicy, ofMaterial, untouched] = [plain[3], plain[150], plain[300], plain[301]].map(present);
       edited = [ofKey, ofPolicy, ofMaterial].map(present);
       const [alias, target] = [
         'alias/filled/2',
