@@ -9,6 +9,7 @@ import type { KmsKey } from '../keys/kms-key.ts';
 import type { KeyMoves } from '../keys/moves/key-moves.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
+import { whenVerified } from '../store/record-source.ts';
 import type { Announcer } from '../store/turns.ts';
 import type { NoSuchKeyStore } from './no-such-key-store.ts';
 
@@ -61,7 +62,9 @@ export function keyMoveControl({
   const moveOne = async (key: KmsKey, { to, residency, dryRun }: MoveRequest, by: Announcer): Promise<MovedKey> => {
     const { keyId, region } = key.record;
     const target = { keyStore: to, residency };
-    const backingKeys = dryRun ? moves.plan(region, key, target).length : await moves.move(region, keyId, target, by);
+    // Of a multi-Region key it reads what other Regions have, too.
+    const planned = await whenVerified(() => moves.plan(region, key, target).length);
+    const backingKeys = dryRun ? planned : await moves.move(region, keyId, target, by);
     return { keyId, region, backingKeys };
   };
   const moveAll = async (
@@ -81,7 +84,7 @@ export function keyMoveControl({
       if (moved.length + refused.length === movedInPart) break;
       looked++;
       try {
-        const key = find();
+        const key = await whenVerified(find);
         if (key === undefined) continue;
         const one = await moveOne(key, request, by);
         if (one.backingKeys === 0) inPlace++;
