@@ -16,6 +16,7 @@ import type { KeyStoreCapabilities } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
 import type { LoginGate } from './login-gate.ts';
 import type { ConnectionProof } from './token-connection.ts';
+import { loadVendorProfile, type VendorProfile, VendorProfileError } from './vendor-profile.ts';
 
 export interface SupervisorOptions {
   readonly keyStore: string;
@@ -192,6 +193,7 @@ export class HostSupervisor {
   async #connect(): Promise<HsmHost> {
     const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, admit } = this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
+    const vendorProfile = this.#readProfile();
     const pin = await this.#readPin();
     const { openDeadlineMs } = limits;
     const { lanes } = settings;
@@ -203,7 +205,8 @@ export class HostSupervisor {
     if (this.#isStopped) host.end();
     const { events } = this.#options;
     const formerly = this.#options.formerly();
-    const capabilities = await host.open({ ...settings, ...(formerly && { formerly }) }, pin, openDeadlineMs);
+    const openSettings = { ...settings, vendorProfile, ...(formerly && { formerly }) };
+    const capabilities = await host.open(openSettings, pin, openDeadlineMs);
     events.connected(capabilities);
     return host;
   }
@@ -212,6 +215,15 @@ export class HostSupervisor {
   #unexpected(cause: unknown): HostOpenError {
     this.#options.log.error({ keyStore: this.#options.keyStore, err: cause }, 'the supervision of an HSM host failed');
     return new HostOpenError('failed', cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+
+  #readProfile(): VendorProfile {
+    try {
+      return loadVendorProfile(this.#options.settings.profile);
+    } catch (error) {
+      if (!(error instanceof VendorProfileError)) throw error;
+      throw new HostOpenError('misconfigured', error.message, { cause: error });
+    }
   }
 
   async #readPin(): Promise<Pin> {

@@ -146,8 +146,11 @@ export class VendorProfileError extends Error {
   override readonly name = 'VendorProfileError';
 }
 
+/** By path: what was read last, since each host is told what is in its profile and the text rarely changes. */
+const known = new Map<string, { readonly source: string; readonly profile: VendorProfile }>();
+
 /**
- * Reads a profile.
+ * Reads a profile; the file anew, and what is in it if that is another text than last time.
  * @param nameOrPath The name of one of ours (`softhsm2`), or an absolute path.
  */
 export function loadVendorProfile(nameOrPath: string): VendorProfile {
@@ -158,7 +161,11 @@ export function loadVendorProfile(nameOrPath: string): VendorProfile {
   } catch (cause) {
     throw new VendorProfileError(`cannot read vendor profile \`${nameOrPath}\` (${path})`, { cause });
   }
-  return parseVendorProfile(source, path);
+  const last = known.get(path);
+  if (last?.source === source) return last.profile;
+  const profile = parseVendorProfile(source, path);
+  known.set(path, { source, profile });
+  return profile;
 }
 
 /** Parses and validates the text of a profile; `path` is for messages. */

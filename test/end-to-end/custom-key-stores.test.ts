@@ -48,7 +48,8 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   const create = (members: Parameters<CustomHsms['wanted']>[0] = {}) =>
     instance.kms.createCustomKeyStore(hsms.wanted(members));
   const connect = () => instance.kms.connectCustomKeyStore({ CustomKeyStoreId: id });
-  const disconnect = () => instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id });
+  const disconnect = () =>
+    instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id }).then(() => until('DISCONNECTED'));
   const update = (members: object) => instance.kms.updateCustomKeyStore({ CustomKeyStoreId: id, ...members });
   const remove = (CustomKeyStoreId = id) => instance.kms.deleteCustomKeyStore({ CustomKeyStoreId });
   async function told() {
@@ -192,7 +193,6 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     for (const request of heard([remove(), update({ NewCustomKeyStoreName: 'x' }), instance.kms.createKey(inStore())]))
       expect(await refusal(request)).toEqual(invalidState);
     await disconnect();
-    await until('DISCONNECTED');
     await remove();
     expect(await refusal(connect())).toEqual(named('CustomKeyStoreNotFoundException'));
     id = String((await create()).CustomKeyStoreId);

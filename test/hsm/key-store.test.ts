@@ -201,6 +201,10 @@ describeEachToken('A key store', (token) => {
         settings: { ...settings, profile: 'no-such-vendor' },
         message: /cannot read vendor profile `no-such-vendor`/,
       },
+      {
+        settings: { ...settings, profile: '../softhsm2' },
+        message: /`\.\.\/softhsm2` is neither the name of a vendor profile nor an absolute path/,
+      },
     ];
     for (const { settings, message } of cases) {
       const log: LogLine[] = [];

@@ -24,6 +24,11 @@ test.each(names)('the profile %s is valid, to its last return value', (name) => 
   expect(new ReturnValues(profile).meaning(0xb3, 'C_GenerateRandom')).toBe('reopenSession');
 });
 
+test.each(names)('the profile %s is the same to a host, which is told it as JSON', (name) => {
+  const profile = loadVendorProfile(name);
+  expect(JSON.parse(JSON.stringify(profile))).toStrictEqual(profile);
+});
+
 test.each(names)('the profile %s has a lane that never generates, and one that does', (name) => {
   const { hosts, lanes } = loadVendorProfile(name).defaults;
   expect(hosts * lanes).toBeGreaterThanOrEqual(2);

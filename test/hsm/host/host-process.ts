@@ -6,9 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { type CallName, calls, type HostSettings, replyCodes } from '../../../src/hsm/calls.ts';
+import { type CallName, calls, type HostSettings, type OpenSettings, replyCodes } from '../../../src/hsm/calls.ts';
 import { FrameReader, FrameWriter } from '../../../src/hsm/frames.ts';
 import type { BackingKeyAttributes, KeyStoreCapabilities } from '../../../src/hsm/key-store.ts';
+import { loadVendorProfile } from '../../../src/hsm/vendor-profile.ts';
 import { hostProgram } from '../../support/program.ts';
 import type { TestToken } from '../../support/tokens.ts';
 
@@ -76,7 +77,8 @@ export class HostLane {
   }
 
   open(settings: HostSettings, pin: string): Promise<Reply> {
-    return this.call('open', [Buffer.from(JSON.stringify(settings)), Buffer.from(pin)]);
+    const openSettings: OpenSettings = { ...settings, vendorProfile: loadVendorProfile(settings.profile) };
+    return this.call('open', [Buffer.from(JSON.stringify(openSettings)), Buffer.from(pin)]);
   }
 
   async generateKey(keySpec: 'SYMMETRIC_DEFAULT' | 'HMAC_256', id = newId()): Promise<Buffer> {

@@ -11,7 +11,7 @@ import { type Cryptoki, constant, type Handle, loadCryptoki } from '../../../src
 import { KeyTable } from '../../../src/hsm/host/token/key-table.ts';
 import { ReturnValues } from '../../../src/hsm/host/token/return-values.ts';
 import { TokenSession } from '../../../src/hsm/host/token/token-session.ts';
-import type { VendorProfile } from '../../../src/hsm/vendor-profile.ts';
+import { loadVendorProfile, type VendorProfile } from '../../../src/hsm/vendor-profile.ts';
 import type { TestToken } from '../../support/tokens.ts';
 
 export interface InProcessHost {
@@ -28,7 +28,9 @@ export interface InProcessHost {
 
 export function openInProcess(token: TestToken, maxCopies = 4): InProcessHost {
   Object.assign(process.env, token.environment);
-  const { slot, profile, changeLock, capabilities } = openToken(token.settings(), Buffer.from(token.pin));
+  const settings = token.settings();
+  const openSettings = { ...settings, vendorProfile: loadVendorProfile(settings.profile) };
+  const { slot, profile, changeLock, capabilities } = openToken(openSettings, Buffer.from(token.pin));
   const cryptoki = loadCryptoki(token.library);
   const session = new TokenSession({ cryptoki, slot, returnValues: new ReturnValues(profile) });
   const table = new KeyTable(session, profile, maxCopies);

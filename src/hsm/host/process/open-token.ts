@@ -14,7 +14,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { HostSettings, OpenSettings } from '../../calls.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
-import { loadVendorProfile, type VendorProfile, VendorProfileError } from '../../vendor-profile.ts';
 import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
 import {
@@ -33,7 +32,7 @@ import type { OpenedToken } from './lane.ts';
 
 /** Throws `HostFailure`: `cannotOpen`, `misconfigured`, `pinRefused`, or what the library answered. `pin` is the caller's to wipe. */
 export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
-  const profile = loadProfile(settings.profile);
+  const profile = settings.vendorProfile;
   const returnValues = new ReturnValues(profile);
   const cryptoki = loadCryptoki(settings.library);
   initialize(cryptoki, settings);
@@ -98,15 +97,6 @@ function findingsOf(
   if (formerly === undefined) return undefined;
   const { library, token } = formerly;
   return isDeepStrictEqual({ library, token }, now) ? formerly : undefined;
-}
-
-function loadProfile(nameOrPath: string): VendorProfile {
-  try {
-    return loadVendorProfile(nameOrPath);
-  } catch (error) {
-    if (!(error instanceof VendorProfileError)) throw error;
-    throw new HostFailure('misconfigured', error.message, { cause: error });
-  }
 }
 
 function initialize(cryptoki: Cryptoki, { library, libraryParameters }: HostSettings): void {
