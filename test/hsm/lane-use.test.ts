@@ -62,8 +62,9 @@ describe.skipIf(missing !== null)('Behind a shim that dawdles', () => {
     const keyStore = await open(far);
     expect(keyStore.capabilities().roundTripMs).toBeGreaterThanOrEqual(3);
     const [aes, pair] = [await newKey(keyStore), await newKey(keyStore, 'ECC_NIST_P256')];
+    // Of 3 ms each, of which a lane has as many as take 22: room for two of them also where the machine has others take their turn.
     for (const call of [() => encrypt(keyStore, aes), () => sign(keyStore, pair)])
-      expect(await laterLaneCounts(16, call)).toEqual([4, 4, 4, 4]);
+      expect(await laterLaneCounts(8, call)).toEqual([2, 2, 2, 2]);
   });
 
   test('a signature that takes as long in a token that is near is dear: one to each lane, and none to the prompt one', async () => {
