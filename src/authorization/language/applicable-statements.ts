@@ -2,7 +2,9 @@
  * What a policy says of one action on one resource, by principal: the part of a decision that is the same for every
  * request with that action.
  *
- * A key policy is asked about one resource, its key, and a few dozen actions; an identity policy about many resources.
+ * A policy is asked about a few dozen actions, and about many resources: an identity policy, and a key policy that many keys share, as all do
+ * that have the one that CreateKey gives them. Where no statement about an action names a resource, which is the rule in key policies, the
+ * answer is the same for all of them.
  * Answers are remembered, so that a policy of 32 KB decides as fast as a short one. A statement can name a thousand
  * principals, of whom few ever call, so what it says of a principal is looked up when he does. The memory is bounded in
  * proportion to the number of statements (`maxEntries`); when it is full it starts anew, so that nobody can fill it once and
@@ -29,24 +31,31 @@ export interface ApplicableStatements {
 const maxEntries = (statementCount: number): number => 1024 + 16 * statementCount;
 /** Of an answer itself, in what a statement in a list takes. */
 const entriesPerAnswer = 8;
+/** Of a question that has an answer already: its name and its place. */
+const entriesPerQuestion = 2;
 /** A statement may be filed twice (`filed-statements.ts`). */
 const entriesPerStatement = 2;
 /** Some 40 for a place in a map, and 80 for a list. */
 const bytesPerEntry = 128;
 
 interface Answer {
-  readonly resource: string;
+  /** `undefined`: whatever the resource. */
+  readonly resource: string | undefined;
   readonly applicable: ApplicableStatements;
 }
 
 export class RememberedAnswers {
   readonly #statements: readonly CompiledStatement[];
-  /** By action: about the resource that was asked about first. */
+  /** By action: about every resource, or about the one that was asked about first. */
   readonly #first = new Map<string, Answer>();
   /** By action and resource: the others. */
   readonly #others = new Map<string, ApplicableStatements>();
+  /** By the statements that they consist of: of many resources the answer is the same. */
+  readonly #answers = new Map<string, ApplicableStatements>();
   #naming: ReadonlyMap<string, readonly CompiledStatement[]> | undefined;
-  #entries = 0;
+  /** Of questions, and of the answers to them. */
+  #questionEntries = 0;
+  #answerEntries = 0;
 
   constructor(statements: readonly CompiledStatement[]) {
     this.#statements = statements;
@@ -54,7 +63,7 @@ export class RememberedAnswers {
 
   /** What they take at most, now. */
   get bytes(): number {
-    return this.#entries * bytesPerEntry;
+    return (this.#questionEntries + this.#answerEntries) * bytesPerEntry;
   }
 
   /** What they can come to take. */
@@ -64,31 +73,43 @@ export class RememberedAnswers {
 
   applicableTo(action: string, resource: string): ApplicableStatements {
     const known = this.#first.get(action);
-    if (known?.resource === resource) return known.applicable;
+    if (known !== undefined && (known.resource === undefined || known.resource === resource)) return known.applicable;
     if (known === undefined) {
-      const applicable = this.#select(action, resource);
-      this.#first.set(action, { resource, applicable });
-      return applicable;
+      const answer = this.#answer(action, resource);
+      this.#first.set(action, answer);
+      return answer.applicable;
     }
     const name = `${action} ${resource}`;
     const other = this.#others.get(name);
     if (other !== undefined) return other;
-    const applicable = this.#select(action, resource);
+    const { applicable } = this.#answer(action, resource);
     this.#others.set(name, applicable);
     return applicable;
   }
 
   /** Actions are compared without regard to case, resources with it: IAM user guide, "Action" and "Resource". */
-  #select(action: string, resource: string): ApplicableStatements {
+  #answer(action: string, resource: string): Answer {
     const lowerCaseAction = action.toLowerCase();
-    const applicable = this.#statements.filter(
-      ({ matchesAction, matchesResource }) => matchesAction(lowerCaseAction) && matchesResource(resource),
-    );
-    this.#makeRoom(entriesPerAnswer + applicable.length * entriesPerStatement);
-    return {
+    const ofAction = this.#statements.filter(({ matchesAction }) => matchesAction(lowerCaseAction));
+    const isOfAll = ofAction.every(({ isOfEveryResource }) => isOfEveryResource);
+    const applicable = isOfAll ? ofAction : ofAction.filter(({ matchesResource }) => matchesResource(resource));
+    const sorted = this.#sorted(applicable);
+    this.#makeRoom(entriesPerQuestion);
+    this.#questionEntries += entriesPerQuestion;
+    return { resource: isOfAll ? undefined : resource, applicable: sorted };
+  }
+
+  #sorted(applicable: readonly CompiledStatement[]): ApplicableStatements {
+    const name = applicable.map(({ reference }) => reference.index).join();
+    const known = this.#answers.get(name);
+    if (known !== undefined) return known;
+    this.#makeRoomForAnswer(applicable);
+    const sorted = {
       denies: this.#byPrincipal(applicable.filter(({ effect }) => effect === 'Deny')),
       allows: this.#byPrincipal(applicable.filter(({ effect }) => effect === 'Allow')),
     };
+    this.#answers.set(name, sorted);
+    return sorted;
   }
 
   #byPrincipal(statements: readonly CompiledStatement[]): StatementsByPrincipal {
@@ -104,7 +125,7 @@ export class RememberedAnswers {
         if (asked.has(principal)) return asked.get(principal);
         applicable ??= new Set(statements);
         const about = found.filter((statement) => applicable?.has(statement));
-        this.#makeRoom(entriesPerAnswer + about.length * entriesPerStatement);
+        this.#makeRoomForAnswer(about);
         const filed = about.length === 0 ? undefined : fileStatements(about);
         asked.set(principal, filed);
         return filed;
@@ -117,13 +138,22 @@ export class RememberedAnswers {
     return this.#naming.get(principal);
   }
 
+  #makeRoomForAnswer({ length }: readonly CompiledStatement[]): void {
+    const entries = entriesPerAnswer + length * entriesPerStatement;
+    this.#makeRoom(entries);
+    this.#answerEntries += entries;
+  }
+
+  /** Which question has which answer is forgotten first: that is found again by a look at the statements. */
   #makeRoom(entries: number): void {
-    if (this.#entries + entries > maxEntries(this.#statements.length)) {
-      this.#first.clear();
-      this.#others.clear();
-      this.#entries = 0;
-    }
-    this.#entries += entries;
+    const max = maxEntries(this.#statements.length);
+    if (this.#questionEntries + this.#answerEntries + entries <= max) return;
+    this.#first.clear();
+    this.#others.clear();
+    this.#questionEntries = 0;
+    if (this.#answerEntries + entries <= max) return;
+    this.#answers.clear();
+    this.#answerEntries = 0;
   }
 }
 

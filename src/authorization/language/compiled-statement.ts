@@ -51,6 +51,8 @@ export interface CompiledStatement {
   readonly matchesAction: Matcher;
   /** Of a resource with policy variables, true: `holds` looks again. */
   readonly matchesResource: Matcher;
+  /** Does `matchesResource` say yes whatever it is asked? Nearly every statement of a key policy does. */
+  readonly isOfEveryResource: boolean;
   /** What only the request tells: conditions, resources with policy variables, exceptions. Absent: nothing of that kind. */
   readonly holds?: ((question: StatementQuestion) => boolean) | undefined;
   /** The parts of `holds`: it holds where all of them do. */

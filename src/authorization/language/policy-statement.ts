@@ -105,6 +105,7 @@ export function compileStatement(source: StatementSource, context: ParseContext)
     principals,
     matchesAction: actions.matches,
     matchesResource: resources.matches,
+    isOfEveryResource: resources.matches === matchesEverything,
     ...(holds === undefined ? {} : { holds }),
     tests,
     bytes: bytesOf(statement, principals, tests),
@@ -232,6 +233,7 @@ function parsePrincipals(
 const actionPattern = /^(?:\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+)$/;
 
 const matchesNothing: Matcher = () => false;
+const matchesEverything: Matcher = () => true;
 
 /** The longest names of operations, and the ARN of the longest alias. */
 const actionRoom: Room = { values: 1, characters: 64 };
@@ -277,7 +279,7 @@ interface Resources {
 function parseResources(statement: JsonObject, place: string, context: StatementContext): Resources {
   const { name, value } = oneOf(statement, 'Resource', 'NotResource');
   // A trust policy has no other resource than its role.
-  if (context.kind === 'trust policy') return { matches: () => true, steps: 0 };
+  if (context.kind === 'trust policy') return { matches: matchesEverything, steps: 0 };
   if (value === undefined) return { matches: matchesNothing, steps: 0 };
   const isNegated = name === 'NotResource';
   const patterns = stringsAt(`${place}.${name}`, value);
@@ -294,6 +296,7 @@ function parseResources(statement: JsonObject, place: string, context: Statement
   const matchesFixed: Matcher = (resource, budget) => matchers.some((matches) => matches(resource, budget));
   const steps = stepsToTry(fixed.map(fixedParts), resourceRoom, 'arn');
   if (variable.length === 0) {
+    if (!isNegated && patterns.includes('*')) return { matches: matchesEverything, steps };
     return { matches: isNegated ? (resource) => !matchesFixed(resource) : matchesFixed, steps };
   }
   const holds: RequestTest = ({ resource, context: values }) => {
@@ -306,7 +309,7 @@ function parseResources(statement: JsonObject, place: string, context: Statement
     return isNegated && (context.effect === 'Deny' || resolved.every((parts) => parts !== undefined));
   };
   const ofTest = matchers.length * stepsPerLook + steps + stepsToResolveAndTry(variable);
-  return { matches: () => true, steps: 0, test: { element: name, expected: patterns, holds, steps: ofTest } };
+  return { matches: matchesEverything, steps: 0, test: { element: name, expected: patterns, holds, steps: ofTest } };
 }
 
 function stepsToResolveAndTry(templates: readonly Template[]): number {
