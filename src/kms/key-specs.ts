@@ -37,6 +37,8 @@ interface AlgorithmOf {
 interface KeySpecRow {
   /** A private and a public key; otherwise one secret key. */
   readonly isKeyPair: boolean;
+  /** A token looks for primes, for seconds or minutes; absent: it takes no longer than what it does with keys. */
+  readonly isLongGenerated?: true;
   readonly usages: Partial<Record<KeyUsage, readonly string[]>>;
 }
 
@@ -50,7 +52,11 @@ const rsaSigning = [
   'RSASSA_PSS_SHA_512',
 ] as const;
 
-const rsa = { isKeyPair: true, usages: { ENCRYPT_DECRYPT: rsaEncryption, SIGN_VERIFY: rsaSigning } } as const;
+const rsa = {
+  isKeyPair: true,
+  isLongGenerated: true,
+  usages: { ENCRYPT_DECRYPT: rsaEncryption, SIGN_VERIFY: rsaSigning },
+} as const;
 const nistCurve = <const Signing extends SigningAlgorithm>(signing: Signing) =>
   ({ isKeyPair: true, usages: { SIGN_VERIFY: [signing], KEY_AGREEMENT: ['ECDH'] } }) as const;
 const hmac = <const Algorithm extends MacAlgorithm>(algorithm: Algorithm) =>
@@ -84,7 +90,7 @@ export const keySpecs = {
   },
 } as const satisfies Record<
   string,
-  { isKeyPair: boolean; usages: { [Usage in KeyUsage]?: readonly AlgorithmOf[Usage][] } }
+  { isKeyPair: boolean; isLongGenerated?: true; usages: { [Usage in KeyUsage]?: readonly AlgorithmOf[Usage][] } }
 >;
 
 export type KeySpec = keyof typeof keySpecs;

@@ -244,4 +244,31 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
     member.plug();
     await untilAll('connected');
   });
+
+  test('makes secret keys and pairs without waiting for a member that hangs', async () => {
+    const member = present(instance.members[0]);
+    instance.restartsBefore.set(member.name, (await instance.statusOf(member.name)).restarts);
+    await faults.hung.strike(member, instance);
+    const { kms } = instance;
+    const [KeyId] = keys;
+    // At once, so that each member is asked for some.
+    const making = Array.from({ length: 4 }, () => [
+      kms.createKey({}),
+      kms.createKey({ KeySpec: 'ECC_NIST_P256', KeyUsage: 'SIGN_VERIFY' }),
+      kms.generateDataKeyPair({ KeyId, KeyPairSpec: 'ECC_NIST_P256' }),
+    ]);
+    const made = await Promise.all(making.flat());
+    await faults.hung.undo(member, instance);
+    await untilAll('connected');
+    for (const each of made) {
+      if ('PrivateKeyCiphertextBlob' in each) {
+        const { Plaintext } = await kms.decrypt({ CiphertextBlob: each.PrivateKeyCiphertextBlob });
+        expect(Plaintext).toEqual(each.PrivateKeyPlaintext);
+      }
+    }
+    const ids = made.flatMap((each) => ('KeyMetadata' in each ? [present(each.KeyMetadata?.KeyId)] : []));
+    const { body } = await send(instance.socket, { path: '/census', body: JSON.stringify({ after: null }) });
+    expect(JSON.parse(body)).toMatchObject({ proven: keys.length + ids.length, problems: [] });
+    expect(load.failures).toEqual([]);
+  });
 });

@@ -10,6 +10,7 @@
  * the key: each of them was asked, and one that is not there has none of it, or the call fails. What has left the domain is no member.
  */
 
+import { keySpecNames, keySpecRow } from '../../kms/key-specs.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
 import type { CallName } from '../calls.ts';
 import type { KeyCarrying } from '../key-carrying.ts';
@@ -182,7 +183,7 @@ export class JoinedKeyStore implements KeyStore {
 
   generateWrappedKey(request: Requests['generateWrappedKey']) {
     const make = (keyStore: KeyStore) => keyStore.generateWrappedKey(request);
-    return this.#with('generateWrappedKey', [request.domainKeyId], make);
+    return this.#with('generateWrappedKey', [request.domainKeyId], make, !isLongGenerated(request.keySpec));
   }
 
   importWrappedKey(request: Requests['importWrappedKey']) {
@@ -234,7 +235,8 @@ export class JoinedKeyStore implements KeyStore {
   }
 
   generateDataKeyPair(request: Requests['generateDataKeyPair']) {
-    return this.#use('generateDataKeyPair', request, (keyStore) => keyStore.generateDataKeyPair(request));
+    const make = (keyStore: KeyStore) => keyStore.generateDataKeyPair(request);
+    return this.#with('generateDataKeyPair', neededBy(request), make, !isLongGenerated(request.keyPairSpec));
   }
 
   mac(request: Requests['mac']) {
@@ -282,8 +284,9 @@ export class JoinedKeyStore implements KeyStore {
     name: CallName,
     needs: readonly BackingKeyId[],
     make: (keyStore: KeyStore) => Promise<Result>,
+    generatesQuickly?: boolean,
   ): Promise<Result> {
-    return this.#calls.call({ name, needs, make });
+    return this.#calls.call({ name, needs, make, generatesQuickly });
   }
 
   /** Where it is not known whether a member made it, that member is the one that may have it. */
@@ -334,4 +337,10 @@ export class JoinedKeyStore implements KeyStore {
 /** Of a token object its own id is needed, of a wrapped key that of what it is wrapped under. */
 function neededBy({ backingKeyId, wrapped }: BackingKeyReference): readonly BackingKeyId[] {
   return [wrapped?.domainKeyId ?? backingKeyId];
+}
+
+/** Of a name that is no KeySpec nothing is known: so it may be. */
+function isLongGenerated(name: string): boolean {
+  const keySpec = keySpecNames.find((spec) => spec === name);
+  return keySpec === undefined || keySpecRow(keySpec).isLongGenerated === true;
 }

@@ -17,8 +17,9 @@
  *
  * A call that a member refused without having done anything (`keyUnavailable`, `unsupported`, `tokenFull`, `busy`) goes on to the next, whatever it is.
  *
- * A call that a member does not answer for long is made in another one besides where that leaves nothing in a token and makes no key, and the
- * first answer counts. A member with such a call gets no others while there is another one: its queue counts as full.
+ * A call that a member does not answer for long is made in another one besides where that leaves nothing in a token, and the first answer
+ * counts; what may take long anywhere, which is an RSA pair, is not. A member with such a call gets no others while there is another one: its
+ * queue counts as full. Of a key that it generates that is not said: it may wait there behind an RSA pair, which keeps nothing else.
  * A call that crashes or hangs hosts does so in each member once: that is the price of not failing one that does not.
  */
 
@@ -36,6 +37,8 @@ export interface MemberCall<Result> {
   readonly suits?: ((member: Member) => boolean) | undefined;
   /** `false`: not in another member where it is not known what became of it, though the call itself may be repeated. */
   readonly isRepeated?: false | undefined;
+  /** Of one that generates: that takes no longer than what does not. */
+  readonly generatesQuickly?: boolean | undefined;
   readonly make: (keyStore: KeyStore) => Promise<Result>;
 }
 
@@ -107,9 +110,10 @@ export class MemberCalls {
   async #ask<Result>(call: MemberCall<Result>, member: Member, tried: Tried): Promise<Result> {
     const answer = member.call(call.make);
     const { repeatable, changesKeys, generates }: Call = calls[call.name];
-    const mayBeMadeTwice = repeatable && call.isRepeated !== false && changesKeys !== true && generates !== true;
+    const isQuick = generates !== true || call.generatesQuickly === true;
+    const mayBeMadeTwice = repeatable && call.isRepeated !== false && changesKeys !== true && isQuick;
     if (!mayBeMadeTwice || this.#members.length === 1) return answer;
-    if (!(await member.punctuality.follow(call.name, answer))) return answer;
+    if (!(await member.punctuality.follow(call.name, answer, { saysHung: generates !== true }))) return answer;
     const error = new KeyStoreError('timeout', `${call.name}: member \`${member.name}\` has not answered yet`);
     const asked: Tried = new Map(tried).set(member, { error, admissions: member.admissions });
     const other = await this.#next(call, asked);

@@ -20,15 +20,18 @@ export class Punctuality {
     return this.#overdue > 0;
   }
 
-  /** Follows a call that was just made to its end. Resolves when it has ended, `false`, or is overdue, `true`; never rejects. */
-  follow(name: CallName, call: Promise<unknown>): Promise<boolean> {
+  /**
+   * Follows a call that was just made to its end. Resolves when it has ended, `false`, or is overdue, `true`; never rejects.
+   * @param saysHung Does the member count as overdue with it?
+   */
+  follow(name: CallName, call: Promise<unknown>, { saysHung }: { readonly saysHung: boolean }): Promise<boolean> {
     const beganMs = performance.now();
     const { promise, resolve } = Promise.withResolvers<boolean>();
     let isOverdue = false;
     const afterMs = Math.max(overdueMs, (this.#usualMs.get(name) ?? 0) * overdueFactor);
     const timer = setTimeout(() => {
-      isOverdue = true;
-      this.#overdue++;
+      isOverdue = saysHung;
+      if (saysHung) this.#overdue++;
       resolve(true);
     }, afterMs);
     const end = (): void => {
