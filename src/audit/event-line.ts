@@ -108,24 +108,42 @@ function additionalOf(event: AuditEvent, { peers, last }: RenderedIdentity): str
   return text;
 }
 
-/** From `readOnly` on: of requests for one key the same. */
+/** From `readOnly` on: of requests for one key the same, and for another one the same but for its ARN. */
 function endingOf(event: AuditEvent, { accountId, last }: RenderedIdentity): string {
   const { readOnly, resources } = event;
   const [resource] = resources;
+  if (resource === undefined || resources.length > 1) return renderEnding(event, accountId);
   const known = last.ending;
-  if (known?.resource === resource && known?.readOnly === readOnly && resources.length === 1) return known.text;
-  const text = members({
+  if (known?.readOnly === readOnly) {
+    if (known.resource === resource) return known.text;
+    if (known.around !== undefined && plainKeyArn.test(resource)) {
+      known.resource = resource;
+      known.text = known.around[0] + resource + known.around[1];
+      return known.text;
+    }
+  }
+  const text = renderEnding(event, accountId);
+  const at = text.indexOf(resource);
+  const isPlain = plainKeyArn.test(resource) && at >= 0;
+  const around = isPlain ? ([text.slice(0, at), text.slice(at + resource.length)] as const) : undefined;
+  last.ending = { readOnly, resource, text, around };
+  return text;
+}
+
+function renderEnding({ readOnly, resources, identity }: AuditEvent, accountId: string): string {
+  return members({
     readOnly,
-    resources: resourcesOf(event, accountId),
+    resources: resourcesOf(resources, accountId),
     eventType: 'AwsApiCall',
     managementEvent: true,
     recipientAccountId: accountId,
     eventCategory: 'Management',
-    tlsDetails: tlsDetailsOf(event.identity),
+    tlsDetails: tlsDetailsOf(identity),
   });
-  if (resource !== undefined && resources.length === 1) last.ending = { readOnly, resource, text };
-  return text;
 }
+
+/** In JSON as it is, and not cut. */
+const plainKeyArn = /^arn:aws:kms:[\w:/-]{1,100}$/;
 
 /** An object's text without its braces. */
 function members(object: object): string {
@@ -152,7 +170,7 @@ function boundedKind({ payer, eventName, errorCode, key }: CountedKind): Counted
   };
 }
 
-function resourcesOf({ resources }: Pick<AuditEvent, 'resources'>, accountId: string): object {
+function resourcesOf(resources: AuditEvent['resources'], accountId: string): object {
   return resources
     .slice(0, maxResources)
     .map((ARN) =>
@@ -183,7 +201,7 @@ export function renderServiceEvent(event: ServiceEvent): string {
     additionalEventData: bounded(additionalEventData, maxResponseElementsBytes) ?? undefined,
     eventID: newUuid(),
     readOnly: false,
-    resources: resourcesOf(event, accountId),
+    resources: resourcesOf(event.resources, accountId),
     eventType: 'AwsServiceEvent',
     managementEvent: true,
     recipientAccountId: accountId,
@@ -205,7 +223,13 @@ export interface RenderedIdentity {
 interface LastParts {
   origin?: { readonly [Name in OriginMember]: AuditEvent[Name] } & { readonly text: string };
   decision?: { readonly allowed: boolean; readonly because: string; readonly text: string };
-  ending?: { readonly readOnly: boolean; readonly resource: string; readonly text: string };
+  ending?: {
+    readonly readOnly: boolean;
+    resource: string;
+    text: string;
+    /** What stands before and after the ARN of a key. */
+    readonly around: readonly [string, string] | undefined;
+  };
 }
 
 type OriginMember = 'eventSource' | 'eventName' | 'awsRegion' | 'sourceIPAddress' | 'userAgent';

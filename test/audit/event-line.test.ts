@@ -201,7 +201,14 @@ describe('an audit event', () => {
       userAgent: few(null, 'aws-sdk-js/3', 'of "another" program'),
       requestParameters: few(null, { keyId: 'alias/payroll' }),
       responseElements: few(null, { keyId: 'other' }),
-      resources: few<readonly string[]>([], ['arn:aws:kms:a'], ['arn:aws:kms:b'], ['arn:aws:kms:a', 'arn:aws:iam:c']),
+      resources: few<readonly string[]>(
+        [],
+        ['arn:aws:kms:a'],
+        ['arn:aws:kms:b'],
+        ['arn:aws:kms:"b"'],
+        ['arn:aws:iam:c'],
+        ['arn:aws:kms:a', 'arn:aws:iam:c'],
+      ),
       errorCode: few(null, 'AccessDeniedException'),
       errorMessage: few(null, 'no'),
       decision: few(
