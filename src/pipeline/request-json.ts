@@ -5,8 +5,10 @@
  * password, the text) of a secret member is decoded from the body's bytes, which are then overwritten with a filler; `JSON.parse` sees one of it, and the
  * secret takes its place. The body is zero when this returns.
  *
- * It is looked for where every program writes it: a name that stands once in the body, without escapes, before a string without
- * escapes. Whatever is written otherwise is parsed as it is: then its strings are the engine's, as those of answers are.
+ * It is looked for where every program writes it: a name that stands once in the body, without escapes, before a string whose only
+ * escapes are those of slashes, which PHP makes. What people write by mistake stands there too (other text than base64, line breaks,
+ * a body that was cut off), and is no string either: it is refused by its filler. Whatever is written otherwise is parsed as
+ * it is: then its strings are the engine's, as those of answers are.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -17,8 +19,10 @@ import { passingSecretMemory } from '../secrets/secret-memory.ts';
 /** A secret that was taken out of a body. */
 interface Taken {
   readonly name: string;
-  readonly isText: boolean;
-  readonly secret: Plaintext;
+  /** Absent: what stood there is none, and its filler is refused as it would be. */
+  readonly secret: Plaintext | undefined;
+  /** As it stood in the body, where that cannot be told from the secret. */
+  readonly original: Plaintext | undefined;
   readonly at: number;
   readonly characters: number;
 }
@@ -43,11 +47,14 @@ export function parseBody(
       if (secret !== undefined) taken.push(secret);
     }
     const value = parseWithout(body, taken);
-    if (taken.every((secret) => putBack(value, secret))) return value;
+    if (taken.every((secret) => putBack(value, secret))) {
+      for (const { secret, original } of taken) if (original !== secret) original?.wipe();
+      return value;
+    }
     // It stands deeper in the request, where it is no secret.
-    for (const { isText, secret, at } of taken) {
-      if (isText) secret.reveal().copy(body, at);
-      else body.write(secret.reveal().toString('base64'), at, 'latin1');
+    for (const { secret, original, at } of taken) {
+      if (original !== undefined) original.reveal().copy(body, at);
+      else if (secret !== undefined) body.write(secret.reveal().toString('base64'), at, 'latin1');
     }
     wipeAll(taken);
     return parse(body);
@@ -60,16 +67,19 @@ export function parseBody(
 }
 
 function wipeAll(taken: readonly Taken[]): void {
-  for (const { secret } of taken) secret.wipe();
+  for (const { secret, original } of taken) {
+    secret?.wipe();
+    original?.wipe();
+  }
 }
 
 const noTexts: ReadonlySet<string> = new Set();
 const filler = '*';
+const star = 0x2a;
 const quote = 0x22;
 const colon = 0x3a;
 const backslash = 0x5c;
-/** A longer one is none that an operation takes. */
-const maxCharacters = 8192;
+const slash = 0x2f;
 
 const quotedNames = new Map<string, Buffer>();
 
@@ -93,13 +103,39 @@ function take(body: Buffer, name: string, isText: boolean): Taken | undefined {
   const quoteAt = behindSpaces(body, colonAt + 1);
   if (body[quoteAt] !== quote) return undefined;
   const at = quoteAt + 1;
-  const characters = body.indexOf(quote, at) - at;
-  if (characters < (isText ? 1 : 4) || characters > maxCharacters) return undefined;
-  const text = body.subarray(at, at + characters);
-  const decoded = isText ? plainText(text) : decodeBase64(text);
-  if (decoded === undefined) return undefined;
+  const end = body.indexOf(quote, at);
+  const text = body.subarray(at, end < 0 ? body.length : end);
+  const characters = text.length;
+  // Without its end it is no JSON, whatever it says.
+  if (end < 0) return hide(text);
+  if (characters === 0) return undefined;
+  const bytesOfSecret = isText ? plainText(text) : (decodeBase64(text) ?? decodeWithSlashes(text));
+  if (bytesOfSecret === undefined) {
+    if (text.some(isControl)) return hide(text);
+    if (isText || !isNoBase64(text)) return undefined;
+  }
+  const original = isText ? undefined : originalOf(text, bytesOfSecret);
+  const secret = bytesOfSecret && new Plaintext(bytesOfSecret);
   text.fill(filler);
-  return { name, isText, secret: new Plaintext(decoded), at, characters };
+  return { name, secret, original: isText ? secret : original, at, characters };
+}
+
+/** What is no JSON is told of with a place in it: each byte that is a character is overwritten, and the others stay. */
+function hide(text: Buffer): undefined {
+  if (text.includes(backslash)) return;
+  for (const [at, byte] of text.entries()) if (!isControl(byte) && byte < 0x80) text[at] = star;
+}
+
+function isControl(byte: number): boolean {
+  return byte < 0x20;
+}
+
+/** @returns A copy; `undefined` where the base64 of the secret is the same. */
+function originalOf(text: Buffer, secret: Buffer | undefined): Plaintext | undefined {
+  if (secret !== undefined && !text.includes(backslash)) return undefined;
+  const bytes = passingSecretMemory(text.length);
+  text.copy(bytes);
+  return new Plaintext(bytes);
 }
 
 function behindSpaces(body: Buffer, from: number): number {
@@ -115,7 +151,7 @@ function putBack(value: unknown, { name, secret }: Taken): boolean {
   const found = request[name];
   // The filler is no base64. Who writes it himself, and the name with escapes, is taken for somebody who asks for just that.
   if (found !== filler) return false;
-  request[name] = secret;
+  if (secret !== undefined) request[name] = secret;
   return true;
 }
 
@@ -171,6 +207,27 @@ function decodeBase64(text: Buffer): Buffer | undefined {
   if ((wrong & notBase64) === 0) return bytes;
   bytes.fill(0);
   return undefined;
+}
+
+/** The same, where slashes have the escapes that PHP gives them, and nothing else has one. */
+function decodeWithSlashes(text: Buffer): Buffer | undefined {
+  if (!text.includes(backslash)) return undefined;
+  const plain = passingSecretMemory(text.length);
+  let length = 0;
+  let isPlain = true;
+  for (const [at, byte] of text.entries()) {
+    if (byte !== backslash) plain[length++] = byte;
+    else if (text[at + 1] !== slash) isPlain = false;
+  }
+  const bytes = isPlain ? decodeBase64(plain.subarray(0, length)) : undefined;
+  plain.fill(0);
+  return bytes;
+}
+
+/** Will `decode` of `schema.ts` refuse it for certain? Without escapes and in ASCII. */
+function isNoBase64(text: Buffer): boolean {
+  if (text.includes(backslash) || text.some((byte) => byte >= 0x80)) return false;
+  return text.length % 4 !== 0 || text.some((byte) => byte !== pad && bitsOf(fourthBits, byte) === notBase64);
 }
 
 function bitsOf(place: Uint32Array, character: number | undefined): number {

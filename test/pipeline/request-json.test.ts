@@ -1,7 +1,7 @@
 /** Secrets of requests become no strings, and what a request says does not depend on it. */
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { decodeRequest, object, optional, secretBlob, stringMap } from '../../src/operations/declaration/schema.ts';
 import { parseBody } from '../../src/pipeline/request-json.ts';
 import { Plaintext } from '../../src/secrets/secret-bytes.ts';
@@ -24,6 +24,7 @@ test.each([
   '{ "KeyId": "k",\r\n\t"Plaintext" :\n"AAECAw==" , "Context": {"a": "b"} }',
   '{"Plaintext":"////"}',
   `{"Plaintext":"${'QUJD'.repeat(1365)}"}`,
+  '{"Plaintext":"\\/\\/AB","Context":{"a":"\\/"}}',
 ])('The secret of %s is taken from the bytes, and the body is zero', (body) => {
   const bytes = Buffer.from(body);
   const value = parseBody(bytes, names) as { Plaintext: unknown };
@@ -50,10 +51,43 @@ test.each([
   ['another alphabet', '{"Plaintext":"__--"}'],
   ['a line break', '{"Plaintext":"QUJD\nQUJD"}'],
   ['letters beyond ASCII', '{"Plaintext":"QUJä"}'],
+  ['letters beyond ASCII in what is no JSON', '{"Plaintext":"QUJä"x}'],
+  ['a word', '{"Plaintext":"my secret"}'],
+  ['a word of base64 in another map', '{"Context":{"Plaintext":"my secret \\/ "}}'],
+  ['a word in another map', '{"Context":{"Plaintext":"my secret"}}'],
+  ['slashes with an escape in another map', '{"Context":{"Plaintext":"\\/\\/AB"}}'],
+  ['slashes of both kinds in another map', '{"Context":{"Plaintext":"/\\/AB"}}'],
+  ['an escape of something else', '{"Plaintext":"\\/\\/\\u0041B"}'],
+  ['an escape at the end', '{"Plaintext":"QUJD\\"}'],
+  ['an escaped quote', '{"Plaintext":"QUJ\\"DQUJD"}'],
   ['no end', '{"Plaintext":"QUJD'],
+  ['no end and a word', '{"Plaintext":"my secret'],
+  ['no end and an escape', '{"Plaintext":"QUJD\\u00'],
+  ['no end and letters beyond ASCII', '{"Plaintext":"QUJäD\t'],
   ['no JSON behind it', '{"Plaintext":"QUJD",}'],
 ])('%s means what it means without looking for secrets', (_, body) => {
   expect(outcomeOf(body, names)).toEqual(outcomeOf(body, []));
+});
+
+test.each([
+  ['with slashes as PHP writes them', '{"Plaintext":"c2VjcmV0\\/c2V"}'],
+  ['that was cut off', '{"KeyId":"k","Plaintext":"c2VjcmV0'],
+  ['in lines', '{"Plaintext":"c2VjcmV0\nc2VjcmV0\n"}'],
+  ['that is no base64', '{"Plaintext":"the c2VjcmV0 itself"}'],
+  ['in the alphabet of URLs', '{"Plaintext":"c2VjcmV0-_c2"}'],
+  ['without its padding', '{"Plaintext":"c2VjcmV0c2"}'],
+  ['that is too long', `{"Plaintext":"${'c2VjcmV0'.repeat(2_000)}"}`],
+])('A plaintext %s becomes no string', (_, body) => {
+  const parsed = vi.spyOn(JSON, 'parse');
+  try {
+    parseBody(Buffer.from(body), names);
+  } catch {
+    // Some are no JSON. What is told of them is compared above.
+  }
+  const texts = parsed.mock.calls.map(([text]) => text);
+  parsed.mockRestore();
+  expect(texts).not.toEqual([]);
+  expect(texts.filter((text) => text.includes('c2VjcmV0'))).toEqual([]);
 });
 
 test('Whatever bytes there are, the same ones come out as from a string', () => {
@@ -69,6 +103,14 @@ test('Whatever bytes there are, the same ones come out as from a string', () => 
       const body = JSON.stringify({ Plaintext: text });
       expect(outcomeOf(body, names)).toEqual(outcomeOf(body, []));
     }),
+  );
+  const nearly = fc.string({ unit: fc.constantFrom('A', 'Q', '/', '\\/', '=', '-', ' ', '\n', 'ä', '\\', '"', '*') });
+  fc.assert(
+    fc.property(nearly, fc.constantFrom('"}', '"', '', '"x}', '","Context":{"a":"b"}}'), (text, end) => {
+      const body = `{"Plaintext":"${text}${end}`;
+      expect(outcomeOf(body, names)).toEqual(outcomeOf(body, []));
+    }),
+    { numRuns: 2_000 },
   );
 });
 
