@@ -3,15 +3,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type KeyStore, wrappingAlgorithms } from '../../src/hsm/key-store.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { describeEachToken, type TestToken } from '../support/tokens.ts';
 import { fingerprintOf, kinds, type MaterialKind, newWrappingKey, requestOf } from './import-kinds.ts';
 import { failureOf, openStore, openTestStore, until } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const label = 'drawbridge:test:1';
 
@@ -29,8 +27,8 @@ describeEachShimmedToken('A key store that imports while its host is killed', (t
       const { fingerprint } = await keyStore.examineImport(request);
       for (const [pkcs11Function, times] of stepsOf(token(), kind)) {
         const backingKeyId = newBackingKeyId();
-        token().fault(pkcs11Function, 'delay 100');
         const called = token().counting(pkcs11Function);
+        token().fault(pkcs11Function, `at ${times} hang`);
         const before = keyStore.status().restarts;
         const importing = keyStore.importKey({ ...request, backingKeyId, label, fingerprint });
         let isOver = false;

@@ -13,11 +13,6 @@ import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { describeEachToken, softHsm2 } from '../support/tokens.ts';
 import { aad, failureOf, newKey, openTestStore, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
-/** Longer than a busy machine takes to start a host; what is tested is not how long callers wait. */
-const patience = { reconnectWaitMs: 60_000, callDeadlineMs: 60_000 };
-
 const shapes = [
   { hosts: 2, lanes: 1, generationsAtOnce: 1 },
   { hosts: 1, lanes: 4, generationsAtOnce: 3 },
@@ -66,7 +61,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   test.each(asFar(shapes))(
     'with $hosts hosts of $lanes lanes answers a prompt MAC while all others generate',
     async (shape) => {
-      const { keyStore } = await openTestStore(token(), { ...shape, limits: { ...patience, closeDeadlineMs: 1 } });
+      const { keyStore } = await openTestStore(token(), { ...shape, limits: { closeDeadlineMs: 1 } });
       expect(keyStore.generationsAtOnce).toBe(shape.generationsAtOnce);
       const symmetric = await newKey(keyStore);
       const hmac = await newKey(keyStore, 'HMAC_256');
@@ -94,7 +89,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   );
 
   test('has a prompt MAC before the next generation where its lane cannot come back, whoever asks for generations', async () => {
-    const { keyStore } = await openTestStore(token(), { hosts: 2, lanes: 1, limits: patience });
+    const { keyStore } = await openTestStore(token(), { hosts: 2, lanes: 1 });
     const symmetric = await newKey(keyStore);
     const hmac = await newKey(keyStore, 'HMAC_256');
     const [first] = keyStore.status().pids;
@@ -113,7 +108,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   test('uses a key for the first time in one lane while another generates, as its profile is shipped', async () => {
     const { keyStore } = await openTestStore(token(), {
       ...shipped(),
-      limits: { ...patience, closeDeadlineMs: 1 },
+      limits: { closeDeadlineMs: 1 },
     });
     const symmetric = await newKey(keyStore);
     const hmac = await newKey(keyStore, 'HMAC_256');
@@ -131,7 +126,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
     'with $hosts hosts of $lanes lanes never generates there, host after host',
     async (shape) => {
       const watch = new LaneWatch();
-      const { keyStore } = await openTestStore(token(), { ...shape, limits: patience });
+      const { keyStore } = await openTestStore(token(), shape);
       const symmetric = await newKey(keyStore);
       const work = () =>
         Promise.all([
@@ -161,7 +156,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   );
 
   test('has a prompt call wait for the next host rather than for a generation, when the host with its lane is lost', async () => {
-    const { keyStore } = await openTestStore(token(), { hosts: 2, limits: { ...patience, closeDeadlineMs: 1 } });
+    const { keyStore } = await openTestStore(token(), { hosts: 2, limits: { closeDeadlineMs: 1 } });
     const hmac = await newKey(keyStore, 'HMAC_256');
     const [first] = keyStore.status().pids;
     if (first === undefined) throw new Error('there are two hosts');
@@ -180,7 +175,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
 
   test('repeats a generation whose host crashed elsewhere than there', async () => {
     const watch = new LaneWatch();
-    const { keyStore } = await openTestStore(token(), { lanes: 2, limits: patience });
+    const { keyStore } = await openTestStore(token(), { lanes: 2 });
     const symmetric = await newKey(keyStore);
     token().fault('C_GenerateKeyPair', 'once crash');
     expect((await pairOf(keyStore, symmetric)).plaintext).toBeNull();
@@ -192,7 +187,9 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
 
   test('loses no call twice to a generation that is repeated', async () => {
     const watch = new LaneWatch();
-    const { keyStore } = await openTestStore(token(), { lanes: 2, limits: patience });
+    const generated = token().counting('C_GenerateKeyPair');
+    const { keyStore } = await openTestStore(token(), { lanes: 2 });
+    const whileConnecting = generated();
     const symmetric = await newKey(keyStore);
     const hmac = await newKey(keyStore, 'HMAC_256');
     const endHost = () => {
@@ -205,10 +202,13 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
     const bystanders = [promptMac(keyStore, hmac), random(keyStore), random(keyStore)].map(failureOf);
     const generation = failureOf(pairOf(keyStore, symmetric));
     await sentTo(1);
-    token().heal('C_GenerateKeyPair'); // The next host tries it while it connects.
+    // The next host generates pairs while it connects, and only then this one.
+    const logins = token().counting('C_Login');
+    token().fault('C_Login', 'hold');
     endHost();
-    await until(() => keyStore.status().restarts === 1 && keyStore.status().lanes > 0);
-    token().fault('C_GenerateKeyPair', 'hang');
+    await until(() => logins() === 1);
+    token().fault('C_GenerateKeyPair', `at ${generated() + whileConnecting + 1} hang`);
+    token().heal('C_Login');
     await sentTo(2);
     token().heal('C_GenerateKeyPair');
     endHost();
@@ -221,7 +221,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   });
 
   test('lets prompt calls go before the calls of others that wait, and refuses them for themselves alone', async () => {
-    const limits = { ...patience, maxInLane: 4, maxInFlight: 40 };
+    const limits = { maxInLane: 4, maxInFlight: 40 };
     const { keyStore } = await openTestStore(token(), { lanes: 2, sessionsAreParallel: false, limits });
     const hmac = await newKey(keyStore, 'HMAC_256');
     await promptMac(keyStore, hmac);
@@ -251,7 +251,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
     ]),
   )('sends ordinary calls to as many lanes as it should: %o', async ({ atOnce, used, ...shape }) => {
     const watch = new LaneWatch();
-    const { keyStore } = await openTestStore(token(), { ...shape, limits: { ...patience, maxInLane: 16 } });
+    const { keyStore } = await openTestStore(token(), { ...shape, limits: { maxInLane: 16 } });
     await Promise.all(Array.from({ length: atOnce }, () => random(keyStore)));
     const lanes = watch.lanesSent('random');
     expect(lanes.size).toBe(used);
@@ -260,7 +260,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
   });
 
   test('does everything in its only lane where it was given one', async () => {
-    const { keyStore } = await openTestStore(token(), { limits: patience });
+    const { keyStore } = await openTestStore(token());
     expect(keyStore.generationsAtOnce).toBe(1);
     const hmac = await newKey(keyStore, 'HMAC_256');
     token().fault('C_GenerateKeyPair', 'once delay 200');
@@ -278,7 +278,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
 describeEachToken('A key store with a lane that never generates', (token) => {
   test('computes prompt MACs, of a key that it meets for the first time, while a pair of RSA-4096 is generated', async () => {
     const { hosts, lanes } = loadVendorProfile(token().profile).defaults;
-    const { keyStore } = await openTestStore(token(), { hosts, lanes, limits: patience });
+    const { keyStore } = await openTestStore(token(), { hosts, lanes });
     const symmetric = await newKey(keyStore);
     const hmac = await newKey(keyStore, 'HMAC_256');
     const order: string[] = [];

@@ -31,8 +31,14 @@ export interface TestStore {
   readonly log: readonly LogLine[];
 }
 
-/** Pauses that a test can wait for. */
-const shortPauses: Partial<KeyStoreLimits> = { firstPauseMs: 20, maxPauseMs: 200 };
+/**
+ * Pauses that a test can wait for, and more patience than a busy machine needs to start a host or to answer: a test that is about
+ * how long callers wait says how long that is.
+ */
+const limitsOfTests: Partial<KeyStoreLimits> = {
+  ...{ firstPauseMs: 20, maxPauseMs: 200 },
+  ...{ reconnectWaitMs: 60_000, callDeadlineMs: 60_000 },
+};
 
 /** Opens a key store that is closed when the test ends. `log` is filled even when it cannot be opened. */
 export async function openTestStore(
@@ -62,11 +68,11 @@ export async function openStore(
     sessionsAreParallel: options.sessionsAreParallel ?? loadVendorProfile(token.profile).sessionsAreParallel,
     pin: async () => pinOf(options.pin?.() ?? token.pin),
     environment: token.environment,
-    limits: { ...shortPauses, ...options.limits },
+    limits: { ...limitsOfTests, ...options.limits },
     log: { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') },
   });
   // The first host serves before the others are there; the tests are about all of them.
-  await vi.waitUntil(() => keyStore.status().hosts === hosts, { timeout: 100_000, interval: 5 });
+  await vi.waitUntil(() => keyStore.status().hosts === hosts, { timeout: 170_000, interval: 5 });
   return keyStore;
 }
 

@@ -1,5 +1,5 @@
 /*
- * A PKCS#11 library that passes every call on to a real one, and on demand crashes, hangs, dawdles or returns an error.
+ * A PKCS#11 library that passes every call on to a real one, and on demand crashes, hangs, waits, dawdles or returns an error.
  *
  * Tests put it where a vendor's library goes. DRAWBRIDGE_SHIM_LIBRARY is the real library, DRAWBRIDGE_SHIM_FOLDER a folder
  * through which a test commands every process that has loaded the shim, at any moment:
@@ -7,6 +7,8 @@
  *   FUNCTION         a fault, looked for at each call of FUNCTION: `crash`, `hang`, `return NUMBER` (not having called the
  *                    real function) or `delay MILLISECONDS` (before calling it). With `once ` in front only one call, of
  *                    one process, has the fault: the one that unlinks the file.
+ *                    `hold` waits before calling the real function until the file is there no more. With `at NUMBER ` in front only
+ *                    the call has the fault that is the one of this number in FUNCTION.count, from 1.
  *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
  *                    C_Sign and C_Decrypt: what comes out has.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
@@ -61,13 +63,17 @@ static void path_of(char *path, size_t size, const char *name, const char *suffi
   snprintf(path, size, "%s/%s%s", folder ? folder : "/nonexistent", name, suffix);
 }
 
-static void count(const char *name) {
+/* Returns the number of this call, or 0 where none are counted. */
+static long count(const char *name) {
   char path[512];
   path_of(path, sizeof path, name, ".count");
   int file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (file < 0) return;
+  if (file < 0) return 0;
   if (write(file, "x", 1) != 1) abort();
+  /* Where our own byte ends, whoever else has written since. */
+  long number = (long)lseek(file, 0, SEEK_CUR);
   close(file);
+  return number;
 }
 
 #define TRACE_BYTES 32
@@ -117,7 +123,7 @@ static void flip_output(unsigned char *output, const unsigned long *length) {
 }
 
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
-static int fault(const char *name, unsigned long *result, unsigned long *flipped) {
+static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped) {
   char path[512], text[64] = "";
   path_of(path, sizeof path, name, "");
   int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -127,6 +133,10 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
   if (length <= 0) return 0;
 
   char *action = text;
+  if (strncmp(action, "at ", 3) == 0) {
+    if (strtol(action + 3, &action, 10) != number) return 0;
+    action++;
+  }
   if (strncmp(action, "once ", 5) == 0) {
     if (unlink(path) != 0) return 0; /* Another call was faster. */
     action += 5;
@@ -134,6 +144,8 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
   if (strncmp(action, "crash", 5) == 0) raise(SIGSEGV);
   if (strncmp(action, "hang", 4) == 0)
     for (;;) pause();
+  if (strncmp(action, "hold", 4) == 0)
+    while (access(path, F_OK) == 0) usleep(1000);
   if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
   if (strncmp(action, "flip", 4) == 0) *flipped = strtoul(action + 4, NULL, 0);
   if (strncmp(action, "return ", 7) != 0) return 0;
@@ -144,9 +156,9 @@ static int fault(const char *name, unsigned long *result, unsigned long *flipped
 #define WRAPPER(name)                                                                              \
   static unsigned long shim_##name(long a, long b, long c, long d, long e, long f, long g, long h) { \
     unsigned long result, flipped = ~0UL;                                                          \
-    count(#name);                                                                                  \
+    long number = count(#name);                                                                    \
     trace(#name);                                                                                  \
-    if (fault(#name, &result, &flipped)) return result;                                            \
+    if (fault(#name, number, &result, &flipped)) return result;                                    \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
     if (flipped == ~0UL || result != 0) return result;                                             \
     if (index_##name != index_C_GetAttributeValue) flip_output((unsigned char *)d, (unsigned long *)e); \

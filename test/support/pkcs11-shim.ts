@@ -24,9 +24,12 @@ import { type TestToken, type TokenKind, tokenKinds } from './tokens.ts';
 
 const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
 
-/** What a function does instead of, or before, its work. With `once`, at one call of one process only. */
+/**
+ * What a function does instead of, or before, its work. With `once`, at one call of one process only; with `at`, at the one of this
+ * number, from 1, since calls of this function are counted. One that has `hold` goes on when it is healed.
+ */
 export type Fault =
-  `${'' | 'once '}${'crash' | 'hang' | `return ${number}` | `delay ${number}` | 'flip' | `flip ${number}`}`;
+  `${'' | 'once ' | `at ${number} `}${'crash' | 'hang' | 'hold' | `return ${number}` | `delay ${number}` | 'flip' | `flip ${number}`}`;
 
 /** The shim before a library, and what a test has it do. */
 export interface Shim {
