@@ -181,10 +181,10 @@ export class KeyDirectory implements Fold {
       this.#records.file(read);
       this.#derive(keyId);
     }
-    for (const other of onDemand.asked(keyId)) {
-      this.#records.forget(other);
-      this.#keys.delete(other);
-    }
+    const other = onDemand.asked(keyId);
+    if (other === undefined) return;
+    this.#records.forget(other);
+    this.#keys.delete(other);
   }
 
   #isThere(keyId: KeyId): boolean {

@@ -1,5 +1,7 @@
 /**
- * Keys of one Region of which there are too many to have all in memory: those that were asked for last are, the others are read again.
+ * Keys of one Region of which there are too many to have all in memory: those that are asked for again and again are, the others are
+ * read again. Which of them go is decided as for wrapped keys in a lane (`kept-keys.ts`): whoever reads through all keys puts nobody's
+ * out of memory.
  *
  * What has to be known of all of them is kept beside: how many there are, and which of them something may be due of. What is in memory
  * follows the changes as ever; what is not needs no telling, since it is read from where they were written.
@@ -8,6 +10,7 @@
  * must be one whoever holds it, the end of a wrapped key and the count of encryptions, outlives it (`material-in-use.ts`).
  */
 
+import { KeptKeys } from '../hsm/kept-keys.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
@@ -28,10 +31,9 @@ export interface KeysOnDemandOptions {
 export class KeysOnDemand {
   readonly source: RecordSource;
   readonly #region: string;
-  readonly #maxKeys: number;
   readonly #damaged: Pick<DamagedKeys, 'has'>;
-  /** Those in memory, in the order in which they are looked at when there is no room; `true`: asked for since the last look. */
-  readonly #wasAsked = new Map<KeyId, boolean>();
+  /** Those in memory. */
+  readonly #kept: KeptKeys<KeyId>;
   readonly #watched = new Set<KeyId>();
   readonly #pendingDeletion = new Set<KeyId>();
   #count: number;
@@ -43,7 +45,7 @@ export class KeysOnDemand {
     this.#damaged = damaged;
     this.source = source;
     this.#region = region;
-    this.#maxKeys = Math.max(1, maxKeys);
+    this.#kept = new KeptKeys(Math.max(1, maxKeys));
     this.#count = source.count('key', region);
     for (const record of atStart) if (record.region === region) this.#watch(record);
   }
@@ -74,17 +76,14 @@ export class KeysOnDemand {
     return source.has('key', { region: this.#region, keyId }) || source.has('backingKey', { keyId });
   }
 
-  /** It was asked for. @returns Those that have to go for it. */
-  asked(keyId: KeyId): readonly KeyId[] {
-    const isNew = !this.#wasAsked.has(keyId);
-    // One that is asked for once is the next to go, however many such there are: to read through all keys puts nobody's out of memory.
-    this.#wasAsked.set(keyId, !isNew);
-    return isNew && this.#wasAsked.size > this.#maxKeys ? this.#makeRoom(keyId) : [];
+  /** It was asked for. @returns The one that has to go for it, if any. */
+  asked(keyId: KeyId): KeyId | undefined {
+    return this.#kept.use(keyId) === undefined ? this.#kept.keep(keyId, keyId) : undefined;
   }
 
   /** It is in memory no more. */
   forget(keyId: KeyId): void {
-    this.#wasAsked.delete(keyId);
+    this.#kept.drop(keyId);
   }
 
   page(after: string | undefined, limit: number): Page<KeyId> {
@@ -122,18 +121,6 @@ export class KeysOnDemand {
     const isInUse = state === 'Enabled' || state === 'Disabled';
     mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL');
     mark(this.#pendingDeletion, keyId, state === 'PendingDeletion');
-  }
-
-  /** What was asked for since the last look goes to the end, once. */
-  #makeRoom(inUse: KeyId): readonly KeyId[] {
-    const gone: KeyId[] = [];
-    for (const [keyId, wasAsked] of this.#wasAsked) {
-      if (this.#wasAsked.size <= this.#maxKeys) break;
-      this.#wasAsked.delete(keyId);
-      if (keyId === inUse || wasAsked) this.#wasAsked.set(keyId, false);
-      else gone.push(keyId);
-    }
-    return gone;
   }
 }
 
