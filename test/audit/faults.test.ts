@@ -22,7 +22,7 @@ async function recordedRequests(folder: string): Promise<ReadonlySet<unknown>> {
 describe('a daemon that is killed while it appends', () => {
   test.each<Durability>(['written', 'synced'])(
     'has every acknowledged event on record when it starts again, in one chain (%s)',
-    { timeout: 120_000 },
+    { timeout: 170_000 },
     async (durability) => {
       const folder = temporaryFolder();
       const acknowledged: number[] = [];

@@ -8,7 +8,7 @@ import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type SQLOutputValue } from 'node:sqlite';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { acceptMetadata } from '../../src/daemon/accept-metadata.ts';
@@ -23,7 +23,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: accepted metadata: ${softHsm2.missing}\n`);
 
 const root = 'arn:aws:iam::000000000000:root';

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
@@ -22,7 +22,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: backups: ${softHsm2.missing}\n`);
 
 const plaintext = Buffer.from('kept');

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RecordableEvent } from '../../src/audit/audit-log.ts';
 import { deletionTask } from '../../src/daemon/upkeep/deletion-task.ts';
 import { realm } from '../authorization/policies.ts';
@@ -11,7 +11,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: the deletion of a key on record: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {

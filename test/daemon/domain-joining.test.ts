@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import * as crypto from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
 import { trustPublicKeys, withConfiguredToken } from '../../src/daemon/domain-joining.ts';
@@ -36,8 +36,6 @@ import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: joining a domain: ${missing}\n`);

@@ -21,8 +21,6 @@ import { openStore } from '../hsm/test-store.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { memberSettings } from './domain-commands.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: a domain and kill -9: ${missing}\n`);
 
@@ -161,7 +159,7 @@ describe.skipIf(missing !== null)('kill -9', () => {
       const { body } = await send(path('kms.sock'), { method: 'GET', path: '/status' });
       expect(JSON.parse(body).keyStores[0].members[1]).toMatchObject({ name: 'second', state: 'left' });
     };
-    await vi.waitFor(isLeft, { timeout: 60_000, interval: 50 });
+    await vi.waitFor(isLeft, { timeout: 170_000, interval: 50 });
     const again = async () => {
       const { domainKeyId } = await post('/domains/default/rotation', { leaver: 'second' });
       return post('/domains/default/rotation/finish', { domainKeyId });

@@ -34,8 +34,6 @@ import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { type Answer, begun, drawbridge, memberSettings, nextOf, whatItSays } from './domain-commands.ts';
 import { TakenOverDaemon } from './taken-over-daemon.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 180_000 });
-
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: members of a domain: ${missing}\n`);
 
@@ -79,7 +77,7 @@ describe.skipIf(missing !== null)('A domain of SoftHSM2 and NSS softoken', () =>
     const { keyStores } = (await ask('GET', '/status')) as { keyStores: { members: Answer[] }[] };
     return Object.fromEntries(present(keyStores[0]).members.map((member) => [String(member['name']), member]));
   };
-  const patience = { timeout: 90_000, interval: 50 };
+  const patience = { timeout: 170_000, interval: 50 };
   const until = (name: string, state: string, more: object = {}) =>
     vi.waitFor(async () => expect((await members())[name]).toMatchObject({ state, ...more }), patience);
   const trust = async (pairs: readonly { readonly backingKeyId: BackingKeyId; readonly publicKey: Buffer }[]) => {

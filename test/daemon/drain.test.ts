@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readAuditEvents } from '../../src/audit/read-audit-log.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
@@ -12,8 +12,6 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { describeEachShimmedToken, type ShimmedToken } from '../support/pkcs11-shim.ts';
-
-vi.setConfig({ testTimeout: 180_000 });
 
 const log: string[] = [];
 const line = (_fields: object, message: string): void => void log.push(message);

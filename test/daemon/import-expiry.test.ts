@@ -9,8 +9,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
 const Plaintext = Buffer.from('for ten days');

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { CreateKeyRequest, KeyMetadata } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
 import {
   asNew,
@@ -23,7 +23,6 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { arnIn, here, type RegionName, TwoRegions, there } from './two-regions.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: imported multi-Region keys: ${softHsm2.missing}\n`);
 
 const asExisting = { ...lasting, ImportType: 'EXISTING_KEY_MATERIAL' } as const;

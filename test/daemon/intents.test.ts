@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import { payerOfUid } from '../../src/kms/payer.ts';
@@ -23,7 +23,6 @@ import { killSteps } from './killed-in-change.ts';
 import { startService, type TestService } from './kms-service.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: intents of changes: ${softHsm2.missing}\n`);
 
 const bob = 'arn:aws:iam::000000000000:user/bob';

@@ -17,8 +17,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
-
 const dayMs = 24 * 60 * 60 * 1000;
 const Plaintext = Buffer.from('a plaintext');
 const MacAlgorithm = 'HMAC_SHA_256';
@@ -105,7 +103,7 @@ describeEachToken('A key that is moved', (token) => {
     const result = await move([cipher, mac, signer, cipher], 'token');
     // Each of them goes on for a while.
     const [so, far] = [new Map(served), Object.keys(requests)];
-    await vi.waitUntil(() => far.every((name) => (served.get(name) ?? 0) > (so.get(name) ?? 0)), { timeout: 60_000 });
+    await vi.waitUntil(() => far.every((name) => (served.get(name) ?? 0) > (so.get(name) ?? 0)), { timeout: 170_000 });
     isOver = true;
     await Promise.all(asked);
 
@@ -186,7 +184,7 @@ describeEachToken('A key that is moved', (token) => {
     for (const residency of letsKeysOut() ? ['token', 'wrapped'] : ['token']) {
       isHeld = true;
       const request = encrypted(id);
-      await vi.waitUntil(() => release !== undefined, { timeout: 60_000 });
+      await vi.waitUntil(() => release !== undefined, { timeout: 170_000 });
       expect(await move([id], residency)).toMatchObject({ moved: [{ keyId: id }], refused: [] });
       release?.();
       release = undefined;

@@ -21,7 +21,6 @@ import { softHsm2 } from '../support/tokens.ts';
 import { drawbridge } from './domain-commands.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that left: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of which leave', () => {
@@ -33,7 +32,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
   /** The token of one that left, and was emptied. */
   let emptied: KeyStore | undefined;
 
-  const patience = { timeout: 60_000, interval: 50 };
+  const patience = { timeout: 170_000, interval: 50 };
   const until = (name: Name, state: string, more: object = {}) =>
     vi.waitFor(async () => expect(await instance.statusOf(name)).toMatchObject({ state, ...more }), patience);
   async function unplug(...members: readonly Name[]): Promise<void> {
@@ -221,7 +220,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
 
 describe.skipIf(softHsm2.missing !== null)('Two key stores of two members each that are one domain', () => {
   let instance: InstanceOfMembers;
-  const patience = { timeout: 60_000, interval: 50 };
+  const patience = { timeout: 170_000, interval: 50 };
   const soPin = (): string => join(instance.folder, 'so-pin');
   const command = (act: string, ...args: readonly string[]) =>
     drawbridge(act, ...args, '--config', instance.configurationFile, '--so-pin-file', soPin(), '--json');

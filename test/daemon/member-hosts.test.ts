@@ -10,7 +10,6 @@ import { openStore } from '../hsm/test-store.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members with several hosts: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', () => {
@@ -81,7 +80,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
 
   /** Key material that is being made in `a`, the only one that makes any, when that is lost. */
   async function hasUnfinishedKeyUndone(): Promise<void> {
-    const patience = { timeout: 40_000, interval: 20 };
+    const patience = { timeout: 170_000, interval: 20 };
     const said = (what: string) => instance.logged.filter((line) => line.includes(what)).length;
     const inFlight = async () => (await instance.statusOf('a')).inFlight;
     const { pids } = await instance.statusOf('a');
@@ -143,7 +142,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
         await inBoth();
         expect((await instance.statusOf('b')).hosts).toBe(0);
       },
-      { timeout: 40_000, interval: 50 },
+      { timeout: 170_000, interval: 50 },
     );
     expect(await instance.statusOf('b')).toMatchObject({
       state: 'pinRefused',

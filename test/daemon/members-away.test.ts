@@ -18,7 +18,6 @@ import { program } from '../support/program.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
 
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that are away: ${softHsm2.missing}\n`);
 
 const furtherRegion = 'eu-central-1';
@@ -41,7 +40,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
   afterAll(() => instance?.remove());
 
   const until = (states: Record<string, string>) =>
-    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 40_000, interval: 100 });
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 170_000, interval: 100 });
   const unplug = async (...names: string[]) => {
     for (const name of names) {
       instance.member(name).pull();
@@ -67,7 +66,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     // The attempt that this joins may be one that began before, and found no token.
     await vi.waitFor(
       async () => expect(await instance.reconnect(`default/members/${name}`)).toMatchObject({ status: 200 }),
-      { timeout: 100_000, interval: 100 },
+      { timeout: 170_000, interval: 100 },
     );
   };
 
@@ -137,7 +136,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of two members', () => {
     await instance.start(true);
     expect((await instance.ask('/status')).body['waitsFor']).toMatch(/key store `default`/);
     instance.member('a').plug();
-    await vi.waitFor(() => encrypt(keys.a), { timeout: 40_000, interval: 100 });
+    await vi.waitFor(() => encrypt(keys.a), { timeout: 170_000, interval: 100 });
     expect(await refusal(encrypt(keys.b))).toMatchObject(away);
   });
 

@@ -10,7 +10,6 @@ import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { InstanceOfMembers, type MemberFolder } from './instance-of-members.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: a key store of several members: ${softHsm2.missing}\n`);
 
 /** What somebody does to a member, and how it is then; `undo` puts right what does not come right by itself. */
@@ -35,7 +34,7 @@ async function untilReplaced(member: MemberFolder, instance: InstanceOfMembers):
       const { restarts } = await instance.statusOf(member.name);
       expect(restarts).toBeGreaterThan(instance.restartsBefore.get(member.name) ?? 0);
     },
-    { timeout: 40_000, interval: 100 },
+    { timeout: 170_000, interval: 100 },
   );
 }
 
@@ -146,7 +145,7 @@ class Load {
   async more(rounds: number): Promise<void> {
     const until = this.#done.map((done) => done + rounds);
     const waiting = () => this.#done.flatMap((done, client) => (done < present(until[client]) ? [client] : []));
-    await vi.waitFor(() => expect(waiting()).toEqual([]), { timeout: 40_000, interval: 50 });
+    await vi.waitFor(() => expect(waiting()).toEqual([]), { timeout: 170_000, interval: 50 });
   }
 
   async end(): Promise<void> {
@@ -179,7 +178,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
 
   const untilAll = (state: string) => until({ a: state, b: state, c: state });
   const until = (states: Record<string, string>) =>
-    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 60_000, interval: 100 });
+    vi.waitFor(async () => expect(await instance.states()).toMatchObject(states), { timeout: 170_000, interval: 100 });
 
   const single: readonly Fault[] = [faults.hung, faults.reinitialised, faults.swapped];
   const one = single.map((fault) => [fault.name, [fault]] as const);
@@ -234,7 +233,7 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
     const member = present(instance.members[0]);
     await faults.unplugged.strike(member, instance);
     const isAway = async () => expect((await instance.statusOf(member.name)).state).not.toBe('connected');
-    await vi.waitFor(isAway, { timeout: 60_000, interval: 50 });
+    await vi.waitFor(isAway, { timeout: 170_000, interval: 50 });
     const { proven, problems } = await census();
     expect(proven).toBe(0);
     expect(problems.map(({ problem }) => problem)).toEqual(

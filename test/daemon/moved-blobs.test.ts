@@ -4,14 +4,13 @@
  */
 
 import type { SQLInputValue, SQLOutputValue } from 'node:sqlite';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { acceptMetadata } from '../../src/daemon/accept-metadata.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import { here, type RegionName, TwoRegions, there } from './two-regions.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: moved wrapped keys: ${softHsm2.missing}\n`);
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} };

@@ -11,8 +11,6 @@ import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 import { inTokenOf, joinDomain as joinDomainOf, rotateDomain } from './joining-key-stores.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
-
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: moves between key stores: ${missing}\n`);
 
@@ -49,7 +47,7 @@ describe.skipIf(missing !== null)('A key that is to go into another key store', 
       async () => {
         for (const { state } of await standing()) expect(state).toBe('connected');
       },
-      { timeout: 30_000, interval: 50 },
+      { timeout: 170_000, interval: 50 },
     );
   const move = async (keys: readonly string[], to: string | null, residency: string | null = null, dryRun = false) =>
     ask('/moves', { keys, to, residency, dryRun });

@@ -5,15 +5,13 @@
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken, type TokenKind } from '../support/tokens.ts';
 import { intoToken, type KillStep, outOfToken, retirements, rotations } from './killed-in-move.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const child = fileURLToPath(new URL('killed-in-move.ts', import.meta.url));
 const Plaintext = Buffer.from('a plaintext');

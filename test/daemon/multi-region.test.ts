@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { CreateKeyRequest, KeyMetadata, KMS } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import type { Configuration } from '../../src/config/configuration-schema.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
@@ -23,7 +23,6 @@ import { send } from '../end-to-end/support/wire.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: multi-Region keys: ${softHsm2.missing}\n`);
 
 const account = '000000000000';

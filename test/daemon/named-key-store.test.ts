@@ -36,7 +36,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
     execFileSync(process.execPath, [program, 'init', '--token', 'softhsm2', ...places], { stdio: 'pipe' });
     rename('default', 'vault');
     instance = await startInstance({ dir });
-  }, 60_000);
+  });
   afterAll(async () => {
     await instance?.stop();
     rmSync(dir, { recursive: true, force: true });

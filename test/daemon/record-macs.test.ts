@@ -8,8 +8,6 @@ import { createDataFolder, createMetadata, openStore } from '../../src/daemon/da
 import { openStore as openKeyStore } from '../hsm/test-store.ts';
 import { describeEachToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 180_000 });
-
 describeEachToken('The metadata store of a daemon', (token) => {
   test('has its MACs computed as prompt calls', async () => {
     const folder = join(mkdtempSync(join(tmpdir(), 'drawbridge-record-macs-')), 'data');

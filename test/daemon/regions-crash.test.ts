@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { importMaterial, metadataOf } from '../end-to-end/support/imports.ts';
@@ -11,7 +11,6 @@ import { softHsm2 } from '../support/tokens.ts';
 import type { KillStep, RegionAct } from './killed-in-regions.ts';
 import { here, TwoRegions, there } from './two-regions.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 const child = fileURLToPath(new URL('killed-in-regions.ts', import.meta.url));
 if (softHsm2.missing !== null) process.stdout.write(`skipped: killed between Regions: ${softHsm2.missing}\n`);
 

@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { createLog } from '../../src/daemon/log.ts';
@@ -22,8 +22,6 @@ import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { drawbridge, nextOf } from './domain-commands.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: Regions of a domain: ${missing}\n`);

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
 
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import type { Configuration } from '../../src/config/configuration-schema.ts';
@@ -26,8 +26,6 @@ import { Turns } from '../../src/store/turns.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { invalidCiphertext, keyNotFound, refusal, refused } from '../end-to-end/support/refusals.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const account = '000000000000';
 const [here, there] = ['us-east-1', 'eu-central-1'] as const;

@@ -5,7 +5,7 @@
 
 import type { KMS } from '@aws-sdk/client-kms';
 import type { AssumeRoleCommandInput } from '@aws-sdk/nested-clients/sts';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import {
@@ -22,8 +22,6 @@ import {
 } from './assume-role-answers.ts';
 import { testRoleClients } from './role-clients.ts';
 import { type Credentials, encrypt, outcome, RoleInstance } from './role-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 if (softHsm2.missing !== null) process.stdout.write(`skipped: roles: ${softHsm2.missing}\n`);
 

@@ -16,8 +16,6 @@ import { exampleIdentity } from '../support/tls-identity.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { account, InstanceOfStores } from './instance-of-stores.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: several key stores in one daemon: ${missing}\n`);
 
@@ -68,7 +66,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
   const untilConnected = () =>
     vi.waitFor(
       async () => expect(await states()).toEqual({ default: 'connected', vault: 'connected', soft: 'connected' }),
-      { timeout: 60_000, interval: 50 },
+      { timeout: 170_000, interval: 50 },
     );
   const inStore = (CustomKeyStoreId: string) => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId }) as const;
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
@@ -234,7 +232,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect(await stateOf(vaultKey)).toBe('Unavailable');
       await kmsAgain().enableKey({ KeyId: vaultKey });
       await kmsAgain().cancelKeyDeletion({ KeyId: pending });
-      await vi.waitFor(() => encrypt(nssKey), { timeout: 60_000 });
+      await vi.waitFor(() => encrypt(nssKey), { timeout: 170_000 });
     } finally {
       rmSync(tokens, { recursive: true });
       renameSync(hidden, tokens);
@@ -276,7 +274,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
             }),
           ]),
         }),
-      { timeout: 60_000, interval: 30 },
+      { timeout: 170_000, interval: 30 },
     );
     expect(await refusal(kmsAgain().createKey(inStore('vault')))).toMatchObject({
       name: 'CustomKeyStoreInvalidStateException',

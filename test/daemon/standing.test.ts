@@ -4,7 +4,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { acceptPlace } from '../../src/audit/accept-place.ts';
 import { type RecordedEvent, readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { Checkpoints } from '../../src/daemon/checkpoints.ts';
@@ -15,7 +15,6 @@ import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { startService } from './kms-service.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: metadata and audit log: ${softHsm2.missing}\n`);
 
 const dataOf = (event: RecordedEvent | undefined): Record<string, unknown> =>

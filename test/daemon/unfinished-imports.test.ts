@@ -4,7 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import { replaced } from '../../src/store/records/changes.ts';
 import type { BackingKeyRecord, KeyRecord } from '../../src/store/records/records.ts';
@@ -19,8 +19,6 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const minuteMs = 60 * 1000;
 const dayMs = 24 * 60 * minuteMs;

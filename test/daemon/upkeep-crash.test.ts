@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { added } from '../../src/store/records/changes.ts';
 import { present } from '../end-to-end/support/daemon.ts';
@@ -12,8 +12,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { steps } from './killed-in-deletion.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hourMs = 60 * 60 * 1000;
 const child = fileURLToPath(new URL('killed-in-deletion.ts', import.meta.url));

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
 import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
@@ -25,8 +25,6 @@ import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;

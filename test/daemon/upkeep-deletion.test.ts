@@ -1,6 +1,6 @@
 /** The deletion of KMS keys when their time has come: a real daemon over real tokens, whose clocks the test sets. */
 
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defaultKeyPolicy } from '../../src/authorization/default-key-policy.ts';
 import { type BackingKeyId, type KeyId, newBackingKeyId, newKeyId, parsePrincipalArn } from '../../src/kms/names.ts';
 import { added, type Change } from '../../src/store/records/changes.ts';
@@ -11,8 +11,6 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { account, createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const dayMs = 24 * 60 * 60 * 1000;
 const Plaintext = Buffer.from('to be lost');

@@ -7,8 +7,6 @@ import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { account, createUpkeptInstance, type Running, region, type UpkeptInstance } from './upkept-instance.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const minuteMs = 60_000;
 const dayMs = 24 * 60 * minuteMs;
 const Plaintext = Buffer.from('for years');

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { readAuditEvents } from '../../src/audit/read-audit-log.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.ts';
@@ -16,8 +16,6 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { heard, refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: a token that is not there at the start: ${missing}\n`);

@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import type { KeySpec, KeyUsageType, MacAlgorithmSpec, SigningAlgorithmSpec } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
 import { importMaterial, newExternalKey } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
@@ -15,8 +15,6 @@ import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { createUpkeptInstance, type Running, type UpkeptInstance } from './upkept-instance.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const dayMs = 24 * 60 * 60 * 1000;
 const Plaintext = Buffer.from('a plaintext');

@@ -19,8 +19,6 @@ import { backUp, rehearse } from './support/rehearsals.ts';
 import { childrenOf, formsOf, inCoreOf, startedWith } from './support/secret-places.ts';
 import { send } from './support/wire.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
 if (missing !== null) process.stdout.write(`skipped: custom key stores: ${missing}\n`);
 
@@ -186,7 +184,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   });
 
   test('can be disconnected and not deleted while they connect, and what comes late changes nothing', async () => {
-    shim.fault('C_Login', 'delay 1500');
+    shim.fault('C_Login', 'hold');
     await connect();
     expect(await told()).toEqual({ ConnectionState: 'CONNECTING' });
     await connect();
@@ -194,6 +192,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
       expect(await refusal(request)).toEqual(invalidState);
     await disconnect();
     await remove();
+    shim.heal('C_Login');
     expect(await refusal(connect())).toEqual(named('CustomKeyStoreNotFoundException'));
     id = String((await create()).CustomKeyStoreId);
   });

@@ -251,7 +251,7 @@ function destructionWith(time: () => SetTime): Act {
           await assertOpens(kms, blob);
           return false;
         }
-        await expect.poll(() => isGone(kms, KeyId), { timeout: 120_000, interval: 200 }).toBe(true);
+        await expect.poll(() => isGone(kms, KeyId), { timeout: 170_000, interval: 200 }).toBe(true);
       }
       await expect(kms.decrypt({ CiphertextBlob: present(blob) })).rejects.toThrow();
       return true;

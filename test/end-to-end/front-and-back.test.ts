@@ -78,7 +78,7 @@ describe.skipIf(missing !== null)('a daemon with the front and one without it', 
       subjects.push({ instance, auditLog, lookedAtBytes: statSync(auditLog).size });
     }
     operations = fc.constantFrom(...requests(ciphertext));
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await Promise.all(subjects.map(({ instance }) => instance.stop()));

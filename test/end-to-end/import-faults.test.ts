@@ -89,5 +89,5 @@ describe.skipIf(missing !== null)('Imports and deletions', () => {
     kms.destroy();
     await instance.stop();
     rmSync(folder, { recursive: true, force: true });
-  }, 180_000);
+  });
 });

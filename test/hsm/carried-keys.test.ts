@@ -6,7 +6,7 @@
 import { execFileSync } from 'node:child_process';
 import * as crypto from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readJoiningPair, trustJoiningKeys } from '../../src/hsm/joining-key-trust.ts';
 import type { CarriedKey, CarryingPadding } from '../../src/hsm/key-carrying.ts';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
@@ -16,8 +16,6 @@ import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
 import { nssSoftoken, softHsm2, type TestToken, type TokenKind } from '../support/tokens.ts';
 import { aad, failureOf, openStore, plaintextOf } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const padding: CarryingPadding = 'RSAES_OAEP_SHA_1';
 const domainId = 'the domain of this test';

@@ -9,8 +9,6 @@ import { onAccountOf } from '../../src/kms/paying.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { aad, newKey, openStore, openTestStore, plaintextOf, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: whose calls a token gets first: ${missing}\n`);
 const [flooder, victim] = [payerOfUid(7001), payerOfUid(7002)];

@@ -1,13 +1,11 @@
 /** A host whose library keeps memory that it should not is replaced, and nobody notices: over the token that does so. */
 
 import { generateKeyPairSync } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { isAlive } from './processes.ts';
 import { failureOf, newKey, openTestStore, roundTrip, until } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: hosts that grow too large: ${missing}\n`);

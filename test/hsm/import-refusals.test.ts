@@ -2,7 +2,7 @@
 
 import * as crypto from 'node:crypto';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type KeyStore, wrappingAlgorithms } from '../../src/hsm/key-store.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachToken } from '../support/tokens.ts';
@@ -24,8 +24,6 @@ import {
   wrappingLabel,
 } from './import-kinds.ts';
 import { aad, failureOf, newKey, openStore, plaintextOf } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** The one answer to whatever is wrong with a ciphertext. */
 const cannotUnwrap = {

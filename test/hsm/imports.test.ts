@@ -4,7 +4,7 @@
  */
 
 import * as crypto from 'node:crypto';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   type KeyStore,
   type WrappedMaterial,
@@ -30,8 +30,6 @@ import {
 } from './import-kinds.ts';
 import { missing } from './key-kinds.ts';
 import { aad, failureOf, openStore, plaintextOf } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const label = 'drawbridge:test:1';
 

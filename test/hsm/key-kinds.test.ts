@@ -1,7 +1,7 @@
 /** Every kind of key and algorithm over both tokens, held to `node:crypto` as the independent implementation. */
 
 import * as crypto from 'node:crypto';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { GeneratedKey, KeyStore, SignedContent } from '../../src/hsm/key-store.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
@@ -9,8 +9,6 @@ import { describeEachToken } from '../support/tokens.ts';
 import { missing, pairs, type SigningCase, signing } from './key-kinds.ts';
 import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const spki = (key: crypto.KeyObject) => key.export({ type: 'spki', format: 'der' });
 const publicKeyOf = (key: GeneratedKey): crypto.KeyObject =>

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { pauseMs } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
@@ -17,8 +17,6 @@ import {
   plaintextOf,
   roundTrip,
 } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** Both directions of "how many at once": processes and sessions in each. */
 const shapes = [

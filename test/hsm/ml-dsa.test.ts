@@ -1,14 +1,12 @@
 /** ML-DSA keys over a token that has them, held to `node:crypto` as the independent implementation. */
 
 import * as crypto from 'node:crypto';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { GeneratedKey, KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { describeToken, mlDsaToken } from '../support/tokens.ts';
 import { protectedKey } from './protected-key.ts';
 import { aad, failureOf, newKey, openStore } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const algorithm = 'ML_DSA_SHAKE_256';
 /** FIPS 204, table 2. */

@@ -1,12 +1,10 @@
 /** Pairs whose halves do not belong together, as a library that tells or does something wrong makes them. */
 
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { missing } from './key-kinds.ts';
 import { aad, failureOf, newKey, openTestStore } from './test-store.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 // The numbers are PKCS#11's of the attributes: 2.40, pkcs11t.h.
 /** What the token tells wrong of a private key, and of which kind. */

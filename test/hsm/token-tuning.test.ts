@@ -54,12 +54,13 @@ describe.skipIf(missing !== null)('A token is measured', () => {
         const settings = () => ({ ...token.settings(lanes), library: shim.library });
         return openStore({ ...token, environment, settings }, { hosts, lanes, sessionsAreParallel });
       },
-      ...{ sessionsAreParallel, cores: 1, atMostMs, measureMs: 150, lanesToTry: [1, 4] },
+      // Measured for so long that four lanes give more also where the machine stands still for a second under them.
+      ...{ sessionsAreParallel, cores: 1, atMostMs, measureMs: 800, lanesToTry: [1, 4] },
     });
 
   test('with more lanes for one that is far away, and nothing of it is left there', async () => {
     for (const name of ['C_OpenSession', 'C_Encrypt', 'C_Sign']) shim.fault(name, 'delay 10');
-    const tuning = await tune(true, 60_000);
+    const tuning = await tune(true, 160_000);
     shim.healAll();
     expect(tuning.roundTripMs).toBeGreaterThanOrEqual(10);
     expect(tuning.recommended.lanes).toBeGreaterThanOrEqual(4);

@@ -26,8 +26,6 @@ import {
 import { missing } from './key-kinds.ts';
 import { aad, failureOf, newKey, openStore, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
-
 const domainLabel = 'drawbridge:domain:test:1';
 const longRsa = new Map<KeySpec, string>([
   ['RSA_3072', 'rsa_oaep_3072_sha256_mgf1sha256'],

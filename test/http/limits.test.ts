@@ -14,7 +14,8 @@ describe('a client that stops', () => {
     ['inside of its headers', 'POST / HTTP/1.1\r\nHost: kms\r\nX-Amz-'],
     ['inside of its body', awsRequest('Encrypt', '{"KeyId"', { 'Content-Length': '100' })],
   ])('%s is told so and closed', async (_name, text) => {
-    wire = await startWire({ headersTimeoutMs: 300, requestTimeoutMs: 300 });
+    // Long enough that what it sent is read in time, also where the machine stands still before.
+    wire = await startWire({ headersTimeoutMs: 1_500, requestTimeoutMs: 1_500 });
     const answers = parseAnswers(await new RawClient(wire.path).send(text).closed);
     expect(answers).toMatchObject([{ status: 400, headers: { connection: 'close' } }]);
     expect(JSON.parse(answers[0]?.body ?? '')).toEqual(tooSlow);

@@ -33,24 +33,20 @@ async function isServed(): Promise<boolean> {
 }
 
 sayIfNotRoot('Clients who do not read');
-test.skipIf(!runsAsRoot)(
-  'Clients who send and never read make the daemon hold no more than their budget',
-  async () => {
-    const unreadBytesPerPayer = 512 * 1024;
-    wire = await startWire({}, 'unix', { unreadBytesPerPayer, requestBytesPerPayer: 8 * 1024 * 1024 });
-    openToAll(wire.path);
-    // A long answer: what it cannot be is a request, and its text is repeated.
-    wire.answer = 'x'.repeat(100_000);
-    const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
-    attack({ connections: 24, request: awsRequest('Deaf') });
-    await expect.poll(cutOff, { timeout: 170_000 }).toBeGreaterThan(24);
-    expect(await isServed()).toBe(true);
-    const held = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed - before;
-    // Held requests are 64 KB a connection, and answers their budget; the rest is the engine's.
-    expect(held).toBeLessThan(100 * 1024 * 1024);
-  },
-  30_000,
-);
+test.skipIf(!runsAsRoot)('Clients who send and never read make the daemon hold no more than their budget', async () => {
+  const unreadBytesPerPayer = 512 * 1024;
+  wire = await startWire({}, 'unix', { unreadBytesPerPayer, requestBytesPerPayer: 8 * 1024 * 1024 });
+  openToAll(wire.path);
+  // A long answer: what it cannot be is a request, and its text is repeated.
+  wire.answer = 'x'.repeat(100_000);
+  const before = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
+  attack({ connections: 24, request: awsRequest('Deaf') });
+  await expect.poll(cutOff, { timeout: 170_000 }).toBeGreaterThan(24);
+  expect(await isServed()).toBe(true);
+  const held = process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed - before;
+  // Held requests are 64 KB a connection, and answers their budget; the rest is the engine's.
+  expect(held).toBeLessThan(100 * 1024 * 1024);
+});
 
 test.skipIf(!runsAsRoot)(
   'Clients who send the smallest requests and never read are begun a bounded number of',
@@ -64,30 +60,25 @@ test.skipIf(!runsAsRoot)(
     // One for each connection that was late, and those of the first ones.
     expect(wire.noted.length).toBeLessThanOrEqual(20 + 10);
   },
-  30_000,
 );
 
-test.skipIf(!runsAsRoot)(
-  'Thousands of requests of one payer stand before nobody: a share of them does',
-  async () => {
-    const beginsPerTurn = 4;
-    wire = await startWire({}, 'unix', { beginsPerTurn });
-    openToAll(wire.path);
-    const other = new RawClient(wire.path);
-    await other.send(httpRequest('GET', '/health')).answer();
-    attack({ connections: 20, request: tiny, requests: 3000 });
-    // It is in full flood, with tens of thousands to come.
-    await expect.poll(() => wire.noted.length, { interval: 1 }).toBeGreaterThan(200);
-    const before = wire.noted.length;
-    other.send(awsRequest('Mine'));
-    await other.answers(2);
-    const mine = wire.noted.findIndex(({ operationName }) => operationName === 'Mine');
-    // Some turns of the event loop pass in this process until it is sent, and until it is read.
-    expect(mine - before).toBeLessThan(20 * beginsPerTurn);
-    other.socket.destroy();
-  },
-  30_000,
-);
+test.skipIf(!runsAsRoot)('Thousands of requests of one payer stand before nobody: a share of them does', async () => {
+  const beginsPerTurn = 4;
+  wire = await startWire({}, 'unix', { beginsPerTurn });
+  openToAll(wire.path);
+  const other = new RawClient(wire.path);
+  await other.send(httpRequest('GET', '/health')).answer();
+  attack({ connections: 20, request: tiny, requests: 3000 });
+  // It is in full flood, with tens of thousands to come.
+  await expect.poll(() => wire.noted.length, { interval: 1 }).toBeGreaterThan(200);
+  const before = wire.noted.length;
+  other.send(awsRequest('Mine'));
+  await other.answers(2);
+  const mine = wire.noted.findIndex(({ operationName }) => operationName === 'Mine');
+  // Some turns of the event loop pass in this process until it is sent, and until it is read.
+  expect(mine - before).toBeLessThan(20 * beginsPerTurn);
+  other.socket.destroy();
+});
 
 test('A client who takes a long answer in time has all of it', async () => {
   wire = await startWire({}, 'unix', { unreadBytesPerPayer: 9 * 1024 * 1024 });

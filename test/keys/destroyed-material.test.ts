@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { WrappedKey, type WrappedKeyOutline } from '../../src/hsm/wrapped-key.ts';
 import { noCustomKeyStores } from '../../src/keys/custom-key-store.ts';
@@ -15,7 +15,6 @@ import { aad, failureOf, openStore, plaintextOf } from '../hsm/test-store.ts';
 import { examples, formerRegion, testMacs } from '../store/records.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 if (softHsm2.missing !== null) process.stdout.write(`skipped: destroyed material: ${softHsm2.missing}\n`);
 
 describe.skipIf(softHsm2.missing !== null)('Wrapped material that is destroyed', () => {

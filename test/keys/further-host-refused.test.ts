@@ -14,7 +14,6 @@ import { Turns } from '../../src/store/turns.ts';
 import { examples, formerRegion, testMacs } from '../store/records.ts';
 import { softHsm2 } from '../support/tokens.ts';
 
-vi.setConfig({ testTimeout: 180_000 });
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
@@ -54,7 +53,7 @@ describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
     const stores = new CustomKeyStores({ region: formerRegion, records: [], configured, hsms, vault, turns, log });
     turns.follow(stores);
     try {
-      const whenRefused = () => vi.waitUntil(() => refused, { timeout: 120_000 }).then(() => undefined);
+      const whenRefused = () => vi.waitUntil(() => refused, { timeout: 170_000 }).then(() => undefined);
       stores.serve(whenRefused, async () => undefined);
       const record = { ...examples.customKeyStore, connection: 'CONNECTING', connectionErrorCode: null } as const;
       await turns.take(() => ({ changes: [added('customKeyStore', record)], response: undefined }));
@@ -69,7 +68,7 @@ describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
         response: undefined,
       }));
       await expect
-        .poll(() => stores.record(customKeyStoreId), { timeout: 150_000 })
+        .poll(() => stores.record(customKeyStoreId), { timeout: 170_000 })
         .toMatchObject({ connection: 'FAILED', connectionErrorCode: 'INVALID_CREDENTIALS' });
       expect(stores.find(customKeyStoreId)?.isAway).toBe(true);
       expect(logins).toBe(2);

@@ -4,7 +4,7 @@
  */
 
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Caller } from '../../src/identity/caller.ts';
 import { payerOfCaller } from '../../src/identity/payer-of-caller.ts';
 import { parsePrincipalArn } from '../../src/kms/names.ts';
@@ -90,14 +90,17 @@ test('A request whose body is one byte too many to wait is refused, and one that
 });
 
 test('A request that would wait for longer than is of use is refused at once, and those that wait are not', async () => {
+  let nowMs = 1_000;
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => nowMs);
+  onTestFinished(() => clock.mockRestore());
   const { service, refused, answerFirst } = heldService({ maxRunning: 1, maxExpectedMs: 2000 });
   for (let index = 0; index < 4; index++) void service.run(request(mallory, `waits ${index}`));
   for (let answered = 0; answered < 2; answered++) {
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    nowMs += 20;
     answerFirst(1);
     await endOfTurn();
   }
-  // At 20 ms or more for each, a hundred are the most that are worth waiting for.
+  // At 20 ms for each, a hundred are the most that are worth waiting for.
   const late = Array.from({ length: 200 }, (_, index) => service.run(request(mallory, `late ${index}`)));
   await endOfTurn();
   expect(refused.length).toBeGreaterThanOrEqual(100);

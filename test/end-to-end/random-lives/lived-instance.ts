@@ -166,7 +166,7 @@ export class LivedInstance {
     const next = withUnknownUses(passed(model, new Date(this.callers.nowMs())));
     const isDone = async (): Promise<boolean> =>
       same(await seenOf(this.kms, next), expectedOf(next, this.callers.life));
-    const done = expect.poll(isDone, { timeout: 90_000, interval: 300 }).toBe(true);
+    const done = expect.poll(isDone, { timeout: 170_000, interval: 300 }).toBe(true);
     // What is other than it is to be says more than that something is.
     await done.catch(() => this.#assertSeen(next));
     return next;

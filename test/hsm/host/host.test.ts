@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { calls } from '../../../src/hsm/calls.ts';
 import type { KeyStoreCapabilities } from '../../../src/hsm/key-store.ts';
 import { hostProgram } from '../../support/program.ts';
@@ -8,7 +8,6 @@ import { describeEachToken, softHsm2 } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, type HostLane, HostProcess, newId, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 /** A host that is not opened yet, ended afterwards. */
 async function withFreshHost<Result>(host: HostProcess, use: (host: HostProcess) => Promise<Result>): Promise<Result> {

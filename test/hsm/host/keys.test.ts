@@ -1,10 +1,9 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeEachToken } from '../../support/tokens.ts';
 import { protectedKey } from '../protected-key.ts';
 import { fieldOf, fieldsOf, HostProcess, jsonOf, newId, type Reply, u32, withHost } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 describeEachToken('HSM host, keys', (token) => {
   let host: HostProcess;

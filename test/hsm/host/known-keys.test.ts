@@ -1,13 +1,11 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { AttributeReader } from '../../../src/hsm/host/token/attribute-reader.ts';
 import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
 import { readAttribute } from '../../../src/hsm/host/token/key-attributes.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { type InProcessHost, importKey, openInProcess } from './in-process.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hex = (text: string) => Buffer.from(text, 'hex');
 

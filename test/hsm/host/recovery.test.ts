@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { WrappedKeyCalls } from '../../../src/hsm/host/calls/wrapped-keys.ts';
 import { ChangeLock, newChangeLockMemory } from '../../../src/hsm/host/token/change-lock.ts';
 import { constant } from '../../../src/hsm/host/token/cryptoki.ts';
@@ -10,8 +10,6 @@ import type { BackingKeyId } from '../../../src/kms/names.ts';
 import { describeEachToken } from '../../support/tokens.ts';
 import { newId } from './host-process.ts';
 import { type InProcessHost, openInProcess } from './in-process.ts';
-
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const maxCopies = 4;
 const aad = Buffer.from('aad');

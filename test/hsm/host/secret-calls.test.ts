@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeEachToken } from '../../support/tokens.ts';
 import { fieldOf, fieldsOf, HostProcess, newId, type Reply, u32 } from './host-process.ts';
 
 // Each host is a process that starts; a loaded machine takes its time.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 const hmacSha256 = Buffer.from('HMAC_SHA_256');
 
