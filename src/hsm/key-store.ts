@@ -240,6 +240,7 @@ export interface KeyStore extends KeyRelocation {
       readonly fingerprint: Buffer;
     },
   ): Promise<GeneratedKey>;
+  /** `wrapWithTrusted` as far as the token that answers holds to it. */
   describeKey(request: BackingKeyReference): Promise<BackingKeyAttributes>;
 
   /**

@@ -25,6 +25,7 @@ import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
 import { PipeKeyCarrying } from './pipe-key-carrying.ts';
 import * as replies from './replies.ts';
+import { asEnforced } from './token-protection.ts';
 import type { BackingKeyReference } from './wrapped-key.ts';
 import { WrappedKeysInUse } from './wrapped-keys-in-use.ts';
 
@@ -198,8 +199,9 @@ export class PipeKeyStore implements KeyStore {
     return await this.#dispatcher.call('importKey', fields, (reply) => replies.generatedKey(reply, backingKeyId));
   }
 
-  describeKey(key: Requests['describeKey']) {
-    return this.#use('describeKey', key, [], (reply) => replies.attributes(reply, key.backingKeyId));
+  async describeKey(key: Requests['describeKey']) {
+    const told = await this.#use('describeKey', key, [], (reply) => replies.attributes(reply, key.backingKeyId));
+    return asEnforced(told, this.capabilities().protection);
   }
 
   generateDomainKey({ backingKeyId, label }: Requests['generateDomainKey']) {

@@ -9,6 +9,7 @@ import { keyField, packed } from './call-fields.ts';
 import { callOn, type HostLane } from './host-lane.ts';
 import type { KeyStore, KeyStoreCapabilities } from './key-store.ts';
 import * as replies from './replies.ts';
+import { asEnforced } from './token-protection.ts';
 
 export type TokenConnection = Pick<KeyStore, 'describeKey' | 'macs' | 'capabilities'>;
 
@@ -22,8 +23,10 @@ export type ConnectionProof = (connection: TokenConnection) => Promise<void>;
 export function connectionOver(lane: HostLane, found: KeyStoreCapabilities): TokenConnection {
   return {
     capabilities: () => found,
-    describeKey: (key) =>
-      callOn(lane, 'describeKey', [keyField(key)], (reply) => replies.attributes(reply, key.backingKeyId)),
+    describeKey: async (key) => {
+      const attributesIn = (reply: readonly Buffer[]) => replies.attributes(reply, key.backingKeyId);
+      return asEnforced(await callOn(lane, 'describeKey', [keyField(key)], attributesIn), found.protection);
+    },
     macs: (key) => {
       const { algorithm, messages } = key;
       const fields = [keyField(key), Buffer.from(algorithm), packed(messages)];

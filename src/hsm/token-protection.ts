@@ -24,3 +24,15 @@ export interface ProtectionTrial {
   /** What the token answered: `CKR_KEY_UNEXTRACTABLE`, or `done`. */
   readonly answer: string;
 }
+
+/**
+ * What a token tells of a key, with `wrapWithTrusted` false where that was found to hold nothing back. Each HSM answers for the keys in
+ * it: of several in one key store another one may let them go, and has copies of its own.
+ */
+export function asEnforced<Attributes extends { readonly wrapWithTrusted: boolean }>(
+  attributes: Attributes,
+  protection: readonly ProtectionTrial[],
+): Attributes {
+  const isHeld = protection.some((trial) => trial.attempt === wrapsUnderUntrusted && trial.isHeld);
+  return { ...attributes, wrapWithTrusted: attributes.wrapWithTrusted && isHeld };
+}

@@ -11,7 +11,6 @@
  */
 
 import { type KeyStore, KeyStoreError, serviceKeyLabelPrefix } from '../../hsm/key-store.ts';
-import { wrapsUnderUntrusted } from '../../hsm/token-protection.ts';
 import type { KeySpec, KeyUsage } from '../../kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
 import type { ServiceKeyPurpose } from '../../store/sqlite-store.ts';
@@ -82,7 +81,7 @@ export async function findServiceKeys(
  * @throws KeyStoreError `keyUnavailable`, with what to do.
  */
 export async function assertServiceKey(
-  keyStore: Pick<KeyStore, 'describeKey' | 'capabilities'>,
+  keyStore: Pick<KeyStore, 'describeKey'>,
   purpose: ServiceKeyPurpose,
   backingKeyId: BackingKeyId,
 ): Promise<void> {
@@ -93,16 +92,11 @@ export async function assertServiceKey(
       `the metadata store names \`${backingKeyId}\` as its ${purpose} key, but the HSM calls that object \`${attributes.label}\`; restore the metadata store from a backup`,
     );
   }
-  const leavesUnderTrusted = attributes.wrapWithTrusted && holdsToTrust(keyStore);
-  if ((attributes.extractable && !leavesUnderTrusted) || !attributes.sensitive) {
+  // A key that may go to other HSMs is safe where the token lets it go under nothing but what its security officer trusted.
+  if ((attributes.extractable && !attributes.wrapWithTrusted) || !attributes.sensitive) {
     throw new KeyStoreError(
       'keyUnavailable',
       `the ${purpose} key is not protected by the HSM: it is extractable or not sensitive`,
     );
   }
-}
-
-/** A key that may go to other HSMs is safe where the token lets it go under nothing but what its security officer trusted. */
-function holdsToTrust(keyStore: Pick<KeyStore, 'capabilities'>): boolean {
-  return keyStore.capabilities().protection.some(({ attempt, isHeld }) => attempt === wrapsUnderUntrusted && isHeld);
 }
