@@ -117,9 +117,10 @@ export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' 
 }
 
 /**
- * What events of the beginning and the end of a key's deletion say of its custom key store; of other keys nothing.
+ * What events of the beginning and the end of a key's deletion say of its custom key store, and of what is in it; of other keys nothing.
  *
- * Source: AWS KMS developer guide, log entries of ScheduleKeyDeletion and DeleteKey.
+ * Source: AWS KMS developer guide, log entries of ScheduleKeyDeletion and DeleteKey. Backing keys are told as JSON in a string there; the
+ * handle beside the id is left out, because a token gives another one at each connection.
  */
 export function customKeyStoreOnRecord(
   key: Pick<KmsKey, 'record' | 'materials'>,
@@ -128,5 +129,6 @@ export function customKeyStoreOnRecord(
   const customKeyStoreId = customKeyStoreIdOf(key);
   if (customKeyStoreId === undefined) return undefined;
   const clusterId = stores.find(customKeyStoreId)?.cloudHsmClusterId;
-  return { customKeyStoreId, ...(clusterId === undefined ? {} : { clusterId }) };
+  const backingKeys = JSON.stringify(key.materials.map(({ backingKeyId }) => ({ backingKeyId })));
+  return { customKeyStoreId, ...(clusterId === undefined ? {} : { clusterId }), backingKeys };
 }

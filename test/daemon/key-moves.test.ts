@@ -264,7 +264,8 @@ describeEachToken('A key that is moved', (token) => {
     expect(await objects()).not.toContain(`drawbridge:${id}:1`);
     for (const part of [text.slice(0, 30), text.slice(-30)]) expect(filesWith(part)).toEqual([]);
     const [event] = (await instance.events('DeleteKey')).slice(-1);
-    expect(event).toMatchObject({ additionalEventData: { backingKeys: [{ keyStore: 'default', domainKeyId }] } });
+    const { backingKeys } = (event as { additionalEventData: { backingKeys: string } }).additionalEventData;
+    expect(JSON.parse(backingKeys)).toMatchObject([{ keyStore: 'default', domainKeyId }]);
     const { tombstone } = await restarted(() => instance.records());
     expect(tombstone.find(({ keyId }) => keyId === id)).toMatchObject({ domainKeyIds: domainKeyId });
   });

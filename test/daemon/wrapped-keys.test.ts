@@ -219,7 +219,8 @@ describeEachToken('A wrapped KMS key', (token) => {
     const [event] = (await instance.events('DeleteKey')).slice(-1);
     const { domainKey } = await restarted(() => instance.records());
     const [{ backingKeyId: domainKeyId } = { backingKeyId: '' }] = domainKey;
-    expect(event).toMatchObject({ additionalEventData: { backingKeys: [{ residency: 'wrapped', domainKeyId }] } });
+    const { backingKeys } = (event as { additionalEventData: { backingKeys: string } }).additionalEventData;
+    expect(JSON.parse(backingKeys)).toMatchObject([{ residency: 'wrapped', domainKeyId }]);
     const status = JSON.parse((await send(running.socketPath, { method: 'GET', path: '/status' })).body);
     expect(status).toMatchObject({
       openDeletions: 1,

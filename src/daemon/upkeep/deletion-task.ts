@@ -7,7 +7,7 @@
  */
 
 import type { AuditLog } from '../../audit/audit-log.ts';
-import type { KeyDeletion } from '../../keys/life/key-deletion.ts';
+import type { DoomedObject, KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyImports } from '../../keys/life/key-import.ts';
 import type { KeyMoves } from '../../keys/moves/key-moves.ts';
 import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
@@ -73,7 +73,10 @@ export function deletionTask({
           awsRegion: realm.region,
           accountId: realm.account,
           resources: [keyArn(realm, keyId)],
-          additionalEventData: { ...customKeyStore, backingKeys: destroyed },
+          additionalEventData: {
+            ...customKeyStore,
+            ...toldOf(destroyed, { isInCustomKeyStore: customKeyStore !== undefined }),
+          },
           serviceEventDetails: { keyId },
         },
         'synced',
@@ -81,4 +84,19 @@ export function deletionTask({
       await deletion.forget(keyId, Math.floor(wallMs));
     },
   };
+}
+
+/**
+ * As JSON in strings, which is how CloudTrail has it of keys in a custom key store. Of all others it tells nothing, and here what was destroyed.
+ *
+ * Source: AWS KMS developer guide, log entries of DeleteKey.
+ */
+function toldOf(
+  destroyed: readonly DoomedObject[],
+  { isInCustomKeyStore }: { readonly isInCustomKeyStore: boolean },
+): Readonly<Record<string, string>> {
+  const backingKeys = JSON.stringify(destroyed);
+  if (!isInCustomKeyStore) return { backingKeys };
+  const deleted = destroyed.map((object) => ({ ...object, deletionStatus: 'SUCCESS' }));
+  return { backingKeys, backingKeysDeletionStatus: JSON.stringify(deleted) };
 }

@@ -103,9 +103,12 @@ export const createKey = operation({
     const material = await life.generate({ keyId, keySpec: spec, keyUsage: usage, keyStore, ordinal: 1, residency });
     return { keyId, material, undo: () => material.undo() };
   },
-  decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs }) {
+  decide({ request, directory, decideUnder, prepared: { keyId, material }, nowMs, annotate }) {
     const { realm } = directory;
     directory.assertRoomForKey();
+    // Source: AWS KMS developer guide, log entry of CreateKey in a custom key store, without the handle.
+    if (request.Origin === 'AWS_CLOUDHSM' && material !== undefined)
+      annotate({ backingKey: JSON.stringify({ backingKeyId: material.backingKeyId }) });
     const currentBackingKeyId = material?.backingKeyId ?? null;
     const { customKeyStore } = placeOf(request, specAndUsage(request).spec, directory);
     const record = newRecord(request, directory, { keyId, currentBackingKeyId, createdAtMs: nowMs });
