@@ -15,12 +15,12 @@ import {
 } from '../keys/domain/invitation.ts';
 import type { MembersOnRecord } from '../keys/domain/members-on-record.ts';
 import type { KeyView } from '../keys/key-view.ts';
-import type { KmsKey } from '../keys/kms-key.ts';
 import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-keys.ts';
 import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
+import type { StoreIndexes } from '../store/store-indexes.ts';
 import type { Turns } from '../store/turns.ts';
 import type { DomainKeyStores } from './domain-key-stores.ts';
 import { DomainKeyUses } from './domain-key-uses.ts';
@@ -41,22 +41,7 @@ export interface DomainControlParts {
   readonly members: MembersOnRecord;
   readonly noSuchKeyStore: NoSuchKeyStore;
   readonly turns: Pick<Turns, 'follow'>;
-}
-
-/** How many backing keys are wrapped under each domain key of each key store, by `KEY-STORE DOMAIN-KEY`, where all keys are in memory. */
-export function wrappedBackingKeys(regions: DomainControlParts['regions']): ReadonlyMap<string, number> {
-  const found = new Map<string, number>();
-  // Material of a multi-Region key is in the directory of each of its Regions, and is there once.
-  const seen = new Set<string>();
-  for (const { directory } of regions)
-    for (const { materials } of directory.all())
-      for (const { keyStore, wrappedKey, domainKeyId, backingKeyId, regions: named } of materials) {
-        if (wrappedKey === null || seen.has(`${named} ${backingKeyId}`)) continue;
-        seen.add(`${named} ${backingKeyId}`);
-        const name = `${keyStore} ${domainKeyId}`;
-        found.set(name, (found.get(name) ?? 0) + 1);
-      }
-  return found;
+  readonly indexes: Pick<StoreIndexes, 'wrappedUnder' | 'keysUnder'>;
 }
 
 export function domainControl(parts: DomainControlParts): DomainControl {
@@ -172,7 +157,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
           .map(({ backingKeyId: id }) => ({
             domainKeyId: id,
             backingKeys: counted.under(id),
-            keys: keysUnder(regions, id),
+            keys: keysUnder(parts, id),
           }));
         return { retired, needed };
       });
@@ -184,7 +169,7 @@ export function domainControl(parts: DomainControlParts): DomainControl {
 const maxNamedKeys = 100;
 
 /** KMS keys with material under a domain key, the first of them, each with what is in the way of its going. */
-function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingKeyId) {
+function keysUnder({ regions, indexes }: Pick<DomainControlParts, 'regions' | 'indexes'>, domainKeyId: BackingKeyId) {
   const found: {
     readonly region: string;
     readonly keyId: string;
@@ -192,27 +177,20 @@ function keysUnder(regions: DomainControlParts['regions'], domainKeyId: BackingK
     readonly imported: boolean;
     readonly keyUsage: string;
   }[] = [];
+  const suffix = ` ${domainKeyId}`;
+  const places = [...indexes.wrappedUnder().keys()].filter((name) => name.endsWith(suffix));
+  const keyIds = new Set(
+    places.flatMap((name) => indexes.keysUnder(name.slice(0, -suffix.length), domainKeyId, maxNamedKeys)),
+  );
   for (const { directory } of regions)
-    for (const { record, materials } of keysThatMayBeUnder(directory, domainKeyId)) {
-      const under = materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
+    for (const key of [...keyIds].flatMap((keyId) => directory.findSoundKey(keyId) ?? [])) {
+      const under = key.materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
       if (under.length === 0) continue;
-      const { region, keyId, origin, keyUsage } = record;
+      const { region, keyId, origin, keyUsage } = key.record;
       found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL', keyUsage });
       if (found.length === maxNamedKeys) return found;
     }
   return found;
-}
-
-/** All keys, or, where they are read on demand, as many as are named: to read all of a million keeps everybody waiting for minutes. */
-function keysThatMayBeUnder(directory: KeyView, domainKeyId: BackingKeyId): Iterable<KmsKey> {
-  const { source } = directory;
-  if (source === undefined) return directory.all();
-  const suffix = ` ${domainKeyId}`;
-  const places = [...source.toldWrappedUnder().keys()].filter((name) => name.endsWith(suffix));
-  const keyIds = places.flatMap((name) =>
-    source.toldKeysUnder(name.slice(0, -suffix.length), domainKeyId, maxNamedKeys),
-  );
-  return [...new Set(keyIds)].flatMap((keyId) => directory.findSoundKey(keyId) ?? []);
 }
 
 /** Whoever may ask is the operator, who needs to know what the token said. */

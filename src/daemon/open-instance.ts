@@ -25,7 +25,7 @@ import { KeyMoves } from '../keys/moves/key-moves.ts';
 import { Rewrapping } from '../keys/moves/rewrapping.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { Intents } from '../pipeline/intents.ts';
-import type { LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
+import type { BegunMetadata, LoadedMetadata, StoreStanding } from '../store/metadata-store.ts';
 import { Turns } from '../store/turns.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { type Credentials, openCredentials } from './credential-source.ts';
@@ -88,6 +88,7 @@ export interface OpenInstance {
   readonly moves: KeyMoves;
   readonly rewrapping: Rewrapping;
   readonly serviceKeys: readonly ListedServiceKey[];
+  readonly indexes: BegunMetadata['indexes'];
   /** Once no request runs any more, and while the HSM still computes MACs. */
   close(): Promise<void>;
 }
@@ -133,7 +134,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   await opened.useServiceKey(serviceKeyStore);
   const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
   const { keysInMemory } = budgets.memory;
-  const { loaded, source } = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
+  const begun = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
+  const { loaded, source, indexes } = begun;
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
   const members = new MembersOnRecord(loaded.member);
   const domainKeysLoaded = { of: (name: string) => loaded.domainKey.filter(({ keyStore }) => keyStore === name) };
@@ -213,7 +215,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   const moves = new KeyMoves({ regions: moving, keyStores, domainKeys, turns, nodeId: store.nodeId, log }, metadata);
   const rewrapping = new Rewrapping({ regions: moving, keyStores, domainKeys, turns, log });
   const moved = { moves, rewrapping };
-  const upkeep = openUpkeep({ regions: open, turns, metadata, since, audit, intents, ...moved, clocks, log });
+  const upkeep = openUpkeep({ ...moved, regions: open, turns, metadata, indexes, since, audit, intents, clocks, log });
   const managedKeys = new ManagedKeys({ regions: open, turns, audit, intents, log });
   made.defer(() => managedKeys.stop());
   await managedKeys.use(regions);
@@ -244,6 +246,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     follow,
     ...moved,
     serviceKeys,
+    indexes,
     close: () => running.disposeAsync(),
   };
 }

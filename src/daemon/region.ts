@@ -72,7 +72,7 @@ export interface RegionFoundations {
   /** What the imports of all Regions share. */
   readonly importsOfRegions: ImportsOfRegions;
   /** Of all Regions, with what did not finish undone. */
-  readonly metadata: BegunMetadata;
+  readonly metadata: Omit<BegunMetadata, 'indexes'>;
   readonly expiryClocks: ExpiryClocks;
   /** When this instance began to note uses of keys. */
   readonly usageTrackedSinceMs: number;

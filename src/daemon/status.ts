@@ -14,8 +14,8 @@ import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import { type BackingKeyId, parseKeyId } from '../kms/names.ts';
 import type { Intents } from '../pipeline/intents.ts';
 import { whenVerified } from '../store/record-source.ts';
+import type { StoreIndexes } from '../store/store-indexes.ts';
 import { requiredKeyStores } from './configured-key-stores.ts';
-import { wrappedBackingKeys } from './domain-control.ts';
 import { keysOfMembers, lackedBy } from './domain-members.ts';
 import { ailment, disconnected, partlyAway } from './health.ts';
 import type { ServedCertificates } from './served-certificates.ts';
@@ -45,6 +45,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly intents: Pick<Intents, 'failure'>;
   readonly regions: readonly RegionParts[];
   readonly upkeep: Pick<Upkeep, 'report' | 'later'>;
+  readonly indexes: Pick<StoreIndexes, 'wrappedUnder'>;
   readonly domainKeys: Pick<DomainKeys, 'of' | 'domainOf' | 'residencyIn' | 'isThere'>;
   readonly rewrapping: Pick<Rewrapping, 'status'>;
   /** In the key store that the configuration names for them. */
@@ -85,7 +86,7 @@ export function statusSources(parts: StatusParts) {
       return { healthy: reason === null, reason: reason ?? partlyAway({ keyStores, required }) };
     },
     report() {
-      const wrapped = regions[0]?.directory.source?.toldWrappedUnder() ?? wrappedBackingKeys(regions);
+      const wrapped = parts.indexes.wrappedUnder();
       return {
         ...describeDaemon(configuration, audit),
         ...describeRegion(asked, certificates),

@@ -54,6 +54,7 @@ import { RecordMemory } from './record-memory.ts';
 import { type FiledMaterial, type KeyRecords, RecordsOfKeys } from './records-of-keys.ts';
 import { isOfRegion, namesRegion, recordsElsewhere } from './regions-of-material.ts';
 import { isBeingDestroyed, Tombstones } from './tombstones.ts';
+import { WatchedKeys } from './watched-keys.ts';
 
 export interface KeyDirectoryOptions extends KeysOfRegionOptions {
   /** The directories of all Regions by the name of their Region: this one adds itself. Absent: there is no other. */
@@ -83,6 +84,7 @@ export class KeyDirectory implements Fold {
   readonly #keys = new Map<KeyId, KmsKey>();
   readonly memory: RecordMemory;
   readonly #damaged = new DamagedKeys();
+  readonly #watched = new WatchedKeys();
   #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
 
   readonly #assembly: AssemblyParts;
@@ -135,9 +137,8 @@ export class KeyDirectory implements Fold {
 
   /** How many KMS keys there are, are pending deletion, and cannot be used because a record did not verify. */
   counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
-    const isPending = ({ record }: KmsKey): boolean => record.state === 'PendingDeletion';
-    const pendingDeletion = this.#onDemand?.pendingDeletion ?? [...this.#keys.values()].filter(isPending).length;
-    return { keys: this.#size, pendingDeletion, damaged: this.#damaged.size, aliases: this.aliases.size };
+    const [{ pendingDeletion }, damaged] = [this.#watched, this.#damaged.size];
+    return { keys: this.#size, pendingDeletion, damaged, aliases: this.aliases.size };
   }
 
   get #size(): number {
@@ -236,17 +237,15 @@ export class KeyDirectory implements Fold {
     else for (const keyId of this.#onDemand.all()) yield* this.#each(keyId);
   }
 
-  /** Those that something may be due of, a deletion or an expiry, and others; where all are in memory, also a rotation. */
+  /** Those that something may be due of, a deletion or an expiry, and others. */
   *watched(): Iterable<KmsKey> {
-    if (this.#onDemand === undefined) yield* this.#keys.values();
-    else for (const keyId of this.#onDemand.watched()) yield* this.#each(keyId);
+    for (const keyId of this.#watched.ids()) yield* this.#each(keyId);
   }
 
-  /** The ids of those, where keys are not in memory. */
-  watchedIds(): readonly KeyId[] {
-    return this.#onDemand?.watched() ?? [];
+  /** The ids of those, and, while all keys are in memory, when which are to be rotated. */
+  get watchedKeys(): Pick<WatchedKeys, 'ids' | 'rotations'> {
+    return this.#watched;
   }
-
   *#each(keyId: KeyId): Iterable<KmsKey> {
     const key = this.findSoundKey(keyId);
     if (key !== undefined) yield key;
@@ -292,8 +291,9 @@ export class KeyDirectory implements Fold {
       if (keyId !== undefined) this.#damaged.refuse(keyId);
     }
     for (const record of loaded.tombstone) if (this.#isOurs(record)) this.tombstones.show(record);
+    this.#watched.take(loaded, { region: this.realm.region, isAll: source === undefined });
     if (source !== undefined) {
-      this.#readFrom(source, loaded);
+      this.#readFrom(source);
       return;
     }
     const touched = new Set<KeyId>();
@@ -305,10 +305,10 @@ export class KeyDirectory implements Fold {
     fileNamed(loaded, ours);
   }
 
-  #readFrom(records: RecordSource, { key }: LoadedMetadata): void {
+  #readFrom(records: RecordSource): void {
     const { region } = this.realm;
     const { keysInMemory } = this.budgets.memory;
-    this.#onDemand = new KeysOnDemand(records, key, { region, maxKeys: keysInMemory, damaged: this.#damaged });
+    this.#onDemand = new KeysOnDemand(records, { region, maxKeys: keysInMemory, damaged: this.#damaged });
     const isDeleted = (keyId: KeyId): boolean =>
       this.tombstones.has(keyId) && this.#recordsOf(keyId)?.key === undefined;
     this.aliases.readFrom({ records, region, maxKept: keysInMemory, isDeleted });
@@ -342,6 +342,7 @@ export class KeyDirectory implements Fold {
   #applyOne(change: Change, touched: Set<KeyId>): void {
     if (!this.#isOurs(change.record)) return;
     this.memory.follow(change);
+    this.#watched.follow(change);
     this.#onDemand?.follow(change);
     if (this.#isOutOfMemory(change)) return;
     const folds = { ...this.#folds, touched };

@@ -3,8 +3,8 @@
  * read again. Which of them go is decided as for wrapped keys in a lane (`kept-keys.ts`): whoever reads through all keys puts nobody's
  * out of memory.
  *
- * What has to be known of all of them is kept beside: how many there are, and which of them something may be due of. What is in memory
- * follows the changes as ever; what is not needs no telling, since it is read from where they were written.
+ * How many there are is kept beside. What is in memory follows the changes as ever; what is not needs no telling, since it is read from
+ * where they were written.
  *
  * A key that was put out of memory may still be in somebody's hands: he goes on with it as it was, as he does after any change. What
  * must be one whoever holds it, the end of a wrapped key and the count of encryptions, outlives it (`material-in-use.ts`).
@@ -14,7 +14,6 @@ import { KeptKeys } from '../hsm/kept-keys.ts';
 import type { KeyId } from '../kms/names.ts';
 import type { RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
-import type { KeyRecord } from '../store/records/records.ts';
 import type { DamagedKeys } from './damaged-keys.ts';
 import type { Page } from './lists/sorted-names.ts';
 import type { ReadKey } from './records-of-keys.ts';
@@ -34,33 +33,18 @@ export class KeysOnDemand {
   readonly #damaged: Pick<DamagedKeys, 'has'>;
   /** Those in memory. */
   readonly #kept: KeptKeys<KeyId>;
-  readonly #watched = new Set<KeyId>();
-  readonly #pendingDeletion = new Set<KeyId>();
   #count: number;
 
-  /**
-   * @param atStart Keys that something may be due of, and others.
-   */
-  constructor(source: RecordSource, atStart: readonly KeyRecord[], { region, maxKeys, damaged }: KeysOnDemandOptions) {
+  constructor(source: RecordSource, { region, maxKeys, damaged }: KeysOnDemandOptions) {
     this.#damaged = damaged;
     this.source = source;
     this.#region = region;
     this.#kept = new KeptKeys(Math.max(1, maxKeys));
     this.#count = source.count('key', region);
-    for (const record of atStart) if (record.region === region) this.#watch(record);
   }
 
   get count(): number {
     return this.#count;
-  }
-
-  get pendingDeletion(): number {
-    return this.#pendingDeletion.size;
-  }
-
-  /** Those that something may be due of, a deletion or an expiry; rotations are found by their dates (`RecordSource.rotations`). */
-  watched(): readonly KeyId[] {
-    return [...this.#watched];
   }
 
   /** Throws `UnverifiedRecords`, and StoreError when the disk refuses. */
@@ -107,27 +91,10 @@ export class KeysOnDemand {
   /** A change of this Region that is on disk. */
   follow(change: Change): void {
     if ('put' in change) {
-      if (change.put !== 'key') return;
-      if (change.replaces === null) this.#count++;
-      this.#watch(change.record);
-    } else if (change.remove === 'key') {
-      this.#count--;
-      this.#watched.delete(change.record.keyId);
-      this.#pendingDeletion.delete(change.record.keyId);
-    }
-  }
-
-  #watch({ keyId, state, origin }: KeyRecord): void {
-    const isInUse = state === 'Enabled' || state === 'Disabled';
-    mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL');
-    mark(this.#pendingDeletion, keyId, state === 'PendingDeletion');
+      if (change.put === 'key' && change.replaces === null) this.#count++;
+    } else if (change.remove === 'key') this.#count--;
   }
 }
 
 /** Of a list of all. */
 const idsAtOnce = 1000;
-
-function mark<Value>(set: Set<Value>, value: Value, isIn: boolean): void {
-  if (isIn) set.add(value);
-  else set.delete(value);
-}

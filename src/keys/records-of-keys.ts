@@ -27,6 +27,16 @@ export interface ReadKey {
   readonly backingKeys: readonly BackingKeyRecord[];
 }
 
+/** Of one key store. */
+interface MaterialIds {
+  /** In its token, or being made or destroyed there: what is looked for when it is connected. */
+  readonly inToken: Set<BackingKeyId>;
+  /** All other. */
+  readonly wrapped: Set<BackingKeyId>;
+}
+
+const nothing: MaterialIds = { inToken: new Set(), wrapped: new Set() };
+
 /** How far somebody has gone through all keys, page by page: what is filed meanwhile comes last, as an iterator of a `Map` has it. */
 interface Pass {
   readonly keys: Iterator<KeyRecords, undefined>;
@@ -41,6 +51,8 @@ const keysOfPage = 4_096;
 export class RecordsOfKeys {
   readonly #byKeyId = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
+  /** What there is in each key store. */
+  readonly #byKeyStore = new Map<string, MaterialIds>();
   /** By the key store that is gone through. */
   readonly #passes = new Map<string, Pass>();
 
@@ -55,10 +67,14 @@ export class RecordsOfKeys {
     return record === undefined ? undefined : { record, origin: records?.key?.origin };
   }
 
-  /** What is on record of material in this key store, also of what is being made. It goes through all that there is. */
+  /** As `RecordSource.materialsIn`, of the one Region that is filed here. */
   *materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
-    for (const { backingKeys } of this.#byKeyId.values())
-      for (const record of backingKeys.values()) if (record.keyStore === keyStore) yield record;
+    const { inToken, wrapped } = this.#byKeyStore.get(keyStore) ?? nothing;
+    const [oneWrapped] = wrapped;
+    for (const backingKeyId of [...inToken, ...(oneWrapped === undefined ? [] : [oneWrapped])]) {
+      const found = this.findMaterial(backingKeyId);
+      if (found !== undefined) yield found.record;
+    }
   }
 
   /** As `RecordSource.wrappedOtherwise`, of the one Region that is filed here. */
@@ -107,9 +123,31 @@ export class RecordsOfKeys {
   }
 
   fileBackingKey(record: BackingKeyRecord): KeyId {
-    this.#filed(record.keyId).backingKeys.set(record.backingKeyId, record);
-    this.#keyOfBackingKey.set(record.backingKeyId, record.keyId);
-    return record.keyId;
+    const { keyId, backingKeyId, residency, state } = record;
+    const { backingKeys } = this.#filed(keyId);
+    this.#unlist(backingKeys.get(backingKeyId));
+    backingKeys.set(backingKeyId, record);
+    this.#keyOfBackingKey.set(backingKeyId, keyId);
+    const { inToken, wrapped } = this.#listOf(record.keyStore);
+    (residency === 'wrapped' && state === 'Active' ? wrapped : inToken).add(backingKeyId);
+    return keyId;
+  }
+
+  #listOf(keyStore: string): MaterialIds {
+    let list = this.#byKeyStore.get(keyStore);
+    if (list === undefined) {
+      list = { inToken: new Set(), wrapped: new Set() };
+      this.#byKeyStore.set(keyStore, list);
+    }
+    return list;
+  }
+
+  #unlist(record: BackingKeyRecord | undefined): void {
+    const list = record && this.#byKeyStore.get(record.keyStore);
+    if (record === undefined || list === undefined) return;
+    list.inToken.delete(record.backingKeyId);
+    list.wrapped.delete(record.backingKeyId);
+    if (list.inToken.size + list.wrapped.size === 0) this.#byKeyStore.delete(record.keyStore);
   }
 
   dropKey(keyId: KeyId): KeyId {
@@ -123,7 +161,9 @@ export class RecordsOfKeys {
   }
 
   dropBackingKey({ keyId, backingKeyId }: BackingKeyRecord): KeyId {
-    this.#filed(keyId).backingKeys.delete(backingKeyId);
+    const { backingKeys } = this.#filed(keyId);
+    this.#unlist(backingKeys.get(backingKeyId));
+    backingKeys.delete(backingKeyId);
     this.#keyOfBackingKey.delete(backingKeyId);
     return keyId;
   }
@@ -134,8 +174,10 @@ export class RecordsOfKeys {
 
   /** Puts a key out of memory. */
   forget(keyId: KeyId): void {
-    for (const backingKeyId of this.#byKeyId.get(keyId)?.backingKeys.keys() ?? [])
-      this.#keyOfBackingKey.delete(backingKeyId);
+    for (const record of this.#byKeyId.get(keyId)?.backingKeys.values() ?? []) {
+      this.#unlist(record);
+      this.#keyOfBackingKey.delete(record.backingKeyId);
+    }
     this.#byKeyId.delete(keyId);
   }
 

@@ -14,6 +14,7 @@ import type { QuarantinedRecord } from './quarantined-record.ts';
 import type { RecordSource } from './record-source.ts';
 import type { Change } from './records/changes.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
+import type { StoreIndexes } from './store-indexes.ts';
 
 export type LoadedMetadata = { readonly [Kind in RecordKind]: readonly MetadataRecords[Kind][] } & {
   readonly quarantined: readonly QuarantinedRecord[];
@@ -57,11 +58,15 @@ export interface LoadOptions {
   readonly assertFits?: (standing: StoreStanding) => void;
 }
 
+/** How many records are written anew so far, of how many. */
+export type Progress = (written: number, total: number) => void;
+
 /** What a start has read, and where the rest is. */
 export interface BegunMetadata {
   /** All records; or, where there is a source of them, what a start has to know of those kinds (`record-loads.ts`). */
   readonly loaded: LoadedMetadata;
   readonly source: RecordSource | undefined;
+  readonly indexes: Omit<StoreIndexes, 'follow'>;
 }
 
 export interface MetadataStore {
@@ -78,16 +83,12 @@ export interface MetadataStore {
    * @param progress Is told now and then how many records were written anew, of how many: the HSM computes a MAC for each.
    * @throws StoreError `altered` for records that are not those which were written last; it names their state.
    */
-  load(progress?: (written: number, total: number) => void, options?: LoadOptions): Promise<LoadedMetadata>;
+  load(progress?: Progress, options?: LoadOptions): Promise<LoadedMetadata>;
   /**
    * As `load`, but for a store with more than so many KMS keys: of that, it reads what a start has to know, and gives a source of the
    * rest.
    */
-  begin(
-    maxKeysInMemory: number,
-    progress?: (written: number, total: number) => void,
-    options?: LoadOptions,
-  ): Promise<BegunMetadata>;
+  begin(maxKeysInMemory: number, progress?: Progress, options?: LoadOptions): Promise<BegunMetadata>;
   /** After `load` or `begin`: where the store stands now. */
   standing(): StoreStanding;
   /** Where the file stood when it was loaded, before anything was written. */

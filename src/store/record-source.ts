@@ -10,7 +10,6 @@ import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
-import type { RotationIndex } from './rotation-index.ts';
 
 /** The kinds of which there can be as many as there are keys. */
 export const numerousKinds = ['key', 'backingKey', 'keyPolicy', 'alias', 'grant', 'lastUse'] as const;
@@ -79,8 +78,6 @@ export interface RecordSource {
   ): NamesFound<AliasName> & { readonly records: readonly MetadataRecords['alias'][] };
   /** How many rows there are of a kind in a Region. */
   count(kind: Exclude<NumerousKind, 'backingKey'>, region: string): number;
-  /** When keys are to be rotated, as their rows say. */
-  readonly rotations: Pick<RotationIndex, 'between' | 'count' | 'of'>;
   /** Material in this key store that is in its token, or is being made or destroyed there; where there is other, one of that. */
   materialsIn(keyStore: string): readonly MetadataRecords['backingKey'][];
   /**
@@ -90,10 +87,6 @@ export interface RecordSource {
   wrappedOtherwise(which: WrappedOtherwise, from: bigint, limit: number): MaterialPage;
   /** All material that is wrapped, likewise; not by an index, of which somebody may have taken some out. */
   wrapped(from: bigint, limit: number): MaterialPage;
-  /** How many backing keys are wrapped under each domain key, by `KEY-STORE DOMAIN-KEY`: for people, since it goes by indexes. */
-  toldWrappedUnder(): ReadonlyMap<string, number>;
-  /** Some of the keys with material that is wrapped under a domain key in this key store: for people, since it goes by an index. */
-  toldKeysUnder(keyStore: string, domainKeyId: string, limit: number): readonly KeyId[];
   /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */
   verifyAll(isEnough?: () => boolean): Promise<void>;
   /** Have all been verified? */

@@ -8,7 +8,7 @@
 import type { StatementSync } from 'node:sqlite';
 import { type SqlBool, sql } from 'kysely';
 import type { GrantId } from '../kms/grant-terms.ts';
-import { type AliasName, type KeyId, parseKeyId } from '../kms/names.ts';
+import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { rowsOfKey, rowsOfKeyStatement } from './key-rows.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
@@ -29,16 +29,12 @@ import {
 } from './record-source.ts';
 import { idMember, selection, sqlNames, tables } from './record-statements.ts';
 import type { MetadataRecords } from './records/records.ts';
-import { RotationIndex } from './rotation-index.ts';
-import { RunningCounts } from './running-counts.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
 import type { Replaced } from './transactions.ts';
 import type { Row, UnverifiedRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
-  readonly rotations: RotationIndex;
-  readonly #counts: RunningCounts;
   readonly #parts: ReaderParts;
   readonly #rows: VerifiedRows;
   readonly #statements = new Map<string, StatementSync>();
@@ -47,8 +43,6 @@ export class RecordsOnDemand implements RecordSource {
   /** @param rows Judges those of `parts`. @param atStart What was verified already. */
   constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata) {
     this.#parts = parts;
-    this.#counts = new RunningCounts(parts.database);
-    this.rotations = new RotationIndex(parts, this.#counts);
     this.#rows = rows;
     rows.take(atStart);
     parts.database.exec(`PRAGMA cache_size = -${cacheKibibytes}`);
@@ -228,19 +222,6 @@ export class RecordsOnDemand implements RecordSource {
     return { records: this.#recordsOf('backingKey', rows, members), next };
   }
 
-  toldWrappedUnder(): ReadonlyMap<string, number> {
-    return this.#counts.wrappedUnder();
-  }
-
-  toldKeysUnder(keyStore: string, domainKeyId: string, limit: number): readonly KeyId[] {
-    const statement = this.#statement(
-      'keys under',
-      () =>
-        "select distinct key_id from backing_key where wrapped_key <> '' and key_store = ? and domain_key_id = ? limit ?",
-    );
-    return this.#all(statement, [keyStore, domainKeyId, limit]).flatMap(([keyId]) => parseKeyId(String(keyId)) ?? []);
-  }
-
   async verifyAll(isEnough: () => boolean = () => false): Promise<void> {
     for (const kind of numerousKinds) await this.#verifyKind(kind, isEnough);
     if (!isEnough()) this.#isVerified = true;
@@ -249,7 +230,6 @@ export class RecordsOnDemand implements RecordSource {
   /** What a transaction has put into the place of what, once it is on disk. */
   follow(records: Replaced): void {
     this.#rows.follow(records);
-    this.#counts.follow(records);
   }
 
   /** By the number of the row, so that each page of the file is read once. */

@@ -6,6 +6,7 @@
 import { sql } from 'kysely';
 import { inLists } from './bounded-map.ts';
 import type { PlacesOfRows, Wanted } from './mac-scan.ts';
+import type { Progress } from './metadata-store.ts';
 import { newestFormat, type RecordFormats } from './record-mac.ts';
 import type { Findings, ReaderParts, RecordReader } from './record-reader.ts';
 import { numerousKinds } from './record-source.ts';
@@ -18,8 +19,6 @@ export function ofFormerFormat(formats: RecordFormats): Wanted {
 
 /** Written anew in one transaction, and, where not all rows are read at a start, read at a time. */
 const formerRowsAtOnce = 1_000;
-
-type Progress = (written: number, total: number) => void;
 
 /** Has those that were read written anew, in several transactions, each of which is told of. */
 export async function writeAnew(

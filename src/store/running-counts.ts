@@ -1,5 +1,5 @@
 /**
- * How many keys are to be rotated, and how many backing keys are wrapped under which domain key, where nobody has all of them in memory:
+ * How many keys are to be rotated, and how many backing keys are wrapped under which domain key, so that nobody goes through all of them:
  * counted at the start, in indexes, and kept up with what is written. They are told to people. Whoever destroys something for want of
  * any goes through the records themselves.
  */

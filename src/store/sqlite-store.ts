@@ -29,6 +29,7 @@ import type {
   LoadedMetadata,
   LoadOptions,
   MetadataStore,
+  Progress,
   RecordMacs,
   StoreStanding,
 } from './metadata-store.ts';
@@ -48,6 +49,7 @@ import { Scrubbing } from './scrubbing.ts';
 import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
 import { asStoreError, StoreError } from './store-error.ts';
+import { StoreIndexes } from './store-indexes.ts';
 import { type Replaced, Transactions, type Write } from './transactions.ts';
 import { VerifiedRows } from './verified-rows.ts';
 
@@ -120,6 +122,7 @@ class OpenSqliteStore implements SqliteStore {
   #inForce: MacsInForce | undefined;
   /** Told of what is written; absent while all records are in memory. */
   #onDemand: RecordsOnDemand | undefined;
+  #indexes: StoreIndexes | undefined;
   #headTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -174,23 +177,16 @@ class OpenSqliteStore implements SqliteStore {
     return key as Buffer; // There is one MAC for one message.
   }
 
-  load(progress: (written: number, total: number) => void = () => undefined, options: LoadOptions = {}) {
+  load(progress: Progress = () => undefined, options: LoadOptions = {}) {
     return this.#inTurn(() => this.#load(progress, options));
   }
 
-  begin(
-    maxKeysInMemory: number,
-    progress: (written: number, total: number) => void = () => undefined,
-    options: LoadOptions = {},
-  ) {
+  begin(maxKeysInMemory: number, progress: Progress = () => undefined, options: LoadOptions = {}) {
     return this.#inTurn(async (): Promise<BegunMetadata> => {
-      if (!hasMoreKeys(this.#parts, maxKeysInMemory))
-        return { loaded: await this.#load(progress, options), source: undefined };
-      const { read, former } = await this.#readAtStart();
-      const loaded = await this.#written(read, progress, options);
-      const write = (some: readonly FormerRow[]) => this.#writeAnew(read.root, some);
-      if (options.acceptedState === undefined) await writeAnewIn(former, this.#reader, this.#parts, write, progress);
-      return { loaded, source: this.#onDemand };
+      const isOnDemand = hasMoreKeys(this.#parts, maxKeysInMemory);
+      const loaded = await (isOnDemand ? this.#loadAtStart(progress, options) : this.#load(progress, options));
+      this.#indexes = new StoreIndexes(this.#parts);
+      return { loaded, source: isOnDemand ? this.#onDemand : undefined, indexes: this.#indexes };
     });
   }
 
@@ -284,14 +280,14 @@ class OpenSqliteStore implements SqliteStore {
     this.#scrubbing.close();
   }
 
-  async #load(progress: (written: number, total: number) => void, options: LoadOptions): Promise<LoadedMetadata> {
+  async #load(progress: Progress, options: LoadOptions): Promise<LoadedMetadata> {
     return this.#written(await this.#read(options.acceptedState), progress, options);
   }
 
   /** What was read, with rows of former formats written anew. */
   async #written(
     { loaded, former, root }: RecordsRead & { readonly root: SignedRoot },
-    progress: (written: number, total: number) => void,
+    progress: Progress,
     { acceptedState, assertFits }: LoadOptions,
   ): Promise<LoadedMetadata> {
     assertFits?.(root.standing());
@@ -322,7 +318,7 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   /** As few records as it takes to begin, and the root over all. */
-  async #readAtStart() {
+  async #loadAtStart(progress: Progress, options: LoadOptions): Promise<LoadedMetadata> {
     const { database, path, formats } = this.#parts;
     const root = await this.#newRoot();
     const { sum, count, macs, wanted, former } = scanMacs(database, root.sums, path, {
@@ -336,7 +332,10 @@ class OpenSqliteStore implements SqliteStore {
     const rows = new VerifiedRows(formats, this.#reader, count, macs);
     this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
-    return { read: { ...read, root }, former };
+    const loaded = await this.#written({ ...read, root }, progress, options);
+    const write = (some: readonly FormerRow[]) => this.#writeAnew(root, some);
+    if (options.acceptedState === undefined) await writeAnewIn(former, this.#reader, this.#parts, write, progress);
+    return loaded;
   }
 
   async #newRoot(): Promise<SignedRoot> {
@@ -374,6 +373,7 @@ class OpenSqliteStore implements SqliteStore {
     root.become(done.next);
     this.#inForce?.follow(done.records);
     this.#onDemand?.follow(done.records);
+    this.#indexes?.follow(done.records);
   }
 
   #writeHead(): void {

@@ -30,7 +30,7 @@ const maxKeys = 100;
 
 /** What is in memory, as whoever keeps it is told. */
 function memory() {
-  const keys = new KeysOnDemand(source, [], { region: formerRegion, maxKeys, damaged: new Set<KeyId>() });
+  const keys = new KeysOnDemand(source, { region: formerRegion, maxKeys, damaged: new Set<KeyId>() });
   const kept = new Set<KeyId>();
   const ask = (keyId: KeyId): boolean => {
     const wasThere = kept.has(keyId);

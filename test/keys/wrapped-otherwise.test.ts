@@ -17,18 +17,18 @@ function filled(count: number, under: (at: number) => BackingKeyId) {
       residency: 'wrapped',
       state: 'Active',
       wrappedKey: Buffer.of(1),
-      domainKeyId: under(at),
     } as const;
+    const domainKeyId = under(at);
     const record: BackingKeyRecord = {
       ...examples.backingKey,
       ...wrapped,
       keyId: newKeyId(),
       backingKeyId: newBackingKeyId(),
     };
-    Object.defineProperty(record, 'keyStore', {
+    Object.defineProperty(record, 'domainKeyId', {
       get() {
         looks.count++;
-        return 'default';
+        return domainKeyId;
       },
     });
     records.fileBackingKey(record);

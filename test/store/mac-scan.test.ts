@@ -114,20 +114,19 @@ test('what people are told of the numbers of records is what there is, whatever 
     ({ ...examples.key, keyId: keyId(number), state: 'Enabled', nextRotationDateMs }) as const;
   const [first, second] = [key(1, 1000), key(2, 3000)];
   await store.write([material(1, 7), material(2, 7), material(3, null), added('key', first), added('key', second)]);
-  const { source } = await store.begin(0);
+  const { source, indexes } = await store.begin(0);
   const told = () => {
-    const rotations = present(source).rotations;
+    const rotations = indexes.rotations;
     const counts = new Map<string, number>();
     for (const { keyStore, domainKeyId } of present(source).wrapped(0n, 100).records)
       counts.set(`${keyStore} ${domainKeyId}`, (counts.get(`${keyStore} ${domainKeyId}`) ?? 0) + 1);
-    expect(present(source).toldWrappedUnder()).toEqual(counts);
+    expect(indexes.wrappedUnder()).toEqual(counts);
     const later = rotations.between(first.region, { afterMs: 1000, untilMs: 5000 }, 10);
     expect(rotations.between(first.region, { afterMs: 0, untilMs: 5000 }, 1)).toHaveLength(1);
     return [rotations.count(first.region), later.length];
   };
   expect(told()).toEqual([2, 1]);
-  const keysUnder = (place: string, domainKeyId: number) =>
-    present(source).toldKeysUnder(place, idOf(domainKeyId), 100);
+  const keysUnder = (place: string, domainKeyId: number) => indexes.keysUnder(place, idOf(domainKeyId), 100);
   expect([keysUnder(wrapped.keyStore, 7), keysUnder(wrapped.keyStore, 8)]).toEqual([[wrapped.keyId], []]);
   expect(keysUnder('another', 7)).toEqual([]);
   await store.write([material(4, 8), added('key', key(3, 2000)), added('key', key(4, null))]);

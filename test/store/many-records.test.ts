@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import type { KeyId } from '../../src/kms/names.ts';
 import type { Payer } from '../../src/kms/payer.ts';
 import { onAccountOf } from '../../src/kms/paying.ts';
-import type { LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
+import type { BegunMetadata, LoadedMetadata, RecordMacs } from '../../src/store/metadata-store.ts';
 import { type RecordSource, whenVerified } from '../../src/store/record-source.ts';
 import { prepareChange, rewriting, type Tables } from '../../src/store/record-statements.ts';
 import { sqliteDialect } from '../../src/store/sqlite-database.ts';
@@ -145,6 +145,7 @@ describe('Records that are read when they are asked for', () => {
   let isHeld = false;
   let store: Awaited<ReturnType<typeof openSqliteStore>>;
   let source: RecordSource;
+  let indexes: BegunMetadata['indexes'];
 
   beforeEach(async () => {
     store = await openSqliteStore({
@@ -156,7 +157,8 @@ describe('Records that are read when they are asked for', () => {
         return testMacs(messages);
       },
     });
-    source = present((await store.begin(0)).source);
+    const begun = await store.begin(0);
+    [source, indexes] = [present(begun.source), begun.indexes];
     calls.length = 0;
   });
   afterEach(() => store.close());
@@ -244,9 +246,9 @@ describe('Records that are read when they are asked for', () => {
     for (const named of [{ keyId }, { backingKeyId: backingKey.backingKeyId }]) source.has('backingKey', named);
     source.grantIds(region, grant.grantee, undefined, 10);
     source.keyIds(region, keyId, 10);
-    source.toldKeysUnder(keyStore, domainKeyId, 10);
-    source.rotations.between(region, { afterMs: 0, untilMs: 1 }, 10);
-    source.rotations.of(region, keyId);
+    indexes.keysUnder(keyStore, domainKeyId, 10);
+    indexes.rotations.between(region, { afterMs: 0, untilMs: 1 }, 10);
+    indexes.rotations.of(region, keyId);
     spy.mockRestore();
     const reads = [...new Set(texts)].filter((text) => text.startsWith('select'));
     expect(reads.length).toBeGreaterThan(15);

@@ -14,6 +14,7 @@ import type { Logger } from '../../kms/logger.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import type { LoadedMetadata } from '../../store/metadata-store.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
+import type { StoreIndexes } from '../../store/store-indexes.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { Clocks } from './clocks.ts';
 import { deletionTask } from './deletion-task.ts';
@@ -39,6 +40,7 @@ export interface UpkeepParts {
   readonly regions: readonly UpkeptRegion[];
   readonly turns: Turns;
   readonly metadata: Pick<LoadedMetadata, 'upkeepWait'>;
+  readonly indexes: Pick<StoreIndexes, 'rotations'>;
   /** The milestone `upkeep`. */
   readonly since: MilestoneRecord;
   readonly audit: Pick<AuditLog, 'append'>;
@@ -78,14 +80,14 @@ function tasksOfAll({ regions, moves, rewrapping, audit, intents, clocks }: Upke
 /** The tasks of one Region. */
 function tasksOf(
   { directory, life, deletion }: UpkeptRegion,
-  { audit, intents, moves, clocks, since: upkeepSince }: UpkeepParts,
+  { audit, intents, moves, clocks, since: upkeepSince, indexes: { rotations } }: UpkeepParts,
 ): readonly UpkeepTask[] {
   const { realm } = directory;
   const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
     deletionTask({ realm, deletion, imports, moves, audit, intents, clocks, upkeepSince }),
-    rotationTask({ directory, life, intents, clocks }),
+    rotationTask({ directory, rotations, life, intents, clocks }),
     expiryTask({ directory, imports, audit, intents, clocks }),
     wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),
   ];

@@ -11,36 +11,49 @@ import type { KeyLife } from '../../keys/life/key-life.ts';
 import { type KeyId, parseKeyId } from '../../kms/names.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
-import { type RecordSource, whenVerified } from '../../store/record-source.ts';
+import { whenVerified } from '../../store/record-source.ts';
 import type { RotationDate } from '../../store/rotation-index.ts';
+import type { StoreIndexes } from '../../store/store-indexes.ts';
 import type { Clocks } from './clocks.ts';
-import type { DueWork, UpkeepTask, WorkAhead } from './upkeep-task.ts';
+import type { DueWork, UpkeepTask } from './upkeep-task.ts';
 
 export interface RotationTaskParts {
-  readonly directory: Pick<KeyDirectory, 'realm' | 'watched' | 'source' | 'findKey'>;
+  readonly directory: Pick<KeyDirectory, 'realm' | 'source' | 'findKey' | 'findSoundKey' | 'watchedKeys'>;
+  /** Of keys that are not in memory. */
+  readonly rotations: StoreIndexes['rotations'];
   readonly life: Pick<KeyLife, 'rotateOnDate'>;
   readonly intents: Pick<Intents, 'obstacle'>;
   readonly clocks: Clocks;
 }
 
-export function rotationTask({ directory, life, intents, clocks }: RotationTaskParts): UpkeepTask {
+export function rotationTask({ directory, rotations, life, intents, clocks }: RotationTaskParts): UpkeepTask {
   const kind = 'rotation';
-  const { source } = directory;
   const { region } = directory.realm;
+  const dates: RotationsOfRegion = directory.watchedKeys.rotations ?? {
+    between: (range, limit) => rotations.between(region, range, limit),
+    count: () => rotations.count(region),
+    of: (keyId) => rotations.of(region, keyId),
+  };
   const workOf = ({ keyId, nextRotationDateMs, isEnabled }: RotationDate): DueWork => ({
     ...{ work: `${kind} ${region} ${keyId}`, dueAtMs: nextRotationDateMs, isHeld: !isEnabled },
   });
   return {
     kind,
-    ahead: source && aheadIn(source, region, workOf),
-    *scheduled() {
-      if (source !== undefined) return;
-      for (const { record } of directory.watched()) {
-        const { keyId, state, nextRotationDateMs } = record;
-        if (nextRotationDateMs === null) continue;
-        yield workOf({ keyId, nextRotationDateMs, isEnabled: state === 'Enabled' });
-      }
+    ahead: {
+      // Nothing is due of a key whose record is refused.
+      between: (range, limit) => {
+        const found = dates.between(range, limit);
+        return found.filter(({ keyId }) => !isRefused(directory, keyId)).map(workOf);
+      },
+      count: () => dates.count(),
+      find(work) {
+        const keyId = keyIdIn(work);
+        const found = keyId && dates.of(keyId);
+        const due = found && workOf(found);
+        return due?.work === work ? due : undefined;
+      },
     },
+    scheduled: () => [],
     async perform({ work, dueAtMs }) {
       const keyId = keyIdIn(work);
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
@@ -51,24 +64,13 @@ export function rotationTask({ directory, life, intents, clocks }: RotationTaskP
   };
 }
 
-/** Where keys are read on demand: nobody goes through all of them. */
-function aheadIn(source: RecordSource, region: string, workOf: (date: RotationDate) => DueWork): WorkAhead {
-  const { rotations } = source;
-  return {
-    // Nothing is due of a key whose record is refused.
-    between: (range, limit) =>
-      rotations
-        .between(region, range, limit)
-        .filter(({ keyId }) => source.problemOf('key', keyId, region) === undefined)
-        .map(workOf),
-    count: () => rotations.count(region),
-    find(work) {
-      const keyId = keyIdIn(work);
-      const found = keyId && rotations.of(region, keyId);
-      const due = found && workOf(found);
-      return due?.work === work ? due : undefined;
-    },
-  };
+type RotationsOfRegion = NonNullable<KeyDirectory['watchedKeys']['rotations']>;
+
+/** Where records are read on demand, as far as it was read. */
+function isRefused(directory: RotationTaskParts['directory'], keyId: KeyId): boolean {
+  const { source, realm } = directory;
+  if (source === undefined) return directory.findSoundKey(keyId) === undefined;
+  return source.problemOf('key', keyId, realm.region) !== undefined;
 }
 
 function keyIdIn(work: string): KeyId | undefined {

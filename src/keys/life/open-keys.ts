@@ -51,7 +51,7 @@ export interface OpenKeys {
  * @param metadata What the store has loaded, with what did not finish undone (`settleUnfinished`); absent: all of that is done here.
  * @throws KeyStoreError when a key store cannot be read: better not to start than to start half reconciled.
  */
-export async function openKeys(options: OpenKeysOptions, metadata?: BegunMetadata): Promise<OpenKeys> {
+export async function openKeys(options: OpenKeysOptions, metadata?: Omit<BegunMetadata, 'indexes'>): Promise<OpenKeys> {
   const { store, turns } = options;
   const directory = new KeyDirectory(options, new GrantTokens(await store.deriveKey('grant-tokens')));
   const { loaded: settled, source } = metadata ?? (await beginAndSettle(options, directory.budgets));
@@ -63,7 +63,7 @@ export async function openKeys(options: OpenKeysOptions, metadata?: BegunMetadat
   const domainKeys = options.domainKeys ?? new DomainKeys({ ...options, nodeId }, settled);
   if (options.domainKeys === undefined)
     for (const [name, keyStore] of options.keyStores) await domainKeys.settle(name, keyStore);
-  await mapBounded(directory.watchedIds(), verifiedAtOnce, (keyId) =>
+  await mapBounded(directory.watchedKeys.ids(), verifiedAtOnce, (keyId) =>
     whenVerified(() => directory.findSoundKey(keyId)),
   );
   const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
@@ -79,8 +79,8 @@ export async function openKeys(options: OpenKeysOptions, metadata?: BegunMetadat
 const verifiedAtOnce = 16;
 
 async function beginAndSettle(options: OpenKeysOptions, { memory }: KeyBudgets): Promise<BegunMetadata> {
-  const { loaded, source } = await options.store.begin(memory.keysInMemory);
-  return { loaded: await settleUnfinished(options, loaded), source };
+  const begun = await options.store.begin(memory.keysInMemory);
+  return { ...begun, loaded: await settleUnfinished(options, begun.loaded) };
 }
 
 /**
