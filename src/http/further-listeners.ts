@@ -50,7 +50,8 @@ export class FurtherListeners {
       const further = new NetServer({ allowHalfOpen: true }, (socket: Socket) => this.#take(socket));
       // It has the descriptor of one that listens, so that there is nothing to refuse; and it would do without.
       further.on('error', () => undefined);
-      further.listen({ fd: copy, backlog });
+      // Of an object with a descriptor Node.js reads no `backlog`, and it would be the shorter one of its own for the queue of all.
+      further.listen({ fd: copy }, backlog);
       this.#listeners.push(further);
     }
   }

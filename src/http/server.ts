@@ -49,7 +49,7 @@ import { createServer } from './node-http.ts';
 import { healthRequest, type StatusSource, statusRequest } from './status-routes.ts';
 import { isQueryRequest, stsRequest } from './sts-routes.ts';
 import { createTlsServer, Handshakes, type TlsIdentity } from './tls-server.ts';
-import type { UnixSocketPlace } from './unix-socket.ts';
+import { backlog, type UnixSocketPlace } from './unix-socket.ts';
 import { addUpkeepRoutes, type UpkeepControl } from './upkeep-routes.ts';
 import { defaultWireLimits, type WireLimits } from './wire-limits.ts';
 import { wrongProtocolLog } from './wrong-protocol.ts';
@@ -299,7 +299,7 @@ async function listen(server: Server, listener: Listener, log: Logger): Promise<
       reject(new Error(`cannot listen on \`${host}:${port}\`: ${error.code ?? error.message}`, { cause: error }));
     };
     server.once('error', refused);
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog }, () => {
       server.removeListener('error', refused);
       resolve();
     });

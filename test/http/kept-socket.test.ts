@@ -106,6 +106,18 @@ describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) =
     expect(await acceptedAtOnce(4 * acceptsPerTurn)).toBe(acceptsPerTurn);
   });
 
+  test('has the kernel keep more at once than Node.js has by itself, until they are accepted', async () => {
+    const codes = new Set<string>();
+    const clients = Array.from({ length: 700 }, () =>
+      connect(path).on('error', (error: NodeJS.ErrnoException) => void codes.add(error.code ?? error.message)),
+    );
+    await Promise.all(
+      clients.map((client) => new Promise((resolve) => client.once('connect', resolve).once('close', resolve))),
+    );
+    for (const client of clients) client.destroy();
+    expect([...codes]).toEqual([]);
+  });
+
   test('listens no more on the same socket by whatever name once it is closed', async () => {
     const otherName = join(folder, 'other-name.sock');
     linkSync(path, otherName);

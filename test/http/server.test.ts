@@ -1,9 +1,12 @@
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { awsRequest, httpRequest, parseAnswers, RawClient, startWire, type Wire } from './wire.ts';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const awsJson = 'application/x-amz-json-1.1';
+/** As `/proc/net/tcp` says it. */
+const established = '01';
 const root = 'arn:aws:iam::000000000000:root';
 
 let wire: Wire;
@@ -127,6 +130,21 @@ describe('many requests', () => {
     const answers = await Promise.all(clients.map((client) => client.answer()));
     for (const client of clients) client.socket.destroy();
     expect(answers.map(({ body }) => JSON.parse(body).ran)).toEqual(answers.map((_, index) => `Op${index}`));
+  });
+
+  test('from 700 clients at once on a loopback address keep none waiting outside', async () => {
+    const tcp = await startWire({}, 'tcp');
+    const clients = Array.from({ length: 700 }, () => new RawClient(tcp.endpoint));
+    // By now each has been to the kernel, and nobody has accepted one. What it does not take asks again a second later.
+    await new Promise((resolve) => void process.nextTick(resolve));
+    const port = Number(new URL(tcp.endpoint).port).toString(16).toUpperCase().padStart(4, '0');
+    const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n');
+    const states = lines
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, , remote]) => remote === `0100007F:${port}`);
+    expect(states.filter(([, , , state]) => state === established)).toHaveLength(700);
+    for (const client of clients) client.socket.destroy();
+    await tcp.close();
   });
 
   test('are answered beside a client that never reads its answers, which is not read without end', async () => {
