@@ -1,6 +1,8 @@
 /**
  * Root at somebody else's files: what is made or changed there is made as their owner, with the owner's rights and no others. So
  * the files stay the owner's, and nothing that he put in their place (a link, a folder) makes root touch what is not his.
+ *
+ * Foreign code is in processes of their own, which are the owner's for good before they load it (`becomeOwner`).
  */
 
 import { lstatSync } from 'node:fs';
@@ -24,4 +26,17 @@ export function actAsSelf(): void {
   if (process.getuid?.() !== 0 || process.geteuid?.() === 0) return;
   process.seteuid?.(0);
   process.setegid?.(process.getgid?.() ?? 0);
+}
+
+/**
+ * In a process that one which acts as an owner has started: from here on it is the owner's for good. Its real uid is root's until
+ * then, by which whatever is loaded into it, such as a vendor's library, could be root again with one call. Without effect in any other.
+ */
+export function becomeOwner(): void {
+  const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+  if (process.getuid?.() !== 0 || uid === undefined || gid === undefined || uid === 0) return;
+  // Root alone can give away the real uid: with it the saved one and the capabilities go.
+  process.seteuid?.(0);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
 }

@@ -20,6 +20,7 @@ import { writeSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
+import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
 import { calls, type OpenSettings, replyCodes } from '../../calls.ts';
 import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
@@ -46,6 +47,7 @@ function main(): void {
     const [lanes = 0, openingSeconds = 0] = process.argv.slice(2).map(Number);
     if (!(Number.isInteger(lanes) && lanes >= 1 && lanes <= maxLanes && openingSeconds >= 1))
       throw new Error(`usage: host-main.ts LANES SECONDS, with 1 to ${maxLanes} lanes, and seconds to open the token`);
+    becomeOwner();
     disableCoreDumps();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);

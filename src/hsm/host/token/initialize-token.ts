@@ -14,6 +14,8 @@
 
 import { readFileSync, writeSync } from 'node:fs';
 import pkcs11js from 'pkcs11js';
+import { becomeOwner } from '../../../secrets/act-as-owner.ts';
+import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
 
 interface Task {
   readonly library: string;
@@ -25,6 +27,8 @@ interface Task {
 
 const labelBytes = 32;
 
+becomeOwner();
+disableCoreDumps();
 // Safe: the only program that starts this one wrote it.
 const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
 writeSync(1, JSON.stringify(initialize(task)));

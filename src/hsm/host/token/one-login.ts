@@ -1,6 +1,11 @@
-/** For programs of one act that log in to a token: one session, one login, and the library is left by the end of the process. */
+/**
+ * For programs of one act that log in to a token: one session, one login, and the library is left by the end of the process. What a crash of the
+ * library leaves has no PIN in it.
+ */
 
 import pkcs11js from 'pkcs11js';
+import { becomeOwner } from '../../../secrets/act-as-owner.ts';
+import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
 
 export interface OneLogin {
   readonly library: string;
@@ -25,6 +30,8 @@ export function withOneLogin<Result>(
   user: number,
   work: (at: LoggedIn) => Result,
 ): Result {
+  becomeOwner();
+  disableCoreDumps();
   const module = new pkcs11js.PKCS11();
   module.load(library);
   // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
