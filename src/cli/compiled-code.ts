@@ -13,13 +13,18 @@ import { lstatSync, mkdirSync, realpathSync } from 'node:fs';
 import { enableCompileCache } from 'node:module';
 import { dirname, isAbsolute, join } from 'node:path';
 
+let keptIn: string | undefined;
+
 /** Does nothing where the environment has decided about it already (`NODE_COMPILE_CACHE`, `NODE_DISABLE_COMPILE_CACHE`). */
 export function keepCompiledCode(environment: NodeJS.ProcessEnv = process.env): void {
   if (environment['NODE_COMPILE_CACHE'] !== undefined || environment['NODE_DISABLE_COMPILE_CACHE'] !== undefined)
     return;
-  const folder = compiledCodeFolder(environment);
-  if (folder !== undefined) enableCompileCache(folder);
+  keptIn = compiledCodeFolder(environment);
+  if (keptIn !== undefined) enableCompileCache(keptIn);
 }
+
+/** Where `keepCompiledCode` has this process keep it, for `NODE_COMPILE_CACHE` of another one; `undefined` if it did nothing. */
+export const keptCompiledCode = (): string | undefined => keptIn;
 
 /** Where compiled code may be kept, made if need be; `undefined` if there is no such place. */
 export function compiledCodeFolder({ XDG_CACHE_HOME: cache, HOME: home }: NodeJS.ProcessEnv): string | undefined {

@@ -33,6 +33,7 @@ import { RefusalRecords } from '../pipeline/refusal-records.ts';
 import { SessionPolicies } from '../pipeline/session-policies.ts';
 import { disableCoreDumps } from '../secrets/core-dumps.ts';
 import { giveBackFreedMemory } from '../secrets/freed-memory.ts';
+import { dropProgramPages } from '../secrets/program-pages.ts';
 import { attachableHsms } from './attachable-hsms.ts';
 import { Backups } from './backups.ts';
 import { censusControl } from './census.ts';
@@ -302,6 +303,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const serving = opening.then(() => {
     if (patience.isOver) return;
     instance?.upkeep.start();
+    dropProgramPages();
     // So that who deletes a key first does not wait until the whole file was read; who deletes one hears of what is in the way.
     store.scrub().catch(() => undefined);
     for (const [at, { socketPath: socket, endpoint, tlsEndpoint, region }] of listening.entries()) {

@@ -3,7 +3,7 @@
  *
  * SoftHSM2 2.6.1 keeps 246 bytes of every session object that was ever made: of each shared secret, of each import. Nothing in the
  * library gives that back, so a host is replaced before it matters. What counts is what it has grown by since it was opened, and
- * not what it holds: a token with many keys takes as much as it takes.
+ * not what it holds: a token with many keys takes as much as it takes. Nor what comes and goes of the pages of its program's file.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -22,7 +22,7 @@ export function watchGrowth(
   const { promise: outgrown, resolve } = Promise.withResolvers<number>();
   let firstMb: number | undefined;
   const timer = setInterval(async () => {
-    const nowMb = await residentMb(pid);
+    const nowMb = await ownMb(pid);
     firstMb ??= nowMb;
     if (nowMb === undefined || firstMb === undefined || nowMb - firstMb <= maxHostGrowthMb) return;
     clearInterval(timer);
@@ -32,9 +32,9 @@ export function watchGrowth(
 }
 
 /** `undefined` of a process that is gone, or where there is no `/proc`. */
-async function residentMb(pid: number): Promise<number | undefined> {
+async function ownMb(pid: number): Promise<number | undefined> {
   try {
-    const match = /^VmRSS:\s*(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
+    const match = /^RssAnon:\s*(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
     return match === null ? undefined : Number(match[1]) / 1024;
   } catch {
     return undefined; // Whoever watches it hears of its end otherwise.

@@ -22,6 +22,7 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
+import { dropProgramPages } from '../../../secrets/program-pages.ts';
 import { calls, type OpenSettings, replyCodes } from '../../calls.ts';
 import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import { HostFailure } from '../token/failures.ts';
@@ -59,6 +60,7 @@ function main(): void {
       const task: WorkerTask = { fd: firstLaneFd + lane, token };
       new Worker(new URL(import.meta.url), { workerData: task });
     }
+    dropProgramPages();
     serveLane(new Lane(firstPipe, token));
   });
 }
