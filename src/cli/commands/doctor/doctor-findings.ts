@@ -57,11 +57,12 @@ export function forPrograms(examined: Examined): object {
 export function describeChecks(checks: readonly Check[]): string {
   return table(
     ['CHECK', 'RESULT', 'DETAIL'],
-    checks.map(({ check, keyStore, ok, detail }) => [
-      keyStore === undefined ? check : `${check} (${keyStore})`,
-      ok ? 'ok' : 'FAILED',
-      detail,
-    ]),
+    checks.flatMap(({ check, keyStore, ok, detail }) => {
+      // Of a configuration, each mistake has a line.
+      const [first = '', ...more] = detail.split('\n');
+      const name = keyStore === undefined ? check : `${check} (${keyStore})`;
+      return [[name, ok ? 'ok' : 'FAILED', first], ...more.map((line) => ['', '', line])];
+    }),
   );
 }
 
