@@ -148,7 +148,7 @@ async function backupKey(keyStore: KeyStore, { serviceKey }: BackupHeader): Prom
     const { label, serial } = keyStore.capabilities().token;
     throw new ConfigurationError(
       `the token \`${label}\`, serial ${serial}, does not hold the service key \`${serviceKey}\` with which the backup was made: it is another HSM, or its keys are gone; ` +
-        'nothing was written. Restore the token from its own backup first, or name the right one (`token: { serial: … }`); what its keys have encrypted cannot be decrypted without them',
+        'nothing was written. Restore the token from its own backup first, name the right one (`token: { serial: … }`), or have this one join an HSM that has it (`drawbridge domain invite --help`); what its keys have encrypted cannot be decrypted without them',
       { cause: error },
     );
   }

@@ -265,6 +265,7 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
       const refused = await drawbridge('restore', '--config', config, file());
       expect(refused.stderr).toContain('does not hold the service key');
       expect(refused.stderr).toContain('nothing was written');
+      expect(refused.stderr).toContain('have this one join an HSM that has it (`drawbridge domain invite --help`)');
       writeFileSync(config, text.replaceAll('000000000000', '111111111111'));
       expect((await drawbridge('restore', '--config', config, file())).stderr).toContain(
         "set `account: '000000000000'`",

@@ -82,6 +82,10 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
       /No key store of the Region eu-central-1 is in the domain of `default`.*domain join --key-store annex/,
     );
     expect((await refusal(abroad.describeKey({ KeyId }))).name).toBe('NotFoundException');
+    const invitation = join(instance.folder, 'invitation-for-another');
+    expect(await nextOf('invite', 'default', '--out', invitation, '--socket', instance.socket)).toBe(
+      `next, beside the other HSM: drawbridge domain join ${invitation} --out FILE --key-store NAME`,
+    );
   });
 
   test('are no domain because an object in the one has the id of a domain key of the other', async () => {

@@ -181,6 +181,9 @@ describeReopenedKeys('Keys that are closed and opened again', ({ start, close, f
     const again = await start();
     const report = again.lines.find((line) => JSON.stringify(line.fields).includes(backingKeyId));
     expect(report?.message).toBe('an object in the HSM belongs to no record; it is left alone');
+    expect(again.lines.map(({ message }) => message)).toContainEqual(
+      expect.stringMatching(/^the metadata are older than the HSM, .* or another instance uses the same token/),
+    );
     expect((await again.keyStore.listKeys()).map((object) => object.backingKeyId)).toContain(backingKeyId);
     expect(JSON.stringify(again.lines)).not.toContain(serviceKey());
   });
@@ -193,6 +196,9 @@ describeReopenedKeys('Keys that are closed and opened again', ({ start, close, f
 
     const again = await start();
     expect(again.lines.map((line) => line.message)).toContain('a backing key is not in the HSM');
+    expect(again.lines.map((line) => line.message)).toContainEqual(
+      expect.stringMatching(/^the HSM is older than the metadata, .* or keys were destroyed in it/),
+    );
     await expect(encryptOne(again, found(again.directory, key))).rejects.toMatchObject({
       name: 'KeyUnavailableException',
     });

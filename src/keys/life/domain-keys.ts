@@ -252,7 +252,7 @@ export class DomainKeys implements Fold {
     if (state === 'Active' && !(await isInHsm(keyStore, backingKeyId)))
       log.error(
         { keyStore: name, backingKeyId },
-        'a domain key is not in the HSM, and the backing keys that are wrapped under it cannot be used',
+        'a domain key is not in the HSM, and the backing keys that are wrapped under it cannot be used: the HSM is older than the metadata, as one that was restored from a backup of before, or it was destroyed in it; restore its newest backup, or have it join an HSM that has it (`drawbridge domain invite --help`)',
       );
   }
 

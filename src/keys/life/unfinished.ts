@@ -87,6 +87,12 @@ export function withoutIntents(loaded: LoadedMetadata): readonly Change[] {
 /** Of either kind, for each key store: whoever connected another token would have a line for each key that there is. */
 const maxReported = 100;
 
+/** In plain words, once, for whoever has restored one of the two. */
+const whatIsMissingMeans =
+  'the HSM is older than the metadata, as one that was restored from a backup of before, or keys were destroyed in it: until it has them again, those KMS keys cannot be used; restore its newest backup, and see `drawbridge census`';
+const whatIsUnnamedMeans =
+  'the metadata are older than the HSM, as after a restore from a backup of before, or another instance uses the same token: what no record names is used by nobody here; see `drawbridge census`';
+
 interface OnRecord {
   /** What is on record of material in the key store. */
   readonly records: readonly BackingKeyRecord[];
@@ -116,6 +122,7 @@ export async function reportDifferences(
   if (missing.length > maxReported) {
     log.error({ keyStore: name, missing: missing.length }, 'more backing keys are not in the HSM than are named here');
   }
+  if (missing.length > 0) log.error({ keyStore: name, backingKeys: missing.length }, whatIsMissingMeans);
   const isOwn = (label: string): boolean => [serviceKeyLabelPrefix, markLabelPrefix].some((is) => label.startsWith(is));
   const unnamed = [...found].filter(([id, label]) => !isNamed(id) && !isOwn(label));
   for (const [backingKeyId, label] of unnamed.slice(0, maxReported)) {
@@ -124,4 +131,5 @@ export async function reportDifferences(
   if (unnamed.length > maxReported) {
     log.warn({ keyStore: name, unnamed: unnamed.length }, 'more objects belong to no record than are named here');
   }
+  if (unnamed.length > 0) log.warn({ keyStore: name, objects: unnamed.length }, whatIsUnnamedMeans);
 }

@@ -30,6 +30,11 @@ export async function joinChoices(client: KmsClient, keyStore: string): Promise<
     ({ state, lacks }) => state === 'notOurs' || (Array.isArray(lacks) && lacks.length > 0),
   );
   const [one, ...others] = joining.map(({ name }) => String(name));
-  const member = one === undefined ? '' : ` --member ${others.length === 0 ? one : 'NAME'}`;
-  return `${all.length > 1 ? ` --key-store ${keyStore}` : ''}${member}`;
+  if (all.length <= 1) return member(one, others);
+  // None of its own members waits to join it: then it is another key store that does, or an HSM on another machine.
+  return one === undefined ? ' --key-store NAME' : ` --key-store ${keyStore}${member(one, others)}`;
+}
+
+function member(one: string | undefined, others: readonly string[]): string {
+  return one === undefined ? '' : ` --member ${others.length === 0 ? one : 'NAME'}`;
 }
