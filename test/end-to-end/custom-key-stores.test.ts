@@ -60,6 +60,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
       timeout: 170_000,
       interval: 30,
     });
+  const connected = () => connect().then(() => until('CONNECTED'));
   const withoutToken = (act: () => Promise<void>) => hsms.withoutToken(act);
   const inStore = () => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id }) as const;
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
@@ -190,17 +191,18 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     await connect();
     for (const request of heard([remove(), update({ NewCustomKeyStoreName: 'x' }), instance.kms.createKey(inStore())]))
       expect(await refusal(request)).toEqual(invalidState);
-    await disconnect();
-    await remove();
+    const disconnected = disconnect();
+    await until('DISCONNECTING');
     shim.heal('C_Login');
+    await disconnected;
+    await remove();
     expect(await refusal(connect())).toEqual(named('CustomKeyStoreNotFoundException'));
     id = String((await create()).CustomKeyStoreId);
   });
 
   test('have keys while they are connected, which are unavailable while they are not', async () => {
     const { kms } = instance;
-    await connect();
-    await until('CONNECTED');
+    await connected();
     const { KeyMetadata } = await kms.createKey(inStore());
     expect(KeyMetadata).toMatchObject({ ...inStore(), CloudHsmClusterId: clusterOf('payments'), KeyState: 'Enabled' });
     keyId = String(KeyMetadata?.KeyId);
@@ -218,8 +220,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     for (const request of heard([encrypt(), kms.decrypt({ CiphertextBlob })]))
       expect(await refusal(request)).toEqual(named('KMSInvalidStateException'));
     expect(await refusal(kms.createKey(inStore()))).toEqual(invalidState);
-    await connect();
-    await until('CONNECTED');
+    await connected();
     await kms.decrypt({ CiphertextBlob });
     const logins = shim.counting('C_Login');
     await instance.restart();
@@ -279,8 +280,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     expect(logins()).toBe(1);
     await disconnect();
     await update({ KeyStorePassword: token.pin, CloudHsmClusterId: clusterOf('copy') });
-    await connect();
-    await until('CONNECTED');
+    await connected();
     await encrypt();
     const { KeyMetadata } = await instance.kms.describeKey({ KeyId: keyId });
     expect(KeyMetadata?.CloudHsmClusterId).toBe(clusterOf('copy'));
@@ -304,8 +304,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     await vi.waitFor(() => expect(said).toContain('"ready"'), { timeout: 170_000, interval: 30 });
     instance.ask();
     await update({ KeyStorePassword: token.pin });
-    await connect();
-    await until('CONNECTED');
+    await connected();
     await encrypt();
     for (const path of ['/status', `/status/keys/${keyId}`])
       said += (await send(instance.socket, { method: 'GET', path })).body;
@@ -328,16 +327,14 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     await until('FAILED', 'INTERNAL_ERROR');
     expect(logins()).toBe(1);
     await disconnect();
-    await connect();
-    await until('CONNECTED');
+    await connected();
     await encrypt();
   });
 
   test('are made, connected, used and deleted from the command line, over another token', async () => {
-    const run = async (...words: string[]): Promise<string> => {
-      const args = [program, ...words, '--socket', instance.socket];
-      return (await promisify(execFile)(process.execPath, args, { env: { PATH: process.env['PATH'] } })).stdout.trim();
-    };
+    const env = { PATH: process.env['PATH'] };
+    const command = (...words: string[]) => promisify(execFile)(process.execPath, [program, ...words], { env });
+    const run = async (...words: string[]) => (await command(...words, '--socket', instance.socket)).stdout.trim();
     const [pinFile, anchor] = [join(folder, 'nss-pin'), join(folder, 'other.crt')];
     writeFileSync(pinFile, `${nss.pin}\n`, { mode: 0o600 });
     const from = ['--hsm', 'ledger', '--trust-anchor', anchor, '--password-file', pinFile];
@@ -352,11 +349,14 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     expect(await run('status')).toMatch(new RegExp(`custom key store +ledger \\(${made}\\)\nstate +CONNECTED`));
     await run('key-stores', 'disconnect', 'ledger');
     await expect(run('key-stores', 'delete', 'ledger')).rejects.toThrow(/CustomKeyStoreHasCMKsException/);
+    expect(await run('census').catch((error: object) => error)).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^missing or not working +0\nnot asked, because their token is away +1$/m),
+      stderr: `the custom key store \`${made}\` is disconnected, and not looked at: \`drawbridge key-stores connect ${made}\`\n`,
+    });
     await instance.stop();
-    const doctor = [program, 'doctor', '--config', instance.configurationFile];
-    const { stdout } = await promisify(execFile)(process.execPath, doctor, {
-      env: { PATH: process.env['PATH'] },
-    }).catch((error: { stdout: string }) => error);
+    const doctor = command('doctor', '--config', instance.configurationFile);
+    const { stdout } = await doctor.catch((error: { stdout: string }) => error);
     expect(stdout).toMatch(new RegExp(`HSM \\(ledger\\) +ok +${clusterOf('ledger')}, for a custom key store`));
     await instance.start();
   });

@@ -13,6 +13,7 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyReference, WrappedKey, type WrappedKeyOutline } from '../../src/hsm/wrapped-key.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
 import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
+import { describeEachShimmedToken } from '../support/pkcs11-shim.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import {
   damaged,
@@ -345,5 +346,31 @@ describeEachToken('A key store, its wrapped keys', (token) => {
       'make a copy of the domain key that decrypts': isHeldByAll,
     });
     for (const { isPromised, isHeld } of trials) expect(isHeld || !isPromised).toBe(true);
+  });
+});
+
+/** CKA_TOKEN and CKA_EXTRACTABLE, which have to be false of a key that is used. */
+const mustBeFalse = [0x001, 0x162] as const;
+
+describeEachShimmedToken('A key store whose library does not write what it is asked for', (token) => {
+  test('uses no wrapped key of which it is not told that it stays where it is, and all others', async () => {
+    const { keyStore } = await openTestStore(token());
+    const domainKeyId = newBackingKeyId();
+    await keyStore.generateDomainKey({ backingKeyId: domainKeyId, label: domainLabel });
+    const kind = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+    const outline = { domainKeyId, ...kind, ...(await keyStore.generateWrappedKey({ domainKeyId, ...kind })) };
+    // Each time another key for the host, which unwraps it and looks at what came of it.
+    const encrypted = () => {
+      const key = { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey(outline) };
+      return failureOf(keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') }));
+    };
+    for (const attribute of mustBeFalse) {
+      token().fault('C_GetAttributeValue', `leave ${attribute}`);
+      expect([attribute, (await encrypted()).failure]).toEqual([attribute, 'keyUnavailable']);
+      token().heal('C_GetAttributeValue');
+      expect((await encrypted()).failure).toBe('none');
+    }
+    expect(keyStore.status().restarts).toBe(0);
+    await keyStore.destroyKey({ backingKeyId: domainKeyId });
   });
 });

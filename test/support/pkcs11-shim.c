@@ -10,7 +10,8 @@
  *                    `hold` waits before calling the real function until the file is there no more. With `at NUMBER ` in front only
  *                    the call has the fault that is the one of this number in FUNCTION.count, from 1.
  *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
- *                    C_Sign and C_Decrypt: what comes out has.
+ *                    C_Sign and C_Decrypt: what comes out has. `leave NUMBER`, of C_GetAttributeValue: value and length of the
+ *                    attribute of that type are left as the caller has them.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
  *   trace            grows by a line of 32 bytes with each call of any function, its name, if the file exists.
  *   stop             a number: the call whose line of `trace` is the one of this number is never made. Its process hangs, and
@@ -117,13 +118,41 @@ static void flip(unsigned long type, struct attribute *attributes, unsigned long
       each->value[each->length - 1] ^= 1;
 }
 
+/* An attribute as the caller of C_GetAttributeValue has it. */
+struct kept {
+  struct attribute *at;
+  struct attribute was;
+  unsigned char *value;
+};
+
+/* Keeps the attribute of that type, where there is one with room for its value. */
+static struct kept keep(unsigned long type, struct attribute *attributes, unsigned long length) {
+  struct kept kept = {NULL, {0, NULL, 0}, NULL};
+  if (type == ~0UL) return kept;
+  for (struct attribute *each = attributes; each < attributes + length; each++)
+    if (each->type == type && each->value != NULL) kept.at = each;
+  if (kept.at == NULL) return kept;
+  kept.was = *kept.at;
+  kept.value = malloc(kept.was.length);
+  if (kept.value == NULL) abort();
+  memcpy(kept.value, kept.was.value, kept.was.length);
+  return kept;
+}
+
+static void give_back(struct kept *kept) {
+  if (kept->at == NULL) return;
+  *kept->at = kept->was;
+  memcpy(kept->was.value, kept->value, kept->was.length);
+  free(kept->value);
+}
+
 /* Turns over the last bit of what C_Sign or C_Decrypt put out. */
 static void flip_output(unsigned char *output, const unsigned long *length) {
   if (output != NULL && length != NULL && *length > 0) output[*length - 1] ^= 1;
 }
 
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
-static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped) {
+static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped, unsigned long *left) {
   char path[512], text[64] = "";
   path_of(path, sizeof path, name, "");
   int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -148,6 +177,7 @@ static int fault(const char *name, long number, unsigned long *result, unsigned 
     while (access(path, F_OK) == 0) usleep(1000);
   if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
   if (strncmp(action, "flip", 4) == 0) *flipped = strtoul(action + 4, NULL, 0);
+  if (strncmp(action, "leave ", 6) == 0) *left = strtoul(action + 6, NULL, 0);
   if (strncmp(action, "return ", 7) != 0) return 0;
   *result = strtoul(action + 7, NULL, 0);
   return 1;
@@ -155,11 +185,13 @@ static int fault(const char *name, long number, unsigned long *result, unsigned 
 
 #define WRAPPER(name)                                                                              \
   static unsigned long shim_##name(long a, long b, long c, long d, long e, long f, long g, long h) { \
-    unsigned long result, flipped = ~0UL;                                                          \
+    unsigned long result, flipped = ~0UL, left = ~0UL;                                             \
     long number = count(#name);                                                                    \
     trace(#name);                                                                                  \
-    if (fault(#name, number, &result, &flipped)) return result;                                    \
+    if (fault(#name, number, &result, &flipped, &left)) return result;                             \
+    struct kept kept = keep(left, (struct attribute *)c, (unsigned long)d);                        \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
+    give_back(&kept);                                                                              \
     if (flipped == ~0UL || result != 0) return result;                                             \
     if (index_##name != index_C_GetAttributeValue) flip_output((unsigned char *)d, (unsigned long *)e); \
     else flip(flipped, (struct attribute *)c, (unsigned long)d);                                   \
