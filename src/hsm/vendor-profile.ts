@@ -7,8 +7,8 @@
  * a member. How to write one: `native-config/README.md`.
  */
 
-import { existsSync, readFileSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LineCounter, parseDocument } from 'yaml';
 import { keySpecNames } from '../kms/key-specs.ts';
@@ -146,6 +146,9 @@ export class VendorProfileError extends Error {
   override readonly name = 'VendorProfileError';
 }
 
+const ours = fileURLToPath(new URL('../../native-config/vendors', import.meta.url));
+const profileEnd = '.yaml';
+
 /** By path: what was read last, since each host is told what is in its profile and the text rarely changes. */
 const known = new Map<string, { readonly source: string; readonly profile: VendorProfile }>();
 
@@ -159,7 +162,10 @@ export function loadVendorProfile(nameOrPath: string): VendorProfile {
   try {
     source = readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new VendorProfileError(`cannot read vendor profile \`${nameOrPath}\` (${path})`, { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    const hint =
+      code === 'ENOENT' && path !== nameOrPath ? `; there are ${namesOfOurs()}, and files by their absolute paths` : '';
+    throw new VendorProfileError(`cannot read vendor profile \`${nameOrPath}\` (${path}): ${code}${hint}`, { cause });
   }
   const last = known.get(path);
   if (last?.source === source) return last.profile;
@@ -232,7 +238,15 @@ function profilePath(nameOrPath: string): string {
   if (isAbsolute(nameOrPath)) return nameOrPath;
   if (!/^[a-z0-9][a-z0-9-]*$/.test(nameOrPath))
     throw new VendorProfileError(`\`${nameOrPath}\` is neither the name of a vendor profile nor an absolute path`);
-  return fileURLToPath(new URL(`../../native-config/vendors/${nameOrPath}.yaml`, import.meta.url));
+  return join(ours, `${nameOrPath}${profileEnd}`);
+}
+
+function namesOfOurs(): string {
+  const files = readdirSync(ours).filter((file) => file.endsWith(profileEnd));
+  return files
+    .map((file) => `\`${file.slice(0, -profileEnd.length)}\``)
+    .sort()
+    .join(', ');
 }
 
 /*

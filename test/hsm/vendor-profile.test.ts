@@ -136,7 +136,10 @@ test('a profile is found by its name or by an absolute path, and nothing else', 
     const path = join(folder, 'own.yaml');
     writeFileSync(path, nss);
     expect(loadVendorProfile(path)).toEqual(loadVendorProfile('nss'));
-    expect(() => loadVendorProfile(join(folder, 'none.yaml'))).toThrow(/^cannot read vendor profile `.*none.yaml`/);
+    expect(() => loadVendorProfile(join(folder, 'none.yaml'))).toThrow(
+      /^cannot read vendor profile `.*none.yaml` .*: ENOENT$/,
+    );
+    expect(() => loadVendorProfile('softhsm3')).toThrow(/: ENOENT; there are `nss`, `softhsm2`, and files/);
     for (const wrong of ['', '../nss', 'nss.yaml', 'NSS', 'own/nss', '.'])
       expect(() => loadVendorProfile(wrong)).toThrow(
         new VendorProfileError(`\`${wrong}\` is neither the name of a vendor profile nor an absolute path`),
