@@ -37,6 +37,7 @@ export { startDev } from './dev.ts';
 export { assertPairIsIn, trustPublicKeys, withConfiguredToken } from './domain-joining.ts';
 export { createLog } from './log.ts';
 export { assertAbsent, createInstance, createInstanceWithToken } from './new-instance.ts';
+export { assertLibrariesAreOurs, assertPathsAreOurs } from './own-paths.ts';
 export { assertTokenIsOurs } from './own-token.ts';
 export { restoreBackup, type TriedBackup, tryBackup } from './restore.ts';
 export { runUntilSignal, stopSignal } from './run.ts';

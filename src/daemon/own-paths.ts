@@ -3,6 +3,7 @@
 import { dirname } from 'node:path';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { assertSafePath } from '../secrets/safe-path.ts';
+import { libraryOf } from './configured-key-stores.ts';
 
 /**
  * The data folder, the audit log, the policies, those of roles too, the PINs, the certificates and their keys, the libraries and profiles. What is not there yet is made in the last
@@ -25,6 +26,18 @@ export async function assertPathsAreOurs(configuration: Configuration): Promise<
       if (source !== undefined && 'file' in source) paths.push(source.file);
   }
   for (const path of paths) if (path !== undefined) await assertWayIsSafe(path);
+}
+
+/**
+ * For whoever gives libraries more than a daemon gives them: they, and the profiles, are in no hands but root's and this process's, as
+ * it runs now, and so not in those of the daemon's user.
+ * @throws UnsafePathError, or as `libraryOf`.
+ */
+export async function assertLibrariesAreOurs({ keyStores }: Pick<Configuration, 'keyStores'>): Promise<void> {
+  for (const member of [...keyStores.values()].flatMap(({ members }) => members)) {
+    if (member.profile.includes('/')) await assertSafePath(member.profile);
+    await assertSafePath(libraryOf(member));
+  }
 }
 
 /** @throws UnsafePathError when others can change what the path means, whether or not there is something at its end. */

@@ -97,6 +97,7 @@ describe.skipIf(missing !== null)('a daemon whose key store is called vault', ()
       healthy: true,
       checks: [
         { check: 'configuration' },
+        { check: 'paths' },
         { check: 'data folder' },
         { check: 'PIN is private', keyStore: 'vault' },
         { check: 'library', keyStore: 'vault' },

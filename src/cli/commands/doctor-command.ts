@@ -2,7 +2,7 @@
  * `drawbridge doctor`: what this HSM can and cannot do, and what is wrong with the set-up.
  *
  * With `--config` it looks at the configuration, the permissions, the library and the token itself (the PIN is tried
- * once, as at any start); with `--socket` it asks a running daemon, which has found all that out already.
+ * once, as at any start), as the owner of the data folder; with `--socket` it asks a running daemon, which has found all that out already.
  */
 
 import { stat } from 'node:fs/promises';
@@ -18,6 +18,7 @@ import {
   withJson,
   withSocket,
 } from '../requests/command-options.ts';
+import { actAsOwnerOf } from '../requests/owners-work.ts';
 import { describeError, UsageError } from '../terminal/cli-error.ts';
 import { print, printJson } from '../terminal/output.ts';
 import { describeTuning } from '../terminal/tuning-report.ts';
@@ -47,6 +48,10 @@ type RunCheck = <T>(
   keyStore?: string,
 ) => Promise<T | undefined>;
 
+interface Examination extends Findings {
+  readonly configuration?: Configuration;
+}
+
 interface Options extends SocketOptions {
   readonly json?: true;
   readonly tune?: true;
@@ -69,7 +74,7 @@ export function doctorCommand(): Command {
       'after',
       `
 With --config it checks the configuration, the permissions, the library, and the token (the PIN is tried once), and whether it has
-the keys of the data folder.
+the keys of the data folder. Root does so as the owner of the data folder.
 With --socket it asks the running daemon what its token can do. The exit code is 1 when a check fails.
 It also lists the service keys: those that Drawbridge keeps in the HSM for itself, and that no caller sees. What must fail was tried with
 throw-away keys: whatever the token does there, whoever has its PIN can do with every key in it.
@@ -94,13 +99,13 @@ async function doctor(options: Options): Promise<void> {
   if (options.tune && options.socket !== undefined)
     throw new UsageError('--tune goes with --config: it measures the token itself, and no daemon');
   const checks: Check[] = [];
-  const { keyStores, hsms } =
+  const { keyStores, hsms, configuration } =
     options.socket === undefined
       ? await examine(options.config ?? usualConfiguration, checks)
       : await askDaemon(options, checks);
   const healthy = checks.every(({ ok }) => ok);
   // Where something is wrong, that is to be mended first.
-  const tunings = options.tune && healthy ? await tune(options) : undefined;
+  const tunings = options.tune && healthy && configuration ? await tune(configuration, options) : undefined;
   if (options.json)
     printJson({ healthy, checks, keyStores: keyStores.map(forPrograms), hsms, ...(tunings && { tunings }) });
   else {
@@ -112,9 +117,8 @@ async function doctor(options: Options): Promise<void> {
 }
 
 /** By the names of key stores and members. Ends early, with its keys destroyed, when it is told to end. */
-async function tune({ config = usualConfiguration, tuneSeconds }: Options): Promise<Readonly<Record<string, Tuning>>> {
+async function tune({ keyStores }: Configuration, { tuneSeconds }: Options): Promise<Readonly<Record<string, Tuning>>> {
   const { createLog, memberPath, tuneConfiguredKeyStore } = await import('../../daemon/index.ts');
-  const { keyStores } = await readTrustedConfiguration(config);
   const early = new AbortController();
   const end = (): void => early.abort();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end);
@@ -139,7 +143,7 @@ async function tune({ config = usualConfiguration, tuneSeconds }: Options): Prom
   }
 }
 
-async function askDaemon(options: Options, checks: Check[]): Promise<Findings> {
+async function askDaemon(options: Options, checks: Check[]): Promise<Examination> {
   const { keyStores, hsms = [], waitsFor } = await (await connectTo(options)).get('/status');
   if (typeof waitsFor === 'string') checks.push({ check: 'key stores', ok: false, detail: waitsFor });
   // What a token can do is known once it was connected.
@@ -148,7 +152,7 @@ async function askDaemon(options: Options, checks: Check[]): Promise<Findings> {
 }
 
 /** Runs the checks in the order in which a start depends on them; what depends on a failed one is left out. */
-async function examine(config: string, checks: Check[]): Promise<Findings> {
+async function examine(config: string, checks: Check[]): Promise<Examination> {
   const check: RunCheck = async (name, run, detail, keyStore) => {
     const of = { check: name, ...(keyStore === undefined ? {} : { keyStore }) };
     try {
@@ -166,6 +170,11 @@ async function examine(config: string, checks: Check[]): Promise<Findings> {
     () => config,
   );
   if (configuration === undefined) return { keyStores: [], hsms: [] };
+  await check(
+    'paths',
+    () => actAsOwnerOf(configuration),
+    () => 'nobody else can change them',
+  );
   await check(
     'data folder',
     () => assertFolderIsPrivate(configuration),
@@ -188,7 +197,7 @@ async function examine(config: string, checks: Check[]): Promise<Findings> {
   }
   const hsms: CustomHsm[] = [];
   for (const name of configuration.hsms?.keys() ?? []) hsms.push(await examineHsm(name, configuration, check));
-  return { keyStores: found, hsms };
+  return { keyStores: found, hsms, configuration };
 }
 
 /** As a start would: who may assume them is read and compiled. */

@@ -1,10 +1,9 @@
 /** `drawbridge restore`: gives a backup of the metadata back, or tries whether it could be. */
 
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { readTrustedConfiguration, withConfig, withJson } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
+import { actAsOwnerOf } from '../requests/owners-work.ts';
 import { facts, note, print, printJson } from '../terminal/output.ts';
 import { showCount } from '../terminal/progress.ts';
 import { countProblems, isWhole, showProblems } from './census-command.ts';
@@ -39,13 +38,12 @@ Examples:
 async function restore(file: string, { config, check, json }: Options): Promise<void> {
   const configuration = await readTrustedConfiguration(config);
   const { createLog, openBackup, restoreBackup, tryBackup } = await import('../../daemon/index.ts');
-  const { actAsOwner } = await import('../../secrets/act-as-owner.ts');
   const uid = process.getuid?.() ?? 0;
   // Opened before: it may be root's alone.
   const backup = await openBackup(file);
   const count = await showCount('restore', 'keys');
   try {
-    actAsOwner(nearestFolder(configuration.dataDir));
+    await actAsOwnerOf(configuration);
     const log = createLog('error', configuration.budgets.log);
     const progress = (keys: number, total: number): void => count.update(keys, total);
     const restoration = { backup, configuration, environment: process.env, uid, log, progress };
@@ -86,9 +84,4 @@ function show({ header, state, keys, quarantined, proven, problems, orphans }: R
     ]),
   );
   showProblems(problems as unknown as Members[], orphans as unknown as Members[]);
-}
-
-/** The data folder itself may not be there yet. */
-function nearestFolder(path: string): string {
-  return existsSync(path) || dirname(path) === path ? path : nearestFolder(dirname(path));
 }

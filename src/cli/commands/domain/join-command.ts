@@ -3,11 +3,11 @@
 import { Command } from 'commander';
 import type { Configuration } from '../../../config/configuration-schema.ts';
 import { readTrustedConfiguration, withConfig, withJson } from '../../requests/command-options.ts';
+import { actAsOwnerOf, asOwnerOf } from '../../requests/owners-work.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
 import { facts, note, print, printJson } from '../../terminal/output.ts';
 import { onlyOf } from './chosen-key-store.ts';
 import { openDomainFile, readDomainFile } from './domain-files.ts';
-import { nearestFolder } from './security-officer.ts';
 
 interface Options {
   readonly config: string;
@@ -56,7 +56,6 @@ function choicesOf({
 
 async function join(path: string, { config, keyStore: named, member, out, json }: Options): Promise<void> {
   const daemon = await import('../../../daemon/index.ts');
-  const { actAsOwner, actAsSelf } = await import('../../../secrets/act-as-owner.ts');
   const configuration = await readTrustedConfiguration(config);
   const keyStore = named ?? onlyOf([...configuration.keyStores.keys()]);
   const members = configuration.keyStores.get(keyStore)?.members ?? [];
@@ -71,9 +70,10 @@ async function join(path: string, { config, keyStore: named, member, out, json }
     if (out === undefined) throw new UsageError('with an invitation, --out says where the request goes');
     const output = await openDomainFile(out);
     try {
-      actAsOwner(nearestFolder(configuration.dataDir));
-      const request = await daemon.withConfiguredToken(token, (newcomer) => daemon.beginJoining(newcomer, file, only));
-      actAsSelf();
+      const request = await asOwnerOf(configuration, async () => {
+        await daemon.assertPathsAreOurs(configuration);
+        return daemon.withConfiguredToken(token, (newcomer) => daemon.beginJoining(newcomer, file, only));
+      });
       await output.write(daemon.domainFileText(request));
       const fingerprint = daemon.requestFingerprint(request);
       if (json) return printJson({ keyStore, token: request.token, fingerprint, path: out });
@@ -97,7 +97,7 @@ async function join(path: string, { config, keyStore: named, member, out, json }
       `\`${path}\` is a request, which \`drawbridge domain accept\` takes where the invitation was made`,
     );
   if (out !== undefined) throw new UsageError('--out is for an invitation; a response leaves its keys in the HSM');
-  actAsOwner(nearestFolder(configuration.dataDir));
+  await actAsOwnerOf(configuration);
   const { label, serial } = await daemon.withConfiguredToken(token, async (newcomer) => {
     await daemon.finishJoining(newcomer, file, only);
     return newcomer.capabilities().token;

@@ -11,9 +11,10 @@ import type { JoiningPublicKey } from '../../../hsm/joining-key-trust.ts';
 import { parseBackingKeyId } from '../../../kms/names.ts';
 import { readTrustedConfiguration, type SocketOptions, usualConfiguration } from '../../requests/command-options.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
+import { asOwnerOf } from '../../requests/owners-work.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
 import { note } from '../../terminal/output.ts';
-import { asOwnerOf, withSecurityOfficer } from './security-officer.ts';
+import { withSecurityOfficer } from './security-officer.ts';
 
 export interface MemberRotationOptions extends SocketOptions {
   readonly member?: string;

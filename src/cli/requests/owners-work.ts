@@ -1,0 +1,37 @@
+/**
+ * What root does itself in a data folder, with the library of its HSM: as the folder's owner, who is the daemon's user, and with what that one may
+ * rely on, as a start does. Root would else load a library that the owner, or anybody else, has put there, and leave files that the owner cannot
+ * open.
+ */
+
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Configuration } from '../../config/configuration-schema.ts';
+
+/** For the rest of the process. @throws UnsafePathError for a path of the configuration that others than root and the owner can change. */
+export async function actAsOwnerOf(configuration: Configuration): Promise<void> {
+  // Loaded before: their files may be root's alone.
+  const { assertPathsAreOurs } = await import('../../daemon/index.ts');
+  const { actAsOwner } = await import('../../secrets/act-as-owner.ts');
+  actAsOwner(nearestFolder(configuration.dataDir));
+  await assertPathsAreOurs(configuration);
+}
+
+/** For as long as the work takes, which looks at the paths itself where it begins with them. */
+export async function asOwnerOf<Result>(
+  { dataDir }: Pick<Configuration, 'dataDir'>,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const { actAsOwner, actAsSelf } = await import('../../secrets/act-as-owner.ts');
+  actAsOwner(nearestFolder(dataDir));
+  try {
+    return await work();
+  } finally {
+    actAsSelf();
+  }
+}
+
+/** The data folder itself may not be there yet. */
+function nearestFolder(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : nearestFolder(dirname(path));
+}
