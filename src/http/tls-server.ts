@@ -9,6 +9,9 @@
  * INVARIANT: the private key is in OpenSSL's memory and nowhere else of ours: the text that it was read from is wiped as soon as
  * it is loaded. (It is in this process: with Node.js, TLS has no other place for it.)
  *
+ * Accepted: what was decrypted last is on the stack of the main thread until something else was (`TLSWrap::ClearOut` of Node.js reads
+ * 16 KB into an array there). What it hands on is wiped as on any other listener. The Unix socket and the loopback address leave nothing.
+ *
  * Source: RFC 9325 for the versions and suites.
  */
 
