@@ -7,6 +7,7 @@
  * its options say something of the kind already.
  */
 
+import { flushCompileCache } from 'node:module';
 import { keptCompiledCode } from './compiled-code.ts';
 
 /**
@@ -25,25 +26,55 @@ const options = { [youngSpace]: '=4', [growth]: '=30', [oneCollector]: '' };
 
 /**
  * Where compiled code is kept. The new process knows it before it reads its first file: the type stripper of Node.js, a WebAssembly module
- * that is needed for a single file of TypeScript that is not kept, takes 14 MB which it never gives back. HSM hosts inherit it, and save as much each.
+ * that is needed for a single file of TypeScript that is not kept, takes 19 MB which it never gives back. HSM hosts inherit it, and save as
+ * much each.
  */
 const compiledCode = 'NODE_COMPILE_CACHE';
+/** Set in the environment of a process that began once more, so that none does so for ever where nothing can be kept. */
+const begunAgain = 'DRAWBRIDGE_BEGUN_AGAIN';
 
 const commands = ['serve', 'dev'];
+const isDaemon = (argv: readonly string[]): boolean => commands.includes(argv[2] ?? '');
 
 /** Returns where this process is to run the command; else it is another one by then. */
 export function becomeDaemonProcess(argv: readonly string[]): void {
-  if (!commands.includes(argv[2] ?? '') || process.execve === undefined) return;
+  if (!isDaemon(argv)) return;
   const given = [...process.execArgv, ...(process.env['NODE_OPTIONS'] ?? '').split(/\s+/)];
   const isGiven = (name: string): boolean => given.some((option) => option.replaceAll('_', '-').startsWith(name));
   const missing = Object.entries(options).filter(([name]) => !isGiven(name));
   // Who has chosen a size of his own is left alone.
   if (missing.length === 0 || isGiven(youngSpace)) return;
-  const added = missing.map(([name, value]) => name + value);
   const kept = keptCompiledCode();
-  const environment = kept === undefined ? process.env : { ...process.env, [compiledCode]: kept };
+  begin(
+    missing.map(([name, value]) => name + value),
+    argv,
+    kept === undefined ? {} : { [compiledCode]: kept },
+  );
+}
+
+/**
+ * Begins once more where this process had to strip types, as the first one does after a change of the sources: the next one finds all of it
+ * compiled. Returns where there is nothing to gain, or nothing was kept.
+ *
+ * @param load Loads what a daemon consists of.
+ */
+export async function leaveCompilerBehind(argv: readonly string[], load: () => Promise<unknown>): Promise<void> {
+  const isSecond = process.env[begunAgain] !== undefined;
+  delete process.env[begunAgain];
+  if (!isDaemon(argv)) return;
+  await load();
+  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
+  const hasStripper = moduleLoadList?.some((name) => name.includes('/amaro/')) ?? false;
+  if (!hasStripper || isSecond || process.env[compiledCode] === undefined) return;
+  flushCompileCache();
+  begin([], argv, { [begunAgain]: '1' });
+}
+
+/** As another process in the place of this one, which holds nothing yet. Returns where the system has no such thing. */
+function begin(nodeOptions: readonly string[], argv: readonly string[], environment: NodeJS.ProcessEnv): void {
+  const words = [process.execPath, ...process.execArgv, ...nodeOptions, ...argv.slice(1)];
   try {
-    process.execve(process.execPath, [process.execPath, ...process.execArgv, ...added, ...argv.slice(1)], environment);
+    process.execve?.(process.execPath, words, { ...process.env, ...environment });
   } catch {
     // It takes more memory as it is, and does the same.
   }

@@ -7,9 +7,14 @@
  */
 
 import { begin } from './beginning.ts';
-import { becomeDaemonProcess } from './daemon-process.ts';
+import { becomeDaemonProcess, leaveCompilerBehind } from './daemon-process.ts';
 
 await begin('drawbridge', async () => {
   becomeDaemonProcess(process.argv);
-  await (await import('./command-line.ts')).runCommandLine(process.argv);
+  const { runCommandLine } = await import('./command-line.ts');
+  await leaveCompilerBehind(process.argv, async () => {
+    const { buildProgram } = await import('./program.ts');
+    await Promise.all([buildProgram(process.argv.slice(2)), import('../daemon/index.ts')]);
+  });
+  await runCommandLine(process.argv);
 });

@@ -10,7 +10,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 /** Said by each process that ends, after which `--help` of the daemon's command has been printed. */
 const confession = `data:text/javascript,process.on('exit', () => process.stderr.write(JSON.stringify({
-  cache: process.env.NODE_COMPILE_CACHE, stripped: process.moduleLoadList.some((name) => name.includes('amaro')),
+  cache: process.env.NODE_COMPILE_CACHE, again: process.env.DRAWBRIDGE_BEGUN_AGAIN, stripped: process.moduleLoadList.some((name) => name.includes('amaro')),
   options: process.execArgv.filter((option) => option.startsWith('--max-semi')) })))`;
 
 let home: string;
@@ -28,15 +28,20 @@ function runDaemon(environment: NodeJS.ProcessEnv): unknown {
   return JSON.parse(stderr);
 }
 
-test('a daemon that starts again knows where its compiled code is before it reads a file, and needs no type stripper', () => {
+const options = ['--max-semi-space-size=4'];
+
+test('a daemon is a process that had no types to strip, at its first start as at any other', () => {
   const cache = join(home, '.cache', 'drawbridge');
-  const options = ['--max-semi-space-size=4'];
-  expect(runDaemon({ HOME: home })).toMatchObject({ cache, options });
+  expect(runDaemon({ HOME: home })).toEqual({ cache, options, stripped: false });
   expect(runDaemon({ HOME: home })).toEqual({ cache, options, stripped: false });
 });
 
-test('where compiled code may not be kept, a daemon is told of no place', () => {
-  const options = ['--max-semi-space-size=4'];
+test('where compiled code may not be kept, a daemon is told of no place, and strips types itself', () => {
   expect(runDaemon({})).toEqual({ options, stripped: true });
   expect(runDaemon({ HOME: home, NODE_DISABLE_COMPILE_CACHE: '1' })).toEqual({ options, stripped: true });
+});
+
+test('where nothing can be written, a daemon begins once more and then no more', () => {
+  const cache = '/dev/null/drawbridge';
+  expect(runDaemon({ NODE_COMPILE_CACHE: cache })).toEqual({ cache, options, stripped: true });
 });
