@@ -87,6 +87,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
       [create({ CloudHsmClusterId: 'cluster-1a23b4cdefg' }), 'CloudHsmClusterNotFoundException'],
       [create({ CloudHsmClusterId: clusterOf('default') }), 'CloudHsmClusterInvalidConfigurationException'],
       [create({ CloudHsmClusterId: undefined }), 'ValidationException'],
+      [create({ CloudHsmClusterId: 'no-cluster-1a23b4cdefg' }), 'ValidationException'],
       [create({ TrustAnchorCertificate: undefined }), 'ValidationException'],
       [create({ KeyStorePassword: undefined }), 'ValidationException'],
       [create({ KeyStorePassword: 'canary' }), 'ValidationException'],

@@ -16,8 +16,19 @@ import { secretText } from '../declaration/secret-text.ts';
 import { wholly } from '../declaration/whole-pattern.ts';
 
 export const customKeyStoreName = string({ min: 1, max: 256 });
+/**
+ * The model's pattern lacks digits that AWS's own examples have (`cluster-1a23b4cdefg`). Whoever tries one of these is told that there is
+ * no such cluster, and not that it is none.
+ */
+const clusterIdPattern = {
+  source: 'cluster-[2-7a-zA-Z]{11,16}',
+  test: (value: string) => /^cluster-[0-9a-zA-Z]{11,16}$/.test(value),
+};
 /** Source of its name on record: AWS KMS developer guide, log entries of CreateCustomKeyStore and UpdateCustomKeyStore. */
-export const cloudHsmClusterId = { ...string({ min: 19, max: 24 }), recordName: 'clusterId' };
+export const cloudHsmClusterId = {
+  ...string({ min: 19, max: 24, pattern: clusterIdPattern }),
+  recordName: 'clusterId',
+};
 export const keyStorePassword = secretText({ min: 7, max: 32 });
 export const customKeyStoreType = enumeration(['AWS_CLOUDHSM', 'EXTERNAL_KEY_STORE']);
 export const xksProxyConnectivity = enumeration(['PUBLIC_ENDPOINT', 'VPC_ENDPOINT_SERVICE']);
