@@ -11,10 +11,11 @@
  */
 
 import { createHmac, createSecretKey, type Hmac, timingSafeEqual } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
+import { readInPieces, writeFlushed } from './flushed-file.ts';
 import type { CopiedStore } from './metadata-store.ts';
 import { StoreError } from './store-error.ts';
 
@@ -56,18 +57,18 @@ export async function writeBackup(path: string, header: BackupHeader, database: 
   const mac = macOf(key);
   const head = Buffer.from(`${firstLine}\n${JSON.stringify(header)}\n`);
   mac.update(head);
-  const output = createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true });
-  let bytes = 0;
-  await pipeline(async function* () {
+  const pieces = async function* () {
     yield head;
-    for await (const piece of createReadStream(database)) {
-      bytes += (piece as Buffer).length;
-      mac.update(piece as Buffer);
+    let bytes = 0;
+    for await (const piece of readInPieces(database)) {
+      bytes += piece.length;
+      mac.update(piece);
       yield piece;
     }
     if (bytes !== header.databaseBytes) throw new Error(`${bytes} bytes where ${header.databaseBytes} were announced`);
     yield mac.digest();
-  }, output);
+  };
+  await writeFlushed(path, pieces());
 }
 
 /** @throws StoreError `damaged` for what is no backup, or one of a version that is not known; `io`. */

@@ -13,6 +13,7 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { backup, DatabaseSync } from 'node:sqlite';
 import type { Kysely } from 'kysely';
+import { flushWhile } from './flushed-file.ts';
 import type { CopiedStore } from './metadata-store.ts';
 import type { Tables } from './record-statements.ts';
 import { claimedStanding, rootRows } from './signed-root.ts';
@@ -24,10 +25,13 @@ import { clearPage, sweepFile } from './swept-file.ts';
 export async function copyDatabase(database: DatabaseSync, db: Kysely<Tables>, path: string): Promise<CopiedStore> {
   try {
     closeSync(openSync(path, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY, 0o600));
-    await backup(database, path);
+    // The last part of it syncs the copy, and keeps everybody from the database meanwhile.
+    await flushWhile(path, () => backup(database, path));
     await sweepCopy(path);
     const copy = new DatabaseSync(path);
     try {
+      // It is read into a backup and removed.
+      copy.exec('PRAGMA synchronous = OFF');
       // One file, which needs no other beside it.
       copy.exec('PRAGMA journal_mode = DELETE');
       return claimedStanding([...rowsOf(copy, rootRows(db))]);
