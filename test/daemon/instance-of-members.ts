@@ -13,6 +13,7 @@ import { parse, stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.ts';
 import { createInstance } from '../../src/daemon/new-instance.ts';
+import type { Clocks } from '../../src/daemon/upkeep/clocks.ts';
 import type { KeyStoreStatus, MemberStatus } from '../../src/hsm/key-store.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
@@ -88,6 +89,8 @@ export class InstanceOfMembers {
   readonly logged: string[] = [];
   /** How many hosts of each member had been replaced before something was done to it. */
   readonly restartsBefore = new Map<string, number>();
+  /** That upkeep tells the time by; the machine's unless set before it is started. */
+  clocks: Clocks | undefined;
   #daemon: Daemon | undefined;
   #kms: KMS | undefined;
 
@@ -162,7 +165,8 @@ export class InstanceOfMembers {
 
   async start(waitForTokens = false): Promise<void> {
     const configuration = await loadConfiguration(this.configurationFile);
-    this.#daemon = await startDaemon({ configuration, environment: {}, log: this.#log(), waitForTokens });
+    const { clocks } = this;
+    this.#daemon = await startDaemon({ configuration, environment: {}, log: this.#log(), waitForTokens, clocks });
     this.#kms = kmsOver(this.socket);
   }
 
