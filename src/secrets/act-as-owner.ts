@@ -16,9 +16,21 @@ export function actAsOwner(path: string): void {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = lstatSync(path);
   if (uid === 0) return;
-  process.setgroups?.([gid]);
+  setGroupsOf(uid, gid);
   process.setegid?.(gid);
   process.seteuid?.(uid);
+}
+
+/** Those that the system's table has him in, as an HSM's device or token may be his group's, and no other; of who is in no table, his own. */
+function setGroupsOf(uid: number, gid: number): void {
+  // Node.js has it since version 0.9, and its types do not.
+  const { initgroups } = process as { readonly initgroups?: (user: number, extraGroup: number) => void };
+  try {
+    initgroups?.(uid, gid);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_UNKNOWN_CREDENTIAL') throw error;
+    process.setgroups?.([gid]);
+  }
 }
 
 /** Ends what `actAsOwner` began: root is root again. */

@@ -10,10 +10,13 @@ if (!isRoot) process.stdout.write("skipped: root at somebody else's files: not r
 const owner = 12345;
 
 /** What root does in a folder of somebody else's. */
-function inTheirFolder(code: (folder: string) => string): { readonly folder: string; readonly said: string } {
+function inTheirFolder(
+  code: (folder: string) => string,
+  [uid, gid]: readonly [number, number] = [owner, owner],
+): { readonly folder: string; readonly said: string } {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-owner-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
-  chownSync(folder, owner, owner);
+  chownSync(folder, uid, gid);
   const script = `import * as fs from 'node:fs'; const { actAsOwner } = await import(${JSON.stringify(module)});
     actAsOwner(${JSON.stringify(folder)}); ${code(folder)}`;
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
@@ -40,3 +43,22 @@ test.skipIf(!isRoot)('a link that he put there leads root to nothing of its own'
   expect(said).toContain('EACCES');
   expect(readFileSync(precious, 'utf8')).toBe('precious');
 });
+
+test.skipIf(!isRoot)(
+  'root is in the groups of the owner, through which he may reach his HSM, and in none of its own',
+  () => {
+    const users = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .map((line) => line.split(':'))
+      .filter(([, , uid]) => Number(uid) > 0);
+    const groupsOf = (name: string): readonly number[] =>
+      spawnSync('id', ['-G', name], { encoding: 'utf8' }).stdout.trim().split(' ').map(Number);
+    // Whoever is in most groups.
+    const [name = '', , uid, gid] =
+      users.sort(([one = ''], [other = '']) => groupsOf(other).length - groupsOf(one).length)[0] ?? [];
+    const code = () => 'process.stdout.write(JSON.stringify(process.getgroups()));';
+    const { said } = inTheirFolder(code, [Number(uid), Number(gid)]);
+    expect(new Set(JSON.parse(said))).toEqual(new Set(groupsOf(name)));
+    expect(JSON.parse(inTheirFolder(code).said)).toEqual([owner]);
+  },
+);
