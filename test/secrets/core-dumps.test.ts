@@ -20,3 +20,25 @@ test('after disableCoreDumps a process may write no core file and is not dumpabl
   });
   expect(JSON.parse(output)).toEqual({ before: 1, after: 0, soft: '0', hard: '0' });
 });
+
+const cli = (file: string): string => new URL(`../../src/cli/terminal/${file}`, import.meta.url).href;
+
+test.each([
+  ['reads a file with a secret in it', `(await import('${cli('secret-file.ts')}')).readSecretFile('/dev/null', 1)`],
+  [
+    'asks for a secret',
+    `(process.stdin.setRawMode = () => process.stdin, (await import('${cli('questions.ts')}')).askSecret('PIN: '))`,
+  ],
+])('a command that %s is not dumpable from then on', (_, secret) => {
+  const program = `
+    import koffi from 'koffi';
+    await ${secret};
+    const prctl = koffi.load(null).func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)');
+    process.stdout.write(String(prctl(3, 0, 0, 0, 0)));
+  `;
+  const cwd = new URL('../..', import.meta.url);
+  const output = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
+    ...{ cwd, encoding: 'utf8', input: 'typed\n', stdio: ['pipe', 'pipe', 'ignore'] },
+  });
+  expect(output).toBe('0');
+});

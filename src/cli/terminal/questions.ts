@@ -32,8 +32,11 @@ export async function confirm(question: string): Promise<boolean> {
   return /^y(?:es)?$/i.test(await ask(`${question} [y/N] `));
 }
 
-/** The bytes are the caller's to wipe. */
+/** The bytes are the caller's to wipe. From then on the process leaves no core file, in which they would be. */
 export async function askSecret(question: string): Promise<Buffer> {
+  // Loaded here: it takes a library that most commands do without.
+  const { disableCoreDumps } = await import('../../secrets/core-dumps.ts');
+  disableCoreDumps();
   process.stderr.write(printable(question));
   process.stdin.setRawMode(true);
   try {

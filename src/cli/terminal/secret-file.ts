@@ -1,7 +1,8 @@
 /**
  * Files with secrets in them: read into memory that is wiped, and themselves overwritten and removed when their owner wants it.
  *
- * What is read lies in one buffer of its own, which is the caller's to wipe; what Node.js kept of a pipe is wiped here.
+ * What is read lies in one buffer of its own, which is the caller's to wipe; what Node.js kept of a pipe is wiped here. From then on the
+ * process leaves no core file, in which it would be.
  *
  * Overwriting is less than it seems, and whoever asks for it is told so (`whatWipingIs`): it reaches neither copies and backups nor
  * snapshots, nor the blocks that an SSD or a file system that writes elsewhere (btrfs, ZFS, overlayfs) has put aside.
@@ -26,6 +27,9 @@ export interface SecretFile {
 
 /** @param path `-`: stdin. @throws Error, for more than `maxBytes` as well. */
 export async function readSecretFile(path: string, maxBytes: number): Promise<SecretFile> {
+  // Loaded here: it takes a library that most commands do without.
+  const { disableCoreDumps } = await import('../../secrets/core-dumps.ts');
+  disableCoreDumps();
   try {
     if (path === '-') return { path, bytes: await readStdin(maxBytes), stats: undefined };
     await using file = await open(path);
