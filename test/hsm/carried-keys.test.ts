@@ -122,28 +122,66 @@ describe.skipIf(missing !== null)('Keys of a domain', () => {
     expect(opened.reveal().toString()).toBe('sealed');
     const kinds = [
       ['SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'],
+      ['HMAC_384', 'GENERATE_VERIFY_MAC'],
+      ['RSA_2048', 'SIGN_VERIFY'],
       ['ECC_NIST_P256', 'SIGN_VERIFY'],
+      ['ECC_NIST_P384', 'SIGN_VERIFY'],
+      ['ECC_NIST_P521', 'SIGN_VERIFY'],
     ] as const;
+    // The other one does not wrap what it has unwrapped.
+    const rewrapping = [giver, newcomer].filter(({ token }) => token.profile === 'nss');
     for (const [keySpec, keyUsage] of kinds) {
       const outline = { domainKeyId: domainKeyId as BackingKeyId, keySpec, keyUsage };
-      const made = await giver.keyStore.generateWrappedKey(outline);
-      const key = { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey({ ...outline, ...made }) };
-      if (made.publicKey === null) {
-        const encrypted = await giver.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
-        expect((await newcomer.keyStore.decrypt({ ...key, aad, ...encrypted })).reveal().toString()).toBe('text');
-        continue;
+      const { publicKey, blob } = await giver.keyStore.generateWrappedKey(outline);
+      const wrappedAs = (blob: Buffer) => {
+        return { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey({ ...outline, publicKey, blob }) };
+      };
+      const key = wrappedAs(blob);
+      const all = [key];
+      for (const { keyStore } of rewrapping) {
+        const anew = wrappedAs((await keyStore.wrapKey({ ...key, ...outline, publicKey })).blob);
+        all.push(anew, wrappedAs((await keyStore.wrapKey({ ...anew, ...outline, publicKey })).blob));
       }
-      const message = crypto.createHash('sha256').update(aad).digest();
-      const signature = await newcomer.keyStore.sign({
-        ...key,
-        algorithm: 'ECDSA_SHA_256',
-        content: 'DIGEST',
-        message,
-      });
-      const spki = crypto.createPublicKey({ key: made.publicKey, format: 'der', type: 'spki' });
-      expect(crypto.verify('sha256', aad, spki, signature), keySpec).toBe(true);
+      const outcomes = all.flatMap((each) => [giver, newcomer].map((user) => usedBy(user.keyStore, each, key)));
+      expect(await Promise.all(outcomes), keySpec).toEqual(outcomes.map(() => true));
     }
   });
+
+  const signing = {
+    RSA_2048: ['RSASSA_PKCS1_V1_5_SHA_256', 'sha256'],
+    ECC_NIST_P256: ['ECDSA_SHA_256', 'sha256'],
+    ECC_NIST_P384: ['ECDSA_SHA_384', 'sha384'],
+    ECC_NIST_P521: ['ECDSA_SHA_512', 'sha512'],
+  } as const;
+  type Wrapped = Parameters<KeyStore['describeKey']>[0] & { readonly wrapped: WrappedKey };
+
+  /** Does it do what the giver's key does, which the other one is? */
+  async function usedBy(keyStore: KeyStore, key: Wrapped, same: Wrapped): Promise<boolean> {
+    const { keySpec, publicKey } = key.wrapped.outline ?? {};
+    if (keySpec === 'SYMMETRIC_DEFAULT') {
+      const encrypted = await keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+      return (await decrypted(keyStore, same, encrypted)) === 'text';
+    }
+    if (keySpec === 'HMAC_384') {
+      const [one, other] = [key, same].map((each) =>
+        keyStore.mac({ ...each, algorithm: 'HMAC_SHA_384', data: aad }),
+      ) as [Promise<Buffer>, Promise<Buffer>];
+      return (await one).equals(await other);
+    }
+    const [algorithm, hash] = signing[keySpec as keyof typeof signing];
+    const message = crypto.createHash(hash).update(aad).digest();
+    const signature = await keyStore.sign({ ...key, algorithm, content: 'DIGEST', message });
+    const spki = crypto.createPublicKey({ key: publicKey ?? Buffer.alloc(0), format: 'der', type: 'spki' });
+    return crypto.verify(hash, aad, spki, signature);
+  }
+
+  async function decrypted(
+    keyStore: KeyStore,
+    key: Wrapped,
+    encrypted: Pick<Parameters<KeyStore['decrypt']>[0], 'iv' | 'ciphertext'>,
+  ): Promise<string> {
+    return (await keyStore.decrypt({ ...key, aad, ...encrypted })).reveal().toString();
+  }
 
   test('leave SoftHSM2 under no public key that its security officer did not trust, and no other key leaves', async () => {
     const [giver, newcomer] = [member(0), member(1)];

@@ -18,7 +18,6 @@ import { blobFormat, type WrappedKeyFields } from '../../wrapped-key.ts';
 import { AttributeReader } from './attribute-reader.ts';
 import { type Attribute, constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { curveOfParams } from './curves.ts';
-import { shortValue, tags } from './der.ts';
 import { HostFailure } from './failures.ts';
 import { importedKeyTemplate, type KeyOutline, readAttribute, ulong } from './key-attributes.ts';
 import type { KeyFacts } from './object-facts.ts';
@@ -161,15 +160,12 @@ export class KeyWrapping {
     object: Pick<KeyOutline, 'id' | 'label'> = { id: null, label: null },
   ): readonly Attribute[] {
     const attribute = this.#pointAttributeOf(row);
+    // The bare point: NSS softoken 3.87 takes whatever stands here for the public key when it wraps the key again, and no other library
+    // opens a private key that has the point inside an OCTET STRING.
     const point =
       attribute === null || row.curve === null
         ? []
-        : [
-            {
-              type: constant(attribute),
-              value: shortValue(tags.octetString, publicKey.subarray(-row.curve.pointBytes)),
-            },
-          ];
+        : [{ type: constant(attribute), value: publicKey.subarray(-row.curve.pointBytes) }];
     return importedKeyTemplate({ row, usage, ...object }, this.#profile, point);
   }
 
