@@ -33,7 +33,6 @@ import type {
   RecordMacs,
   StoreStanding,
 } from './metadata-store.ts';
-import { migrateToLatest } from './migrations.ts';
 import { loadAll, loadAtStart, type RecordsRead, wantedAtStart } from './record-loads.ts';
 import { derivedKeyInput, type RecordFormats, recordFormats } from './record-mac.ts';
 import { callsAtOnce, macsOfCall } from './record-macs.ts';
@@ -45,6 +44,7 @@ import { rewritesOf, writesOf } from './record-writes.ts';
 import { added, type Change } from './records/changes.ts';
 import { RecordsOnDemand } from './records-on-demand.ts';
 import { ofFormerFormat, writeAnew, writeAnewIn } from './rows-of-former-formats.ts';
+import { migrateToLatest } from './schema-migration.ts';
 import { Scrubbing } from './scrubbing.ts';
 import { assertRoot, claimedHead, type NextRoot, removalOfRoots, rootRows, SignedRoot } from './signed-root.ts';
 import { openDatabaseFile, rowsOf, sqliteDialect } from './sqlite-database.ts';
