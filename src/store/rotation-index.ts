@@ -36,7 +36,7 @@ export class RotationIndex {
   /** So many enabled keys whose date is after one and by another, soonest first. @throws StoreError when the disk refuses. */
   between(region: string, { afterMs, untilMs }: { readonly afterMs: number; readonly untilMs: number }, limit: number) {
     const rows = this.#all(
-      `select key_id, next_rotation_date_ms, state from kms_key
+      `select key_id, next_rotation_date_ms, 'Enabled' from kms_key
         where region = ? and next_rotation_date_ms <> 0 and next_rotation_date_ms > ? and next_rotation_date_ms <= ?
           and state = 'Enabled'
         order by next_rotation_date_ms limit ?`,

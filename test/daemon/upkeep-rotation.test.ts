@@ -185,4 +185,26 @@ describeEachToken('A key whose automatic rotation is enabled', (token) => {
     expect(await rotationsOf(KeyId)).toHaveLength(1);
     expect(await eventsOf(KeyId)).toHaveLength(1);
   });
+
+  test.each([
+    ['is enabled after a day of running is rotated at once', true],
+    ['is enabled earlier is rotated after that day', false],
+  ])('whose date came while it was disabled and the daemon stopped, and that %s', async (_, isLate) => {
+    const { KeyId, firstDateMs } = await newKey(90);
+    const enabled = await newKey(90);
+    await running.kms.disableKey({ KeyId });
+    await running.stop();
+    clocks.jump({ wallMs: 200 * dayMs, bootMs: 200 * dayMs });
+    running = await start();
+    await clocks.settled();
+    if (isLate) await clocks.pass(dayMs + minuteMs);
+    expect((await rotationsOf(enabled.KeyId)).length).toBe(isLate ? 1 : 0);
+    expect(await rotationsOf(KeyId)).toEqual([]);
+    await running.kms.enableKey({ KeyId });
+    await clocks.settled();
+    expect((await rotationsOf(KeyId)).length).toBe(isLate ? 1 : 0);
+    if (!isLate) await clocks.pass(dayMs + minuteMs);
+    expect(await rotationsOf(KeyId)).toHaveLength(1);
+    expect(await nextDateMs(KeyId)).toBe(firstDateMs + 180 * dayMs);
+  });
 });

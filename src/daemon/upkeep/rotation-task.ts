@@ -1,9 +1,12 @@
 /**
  * The automatic rotation of KMS keys, at the dates that their schedules have.
  *
- * A key that is disabled or pending deletion is not rotated. Its date is watched all the same: when the key is in use again after
- * it, both clocks know that it has passed, and the key is rotated at once; before it, the schedule goes on as if nothing had
- * been. What `keys/life/` finds when its turn comes decides, so a rotation that was disabled or put off meanwhile is not made.
+ * As AWS has it, a key that is disabled or pending deletion is not rotated. When it is enabled again after its date, both clocks know that it
+ * has passed, and the key is rotated at once; before it, the schedule goes on as if nothing had been. Where the date came over a stop, it
+ * waits as any other: for a day in which the daemon ran, since its start, whether the key was enabled in it or not. What `keys/life/`
+ * finds when its turn comes decides, so a rotation that was disabled or put off meanwhile is not made.
+ *
+ * Source: AWS KMS developer guide, "Enable automatic key rotation" ("Disabled KMS keys").
  */
 
 import type { KeyDirectory } from '../../keys/key-directory.ts';
