@@ -2,8 +2,8 @@
  * The metadata store in one SQLite file: `metadata-store.ts` kept, with `node:sqlite` under Kysely.
  *
  * Kysely compiles the statements; a write runs them in one synchronous transaction, so that nothing else of this process
- * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk). Writes are
- * rare: changes of keys, and one per 65,536 encryptions.
+ * comes between its statements, and blocks the process for the disk's sync (measured: 1 ms on a virtual disk), once the disk has
+ * answered (`answering-disk.ts`). Writes are rare: changes of keys, and one per 65,536 encryptions.
  *
  * A load verifies every row before it returns any (`record-reader.ts`).
  *
@@ -13,11 +13,14 @@
  * when a crash comes before the next write, though, one that was rejected by a failing sync may be found to be there.
  */
 
+import { dirname } from 'node:path';
 import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
+import { AnsweringDisk } from './answering-disk.ts';
 import { mapBounded } from './bounded-map.ts';
 import { copyDatabase } from './copied-database.ts';
 import { assertFormerRegion } from './former-region.ts';
+import { HeadWrites } from './head-writes.ts';
 import { readNodeId, readServiceKeys } from './instance-rows.ts';
 import { scanMacs } from './mac-scan.ts';
 import { MacsInForce } from './macs-in-force.ts';
@@ -67,8 +70,6 @@ export interface SqliteStore extends MetadataStore {
 
 /** So many records are verified before anybody is served: a quarter of a second. Of more, those that are asked for come first. */
 const verifiedAtStart = 4096;
-/** So long a head of the audit log waits for a write that takes it along, before it has one of its own: a sync of the disk. */
-const headDelayMs = 1_000;
 
 /**
  * Opens the store, making or migrating its schema, and locks it against other processes.
@@ -123,12 +124,15 @@ class OpenSqliteStore implements SqliteStore {
   /** Told of what is written; absent while all records are in memory. */
   #onDemand: RecordsOnDemand | undefined;
   #indexes: StoreIndexes | undefined;
-  #headTimer: NodeJS.Timeout | undefined;
+  readonly #disk: AnsweringDisk;
+  readonly #headWrites: HeadWrites;
   #isClosed = false;
 
   constructor(parts: StoreParts) {
     this.#parts = parts;
     this.#reader = new RecordReader(parts);
+    this.#disk = new AnsweringDisk(dirname(parts.path));
+    this.#headWrites = new HeadWrites(this.#disk, () => this.#inTurn(() => this.#writeHead()));
     this.#scrubbing = new Scrubbing(parts.database, parts.path);
     this.#transactions = new Transactions(parts.database, parts.path, () => this.#scrubbing.follow());
   }
@@ -214,18 +218,14 @@ class OpenSqliteStore implements SqliteStore {
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       const all = await writes;
+      if (options.intentId === undefined) await this.#disk.answers(); // Else its intent has waited for a disk.
       if (all.length > 0) this.#transaction(root, all, (records) => root.after(records, options.intentId));
     });
   }
 
   noteAuditHead(head: AuditHead): void {
     this.#root?.note(head);
-    if (this.#headTimer !== undefined || this.#isClosed) return;
-    const write = (): void => {
-      this.#headTimer = undefined;
-      this.#inTurn(() => this.#writeHead()).catch(() => undefined); // It stays noted, and a later one says the same.
-    };
-    this.#headTimer = setTimeout(write, headDelayMs).unref();
+    this.#headWrites.noted();
   }
 
   accept(epoch: number, changes: readonly Change[] = []): Promise<void> {
@@ -267,7 +267,7 @@ class OpenSqliteStore implements SqliteStore {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    clearTimeout(this.#headTimer);
+    this.#headWrites.end();
     await this.#lastWrite;
     try {
       this.#writeHead();

@@ -105,6 +105,33 @@ describe.skipIf(hangingDiskMissing !== null)('an audit log whose disk hangs', ()
   });
 });
 
+describe.skipIf(hangingDiskMissing !== null)('metadata whose disk hangs', () => {
+  describeEachToken('with keys', (token) => {
+    test('wait on another thread for what is written of their own accord, and nothing stands still', async () => {
+      const disk = createHangingDisk();
+      onTestFinished(() => disk.remove());
+      const folder = mkdtempSync(join(tmpdir(), 'drawbridge-hangs-'));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const kms = await startService(token(), disk.folder, { auditFolder: folder });
+      onTestFinished(() => kms.close());
+      const keyId = await kms.newKey(policy(allow(alice, 'kms:*')));
+      const encrypt = () => kms.run('Encrypt', { KeyId: keyId, Plaintext: 'AA==' });
+      expect(await encrypt()).toMatchObject({ ok: true });
+
+      disk.hang();
+      kms.store.noteAuditHead(kms.audit.syncedHead());
+      const written = kms.directory.lastUses.write();
+      // Past the second after which the head is written.
+      await new Promise((go) => setTimeout(go, 1_500));
+      expect(await encrypt()).toMatchObject({ ok: true });
+      // Else it would have gone on by itself, and this process with it.
+      expect(disk.goOn()).toBe(true);
+      await written;
+      expect(kms.directory.lastUses.of(keyId)?.operation).toBe('Encrypt');
+    });
+  });
+});
+
 describe.skipIf(smallDiskMissing !== null)('a daemon whose disks are full', () => {
   const keyStore = { status: () => ({ state: 'connected' }) as ReturnType<KeyStore['status']> };
   const well = { failure: () => null };
