@@ -95,7 +95,8 @@ export async function startService(
   opened.defer(() => audit.close());
   const intents = new Intents({ audit, account: realm.account, log, retryMs: intentRetryMs });
   opened.defer(() => intents.stop());
-  const turns = new Turns(store, { own: intents.own });
+  // Longer than a busy machine takes where many wait for theirs.
+  const turns = new Turns(store, { own: intents.own, maxWaitMs: 170_000 });
   const { directory, life, deletion } = await openKeys({
     realm,
     store,

@@ -35,7 +35,7 @@ export interface TestStore {
  * Pauses that a test can wait for, and more patience than a busy machine needs to start a host or to answer: a test that is about
  * how long callers wait says how long that is.
  */
-const limitsOfTests: Partial<KeyStoreLimits> = {
+export const limitsOfTests: Partial<KeyStoreLimits> = {
   ...{ firstPauseMs: 20, maxPauseMs: 200 },
   ...{ reconnectWaitMs: 60_000, callDeadlineMs: 60_000 },
 };

@@ -22,6 +22,7 @@ import { Pin, Plaintext } from '../../src/secrets/secret-bytes.ts';
 import { type BackingKeyRecord, inToken } from '../../src/store/records/records.ts';
 import { openSqliteStore, type SqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
+import { limitsOfTests } from '../hsm/test-store.ts';
 import { type NewTestKey, newTestKey } from '../support/new-key.ts';
 import { describeEachToken } from '../support/tokens.ts';
 
@@ -82,6 +83,7 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
         hosts: 1,
         pin: async () => new Pin(Buffer.from(pin)),
         environment,
+        limits: limitsOfTests,
         log: remembering().log,
       });
     }
@@ -96,7 +98,8 @@ export function describeReopenedKeys(name: string, define: (keys: ReopenedKeys) 
       });
       open = { store, keyStore };
       const { lines, log } = remembering();
-      const turns = new Turns(store);
+      // A minute and more on a busy machine, where many wait for theirs.
+      const turns = new Turns(store, { maxWaitMs: 170_000 });
       const { directory, life } = await openKeys({
         realm,
         store,

@@ -84,7 +84,7 @@ export class AwsTools {
 
 async function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Outcome> {
   try {
-    const { stdout, stderr } = await promisify(execFile)(program, args, { env, timeout: 120_000 });
+    const { stdout, stderr } = await promisify(execFile)(program, args, { env, timeout: 170_000 });
     return { exitCode: 0, stdout, stderr };
   } catch (error) {
     // What `execFile` rejects with has both texts; a program that did not run at all has no number as its code.
