@@ -15,12 +15,22 @@ const intervalMs = 10_000;
 
 /** @returns What ends it. */
 export function giveBackFreedMemory(): () => void {
-  let trim: (padBytes: number) => number;
-  try {
-    trim = koffi.load(null).func('int malloc_trim(size_t padBytes)');
-  } catch {
-    return () => undefined; // Another C library.
-  }
+  const trim = findTrim();
+  if (trim === undefined) return () => undefined;
   const timer = setInterval(() => trim(0), intervalMs).unref();
   return () => clearInterval(timer);
+}
+
+/** Once, for a process whose start took more than what it does then. */
+export function giveBackNow(): void {
+  findTrim()?.(0);
+}
+
+/** `undefined` in another C library. */
+function findTrim(): ((padBytes: number) => number) | undefined {
+  try {
+    return koffi.load(null).func('int malloc_trim(size_t padBytes)');
+  } catch {
+    return undefined;
+  }
 }

@@ -22,7 +22,6 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
-import { dropProgramPages } from '../../../secrets/program-pages.ts';
 import { calls, type OpenSettings, replyCodes } from '../../calls.ts';
 import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import { HostFailure } from '../token/failures.ts';
@@ -30,6 +29,7 @@ import { Lane, type OpenedToken } from './lane.ts';
 import { openToken } from './open-token.ts';
 import { endAfter, endWithParent } from './parent-death.ts';
 import { PeerGone, Pipe } from './pipe.ts';
+import { StartRemains } from './start-remains.ts';
 
 const firstLaneFd = 3;
 const maxLanes = 64;
@@ -38,6 +38,7 @@ const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
 interface WorkerTask {
   readonly fd: number;
   readonly token: OpenedToken;
+  readonly remains: StartRemains['memory'];
 }
 
 if (isMainThread) main();
@@ -56,22 +57,25 @@ function main(): void {
     endWithParent();
     // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
     flushCompileCache();
+    const remains = StartRemains.of(lanes);
     for (let lane = 1; lane < lanes; lane++) {
-      const task: WorkerTask = { fd: firstLaneFd + lane, token };
+      const task: WorkerTask = { fd: firstLaneFd + lane, token, remains: remains.memory };
       new Worker(new URL(import.meta.url), { workerData: task });
     }
-    dropProgramPages();
-    serveLane(new Lane(firstPipe, token));
+    const lane = new Lane(firstPipe, token);
+    remains.laneOpened('first');
+    serveLane(lane);
   });
 }
 
-function serveFurtherLane({ fd, token }: WorkerTask): void {
+function serveFurtherLane({ fd, token, remains }: WorkerTask): void {
   const pipe = new Pipe(fd);
   let lane: Lane | undefined;
   answerOpen(pipe, () => {
     lane = new Lane(pipe, token);
     return token;
   });
+  new StartRemains(remains).laneOpened('further');
   serveLane(lane);
 }
 
