@@ -86,7 +86,6 @@ export class KeyDirectory implements Fold {
   readonly #damaged = new DamagedKeys();
   readonly #watched = new WatchedKeys();
   #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
-
   readonly #assembly: AssemblyParts;
   readonly #names = new SortedNames<KeyId>();
   /** Absent while all keys are in memory. */
@@ -180,6 +179,7 @@ export class KeyDirectory implements Fold {
       const read = this.#damaged.has(keyId) ? undefined : onDemand.read(keyId);
       if (read === undefined || this.#isOfDeletedKey(read.key, read.backingKeys)) return;
       this.#records.file(read);
+      if (!read.hasGrants) this.grants.hasNone(keyId);
       this.#derive(keyId);
     }
     const other = onDemand.asked(keyId);

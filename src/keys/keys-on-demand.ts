@@ -12,7 +12,7 @@
 
 import { KeptKeys } from '../hsm/kept-keys.ts';
 import type { KeyId } from '../kms/names.ts';
-import type { RecordSource } from '../store/record-source.ts';
+import type { KeyFound, RecordSource } from '../store/record-source.ts';
 import type { Change } from '../store/records/changes.ts';
 import type { DamagedKeys } from './damaged-keys.ts';
 import type { Page } from './lists/sorted-names.ts';
@@ -48,11 +48,11 @@ export class KeysOnDemand {
   }
 
   /** Throws `UnverifiedRecords`, and StoreError when the disk refuses. */
-  read(keyId: KeyId): ReadKey | undefined {
+  read(keyId: KeyId): (ReadKey & Pick<KeyFound, 'hasGrants'>) | undefined {
     const found = this.source.readKey(this.#region, keyId);
     if (found === undefined) return undefined;
     const backingKeys = found.backingKeys.filter((record) => namesRegion(record, this.#region));
-    return { key: found.key, policy: found.policy, backingKeys };
+    return { ...found, backingKeys };
   }
 
   has(keyId: KeyId): boolean {

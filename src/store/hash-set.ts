@@ -6,6 +6,8 @@
 
 const wordsPerPlace = 3;
 const smallest = 1024;
+/** A free place has 0 as its first word. */
+const freeInstead = 1;
 
 export class HashSet {
   #words: Uint32Array;
@@ -22,34 +24,31 @@ export class HashSet {
     return this.#size;
   }
 
-  has(hashed: Buffer): boolean {
-    return this.#words[this.#find(hashed) * wordsPerPlace] !== 0;
-  }
-
-  add(hashed: Buffer): void {
-    this.#add(firstWord(hashed), hashed.readUInt32LE(4), hashed.readUInt32LE(8));
+  /** Of each the first three words, 32 bits in little-endian order: whoever has a text makes no bytes of it for a look. */
+  has(first: number, second: number, third: number): boolean {
+    return this.#words[this.#find(first, second, third) * wordsPerPlace] !== 0;
   }
 
   /** @param hashed One behind the other. @param bytes Of each. */
   addAll(hashed: Buffer, bytes: number): void {
     const view = new DataView(hashed.buffer, hashed.byteOffset, hashed.length);
     for (let at = 0; at < hashed.length; at += bytes)
-      this.#add(view.getUint32(at, true) || 1, view.getUint32(at + 4, true), view.getUint32(at + 8, true));
+      this.add(view.getUint32(at, true), view.getUint32(at + 4, true), view.getUint32(at + 8, true));
   }
 
-  #add(first: number, second: number, third: number): void {
+  add(first: number, second: number, third: number): void {
     if ((this.#size + 1) * 4 > this.#places * 3) this.#grow();
-    const at = this.#findWords(first, second, third) * wordsPerPlace;
+    const at = this.#find(first, second, third) * wordsPerPlace;
     if (this.#words[at] !== 0) return;
-    this.#words[at] = first;
+    this.#words[at] = first || freeInstead;
     this.#words[at + 1] = second;
     this.#words[at + 2] = third;
     this.#size++;
   }
 
   /** What stands behind it moves up, so that a search never ends before what it is for. */
-  delete(hashed: Buffer): void {
-    let hole = this.#find(hashed);
+  delete(first: number, second: number, third: number): void {
+    let hole = this.#find(first, second, third);
     if (this.#words[hole * wordsPerPlace] === 0) return;
     this.#size--;
     for (let at = this.#after(hole); this.#words[at * wordsPerPlace] !== 0; at = this.#after(at)) {
@@ -63,12 +62,9 @@ export class HashSet {
   }
 
   /** Its place, or the free one where it would be. */
-  #find(hashed: Buffer): number {
-    return this.#findWords(firstWord(hashed), hashed.readUInt32LE(4), hashed.readUInt32LE(8));
-  }
-
-  #findWords(first: number, second: number, third: number): number {
+  #find(firstWord: number, second: number, third: number): number {
     const words = this.#words;
+    const first = firstWord || freeInstead;
     for (let at = this.#homeOf(first); ; at = this.#after(at)) {
       const word = words[at * wordsPerPlace];
       if (word === 0) return at;
@@ -99,11 +95,6 @@ export class HashSet {
         this.#words[place * wordsPerPlace + word] = former[at + word] as number;
     }
   }
-}
-
-/** A free place has 0 there. */
-function firstWord(hashed: Buffer): number {
-  return hashed.readUInt32LE(0) || 1;
 }
 
 function placesFor(expected: number): number {

@@ -151,6 +151,17 @@ export class CanonicalForm {
 
   /** @param values Texts, and whole numbers from 0 to 2^53 - 1. More than there are members are none of them. */
   of(values: readonly unknown[]): Buffer {
+    this.#write(values);
+    return form.end();
+  }
+
+  /** The same as a view, for whoever reads it before the next form is made, which takes its place. */
+  passing(values: readonly unknown[]): Buffer {
+    this.#write(values);
+    return form.view();
+  }
+
+  #write(values: readonly unknown[]): void {
     form.begin();
     form.raw(this.#head);
     for (const { name, index } of this.#members) {
@@ -164,7 +175,6 @@ export class CanonicalForm {
         form.u64(Number(value));
       }
     }
-    return form.end();
   }
 }
 
@@ -213,7 +223,11 @@ class FormWriter {
 
   /** A copy of what was written. */
   end(): Buffer {
-    return Buffer.from(this.#bytes.subarray(0, this.#used));
+    return Buffer.from(this.view());
+  }
+
+  view(): Buffer {
+    return this.#bytes.subarray(0, this.#used);
   }
 
   /** Behind the four bytes of its length. @returns How many bytes; `undefined` for what is long, or more than ASCII. */

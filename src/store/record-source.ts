@@ -49,12 +49,14 @@ export interface KeyFound {
   readonly policy: MetadataRecords['keyPolicy'] | undefined;
   /** Of all Regions. */
   readonly backingKeys: readonly MetadataRecords['backingKey'][];
+  /** Is there a row of a grant of it, whatever it says? */
+  readonly hasGrants: boolean;
 }
 
 export interface RecordSource {
   /**
-   * A KMS key. Where anything of it has yet to be verified, that is begun of all of it together, and of some of its aliases and grants:
-   * whoever asks for the key goes on to ask for these. Throws as `select`.
+   * A KMS key. Where anything of it has yet to be verified, that is begun of all of it together, and of some of its grants: whoever asks
+   * for the key goes on to ask for these. Throws as `select`.
    */
   readKey(region: string, keyId: KeyId): KeyFound | undefined;
   /**

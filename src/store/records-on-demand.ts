@@ -11,6 +11,7 @@ import type { GrantId } from '../kms/grant-terms.ts';
 import type { AliasName, KeyId } from '../kms/names.ts';
 import { mapBounded } from './bounded-map.ts';
 import { rowsOfKey, rowsOfKeyStatement } from './key-rows.ts';
+import { KeysLookedUp, type SeenKey } from './keys-looked-up.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
 import { fromColumns } from './record-columns.ts';
@@ -32,11 +33,12 @@ import type { MetadataRecords } from './records/records.ts';
 import { inputValue } from './sqlite-database.ts';
 import { asStoreError } from './store-error.ts';
 import type { Replaced } from './transactions.ts';
-import type { Row, UnverifiedRow, VerifiedRows } from './verified-rows.ts';
+import type { Row, SeenRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
   readonly #parts: ReaderParts;
   readonly #rows: VerifiedRows;
+  readonly #lookedUp = new KeysLookedUp();
   readonly #statements = new Map<string, StatementSync>();
   #isVerified = false;
 
@@ -66,35 +68,40 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   readKey(region: string, keyId: KeyId): KeyFound | undefined {
-    const unverified: UnverifiedRow[] = [];
+    const unverified: SeenRow[] = [];
     const ofKey = { region, keyId };
-    const rows = rowsOfKey(
-      this.#all(
-        this.#statement('rows of a key', () => rowsOfKeyStatement),
-        [region, keyId],
-      ),
-    );
-    const [key] = this.#verifiedOf('key', rows.key, ofKey, unverified);
-    const [policy] = this.#verifiedOf('keyPolicy', rows.keyPolicy, ofKey, unverified);
-    const backingKeys = this.#verifiedOf('backingKey', rows.backingKey, { keyId }, unverified);
-    if (unverified.length === 0) return key === undefined ? undefined : { key, policy, backingKeys };
-    this.#readAhead('alias', ofKey, unverified);
-    this.#readAhead('grant', ofKey, unverified);
+    const name = `${region} ${keyId}`;
+    const seen = this.#lookedUp.of(name) ?? this.#seeKey(region, keyId);
+    const [key] = this.#verifiedOf('key', seen.key, ofKey, unverified);
+    const [policy] = this.#verifiedOf('keyPolicy', seen.keyPolicy, ofKey, unverified);
+    const backingKeys = this.#verifiedOf('backingKey', seen.backingKey, { keyId }, unverified);
+    if (unverified.length === 0) {
+      this.#lookedUp.drop(name);
+      return key === undefined ? undefined : { key, policy, backingKeys, hasGrants: seen.hasGrants };
+    }
+    this.#lookedUp.keep(name, seen);
+    if (seen.hasGrants) this.#readGrantsAhead(region, keyId, unverified);
     throw new UnverifiedRecords(this.#rows.verifySoon(unverified));
   }
 
+  #seeKey(region: string, keyId: KeyId): SeenKey {
+    const statement = this.#statement('rows of a key', () => rowsOfKeyStatement);
+    const { hasGrants, ...rows } = rowsOfKey(this.#all(statement, [region, keyId]));
+    return {
+      key: rows.key.map((row) => this.#rows.see('key', row)),
+      keyPolicy: rows.keyPolicy.map((row) => this.#rows.see('keyPolicy', row)),
+      backingKey: rows.backingKey.map((row) => this.#rows.see('backingKey', row)),
+      hasGrants,
+    };
+  }
+
   /** Adds some of those that are not verified yet to `unverified`. */
-  #readAhead<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>, unverified: UnverifiedRow[]): void {
-    const statement = this.#statement(`ahead ${kind}`, () => {
-      const all = selection(this.#parts.db, kind);
-      const names = Object.keys(members);
-      return names
-        .reduce((query, name) => query.where(name, '=', ''), all)
-        .limit(0)
-        .compile().sql;
+  #readGrantsAhead(region: string, keyId: KeyId, unverified: SeenRow[]): void {
+    const statement = this.#statement('grants ahead', () => {
+      const all = selection(this.#parts.db, 'grant').where('region', '=', '').where('keyId', '=', '');
+      return all.limit(0).compile().sql;
     });
-    const values = Object.values<string | undefined>(members);
-    for (const row of this.#all(statement, [...values, readAhead])) this.#judged(kind, row, unverified);
+    for (const row of this.#all(statement, [region, keyId, readAhead])) this.#seen('grant', row, unverified);
   }
 
   has<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): boolean {
@@ -229,6 +236,7 @@ export class RecordsOnDemand implements RecordSource {
 
   /** What a transaction has put into the place of what, once it is on disk. */
   follow(records: Replaced): void {
+    this.#lookedUp.clear();
     this.#rows.follow(records);
   }
 
@@ -239,14 +247,14 @@ export class RecordsOnDemand implements RecordSource {
       return behind.orderBy(sql`rowid`).limit(1).compile().sql;
     });
     let from: bigint | undefined = lowestRow;
-    const lists = function* (this: RecordsOnDemand): Generator<readonly UnverifiedRow[]> {
+    const lists = function* (this: RecordsOnDemand): Generator<readonly SeenRow[]> {
       while (from !== undefined) {
         const rows = this.#all(statement, [from, macsPerCall]);
         const last = rows.at(-1)?.at(-1);
         if (typeof last !== 'bigint' || isEnough()) return;
         from = last < highestRow ? last + 1n : undefined;
-        const unverified: UnverifiedRow[] = [];
-        for (const row of rows) this.#judged(kind, row, unverified);
+        const unverified: SeenRow[] = [];
+        for (const row of rows) this.#seen(kind, row, unverified);
         yield unverified;
       }
     };
@@ -262,8 +270,9 @@ export class RecordsOnDemand implements RecordSource {
     rows: readonly Row[],
     members: Members<Kind>,
   ): readonly MetadataRecords[Kind][] {
-    const unverified: UnverifiedRow[] = [];
-    const records = this.#verifiedOf(kind, rows, members, unverified);
+    const unverified: SeenRow[] = [];
+    const seen = rows.map((row) => this.#rows.see(kind, row));
+    const records = this.#verifiedOf(kind, seen, members, unverified);
     if (unverified.length > 0) throw new UnverifiedRecords(this.#rows.verifySoon(unverified));
     return records;
   }
@@ -271,27 +280,28 @@ export class RecordsOnDemand implements RecordSource {
   /** The records of those that are verified; those that are not yet are added to `unverified`. */
   #verifiedOf<Kind extends NumerousKind>(
     kind: Kind,
-    rows: readonly Row[],
+    rows: readonly SeenRow[],
     members: Members<Kind>,
-    unverified: UnverifiedRow[],
+    unverified: SeenRow[],
   ): readonly MetadataRecords[Kind][] {
     const records: MetadataRecords[Kind][] = [];
-    for (const row of rows) {
-      if (!this.#judged(kind, row, unverified)) continue;
-      const parsed = fromColumns(kind, row);
-      if ('badColumn' in parsed) continue;
-      const { record } = parsed;
-      if (isMeant(record, members)) records.push(record);
+    for (const seen of rows) {
+      if (!this.#judged(seen, unverified)) continue;
+      const record = recordOf(kind, seen);
+      if (record !== undefined && isMeant(record, members)) records.push(record);
     }
     return records;
   }
 
+  #seen(kind: NumerousKind, row: Row, unverified: SeenRow[]): void {
+    this.#judged(this.#rows.see(kind, row), unverified);
+  }
+
   /** Is it verified? One that is not yet is added to `unverified`. */
-  #judged(kind: NumerousKind, row: Row, unverified: UnverifiedRow[]): boolean {
-    const judged = this.#rows.judge(kind, row);
-    if (judged === 'known') return true;
-    if (judged !== undefined) unverified.push(judged);
-    return false;
+  #judged(seen: SeenRow, unverified: SeenRow[]): boolean {
+    const judged = this.#rows.judge(seen);
+    if (judged === 'unverified') unverified.push(seen);
+    return judged === 'known';
   }
 
   #statement(name: string, text: () => string): StatementSync {
@@ -314,9 +324,17 @@ export class RecordsOnDemand implements RecordSource {
   }
 }
 
+/** Of one that is known to be genuine. */
+function recordOf<Kind extends NumerousKind>(kind: Kind, { row, record }: SeenRow): MetadataRecords[Kind] | undefined {
+  // It was parsed as one of the kind that the row is of, which is this one.
+  if (record !== undefined) return record as MetadataRecords[Kind];
+  const parsed = fromColumns(kind, row);
+  return 'badColumn' in parsed ? undefined : parsed.record;
+}
+
 /** Of the file's pages in memory, beside the system's own: those of the indexes that lead to others. */
 const cacheKibibytes = 32 * 1024;
-/** So many aliases and grants of a key are verified with it: as many as most have. Of one with thousands, whoever asks for them waits. */
+/** So many grants of a key are verified with it: as many as most have. Of one with thousands, whoever asks for them waits. */
 const readAhead = 8;
 /** So many rows are gone through without letting anybody else come first: some milliseconds. */
 const rowsOfPage = 16_384n;

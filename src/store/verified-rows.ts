@@ -16,19 +16,21 @@ import type { QuarantinedRecord } from './quarantined-record.ts';
 import { type Columns, memberNames, toColumns } from './record-columns.ts';
 import { CanonicalForm, newestFormat, type RecordFormats } from './record-mac.ts';
 import { macsPerCall } from './record-macs.ts';
-import { notInForce, type RecordReader, type RowOfKind } from './record-reader.ts';
+import { notInForce, type RecordReader, type RowOfKind, type Verified } from './record-reader.ts';
 import { isNumerous, type NumerousKind, numerousKinds } from './record-source.ts';
 import { idMember } from './record-statements.ts';
-import type { RecordKind } from './records/records.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
 import type { Replaced } from './transactions.ts';
 
 export type Row = readonly unknown[];
 
-/** A row that the HSM has yet to say something of. */
-export interface UnverifiedRow extends RowOfKind {
+/** A row as it was read. */
+export interface SeenRow extends RowOfKind {
   readonly kind: NumerousKind;
   /** The hash of its form; `undefined` for what has none, a column of another type. */
-  readonly hashed: Buffer | undefined;
+  readonly hashed: string | undefined;
+  /** What it says, where it was verified since it was read and is of today's format: it was parsed for that. */
+  record: MetadataRecords[RecordKind] | undefined;
 }
 
 interface KindFacts {
@@ -43,7 +45,7 @@ interface KindFacts {
 /** What one payer has on its way. */
 interface Account {
   /** Found in this turn. */
-  gathered: { readonly rows: UnverifiedRow[]; readonly sent: Promise<void> } | undefined;
+  gathered: { readonly rows: SeenRow[]; readonly sent: Promise<void> } | undefined;
   /** By its hash, when the HSM will have said something of a row. */
   readonly awaited: Map<string, Promise<void>>;
 }
@@ -95,48 +97,49 @@ export class VerifiedRows {
     for (const { kind, columns } of rows.put) if (isNumerous(kind)) this.#put(kind, columns);
   }
 
+  see(kind: NumerousKind, row: Row): SeenRow {
+    return { kind, row, hashed: this.#hashOf(kind, row), record: undefined };
+  }
+
   /**
    * Is it a record? `undefined`: it is none, which was told of. The HSM is not asked about a row that is not in force: it would say that
    * we wrote it once.
    */
-  judge(kind: NumerousKind, row: Row): 'known' | UnverifiedRow | undefined {
+  judge({ kind, row, hashed }: SeenRow): 'known' | 'unverified' | undefined {
     if (this.#refused.size > 0 && this.#refused.has(nameOf(this.#identityOf(kind, row)))) return undefined;
     if (!this.#isInForce(kind, row)) {
       this.#refuseRow(kind, row, notInForce);
       return undefined;
     }
-    const hashed = this.#hashOf(kind, row);
-    return hashed !== undefined && this.#known.has(hashed) ? 'known' : { kind, row, hashed };
+    return hashed !== undefined && this.#known.has(hashed) ? 'known' : 'unverified';
   }
 
   /** Has the HSM verify these with whatever else this turn finds. Resolves when it makes sense to look again; rejects with what it fails with. */
-  verifySoon(rows: readonly UnverifiedRow[]): Promise<void> {
+  verifySoon(rows: readonly SeenRow[]): Promise<void> {
     const payer = payerNow();
     const account: Account = this.#accounts.get(payer) ?? { gathered: undefined, awaited: new Map() };
     this.#accounts.set(payer, account);
     const awaited = new Set<Promise<void>>();
     for (const row of rows) {
-      const name = row.hashed?.toString('latin1');
-      const underWay = name === undefined ? undefined : account.awaited.get(name);
+      const underWay = row.hashed === undefined ? undefined : account.awaited.get(row.hashed);
       const when = underWay ?? this.#gather(payer, account, row);
-      if (name !== undefined) account.awaited.set(name, when);
+      if (row.hashed !== undefined) account.awaited.set(row.hashed, when);
       awaited.add(when);
     }
     const [only, ...others] = awaited;
     return others.length === 0 && only !== undefined ? only : Promise.all(awaited).then(() => undefined);
   }
 
-  #gather(payer: Payer | undefined, account: Account, row: UnverifiedRow): Promise<void> {
+  #gather(payer: Payer | undefined, account: Account, row: SeenRow): Promise<void> {
     if (account.gathered === undefined) {
-      const rows: UnverifiedRow[] = [];
+      const rows: SeenRow[] = [];
       const sent = new Promise<void>((resolve, reject) => {
         // On the account of whoever is the first, which is the same payer's.
         setImmediate(() => {
           account.gathered = undefined;
           this.verify(rows)
             .finally(() => {
-              for (const { hashed } of rows)
-                if (hashed !== undefined) account.awaited.delete(hashed.toString('latin1'));
+              for (const { hashed } of rows) if (hashed !== undefined) account.awaited.delete(hashed);
               if (account.awaited.size === 0 && account.gathered === undefined) this.#accounts.delete(payer);
             })
             .then(resolve, reject);
@@ -150,7 +153,7 @@ export class VerifiedRows {
   }
 
   /** Has the HSM verify them. Rejects with what it fails with. */
-  async verify(rows: readonly UnverifiedRow[]): Promise<void> {
+  async verify(rows: readonly SeenRow[]): Promise<void> {
     for (let first = 0; first < rows.length; first += macsPerCall) {
       const some = rows.slice(first, first + macsPerCall);
       const verified = await this.#reader.verifyRows(some);
@@ -158,12 +161,16 @@ export class VerifiedRows {
     }
   }
 
-  #judged({ kind, row, hashed }: UnverifiedRow, verified: { readonly reason: string } | object | undefined): void {
+  #judged(seen: SeenRow, verified: Verified<RecordKind> | undefined): void {
+    const { kind, row, hashed } = seen;
     // It was replaced while the HSM was at it.
     if (!this.#isInForce(kind, row)) return;
     if (verified === undefined || hashed === undefined) this.#refuseRow(kind, row, 'it is no record');
-    else if ('reason' in verified) this.#refuseRow(kind, row, String(verified.reason));
-    else this.#known.add(hashed);
+    else if ('reason' in verified) this.#refuseRow(kind, row, verified.reason);
+    else {
+      this.#known.add(hashed);
+      if (verified.former === undefined) seen.record = verified.record;
+    }
   }
 
   #put(kind: NumerousKind, columns: Columns): void {
@@ -176,9 +183,9 @@ export class VerifiedRows {
     return this.#inForce.has(row[this.#factsOf(kind).macAt]);
   }
 
-  #hashOf(kind: NumerousKind, row: Row): Buffer | undefined {
+  #hashOf(kind: NumerousKind, row: Row): string | undefined {
     try {
-      return this.#known.hashOf(this.#factsOf(kind).form.of(row));
+      return this.#known.hashOf(this.#factsOf(kind).form.passing(row));
     } catch (error) {
       if (error instanceof TypeError) return undefined;
       throw error;

@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import { DatabaseSync, StatementSync } from 'node:sqlite';
 import { CamelCasePlugin, Kysely } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { KeyId } from '../../src/kms/names.ts';
@@ -166,12 +166,25 @@ describe('Records that are read when they are asked for', () => {
   const readKey = () => whenVerified(() => source.readKey(formerRegion, coldKeyId));
   const rest = ['alias', 'grant'] as const;
 
-  test('are verified in one call, all of a key, its alias and its grant together', async () => {
+  test('are verified in one call, all of a key and its grant together', async () => {
     const found = await readKey();
     expect(found).toMatchObject({ key: { keyId: coldKeyId }, policy: { keyId: coldKeyId }, backingKeys: [{}] });
-    for (const kind of rest) expect(source.select(kind, { region: formerRegion, keyId: coldKeyId })).toHaveLength(1);
+    expect(source.select('grant', { region: formerRegion, keyId: coldKeyId })).toHaveLength(1);
     expect(source.readKey(formerRegion, coldKeyId)).toEqual(found);
-    expect(calls).toEqual([5]);
+    expect(calls).toEqual([4]);
+  });
+
+  test('are read once, and not again when they are verified', async () => {
+    const read = vi.spyOn(StatementSync.prototype, 'all');
+    try {
+      await readKey();
+      // The rows of the key, and its grants.
+      expect(read).toHaveBeenCalledTimes(2);
+      await readKey();
+      expect(read).toHaveBeenCalledTimes(3);
+    } finally {
+      read.mockRestore();
+    }
   });
 
   test('are verified once for many requests of one payer, and for another payer by himself', async () => {
@@ -185,7 +198,7 @@ describe('Records that are read when they are asked for', () => {
     isHeld = false;
     for (const go of waiting.splice(0)) go();
     for (const found of await Promise.all([...many, others])) expect(found?.key.keyId).toBe(coldKeyId);
-    expect(calls).toEqual([5, 5]);
+    expect(calls).toEqual([4, 4]);
   });
 
   test('are refused where they were replaced while the HSM was at them', async () => {
@@ -200,6 +213,23 @@ describe('Records that are read when they are asked for', () => {
     expect((await found)?.key.description).toBe('another');
     const back = { ...record, version: 3, description: examples.key.description };
     await store.write([{ put: 'key', record: back as never, replaces: 2 }]);
+  });
+
+  test('are with the grants that were made and retired while the HSM was at them', async () => {
+    const records = recordsOfKey(coldKeyId).filter(({ put }) => put === 'grant');
+    expect(records).toHaveLength(1);
+    const removals = records.map(({ put, record }) => ({ remove: put, record }) as never);
+    await store.write(removals);
+    isHeld = true;
+    const found = readKey();
+    await vi.waitFor(() => expect(waiting).toHaveLength(1), { timeout: 170_000 });
+    isHeld = false;
+    await store.write(records);
+    for (const go of waiting.splice(0)) go();
+    expect((await found)?.hasGrants).toBe(true);
+    await store.write(removals);
+    expect((await readKey())?.hasGrants).toBe(false);
+    await store.write(records);
   });
 
   test('are not there when their key was deleted while the HSM was at them', async () => {

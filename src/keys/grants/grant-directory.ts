@@ -77,6 +77,11 @@ export class Grants {
     return this.#byKey.get(keyId) ?? this.#read(keyId);
   }
 
+  /** The store was looked into for another reason: there is no grant of this key. */
+  hasNone(keyId: KeyId): void {
+    if (this.#source !== undefined && !this.#byKey.has(keyId)) this.#addWithout(keyId, this.#source.maxKept);
+  }
+
   /** The records of all grants of a key. */
   allOf(keyId: KeyId): readonly GrantRecord[] {
     const ids = this.ofKey(keyId)?.ids;
@@ -139,8 +144,7 @@ export class Grants {
     const { records, region, maxKept } = this.#source;
     const grants = records.select('grant', { region, keyId });
     if (grants.length === 0) {
-      if (this.#without.size >= maxKept) this.#without.clear();
-      this.#without.add(keyId);
+      this.#addWithout(keyId, maxKept);
       return undefined;
     }
     for (const [oldest, { ids }] of this.#byKey) {
@@ -150,6 +154,11 @@ export class Grants {
     }
     for (const grant of grants) this.#show(grant);
     return this.#byKey.get(keyId);
+  }
+
+  #addWithout(keyId: KeyId, maxKept: number): void {
+    if (this.#without.size >= maxKept) this.#without.clear();
+    this.#without.add(keyId);
   }
 
   /** Forgets a grant that is in the store no more. */
