@@ -16,7 +16,7 @@ test('a note that repeats what somebody else wrote cannot steer the terminal', (
 });
 
 test('a document that somebody else wrote cannot steer the terminal either', () => {
-  const document = '{"Sid":"\u009b2J \u061c","Id":1}';
+  const document = '{"Sid":"\u009b2J \u061c",\r\n\t"Id":1}';
   const program = `
     import { inertJson, print } from ${JSON.stringify(output)};
     print(inertJson(process.argv[1]));
@@ -24,7 +24,7 @@ test('a document that somebody else wrote cannot steer the terminal either', () 
   const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program, '--', document], {
     encoding: 'utf8',
   });
-  expect(stdout).toBe('{"Sid":"\\u009b2J \\u061c","Id":1}\n');
+  expect(stdout).toBe('{"Sid":"\\u009b2J \\u061c", \n\t"Id":1}\n');
 });
 
 test('what others chose is in JSON as escapes that a terminal does not follow, and as it was for whoever parses it', () => {
@@ -39,4 +39,13 @@ test('what others chose is in JSON as escapes that a terminal does not follow, a
   expect(stdout).not.toMatch(/[\u0080-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/);
   expect(stdout).toContain('\\u009b2J \\u202egpj.exe \\u200f \\u0085 ä \ud83d\ude00');
   expect(JSON.parse(stdout)).toEqual(value);
+});
+
+test('a line that a daemon which was taken over had a part in cannot steer the terminal', () => {
+  const program = `
+    import { print } from ${JSON.stringify(output)};
+    print('the domain key \\u001b]0;title\\u0007\\u009b2J\\rok is gone\\n\\tsecond line');
+  `;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+  expect(stdout).toBe('the domain key \ufffd]0;title\ufffd\ufffd2J\ufffdok is gone\n\tsecond line\n');
 });

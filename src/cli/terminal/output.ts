@@ -4,6 +4,7 @@ import { unwritable } from './whole-file.ts';
 
 let isWatched = false;
 
+/** Lines. What of them others chose, a daemon that was taken over among them, does not steer the terminal. */
 export function print(text: string): void {
   if (!isWatched) {
     isWatched = true;
@@ -14,19 +15,28 @@ export function print(text: string): void {
       process.exit(1);
     });
   }
-  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+  const inert = text
+    .split(/([\n\t])/)
+    .map((part) => (part === '\n' || part === '\t' ? part : printable(part)))
+    .join('');
+  process.stdout.write(inert.endsWith('\n') ? inert : `${inert}\n`);
 }
 
 export function printJson(value: unknown): void {
   print(inertJson(JSON.stringify(value, null, 2)));
 }
 
-/** JSON that means the same and has no character in it that a terminal would follow: it stands for each as an escape. */
+/**
+ * JSON that means the same and has no character in it that a terminal would follow: it stands for each as an escape. A carriage return, behind which
+ * a line would be written over, stands between its parts alone, where a blank means the same.
+ */
 export function inertJson(text: string): string {
-  return text.replace(
-    /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return text
+    .replaceAll('\r', ' ')
+    .replace(
+      /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
 }
 
 /** A note for the person at the terminal, which a program that reads stdout does not get to see. */
