@@ -54,7 +54,20 @@ export async function buildProgram(words: readonly string[] = []): Promise<Comma
     for (const command of await loadCommands(commands, words)) program.addCommand(command);
   }
   for (const command of withSubcommands(program)) settle(command);
+  misspeltIn(program, words)?.helpOption(false);
   return program;
+}
+
+/** @returns The command that has none of the next word's name: Commander would show its help, and say nothing of the word. */
+function misspeltIn(program: Command, words: readonly string[]): Command | undefined {
+  let command = program;
+  for (const word of words) {
+    if (word.startsWith('-') || word === 'help' || command.commands.length === 0) return undefined;
+    const named = command.commands.find((one) => one.name() === word);
+    if (named === undefined) return command;
+    command = named;
+  }
+  return undefined;
 }
 
 /** Every command ends by throwing, so that `main.ts` alone decides about exit codes. */
