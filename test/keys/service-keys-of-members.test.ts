@@ -1,56 +1,14 @@
 /** Service keys of a key store whose members hold to different things: each answers for what is in it. */
 
-import { expect, onTestFinished, test } from 'vitest';
-import { beginJoinedKeyStore } from '../../src/hsm/members/open-joined-key-store.ts';
-import { beginKeyStore } from '../../src/hsm/open-key-store.ts';
+import { expect, test } from 'vitest';
 import { asEnforced, wrapsUnderUntrusted } from '../../src/hsm/token-protection.ts';
-import { loadVendorProfile } from '../../src/hsm/vendor-profile.ts';
 import { assertServiceKey, createServiceKey } from '../../src/keys/life/service-keys.ts';
-import type { Logger } from '../../src/kms/logger.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
-import { Pin } from '../../src/secrets/secret-bytes.ts';
-import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { mixedMembers } from '../hsm/mixed-members.ts';
+import { nssSoftoken, softHsm2 } from '../support/tokens.ts';
 
 const missing = softHsm2.missing ?? nssSoftoken.missing;
 if (missing !== null) process.stdout.write(`skipped: service keys of mixed members: ${missing}\n`);
-
-const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
-
-async function mixedMembers() {
-  const tokens = [softHsm2.create(), nssSoftoken.create()] as const;
-  const opening = (name: string, token: TestToken) => ({
-    name,
-    begin: (terms: object) =>
-      beginKeyStore(
-        {
-          name,
-          settings: token.settings(1),
-          hosts: 1,
-          sessionsAreParallel: loadVendorProfile(token.profile).sessionsAreParallel,
-          pin: async () => new Pin(Buffer.alloc(token.pin.length, token.pin)),
-          environment: token.environment,
-          log: silent,
-          ...terms,
-        },
-        () => true,
-      ),
-  });
-  const { keyStore, connected } = beginJoinedKeyStore({
-    name: 'default',
-    members: [opening('strict', tokens[0]), opening('lax', tokens[1])],
-    prove: async () => undefined,
-    log: silent,
-  });
-  onTestFinished(async () => {
-    await keyStore.close();
-    for (const token of tokens) token.remove();
-  });
-  await connected;
-  const [strict, lax] = keyStore.members;
-  if (strict === undefined || lax === undefined) throw new TypeError('it has two members');
-  expect(keyStore.members.map(({ isServing }) => isServing)).toEqual([true, true]);
-  return { keyStore, strict, lax };
-}
 
 test.skipIf(missing !== null)(
   'a service key that its HSM lets go under trusted keys alone is taken, whatever another member lets go',

@@ -11,11 +11,11 @@
  */
 
 import { keySpecNames, keySpecRow } from '../../kms/key-specs.ts';
-import type { BackingKeyId } from '../../kms/names.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
 import type { CallName } from '../calls.ts';
 import type { KeyCarrying } from '../key-carrying.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, keyGeneration } from '../key-store.ts';
-import type { BackingKeyReference } from '../wrapped-key.ts';
+import { type BackingKeyReference, WrappedKey } from '../wrapped-key.ts';
 import type { ListedObject } from './inventory.ts';
 import { joinedCapabilities } from './joined-capabilities.ts';
 import type { Member } from './member.ts';
@@ -191,11 +191,20 @@ export class JoinedKeyStore implements KeyStore {
     return this.#with('importWrappedKey', [request.wrappingKeyId, request.domainKeyId], make);
   }
 
-  wrapKey(request: Requests['wrapKey']) {
-    const { backingKeyId, wrapped, domainKeyId } = request;
-    return this.#with('wrapKey', [wrapped?.domainKeyId ?? backingKeyId, domainKeyId], (keyStore) =>
-      keyStore.wrapKey(request),
-    );
+  /** A blob is given back when the other members that are there have opened it: not each token reads what another vendor's writes. */
+  async wrapKey(request: Requests['wrapKey']) {
+    const { backingKeyId, wrapped, domainKeyId, keySpec, keyUsage, publicKey } = request;
+    const needs = [wrapped?.domainKeyId ?? backingKeyId, domainKeyId];
+    const made = await this.#with('wrapKey', needs, (keyStore) => keyStore.wrapKey(request));
+    const outline = { domainKeyId, keySpec, keyUsage, publicKey, blob: made.blob };
+    // Under an id that nobody else has: who destroys the key meanwhile has its own id forgotten.
+    const tried = { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey(outline) };
+    try {
+      await Promise.all(this.members.map((member) => assertOpens(member, tried)));
+    } finally {
+      await this.forgetWrappedKey(tried);
+    }
+    return made;
   }
 
   keepWrappedKey(request: Requests['keepWrappedKey']) {
@@ -343,4 +352,23 @@ function neededBy({ backingKeyId, wrapped }: BackingKeyReference): readonly Back
 function isLongGenerated(name: string): boolean {
   const keySpec = keySpecNames.find((spec) => spec === name);
   return keySpec === undefined || keySpecRow(keySpec).isLongGenerated === true;
+}
+
+/** @throws KeyStoreError `keyUnavailable` when it says that it cannot; one that says nothing, or is not there, is asked when it is used. */
+async function assertOpens(
+  member: Member,
+  { backingKeyId, wrapped }: BackingKeyReference & { readonly wrapped: WrappedKey },
+): Promise<void> {
+  if (!member.isServing || member.inventory?.has(wrapped.domainKeyId) !== true) return;
+  try {
+    await member.call((keyStore) => keyStore.describeKey({ backingKeyId, wrapped }));
+  } catch (error) {
+    if (!(error instanceof KeyStoreError)) throw error;
+    if (error.failure !== 'keyUnavailable') return;
+    throw new KeyStoreError(
+      'keyUnavailable',
+      `wrapKey: the member \`${member.name}\` does not open what another one has wrapped: ${error.message}`,
+      { cause: error },
+    );
+  }
 }
