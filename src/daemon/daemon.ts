@@ -206,7 +206,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const attached = (name: string) => optional.attached(name);
   const tokens = { keyStores, attached, required, hsms, serviceKeyStore, proofs };
   const ours = { configuration, opened, ...tokens, audit, checkpoints, intents };
-  const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, log });
+  const tell = (what: string) => patience.tell(what);
+  const openOnce = instanceOpener({ ...ours, mapping, roles: () => roles.current(), findFixedKey, clocks, tell, log });
   let instance: OpenInstance | undefined;
   const opening = patience.open([...begun.values()], openOnce).then(async (open) => {
     instance = open;
@@ -315,7 +316,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   else
     log.warn(
       { reason: patience.reason },
-      'listening; everything but health and status is refused until the tokens are there',
+      'listening; everything but health and status is refused until the start is over',
     );
 
   const running = started.move();

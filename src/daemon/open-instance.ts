@@ -38,6 +38,7 @@ import type { MemberProofs } from './member-proofs.ts';
 import { numbersOfStart, reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
 import { type OpenRegion, openRegion } from './region.ts';
+import { rewritingProgress } from './rewriting-progress.ts';
 import { assertRecordsAreServed } from './served-records.ts';
 import { assertFitTogether, closeIntents } from './standing.ts';
 import type { Clocks } from './upkeep/clocks.ts';
@@ -68,6 +69,8 @@ export interface InstanceParts {
   readonly roles: () => AssumableRoles;
   readonly findFixedKey: FindSigningKey | undefined;
   readonly clocks: Clocks;
+  /** Gets what the start is doing, where that takes long. */
+  readonly tell: (what: string) => void;
   readonly log: Logger;
 }
 
@@ -132,7 +135,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   await using made = new AsyncDisposableStack();
 
   await opened.useServiceKey(serviceKeyStore);
-  const told = (written: number, total: number) => log.info({ written, total }, 'records are written anew');
+  const told = rewritingProgress(log, parts.tell);
   const { keysInMemory } = budgets.memory;
   const begun = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
   const { loaded, source, indexes } = begun;

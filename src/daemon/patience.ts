@@ -15,6 +15,11 @@ const maxSilenceMs = 10_000;
 const firstPauseMs = 500;
 const maxPauseMs = 30_000;
 
+/** A key store that a start needs. */
+interface AwaitedKeyStore extends Pick<BegunKeyStore, 'connected'> {
+  readonly keyStore: Pick<BegunKeyStore['keyStore'], 'status'>;
+}
+
 export class Patience {
   readonly #isPatient: boolean;
   readonly #log: Logger;
@@ -22,6 +27,9 @@ export class Patience {
   readonly #ended = Promise.withResolvers<void>();
   #isOver = false;
   #reason: string | null = null;
+  /** What a start does that was not heard of for long, or goes on after it waited. */
+  #about = 'the token is being connected';
+  #isUnderWay = false;
 
   constructor(isPatient: boolean, log: Logger) {
     this.#isPatient = isPatient;
@@ -35,7 +43,7 @@ export class Patience {
 
   /** What is waited for, for operators; `null` while that is nothing. */
   get reason(): string | null {
-    return this.#reason;
+    return this.#reason !== null && this.#isUnderWay ? this.#about : this.#reason;
   }
 
   /** Has somebody stopped the daemon? */
@@ -48,8 +56,15 @@ export class Patience {
     if (!this.#isPatient || this.#isOver) return false;
     if (this.#reason !== message) this.#log.warn({ reason: message }, 'the start waits for its key stores');
     this.#reason = message;
+    this.#isUnderWay = false;
     this.#began.resolve();
     return true;
+  }
+
+  /** What the start is doing, once nothing is waited for: for operators, where it takes long. */
+  tell(what: string): void {
+    this.#about = what;
+    this.#isUnderWay = true;
   }
 
   /** Ends the pause that there may be, and all further attempts. */
@@ -62,10 +77,11 @@ export class Patience {
    * Has `open` run once all key stores are connected, and again when it failed for want of a token.
    * @throws what key stores and `open` reject with when it is to be waited no longer.
    */
-  async open<Opened>(keyStores: readonly BegunKeyStore[], open: () => Promise<Opened>): Promise<Opened> {
-    const silence = setTimeout(() => this.goesOn({ message: 'the token is being connected' }), maxSilenceMs).unref();
+  async open<Opened>(keyStores: readonly AwaitedKeyStore[], open: () => Promise<Opened>): Promise<Opened> {
+    const silence = setTimeout(() => this.#breakSilence(), maxSilenceMs).unref();
     try {
       await Promise.all(keyStores.map(({ connected }) => connected));
+      this.tell('the records are being read');
       for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(maxPauseMs, 2 * pauseMs)) {
         try {
           const opened = await open();
@@ -80,6 +96,14 @@ export class Patience {
     } finally {
       clearTimeout(silence);
     }
+  }
+
+  #breakSilence(): void {
+    if (!this.#isUnderWay) this.goesOn({ message: this.#about });
+    if (!this.#isPatient || this.#isOver || !this.#isUnderWay) return;
+    this.#log.info({ about: this.#about }, 'the start takes long');
+    this.#reason ??= this.#about;
+    this.#began.resolve();
   }
 
   async #pause(forMs: number): Promise<void> {
