@@ -33,7 +33,8 @@ export function assembledKey(
   if (record === undefined) return undefined;
   if (policyRecord === undefined) return 'no key policy';
   const isMade = ({ state }: BackingKeyRecord): boolean => state !== 'Creating';
-  const materials = [...all.values()].filter(isMade).sort((one, other) => one.ordinal - other.ordinal);
+  // Spread, since an array that was filled one by one has room for sixteen more, and this one is kept.
+  const materials = [...[...all.values()].filter(isMade).sort((one, other) => one.ordinal - other.ordinal)];
   const problem = problemOfMaterials(record, materials);
   if (problem !== undefined) return problem;
   const active = materials.filter(({ state }) => state === 'Active');

@@ -5,6 +5,7 @@
 
 import { memberNames } from './record-columns.ts';
 import { tables } from './record-statements.ts';
+import { SharedTexts } from './shared-texts.ts';
 
 type Row = readonly unknown[];
 
@@ -35,13 +36,19 @@ export type RowsOfKey = Readonly<Record<Kind, readonly Row[]>> & { readonly hasG
 /** @param joined What the statement gives. @returns Each row once. */
 export function rowsOfKey(joined: readonly Row[]): RowsOfKey {
   const found: Record<Kind, Row[]> = { key: [], keyPolicy: [], backingKey: [] };
+  const keyId = joined[0]?.[1 + keyIdAt.key];
   let from = 0;
   for (const kind of kinds) {
     const end = from + columnsOfKind[kind];
     for (const [index, row] of joined.entries()) {
       // Each material of the key brings its record and its policy along once more; most have one.
       const isAgain = index > 0 && joined.findIndex((other) => other[from] === row[from]) < index;
-      if (row[from] !== null && !isAgain) found[kind].push(row.slice(from + 1, end));
+      if (row[from] === null || isAgain) continue;
+      const ofKind = row.slice(from + 1, end);
+      share[kind](ofKind);
+      // One text for all records of the key.
+      if (ofKind[keyIdAt[kind]] === keyId) ofKind[keyIdAt[kind]] = keyId;
+      found[kind].push(ofKind);
     }
     from = end;
   }
@@ -51,3 +58,12 @@ export function rowsOfKey(joined: readonly Row[]): RowsOfKey {
 const columnsOfKind = Object.fromEntries(kinds.map((kind) => [kind, columnsOf(kind).length])) as Readonly<
   Record<Kind, number>
 >; // One for each kind.
+
+const keyIdAt = Object.fromEntries(kinds.map((kind) => [kind, memberNames(kind).indexOf('keyId')])) as Readonly<
+  Record<Kind, number>
+>; // Likewise.
+
+/** What is read stays in memory for as many keys as there is room for, and most keys have one policy and live in one place. */
+const share = Object.fromEntries(kinds.map((kind) => [kind, SharedTexts.sharingWithBefore(kind)])) as Readonly<
+  Record<Kind, (row: unknown[]) => void>
+>; // Likewise.

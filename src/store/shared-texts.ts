@@ -39,6 +39,21 @@ export class SharedTexts {
     };
   }
 
+  /**
+   * The same for rows that are read one by one for as long as the process runs: with what the row before had, since nobody would say
+   * when a text is needed no more.
+   */
+  static sharingWithBefore(kind: RecordKind): (row: unknown[]) => void {
+    const columns = sharedColumnsOf.get(kind) ?? [];
+    const before: unknown[] = [];
+    return (row) => {
+      for (const column of columns) {
+        if (row[column] === before[column]) row[column] = before[column];
+        else before[column] = row[column];
+      }
+    };
+  }
+
   #shared(value: string): string {
     const known = this.#texts.get(value);
     if (known === undefined) this.#texts.set(value, value);
