@@ -14,6 +14,8 @@ import type { BackingKeyRecord, TombstoneRecord } from '../store/records/records
 
 export class Tombstones {
   readonly #byKeyId = new Map<KeyId, TombstoneRecord>();
+  /** How many there are of each list of domain keys: few lists, however many keys were deleted. */
+  readonly #countByDomainKeys = new Map<string, number>();
 
   has(keyId: KeyId): boolean {
     return this.#byKeyId.has(keyId);
@@ -26,17 +28,28 @@ export class Tombstones {
   /** Of how many deleted keys is a domain key still there? */
   countOf(isThere: (domainKeyId: string) => boolean): number {
     let count = 0;
-    for (const { domainKeyIds: ids } of this.#byKeyId.values()) if (ids !== '' && ids.split(' ').some(isThere)) count++;
+    for (const [ids, keys] of this.#countByDomainKeys) if (ids !== '' && ids.split(' ').some(isThere)) count += keys;
     return count;
   }
 
   /** Takes a tombstone that is in the store. */
   show(record: TombstoneRecord): void {
+    this.hide(record.keyId);
     this.#byKeyId.set(record.keyId, record);
+    this.#count(record, 1);
   }
 
   hide(keyId: KeyId): void {
+    const record = this.#byKeyId.get(keyId);
+    if (record === undefined) return;
     this.#byKeyId.delete(keyId);
+    this.#count(record, -1);
+  }
+
+  #count({ domainKeyIds }: TombstoneRecord, by: 1 | -1): void {
+    const count = (this.#countByDomainKeys.get(domainKeyIds) ?? 0) + by;
+    if (count > 0) this.#countByDomainKeys.set(domainKeyIds, count);
+    else this.#countByDomainKeys.delete(domainKeyIds);
   }
 }
 
