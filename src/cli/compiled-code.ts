@@ -10,7 +10,8 @@
  */
 
 import { lstatSync, mkdirSync, realpathSync } from 'node:fs';
-import { enableCompileCache } from 'node:module';
+// By its members: of a Node.js that lacks one, `beginning.ts` has to get to say that it is too old.
+import * as nodeModules from 'node:module';
 import { dirname, isAbsolute, join } from 'node:path';
 
 let keptIn: string | undefined;
@@ -20,7 +21,7 @@ export function keepCompiledCode(environment: NodeJS.ProcessEnv = process.env): 
   if (environment['NODE_COMPILE_CACHE'] !== undefined || environment['NODE_DISABLE_COMPILE_CACHE'] !== undefined)
     return;
   keptIn = compiledCodeFolder(environment);
-  if (keptIn !== undefined) enableCompileCache(keptIn);
+  if (keptIn !== undefined) nodeModules.enableCompileCache(keptIn);
 }
 
 /** Where `keepCompiledCode` has this process keep it, for `NODE_COMPILE_CACHE` of another one; `undefined` if it did nothing. */

@@ -7,7 +7,8 @@
  * its options say something of the kind already.
  */
 
-import { flushCompileCache } from 'node:module';
+// As in `compiled-code.ts`.
+import * as nodeModules from 'node:module';
 import { keptCompiledCode } from './compiled-code.ts';
 
 /**
@@ -67,7 +68,7 @@ export async function leaveCompilerBehind(argv: readonly string[], load: () => P
   const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
   const hasStripper = moduleLoadList?.some((name) => name.includes('/amaro/')) ?? false;
   if (!hasStripper || isSecond || process.env[compiledCode] === undefined) return;
-  flushCompileCache();
+  nodeModules.flushCompileCache();
   begin([], argv, { [begunAgain]: '1' });
 }
 
