@@ -16,7 +16,7 @@
  */
 
 import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
-import type { KeyStore } from '../hsm/key-store.ts';
+import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
@@ -90,6 +90,8 @@ export class DomainRotations {
       return await this.#begin(keyStore, { staying, giver, choices });
     } catch (error) {
       keyStore.leavers = new Set();
+      // One that was lost meanwhile is told by its name.
+      if (error instanceof KeyStoreError) stayingMembers(keyStore, leavers);
       throw error;
     }
   }
