@@ -9,16 +9,25 @@
  */
 
 import koffi from 'koffi';
+import { dropProgramPages } from './program-pages.ts';
 
 /** Often enough that nobody sees what a flood took for long, and seldom enough to cost nothing. */
 const intervalMs = 10_000;
 
+/**
+ * For the pages of the program's file: those that the compilers of V8 needed for a while, or that only an attack or a seldom request touched.
+ * Measured: 146 MB after all operations of the bench, 125 without these pages, and 142 once the load was back.
+ */
+const pagesIntervalMs = 300_000;
+
 /** @returns What ends it. */
 export function giveBackFreedMemory(): () => void {
   const trim = findTrim();
-  if (trim === undefined) return () => undefined;
-  const timer = setInterval(() => trim(0), intervalMs).unref();
-  return () => clearInterval(timer);
+  const timers = [
+    setInterval(() => trim?.(0), intervalMs).unref(),
+    setInterval(dropProgramPages, pagesIntervalMs).unref(),
+  ];
+  return () => timers.forEach(clearInterval);
 }
 
 /** Once, for a process whose start took more than what it does then. */

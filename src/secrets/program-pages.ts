@@ -1,5 +1,5 @@
 /**
- * Takes pages of the program's file out of this process that its start needed and nothing else does.
+ * Takes pages of the program's file out of this process that its start needed, or a moment of its life, and nothing else does.
  *
  * The program is Node.js, 120 MB of code and tables. A start runs through much of it: ICU, the compilers and the snapshot of V8, the tables
  * of what each module may import. The kernel leaves every page that was touched once, and its neighbours, in the process: 54 MB
@@ -25,10 +25,13 @@ interface Range {
   readonly end: bigint;
 }
 
+type Madvise = (address: bigint, lengthBytes: bigint, advice: number) => number;
+let madvise: Madvise | undefined;
+
 /** Takes some 5 ms. What the system does not allow is left undone: it is about memory alone. */
 export function dropProgramPages(): void {
   try {
-    const madvise = koffi.load(null).func('int madvise(uint64_t address, size_t length, int advice)');
+    madvise ??= koffi.load(null).func('int madvise(uint64_t address, size_t length, int advice)') as Madvise;
     for (const { start, end } of untouchedMappings(readFileSync('/proc/self/smaps', 'utf8'), program()))
       madvise(start, end - start, madvDontneed);
   } catch {
