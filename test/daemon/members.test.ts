@@ -209,6 +209,11 @@ describe.skipIf(softHsm2.missing !== null)('A key store of three members', () =>
             reason: expect.stringContaining('degraded'),
           });
         }
+        // The right one is not back yet.
+        if (fault.staysOut === 'notOurs')
+          expect(await instance.reconnect(`default/members/${member.name}`)).toMatchObject({
+            body: { message: expect.stringContaining('does not hold the service key of the records') },
+          });
         await fault.undo?.(member, instance);
         if (fault.staysOut !== undefined)
           expect(await instance.reconnect(`default/members/${member.name}`)).toMatchObject({ status: 200 });

@@ -229,15 +229,13 @@ export class Member {
     // What it is connected to was found to have left; another one may be in its place.
     if (this.#hasLeft) this.#detach();
     if (this.#attached === undefined) this.begin();
-    try {
-      await this.#attached?.reconnect();
-    } catch (error) {
-      throw new KeyStoreError('unavailable', this.#describe(messageOf(error)), { cause: error });
-    }
-    await this.#examine();
-    if (this.isServing && !this.isRefused) return;
-    const why = this.#problem ?? this.#attached?.status().lastFailure ?? 'it is not connected';
-    throw new KeyStoreError('unavailable', this.#describe(why));
+    // Of one that is none of ours nothing stays open, which fails this, too: what it is stands in its problem.
+    const cause: unknown = await this.#attached?.reconnect().catch((error) => error);
+    if (cause === undefined) await this.#examine();
+    if (cause === undefined && this.isServing && !this.isRefused) return;
+    const told = cause !== undefined && !this.#isNotOurs ? messageOf(cause) : this.#problem;
+    const why = told ?? this.#attached?.status().lastFailure ?? 'it is not connected';
+    throw new KeyStoreError('unavailable', this.#describe(why), { cause });
   }
 
   /** Finds out anew what is in it; connects nothing. @throws KeyStoreError `unavailable` when it does not serve. */
