@@ -275,6 +275,13 @@ function clientErrorOf(code: string): KmsError | undefined {
   return undefined;
 }
 
+/** What an administrator does about it. */
+const listenRemedies: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there; end it or configure another port',
+  EADDRNOTAVAIL: 'this machine has no such address; configure one that `ip address` shows',
+  EACCES: 'this user may not listen on that port; configure one from 1024 on',
+};
+
 /** @returns The files of its sockets: of a Unix socket the one that was configured, and root's beside it. */
 async function listen(server: Server, listener: Listener, log: Logger): Promise<readonly KeptSocket[]> {
   if (listener.kind === 'unix') {
@@ -296,7 +303,9 @@ async function listen(server: Server, listener: Listener, log: Logger): Promise<
   const { host, port } = listener;
   await new Promise<void>((resolve, reject) => {
     const refused = (error: NodeJS.ErrnoException): void => {
-      reject(new Error(`cannot listen on \`${host}:${port}\`: ${error.code ?? error.message}`, { cause: error }));
+      const remedy = listenRemedies[error.code ?? ''];
+      const why = `${error.code ?? error.message}${remedy === undefined ? '' : `: ${remedy}`}`;
+      reject(new Error(`cannot listen on \`${host}:${port}\`: ${why}`, { cause: error }));
     };
     server.once('error', refused);
     server.listen({ host, port, backlog }, () => {

@@ -357,3 +357,10 @@ describe('the daemon about itself', () => {
     });
   });
 });
+
+test('A listener that cannot be opened says why, and what to do', async () => {
+  // TEST-NET-1 (RFC 5737): no machine has it.
+  await expect(startWire({}, 'tcp', {}, {}, { host: '192.0.2.1' })).rejects.toThrow(
+    /^cannot listen on `192\.0\.2\.1:\d+`: EADDRNOTAVAIL: this machine has no such address; configure one that/,
+  );
+});

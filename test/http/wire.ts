@@ -209,7 +209,7 @@ export async function startWire(
         : { kind: 'tls', host, port: 0, verifier, identity: tls.identity(), budget };
   const admission = new Admission({ ...defaultBudgets.connections, ...budgets }, log);
   const connections = new Connections({ ...defaultBudgets.exchanges, ...budgets }, log);
-  const server = await createHttpServer({
+  const opening = createHttpServer({
     service: throwing,
     listener,
     status,
@@ -240,6 +240,8 @@ export async function startWire(
     limits,
     hasFront,
   });
+  opening.catch(() => rmSync(folder, { recursive: true, force: true }));
+  const server = await opening;
   return Object.assign(wire, {
     path,
     endpoint: server.address,
