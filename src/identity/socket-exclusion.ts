@@ -87,13 +87,21 @@ export class SocketExclusion {
     offender.untilMs = nowMs + offender.periodMs;
     offender.refused = 0;
     this.#excluded.add(uid);
-    this.#write();
+    if (!this.#write()) {
+      this.#excluded.delete(uid);
+      return;
+    }
     this.#options.log.warn({ uid, forMs: offender.periodMs }, 'a user connects in a loop, and is kept out for a while');
+    this.#liftAfter(uid, offender.periodMs);
+  }
+
+  /** Whatever keeps the list from being written then, nobody stays out for longer than that lasts. */
+  #liftAfter(uid: number, delayMs: number): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       this.#excluded.delete(uid);
-      this.#write();
-    }, offender.periodMs).unref();
+      if (!this.#write()) this.#liftAfter(uid, firstPeriodMs);
+    }, delayMs).unref();
     this.#timers.add(timer);
   }
 
@@ -103,15 +111,19 @@ export class SocketExclusion {
     }
   }
 
-  #write(): void {
+  /** @returns Is the list, where there is a socket, as it is to be? */
+  #write(): boolean {
     const { path, log } = this.#options;
     // As it is now, and not as it was configured: an operator may have changed it.
     const mode = statSync(path, { throwIfNoEntry: false })?.mode;
-    if (mode === undefined) return;
+    if (mode === undefined) return true;
     const list = accessList(mode, [...this.#excluded]);
-    if (setAttribute(path, attribute, list, list.length, 0) === 0) return;
-    this.#isPossible = false;
-    log.warn({ path, errno: koffi.errno() }, 'users who connect in a loop cannot be kept out of this socket');
+    const isWritten = setAttribute(path, attribute, list, list.length, 0) === 0;
+    const errno = koffi.errno();
+    if (!isWritten && this.#isPossible)
+      log.warn({ path, errno }, 'users who connect in a loop cannot be kept out of this socket');
+    this.#isPossible = isWritten;
+    return isWritten;
   }
 }
 
