@@ -7,7 +7,7 @@
  */
 
 import { type CarryingPadding, commonPaddings, joiningKeyLabelPrefix } from '../hsm/key-carrying.ts';
-import type { KeyStore } from '../hsm/key-store.ts';
+import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
 import type { Member } from '../hsm/members/member.ts';
 import { withRemedy } from '../keys/domain/giving.ts';
@@ -113,6 +113,8 @@ export class DomainWideRotation {
       return await this.#begin(name, choices.member, leaving);
     } catch (error) {
       stayAll(leaving);
+      // One that was lost meanwhile is told by its name.
+      if (error instanceof KeyStoreError) this.#holders(name, leaving);
       throw error;
     }
   }
