@@ -9,18 +9,12 @@ import { withSecurityOfficer } from '../../src/cli/commands/domain/security-offi
 import { loadTrustedConfiguration } from '../../src/config/load.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 import { softHsm2 } from '../support/tokens.ts';
 
 const [owner, stranger] = [12345, 54321];
 
-function missing(): string | null {
-  if (process.getuid?.() !== 0) return 'not root';
-  const code = `fs.readFileSync(${JSON.stringify(import.meta.filename)})`;
-  const seen = spawnSync(process.execPath, ['-e', code], { uid: owner, gid: owner });
-  return seen.status === 0 ? (softHsm2.missing ?? missingForShim()) : 'others cannot read this checkout';
-}
-
-const why = missing();
+const why = whyOnlyOwnUser() ?? softHsm2.missing ?? missingForShim();
 if (why !== null) process.stdout.write(`skipped: root in the folder of the daemon's user: ${why}\n`);
 
 describe.skipIf(why !== null)("root in the folder of the daemon's user", { timeout: 170_000 }, () => {

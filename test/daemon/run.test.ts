@@ -8,6 +8,10 @@ import { readAuditEvents } from '../../src/audit/read-audit-log.ts';
 import { awsRequest, parseAnswers, RawClient } from '../http/wire.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { program } from '../support/program.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
+
+const onlyOwnUser = whyOnlyOwnUser();
+if (onlyOwnUser !== null) process.stdout.write(`skipped: the status for another user: ${onlyOwnUser}\n`);
 
 const missing = missingForInstance();
 if (missing !== null) process.stdout.write(`skipped: the daemon's life: ${missing}\n`);
@@ -182,7 +186,7 @@ describe.skipIf(missing !== null)('the daemon', () => {
     expect(JSON.stringify(status)).not.toContain(readFileSync(join(instance.dir, 'pin'), 'utf8').trim());
   });
 
-  test.skipIf(process.getuid?.() !== 0)('refuses its status to another user, in words that name him', async () => {
+  test.skipIf(onlyOwnUser !== null)('refuses its status to another user, in words that name him', async () => {
     const script = `require('http').get({ socketPath: ${JSON.stringify(instance.socket)}, path: '/status' }, (answer) => answer.pipe(process.stdout))`;
     const child = spawn(process.execPath, ['-e', script], {
       uid: 65534,

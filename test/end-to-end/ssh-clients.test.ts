@@ -13,11 +13,15 @@ import { LineProcess } from '../../scripts/line-process.ts';
 import { SshReader, sshString, uint32 } from '../../src/cli/ssh/ssh-encoding.ts';
 import { type Instance, missingForInstance, startInstance } from '../support/instance.ts';
 import { program } from '../support/program.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 import { kmsOver } from './support/connect.ts';
 import { bootTimeoutMs } from './support/daemon.ts';
 import { type Ended, loginUser, missingOpenSsh, runWith, sshServer } from './support/openssh.ts';
 import { deny, policy, rootMayAll } from './support/policies.ts';
 import { runsAsRoot, unixUsers } from './support/unix-users.ts';
+
+const onlyOwnUser = whyOnlyOwnUser();
+if (onlyOwnUser !== null) process.stdout.write(`skipped: the SSH agent of another user: ${onlyOwnUser}\n`);
 
 const missing = missingForInstance() ?? missingOpenSsh.client;
 if (missing !== null) process.stdout.write(`skipped: SSH agent and certificates: ${missing}\n`);
@@ -249,7 +253,7 @@ describe.skipIf(missing !== null)('the SSH agent', () => {
     await expect.poll(said).toContain('a connection was ended: a message of 2147483647 bytes');
   });
 
-  test.runIf(runsAsRoot)('lets no other user connect', () => {
+  test.skipIf(onlyOwnUser !== null)('lets no other user connect', () => {
     expect(statSync(socket).mode & 0o777).toBe(0o600);
     const { uid, gid } = unixUsers.nobody;
     const other = `require('node:net').connect(${JSON.stringify(socket)}).on('error', (e) => process.stdout.write(e.code))`;

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { missingForShim } from '../support/pkcs11-shim.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 
 const source = (path: string): string => new URL(`../../src/${path}`, import.meta.url).href;
 const owner = 12345;
@@ -31,16 +32,7 @@ __attribute__((constructor)) static void look(void) {
   fclose(out);
 }`;
 
-/** With it, a process can read this checkout and its Node.js as a user who owns nothing. */
-function missing(): string | null {
-  if (process.getuid?.() !== 0) return 'not root';
-  const seen = spawnSync(process.execPath, ['-e', `fs.readFileSync(${JSON.stringify(import.meta.filename)})`], {
-    ...{ uid: owner, gid: owner },
-  });
-  return seen.status === 0 ? missingForShim() : 'others cannot read this checkout';
-}
-
-const why = missing();
+const why = whyOnlyOwnUser() ?? missingForShim();
 if (why !== null) process.stdout.write(`skipped: processes of somebody else's library: ${why}\n`);
 
 const token = { label: 'none' };

@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ContainerNames, isInOtherContainer } from '../../src/identity/container-names.ts';
 import { lookByPid, namespacePidsIn, originOfProcess, type ProcessLook } from '../../src/identity/peer-origin.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), 'drawbridge-origin-'));
@@ -43,6 +44,8 @@ const canUnshare = await run(container[0] ?? '', [...container.slice(1), 'true']
 );
 if (!canUnshare) process.stdout.write('skipped: containers, because this user cannot make pid namespaces\n');
 if (cgroupRoot === undefined) process.stdout.write('skipped: cgroups, because this user cannot make any\n');
+const onlyOwnUser = whyOnlyOwnUser();
+if (onlyOwnUser !== null) process.stdout.write(`skipped: a daemon of another user: ${onlyOwnUser}\n`);
 
 const children: ChildProcess[] = [];
 let listeners = 0;
@@ -84,7 +87,7 @@ async function inCgroup(name: string, during: (before: readonly string[]) => Pro
   }
 }
 
-describe('to a daemon of another user on the machine', () => {
+describe.skipIf(onlyOwnUser !== null)('to a daemon of another user on the machine', () => {
   let path: string;
   beforeAll(async () => {
     // What it needs to know, it can read as whoever it is.
