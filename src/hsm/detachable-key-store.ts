@@ -170,6 +170,11 @@ export class DetachableKeyStore implements KeyStore {
     return this.#call((keyStore) => keyStore.keepWrappedKey(request));
   }
 
+  /** What is away is asked when the key is used. */
+  async assertOpens(wrapped: Requests['assertOpens']): Promise<void> {
+    await this.served?.assertOpens(wrapped);
+  }
+
   /** With no token there is none that has unwrapped it, and calls that were under way are over. */
   async forgetWrappedKey(request: Requests['forgetWrappedKey']): Promise<void> {
     await this.#attached?.forgetWrappedKey(request);

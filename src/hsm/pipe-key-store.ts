@@ -23,6 +23,7 @@ import { type KeyStore, type KeyStoreCapabilities, KeyStoreError, type KeyStoreS
 import type { KeyStoreLimits } from './key-store-limits.ts';
 import { generationsAtOnce } from './lane-choice.ts';
 import { LoginGate } from './login-gate.ts';
+import { assertOpenedOnce } from './opened-once.ts';
 import { PipeKeyCarrying } from './pipe-key-carrying.ts';
 import * as replies from './replies.ts';
 import { asEnforced } from './token-protection.ts';
@@ -226,6 +227,10 @@ export class PipeKeyStore implements KeyStore {
 
   keepWrappedKey({ label, ...key }: Requests['keepWrappedKey']) {
     return this.#use('keepWrappedKey', key, [Buffer.from(label)], replies.nothing);
+  }
+
+  assertOpens(wrapped: Requests['assertOpens']) {
+    return assertOpenedOnce(this, wrapped);
   }
 
   async forgetWrappedKey({ backingKeyId }: Requests['forgetWrappedKey']): Promise<void> {

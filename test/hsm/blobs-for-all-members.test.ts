@@ -26,7 +26,7 @@ test.skipIf(missing !== null)('a key is not wrapped anew into what another membe
   const { publicKey } = made;
   await expect(keyStore.wrapKey({ ...key, ...outline, publicKey, domainKeyId })).rejects.toMatchObject({
     failure: 'keyUnavailable',
-    message: expect.stringMatching(/^wrapKey: the member `strict` does not open what another one has wrapped: /),
+    message: expect.stringMatching(/^the member `strict` does not open what another one has wrapped: /),
   });
   // A member that has no such domain key is none that could.
   const anew = await keyStore.wrapKey({ ...key, ...outline, publicKey, domainKeyId: own.backingKeyId });

@@ -11,7 +11,7 @@
  */
 
 import { keySpecNames, keySpecRow } from '../../kms/key-specs.ts';
-import { type BackingKeyId, newBackingKeyId } from '../../kms/names.ts';
+import type { BackingKeyId } from '../../kms/names.ts';
 import type { CallName } from '../calls.ts';
 import type { KeyCarrying } from '../key-carrying.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, keyGeneration } from '../key-store.ts';
@@ -196,15 +196,13 @@ export class JoinedKeyStore implements KeyStore {
     const { backingKeyId, wrapped, domainKeyId, keySpec, keyUsage, publicKey } = request;
     const needs = [wrapped?.domainKeyId ?? backingKeyId, domainKeyId];
     const made = await this.#with('wrapKey', needs, (keyStore) => keyStore.wrapKey(request));
-    const outline = { domainKeyId, keySpec, keyUsage, publicKey, blob: made.blob };
-    // Under an id that nobody else has: who destroys the key meanwhile has its own id forgotten.
-    const tried = { backingKeyId: newBackingKeyId(), wrapped: new WrappedKey(outline) };
-    try {
-      await Promise.all(this.members.map((member) => assertOpens(member, tried)));
-    } finally {
-      await this.forgetWrappedKey(tried);
-    }
+    await this.assertOpens(new WrappedKey({ domainKeyId, keySpec, keyUsage, publicKey, blob: made.blob }));
     return made;
+  }
+
+  async assertOpens(wrapped: Requests['assertOpens']): Promise<void> {
+    const asked = this.members.filter(({ isServing, inventory }) => isServing && inventory?.has(wrapped.domainKeyId));
+    await Promise.all(asked.map((member) => assertOpens(member, wrapped)));
   }
 
   keepWrappedKey(request: Requests['keepWrappedKey']) {
@@ -354,20 +352,16 @@ function isLongGenerated(name: string): boolean {
   return keySpec === undefined || keySpecRow(keySpec).isLongGenerated === true;
 }
 
-/** @throws KeyStoreError `keyUnavailable` when it says that it cannot; one that says nothing, or is not there, is asked when it is used. */
-async function assertOpens(
-  member: Member,
-  { backingKeyId, wrapped }: BackingKeyReference & { readonly wrapped: WrappedKey },
-): Promise<void> {
-  if (!member.isServing || member.inventory?.has(wrapped.domainKeyId) !== true) return;
+/** @throws KeyStoreError `keyUnavailable` when it says that it cannot. */
+async function assertOpens(member: Member, wrapped: WrappedKey): Promise<void> {
   try {
-    await member.call((keyStore) => keyStore.describeKey({ backingKeyId, wrapped }));
+    await member.call((keyStore) => keyStore.assertOpens(wrapped));
   } catch (error) {
     if (!(error instanceof KeyStoreError)) throw error;
     if (error.failure !== 'keyUnavailable') return;
     throw new KeyStoreError(
       'keyUnavailable',
-      `wrapKey: the member \`${member.name}\` does not open what another one has wrapped: ${error.message}`,
+      `the member \`${member.name}\` does not open what another one has wrapped: ${error.message}`,
       { cause: error },
     );
   }

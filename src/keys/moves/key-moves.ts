@@ -6,7 +6,8 @@
  *
  *  1. Into a token: a `remnant` on record, an intent that says that an object of this id may be there from now on.
  *  2. The new material: a blob that the HSM wraps, or a token object of what a blob holds. Nobody sees the key.
- *  3. The proof: what the old one encrypts, the new one opens; their MACs are equal; a pair fits the public key on record.
+ *  3. The proof: what the old one encrypts, the new one opens; their MACs are equal; a pair fits the public key on record. Of what is wrapped, each
+ *     HSM has opened it that will have to.
  *  4. A turn, on record as a change of whoever asked: the backing key's record names the new place. In it the remnant of 1 goes, and where
  *     the old place is a token, the remnant of that comes: the duty to destroy the old object.
  *  5. The old object is destroyed, and read back as gone; or every lane forgets what it has unwrapped. Then the remnant goes.
@@ -36,6 +37,7 @@ import type { DomainKeys } from '../life/domain-keys.ts';
 import { isInHsm } from '../life/domain-keys.ts';
 import type { KeyLife } from '../life/key-life.ts';
 import { type MoveTarget, movePlan, type PlannedMove, unmovable } from './move-plan.ts';
+import { assertOpenedEverywhere } from './opened-everywhere.ts';
 import { whyNotSame } from './same-material.ts';
 import { type MovedBlob, type Place, WaysIntoKeyStores, wrappedIn } from './ways-into-key-stores.ts';
 
@@ -161,6 +163,7 @@ export class KeyMoves implements Fold {
     else {
       const place = { ...wrappedIn(to.keyStore, key, blob), domainKeyId: blob.domainKeyId };
       await this.#assertSame(key, record, place);
+      await assertOpenedEverywhere({ ...record, ...place }, this.#options.regions);
       const former = remnantOf(record, this.#options.nodeId);
       await this.#commit(
         directory,
@@ -253,6 +256,7 @@ export class KeyMoves implements Fold {
           record?.state === former.state &&
           record.residency === former.residency &&
           record.keyStore === former.keyStore &&
+          record.regions === former.regions &&
           isSameBlob(record.wrappedKey, former.wrappedKey);
         if (record === undefined || !isSame)
           throw new KmsError('KMSInternalException', internalMessage, 'the material was changed while it was moved');

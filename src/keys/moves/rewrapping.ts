@@ -5,8 +5,8 @@
  * it has unwrapped. There everything stays under the domain key that it has, and `domain rotate --retire` says what holds that back.
  *
  * One key after the other, so that no more than one lane is busy with it; some of them in one turn; and only so many at a time, so that the
- * rest of upkeep comes between. The HSM has used what comes out of a new blob before it gives it away. Nothing says how far it is but
- * the records: whoever goes on after a crash finds what is left. The new blob replaces the old one in the record; what copies of the
+ * rest of upkeep comes between. The HSM has used what comes out of a new blob before it gives it away, and those of other Regions have opened
+ * it. Nothing says how far it is but the records: whoever goes on after a crash finds what is left. The new blob replaces the old one in the record; what copies of the
  * file from before still have ends when the former domain key is retired.
  */
 
@@ -22,6 +22,7 @@ import { isSameBlob } from '../backing-key-reference.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { whyNotWrappedAgain } from './move-plan.ts';
+import { assertOpenedEverywhere } from './opened-everywhere.ts';
 
 type Directory = Pick<KeyDirectory, 'onRecord' | 'findSoundKey' | 'keyStores'>;
 
@@ -142,6 +143,7 @@ export class Rewrapping implements Fold {
     return false;
   }
 
+  /** @returns How many it did, or has to look at once more. */
   async #rewrap(
     name: string,
     domainKeyId: BackingKeyId,
@@ -169,6 +171,7 @@ export class Rewrapping implements Fold {
       if (reference === undefined) continue;
       try {
         const { blob } = await keyStore.wrapKey({ ...reference, domainKeyId, keySpec, keyUsage, publicKey });
+        await assertOpenedEverywhere({ ...record, wrappedKey: blob, domainKeyId }, this.#options.regions, name);
         made.push({ directory, record, wrappedKey: blob });
       } catch (error) {
         if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
@@ -191,9 +194,17 @@ export class Rewrapping implements Fold {
       },
       { isQuiet: true },
     );
-    for (const { record } of some) if (!changed.has(record.backingKeyId)) this.#broken.add(record.backingKeyId);
+    const left = some.filter(({ record }) => !changed.has(record.backingKeyId));
+    const others = left.filter((each) => this.#hasOtherRegions(each));
+    for (const each of left) if (!others.includes(each)) this.#broken.add(each.record.backingKeyId);
     this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed.size);
-    return changed.size;
+    return changed.size + others.length;
+  }
+
+  /** Was it replicated, or a replica deleted, since it was found? Then it is asked of others whether they open it. */
+  #hasOtherRegions({ directory, record }: Found): boolean {
+    const now = directory.onRecord.findMaterial(record.backingKeyId)?.record;
+    return now !== undefined && now.regions !== record.regions;
   }
 
   /** Of what Regions share: can each of them use it under this domain key? */
@@ -205,12 +216,13 @@ export class Rewrapping implements Fold {
     });
   }
 
-  /** `undefined`: it was destroyed, moved or imported anew since it was found. */
+  /** `undefined`: it was destroyed, moved, imported anew or replicated since it was found. */
   #recordNow({ directory, record: former }: Found): BackingKeyRecord | undefined {
     const record = directory.onRecord.findMaterial(former.backingKeyId)?.record;
     const isSame =
       record?.state === 'Active' &&
       record.keyStore === former.keyStore &&
+      record.regions === former.regions &&
       isSameBlob(record.wrappedKey, former.wrappedKey);
     return isSame ? record : undefined;
   }
