@@ -35,8 +35,8 @@ export async function attachableHsms(
           return String(error instanceof Error ? error.message : error);
         }
       },
-      open: (pin, isWaitedFor, events, admit) =>
-        beginKeyStore({ ...tokenOptions(name, configuration, log), pin, events, admit }, isWaitedFor),
+      open: (pin, isWaitedFor, events, admit, gate) =>
+        beginKeyStore({ ...tokenOptions(name, configuration, log), pin, events, admit, gate }, isWaitedFor),
     });
   }
   return found;

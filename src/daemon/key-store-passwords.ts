@@ -8,6 +8,7 @@
  * The AAD of access keys begins otherwise (`credential-source.ts`), so neither can be had back as the other.
  */
 
+import { timingSafeEqual } from 'node:crypto';
 import type { KeyStore } from '../hsm/key-store.ts';
 import type { PasswordVault } from '../keys/custom-key-store.ts';
 import type { BackingKeyId } from '../kms/names.ts';
@@ -23,17 +24,27 @@ export function passwordVault(store: Pick<SqliteStore, 'serviceKey'>, keyStore: 
     if (backingKeyId === undefined) throw new TypeError('the service key that encrypts secrets was not made yet');
     return backingKeyId;
   };
+  const unseal: PasswordVault['unseal'] = async ({ customKeyStoreId, sealedPassword }) => {
+    const iv = sealedPassword.subarray(0, ivBytes);
+    const ciphertext = sealedPassword.subarray(ivBytes);
+    const aad = aadOf(customKeyStoreId);
+    return new Pin((await keyStore.decrypt({ backingKeyId: sealingKey(), aad, iv, ciphertext })).reveal());
+  };
   return {
+    unseal,
     async seal(password, customKeyStoreId) {
       const aad = aadOf(customKeyStoreId);
       const { iv, ciphertext } = await keyStore.encrypt({ backingKeyId: sealingKey(), aad, plaintext: password });
       return Buffer.concat([iv, ciphertext]);
     },
-    async unseal({ customKeyStoreId, sealedPassword }) {
-      const iv = sealedPassword.subarray(0, ivBytes);
-      const ciphertext = sealedPassword.subarray(ivBytes);
-      const aad = aadOf(customKeyStoreId);
-      return new Pin((await keyStore.decrypt({ backingKeyId: sealingKey(), aad, iv, ciphertext })).reveal());
+    async isSame(password, record) {
+      const pin = await unseal(record);
+      try {
+        const [given, kept] = [password.reveal(), pin.reveal()];
+        return given.length === kept.length && timingSafeEqual(given, kept);
+      } finally {
+        pin.wipe();
+      }
     },
   };
 }

@@ -37,6 +37,7 @@ import { MarkedMembers } from './marked-members.ts';
 import type { MemberProofs } from './member-proofs.ts';
 import { numbersOfStart, reachMilestone } from './milestones.ts';
 import { assertTokenIsOurs } from './own-token.ts';
+import { PresentedPasswordFiles } from './presented-passwords.ts';
 import { type OpenRegion, openRegion } from './region.ts';
 import { rewritingProgress } from './rewriting-progress.ts';
 import { assertRecordsAreServed } from './served-records.ts';
@@ -181,7 +182,11 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
       configured: configuration.keyStores,
       metadata: { loaded: metadata, source },
     },
-    ...{ hsms, vault: passwordVault(store, serviceKeyStore) },
+    ...{
+      hsms,
+      vault: passwordVault(store, serviceKeyStore),
+      presented: new PresentedPasswordFiles(configuration.dataDir),
+    },
     ...{
       usageTrackedSinceMs,
       startNumbers,

@@ -27,7 +27,7 @@ import type { UpkeepControl } from '../http/upkeep-routes.ts';
 import { peerFacts } from '../identity/peer-facts.ts';
 import type { RequestVerifier } from '../identity/request-verifier.ts';
 import type { UnixMapping } from '../identity/unix-caller.ts';
-import type { AttachableHsm, PasswordVault } from '../keys/custom-key-store.ts';
+import type { AttachableHsm, PasswordVault, PresentedPasswords } from '../keys/custom-key-store.ts';
 import type { ExpiryClocks } from '../keys/expiry-watch.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import { CustomKeyStores } from '../keys/life/custom-key-stores.ts';
@@ -66,6 +66,7 @@ export interface RegionFoundations {
   readonly configured: Configuration['keyStores'];
   readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly vault: PasswordVault;
+  readonly presented: PresentedPasswords;
   /** Of all Regions, each of which adds its own: what multi-Region keys share is seen through it. */
   readonly directories: Map<string, KeyDirectory>;
   readonly leftIntents: Pick<LeftIntents, 'add'>;
@@ -101,7 +102,16 @@ export interface OpenRegion {
  */
 export async function openRegion(
   configuration: RegionConfiguration,
-  { keyStores: all, configured, hsms, vault, directories: regions, metadata, ...foundations }: RegionFoundations,
+  {
+    keyStores: all,
+    configured,
+    hsms,
+    vault,
+    presented,
+    directories: regions,
+    metadata,
+    ...foundations
+  }: RegionFoundations,
 ): Promise<OpenRegion> {
   const { region, keyStores: names, defaultKeyStore } = configuration;
   const realm = { region, account: foundations.account };
@@ -110,7 +120,8 @@ export async function openRegion(
   const named = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
   const { turns, log } = foundations;
   const records = metadata.loaded.customKeyStore;
-  const customKeyStores = new CustomKeyStores({ region, records, configured: named, hsms, vault, turns, log });
+  const attached = { configured: named, hsms, vault, presented };
+  const customKeyStores = new CustomKeyStores({ region, records, ...attached, turns, log });
   // Before the keys, whose state follows from that of their key stores.
   turns.follow(customKeyStores);
   const domains = foundations.domainKeys;

@@ -5,19 +5,17 @@
  * stays unproven. A custom key store is opened with its password as the backup has it sealed, where its HSM is configured, by one host,
  * which logs in once.
  *
- * INVARIANT: a password that may have been refused is not presented again. Whether it was is known of three kinds: what the record says; what a refused
- * attempt leaves behind, an empty file in the data folder that is named after the sealed password; and of an attempt that was
- * killed the same file, because it is there before the host logs in, and goes when the token has taken the password, or was not there to
- * be asked. Whoever knows that it is good by now removes the file.
+ * INVARIANT: a password that may have been refused is not presented again. Whether it was is known from what the record says, and from the file
+ * that an attempt leaves behind which was refused or killed (`presented-passwords.ts`), this one's or a daemon's. Whoever knows that it is good
+ * by now removes the file.
  */
 
-import { hash } from 'node:crypto';
-import { open, rm, rmdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rmdir, stat } from 'node:fs/promises';
 import type { Configuration } from '../config/configuration-schema.ts';
 import { ConfigurationError } from '../config/load.ts';
 import { assertPinsArePrivate } from '../config/secrets.ts';
 import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
+import { LoginGate } from '../hsm/login-gate.ts';
 import { openFailureOf } from '../hsm/open-failure.ts';
 import { openKeyStore } from '../hsm/open-key-store.ts';
 import type { PasswordVault } from '../keys/custom-key-store.ts';
@@ -28,6 +26,7 @@ import { isCustomKeyStoreId } from '../kms/names.ts';
 import type { CustomKeyStoreRecord } from '../store/records/records.ts';
 import { openConfiguredKeyStore, tokenOptions } from './configured-key-stores.ts';
 import { createDataFolder } from './data-folder.ts';
+import { PresentedPasswordFiles } from './presented-passwords.ts';
 
 export interface RestoredKeyStoresParts {
   readonly configuration: Configuration;
@@ -106,40 +105,37 @@ export class RestoredKeyStores {
     const attempt = await this.#begin(called, record);
     try {
       const options = tokenOptions(id, hsm, log);
-      const keyStore = await openKeyStore({ ...options, hosts: 1, pin: () => vault.unseal(record) });
-      await attempt.end();
-      return keyStore;
+      const gate = new LoginGate({ about: async () => undefined, settled: () => attempt.end() });
+      return await openKeyStore({ ...options, hosts: 1, pin: () => vault.unseal(record), gate });
     } catch (error) {
-      if (openFailureOf(error) === 'tokenAbsent') {
-        await attempt.end();
-        throw new NotOpened(`${called} is away: ${messageOf(error)}`);
-      }
-      throw new NotOpened(
-        `${called} could not be opened with its password, which is not presented again while \`${attempt.path}\` is there: ${messageOf(error)}`,
-      );
+      if (openFailureOf(error) === 'tokenAbsent') throw new NotOpened(`${called} is away: ${messageOf(error)}`);
+      const again = attempt.isOver ? '' : `, which is not presented again while \`${attempt.path}\` is there`;
+      throw new NotOpened(`${called} could not be opened with its password${again}: ${messageOf(error)}`);
     }
   }
 
   /** Notes that the password is about to be presented. @throws NotOpened when it was before. */
-  async #begin(called: string, { sealedPassword }: CustomKeyStoreRecord) {
+  async #begin(called: string, record: CustomKeyStoreRecord) {
     const { dataDir } = this.#parts.configuration;
     const isNew = (await stat(dataDir).catch(() => undefined)) === undefined;
     await createDataFolder(dataDir);
-    const path = join(dataDir, `password-presented-${hash('sha256', sealedPassword).slice(0, 16)}`);
-    try {
-      const file = await open(path, 'wx', 0o600);
-      await file.sync();
-      await file.close();
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const presented = new PresentedPasswordFiles(dataDir);
+    const path = presented.pathOf(record);
+    if (!(await presented.addNew(record)))
       throw new NotOpened(
         `${called}: its password was presented before and was not taken, as far as is known; if it is the right one by now, remove \`${path}\` and try again`,
       );
-    }
     return {
       path,
+      isOver: false,
+      /** Never rejects: what is left where it should not be is told of. */
       async end(): Promise<void> {
-        await rm(path);
+        await presented.remove(record).then(
+          () => {
+            this.isOver = true;
+          },
+          () => undefined,
+        );
         // It stays where something else is in it by now.
         if (isNew) await rmdir(dataDir).catch(() => undefined);
       },

@@ -66,10 +66,17 @@ export class HostOpenError extends Error {
    * another one. `failed`: another attempt may succeed.
    */
   readonly kind: 'pinRefused' | 'misconfigured' | 'failed';
+  /** Had it the PIN, and ended before it said what became of it? */
+  readonly isUnanswered: boolean;
 
-  constructor(kind: HostOpenError['kind'], message: string, options?: ErrorOptions) {
+  constructor(
+    kind: HostOpenError['kind'],
+    message: string,
+    { isUnanswered = false, ...options }: ErrorOptions & { readonly isUnanswered?: boolean } = {},
+  ) {
     super(message, options);
     this.kind = kind;
+    this.isUnanswered = isUnanswered;
   }
 }
 
@@ -160,7 +167,8 @@ export class HsmHost implements LaneOwner {
       return await Promise.race([this.#openLanes(settings, pin), refused]);
     } catch (error) {
       const reason = await this.ended;
-      throw error instanceof HostOpenError ? error : new HostOpenError('failed', reason, { cause: error });
+      if (error instanceof HostOpenError) throw error;
+      throw new HostOpenError('failed', reason, { cause: error, isUnanswered: this.#isOpening });
     } finally {
       clearTimeout(deadline);
     }

@@ -8,6 +8,7 @@
  */
 
 import type { KeyStore } from '../hsm/key-store.ts';
+import type { LoginGate } from '../hsm/login-gate.ts';
 import type { ConnectionEvents } from '../hsm/pipe-key-store.ts';
 import type { ConnectionProof } from '../hsm/token-connection.ts';
 import type { ConnectionErrorCode, ConnectionState } from '../kms/connection-states.ts';
@@ -53,6 +54,7 @@ export interface AttachableHsm {
    * As `beginKeyStore`.
    * @param pin Read anew for each host.
    * @param admit Is asked over each connection before it serves.
+   * @param gate Through which each of its logins goes.
    * @throws an error for operators when the configuration names what is not there.
    */
   open(
@@ -60,6 +62,7 @@ export interface AttachableHsm {
     isWaitedFor: () => boolean,
     events: ConnectionEvents,
     admit: ConnectionProof,
+    gate: LoginGate,
   ): { readonly keyStore: KeyStore; readonly connected: Promise<void> };
 }
 
@@ -67,7 +70,19 @@ export interface AttachableHsm {
 export interface PasswordVault {
   /** The password can only be had back for the same custom key store. */
   seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
-  unseal(record: Pick<CustomKeyStoreRecord, 'customKeyStoreId' | 'sealedPassword'>): Promise<Pin>;
+  unseal(record: SealedPassword): Promise<Pin>;
+  /** Is it the one that was sealed? */
+  isSame(password: Plaintext, record: SealedPassword): Promise<boolean>;
+}
+
+type SealedPassword = Pick<CustomKeyStoreRecord, 'customKeyStoreId' | 'sealedPassword'>;
+
+/** Which passwords were presented to an HSM, and not taken as far as is known: on the disk, whatever becomes of the process. */
+export interface PresentedPasswords {
+  has(record: Pick<CustomKeyStoreRecord, 'sealedPassword'>): Promise<boolean>;
+  /** Resolves when it is on the disk. */
+  add(record: Pick<CustomKeyStoreRecord, 'sealedPassword'>): Promise<void>;
+  remove(record: Pick<CustomKeyStoreRecord, 'sealedPassword'>): Promise<void>;
 }
 
 /** The key stores of a Region beside its default one. */
@@ -91,6 +106,8 @@ export interface CustomKeyStoreSource {
   /** Of its certificate, as `AttachableHsm` has it. */
   trustAnchorOf(record: Pick<CustomKeyStoreRecord, 'trustAnchorCertificate'>): string | undefined;
   seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
+  /** Is it the one that the custom key store has? */
+  isPasswordOf(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean>;
   /** Resolves when the hosts of a connection that was ended are gone. */
   closed(customKeyStoreId: string): Promise<void>;
 }
@@ -108,6 +125,7 @@ export const noCustomKeyStores: CustomKeyStoreSource = {
   hsm: () => undefined,
   trustAnchorOf: () => undefined,
   seal: () => Promise.reject(new TypeError('there are no custom key stores')),
+  isPasswordOf: () => Promise.reject(new TypeError('there are no custom key stores')),
   closed: () => Promise.resolve(),
 };
 

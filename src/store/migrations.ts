@@ -335,4 +335,13 @@ export const migrations: Readonly<Record<string, Step>> = {
         .execute();
     },
   },
+
+  '0019-refusals-of-passwords': {
+    async up(db: Kysely<AnySchema>) {
+      await db.schema
+        .alterTable('customKeyStore')
+        .addColumn('refusals', 'text', (column) => column.notNull().defaultTo('[]'))
+        .execute();
+    },
+  },
 };

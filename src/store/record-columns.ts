@@ -14,7 +14,13 @@ import { parseAccessKeyId, parseAliasName, parseBackingKeyId, parseKeyId, parseP
 import { operationNames } from '../kms/operation-names.ts';
 import { type ColumnValue, type Member, wellFormed } from './column-member.ts';
 import { grantConstraints, grantOperations } from './grant-columns.ts';
-import type { KeyRecord, MetadataRecords, RecordKind } from './records/records.ts';
+import type {
+  CustomKeyStoreRecord,
+  KeyRecord,
+  MetadataRecords,
+  PasswordRefusal,
+  RecordKind,
+} from './records/records.ts';
 
 /** A branded string, known by its parser. */
 function name<Value extends string>(parse: (text: string) => Value | undefined): Member<Value> {
@@ -63,6 +69,12 @@ const timeOrNone: Member<number | null> = {
 const tags: Member<KeyRecord['tags']> = {
   toColumn: (value) => JSON.stringify(value.map((tag) => ({ TagKey: tag.TagKey, TagValue: tag.TagValue }))),
   fromColumn: (column) => (typeof column === 'string' ? parseTags(column) : undefined),
+};
+
+/** As those. */
+const refusals: Member<CustomKeyStoreRecord['refusals']> = {
+  toColumn: (value) => JSON.stringify(value.map((each) => [each.cloudHsmClusterId, each.connectionErrorCode])),
+  fromColumn: (column) => (typeof column === 'string' ? parseRefusals(column) : undefined),
 };
 
 /** Bytes as base64, canonical. */
@@ -203,6 +215,7 @@ const recordColumns: {
     createdAtMs: integer,
     connection: oneOf(['DISCONNECTED', 'CONNECTING', 'CONNECTED', 'FAILED']),
     connectionErrorCode: orEmpty(oneOf(connectionErrorCodes)),
+    refusals,
   },
   milestone: { milestone: text, version: integer, reachedAtMs: integer, ranMs: integer },
   upkeepWait: { work: text, version: integer, dueAtMs: integer, ranMs: integer, confirmedAtMs: timeOrNone },
@@ -304,6 +317,24 @@ function parseTags(column: string): KeyRecord['tags'] | undefined {
     for (const item of list) {
       if (typeof item?.TagKey !== 'string' || typeof item.TagValue !== 'string') return undefined;
       parsed.push({ TagKey: item.TagKey, TagValue: item.TagValue });
+    }
+    return parsed;
+  } catch {
+    // Not JSON: no write of ours.
+    return undefined;
+  }
+}
+
+function parseRefusals(column: string): CustomKeyStoreRecord['refusals'] | undefined {
+  try {
+    const list: unknown = JSON.parse(column);
+    if (!Array.isArray(list)) return undefined;
+    const parsed: PasswordRefusal[] = [];
+    for (const item of list) {
+      if (!Array.isArray(item) || item.length !== 2 || typeof item[0] !== 'string') return undefined;
+      const connectionErrorCode = connectionErrorCodes.find((code) => code === item[1]);
+      if (connectionErrorCode === undefined) return undefined;
+      parsed.push({ cloudHsmClusterId: item[0], connectionErrorCode });
     }
     return parsed;
   } catch {

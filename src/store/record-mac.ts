@@ -78,7 +78,7 @@ export const recordFormats: RecordFormats = {
   tombstone: { domainKeyIds: { format: 2, column: '' } },
   lastUse: {},
   wrappingKey: {},
-  customKeyStore: {},
+  customKeyStore: { refusals: { format: 2, column: '[]' } },
   milestone: {},
   upkeepWait: {},
   domainKey: { proof: { format: 2, column: '' } },

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import { PresentedPasswordFiles } from '../../src/daemon/presented-passwords.ts';
 import { beginKeyStore } from '../../src/hsm/open-key-store.ts';
 import type { AttachableHsm } from '../../src/keys/custom-key-store.ts';
 import { CustomKeyStores } from '../../src/keys/life/custom-key-stores.ts';
@@ -48,9 +49,12 @@ describe.skipIf(softHsm2.missing !== null)('A custom key store', () => {
     };
     const hsms = new Map([[cloudHsmClusterId, hsm]]);
     const unused = () => Promise.reject(new TypeError('no password is sealed here'));
-    const vault = { seal: unused, unseal: async () => new Pin(Buffer.from(token.pin)) };
+    const vault = { seal: unused, isSame: unused, unseal: async () => new Pin(Buffer.from(token.pin)) };
+    const presented = new PresentedPasswordFiles(folder);
     const configured = new Map();
-    const stores = new CustomKeyStores({ region: formerRegion, records: [], configured, hsms, vault, turns, log });
+    const stores = new CustomKeyStores({
+      ...{ region: formerRegion, records: [], configured, hsms, vault, presented, turns, log },
+    });
     turns.follow(stores);
     try {
       const whenRefused = () => vi.waitUntil(() => refused, { timeout: 170_000 }).then(() => undefined);

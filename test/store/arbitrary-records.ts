@@ -142,6 +142,10 @@ export const arbitraryRecord: { readonly [Kind in keyof MetadataRecords]: fc.Arb
     createdAtMs: time,
     connection: fc.constantFrom('DISCONNECTED', 'CONNECTING', 'CONNECTED', 'FAILED'),
     connectionErrorCode: fc.option(fc.constantFrom(...connectionErrorCodes), { nil: null }),
+    refusals: fc.array(
+      fc.record({ cloudHsmClusterId: text, connectionErrorCode: fc.constantFrom(...connectionErrorCodes) }),
+      { maxLength: 3 },
+    ),
   }),
   milestone: fc.record({ version: time, milestone: text, reachedAtMs: time, ranMs: time }),
   upkeepWait: fc.record({ version: time, work: text, dueAtMs: time, ranMs: time, confirmedAtMs: laterTime }),

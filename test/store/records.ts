@@ -192,6 +192,7 @@ export const examples = {
     createdAtMs: 1_700_000_000_000,
     connection: 'FAILED',
     connectionErrorCode: 'INVALID_CREDENTIALS',
+    refusals: [{ cloudHsmClusterId: 'cluster-2b34c5defgh', connectionErrorCode: 'USER_LOCKED_OUT' }],
   },
   milestone: { version: 1, milestone: 'upkeep', reachedAtMs: 1_700_000_000_000, ranMs: 86_400_000 },
   upkeepWait: {

@@ -10,24 +10,32 @@
  * INVARIANT: a password that no token has accepted yet is presented once for each ConnectCustomKeyStore. `CONNECTING` is on record
  * before it is, and a start that finds it there does not know what the token said: that is `FAILED`, not another attempt. One that
  * was refused is not presented again at all before UpdateCustomKeyStore gave another. A token that is gone is not asked anything, so
- * a store that was connected is tried again for as long as it takes.
+ * a store that was connected is tried again for as long as it takes. But its PIN may have been changed since: each of its logins is noted
+ * before it is made as well (`PresentedPasswords`), and a start that finds one of which nobody knows how it ended makes no other.
  *
  * The password is unsealed anew for each host that logs in, and kept nowhere in between.
  */
 
 import { DetachableKeyStore } from '../../hsm/detachable-key-store.ts';
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
-import { openFailureOf } from '../../hsm/open-failure.ts';
+import { LoginGate, type LoginNotes } from '../../hsm/login-gate.ts';
 import type { TokenConnection } from '../../hsm/token-connection.ts';
-import type { ConnectionErrorCode, ConnectionState } from '../../kms/connection-states.ts';
+import type { ConnectionState } from '../../kms/connection-states.ts';
 import type { Logger } from '../../kms/logger.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import { type Change, replaced } from '../../store/records/changes.ts';
 import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import type { Fold, Turns } from '../../store/turns.ts';
-import type { AttachableHsm, CustomKeyStore, CustomKeyStoreSource, PasswordVault } from '../custom-key-store.ts';
+import type {
+  AttachableHsm,
+  CustomKeyStore,
+  CustomKeyStoreSource,
+  PasswordVault,
+  PresentedPasswords,
+} from '../custom-key-store.ts';
 import { SortedNames } from '../lists/sorted-names.ts';
 import { trustAnchorOf } from '../trust-anchor.ts';
+import { codeOf, LostHsm, UnknownAnswer } from './connection-failures.ts';
 
 export interface CustomKeyStoresOptions {
   readonly region: string;
@@ -38,6 +46,7 @@ export interface CustomKeyStoresOptions {
   /** By what each is called where AWS has the id of a cluster. */
   readonly hsms: ReadonlyMap<string, AttachableHsm>;
   readonly vault: PasswordVault;
+  readonly presented: PresentedPasswords;
   readonly turns: Turns;
   readonly log: Logger;
 }
@@ -124,6 +133,16 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
     return this.#options.vault.seal(password, customKeyStoreId);
   }
 
+  async isPasswordOf(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean> {
+    try {
+      return await this.#options.vault.isSame(password, record);
+    } catch (error) {
+      // What cannot be opened is nothing that anybody gave.
+      if (error instanceof KeyStoreError && error.failure === 'ciphertextInvalid') return false;
+      throw error;
+    }
+  }
+
   connectionState(customKeyStoreId: string): ConnectionState {
     const entry = this.#entries.get(customKeyStoreId);
     return entry === undefined ? 'DISCONNECTED' : stateOf(entry);
@@ -170,9 +189,10 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
       this.#show(record);
       return;
     }
-    const before = entry.record.connection;
+    const before = entry.record;
     entry.record = record;
-    if (record.connection === before) return;
+    if (!record.sealedPassword.equals(before.sealedPassword)) void this.#forgetPresented(before);
+    if (record.connection === before.connection) return;
     if (record.connection === 'CONNECTING') void this.#connect(entry, false);
     if (record.connection === 'DISCONNECTED') void this.#end(entry);
   }
@@ -208,7 +228,7 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
     if (entry === undefined || region !== this.#options.region) return;
     this.#entries.delete(customKeyStoreId);
     for (const list of [this.ids, this.allIds]) list.remove(customKeyStoreId);
-    void this.#end(entry);
+    void this.#end(entry).then(() => this.#forgetPresented(entry.record));
   }
 
   /**
@@ -224,13 +244,15 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
     const assertNotRefused = (): void => {
       if (refusal !== undefined) throw refusal;
     };
-    const { hsms, vault } = this.#options;
-    const { place } = entry;
+    const { hsms, vault, presented } = this.#options;
+    const { place, record } = entry;
     try {
-      const hsm = hsms.get(entry.record.cloudHsmClusterId);
-      if (hsm?.trustAnchor === undefined) throw new LostHsm(entry.record.cloudHsmClusterId);
+      const hsm = hsms.get(record.cloudHsmClusterId);
+      if (hsm?.trustAnchor === undefined) throw new LostHsm(record.cloudHsmClusterId);
+      if (isPatient && (await presented.has(record))) throw new UnknownAnswer();
+      if (!isCurrent()) return;
       const { keyStore, connected } = hsm.open(
-        () => vault.unseal(entry.record),
+        () => vault.unseal(record),
         () => isPatient && isCurrent(),
         {
           connected: () => place.events.connected(),
@@ -241,8 +263,9 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
           },
         },
         async (connection) => {
-          if (place.isAdmitted) await this.#prove?.(entry.record.customKeyStoreId, connection);
+          if (place.isAdmitted) await this.#prove?.(record.customKeyStoreId, connection);
         },
+        new LoginGate(this.#notesOf(record, isCurrent)),
       );
       attempt.keyStore = keyStore;
       place.attach(keyStore);
@@ -257,6 +280,25 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
     } catch (error) {
       if (isCurrent()) await this.#fail(entry, attempt, error);
     }
+  }
+
+  #notesOf(record: CustomKeyStoreRecord, isCurrent: () => boolean): LoginNotes {
+    return {
+      about: async () => {
+        if (!isCurrent()) throw new Error('nobody wants it to be connected any more');
+        await this.#options.presented.add(record);
+      },
+      settled: () => this.#forgetPresented(record),
+    };
+  }
+
+  /** Never rejects: whoever begins next has its password presented by nobody but who says that it is right. */
+  async #forgetPresented(record: CustomKeyStoreRecord): Promise<void> {
+    const { presented, log } = this.#options;
+    const { customKeyStoreId } = record;
+    await presented.remove(record).catch((error: unknown) => {
+      log.error({ customKeyStoreId, err: error }, 'that a password is not refused cannot be noted');
+    });
   }
 
   /** Whoever is patient looks again while the token does not tell. */
@@ -328,13 +370,6 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   }
 }
 
-/** The HSM is not in the configuration any more, or has a PIN of its own by now. */
-class LostHsm extends Error {
-  constructor(cloudHsmClusterId: string) {
-    super(`no HSM of the configuration that has no \`pin\` has the id ${cloudHsmClusterId}; see \`drawbridge doctor\``);
-  }
-}
-
 function stateOf({ record, place, closing }: Entry): ConnectionState {
   switch (record.connection) {
     case 'DISCONNECTED':
@@ -347,19 +382,6 @@ function stateOf({ record, place, closing }: Entry): ConnectionState {
     default:
       throw new TypeError(`${record.connection satisfies never} is no state`);
   }
-}
-
-const codes = {
-  pinLocked: 'USER_LOCKED_OUT',
-  pinNotInitialized: 'USER_NOT_FOUND',
-  pinRefused: 'INVALID_CREDENTIALS',
-  tokenAbsent: 'INSUFFICIENT_CLOUDHSM_HSMS',
-  noAnswer: 'NETWORK_ERRORS',
-  other: 'INTERNAL_ERROR',
-} as const satisfies Record<ReturnType<typeof openFailureOf>, ConnectionErrorCode>;
-
-function codeOf(error: unknown): ConnectionErrorCode {
-  return error instanceof LostHsm ? 'CLUSTER_NOT_FOUND' : codes[openFailureOf(error)];
 }
 
 function aboutOf({ record: { customKeyStoreId, name, cloudHsmClusterId } }: Entry) {

@@ -70,6 +70,7 @@ export const createCustomKeyStore = operation({
       createdAtMs: nowMs,
       connection: 'DISCONNECTED',
       connectionErrorCode: null,
+      refusals: [],
     } as const;
     return { changes: [added('customKeyStore', record)], response: { CustomKeyStoreId: customKeyStoreId } };
   },

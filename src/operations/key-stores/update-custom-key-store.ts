@@ -1,12 +1,14 @@
 /**
  * `UpdateCustomKeyStore`: another name, another password, another HSM that has the same keys.
  *
- * Only the name of a store that is connected can be changed. Another HSM has to have the same trust anchor certificate; that it has the
+ * Only the name of a store that is connected can be changed. What an HSM has refused is not presented to it again because something else was
+ * updated, nor because the same password was given again (`password-refusals.ts`). Another HSM has to have the same trust anchor certificate; that it has the
  * keys of the store is looked at when it is connected.
  */
 
 import type { CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
 import { KmsError } from '../../kms/errors.ts';
+import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import { replaced } from '../../store/records/changes.ts';
 import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import { anyResource, customKeyStoreId } from '../declaration/members.ts';
@@ -26,6 +28,7 @@ import {
   toldOf,
   xksMembers,
 } from './key-store-request.ts';
+import { refusalsAfter } from './password-refusals.ts';
 
 const request = object({
   CustomKeyStoreId: customKeyStoreId,
@@ -49,10 +52,10 @@ export const updateCustomKeyStore = operation({
     const record = recordOf(stores, id);
     assertCanBeUpdated(request, record, stores);
     if (clusterId !== undefined) await assertActive(hsmOf(stores, clusterId), clusterId);
-    const sealedPassword = password === undefined ? undefined : await stores.seal(password, id);
-    return { sealedPassword, undo: async () => undefined };
+    const given = password === undefined ? undefined : await givenPassword(password, record, stores);
+    return { given, undo: async () => undefined };
   },
-  decide({ request, directory, prepared: { sealedPassword }, annotate }) {
+  decide({ request, directory, prepared: { given }, annotate }) {
     const stores = directory.customKeyStores;
     const record = recordOf(stores, request.CustomKeyStoreId);
     annotate(toldOf(record));
@@ -61,17 +64,24 @@ export const updateCustomKeyStore = operation({
       request;
     // As it is then. Source: AWS KMS developer guide, log entry of UpdateCustomKeyStore, which has the new cluster.
     annotate(toldOf({ name, cloudHsmClusterId: clusterId }));
-    const isSameLogin = sealedPassword === undefined && clusterId === record.cloudHsmClusterId;
+    // It may have got another one meanwhile.
+    const isSame = given?.isSame === true && given.former.equals(record.sealedPassword);
+    const password = given === undefined ? 'kept' : isSame ? 'again' : 'another';
     const updated = replaced('customKeyStore', record, {
       name,
       cloudHsmClusterId: clusterId,
-      sealedPassword: sealedPassword ?? record.sealedPassword,
-      // What another HSM, or the HSM to another password, will say is not known.
-      connectionErrorCode: isSameLogin ? record.connectionErrorCode : null,
+      sealedPassword: given?.sealedPassword ?? record.sealedPassword,
+      ...refusalsAfter(record, { cloudHsmClusterId: clusterId, password }),
     });
     return { changes: [updated], response: {} };
   },
 });
+
+async function givenPassword(password: Plaintext, record: CustomKeyStoreRecord, stores: CustomKeyStoreSource) {
+  const { customKeyStoreId, sealedPassword: former } = record;
+  const isSame = await stores.isPasswordOf(record, password);
+  return { isSame, former, sealedPassword: isSame ? former : await stores.seal(password, customKeyStoreId) };
+}
 
 function assertCanBeUpdated(request: Request, record: CustomKeyStoreRecord, stores: CustomKeyStoreSource): void {
   refuseExternalKeyStore(request);

@@ -257,6 +257,13 @@ export interface CustomKeyStoreRecord extends Versioned, Regional {
   readonly connection: 'DISCONNECTED' | 'CONNECTING' | 'CONNECTED' | 'FAILED';
   /** Why it could not be connected; `null` where it could. One that says that the password was refused stays until there is another. */
   readonly connectionErrorCode: ConnectionErrorCode | null;
+  /** Which HSMs that it was related to before have refused the same password, and how. */
+  readonly refusals: readonly PasswordRefusal[];
+}
+
+export interface PasswordRefusal {
+  readonly cloudHsmClusterId: string;
+  readonly connectionErrorCode: ConnectionErrorCode;
 }
 
 /** When this instance did something for the first time. */
