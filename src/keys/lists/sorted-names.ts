@@ -5,6 +5,8 @@
  * others; that last name itself may be gone.
  */
 
+import { firstIndex } from './first-index.ts';
+
 export interface Page<Name> {
   readonly names: readonly Name[];
   /** Is there more after the last of `names`? */
@@ -49,17 +51,8 @@ export class SortedNames<Name extends string> implements NameList<Name> {
     return { names: this.#names.slice(at, at + limit), truncated: at + limit < this.#names.length };
   }
 
-  /** The index of the first name that is not before `name`: a binary search. */
   #firstNotBelow(name: string): number {
-    let low = 0;
-    let high = this.#names.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const candidate = this.#names[middle];
-      if (candidate !== undefined && candidate < name) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstIndex(this.#names, (candidate) => candidate >= name);
   }
 }
 
