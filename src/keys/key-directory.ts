@@ -54,7 +54,7 @@ import { RecordMemory } from './record-memory.ts';
 import { type FiledMaterial, type KeyRecords, RecordsOfKeys } from './records-of-keys.ts';
 import { isOfRegion, namesRegion, recordsElsewhere } from './regions-of-material.ts';
 import { isBeingDestroyed, Tombstones } from './tombstones.ts';
-import { WatchedKeys } from './watched-keys.ts';
+import { WatchedKeys, type WatchedKeysOfRegion } from './watched-keys.ts';
 
 export interface KeyDirectoryOptions extends KeysOfRegionOptions {
   /** The directories of all Regions by the name of their Region: this one adds itself. Absent: there is no other. */
@@ -84,7 +84,7 @@ export class KeyDirectory implements Fold {
   readonly #keys = new Map<KeyId, KmsKey>();
   readonly memory: RecordMemory;
   readonly #damaged = new DamagedKeys();
-  readonly #watched = new WatchedKeys();
+  readonly #watched: WatchedKeys;
   #numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void = () => undefined;
   readonly #assembly: AssemblyParts;
   readonly #names = new SortedNames<KeyId>();
@@ -106,7 +106,7 @@ export class KeyDirectory implements Fold {
     this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#folds = { records: this.#records, aliases, grants, tombstones, lastUses: this.lastUses };
     const { realm, customKeyStores } = this;
-    const { domains = noDomains } = options;
+    const { domains = noDomains, expiryClocks = machineExpiryClocks } = options;
     this.keyStores = new KeyStoresOfRegion({ ...options, region: realm.region, customKeyStores, domains });
     this.#inUse = new MaterialInUse({
       turns: options.turns,
@@ -118,7 +118,8 @@ export class KeyDirectory implements Fold {
       elsewhere: (material) => recordsElsewhere(this.regions, material),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
     });
-    this.#expiry = new ExpiryWatch(options.expiryClocks ?? machineExpiryClocks);
+    this.#expiry = new ExpiryWatch(expiryClocks);
+    this.#watched = new WatchedKeys(expiryClocks);
     const policies = new CompiledPolicies(options.compilePolicy, this.budgets.memory.compiledPolicyBytes);
     const { keyStores } = this;
     this.#assembly = { realm, inUse: this.#inUse, expiry: this.#expiry, policies, customKeyStores, keyStores };
@@ -233,22 +234,21 @@ export class KeyDirectory implements Fold {
 
   /** All keys, in no order. Where they are not in memory it takes as long as to read them. */
   *all(): Iterable<KmsKey> {
-    if (this.#onDemand === undefined) yield* this.#keys.values();
-    else for (const keyId of this.#onDemand.all()) yield* this.#each(keyId);
+    if (this.#onDemand === undefined) return yield* this.#keys.values();
+    for (const keyId of this.#onDemand.all()) {
+      const key = this.findSoundKey(keyId);
+      if (key !== undefined) yield key;
+    }
   }
 
-  /** Those that something may be due of, a deletion or an expiry, and others. */
-  *watched(): Iterable<KmsKey> {
-    for (const keyId of this.#watched.ids()) yield* this.#each(keyId);
-  }
-
-  /** The ids of those, and, while all keys are in memory, when which are to be rotated. */
-  get watchedKeys(): Pick<WatchedKeys, 'ids' | 'rotations'> {
+  /** Those that something may be due of, by their dates. */
+  get watchedKeys(): WatchedKeysOfRegion {
     return this.#watched;
   }
-  *#each(keyId: KeyId): Iterable<KmsKey> {
-    const key = this.findSoundKey(keyId);
-    if (key !== undefined) yield key;
+
+  /** At a start, of one of those that was not loaded: reads it. */
+  readWatched(keyId: KeyId): void {
+    this.#watched.see(this.findSoundKey(keyId)?.materials ?? []);
   }
 
   /** Where keys are read that are not in memory; absent while all are. */

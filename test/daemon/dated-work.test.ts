@@ -3,7 +3,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Reading } from '../../src/daemon/upkeep/clocks.ts';
 import { Upkeep } from '../../src/daemon/upkeep/upkeep.ts';
 import type { DueWork, UpkeepTask } from '../../src/daemon/upkeep/upkeep-task.ts';
 import { Waits } from '../../src/daemon/upkeep/waits.ts';
@@ -34,6 +36,10 @@ class ManyWorks implements UpkeepTask {
   /** How many a look was given at most. */
   mostAtOnce = 0;
   isBroken = false;
+  /** Works that fail. */
+  away: (work: string) => boolean = () => false;
+  /** When all of them were put on record. */
+  seen: Reading | undefined;
 
   *scheduled(): Iterable<DueWork> {}
 
@@ -47,19 +53,19 @@ class ManyWorks implements UpkeepTask {
     count: () => this.#enabled().length,
     find: (work: string): DueWork | undefined => {
       const dueAtMs = this.dates.get(work);
-      return dueAtMs === undefined ? undefined : { work, dueAtMs, isHeld: this.held.has(work) };
+      return dueAtMs === undefined ? undefined : { work, dueAtMs, isHeld: this.held.has(work), seen: this.seen };
     },
   };
 
   async perform({ work }: DueWork): Promise<void> {
-    if (this.isBroken) throw new Error('the token is away');
+    if (this.isBroken || this.away(work)) throw new Error('the token is away');
     this.dates.delete(work);
     this.done.push(work);
   }
 
   #enabled(): readonly DueWork[] & DueWork[] {
     return [...this.dates].flatMap(([work, dueAtMs]) =>
-      this.held.has(work) ? [] : [{ work, dueAtMs, isHeld: false }],
+      this.held.has(work) ? [] : [{ work, dueAtMs, isHeld: false, seen: this.seen }],
     );
   }
 }
@@ -148,4 +154,70 @@ test('what was held at its date for longer than anybody looked at it is done as 
   task.held.delete(work);
   await clocks.pass(1000);
   expect(task.done).toEqual([work]);
+});
+
+test('what is late, because its HSM is away, keeps no more of the others waiting than is ten times as much as is looked at', async () => {
+  schedule(nowMs + dayMs, 3 * worksAtOnce);
+  schedule(nowMs + 2 * dayMs, 1);
+  task.away = (work) => work.startsWith(`many ${nowMs + dayMs} `);
+  await start();
+  await clocks.pass(dayMs + 60_000);
+  expect(upkeep.report().filter(({ state }) => state === 'late')).toHaveLength(3 * worksAtOnce);
+  await clocks.pass(dayMs);
+  expect(task.done).toEqual([`many ${nowMs + 2 * dayMs} 0`]);
+  schedule(clocks.now().wallMs + dayMs, 30 * worksAtOnce);
+  task.away = () => true;
+  await clocks.pass(2 * dayMs);
+  expect(task.mostAtOnce).toBe(11 * worksAtOnce);
+});
+
+test('what says since when it is on record is judged by what the clocks said then, and anew where they were put back', async () => {
+  task.seen = clocks.now();
+  schedule(nowMs + 7 * dayMs, 1);
+  await start();
+  // Half a day before its date by the wall clock alone: by the other one it is as far away as it was.
+  await clocks.setWall(6.5 * dayMs);
+  await clocks.pass(dayMs);
+  expect(upkeep.report()).toMatchObject([{ state: 'waiting' }]);
+  await clocks.pass(6 * dayMs - 1);
+  expect(task.done).toEqual([]);
+  await clocks.pass(1);
+  expect(task.done).toHaveLength(1);
+  const yearMs = 365 * dayMs;
+  task.seen = { ...clocks.now(), wallMs: clocks.now().wallMs + yearMs };
+  schedule(clocks.now().wallMs + 7 * dayMs, 1);
+  await clocks.pass(1_000);
+  await clocks.setWall(yearMs);
+  await clocks.pass(7 * dayMs - 1_001);
+  expect(task.done).toHaveLength(1);
+  await clocks.pass(1);
+  expect(task.done).toHaveLength(2);
+});
+
+test('as that is, nothing is done before so much time has passed as was asked for, however the wall clock is set', async () => {
+  const step = fc.record({
+    setsClock: fc.boolean(),
+    ms: fc.oneof(fc.integer({ min: 1, max: 20 * dayMs }), fc.integer({ min: 1, max: 2 * dayMs })),
+    isBack: fc.boolean(),
+  });
+  const windowMs = fc.integer({ min: 7 * dayMs, max: 30 * dayMs });
+  await start();
+  await fc.assert(
+    fc.asyncProperty(windowMs, fc.array(step, { maxLength: 15 }), async (waitMs, steps) => {
+      task.done.length = 0;
+      task.dates.clear();
+      task.seen = clocks.now();
+      schedule(clocks.now().wallMs + waitMs, 1);
+      let ranMs = 0;
+      for (const { setsClock, ms, isBack } of steps) {
+        if (setsClock) await clocks.setWall(isBack ? -ms : ms);
+        else {
+          await clocks.pass(ms);
+          ranMs += ms;
+        }
+        if (task.done.length > 0) expect(ranMs).toBeGreaterThanOrEqual(waitMs);
+      }
+    }),
+    { numRuns: Number(process.env['DRAWBRIDGE_PROPERTY_RUNS'] ?? 100) },
+  );
 });

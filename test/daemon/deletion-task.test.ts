@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { RecordableEvent } from '../../src/audit/audit-log.ts';
 import { deletionTask } from '../../src/daemon/upkeep/deletion-task.ts';
+import type { UpkeepTask } from '../../src/daemon/upkeep/upkeep-task.ts';
+import type { KeyId } from '../../src/kms/names.ts';
 import { realm } from '../authorization/policies.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
@@ -28,24 +30,35 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** What is to be done of a new key, and the task over an audit log of the test's. */
-  async function due(audit: { obstacle: string | null; append: (event: RecordableEvent) => Promise<void> }) {
-    const keyId = await service.newKey();
-    await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
-    const task = deletionTask({
-      ...{ realm, deletion: service.deletion, imports: service.life.imports, clocks, upkeepSince: { reachedAtMs: 0 } },
+  /** An audit log of the test's. */
+  interface TestLog {
+    obstacle: string | null;
+    append: (event: RecordableEvent) => Promise<void>;
+  }
+
+  const taskOf = (audit: TestLog, reachedAtMs = 0): UpkeepTask => {
+    const { directory, deletion, life } = service;
+    return deletionTask({
+      ...{ directory, deletion, imports: life.imports, clocks, upkeepSince: { reachedAtMs } },
       // Nothing of this key was ever moved.
       moves: { settle: async () => undefined },
       audit: { append: (event) => audit.append(event) },
       intents: { obstacle: () => audit.obstacle },
     });
-    const [work] = [...task.scheduled()].filter((each) => each.work.endsWith(keyId));
+  };
+
+  /** What is to be done of a new key, and how. */
+  async function due(audit: TestLog) {
+    const keyId = await service.newKey();
+    await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 7 });
+    const task = taskOf(audit);
+    const name = `deletion ${realm.region} ${keyId}`;
+    const work = task.ahead?.find(name);
     if (work === undefined) throw new Error('its deletion is scheduled');
-    return { keyId, perform: () => task.perform(work), isUrgent: () => isUrgent(task.scheduled(), work.work) };
+    const urgent = () => [...task.scheduled()].find((each) => each.work === name)?.isUrgent;
+    return { keyId, perform: () => task.perform(work), isUrgent: () => urgent() ?? false };
   }
 
-  const isUrgent = (all: Iterable<{ work: string; isUrgent?: boolean }>, name: string): boolean | undefined =>
-    [...all].find(({ work }) => work === name)?.isUrgent;
   const hasMaterial = async (keyId: string): Promise<boolean> =>
     (await service.keyStore.listKeys()).some(({ label }) => label === `drawbridge:${keyId}:1`);
 
@@ -86,5 +99,29 @@ describe.skipIf(softHsm2.missing !== null)('The deletion of a key', () => {
     await service.run('ScheduleKeyDeletion', { KeyId: keyId, PendingWindowInDays: 8 });
     await perform();
     expect(await hasMaterial(keyId)).toBe(true);
+  });
+
+  test('of many that are to come is looked at as many as are asked for; what a former version let pass has a week of grace', async () => {
+    const keyIds: string[] = [];
+    for (const PendingWindowInDays of [9, 7, 8]) {
+      const KeyId = await service.newKey();
+      await service.run('ScheduleKeyDeletion', { KeyId, PendingWindowInDays });
+      keyIds.push(KeyId);
+    }
+    const dateOf = (at: number): number => service.deletion.dates.of(keyIds[at] as KeyId)?.dateMs ?? 0;
+    const [first, second, third] = [1, 2, 0].map((at) => ({ keyId: keyIds[at], dueAtMs: dateOf(at) }));
+    const found = (reachedAtMs: number, limit: number, untilMs = Number.MAX_SAFE_INTEGER) => {
+      const task = taskOf({ obstacle: null, append: async () => undefined }, reachedAtMs);
+      expect([...task.scheduled()]).toEqual([]);
+      const works = task.ahead?.between({ afterMs: 0, untilMs }, limit) ?? [];
+      const ours = works.filter(({ work }) => keyIds.some((keyId) => work.endsWith(keyId)));
+      return ours.map(({ work, dueAtMs }) => ({ keyId: work.split(' ').at(-1), dueAtMs }));
+    };
+    const others = service.deletion.dates.count() - keyIds.length;
+    expect(found(0, others + 2)).toEqual([first, second]);
+    expect(found(0, 10, dateOf(2))).toEqual([first, second]);
+    const endsMs = dateOf(2) + 7 * 24 * 60 * 60 * 1000;
+    expect(found(dateOf(2), 10)).toEqual([second, third, { ...first, dueAtMs: endsMs }]);
+    expect(found(dateOf(2), 10, endsMs - 1)).toEqual([second, third]);
   });
 });

@@ -80,6 +80,26 @@ describeEachToken('Imported key material that expires', (token) => {
     await running.stop();
   });
 
+  test('is found by its date also where keys are read on demand, and by no look at the others', async () => {
+    clocks = new SetClocks();
+    running = await instance.start(clocks, instance.keyStore, 'wrapped', 0);
+    const before = [await keyFor(3 * dayMs), await keyFor(3 * dayMs)];
+    await running.stop();
+    running = await instance.start(clocks, instance.keyStore, 'wrapped', 0);
+    await clocks.settled();
+    const since = await keyFor(2 * dayMs);
+    const destroyed = async (): Promise<readonly string[]> => {
+      const events = await instance.events('DeleteExpiredKeyMaterial');
+      const keyIds = events.map(({ serviceEventDetails }) => (serviceEventDetails as { keyId: string }).keyId);
+      return [since, ...before].map(({ KeyId }) => KeyId).filter((keyId) => keyIds.includes(keyId));
+    };
+    await clocks.pass(2 * dayMs);
+    expect([await destroyed(), await stateOf(before[0] as Key)]).toEqual([[since.KeyId], 'Enabled']);
+    await clocks.pass(dayMs);
+    expect(await destroyed()).toEqual([since, ...before].map(({ KeyId }) => KeyId));
+    await running.stop();
+  });
+
   test('encrypts nothing when it expires while an encryption waits for its number', async () => {
     clocks = new SetClocks();
     let whileWaiting = (): void => undefined;

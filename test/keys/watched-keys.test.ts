@@ -15,6 +15,8 @@ import { Turns } from '../../src/store/turns.ts';
 import { compile, realm } from '../authorization/policies.ts';
 import { examples, testMacs } from '../store/records.ts';
 
+const generated = { ...examples.backingKey, owner: '', importedMaterialId: '', validToMs: null };
+const importedMaterial = { importedMaterialId: 'a'.repeat(64) };
 const wrapped = { residency: 'wrapped', wrappedKey: Buffer.from('blob'), domainKeyId: newBackingKeyId() } as const;
 
 function newRecords(key: Partial<KeyRecord>, material: Partial<BackingKeyRecord>) {
@@ -28,7 +30,7 @@ function newRecords(key: Partial<KeyRecord>, material: Partial<BackingKeyRecord>
     region: realm.region,
   };
   const policy = { ...examples.keyPolicy, keyId, region: realm.region };
-  return { key: record, policy, material: { ...examples.backingKey, ...wrapped, ...material, keyId, backingKeyId } };
+  return { key: record, policy, material: { ...generated, ...wrapped, ...material, keyId, backingKeyId } };
 }
 
 type Records = ReturnType<typeof newRecords>;
@@ -50,18 +52,33 @@ describe.each([
   let rotations: NonNullable<KeyDirectory['watchedKeys']['rotations']>;
   const disabled = newRecords({ state: 'Disabled' }, {});
   const pending = newRecords({ state: 'PendingDeletion', deletionDateMs: 1 }, {});
-  const imported = newRecords({ origin: 'EXTERNAL' }, {});
+  const imported = newRecords({ origin: 'EXTERNAL' }, importedMaterial);
+  const expiring = newRecords({ origin: 'EXTERNAL' }, { ...importedMaterial, validToMs: 500 });
+  const destroyed = newRecords(
+    { state: 'PendingDeletion', deletionDateMs: 1 },
+    { state: 'Destroying', owner: 'a node', wrappedKey: null, keyStore: 'third' },
+  );
   const inToken = newRecords({}, { residency: 'token', wrappedKey: null, domainKeyId: null });
+  const all = { afterMs: 0, untilMs: Number.MAX_SAFE_INTEGER };
+  const startedAt = { wallMs: 5, bootMs: 6 };
+  let reading = startedAt;
   const many = Array.from({ length: 20 }, () => newRecords({}, {}));
 
   beforeEach(async () => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-watched-'));
     store = await openSqliteStore({ path: join(folder, 'metadata.db'), macs: testMacs, formerRegion: realm.region });
-    await store.write([disabled, pending, imported, inToken, ...many].flatMap(putAll));
+    await store.write([disabled, pending, imported, expiring, destroyed, inToken, ...many].flatMap(putAll));
+    const tombstone = { ...examples.tombstone, region: realm.region, keyId: destroyed.key.keyId };
+    await store.write([added('tombstone', tombstone)]);
+    reading = startedAt;
     const { loaded, source, indexes } = await store.begin(keysInMemory);
     turns = new Turns(store);
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const options = { realm, turns, keyStores: new Map(), defaultKeyStore: 'default', compilePolicy: compile, log };
+    const expiryClocks = { now: () => reading };
+    const options = {
+      ...{ realm, turns, keyStores: new Map(), defaultKeyStore: 'default', compilePolicy: compile, log },
+      expiryClocks,
+    };
     directory = new KeyDirectory(options, new GrantTokens(await store.deriveKey('grant-tokens')));
     directory.take(loaded, source);
     turns.follow(directory);
@@ -84,28 +101,88 @@ describe.each([
     whenVerified(() => [...directory.onRecord.materialsIn(name)].map(({ backingKeyId }) => backingKeyId));
 
   test('upkeep looks at those that something may be due of, as they become and cease to be so', async () => {
-    expect([watched(), directory.counts().pendingDeletion]).toEqual([idsOf(pending, imported), 1]);
+    expect([watched(), directory.counts().pendingDeletion]).toEqual([idsOf(pending, imported, expiring, destroyed), 2]);
     const [first, second] = [many[0] as Records, many[1] as Records];
     await change(
       replaced('key', first.key, { state: 'PendingDeletion', deletionDateMs: 2 }),
       replaced('key', second.key, { state: 'Disabled' }),
       ...putAll(newRecords({}, {})),
     );
-    expect(watched()).toEqual(idsOf(first, pending, imported));
-    expect(directory.counts().pendingDeletion).toBe(2);
+    expect(watched()).toEqual(idsOf(first, pending, imported, expiring, destroyed));
+    expect(directory.counts().pendingDeletion).toBe(3);
     await change(
       replaced('key', pending.key, { state: 'Disabled', deletionDateMs: null }),
       removed('backingKey', imported.material),
       removed('keyPolicy', imported.policy),
       removed('key', imported.key),
     );
-    expect(watched()).toEqual(idsOf(first));
-    expect(directory.counts().pendingDeletion).toBe(1);
+    expect(watched()).toEqual(idsOf(first, expiring, destroyed));
+    expect(directory.counts().pendingDeletion).toBe(2);
+  });
+
+  test('those that are to be deleted are found by their dates, so many as are asked for, until their destruction begins', async () => {
+    const { deletions } = directory.watchedKeys;
+    const found = (range = all, limit = 10) => deletions.between(range, limit).map(({ keyId }) => keyId);
+    const begun = () => [...directory.watchedKeys.begunDeletions];
+    expect([found(), deletions.count(), begun()]).toEqual([idsOf(pending), 1, idsOf(destroyed)]);
+    expect(deletions.of(pending.key.keyId)).toMatchObject({ dateMs: 1, seen: startedAt });
+    const [one, two, same] = [many[4] as Records, many[5] as Records, many[6] as Records];
+    const date = ({ key }: Records, deletionDateMs: number | null) =>
+      replaced('key', key, { state: deletionDateMs === null ? 'Disabled' : 'PendingDeletion', deletionDateMs });
+    const scheduledAt = { wallMs: 7, bootMs: 8 };
+    reading = scheduledAt;
+    await change(date(two, 200), date(one, 100), date(same, 200));
+    const [second, third] = idsOf(two, same);
+    expect(found()).toEqual([pending.key.keyId, one.key.keyId, second, third]);
+    expect(found({ afterMs: 1, untilMs: 200 }, 2)).toEqual([one.key.keyId, second]);
+    expect(deletions.of(one.key.keyId)).toMatchObject({ dateMs: 100, seen: scheduledAt });
+    const next = (of: Records): Records => ({
+      ...of,
+      key: { ...of.key, state: 'PendingDeletion', version: of.key.version + 1 },
+    });
+    reading = { wallMs: 9, bootMs: 10 };
+    await change(date(next(one), 300), date(next(two), null), replaced('key', next(same).key, { deletionDateMs: 200 }));
+    expect(found()).toEqual([pending, same, one].map(({ key }) => key.keyId));
+    expect([same, one].map(({ key }) => deletions.of(key.keyId)?.seen)).toEqual([scheduledAt, reading]);
+    await change(added('tombstone', { ...examples.tombstone, region: realm.region, keyId: pending.key.keyId }));
+    expect([found(), begun().toSorted()]).toEqual([[same, one].map(({ key }) => key.keyId), idsOf(pending, destroyed)]);
+    await change(
+      removed('backingKey', pending.material),
+      removed('keyPolicy', pending.policy),
+      removed('key', pending.key),
+    );
+    expect([found().length, deletions.count(), begun()]).toEqual([2, 2, idsOf(destroyed)]);
+  });
+
+  test('imported material that expires is found by its date, and an import that did not end by its key', async () => {
+    const { watchedKeys } = directory;
+    const { expiries } = watchedKeys;
+    const found = (range = all, limit = 10) => expiries.between(range, limit).map(({ id }) => id);
+    const { backingKeyId } = expiring.material;
+    // Where keys are read when they are asked for, a start reads those that are watched.
+    if (keysInMemory === 0) await change(replaced('backingKey', expiring.material, { materialDescription: 'anew' }));
+    expect([found(), expiries.count(), [...watchedKeys.unsettledImports]]).toEqual([[backingKeyId], 1, []]);
+    expect(expiries.of(backingKeyId)).toMatchObject({ keyId: expiring.key.keyId, dateMs: 500, seen: startedAt });
+    const later = newRecords({ origin: 'EXTERNAL' }, { ...importedMaterial, validToMs: 600 });
+    const begun = newRecords({ origin: 'EXTERNAL' }, { ...importedMaterial, state: 'Creating', owner: 'a node' });
+    await change(...putAll(later), ...putAll(begun), replaced('backingKey', imported.material, { validToMs: 400 }));
+    const [first, last] = [imported.material.backingKeyId, later.material.backingKeyId];
+    expect([found(all, 2), found({ afterMs: 500, untilMs: 600 })]).toEqual([[first, backingKeyId], [last]]);
+    expect([...watchedKeys.unsettledImports]).toEqual([begun.key.keyId]);
+    await change(
+      replaced(
+        'backingKey',
+        { ...expiring.material, version: keysInMemory === 0 ? 2 : 1 },
+        { state: 'Removed', wrappedKey: null, validToMs: null },
+      ),
+      replaced('backingKey', begun.material, { state: 'Active', owner: '' }),
+      removed('backingKey', later.material),
+    );
+    expect([found(), [...watchedKeys.unsettledImports]]).toEqual([[first], []]);
   });
 
   test('those that are to be rotated are found by their dates, while they are enabled', async () => {
     expect(directory.watchedKeys.rotations === undefined).toBe(keysInMemory === 0);
-    const all = { afterMs: 0, untilMs: Number.MAX_SAFE_INTEGER };
     const found = (range = all, limit = 10) => rotations.between(range, limit).map(({ keyId }) => keyId);
     expect([found(), rotations.count()]).toEqual([[], 0]);
     const last = { ...newRecords({ nextRotationDateMs: 300, rotationPeriodDays: 90 }, {}) };

@@ -1,12 +1,14 @@
 /**
- * Work that is found by its dates, because there is too much of it to look at all: the rotations of a million keys.
+ * Work that is found by its dates, because there is too much of it to look at all: the rotations of a million keys, the deletions and
+ * expiries of many.
  *
- * The first of what came due over the last stop is looked at, and the first of what comes due after it, a thousand each: as it is done,
- * what comes after is found. How it would have looked when it came within a day of its date, had it been found then, follows from what
- * the clocks said at that time, which is kept. So it makes no difference when it is found, and what is disabled for years is not watched.
+ * The first of what came due over the last stop is looked at, and the first of what comes due after it, some hundred each: as it is done,
+ * what comes after is found. What the clocks said when it was put on record is kept with it, or, of a rotation, what they said when it came
+ * within a day of its date. So it makes no difference when it is found, and what is disabled for years is not watched.
  *
- * Accepted: of what came due over a stop, a thousand works have their waits on record. The others wait as long, and together, for 24 hours
- * of this run: a restart in between has them wait anew.
+ * Accepted: of what came due over a stop, the first works have their waits on record. The others wait as long, and together, for 24 hours
+ * of this run: a restart in between has them wait anew. And what is late, because its HSM is away, takes no room of the others until there
+ * is ten times as much of it as is looked at: then the rest of its kind waits for the HSM, too.
  */
 
 import type { Reading } from './clocks.ts';
@@ -14,12 +16,15 @@ import { type Sight, sightOf, waitAfterStopMs } from './due-times.ts';
 import type { DueWork, UpkeepTask, WorkAhead } from './upkeep-task.ts';
 
 /**
- * Work is seen from so long before it is due. A wall clock that is set forward by more than that in the meantime has it done so much
- * earlier as if it had been set over a stop: not before it was watched for a day.
+ * Work is looked at from so long before it is due, and seen from then on where it does not say since when it is on record. Of such, a wall
+ * clock that is set forward by more than that in the meantime has it done so much earlier as if it had been set over a stop: not before it
+ * was watched for a day.
  */
 export const aheadMs = waitAfterStopMs;
-/** Of each task, and of each of both kinds: to find and to judge so many takes some 10 ms. */
-const defaultWorksAtOnce = 1_000;
+/** Of each task, and of each of both kinds: others wait for as long as it takes to find and to judge so many. */
+const defaultWorksAtOnce = 200;
+/** So many times as much is looked at where that is how much is late. */
+const lateFactor = 10;
 /** What the clocks said is kept so often. */
 const keptEveryMs = 60 * 60 * 1000;
 /** The last days with an hour between them; the longer ago, the fewer. */
@@ -48,13 +53,19 @@ export class DatedWork {
   /**
    * What is to be looked at.
    * @param waiting Names of works with a wait on record: they are looked at whatever else there is.
+   * @param lateOf How much of what was looked at of a task was tried and failed.
    */
-  *next(now: Reading, waiting: readonly string[]): Iterable<{ readonly task: UpkeepTask; readonly due: DueWork }> {
+  *next(
+    now: Reading,
+    waiting: readonly string[],
+    lateOf: (task: UpkeepTask) => number,
+  ): Iterable<{ readonly task: UpkeepTask; readonly due: DueWork }> {
     if (this.#readings.length === 0) this.#readings.push(now);
     const startMs = Math.min(this.#readings[0]?.wallMs ?? now.wallMs, now.wallMs + aheadMs);
     for (const task of this.#dated()) {
-      const overStop = task.ahead.between({ afterMs: 0, untilMs: startMs }, this.#worksAtOnce);
-      const since = task.ahead.between({ afterMs: startMs, untilMs: now.wallMs + aheadMs }, this.#worksAtOnce);
+      const limit = this.#worksAtOnce + Math.min(lateOf(task), this.#worksAtOnce * lateFactor);
+      const overStop = task.ahead.between({ afterMs: 0, untilMs: startMs }, limit);
+      const since = task.ahead.between({ afterMs: startMs, untilMs: now.wallMs + aheadMs }, limit);
       const named = new Set<string>();
       for (const due of [...overStop, ...since]) {
         named.add(due.work);
@@ -64,15 +75,21 @@ export class DatedWork {
         const due = named.has(work) ? undefined : task.ahead.find(work);
         if (due !== undefined) yield { task, due };
       }
-      const last = since.length < this.#worksAtOnce ? undefined : since.at(-1)?.dueAtMs;
+      const last = since.length < limit ? undefined : since.at(-1)?.dueAtMs;
       if (last === undefined) this.#lookedTo.delete(task);
       else this.#lookedTo.set(task, last);
     }
   }
 
-  /** How work of this date looks that is found now. */
-  sight(dueAtMs: number, now: Reading): Sight {
+  /** How this work looks, when it is found now. */
+  sight({ dueAtMs, seen }: DueWork, now: Reading): Sight {
+    if (seen !== undefined && seen.wallMs < dueAtMs) return sightOf(dueAtMs, seen);
     const all = [...this.#readings, ...(this.#last === undefined ? [] : [this.#last]), now];
+    if (seen !== undefined) {
+      // By a clock that was set back since it is not due after all: then it was seen anew.
+      const isAnew = ({ wallMs, bootMs }: Reading): boolean => bootMs >= seen.bootMs && wallMs < dueAtMs;
+      return sightOf(dueAtMs, all.find(isAnew) ?? seen);
+    }
     const before = all.filter(({ wallMs }) => wallMs < dueAtMs);
     const seenAt = before.find(({ wallMs }) => wallMs >= dueAtMs - aheadMs) ?? before.at(-1) ?? all[0] ?? now;
     return sightOf(dueAtMs, seenAt);

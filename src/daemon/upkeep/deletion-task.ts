@@ -10,19 +10,22 @@ import type { AuditLog } from '../../audit/audit-log.ts';
 import type { DoomedObject, KeyDeletion } from '../../keys/life/key-deletion.ts';
 import type { KeyImports } from '../../keys/life/key-import.ts';
 import type { KeyMoves } from '../../keys/moves/key-moves.ts';
-import { keyArn, parseKeyId, type Realm } from '../../kms/names.ts';
+import { type KeyId, keyArn, parseKeyId } from '../../kms/names.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { MilestoneRecord } from '../../store/records/records.ts';
 import type { Clocks } from './clocks.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
+import { type DirectoryOfWorks, keyIdIn, worksByDate } from './works-by-date.ts';
 
 /** What a former version let pass is not deleted before operators had this time to learn that deletions are carried out now. */
 const graceDays = 7;
 const dayMs = 24 * 60 * 60 * 1000;
+/** Any date. */
+const before = Number.MIN_SAFE_INTEGER;
 
 export interface DeletionTaskParts {
-  readonly realm: Realm;
+  readonly directory: DirectoryOfWorks;
   readonly deletion: KeyDeletion;
   readonly imports: Pick<KeyImports, 'settle'>;
   readonly moves: Pick<KeyMoves, 'settle'>;
@@ -34,7 +37,7 @@ export interface DeletionTaskParts {
 }
 
 export function deletionTask({
-  realm,
+  directory,
   deletion,
   imports,
   moves,
@@ -43,19 +46,37 @@ export function deletionTask({
   clocks,
   upkeepSince,
 }: DeletionTaskParts): UpkeepTask {
+  const { realm } = directory;
   const { reachedAtMs } = upkeepSince;
   const dueOf = (deletionDateMs: number): number =>
     deletionDateMs < reachedAtMs ? reachedAtMs + graceDays * dayMs : deletionDateMs;
   const kind = 'deletion';
+  const nameOf = (keyId: KeyId): string => `${kind} ${realm.region} ${keyId}`;
+  const { dates } = deletion;
   return {
     kind,
+    ahead: worksByDate(directory, {
+      between({ afterMs, untilMs }, limit) {
+        const graceEndsMs = dueOf(before);
+        const isInGrace = afterMs < graceEndsMs && graceEndsMs <= untilMs;
+        const inGrace = isInGrace ? dates.between({ afterMs: before, untilMs: reachedAtMs - 1 }, limit) : [];
+        const others = dates.between({ afterMs: Math.max(afterMs, reachedAtMs - 1), untilMs }, limit);
+        const found = [...inGrace, ...others].sort((one, other) => dueOf(one.dateMs) - dueOf(other.dateMs));
+        return found.slice(0, limit);
+      },
+      count: () => dates.count(),
+      find(lastWord) {
+        const keyId = parseKeyId(lastWord);
+        return keyId && dates.of(keyId);
+      },
+      workOf: ({ keyId, dateMs, seen }) => ({ work: nameOf(keyId), dueAtMs: dueOf(dateMs), seen }),
+    }),
     *scheduled() {
-      for (const { keyId, deletionDateMs, isBegun } of deletion.pending()) {
-        yield { work: `${kind} ${realm.region} ${keyId}`, dueAtMs: dueOf(deletionDateMs), isUrgent: isBegun };
-      }
+      for (const { keyId, deletionDateMs } of deletion.begun())
+        yield { work: nameOf(keyId), dueAtMs: dueOf(deletionDateMs), isUrgent: true };
     },
     async perform({ work, dueAtMs }) {
-      const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
+      const keyId = keyIdIn(work);
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
       assertRecordable(intents);
       // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.

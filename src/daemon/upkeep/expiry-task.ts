@@ -18,6 +18,7 @@ import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import type { Clocks } from './clocks.ts';
 import type { UpkeepTask } from './upkeep-task.ts';
+import { worksByDate } from './works-by-date.ts';
 
 export interface ExpiryTaskParts {
   readonly directory: KeyDirectory;
@@ -31,19 +32,23 @@ export function expiryTask({ directory, imports, audit, intents, clocks }: Expir
   const { realm } = directory;
   const kind = 'expiry';
   const nameOf = (keyId: string, what: string): string => `${kind} ${realm.region} ${keyId} ${what}`;
+  const { expiries } = directory.watchedKeys;
   return {
     kind,
+    ahead: worksByDate(directory, {
+      between: (range, limit) => expiries.between(range, limit),
+      count: () => expiries.count(),
+      find(lastWord) {
+        const backingKeyId = parseBackingKeyId(lastWord);
+        return backingKeyId && expiries.of(backingKeyId);
+      },
+      workOf: ({ keyId, id, dateMs, seen }) => ({ work: nameOf(keyId, id), dueAtMs: dateMs, seen }),
+    }),
     *scheduled() {
-      for (const { record, materials } of directory.watched()) {
-        if (record.origin !== 'EXTERNAL') continue;
-        for (const { backingKeyId, state, validToMs } of materials) {
-          if (state === 'Active' && validToMs !== null) {
-            yield { work: nameOf(record.keyId, backingKeyId), dueAtMs: validToMs };
-          }
-        }
-        if (imports.hasUnsettled(record.keyId)) {
-          yield { work: nameOf(record.keyId, unfinished), dueAtMs: record.createdAtMs, isUrgent: true };
-        }
+      for (const keyId of imports.unsettled()) {
+        const key = directory.findSoundKey(keyId);
+        if (key !== undefined)
+          yield { work: nameOf(keyId, unfinished), dueAtMs: key.record.createdAtMs, isUrgent: true };
       }
     },
     async perform({ work, dueAtMs }) {

@@ -86,7 +86,7 @@ function tasksOf(
   const { imports } = life;
   life.recordRotations(rotationRecord(realm, audit));
   return [
-    deletionTask({ realm, deletion, imports, moves, audit, intents, clocks, upkeepSince }),
+    deletionTask({ directory, deletion, imports, moves, audit, intents, clocks, upkeepSince }),
     rotationTask({ directory, rotations, life, intents, clocks }),
     expiryTask({ directory, imports, audit, intents, clocks }),
     wrappingKeysTask({ directory, wrappingKeys: imports.wrappingKeys, clocks }),

@@ -11,14 +11,14 @@
 
 import type { KeyDirectory } from '../../keys/key-directory.ts';
 import type { KeyLife } from '../../keys/life/key-life.ts';
-import { type KeyId, parseKeyId } from '../../kms/names.ts';
+import { parseKeyId } from '../../kms/names.ts';
 import type { Intents } from '../../pipeline/intents.ts';
 import { assertRecordable } from '../../pipeline/recordable.ts';
 import { whenVerified } from '../../store/record-source.ts';
-import type { RotationDate } from '../../store/rotation-index.ts';
 import type { StoreIndexes } from '../../store/store-indexes.ts';
 import type { Clocks } from './clocks.ts';
-import type { DueWork, UpkeepTask } from './upkeep-task.ts';
+import type { UpkeepTask } from './upkeep-task.ts';
+import { keyIdIn, worksByDate } from './works-by-date.ts';
 
 export interface RotationTaskParts {
   readonly directory: Pick<KeyDirectory, 'realm' | 'source' | 'findKey' | 'findSoundKey' | 'watchedKeys'>;
@@ -37,25 +37,19 @@ export function rotationTask({ directory, rotations, life, intents, clocks }: Ro
     count: () => rotations.count(region),
     of: (keyId) => rotations.of(region, keyId),
   };
-  const workOf = ({ keyId, nextRotationDateMs, isEnabled }: RotationDate): DueWork => ({
-    ...{ work: `${kind} ${region} ${keyId}`, dueAtMs: nextRotationDateMs, isHeld: !isEnabled },
-  });
   return {
     kind,
-    ahead: {
-      // Nothing is due of a key whose record is refused.
-      between: (range, limit) => {
-        const found = dates.between(range, limit);
-        return found.filter(({ keyId }) => !isRefused(directory, keyId)).map(workOf);
-      },
+    ahead: worksByDate(directory, {
+      between: (range, limit) => dates.between(range, limit),
       count: () => dates.count(),
-      find(work) {
-        const keyId = keyIdIn(work);
-        const found = keyId && dates.of(keyId);
-        const due = found && workOf(found);
-        return due?.work === work ? due : undefined;
+      find(lastWord) {
+        const keyId = parseKeyId(lastWord);
+        return keyId && dates.of(keyId);
       },
-    },
+      workOf: ({ keyId, nextRotationDateMs, isEnabled }) => ({
+        ...{ work: `${kind} ${region} ${keyId}`, dueAtMs: nextRotationDateMs, isHeld: !isEnabled },
+      }),
+    }),
     scheduled: () => [],
     async perform({ work, dueAtMs }) {
       const keyId = keyIdIn(work);
@@ -68,14 +62,3 @@ export function rotationTask({ directory, rotations, life, intents, clocks }: Ro
 }
 
 type RotationsOfRegion = NonNullable<KeyDirectory['watchedKeys']['rotations']>;
-
-/** Where records are read on demand, as far as it was read. */
-function isRefused(directory: RotationTaskParts['directory'], keyId: KeyId): boolean {
-  const { source, realm } = directory;
-  if (source === undefined) return directory.findSoundKey(keyId) === undefined;
-  return source.problemOf('key', keyId, realm.region) !== undefined;
-}
-
-function keyIdIn(work: string): KeyId | undefined {
-  return parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
-}

@@ -6,12 +6,19 @@
  * crash or another node changes nothing about it.
  */
 
+import type { Reading } from './clocks.ts';
+
 /** Something that is to be done at a time that stands in a record. */
 export interface DueWork {
   /** Stable, and like no other's: `deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab`. Operators confirm it by this name. */
   readonly work: string;
   /** By the wall clock. Where it changes, what was waited for before counts no more. */
   readonly dueAtMs: number;
+  /**
+   * Of what is found by its date: what the clocks said when that was put on record, or loaded. Absent: it is as if it had been seen
+   * when it came within a day of its date.
+   */
+  readonly seen?: Reading | undefined;
   /** No clock has a say: it was begun before, or is due for another reason than a time. */
   readonly isUrgent?: boolean;
   /** Its time is watched, and it is not done yet, whatever the time: what it is about has to be in use again first. */

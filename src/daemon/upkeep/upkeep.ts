@@ -29,7 +29,7 @@ export interface UpkeepOptions {
   readonly turns: Turns;
   readonly waits: Waits;
   readonly log: Logger;
-  /** Of a task's work that is found by its dates, so much is looked at together; 1,000 unless given. */
+  /** Of a task's work that is found by its dates, so much is looked at together; 200 unless given. */
   readonly worksAtOnce?: number;
 }
 
@@ -241,8 +241,7 @@ export class Upkeep implements Fold {
     for (const { task, due, isAhead = false } of hasChanged ? this.#scheduled(now) : this.#known.values()) {
       const before = this.#known.get(due.work);
       const isSame = before !== undefined && before.due.dueAtMs === due.dueAtMs;
-      const seen = (): Sight =>
-        isAhead ? this.#dated.sight(due.dueAtMs, now) : sightOf(due.dueAtMs, isSame ? now : asOf);
+      const seen = (): Sight => (isAhead ? this.#dated.sight(due, now) : sightOf(due.dueAtMs, isSame ? now : asOf));
       const sight = isSame && !isOutdated(before.sight, now) ? before.sight : seen();
       const isUnchanged = isSame && sight === before.sight && isSameWork(before.due, due);
       known.set(
@@ -259,7 +258,13 @@ export class Upkeep implements Fold {
   *#scheduled(now: Reading): Iterable<Scheduled> {
     const { tasks, waits } = this.#options;
     for (const task of tasks) for (const due of task.scheduled()) yield { task, due };
-    for (const found of this.#dated.next(now, [...waits.works()])) yield { ...found, isAhead: true };
+    const late = new Map<UpkeepTask, number>();
+    // Of what has just been done it is yet to be seen that it is there no more.
+    for (const { task, failure } of this.#known.values())
+      if (failure !== undefined && (failure.reason !== isStillThere || failure.times > 1))
+        late.set(task, (late.get(task) ?? 0) + 1);
+    const lateOf = (task: UpkeepTask): number => late.get(task) ?? 0;
+    for (const found of this.#dated.next(now, [...waits.works()], lateOf)) yield { ...found, isAhead: true };
   }
 
   /** Work that is found by its dates, of which there is more than is looked at. From now on it is. @throws KmsError before its date. */
@@ -267,7 +272,7 @@ export class Upkeep implements Fold {
     const found = this.#dated.find(work);
     if (found === undefined || found.due.isHeld === true) return undefined;
     if (found.due.dueAtMs > now.wallMs) throw notDueBefore(found.due);
-    const known = { ...found, isAhead: true, sight: this.#dated.sight(found.due.dueAtMs, now), failure: undefined };
+    const known = { ...found, isAhead: true, sight: this.#dated.sight(found.due, now), failure: undefined };
     this.#known.set(work, known);
     return known;
   }

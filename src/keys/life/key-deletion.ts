@@ -30,14 +30,6 @@ import type { DomainKeys } from './domain-keys.ts';
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** A key whose deletion is scheduled. */
-export interface PendingDeletion {
-  readonly keyId: KeyId;
-  readonly deletionDateMs: number;
-  /** Its destruction has begun. */
-  readonly isBegun: boolean;
-}
-
 /** Material that has to go, as it is put on record. */
 export interface DoomedObject {
   readonly backingKeyId: BackingKeyId;
@@ -75,11 +67,16 @@ export class KeyDeletion {
     this.#destroyed = new DestroyedMaterial(directory, store);
   }
 
-  *pending(): Iterable<PendingDeletion> {
-    for (const { record } of this.#directory.watched()) {
-      const { keyId, state, deletionDateMs } = record;
-      if (state !== 'PendingDeletion' || deletionDateMs === null) continue;
-      yield { keyId, deletionDateMs, isBegun: this.#directory.tombstones.has(keyId) };
+  /** When keys are to be deleted whose destruction has not begun. */
+  get dates(): KeyDirectory['watchedKeys']['deletions'] {
+    return this.#directory.watchedKeys.deletions;
+  }
+
+  /** Keys whose destruction has begun, with the dates on which that was due. */
+  *begun(): Iterable<{ readonly keyId: KeyId; readonly deletionDateMs: number }> {
+    for (const keyId of this.#directory.watchedKeys.begunDeletions) {
+      const { state, deletionDateMs = null } = this.#directory.findSoundKey(keyId)?.record ?? {};
+      if (state === 'PendingDeletion' && deletionDateMs !== null) yield { keyId, deletionDateMs };
     }
   }
 

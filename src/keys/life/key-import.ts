@@ -319,15 +319,16 @@ export class KeyImports {
 
   /** At start, when all Regions' keys are there: what a crash left is settled. What the HSM is in the way of now, upkeep settles later. */
   async settleAll(): Promise<void> {
-    for (const { record } of this.#directory.watched()) {
-      if (this.hasUnsettled(record.keyId)) await this.#tryToSettle(record.keyId);
-    }
-    for (const record of this.wrappingKeys.all()) {
+    for (const keyId of this.unsettled()) await this.#tryToSettle(keyId);
+    for (const record of this.wrappingKeys.all())
       if (this.wrappingKeys.isUnfinished(record)) await this.wrappingKeys.tryToDestroy(record.backingKeyId);
-    }
   }
 
-  /** Is something on record of the key's imported material that this node has to finish or to undo? */
+  /** Keys of whose imported material something is on record that this node has to finish or to undo. */
+  *unsettled(): Iterable<KeyId> {
+    for (const keyId of this.#directory.watchedKeys.unsettledImports) if (this.hasUnsettled(keyId)) yield keyId;
+  }
+
   hasUnsettled(keyId: KeyId): boolean {
     return this.#unsettled(keyId).length > 0;
   }

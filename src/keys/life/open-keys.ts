@@ -63,9 +63,10 @@ export async function openKeys(options: OpenKeysOptions, metadata?: Omit<BegunMe
   const domainKeys = options.domainKeys ?? new DomainKeys({ ...options, nodeId }, settled);
   if (options.domainKeys === undefined)
     for (const [name, keyStore] of options.keyStores) await domainKeys.settle(name, keyStore);
-  await mapBounded(directory.watchedKeys.ids(), verifiedAtOnce, (keyId) =>
-    whenVerified(() => directory.findSoundKey(keyId)),
-  );
+  if (source !== undefined) {
+    const { watchedKeys } = directory;
+    await mapBounded(watchedKeys.ids(), verifiedAtOnce, (keyId) => whenVerified(() => directory.readWatched(keyId)));
+  }
   const tokens = new ImportTokens(await store.deriveKey('import-tokens'));
   const { importsOfRegions: ofRegions } = options;
   const imports = new KeyImports({ directory, attached, turns, nodeId, tokens, domainKeys, store, ofRegions });
