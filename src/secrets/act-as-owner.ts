@@ -2,27 +2,51 @@
  * Root at somebody else's files: what is made or changed there is made as their owner, with the owner's rights and no others. So
  * the files stay the owner's, and nothing that he put in their place (a link, a folder) makes root touch what is not his.
  *
- * Foreign code is in processes of their own, which are the owner's for good before they load it (`becomeOwner`).
+ * What is his is parsed by SQLite and others, and one that can be made to run his code would run it as whoever this process can be again. So a
+ * process that reads his files is his for good before it opens one (`becomeOwnerOf`), and so are those that load foreign code (`becomeOwner`).
+ * `actAsOwner` alone is for what goes on as root, and parses nothing that is his.
  */
 
 import { lstatSync } from 'node:fs';
 
 /**
- * For the rest of the process, or until `actAsSelf`; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
+ * Until `actAsSelf`; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
  * @param path A file or folder whose owner is meant; a symbolic link is not followed.
  * @throws the system's error, when it is not there.
  */
 export function actAsOwner(path: string): void {
-  if (process.geteuid?.() !== 0) return;
+  const owner = otherOwnerOf(path);
+  if (owner === undefined) return;
+  setGroupsOf(owner);
+  process.setegid?.(owner.gid);
+  process.seteuid?.(owner.uid);
+}
+
+/**
+ * The same for the rest of the process: its real and saved ids are the owner's as well, and its capabilities are gone.
+ * @throws the system's error, when it is not there.
+ */
+export function becomeOwnerOf(path: string): void {
+  const owner = otherOwnerOf(path);
+  if (owner === undefined) return;
+  setGroupsOf(owner);
+  become(owner);
+}
+
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Whom root is to be instead; `undefined` where it stays who it is. */
+function otherOwnerOf(path: string): Owner | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
   const { uid, gid } = lstatSync(path);
-  if (uid === 0) return;
-  setGroupsOf(uid, gid);
-  process.setegid?.(gid);
-  process.seteuid?.(uid);
+  return uid === 0 ? undefined : { uid, gid };
 }
 
 /** Those that the system's table has him in, as an HSM's device or token may be his group's, and no other; of who is in no table, his own. */
-function setGroupsOf(uid: number, gid: number): void {
+function setGroupsOf({ uid, gid }: Owner): void {
   // Node.js has it since version 0.9, and its types do not.
   const { initgroups } = process as { readonly initgroups?: (user: number, extraGroup: number) => void };
   try {
@@ -47,8 +71,12 @@ export function actAsSelf(): void {
 export function becomeOwner(): void {
   const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
   if (process.getuid?.() !== 0 || uid === undefined || gid === undefined || uid === 0) return;
-  // Root alone can give away the real uid: with it the saved one and the capabilities go.
   process.seteuid?.(0);
-  process.setgid?.(gid);
-  process.setuid?.(uid);
+  become({ uid, gid });
+}
+
+/** Root alone can give away the real uid: with it the saved one and the capabilities go. */
+function become(owner: Owner): void {
+  process.setgid?.(owner.gid);
+  process.setuid?.(owner.uid);
 }

@@ -177,10 +177,11 @@ Example:
 
 async function accept(options: AcceptOptions): Promise<void> {
   const { acceptPlace } = await import('../../audit/accept-place.ts');
-  const { actAsOwner } = await import('../../secrets/act-as-owner.ts');
+  const { becomeOwnerOf } = await import('../../secrets/act-as-owner.ts');
   const folder = await auditFolderOf(options);
-  actAsOwner(folder);
-  const { sequence, hash } = await acceptPlace({ folder, place: options.at, uid: process.getuid?.() ?? 0 });
+  const uid = process.getuid?.() ?? 0;
+  becomeOwnerOf(folder);
+  const { sequence, hash } = await acceptPlace({ folder, place: options.at, uid });
   const head = `${sequence}:${hash}`;
   if (options.json) printJson({ place: options.at, head });
   else

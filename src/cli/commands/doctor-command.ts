@@ -18,7 +18,7 @@ import {
   withJson,
   withSocket,
 } from '../requests/command-options.ts';
-import { actAsOwnerOf } from '../requests/owners-work.ts';
+import { becomeOwnerOf } from '../requests/owners-work.ts';
 import { describeError, UsageError } from '../terminal/cli-error.ts';
 import { print, printJson } from '../terminal/output.ts';
 import { describeTuning } from '../terminal/tuning-report.ts';
@@ -172,7 +172,7 @@ async function examine(config: string, checks: Check[]): Promise<Examination> {
   if (configuration === undefined) return { keyStores: [], hsms: [] };
   await check(
     'paths',
-    () => actAsOwnerOf(configuration),
+    () => becomeOwnerOf(configuration),
     () => 'nobody else can change them',
   );
   await check(

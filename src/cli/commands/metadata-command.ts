@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import { readTrustedConfiguration, withConfig, withJson } from '../requests/command-options.ts';
-import { actAsOwnerOf } from '../requests/owners-work.ts';
+import { becomeOwnerOf } from '../requests/owners-work.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
 
 export function metadataCommand(): Command {
@@ -39,7 +39,7 @@ async function accept({ config, state, json }: AcceptOptions): Promise<void> {
   const configuration = await readTrustedConfiguration(config);
   const { acceptMetadata, createLog } = await import('../../daemon/index.ts');
   const uid = process.getuid?.() ?? 0;
-  await actAsOwnerOf(configuration);
+  await becomeOwnerOf(configuration);
   const log = createLog('error', configuration.budgets.log);
   const accepted = await acceptMetadata({ configuration, environment: process.env, state, uid, log });
   if (json) printJson(accepted);

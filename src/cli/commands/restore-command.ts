@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import { readTrustedConfiguration, withConfig, withJson } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
-import { actAsOwnerOf } from '../requests/owners-work.ts';
+import { becomeOwnerOf } from '../requests/owners-work.ts';
 import { facts, note, print, printJson } from '../terminal/output.ts';
 import { showCount } from '../terminal/progress.ts';
 import { countProblems, isWhole, showProblems } from './census-command.ts';
@@ -43,7 +43,7 @@ async function restore(file: string, { config, check, json }: Options): Promise<
   const backup = await openBackup(file);
   const count = await showCount('restore', 'keys');
   try {
-    await actAsOwnerOf(configuration);
+    await becomeOwnerOf(configuration);
     const log = createLog('error', configuration.budgets.log);
     const progress = (keys: number, total: number): void => count.update(keys, total);
     const restoration = { backup, configuration, environment: process.env, uid, log, progress };

@@ -8,16 +8,23 @@ import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Configuration } from '../../config/configuration-schema.ts';
 
-/** For the rest of the process. @throws UnsafePathError for a path of the configuration that others than root and the owner can change. */
-export async function actAsOwnerOf(configuration: Configuration): Promise<void> {
+/**
+ * For the rest of the process, which cannot be root again: it opens metadata that the owner may have written as he likes. What only root can open is
+ * open before.
+ * @throws UnsafePathError for a path of the configuration that others than root and the owner can change.
+ */
+export async function becomeOwnerOf(configuration: Configuration): Promise<void> {
   // Loaded before: their files may be root's alone.
   const { assertPathsAreOurs } = await import('../../daemon/index.ts');
-  const { actAsOwner } = await import('../../secrets/act-as-owner.ts');
-  actAsOwner(nearestFolder(configuration.dataDir));
+  const { becomeOwnerOf: become } = await import('../../secrets/act-as-owner.ts');
+  become(nearestFolder(configuration.dataDir));
   await assertPathsAreOurs(configuration);
 }
 
-/** For as long as the work takes, which looks at the paths itself where it begins with them. */
+/**
+ * For as long as the work takes, which looks at the paths itself where it begins with them, and parses nothing that is the owner's: what is asked
+ * of his HSM is in processes that are his for good.
+ */
 export async function asOwnerOf<Result>(
   { dataDir }: Pick<Configuration, 'dataDir'>,
   work: () => Promise<Result>,

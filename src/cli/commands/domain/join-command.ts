@@ -3,7 +3,7 @@
 import { Command } from 'commander';
 import type { Configuration } from '../../../config/configuration-schema.ts';
 import { readTrustedConfiguration, withConfig, withJson } from '../../requests/command-options.ts';
-import { actAsOwnerOf, asOwnerOf } from '../../requests/owners-work.ts';
+import { asOwnerOf, becomeOwnerOf } from '../../requests/owners-work.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
 import { facts, note, print, printJson } from '../../terminal/output.ts';
 import { onlyOf } from './chosen-key-store.ts';
@@ -97,7 +97,7 @@ async function join(path: string, { config, keyStore: named, member, out, json }
       `\`${path}\` is a request, which \`drawbridge domain accept\` takes where the invitation was made`,
     );
   if (out !== undefined) throw new UsageError('--out is for an invitation; a response leaves its keys in the HSM');
-  await actAsOwnerOf(configuration);
+  await becomeOwnerOf(configuration);
   const { label, serial } = await daemon.withConfiguredToken(token, async (newcomer) => {
     await daemon.finishJoining(newcomer, file, only);
     return newcomer.capabilities().token;
