@@ -103,10 +103,11 @@ describeEachToken('HSM host, against another implementation', (token) => {
       'CKA_SIGN',
       'CKA_ID',
     ];
-    const reader = new AttributeReader(cryptoki, names);
+    const reader = new AttributeReader(cryptoki, names.slice(0, -1), ['CKA_ID']);
     const readOf = (key: Buffer): Record<string, string | undefined> => {
-      const read = reader.read(session.handle, key);
-      return Object.fromEntries(names.map((name) => [name, read?.get(name)?.toString('hex')]));
+      expect(reader.ask(session.handle, key)).toBe(true);
+      const read = reader.values();
+      return Object.fromEntries(names.map((name) => [name, read.get(name)?.toString('hex')]));
     };
     const oneByOne = (key: Buffer): Record<string, string | undefined> =>
       Object.fromEntries(
@@ -124,8 +125,30 @@ describeEachToken('HSM host, against another implementation', (token) => {
 
     // A key that is gone, and an attribute that a key has not: the reader says nothing, instead of what it has read before.
     cryptoki.C_DestroyObject(session.handle, mac);
-    expect(reader.read(session.handle, mac)).toBeNull();
-    expect(new AttributeReader(cryptoki, ['CKA_KEY_TYPE', 'CKA_MODULUS']).read(session.handle, aes)).toBeNull();
+    expect(reader.ask(session.handle, mac)).toBe(false);
+    expect(new AttributeReader(cryptoki, ['CKA_KEY_TYPE'], ['CKA_MODULUS']).ask(session.handle, aes)).toBe(false);
+  });
+
+  test('an answer is familiar that is to the last byte the one that was right, and no other', () => {
+    const { cryptoki, session } = host;
+    const reader = new AttributeReader(cryptoki, ['CKA_KEY_TYPE', 'CKA_TOKEN', 'CKA_SIGN']);
+    const isFamiliar = (keyType: string, signs: boolean): boolean => {
+      const key = cryptoki.C_CreateObject(session.handle, [
+        { type: constant('CKA_CLASS'), value: constant('CKO_SECRET_KEY') },
+        { type: constant('CKA_KEY_TYPE'), value: constant(keyType) },
+        { type: constant('CKA_TOKEN'), value: false },
+        { type: constant('CKA_SIGN'), value: signs },
+        { type: constant('CKA_VALUE'), value: randomBytes(32) },
+      ]);
+      expect(reader.ask(session.handle, key)).toBe(true);
+      return reader.isFamiliar();
+    };
+    expect(isFamiliar('CKK_AES', false)).toBe(false);
+    reader.remember();
+    expect(isFamiliar('CKK_AES', false)).toBe(true);
+    expect(isFamiliar('CKK_AES', true)).toBe(false);
+    expect(isFamiliar('CKK_GENERIC_SECRET', false)).toBe(false);
+    expect(isFamiliar('CKK_AES', false)).toBe(true);
   });
 });
 

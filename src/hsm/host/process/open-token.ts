@@ -16,16 +16,10 @@ import type { HostSettings, OpenSettings } from '../../calls.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
 import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
-import {
-  type Cryptoki,
-  constant,
-  type Handle,
-  loadCryptoki,
-  returnValueOf,
-  type TokenInfo,
-} from '../token/cryptoki.ts';
+import { type Cryptoki, constant, type Handle, returnValueOf, type TokenInfo } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import { KeyTable } from '../token/key-table.ts';
+import { loadCryptoki } from '../token/loaded-libraries.ts';
 import { ReturnValues, returnValueName } from '../token/return-values.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';

@@ -4,14 +4,14 @@
  * pkcs11js wraps each native function in JavaScript that rebuilds errors and slices results; the wrappers cost 7 % of an
  * AES-GCM call on SoftHSM2 (15.3 instead of 16.5 µs) and give nothing that the host needs, so it makes instances of the
  * native class underneath. The difference: functions that fill a buffer return the length, and a return value other
- * than `CKR_OK` is an `Error` whose message is `NAME:NUMBER`; `returnValueOf` reads it. Measured with pkcs11js 2.1.7.
+ * than `CKR_OK` is an `Error` whose message is `NAME:NUMBER`; `returnValueOf` reads it. Measured with pkcs11js 2.1.7. What is called
+ * for each request goes past that class as well (`direct-cryptoki.ts`).
  *
  * All calls are synchronous: the asynchronous ones neither pin their buffers nor free their templates, and halve the
  * throughput of a software token.
  */
 
 import { createRequire } from 'node:module';
-import { HostFailure } from './failures.ts';
 
 /** A slot, session or object: 8 opaque bytes. Never leaves this process. */
 export type Handle = Buffer;
@@ -117,6 +117,9 @@ const laterConstants: Readonly<Record<string, number>> = {
   CKS_RW_USER_FUNCTIONS: 3,
 };
 
+/** The class that pkcs11js's own, exported one extends; the package is pinned, and a test of every call goes through it. */
+export const NativeCryptoki = Object.getPrototypeOf(constants.get('PKCS11') as new () => object) as new () => Cryptoki;
+
 /** The number of a PKCS#11 constant: `CKM_AES_GCM`, `CKA_LABEL`. An unknown name is a mistake in our tables. */
 export function constant(name: string): number {
   const value = constants.get(name) ?? laterConstants[name];
@@ -147,57 +150,4 @@ export function returnValueOf(error: unknown): number | undefined {
   if (!(error instanceof Error)) return undefined;
   const match = /^CKR_\w+:(\d+)$/.exec(error.message);
   return match === null ? undefined : Number(match[1]);
-}
-
-/**
- * What this thread has loaded, by path. One object for each: a library may give every caller of `C_GetFunctionList` a list of his
- * own, initialised by itself (p11-kit's modules do). And pkcs11js unloads a library whose object is collected, even one that
- * others in this process have initialised.
- */
-const loaded = new Map<string, Cryptoki>();
-
-/**
- * Loads the library into this process, once in each thread; worker threads share it with the others of their process. Calls nothing
- * in it but `C_GetFunctionList`. Throws `HostFailure` (`misconfigured`).
- */
-export function loadCryptoki(path: string): Cryptoki {
-  const known = loaded.get(path);
-  if (known !== undefined) return known;
-  // The class that pkcs11js's own, exported one extends; the package is pinned, and a test of every call goes through it.
-  const wrapper = constants.get('PKCS11') as new () => object;
-  const Native = Object.getPrototypeOf(wrapper) as new () => Cryptoki;
-  const cryptoki = new Native();
-  try {
-    cryptoki.load(path);
-    loaded.set(path, cryptoki);
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new HostFailure('misconfigured', `cannot load the PKCS#11 library \`${path}\`: ${why}`, { cause });
-  }
-  return cryptoki;
-}
-
-/** Where the library is that somebody has loaded here. */
-export function libraryPathOf(cryptoki: Cryptoki): string | undefined {
-  for (const [path, library] of loaded) if (library === cryptoki) return path;
-  return undefined;
-}
-
-/**
- * The library as a thread of this process has initialised it. Throws `HostFailure` (`misconfigured`) for one whose function lists are
- * one for each caller, where this is another thread: pkcs11js has no way to take a list along.
- */
-export function initializedCryptoki(path: string): Cryptoki {
-  const cryptoki = loadCryptoki(path);
-  try {
-    cryptoki.C_GetInfo();
-  } catch (error) {
-    if (returnValueOf(error) !== constant('CKR_CRYPTOKI_NOT_INITIALIZED')) throw error;
-    throw new HostFailure(
-      'misconfigured',
-      `the PKCS#11 library \`${path}\` gives each thread a function list of its own, as p11-kit's modules do, so a host can have one session; set \`lanes: 1\`, and \`hosts\` to as many as there should be`,
-      { cause: error },
-    );
-  }
-  return cryptoki;
 }

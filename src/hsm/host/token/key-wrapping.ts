@@ -18,6 +18,7 @@ import { blobFormat, type WrappedKeyFields } from '../../wrapped-key.ts';
 import { AttributeReader } from './attribute-reader.ts';
 import { type Attribute, constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { curveOfParams } from './curves.ts';
+import { prepared } from './direct-cryptoki.ts';
 import { HostFailure } from './failures.ts';
 import { importedKeyTemplate, type KeyOutline, readAttribute, ulong } from './key-attributes.ts';
 import type { KeyFacts } from './object-facts.ts';
@@ -62,6 +63,8 @@ interface Kind extends WrappedKind {
   readonly size: string;
   readonly usages: readonly string[];
   readonly reader: AttributeReader;
+  /** Is what the token tells of a key the same for all of them? Of RSA keys it is not: each has a modulus of its own. */
+  readonly isTheSameForAll: boolean;
 }
 
 export class KeyWrapping {
@@ -182,13 +185,17 @@ export class KeyWrapping {
       const isSecret = row.objectClass === 'CKO_SECRET_KEY';
       const size = isSecret ? 'CKA_VALUE_LEN' : row.curve === null ? 'CKA_MODULUS' : 'CKA_EC_PARAMS';
       const usages = isSecret ? secretKeyUsageAttributes : privateKeyUsageAttributes;
-      const names = ['CKA_KEY_TYPE', size, ...flags, ...usages];
+      const names = ['CKA_KEY_TYPE', ...flags, ...usages];
       const hasPoint = this.#pointAttributeOf(row) !== null;
+      const { cryptoki } = this.#session;
       kind = {
         ...{ row, usage, size, usages },
         facts: factsOf({ row, usage }),
-        template: hasPoint ? null : this.#template({ row, usage }, Buffer.alloc(0)),
-        reader: new AttributeReader(this.#session.cryptoki, names),
+        template: hasPoint ? null : prepared(this.#template({ row, usage }, Buffer.alloc(0))),
+        reader: isSecret
+          ? new AttributeReader(cryptoki, [...names, size])
+          : new AttributeReader(cryptoki, names, [size]),
+        isTheSameForAll: size !== 'CKA_MODULUS',
       };
       this.#kinds.set(name, kind);
     }
@@ -196,19 +203,23 @@ export class KeyWrapping {
   }
 
   /** The attributes that are not as the record says. */
-  #wrongOf(object: Handle, { row, usage, size, usages, reader }: Kind, publicKey: Buffer): readonly string[] {
+  #wrongOf(object: Handle, kind: Kind, publicKey: Buffer): readonly string[] {
+    const { row, usage, size, usages, reader } = kind;
     this.#session.step = 'C_GetAttributeValue';
-    const read =
-      reader.read(this.#session.handle, object) ?? this.#read(object, ['CKA_KEY_TYPE', size, ...flags, ...usages]);
+    const isAnswered = reader.ask(this.#session.handle, object);
+    if (isAnswered && reader.isFamiliar()) return [];
+    const read = isAnswered ? reader.values() : this.#read(object, ['CKA_KEY_TYPE', size, ...flags, ...usages]);
     const isTrue = (name: string) => read.get(name)?.[0] === 1;
     const takesUsages = this.#profile.imports.unwraps.some((keyType) => keyType === row.keyType);
     const wrongUsages = usages.filter((name) => isTrue(name) !== usage.attributes.includes(name));
-    return [
+    const wrong = [
       ...(ulong(read.get('CKA_KEY_TYPE')) === constant(row.keyType ?? '') ? [] : ['CKA_KEY_TYPE']),
       ...(isOfSize(read.get(size), row, publicKey) ? [] : [size]),
       ...flags.filter((name) => read.get(name)?.[0] !== (weakFlags.includes(name) ? 0 : 1)),
       ...(takesUsages ? wrongUsages : wrongUsages.filter((name) => usage.attributes.includes(name))),
     ];
+    if (isAnswered && kind.isTheSameForAll && wrong.length === 0) reader.remember();
+    return wrong;
   }
 
   /** What the reader leaves. What a token does not know is read one by one. */
