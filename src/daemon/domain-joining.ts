@@ -57,6 +57,11 @@ export async function trustPublicKeys(
   const { settings } = tokenOptions(path, member, token.log);
   const problem = await trustJoiningKeys(settings, { keys, soPin }, member.environment);
   if (problem === null) return;
+  if (/\bCKR_PIN_(INCORRECT|LEN_RANGE|INVALID)\b/.test(problem))
+    throw new ConfigurationError(
+      `the token of \`${path}\` refuses the PIN of its security officer (${problem}): it may be that of another token. It was presented once; ` +
+        'after some that are wrong a token locks itself',
+    );
   throw new ConfigurationError(
     `the token of \`${path}\` does not let its security officer trust public keys: ${problem}`,
   );

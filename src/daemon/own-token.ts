@@ -46,7 +46,8 @@ async function describe(keyStore: KeyStore, dataDir: string): Promise<string> {
   if (others.length > 0) return `${found}: it is another one, which holds the keys of another data folder; ${choose}`;
   const anew = `drawbridge init --profile ${profile} --token-label '${token.label}' --pin-file FILE --config NEW.yaml --dir NEW-FOLDER`;
   return (
-    `${found}: it is another one with this label, or it was initialised anew and its keys are gone; ${choose}, or restore the token ` +
-    `from its backup. What its keys have encrypted cannot be decrypted without them; a fresh start is \`${anew}\``
+    `${found}: it is another one with this label, or it was initialised anew and its keys are gone; ${choose}, restore the token ` +
+    'from its backup, or, where another HSM has them, have this one join that (`drawbridge domain invite --help`). ' +
+    `What its keys have encrypted cannot be decrypted without them; a fresh start is \`${anew}\``
   );
 }

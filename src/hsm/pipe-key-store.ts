@@ -377,7 +377,8 @@ export class PipeKeyStore implements KeyStore {
 
   #failed(reason: string): void {
     this.#restarts++;
-    this.#lastFailure = reason;
+    // What becomes of hosts that served on after a refused PIN is no news beside that.
+    if (this.#gate.refusal === null) this.#lastFailure = reason;
     this.#log.warn({ keyStore: this.name, reason }, 'an HSM host is being replaced');
     this.#options.events?.failed();
   }

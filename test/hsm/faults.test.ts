@@ -289,9 +289,14 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const backingKeyId = await newKey(keyStore);
     const logins = token().counting('C_Login');
     pin = 'changed';
-    const killed = keyStore.status().pids;
-    for (const pid of killed) process.kill(pid, 'SIGKILL');
-    await until(() => keyStore.status().state === 'pinRefused');
+    for (const hosts of [1, 0]) {
+      const [pid] = keyStore.status().pids;
+      if (pid === undefined) throw new Error('there is a host');
+      process.kill(pid, 'SIGKILL');
+      await until(() => keyStore.status().state === 'pinRefused' && keyStore.status().hosts === hosts);
+      // Also of the one that served on, and was killed afterwards.
+      expect(keyStore.status().lastFailure).toContain('PIN refused');
+    }
     const refused = await failureOf(roundTrip(keyStore, backingKeyId));
     expect(refused.failure).toBe('unavailable');
     expect(refused.message).toContain('PIN refused');

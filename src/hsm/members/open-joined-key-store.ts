@@ -85,8 +85,7 @@ export function beginJoinedKeyStore(
       isServed = true;
       return;
     }
-    const { lastFailure } = keyStore.status();
-    const error = new KeyStoreError('unavailable', `key store \`${name}\`: ${lastFailure ?? 'no member is connected'}`);
+    const error = new KeyStoreError('unavailable', `key store \`${name}\`: ${whyNone(keyStore)}`);
     const isHopeless = members.every((member) => member.isOut);
     if (isHopeless) events?.pinRefused(error.message);
     if (isHopeless || (members.every((member) => member.hasFailed) && !isWaitedFor(error))) connected.reject(error);
@@ -96,4 +95,12 @@ export function beginJoinedKeyStore(
   isBeginning = false;
   tell();
   return { keyStore, connected: connected.promise };
+}
+
+/** Of each of its members: whoever reads it has to act on all of them. */
+function whyNone(keyStore: JoinedKeyStore): string {
+  const told = keyStore.status().members?.flatMap(({ name, lastFailure }) => {
+    return lastFailure === null ? [] : [`member \`${name}\`: ${lastFailure}`];
+  });
+  return told === undefined || told.length === 0 ? 'no member is connected' : told.join('; ');
 }
