@@ -17,14 +17,14 @@ import { securityOfficerPinFile } from '../config/secrets.ts';
 import { type ConfigurationChoices, renderConfiguration } from '../config/template.ts';
 import type { KeyStore } from '../hsm/key-store.ts';
 import { initializeToken } from '../hsm/token-initialization.ts';
-import { findLibrary, libraryParametersFor, loadVendorProfile } from '../hsm/vendor-profile.ts';
+import { findLibrary, libraryParametersFor, loadVendorProfile, type VendorProfile } from '../hsm/vendor-profile.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { assertTokenIsFresh, createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
 import { assertWayIsSafe } from './own-paths.ts';
-import type { NewTokenKind } from './token-kinds.ts';
+import { type NewTokenKind, newTokenKinds, tokenPackages } from './token-kinds.ts';
 
 type KeyStoreChoices = ConfigurationChoices['keyStore'];
 
@@ -132,12 +132,21 @@ async function createNssToken(folder: string, pinFile: string): Promise<KeyStore
 function libraryOfProfile(name: NewTokenKind): string {
   const profile = loadVendorProfile(name);
   const library = findLibrary(profile);
-  if (library === undefined) {
-    throw new Error(
-      `${profile.name} is not installed: looked for ${profile.libraries.map((path) => `\`${path}\``).join(', ')}`,
-    );
-  }
+  if (library === undefined) throw notInstalled(name, profile);
   return library;
+}
+
+/** For whoever has just begun: what to install, and what else there is. */
+export function notInstalled(
+  kind: NewTokenKind,
+  { name, libraries }: Pick<VendorProfile, 'name' | 'libraries'>,
+): ConfigurationError {
+  const other = newTokenKinds.filter((each) => each !== kind).map((each) => `\`--token ${each}\``);
+  return new ConfigurationError(
+    `${name} is not installed: looked for ${libraries.map((path) => `\`${path}\``).join(', ')}. ` +
+      `Install it (on Debian and Ubuntu: \`apt-get install ${tokenPackages[kind]}\`), or take ${other.join(' or ')}, or a token that is there already ` +
+      '(`drawbridge init --help`)',
+  );
 }
 
 /**

@@ -2,3 +2,9 @@
 
 export const newTokenKinds = ['softhsm2', 'nss'] as const;
 export type NewTokenKind = (typeof newTokenKinds)[number];
+
+/** What Debian has them in. */
+export const tokenPackages: Readonly<Record<NewTokenKind, string>> = {
+  softhsm2: 'softhsm2',
+  nss: 'libnss3 libnss3-tools',
+};
