@@ -49,6 +49,8 @@ const tokenMembers = {
   libraryParameters: text.optional(),
   /** Variables that the library reads, such as SOFTHSM2_CONF. The host gets nothing else of the daemon's environment. */
   environment: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/), z.string()).default({}),
+  /** Does what the library prints go into the log? A library that traces its calls prints PINs and plaintexts. */
+  logLibraryOutput: z.boolean({ error: '`true` or `false`' }).optional(),
   deadlines: z
     .strictObject({
       /** How long one call to the HSM may take before its host is replaced; one that generates a key has 120 s at least. */

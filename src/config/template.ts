@@ -84,6 +84,8 @@ keyStores:
     ${keyStore.libraryParameters === undefined ? '# libraryParameters: text for C_Initialize, where the library wants one' : `libraryParameters: ${quoted(keyStore.libraryParameters)}`}
     # Variables for the library; it gets nothing else of the daemon's environment.
     environment: ${flow(keyStore.environment)}
+    # Have what the library prints in the log: a trace of its calls (pkcs11-spy) has the PIN in it, and the plaintexts of all callers.
+    # logLibraryOutput: false
     deadlines:
       # A call that takes longer is given up and its host process replaced; one that generates a key has 120 s at least.
       callMs: 10000

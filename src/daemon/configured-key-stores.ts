@@ -171,6 +171,7 @@ export function tokenOptions(
     hosts,
     sessionsAreParallel: profile.sessionsAreParallel,
     environment: configuration.environment,
+    isLibraryLogged: configuration.logLibraryOutput === true,
     limits: { callDeadlineMs: configuration.deadlines.callMs, openDeadlineMs: configuration.deadlines.openMs },
     log,
   };

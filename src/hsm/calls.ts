@@ -190,6 +190,9 @@ export const maxMacsAtOnce = 128;
 /** Of all messages of one `macs`, unless it is one message alone. */
 export const maxMacsBytes = 64 * 1024;
 
+/** What a host's own line on standard error begins with. A library that printed it would have that line logged, and no other. */
+export const hostWords = 'HSM host: ';
+
 /**
  * The code of a reply: 0, or why the call failed; its one field is then a message for operators. The first group is the
  * key store's own answer; the second is about the lane's connection and never reaches whoever called the key store.

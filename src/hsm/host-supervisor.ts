@@ -27,6 +27,8 @@ export interface SupervisorOptions {
   readonly pin: () => Promise<Pin>;
   readonly limits: KeyStoreLimits;
   readonly log: Logger;
+  /** Does what the library prints go there as well? */
+  readonly isLibraryLogged: boolean;
   readonly dispatcher: CallDispatcher;
   readonly gate: LoginGate;
   /** Is asked over each connection before it serves; none serves for which it throws. */
@@ -191,14 +193,15 @@ export class HostSupervisor {
 
   /** Starts a host and has it open the token. Rejects with `HostOpenError`; the process is gone then. */
   async #connect(): Promise<HsmHost> {
-    const { keyStore, settings, hasPromptLane, environment, limits, log, dispatcher, admit } = this.#options;
+    const { keyStore, settings, hasPromptLane, environment, limits, log, isLibraryLogged, dispatcher, admit } =
+      this.#options;
     if (this.#isStopped) throw new HostOpenError('failed', 'the key store was closed');
     const vendorProfile = this.#readProfile();
     const pin = await this.#readPin();
     const { openDeadlineMs } = limits;
     const { lanes } = settings;
-    const parts = { lanes, hasPromptLane, environment, owner: dispatcher, log, keyStore, openDeadlineMs, admit };
-    const host = new HsmHost(parts);
+    const parts = { lanes, hasPromptLane, environment, owner: dispatcher, keyStore, openDeadlineMs, admit };
+    const host = new HsmHost({ ...parts, log, isLibraryLogged });
     this.#host ??= host;
     this.#alive.add(host);
     void host.ended.then(() => this.#alive.delete(host));

@@ -99,6 +99,8 @@ export interface HostStart {
   readonly environment: Readonly<Record<string, string>>;
   readonly owner: CallOwner;
   readonly log: Logger;
+  /** Does what the library prints go into the log, with PIN and plaintexts if it prints these? */
+  readonly isLibraryLogged: boolean;
   /** For the lines that it prints. */
   readonly keyStore: string;
   /** How long it may take to open its token. */
@@ -130,7 +132,8 @@ export class HsmHost implements LaneOwner {
   #failOpen: (error: HostOpenError) => void = () => undefined;
 
   /** Starts the process. Throws `HostOpenError` when the system has no room for another. */
-  constructor({ lanes, hasPromptLane, environment, owner, log, keyStore, openDeadlineMs, admit }: HostStart) {
+  constructor(start: HostStart) {
+    const { lanes, hasPromptLane, environment, owner, log, isLibraryLogged, keyStore, openDeadlineMs, admit } = start;
     this.#owner = owner;
     this.#admit = admit;
     this.ended = new Promise((resolve) => {
@@ -148,8 +151,8 @@ export class HsmHost implements LaneOwner {
     this.#lanesOpen = lanes;
     this.hasPromptLane = hasPromptLane;
     this.lanes = sockets.map((socket) => new HostLane(socket, this));
-    logLines(stdout, log, { keyStore, pid, stream: 'stdout' });
-    logLines(stderr, log, { keyStore, pid, stream: 'stderr' });
+    logLines(stdout, log, { fields: { keyStore, pid, stream: 'stdout' }, isLibraryLogged });
+    logLines(stderr, log, { fields: { keyStore, pid, stream: 'stderr' }, isLibraryLogged });
     this.#child.once('exit', (code, signal) => this.#exited(code, signal));
   }
 

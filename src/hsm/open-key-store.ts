@@ -37,6 +37,8 @@ export interface OpenKeyStoreOptions {
   /** Of the token, for whoever connects it more than once; one of its own unless given. */
   readonly gate?: LoginGate;
   readonly log: Logger;
+  /** Does what the library prints go into the log, with PIN and plaintexts if it prints these? `false` unless given. */
+  readonly isLibraryLogged?: boolean;
 }
 
 /** A key store whose token is being connected. */
@@ -86,6 +88,7 @@ export function beginKeyStore(
   const keyStore = new PipeKeyStore({
     ...options,
     sessionsAreParallel: options.sessionsAreParallel ?? true,
+    isLibraryLogged: options.isLibraryLogged ?? false,
     limits: { ...defaultLimits, ...options.limits },
   });
   const connected = keyStore

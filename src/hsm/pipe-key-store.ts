@@ -31,7 +31,7 @@ import type { BackingKeyReference } from './wrapped-key.ts';
 import { WrappedKeysInUse } from './wrapped-keys-in-use.ts';
 
 export interface PipeKeyStoreOptions
-  extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'admit' | 'log'> {
+  extends Pick<SupervisorOptions, 'settings' | 'environment' | 'pin' | 'limits' | 'admit' | 'log' | 'isLibraryLogged'> {
   readonly name: string;
   readonly hosts: number;
   /** Are calls faster on several sessions of one host at once? */

@@ -22,7 +22,7 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import koffi from 'koffi';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
-import { calls, type OpenSettings, replyCodes } from '../../calls.ts';
+import { calls, hostWords, type OpenSettings, replyCodes } from '../../calls.ts';
 import { FrameError, FrameReader, FrameWriter } from '../../frames.ts';
 import { HostFailure } from '../token/failures.ts';
 import { Lane, type OpenedToken } from './lane.ts';
@@ -128,8 +128,8 @@ function untilTheEnd(work: () => void): void {
 
 function fail(error: unknown): never {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  // Not process.stderr: a worker thread's goes through the main thread, which will not get to it any more.
-  writeSync(2, `HSM host: ${text}\n`);
+  // In one line: the others would be the library's. Not process.stderr: a worker thread's goes through the main thread, which will not get to it any more.
+  writeSync(2, `${hostWords}${text.replaceAll(/\s*\n\s*/g, '; ')}\n`);
   exit(exitCodes.failed);
 }
 
