@@ -130,6 +130,9 @@ describeEachToken('HSM host, its life', (token, kind) => {
         const reply = await host.lane.open({ ...settings, ...change }, token().pin);
         expect(reply.code).toBe(code);
         expect(reply.message).toContain(message);
+        if (code === absent) expect(reply.message).toContain(`\`${token().label}\` (serial `);
+        // A slot without a token is not named as one.
+        expect(reply.message).not.toContain('``');
         expect(await host.ended()).toBe(2);
       });
   });

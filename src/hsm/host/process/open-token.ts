@@ -123,8 +123,11 @@ function findToken(cryptoki: Cryptoki, wanted: HostSettings['token']): { slot: H
   const first = matching[0];
   if (first !== undefined && matching.length === 1) return first;
   if (first !== undefined) throw new HostFailure('misconfigured', `${matching.length} tokens have the ${what}`);
-  const labels = present.map(({ info }) => `\`${unpadded(info.label)}\``).join(', ');
-  throw new HostFailure('cannotOpen', `no token has the ${what}; there are: ${labels || 'none'}`);
+  // What is not initialised has no label: SoftHSM2 always has such a slot.
+  const others = present.flatMap(({ info: { label, serialNumber } }) => {
+    return unpadded(label) === '' ? [] : [`\`${unpadded(label)}\` (serial ${unpadded(serialNumber)})`];
+  });
+  throw new HostFailure('cannotOpen', `no token has the ${what}; there are: ${others.join(', ') || 'none'}`);
 }
 
 /** `undefined` for a token that was taken out meanwhile or that the library cannot read: it is not the wanted one. */
