@@ -8,7 +8,7 @@
 import { Server as NetServer, type Server, type Socket } from 'node:net';
 import type { Logger } from '../kms/logger.ts';
 import { FurtherListeners } from './further-listeners.ts';
-import { type ListeningSocket, listenAt, type UnixSocketPlace } from './unix-socket.ts';
+import { type ListeningSocket, listenAt, OthersSocketError, type UnixSocketPlace } from './unix-socket.ts';
 
 const checkEveryMs = 1_000;
 
@@ -46,13 +46,20 @@ export class KeptSocket {
   }
 
   /**
-   * One more, with a queue of its own in the kernel.
+   * One more, with a queue of its own in the kernel. Where another user is in the way, who may make names in the folder, nothing waits for
+   * this one: it is made as soon as it can be.
    * @param server Gets the connections.
    * @throws as `listenAt`.
    */
   static async open(server: Server, place: UnixSocketPlace, log: Logger): Promise<KeptSocket> {
     const kept = new KeptSocket(server, place, log);
-    kept.#socket = await kept.#listen();
+    try {
+      kept.#socket = await kept.#listen();
+    } catch (error) {
+      if (!(error instanceof OthersSocketError)) throw error;
+      kept.#said = error.message;
+      log.error({ socket: place.path, reason: error.message }, 'a socket beside the first one cannot be made yet');
+    }
     kept.#check();
     return kept;
   }

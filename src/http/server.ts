@@ -290,7 +290,7 @@ async function listen(server: Server, listener: Listener, log: Logger): Promise<
     const { path, sharedFolder } = listener;
     const forRoot = await KeptSocket.open(
       server,
-      { path: rootSocketPath(path), mode: '0600', sharedFolder },
+      { path: rootSocketPath(path), mode: '0600', sharedFolder, isOursAlone: true },
       log,
     ).catch(async (error: unknown) => {
       await first.release();

@@ -5,14 +5,16 @@
  * its path: nobody can ever connect to a socket whose permissions are not the configured ones, whatever the umask, and a
  * name is never without a living socket behind it. What is at the path before is replaced only when it is a socket on
  * which nobody listens, which is what a killed daemon leaves; anything else is refused and left alone. The temporary name
- * follows from the path, so that what a daemon leaves there that was killed between the two is replaced the same way.
+ * follows from the path, so that what a daemon leaves there that was killed between the two is replaced the same way; where somebody else has
+ * that, it is another one that nobody can know before.
  *
  * Whoever can rename what is in the folder can put a socket of his own there and read what programs send to it. So nobody but root
  * and the daemon's user may be able to, unless the operator says that the folder is shared (`isShared`). Even there nothing but
  * the daemon's own socket is given a mode and a group: they are set on what was opened, and not by its name.
  */
 
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
 import { chmod, chown, lstat, open, rename, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
@@ -30,6 +32,9 @@ class SocketPathError extends Error {
   override readonly name = 'SocketPathError';
 }
 
+/** What is in the way is another user's, who may make names in the folder, and cannot be replaced. */
+export class OthersSocketError extends SocketPathError {}
+
 export interface UnixSocketPlace {
   readonly path: string;
   /** Octal digits, `0660`. */
@@ -38,6 +43,8 @@ export interface UnixSocketPlace {
   readonly group?: string | undefined;
   /** Others can write to its folder, and the operator knows: the volume of a sidecar. */
   readonly sharedFolder?: boolean | undefined;
+  /** No program but ours has a reason to listen there: a socket of another user is not asked who he is, but replaced, where that is possible. */
+  readonly isOursAlone?: boolean | undefined;
 }
 
 export interface ListeningSocket {
@@ -65,16 +72,24 @@ export function assertSocketPathFits(path: string): void {
 export async function listenAt(server: Server, place: UnixSocketPlace): Promise<ListeningSocket> {
   const { path } = place;
   const folder = dirname(path);
-  const temporary = temporaryPath(path);
   assertSocketPathFits(path);
   await prepareFolder(folder, place.sharedFolder === true);
-  await assertFree(path);
-  await assertFree(temporary);
+  const found = await lookAt(path);
+  if (found !== undefined && !(place.isOursAlone === true && found.isSocket() && isAnothers(found)))
+    await assertFree(path, found);
+  const temporary = await freeName(path);
   const gid = place.group === undefined ? undefined : await groupId(place.group);
   await listen(server, temporary, path);
   try {
     const { dev, ino } = await permit(temporary, Number.parseInt(place.mode, 8), gid);
-    await rename(temporary, path);
+    await rename(temporary, path).catch(async (error: unknown) => {
+      const inTheWay = await lookAt(path);
+      if (inTheWay === undefined || !isAnothers(inTheWay)) throw error;
+      const whose = `belongs to uid ${inTheWay.uid}, and cannot be replaced: ${codeOf(error)}`;
+      throw new OthersSocketError(`what is at \`${path}\` ${whose}; remove it or configure another path`, {
+        cause: error,
+      });
+    });
     const put = await lstat(path);
     if (put.dev !== dev || put.ino !== ino) throw replaced();
     const isThere = () => isAt(path, dev, ino);
@@ -86,6 +101,7 @@ export async function listenAt(server: Server, place: UnixSocketPlace): Promise<
     };
   } catch (error) {
     await unlink(temporary).catch(() => undefined); // It may be renamed already, or gone.
+    if (error instanceof SocketPathError) throw error;
     throw new SocketPathError(`cannot give the socket \`${path}\` its permissions: ${codeOf(error)}`, { cause: error });
   }
 }
@@ -137,27 +153,42 @@ async function prepareFolder(folder: string, isShared: boolean): Promise<void> {
   }
 }
 
-/** Removes the socket of a dead daemon. Refuses everything else that is at the path. */
-async function assertFree(path: string): Promise<void> {
-  const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+/** A name for what is to be renamed to the path. In a folder where others can make names, the one that follows from the path may be taken. */
+async function freeName(path: string): Promise<string> {
+  const known = temporaryPath(path);
+  const found = await lookAt(known);
+  if (found === undefined) return known;
+  if (isAnothers(found)) return join(dirname(path), `.${randomBytes(4).toString('hex')}`);
+  await assertFree(known, found);
+  return known;
+}
+
+async function lookAt(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw new SocketPathError(`cannot look at the socket path \`${path}\`: ${codeOf(error)}`, { cause: error });
   });
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw new SocketPathError(
-      `\`${path}\` exists and is not a socket; it is left alone: remove it or configure another path`,
-    );
-  }
+}
+
+/** Neither root's nor this user's. */
+function isAnothers({ uid }: Stats): boolean {
+  return uid !== 0 && uid !== process.geteuid?.();
+}
+
+/** Removes the socket of a dead daemon. Refuses everything else that is at the path. */
+async function assertFree(path: string, found: Stats): Promise<void> {
+  const refused = (why: string): SocketPathError =>
+    isAnothers(found) ? new OthersSocketError(`${why} (it belongs to uid ${found.uid})`) : new SocketPathError(why);
+  if (!found.isSocket())
+    throw refused(`\`${path}\` exists and is not a socket; it is left alone: remove it or configure another path`);
   const problem = await tryToConnect(path);
-  if (problem === undefined) {
-    throw new SocketPathError(`another daemon answers on \`${path}\`; stop it or configure another path`);
-  }
+  if (problem === undefined) throw refused(`another daemon answers on \`${path}\`; stop it or configure another path`);
   if (problem === 'ENOENT') return;
-  if (problem !== 'ECONNREFUSED') {
-    throw new SocketPathError(`cannot tell whether a daemon answers on \`${path}\`: ${problem}`);
-  }
-  await unlink(path);
+  if (problem !== 'ECONNREFUSED') throw refused(`cannot tell whether a daemon answers on \`${path}\`: ${problem}`);
+  await unlink(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT')
+      throw refused(`cannot remove the socket \`${path}\`, on which nobody listens: ${codeOf(error)}`);
+  });
 }
 
 /** The error code, or `undefined` when somebody answered. A full backlog (`EAGAIN`) is an answer: somebody listens. */

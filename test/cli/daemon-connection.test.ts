@@ -47,8 +47,8 @@ describe.skipIf(process.getuid?.() !== 0)('a command', () => {
     return existsSync(file) ? readFileSync(file, 'utf8') : '';
   };
 
-  async function listen(uid: number, mode: number, owner: number): Promise<string> {
-    const path = join(socketFolder, 'kms.sock');
+  async function listen(uid: number, mode: number, owner: number, name = 'kms.sock'): Promise<string> {
+    const path = join(socketFolder, name);
     chmodSync(socketFolder, 0o777);
     const child = spawn(process.execPath, ['-e', listener, path, join(folder, 'seen', 'requests'), String(uid)]);
     processes.push(child);
@@ -76,5 +76,15 @@ describe.skipIf(process.getuid?.() !== 0)('a command', () => {
     await expect(new KmsClient(path).call('Encrypt', { Plaintext: 'c2VjcmV0' })).rejects.toThrow(why);
     expect(seen()).toBe('');
     expect(await new KmsClient(path, stranger).get('/who')).toEqual({ ok: true });
+  });
+
+  test('asks the daemon where somebody else listens on the socket of root, and sends nothing to him', async () => {
+    const path = await listen(0, 0o1777, 0);
+    await listen(stranger, 0o1777, 0, 'kms.root.sock');
+    expect(await new KmsClient(path).get('/who')).toEqual({ ok: true });
+    expect(seen()).toBe('/who');
+    processes.shift()?.kill();
+    await expect(new KmsClient(path).get('/who')).rejects.toThrow('kms.sock');
+    expect(seen()).toBe('/who');
   });
 });

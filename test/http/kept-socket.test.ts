@@ -1,6 +1,18 @@
 /** Somebody clears the folder of the socket: the daemon notices, and clients find it again. */
 
-import { existsSync, linkSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { createServer as createHttp, request, type Server } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +20,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { acceptsPerTurn, maxBesidePerSecond } from '../../src/http/further-listeners.ts';
 import { KeptSocket } from '../../src/http/kept-socket.ts';
+import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 
 let folder: string;
 let path: string;
@@ -133,6 +146,60 @@ describe.each(['listen', 'open'] as const)('a socket that is kept (%s)', (how) =
     await kept.release();
     await new Promise((resolve) => setTimeout(resolve, 1_200));
     expect(existsSync(path)).toBe(false);
+  });
+});
+
+describe.skipIf(process.getuid?.() !== 0)("a socket that is nobody's but ours", () => {
+  const place = () => ({ path, mode: '0600', isOursAlone: true });
+
+  test('takes the place of one on which another user listens', async () => {
+    const other = createServer((socket) => void socket.end('the other'));
+    onTestFinished(() => void other.close());
+    await new Promise<void>((resolve) => void other.listen(path, resolve));
+    chownSync(path, 12_345, 12_345);
+    const kept = await KeptSocket.open(server, place(), log);
+    onTestFinished(async () => {
+      await kept.release();
+      await kept.close();
+    });
+    expect(await ask()).toBe('here');
+    expect(said).toEqual([]);
+  });
+
+  test.skipIf(whyOnlyOwnUser() !== null)(
+    "is waited for by nobody in a folder with the sticky bit, where it is another user's for good",
+    async () => {
+      const other = createServer();
+      onTestFinished(() => void other.close());
+      await new Promise<void>((resolve) => void other.listen(path, resolve));
+      chownSync(path, 54_321, 54_321);
+      chmodSync(folder, 0o1777);
+      const module = new URL('../../src/http/kept-socket.ts', import.meta.url).href;
+      const code = `const { KeptSocket } = await import(${JSON.stringify(module)});
+      const error = ({ reason }, message) => void process.stdout.write(\`\${message}: \${reason}\`);
+      const place = ${JSON.stringify(place())};
+      await (await KeptSocket.open(new (await import('node:http')).Server(), place, { error })).release();`;
+      const daemon = { uid: 12_345, gid: 12_345, cwd: '/', encoding: 'utf8' } as const;
+      const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], daemon);
+      expect([stdout, stderr]).toEqual([
+        `a socket beside the first one cannot be made yet: what is at \`${path}\` belongs to uid 54321, and cannot be replaced: EPERM; remove it or configure another path`,
+        '',
+      ]);
+      expect(readdirSync(folder)).toEqual(['kms.sock']);
+    },
+  );
+
+  test('is waited for by nobody where what another user has put there cannot be replaced, and is made when that is gone', async () => {
+    mkdirSync(path);
+    chownSync(path, 12_345, 12_345);
+    const kept = await KeptSocket.open(server, place(), log);
+    onTestFinished(async () => {
+      await kept.release();
+      await kept.close();
+    });
+    expect(said).toMatchObject([{ level: 'error', fields: { socket: path } }]);
+    rmSync(path, { recursive: true });
+    await expect.poll(ask, again).toBe('here');
   });
 });
 

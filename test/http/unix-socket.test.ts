@@ -189,6 +189,27 @@ describe('a socket path', () => {
     expect(statSync(precious).mode & 0o777).toBe(0o600);
   });
 
+  test.skipIf(process.getuid?.() !== 0)(
+    'in a shared folder takes another name than one that somebody has before',
+    async () => {
+      const taken = await temporaryName();
+      chmodSync(join(path, '..'), 0o1777);
+      writeFileSync(taken, '');
+      chownSync(taken, 12_345, 12_345);
+      await listenAt(server(), { path, mode: '0600' });
+      expect(statSync(path).isSocket()).toBe(true);
+      expect(statSync(taken).uid).toBe(12_345);
+    },
+  );
+
+  test.skipIf(process.getuid?.() !== 0)('is told whose the socket is that answers in its place', async () => {
+    await listenAt(server(), { path, mode: '0600' });
+    chownSync(path, 12_345, 12_345);
+    await expect(listenAt(server(), { path, mode: '0600' })).rejects.toThrow(
+      `another daemon answers on \`${path}\`; stop it or configure another path (it belongs to uid 12345)`,
+    );
+  });
+
   test('for a group that does not exist is refused, and nothing is left', async () => {
     await expect(listenAt(server(), { path, mode: '0660', group: 'no-such-group' })).rejects.toThrow(
       'there is no group `no-such-group`, to which the socket is to be given',

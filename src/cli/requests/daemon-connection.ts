@@ -20,17 +20,20 @@ import { assertSafePath, UnsafePathError } from '../../secrets/safe-path.ts';
  * @throws Error when somebody else listens; what `connect` fails with is passed on.
  */
 export async function connectToDaemon(socketPath: string, daemonUid: number | undefined): Promise<Socket> {
-  // Where nobody else can be in the way. Everybody else is turned away there, or there is none, and takes the first socket.
-  const operatorPath = rootSocketPath(socketPath);
-  const operatorSocket = await connected(operatorPath).catch(() => undefined);
-  const socket = operatorSocket ?? (await connected(socketPath));
-  const path = operatorSocket === undefined ? socketPath : operatorPath;
+  // Where nobody else can be in the way. Everybody else is turned away there, or there is none, or somebody who is not believed was there before
+  // the daemon, and then it is the first socket.
+  const operatorSocket = await believedAt(rootSocketPath(socketPath), daemonUid).catch(() => undefined);
+  return operatorSocket ?? (await believedAt(socketPath, daemonUid));
+}
+
+async function believedAt(path: string, daemonUid: number | undefined): Promise<Socket> {
+  const socket = await connected(path);
   try {
     if (await isMadeByTheBelieved(path, daemonUid)) return socket;
     const { readListenerUid } = await import('../../identity/peer-credentials.ts');
     const uid = readListenerUid(socket);
     const isKnown = uid === 0 || uid === process.geteuid?.() || uid === daemonUid;
-    if (!isKnown) await assertOwnsFolder(socketPath, uid);
+    if (!isKnown) await assertOwnsFolder(path, uid);
     return socket;
   } catch (error) {
     socket.destroy();
