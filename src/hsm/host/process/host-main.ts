@@ -53,7 +53,9 @@ function main(): void {
     disableCoreDumps();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
     const firstPipe = new Pipe(firstLaneFd);
-    const token = endAfter(openingSeconds, () => answerOpen(firstPipe, openToken));
+    // As many lanes as there are sockets, whatever the settings of the key store say: the library is told whether it needs locks.
+    const open = (settings: OpenSettings, pin: Buffer) => openToken({ ...settings, lanes }, pin);
+    const token = endAfter(openingSeconds, () => answerOpen(firstPipe, open));
     endWithParent();
     // Where NODE_COMPILE_CACHE asks for it: `_exit` would not. Otherwise it does nothing.
     flushCompileCache();

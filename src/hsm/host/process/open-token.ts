@@ -93,16 +93,33 @@ function findingsOf(
   return isDeepStrictEqual({ library, token }, now) ? formerly : undefined;
 }
 
-function initialize(cryptoki: Cryptoki, { library, libraryParameters }: HostSettings): void {
-  const flags = constant('CKF_OS_LOCKING_OK');
+function initialize(cryptoki: Cryptoki, settings: OpenSettings): void {
+  const wanted = initializeArguments(settings);
   try {
-    // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
-    cryptoki.C_Initialize(
-      libraryParameters === null ? { flags } : { flags, libraryParameters: `${libraryParameters} ` },
-    );
+    try {
+      cryptoki.C_Initialize(wanted);
+    } catch (error) {
+      // Some always lock, whoever needs it, and by nothing but what the system has (p11-kit's client, whatever token is behind it).
+      if (returnValueOf(error) !== constant('CKR_CANT_LOCK')) throw error;
+      cryptoki.C_Initialize({ ...wanted, flags: constant('CKF_OS_LOCKING_OK') });
+    }
   } catch (error) {
-    throw cannotOpen(`cannot initialise the PKCS#11 library \`${library}\``, error);
+    throw cannotOpen(`cannot initialise the PKCS#11 library \`${settings.library}\``, error);
   }
+}
+
+/**
+ * A library that has all it does in this process, and one thread to do it for, needs no locks, and SoftHSM2 2.6.1 takes hundreds of them for a call: 2 of
+ * the 45 µs in which it unwraps a key, encrypts and destroys another. One that goes to a device may have threads of its own that count on them.
+ */
+export function initializeArguments({
+  lanes,
+  libraryParameters,
+  vendorProfile,
+}: Pick<OpenSettings, 'lanes' | 'libraryParameters' | 'vendorProfile'>): Parameters<Cryptoki['C_Initialize']>[0] {
+  const flags = lanes === 1 && vendorProfile.imports.software ? 0 : constant('CKF_OS_LOCKING_OK');
+  // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
+  return libraryParameters === null ? { flags } : { flags, libraryParameters: `${libraryParameters} ` };
 }
 
 /** The one token with this label or serial number. Slot numbers change when devices do, so they are not asked for. */
