@@ -55,9 +55,11 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       if (directory === undefined) throw new KmsError('ValidationException', 'There is no such Region here.');
       const { names, truncated } = directory.keyIds.page(after?.keyId, keysInPart);
       const prove = async () => proveKeys(await whenVerified(() => [...countedIn(directory, names)]), keyStoresNow());
-      const first = await prove();
-      // What was wrapped anew or moved meanwhile was not found as it had been looked up: it is by what is on record now.
-      const { proven, problems } = first.problems.some(({ wasAsked }) => wasAsked) ? await prove() : first;
+      const { proven, problems } = await directory.passing(names, async () => {
+        const first = await prove();
+        // What was wrapped anew or moved meanwhile was not found as it had been looked up: it is by what is on record now.
+        return first.problems.some(({ wasAsked }) => wasAsked) ? prove() : first;
+      });
       const last = names.at(-1);
       const following = regions[at + 1]?.directory.realm.region;
       const inNextRegion = following === undefined ? null : { region: following, keyId: '' };

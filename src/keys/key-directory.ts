@@ -16,15 +16,7 @@ import type { KeyStore } from '../hsm/key-store.ts';
 import { defaultBudgets } from '../kms/budgets.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { Logger } from '../kms/logger.ts';
-import {
-  type BackingKeyId,
-  digitsOfKeyId,
-  type KeyId,
-  keyIdsOfDigits,
-  newKeyId,
-  parseKeyId,
-  type Realm,
-} from '../kms/names.ts';
+import { type BackingKeyId, type KeyId, keyIdsOfDigits, parseKeyId, type Realm } from '../kms/names.ts';
 import type { LoadedMetadata } from '../store/metadata-store.ts';
 import type { QuarantinedRecord } from '../store/quarantined-record.ts';
 import type { RecordSource } from '../store/record-source.ts';
@@ -184,9 +176,23 @@ export class KeyDirectory implements Fold {
       this.#derive(keyId);
     }
     const other = onDemand.asked(keyId);
-    if (other === undefined) return;
-    this.#records.forget(other);
-    this.#keys.delete(other);
+    if (other !== undefined) this.#putOut(other);
+  }
+
+  #putOut(keyId: KeyId): void {
+    this.#onDemand?.forget(keyId);
+    this.#records.forget(keyId);
+    this.#keys.delete(keyId);
+  }
+
+  /** For whoever goes through all keys: what is read of these for it does not stay in memory. */
+  async passing<Result>(keyIds: readonly KeyId[], use: () => Promise<Result>): Promise<Result> {
+    const read = this.#onDemand === undefined ? [] : keyIds.filter((keyId) => !this.#records.has(keyId));
+    try {
+      return await use();
+    } finally {
+      for (const keyId of read) this.#putOut(keyId);
+    }
   }
 
   #isThere(keyId: KeyId): boolean {
@@ -254,15 +260,6 @@ export class KeyDirectory implements Fold {
   /** Where keys are read that are not in memory; absent while all are. */
   get source(): RecordSource | undefined {
     return this.#onDemand?.source;
-  }
-
-  /** The first proposed id that no key has or had, nor any other key's id the digits of. */
-  unusedKeyId(propose: () => KeyId = newKeyId): KeyId {
-    for (;;) {
-      const keyId = propose();
-      const forms = keyIdsOfDigits(digitsOfKeyId(keyId));
-      if (![...this.regions.values()].some((directory) => forms.some((form) => directory.knows(form)))) return keyId;
-    }
   }
 
   /** Is there, or was there, anything of this id? */

@@ -8,6 +8,7 @@ import { managedKeyPolicy } from '../../src/authorization/managed-key-policy.ts'
 import { ManagedKeys } from '../../src/daemon/managed-keys.ts';
 import type { OpenRegion } from '../../src/daemon/region.ts';
 import { makeManagedKey } from '../../src/keys/life/new-managed-key.ts';
+import { unusedKeyId } from '../../src/keys/unused-key-id.ts';
 import { type KeyId, managedAliasName } from '../../src/kms/names.ts';
 import type { Intents } from '../../src/pipeline/intents.ts';
 import { StoreError } from '../../src/store/store-error.ts';
@@ -122,7 +123,7 @@ describeEachToken('An AWS managed key', (token) => {
 
   test('that a crash left half made is undone by the next start, which makes another', async () => {
     const before = await objects();
-    const keyId = kms.directory.unusedKeyId();
+    const keyId = unusedKeyId(kms.directory);
     const kind = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
     await kms.life.generate({ keyId, ...kind, keyStore: kms.directory.defaultKeyStore, ordinal: 1 });
     expect(await objects()).toHaveLength(before.length + 1);

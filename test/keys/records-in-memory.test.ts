@@ -12,6 +12,7 @@ import { DomainKeys } from '../../src/keys/life/domain-keys.ts';
 import { settleLateKeyStore } from '../../src/keys/life/late-key-store.ts';
 import { type OpenKeys, openKeys } from '../../src/keys/life/open-keys.ts';
 import { retireDomainKeys } from '../../src/keys/life/retired-domain-keys.ts';
+import { unusedKeyId } from '../../src/keys/unused-key-id.ts';
 import { parseCiphertext } from '../../src/keys/use/ciphertext.ts';
 import { decrypt, encrypt } from '../../src/keys/use/symmetric-encryption.ts';
 import type { GrantPrincipal } from '../../src/kms/grant-terms.ts';
@@ -199,7 +200,7 @@ describeEachToken('Keys in memory', (token) => {
     const [singleOfMultiRegion] = keyIdsOfDigits(digitsOfKeyId(gone[1]));
     const free = newKeyId();
     const proposed = [gone[0], singleOfMultiRegion, free];
-    expect(here.directory.unusedKeyId(() => proposed.shift() ?? newKeyId())).toBe(free);
+    expect(unusedKeyId(here.directory, () => proposed.shift() ?? newKeyId())).toBe(free);
     const aliasName = 'alias/of-a-deleted-key' as AliasName;
     const times = { createdAtMs: 1, updatedAtMs: 1 };
     const row = added('alias', { region, aliasName, version: 1, keyId: gone[0], ...times });
@@ -288,7 +289,7 @@ describeEachToken('Keys in memory', (token) => {
     const [likeMultiRegion] = keyIdsOfDigits(digitsOfKeyId(multiRegion));
     const free = newKeyId();
     const proposed = [single, likeMultiRegion, single, free];
-    expect(here.directory.unusedKeyId(() => proposed.shift() ?? newKeyId())).toBe(free);
+    expect(unusedKeyId(here.directory, () => proposed.shift() ?? newKeyId())).toBe(free);
     expect(proposed).toEqual([]);
   });
 });

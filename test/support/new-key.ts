@@ -3,6 +3,7 @@
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
 import type { KeyLife } from '../../src/keys/life/key-life.ts';
+import { unusedKeyId } from '../../src/keys/unused-key-id.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
 import type { KeyId } from '../../src/kms/names.ts';
 import { added } from '../../src/store/records/changes.ts';
@@ -26,7 +27,7 @@ export async function newTestKey(
   const { directory, life, turns } = keys;
   const { keySpec = 'SYMMETRIC_DEFAULT', keyUsage = 'ENCRYPT_DECRYPT', policyDocument: document } = wanted;
   const { region } = directory.realm;
-  const keyId = wanted.keyId ?? directory.unusedKeyId();
+  const keyId = wanted.keyId ?? unusedKeyId(directory);
   const material =
     wanted.origin === 'EXTERNAL'
       ? undefined

@@ -1,6 +1,7 @@
-/** A progress bar on stderr, where a person sits there; nothing otherwise. */
+/** Progress on stderr: a bar where a person sits there; otherwise nothing of bytes, and of what is counted a line from time to time. */
 
 import { Transform } from 'node:stream';
+import { note } from './output.ts';
 
 export interface Progress {
   /** Passes everything on and counts it. */
@@ -32,7 +33,7 @@ export interface Count {
 
 /** @param unit What is counted: `keys`. */
 export async function showCount(label: string, unit: string): Promise<Count> {
-  if (process.stderr.isTTY !== true) return { update: () => undefined, stop: () => undefined };
+  if (process.stderr.isTTY !== true) return countInLines(label, unit);
   const { default: cliProgress } = await import('cli-progress');
   const format = `${label} {bar} {value} of {total} ${unit}`;
   const bar = new cliProgress.SingleBar({
@@ -49,6 +50,31 @@ export async function showCount(label: string, unit: string): Promise<Count> {
       bar.update(done);
     },
     stop: () => bar.stop(),
+  };
+}
+
+/** What is over sooner has no line; a log of what takes an hour has some hundred. */
+const lineEveryMs = 10_000;
+
+/**
+ * For a log, or whoever reads a pipe: a line every ten seconds.
+ * @param nowMs A clock that goes on.
+ * @param tell Gets the lines.
+ */
+export function countInLines(
+  label: string,
+  unit: string,
+  nowMs: () => number = () => performance.now(),
+  tell: (line: string) => void = note,
+): Count {
+  let toldAtMs = nowMs();
+  return {
+    update(done, total) {
+      if (nowMs() - toldAtMs < lineEveryMs) return;
+      toldAtMs = nowMs();
+      tell(`${label}: ${done} of ${total} ${unit}`);
+    },
+    stop: () => undefined,
   };
 }
 

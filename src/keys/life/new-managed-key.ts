@@ -12,6 +12,7 @@ import type { KeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import { assertTokenCanHold } from '../token-capabilities.ts';
+import { unusedKeyId } from '../unused-key-id.ts';
 import type { GeneratedMaterial, KeyLife } from './key-life.ts';
 
 /** AWS's: about a year, and nobody can have it otherwise. */
@@ -46,7 +47,7 @@ export async function makeManagedKey(
   if (isMade()) return undefined;
   const { defaultKeyStore: keyStore } = directory;
   assertTokenCanHold(directory.keyStore(keyStore), { ...kind, residency: life.residencyIn(keyStore) });
-  const keyId = directory.unusedKeyId();
+  const keyId = unusedKeyId(directory);
   const material = await life.generate({ keyId, ...kind, keyStore, ordinal: 1 });
   try {
     const isOurs = await turns.take(() =>

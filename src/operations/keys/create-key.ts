@@ -13,6 +13,7 @@ import { assertAffordable } from '../../authorization/worst-case.ts';
 import { assertImportable } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import { assertTokenCanHold, assertTokenCanImport } from '../../keys/token-capabilities.ts';
+import { unusedKeyId } from '../../keys/unused-key-id.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { everyKeyPattern, keyArn, newKeyId, newMultiRegionKeyId } from '../../kms/names.ts';
@@ -96,7 +97,7 @@ export const createKey = operation({
     const isMultiRegion = request.MultiRegion === true;
     const residency = isMultiRegion ? 'wrapped' : life.residencyIn(keyStore);
     assertTokenCanHold(directory.keyStore(keyStore), { keySpec: spec, keyUsage: usage, residency });
-    const keyId = directory.unusedKeyId(isMultiRegion ? newMultiRegionKeyId : newKeyId);
+    const keyId = unusedKeyId(directory, isMultiRegion ? newMultiRegionKeyId : newKeyId);
     const unmade = newRecord(request, directory, { keyId, currentBackingKeyId: null, createdAtMs: Date.now() });
     policyOf(request, directory, decideUnder, unmade);
     if (request.Origin === 'EXTERNAL') return { keyId, material: undefined, undo: async () => undefined };
