@@ -2,7 +2,7 @@
 
 import type { KeyStore } from '../hsm/key-store.ts';
 import { JoinedKeyStore } from '../hsm/members/joined-key-store.ts';
-import type { DomainControl } from '../http/domain-routes.ts';
+import type { DomainControl, LeftOne } from '../http/domain-routes.ts';
 import type { KeyView } from '../keys/key-view.ts';
 import { giveUpDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { KmsError } from '../kms/errors.ts';
@@ -85,12 +85,13 @@ export function domainRotationControl(parts: DomainRotationParts): Rotating {
   };
   /** Members that have left, each if it is there. */
   const emptyMembers = async (name: string, leavers: readonly string[]) => {
-    const all: { readonly member: string; readonly isEmpty: boolean }[] = [];
+    const all: LeftOne[] = [];
     for (const leaver of leavers) {
       const marks = parts.members.of(name).filter((record) => record.name === leaver);
       const ids = [...marks.map(({ backingKeyId }) => backingKeyId), ...keysOfMembers(name, parts)];
-      const isEmpty = await emptyMember(memberNamed(joined(name), leaver), ids, domainKeys.newestOf(name));
-      all.push({ member: leaver, isEmpty });
+      const became = await emptyMember(memberNamed(joined(name), leaver), ids, domainKeys.newestOf(name));
+      const held = became === 'noneOfOurs' ? { heldNothing: true as const } : {};
+      all.push({ member: leaver, isEmpty: became === 'emptied', ...held });
     }
     return all;
   };

@@ -11,19 +11,25 @@ import type { BackingKeyId } from '../kms/names.ts';
 import { assertLacks } from './domain-wide-rotation.ts';
 
 /**
+ * What became of it: `emptied`; `noneOfOurs`: it was emptied before, or another token is in its place, which nobody can tell from each other;
+ * `away`: nothing is known of it.
+ */
+export type Emptying = 'emptied' | 'noneOfOurs' | 'away';
+
+/**
  * Destroys all that is ours in it, the key by which it is known last, so that this can be repeated until it is done.
  * @param backingKeyIds Of the domain, and its mark; the last one is that by which a member is known. Everything else in it is ours as well where the
  * token has our service key, and no other instance's.
  * @param newest The domain key that those that stay have.
- * @returns Was it there?
  * @throws KeyStoreError when it is lost meanwhile; KmsError `ConflictException` when it is one of those that stay.
  */
 export async function emptyMember(
   member: Member,
   backingKeyIds: readonly BackingKeyId[],
   newest: BackingKeyId | undefined,
-): Promise<boolean> {
-  if (!member.isServing && !member.hasLeft) return false;
+): Promise<Emptying> {
+  if (member.isStranger) return 'noneOfOurs';
+  if (!member.isServing && !member.hasLeft) return 'away';
   if (newest !== undefined) await member.call((theirs) => assertLacks(theirs, member.name, newest));
   const { label: known } = serviceKeyOutline('metadata-integrity');
   const listed = await member.call((theirs) => theirs.listKeys());
@@ -35,5 +41,5 @@ export async function emptyMember(
     member.inventory?.remove(backingKeyId);
   }
   await member.reexamine();
-  return true;
+  return 'emptied';
 }

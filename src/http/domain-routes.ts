@@ -23,7 +23,10 @@ export interface RotationRequest {
 
 export interface LeftOne {
   readonly member: string;
+  /** What was ours in it is destroyed by this. */
   readonly isEmpty: boolean;
+  /** The token in its place has nothing of ours: it was emptied before, or it is another one. */
+  readonly heldNothing?: true;
   readonly inUse?: number;
 }
 

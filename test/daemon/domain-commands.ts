@@ -18,6 +18,15 @@ export async function drawbridge(...args: readonly string[]): Promise<Answer> {
   return JSON.parse(stdout);
 }
 
+/** What a command says that fails. */
+export async function refusedCommand(...args: readonly string[]): Promise<string> {
+  const error = await nextOf(...args).then(
+    () => undefined,
+    (refused: { readonly stderr: string }) => refused.stderr,
+  );
+  return present(error).trim();
+}
+
 /** What a command says that comes next. */
 export async function nextOf(...args: readonly string[]): Promise<string> {
   const { stderr } = await promisify(execFile)(process.execPath, [program, 'domain', ...args]);

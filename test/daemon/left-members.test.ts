@@ -18,7 +18,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { softHsm2 } from '../support/tokens.ts';
-import { drawbridge } from './domain-commands.ts';
+import { drawbridge, nextOf } from './domain-commands.ts';
 import { InstanceOfMembers } from './instance-of-members.ts';
 
 if (softHsm2.missing !== null) process.stdout.write(`skipped: members that left: ${softHsm2.missing}\n`);
@@ -195,6 +195,9 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     await until('c', 'notOurs');
     emptied = await openStore({ ...instance.token, environment: instance.member('c').environment });
     expect(await emptied.listKeys()).toEqual([]);
+    expect(await command('leave', 'c')).toMatchObject({ left: { member: 'c', isEmpty: false, heldNothing: true } });
+    expect(await nextOf('leave', 'c', '--config', instance.configurationFile)).toMatch(/holds none of our keys/);
+    expect(await nextOf('leave', 'd', '--config', instance.configurationFile)).toMatch(/is not there, and has what it/);
     for (const name of ['a', 'b'] as const) await until(name, 'connected');
     expect(await command('rotate')).toMatchObject({ members: ['a', 'b'] });
     await decrypt(after);

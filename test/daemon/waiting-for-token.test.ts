@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { readAuditEvents } from '../../src/audit/read-audit-log.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { openConfiguredKeyStore } from '../../src/daemon/configured-key-stores.ts';
@@ -16,6 +16,7 @@ import { kmsOver } from '../end-to-end/support/connect.ts';
 import { heard, refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
+import { drawbridge, refusedCommand } from './domain-commands.ts';
 
 const { missing } = softHsm2;
 if (missing !== null) process.stdout.write(`skipped: a token that is not there at the start: ${missing}\n`);
@@ -206,5 +207,16 @@ describe.skipIf(missing !== null)('A token that is not there at the start', () =
     expect(await refusal(kms.listKeys({}))).toMatchObject({ message: retryable });
     await stop();
     rmSync(tokens(), { recursive: true });
+  });
+
+  test('is waited for, and until then nobody is told that there are no domain keys', async () => {
+    await start(true);
+    for (const args of [['show'], ['show', '--json'], ['rotate']])
+      expect(await refusedCommand(...args, '--socket', socket)).toMatch(
+        /^drawbridge: nothing is known of domains yet, while the daemon waits: key store `default`: cannot open token/,
+      );
+    show();
+    await vi.waitFor(() => expect(daemon?.waitsFor()).toBeNull(), { timeout: 170_000, interval: 50 });
+    expect(await drawbridge('show', '--socket', socket, '--json')).toEqual([]);
   });
 });

@@ -3,9 +3,14 @@
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
 
-/** Those of the daemon, with what its status says of each. */
+/**
+ * Those of the daemon, with what its status says of each.
+ * @throws Error while the daemon waits for its tokens: what is on record is verified by them, and told of no sooner.
+ */
 export async function keyStoresOf(client: KmsClient): Promise<readonly Members[]> {
-  const found = (await client.get('/status'))['keyStores'] as Members[];
+  const { keyStores, waitsFor } = await client.get('/status');
+  if (waitsFor != null) throw new Error(`nothing is known of domains yet, while the daemon waits: ${waitsFor}`);
+  const found = keyStores as Members[];
   return found.filter(({ domainKeys }) => domainKeys !== undefined);
 }
 

@@ -27,7 +27,7 @@ export function leaveCommand(): Command {
 The members that stay get a new domain key, under which what is new is wrapped from then on; all of them have to be there. The one that
 leaves does not get it, which is on record: from then on nothing is served by it, whenever it comes back and whatever it is called. If it is there, all of
 Drawbridge's keys in it are destroyed; take it out of the configuration. One that was not there is seen when it comes back (state \`left\`), and the same
-command, repeated, empties it and makes no other key. Members that are away leave by one command together. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`); where it is not there, and may have the only
+command, repeated, empties it and makes no other key; of one that holds none of our keys any more it says that. Members that are away leave by one command together. Keys that are objects in it alone have to be moved first (\`drawbridge keys move\`); where it is not there, and may have the only
 objects of keys, how many these are is said, and --yes accepts that they are lost.
 If it is not there (it was stolen, or has failed), whoever has it and its PIN still can, with a copy of the metadata, use what was wrapped until
 now, and open the secrets of access keys; with its service keys he can make credentials of sessions of roles. Then rotate the keys that matter
@@ -52,18 +52,21 @@ Examples:
         const keyStore = options.keyStore ?? (await onlyKeyStore(client));
         const done = await rotateMembers(client, keyStore, options, leavers);
         if (options.json) return printJson({ keyStore, ...done });
-        for (const { member, isEmpty, inUse } of done['allLeft'] as readonly Members[]) {
-          print(
-            `\`${member}\` has left: what is new in \`${keyStore}\` is wrapped under the domain key ${String(done['domainKeyId'])}`,
-          );
-          note(
-            isEmpty
-              ? `our keys in it are destroyed${inUse === undefined ? '; take it out of the configuration' : ''}`
-              : inUse !== undefined
-                ? `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${member}), and have it leave again later`
-                : 'it was not there, and has what it had: `drawbridge domain leave --help` tells what that means',
-          );
+        for (const left of done['allLeft'] as readonly Members[]) {
+          const domainKey = `the domain key ${String(done['domainKeyId'])}`;
+          print(`\`${left['member']}\` has left: what is new in \`${keyStore}\` is wrapped under ${domainKey}`);
+          note(whatIsIn(left));
         }
       },
     );
+}
+
+/** What of ours is in one that has left. */
+function whatIsIn({ member, isEmpty, inUse, heldNothing }: Members): string {
+  if (isEmpty) return `our keys in it are destroyed${inUse === undefined ? '; take it out of the configuration' : ''}`;
+  if (inUse !== undefined)
+    return `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${member}), and have it leave again later`;
+  if (heldNothing)
+    return 'the token that is in its place holds none of our keys: it was emptied before, or it is another token, and the one that left has what it had; take it out of the configuration';
+  return 'it is not there, and has what it had: `drawbridge domain leave --help` tells what that means';
 }
