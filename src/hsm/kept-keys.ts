@@ -20,6 +20,30 @@ export const maxUnwrappedKeys = 1024;
 /** As few as keep warm, and as many as a request after another of the same key is behind it. */
 const maxVisitors = 32;
 
+/**
+ * What comes first in a queue. Each time it is asked it goes on from where it was, so whoever asks takes out what he is told. A new search from the
+ * beginning would pass all places that were emptied since the queue was last moved together, hundreds each time.
+ */
+class Front<Item> {
+  readonly #queue: Iterable<Item>;
+  #items: Iterator<Item>;
+
+  constructor(queue: Iterable<Item>) {
+    this.#queue = queue;
+    this.#items = queue[Symbol.iterator]();
+  }
+
+  take(): Item | undefined {
+    let next = this.#items.next();
+    if (next.done) {
+      // It had come to the end; what is there now came later.
+      this.#items = this.#queue[Symbol.iterator]();
+      next = this.#items.next();
+    }
+    return next.done ? undefined : next.value;
+  }
+}
+
 interface Kept<Value> {
   readonly value: Value;
   wasUsed: boolean;
@@ -31,6 +55,9 @@ export class KeptKeys<Value> {
   readonly #residents = new Map<string, Kept<Value>>();
   readonly #visitors = new Map<string, Kept<Value>>();
   readonly #namesGone = new Set<string>();
+  readonly #firstResident = new Front(this.#residents);
+  readonly #firstVisitor = new Front(this.#visitors);
+  readonly #firstNameGone = new Front(this.#namesGone);
 
   /** @param max So many are kept, one at least, and as many names. */
   constructor(max = maxUnwrappedKeys) {
@@ -72,7 +99,7 @@ export class KeptKeys<Value> {
     if (this.hasRoom || this.#namesGone.delete(name) || this.#maxVisitors === 0) return this.#settle(name, kept);
     this.#visitors.set(name, kept);
     if (this.#visitors.size <= this.#maxVisitors) return undefined;
-    const [first] = this.#visitors;
+    const first = this.#firstVisitor.take();
     if (first === undefined) return undefined;
     const [oldest, left] = first;
     this.#visitors.delete(oldest);
@@ -84,9 +111,10 @@ export class KeptKeys<Value> {
   /** @returns What was kept of it. Of one that went before, the name stays: whoever keeps it anew drops first what may be there. */
   drop(name: string): Value | undefined {
     const kept = this.#find(name);
+    if (kept === undefined) return undefined;
     this.#residents.delete(name);
     this.#visitors.delete(name);
-    return kept?.value;
+    return kept.value;
   }
 
   clear(): void {
@@ -106,7 +134,8 @@ export class KeptKeys<Value> {
   }
 
   #leastUsed(): Value | undefined {
-    for (const [name, kept] of this.#residents) {
+    for (let first = this.#firstResident.take(); first !== undefined; first = this.#firstResident.take()) {
+      const [name, kept] = first;
       this.#residents.delete(name);
       if (!kept.wasUsed) return kept.value;
       kept.wasUsed = false;
@@ -118,7 +147,7 @@ export class KeptKeys<Value> {
   #remember(name: string): void {
     this.#namesGone.add(name);
     if (this.#namesGone.size <= this.#maxResidents) return;
-    const [oldest] = this.#namesGone;
+    const oldest = this.#firstNameGone.take();
     if (oldest !== undefined) this.#namesGone.delete(oldest);
   }
 }

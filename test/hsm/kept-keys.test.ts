@@ -39,6 +39,79 @@ test('never more than its bound is kept, the newest always, and each that is not
   );
 });
 
+/** The rule of `kept-keys.ts` told in the plainest way: lists that are searched from the beginning. */
+class PlainlyKept {
+  residents: { name: string; wasUsed: boolean }[] = [];
+  visitors: { name: string; wasUsed: boolean }[] = [];
+  names: string[] = [];
+  readonly #maxVisitors: number;
+  readonly #maxResidents: number;
+
+  constructor(max: number) {
+    this.#maxVisitors = Math.min(32, Math.floor(max / 4));
+    this.#maxResidents = max - this.#maxVisitors;
+  }
+
+  use(name: string): boolean {
+    const kept = [...this.residents, ...this.visitors].find((each) => each.name === name);
+    if (kept !== undefined) kept.wasUsed = true;
+    return kept !== undefined;
+  }
+
+  keep(name: string): string | undefined {
+    const came = this.names.includes(name);
+    if (this.residents.length < this.#maxResidents) return this.#settle(name);
+    if (came) this.names = this.names.filter((each) => each !== name);
+    if (came || this.#maxVisitors === 0) return this.#settle(name);
+    this.visitors.push({ name, wasUsed: false });
+    if (this.visitors.length <= this.#maxVisitors) return undefined;
+    const left = this.visitors.shift();
+    if (left?.wasUsed === true) return this.#settle(left.name);
+    this.names = [...this.names.filter((each) => each !== left?.name), left?.name ?? ''].slice(-this.#maxResidents);
+    return left?.name;
+  }
+
+  drop(name: string): void {
+    this.residents = this.residents.filter((each) => each.name !== name);
+    this.visitors = this.visitors.filter((each) => each.name !== name);
+  }
+
+  #settle(name: string): string | undefined {
+    let gone: string | undefined;
+    for (let full = this.residents.length >= this.#maxResidents; full && gone === undefined; ) {
+      const first = this.residents.shift();
+      if (first?.wasUsed === true) this.residents.push({ ...first, wasUsed: false });
+      else gone = first?.name;
+    }
+    this.residents.push({ name, wasUsed: false });
+    return gone;
+  }
+}
+
+test('what goes is what has waited longest of those that were not used, whatever came, went and was forgotten before', () => {
+  const step = fc.record({ name: fc.nat(60), drops: fc.nat(12), clears: fc.nat(200) });
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 40 }), fc.array(step, { maxLength: 800 }), (max, steps) => {
+      const kept = new KeptKeys<string>(max);
+      let plainly = new PlainlyKept(max);
+      for (const { name: number, drops, clears } of steps) {
+        const name = String(number);
+        if (clears === 0) {
+          kept.clear();
+          plainly = new PlainlyKept(max);
+        } else if (drops === 0) {
+          kept.drop(name);
+          plainly.drop(name);
+        } else {
+          const isThere = plainly.use(name);
+          expect(kept.use(name) !== undefined).toBe(isThere);
+          if (!isThere) expect(kept.keep(name, name)).toBe(plainly.keep(name));
+        }
+      }
+    }),
+  );
+});
+
 test('who goes through many keys displaces none that others use meanwhile', () => {
   const kept = new KeptKeys<string>(64);
   const often = names('often', 40);
