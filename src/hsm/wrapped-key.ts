@@ -111,18 +111,21 @@ export interface WrappedKeyFields {
   readonly blob: Buffer;
 }
 
+const noPublicKey = Buffer.alloc(0);
+
 /** @returns `undefined` for what no `wrappedKeyField` made. */
 export function parseWrappedKeyField(field: Buffer): WrappedKeyFields | undefined {
-  let at = 2 * idBytes;
-  const take = (lengthBytes: number): Buffer => {
-    const taken = field.subarray(at, at + lengthBytes);
-    at += lengthBytes;
-    return taken;
+  const keySpecAt = 2 * idBytes + 1;
+  const keyUsageAt = keySpecAt + (field[keySpecAt - 1] ?? 0) + 1;
+  const publicKeyAt = keyUsageAt + (field[keyUsageAt - 1] ?? 0) + 2;
+  if (publicKeyAt >= field.length) return undefined;
+  const blobAt = publicKeyAt + field.readUInt16BE(publicKeyAt - 2);
+  if (blobAt >= field.length) return undefined;
+  return {
+    domainKeyId: field.subarray(idBytes, 2 * idBytes),
+    keySpec: field.toString('latin1', keySpecAt, keyUsageAt - 1),
+    keyUsage: field.toString('latin1', keyUsageAt, publicKeyAt - 2),
+    publicKey: blobAt === publicKeyAt ? noPublicKey : field.subarray(publicKeyAt, blobAt),
+    blob: field.subarray(blobAt),
   };
-  const [keySpec, keyUsage] = [0, 0].map(() => take(take(1)[0] ?? 0).toString('latin1'));
-  const publicKeyBytes = take(2);
-  const publicKey = take(publicKeyBytes.length === 2 ? publicKeyBytes.readUInt16BE() : 0);
-  const blob = field.subarray(at);
-  if (at >= field.length || keySpec === undefined || keyUsage === undefined) return undefined;
-  return { domainKeyId: field.subarray(idBytes, 2 * idBytes), keySpec, keyUsage, publicKey, blob };
 }

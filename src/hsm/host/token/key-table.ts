@@ -45,6 +45,7 @@ export const copyRefusals: readonly string[] = [
   'CKR_FUNCTION_NOT_SUPPORTED',
 ];
 
+const aes = constant('CKK_AES');
 const isSessionObject = { type: constant('CKA_TOKEN'), value: false };
 const isNotExtractable = { type: constant('CKA_EXTRACTABLE'), value: false };
 
@@ -121,6 +122,10 @@ export class KeyTable {
     this.#follow();
     const name = id.toString('latin1', 0, idBytes);
     if (isWrapped(id)) return this.#unwrapped.find(name) ?? this.#unwrap(id, name);
+    return this.#tokenObject(id, name);
+  }
+
+  #tokenObject(id: Buffer, name: string): Handle {
     const known = this.#entries.get(name);
     if (known?.working) {
       known.lastUsed = ++this.#clock;
@@ -133,17 +138,19 @@ export class KeyTable {
 
   /** The handle of a key that wraps others and does nothing else. Throws as `resolve`, and for an object that is none. */
   domainKey(id: Buffer): Handle {
+    this.#follow();
+    const name = id.toString('latin1', 0, idBytes);
     let handle: Handle;
     try {
-      handle = this.resolve(id);
+      handle = this.#tokenObject(id, name);
     } catch (error) {
       if (!(error instanceof HostFailure && error.failure === 'keyUnavailable')) throw error;
       throw new HostFailure('keyUnavailable', `the domain key ${id.toString('hex')}: ${error.message}`, {
         cause: error,
       });
     }
-    const { keyType, usages } = this.facts(id);
-    if (keyType === constant('CKK_AES') && usages.has('CKA_UNWRAP') && !usages.has('CKA_DECRYPT')) return handle;
+    const { keyType, usages } = this.#objectFacts(name);
+    if (keyType === aes && usages.has('CKA_UNWRAP') && !usages.has('CKA_DECRYPT')) return handle;
     throw new HostFailure('keyUnavailable', `the object ${id.toString('hex')} is not a domain key`);
   }
 
@@ -193,8 +200,11 @@ export class KeyTable {
   /** What the token says of a key that `resolve` has just found. */
   facts(id: Buffer): KeyFacts {
     const unwrapped = isWrapped(id) ? this.#unwrapped.facts(id.toString('latin1', 0, idBytes)) : undefined;
-    if (unwrapped !== undefined) return unwrapped;
-    const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
+    return unwrapped ?? this.#objectFacts(id.toString('latin1', 0, idBytes));
+  }
+
+  #objectFacts(name: string): KeyFacts {
+    const entry = this.#entries.get(name);
     if (entry === undefined) throw this.missing();
     entry.facts ??= this.#readFacts(entry.working ?? entry.handle);
     return entry.facts;

@@ -16,7 +16,7 @@
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { blobFormat, type WrappedKeyFields } from '../../wrapped-key.ts';
 import { AttributeReader } from './attribute-reader.ts';
-import { type Attribute, constant, type Handle, returnValueOf } from './cryptoki.ts';
+import { type Attribute, constant, type Handle, type Mechanism, returnValueOf } from './cryptoki.ts';
 import { curveOfParams } from './curves.ts';
 import { prepared } from './direct-cryptoki.ts';
 import { HostFailure } from './failures.ts';
@@ -67,14 +67,31 @@ interface Kind extends WrappedKind {
   readonly isTheSameForAll: boolean;
 }
 
+interface WrappingMechanism {
+  readonly mechanism: Mechanism;
+  readonly wrapStep: string;
+  readonly unwrapStep: string;
+}
+
 export class KeyWrapping {
   readonly #session: TokenSession;
   readonly #profile: VendorProfile;
-  readonly #kinds = new Map<string, Kind>();
+  /** By KeySpec and KeyUsage. */
+  readonly #kinds = new Map<string, Map<string, Kind>>();
+  readonly #way: WrappingMechanism | null;
 
   constructor(session: TokenSession, profile: VendorProfile) {
     this.#session = session;
     this.#profile = profile;
+    const name = profile.wrapping?.mechanism;
+    this.#way =
+      name === undefined
+        ? null
+        : {
+            mechanism: { mechanism: constant(name) },
+            wrapStep: `${name} C_WrapKey`,
+            unwrapStep: `${name} C_UnwrapKey`,
+          };
   }
 
   /**
@@ -82,13 +99,13 @@ export class KeyWrapping {
    * the library as they are.
    */
   wrap(domainKey: Handle, object: Handle): Buffer {
-    const { name, mechanism } = this.#mechanism();
+    const { mechanism, wrapStep } = this.#mechanism();
     const output = Buffer.alloc(1 + maxBlobBytes);
-    this.#session.step = `${name} C_WrapKey`;
+    this.#session.step = wrapStep;
     const { cryptoki, handle } = this.#session;
     let bytes: number;
     try {
-      bytes = cryptoki.C_WrapKey(handle, { mechanism }, domainKey, object, output.subarray(1));
+      bytes = cryptoki.C_WrapKey(handle, mechanism, domainKey, object, output.subarray(1));
     } catch (error) {
       const why = whyKept.find(([code]) => constant(code) === returnValueOf(error));
       if (why === undefined) throw error;
@@ -131,26 +148,24 @@ export class KeyWrapping {
     { keySpec, keyUsage, publicKey, blob }: Omit<WrappedKeyFields, 'domainKeyId'>,
     object: { readonly id: Buffer; readonly label: string },
   ): Handle {
-    const { name, mechanism } = this.#mechanism();
+    const { mechanism, unwrapStep } = this.#mechanism();
     const { cryptoki, handle } = this.#session;
     const template = this.#template(usageRow(keySpec, keyUsage), publicKey, object);
-    this.#session.step = `${name} C_UnwrapKey`;
-    return cryptoki.C_UnwrapKey(handle, { mechanism }, domainKey, Buffer.from(blob.subarray(1)), template);
+    this.#session.step = unwrapStep;
+    return cryptoki.C_UnwrapKey(handle, mechanism, domainKey, Buffer.from(blob.subarray(1)), template);
   }
 
-  #mechanism(): { readonly name: string; readonly mechanism: number } {
-    const name = this.#profile.wrapping?.mechanism;
-    if (name === undefined)
-      throw new HostFailure('unsupported', 'the vendor profile names no mechanism for wrapped keys (`wrapping`)');
-    return { name, mechanism: constant(name) };
+  #mechanism(): WrappingMechanism {
+    if (this.#way !== null) return this.#way;
+    throw new HostFailure('unsupported', 'the vendor profile names no mechanism for wrapped keys (`wrapping`)');
   }
 
   #unwrap(domainKey: Handle, wrapped: Buffer, template: readonly Attribute[]): Handle {
-    const { name, mechanism } = this.#mechanism();
+    const { mechanism, unwrapStep } = this.#mechanism();
     const { cryptoki, handle } = this.#session;
-    this.#session.step = `${name} C_UnwrapKey`;
+    this.#session.step = unwrapStep;
     try {
-      return cryptoki.C_UnwrapKey(handle, { mechanism }, domainKey, wrapped, template);
+      return cryptoki.C_UnwrapKey(handle, mechanism, domainKey, wrapped, template);
     } catch (error) {
       if (this.#session.meaningOf(error) !== 'callersFault') throw error;
       throw damagedBlob(error);
@@ -178,8 +193,7 @@ export class KeyWrapping {
   }
 
   #kindOf(keySpec: string, keyUsage: string): Kind {
-    const name = `${keySpec} ${keyUsage}`;
-    let kind = this.#kinds.get(name);
+    let kind = this.#kinds.get(keySpec)?.get(keyUsage);
     if (kind === undefined) {
       const { row, usage } = usageRow(keySpec, keyUsage);
       const isSecret = row.objectClass === 'CKO_SECRET_KEY';
@@ -197,7 +211,8 @@ export class KeyWrapping {
           : new AttributeReader(cryptoki, names, [size]),
         isTheSameForAll: size !== 'CKA_MODULUS',
       };
-      this.#kinds.set(name, kind);
+      const ofKeySpec = this.#kinds.get(keySpec) ?? new Map<string, Kind>();
+      this.#kinds.set(keySpec, ofKeySpec.set(keyUsage, kind));
     }
     return kind;
   }
