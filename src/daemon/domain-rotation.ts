@@ -27,6 +27,7 @@ import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
 import { assertLacks } from './domain-wide-rotation.ts';
+import { ofHsm } from './named-hsm.ts';
 import { memberNamed, type RotationChoices } from './rotation-choices.ts';
 
 export interface JoiningPair {
@@ -141,17 +142,22 @@ export class DomainRotations {
     if (padding === undefined)
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all members have');
     const record = await domainKeys.begin(keyStore.name, {
-      generateDomainKey: (request) => giver.call((theirs) => theirs.generateDomainKey(request)),
+      generateDomainKey: (request) =>
+        ofHsm(
+          giver.name,
+          giver.call((theirs) => theirs.generateDomainKey(request)),
+        ),
       destroyKey: (request) => destroyIn(staying, request.backingKeyId),
     });
     const pairs: JoiningPair[] = [];
     try {
       for (const member of others) {
-        await endPairs(member);
+        await ofHsm(member.name, endPairs(member));
         const backingKeyId = newBackingKeyId();
         const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
         const request = { backingKeyId, label, padding };
-        const publicKey = await member.call((theirs) => theirs.carrying.generateJoiningPair(request));
+        const made = member.call((theirs) => theirs.carrying.generateJoiningPair(request));
+        const publicKey = await ofHsm(member.name, made);
         pairs.push({ member: member.name, backingKeyId, publicKey });
       }
     } catch (error) {
@@ -208,8 +214,9 @@ export class DomainRotations {
           `the member \`${missing.name}\` was not there when the rotation was begun; begin anew`,
         );
       const giver = memberNamed(keyStore, pending.member);
-      const key = await proveIn(giver, { record, domainId: domainId() });
-      proof = await giver.call((theirs) => proofForRecord(theirs, record.backingKeyId));
+      const key = await ofHsm(giver.name, proveIn(giver, { record, domainId: domainId() }));
+      const computed = giver.call((theirs) => proofForRecord(theirs, record.backingKeyId));
+      proof = await ofHsm(giver.name, computed);
       for (const { member: name, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const member = memberNamed(keyStore, name);
         const request = { backingKeyId: record.backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
@@ -218,10 +225,12 @@ export class DomainRotations {
           .catch((error: unknown) => {
             throw withRemedy(error, leavers.length === 0 ? 'rotate' : 'leave');
           });
-        await member.call((theirs) => theirs.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true }));
+        const receiving = { key, joiningKeyId, wrapped, padding, keep: true } as const;
+        const received = member.call((theirs) => theirs.carrying.receive(receiving));
+        await ofHsm(member.name, received);
       }
       // What is in it is known anew then.
-      for (const member of staying) await member.relist();
+      for (const member of staying) await ofHsm(member.name, member.relist());
       this.#parts.assertNothingIsLost(keyStore, choices);
       for (const leaver of leavers.map((name) => memberNamed(keyStore, name)))
         if (leaver.isServing) await leaver.call((theirs) => assertLacks(theirs, leaver.name, record.backingKeyId));

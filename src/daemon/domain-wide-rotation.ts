@@ -17,6 +17,7 @@ import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-ke
 import { KmsError } from '../kms/errors.ts';
 import { type BackingKeyId, newBackingKeyId } from '../kms/names.ts';
 import type { DomainKeyRecord } from '../store/records/records.ts';
+import { ofHsm } from './named-hsm.ts';
 import { memberNamed, type RotationChoices } from './rotation-choices.ts';
 
 /** One HSM of the domain. */
@@ -138,7 +139,7 @@ export class DomainWideRotation {
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all HSMs have');
     const maker = {
       generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
-        giver.token.generateDomainKey(request),
+        ofHsm(giver.path, giver.token.generateDomainKey(request)),
       destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(holders, request.backingKeyId),
     };
     const others = domainKeys.domainOf(name).filter((other) => other !== name && other !== leaver);
@@ -147,10 +148,11 @@ export class DomainWideRotation {
     try {
       for (const holder of holders) {
         if (holder === giver) continue;
-        await endPairsIn(holder.token);
+        await ofHsm(holder.path, endPairsIn(holder.token));
         const backingKeyId = newBackingKeyId();
         const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
-        const publicKey = await holder.token.carrying.generateJoiningPair({ backingKeyId, label, padding });
+        const made = holder.token.carrying.generateJoiningPair({ backingKeyId, label, padding });
+        const publicKey = await ofHsm(holder.path, made);
         pairs.push({ holder, backingKeyId, publicKey });
       }
     } catch (error) {
@@ -199,16 +201,18 @@ export class DomainWideRotation {
         );
       const label = domainKeyLabel(record);
       const anySecret = { keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
-      const key = await proveKey(giver.token, { backingKeyId, label, domainId: domainId(), ...anySecret });
-      proof = await proofForRecord(giver.token, backingKeyId);
+      const proven = proveKey(giver.token, { backingKeyId, label, domainId: domainId(), ...anySecret });
+      const key = await ofHsm(giver.path, proven);
+      proof = await ofHsm(giver.path, proofForRecord(giver.token, backingKeyId));
       for (const { holder, backingKeyId: joiningKeyId, publicKey } of pairs) {
         const request = { backingKeyId, publicKey, trustedKeyId: joiningKeyId, padding };
         const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
           throw withRemedy(error, leaver === undefined && members === undefined ? 'rotate' : 'leave');
         });
-        await holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
+        const received = holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
+        await ofHsm(holder.path, received);
       }
-      for (const holder of had) await holder.relist();
+      for (const holder of had) await ofHsm(holder.path, holder.relist());
       if (leaver !== undefined)
         for (const { isServing, token, path } of holdersIn(leaver, this.#parts.keyStoreOf(leaver), leaver))
           if (isServing) await assertLacks(token, path, backingKeyId);
