@@ -20,6 +20,9 @@ export const maxUnwrappedKeys = 1024;
 /** As few as keep warm, and as many as a request after another of the same key is behind it. */
 const maxVisitors = 32;
 
+/** So many more names than residents: keys that are too many for one lane are known when they come back to be divided among two. */
+const namesPerResident = 2;
+
 /**
  * What comes first in a queue. Each time it is asked it goes on from where it was, so whoever asks takes out what he is told. A new search from the
  * beginning would pass all places that were emptied since the queue was last moved together, hundreds each time.
@@ -59,7 +62,7 @@ export class KeptKeys<Value> {
   readonly #firstVisitor = new Front(this.#visitors);
   readonly #firstNameGone = new Front(this.#namesGone);
 
-  /** @param max So many are kept, one at least, and as many names. */
+  /** @param max So many are kept, one at least. */
   constructor(max = maxUnwrappedKeys) {
     this.#maxVisitors = Math.min(maxVisitors, Math.floor(max / 4));
     this.#maxResidents = max - this.#maxVisitors;
@@ -76,6 +79,11 @@ export class KeptKeys<Value> {
 
   has(name: string): boolean {
     return this.#residents.has(name) || this.#visitors.has(name);
+  }
+
+  /** Is it there, or was it not long ago? One that was becomes a resident when it is kept. */
+  knows(name: string): boolean {
+    return this.has(name) || this.#namesGone.has(name);
   }
 
   get(name: string): Value | undefined {
@@ -146,7 +154,7 @@ export class KeptKeys<Value> {
 
   #remember(name: string): void {
     this.#namesGone.add(name);
-    if (this.#namesGone.size <= this.#maxResidents) return;
+    if (this.#namesGone.size <= namesPerResident * this.#maxResidents) return;
     const oldest = this.#firstNameGone.take();
     if (oldest !== undefined) this.#namesGone.delete(oldest);
   }

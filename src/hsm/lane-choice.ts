@@ -23,7 +23,8 @@
  *   few keys are all in one place in the end (10 keys, 16 connections, SoftHSM2: 34 µs of CPU in the API process and 16 in the hosts
  *   became 29 and 12). When there is no room any more they go to one by its id: lanes add up what they keep, and a key comes back to
  *   where its name is remembered. To another lane it goes when that one has no room, and, of calls with private keys, when another is
- *   done so much sooner that unwrapping it there is worth it.
+ *   done so much sooner that unwrapping it there is worth it. Once all are full, little calls with a key that none has or remembers keep
+ *   together as well: it passes by, and is unwrapped once wherever it goes.
  * - *A far token*: a lane has a call to do while the reply to the one before is on its way back, which takes this process a
  *   millisecond when it is busy. So what a lane may have at once grows with the way to the token (`travelMs`).
  */
@@ -124,7 +125,7 @@ export class LaneChoice {
   #withKey(key: string, name: CallName, ms: number): LaneEntry | undefined {
     const isTogether = ms < littleMs && !this.#use.sessionsAreParallel;
     const first = this.#forPrompt[0];
-    if (isTogether && first?.kept.hasRoom === true && this.#hasRoom(first, ms)) return first;
+    if (isTogether && first !== undefined && this.#keepsToFirst(key, first) && this.#hasRoom(first, ms)) return first;
     const home = this.#homeOf(key);
     const unwrapMs = dependsOnKey(name) ? unwrappingMs + ms : awayMs;
     let best: LaneEntry | undefined;
@@ -140,6 +141,12 @@ export class LaneChoice {
       soonestMs = doneInMs;
     }
     return best;
+  }
+
+  /** Is a little call with this key one of those that keep together? */
+  #keepsToFirst(key: string, { kept }: LaneEntry): boolean {
+    if (kept.hasRoom || kept.has(key)) return true;
+    return this.#forOrdinary.every((entry) => !entry.kept.hasRoom && !entry.kept.knows(key));
   }
 
   /** Where a key is unwrapped that no lane has. Of a lane that is gone the keys are divided among all others. */

@@ -158,7 +158,9 @@ export class KeyDirectory implements Fold {
 
   /** As `findKey`, and `undefined` for one whose records did not verify: for whoever tells of several keys. */
   findSoundKey(keyId: KeyId): KmsKey | undefined {
-    if (this.#onDemand !== undefined) this.#bringIntoMemory(keyId, this.#onDemand);
+    const key = this.#keys.get(keyId);
+    if (this.#onDemand === undefined || (key !== undefined && this.#onDemand.isKept(keyId))) return key;
+    this.#bringIntoMemory(keyId, this.#onDemand);
     return this.#keys.get(keyId);
   }
 

@@ -60,6 +60,11 @@ export class KeysOnDemand {
     return source.has('key', { region: this.#region, keyId }) || source.has('backingKey', { keyId });
   }
 
+  /** One in memory was asked for. Is it one of those that stay there? */
+  isKept(keyId: KeyId): boolean {
+    return this.#kept.use(keyId) !== undefined;
+  }
+
   /** It was asked for. @returns The one that has to go for it, if any. */
   asked(keyId: KeyId): KeyId | undefined {
     return this.#kept.use(keyId) === undefined ? this.#kept.keep(keyId, keyId) : undefined;

@@ -138,3 +138,13 @@ test('of more keys than there is room for, used in turn, a part is kept and not 
   for (let round = 0; round < 4; round++) found();
   expect(found()).toBeGreaterThanOrEqual(32);
 });
+
+test('a key that was there not long ago is known, among twice as many others as are kept', () => {
+  const kept = new KeptKeys<string>(64);
+  for (const name of names('before', 64)) use(kept, name);
+  use(kept, 'visitor');
+  for (const name of names('other', 100)) use(kept, name);
+  expect([kept.has('visitor'), kept.knows('visitor')]).toEqual([false, true]);
+  for (const name of names('yet another', 200)) use(kept, name);
+  expect([kept.has('visitor'), kept.knows('visitor')]).toEqual([false, false]);
+});

@@ -6,9 +6,7 @@
 import * as crypto from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
-import { HostLane } from '../../src/hsm/host-lane.ts';
-import { maxUnwrappedKeys } from '../../src/hsm/kept-keys.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { type BackingKeyReference, WrappedKey, type WrappedKeyOutline } from '../../src/hsm/wrapped-key.ts';
 import type { KeySpec, KeyUsage } from '../../src/kms/key-specs.ts';
@@ -254,50 +252,6 @@ describeEachToken('A key store, its wrapped keys', (token) => {
       failureOf(encryptWith(referenceOf({ ...outline, blob }, key.backingKeyId))),
     );
     for (const failure of await Promise.all(again)) expect(failure).toMatchObject({ failure: 'keyUnavailable' });
-  });
-
-  test('are unwrapped in the first host while it keeps all, then divided among hosts, and used where they are unwrapped', async () => {
-    const store = await openTestStore(token(), { hosts: 2 });
-    const outline = await newWrapped('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
-    const sent = vi.spyOn(HostLane.prototype, 'send');
-    onTestFinished(() => sent.mockRestore());
-    /** Each after the other, so that no lane has calls before. */
-    const lanesOf = async (keys: readonly BackingKeyReference[]) => {
-      sent.mockClear();
-      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
-      return sent.mock.contexts;
-    };
-    const residents = maxUnwrappedKeys - 32;
-    const few = Array.from({ length: residents }, () => referenceOf(outline));
-    expect(new Set(await lanesOf(few)).size).toBe(1);
-    const further = Array.from({ length: 48 }, () => referenceOf(outline));
-    const lanes = await lanesOf(further);
-    expect(new Set(lanes).size).toBe(2);
-    // Each comes back to where it was, kept there or remembered, and nothing of it went to the other.
-    expect((await lanesOf(further)).map((lane) => lanes.indexOf(lane))).toEqual(
-      lanes.map((lane) => lanes.indexOf(lane)),
-    );
-    expect(new Set(await lanesOf(few.slice(0, 20))).size).toBe(1);
-  });
-
-  test('come together in the first host, also those that another one has because the first had enough to do', async () => {
-    const store = await openTestStore(token(), { hosts: 2, sessionsAreParallel: false, limits: { maxInLane: 4 } });
-    const outline = await newWrapped('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT');
-    const keys = Array.from({ length: 24 }, () => referenceOf(outline));
-    const encrypt = (key: BackingKeyReference) =>
-      store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
-    const sent = vi.spyOn(HostLane.prototype, 'send');
-    onTestFinished(() => sent.mockRestore());
-    await Promise.all(keys.map(encrypt));
-    expect(new Set(sent.mock.contexts).size).toBe(2);
-    // A call that the machine held up is thought to take longer than it does, until the next ones tell otherwise.
-    do {
-      sent.mockClear();
-      for (const key of keys) await encrypt(key);
-    } while (new Set(sent.mock.contexts).size > 1);
-    const inToken = await newKey(store.keyStore);
-    await roundTrip(store.keyStore, inToken);
-    expect(new Set(sent.mock.contexts.slice(-1))).toEqual(new Set(sent.mock.contexts.slice(0, 1)));
   });
 
   test('are unwrapped anew by a host that replaces another', async () => {

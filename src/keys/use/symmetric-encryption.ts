@@ -18,9 +18,10 @@ import { assertTokenCanGenerate } from '../token-capabilities.ts';
 import {
   additionalAuthenticatedData,
   type CiphertextBlob,
-  type CiphertextHeader,
+  type EncodedHeader,
   type EncryptionContext,
   encodeCiphertext,
+  encodedHeader,
 } from './ciphertext.ts';
 
 /** What was used, as the API tells it. */
@@ -114,7 +115,7 @@ export async function decrypt(
   const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
   if (backingKey === undefined || blob.keyIdDigits !== authorized.key.idDigits) throw invalidCiphertext();
   const { iv, ciphertext } = blob;
-  const aad = additionalAuthenticatedData(blob, context);
+  const aad = additionalAuthenticatedData(encodedHeader(blob), context);
   const plaintext = await inKeyStore(() =>
     backingKey.keyStore.decrypt({ ...backingKey.reference, aad, iv, ciphertext }),
   );
@@ -136,17 +137,16 @@ function countedNow({ material }: AuthorizedKey): BackingKey | undefined {
   return material.counter.tryTake() ? material : undefined;
 }
 
-function headerOf({ key }: AuthorizedKey, { record }: BackingKey): CiphertextHeader {
-  return { keyIdDigits: key.idDigits, backingKeyId: record.backingKeyId };
+function headerOf({ key }: AuthorizedKey, { record }: BackingKey): EncodedHeader {
+  return encodedHeader({ keyIdDigits: key.idDigits, backingKeyId: record.backingKeyId });
 }
 
 function encryptedWith(
   { keyMaterialId }: BackingKey,
-  { keyIdDigits, backingKeyId }: CiphertextHeader,
-  { iv, ciphertext }: Pick<CiphertextBlob, 'iv' | 'ciphertext'>,
+  header: EncodedHeader,
+  made: Pick<CiphertextBlob, 'iv' | 'ciphertext'>,
 ): Encrypted {
-  const ciphertextBlob = encodeCiphertext({ keyIdDigits, backingKeyId, iv, ciphertext });
-  return { ciphertextBlob, algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
+  return { ciphertextBlob: encodeCiphertext(header, made), algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
 }
 
 /** Where the hot path ends: reserves the next numbers, and rotates the key when there are none. */
