@@ -141,14 +141,16 @@ export class DomainRotations {
     const [padding] = commonPaddings(staying.flatMap(({ attached }) => attached ?? []));
     if (padding === undefined)
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all members have');
-    const record = await domainKeys.begin(keyStore.name, {
-      generateDomainKey: (request) =>
+    // Nobody else has it before it is given, so that a member which is lost meanwhile keeps nothing of it.
+    const maker = {
+      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
         ofHsm(
           giver.name,
           giver.call((theirs) => theirs.generateDomainKey(request)),
         ),
-      destroyKey: (request) => destroyIn(staying, request.backingKeyId),
-    });
+      destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn([giver], request.backingKeyId),
+    };
+    const record = await domainKeys.begin(keyStore.name, maker);
     const pairs: JoiningPair[] = [];
     try {
       for (const member of others) {
@@ -161,7 +163,7 @@ export class DomainRotations {
         pairs.push({ member: member.name, backingKeyId, publicKey });
       }
     } catch (error) {
-      await domainKeys.abandon(record, { destroyKey: ({ backingKeyId }) => destroyIn(staying, backingKeyId) });
+      await domainKeys.abandon(record, maker);
       throw error;
     }
     const begun = {

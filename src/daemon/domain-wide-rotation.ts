@@ -137,10 +137,11 @@ export class DomainWideRotation {
     const [padding] = commonPaddings(holders.map(({ token }) => token));
     if (padding === undefined)
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all HSMs have');
+    // Nobody else has it before it is given, so that an HSM which is lost meanwhile keeps nothing of it.
     const maker = {
       generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
         ofHsm(giver.path, giver.token.generateDomainKey(request)),
-      destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn(holders, request.backingKeyId),
+      destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn([giver], request.backingKeyId),
     };
     const others = domainKeys.domainOf(name).filter((other) => other !== name && other !== leaver);
     const record = await domainKeys.begin(name, maker, others);

@@ -3,10 +3,10 @@
  * needs the other one's.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { createLog } from '../../src/daemon/log.ts';
@@ -28,6 +28,7 @@ if (missing !== null) process.stdout.write(`skipped: Regions of a domain: ${miss
 
 const there = 'eu-central-1';
 const Plaintext = Buffer.from('a plaintext');
+const patience = { timeout: 170_000, interval: 30 };
 const dayMs = 24 * 60 * 60 * 1000;
 
 describe.skipIf(missing !== null)('Regions with an HSM each', () => {
@@ -223,6 +224,32 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
         for (const pid of await hosts(gone)) process.kill(pid, 'SIGCONT');
       }
     }
+  });
+
+  test('get no new domain key while an HSM of theirs is lost, which is named before anybody has noticed and after', async () => {
+    const ofAnnex = async () => (await ask('/status')).keyStores[1];
+    const { pids, domainKeys } = await ofAnnex();
+    const refuses = async (named: string, path: string) =>
+      expect(await ask(`/domains/${named}/rotation`, {})).toMatchObject({
+        __type: 'ConflictException',
+        message: expect.stringMatching(
+          new RegExp(`^\`${path}\` of the domain of the key store \`${named}\` would lack the new domain key`),
+        ),
+      });
+    // Its database is gone, as is a token that somebody took out.
+    renameSync(nss.folder, `${nss.folder}.away`);
+    try {
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      await refuses('default', 'annex/annex');
+      await vi.waitFor(async () => expect((await ofAnnex()).state).not.toBe('connected'), patience);
+      await refuses('default', 'annex/annex');
+      await refuses('annex', 'annex');
+    } finally {
+      renameSync(`${nss.folder}.away`, nss.folder);
+    }
+    await vi.waitFor(async () => expect(await ofAnnex()).toMatchObject({ state: 'connected', domainKeys }), patience);
+    expect((await ask('/census/orphans', {})).orphans).toEqual([]);
+    expect(await rotateDomain(instance, 'default')).toMatchObject({ members: ['default', 'annex/annex'] });
   });
 
   test('have no domain key of a rotation that was cut off, and serve as before after a restart', async () => {
