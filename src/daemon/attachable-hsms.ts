@@ -27,19 +27,30 @@ export async function attachableHsms(
     found.set(cloudHsmClusterIdOf(account, name), {
       name,
       trustAnchor: await readTrustAnchor(name, configuration.trustAnchorCertificate),
-      async problem() {
+      problem: oneAtATime(async () => {
         try {
           const { settings, environment } = tokenOptions(name, configuration, log);
           return (await lookForToken(settings, environment)).problem;
         } catch (error) {
           return String(error instanceof Error ? error.message : error);
         }
-      },
+      }),
       open: (pin, isWaitedFor, events, admit, gate) =>
         beginKeyStore({ ...tokenOptions(name, configuration, log), pin, events, admit, gate }, isWaitedFor),
     });
   }
   return found;
+}
+
+/** It takes a process, of which callers could have a hundred at once: whoever asks while it is found out is told the same. */
+function oneAtATime<Result>(find: () => Promise<Result>): () => Promise<Result> {
+  let finding: Promise<Result> | undefined;
+  return () => {
+    finding ??= find().finally(() => {
+      finding = undefined;
+    });
+    return finding;
+  };
 }
 
 async function readTrustAnchor(name: string, path: string): Promise<string> {

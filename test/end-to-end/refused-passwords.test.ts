@@ -118,6 +118,18 @@ describe.skipIf(missing !== null)('The password of a custom key store', () => {
     await until('CONNECTED');
   });
 
+  test('is given again and again by many at once, and its HSM is looked for by one process', async () => {
+    await disconnect();
+    const looks = shim.counting('C_Initialize');
+    shim.fault('C_Initialize', 'delay 300');
+    const given = { KeyStorePassword: hsms.token.pin, CloudHsmClusterId: clusterOf('payments') };
+    await Promise.all(Array.from({ length: 16 }, () => update(given)));
+    expect(looks()).toBeLessThanOrEqual(2);
+    shim.healAll();
+    await connect();
+    await until('CONNECTED');
+  });
+
   test('stays refused while the store goes to a related HSM and back, and is given again, until there is another', async () => {
     await disconnect();
     const logins = shim.counting('C_Login');
