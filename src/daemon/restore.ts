@@ -110,7 +110,7 @@ export async function restoreBackup(
 
 /** SQLite takes what is beside a database for its own: a log that another one has left would be written into it. */
 function filesOf(dataDir: string): readonly string[] {
-  return ['', '-wal', '-shm'].map((suffix) => `${metadataPath(dataDir)}${suffix}`);
+  return ['', '-wal', '-shm', '-journal'].map((suffix) => `${metadataPath(dataDir)}${suffix}`);
 }
 
 async function tryIn(folder: string, restoration: Restoration): Promise<TriedBackup> {

@@ -276,13 +276,16 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
     }
   });
 
-  test.each(['metadata.db-wal', 'metadata.db-shm'])('is not given back beside a %s of other metadata', async (name) => {
-    const { config, data } = elsewhere('other');
-    mkdirSync(data, { mode: 0o700 });
-    writeFileSync(join(data, name), 'of another database');
-    await expect(giveBack(file(), config)).rejects.toThrow(`${name}\` is there already, and nothing is overwritten`);
-    expect(readdirSync(data)).toEqual([name]);
-  });
+  test.each(['metadata.db-wal', 'metadata.db-shm', 'metadata.db-journal'])(
+    'is not given back beside a %s of other metadata',
+    async (name) => {
+      const { config, data } = elsewhere('other');
+      mkdirSync(data, { mode: 0o700 });
+      writeFileSync(join(data, name), 'of another database');
+      await expect(giveBack(file(), config)).rejects.toThrow(`${name}\` is there already, and nothing is overwritten`);
+      expect(readdirSync(data)).toEqual([name]);
+    },
+  );
 
   test.each([
     ['a key', 'token', 'generateKey', /^drawbridge:[0-9a-f-]{36}:1$/],
