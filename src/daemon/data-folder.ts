@@ -63,7 +63,7 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
       if (backingKeyId === undefined) {
         throw neverInitialised(dataDir);
       }
-      await assertTokenIsOurs(keyStore, dataDir, [backingKeyId]);
+      await assertTokenIsOurs(keyStore, dataDir, [backingKeyId], true);
       await assertServiceKey(keyStore, purpose, backingKeyId);
       macs = (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages });
     },

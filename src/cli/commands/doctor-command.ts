@@ -304,7 +304,7 @@ async function findKeys(keyStore: KeyStore, name: string, configuration: Configu
     return 'not compared: a daemon has the metadata open, and compared them at its start';
   }
   const { serviceKey, backingKeys } = named;
-  if (name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey]);
+  if (name === serviceKeyStore) await assertTokenIsOurs(keyStore, dataDir, [serviceKey], true);
   // Of several members each has the service keys, and a key that is a token object is in one of them.
   const isOneOfSeveral = (keyStores.get(name)?.members.length ?? 1) > 1;
   if (isOneOfSeveral && name === serviceKeyStore) return 'the service key of the data folder';
