@@ -20,6 +20,7 @@ import { type Cryptoki, constant, type Handle } from './cryptoki.ts';
 import { type DirectFunctions, directFunctionsOf, handleNumber } from './direct-functions.ts';
 import { libraryPathOf } from './loaded-libraries.ts';
 
+const ok = constant('CKR_OK');
 /** A CK_ATTRIBUTE: type, pointer, length, each of 8 bytes. */
 const attributeBytes = 24;
 /** More than a number or a flag. */
@@ -77,7 +78,7 @@ export class AttributeReader {
     memory.set(this.#blank);
     const [inSession, objectNumber] = [handleNumber(session), handleNumber(object)];
     const code = this.#functions.getAttributeValue(inSession, objectNumber, memory, this.#attributes.length);
-    return code === constant('CKR_OK');
+    return code === ok;
   }
 
   /** Is the answer the one that was last remembered, byte for byte? */
