@@ -11,7 +11,8 @@
  *                    the call has the fault that is the one of this number in FUNCTION.count, from 1.
  *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
  *                    C_Sign and C_Decrypt: what comes out has. `leave NUMBER`, of C_GetAttributeValue: value and length of the
- *                    attribute of that type are left as the caller has them.
+ *                    attribute of that type are left as the caller has them. `unavailable NUMBER`, of C_Encrypt, C_Decrypt and
+ *                    C_Sign: as `return NUMBER`, and the length of what comes out is CK_UNAVAILABLE_INFORMATION.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
  *   trace            grows by a line of 32 bytes with each call of any function, its name, if the file exists.
  *   stop             a number: the call whose line of `trace` is the one of this number is never made. Its process hangs, and
@@ -152,7 +153,8 @@ static void flip_output(unsigned char *output, const unsigned long *length) {
 }
 
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
-static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped, unsigned long *left) {
+static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped, unsigned long *left,
+                 unsigned long *length_of_output) {
   char path[512], text[64] = "";
   path_of(path, sizeof path, name, "");
   int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -178,6 +180,11 @@ static int fault(const char *name, long number, unsigned long *result, unsigned 
   if (strncmp(action, "delay ", 6) == 0) usleep((useconds_t)strtoul(action + 6, NULL, 0) * 1000);
   if (strncmp(action, "flip", 4) == 0) *flipped = strtoul(action + 4, NULL, 0);
   if (strncmp(action, "leave ", 6) == 0) *left = strtoul(action + 6, NULL, 0);
+  if (strncmp(action, "unavailable ", 12) == 0) {
+    *length_of_output = ~0UL;
+    *result = strtoul(action + 12, NULL, 0);
+    return 1;
+  }
   if (strncmp(action, "return ", 7) != 0) return 0;
   *result = strtoul(action + 7, NULL, 0);
   return 1;
@@ -188,7 +195,7 @@ static int fault(const char *name, long number, unsigned long *result, unsigned 
     unsigned long result, flipped = ~0UL, left = ~0UL;                                             \
     long number = count(#name);                                                                    \
     trace(#name);                                                                                  \
-    if (fault(#name, number, &result, &flipped, &left)) return result;                             \
+    if (fault(#name, number, &result, &flipped, &left, (unsigned long *)e)) return result;         \
     struct kept kept = keep(left, (struct attribute *)c, (unsigned long)d);                        \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
     give_back(&kept);                                                                              \

@@ -29,7 +29,7 @@ const source = fileURLToPath(new URL('./pkcs11-shim.c', import.meta.url));
  * number, from 1, since calls of this function are counted. One that has `hold` goes on when it is healed.
  */
 export type Fault =
-  `${'' | 'once ' | `at ${number} `}${'crash' | 'hang' | 'hold' | `return ${number}` | `delay ${number}` | 'flip' | `flip ${number}` | `leave ${number}`}`;
+  `${'' | 'once ' | `at ${number} `}${'crash' | 'hang' | 'hold' | `return ${number}` | `unavailable ${number}` | `delay ${number}` | 'flip' | `flip ${number}` | `leave ${number}`}`;
 
 /** The shim before a library, and what a test has it do. */
 export interface Shim {

@@ -184,8 +184,10 @@ export class DirectCryptoki extends NativeCryptoki {
     return native;
   }
 
+  /** All of its bytes, since a call that failed may have left `CK_UNAVAILABLE_INFORMATION`: half of that would be room without end. */
   #roomOf(output: Buffer): Buffer {
     this.#outputBytes.writeUInt32LE(output.length);
+    this.#outputBytes.writeUInt32LE(0, ulongBytes / 2);
     return this.#outputBytes;
   }
 }
