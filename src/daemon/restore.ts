@@ -21,6 +21,7 @@ import { type KeyStore, KeyStoreError } from '../hsm/key-store.ts';
 import type { PasswordVault } from '../keys/custom-key-store.ts';
 import { assertServiceKey } from '../keys/life/service-keys.ts';
 import { withoutIntents } from '../keys/life/unfinished.ts';
+import { namesRegion } from '../keys/regions-of-material.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
 import type { Logger } from '../kms/logger.ts';
 import type { BackupHeader, OpenBackup } from '../store/backup-file.ts';
@@ -185,7 +186,9 @@ async function takeCensus(
   const materials = Map.groupBy(backingKey, ({ keyId }) => keyId);
   const places = placesOfRegions(loaded, configuration, opened);
   const keys = key.map(({ keyId, keySpec, keyUsage, region }): CountedKey => {
-    return { keySpec, keyUsage, materials: materials.get(keyId) ?? [], placeOf: (each) => places(region, each) };
+    // Imported material of a multi-Region key is on record for each Region by itself.
+    const own = (materials.get(keyId) ?? []).filter((each) => namesRegion(each, region));
+    return { keySpec, keyUsage, materials: own, placeOf: (each) => places(region, each) };
   });
   const problems: CensusProblem[] = [];
   let proven = 0;

@@ -3,6 +3,7 @@
  * needs the other one's.
  */
 
+import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CreateKeyRequest, KMS } from '@aws-sdk/client-kms';
@@ -15,6 +16,7 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { openBackup } from '../../src/store/backup-file.ts';
 import { kmsOver } from '../end-to-end/support/connect.ts';
 import { present } from '../end-to-end/support/daemon.ts';
+import { importMaterial } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { SetClocks } from '../support/set-clocks.ts';
@@ -272,6 +274,13 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
   test('are counted by what each of them can use, in a census and when a restore is rehearsed', async () => {
     // What the start has wrapped anew is done.
     await clocks.settled();
+    // What is imported is each Region's own: of this one there is nothing more here.
+    const imported = await newPrimary({ Origin: 'EXTERNAL' });
+    const material = randomBytes(32);
+    await importMaterial(here, imported, material);
+    await here.replicateKey({ KeyId: imported, ReplicaRegion: there });
+    await importMaterial(abroad, imported, material);
+    await here.deleteImportedKeyMaterial({ KeyId: imported });
     const first = await ask('/census', { after: null });
     const second = await ask('/census', { after: first.next });
     expect([...first.problems, ...second.problems]).toEqual([]);
