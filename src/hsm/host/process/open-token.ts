@@ -17,7 +17,7 @@ import type { KeyStoreCapabilities } from '../../key-store.ts';
 import { findCapabilities, findImports, findProtection, findWrapping, mechanismNames } from '../probes/capabilities.ts';
 import { newChangeLockMemory } from '../token/change-lock.ts';
 import { type Cryptoki, constant, type Handle, returnValueOf, type TokenInfo } from '../token/cryptoki.ts';
-import { HostFailure } from '../token/failures.ts';
+import { type FailureName, HostFailure } from '../token/failures.ts';
 import { KeyTable } from '../token/key-table.ts';
 import { loadCryptoki } from '../token/loaded-libraries.ts';
 import { ReturnValues, returnValueName } from '../token/return-values.ts';
@@ -165,9 +165,16 @@ function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
     if (returnValueOf(error) === constant('CKR_USER_ALREADY_LOGGED_IN')) return;
     const failure = session.failureFrom(error);
     if (!(failure instanceof HostFailure)) throw failure;
-    throw new HostFailure(failure.failure, `token \`${unpadded(info.label)}\`: ${failure.message}`, { cause: error });
+    const name = passing.has(failure.failure) ? failure.failure : 'pinRefused';
+    throw new HostFailure(name, `token \`${unpadded(info.label)}\`: ${failure.message}`, { cause: error });
   }
 }
+
+/**
+ * What a login may fail for and succeed after, with the same PIN. Whatever else a token answers, it answers to the PIN, as far as anybody knows:
+ * vendors have numbers of their own for one that is wrong, and a token that is asked again for each of these locks itself.
+ */
+const passing: ReadonlySet<FailureName> = new Set(['tokenGone', 'busy', 'tokenFull']);
 
 function cannotOpen(what: string, error: unknown): unknown {
   const code = returnValueOf(error);
