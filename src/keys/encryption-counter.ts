@@ -16,6 +16,7 @@
  * the calls in flight (4,096), and the limit leaves room for 256 such losses in the life of a backing key.
  */
 
+import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import { numbersPerStart } from './start-numbers.ts';
 
 /** 2^32 less what repeated calls may have used on top: 4,096 calls in flight, lost 256 times, are 2^20. */
@@ -55,14 +56,28 @@ export function exhaustionStep(reserved: number, { maxEncryptionsPerBackingKey: 
 
 const noNumbers: NumberBlock = { from: 0, to: 0 };
 
-export class EncryptionCounter {
-  readonly #limits: EncryptionLimits;
+/** Whose numbers a counter counts. */
+export interface CountedMaterial {
+  readonly keyId: KeyId;
+  readonly backingKeyId: BackingKeyId;
+  /** Has it numbers of the start as well? */
+  readonly hasStartNumbers: boolean;
+}
+
+/** Where counters get their numbers: one for all, since there are as many counters as keys in memory. */
+export interface NumberSource {
+  readonly limits: EncryptionLimits;
   /** Puts the next block on record; resolves when it is on disk, with `undefined` when there is none. */
-  readonly #reserveBlock: () => Promise<NumberBlock | undefined>;
-  /** Called once, when the last numbers are being used. */
-  readonly #runOut: () => void;
+  reserveBlock(counter: EncryptionCounter): Promise<NumberBlock | undefined>;
+  /** Called once by each counter, when the last numbers are being used. */
+  runOut(material: CountedMaterial): void;
   /** Takes a number of the start; gives how many are left, `undefined` when there was none. */
-  readonly #takeOfStart: () => number | undefined;
+  takeOfStart(material: CountedMaterial): number | undefined;
+}
+
+export class EncryptionCounter {
+  readonly material: CountedMaterial;
+  readonly #source: NumberSource;
   #isRunningOut = false;
   /** By whomever. */
   #onRecord: number;
@@ -74,17 +89,9 @@ export class EncryptionCounter {
   #reserving: Promise<boolean> | undefined;
 
   /** @param reserved What is on record: after a start, all of it counts as used. */
-  constructor(
-    reserved: number,
-    reserveBlock: () => Promise<NumberBlock | undefined>,
-    limits: EncryptionLimits,
-    runOut: () => void = () => undefined,
-    takeOfStart: () => number | undefined = () => undefined,
-  ) {
-    this.#limits = limits;
-    this.#reserveBlock = reserveBlock;
-    this.#runOut = runOut;
-    this.#takeOfStart = takeOfStart;
+  constructor(reserved: number, material: CountedMaterial, source: NumberSource) {
+    this.material = material;
+    this.#source = source;
     this.#onRecord = reserved;
   }
 
@@ -107,25 +114,25 @@ export class EncryptionCounter {
     }
     this.#next++;
     const left = this.#end - this.#next;
-    if (left <= this.#limits.reservationBlock >> 2) this.#lookAhead(left);
+    if (left <= this.#source.limits.reservationBlock >> 2) this.#lookAhead(left);
     return true;
   }
 
   #tryTakeOfStart(): boolean {
-    if (this.#onRecord > this.#limits.maxEncryptionsPerBackingKey) return false;
-    const left = this.#takeOfStart();
+    if (this.#onRecord > this.#source.limits.maxEncryptionsPerBackingKey) return false;
+    const left = this.material.hasStartNumbers ? this.#source.takeOfStart(this.material) : undefined;
     if (left === numbersPerStart >> 2) this.reserve().catch(() => undefined); // As below.
     return left !== undefined;
   }
 
   /** Sees to what comes after the block in use, of which so many numbers are left: a quarter at most. */
   #lookAhead(left: number): void {
-    if (this.#onRecord < this.#limits.maxEncryptionsPerBackingKey) {
+    if (this.#onRecord < this.#source.limits.maxEncryptionsPerBackingKey) {
       // Whoever finds the block empty calls `reserve` and hears of the failure that is passed over here.
-      if (left === this.#limits.reservationBlock >> 2) this.reserve().catch(() => undefined);
+      if (left === this.#source.limits.reservationBlock >> 2) this.reserve().catch(() => undefined);
     } else if (!this.#isRunningOut) {
       this.#isRunningOut = true;
-      this.#runOut();
+      this.#source.runOut(this.material);
     }
   }
 
@@ -143,7 +150,7 @@ export class EncryptionCounter {
   async #reserve(): Promise<boolean> {
     // One block ahead is enough.
     if (this.#later.to > this.#later.from) return true;
-    const block = await this.#reserveBlock();
+    const block = await this.#source.reserveBlock(this);
     if (block === undefined) return false;
     this.#later = block;
     return true;

@@ -307,6 +307,7 @@ export class KeyDirectory implements Fold {
   #readFrom(records: RecordSource): void {
     const { region } = this.realm;
     const { keysInMemory } = this.budgets.memory;
+    this.#records.fileSome();
     this.#onDemand = new KeysOnDemand(records, { region, maxKeys: keysInMemory, damaged: this.#damaged });
     const isDeleted = (keyId: KeyId): boolean =>
       this.tombstones.has(keyId) && this.#recordsOf(keyId)?.key === undefined;

@@ -19,6 +19,7 @@ import {
   type EncryptionLimits,
   exhaustionStep,
   type NumberBlock,
+  type NumberSource,
   nextBlock,
 } from './encryption-counter.ts';
 import { internalMessage } from './key-store-errors.ts';
@@ -46,7 +47,7 @@ export interface MaterialInUseOptions {
 
 export class MaterialInUse {
   readonly #options: MaterialInUseOptions;
-  readonly #startNumbers: StartNumbers;
+  readonly #numbers: NumberSource;
   /** Less the numbers of all starts, which count as used. */
   readonly #limits: EncryptionLimits;
   /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
@@ -63,10 +64,19 @@ export class MaterialInUse {
   constructor(options: MaterialInUseOptions) {
     const { limits, startNumbers = noStartNumbers } = options;
     this.#options = options;
-    this.#startNumbers = startNumbers;
     const maxEncryptionsPerBackingKey = Math.max(0, limits.maxEncryptionsPerBackingKey - startNumbers.ofAllStarts);
     this.#limits = { ...limits, maxEncryptionsPerBackingKey };
     this.#reservations = new NumberReservations(options.turns, (id) => this.#nextBlock(id));
+    this.#numbers = {
+      limits: this.#limits,
+      reserveBlock: (counter) => {
+        const { backingKeyId } = counter.material;
+        this.#counters.set(backingKeyId, counter);
+        return this.#reservations.reserve(backingKeyId);
+      },
+      runOut: ({ keyId, backingKeyId }) => options.numbersRunOut(keyId, backingKeyId),
+      takeOfStart: ({ backingKeyId }) => startNumbers.tryTake(backingKeyId),
+    };
   }
 
   /**
@@ -76,18 +86,9 @@ export class MaterialInUse {
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
     const reference = this.#reference(record);
-    const { keyStores, numbersRunOut } = this.#options;
-    const { keyId, backingKeyId, reservedEncryptions } = record;
-    const counter: EncryptionCounter =
-      known?.counter ??
-      this.#counters.get(backingKeyId) ??
-      new EncryptionCounter(
-        reservedEncryptions,
-        () => this.#reserveBlock(backingKeyId, counter),
-        this.#limits,
-        () => numbersRunOut(keyId, backingKeyId),
-        () => (canHaveStartNumbers(record) ? this.#startNumbers.tryTake(backingKeyId) : undefined),
-      );
+    const { keyStores } = this.#options;
+    const { backingKeyId, reservedEncryptions } = record;
+    const counter = known?.counter ?? this.#counters.get(backingKeyId) ?? this.#newCounter(record);
     counter.follow(reservedEncryptions);
     const keyMaterialId = keyMaterialIdOf(record);
     if (!keyStores.isShared(record))
@@ -101,9 +102,10 @@ export class MaterialInUse {
     };
   }
 
-  #reserveBlock(backingKeyId: BackingKeyId, counter: EncryptionCounter): Promise<NumberBlock | undefined> {
-    this.#counters.set(backingKeyId, counter);
-    return this.#reservations.reserve(backingKeyId);
+  #newCounter(record: BackingKeyRecord): EncryptionCounter {
+    const { keyId, backingKeyId, reservedEncryptions } = record;
+    const hasStartNumbers = canHaveStartNumbers(record);
+    return new EncryptionCounter(reservedEncryptions, { keyId, backingKeyId, hasStartNumbers }, this.#numbers);
   }
 
   /** Reads the record in its turn, so that what else was written of it since stays. */

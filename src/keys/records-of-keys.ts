@@ -51,10 +51,15 @@ const keysOfPage = 4_096;
 export class RecordsOfKeys {
   readonly #byKeyId = new Map<KeyId, KeyRecords>();
   readonly #keyOfBackingKey = new Map<BackingKeyId, KeyId>();
-  /** What there is in each key store. */
-  readonly #byKeyStore = new Map<string, MaterialIds>();
+  /** What there is in each key store; absent where that is read elsewhere. */
+  #byKeyStore: Map<string, MaterialIds> | undefined = new Map();
   /** By the key store that is gone through. */
   readonly #passes = new Map<string, Pass>();
+
+  /** From now on what is filed here is some of all, and what there is in a key store is read from where all is. To be told before anything is filed. */
+  fileSome(): void {
+    this.#byKeyStore = undefined;
+  }
 
   of(keyId: KeyId): KeyRecords | undefined {
     return this.#byKeyId.get(keyId);
@@ -69,7 +74,7 @@ export class RecordsOfKeys {
 
   /** As `RecordSource.materialsIn`, of the one Region that is filed here. */
   *materialsIn(keyStore: string): Iterable<BackingKeyRecord> {
-    const { inToken, wrapped } = this.#byKeyStore.get(keyStore) ?? nothing;
+    const { inToken, wrapped } = this.#byKeyStore?.get(keyStore) ?? nothing;
     const [oneWrapped] = wrapped;
     for (const backingKeyId of [...inToken, ...(oneWrapped === undefined ? [] : [oneWrapped])]) {
       const found = this.findMaterial(backingKeyId);
@@ -128,26 +133,18 @@ export class RecordsOfKeys {
     this.#unlist(backingKeys.get(backingKeyId));
     backingKeys.set(backingKeyId, record);
     this.#keyOfBackingKey.set(backingKeyId, keyId);
-    const { inToken, wrapped } = this.#listOf(record.keyStore);
+    if (this.#byKeyStore === undefined) return keyId;
+    const { inToken, wrapped } = listOf(this.#byKeyStore, record.keyStore);
     (residency === 'wrapped' && state === 'Active' ? wrapped : inToken).add(backingKeyId);
     return keyId;
   }
 
-  #listOf(keyStore: string): MaterialIds {
-    let list = this.#byKeyStore.get(keyStore);
-    if (list === undefined) {
-      list = { inToken: new Set(), wrapped: new Set() };
-      this.#byKeyStore.set(keyStore, list);
-    }
-    return list;
-  }
-
   #unlist(record: BackingKeyRecord | undefined): void {
-    const list = record && this.#byKeyStore.get(record.keyStore);
+    const list = record && this.#byKeyStore?.get(record.keyStore);
     if (record === undefined || list === undefined) return;
     list.inToken.delete(record.backingKeyId);
     list.wrapped.delete(record.backingKeyId);
-    if (list.inToken.size + list.wrapped.size === 0) this.#byKeyStore.delete(record.keyStore);
+    if (list.inToken.size + list.wrapped.size === 0) this.#byKeyStore?.delete(record.keyStore);
   }
 
   dropKey(keyId: KeyId): KeyId {
@@ -196,4 +193,13 @@ export class RecordsOfKeys {
     }
     return records;
   }
+}
+
+function listOf(byKeyStore: Map<string, MaterialIds>, keyStore: string): MaterialIds {
+  let list = byKeyStore.get(keyStore);
+  if (list === undefined) {
+    list = { inToken: new Set(), wrapped: new Set() };
+    byKeyStore.set(keyStore, list);
+  }
+  return list;
 }

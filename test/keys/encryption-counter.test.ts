@@ -8,30 +8,41 @@ import {
   defaultEncryptionLimits,
   EncryptionCounter,
   maxEncryptionsPerBackingKey,
+  type NumberSource,
   nextBlock,
 } from '../../src/keys/encryption-counter.ts';
 
 import { canHaveStartNumbers, maxCountedStarts, numbersPerStart, StartNumbers } from '../../src/keys/start-numbers.ts';
-import type { BackingKeyId, KeyId } from '../../src/kms/names.ts';
+import { type BackingKeyId, type KeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import { Turns } from '../../src/store/turns.ts';
 import { formerRegion, testMacs } from '../store/records.ts';
+
+const [keyId, backingKeyId] = [newKeyId(), newBackingKeyId()];
+
+function counterOf(
+  reserved: number,
+  { takeOfStart, ...source }: Partial<NumberSource> & Pick<NumberSource, 'limits' | 'reserveBlock'>,
+): EncryptionCounter {
+  const hasStartNumbers = takeOfStart !== undefined;
+  const all = { runOut: () => undefined, takeOfStart: takeOfStart ?? (() => undefined), ...source };
+  return new EncryptionCounter(reserved, { keyId, backingKeyId, hasStartNumbers }, all);
+}
 
 /** A counter over a store that only remembers what was written. */
 function counterWith({ reserved = 0, block = 8, limit = 20 } = {}) {
   const written: number[] = [];
   const limits = { maxEncryptionsPerBackingKey: limit, reservationBlock: block };
-  const counter: EncryptionCounter = new EncryptionCounter(
-    reserved,
-    async () => {
+  const counter = counterOf(reserved, {
+    limits,
+    reserveBlock: async () => {
       const next = nextBlock(written.at(-1) ?? reserved, limits);
       if (next === undefined) return undefined;
       written.push(next.to);
       counter.follow(next.to);
       return next;
     },
-    limits,
-  );
+  });
   return { counter, written };
 }
 
@@ -87,14 +98,13 @@ describe('the encryption counter', () => {
 
   it('gives no number when the reservation cannot be written, and tries again for the next caller', async () => {
     let broken = true;
-    const counter = new EncryptionCounter(
-      0,
-      async () => {
+    const counter = counterOf(0, {
+      limits: { maxEncryptionsPerBackingKey: 20, reservationBlock: 8 },
+      reserveBlock: async () => {
         if (broken) throw new Error('disk full');
         return { from: 0, to: 8 };
       },
-      { maxEncryptionsPerBackingKey: 20, reservationBlock: 8 },
-    );
+    });
     await expect(counter.reserve()).rejects.toThrow('disk full');
     expect(counter.tryTake()).toBe(false);
     broken = false;
@@ -125,13 +135,12 @@ describe('the numbers of a start', () => {
     const written: number[] = [];
     const limits = { maxEncryptionsPerBackingKey: 20, reservationBlock: 8 };
     const make = (reserved: number): EncryptionCounter => {
-      const reserve = async () => {
+      const reserveBlock = async () => {
         const next = nextBlock(written.at(-1) ?? reserved, limits);
         if (next !== undefined) written.push(next.to);
         return next;
       };
-      const ofStart = () => numbers.tryTake(one);
-      return new EncryptionCounter(reserved, reserve, limits, undefined, ofStart);
+      return counterOf(reserved, { limits, reserveBlock, takeOfStart: () => numbers.tryTake(one) });
     };
     let taken = 0;
     // One that was put out of memory begins where it was.
@@ -144,15 +153,8 @@ describe('the numbers of a start', () => {
     counter.follow(8);
     for (; counter.tryTake(); taken++) counter.follow(written.at(-1) ?? 0);
     expect(taken).toBeLessThanOrEqual(numbersPerStart + 8);
-    expect(
-      new EncryptionCounter(
-        21,
-        async () => undefined,
-        limits,
-        undefined,
-        () => 1,
-      ).tryTake(),
-    ).toBe(false);
+    const beyond = counterOf(21, { limits, reserveBlock: async () => undefined, takeOfStart: () => 1 });
+    expect(beyond.tryTake()).toBe(false);
   });
 
   it('are counted on record by each start that gives any, and an edited count is no count', async () => {
