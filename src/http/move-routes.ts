@@ -87,5 +87,6 @@ function isName(value: unknown): value is string {
 function placeOf(after: unknown): CensusPlace | null | undefined {
   if (after === null) return null;
   const { region, keyId } = (typeof after === 'object' ? after : {}) as Record<string, unknown>;
-  return isName(region) && isName(keyId) ? { region, keyId } : undefined;
+  // An empty one is the beginning of a Region.
+  return isName(region) && (keyId === '' || isName(keyId)) ? { region, keyId } : undefined;
 }

@@ -175,6 +175,20 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
         expect(await textOf(kms.decrypt({ CiphertextBlob: present(each.CiphertextBlob) }))).toBe('a plaintext');
   });
 
+  test('are gone through one after the other where all keys of a key store are to move', async () => {
+    await newPrimary({}, abroad);
+    const target = { from: 'annex', to: null, residency: 'wrapped', dryRun: true };
+    const begins: string[] = [];
+    const parts = [await ask('/moves', { ...target, after: null })];
+    for (let { next } = parts[0]; next !== null; { next } = present(parts.at(-1))) {
+      if (next.keyId === '') begins.push(next.region);
+      parts.push(await ask('/moves', { ...target, after: next }));
+    }
+    expect(begins).toEqual([there]);
+    expect(parts.reduce((sum, { keys }) => sum + keys, 0)).toBe(parts[0].totalKeys);
+    expect(parts.reduce((sum, { inPlace }) => sum + inPlace, 0)).toBeGreaterThan(0);
+  });
+
   test('get a new domain key together, and use what is under the former one', async () => {
     const KeyId = await newPair();
     const { CiphertextBlob } = await here.encrypt({ KeyId, Plaintext });
