@@ -10,7 +10,8 @@
  *                    `hold` waits before calling the real function until the file is there no more. With `at NUMBER ` in front only
  *                    the call has the fault that is the one of this number in FUNCTION.count, from 1.
  *                    `flip NUMBER`, of C_GetAttributeValue: the attribute of that type has its last bit turned over; `flip`, of
- *                    C_Sign and C_Decrypt: what comes out has. `leave NUMBER`, of C_GetAttributeValue: value and length of the
+ *                    C_Sign and C_Decrypt: what comes out has; `flip`, of C_EncryptInit with CKM_AES_GCM: the IV has, where the caller has
+ *                    it and before the real function reads it, as HSMs write there that make their own. `leave NUMBER`, of C_GetAttributeValue: value and length of the
  *                    attribute of that type are left as the caller has them. `unavailable NUMBER`, of C_Encrypt, C_Decrypt and
  *                    C_Sign: as `return NUMBER`, and the length of what comes out is CK_UNAVAILABLE_INFORMATION.
  *   FUNCTION.count   grows by one byte with each call of FUNCTION, if the file exists.
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #define CKR_GENERAL_ERROR 5UL
+#define CKM_AES_GCM 0x1087UL
 
 /* In the order of CK_FUNCTION_LIST, PKCS#11 2.40. */
 #define FUNCTIONS(X)                                                                                                  \
@@ -152,6 +154,19 @@ static void flip_output(unsigned char *output, const unsigned long *length) {
   if (output != NULL && length != NULL && *length > 0) output[*length - 1] ^= 1;
 }
 
+struct gcm_mechanism {
+  unsigned long type;
+  struct {
+    unsigned char *iv;
+    unsigned long iv_length;
+  } *parameter;
+  unsigned long length;
+};
+
+static void flip_iv(struct gcm_mechanism *mechanism) {
+  if (mechanism->type == CKM_AES_GCM) mechanism->parameter->iv[mechanism->parameter->iv_length - 1] ^= 1;
+}
+
 /* Carries out the fault of a function, if there is one. Returns 1 when the call has the result `*result` already. */
 static int fault(const char *name, long number, unsigned long *result, unsigned long *flipped, unsigned long *left,
                  unsigned long *length_of_output) {
@@ -197,9 +212,10 @@ static int fault(const char *name, long number, unsigned long *result, unsigned 
     trace(#name);                                                                                  \
     if (fault(#name, number, &result, &flipped, &left, (unsigned long *)e)) return result;         \
     struct kept kept = keep(left, (struct attribute *)c, (unsigned long)d);                        \
+    if (flipped != ~0UL && index_##name == index_C_EncryptInit) flip_iv((struct gcm_mechanism *)b); \
     result = real->functions[index_##name](a, b, c, d, e, f, g, h);                                \
     give_back(&kept);                                                                              \
-    if (flipped == ~0UL || result != 0) return result;                                             \
+    if (flipped == ~0UL || result != 0 || index_##name == index_C_EncryptInit) return result;      \
     if (index_##name != index_C_GetAttributeValue) flip_output((unsigned char *)d, (unsigned long *)e); \
     else flip(flipped, (struct attribute *)c, (unsigned long)d);                                   \
     return result;                                                                                 \

@@ -17,12 +17,10 @@ const gcmType = constant('CK_PARAMS_GCM');
 const attributeBytes = 24;
 const ulongBytes = 8;
 
-/** Of a GCM call: the parameter, then what it points to. */
+/** Of a GCM call: the parameter, then the additional data. */
 const gcmAt = attributeBytes;
 const gcmBytes = 6 * ulongBytes;
-const ivAt = gcmAt + gcmBytes;
-const maxIvBytes = 16;
-const aadAt = ivAt + maxIvBytes;
+const aadAt = gcmAt + gcmBytes;
 /** What binds a ciphertext to its key has some 100 bytes, with an encryption context some hundreds. */
 const maxAadBytes = 4096;
 
@@ -70,8 +68,10 @@ export class DirectCryptoki extends NativeCryptoki {
   /** `undefined` until the first call that could use them, when the library is initialised. */
   #functions: DirectFunctions | null | undefined;
   readonly #mechanism = offHeap(attributeBytes);
-  /** Mechanism, parameter, IV and AAD of a GCM call. */
+  /** Mechanism, parameter and AAD of a GCM call. */
   readonly #gcm = offHeap(aadAt + maxAadBytes);
+  /** Its IV is where the caller has it: there are HSMs that take none and write theirs in its place, and the caller has to see that. */
+  #iv: Buffer | undefined;
   readonly #outputBytes = offHeap(ulongBytes);
 
   constructor() {
@@ -79,7 +79,6 @@ export class DirectCryptoki extends NativeCryptoki {
     const address = BigInt(koffi.address(this.#gcm));
     this.#gcm.writeBigUInt64LE(address + BigInt(gcmAt), ulongBytes);
     this.#gcm.writeBigUInt64LE(BigInt(gcmBytes), 2 * ulongBytes);
-    this.#gcm.writeBigUInt64LE(address + BigInt(ivAt), gcmAt);
     this.#gcm.writeBigUInt64LE(address + BigInt(aadAt), gcmAt + 3 * ulongBytes);
   }
 
@@ -172,14 +171,17 @@ export class DirectCryptoki extends NativeCryptoki {
     }
     if (!isGcm(parameter)) return null;
     const { iv, ivBits, aad, tagBits } = parameter;
-    if (iv.length > maxIvBytes || aad.length > maxAadBytes) return null;
+    if (aad.length > maxAadBytes) return null;
     const native = this.#gcm;
+    if (iv !== this.#iv) {
+      native.writeBigUInt64LE(BigInt(koffi.address(iv)), gcmAt);
+      this.#iv = iv;
+    }
     native.writeUInt32LE(mechanism);
     native.writeUInt32LE(iv.length, gcmAt + ulongBytes);
     native.writeUInt32LE(ivBits, gcmAt + 2 * ulongBytes);
     native.writeUInt32LE(aad.length, gcmAt + 4 * ulongBytes);
     native.writeUInt32LE(tagBits, gcmAt + 5 * ulongBytes);
-    native.set(iv, ivAt);
     native.set(aad, aadAt);
     return native;
   }
