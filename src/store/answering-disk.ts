@@ -8,7 +8,10 @@
  * Asked is with a file that has no name, so that nothing is left of it. A file system without such files (NFS, some of FUSE) is
  * not asked.
  *
- * Accepted: a disk that stops between its answer and the write behind it hangs the daemon after all.
+ * Accepted: a disk that stops between its answer and the write behind it hangs the daemon after all. An answer is therefore good for no longer
+ * than a few times what it took: on a fast disk that is 5 ms, and to ask again costs little there. A bound on the rest there is not: a thread
+ * in `pwrite64` or `fdatasync` of such a disk is woken by nothing, not even by SIGKILL. Another thread would have to own the database; but
+ * what is read on demand is read in the turn that decides on it, by this one, and a file has one process's locks.
  *
  * Source: open(2), `O_TMPFILE`.
  */
@@ -18,31 +21,47 @@ import { open } from 'node:fs/promises';
 
 /** Node.js has no name for it. The same on x86-64 and on ARM. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
-/** An answer is good for so long: of many writes behind one another, a few wait for one. */
-const goodForMs = 100;
+/** An answer is good for so many times as long as it took: of many writes behind one another, the last of five waits for one. */
+const goodForFactor = 4;
+/** To ask takes this thread a part of a millisecond, too, however fast the disk is. */
+const leastGoodForMs = 5;
+const mostGoodForMs = 100;
+
+export interface DiskQuestion {
+  /** A clock that goes on. */
+  readonly nowMs: () => number;
+  /** Resolves when there is an answer, whatever it is. */
+  readonly ask: (folder: string) => Promise<void>;
+}
 
 export class AnsweringDisk {
   readonly #folder: string;
   #asking: Promise<void> | undefined;
-  #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #goodUntilMs = Number.NEGATIVE_INFINITY;
+  readonly #question: DiskQuestion;
 
   /** @param folder On that disk; this process may write to it. */
-  constructor(folder: string) {
+  constructor(folder: string, question: DiskQuestion = { nowMs: () => performance.now(), ask: askWithNamelessFile }) {
     this.#folder = folder;
+    this.#question = question;
   }
 
   /** Resolves when it has answered, if only that it is full or broken: whoever writes then hears the same at once. */
   answers(): Promise<void> {
-    if (performance.now() - this.#answeredAtMs < goodForMs) return Promise.resolve();
+    const { nowMs, ask } = this.#question;
+    const askedAtMs = nowMs();
+    if (askedAtMs < this.#goodUntilMs) return Promise.resolve();
     this.#asking ??= ask(this.#folder).finally(() => {
       this.#asking = undefined;
-      this.#answeredAtMs = performance.now();
+      const answeredAtMs = nowMs();
+      const forMs = goodForFactor * (answeredAtMs - askedAtMs);
+      this.#goodUntilMs = answeredAtMs + Math.min(mostGoodForMs, Math.max(leastGoodForMs, forMs));
     });
     return this.#asking;
   }
 }
 
-async function ask(folder: string): Promise<void> {
+async function askWithNamelessFile(folder: string): Promise<void> {
   try {
     await using file = await open(folder, constants.O_WRONLY | O_TMPFILE, 0o600);
     await file.write('\0');

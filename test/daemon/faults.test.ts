@@ -119,7 +119,7 @@ describe.skipIf(hangingDiskMissing !== null)('metadata whose disk hangs', () => 
       expect(await encrypt()).toMatchObject({ ok: true });
 
       disk.hang();
-      // Longer than an answer of the disk is good for: the last one may have come just before it hung.
+      // Longer than any answer of the disk is good for: the last one may have come just before it hung.
       await new Promise((go) => setTimeout(go, 200));
       kms.store.noteAuditHead(kms.audit.syncedHead());
       const written = kms.directory.lastUses.write();
