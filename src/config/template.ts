@@ -46,6 +46,7 @@ socket:
   # A folder that others than root and the daemon's user can write to is refused: they could put a socket of their own there and
   # read what programs send to it. This takes it all the same, where all who share it are trusted (the volume of a sidecar).
   # sharedFolder: true
+  # Where the folder itself is missing (/run is empty after a boot) it is made, with mode 0755; none above it is.
 
 # For programs whose SDK cannot use a Unix socket: plain HTTP on the loopback address, for requests signed with an access
 # key (drawbridge access-keys) or with short-lived credentials (drawbridge credentials). Off unless this says where.

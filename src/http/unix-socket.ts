@@ -20,7 +20,7 @@ import { chmod, chown, lstat, open, rename, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { groupIds } from '../identity/user-database.ts';
-import { makeFolder } from '../secrets/make-folder.ts';
+import { FolderError, makeFolder } from '../secrets/make-folder.ts';
 import { assertSafePath, UnsafePathError } from '../secrets/safe-path.ts';
 
 /** `sun_path` has 108 bytes with its closing zero. */
@@ -135,7 +135,7 @@ function temporaryPath(path: string): string {
 }
 
 async function prepareFolder(folder: string, isShared: boolean): Promise<void> {
-  await makeFolder(folder, 0o755);
+  await makeMissing(folder);
   if (isShared) return;
   try {
     await assertSafePath(folder);
@@ -150,6 +150,29 @@ async function prepareFolder(folder: string, isShared: boolean): Promise<void> {
       );
     }
     throw new SocketPathError(`cannot use the socket's folder \`${folder}\`: ${codeOf(error)}`, { cause: error });
+  }
+}
+
+/**
+ * `/run` is empty after each boot, so the folder itself is made, where nobody else did (`RuntimeDirectory=` of a systemd unit). One above it that
+ * is missing is a misspelt path, or a volume that is not mounted. Programs get through it whatever the umask; who may connect is the socket's mode.
+ */
+async function makeMissing(folder: string): Promise<void> {
+  const parent = dirname(folder);
+  if ((await lookAt(parent)) === undefined)
+    throw new SocketPathError(
+      `there is no folder \`${parent}\`, in which the socket's folder \`${folder}\` would be made; make it, or configure another path`,
+    );
+  try {
+    // It is nobody else's before it is as it has to be.
+    if (!(await makeFolder(folder, 0o700))) return;
+    await using made = await open(folder, constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    if ((await made.stat()).uid === process.geteuid?.()) await made.chmod(0o755);
+  } catch (error) {
+    if (!(error instanceof FolderError)) throw error;
+    throw new SocketPathError(`${error.message}; a systemd unit has it made by \`RuntimeDirectory=\``, {
+      cause: error,
+    });
   }
 }
 

@@ -80,12 +80,6 @@ describe('the socket', () => {
     expect(statSync(`${path}2`).gid).toBe(gid);
   });
 
-  test('makes its folder', async () => {
-    const deep = join(path, '..', 'a', 'b', 'kms.sock');
-    await listenAt(server(), { path: deep, mode: '0600' });
-    expect(existsSync(deep)).toBe(true);
-  });
-
   test('takes the place of the socket of a dead daemon', async () => {
     leaveStaleSocket();
     await listenAt(server(), { path, mode: '0600' });
@@ -159,6 +153,45 @@ describe('a socket path', () => {
     await listenAt(server(), { path: `${path}2`, mode: '0600', sharedFolder: true });
     chmodSync(open, 0o1777);
     await listenAt(server(), { path, mode: '0600' });
+  });
+
+  test.each([0o000, 0o022, 0o077])(
+    'has its folder made where that is missing, for all to pass, with umask %o',
+    async (umask) => {
+      const before = process.umask(umask);
+      const run = join(path, '..', 'run');
+      try {
+        await listenAt(server(), { path: join(run, 'kms.sock'), mode: '0600' });
+      } finally {
+        process.umask(before);
+      }
+      expect(statSync(run).mode & 0o7777).toBe(0o755);
+    },
+  );
+
+  test('has nothing made above its folder, and the mode of a folder that is there left alone', async () => {
+    const missing = join(path, '..', 'rnu');
+    await expect(listenAt(server(), { path: join(missing, 'drawbridge', 'kms.sock'), mode: '0600' })).rejects.toThrow(
+      `there is no folder \`${missing}\`, in which the socket's folder \`${join(missing, 'drawbridge')}\` would be made; make it, or`,
+    );
+    expect(existsSync(missing)).toBe(false);
+    chmodSync(join(path, '..'), 0o700);
+    await listenAt(server(), { path, mode: '0600' });
+    expect(statSync(join(path, '..')).mode & 0o7777).toBe(0o700);
+  });
+
+  test('in a folder that this user may not make is refused with what makes it', async () => {
+    chmodSync(folder, 0o755);
+    const asNobody = process.getuid?.() === 0 ? 65_534 : undefined;
+    chmodSync(join(path, '..'), 0o555);
+    if (asNobody !== undefined) process.seteuid?.(asNobody);
+    try {
+      await expect(listenAt(server(), { path: join(path, '..', 'run', 'kms.sock'), mode: '0600' })).rejects.toThrow(
+        /^cannot make the folder .*you may not make folders in .*RuntimeDirectory=/,
+      );
+    } finally {
+      if (asNobody !== undefined) process.seteuid?.(0);
+    }
   });
 
   test.skipIf(process.getuid?.() !== 0)("in somebody else's folder, or below one, is refused", async () => {
