@@ -27,7 +27,7 @@ if (missing !== null) process.stdout.write(`skipped: the command line's transcri
 describe.skipIf(missing !== null)('the command line does and says what is written in', () => {
   let instance: Instance;
   beforeAll(async () => {
-    instance = await startInstance();
+    instance = await startInstance({ regions: ['eu-central-1'] });
   }, timeoutMs);
   afterAll(() => instance?.stop(), timeoutMs);
 

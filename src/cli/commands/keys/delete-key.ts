@@ -14,7 +14,7 @@ import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { facts, note, print, printable, printJson, timeText } from '../../terminal/output.ts';
 import { ask, canAsk } from '../../terminal/questions.ts';
 import { whatDeletionDoes, wholeNumber } from './change-key.ts';
-import { lastUsageText, notShown } from './key-texts.ts';
+import { lastUsageText, multiRegionFacts, notShown } from './key-texts.ts';
 
 interface Options extends SocketOptions {
   readonly window?: number;
@@ -35,6 +35,8 @@ export function deleteCommand(): Command {
       `
 From now on the key cannot be used. When its date comes, its material is destroyed in the HSM, and its
 aliases and grants go with it. Until then, "drawbridge keys cancel-deletion" keeps the key.
+The primary key of a multi-Region key waits until its replicas are deleted, each by this command in its Region; its waiting period
+begins then.
 Of a wrapped key ("lives in the metadata" in "drawbridge keys show") backups and other copies of the metadata keep the material, for
 whoever has the HSM too, until its domain key is gone: "drawbridge status" counts such deletions, and "drawbridge domain rotate", with
 --retire once it is done, makes them final.
@@ -59,6 +61,13 @@ Examples:
       const window = options.window === undefined ? {} : { PendingWindowInDays: options.window };
       const answer: Members = await client.call('ScheduleKeyDeletion', { KeyId: keyId, ...window });
       if (options.json) return printJson(answer);
+      // A primary key waits for its replicas, and has no date before they are gone.
+      if (answer['DeletionDate'] === undefined) {
+        const days = answer['PendingWindowInDays'];
+        print(`${keyId} is pending the deletion of its replicas, and is deleted ${days} days after the last of them`);
+        note('delete these in their Regions; until then, `drawbridge keys cancel-deletion` keeps the key');
+        return;
+      }
       print(`${keyId} is pending deletion, on ${timeText(answer['DeletionDate'])}`);
       note(whatDeletionDoes);
     });
@@ -87,6 +96,7 @@ function describeUse({ key, Aliases, Grants, Tags, LastUsage }: KeyUse): string 
     ['state', text('KeyState')],
     ['spec', text('KeySpec')],
     ['usage', text('KeyUsage')],
+    ...multiRegionFacts(key),
     ...lines('tags', Tags, (tag) => `${tag['TagKey']}=${tag['TagValue']}`),
     ['last use', lastUsageText(LastUsage)],
     ...lines('aliases', Aliases, (alias) => `${alias}, which is deleted with the key`),

@@ -1,7 +1,7 @@
 /** What people read about a key's times and material, alike in every command that shows them. */
 
 import type { Members } from '../../requests/kms-client.ts';
-import { table, timeText } from '../../terminal/output.ts';
+import { type facts, table, timeText } from '../../terminal/output.ts';
 
 /** What whoever may not know it reads instead. */
 export const notShown = 'not shown to you';
@@ -51,4 +51,17 @@ export function materialTable(materials: readonly Members[]): string {
   ]);
   const imported = isImported ? ['IMPORT', 'EXPIRES', 'DESCRIPTION'] : [];
   return table(['KEY MATERIAL ID', 'STATE', 'CURRENT SINCE', 'ROTATION', ...imported], rows);
+}
+
+/** Of `KeyMetadata`: nothing of a key of one Region. */
+export function multiRegionFacts({ MultiRegionConfiguration }: Members): Parameters<typeof facts>[0] {
+  if (MultiRegionConfiguration === undefined) return [];
+  const { PrimaryKey, ReplicaKeys } = MultiRegionConfiguration as {
+    readonly PrimaryKey: { readonly Region: string };
+    readonly ReplicaKeys: readonly { readonly Region: string }[];
+  };
+  return [
+    ['primary key', PrimaryKey.Region],
+    ['replicas', ReplicaKeys.map(({ Region }) => Region).join(' ') || '-'],
+  ];
 }

@@ -15,7 +15,7 @@ import { keyArgument } from '../../requests/key-names.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { facts, note, print, printJson, timeText } from '../../terminal/output.ts';
 import { whatDeletionDoes } from './change-key.ts';
-import { expiryText, lastUsageText, materialTable, notShown, rotationText } from './key-texts.ts';
+import { expiryText, lastUsageText, materialTable, multiRegionFacts, notShown, rotationText } from './key-texts.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -107,18 +107,6 @@ function awayFacts({ KeyState, CustomKeyStoreId: id }: Members): Facts {
 /** None of a key in the default one. */
 function keyStoreFacts({ CustomKeyStoreId: id, CloudHsmClusterId: hsm }: Members): Facts {
   return id === undefined ? [] : [['key store', hsm === undefined ? String(id) : `${id} (${hsm})`]];
-}
-
-function multiRegionFacts({ MultiRegionConfiguration }: Members): Facts {
-  if (MultiRegionConfiguration === undefined) return [];
-  const { PrimaryKey, ReplicaKeys } = MultiRegionConfiguration as {
-    readonly PrimaryKey: { readonly Region: string };
-    readonly ReplicaKeys: readonly { readonly Region: string }[];
-  };
-  return [
-    ['primary key', PrimaryKey.Region],
-    ['replicas', ReplicaKeys.map(({ Region }) => Region).join(' ') || '-'],
-  ];
 }
 
 function expiryFacts(key: Members): Facts {
