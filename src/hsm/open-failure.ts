@@ -8,7 +8,7 @@ const pinTexts = /PIN refused|CKR_PIN_|CKR_USER_PIN_/;
 
 /** In order: the first whose text it is. They are those of `host/process/open-token.ts` and `hsm-host.ts`. */
 const texts: readonly (readonly [RegExp, OpenFailure])[] = [
-  [/CKR_PIN_LOCKED/, 'pinLocked'],
+  [/CKR_PIN_LOCKED|CKF_USER_PIN_FINAL_TRY/, 'pinLocked'],
   [/CKR_USER_PIN_NOT_INITIALIZED/, 'pinNotInitialized'],
   [pinTexts, 'pinRefused'],
   [/no token has the|CKR_TOKEN_NOT_(?:PRESENT|RECOGNIZED)|CKR_DEVICE_REMOVED|CKR_SLOT_ID_INVALID/, 'tokenAbsent'],

@@ -158,6 +158,7 @@ function tokenInfo(cryptoki: Cryptoki, slot: Handle): TokenInfo | undefined {
 }
 
 function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
+  assertNotLastTry(info);
   session.step = 'C_Login';
   try {
     session.cryptoki.C_Login(session.handle, constant('CKU_USER'), pin.toString('utf8'));
@@ -168,6 +169,22 @@ function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
     const name = passing.has(failure.failure) ? failure.failure : 'pinRefused';
     throw new HostFailure(name, `token \`${unpadded(info.label)}\`: ${failure.message}`, { cause: error });
   }
+}
+
+/**
+ * The last try that a token has before it locks itself is nobody's here: neither many starts nor a person who is sure can use it up. A login that
+ * succeeds gives the token all its tries back. One that has a single try at all says so before anybody was wrong.
+ *
+ * Source: PKCS#11 3.1, CK_TOKEN_INFO, CKF_USER_PIN_COUNT_LOW and CKF_USER_PIN_FINAL_TRY, which a token may also never set.
+ */
+function assertNotLastTry({ label, flags }: TokenInfo): void {
+  const isLast = ['CKF_USER_PIN_COUNT_LOW', 'CKF_USER_PIN_FINAL_TRY'].every((name) => (flags & constant(name)) !== 0);
+  if (isLast)
+    throw new HostFailure(
+      'pinRefused',
+      `token \`${unpadded(label)}\`: not presented, because the token was given wrong ones and locks itself at the next (CKF_USER_PIN_FINAL_TRY); ` +
+        "log in to it with the right one by the vendor's tool, which gives it its tries back",
+    );
 }
 
 /**

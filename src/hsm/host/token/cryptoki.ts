@@ -36,6 +36,7 @@ export interface TokenInfo {
   readonly serialNumber: string;
   readonly manufacturerID: string;
   readonly model: string;
+  readonly flags: number;
 }
 
 export interface Cryptoki {
