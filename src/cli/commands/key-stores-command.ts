@@ -98,6 +98,7 @@ function connectCommand(): Command {
       'after',
       `
 A PIN that the HSM refused is not presented again: disconnect the store, and give it another with \`drawbridge key-stores update\`.
+The same one given again changes nothing; where the HSM's PIN was set back to it, give another one first, and then that.
 
 Example:
   drawbridge key-stores connect payments`,
