@@ -295,6 +295,11 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     await here.replicateKey({ KeyId: imported, ReplicaRegion: there });
     await importMaterial(abroad, imported, material);
     await here.deleteImportedKeyMaterial({ KeyId: imported });
+    const elsewhere = { keys: [imported], to: 'default', residency: null, dryRun: true };
+    const moved = await askOf(join(instance.folder, 'there.sock'), '/moves', elsewhere);
+    expect(moved.refused[0].reason).toBe(
+      `the Region ${there}, which uses the material, does not have the key store \`default\``,
+    );
     const first = await ask('/census', { after: null });
     const second = await ask('/census', { after: first.next });
     expect([...first.problems, ...second.problems]).toEqual([]);

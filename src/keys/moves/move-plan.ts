@@ -88,15 +88,15 @@ function assertMayMove(
     regions === '' ? relatedKeys(directory, keyId).map(({ record }) => record.region) : regions.split(' ');
   const isHeld = domainKeyId !== null && domainKeys.holds(keyStore, domainKeyId);
   const under = isHeld ? domainKeyId : domainKeys.newestOf(keyStore);
+  const isShared = isMultiRegion(keyId) && importedMaterialId === '';
   const serves = (region: string): boolean => {
     const theirs = directory.regions.get(region)?.keyStores;
-    const isInDomain = isMultiRegion(keyId) && importedMaterialId === '' && under !== undefined;
-    return theirs?.has(keyStore) === true || (isInDomain && theirs?.hasInDomain(under) === true);
+    return theirs?.has(keyStore) === true || (isShared && under !== undefined && theirs?.hasInDomain(under) === true);
   };
   const without = sharing.find((region) => !serves(region));
   if (without !== undefined)
     throw unmovable(
-      `the Region ${without}, which uses the material, does not have the key store \`${keyStore}\`, nor another one of its domain`,
+      `the Region ${without}, which uses the material, does not have the key store \`${keyStore}\`${isShared ? ', nor another one of its domain' : ''}`,
     );
   if (residency !== 'wrapped') return;
   const row = capabilities(keyStore)?.wrapping.find((each) => each.keySpec === keySpec);

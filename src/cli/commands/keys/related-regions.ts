@@ -1,13 +1,19 @@
 /** `drawbridge keys replicate | set-primary-region`: a multi-Region key in other Regions of the daemon. */
 
 import { Command } from 'commander';
-import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
+import { collectPairs, connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import { keyArgument, withoutAlias } from '../../requests/key-names.ts';
 import type { Members } from '../../requests/kms-client.ts';
 import { readPolicy } from '../../terminal/input.ts';
 import { print, printJson } from '../../terminal/output.ts';
 
 type Options = SocketOptions & { readonly region: string; readonly json?: true };
+
+interface ReplicaOptions extends Options {
+  readonly description?: string;
+  readonly policy?: string;
+  readonly tag?: Readonly<Record<string, string>>;
+}
 
 export function replicateCommand(): Command {
   const command = new Command('replicate').description('make a replica of a multi-Region key in another Region');
@@ -16,6 +22,7 @@ export function replicateCommand(): Command {
     .requiredOption('--region <name>', 'where: a Region that the daemon serves')
     .option('--description <text>', 'what the replica is for')
     .option('--policy <file>', "the replica's key policy; without it, the account decides")
+    .option('--tag <name=value>', 'a tag of the replica; can be repeated', collectPairs)
     .addHelpText(
       'after',
       `
@@ -25,14 +32,15 @@ aliases, tags, description and state are its own. The key is asked for where it 
 Example:
   drawbridge keys replicate alias/orders --region eu-central-1`,
     )
-    .action(async (key: string, options: Options & { readonly description?: string; readonly policy?: string }) => {
+    .action(async (key: string, options: ReplicaOptions) => {
       const client = await connectTo(options);
-      const { region, description, policy, json } = options;
+      const { region, description, policy, tag = {}, json } = options;
       const answer = await client.call('ReplicateKey', {
         KeyId: await withoutAlias(client, key),
         ReplicaRegion: region,
         ...(description === undefined ? {} : { Description: description }),
         ...(policy === undefined ? {} : { Policy: await readPolicy(policy) }),
+        Tags: Object.entries(tag).map(([TagKey, TagValue]) => ({ TagKey, TagValue })),
       });
       const replica = answer['ReplicaKeyMetadata'] as Members;
       if (json) printJson(replica);
