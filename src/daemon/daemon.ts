@@ -130,7 +130,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     for (const member of keyStore.members) await assertSecurityOfficerPinIsPrivate(member.environment);
   }
   const isInitialised = await hasMetadata(dataDir);
-  const opened = isInitialised ? await openStore({ dataDir, region: regions[0].region }) : undefined;
+  const place = { dataDir, region: regions[0].region, auditFolder: configuration.audit.folder };
+  const opened = isInitialised ? await openStore(place) : undefined;
   if (opened !== undefined) started.defer(() => opened.store.close());
   const begun = new Map<string, BegunKeyStore>();
   const closeKeyStores = async (): Promise<void> => {

@@ -43,10 +43,12 @@ export interface Place {
   readonly dataDir: string;
   /** The Region of what former versions wrote, which knew one and did not put it on record. */
   readonly region: string;
+  /** Where the audit log is, of a daemon that writes changes. */
+  readonly auditFolder?: string | undefined;
 }
 
 /** Opens (or creates) the store in the folder, and so locks the folder. */
-export async function openStore({ dataDir, region }: Place): Promise<OpenStore> {
+export async function openStore({ dataDir, region, auditFolder }: Place): Promise<OpenStore> {
   const folder = await stat(dataDir);
   assertPrivate(dataDir, folder);
   let macs: RecordMacs = () =>
@@ -55,6 +57,7 @@ export async function openStore({ dataDir, region }: Place): Promise<OpenStore> 
     path: metadataPath(dataDir),
     macs: (messages) => macs(messages),
     formerRegion: region,
+    intentsFolder: auditFolder,
   });
   return {
     store,

@@ -3,7 +3,8 @@
  *
  * SQLite writes in the main thread. A disk that hangs would keep it there until it goes on, and with it whoever asks for health, every
  * timer, and the watch over HSM hosts. A change has its intent on record before it is written (`turns.ts`), by a thread that may wait; what
- * has none asks here: the head of the audit log each second, last uses, and what else is written of the daemon's own accord.
+ * has none asks here: the head of the audit log each second, last uses, and what else is written of the daemon's own accord. So does a change
+ * where the audit log is on another disk.
  *
  * Asked is with a file that has no name, so that nothing is left of it. A file system without such files (NFS, some of FUSE) is
  * not asked.
@@ -17,7 +18,7 @@
  */
 
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 
 /** Node.js has no name for it. The same on x86-64 and on ARM. */
 const O_TMPFILE = 0o20000000 | constants.O_DIRECTORY;
@@ -36,6 +37,7 @@ export interface DiskQuestion {
 
 export class AnsweringDisk {
   readonly #folder: string;
+  #hasOther: Promise<boolean> | undefined;
   #asking: Promise<void> | undefined;
   #goodUntilMs = Number.NEGATIVE_INFINITY;
   readonly #question: DiskQuestion;
@@ -44,6 +46,12 @@ export class AnsweringDisk {
   constructor(folder: string, question: DiskQuestion = { nowMs: () => performance.now(), ask: askWithNamelessFile }) {
     this.#folder = folder;
     this.#question = question;
+  }
+
+  /** Is this folder on it, too? What was written there has waited for it. Absent: that is not known, and is not said. */
+  has(other: string | undefined): Promise<boolean> {
+    this.#hasOther ??= other === undefined ? Promise.resolve(false) : areOnOneDisk(this.#folder, other);
+    return this.#hasOther;
   }
 
   /** Resolves when it has answered, if only that it is full or broken: whoever writes then hears the same at once. */
@@ -59,6 +67,12 @@ export class AnsweringDisk {
     });
     return this.#asking;
   }
+}
+
+async function areOnOneDisk(...folders: readonly [string, string]): Promise<boolean> {
+  const devices = folders.map((folder) => stat(folder).then(({ dev }) => dev));
+  const [one, other] = await Promise.all(devices).catch(() => [0, 1]);
+  return one === other;
 }
 
 async function askWithNamelessFile(folder: string): Promise<void> {

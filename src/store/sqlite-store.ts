@@ -77,6 +77,7 @@ const verifiedAtStart = 4096;
  * @param options.macs First called by `load` or `write`: by then `serviceKey` has told which key it must use.
  * @param options.formerRegion The Region of what was written before records had one.
  * @param options.formats Others than today's: how those that are yet to come will read what today's wrote.
+ * @param options.intentsFolder Where intents of changes are put on record before they are written; absent: that is not known.
  * @throws StoreError
  */
 export async function openSqliteStore(options: {
@@ -84,6 +85,7 @@ export async function openSqliteStore(options: {
   readonly macs: RecordMacs;
   readonly formerRegion: string;
   readonly formats?: RecordFormats;
+  readonly intentsFolder?: string | undefined;
 }): Promise<SqliteStore> {
   const database = openDatabaseFile(options.path);
   const db = new Kysely<Tables>({ dialect: sqliteDialect(database), plugins: [new CamelCasePlugin()] });
@@ -108,6 +110,7 @@ export async function openSqliteStore(options: {
 interface StoreParts extends ReaderParts {
   readonly serviceKeys: Map<string, BackingKeyId>;
   readonly nodeId: string;
+  readonly intentsFolder?: string | undefined;
 }
 
 class OpenSqliteStore implements SqliteStore {
@@ -204,21 +207,18 @@ class OpenSqliteStore implements SqliteStore {
     return this.#standingAtLoad;
   }
 
-  write(changes: readonly Change[], options: { readonly intentId?: string | undefined } = {}): Promise<void> {
+  async write(changes: readonly Change[], options: { readonly intentId?: string | undefined } = {}): Promise<void> {
     // Columns are taken now: what the caller does with its records afterwards changes nothing.
-    let writes: Promise<readonly Write[]>;
-    try {
-      this.#assertOpen();
-      writes = writesOf(this.#parts, changes.map(prepareChange));
-    } catch (error) {
-      return Promise.reject(error);
-    }
+    this.#assertOpen();
+    const { intentsFolder } = this.#parts;
+    const writes = writesOf(this.#parts, changes.map(prepareChange));
     // Its turn comes later; until then nobody else listens to a MAC that failed.
     writes.catch(() => undefined);
     return this.#inTurn(async () => {
       const root = await this.#loadedRoot();
       const all = await writes;
-      if (options.intentId === undefined) await this.#disk.answers(); // Else its intent has waited for a disk.
+      // An intent has waited for the disk that it is on.
+      if (options.intentId === undefined || !(await this.#disk.has(intentsFolder))) await this.#disk.answers();
       if (all.length > 0) this.#transaction(root, all, (records) => root.after(records, options.intentId));
     });
   }

@@ -131,6 +131,31 @@ describe.skipIf(hangingDiskMissing !== null)('metadata whose disk hangs', () => 
       await written;
       expect(kms.directory.lastUses.of(keyId)?.operation).toBe('Encrypt');
     });
+
+    test('wait on another thread for a change whose intent is on another disk, which is made when it goes on', async () => {
+      const disk = createHangingDisk();
+      onTestFinished(() => disk.remove());
+      const folder = mkdtempSync(join(tmpdir(), 'drawbridge-hangs-'));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const kms = await startService(token(), disk.folder, { auditFolder: folder });
+      onTestFinished(() => kms.close());
+      const keyId = await kms.newKey(policy(allow(alice, 'kms:*')));
+      const describe = () => kms.run('UpdateKeyDescription', { KeyId: keyId, Description: 'since' });
+      const encrypt = () => kms.run('Encrypt', { KeyId: keyId, Plaintext: 'AA==' });
+      expect(await encrypt()).toMatchObject({ ok: true });
+
+      disk.hang();
+      // Longer than any answer of the disk is good for.
+      await new Promise((go) => setTimeout(go, 200));
+      const described = describe();
+      await new Promise((go) => setTimeout(go, 500));
+      expect(await encrypt()).toMatchObject({ ok: true });
+      expect(kms.directory.findKey(keyId)?.record.description).not.toBe('since');
+      // Else it would have gone on by itself, and this process with it.
+      expect(disk.goOn()).toBe(true);
+      expect(await described).toMatchObject({ ok: true });
+      expect(kms.directory.findKey(keyId)?.record.description).toBe('since');
+    });
   });
 });
 

@@ -89,6 +89,7 @@ export async function startService(
     path: join(folder, 'metadata.sqlite'),
     macs: (messages) => keyStore.macs({ backingKeyId, algorithm: 'HMAC_SHA_256', messages }),
     formerRegion: realm.region,
+    intentsFolder: auditFolder,
   });
   opened.defer(() => store.close());
   const audit = await openAuditLog({ folder: auditFolder, sync: 'default' });
