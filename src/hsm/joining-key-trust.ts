@@ -38,8 +38,8 @@ export async function trustJoiningKeys(
   });
   const login = { library, libraryParameters, token, pin: soPin.reveal().toString('utf8') };
   const task = JSON.stringify({ ...login, keys: trusted });
-  const output = await runLibraryProcess('trust-joining-keys', task, environment);
-  return (JSON.parse(output) as { problem: string | null }).problem; // As that program writes it.
+  const answer = await runLibraryProcess('trust-joining-keys', task, environment);
+  return (answer as { problem: string | null }).problem; // As that program writes it.
 }
 
 /**
@@ -56,9 +56,9 @@ export async function readJoiningPair(
   const isGuarded = wrapping?.unwrapTemplate === true && wrapping.wrapWithTrusted;
   const login = { library, libraryParameters, token, pin: pin.reveal().toString('utf8') };
   const task = JSON.stringify({ ...login, id: backingKeyId, isGuarded, notReadBack });
-  const output = await runLibraryProcess('read-joining-pair', task, environment);
+  const answer = await runLibraryProcess('read-joining-pair', task, environment);
   // As that program writes it.
-  const { problem, modulus, exponent } = JSON.parse(output) as Record<string, string | null | undefined>;
+  const { problem, modulus, exponent } = answer as Record<string, string | null | undefined>;
   if (problem !== null) return { problem: String(problem) };
   const base64url = (text: string | null | undefined) => Buffer.from(text ?? '', 'base64').toString('base64url');
   const key = { kty: 'RSA', n: base64url(modulus), e: base64url(exponent) };

@@ -15,8 +15,8 @@ export interface NewToken {
 /** The serial number of the new token. Rejects, with a message for operators, when there is no free slot or the library refuses. */
 export async function initializeToken(token: NewToken): Promise<string> {
   const { environment, ...task } = token;
-  const output = await runLibraryProcess('initialize-token', JSON.stringify(task), environment);
-  const result = JSON.parse(output) as { serial: string } | { error: string };
+  const answer = await runLibraryProcess('initialize-token', JSON.stringify(task), environment);
+  const result = answer as { serial: string } | { error: string }; // As that program writes it.
   if ('serial' in result) return result.serial;
   throw new Error(`cannot initialise the token \`${token.label}\` with \`${token.library}\`: ${result.error}`);
 }

@@ -14,5 +14,5 @@ export async function lookForToken(
   environment: Readonly<Record<string, string>>,
 ): Promise<TokenPresence> {
   const task = JSON.stringify({ library, libraryParameters, token });
-  return JSON.parse(await runLibraryProcess('look-for-token', task, environment)) as TokenPresence; // As that program writes it.
+  return (await runLibraryProcess('look-for-token', task, environment)) as TokenPresence; // As that program writes it.
 }

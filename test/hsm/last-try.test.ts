@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { trustJoiningKeys } from '../../src/hsm/joining-key-trust.ts';
 import { openFailureOf } from '../../src/hsm/open-failure.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
@@ -46,6 +47,7 @@ unsigned long C_GetFunctionList(void **found) {
 }`;
 
 const [countLow, finalTry] = [0x1_0000, 0x2_0000];
+const [soCountLow, soFinalTry] = [0x10_0000, 0x20_0000];
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 const why = softHsm2.missing ?? missingForShim();
@@ -68,15 +70,19 @@ describe.skipIf(why !== null)('A token', () => {
     rmSync(folder, { recursive: true });
   });
 
-  function open(flags: number) {
-    writeFileSync(join(folder, 'logins'), '');
+  function environmentOf(flags: number): Readonly<Record<string, string>> {
     const told = {
       TOKEN_LIBRARY: token.library,
       TOKEN_FLAGS: flags.toString(16),
       TOKEN_LOGINS: join(folder, 'logins'),
     };
+    return { ...token.environment, ...told };
+  }
+
+  function open(flags: number) {
+    writeFileSync(join(folder, 'logins'), '');
     return openKeyStore({
-      ...{ name: 'counted', hosts: 1, environment: { ...token.environment, ...told }, log },
+      ...{ name: 'counted', hosts: 1, environment: environmentOf(flags), log },
       settings: { ...token.settings(1), library: join(folder, 'counting.so') },
       pin: async () => new Pin(Buffer.from(token.pin)),
     });
@@ -88,6 +94,20 @@ describe.skipIf(why !== null)('A token', () => {
     expect(String(refused)).toMatch(/not presented, because .*CKF_USER_PIN_FINAL_TRY.*until an operator reconnects/);
     expect(openFailureOf(refused)).toBe('pinLocked');
     expect(logins()).toBe(0);
+  });
+
+  test('that locks its security officer out at the next wrong PIN is given none of his', async () => {
+    writeFileSync(join(folder, 'logins'), '');
+    const { token: wanted } = token.settings(1);
+    const settings = { library: join(folder, 'counting.so'), libraryParameters: null, token: wanted };
+    const trust = (flags: number) => {
+      const soPin = new Pin(Buffer.from(token.soPin ?? ''));
+      return trustJoiningKeys(settings, { keys: [], soPin }, environmentOf(flags));
+    };
+    expect(await trust(soCountLow | soFinalTry)).toMatch(/^the PIN is not presented, because/);
+    expect(logins()).toBe(0);
+    expect(await trust(countLow | finalTry)).toBe(null);
+    expect(logins()).toBe(1);
   });
 
   test.each([

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tokenOptions } from '../../src/daemon/configured-key-stores.ts';
+import { readJoiningPair } from '../../src/hsm/joining-key-trust.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
+import { newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
@@ -93,6 +95,14 @@ describe.skipIf(why !== null)('A library that prints each call', () => {
     expect(log).toContain('logLibraryOutput has it logged');
     expect(log).not.toContain('C_Login');
     expect(saidIn(log)).toEqual([]);
+  });
+
+  test('is not taken for the program that loads it, nor quoted', async () => {
+    const { token: wanted, profile } = token.settings(1);
+    const settings = { library: join(folder, 'spy.so'), libraryParameters: null, token: wanted, profile };
+    const asked = { backingKeyId: newBackingKeyId(), pin: new Pin(Buffer.from(token.pin)) };
+    const environment = { ...token.environment, SPIED_LIBRARY: token.library };
+    expect(await readJoiningPair(settings, asked, environment)).toEqual({ problem: 'it has no such pair' });
   });
 
   test('has all of it there where somebody wants it', async () => {

@@ -31,7 +31,7 @@ becomeOwner();
 disableCoreDumps();
 // Safe: the only program that starts this one wrote it.
 const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
-writeSync(1, JSON.stringify(initialize(task)));
+writeSync(1, `\n${JSON.stringify(initialize(task))}\n`);
 
 function initialize({ library, libraryParameters, label, soPin, pin }: Task): { serial: string } | { error: string } {
   const module = new pkcs11js.PKCS11();

@@ -20,7 +20,7 @@ interface Task {
 becomeOwner();
 // Safe: the only program that starts this one wrote it.
 const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
-writeSync(1, JSON.stringify({ problem: problemOf(task) }));
+writeSync(1, `\n${JSON.stringify({ problem: problemOf(task) })}\n`);
 
 function problemOf({ library, libraryParameters, token }: Task): string | null {
   const module = new pkcs11js.PKCS11();

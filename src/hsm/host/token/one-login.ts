@@ -21,7 +21,7 @@ export interface LoggedIn {
 }
 
 /**
- * Logs in once: a wrong PIN is not tried again.
+ * Logs in once: a wrong PIN is not tried again, and none is presented as the last try that the token has by its own account, as in `open-token.ts`.
  * @param user `CKU_USER` or `CKU_SO`.
  * @throws whatever the library throws, and Error when there is no such token or there are several.
  */
@@ -44,12 +44,24 @@ export function withOneLogin<Result>(
   const [slot, ...others] = slots;
   if (slot === undefined) throw new Error('there is no such token');
   if (others.length > 0) throw new Error(`there are ${slots.length} such tokens`);
+  const { flags } = module.C_GetTokenInfo(slot);
+  if (lastTryOf(user).every((flag) => (flags & flag) !== 0))
+    throw new Error(
+      "the PIN is not presented, because the token was given wrong ones and locks itself at the next (CKF_…_PIN_FINAL_TRY); log in to it with the right one by the vendor's tool",
+    );
   const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
   module.C_Login(session, user, pin);
   const result = work({ module, session });
   module.C_Logout(session);
   module.C_CloseSession(session);
   return result;
+}
+
+/** The flags that a token has both when wrong PINs were given to it and the next one locks it. */
+function lastTryOf(user: number): readonly number[] {
+  return user === pkcs11js.CKU_SO
+    ? [pkcs11js.CKF_SO_PIN_COUNT_LOW, pkcs11js.CKF_SO_PIN_FINAL_TRY]
+    : [pkcs11js.CKF_USER_PIN_COUNT_LOW, pkcs11js.CKF_USER_PIN_FINAL_TRY];
 }
 
 export function findObjects(

@@ -41,7 +41,7 @@ const musts: readonly (readonly [name: string, type: number, value: 0 | 1])[] = 
 
 // Safe: the only program that starts this one wrote it.
 const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
-writeSync(1, JSON.stringify(outcome(task)));
+writeSync(1, `\n${JSON.stringify(outcome(task))}\n`);
 
 function outcome({
   id,

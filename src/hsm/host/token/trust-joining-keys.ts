@@ -31,7 +31,7 @@ const publicKeys = { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PUBLIC_KEY };
 
 // Safe: the only program that starts this one wrote it.
 const { keys, ...login } = JSON.parse(readFileSync(0, 'utf8')) as OneLogin & { readonly keys: readonly Key[] };
-writeSync(1, JSON.stringify({ problem: problemOf() }));
+writeSync(1, `\n${JSON.stringify({ problem: problemOf() })}\n`);
 
 function problemOf(): string | null {
   try {
