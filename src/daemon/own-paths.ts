@@ -1,13 +1,14 @@
 /** What the configuration names and the daemon relies on by its name: none of it may be in other people's hands. */
 
-import { dirname } from 'node:path';
-import type { Configuration } from '../config/configuration-schema.ts';
+import { dirname, isAbsolute } from 'node:path';
+import type { Configuration, TokenConfiguration } from '../config/configuration-schema.ts';
+import { findLibrary, loadVendorProfile, VendorProfileError } from '../hsm/vendor-profile.ts';
 import { assertSafePath } from '../secrets/safe-path.ts';
 import { libraryOf } from './configured-key-stores.ts';
 
 /**
- * The data folder, the audit log, the policies, those of roles too, the PINs, the certificates and their keys, the libraries and profiles. What is not there yet is made in the last
- * folder on the way that is.
+ * The data folder, the audit log, the policies, those of roles too, the PINs, the certificates and their keys, the libraries, their own files as far as
+ * variables name them (`SOFTHSM2_CONF`), and profiles. What is not there yet is made in the last folder on the way that is.
  * @throws UnsafePathError for the first that others can change.
  */
 export async function assertPathsAreOurs(configuration: Configuration): Promise<void> {
@@ -15,8 +16,14 @@ export async function assertPathsAreOurs(configuration: Configuration): Promise<
   const paths = [dataDir, audit.folder, identity.policies];
   for (const { trustPolicy } of Object.values(roles)) if (typeof trustPolicy === 'string') paths.push(trustPolicy);
   const members = [...keyStores.values()].flatMap((keyStore) => keyStore.members);
-  for (const { library, profile } of [...members, ...(hsms?.values() ?? [])])
-    paths.push(library, profile.includes('/') ? profile : undefined);
+  const ways = async (): Promise<void> => {
+    for (const path of paths.splice(0)) if (path !== undefined) await assertWayIsSafe(path);
+  };
+  const tokens = [...members, ...(hsms?.values() ?? [])];
+  for (const { profile } of tokens) if (profile.includes('/')) paths.push(profile);
+  // The profile is read for the library, so it comes first.
+  await ways();
+  for (const token of tokens) paths.push(foundLibraryOf(token), ...Object.values(token.environment).filter(isAbsolute));
   for (const { trustAnchorCertificate } of hsms?.values() ?? []) paths.push(trustAnchorCertificate);
   for (const { pin } of members) {
     if ('file' in pin) paths.push(pin.file);
@@ -25,7 +32,18 @@ export async function assertPathsAreOurs(configuration: Configuration): Promise<
     for (const source of [tls?.certificate, tls?.key])
       if (source !== undefined && 'file' in source) paths.push(source.file);
   }
-  for (const path of paths) if (path !== undefined) await assertWayIsSafe(path);
+  await ways();
+}
+
+/** `undefined` where there is none, or no such profile, of which whoever opens the token is told. */
+function foundLibraryOf({ library, profile }: Pick<TokenConfiguration, 'library' | 'profile'>): string | undefined {
+  if (library !== undefined) return library;
+  try {
+    return findLibrary(loadVendorProfile(profile));
+  } catch (error) {
+    if (error instanceof VendorProfileError) return undefined;
+    throw error;
+  }
 }
 
 /**
