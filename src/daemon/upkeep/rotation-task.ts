@@ -21,7 +21,10 @@ import type { UpkeepTask } from './upkeep-task.ts';
 import { keyIdIn, worksByDate } from './works-by-date.ts';
 
 export interface RotationTaskParts {
-  readonly directory: Pick<KeyDirectory, 'realm' | 'source' | 'findKey' | 'findSoundKey' | 'watchedKeys'>;
+  readonly directory: Pick<
+    KeyDirectory,
+    'realm' | 'source' | 'findKey' | 'findSoundKey' | 'damagedKeyIds' | 'watchedKeys'
+  >;
   /** Of keys that are not in memory. */
   readonly rotations: StoreIndexes['rotations'];
   readonly life: Pick<KeyLife, 'rotateOnDate'>;

@@ -5,7 +5,10 @@ import type { DateRange } from '../../keys/lists/dates-in-order.ts';
 import { type KeyId, parseKeyId } from '../../kms/names.ts';
 import type { DueWork, WorkAhead } from './upkeep-task.ts';
 
-export type DirectoryOfWorks = Pick<KeyDirectory, 'realm' | 'source' | 'findSoundKey'>;
+export type DirectoryOfWorks = Pick<KeyDirectory, 'realm' | 'source' | 'findSoundKey' | 'damagedKeyIds'>;
+
+/** Of more, the rest of a Region's works may wait until they are mended: who has so many has other worries. */
+const maxRefused = 2_000;
 
 interface WorksByDate<Found extends { readonly keyId: KeyId }> {
   /** Those after a date and by another one, soonest first. */
@@ -21,10 +24,12 @@ export function worksByDate<Found extends { readonly keyId: KeyId }>(
   { between, count, find, workOf }: WorksByDate<Found>,
 ): WorkAhead {
   return {
-    between: (range, limit) =>
-      between(range, limit)
-        .filter(({ keyId }) => !isRefused(directory, keyId))
-        .map(workOf),
+    between(range, limit) {
+      // Those that are refused take the place of none that is not.
+      const refused = directory.damagedKeyIds(maxRefused).length;
+      const sound = between(range, limit + refused).filter(({ keyId }) => !isRefused(directory, keyId));
+      return sound.slice(0, limit).map(workOf);
+    },
     count,
     find(work) {
       const found = find(work.slice(work.lastIndexOf(' ') + 1));
