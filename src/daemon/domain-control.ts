@@ -18,6 +18,7 @@ import type { KeyView } from '../keys/key-view.ts';
 import { type DomainKeys, domainKeyLabel, isInHsm } from '../keys/life/domain-keys.ts';
 import { retireDomainKeys, unneededDomainKeys } from '../keys/life/retired-domain-keys.ts';
 import { type ListedServiceKey, serviceKeyOutline, serviceKeyPurposes } from '../keys/life/service-keys.ts';
+import type { Rewrapping, RewrappingProspect } from '../keys/moves/rewrapping.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { StoreIndexes } from '../store/store-indexes.ts';
@@ -42,6 +43,7 @@ export interface DomainControlParts {
   readonly noSuchKeyStore: NoSuchKeyStore;
   readonly turns: Pick<Turns, 'follow'>;
   readonly indexes: Pick<StoreIndexes, 'wrappedUnder' | 'keysUnder'>;
+  readonly rewrapping: Pick<Rewrapping, 'prospect'>;
 }
 
 export function domainControl(parts: DomainControlParts): DomainControl {
@@ -169,13 +171,17 @@ export function domainControl(parts: DomainControlParts): DomainControl {
 const maxNamedKeys = 100;
 
 /** KMS keys with material under a domain key, the first of them, each with what is in the way of its going. */
-function keysUnder({ regions, indexes }: Pick<DomainControlParts, 'regions' | 'indexes'>, domainKeyId: BackingKeyId) {
+function keysUnder(
+  { regions, indexes, rewrapping }: Pick<DomainControlParts, 'regions' | 'indexes' | 'rewrapping'>,
+  domainKeyId: BackingKeyId,
+) {
   const found: {
     readonly region: string;
     readonly keyId: string;
     readonly backingKeys: number;
     readonly imported: boolean;
     readonly keyUsage: string;
+    readonly rewrapping: RewrappingProspect;
   }[] = [];
   const suffix = ` ${domainKeyId}`;
   const places = [...indexes.wrappedUnder().keys()].filter((name) => name.endsWith(suffix));
@@ -187,7 +193,11 @@ function keysUnder({ regions, indexes }: Pick<DomainControlParts, 'regions' | 'i
       const under = key.materials.filter((each) => each.domainKeyId === domainKeyId && each.wrappedKey !== null);
       if (under.length === 0) continue;
       const { region, keyId, origin, keyUsage } = key.record;
-      found.push({ region, keyId, backingKeys: under.length, imported: origin === 'EXTERNAL', keyUsage });
+      const prospects = under.map((each) => rewrapping.prospect(each));
+      // All of it has to go.
+      const worst = (['never', 'failed'] as const).find((each) => prospects.includes(each)) ?? 'coming';
+      const imported = origin === 'EXTERNAL';
+      found.push({ region, keyId, backingKeys: under.length, imported, keyUsage, rewrapping: worst });
       if (found.length === maxNamedKeys) return found;
     }
   return found;

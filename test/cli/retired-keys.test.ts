@@ -20,6 +20,10 @@ test.each([
     'keys delete-material and keys import',
   ],
 ])('what is said to free a former domain key of %s is what can be done with that', (_, members, said) => {
-  expect(whatFrees({ ...key, ...members }, false)).toBe(said);
-  expect(whatFrees({ ...key, ...members }, true)).toBe('nothing to do: it is wrapped anew in the background');
+  const freed = (rewrapping: 'coming' | 'failed' | 'never') => whatFrees({ ...key, ...members, rewrapping });
+  expect(freed('never')).toBe(said);
+  expect(freed('coming')).toBe('nothing to do: it is wrapped anew in the background');
+  expect(freed('failed')).toBe(
+    `mend what keeps it from being wrapped anew (the log says what), and restart the daemon; or ${said}`,
+  );
 });

@@ -44,7 +44,7 @@ afterAll(async () => {
 test.skipIf(missing !== null)(
   'a key is not wrapped anew into what the HSM of another Region does not open, and serves there as before',
   async () => {
-    await instance.kms.createKey({ MultiRegion: true });
+    const own = present((await instance.kms.createKey({ MultiRegion: true })).KeyMetadata?.KeyId);
     await joinDomain(instance, 'default', 'annex');
     expect(await ask('/key-stores/annex/reconnect', {})).toMatchObject({ state: 'connected' });
     const made = [1, 2].map(async () => present((await abroad.createKey({ MultiRegion: true })).KeyMetadata?.KeyId));
@@ -74,6 +74,11 @@ test.skipIf(missing !== null)(
       expect(Buffer.from(present(opened.Plaintext)).toString()).toBe('a plaintext');
     }
     // Nor is the former domain key given up, under which it stays.
-    expect((await ask('/domains/default/retire', {})).retired).toEqual([]);
+    const { retired, needed } = await ask('/domains/annex/retire', {});
+    expect(retired).toEqual([]);
+    const held = needed[0].keys.filter(({ keyId }: { keyId: string }) => keyId === shared);
+    expect(held).toMatchObject([{ rewrapping: 'failed' }, { rewrapping: 'failed' }]);
+    // The key store that was named lets its keys out, the one that has this key does not.
+    expect(needed[0].keys).toContainEqual(expect.objectContaining({ keyId: own, rewrapping: 'never' }));
   },
 );

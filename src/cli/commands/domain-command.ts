@@ -122,11 +122,7 @@ Examples:
     .action(async (named: string | undefined, options: Options & MemberRotationOptions & { retire?: true }) => {
       const client = await connectTo(options);
       const keyStore = named ?? (await onlyKeyStore(client));
-      const {
-        members = [],
-        domain = [],
-        rewrapping,
-      } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
+      const { members = [], domain = [] } = (await keyStoresOf(client)).find(({ name }) => name === keyStore) ?? {};
       const isGiven = (members as Members[]).length > 1 || (domain as string[]).length > 1;
       const act = options.retire ? 'retire' : 'rotate';
       const answer =
@@ -135,8 +131,7 @@ Examples:
           : await client.post(`/domains/${encodeURIComponent(keyStore)}/${act}`, {});
       if (options.retire && (answer['needed'] as readonly unknown[]).length > 0) process.exitCode = 1;
       if (options.json) return printJson(answer);
-      const isRewrapped = rewrapping != null && (rewrapping as Members)['because'] === null;
-      if (options.retire) showRetired(answer, isRewrapped);
+      if (options.retire) showRetired(answer);
       else
         print(`the key store \`${keyStore}\` wraps what is new under the domain key ${String(answer['domainKeyId'])}`);
     });

@@ -51,6 +51,9 @@ export interface RewrappingStatus {
   readonly because: string | null;
 }
 
+/** What becomes of material under a former domain key: it is wrapped anew, or was tried in vain since the start, or its HSM does not let it out. */
+export type RewrappingProspect = 'coming' | 'failed' | 'never';
+
 /** Of one turn: some hundred kilobytes of records at most. */
 const inTurn = 64;
 /** Of one tick of upkeep, each second: some tens of milliseconds of one lane of a software token for AES keys, a second for RSA. */
@@ -113,6 +116,11 @@ export class Rewrapping implements Fold {
     const rewrapped = this.#rewrapped.get(name) ?? 0;
     if (this.#current(name) === undefined && rewrapped === 0) return null;
     return { rewrapped, because: this.#whyNot(name) };
+  }
+
+  prospect({ keyStore, backingKeyId }: Pick<BackingKeyRecord, 'keyStore' | 'backingKeyId'>): RewrappingProspect {
+    if (this.#whyNot(keyStore) !== null) return 'never';
+    return this.#broken.has(backingKeyId) ? 'failed' : 'coming';
   }
 
   /**

@@ -3,8 +3,7 @@
 import type { Members } from '../../requests/kms-client.ts';
 import { note, print, table } from '../../terminal/output.ts';
 
-/** @param isRewrapped Is what is wrapped under former domain keys wrapped anew in the background? */
-export function showRetired({ retired, needed }: Members, isRewrapped: boolean): void {
+export function showRetired({ retired, needed }: Members): void {
   for (const id of retired as string[]) print(`the domain key ${id} is gone`);
   for (const { domainKeyId, backingKeys, keys } of needed as Members[]) {
     if (Number(backingKeys) === 0) {
@@ -13,7 +12,7 @@ export function showRetired({ retired, needed }: Members, isRewrapped: boolean):
     }
     note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
     const named = keys as readonly HeldKey[];
-    note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], rowsOf(named, isRewrapped)));
+    note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], rowsOf(named)));
     const others = Number(backingKeys) - named.reduce((sum, key) => sum + key.backingKeys, 0);
     if (others > 0) note(`and ${others} backing keys more`);
   }
@@ -27,17 +26,21 @@ export interface HeldKey {
   readonly backingKeys: number;
   readonly imported: boolean;
   readonly keyUsage: string;
+  /** Is it wrapped anew in the background, was that tried in vain, or does its HSM not do it? */
+  readonly rewrapping: 'coming' | 'failed' | 'never';
 }
 
-function rowsOf(keys: readonly HeldKey[], isRewrapped: boolean): string[][] {
-  return keys.map((key) => [key.region, key.keyId, String(key.backingKeys), whatFrees(key, isRewrapped)]);
+function rowsOf(keys: readonly HeldKey[]): string[][] {
+  return keys.map((key) => [key.region, key.keyId, String(key.backingKeys), whatFrees(key)]);
 }
 
-export function whatFrees(
-  { keyId, imported, keyUsage }: Omit<HeldKey, 'region' | 'backingKeys'>,
-  isRewrapped: boolean,
-): string {
-  if (isRewrapped) return 'nothing to do: it is wrapped anew in the background';
+export function whatFrees(key: Omit<HeldKey, 'region' | 'backingKeys'>): string {
+  if (key.rewrapping === 'coming') return 'nothing to do: it is wrapped anew in the background';
+  if (key.rewrapping === 'never') return byHand(key);
+  return `mend what keeps it from being wrapped anew (the log says what), and restart the daemon; or ${byHand(key)}`;
+}
+
+function byHand({ keyId, imported, keyUsage }: Pick<HeldKey, 'keyId' | 'imported' | 'keyUsage'>): string {
   // The material of a multi-Region key stays wrapped: it is for the HSMs of all its Regions.
   const moved = keyId.startsWith('mrk-') ? '' : 'keys move --residency token; or ';
   if (imported) return `${moved}keys delete-material and keys import`;
