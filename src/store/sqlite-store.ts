@@ -16,6 +16,7 @@
 import { dirname } from 'node:path';
 import { CamelCasePlugin, Kysely } from 'kysely';
 import type { BackingKeyId } from '../kms/names.ts';
+import { readAhead } from '../secrets/file-ahead.ts';
 import { AnsweringDisk } from './answering-disk.ts';
 import { mapBounded } from './bounded-map.ts';
 import { copyDatabase } from './copied-database.ts';
@@ -90,6 +91,7 @@ export async function openSqliteStore(options: {
   const database = openDatabaseFile(options.path);
   const db = new Kysely<Tables>({ dialect: sqliteDialect(database), plugins: [new CamelCasePlugin()] });
   try {
+    await readAhead(options.path);
     await migrateToLatest(db, options.path);
     const rows = await db.selectFrom('serviceKey').selectAll().execute();
     const [node] = await db.selectFrom('node').selectAll().execute();
@@ -149,8 +151,7 @@ class OpenSqliteStore implements SqliteStore {
   }
 
   claimedAuditHead(): AuditHead | null {
-    const { database, db } = this.#parts;
-    return claimedHead([...rowsOf(database, rootRows(db))]);
+    return claimedHead([...rowsOf(this.#parts.database, rootRows(this.#parts.db))]);
   }
 
   async nameServiceKey(purpose: ServiceKeyPurpose, backingKeyId: BackingKeyId): Promise<void> {
@@ -243,14 +244,13 @@ class OpenSqliteStore implements SqliteStore {
 
   async reread(changes: readonly Change[]): Promise<readonly Change[]> {
     this.#assertOpen();
-    const { path } = this.#parts;
     return mapBounded(changes.map(prepareChange), callsAtOnce, async (prepared) => {
       const { kind, change } = prepared;
       const verified = await this.#reader.one(kind, prepared, this.#inForce);
       // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
       if (verified === undefined) return { remove: kind, record: change.record } as Change;
       if ('record' in verified) return added(kind, verified.record);
-      throw new StoreError('damaged', `a record in \`${path}\` is refused: ${verified.reason}`);
+      throw new StoreError('damaged', `a record in \`${this.#parts.path}\` is refused: ${verified.reason}`);
     });
   }
 
