@@ -6,6 +6,8 @@
  * wipes. A PIN in an environment variable is the weakest of the three: it is a string that cannot be wiped and that
  * child processes could inherit; it is taken out of this process's environment when it is first read, so that no HSM
  * host and no tool gets it. Line ends after the PIN are dropped, because every editor adds one.
+ *
+ * A process that has read one writes no core file from then on, whichever it is: a command opens an HSM as the daemon does.
  */
 
 import { constants, type Stats } from 'node:fs';
@@ -37,6 +39,7 @@ export function pinReader(source: PinSource, environment: NodeJS.ProcessEnv): Pi
   delete environment[source.env];
   const text = taken.get(source.env);
   return async () => {
+    await keepFromCores();
     if (text === undefined || text === '') {
       throw new ConfigurationError(`the environment variable \`${source.env}\`, which holds the PIN, is not set`);
     }
@@ -114,7 +117,18 @@ export function credentialPath(name: string, environment: NodeJS.ProcessEnv, wha
   return join(folder, name);
 }
 
+let isKeptFromCores = false;
+
+/** Loaded when it is needed: most commands read no PIN, and it takes as long as the rest of one. */
+async function keepFromCores(): Promise<void> {
+  if (isKeptFromCores) return;
+  const { disableCoreDumps } = await import('../secrets/core-dumps.ts');
+  disableCoreDumps();
+  isKeptFromCores = true;
+}
+
 async function readPinFile(path: string, assertKept: typeof assertPrivate): Promise<Pin> {
+  await keepFromCores();
   try {
     await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     assertKept(path, await file.stat());

@@ -22,6 +22,7 @@ test('after disableCoreDumps a process may write no core file and is not dumpabl
 });
 
 const cli = (file: string): string => new URL(`../../src/cli/terminal/${file}`, import.meta.url).href;
+const pins = new URL('../../src/config/secrets.ts', import.meta.url).href;
 
 test.each([
   ['reads a file with a secret in it', `(await import('${cli('secret-file.ts')}')).readSecretFile('/dev/null', 1)`],
@@ -29,6 +30,11 @@ test.each([
     'asks for a secret',
     `(process.stdin.setRawMode = () => process.stdin, (await import('${cli('questions.ts')}')).askSecret('PIN: '))`,
   ],
+  [
+    'reads a PIN from a file',
+    `(await import('${pins}')).pinReader({ file: '/dev/null' }, {})().catch(() => undefined)`,
+  ],
+  ['reads a PIN from a variable', `(await import('${pins}')).pinReader({ env: 'PIN' }, { PIN: '1234' })()`],
 ])('a command that %s is not dumpable from then on', (_, secret) => {
   const program = `
     import koffi from 'koffi';
