@@ -3,19 +3,23 @@
  * then refuses them (EACCES) before they have a place in its queue, which costs the daemon nothing. Everybody else connects as
  * the socket's mode says, and root always.
  *
- * Where the file system has no such lists, nobody is excluded, and the first refusal to set one is in the log.
+ * Where the file system has no such lists, nobody is excluded, and the first refusal to set one is in the log. In a folder that is shared,
+ * somebody may have put another file in the socket's place: the list is set on what was opened and found to be a socket of this user, and not
+ * by its name, as the mode is (`http/unix-socket.ts`).
  *
  * Source: acl(5), xattr(7), connect in unix(7); the kernel's include/uapi/linux/posix_acl_xattr.h.
  */
 
-import { statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs';
 import koffi from 'koffi';
 import type { Logger } from '../kms/logger.ts';
 
 const libc = koffi.load(null);
 const setAttribute = libc.func(
-  'int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)',
+  'int setxattr(const char *path, const char *name, const void *value, size_t size, int flags)',
 );
+/** `O_PATH`, which Node.js has no name for. */
+const pathOnly = 0o10000000;
 
 const attribute = 'system.posix_acl_access';
 /** `struct posix_acl_xattr_header` with its version, and an entry: tag, permissions, id. */
@@ -114,17 +118,34 @@ export class SocketExclusion {
   /** @returns Is the list, where there is a socket, as it is to be? */
   #write(): boolean {
     const { path, log } = this.#options;
-    // As it is now, and not as it was configured: an operator may have changed it.
-    const mode = statSync(path, { throwIfNoEntry: false })?.mode;
-    if (mode === undefined) return true;
-    const list = accessList(mode, [...this.#excluded]);
-    const isWritten = setAttribute(path, attribute, list, list.length, 0) === 0;
-    const errno = koffi.errno();
-    if (!isWritten && this.#isPossible)
-      log.warn({ path, errno }, 'users who connect in a loop cannot be kept out of this socket');
-    this.#isPossible = isWritten;
-    return isWritten;
+    let descriptor: number;
+    try {
+      descriptor = openSync(path, pathOnly | constants.O_NOFOLLOW);
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'ENOENT';
+    }
+    try {
+      const { mode, uid } = socketStatsOf(descriptor) ?? {};
+      if (mode === undefined || uid !== process.geteuid?.()) return false;
+      // As it is now, and not as it was configured: an operator may have changed it.
+      const list = accessList(mode, [...this.#excluded]);
+      // The kernel's own name for what is open: `fsetxattr` refuses a descriptor of this kind.
+      const isWritten = setAttribute(`/proc/self/fd/${descriptor}`, attribute, list, list.length, 0) === 0;
+      const errno = koffi.errno();
+      if (!isWritten && this.#isPossible)
+        log.warn({ path, errno }, 'users who connect in a loop cannot be kept out of this socket');
+      this.#isPossible = isWritten;
+      return isWritten;
+    } finally {
+      closeSync(descriptor);
+    }
   }
+}
+
+/** `undefined` where it is none. */
+function socketStatsOf(descriptor: number): Stats | undefined {
+  const stats = fstatSync(descriptor);
+  return stats.isSocket() ? stats : undefined;
 }
 
 /** The mask is what the group may, so that the mode reads as it did before. */
