@@ -238,10 +238,17 @@ function listen(server: Server, temporary: string, path: string): Promise<void> 
       );
     };
     server.once('error', refused);
-    server.listen({ path: temporary, backlog }, () => {
-      server.removeListener('error', refused);
-      resolve();
-    });
+    // It is made within this call, with what the umask leaves: nothing to others, so that none of them connects before it has its permissions. A
+    // thread that makes a file in that moment makes it for this user alone, as all are made here.
+    const umask = process.umask(0o077);
+    try {
+      server.listen({ path: temporary, backlog }, () => {
+        server.removeListener('error', refused);
+        resolve();
+      });
+    } finally {
+      process.umask(umask);
+    }
   });
 }
 

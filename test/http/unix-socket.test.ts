@@ -93,6 +93,19 @@ describe('the socket', () => {
     expect(readdirSync(join(path, '..'))).toEqual(['kms.sock']);
   });
 
+  test("is nobody else's before it has its permissions, whatever the umask", async () => {
+    const before = process.umask(0);
+    try {
+      const listening = server();
+      const listened = listenAt(listening, { path, mode: '0600' });
+      await once(listening, 'listening');
+      expect(statSync(String(listening.address())).mode & 0o077).toBe(0);
+      await listened;
+    } finally {
+      process.umask(before);
+    }
+  });
+
   test('is removed at the end', async () => {
     const { release } = await listenAt(server(), { path, mode: '0600' });
     await release();
