@@ -23,27 +23,64 @@ const maxVisitors = 32;
 /** So many more names than residents: keys that are too many for one lane are known when they come back to be divided among two. */
 const namesPerResident = 2;
 
-/**
- * What comes first in a queue. Each time it is asked it goes on from where it was, so whoever asks takes out what he is told. A new search from the
- * beginning would pass all places that were emptied since the queue was last moved together, hundreds each time.
- */
-class Front<Item> {
-  readonly #queue: Iterable<Item>;
-  #items: Iterator<Item>;
+interface Place<Item> {
+  readonly name: string;
+  readonly item: Item;
+  before: Place<Item> | undefined;
+  after: Place<Item> | undefined;
+}
 
-  constructor(queue: Iterable<Item>) {
-    this.#queue = queue;
-    this.#items = queue[Symbol.iterator]();
+/**
+ * Items by their names, first in, first out. Each place knows its neighbours, because a `Map` has no quick way to what is first in it: it
+ * passes all that was deleted before, and an iterator that stays where it was keeps every table that the `Map` has left since.
+ */
+class Queue<Item> {
+  readonly #places = new Map<string, Place<Item>>();
+  #first: Place<Item> | undefined;
+  #last: Place<Item> | undefined;
+
+  get size(): number {
+    return this.#places.size;
   }
 
-  take(): Item | undefined {
-    let next = this.#items.next();
-    if (next.done) {
-      // It had come to the end; what is there now came later.
-      this.#items = this.#queue[Symbol.iterator]();
-      next = this.#items.next();
-    }
-    return next.done ? undefined : next.value;
+  has(name: string): boolean {
+    return this.#places.has(name);
+  }
+
+  get(name: string): Item | undefined {
+    return this.#places.get(name)?.item;
+  }
+
+  /** One that is not there. */
+  add(name: string, item: Item): void {
+    const place: Place<Item> = { name, item, before: this.#last, after: undefined };
+    if (this.#last === undefined) this.#first = place;
+    else this.#last.after = place;
+    this.#last = place;
+    this.#places.set(name, place);
+  }
+
+  delete(name: string): boolean {
+    const place = this.#places.get(name);
+    if (place === undefined) return false;
+    const { before, after } = place;
+    if (before === undefined) this.#first = after;
+    else before.after = after;
+    if (after === undefined) this.#last = before;
+    else after.before = before;
+    return this.#places.delete(name);
+  }
+
+  takeFirst(): { readonly name: string; readonly item: Item } | undefined {
+    const first = this.#first;
+    if (first !== undefined) this.delete(first.name);
+    return first;
+  }
+
+  clear(): void {
+    this.#places.clear();
+    this.#first = undefined;
+    this.#last = undefined;
   }
 }
 
@@ -55,12 +92,9 @@ interface Kept<Value> {
 export class KeptKeys<Value> {
   readonly #maxResidents: number;
   readonly #maxVisitors: number;
-  readonly #residents = new Map<string, Kept<Value>>();
-  readonly #visitors = new Map<string, Kept<Value>>();
-  readonly #namesGone = new Set<string>();
-  readonly #firstResident = new Front(this.#residents);
-  readonly #firstVisitor = new Front(this.#visitors);
-  readonly #firstNameGone = new Front(this.#namesGone);
+  readonly #residents = new Queue<Kept<Value>>();
+  readonly #visitors = new Queue<Kept<Value>>();
+  readonly #namesGone = new Queue<true>();
 
   /** @param max So many are kept, one at least. */
   constructor(max = maxUnwrappedKeys) {
@@ -105,14 +139,12 @@ export class KeptKeys<Value> {
   keep(name: string, value: Value): Value | undefined {
     const kept = { value, wasUsed: false };
     if (this.hasRoom || this.#namesGone.delete(name) || this.#maxVisitors === 0) return this.#settle(name, kept);
-    this.#visitors.set(name, kept);
-    if (this.#visitors.size <= this.#maxVisitors) return undefined;
-    const first = this.#firstVisitor.take();
-    if (first === undefined) return undefined;
-    const [oldest, left] = first;
-    this.#visitors.delete(oldest);
-    if (left.wasUsed) return this.#settle(oldest, { value: left.value, wasUsed: false });
-    this.#remember(oldest);
+    this.#visitors.add(name, kept);
+    const oldest = this.#visitors.size > this.#maxVisitors ? this.#visitors.takeFirst() : undefined;
+    if (oldest === undefined) return undefined;
+    const { name: itsName, item: left } = oldest;
+    if (left.wasUsed) return this.#settle(itsName, { value: left.value, wasUsed: false });
+    this.#remember(itsName);
     return left.value;
   }
 
@@ -137,25 +169,22 @@ export class KeptKeys<Value> {
 
   #settle(name: string, kept: Kept<Value>): Value | undefined {
     const gone = this.hasRoom ? undefined : this.#leastUsed();
-    this.#residents.set(name, kept);
+    this.#residents.add(name, kept);
     return gone;
   }
 
   #leastUsed(): Value | undefined {
-    for (let first = this.#firstResident.take(); first !== undefined; first = this.#firstResident.take()) {
-      const [name, kept] = first;
-      this.#residents.delete(name);
-      if (!kept.wasUsed) return kept.value;
-      kept.wasUsed = false;
-      this.#residents.set(name, kept);
+    for (let first = this.#residents.takeFirst(); first !== undefined; first = this.#residents.takeFirst()) {
+      const { name, item } = first;
+      if (!item.wasUsed) return item.value;
+      item.wasUsed = false;
+      this.#residents.add(name, item);
     }
     return undefined;
   }
 
   #remember(name: string): void {
-    this.#namesGone.add(name);
-    if (this.#namesGone.size <= namesPerResident * this.#maxResidents) return;
-    const oldest = this.#firstNameGone.take();
-    if (oldest !== undefined) this.#namesGone.delete(oldest);
+    this.#namesGone.add(name, true);
+    if (this.#namesGone.size > namesPerResident * this.#maxResidents) this.#namesGone.takeFirst();
   }
 }
