@@ -102,9 +102,9 @@ export class RestoredKeyStores {
       );
     const why = whyNotPresented(record);
     if (why !== null) throw new NotOpened(`${called}: its password is not presented: ${why}`);
+    const options = whatOpens(called, () => tokenOptions(id, hsm, log));
     const attempt = await this.#begin(called, record);
     try {
-      const options = tokenOptions(id, hsm, log);
       const gate = new LoginGate({ about: async () => undefined, settled: () => attempt.end() });
       return await openKeyStore({ ...options, hosts: 1, pin: () => vault.unseal(record), gate });
     } catch (error) {
@@ -145,6 +145,15 @@ export class RestoredKeyStores {
 
 /** A custom key store that cannot be opened, or is not to be. */
 class NotOpened extends Error {}
+
+/** Found before it is noted that the password is presented: where there is no library, or no such profile, it is to nobody. */
+function whatOpens<Options>(called: string, find: () => Options): Options {
+  try {
+    return find();
+  } catch (error) {
+    throw new NotOpened(`${called} could not be opened: ${messageOf(error)}`);
+  }
+}
 
 /** With these the HSM was not asked. */
 const unasked: ReadonlySet<ConnectionErrorCode> = new Set(['INSUFFICIENT_CLOUDHSM_HSMS', 'CLUSTER_NOT_FOUND']);

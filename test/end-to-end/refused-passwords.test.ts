@@ -2,9 +2,10 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { parse, stringify } from 'yaml';
 import { cloudHsmClusterIdOf } from '../../src/kms/cluster-id.ts';
 import { account, type InstanceOfStores } from '../daemon/instance-of-stores.ts';
 import { missingForShim, type Shim } from '../support/pkcs11-shim.ts';
@@ -99,6 +100,27 @@ describe.skipIf(missing !== null)('The password of a custom key store', () => {
       daemon.kill('SIGKILL');
       await once(daemon, 'exit');
     });
+    await instance.start();
+    await until('CONNECTED');
+  });
+
+  test('is presented by the next daemon where a rehearsal had no library of the HSM to give it to', async () => {
+    const backup = await backUp(instance.socket, join(hsms.folder, 'no-library.backup'));
+    await instance.stop();
+    const [config, profile] = ['no-library.yaml', 'no-library-profile.yaml'].map((name) => join(hsms.folder, name)) as [
+      string,
+      string,
+    ];
+    const vendors = new URL('../../native-config/vendors/', import.meta.url);
+    const known = readFileSync(new URL(`${hsms.token.profile}.yaml`, vendors), 'utf8');
+    writeFileSync(profile, known.replace(/^libraries:\n(?: {2}- .*\n)+/m, 'libraries:\n  - /not/installed.so\n'));
+    const written = parse(readFileSync(instance.configurationFile, 'utf8'));
+    delete written.keyStores.payments.library;
+    written.keyStores.payments.profile = profile;
+    writeFileSync(config, stringify(written), { mode: 0o600 });
+    const { problems } = await rehearse(config, backup);
+    expect(problems).toMatchObject([{ problem: expect.stringContaining('/not/installed.so'), wasAsked: false }]);
+    expect(presented()).toEqual([]);
     await instance.start();
     await until('CONNECTED');
   });
