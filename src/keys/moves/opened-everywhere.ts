@@ -10,7 +10,7 @@ import type { KeyStoresOfRegion } from '../key-stores-of-region.ts';
 /** Regions, by their names. */
 export type UsingRegions = ReadonlyMap<
   string,
-  { readonly directory: { readonly keyStores: Pick<KeyStoresOfRegion, 'servingName' | 'named'> } }
+  { readonly directory: { readonly keyStores: Pick<KeyStoresOfRegion, 'has' | 'servingName' | 'named'> } }
 >;
 
 /**
@@ -26,11 +26,18 @@ export async function assertOpenedEverywhere(
   const { wrapped } = referenceOf(placed);
   if (wrapped === undefined) return;
   const asked = new Set([hasOpened]);
-  for (const region of placed.regions.split(' ')) {
-    const keyStores = regions.get(region)?.directory.keyStores;
-    const name = keyStores?.servingName(placed);
-    if (keyStores === undefined || name === undefined || asked.has(name)) continue;
+  for (const { keyStores } of directoriesUsing(placed, regions)) {
+    const name = keyStores.servingName(placed);
+    if (name === undefined || asked.has(name)) continue;
     asked.add(name);
     await keyStores.named(name).assertOpens(wrapped);
   }
+}
+
+/** Former versions named no Region: there, whichever has the key store uses it. */
+function directoriesUsing({ regions: named, keyStore }: BackingKeyRecord, regions: UsingRegions) {
+  const all = [...regions].map(([region, { directory }]) => ({ region, keyStores: directory.keyStores }));
+  if (named === '') return all.filter(({ keyStores }) => keyStores.has(keyStore));
+  const names = new Set(named.split(' '));
+  return all.filter(({ region }) => names.has(region));
 }
