@@ -68,12 +68,16 @@ async function assertKept(path: string, part: string, stats: Stats, trusted: Rea
     throw refuse(
       `belongs to uid ${stats.uid}, who can put something else there; give another place, or change its owner`,
     );
-  // The mode of a symbolic link means nothing.
-  if (stats.isSymbolicLink() || (stats.mode & 0o022) === 0) return;
+  if (!isChangedByWriting(stats) || (stats.mode & 0o022) === 0) return;
   if (stats.isDirectory() && (stats.mode & sticky) !== 0) return;
   if ((stats.mode & 0o002) === 0 && (await isPrivateGroup(stats.gid, stats.uid))) return;
   const [who, letter] = (stats.mode & 0o002) !== 0 ? ['everybody', 'o'] : [`the group ${stats.gid}`, 'g'];
   throw refuse(`can be written by ${who}; run: chmod ${letter}-w ${part}`);
+}
+
+/** The mode of a symbolic link means nothing, and that of a socket or a device, such as `/dev/null`, says who may talk to what is behind it. */
+function isChangedByWriting(stats: Stats): boolean {
+  return !(stats.isSymbolicLink() || stats.isSocket() || stats.isCharacterDevice());
 }
 
 /**

@@ -56,6 +56,10 @@ describe.skipIf(!isRoot)('What a token is opened with', () => {
     );
   });
 
+  test('is used where a variable names a device, such as the one behind which an HSM is, or nothing is', async () => {
+    await look({ environment: { PKCS11SPY_OUTPUT: '/dev/null' } });
+  });
+
   /** As that of SoftHSM2, with its library elsewhere. */
   function profileWith(library: string): string {
     const shipped = new URL('../../native-config/vendors/softhsm2.yaml', import.meta.url);

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { assertSafePath } from '../../src/secrets/safe-path.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -41,6 +42,17 @@ describe('a path', () => {
     await expect(assertSafePath(join(folder, 'a/b/file'))).rejects.toThrow(
       `can be written by ${why} ${join(folder, part)}`,
     );
+  });
+
+  test('to a device or a socket is, though everybody can talk to what is behind it', async () => {
+    expect((await assertSafePath('/dev/null')).isCharacterDevice()).toBe(true);
+    const server = createServer();
+    onTestFinished(() => void server.close());
+    await new Promise<void>((resolve) => void server.listen(join(folder, 'socket'), resolve));
+    chmodSync(join(folder, 'socket'), 0o777);
+    expect((await assertSafePath(join(folder, 'socket'))).isSocket()).toBe(true);
+    chmodSync(folder, 0o757);
+    await expect(assertSafePath(join(folder, 'socket'))).rejects.toThrow(`chmod o-w ${folder}`);
   });
 
   test('in a folder with the sticky bit is', async () => {
