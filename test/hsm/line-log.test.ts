@@ -1,16 +1,25 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { logLines } from '../../src/hsm/line-log.ts';
 
 const marker = { pid: 7 };
 
+const hostMain = fileURLToPath(new URL('../../src/hsm/host/process/host-main.ts', import.meta.url));
+
 /** What is logged of a process that runs `script`. */
-async function logged(
-  script: string,
-  isLibraryLogged = true,
-): Promise<{ message: string; text: unknown; leftOut: unknown }[]> {
+function logged(script: string, isLibraryLogged = true) {
   const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return loggedOf(child, child.stdout, isLibraryLogged);
+}
+
+async function loggedOf(
+  child: ChildProcess,
+  stream: Readable,
+  isLibraryLogged: boolean,
+): Promise<{ message: string; text: unknown; leftOut: unknown }[]> {
   const lines: { message: string; text: unknown; leftOut: unknown }[] = [];
   const none = () => undefined;
   const warn = (fields: object, message: string) => {
@@ -18,7 +27,7 @@ async function logged(
     const { text, leftOut } = fields as { text?: unknown; leftOut?: unknown };
     lines.push({ message, text, leftOut });
   };
-  logLines(child.stdout, { debug: none, info: none, warn, error: none }, { fields: marker, isLibraryLogged });
+  logLines(stream, { debug: none, info: none, warn, error: none }, { fields: marker, isLibraryLogged });
   await once(child, 'close');
   return lines;
 }
@@ -56,4 +65,11 @@ test("What a library prints stays out of the log unless somebody wants it there,
     { message: withheld, text: undefined, leftOut: undefined },
     says('HSM host: why it ends'),
   ]);
+});
+
+test('Why a host ends is logged, though the library has not ended its own line before', async () => {
+  const library = 'data:text/javascript,process.stderr.write("connecting ... ")';
+  const child = spawn(process.execPath, ['--import', library, hostMain], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const lines = await loggedOf(child, child.stderr, false);
+  expect(lines.map(({ text }) => text)).toEqual([undefined, expect.stringMatching(/^HSM host: Error: usage: /)]);
 });

@@ -130,8 +130,9 @@ function untilTheEnd(work: () => void): void {
 
 function fail(error: unknown): never {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  // In one line: the others would be the library's. Not process.stderr: a worker thread's goes through the main thread, which will not get to it any more.
-  writeSync(2, `${hostWords}${text.replaceAll(/\s*\n\s*/g, '; ')}\n`);
+  // In one line of its own: the others are the library's, which may not have ended its last.
+  // Not process.stderr: a worker thread's goes through the main thread, which will not get to it any more.
+  writeSync(2, `\n${hostWords}${text.replaceAll(/\s*\n\s*/g, '; ')}\n`);
   exit(exitCodes.failed);
 }
 
