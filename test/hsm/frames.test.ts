@@ -33,7 +33,7 @@ const frames = fc.array(
     requestId: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
     code: fc.integer({ min: 0, max: 255 }),
     fields: fc.array(
-      fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes).toString('hex')),
+      fc.uint8Array({ maxLength: 300, size: 'max' }).map((bytes) => Buffer.from(bytes).toString('hex')),
       { maxLength: maxFields },
     ),
   }),

@@ -5,7 +5,7 @@ import { keySpecNames } from '../../src/kms/key-specs.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 
 const bytes = (minLength: number, maxLength: number) =>
-  fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array));
+  fc.uint8Array({ minLength, maxLength, size: 'max' }).map((array) => Buffer.from(array));
 const outlines = fc.record({
   domainKeyId: fc.constant(newBackingKeyId()),
   keySpec: fc.constantFrom(...keySpecNames),
