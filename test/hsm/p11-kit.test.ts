@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { lookForToken } from '../../src/hsm/token-presence.ts';
 import type { BackingKeyId } from '../../src/kms/names.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { newKey, openTestStore, roundTrip } from './test-store.ts';
@@ -56,6 +57,14 @@ for (const [name, library] of [
       const backingKeyId = await newKey(keyStore, kind);
       await expect.poll(() => keyStore.status()).toMatchObject({ hosts: 2, lanes: 2, restarts: 0 });
       for (let call = 0; call < 8; call++) await use(keyStore, backingKeyId);
+    });
+
+    test('is found', async () => {
+      const { library: path, environment, settings } = behind();
+      const { libraryParameters, token: wanted } = settings(1);
+      expect(await lookForToken({ library: path, libraryParameters, token: wanted }, environment)).toEqual({
+        problem: null,
+      });
     });
 
     test('refuses to be opened with several sessions in a host, and says what to set', async () => {

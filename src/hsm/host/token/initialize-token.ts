@@ -16,6 +16,7 @@ import { readFileSync, writeSync } from 'node:fs';
 import pkcs11js from 'pkcs11js';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
+import { initializedLibrary } from './initialize-library.ts';
 
 interface Task {
   readonly library: string;
@@ -34,11 +35,8 @@ const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
 writeSync(1, `\n${JSON.stringify(initialize(task))}\n`);
 
 function initialize({ library, libraryParameters, label, soPin, pin }: Task): { serial: string } | { error: string } {
-  const module = new pkcs11js.PKCS11();
   try {
-    module.load(library);
-    if (libraryParameters === null) module.C_Initialize();
-    else module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, libraryParameters });
+    const module = initializedLibrary(library, libraryParameters);
     const slots = module.C_GetSlotList(true);
     const flagsOf = (slot: Buffer): number => module.C_GetTokenInfo(slot).flags;
     const free = slots.find((slot) => (flagsOf(slot) & pkcs11js.CKF_TOKEN_INITIALIZED) === 0);

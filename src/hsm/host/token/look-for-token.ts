@@ -10,6 +10,7 @@
 import { readFileSync, writeSync } from 'node:fs';
 import pkcs11js from 'pkcs11js';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
+import { initializedLibrary } from './initialize-library.ts';
 
 interface Task {
   readonly library: string;
@@ -23,12 +24,8 @@ const task = JSON.parse(readFileSync(0, 'utf8')) as Task;
 writeSync(1, `\n${JSON.stringify({ problem: problemOf(task) })}\n`);
 
 function problemOf({ library, libraryParameters, token }: Task): string | null {
-  const module = new pkcs11js.PKCS11();
   try {
-    module.load(library);
-    // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
-    if (libraryParameters === null) module.C_Initialize();
-    else module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, libraryParameters: `${libraryParameters} ` });
+    const module = initializedLibrary(library, libraryParameters);
     const found = module
       .C_GetSlotList(true)
       .map((slot) => module.C_GetTokenInfo(slot))

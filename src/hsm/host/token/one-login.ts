@@ -6,6 +6,7 @@
 import pkcs11js from 'pkcs11js';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
+import { initializedLibrary } from './initialize-library.ts';
 
 export interface OneLogin {
   readonly library: string;
@@ -32,11 +33,7 @@ export function withOneLogin<Result>(
 ): Result {
   becomeOwner();
   disableCoreDumps();
-  const module = new pkcs11js.PKCS11();
-  module.load(library);
-  // pkcs11js 2.1.7 loses the last character of the parameters; the blank is there to be lost.
-  if (libraryParameters === null) module.C_Initialize();
-  else module.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK, libraryParameters: `${libraryParameters} ` });
+  const module = initializedLibrary(library, libraryParameters);
   const slots = module.C_GetSlotList(true).filter((slot) => {
     const info = module.C_GetTokenInfo(slot);
     return 'label' in token ? unpadded(info.label) === token.label : unpadded(info.serialNumber) === token.serial;
