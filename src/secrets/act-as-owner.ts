@@ -7,11 +7,12 @@
  * `actAsOwner` alone is for what goes on as root, and parses nothing that is his.
  */
 
-import { lstatSync } from 'node:fs';
+import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 
 /**
  * Until `actAsSelf`; without effect for anybody but root. Modules are loaded before: their files may be root's alone.
- * @param path A file or folder whose owner is meant; a symbolic link is not followed.
+ * @param path A file or folder whose owner is meant. A symbolic link that is somebody else's is not followed, and is his wherever it leads.
  * @throws the system's error, when it is not there.
  */
 export function actAsOwner(path: string): void {
@@ -41,8 +42,21 @@ interface Owner {
 /** Whom root is to be instead; `undefined` where it stays who it is. */
 function otherOwnerOf(path: string): Owner | undefined {
   if (process.geteuid?.() !== 0) return undefined;
-  const { uid, gid } = lstatSync(path);
+  const { uid, gid } = behindOwnLinks(path);
   return uid === 0 ? undefined : { uid, gid };
+}
+
+/** As the kernel has it. */
+const maxLinks = 40;
+
+/** What is at the path, or where root itself has put it by a link: a data folder on another disk. */
+function behindOwnLinks(path: string): Stats {
+  let at = path;
+  for (let links = 0; ; links++) {
+    const stats = lstatSync(at);
+    if (!stats.isSymbolicLink() || stats.uid !== 0 || links === maxLinks) return stats;
+    at = resolve(realpathSync(dirname(at)), readlinkSync(at));
+  }
 }
 
 /** Those that the system's table has him in, as an HSM's device or token may be his group's, and no other; of who is in no table, his own. */

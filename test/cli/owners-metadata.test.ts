@@ -5,10 +5,19 @@
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
@@ -119,6 +128,21 @@ describe.skipIf(why !== null)("root at metadata of the daemon's user", { timeout
     const { paths, by } = opened();
     expect(paths).toContain(file());
     expect(by).toEqual(hisForGood);
+  });
+
+  test('a folder that root has put a link of its own to is his as well', () => {
+    const linked = path('state/linked');
+    symlinkSync('data', linked);
+    onTestFinished(() => rmSync(linked));
+    const config = path('linked.yaml');
+    const written = readFileSync(path('drawbridge.yaml'), 'utf8');
+    writeFileSync(config, written.replaceAll(path('state/data'), linked));
+    run('audit', 'accept', '--at', 'audit.jsonl:1:0', '--folder', join(linked, 'audit'));
+    run('audit', 'accept', '--at', 'audit.jsonl:1:0', '--folder', linked);
+    const { text } = run('doctor', '--config', config);
+    expect(text).toMatch(/^paths +ok/m);
+    expect(opened().paths.filter((each) => each.startsWith(linked)).length).toBeGreaterThan(1);
+    expect(opened().by).toEqual(hisForGood);
   });
 
   test('restore gives the metadata back as who cannot be root again', () => {

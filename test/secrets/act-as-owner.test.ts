@@ -1,5 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { chownSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  lchownSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -43,6 +53,32 @@ test.skipIf(!isRoot)('a link that he put there leads root to nothing of its own'
   expect(said).toContain('EACCES');
   expect(readFileSync(precious, 'utf8')).toBe('precious');
 });
+
+test.skipIf(!isRoot)(
+  "a link that root has put there leads to whose it is, and somebody's own is his wherever it leads",
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drawbridge-owner-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    mkdirSync(join(folder, 'theirs'));
+    chownSync(join(folder, 'theirs'), owner, owner);
+    for (const [name, target] of [
+      ['link', 'theirs'],
+      ['further', join(folder, 'link')],
+      ['loop', 'loop'],
+      ['own', '/'],
+    ] as const)
+      symlinkSync(target, join(folder, name));
+    lchownSync(join(folder, 'own'), owner + 1, owner + 1);
+    const uidAt = (name: string): string => {
+      const script = `const { becomeOwnerOf } = await import(${JSON.stringify(module)});
+      becomeOwnerOf(${JSON.stringify(join(folder, name))}); process.stdout.write(String(process.getuid()));`;
+      return spawnSync(process.execPath, ['--input-type=module', '--eval', script], { encoding: 'utf8' }).stdout;
+    };
+    expect(['theirs', 'link', 'further', 'own', 'loop'].map(uidAt)).toEqual(
+      [owner, owner, owner, owner + 1, 0].map(String),
+    );
+  },
+);
 
 test.skipIf(!isRoot)(
   'root is in the groups of the owner, through which he may reach his HSM, and in none of its own',
