@@ -30,8 +30,8 @@ export interface KeyRelocation {
     readonly label: string;
   }): Promise<void>;
   /**
-   * Has each HSM of it that is there unwrap a wrapped key once, before others rely on that; nothing of the key stays. One that does not answer is
-   * asked when the key is used.
+   * Has each HSM of it that is there unwrap a wrapped key once, before others rely on that; nothing of the key stays. One that does
+   * not answer is asked when the key is used.
    * @throws KeyStoreError `keyUnavailable` with what is in the way, where one of them does not open it.
    */
   assertOpens(wrapped: WrappedKey): Promise<void>;

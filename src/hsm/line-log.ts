@@ -1,9 +1,9 @@
 /**
  * What an HSM host prints, line by line, into the log: bounded, because a library in trouble can print without end.
  *
- * What the host itself says goes there. What the library prints does not, unless somebody wants it: a library that traces its calls, as
- * OpenSC's pkcs11-spy and vendors' own do, prints the PIN and the plaintexts of whoever calls it, in whatever form it likes, and no look at its
- * lines tells which. It is told once that there were some.
+ * What the host itself says goes there. What the library prints does not, unless somebody wants it: a library that traces its calls,
+ * as OpenSC's pkcs11-spy and vendors' own do, prints the PIN and the plaintexts of whoever calls it, in whatever form it likes, and no
+ * look at its lines tells which. It is told once that there were some.
  *
  * The text is the vendor's and goes into a field, never into the message; a logger that writes JSON escapes whatever
  * control characters it has.

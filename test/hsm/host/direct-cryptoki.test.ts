@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   type Attribute,
@@ -66,6 +68,26 @@ describeEachToken('The library, called without pkcs11js,', (token) => {
       expect(expected.subarray(0, 50)).toEqual(plaintext);
     },
   );
+
+  test('reads an IV where it is, whatever V8 has collected and moved since it was told where', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const { cryptoki, session } = host;
+    const [key, mechanism, plaintext] = [aesKey(), gcm(20), randomBytes(50)];
+    // Short arrays like this one begin among V8's objects.
+    const iv = Buffer.alloc(12);
+    const at = { ...mechanism, parameter: { ...mechanism.parameter, iv } };
+    const [output, expected] = [Buffer.alloc(66), Buffer.alloc(66)];
+    for (let round = 0; round < 4; round++) {
+      iv.fill(round);
+      cryptoki.C_EncryptInit(session.handle, at, key);
+      cryptoki.C_Encrypt(session.handle, plaintext, output);
+      byPkcs11js('C_EncryptInit')(session.handle, at, key);
+      byPkcs11js('C_Encrypt')(session.handle, plaintext, expected);
+      expect(output).toEqual(expected);
+      collect();
+    }
+  });
 
   test('signs as by way of it', () => {
     const { cryptoki, session } = host;

@@ -109,8 +109,9 @@ function initialize(cryptoki: Cryptoki, settings: OpenSettings): void {
 }
 
 /**
- * A library that has all it does in this process, and one thread to do it for, needs no locks, and SoftHSM2 2.6.1 takes hundreds of them for a call: 2 of
- * the 45 µs in which it unwraps a key, encrypts and destroys another. One that goes to a device may have threads of its own that count on them.
+ * A library that has all it does in this process, and one thread to do it for, needs no locks, and SoftHSM2 2.6.1 takes hundreds of
+ * them for a call: 2 of the 45 µs in which it unwraps a key, encrypts and destroys another. One that goes to a device may have threads
+ * of its own that count on them.
  */
 export function initializeArguments({
   lanes,
@@ -172,8 +173,8 @@ function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
 }
 
 /**
- * The last try that a token has before it locks itself is nobody's here: neither many starts nor a person who is sure can use it up. A login that
- * succeeds gives the token all its tries back. One that has a single try at all says so before anybody was wrong.
+ * The last try that a token has before it locks itself is nobody's here: neither many starts nor a person who is sure can use it up. A
+ * login that succeeds gives the token all its tries back. One that has a single try at all says so before anybody was wrong.
  *
  * Source: PKCS#11 3.1, CK_TOKEN_INFO, CKF_USER_PIN_COUNT_LOW and CKF_USER_PIN_FINAL_TRY, which a token may also never set.
  */
@@ -188,8 +189,9 @@ function assertNotLastTry({ label, flags }: TokenInfo): void {
 }
 
 /**
- * What a login may fail for and succeed after, with the same PIN. Whatever else a token answers, it answers to the PIN, as far as anybody knows:
- * vendors have numbers of their own for one that is wrong, and a token that is asked again for each of these locks itself.
+ * What a login may fail for and succeed after, with the same PIN. Whatever else a token answers, it answers to the PIN, as far as
+ * anybody knows: vendors have numbers of their own for one that is wrong, and a token that is asked again for each of these locks
+ * itself.
  */
 const passing: ReadonlySet<FailureName> = new Set(['tokenGone', 'busy', 'tokenFull']);
 

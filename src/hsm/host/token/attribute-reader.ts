@@ -6,13 +6,13 @@
  * the library. It is never the only way: whatever the library answers other than `CKR_OK` is left to the first, which knows what it
  * means.
  *
- * Almost all answers are the same bytes: keys of one kind differ in their values, which nobody reads. So what was found right is kept, and an answer that is the
- * same to the last byte, lengths included, need not be taken apart again.
+ * Almost all answers are the same bytes: keys of one kind differ in their values, which nobody reads. So what was found right is kept,
+ * and an answer that is the same to the last byte, lengths included, need not be taken apart again.
  *
- * INVARIANT: what is compared and returned was written by the call that `ask` made. The memory is what it was at the beginning before each, and a length that the
- * library did not set to one that has room counts as an attribute that is not told.
+ * INVARIANT: what is compared and returned was written by the call that `ask` made. The memory is what it was at the beginning before
+ * each, and a length that the library did not set to one that has room counts as an attribute that is not told.
  *
- * Source: PKCS#11 3.1, sections 3.2 (CK_ATTRIBUTE) and 5.7.5 (C_GetAttributeValue); on 64-bit Linux.
+ * Source: PKCS#11 3.1, sections 3.2 (CK_ATTRIBUTE) and 5.7.5 (C_GetAttributeValue); on 64-bit Linux, little-endian.
  */
 
 import koffi from 'koffi';
@@ -25,7 +25,7 @@ const ok = constant('CKR_OK');
 const attributeBytes = 24;
 /** More than a number or a flag. */
 const roomBytes = 16;
-/** More than a modulus of 4,096 bits with a zero byte before it, and curves with all their parameters: a length that a library leaves is none. */
+/** More than a modulus of 4,096 bits with a zero byte before it, and curves with all their parameters. */
 const longRoomBytes = 520;
 
 interface Attribute {

@@ -43,8 +43,8 @@ interface PreparedTemplate {
 const preparedTemplates = new WeakMap<readonly Attribute[], PreparedTemplate>();
 
 /**
- * The same template, of which `C_UnwrapKey` knows from now on what it is in bytes. For one with numbers and flags alone that is used again and again,
- * and never changed.
+ * The same template, of which `C_UnwrapKey` knows from now on what it is in bytes. For one with numbers and flags alone that is used
+ * again and again, and never changed.
  */
 export function prepared(template: readonly Attribute[]): readonly Attribute[] {
   const values = offHeap(template.length * ulongBytes);
@@ -173,6 +173,7 @@ export class DirectCryptoki extends NativeCryptoki {
     const { iv, ivBits, aad, tagBits } = parameter;
     if (aad.length > maxAadBytes) return null;
     const native = this.#gcm;
+    // Valid as long as the IV is: to tell an address, Node.js has V8 take a short array out of its heap for good.
     if (iv !== this.#iv) {
       native.writeBigUInt64LE(BigInt(koffi.address(iv)), gcmAt);
       this.#iv = iv;

@@ -2,12 +2,13 @@
  * Functions of the vendor's library, called where they are instead of by way of pkcs11js.
  *
  * A call through pkcs11js asks V8 for each member of each attribute by its name, and wraps what comes back in memory that V8 has to
- * collect: 3.5 µs of the 32 that SoftHSM2 2.6.1 takes to unwrap a key and destroy it, 0.8 of the 5.5 for an AES-GCM call, and with 13 attributes to
- * read, for which it asks the library twice, 23 of 27. Here what is passed on is bytes that are there already (25 to 120 ns a call).
+ * collect: 3.5 µs of the 32 that SoftHSM2 2.6.1 takes to unwrap a key and destroy it, 0.8 of the 5.5 for an AES-GCM call, and with 13
+ * attributes to read, for which it asks the library twice, 23 of 27. Here what is passed on is bytes that are there already (25 to 120 ns
+ * a call).
  *
  * Numbers are a `CK_ULONG` each, and memory a `Buffer`. Nothing is looked at: whoever calls sees to it that lengths are those of the memory.
  *
- * Source: PKCS#11 3.1, section 3.6 (CK_FUNCTION_LIST); on 64-bit Linux.
+ * Source: PKCS#11 3.1, section 3.6 (CK_FUNCTION_LIST); on 64-bit Linux, little-endian.
  */
 
 import koffi from 'koffi';
@@ -67,8 +68,8 @@ const signatures: Readonly<Record<keyof DirectFunctions, readonly [at: number, p
 const functionsByPath = new Map<string, DirectFunctions | null>();
 
 /**
- * Of a library that this process has initialised. `null` for one that gives each caller of `C_GetFunctionList` a list of his own, as p11-kit's
- * modules do: what is got here was never initialised, and pkcs11js alone has one that was.
+ * Of a library that this process has initialised. `null` for one that gives each caller of `C_GetFunctionList` a list of his own, as
+ * p11-kit's modules do: what is got here was never initialised, and pkcs11js alone has one that was.
  */
 export function directFunctionsOf(path: string): DirectFunctions | null {
   let functions = functionsByPath.get(path);

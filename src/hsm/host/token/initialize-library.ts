@@ -1,6 +1,6 @@
 /**
- * For programs of one act. They have one thread, but are told to lock by what the system has: some libraries always lock, and by nothing
- * else (p11-kit's client, whatever token is behind it).
+ * For programs of one act. They have one thread, and have the library lock by what the system has all the same: some always lock, and by
+ * nothing else (p11-kit's client, whatever token is behind it).
  */
 
 import pkcs11js from 'pkcs11js';

@@ -8,9 +8,10 @@
  * private key the usages that it thinks right, whatever it was told; there the record alone says what the key is for, and
  * calls go by that.
  *
- * Where the token holds to `CKA_UNWRAP_TEMPLATE`, the domain key itself refuses to unwrap into anything else. The object is read back all the same, and each
- * time, not once for each blob: it costs SoftHSM2 2.4 of 40 µs, and nothing says of a device that what it did once it does again, after
- * another of its group has taken over or its firmware was replaced. What is saved is taking the answer apart, when it is to the last byte the one that was right.
+ * Where the token holds to `CKA_UNWRAP_TEMPLATE`, the domain key itself refuses to unwrap into anything else. The object is read back
+ * all the same, and each time, not once for each blob: it costs SoftHSM2 2.4 of 40 µs, and nothing says of a device that what it did
+ * once it does again, after another of its group has taken over or its firmware was replaced. What is saved is taking the answer
+ * apart, when it is to the last byte the one that was right.
  *
  * Source: RFC 5649; PKCS#11 3.1, sections 5.18.2 and 5.18.3 (C_WrapKey, C_UnwrapKey), 6.13.9 (AES key wrap).
  */
@@ -97,8 +98,8 @@ export class KeyWrapping {
   }
 
   /**
-   * The blob of a key that may leave wrapped. Throws `HostFailure` (`unsupported`) for one that the token keeps from that, and other errors of
-   * the library as they are.
+   * The blob of a key that may leave wrapped. Throws `HostFailure` (`unsupported`) for one that the token keeps from that, and other
+   * errors of the library as they are.
    */
   wrap(domainKey: Handle, object: Handle): Buffer {
     const { mechanism, wrapStep } = this.#mechanism();

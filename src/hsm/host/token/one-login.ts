@@ -1,6 +1,6 @@
 /**
- * For programs of one act that log in to a token: one session, one login, and the library is left by the end of the process. What a crash of the
- * library leaves has no PIN in it.
+ * For programs of one act that log in to a token: one session, one login, and the library is left by the end of the process. What a
+ * crash of the library leaves has no PIN in it.
  */
 
 import pkcs11js from 'pkcs11js';
@@ -22,7 +22,8 @@ export interface LoggedIn {
 }
 
 /**
- * Logs in once: a wrong PIN is not tried again, and none is presented as the last try that the token has by its own account, as in `open-token.ts`.
+ * Logs in once: a wrong PIN is not tried again, and none is presented as the last try that the token has by its own account, as in
+ * `open-token.ts`.
  * @param user `CKU_USER` or `CKU_SO`.
  * @throws whatever the library throws, and Error when there is no such token or there are several.
  */
