@@ -33,6 +33,8 @@ import { StartRemains } from './start-remains.ts';
 
 const firstLaneFd = 3;
 const maxLanes = 64;
+/** As much as the main thread of a process has, for which libraries are made. */
+const libraryStackBytes = 8 * 1024 * 1024;
 const exitCodes = { peerGone: 0, failed: 1, tokenGone: 2 } as const;
 
 interface WorkerTask {
@@ -41,6 +43,8 @@ interface WorkerTask {
   readonly remains: StartRemains['memory'];
 }
 
+// In each thread, before anything is loaded by way of koffi: it calls functions on a stack of its own, of 2 MiB unless it is told.
+koffi.config({ sync_stack_size: libraryStackBytes });
 if (isMainThread) main();
 else untilTheEnd(() => serveFurtherLane(workerData as WorkerTask));
 

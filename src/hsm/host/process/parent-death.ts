@@ -16,11 +16,11 @@ const prSetPdeathsig = 1;
 const sigkill = 9;
 
 /** The C library is in every process of Node.js, whatever its file is called. */
-const self = koffi.load(null);
-const alarm = self.func('unsigned int alarm(unsigned int seconds)');
+const cLibrary = () => koffi.load(null);
 
 /** Runs what SIGKILL must not meet. Longer than `seconds` ends this process by SIGALRM. */
 export function endAfter<Result>(seconds: number, work: () => Result): Result {
+  const alarm = cLibrary().func('unsigned int alarm(unsigned int seconds)');
   alarm(seconds);
   try {
     return work();
@@ -31,6 +31,6 @@ export function endAfter<Result>(seconds: number, work: () => Result): Result {
 
 /** Throws when the kernel refuses, which it never does to a signal that exists. */
 export function endWithParent(): void {
-  const prctl = self.func('int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long)');
+  const prctl = cLibrary().func('int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long)');
   if (prctl(prSetPdeathsig, sigkill, 0, 0, 0) !== 0) throw new Error('prctl(PR_SET_PDEATHSIG, SIGKILL) failed');
 }

@@ -7,6 +7,7 @@
  * a call).
  *
  * Numbers are a `CK_ULONG` each, and memory a `Buffer`. Nothing is looked at: whoever calls sees to it that lengths are those of the memory.
+ * They run on koffi's stack, for which `process/host-main.ts` sees to as much room as pkcs11js's calls have.
  *
  * Source: PKCS#11 3.1, section 3.6 (CK_FUNCTION_LIST); on 64-bit Linux, little-endian.
  */
