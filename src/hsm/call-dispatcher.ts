@@ -2,20 +2,18 @@
  * All calls of one key store, and when each has its turn: queues, bounds, deadlines, and what becomes of a lost call.
  *
  * `lane-choice.ts` says which lane a call goes to; each has at most `maxInLane`, and no more than takes `maxLaneMs`; the rest wait
- * here, and go in the order of how much of the HSM their payers had (`fair-calls.ts`). Of the calls
- * that make or destroy keys one is on its way at a time (`Call.changesKeys` says why). Those that generate
- * take seconds each: they wait in lists of their own, and a lane has one of them at most. So what stands before anybody else's
- * call is one generation, if any, and not as many as somebody cares to ask for. Prompt calls, on which everybody's changes
- * depend, wait for nobody's calls but those that their lane has already.
+ * here, and go in the order of how much of the HSM their payers had (`fair-calls.ts`). Of the calls that make or destroy keys one is on
+ * its way at a time (`Call.changesKeys` says why). Those that generate take seconds each: they wait in lists of their own, and a lane has
+ * one of them at most. So what stands before anybody else's call is one generation, if any, and not as many as somebody cares to ask for.
+ * Prompt calls, on which everybody's changes depend, wait for nobody's calls but those that their lane has already.
  * What ends a call, beside its reply:
  *
  * - *Its host is lost.* A repeatable call is sent once more, to another host or to the next one; any other fails with
  *   `unavailable`, because the token may or may not have done it. A repeated call travels alone on its lane: if it is the
  *   one that crashes hosts, it takes no bystander along the second time.
- * - *Its host hung*: a lane with calls was silent for `callDeadlineMs`, or for `generationDeadlineMs` while a call on it
- *   generates a key. Calls that are past their deadline then fail with
- *   `timeout` and are not repeated. The call that hung is always among them: a host that reads it stands still from then
- *   on, so it is at least as old as the silence. It therefore never hangs a second host.
+ * - *Its host hung*: a lane with calls was silent for `callDeadlineMs`, or for `generationDeadlineMs` while a call on it generates a
+ *   key. Calls that are past their deadline then fail with `timeout` and are not repeated. The call that hung is always among them: a
+ *   host that reads it stands still from then on, so it is at least as old as the silence. It therefore never hangs a second host.
  * - *It waited here until its deadline* while lanes worked: `busy`, not having been sent. What generates, and what waits
  *   for a generation because it changes keys as well, waits for `generationDeadlineMs`.
  * - *There was no lane*, and none came within `reconnectWaitMs` of the loss of the last one: `unavailable`. A call that
@@ -94,6 +92,11 @@ export class CallDispatcher implements CallOwner, CallWatch {
 
   get laneCount(): number {
     return this.#lanes.all.length;
+  }
+
+  /** A wrapped key is forgotten by all lanes: where they have room for another is known here as well. */
+  forgot(backingKeyId: Buffer): void {
+    this.#lanes.forget(backingKeyId.toString('latin1'));
   }
 
   /**

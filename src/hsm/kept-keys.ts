@@ -1,7 +1,7 @@
 /**
  * Which of the wrapped keys that it meets a lane keeps unwrapped: decided alike in the host, which keeps them, and in the API process,
  * which by that knows where a key is unwrapped already (`lane-choice.ts`). Both see the uses of a lane in one order, so they come to the
- * same; where they do not, because a call failed or a key was forgotten, a key is unwrapped once more than it had to be.
+ * same; where they do not, because a call failed or a session was lost, a key is unwrapped once more than it had to be.
  * The records of keys that are in memory are kept by the same rule (`keys/keys-on-demand.ts`).
  *
  * Whoever goes through more keys than are kept must not have those forgotten that others use all the time. So there are three queues,

@@ -105,6 +105,11 @@ export class LaneChoice {
     this.#follow(this.#all.filter(({ host }) => host !== gone));
   }
 
+  /** A wrapped key is gone from all lanes. */
+  forget(wrappedKey: string): void {
+    for (const { kept } of this.#all) kept.drop(wrappedKey);
+  }
+
   /** One for a call of a caller's; `undefined` while those that may have it are full. */
   ordinary({ name, cost: { ms }, wrappedKey }: PendingCall): LaneEntry | undefined {
     if (wrappedKey !== undefined && this.#forOrdinary.length > 1) return this.#withKey(wrappedKey, name, ms);

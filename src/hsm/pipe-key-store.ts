@@ -340,6 +340,7 @@ export class PipeKeyStore implements KeyStore {
   }
 
   async #forget(id: Buffer): Promise<void> {
+    this.#dispatcher.forgot(id);
     await Promise.all(this.#supervisors.map((supervisor) => supervisor.keyDestroyed(id)));
   }
 

@@ -45,6 +45,20 @@ describeEachToken('Wrapped keys, in a key store of two hosts,', (token) => {
     expect(new Set(await lanesOf(few.slice(0, 20))).size).toBe(1);
   });
 
+  test('leave room for others once they are forgotten', async () => {
+    const store = await openTestStore(token(), { hosts: 2 });
+    const encrypt = (key: BackingKeyReference) =>
+      store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+    for (const key of keysOf(maxUnwrappedKeys)) {
+      await encrypt(key);
+      await store.keyStore.forgetWrappedKey(key);
+    }
+    const sent = vi.spyOn(HostLane.prototype, 'send');
+    onTestFinished(() => sent.mockRestore());
+    for (const key of keysOf(48)) await encrypt(key);
+    expect(new Set(sent.mock.contexts).size).toBe(1);
+  });
+
   test('pass through one host when all are full, and are divided among them once they come back', async () => {
     const store = await openTestStore(token(), {
       hosts: 2,

@@ -14,6 +14,7 @@
  * begins with one. It is unwrapped when it is first used, and kept like a session copy (`unwrapped-keys.ts`).
  */
 
+import { maxUnwrappedKeys } from '../../kept-keys.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
 import { parseWrappedKeyField } from '../../wrapped-key.ts';
 import type { ChangeLock } from './change-lock.ts';
@@ -27,9 +28,6 @@ import { mlDsaParameterSet } from './parameter-sets.ts';
 import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
 import type { TokenSession } from './token-session.ts';
 import { UnwrappedKeys } from './unwrapped-keys.ts';
-
-/** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. */
-const maxSessionCopies = 1024;
 
 const idBytes = 16;
 /** The objects that are keys to us. The public half of a pair is not: its `CKA_ID` is that of the private one. */
@@ -83,11 +81,11 @@ export class KeyTable {
   /** INVARIANT: the handles here are those of this session number; `#follow` keeps it before any of them is used. */
   #sessionNumber: number;
 
-  /** @param maxCopies `maxSessionCopies`, or fewer. */
+  /** @param maxCopies Of token objects, and as many wrapped keys: what the API process counts along with (`lane-choice.ts`), or fewer. */
   constructor(
     session: TokenSession,
     profile: VendorProfile,
-    maxCopies = maxSessionCopies,
+    maxCopies = maxUnwrappedKeys,
     lock: ChangeLock | null = null,
   ) {
     this.#lock = lock;
