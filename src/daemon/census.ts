@@ -105,8 +105,8 @@ function* countedIn(directory: KeyDirectory, keyIds: readonly KeyId[]): Generato
   const placeOf = (material: BackingKeyRecord): string =>
     directory.keyStores.servingName(material) ?? material.keyStore;
   for (const keyId of keyIds) {
-    const key = directory.findKey(keyId);
-    // It was deleted meanwhile.
+    const key = directory.findSoundKey(keyId);
+    // It was deleted meanwhile, or a record of it does not verify, which `orphans` counts.
     if (key !== undefined) {
       const { keySpec, keyUsage } = key.record;
       yield { keySpec, keyUsage, materials: key.materials, backingKeys: key.backingKeys, placeOf };

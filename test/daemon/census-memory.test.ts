@@ -3,11 +3,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { censusControl } from '../../src/daemon/census.ts';
 import { defaultBudgets } from '../../src/kms/budgets.ts';
-import type { KeyId } from '../../src/kms/names.ts';
+import type { AliasName, KeyId } from '../../src/kms/names.ts';
 import { whenVerified } from '../../src/store/record-source.ts';
+import { added } from '../../src/store/records/changes.ts';
+import { examples } from '../store/records.ts';
 import { describeEachToken } from '../support/tokens.ts';
 import { startService, type TestService } from './kms-service.ts';
 
@@ -60,5 +63,26 @@ describeEachToken('The census of keys that are read on demand', (token) => {
     expect(await read(used)).toBe(before);
     for (const keyId of others) expect(during).not.toContain(await read(keyId));
     expect(await read(others[0])).toBe(await read(others[0]));
+  });
+
+  test('goes on where a record of one does not verify, and counts that one', async () => {
+    // Of fewer records each is verified before anybody is served.
+    const [keyId] = keyIds as [KeyId];
+    const common = { ...examples.alias, region: service.directory.realm.region, keyId };
+    const aliases = Array.from({ length: 4_200 }, (_, at) =>
+      added('alias', { ...common, aliasName: `alias/${at}` as AliasName }),
+    );
+    await service.store.write(aliases);
+    await service.close();
+    const database = new DatabaseSync(join(folder, 'metadata.sqlite'));
+    database.prepare("update kms_key set description = 'edited' where key_id = ?").run(keyIds[3] ?? '');
+    database.close();
+    service = await start(10);
+    const { directory, keyStore } = service;
+    const census = censusControl({
+      ...{ regions: [{ directory }], keyStores: new Map([['default', keyStore]]), domainKeys: { of: () => [] } },
+    });
+    expect(await census.part(null)).toMatchObject({ proven: 11, problems: [], next: null });
+    expect(await census.orphans()).toMatchObject({ damaged: 1 });
   });
 });
