@@ -4,7 +4,7 @@
  *
  * What is his is parsed by SQLite and others, and one that can be made to run his code would run it as whoever this process can be again. So a
  * process that reads his files is his for good before it opens one (`becomeOwnerOf`), and so are those that load foreign code (`becomeOwner`).
- * `actAsOwner` alone is for what goes on as root, and parses nothing that is his.
+ * `actAsOwner` alone is for what goes on as root, and parses nothing that is his but configuration, in JavaScript.
  */
 
 import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs';

@@ -22,8 +22,8 @@ export async function becomeOwnerOf(configuration: Configuration): Promise<void>
 }
 
 /**
- * For as long as the work takes, which looks at the paths itself where it begins with them, and parses nothing that is the owner's: what is asked
- * of his HSM is in processes that are his for good.
+ * For as long as the work takes, which looks at the paths itself where it begins with them, and parses nothing that is the owner's but the profile
+ * of his HSM, in JavaScript: what is asked of the HSM is in processes that are his for good.
  */
 export async function asOwnerOf<Result>(
   { dataDir }: Pick<Configuration, 'dataDir'>,
