@@ -56,7 +56,7 @@ describeDaemon('Encrypt and Decrypt', (daemon) => {
     );
     await fc.assert(
       fc.asyncProperty(
-        fc.uint8Array({ minLength: 1, maxLength: 4096 }),
+        fc.uint8Array({ minLength: 1, maxLength: 4096, size: 'max' }),
         context,
         context,
         async (bytes, right, wrong) => {

@@ -86,7 +86,7 @@ describe('the memory', () => {
   test('finds each signature and none that it has not, in whatever order they came and went', () => {
     const step = fc.record({ print: fc.oneof(fc.nat(60), fc.maxSafeNat()), removals: fc.nat(3) });
     fc.assert(
-      fc.property(fc.array(step, { minLength: 50, maxLength: 400 }), (steps) => {
+      fc.property(fc.array(step, { minLength: 50, maxLength: 400, size: 'max' }), (steps) => {
         const ring = new SignatureRing();
         const known = new Map<number, number>();
         for (const [time, { print, removals }] of steps.entries()) {
@@ -147,26 +147,30 @@ describe('the memory', () => {
       waitMs: fc.nat(20_000),
     });
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 200 }), fc.integer({ min: 1, max: 30 }), (steps, capacity) => {
-        const memory = new ReplayMemory(startMs, capacity);
-        const firstTakenMs = new Map<string, number>();
-        const datedMs = new Map<string, number>();
-        let nowMs = startMs + 400_000;
-        for (const { signature, key, skewSeconds, waitMs } of steps) {
-          nowMs += waitMs;
-          const name = `${key} ${signature}`;
-          const signedAtMs = datedMs.get(name) ?? Math.floor(nowMs / 1000) * 1000 + skewSeconds * 1000;
-          datedMs.set(name, signedAtMs);
-          // What the date alone refuses never gets here.
-          if (Math.abs(nowMs - signedAtMs) > maxSkewMs) continue;
-          const bytes = Buffer.alloc(32);
-          bytes.writeUInt32BE(signature);
-          if (!memory.admit(taken(signedAtMs, bytes, `key ${key}`), nowMs)) continue;
-          const first = firstTakenMs.get(name) ?? nowMs;
-          firstTakenMs.set(name, first);
-          expect(nowMs - first).toBeLessThanOrEqual(graceMs);
-        }
-      }),
+      fc.property(
+        fc.array(step, { maxLength: 200, size: 'max' }),
+        fc.integer({ min: 1, max: 30 }),
+        (steps, capacity) => {
+          const memory = new ReplayMemory(startMs, capacity);
+          const firstTakenMs = new Map<string, number>();
+          const datedMs = new Map<string, number>();
+          let nowMs = startMs + 400_000;
+          for (const { signature, key, skewSeconds, waitMs } of steps) {
+            nowMs += waitMs;
+            const name = `${key} ${signature}`;
+            const signedAtMs = datedMs.get(name) ?? Math.floor(nowMs / 1000) * 1000 + skewSeconds * 1000;
+            datedMs.set(name, signedAtMs);
+            // What the date alone refuses never gets here.
+            if (Math.abs(nowMs - signedAtMs) > maxSkewMs) continue;
+            const bytes = Buffer.alloc(32);
+            bytes.writeUInt32BE(signature);
+            if (!memory.admit(taken(signedAtMs, bytes, `key ${key}`), nowMs)) continue;
+            const first = firstTakenMs.get(name) ?? nowMs;
+            firstTakenMs.set(name, first);
+            expect(nowMs - first).toBeLessThanOrEqual(graceMs);
+          }
+        },
+      ),
     );
   });
 });
@@ -203,7 +207,7 @@ describe('sessions of one role that one signer assumed', () => {
       aheadMs: fc.integer({ min: -maxSkewMs, max: maxSkewMs }),
     });
     fc.assert(
-      fc.property(fc.array(signatures, { maxLength: 200 }), (all) => {
+      fc.property(fc.array(signatures, { maxLength: 200, size: 'max' }), (all) => {
         const memory = new ReplayMemory(startMs, 50);
         let nowMs = startMs;
         for (let session = 0; session < maxSessionsApart - 2; session++)

@@ -150,7 +150,7 @@ export function signatures(daemon: () => Daemon, token: TokenName): void {
       const asked = { KeyId: keyOf(spec).id, SigningAlgorithm };
       await fc.assert(
         fc.asyncProperty(
-          fc.uint8Array({ minLength: 1, maxLength: 4096 }),
+          fc.uint8Array({ minLength: 1, maxLength: 4096, size: 'max' }),
           fc.boolean(),
           fc.nat(),
           async (Message, inSignature, position) => {
