@@ -208,7 +208,10 @@ test.each(kinships)('One share for both or one for each: $what', ({ caller, shar
 });
 
 test('Every request is answered once, in the order of its user, and never more run than may', async () => {
-  const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 3 }), fc.constant('answer' as const)), { maxLength: 60 });
+  const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 3 }), fc.constant('answer' as const)), {
+    maxLength: 60,
+    size: 'max',
+  });
   await fc.assert(
     fc.asyncProperty(steps, async (sequence) => {
       const { service, running, answerFirst } = heldService({ maxRunning: 2, maxWaiting: 3 });
