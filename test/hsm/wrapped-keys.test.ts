@@ -305,9 +305,11 @@ describeEachToken('A key store, its wrapped keys', (token) => {
 
 /** CKA_TOKEN and CKA_EXTRACTABLE, which have to be false of a key that is used. */
 const mustBeFalse = [0x001, 0x162] as const;
+/** Those; CKA_KEY_TYPE, CKA_VALUE_LEN, CKA_PRIVATE, CKA_SENSITIVE; CKA_ENCRYPT, DECRYPT, WRAP, UNWRAP, SIGN and VERIFY. */
+const lookedAt = [...mustBeFalse, 0x100, 0x161, 0x002, 0x103, 0x104, 0x105, 0x106, 0x107, 0x108, 0x10a] as const;
 
 describeEachShimmedToken('A key store whose library does not write what it is asked for', (token) => {
-  test('uses no wrapped key of which it is not told that it stays where it is, and all others', async () => {
+  test('uses no wrapped key of which it is not told that it is what it is meant to be, and all others', async () => {
     const { keyStore } = await openTestStore(token());
     const domainKeyId = newBackingKeyId();
     await keyStore.generateDomainKey({ backingKeyId: domainKeyId, label: domainLabel });
@@ -320,6 +322,13 @@ describeEachShimmedToken('A key store whose library does not write what it is as
     };
     for (const attribute of mustBeFalse) {
       token().fault('C_GetAttributeValue', `leave ${attribute}`);
+      expect([attribute, (await encrypted()).failure]).toEqual([attribute, 'keyUnavailable']);
+      token().heal('C_GetAttributeValue');
+      expect((await encrypted()).failure).toBe('none');
+    }
+    // Of a key that is otherwise like the one before.
+    for (const attribute of lookedAt) {
+      token().fault('C_GetAttributeValue', `flip ${attribute}`);
       expect([attribute, (await encrypted()).failure]).toEqual([attribute, 'keyUnavailable']);
       token().heal('C_GetAttributeValue');
       expect((await encrypted()).failure).toBe('none');
