@@ -16,6 +16,7 @@ import { settleLateKeyStore } from '../keys/life/late-key-store.ts';
 import type { LeftIntents } from '../keys/life/left-intents.ts';
 import { materialsOfRegions } from '../keys/regions-of-material.ts';
 import type { Logger } from '../kms/logger.ts';
+import { whenVerified } from '../store/record-source.ts';
 import type { Turns } from '../store/turns.ts';
 import { beginConfiguredKeyStore, requiredKeyStores } from './configured-key-stores.ts';
 import type { DomainKeyStores } from './domain-key-stores.ts';
@@ -44,7 +45,12 @@ export interface AdmissionParts {
  * @param keyStore With nothing between it and its token.
  * @throws ConfigurationError when it has none of the keys that it should have; KeyStoreError when it does not tell.
  */
-export async function examineLateToken(name: string, keyStore: KeyStore, parts: AdmissionParts): Promise<void> {
+export function examineLateToken(name: string, keyStore: KeyStore, parts: AdmissionParts): Promise<void> {
+  return whenVerified(() => examine(name, keyStore, parts));
+}
+
+/** Can be repeated. */
+async function examine(name: string, keyStore: KeyStore, parts: AdmissionParts): Promise<void> {
   const { regions, domainKeys, proofs, leftIntents, turns, nodeId, dataDir, log } = parts;
   const directory = regions[0]?.directory;
   if (directory === undefined) throw new TypeError('an instance has one Region at least');

@@ -7,7 +7,6 @@
 
 import type { KeyStore } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
-import type { BackingKeyId } from '../../kms/names.ts';
 import { removed } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
@@ -50,7 +49,7 @@ export async function settleLateKeyStore(
   await domainKeys.settle(name, keyStore);
   const isNamed = (backingKeyId: string): boolean =>
     domainKeys.isThere(backingKeyId) ||
-    [...directory.regions.values()].some(({ onRecord }) => onRecord.findMaterial(backingKeyId as BackingKeyId));
+    [...directory.regions.values()].some((each) => each.namesMaterial(backingKeyId));
   await reportDifferences(name, keyStore, { records, isNamed }, log);
 }
 

@@ -1,0 +1,51 @@
+/** Key stores that come after the start, where there are more records than a start verifies. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { startCustomHsms } from '../end-to-end/support/custom-hsms.ts';
+import { present } from '../end-to-end/support/daemon.ts';
+import { missingForShim } from '../support/pkcs11-shim.ts';
+import { nssSoftoken, softHsm2 } from '../support/tokens.ts';
+
+const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
+if (missing !== null) process.stdout.write(`skipped: key stores of many records: ${missing}\n`);
+
+test.skipIf(missing !== null)(
+  'a custom key store is connected again by a start that has not verified all records',
+  async () => {
+    const hsms = await startCustomHsms();
+    onTestFinished(() => hsms.remove());
+    const { instance } = hsms;
+    const id = String((await instance.kms.createCustomKeyStore(hsms.wanted({}))).CustomKeyStoreId);
+    const state = async () => {
+      const { CustomKeyStores = [] } = await instance.kms.describeCustomKeyStores({ CustomKeyStoreId: id });
+      const { ConnectionState, ConnectionErrorCode } = CustomKeyStores[0] ?? {};
+      return [ConnectionState, ConnectionErrorCode];
+    };
+    const until = (...wanted: unknown[]) =>
+      vi.waitFor(async () => expect(await state()).toEqual(wanted), { timeout: 170_000, interval: 30 });
+    await instance.kms.connectCustomKeyStore({ CustomKeyStoreId: id });
+    await until('CONNECTED', undefined);
+    const keys: string[] = [];
+    for (let made = 0; made < 3; made++) {
+      const { KeyMetadata } = await instance.kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id });
+      keys.push(present(KeyMetadata?.KeyId));
+    }
+    const KeyId = present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
+    const grant = () =>
+      instance.kms.createGrant({
+        KeyId,
+        GranteePrincipal: 'arn:aws:iam::000000000000:user/unix/nobody',
+        Operations: ['Encrypt'],
+      });
+    for (let at = 0; at < 4_200; at += 50) await Promise.all(Array.from({ length: 50 }, grant));
+    await instance.stop();
+    const written = parse(readFileSync(instance.configurationFile, 'utf8'));
+    written.budgets = { ...written.budgets, memory: { ...written.budgets?.memory, keysInMemory: 1 } };
+    writeFileSync(instance.configurationFile, stringify(written));
+    await instance.start();
+    await until('CONNECTED', undefined);
+    for (const each of keys) await instance.kms.encrypt({ KeyId: each, Plaintext: Buffer.from('x') });
+  },
+);
