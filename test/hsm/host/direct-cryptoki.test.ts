@@ -124,6 +124,10 @@ describeEachToken('The library, called without pkcs11js,', (token) => {
       return { output, told: told.map(({ value }) => value?.toString('hex')) };
     };
     expect(unwrap(cryptoki.C_UnwrapKey.bind(cryptoki))).toEqual(unwrap(byPkcs11js('C_UnwrapKey')));
+    // It is kept for long, and keeps nothing else in memory.
+    const handle = cryptoki.C_UnwrapKey(session.handle, mechanism, domainKey, blob, template);
+    expect(handle.buffer.byteLength).toBe(8);
+    cryptoki.C_DestroyObject(session.handle, handle);
     const damaged = Buffer.from(blob).fill(0, 8, 16);
     const unwrapDamaged = (by: Cryptoki['C_UnwrapKey']) =>
       messageOf(() => by(session.handle, mechanism, domainKey, damaged, template));

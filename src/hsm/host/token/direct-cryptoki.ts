@@ -73,6 +73,8 @@ export class DirectCryptoki extends NativeCryptoki {
   /** Its IV is where the caller has it: there are HSMs that take none and write theirs in its place, and the caller has to see that. */
   #iv: Buffer | undefined;
   readonly #outputBytes = offHeap(ulongBytes);
+  /** The handle of what was unwrapped. */
+  readonly #unwrapped = offHeap(ulongBytes);
 
   constructor() {
     super();
@@ -99,10 +101,13 @@ export class DirectCryptoki extends NativeCryptoki {
     const native = this.#mechanismOf(mechanism);
     if (functions === null || known === undefined || native === null)
       return super.C_UnwrapKey(session, mechanism, unwrappingKey, wrappedKey, template);
-    const handle = Buffer.allocUnsafe(ulongBytes);
     const [inSession, key] = [handleNumber(session), handleNumber(unwrappingKey)];
     const { attributes, count } = known;
-    assertOk(functions.unwrapKey(inSession, native, key, wrappedKey, wrappedKey.length, attributes, count, handle));
+    const unwrapped = this.#unwrapped;
+    assertOk(functions.unwrapKey(inSession, native, key, wrappedKey, wrappedKey.length, attributes, count, unwrapped));
+    // Memory of its own: a piece of Node.js's pool would keep 64 KB for as long as the key is kept.
+    const handle = Buffer.alloc(ulongBytes);
+    handle.set(unwrapped);
     return handle;
   }
 
