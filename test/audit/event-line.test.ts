@@ -221,7 +221,7 @@ describe('an audit event', () => {
       counted: few({}, { counting: { payer: 'uid 1', eventName: 'Encrypt', errorCode: 'no' } }),
     });
     fc.assert(
-      fc.property(fc.array(events, { maxLength: 20 }), (all) => {
+      fc.property(fc.array(events, { maxLength: 20, size: 'max' }), (all) => {
         for (const { counted, ...others } of all) {
           const members = { ...others, ...counted };
           const line = renderEvent({ ...members, identity });
