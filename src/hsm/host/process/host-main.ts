@@ -43,8 +43,6 @@ interface WorkerTask {
   readonly remains: StartRemains['memory'];
 }
 
-// In each thread, before anything is loaded by way of koffi: it calls functions on a stack of its own, of 2 MiB unless it is told.
-koffi.config({ sync_stack_size: libraryStackBytes });
 if (isMainThread) main();
 else untilTheEnd(() => serveFurtherLane(workerData as WorkerTask));
 
@@ -125,6 +123,8 @@ function answerOpen(pipe: Pipe, open: (settings: OpenSettings, pin: Buffer) => O
 /** Runs a thread's work. Nothing that it throws may leave the process half alive. */
 function untilTheEnd(work: () => void): void {
   try {
+    // Before anything is loaded by way of koffi: it calls functions on a stack of its own in each thread, of 2 MiB unless it is told.
+    koffi.config({ sync_stack_size: libraryStackBytes });
     work();
   } catch (error) {
     if (error instanceof PeerGone) exit(exitCodes.peerGone);
