@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
+import { fillStore } from '../../scripts/benchmark/filled-store.ts';
 import { startCustomHsms } from '../end-to-end/support/custom-hsms.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
@@ -32,15 +33,10 @@ test.skipIf(missing !== null)(
       const { KeyMetadata } = await instance.kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id });
       keys.push(present(KeyMetadata?.KeyId));
     }
-    const KeyId = present((await instance.kms.createKey({})).KeyMetadata?.KeyId);
-    const grant = () =>
-      instance.kms.createGrant({
-        KeyId,
-        GranteePrincipal: 'arn:aws:iam::000000000000:user/unix/nobody',
-        Operations: ['Encrypt'],
-      });
-    for (let at = 0; at < 4_200; at += 50) await Promise.all(Array.from({ length: 50 }, grant));
+    // A wrapped one, whose material the others have as well.
+    await instance.kms.createKey({ MultiRegion: true });
     await instance.stop();
+    await fillStore(instance.folder, 1_500);
     const written = parse(readFileSync(instance.configurationFile, 'utf8'));
     written.budgets = { ...written.budgets, memory: { ...written.budgets?.memory, keysInMemory: 1 } };
     writeFileSync(instance.configurationFile, stringify(written));
