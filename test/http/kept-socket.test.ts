@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { acceptsPerTurn, maxBesidePerSecond } from '../../src/http/further-listeners.ts';
 import { KeptSocket } from '../../src/http/kept-socket.ts';
+import type { UnixSocketPlace } from '../../src/http/unix-socket.ts';
 import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 
 let folder: string;
@@ -32,11 +33,22 @@ beforeEach(() => {
   said = [];
   server = createHttp((_request, response) => void response.end('here'));
 });
-afterEach(() => {
+afterEach(async () => {
+  vi.useRealTimers();
+  // One that is kept makes its folder anew where somebody has removed it.
+  for (const each of opened.splice(0)) {
+    await each.release();
+    await each.close();
+  }
   server.closeAllConnections();
   server.close();
   rmSync(folder, { recursive: true });
 });
+
+const opened: KeptSocket[] = [];
+async function openFor(place: UnixSocketPlace): Promise<void> {
+  opened.push(await KeptSocket.open(server, place, log));
+}
 
 const log = {
   debug() {},
@@ -157,11 +169,7 @@ describe.skipIf(process.getuid?.() !== 0)("a socket that is nobody's but ours", 
     onTestFinished(() => void other.close());
     await new Promise<void>((resolve) => void other.listen(path, resolve));
     chownSync(path, 12_345, 12_345);
-    const kept = await KeptSocket.open(server, place(), log);
-    onTestFinished(async () => {
-      await kept.release();
-      await kept.close();
-    });
+    await openFor(place());
     expect(await ask()).toBe('here');
     expect(said).toEqual([]);
   });
@@ -192,11 +200,7 @@ describe.skipIf(process.getuid?.() !== 0)("a socket that is nobody's but ours", 
   test('is waited for by nobody where what another user has put there cannot be replaced, and is made when that is gone', async () => {
     mkdirSync(path);
     chownSync(path, 12_345, 12_345);
-    const kept = await KeptSocket.open(server, place(), log);
-    onTestFinished(async () => {
-      await kept.release();
-      await kept.close();
-    });
+    await openFor(place());
     expect(said).toMatchObject([{ level: 'error', fields: { socket: path } }]);
     rmSync(path, { recursive: true });
     await expect.poll(ask, again).toBe('here');
@@ -205,12 +209,7 @@ describe.skipIf(process.getuid?.() !== 0)("a socket that is nobody's but ours", 
 
 test('a socket accepts one connection in a turn once it had its part of a second', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-  const kept = await KeptSocket.open(server, { path, mode: '0640' }, log);
-  onTestFinished(async () => {
-    vi.useRealTimers();
-    await kept.release();
-    await kept.close();
-  });
+  await openFor({ path, mode: '0640' });
   expect(await acceptedAtOnce(1.5 * maxBesidePerSecond)).toBe(acceptsPerTurn);
   expect(await acceptedAtOnce(2 * acceptsPerTurn)).toBe(1);
   vi.advanceTimersToNextTimer();
