@@ -18,6 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { compileLibrary } from '../support/compiled-library.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
@@ -66,8 +67,7 @@ describe.skipIf(why !== null)("root at metadata of the daemon's user", { timeout
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'drawbridge-owners-metadata-'));
     chmodSync(dir, 0o755);
-    writeFileSync(path('watcher.c'), watcher);
-    execFileSync('cc', ['-shared', '-fPIC', '-o', path('watcher.so'), path('watcher.c'), '-ldl']);
+    compileLibrary(path('watcher.so'), watcher);
     const places = ['--config', path('drawbridge.yaml'), '--dir', path('state'), '--socket', path('state/kms.sock')];
     execFileSync(process.execPath, [program, 'init', '--token', 'softhsm2', ...places], { stdio: 'pipe' });
     execFileSync('chown', ['-R', `${owner}:${owner}`, path('state')]);

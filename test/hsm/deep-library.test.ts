@@ -1,10 +1,10 @@
 /** A library that needs much of the stack it is called on: a library before SoftHSM2's, compiled here, whose C_Encrypt does. */
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { compileLibrary } from '../support/compiled-library.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 import { newKey, openTestStore, roundTrip } from './test-store.ts';
@@ -49,8 +49,7 @@ describe.skipIf(why !== null)('A library that needs 3 MiB of the stack', () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-deep-'));
     token = softHsm2.create();
-    writeFileSync(join(folder, 'deep.c'), deep);
-    execFileSync('cc', ['-shared', '-fPIC', '-w', '-o', join(folder, 'deep.so'), join(folder, 'deep.c'), '-ldl']);
+    compileLibrary(join(folder, 'deep.so'), deep);
   });
   afterAll(() => {
     token?.remove();

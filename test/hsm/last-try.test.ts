@@ -1,6 +1,5 @@
 /** A token that says that one more wrong PIN locks it: a library before SoftHSM2's, compiled here, which says so, and notes each login. */
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +8,7 @@ import { trustJoiningKeys } from '../../src/hsm/joining-key-trust.ts';
 import { openFailureOf } from '../../src/hsm/open-failure.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { compileLibrary } from '../support/compiled-library.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
@@ -61,9 +61,7 @@ describe.skipIf(why !== null)('A token', () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-last-try-'));
     token = softHsm2.create();
-    writeFileSync(join(folder, 'counting.c'), counting);
-    const built = join(folder, 'counting.so');
-    execFileSync('cc', ['-shared', '-fPIC', '-w', '-o', built, join(folder, 'counting.c'), '-ldl']);
+    compileLibrary(join(folder, 'counting.so'), counting);
   });
   afterAll(() => {
     token?.remove();

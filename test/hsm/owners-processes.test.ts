@@ -3,11 +3,12 @@
  * the owner's, and not root's who only looks like him.
  */
 
-import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { compileLibrary } from '../support/compiled-library.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { whyOnlyOwnUser } from '../support/readable-checkout.ts';
 
@@ -53,9 +54,7 @@ describe.skipIf(why !== null)("in somebody else's folder", () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-curious-'));
     chmodSync(folder, 0o755);
-    library = join(folder, 'curious.so');
-    writeFileSync(join(folder, 'curious.c'), curious);
-    execFileSync('cc', ['-shared', '-fPIC', '-o', library, join(folder, 'curious.c')]);
+    library = compileLibrary(join(folder, 'curious.so'), curious);
   });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

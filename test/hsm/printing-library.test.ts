@@ -1,7 +1,6 @@
 /** A library that prints each call with what it is given, as pkcs11-spy does: compiled here, before SoftHSM2's, or OpenSC's own where it is installed. */
 
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,6 +9,7 @@ import { readJoiningPair } from '../../src/hsm/joining-key-trust.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
 import { newBackingKeyId } from '../../src/kms/names.ts';
 import { Pin } from '../../src/secrets/secret-bytes.ts';
+import { compileLibrary } from '../support/compiled-library.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { softHsm2, type TestToken } from '../support/tokens.ts';
 
@@ -56,8 +56,7 @@ describe.skipIf(why !== null)('A library that prints each call', () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'drawbridge-spy-'));
     token = softHsm2.create();
-    writeFileSync(join(folder, 'spy.c'), spy);
-    execFileSync('cc', ['-shared', '-fPIC', '-w', '-o', join(folder, 'spy.so'), join(folder, 'spy.c'), '-ldl']);
+    compileLibrary(join(folder, 'spy.so'), spy);
   });
   afterAll(() => {
     token?.remove();
