@@ -1,7 +1,7 @@
 /** Key stores that come after the start, where there are more records than a start verifies. */
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { onTestFinished, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { fillStore } from '../../scripts/benchmark/filled-store.ts';
 import { startCustomHsms } from '../end-to-end/support/custom-hsms.ts';
@@ -19,15 +19,8 @@ test.skipIf(missing !== null)(
     onTestFinished(() => hsms.remove());
     const { instance } = hsms;
     const id = String((await instance.kms.createCustomKeyStore(hsms.wanted({}))).CustomKeyStoreId);
-    const state = async () => {
-      const { CustomKeyStores = [] } = await instance.kms.describeCustomKeyStores({ CustomKeyStoreId: id });
-      const { ConnectionState, ConnectionErrorCode } = CustomKeyStores[0] ?? {};
-      return [ConnectionState, ConnectionErrorCode];
-    };
-    const until = (...wanted: unknown[]) =>
-      vi.waitFor(async () => expect(await state()).toEqual(wanted), { timeout: 170_000, interval: 30 });
     await instance.kms.connectCustomKeyStore({ CustomKeyStoreId: id });
-    await until('CONNECTED', undefined);
+    await hsms.until(id, 'CONNECTED');
     const keys: string[] = [];
     for (let made = 0; made < 3; made++) {
       const { KeyMetadata } = await instance.kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id });
@@ -41,7 +34,7 @@ test.skipIf(missing !== null)(
     written.budgets = { ...written.budgets, memory: { ...written.budgets?.memory, keysInMemory: 1 } };
     writeFileSync(instance.configurationFile, stringify(written));
     await instance.start();
-    await until('CONNECTED', undefined);
+    await hsms.until(id, 'CONNECTED');
     for (const each of keys) await instance.kms.encrypt({ KeyId: each, Plaintext: Buffer.from('x') });
   },
 );

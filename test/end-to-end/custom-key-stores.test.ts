@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -50,16 +50,8 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id }).then(() => until('DISCONNECTED'));
   const update = (members: object) => instance.kms.updateCustomKeyStore({ CustomKeyStoreId: id, ...members });
   const remove = (CustomKeyStoreId = id) => instance.kms.deleteCustomKeyStore({ CustomKeyStoreId });
-  async function told() {
-    const { CustomKeyStores = [] } = await instance.kms.describeCustomKeyStores({ CustomKeyStoreId: id });
-    const { ConnectionState, ConnectionErrorCode } = CustomKeyStores[0] ?? {};
-    return { ConnectionState, ConnectionErrorCode };
-  }
-  const until = (ConnectionState: string, ConnectionErrorCode?: string) =>
-    vi.waitFor(async () => expect(await told()).toEqual({ ConnectionState, ConnectionErrorCode }), {
-      timeout: 170_000,
-      interval: 30,
-    });
+  const told = () => hsms.told(id);
+  const until = (state: string, errorCode?: string) => hsms.until(id, state, errorCode);
   const connected = () => connect().then(() => until('CONNECTED'));
   const withoutToken = (act: () => Promise<void>) => hsms.withoutToken(act);
   const inStore = () => ({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId: id }) as const;
@@ -68,7 +60,7 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
   const named = (name: string) => expect.objectContaining({ name });
   const backUpAs = (name: string) => backUp(instance.socket, join(folder, name));
   const rehearsed = (path: string) => rehearse(instance.configurationFile, path);
-  const presented = () => readdirSync(join(instance.folder, 'data')).filter((name) => name.startsWith('password-'));
+  const presented = () => hsms.presented();
   const invalidState = named('CustomKeyStoreInvalidStateException');
 
   test('are not made of what does not fit, and no refusal repeats the password', async () => {

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
@@ -42,17 +42,8 @@ describe.skipIf(missing !== null)('The password of a custom key store', () => {
   const disconnect = () =>
     instance.kms.disconnectCustomKeyStore({ CustomKeyStoreId: id }).then(() => until('DISCONNECTED'));
   const update = (members: object) => instance.kms.updateCustomKeyStore({ CustomKeyStoreId: id, ...members });
-  async function told() {
-    const { CustomKeyStores = [] } = await instance.kms.describeCustomKeyStores({ CustomKeyStoreId: id });
-    const { ConnectionState, ConnectionErrorCode } = CustomKeyStores[0] ?? {};
-    return { ConnectionState, ConnectionErrorCode };
-  }
-  const until = (ConnectionState: string, ConnectionErrorCode?: string) =>
-    vi.waitFor(async () => expect(await told()).toEqual({ ConnectionState, ConnectionErrorCode }), {
-      timeout: 170_000,
-      interval: 30,
-    });
-  const presented = () => readdirSync(join(instance.folder, 'data')).filter((name) => name.startsWith('password-'));
+  const until = (state: string, errorCode?: string) => hsms.until(id, state, errorCode);
+  const presented = () => hsms.presented();
 
   /** Starts a daemon, and kills it when it has presented the password, and nobody knows yet what the token says. */
   async function killWhileItLogsIn(logins: () => number): Promise<void> {
