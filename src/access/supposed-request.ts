@@ -71,20 +71,20 @@ export function questionsAbout(supposed: SupposedRequest, documents: Documents):
   const attached = identityPolicies.attachedTo(caller);
   const policies = { identityPolicies: attached, sessionPolicy: new SessionPolicies(directory.realm).of(caller) };
   const source = { operation, request, origin, caller, directory, ...policies, peerFacts };
-  const questions: SupposedNeed[] = [];
-  for (const need of operation.needs.resources ?? []) {
+  const { resources = [], keys = {}, keysFirst = false } = operation.needs;
+  const onResources = resources.flatMap((need): SupposedNeed[] => {
     const resource = need.resource(request, directory);
-    if (resource === undefined) continue;
+    if (resource === undefined) return [];
     const there = inRegion(source, need.region?.(request) ?? directory.realm.region);
-    questions.push({ need, question: new RequestQuestion(there, need, resource, undefined) });
-  }
-  for (const need of Object.values(operation.needs.keys ?? {})) {
+    return [{ need, question: new RequestQuestion(there, need, resource, undefined) }];
+  });
+  const onKeys = Object.values(keys).map((need): SupposedNeed => {
     const key = need.key(request, directory);
     const policy = need.retires === undefined ? keyPolicies?.get(key.record.keyId) : undefined;
     const there = inRegion(source, key.record.region);
-    questions.push({ need, question: new RequestQuestion(there, need, key.arn, key, policy) });
-  }
-  return questions;
+    return { need, question: new RequestQuestion(there, need, key.arn, key, policy) };
+  });
+  return keysFirst ? [...onKeys, ...onResources] : [...onResources, ...onKeys];
 }
 
 /** The keys that the questions are about. */

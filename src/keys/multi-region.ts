@@ -48,6 +48,13 @@ export function soundRelatedKeys({ regions }: Regions, keyId: KeyId): readonly K
   return names.flatMap((name) => regions.get(name)?.findSoundKey(keyId) ?? []);
 }
 
+/** As `relatedKeys` has them. */
+export function inOrderOfRegions<Key extends { readonly record: Pick<KeyRecord, 'region'> }>(
+  keys: readonly Key[],
+): readonly Key[] {
+  return keys.toSorted((one, other) => (one.record.region < other.record.region ? -1 : 1));
+}
+
 /** The related keys that are no primary. Throws as `relatedKeys`. */
 export function replicasOf(directory: Regions, keyId: KeyId): readonly KmsKey[] {
   return relatedKeys(directory, keyId).filter(({ record }) => multiRegionKeyType(record) === 'REPLICA');

@@ -29,14 +29,8 @@ export type AuthorizedKeys = Readonly<Record<string, AuthorizedKey>>;
 /** @throws KmsError for the first permission that is refused, and for a key that cannot be used for this. */
 export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys {
   const { operation, request, directory } = source;
-  const { resources, keys: needs } = operation.needs;
-  for (const need of resources ?? []) {
-    const resource = need.resource(request, directory);
-    if (resource === undefined) continue;
-    if (isOnRecord(resource) && !trace.resources.includes(resource)) trace.resources.push(resource);
-    const region = need.region?.(request);
-    allow(region === undefined ? source : inRegion(source, region), trace, need, resource, undefined);
-  }
+  const { keys: needs, keysFirst = false } = operation.needs;
+  if (!keysFirst) allowResources(source, trace);
   const found: Record<string, KmsKey> = {};
   for (const name in needs) {
     const need = needs[name];
@@ -46,6 +40,7 @@ export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys 
     allow(inRegion(source, key.record.region), trace, need, key.arn, key);
     found[name] = key;
   }
+  if (keysFirst) allowResources(source, trace);
   if (request['GrantTokens'] !== undefined) assertGrantTokens(request, Object.values(found), directory);
   const keys: Record<string, AuthorizedKey> = {};
   for (const name in needs) {
@@ -56,6 +51,18 @@ export function authorize(source: QuestionSource, trace: Trace): AuthorizedKeys 
     keys[name] = authorizeKey(key);
   }
   return keys;
+}
+
+/** The permissions that are on no key. */
+function allowResources(source: QuestionSource, trace: Trace): void {
+  const { operation, request, directory } = source;
+  for (const need of operation.needs.resources ?? []) {
+    const resource = need.resource(request, directory);
+    if (resource === undefined) continue;
+    if (isOnRecord(resource) && !trace.resources.includes(resource)) trace.resources.push(resource);
+    const region = need.region?.(request);
+    allow(region === undefined ? source : inRegion(source, region), trace, need, resource, undefined);
+  }
 }
 
 /** The same in the turn of a change: whoever is not taken for the caller any more is refused first. */

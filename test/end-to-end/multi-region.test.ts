@@ -10,15 +10,16 @@ import { join } from 'node:path';
 import { KMS } from '@aws-sdk/client-kms';
 import { afterAll, expect, test } from 'vitest';
 import { unixUserArn } from './support/arns.ts';
+import { auditLines } from './support/audit-trail.ts';
 import { kmsOver } from './support/connect.ts';
 import { describeDaemon, present } from './support/daemon.ts';
 import { may, writeIdentityPolicy } from './support/identity-policies.ts';
 import { importMaterial, metadataOf } from './support/imports.ts';
 import { allow, deny, policy, rootMayAll } from './support/policies.ts';
-import { refusal } from './support/refusals.ts';
+import { identityDenied, refusal } from './support/refusals.ts';
 import { runsAsRoot, UnixClient, unixUsers } from './support/unix-users.ts';
 
-const [here, there] = ['us-east-1', 'eu-central-1'] as const;
+const [here, there, third] = ['us-east-1', 'eu-central-1', 'ap-southeast-1'] as const;
 
 const userArn = unixUserArn('www-data');
 /** Whom a tag of the new key names the case for. */
@@ -56,6 +57,9 @@ describeDaemon(
       const other = kmsOver(join(instance.dir, `${there}.sock`));
       const KeyId = present((await kms.createKey({ MultiRegion: true })).KeyMetadata?.KeyId);
       await kms.replicateKey({ KeyId, ReplicaRegion: there });
+      const last = (await kms.replicateKey({ KeyId, ReplicaRegion: third })).ReplicaKeyMetadata;
+      expect(last?.MultiRegionConfiguration?.ReplicaKeys?.map(({ Region }) => Region)).toEqual([third, there]);
+      expect((await metadataOf(other, KeyId)).MultiRegionConfiguration).toEqual(last?.MultiRegionConfiguration);
       const { CiphertextBlob } = await kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
       expect((await other.decrypt({ CiphertextBlob })).KeyId).toContain(`:${there}:`);
       await kms.updatePrimaryRegion({ KeyId, PrimaryRegion: there });
@@ -84,7 +88,7 @@ describeDaemon(
           });
       expect(await refusal(kms.updatePrimaryRegion({ KeyId, PrimaryRegion: 'sa-east-1' }))).toEqual({
         name: 'ValidationException',
-        message: `The Region sa-east-1 is not served here; these are: ${there}, ${here}.`,
+        message: `The Region sa-east-1 is not served here; these are: ${third}, ${there}, ${here}.`,
       });
       const denied = { ...allow('*', 'kms:UpdatePrimaryRegion'), Effect: 'Deny' };
       const Policy = policy(allow('arn:aws:iam::000000000000:root', 'kms:*'), denied);
@@ -150,7 +154,7 @@ describeDaemon(
     test.skipIf(!runsAsRoot)(
       'is made where policies allow it in the Region that it is made in, and as what it is',
       async () => {
-        const { kms, socket } = daemon();
+        const { kms, socket, instance } = daemon();
         const user = await UnixClient.start(socket, unixUsers['www-data']);
         const Policy = policy(rootMayAll, allow(userArn, ['kms:ReplicateKey', 'kms:UpdatePrimaryRegion']));
         const newPrimary = async (more: object = {}) =>
@@ -166,6 +170,19 @@ describeDaemon(
           await newPrimary(),
           await newPrimary({ KeySpec: 'HMAC_256', KeyUsage: 'GENERATE_VERIFY_MAC' }),
         ];
+        // The request is about the primary key: what is said first, and on record, is what of it is refused.
+        const others = await newPrimary({ Policy: policy(rootMayAll) });
+        const othersArn = `arn:aws:kms:${here}:000000000000:key/${others}`;
+        for (const refused of ['there', 'primary'])
+          expect(await replicate(others, refused), refused).toEqual({
+            ok: false,
+            ...identityDenied(userArn, 'ReplicateKey', othersArn),
+          });
+        expect(auditLines(instance.dir).at(-1)).toMatchObject({
+          ...{ eventName: 'ReplicateKey', errorCode: 'AccessDeniedException', resources: [{ ARN: othersArn }] },
+        });
+        const unknown = `mrk-${'0'.repeat(32)}`;
+        expect(await replicate(unknown, 'primary')).toMatchObject({ name: 'NotFoundException' });
         for (const refused of ['here', 'no multi-Region keys', 'HMAC', 'primary'])
           expect(await replicate(KeyId, refused), refused).toMatchObject({ name: 'AccessDeniedException' });
         const create = (members: object) =>
@@ -189,5 +206,5 @@ describeDaemon(
     );
   },
   'softhsm2',
-  { regions: [there], tcp: true, policies },
+  { regions: [there, third], tcp: true, policies },
 );

@@ -63,11 +63,14 @@ interface ResourceNeed<Request> extends NeedOf<Request> {
   readonly region?: (request: Request) => string;
 }
 
-/** What a request must be allowed, in the order in which it is asked; the first refusal is the answer. */
+/** What a request must be allowed; the first refusal is the answer. */
 interface Needs<Request, Keys extends string> {
+  /** Asked for before the permissions on keys, unless `keysFirst`. */
   readonly resources?: readonly ResourceNeed<Request>[];
   /** By a name of the operation's choice, under which its handler gets the `AuthorizedKey`. */
   readonly keys?: { readonly [Name in Keys]: KeyNeed<Request> };
+  /** The request is about its keys, and what else it needs is for what is made of them. */
+  readonly keysFirst?: true;
 }
 
 /** What every part of an operation is given. */

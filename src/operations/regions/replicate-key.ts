@@ -11,7 +11,7 @@ import { assertNoLockout } from '../../authorization/lockout.ts';
 import { assertAffordable } from '../../authorization/worst-case.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
-import { awaitedIn, relatedKeys } from '../../keys/multi-region.ts';
+import { awaitedIn, inOrderOfRegions, relatedKeys } from '../../keys/multi-region.ts';
 import { renamed } from '../../keys/regions-of-material.ts';
 import { assertTokenCanHold, assertTokenCanImport, assertTokenCanWrap } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
@@ -74,6 +74,7 @@ export const replicateKey = operation({
         conditions: ['aws:RequestTag', 'aws:TagKeys'],
       },
     ],
+    keysFirst: true,
   },
   effect: 'changes',
   record: ['KeyId', 'ReplicaRegion', 'Policy', 'BypassPolicyLockoutSafetyCheck', 'Description', 'Tags'],
@@ -120,7 +121,7 @@ export const replicateKey = operation({
     if (request.Policy !== undefined && request.BypassPolicyLockoutSafetyCheck !== true) {
       assertNoLockout(decideUnder(policy, { arn, record }));
     }
-    const related = [...relatedKeys(directory, keyId), { arn, record }];
+    const related = inOrderOfRegions([...relatedKeys(directory, keyId), { arn, record }]);
     return {
       changes: [
         ...withoutTombstone(there, record),
