@@ -80,6 +80,8 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       CloudHsmClusterId: expect.stringMatching(/^cluster-[2-7a-z]{11,16}$/),
       KeyState: 'Enabled',
     });
+    // It is of keys that AWS rotates, which those in a custom key store are not.
+    expect(made.KeyMetadata).not.toHaveProperty('CurrentKeyMaterialId');
     vaultKey = String(made.KeyMetadata?.KeyId);
     expect((await kms.describeKey({ KeyId: vaultKey })).KeyMetadata).toEqual(made.KeyMetadata);
     const { KeyMetadata } = await kms.createKey({});
@@ -183,6 +185,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       kms.generateDataKeyPairWithoutPlaintext({ KeyId: vaultKey, KeyPairSpec, DryRun: true }),
       kms.enableKeyRotation({ KeyId: vaultKey }),
       kms.rotateKeyOnDemand({ KeyId: vaultKey }),
+      kms.listKeyRotations({ KeyId: vaultKey, IncludeKeyMaterial: 'ALL_KEY_MATERIAL' }),
       kms.getParametersForImport({
         ...{ KeyId: vaultKey, WrappingAlgorithm: 'RSAES_OAEP_SHA_256', WrappingKeySpec: 'RSA_2048' },
       }),
@@ -190,6 +193,7 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
     ].map(refusal))
       expect((await request).name).toBe('UnsupportedOperationException');
     expect((await kms.getKeyRotationStatus({ KeyId: vaultKey })).KeyRotationEnabled).toBe(false);
+    expect((await kms.listKeyRotations({ KeyId: vaultKey })).Rotations).toEqual([]);
     for (const request of heard([
       kms.createKey({ CustomKeyStoreId: 'vault' }),
       kms.createKey({ CustomKeyStoreId: 'vault', Origin: 'EXTERNAL' }),

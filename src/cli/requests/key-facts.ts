@@ -41,7 +41,7 @@ export async function lastUsageOf(client: KmsClient, keyId: string): Promise<Mem
   return usage === undefined ? null : withoutKeyId(usage);
 }
 
-/** All key material, as `ListKeyRotations` lists it; none for a key that is no symmetric encryption key and has no such list. */
+/** All key material, as `ListKeyRotations` lists it; none for a key that has no such list: no symmetric encryption key, or in a custom key store. */
 export async function materialsOf(client: KmsClient, keyId: string): Promise<readonly Members[] | null> {
   const members = { KeyId: keyId, IncludeKeyMaterial: 'ALL_KEY_MATERIAL' };
   try {

@@ -42,6 +42,14 @@ export function assertRotatable({ record }: Pick<KmsKey, 'record'>): void {
   if (record.keySpec !== 'SYMMETRIC_DEFAULT') throw new KmsError('UnsupportedOperationException', '');
 }
 
+/**
+ * Is the key of a kind that AWS KMS rotates, by itself or on demand? One in a custom key store is not; here it is all the same, where the numbers
+ * of its material are used up.
+ */
+export function isRotatedInAws({ origin, keySpec }: Pick<KeyRecord, 'origin' | 'keySpec'>): boolean {
+  return keySpec === 'SYMMETRIC_DEFAULT' && origin !== 'AWS_CLOUDHSM';
+}
+
 /** Can new material for the key be generated here? What is imported, its owner imports. */
 export function rotatesByItself({ origin, keySpec }: Pick<KeyRecord, 'origin' | 'keySpec'>): boolean {
   return origin !== 'EXTERNAL' && keySpec === 'SYMMETRIC_DEFAULT';

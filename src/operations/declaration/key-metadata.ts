@@ -4,6 +4,7 @@ import { type CustomKeyStore, customKeyStoreIdOf } from '../../keys/custom-key-s
 import { expiringMaterials, lacksMaterial } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
+import { isRotatedInAws } from '../../keys/life/rotation.ts';
 import { multiRegionKeyType, soundRelatedKeys } from '../../keys/multi-region.ts';
 import { type KeySpec, type KeyUsage, keySpecRow } from '../../kms/key-specs.ts';
 import { type KeyState, keyStates } from '../../kms/key-states.ts';
@@ -176,7 +177,7 @@ export function describe(
     [algorithmsMember(record.keyUsage)]: algorithms,
     MultiRegion: isMultiRegion(record.keyId),
     PendingDeletionWindowInDays: record.deletionWindowDays ?? undefined,
-    // Keys of the other kinds have one key material for ever, and AWS does not name it.
-    CurrentKeyMaterialId: record.keySpec === 'SYMMETRIC_DEFAULT' ? keyMaterialId : undefined,
+    // Of keys that AWS rotates. Source: the SDK's comment at `KeyMetadata`, `CurrentKeyMaterialId`.
+    CurrentKeyMaterialId: isRotatedInAws(record) ? keyMaterialId : undefined,
   };
 }

@@ -3,16 +3,17 @@
  *
  * Without more, what became current by a rotation; with `ALL_KEY_MATERIAL` also the first material, and imported material to
  * which the key was not rotated yet. Nothing of it is left out when it is not there any more: imported material can be imported
- * again.
+ * again. Of a key in a custom key store, which AWS does not rotate, there is nothing more.
  */
 
 import { isPendingRotation } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { keyMaterialIdOf } from '../../keys/kms-key.ts';
-import { assertRotatable, rotationOf } from '../../keys/life/rotation.ts';
+import { assertRotatable, isRotatedInAws, rotationOf } from '../../keys/life/rotation.ts';
 import { SortedNames } from '../../keys/lists/sorted-names.ts';
 import { isThereInAll, multiRegionKeyType, soundRelatedKeys } from '../../keys/multi-region.ts';
+import { KmsError } from '../../kms/errors.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import { keyNamedBy, keyReference, limit, marker } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
@@ -58,6 +59,7 @@ export const listKeyRotations = operation({
   async handle({ request, keys, directory }) {
     const { key } = keys.key;
     assertRotatable(key);
+    if (request.IncludeKeyMaterial !== undefined) assertMaterialIsListed(key);
     const all = request.IncludeKeyMaterial === 'ALL_KEY_MATERIAL';
     const listName = `ListKeyRotations:${key.record.keyId}`;
     const materials = new Map(
@@ -75,6 +77,18 @@ export const listKeyRotations = operation({
     };
   },
 });
+
+/**
+ * Source: the SDK's comment at `IncludeKeyMaterial`, which "can only be used with KMS keys that support automatic or on-demand key rotation".
+ * @throws KmsError `UnsupportedOperationException`.
+ */
+function assertMaterialIsListed({ arn, record }: KmsKey): void {
+  if (isRotatedInAws(record)) return;
+  throw new KmsError(
+    'UnsupportedOperationException',
+    `IncludeKeyMaterial is not supported: ${arn} origin is ${record.origin}.`,
+  );
+}
 
 /** Whose order is that of the material. */
 function nameOf({ ordinal }: BackingKeyRecord): string {
