@@ -7,7 +7,7 @@
  *
  * `KeyId` is the key's ARN, whatever the request named it by: AWS was seen to answer so (November 2025), other than its examples.
  *
- * The schedule of a multi-Region key is that of its primary key, whichever Region is asked.
+ * The schedule of a multi-Region key is that of its primary key, whichever Region is asked: while that is pending deletion, none of them is rotated.
  *
  * A rotation on demand is done when it is answered, so none is ever in progress: `OnDemandRotationStartDate` stays absent.
  */
@@ -35,16 +35,20 @@ export const getKeyRotationStatus = operation({
   record: ['KeyId'],
   async handle({ keys, directory }) {
     const { key } = keys.key;
-    const { rotationPeriodDays, nextRotationDateMs } = primaryOf(directory, key).record;
-    return { KeyId: key.arn, ...scheduleOf({ ...key.record, rotationPeriodDays, nextRotationDateMs }) };
+    const primary = primaryOf(directory, key).record;
+    return { KeyId: key.arn, ...(isPendingDeletion(key.record) ? never : scheduleOf(primary)) };
   },
 });
 
-function scheduleOf({ state, rotationPeriodDays, nextRotationDateMs }: KeyRecord) {
-  const isPendingDeletion = state === 'PendingDeletion' || state === 'PendingReplicaDeletion';
-  if (isPendingDeletion || rotationPeriodDays === null || nextRotationDateMs === null) {
-    return { KeyRotationEnabled: false };
-  }
+const never = { KeyRotationEnabled: false } as const;
+
+function isPendingDeletion({ state }: KeyRecord): boolean {
+  return state === 'PendingDeletion' || state === 'PendingReplicaDeletion';
+}
+
+function scheduleOf(primary: KeyRecord) {
+  const { rotationPeriodDays, nextRotationDateMs } = primary;
+  if (isPendingDeletion(primary) || rotationPeriodDays === null || nextRotationDateMs === null) return never;
   return {
     KeyRotationEnabled: true,
     RotationPeriodInDays: rotationPeriodDays,
