@@ -108,6 +108,8 @@ export interface CustomKeyStoreSource {
   seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
   /** Is it the one that the custom key store has? */
   isPasswordOf(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean>;
+  /** Does somebody who would create one give it the password that this one has? Wrong ones are counted (`GuessedPasswords`). */
+  isRepeated(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean>;
   /** Resolves when the hosts of a connection that was ended are gone. */
   closed(customKeyStoreId: string): Promise<void>;
 }
@@ -126,6 +128,7 @@ export const noCustomKeyStores: CustomKeyStoreSource = {
   trustAnchorOf: () => undefined,
   seal: () => Promise.reject(new TypeError('there are no custom key stores')),
   isPasswordOf: () => Promise.reject(new TypeError('there are no custom key stores')),
+  isRepeated: () => Promise.resolve(false),
   closed: () => Promise.resolve(),
 };
 

@@ -12,6 +12,7 @@ import { missingForShim, type Shim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { nssSoftoken, softHsm2 } from '../support/tokens.ts';
 import { type CustomHsms, startCustomHsms } from './support/custom-hsms.ts';
+import { refusal } from './support/refusals.ts';
 import { backUp, rehearse } from './support/rehearsals.ts';
 
 const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
@@ -57,6 +58,38 @@ describe.skipIf(missing !== null)('The password of a custom key store', () => {
     await once(daemon, 'exit');
     shim.healAll();
   }
+
+  test('is what tells a repeated request for a store from another one, and is not guessed more than five times', async () => {
+    const { kms } = instance;
+    const TrustAnchorCertificate = readFileSync(join(hsms.folder, 'other.crt'), 'utf8');
+    const KeyStorePassword = 'as it happens';
+    const named = { CustomKeyStoreName: 'ledger', CloudHsmClusterId: clusterOf('ledger'), TrustAnchorCertificate };
+    const create = (members: object = {}) => kms.createCustomKeyStore({ ...named, KeyStorePassword, ...members });
+    const inUse = { name: 'CustomKeyStoreNameInUseException' };
+    const together = await Promise.allSettled(Array.from({ length: 16 }, () => create()));
+    const made = together.flatMap((each) => (each.status === 'fulfilled' ? [each.value.CustomKeyStoreId] : []));
+    for (const each of together) if (each.status === 'rejected') expect(each.reason).toMatchObject(inUse);
+    const [CustomKeyStoreId] = made;
+    expect(CustomKeyStoreId).toMatch(/^cks-/);
+    expect(new Set(made).size).toBe(1);
+    const anchor = { TrustAnchorCertificate: `${TrustAnchorCertificate}\n` };
+    for (const members of [{}, { CustomKeyStoreType: 'AWS_CLOUDHSM' }, anchor])
+      expect((await create(members)).CustomKeyStoreId).toBe(CustomKeyStoreId);
+    expect((await kms.describeCustomKeyStores({})).CustomKeyStores).toHaveLength(2);
+    for (const members of [
+      { CloudHsmClusterId: clusterOf('copy') },
+      { TrustAnchorCertificate: hsms.certificate },
+      ...Array.from({ length: 5 }, (_, index) => ({ KeyStorePassword: `a guess ${index}` })),
+      // By now nobody is told any more.
+      {},
+    ])
+      expect(await refusal(create(members)), JSON.stringify(members)).toMatchObject(inUse);
+    await kms.updateCustomKeyStore({ CustomKeyStoreId, KeyStorePassword: 'another one' });
+    expect((await create({ KeyStorePassword: 'another one' })).CustomKeyStoreId).toBe(CustomKeyStoreId);
+    // One that is connected, as `payments` is, is no store that somebody is just making.
+    expect(await refusal(kms.createCustomKeyStore(hsms.wanted({})))).toMatchObject(inUse);
+    await kms.deleteCustomKeyStore({ CustomKeyStoreId });
+  });
 
   test('is presented once to an HSM whose PIN was changed, though each daemon is killed before it knows of the refusal', async () => {
     await instance.release();

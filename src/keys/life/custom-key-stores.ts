@@ -36,6 +36,7 @@ import type {
 import { SortedNames } from '../lists/sorted-names.ts';
 import { trustAnchorOf } from '../trust-anchor.ts';
 import { codeOf, LostHsm, UnknownAnswer } from './connection-failures.ts';
+import { GuessedPasswords } from './guessed-passwords.ts';
 
 export interface CustomKeyStoresOptions {
   readonly region: string;
@@ -85,6 +86,7 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   readonly #entries = new Map<string, Entry>();
   /** Of all Regions: an HSM is for one custom key store. */
   readonly #all = new Map<string, CustomKeyStoreRecord>();
+  readonly #guesses = new GuessedPasswords();
   #examine: Examine | undefined;
   #prove: Prove | undefined;
   #isClosed = false;
@@ -112,8 +114,7 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   }
 
   recordNamed(name: string): CustomKeyStoreRecord | undefined {
-    for (const { record } of this.#entries.values()) if (record.name === name) return record;
-    return undefined;
+    return [...this.#entries.values()].find(({ record }) => record.name === name)?.record;
   }
 
   recordOfHsm(isMeant: (cloudHsmClusterId: string) => boolean): CustomKeyStoreRecord | undefined {
@@ -141,6 +142,10 @@ export class CustomKeyStores implements CustomKeyStoreSource, Fold {
       if (error instanceof KeyStoreError && error.failure === 'ciphertextInvalid') return false;
       throw error;
     }
+  }
+
+  isRepeated(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean> {
+    return this.#guesses.isRight(record, () => this.isPasswordOf(record, password));
   }
 
   connectionState(customKeyStoreId: string): ConnectionState {

@@ -4,13 +4,20 @@
  *
  * HSMs with the same trust anchor certificate are taken for copies of each other, as clusters with a shared backup history are in AWS:
  * one of them is for one custom key store.
+ *
+ * A request with all values of a custom key store that there is, and that is disconnected, is taken for a repeated one, and has the id of that
+ * one. Of several at the same time one makes it, and the others are refused.
+ *
+ * Source: AWS KMS developer guide, "Creating an AWS CloudHSM key store".
  */
 
 import type { CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
+import { trustAnchorOf } from '../../keys/trust-anchor.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { newCustomKeyStoreId } from '../../kms/names.ts';
 import type { Plaintext } from '../../secrets/secret-bytes.ts';
 import { added } from '../../store/records/changes.ts';
+import type { CustomKeyStoreRecord } from '../../store/records/records.ts';
 import { anyResource } from '../declaration/members.ts';
 import { operation } from '../declaration/operation.ts';
 import { type Infer, object, optional, string } from '../declaration/schema.ts';
@@ -50,14 +57,21 @@ export const createCustomKeyStore = operation({
   async prepare({ request, directory }) {
     const stores = directory.customKeyStores;
     const wanted = wantedOf(request);
-    const hsm = assertCanBeMade(wanted, stores, directory.budgets.quotas.customKeyStores);
-    await assertActive(hsm, wanted.clusterId);
+    const alike = recordLike(wanted, stores);
+    const former = alike !== undefined && (await stores.isRepeated(alike, wanted.password)) ? alike : undefined;
+    if (former === undefined) {
+      const hsm = assertCanBeMade(wanted, stores, directory.budgets.quotas.customKeyStores);
+      await assertActive(hsm, wanted.clusterId);
+    }
     const customKeyStoreId = newCustomKeyStoreId();
     const sealedPassword = await stores.seal(wanted.password, customKeyStoreId);
-    return { customKeyStoreId, sealedPassword, undo: async () => undefined };
+    return { former, customKeyStoreId, sealedPassword, undo: async () => undefined };
   },
-  decide({ request, directory, prepared: { customKeyStoreId, sealedPassword }, nowMs }) {
+  decide({ request, directory, prepared: { former, customKeyStoreId, sealedPassword }, nowMs }) {
     const wanted = wantedOf(request);
+    const alike = recordLike(wanted, directory.customKeyStores);
+    if (former !== undefined && alike?.sealedPassword.equals(former.sealedPassword) === true)
+      return { changes: [], response: { CustomKeyStoreId: alike.customKeyStoreId } };
     assertCanBeMade(wanted, directory.customKeyStores, directory.budgets.quotas.customKeyStores);
     const record = {
       region: directory.realm.region,
@@ -95,6 +109,17 @@ function wantedOf(request: Request): Wanted {
 
 function required(member: string): KmsError {
   return new KmsError('ValidationException', `${member} is required when CustomKeyStoreType is AWS_CLOUDHSM.`);
+}
+
+/** One that is disconnected, and was made as this one is to be, but for the password. */
+function recordLike(
+  { name, clusterId, certificate }: Wanted,
+  stores: CustomKeyStoreSource,
+): CustomKeyStoreRecord | undefined {
+  const record = stores.recordNamed(name);
+  if (record === undefined || record.cloudHsmClusterId !== clusterId) return undefined;
+  if (stores.trustAnchorOf(record) !== trustAnchorOf(certificate)) return undefined;
+  return stores.connectionState(record.customKeyStoreId) === 'DISCONNECTED' ? record : undefined;
 }
 
 function assertCanBeMade(
