@@ -42,6 +42,9 @@ export interface MemberCall<Result> {
   readonly make: (keyStore: KeyStore) => Promise<Result>;
 }
 
+/** How often somebody else is looked for who could answer what is overdue. */
+const lookAgainMs = 250;
+
 /** Members that had a call, and what they said. */
 type Tried = Map<Member, { readonly error: KeyStoreError; readonly admissions: number }>;
 
@@ -116,23 +119,37 @@ export class MemberCalls {
     if (!(await member.punctuality.follow(call.name, answer, { saysHung: generates !== true }))) return answer;
     const error = new KeyStoreError('timeout', `${call.name}: member \`${member.name}\` has not answered yet`);
     const asked: Tried = new Map(tried).set(member, { error, admissions: member.admissions });
-    const other = await this.#next(call, asked);
-    if (other === undefined || other.punctuality.isOverdue) return answer;
+    let other = await this.#next(call, asked);
+    // One more call does not help those that have overdue ones themselves, but they may answer, or another one come back, before this one does.
+    while (other === undefined || other.punctuality.isOverdue) {
+      if (await isSettledWithin(answer, lookAgainMs)) return answer;
+      other = this.#punctual(call, asked);
+    }
     return firstAnswer([answer, this.#ask(call, other, asked)]);
+  }
+
+  /** As `#next`, of those that have no overdue calls; looks into no token. */
+  #punctual<Result>(call: MemberCall<Result>, tried: Tried): Member | undefined {
+    const suitable = this.#suitable(call, tried).filter(({ punctuality }) => !punctuality.isOverdue);
+    return best(
+      call,
+      suitable.filter((member) => hasAll(member, call.needs)),
+    );
   }
 
   /** The member with the shortest queue of those that could have it and have not. */
   async #next<Result>(call: MemberCall<Result>, tried: Tried): Promise<Member | undefined> {
-    const serving = this.#members.filter((member) => member.isServing && !isTried(member, tried));
-    const suitable = call.suits === undefined ? serving : serving.filter(call.suits);
+    const suitable = this.#suitable(call, tried);
     const known = suitable.filter((member) => hasAll(member, call.needs));
-    // The only lane that is left to one that logs in no more may be the one that never generates.
-    const { generates }: Call = calls[call.name];
-    const generating = generates === true ? known.filter(({ isRefused }) => !isRefused) : [];
-    if (known.length > 0) return shortestQueue(generating.length > 0 ? generating : known);
+    if (known.length > 0) return best(call, known);
     // Something else than this daemon may have put it there since it was listed.
     for (const member of suitable) if (await findsAll(member, call.needs)) return member;
     return undefined;
+  }
+
+  #suitable<Result>({ suits }: MemberCall<Result>, tried: Tried): readonly Member[] {
+    const serving = this.#members.filter((member) => member.isServing && !isTried(member, tried));
+    return suits === undefined ? serving : serving.filter(suits);
   }
 
   /** Waits for a member that was lost a moment ago. @returns `undefined` when none is coming back that could have it. */
@@ -212,6 +229,13 @@ async function findsAll(member: Member, needs: readonly BackingKeyId[]): Promise
   return true;
 }
 
+function best({ name }: Pick<MemberCall<unknown>, 'name'>, members: readonly Member[]): Member | undefined {
+  // The only lane that is left to one that logs in no more may be the one that never generates.
+  const { generates }: Call = calls[name];
+  const generating = generates === true ? members.filter(({ isRefused }) => !isRefused) : [];
+  return shortestQueue(generating.length > 0 ? generating : members);
+}
+
 function shortestQueue(members: readonly Member[]): Member | undefined {
   const punctual = members.filter(({ punctuality }) => !punctuality.isOverdue);
   return (punctual.length > 0 ? punctual : members).reduce<Member | undefined>(
@@ -250,6 +274,16 @@ function wipe(result: unknown): void {
 /** One that was away since is another one. */
 function isTried(member: Member, tried: Tried): boolean {
   return tried.get(member)?.admissions === member.admissions;
+}
+
+async function isSettledWithin(promise: Promise<unknown>, withinMs: number): Promise<boolean> {
+  const end = Promise.withResolvers<boolean>();
+  const timer = setTimeout(end.resolve, withinMs, false);
+  const settled = (): void => end.resolve(true);
+  promise.then(settled, settled);
+  const isSettled = await end.promise;
+  clearTimeout(timer);
+  return isSettled;
 }
 
 async function withTimeout(promise: Promise<void>, forMs: number): Promise<void> {

@@ -29,7 +29,8 @@ const doubtPauseMs = 1_000;
 
 export class Member {
   readonly name: string;
-  readonly punctuality = new Punctuality();
+  /** What has overdue calls is looked at, so that its connections that have none, and hang too, are not found only when they get some. */
+  readonly punctuality = new Punctuality(() => void this.reexamine());
   readonly #parts: MemberParts;
   readonly #gate = new LoginGate();
   #attached: KeyStore | undefined;

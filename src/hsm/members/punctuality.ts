@@ -13,7 +13,13 @@ const overdueFactor = 10;
 
 export class Punctuality {
   readonly #usualMs = new Map<CallName, number>();
+  readonly #becameOverdue: () => void;
   #overdue = 0;
+
+  /** @param becameOverdue Called when it has an overdue call and had none. */
+  constructor(becameOverdue: () => void) {
+    this.#becameOverdue = becameOverdue;
+  }
 
   /** Has it calls that it should have answered long since? */
   get isOverdue(): boolean {
@@ -31,7 +37,7 @@ export class Punctuality {
     const afterMs = Math.max(overdueMs, (this.#usualMs.get(name) ?? 0) * overdueFactor);
     const timer = setTimeout(() => {
       isOverdue = saysHung;
-      if (saysHung) this.#overdue++;
+      if (saysHung && ++this.#overdue === 1) this.#becameOverdue();
       resolve(true);
     }, afterMs);
     const end = (): void => {
@@ -40,7 +46,9 @@ export class Punctuality {
       resolve(false);
     };
     call.then(() => {
-      this.#usualMs.set(name, learnt(this.#usualMs.get(name) ?? 0, performance.now() - beganMs));
+      // Of one that was overdue no more than that: a few that hung would have the next one waited for as long as they took.
+      const tookMs = Math.min(performance.now() - beganMs, afterMs);
+      this.#usualMs.set(name, learnt(this.#usualMs.get(name) ?? 0, tookMs));
       end();
     }, end);
     return promise;
