@@ -24,6 +24,6 @@ test.each([
   expect(freed('never')).toBe(said);
   expect(freed('coming')).toBe('nothing to do: it is wrapped anew in the background');
   expect(freed('failed')).toBe(
-    `mend what keeps it from being wrapped anew (the log says what), and restart the daemon; or ${said}`,
+    `mend what keeps it from being wrapped anew (the log says what): it is tried again by itself; or ${said}`,
   );
 });

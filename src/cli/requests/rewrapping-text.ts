@@ -10,7 +10,12 @@ export function rewrappingText({ name, domainKeys, rewrapping }: Members): strin
   if (progress == null || (left === 0 && Number(progress['rewrapped']) === 0)) return null;
   const head = `the key store \`${name}\`: ${left} backing keys are wrapped under former domain keys`;
   if (left > 0 && progress['because'] !== null) return `${head}, and stay there: ${progress['because']}`;
-  return `${head}; ${progress['rewrapped']} were wrapped anew since the daemon started`;
+  const waiting = progress['waiting'] as Members | null;
+  const waits =
+    waiting === null
+      ? ''
+      : `; ${waiting['backingKeys']} wait, and are tried again by themselves: ${waiting['because']}`;
+  return `${head}; ${progress['rewrapped']} were wrapped anew since the daemon started${waits}`;
 }
 
 /** In the order in which they were made, each with how it stands: what is new is wrapped under the current one, and under a former one what is not wrapped anew. */

@@ -13,6 +13,15 @@ export type UsingRegions = ReadonlyMap<
   { readonly directory: { readonly keyStores: Pick<KeyStoresOfRegion, 'has' | 'servingName' | 'named'> } }
 >;
 
+type SharingRegions = ReadonlyMap<
+  string,
+  {
+    readonly directory: {
+      readonly keyStores: Pick<KeyStoresOfRegion, 'has' | 'hasInDomain' | 'isShared' | 'servingName' | 'named'>;
+    };
+  }
+>;
+
 /**
  * @param placed The record as it will be.
  * @param hasOpened The key store that has opened it already.
@@ -32,6 +41,27 @@ export async function assertOpenedEverywhere(
     asked.add(name);
     await keyStores.named(name).assertOpens(wrapped);
   }
+}
+
+/**
+ * Of what Regions share: what keeps one of them from opening it now.
+ * @param placed The record as it will be.
+ * @param keyStore The one that wraps it.
+ * @returns For operators; `undefined`: nothing.
+ */
+export function whyNotOpened(placed: BackingKeyRecord, regions: SharingRegions, keyStore: string): string | undefined {
+  const { domainKeyId } = placed;
+  if (domainKeyId === null) return undefined;
+  for (const region of placed.regions.split(' ')) {
+    const keyStores = regions.get(region)?.directory.keyStores;
+    if (keyStores?.isShared(placed) !== true) continue;
+    if (!keyStores.has(placed.keyStore) && !keyStores.hasInDomain(domainKeyId))
+      return `the Region ${region}, which shares them, has no key store with the domain key ${domainKeyId}`;
+    const name = keyStores.servingName(placed);
+    if (name !== undefined && name !== keyStore && keyStores.named(name).status().state !== 'connected')
+      return `the key store \`${name}\` of the Region ${region}, which shares them, is away`;
+  }
+  return undefined;
 }
 
 /** Former versions named no Region: there, whichever has the key store uses it. */

@@ -8,6 +8,9 @@
  * rest of upkeep comes between. The HSM has used what comes out of a new blob before it gives it away, and those of other Regions have opened
  * it. Nothing says how far it is but the records: whoever goes on after a crash finds what is left. The new blob replaces the old one in the record; what copies of the
  * file from before still have ends when the former domain key is retired.
+ *
+ * What cannot be wrapped anew holds up nothing else, and neither does what waits for the HSM of another Region that has to open it. Both are tried
+ * again, with upkeep's pauses, for as long as they are under a former domain key; `status` says what is in the way.
  */
 
 import { type KeyStore, type KeyStoreCapabilities, KeyStoreError } from '../../hsm/key-store.ts';
@@ -22,7 +25,7 @@ import { isSameBlob } from '../backing-key-reference.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { DomainKeys } from '../life/domain-keys.ts';
 import { whyNotWrappedAgain } from './move-plan.ts';
-import { assertOpenedEverywhere } from './opened-everywhere.ts';
+import { assertOpenedEverywhere, whyNotOpened } from './opened-everywhere.ts';
 
 type Directory = Pick<KeyDirectory, 'onRecord' | 'findSoundKey' | 'keyStores'>;
 
@@ -49,9 +52,11 @@ export interface RewrappingStatus {
   readonly rewrapped: number;
   /** Why what is under a former domain key stays there; `null`: it does not. */
   readonly because: string | null;
+  /** What is tried again, because the last time it could not be; `null`: nothing. */
+  readonly waiting: { readonly backingKeys: number; readonly because: string } | null;
 }
 
-/** What becomes of material under a former domain key: it is wrapped anew, or was tried in vain since the start, or its HSM does not let it out. */
+/** What becomes of material under a former domain key: it is wrapped anew, or was tried in vain and is tried again, or its HSM does not let it out. */
 export type RewrappingProspect = 'coming' | 'failed' | 'never';
 
 /** Of one turn: some hundred kilobytes of records at most. */
@@ -72,7 +77,14 @@ interface Passage {
   from: bigint;
   /** Was anything wrapped anew, or something in the way of that? Then it is gone through once more. */
   hasChanged: boolean;
+  /** By `nameOf`: what has been tried in vain, and is passed over. */
+  readonly tried: Set<string>;
+  /** How many wait for the HSM of another Region, by what is said of it. */
+  readonly waiting: Map<string, number>;
 }
+
+/** Of a key store: by `nameOf`, what was tried in vain last, and what was in the way. */
+type Obstacles = Map<string, string>;
 
 export class Rewrapping implements Fold {
   readonly #options: RewrappingOptions;
@@ -81,8 +93,10 @@ export class Rewrapping implements Fold {
   readonly #rewrapped = new Map<string, number>();
   /** Of those that are not done. */
   readonly #passages = new Map<string, Passage>();
-  /** What the HSM cannot unwrap, or was not changed by a turn that should have: it holds up no other, and is not tried again. */
-  readonly #broken = new Set<BackingKeyId>();
+  /** By key store. */
+  readonly #obstacles = new Map<string, Obstacles>();
+  /** As a passage had it when it ended, by key store. */
+  readonly #waiting = new Map<string, ReadonlyMap<string, number>>();
 
   constructor(options: RewrappingOptions) {
     this.#options = options;
@@ -95,10 +109,13 @@ export class Rewrapping implements Fold {
       if (kind === 'domainKey') {
         this.#done.clear();
         this.#passages.clear();
+        this.#waiting.clear();
       }
-      if (!('put' in change) || change.put !== 'backingKey') continue;
-      if (this.#broken.size > 0) this.#broken.delete(change.record.backingKeyId);
-      if (this.#isFormer(change.record)) this.#done.delete(change.record.keyStore);
+      if (kind !== 'backingKey') continue;
+      const record = change.record as BackingKeyRecord;
+      for (const obstacles of this.#obstacles.values()) obstacles.delete(nameOf(record));
+      for (const { tried } of this.#passages.values()) tried.delete(nameOf(record));
+      if ('put' in change && this.#isFormer(record)) this.#done.delete(record.keyStore);
     }
   }
 
@@ -115,38 +132,52 @@ export class Rewrapping implements Fold {
   status(name: string): RewrappingStatus | null {
     const rewrapped = this.#rewrapped.get(name) ?? 0;
     if (this.#current(name) === undefined && rewrapped === 0) return null;
-    return { rewrapped, because: this.#whyNot(name) };
+    return { rewrapped, because: this.#whyNot(name), waiting: this.#inTheWay(name) };
   }
 
-  prospect({ keyStore, backingKeyId }: Pick<BackingKeyRecord, 'keyStore' | 'backingKeyId'>): RewrappingProspect {
-    if (this.#whyNot(keyStore) !== null) return 'never';
-    return this.#broken.has(backingKeyId) ? 'failed' : 'coming';
+  prospect(record: Pick<BackingKeyRecord, 'keyStore' | 'backingKeyId' | 'regions'>): RewrappingProspect {
+    if (this.#whyNot(record.keyStore) !== null) return 'never';
+    return this.#obstacles.get(record.keyStore)?.has(nameOf(record)) === true ? 'failed' : 'coming';
   }
 
   /**
    * Wraps some of what is left in a key store.
    * @param announce Puts on record what is about to be done; nothing is done without it.
    * @returns Is there more?
-   * @throws KeyStoreError when the key store is in the way, and what the store refuses with; what was done stays so.
+   * @throws KeyStoreError when the key store is in the way, or something is in the way of all that is left, and what the store refuses with;
+   * what was done stays so. The next call goes on.
    */
   async some(name: string, announce: (keys: RewrappedKeys) => Promise<void>): Promise<boolean> {
     const current = this.#current(name);
     if (current === undefined || this.#whyNot(name) !== null) return false;
-    const passage = this.#passages.get(name) ?? { region: 0, from: 0n, hasChanged: false };
+    const passage = this.#passages.get(name) ?? newPassage();
     this.#passages.set(name, passage);
     const found = await this.#find(name, current.backingKeyId, passage);
+    const isAgain = found.every(({ record }) => this.#obstaclesIn(name).has(nameOf(record)));
+    let done = 0;
     for (let at = 0; at < found.length; at += inTurn) {
       const some = found.slice(at, at + inTurn);
       // What is in the way leaves some behind, which are found when it is gone through once more.
       const hadChanged = passage.hasChanged;
       passage.hasChanged = true;
-      const count = await this.#rewrap(name, current.backingKeyId, some, announce);
+      const count = await this.#rewrap(name, current.backingKeyId, some, { announce, passage });
       passage.hasChanged = hadChanged || count > 0;
+      done += count;
     }
-    if (passage.region < this.#options.regions.size) return true;
+    if (passage.region < this.#options.regions.size) {
+      // Where it is in vain once more, the others are tried after a pause, and not each second.
+      if (isAgain && done === 0) this.#assertNothingInTheWay(name);
+      return true;
+    }
     this.#passages.delete(name);
+    this.#waiting.set(name, passage.waiting);
     // A rotation in between has made everything former anew.
-    if (passage.hasChanged || this.#current(name)?.backingKeyId !== current.backingKeyId) return true;
+    if (this.#current(name)?.backingKeyId !== current.backingKeyId) return true;
+    if (passage.hasChanged) {
+      this.#passages.set(name, newPassage(passage.tried));
+      return true;
+    }
+    this.#assertNothingInTheWay(name);
     this.#done.add(name);
     return false;
   }
@@ -156,36 +187,35 @@ export class Rewrapping implements Fold {
     name: string,
     domainKeyId: BackingKeyId,
     some: readonly Found[],
-    announce: (keys: RewrappedKeys) => Promise<void>,
+    { announce, passage }: { readonly announce: (keys: RewrappedKeys) => Promise<void>; readonly passage: Passage },
   ): Promise<number> {
-    const { keyStores, turns, domainKeys, log } = this.#options;
+    const { keyStores, turns, domainKeys, log, regions } = this.#options;
     const keyStore = keyStores.get(name);
     if (keyStore === undefined) return 0;
     await announce({ keyStore: name, domainKeyId, backingKeyIds: some.map(({ record }) => record.backingKeyId) });
     const made: (Found & { readonly wrappedKey: Buffer })[] = [];
+    const inTheWay = new Map<Found, string>();
+    const waiting = new Set<Found>();
     for (const each of some) {
       const { directory, record } = each;
       const { wrappedKeySpec: keySpec, wrappedKeyUsage: keyUsage, publicKey } = record;
       if (keySpec === null || keyUsage === null) continue;
-      if (!this.#isOpenedByAll(record, domainKeyId)) {
-        const { backingKeyId, keyId } = record;
-        log.warn(
-          { keyStore: name, keyId, backingKeyId },
-          'a backing key is not wrapped anew: a Region that shares it has no key store with that domain key',
-        );
-        continue;
-      }
       const reference = await whenVerified(() => this.#referenceNow(each));
       if (reference === undefined) continue;
       try {
         const { blob } = await keyStore.wrapKey({ ...reference, domainKeyId, keySpec, keyUsage, publicKey });
-        await assertOpenedEverywhere({ ...record, wrappedKey: blob, domainKeyId }, this.#options.regions, name);
-        made.push({ directory, record, wrappedKey: blob });
+        await assertOpenedEverywhere({ ...record, wrappedKey: blob, domainKeyId }, regions, name);
+        // One that was lost meanwhile has opened nothing.
+        if (whyNotOpened({ ...record, domainKeyId }, regions, name) === undefined)
+          made.push({ directory, record, wrappedKey: blob });
+        else waiting.add(each);
       } catch (error) {
         if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
         const { backingKeyId, keyId } = record;
         if ((await whenVerified(() => this.#recordNow(each))) === undefined) continue;
-        log.error({ keyStore: name, keyId, backingKeyId, err: error }, 'a backing key cannot be wrapped anew');
+        inTheWay.set(each, error.message);
+        if (this.#obstaclesIn(name).get(nameOf(record)) !== error.message)
+          log.error({ keyStore: name, keyId, backingKeyId, err: error }, 'a backing key cannot be wrapped anew');
       }
     }
     const changed = await turns.take(
@@ -198,30 +228,28 @@ export class Rewrapping implements Fold {
         const changes = now.map(({ record, wrappedKey }) =>
           replaced('backingKey', record, { wrappedKey, domainKeyId }),
         );
-        return { changes, response: new Set(now.map(({ record }) => record.backingKeyId)) };
+        return { changes, response: new Set(now.map(({ record }) => nameOf(record))) };
       },
       { isQuiet: true },
     );
-    const left = some.filter(({ record }) => !changed.has(record.backingKeyId));
-    const others = left.filter((each) => this.#hasOtherRegions(each));
-    for (const each of left) if (!others.includes(each)) this.#broken.add(each.record.backingKeyId);
+    let again = 0;
+    for (const each of some) {
+      const ofRegions = nameOf(each.record);
+      if (changed.has(ofRegions)) continue;
+      if (waiting.has(each) || this.#hasOtherRegions(each)) again++;
+      else {
+        this.#obstaclesIn(name).set(ofRegions, inTheWay.get(each) ?? notAsFound);
+        passage.tried.add(ofRegions);
+      }
+    }
     this.#rewrapped.set(name, (this.#rewrapped.get(name) ?? 0) + changed.size);
-    return changed.size + others.length;
+    return changed.size + again;
   }
 
   /** Was it replicated, or a replica deleted, since it was found? Then it is asked of others whether they open it. */
   #hasOtherRegions({ directory, record }: Found): boolean {
     const now = directory.onRecord.findMaterial(record.backingKeyId)?.record;
     return now !== undefined && now.regions !== record.regions;
-  }
-
-  /** Of what Regions share: can each of them use it under this domain key? */
-  #isOpenedByAll(record: BackingKeyRecord, domainKeyId: BackingKeyId): boolean {
-    return record.regions.split(' ').every((region) => {
-      const keyStores = this.#options.regions.get(region)?.directory.keyStores;
-      if (keyStores?.isShared(record) !== true) return true;
-      return keyStores.has(record.keyStore) || keyStores.hasInDomain(domainKeyId);
-    });
   }
 
   /** `undefined`: it was destroyed, moved, imported anew or replicated since it was found. */
@@ -251,17 +279,44 @@ export class Rewrapping implements Fold {
       if (region === undefined || parts === undefined) return [];
       const { directory } = parts;
       const which = { keyStore, region, domainKeyId };
-      // Those that are broken are found each time.
-      const limit = inTick + this.#broken.size;
       const { records, next } = await whenVerified(() =>
-        directory.onRecord.wrappedOtherwise(which, passage.from, limit),
+        directory.onRecord.wrappedOtherwise(which, passage.from, inTick),
       );
       passage.from = next ?? 0n;
       if (next === null) passage.region++;
-      const found = records.filter((record) => !this.#broken.has(record.backingKeyId));
+      const found = records.filter((record) => {
+        if (passage.tried.has(nameOf(record))) return false;
+        const why = whyNotOpened({ ...record, domainKeyId }, this.#options.regions, keyStore);
+        // What Regions share may be found in each of them.
+        const first = record.regions.split(' ').find((each) => this.#options.regions.has(each));
+        if (why !== undefined && first === region) passage.waiting.set(why, (passage.waiting.get(why) ?? 0) + 1);
+        return why === undefined;
+      });
       if (found.length > 0) return found.map((record) => ({ directory, record }));
       await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  #obstaclesIn(name: string): Obstacles {
+    const obstacles = this.#obstacles.get(name) ?? new Map<string, string>();
+    this.#obstacles.set(name, obstacles);
+    return obstacles;
+  }
+
+  /** Of what was found when all of it was gone through last. */
+  #inTheWay(name: string): RewrappingStatus['waiting'] {
+    const obstacles = this.#obstaclesIn(name);
+    const waiting = this.#waiting.get(name) ?? new Map<string, number>();
+    const [because] = [...waiting.keys(), ...obstacles.values()];
+    if (because === undefined) return null;
+    return { backingKeys: [...waiting.values()].reduce((sum, count) => sum + count, obstacles.size), because };
+  }
+
+  #assertNothingInTheWay(name: string): void {
+    const inTheWay = this.#inTheWay(name);
+    if (inTheWay === null) return;
+    const { backingKeys, because } = inTheWay;
+    throw new KeyStoreError('keyUnavailable', `${backingKeys} backing keys are not wrapped anew: ${because}`);
   }
 
   #isFormer({ state, keyStore, wrappedKey, domainKeyId }: BackingKeyRecord): boolean {
@@ -286,4 +341,16 @@ export class Rewrapping implements Fold {
       throw error;
     }
   }
+}
+
+/** Of what was not changed, though nothing was seen to be in the way. */
+const notAsFound = 'its record, or that of its KMS key, was not as it had been found';
+
+/** Imported material has one id in several Regions, and is each Region's own. */
+function nameOf({ regions, backingKeyId }: Pick<BackingKeyRecord, 'regions' | 'backingKeyId'>): string {
+  return `${regions} ${backingKeyId}`;
+}
+
+function newPassage(tried: ReadonlySet<string> = new Set()): Passage {
+  return { region: 0, from: 0n, hasChanged: false, tried: new Set(tried), waiting: new Map() };
 }

@@ -37,7 +37,7 @@ function rowsOf(keys: readonly HeldKey[]): string[][] {
 export function whatFrees(key: Omit<HeldKey, 'region' | 'backingKeys'>): string {
   if (key.rewrapping === 'coming') return 'nothing to do: it is wrapped anew in the background';
   if (key.rewrapping === 'never') return byHand(key);
-  return `mend what keeps it from being wrapped anew (the log says what), and restart the daemon; or ${byHand(key)}`;
+  return `mend what keeps it from being wrapped anew (the log says what): it is tried again by itself; or ${byHand(key)}`;
 }
 
 function byHand({ keyId, imported, keyUsage }: Pick<HeldKey, 'keyId' | 'imported' | 'keyUsage'>): string {
