@@ -68,6 +68,7 @@ export const budgetsSchema = z.strictObject({
     .strictObject({
       compiledPolicyBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.compiledPolicyBytes),
       keysInMemory: whole(1, 10_000_000).default(memory.keysInMemory),
+      packedKeyBytes: whole(0, 64 * 1024 ** 3).default(memory.packedKeyBytes),
       recordBytes: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytes),
       recordBytesPerPayer: whole(1024 * 1024, 64 * 1024 ** 3).default(memory.recordBytesPerPayer),
     })

@@ -180,7 +180,8 @@ audit:
 #   # AWS's quotas: keys of a Region, aliases and grants of a key, custom key stores, bytes of a key policy. Only more than these is refused.
 #   quotas: { keys: 100000, aliasesPerKey: 50, grantsPerKey: 50000, customKeyStores: 10, policyBytes: 32768 }
 #   # Memory for compiled key policies; and of how many KMS keys the records are in memory: with more, they are read when asked for.
-#   memory: { compiledPolicyBytes: 67108864, keysInMemory: 20000,
+#   # What the others may take, packed, once they were read, so that they are neither read nor verified again.
+#   memory: { compiledPolicyBytes: 67108864, keysInMemory: 20000, packedKeyBytes: 536870912,
 #     # All records of keys, policies, aliases and grants; and what one payer may add to them until the next start.
 #     recordBytes: 1073741824, recordBytesPerPayer: 536870912 }
 #   # Lines of the log a minute: of one kind about one payer, of one kind about the daemon itself; and how many kinds of all payers.

@@ -32,6 +32,7 @@ import { type Credentials, openCredentials } from './credential-source.ts';
 import type { OpenStore } from './data-folder.ts';
 import { DomainKeyStores } from './domain-key-stores.ts';
 import { passwordVault } from './key-store-passwords.ts';
+import { KeysVerifiedAhead } from './keys-verified-ahead.ts';
 import { ManagedKeys } from './managed-keys.ts';
 import { MarkedMembers } from './marked-members.ts';
 import type { MemberProofs } from './member-proofs.ts';
@@ -137,8 +138,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
 
   await opened.useServiceKey(serviceKeyStore);
   const told = rewritingProgress(log, parts.tell);
-  const { keysInMemory } = budgets.memory;
-  const begun = await store.begin(keysInMemory, told, { assertFits: standing.assertFits });
+  const { keysInMemory, packedKeyBytes } = budgets.memory;
+  const begun = await store.begin(keysInMemory, told, { assertFits: standing.assertFits, packedKeyBytes });
   const { loaded, source, indexes } = begun;
   assertRecordsAreServed(loaded, { regions, keyStores: configuration.keyStores });
   const members = new MembersOnRecord(loaded.member);
@@ -240,6 +241,10 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   };
   for (const keyStore of connected.values()) follow(keyStore);
   made.defer(() => marks.close());
+  if (source !== undefined) {
+    const ahead = new KeysVerifiedAhead({ source, log });
+    made.defer(() => ahead.close());
+  }
   const running = made.move();
   return {
     regions: open,

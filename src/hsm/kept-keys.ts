@@ -68,6 +68,9 @@ class Queue<Item> {
     else before.after = after;
     if (after === undefined) this.#last = before;
     else after.before = before;
+    // What is collected seldom keeps what it leads to until then: one place after the other would become old before it can go.
+    place.before = undefined;
+    place.after = undefined;
     return this.#places.delete(name);
   }
 

@@ -191,6 +191,11 @@ export interface MemoryBudget {
    */
   readonly keysInMemory: number;
   /**
+   * Where keys are read when they are asked for: what those that were read may take, packed, so that they are neither read nor verified
+   * again. One takes some 250 bytes.
+   */
+  readonly packedKeyBytes: number;
+  /**
    * Keys, their policies and tags, aliases and grants, a sixty-fourth of it for operators alone: more is refused. 100,000 plain
    * keys take 360 MiB, and as many grants 330. It has to fit into what the process has (`--max-old-space-size`) with half as much again.
    */
@@ -260,6 +265,7 @@ export const defaultBudgets: Budgets = {
   memory: {
     compiledPolicyBytes: 64 * 1024 * 1024,
     keysInMemory: 20_000,
+    packedKeyBytes: 512 * 1024 * 1024,
     recordBytes: 1024 * 1024 * 1024,
     recordBytesPerPayer: 512 * 1024 * 1024,
   },

@@ -13,6 +13,11 @@ import { HashSet } from './hash-set.ts';
 
 const keyBytes = 32;
 
+/** @param arePacked Are most of so many records known otherwise, as those of packed keys are? */
+export function formsToExpect(records: number, arePacked: boolean): number {
+  return arePacked ? Math.ceil(records / 8) : records;
+}
+
 export class KnownForms {
   readonly #hashes: HashSet;
   /** The key, and behind it the form that is being hashed. */

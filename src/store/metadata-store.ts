@@ -56,6 +56,8 @@ export interface LoadOptions {
   readonly acceptedState?: string;
   /** Called with where the file stands before anything is written; what it throws, `load` rejects with. */
   readonly assertFits?: (standing: StoreStanding) => void;
+  /** What keys that were read and verified may take in memory, packed, so that they are not read again; 0 unless given. */
+  readonly packedKeyBytes?: number;
 }
 
 /** How many records are written anew so far, of how many. */

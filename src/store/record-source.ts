@@ -53,6 +53,14 @@ export interface KeyFound {
   readonly hasGrants: boolean;
 }
 
+/** What was done of all keys that there are. */
+export interface KeysVerified {
+  /** So many that had not been verified yet. */
+  readonly verified: number;
+  /** Where to go on; `null`: that was all, or there is no room for more. */
+  readonly next: bigint | null;
+}
+
 export interface RecordSource {
   /**
    * A KMS key. Where anything of it has yet to be verified, that is begun of all of it together, and of some of its grants: whoever asks
@@ -89,6 +97,11 @@ export interface RecordSource {
   wrappedOtherwise(which: WrappedOtherwise, from: bigint, limit: number): MaterialPage;
   /** All material that is wrapped, likewise; not by an index, of which somebody may have taken some out. */
   wrapped(from: bigint, limit: number): MaterialPage;
+  /**
+   * Has the HSM verify some keys that nobody has asked for yet, so that they are at hand when somebody does.
+   * @param from 0, or where a call before said to go on. @param limit Of keys that have not been verified yet.
+   */
+  verifyKeys(from: bigint, limit: number): Promise<KeysVerified>;
   /** Verifies all that has not been yet. @param isEnough Asked in between: ends it early. */
   verifyAll(isEnough?: () => boolean): Promise<void>;
   /** Have all been verified? */

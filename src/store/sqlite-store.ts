@@ -329,8 +329,9 @@ class OpenSqliteStore implements SqliteStore {
     const read = await loadAtStart(this.#reader, this.#parts, wanted);
     this.#take(root, sum, undefined);
     this.#inForce = macs;
-    const rows = new VerifiedRows(formats, this.#reader, count, macs);
-    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded);
+    const bytes = options.packedKeyBytes ?? 0;
+    const rows = new VerifiedRows(formats, this.#reader, { records: count, arePacked: bytes > 0 }, macs);
+    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded, bytes);
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
     const loaded = await this.#written({ ...read, root }, progress, options);
     const write = (some: readonly FormerRow[]) => this.#writeAnew(root, some);
@@ -371,9 +372,7 @@ class OpenSqliteStore implements SqliteStore {
     });
     if (done === undefined) return;
     root.become(done.next);
-    this.#inForce?.follow(done.records);
-    this.#onDemand?.follow(done.records);
-    this.#indexes?.follow(done.records);
+    for (const follower of [this.#inForce, this.#onDemand, this.#indexes]) follower?.follow(done.records);
   }
 
   #writeHead(): void {

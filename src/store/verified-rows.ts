@@ -9,15 +9,15 @@
 
 import type { Payer } from '../kms/payer.ts';
 import { payerNow } from '../kms/paying.ts';
-import { KnownForms } from './known-forms.ts';
+import { formsToExpect, KnownForms } from './known-forms.ts';
 import type { MacsInForce } from './macs-in-force.ts';
 import type { LoadedMetadata } from './metadata-store.ts';
 import type { QuarantinedRecord } from './quarantined-record.ts';
-import { type Columns, memberNames, toColumns } from './record-columns.ts';
+import { type Columns, fromColumns, memberNames, toColumns } from './record-columns.ts';
 import { CanonicalForm, newestFormat, type RecordFormats } from './record-mac.ts';
 import { macsPerCall } from './record-macs.ts';
 import { notInForce, type RecordReader, type RowOfKind, type Verified } from './record-reader.ts';
-import { isNumerous, type NumerousKind, numerousKinds } from './record-source.ts';
+import { isNumerous, type Members, type NumerousKind, numerousKinds } from './record-source.ts';
 import { idMember } from './record-statements.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
 import type { Replaced } from './transactions.ts';
@@ -62,13 +62,18 @@ export class VerifiedRows {
   readonly #accounts = new Map<Payer | undefined, Account>();
 
   /**
-   * @param expected So many records there are.
+   * @param expected So many records there are, and are most of them kept packed by whoever asks for them?
    * @param inForce The MACs of all of them, kept up to date by the store.
    */
-  constructor(formats: RecordFormats, reader: RecordReader, expected: number, inForce: Pick<MacsInForce, 'has'>) {
+  constructor(
+    formats: RecordFormats,
+    reader: RecordReader,
+    expected: { readonly records: number; readonly arePacked: boolean },
+    inForce: Pick<MacsInForce, 'has'>,
+  ) {
     this.#reader = reader;
     this.#inForce = inForce;
-    this.#known = new KnownForms(expected);
+    this.#known = new KnownForms(formsToExpect(expected.records, expected.arePacked));
     this.#facts = new Map(numerousKinds.map((kind) => [kind, factsOf(kind, formats)]));
   }
 
@@ -97,6 +102,17 @@ export class VerifiedRows {
     for (const { kind, columns } of rows.put) if (isNumerous(kind)) this.#put(kind, columns);
   }
 
+  /** A row that was verified, and is kept by somebody else who says when it is not any more. */
+  forget({ hashed }: SeenRow): void {
+    if (hashed !== undefined) this.#known.delete(hashed);
+  }
+
+  /** Such a row, of today's format. */
+  know({ kind, row }: { readonly kind: NumerousKind; readonly row: Row }): void {
+    const hashed = this.#hashOf(kind, row);
+    if (hashed !== undefined) this.#known.add(hashed);
+  }
+
   see(kind: NumerousKind, row: Row): SeenRow {
     return { kind, row, hashed: this.#hashOf(kind, row), record: undefined };
   }
@@ -112,6 +128,30 @@ export class VerifiedRows {
       return undefined;
     }
     return hashed !== undefined && this.#known.has(hashed) ? 'known' : 'unverified';
+  }
+
+  /** Is it verified? One that is not yet is added to `unverified`. */
+  isKnown(seen: SeenRow, unverified: SeenRow[]): boolean {
+    const judged = this.judge(seen);
+    if (judged === 'unverified') unverified.push(seen);
+    return judged === 'known';
+  }
+
+  /** The records with these members of those that are verified; those that are not yet are added to `unverified`. */
+  recordsOf<Kind extends NumerousKind>(
+    kind: Kind,
+    rows: readonly SeenRow[],
+    members: Members<Kind>,
+    unverified: SeenRow[],
+  ): readonly MetadataRecords[Kind][] {
+    const records: MetadataRecords[Kind][] = [];
+    for (const seen of rows) {
+      if (!this.isKnown(seen, unverified)) continue;
+      const record = recordOf(kind, seen);
+      // An index that was edited leads to another record.
+      if (record !== undefined && isMeant(record, members)) records.push(record);
+    }
+    return records;
   }
 
   /** Has the HSM verify these with whatever else this turn finds. Resolves when it makes sense to look again; rejects with what it fails with. */
@@ -175,8 +215,7 @@ export class VerifiedRows {
 
   #put(kind: NumerousKind, columns: Columns): void {
     const values = memberNames(kind).map((name) => columns[name]);
-    const hashed = this.#hashOf(kind, values);
-    if (hashed !== undefined) this.#known.add(hashed);
+    this.know({ kind, row: values });
   }
 
   #isInForce(kind: NumerousKind, row: Row): boolean {
@@ -217,6 +256,18 @@ export class VerifiedRows {
     if (facts === undefined) throw new TypeError(`${kind} is no kind of which there are many`);
     return facts;
   }
+}
+
+/** Of one that is known to be genuine. */
+function recordOf<Kind extends NumerousKind>(kind: Kind, { row, record }: SeenRow): MetadataRecords[Kind] | undefined {
+  // It was parsed as one of the kind that the row is of, which is this one.
+  if (record !== undefined) return record as MetadataRecords[Kind];
+  const parsed = fromColumns(kind, row);
+  return 'badColumn' in parsed ? undefined : parsed.record;
+}
+
+function isMeant<Kind extends NumerousKind>(record: MetadataRecords[Kind], members: Members<Kind>): boolean {
+  return Object.entries(members).every(([name, value]) => record[name as keyof typeof record] === value);
 }
 
 function factsOf(kind: NumerousKind, formats: RecordFormats): KindFacts {

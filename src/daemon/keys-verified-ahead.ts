@@ -1,0 +1,86 @@
+/**
+ * Where there are too many KMS keys to have all of them in memory, has the HSM verify those that nobody has asked for yet, so that
+ * whoever asks for one waits neither for the disk nor for the HSM (`store/verified-keys.ts`).
+ *
+ * Others come first. What is done at once takes the HSM some ten milliseconds, whatever it is; and between two such parts this rests for a
+ * quarter of what the last one took, or for four times as long where this process had something else to do meanwhile. Once is enough:
+ * what is written later, and what is read because somebody asks for it, is kept without it.
+ */
+
+import { setTimeout as wait } from 'node:timers/promises';
+import type { Logger } from '../kms/logger.ts';
+import type { KeysVerified, RecordSource } from '../store/record-source.ts';
+
+export interface KeysVerifiedAheadParts {
+  readonly source: Pick<RecordSource, 'verifyKeys'>;
+  readonly log: Logger;
+  /** After it the HSM is asked again, where it could not say anything. */
+  readonly failedDelayMs?: number;
+}
+
+/** Three records of each go to the HSM in one call. */
+const mostAtOnce = 40;
+const partMs = 10;
+/** Of the time in which this rests, what others may use for it to be said that they have nothing to do. */
+const idleBelow = 0.25;
+const defaultFailedDelayMs = 10_000;
+
+export class KeysVerifiedAhead {
+  readonly #parts: KeysVerifiedAheadParts;
+  readonly #ended = new AbortController();
+  readonly #done: Promise<void>;
+
+  /** Begins. */
+  constructor(parts: KeysVerifiedAheadParts) {
+    this.#parts = parts;
+    this.#done = this.#verifyAll();
+  }
+
+  /** Resolves when nothing of it is under way any more. */
+  async close(): Promise<void> {
+    this.#ended.abort();
+    await this.#done;
+  }
+
+  async #verifyAll(): Promise<void> {
+    let [next, verified]: [bigint | null, number] = [0n, 0];
+    let limit = 1;
+    while (next !== null && !this.#ended.signal.aborted) {
+      const beganAtMs = performance.now();
+      const done = await this.#verifySome(next, limit);
+      const tookMs = performance.now() - beganAtMs;
+      if (done === undefined) {
+        await this.#rest(this.#parts.failedDelayMs ?? defaultFailedDelayMs);
+        continue;
+      }
+      next = done.next;
+      verified += done.verified;
+      if (done.verified === limit) limit = atOnce(limit, tookMs);
+      const othersUsed = await this.#rest(tookMs / 4);
+      if (othersUsed > idleBelow) await this.#rest(tookMs * 4);
+    }
+    if (next === null) this.#parts.log.info({ verified }, 'the keys that are not in memory are verified');
+  }
+
+  async #verifySome(from: bigint, limit: number): Promise<KeysVerified | undefined> {
+    try {
+      return await this.#parts.source.verifyKeys(from, limit);
+    } catch (error) {
+      if (!this.#ended.signal.aborted)
+        this.#parts.log.debug({ err: error }, 'keys cannot be verified before they are asked for; tried again');
+      return undefined;
+    }
+  }
+
+  /** @returns Which part of the time this process had something to do. */
+  async #rest(ms: number): Promise<number> {
+    const before = performance.eventLoopUtilization();
+    await wait(ms, undefined, { ref: false, signal: this.#ended.signal }).catch(() => undefined);
+    return performance.eventLoopUtilization(before).utilization;
+  }
+}
+
+/** As many as the last part and its time say. */
+function atOnce(limit: number, tookMs: number): number {
+  return Math.max(1, Math.min(mostAtOnce, 2 * limit, Math.floor((limit * partMs) / Math.max(tookMs, 0.1))));
+}
