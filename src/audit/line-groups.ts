@@ -16,6 +16,8 @@ export interface LineGroup<Line> {
 
 /** Of some hundred ordinary lines; a sync or a failure concerns so much of the log, or one line that is longer. */
 const groupBytes = 128 * 1024;
+/** The one that is being written and the one that collects: where no line came in between, both are free. */
+const maxSpares = 2;
 /** What a unit of UTF-16 takes in UTF-8 at most. */
 const maxBytesPerUnit = 3;
 
@@ -23,7 +25,7 @@ export class LineGroups<Line> {
   /** In the order in which they are written; lines are added to the last one. */
   #groups: LineGroup<Line>[] = [];
   /** Memory that nothing is in. */
-  #spare: Buffer | undefined;
+  readonly #spares: Buffer[] = [];
 
   get isEmpty(): boolean {
     return this.#groups.length === 0;
@@ -33,7 +35,7 @@ export class LineGroups<Line> {
   groupFor(event: string): LineGroup<Line> {
     const last = this.#groups.at(-1);
     if (last !== undefined && hasRoomFor(event, last)) return last;
-    const spare = this.#spare;
+    const spare = this.#spares.at(-1);
     const neededBytes = event.length * maxBytesPerUnit + maxLinkBytes;
     if (spare !== undefined && neededBytes <= spare.length) return { memory: spare, usedBytes: 0, lines: [] };
     return { memory: Buffer.allocUnsafeSlow(Math.max(groupBytes, neededBytes)), usedBytes: 0, lines: [] };
@@ -43,7 +45,7 @@ export class LineGroups<Line> {
   add(group: LineGroup<Line>, line: Line, end: number): void {
     if (group.lines.length === 0) {
       this.#groups.push(group);
-      if (group.memory === this.#spare) this.#spare = undefined;
+      if (group.memory === this.#spares.at(-1)) this.#spares.pop();
     }
     group.lines.push(line);
     group.usedBytes = end;
@@ -56,7 +58,7 @@ export class LineGroups<Line> {
 
   /** Nothing is in this group's memory any more. */
   giveBack({ memory }: LineGroup<Line>): void {
-    if (memory.length === groupBytes) this.#spare = memory;
+    if (memory.length === groupBytes && this.#spares.length < maxSpares) this.#spares.push(memory);
   }
 
   /** Takes out all lines. */
