@@ -45,6 +45,12 @@ describe('the ciphertext blob', () => {
     expect(overheadBytes).toBe(62);
   });
 
+  it('has a beginning that is kept in memory which holds nothing else that requests had', () => {
+    const { aad } = encodedHeader({ keyIdDigits, backingKeyId: known(parseBackingKeyId('aa'.repeat(16))) });
+    expect(aad.buffer.byteLength).toBeLessThan(Buffer.poolSize);
+    expect(aad.buffer.byteLength % aad.length).toBe(0);
+  });
+
   it('comes back from parsing as it was encoded', () => {
     fc.assert(
       fc.property(blobs, (blob) => {

@@ -60,6 +60,7 @@ const nothing = Buffer.alloc(0);
  */
 const encodedBeginnings = new Map<BackingKeyId, EncodedHeader>();
 const maxEncodedBeginnings = 4096;
+const beginningsAtOnce = 64;
 
 /** A header as it stands in a blob, and in the additional authenticated data. Nobody writes to it. */
 export interface EncodedHeader extends CiphertextHeader {
@@ -71,18 +72,35 @@ export interface EncodedHeader extends CiphertextHeader {
 export function encodedHeader({ keyIdDigits, backingKeyId }: CiphertextHeader): EncodedHeader {
   const known = encodedBeginnings.get(backingKeyId);
   if (known?.keyIdDigits === keyIdDigits) return known;
-  // Every byte is written below. Of Node.js's pool: with more keys than are known here, each request makes one.
-  const aad = Buffer.allocUnsafe(tag.length + headerBytes);
+  const aad = roomForBeginning();
   aad.set(tag);
   const header = aad.subarray(tag.length);
   header[0] = version;
   header.write(keyIdDigits, 1, 16, 'hex');
   header.write(backingKeyId, 17, 16, 'hex');
   header[33] = aes256Gcm;
-  const beginnings = { keyIdDigits, backingKeyId, aad, header };
+  const encoded = { keyIdDigits, backingKeyId, aad, header };
   if (encodedBeginnings.size === maxEncodedBeginnings) encodedBeginnings.clear();
-  encodedBeginnings.set(backingKeyId, beginnings);
-  return beginnings;
+  encodedBeginnings.set(backingKeyId, encoded);
+  return encoded;
+}
+
+const beginningBytes = tag.length + headerBytes;
+let beginnings = Buffer.alloc(0);
+let beginningsUsedBytes = 0;
+
+/**
+ * Every byte is to be written. A list of them has memory of its own: they are kept, and of Node.js's pool each would keep 8 KB in which
+ * everything else was that requests had at the time. With more keys than are known here, each request makes one.
+ */
+function roomForBeginning(): Buffer {
+  if (beginningsUsedBytes === beginnings.length) {
+    beginnings = Buffer.allocUnsafeSlow(beginningsAtOnce * beginningBytes);
+    beginningsUsedBytes = 0;
+  }
+  const from = beginningsUsedBytes;
+  beginningsUsedBytes += beginningBytes;
+  return beginnings.subarray(from, beginningsUsedBytes);
 }
 
 /** Puts a blob together. */
