@@ -127,10 +127,9 @@ export class KeyDirectory implements Fold {
     return this.#damaged.first(count);
   }
 
-  /** How many KMS keys there are, are pending deletion, and cannot be used because a record did not verify. */
-  counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'damaged' | 'aliases', number>> {
-    const [{ pendingDeletion }, damaged] = [this.#watched, this.#damaged.size];
-    return { keys: this.#size, pendingDeletion, damaged, aliases: this.aliases.size };
+  /** How many KMS keys there are, are to be deleted, and cannot be used because a record did not verify. */
+  counts(): Readonly<Record<'keys' | 'pendingDeletion' | 'pendingReplicaDeletion' | 'damaged' | 'aliases', number>> {
+    return { keys: this.#size, ...this.#watched.pending, damaged: this.#damaged.size, aliases: this.aliases.size };
   }
 
   get #size(): number {

@@ -15,12 +15,13 @@ import { RotationDates } from './rotation-dates.ts';
 import { type WatchedDate, WatchedDates } from './watched-dates.ts';
 
 /** What others may ask of them. */
-export type WatchedKeysOfRegion = Omit<WatchedKeys, 'take' | 'see' | 'follow' | 'pendingDeletion'>;
+export type WatchedKeysOfRegion = Omit<WatchedKeys, 'take' | 'see' | 'follow' | 'pending'>;
 
 export class WatchedKeys {
   readonly #clocks: ExpiryClocks;
   readonly #watched = new Set<KeyId>();
   readonly #pendingDeletion = new Set<KeyId>();
+  readonly #pendingReplicaDeletion = new Set<KeyId>();
   readonly #begun = new Set<KeyId>();
   readonly #deletions = new WatchedDates<KeyId>();
   readonly #expiries = new WatchedDates<BackingKeyId>();
@@ -33,8 +34,9 @@ export class WatchedKeys {
     this.#taken = clocks.now();
   }
 
-  get pendingDeletion(): number {
-    return this.#pendingDeletion.size;
+  /** How many are to be deleted: those that have a date, and those that have none before their replicas are gone. */
+  get pending() {
+    return { pendingDeletion: this.#pendingDeletion.size, pendingReplicaDeletion: this.#pendingReplicaDeletion.size };
   }
 
   /** Those that something may be due of, a deletion or an expiry, and others: for a start, which reads them. */
@@ -120,6 +122,7 @@ export class WatchedKeys {
   #removeKey(keyId: KeyId): void {
     this.#watched.delete(keyId);
     this.#pendingDeletion.delete(keyId);
+    this.#pendingReplicaDeletion.delete(keyId);
     this.#begun.delete(keyId);
     this.#deletions.remove(keyId);
     this.#rotations?.remove(keyId);
@@ -148,6 +151,7 @@ export class WatchedKeys {
     const isInUse = state === 'Enabled' || state === 'Disabled';
     mark(this.#watched, keyId, !isInUse || origin === 'EXTERNAL');
     mark(this.#pendingDeletion, keyId, state === 'PendingDeletion');
+    mark(this.#pendingReplicaDeletion, keyId, state === 'PendingReplicaDeletion');
   }
 
   #markUnsettled({ backingKeyId, keyId, owner, importedMaterialId }: BackingKeyRecord): void {

@@ -95,6 +95,11 @@ describe.each([
   });
 
   const change = (...changes: readonly Change[]) => turns.take(() => ({ changes, response: undefined }));
+  const putKey = async (members: Parameters<typeof newRecords>[0]) => {
+    const records = newRecords(members, {});
+    await change(...putAll(records));
+    return records.key;
+  };
   const watched = () => [...directory.watchedKeys.ids()].sort();
   const idsOf = (...keys: readonly Records[]): readonly KeyId[] => keys.map(({ key }) => key.keyId).sort();
   const materialsIn = (name: string): Promise<readonly BackingKeyId[]> =>
@@ -118,6 +123,21 @@ describe.each([
     );
     expect(watched()).toEqual(idsOf(first, expiring, destroyed));
     expect(directory.counts().pendingDeletion).toBe(2);
+  });
+
+  test('a key whose deletion waits for that of its replicas is counted as such, until it has a date or is in use again', async () => {
+    const counted = () => {
+      const { pendingDeletion, pendingReplicaDeletion } = directory.counts();
+      return [pendingDeletion, pendingReplicaDeletion];
+    };
+    const key = await putKey({ state: 'PendingReplicaDeletion', deletionWindowDays: 7 });
+    expect(counted()).toEqual([2, 1]);
+    await change(replaced('key', key, { state: 'PendingDeletion', deletionDateMs: 9 }));
+    expect(counted()).toEqual([3, 0]);
+    await putKey({ state: 'PendingReplicaDeletion', deletionWindowDays: 7 });
+    const other = await putKey({ state: 'PendingReplicaDeletion', deletionWindowDays: 7 });
+    await change(replaced('key', other, { state: 'Disabled', deletionWindowDays: null }));
+    expect(counted()).toEqual([3, 1]);
   });
 
   test('those that are to be deleted are found by their dates, so many as are asked for, until their destruction begins', async () => {

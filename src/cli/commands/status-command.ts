@@ -54,13 +54,19 @@ function describeTls(tls: Members | null): readonly (readonly [string, string])[
 }
 
 function describeKeys(report: Members): readonly (readonly [string, string])[] {
-  const { keys, aliases, damaged, pendingDeletion } = report;
   return [
-    ['keys', `${keys}, ${aliases} aliases, ${damaged} damaged, ${pendingDeletion} pending deletion`],
+    ['keys', keysText(report)],
     ...describeOpenDeletions(Number(report['openDeletions'])),
     ...describeRoles(report['roles'] as Members[]),
     ...describeUpkeep(report['upkeep'] as Members),
   ];
+}
+
+/** A primary key that is to be deleted after its replicas is pending deletion as any other, and has no date yet. */
+export function keysText({ keys, aliases, damaged, pendingDeletion, pendingReplicaDeletion }: Members): string {
+  const pending = Number(pendingDeletion) + Number(pendingReplicaDeletion);
+  const waiting = pendingReplicaDeletion === 0 ? '' : ` (${pendingReplicaDeletion} after the deletion of its replicas)`;
+  return `${keys}, ${aliases} aliases, ${damaged} damaged, ${pending} pending deletion${waiting}`;
 }
 
 function describeOpenDeletions(count: number): readonly (readonly [string, string])[] {
