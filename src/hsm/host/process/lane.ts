@@ -51,6 +51,10 @@ export interface OpenedToken {
 
 type Handler = (fields: readonly Buffer[]) => readonly Uint8Array[];
 type CallNumberedBy = (typeof calls)[keyof typeof calls];
+interface NumberedHandler {
+  readonly call: CallNumberedBy;
+  readonly handle: Handler;
+}
 
 export class Lane {
   readonly #pipe: Pipe;
@@ -58,7 +62,9 @@ export class Lane {
   readonly #writer = new FrameWriter();
   /** What may hold a plaintext after a call. */
   readonly #holders: readonly { wipe(): void }[];
-  readonly #handlers: ReadonlyMap<number, { readonly call: CallNumberedBy; readonly handle: Handler }>;
+  readonly #handlers: ReadonlyMap<number, NumberedHandler>;
+  readonly #session: TokenSession;
+  readonly #table: KeyTable;
 
   /** Opens the lane's session. The library is initialised and logged in to already. Throws `HostFailure`. */
   constructor(pipe: Pipe, token: OpenedToken) {
@@ -83,6 +89,8 @@ export class Lane {
     const moved = new MovedKeyCalls(session, table, secrets, { context, wrapped });
     const importing = { imports, keys, lock, session, context, wrapped, moved };
     const carried = new CarriedKeyCalls(session, table, { secrets, keys, lock, profile });
+    this.#session = session;
+    this.#table = table;
     this.#holders = [secrets, pairs, dataKeyPairs];
     this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, carried, importing });
   }
@@ -117,7 +125,7 @@ export class Lane {
     if (fields.length !== entry.call.request.length)
       throw new FrameError(`call ${frame.code} has ${entry.call.request.length} fields, not ${fields.length}`);
     try {
-      this.#writer.append(requestId, replyCodes.success, entry.handle(fields));
+      this.#writer.append(requestId, replyCodes.success, this.#carryOut(entry, fields));
     } catch (error) {
       if (!(error instanceof HostFailure)) throw error;
       this.#writer.append(requestId, error.replyCode, [Buffer.from(error.message)]);
@@ -126,6 +134,15 @@ export class Lane {
       for (const holder of this.#holders) holder.wipe();
     }
     return 'continue';
+  }
+
+  /** What is made in the token has to open in the next process that logs in, too. */
+  #carryOut({ call, handle }: NumberedHandler, fields: readonly Buffer[]): readonly Uint8Array[] {
+    const makes = 'changesKeys' in call && call !== calls.destroyKey;
+    const opened = makes ? this.#session.run(() => this.#table.openedObject()) : undefined;
+    const reply = handle(fields);
+    if (opened !== undefined) this.#table.assertOpened(opened);
+    return reply;
   }
 
   #flush(): void {
@@ -254,7 +271,7 @@ function handlers({ secrets, pairs, dataKeyPairs, keys, table, carried, importin
       return nothing;
     },
   };
-  const byNumber = new Map<number, { call: CallNumberedBy; handle: Handler }>();
+  const byNumber = new Map<number, NumberedHandler>();
   for (const [name, handle] of Object.entries(byName)) {
     const call = calls[name as keyof typeof byName]; // `byName` has exactly these names as its keys.
     byNumber.set(call.number, { call, handle });

@@ -23,6 +23,7 @@ import { curveOfParams } from './curves.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
 import { KeyWrapping } from './key-wrapping.ts';
+import { assertOpened, copyRefusals, firstOpened, isSessionObject } from './login-check.ts';
 import type { KeyFacts } from './object-facts.ts';
 import { mlDsaParameterSet } from './parameter-sets.ts';
 import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
@@ -35,16 +36,7 @@ const keyClasses: readonly string[] = ['CKO_SECRET_KEY', 'CKO_PRIVATE_KEY'];
 /** Handles per `C_FindObjects`. */
 const findBatch = 512;
 
-/** How libraries say that an object cannot be copied. */
-export const copyRefusals: readonly string[] = [
-  'CKR_ATTRIBUTE_READ_ONLY',
-  'CKR_ACTION_PROHIBITED',
-  'CKR_TEMPLATE_INCONSISTENT',
-  'CKR_FUNCTION_NOT_SUPPORTED',
-];
-
 const aes = constant('CKK_AES');
-const isSessionObject = { type: constant('CKA_TOKEN'), value: false };
 const isNotExtractable = { type: constant('CKA_EXTRACTABLE'), value: false };
 
 /** A key object of ours, as a sweep finds it. `id` is the 16 bytes of its `CKA_ID`, one character each. */
@@ -129,7 +121,7 @@ export class KeyTable {
       known.lastUsed = ++this.#clock;
       return known.working;
     }
-    const entry = this.#lock === null ? this.#prepare(id, name) : this.#lock.copying(() => this.#prepare(id, name));
+    const entry = this.#whileCopying(() => this.#prepare(id, name));
     entry.lastUsed = ++this.#clock;
     return entry.working ?? entry.handle;
   }
@@ -212,6 +204,27 @@ export class KeyTable {
   missing(): HostFailure {
     this.#session.assertLoggedIn();
     return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+  }
+
+  /** An object that opens for this login; none where that cannot be told. Throws `HostFailure` (`tokenGone`): see `login-check.ts`. */
+  openedObject(): Handle | undefined {
+    this.#follow();
+    return this.#whileCopying(() => firstOpened(this.#session, this.#tokenObjects()));
+  }
+
+  /** Throws as `openedObject`, which has found this one. */
+  assertOpened(object: Handle): void {
+    this.#whileCopying(() => assertOpened(this.#session, object));
+  }
+
+  #whileCopying<Result>(work: () => Result): Result {
+    return this.#lock === null ? work() : this.#lock.copying(work);
+  }
+
+  /** The oldest first; none where copies are not used, and say nothing. */
+  *#tokenObjects(): Iterable<Handle> {
+    if (this.#copiedKeyTypes.size === 0) return;
+    for (const { handle, ambiguous } of this.#entries.values()) if (!ambiguous) yield handle;
   }
 
   /** After a new session: its session copies are gone, and handles are resolved again. */
@@ -308,6 +321,8 @@ export class KeyTable {
       // A key that cannot be copied (it was made elsewhere, not modifiable or not copyable) still works, only slower.
       const code = returnValueOf(error);
       if (copyRefusals.some((name) => constant(name) === code)) return null;
+      if (code !== undefined) firstOpened(this.#session, this.#tokenObjects());
+      this.#session.step = 'C_CopyObject';
       throw error;
     }
     const isStrong =

@@ -1,0 +1,71 @@
+/**
+ * The PIN of a token is changed by somebody else while a host is logged in. NSS softoken encrypts its keys anew then, and the host goes on
+ * with what it derived from the former PIN (`login-check.ts`).
+ */
+
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { BackingKeyId } from '../../src/kms/names.ts';
+import { nssSoftoken, type TestToken } from '../support/tokens.ts';
+import { failureOf, newKey, openStore, openTestStore, roundTrip, until } from './test-store.ts';
+
+if (nssSoftoken.missing !== null) process.stdout.write(`skipped: a changed PIN: ${nssSoftoken.missing}\n`);
+
+describe.skipIf(nssSoftoken.missing !== null)('A host that logged in before the PIN was changed (NSS softoken)', () => {
+  let token: TestToken;
+  let pin: string;
+  let keys: BackingKeyId[];
+
+  beforeEach(async () => {
+    token = nssSoftoken.create();
+    pin = token.pin;
+    const keyStore = await openStore(token);
+    keys = [await newKey(keyStore), await newKey(keyStore), await newKey(keyStore)];
+    await keyStore.close();
+  });
+  afterEach(() => token.remove());
+
+  function changePin(): string {
+    const [former, next] = [join(token.folder, 'former'), join(token.folder, 'next')];
+    writeFileSync(former, `${pin}\n`);
+    writeFileSync(next, 'another-pin\n');
+    execFileSync('certutil', ['-W', '-d', `sql:${token.folder}`, '-f', former, '-@', next], { stdio: 'ignore' });
+    return 'another-pin';
+  }
+
+  test('is replaced at the first use of a key, which has an answer', async () => {
+    const { keyStore } = await openTestStore(token, { lanes: 2, pin: () => pin });
+    const [used, ...unused] = keys;
+    if (used !== undefined) await roundTrip(keyStore, used);
+    pin = changePin();
+    await Promise.all(unused.map((key) => roundTrip(keyStore, key)));
+  });
+
+  test('makes no key that is lost with it', async () => {
+    const keyStore = await openStore(token, { lanes: 2, pin: () => pin });
+    for (const key of keys) await roundTrip(keyStore, key);
+    pin = changePin();
+    expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
+    const key = await newKey(keyStore);
+    const hmac = await newKey(keyStore, 'HMAC_256');
+    await keyStore.close();
+    const { keyStore: next } = await openTestStore(token, { pin: () => pin });
+    await roundTrip(next, key);
+    await next.mac({ backingKeyId: hmac, algorithm: 'HMAC_SHA_256', data: Buffer.from('x') });
+    for (const former of keys) await roundTrip(next, former);
+  });
+
+  test('stays out after one attempt where the new PIN was not told, and is back with it', async () => {
+    const { keyStore, log } = await openTestStore(token, { lanes: 2, pin: () => pin });
+    const next = changePin();
+    expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
+    await until(() => keyStore.status().state === 'pinRefused');
+    expect(log.filter(({ message }) => message === 'the PIN was refused')).toHaveLength(1);
+    pin = next;
+    await keyStore.reconnect();
+    for (const key of keys) await roundTrip(keyStore, key);
+    expect((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId).sort()).toEqual([...keys].sort());
+  });
+});
