@@ -10,6 +10,9 @@ import { fileURLToPath } from 'node:url';
 import type { KMS } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
+import { readBackup } from '../../src/cli/commands/backup-command.ts';
+import { connectTo } from '../../src/cli/requests/command-options.ts';
+import { countInLines } from '../../src/cli/terminal/progress.ts';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { startDaemon } from '../../src/daemon/daemon.ts';
 import { createLog } from '../../src/daemon/log.ts';
@@ -148,6 +151,23 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
       [],
     );
     expect(await instance.events('MakeBackup')).not.toEqual([]);
+  });
+
+  test('says where no terminal is how much of it is written', async () => {
+    await run(async ({ socketPath }) => {
+      const client = await connectTo({ socket: socketPath });
+      const made = await client.post('/backup', {});
+      const { id, bytes, sha256 } = made as { readonly id: string; readonly bytes: number; readonly sha256: string };
+      const lines: string[] = [];
+      let nowMs = 0;
+      const passing = () => (nowMs += 10_000);
+      const count = countInLines('backup', 'MB', passing, (line) => lines.push(line));
+      await readBackup(file('told.backup'), client, { id, bytes, sha256 }, count);
+      const megabytes = (bytes / 1_000_000).toFixed(1);
+      expect(lines).toEqual([`backup: ${megabytes} of ${megabytes} MB`]);
+      expect(statSync(file('told.backup')).size).toBe(bytes);
+      await client.post('/backup/end', { id });
+    });
   });
 
   test('is given back with what it was, and what came since is named: what is in force again, and what no record names', async () => {

@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { KmsClient, Members } from '../requests/kms-client.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
-import { showProgress } from '../terminal/progress.ts';
+import { type Count, showCount, tellOfWait } from '../terminal/progress.ts';
 import { openOutput } from '../terminal/whole-file.ts';
 
 type Options = SocketOptions & { readonly out: string; readonly json?: true };
@@ -30,11 +30,13 @@ Examples:
 
 async function backup(options: Options): Promise<void> {
   const client = await connectTo(options);
-  const made = await client.post('/backup', {});
+  const made = await tellOfWait('backup: the daemon makes it', client.post('/backup', {}));
   const { id, bytes, sha256 } = made as { readonly id: string; readonly bytes: number; readonly sha256: string };
+  const count = await showCount('backup', 'MB');
   try {
-    await readTo(options.out, client, { id, bytes, sha256 });
+    await readBackup(options.out, client, { id, bytes, sha256 }, count);
   } finally {
+    count.stop();
     // Where it fails it ends by itself, a minute later.
     await client.post('/backup/end', { id }).catch(() => undefined);
   }
@@ -56,14 +58,19 @@ interface Source {
   readonly sha256: string;
 }
 
-async function readTo(out: string, client: KmsClient, { id, bytes, sha256 }: Source): Promise<void> {
+const megabytes = (bytes: number): number => Math.round(bytes / 100_000) / 10;
+
+/** @throws where it is not what the daemon made; then there is no file. */
+export async function readBackup(
+  out: string,
+  client: Pick<KmsClient, 'post'>,
+  { id, bytes, sha256 }: Source,
+  count: Pick<Count, 'update'>,
+): Promise<void> {
   const { createHash } = process.getBuiltinModule('node:crypto');
   const output = await openOutput(out, 0o600);
-  const progress = await showProgress('backup', bytes);
   try {
     const digest = createHash('sha256');
-    const { counter } = progress;
-    counter.pipe(output.stream);
     const done = finished(output.stream);
     done.catch(() => undefined); // Whoever waits for it below is told.
     for (let offset = 0; offset < bytes; ) {
@@ -72,16 +79,15 @@ async function readTo(out: string, client: KmsClient, { id, bytes, sha256 }: Sou
       if (piece.length === 0) break;
       offset += piece.length;
       digest.update(piece);
-      if (!counter.write(piece)) await Promise.race([once(counter, 'drain'), done]);
+      count.update(megabytes(offset), megabytes(bytes));
+      if (!output.stream.write(piece)) await Promise.race([once(output.stream, 'drain'), done]);
     }
     if (digest.digest('hex') !== sha256) throw new Error('what was read is not what the daemon made; try again');
-    counter.end();
+    output.stream.end();
     await done;
     await output.complete();
   } catch (error) {
     await output.abandon();
     throw error;
-  } finally {
-    progress.stop();
   }
 }

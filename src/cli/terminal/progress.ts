@@ -1,4 +1,4 @@
-/** Progress on stderr: a bar where a person sits there; otherwise nothing of bytes, and of what is counted a line from time to time. */
+/** Progress on stderr: a bar where a person sits there; otherwise nothing of what passes through, and of what is counted a line from time to time. */
 
 import { Transform } from 'node:stream';
 import { note } from './output.ts';
@@ -31,7 +31,7 @@ export interface Count {
   stop(): void;
 }
 
-/** @param unit What is counted: `keys`. */
+/** @param unit What is counted: `keys`, `MB`. */
 export async function showCount(label: string, unit: string): Promise<Count> {
   if (process.stderr.isTTY !== true) return countInLines(label, unit);
   const { default: cliProgress } = await import('cli-progress');
@@ -76,6 +76,25 @@ export function countInLines(
     },
     stop: () => undefined,
   };
+}
+
+/** Has whoever waits for something that says nothing of how far it is know, in a line every ten seconds, that it goes on. */
+export async function tellOfWait<Result>(
+  what: string,
+  work: Promise<Result>,
+  everyMs = lineEveryMs,
+  tell: (line: string) => void = note,
+): Promise<Result> {
+  const begunAtMs = performance.now();
+  const timer = setInterval(
+    () => tell(`${what}, for ${Math.round((performance.now() - begunAtMs) / 1000)} s by now`),
+    everyMs,
+  );
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 interface Bar {
