@@ -97,6 +97,11 @@ async function start(): Promise<void> {
   await clocks.settled();
 }
 
+/** As upkeep sees it, which looks each minute at least. */
+async function passHours(hours: number): Promise<void> {
+  for (let minutes = 0; minutes < hours * 60; minutes++) await clocks.pass(60_000);
+}
+
 test('what comes due at one time is done a part at a time, when its time has come by both clocks', async () => {
   schedule(nowMs + 2 * dayMs);
   await start();
@@ -169,6 +174,41 @@ test('what is late, because its HSM is away, keeps no more of the others waiting
   task.away = () => true;
   await clocks.pass(2 * dayMs);
   expect(task.mostAtOnce).toBe(11 * worksAtOnce);
+});
+
+test.each([
+  ['each with a date of its own', 1],
+  ['all with one date', 0],
+])(
+  'however much is late, %s, what is due of another HSM behind it is done, and all of it once its HSM is back',
+  async (_, apartMs) => {
+    const count = 40 * worksAtOnce;
+    for (let number = 0; number < count; number++)
+      task.dates.set(`many away ${number}`, nowMs + dayMs + number * apartMs);
+    schedule(nowMs + 2 * dayMs, 3 * worksAtOnce);
+    task.away = (work) => work.startsWith('many away ');
+    await start();
+    await clocks.pass(2 * dayMs);
+    await passHours(1);
+    expect(task.done).toHaveLength(3 * worksAtOnce);
+    schedule(clocks.now().wallMs + 60_000, 3);
+    await passHours(3);
+    expect(task.done).toHaveLength(3 * worksAtOnce + 3);
+    task.away = () => false;
+    await passHours(3);
+    expect(task.dates.size).toBe(0);
+  },
+);
+
+test('what came due over a stop behind what is late is done after its day, too', async () => {
+  schedule(nowMs - 2 * dayMs, 20 * worksAtOnce);
+  schedule(nowMs - dayMs, 2 * worksAtOnce);
+  task.away = (work) => work.startsWith(`many ${nowMs - 2 * dayMs} `);
+  await start();
+  await clocks.pass(dayMs - 1_000);
+  expect(task.done).toEqual([]);
+  await passHours(2);
+  expect(task.done).toHaveLength(2 * worksAtOnce);
 });
 
 test('what says since when it is on record is judged by what the clocks said then, and anew where they were put back', async () => {

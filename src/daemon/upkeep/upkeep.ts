@@ -258,12 +258,12 @@ export class Upkeep implements Fold {
   *#scheduled(now: Reading): Iterable<Scheduled> {
     const { tasks, waits } = this.#options;
     for (const task of tasks) for (const due of task.scheduled()) yield { task, due };
-    const late = new Map<UpkeepTask, number>();
+    const late = new Map<UpkeepTask, Set<string>>();
     // Of what has just been done it is yet to be seen that it is there no more.
-    for (const { task, failure } of this.#known.values())
+    for (const { task, due, failure } of this.#known.values())
       if (failure !== undefined && (failure.reason !== isStillThere || failure.times > 1))
-        late.set(task, (late.get(task) ?? 0) + 1);
-    const lateOf = (task: UpkeepTask): number => late.get(task) ?? 0;
+        late.set(task, (late.get(task) ?? new Set<string>()).add(due.work));
+    const lateOf = (task: UpkeepTask): ReadonlySet<string> => late.get(task) ?? new Set();
     for (const found of this.#dated.next(now, [...waits.works()], lateOf)) yield { ...found, isAhead: true };
   }
 
