@@ -50,6 +50,22 @@ test('The policy that is asked again and again stays compiled, and the others ar
   expect(policies.bytes).toBeLessThanOrEqual(maxBytes);
 });
 
+test('A compiled policy that nobody holds is collected with what is young, as all that requests leave is', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as (options?: { readonly type: 'minor' }) => void;
+  const documents = Array.from({ length: 500 }, (_, index) => documentOf(index));
+  const compileAll = () => {
+    for (const document of documents) compile(document);
+  };
+  compileAll();
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  compileAll();
+  collect({ type: 'minor' });
+  collect({ type: 'minor' });
+  expect((process.memoryUsage().heapUsed - before) / documents.length).toBeLessThan(1000);
+});
+
 function isAllowed(keyPolicy: KeptPolicy, action: string, context: ConditionValues = noContext): boolean {
   return decide({
     ...{
