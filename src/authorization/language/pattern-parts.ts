@@ -16,6 +16,7 @@ export type PricedPart = PatternPart | { readonly text: string; readonly isLonge
 
 /** The parts of a pattern in which every `*` and `?` is a wildcard. */
 export function patternParts(pattern: string): readonly PatternPart[] {
+  if (pattern !== '' && !pattern.includes('*') && !pattern.includes('?')) return [{ text: pattern }];
   return (pattern.match(/\*+|\?|[^*?]+/g) ?? []).map((part) => {
     if (part === '?') return { wildcard: '?' };
     return part.startsWith('*') ? { wildcard: '*' } : { text: part };

@@ -78,6 +78,8 @@ interface PiecesForm {
 type Form = { readonly kind: 'text' | 'prefix'; readonly text: string } | PiecesForm | { readonly kind: 'automaton' };
 
 function formOf(parts: readonly PatternPart[], segments: Segments): Form {
+  const simple = simpleFormOf(parts);
+  if (simple !== undefined) return simple;
   const [first, ...others] = piecesOf(parts);
   const text = textOfPiece(first);
   if (text !== undefined && others.length === 0) return { kind: 'text', text };
@@ -94,6 +96,18 @@ function formOf(parts: readonly PatternPart[], segments: Segments): Form {
     last: others.at(-1),
     minCharacters: minCharactersOf(parts),
   };
+}
+
+/** Of one text, a star or a text and a star, which nearly all patterns are: as below, without lists of pieces. */
+function simpleFormOf(parts: readonly PatternPart[]): Form | undefined {
+  const [start, end] = parts;
+  if (start === undefined || parts.length > 2 || (end !== undefined && !isStar(end))) return undefined;
+  if ('text' in start) return { kind: end === undefined ? 'text' : 'prefix', text: start.text };
+  return end === undefined && isStar(start) ? { kind: 'prefix', text: '' } : undefined;
+}
+
+function isStar(part: PatternPart): boolean {
+  return 'wildcard' in part && part.wildcard === '*';
 }
 
 /** What stands before, between and after the stars. */
