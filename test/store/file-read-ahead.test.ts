@@ -6,6 +6,7 @@ import { closeSync, fsyncSync, mkdtempSync, openSync, readdirSync, rmSync, statS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setTimeout } from 'node:timers/promises';
 import koffi from 'koffi';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { readAhead } from '../../src/secrets/file-ahead.ts';
@@ -88,13 +89,33 @@ test.skipIf(missing !== null)('a store is asked for whole before it is opened', 
   await expectInMemory(path);
 });
 
-test('a file that is not open, or not there, is left alone', async () => {
+test('a file that is read ahead stays locked by this process, which closing it anywhere would end', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'drawbridge-ahead-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
-  const path = join(folder, 'file');
-  writeFileSync(path, 'text');
-  const descriptors = () => readdirSync('/proc/self/fd').length;
-  const before = descriptors();
-  for (const each of [path, join(folder, 'none')]) await readAhead(each);
-  expect(descriptors()).toBe(before);
+  const path = join(folder, 'locked.db');
+  const database = new DatabaseSync(path);
+  onTestFinished(() => database.close());
+  database.exec('create table t (a); begin exclusive');
+  const locking = `new (require('node:sqlite').DatabaseSync)(process.argv[1]).exec('begin exclusive')`;
+  const lockElsewhere = () => spawnSync(process.execPath, ['-e', locking, path], { encoding: 'utf8' });
+  await readAhead(path);
+  expect(lockElsewhere().stderr).toContain('database is locked');
+  database.exec('commit');
+  expect(lockElsewhere()).toMatchObject({ status: 0 });
+});
+
+test.skipIf(missing !== null)('a file that is not open is left on the disk', async () => {
+  const path = join(folderOnDisk(), 'file');
+  writeFileSync(path, randomBytes(24 * 1024 ** 2));
+  putOutOfMemory(path);
+  await readAhead(path);
+  await setTimeout(500);
+  expect(residentBytes(path)).toBeLessThan(1024 ** 2);
+});
+
+test('a file that is not there is not made', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'drawbridge-ahead-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  await readAhead(join(folder, 'none'));
+  expect(readdirSync(folder)).toEqual([]);
 });
