@@ -4,16 +4,19 @@
  *
  * Of an instance whose keys are wrapped, at 16 connections, after so many requests under one key that what is compiled late is compiled.
  * The first use of each of many keys since the start is a row of its own, measured once: its records are read and verified by the HSM then.
+ * So is that of as many others once the daemon has gone through all of them by itself, which is waited for: as it is minutes after a start.
  * The others are measured in turn, in several rounds, whose medians stand for them. The loop unwraps under a token object, as the HSM
  * hosts do: a domain key cannot be changed, and SoftHSM2 makes no session copy of such a key. Beside it the same under a session copy of
  * a key that can be changed, which is what that protection costs.
  */
 
+import { setTimeout } from 'node:timers/promises';
 import { maxUnwrappedKeys } from '../../src/hsm/kept-keys.ts';
 import { LineProcess } from '../line-process.ts';
 import type { LoopResult, Timing } from './measurement.ts';
 import { median } from './results.ts';
-import { httpRequest, post, startDirect } from './targets.ts';
+import { httpRequest, post, startDirect, statusOf } from './targets.ts';
+import { progress } from './warming.ts';
 
 /** Requests a second; `null` where there are too few keys. */
 export interface EncryptRates {
@@ -22,6 +25,8 @@ export interface EncryptRates {
   readonly underKept: number;
   /** Under keys that were not used since the start. */
   readonly firstUses: number | null;
+  /** The same, when all keys are at hand. */
+  readonly firstUsesAtHand: number | null;
   /** Under more than are kept, each used before. */
   readonly underMore: number | null;
   /** C_UnwrapKey under the token object, C_Encrypt, C_DestroyObject. */
@@ -36,6 +41,7 @@ const rounds = 3;
 const more = 4 * maxUnwrappedKeys;
 /** Drawn from all; nobody gets through them in the time. */
 const drawn = 20_000;
+const drawnAtHand = 50_000;
 
 /** @param dir Of the instance that listens at `socket`. */
 export async function encryptRates(
@@ -52,6 +58,8 @@ export async function encryptRates(
   const kept = shuffled.slice(0, Math.ceil(maxUnwrappedKeys * 0.9));
   const unused = shuffled.slice(kept.length + more).slice(0, drawn);
   const firstUses = unused.length < drawn ? null : await measure(unused, { ...timing, warmupMs: 0 });
+  const others = shuffled.slice(kept.length + more + drawn).slice(0, drawnAtHand);
+  const firstUsesAtHand = others.length < drawnAtHand ? null : await measureAtHand(socket, () => measure(others));
   const used = shuffled.slice(kept.length, kept.length + more);
   const direct = await startDirect(programs.direct, dir);
   const byLoop = async (isCopied: boolean): Promise<number> => {
@@ -82,10 +90,21 @@ export async function encryptRates(
     underOne: median(measured.underOne),
     underKept: median(measured.underKept),
     firstUses,
+    firstUsesAtHand,
     underMore: measured.underMore.length === 0 ? null : median(measured.underMore),
     directUnwraps: median(measured.object),
     directUnwrapsByCopy: median(measured.copy),
   };
+}
+
+/** Measures when the daemon has gone through all keys. */
+async function measureAtHand(socket: string, measure: () => Promise<number>): Promise<number> {
+  for (;;) {
+    const { keysAtHand } = await statusOf<{ readonly keysAtHand: { keys: number; isDone: boolean } | null }>(socket);
+    if (keysAtHand === null || keysAtHand.isDone) return measure();
+    progress(`${keysAtHand.keys} keys are at hand`);
+    await setTimeout(1000);
+  }
 }
 
 const bodyFor = (KeyId: string): object => ({ KeyId, Plaintext: Buffer.alloc(64, 'x').toString('base64') });

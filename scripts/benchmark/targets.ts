@@ -229,11 +229,18 @@ export function httpRequest(operation: string, body: string): string {
 
 /** One request by the short path, over a connection that is kept. Rejects with the answer when that is not 200. */
 export function post<T>(socketPath: string, operation: string, members: object): Promise<T> {
+  return answered<T>(socketPath, 'POST', `/v1/${operation}`, JSON.stringify(members));
+}
+
+/** What the daemon says of itself. */
+export function statusOf<T>(socketPath: string): Promise<T> {
+  return answered<T>(socketPath, 'GET', '/status', '');
+}
+
+function answered<T>(socketPath: string, method: string, path: string, text: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const path = `/v1/${operation}`;
-    const text = JSON.stringify(members);
     const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
-    const call = request({ socketPath, method: 'POST', path, headers }, (response) => {
+    const call = request({ socketPath, method, path, headers }, (response) => {
       let answer = '';
       response.setEncoding('utf8').on('data', (chunk: string) => {
         answer += chunk;

@@ -12,10 +12,15 @@ import type { Logger } from '../kms/logger.ts';
 import type { KeysVerified, RecordSource } from '../store/record-source.ts';
 
 export interface KeysVerifiedAheadParts {
-  readonly source: Pick<RecordSource, 'verifyKeys'>;
+  readonly source: Pick<RecordSource, 'verifyKeys' | 'keysAtHand'>;
   readonly log: Logger;
   /** After it the HSM is asked again, where it could not say anything. */
   readonly failedDelayMs?: number;
+}
+
+export interface AtHand {
+  readonly keys: number;
+  readonly isDone: boolean;
 }
 
 /** Three records of each go to the HSM in one call. */
@@ -28,18 +33,22 @@ const defaultFailedDelayMs = 10_000;
 export class KeysVerifiedAhead {
   readonly #parts: KeysVerifiedAheadParts;
   readonly #ended = new AbortController();
-  readonly #done: Promise<void>;
+  #isDone = false;
 
   /** Begins. */
   constructor(parts: KeysVerifiedAheadParts) {
     this.#parts = parts;
-    this.#done = this.#verifyAll();
+    void this.#verifyAll();
   }
 
-  /** Resolves when nothing of it is under way any more. */
-  async close(): Promise<void> {
+  /** How many keys are at hand, and whether that is all of them, or as many as there is room for. */
+  status(): AtHand {
+    return { keys: this.#parts.source.keysAtHand, isDone: this.#isDone };
+  }
+
+  /** Nothing is begun any more. What the HSM is at is not waited for: it changes nothing but what is in memory. */
+  end(): void {
     this.#ended.abort();
-    await this.#done;
   }
 
   async #verifyAll(): Promise<void> {
@@ -59,7 +68,8 @@ export class KeysVerifiedAhead {
       const othersUsed = await this.#rest(tookMs / 4);
       if (othersUsed > idleBelow) await this.#rest(tookMs * 4);
     }
-    if (next === null) this.#parts.log.info({ verified }, 'the keys that are not in memory are verified');
+    this.#isDone = next === null;
+    if (this.#isDone) this.#parts.log.info({ verified }, 'the keys that are not in memory are verified');
   }
 
   async #verifySome(from: bigint, limit: number): Promise<KeysVerified | undefined> {

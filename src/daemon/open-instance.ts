@@ -92,6 +92,8 @@ export interface OpenInstance {
   readonly follow: (keyStore: KeyStore) => void;
   readonly moves: KeyMoves;
   readonly rewrapping: Rewrapping;
+  /** Absent while all keys are in memory. */
+  readonly verifiedAhead: KeysVerifiedAhead | undefined;
   readonly serviceKeys: readonly ListedServiceKey[];
   readonly indexes: BegunMetadata['indexes'];
   /** Once no request runs any more, and while the HSM still computes MACs. */
@@ -241,10 +243,8 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
   };
   for (const keyStore of connected.values()) follow(keyStore);
   made.defer(() => marks.close());
-  if (source !== undefined) {
-    const ahead = new KeysVerifiedAhead({ source, log });
-    made.defer(() => ahead.close());
-  }
+  const verifiedAhead = source === undefined ? undefined : new KeysVerifiedAhead({ source, log });
+  made.defer(() => verifiedAhead?.end());
   const running = made.move();
   return {
     regions: open,
@@ -258,6 +258,7 @@ async function openInstance(parts: InstanceParts, standing: Standing): Promise<O
     leftIntents,
     follow,
     ...moved,
+    verifiedAhead,
     serviceKeys,
     indexes,
     close: () => running.disposeAsync(),

@@ -18,6 +18,7 @@ import type { StoreIndexes } from '../store/store-indexes.ts';
 import { requiredKeyStores } from './configured-key-stores.ts';
 import { keysOfMembers, lackedBy } from './domain-members.ts';
 import { ailment, disconnected, partlyAway } from './health.ts';
+import type { KeysVerifiedAhead } from './keys-verified-ahead.ts';
 import type { ServedCertificates } from './served-certificates.ts';
 import type { Upkeep } from './upkeep/upkeep.ts';
 import { upkeepSummary } from './upkeep/upkeep-report.ts';
@@ -48,6 +49,7 @@ export interface StatusParts extends Omit<ClosedStatusParts, 'waitsFor'> {
   readonly indexes: Pick<StoreIndexes, 'wrappedUnder'>;
   readonly domainKeys: Pick<DomainKeys, 'of' | 'domainOf' | 'residencyIn' | 'isThere'>;
   readonly rewrapping: Pick<Rewrapping, 'status'>;
+  readonly verifiedAhead: Pick<KeysVerifiedAhead, 'status'> | undefined;
   /** In the key store that the configuration names for them. */
   readonly serviceKeys: readonly ListedServiceKey[];
 }
@@ -90,6 +92,7 @@ export function statusSources(parts: StatusParts) {
       return {
         ...describeDaemon(configuration, audit),
         ...describeRegion(asked, certificates),
+        keysAtHand: parts.verifiedAhead?.status() ?? null,
         regions: regions.map((region) => ({
           ...describeRegion(region, certificates),
           keyStores: region.configuration.keyStores,

@@ -37,6 +37,11 @@ export class KeysOnRecord {
     this.#verified = new VerifiedKeys(rows, parts.formats, packedBytes);
   }
 
+  /** As `RecordSource.keysAtHand`. */
+  get atHand(): number {
+    return this.#verified.count;
+  }
+
   /** As `RecordSource.readKey`. */
   read(region: string, keyId: KeyId): KeyFound | undefined {
     const verified = this.#verified.find(region, keyId);

@@ -97,6 +97,8 @@ export interface RecordSource {
   wrappedOtherwise(which: WrappedOtherwise, from: bigint, limit: number): MaterialPage;
   /** All material that is wrapped, likewise; not by an index, of which somebody may have taken some out. */
   wrapped(from: bigint, limit: number): MaterialPage;
+  /** So many keys, each in one Region, are verified and kept, so that they are not read again. */
+  readonly keysAtHand: number;
   /**
    * Has the HSM verify some keys that nobody has asked for yet, so that they are at hand when somebody does.
    * @param from 0, or where a call before said to go on. @param limit Of keys that have not been verified yet.

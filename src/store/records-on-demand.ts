@@ -74,6 +74,10 @@ export class RecordsOnDemand implements RecordSource {
     return this.#keys.read(region, keyId);
   }
 
+  get keysAtHand(): number {
+    return this.#keys.atHand;
+  }
+
   verifyKeys(from: bigint, limit: number): Promise<KeysVerified> {
     return this.#keys.verify(from, limit);
   }

@@ -34,6 +34,10 @@ export class VerifiedKeys {
     });
   }
 
+  get count(): number {
+    return this.#keys.count;
+  }
+
   /** Is there no room for more? */
   get isFull(): boolean {
     return this.#keys.isFull;

@@ -7,7 +7,7 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KMS } from '@aws-sdk/client-kms';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type FilledStore, fillStore } from '../../scripts/benchmark/filled-store.ts';
 import { missingForInstance, startInstance } from '../support/instance.ts';
 import { kmsOver } from './support/connect.ts';
@@ -67,6 +67,16 @@ describe.skipIf(missing !== null).each(keptInMemory)(
         const { CiphertextBlob } = await kms.encrypt({ KeyId: usable, Plaintext: Buffer.from('one of many') });
         const { Plaintext } = await kms.decrypt({ CiphertextBlob: present(CiphertextBlob) });
         expect(Buffer.from(present(Plaintext)).toString()).toBe('one of many');
+        // After a while all are at hand, and the status says so.
+        const isOnDemand = keysInMemory < filledKeys;
+        const atHand = isOnDemand ? { keys: filledKeys + 1, isDone: true } : null;
+        await vi.waitFor(
+          async () => {
+            const { body } = await send(instance.socket, { method: 'GET', path: '/status' });
+            expect(JSON.parse(body)).toMatchObject({ keysAtHand: atHand });
+          },
+          { timeout: bootTimeoutMs, interval: 100 },
+        );
         // What is missing from the token is named for a hundred of them, and counted for all.
         const lines = logLines(instance.log());
         expect(lines.filter(({ msg }) => msg === 'a backing key is not in the HSM')).toHaveLength(100);

@@ -34,7 +34,7 @@ describe.skipIf(missing !== null)('scripts/bench --many-keys', () => {
     ]);
     for (const { name, rates } of results) {
       if (name !== 'wrapped') expect(rates).toBeNull();
-      else expect(rates).toMatchObject({ firstUses: null, underMore: null });
+      else expect(rates).toMatchObject({ firstUses: null, firstUsesAtHand: null, underMore: null });
       for (const measured of rates === null ? [] : [rates.underOne, rates.underKept, rates.directUnwraps])
         expect(measured).toBeGreaterThan(0);
     }

@@ -56,6 +56,7 @@ function describeTls(tls: Members | null): readonly (readonly [string, string])[
 function describeKeys(report: Members): readonly (readonly [string, string])[] {
   return [
     ['keys', keysText(report)],
+    ...describeKeysAtHand(report['keysAtHand'] as Members | null),
     ...describeOpenDeletions(Number(report['openDeletions'])),
     ...describeRoles(report['roles'] as Members[]),
     ...describeUpkeep(report['upkeep'] as Members),
@@ -67,6 +68,13 @@ export function keysText({ keys, aliases, damaged, pendingDeletion, pendingRepli
   const pending = Number(pendingDeletion) + Number(pendingReplicaDeletion);
   const waiting = pendingReplicaDeletion === 0 ? '' : ` (${pendingReplicaDeletion} after the deletion of its replicas)`;
   return `${keys}, ${aliases} aliases, ${damaged} damaged, ${pending} pending deletion${waiting}`;
+}
+
+/** Of more keys than are in memory. */
+function describeKeysAtHand(atHand: Members | null): readonly (readonly [string, string])[] {
+  if (atHand === null) return [];
+  const more = atHand['isDone'] ? '' : '; the others follow, or are when they are asked for';
+  return [['at hand', `${atHand['keys']} keys are verified and need not be read again${more}`]];
 }
 
 function describeOpenDeletions(count: number): readonly (readonly [string, string])[] {
