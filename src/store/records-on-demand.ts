@@ -88,10 +88,10 @@ export class RecordsOnDemand implements RecordSource {
       const one = this.#parts.db.selectFrom(tables[kind] as never).select(sql`1`.as('one'));
       return names
         .reduce((query, name) => query.where(name as never, '=', '' as never), one)
-        .limit(1)
+        .limit(sql.lit(1))
         .compile().sql;
     });
-    return this.#reads.all(statement, [...Object.values<string | undefined>(members), 1]).length > 0;
+    return this.#reads.all(statement, Object.values<string | undefined>(members)).length > 0;
   }
 
   problemOf(kind: NumerousKind, id: string, region: string | null): string | undefined {
