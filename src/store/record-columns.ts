@@ -257,7 +257,7 @@ export type Columns = Readonly<Record<string, ColumnValue>>;
 /** @throws TypeError for a value that the store cannot keep to the letter. */
 export function toColumns<Kind extends RecordKind>(kind: Kind, record: MetadataRecords[Kind]): Columns {
   const columns: Record<string, ColumnValue> = {};
-  for (const [memberName, member] of membersOf(kind)) {
+  for (const { memberName, member } of membersOf(kind)) {
     columns[memberName] = member.toColumn(record[memberName as keyof MetadataRecords[Kind]]);
   }
   return columns;
@@ -272,9 +272,11 @@ export function fromColumns<Kind extends RecordKind>(
   row: readonly unknown[],
 ): { readonly record: MetadataRecords[Kind] } | { readonly badColumn: string } {
   const record: Record<string, unknown> = { ...blankRecords.get(kind) };
-  let index = 0;
-  for (const [memberName, member] of membersOf(kind)) {
-    const value = member.fromColumn(row[index++]);
+  const ofKind = membersOf(kind);
+  // By number, since an iterator and a pair for each member are half of what this takes.
+  for (let index = 0; index < ofKind.length; index++) {
+    const { memberName, member } = ofKind[index] as MemberOfKind; // There are as many.
+    const value = member.fromColumn(row[index]);
     if (value === undefined) return { badColumn: memberName };
     record[memberName] = value;
   }
@@ -287,12 +289,20 @@ export function memberNames(kind: RecordKind): readonly string[] {
   return names.get(kind) ?? [];
 }
 
+interface MemberOfKind {
+  readonly memberName: string;
+  readonly member: Member<unknown>;
+}
+
 /** The table's rows, with the types of their values forgotten: a name and its member always belong together. */
-const members = new Map(
-  recordKinds.map((kind) => [kind, Object.entries(recordColumns[kind] as unknown as Record<string, Member<unknown>>)]),
+const members = new Map<RecordKind, readonly MemberOfKind[]>(
+  recordKinds.map((kind) => {
+    const ofKind = Object.entries(recordColumns[kind] as unknown as Record<string, Member<unknown>>);
+    return [kind, ofKind.map(([memberName, member]) => ({ memberName, member }))];
+  }),
 );
 
-const names = new Map([...members].map(([kind, ofKind]) => [kind, ofKind.map(([memberName]) => memberName)]));
+const names = new Map([...members].map(([kind, ofKind]) => [kind, ofKind.map(({ memberName }) => memberName)]));
 
 /**
  * A record of each kind with no values yet. V8 keeps the members of a copy within the object, and those that are added to an empty
@@ -305,7 +315,7 @@ const blankRecords = new Map(
   }),
 );
 
-function membersOf(kind: RecordKind): readonly (readonly [string, Member<unknown>])[] {
+function membersOf(kind: RecordKind): readonly MemberOfKind[] {
   return members.get(kind) ?? [];
 }
 

@@ -17,6 +17,7 @@ import {
   CanonicalForm,
   canonicalRecord,
   columnsOfFormat,
+  FormsOfCall,
   isKnownFormat,
   isMacEqual,
   newestFormat,
@@ -70,7 +71,7 @@ export const notInForce = 'it is not in force: it was put back or edited past Dr
 
 /** A row before its MAC was compared. */
 type Unverified<Kind extends RecordKind> =
-  | { readonly form: Buffer; readonly storedMac: unknown; readonly becomes: Verified<Kind> }
+  | { readonly storedMac: unknown; readonly becomes: Verified<Kind> }
   | { readonly reason: string };
 
 /** What is found beside the records. */
@@ -200,12 +201,13 @@ export class RecordReader {
 
   /** The same of several kinds, in one call to the HSM. There are no more rows than that takes. */
   async verifyRows(rows: readonly RowOfKind[]): Promise<readonly Verified<RecordKind>[]> {
-    const read = rows.map(({ kind, row }) => this.#read(kind, row));
-    const forms = read.flatMap((each) => ('form' in each ? [each.form] : []));
-    const macs = (await macsOfCall(this.#parts.macs, forms)).values();
+    const forms = new FormsOfCall();
+    const read = rows.map(({ kind, row }) => this.#read(kind, row, forms));
+    const macs = await macsOfCall(this.#parts.macs, forms.end());
+    let at = 0;
     return read.map((each) => {
       if ('reason' in each) return each;
-      const { value: mac } = macs.next();
+      const mac = macs[at++];
       if (mac !== undefined && isMacEqual(mac, each.storedMac)) return each.becomes;
       return { reason: 'its MAC does not verify: it was edited or damaged' };
     });
@@ -220,24 +222,26 @@ export class RecordReader {
     return form;
   }
 
-  #read<Kind extends RecordKind>(kind: Kind, row: Row): Unverified<Kind> {
+  /** Adds its form to `forms`, where it may be a record. */
+  #read<Kind extends RecordKind>(kind: Kind, row: Row, forms: FormsOfCall): Unverified<Kind> {
     const formats = this.#parts.formats[kind];
     const names = memberNames(kind);
-    const [storedFormat, storedMac] = row.slice(names.length);
+    const [storedFormat, storedMac] = [row[names.length], row[names.length + 1]];
     const format = typeof storedFormat === 'bigint' ? Number(storedFormat) : Number.NaN;
     if (!isKnownFormat(formats, format)) return { reason: 'its format is not known to this version' };
     const parsed = fromColumns(kind, row);
     if ('badColumn' in parsed) return { reason: `its member ${parsed.badColumn} has a value that nothing here writes` };
     const { record } = parsed;
     if (format === newestFormat(formats)) {
-      return { form: this.#newestOf(kind).of(row), storedMac, becomes: { record, former: undefined } };
+      forms.add(this.#newestOf(kind).passing(row));
+      return { storedMac, becomes: { record, former: undefined } };
     }
     const columns = asColumns(names, row);
     const covered = columnsOfFormat(formats, columns, format);
     if (covered === undefined) return { reason: 'its MAC does not verify: it was edited or damaged' };
     const lacksRegion = 'region' in columns && !('region' in covered);
+    forms.add(canonicalRecord(kind, covered, format));
     return {
-      form: canonicalRecord(kind, covered, format),
       storedMac,
       becomes: {
         record: lacksRegion ? { ...record, region: this.#parts.formerRegion } : record,

@@ -267,7 +267,11 @@ function recordOf<Kind extends NumerousKind>(kind: Kind, { row, record }: SeenRo
 }
 
 function isMeant<Kind extends NumerousKind>(record: MetadataRecords[Kind], members: Members<Kind>): boolean {
-  return Object.entries(members).every(([name, value]) => record[name as keyof typeof record] === value);
+  for (const name in members) {
+    const member = name as keyof typeof record & keyof typeof members; // One of its own.
+    if (record[member] !== members[member]) return false;
+  }
+  return true;
 }
 
 function factsOf(kind: NumerousKind, formats: RecordFormats): KindFacts {

@@ -78,4 +78,13 @@ describe('the comparison of MACs', () => {
       expect(isMacEqual(mac, other)).toBe(false);
     }
   });
+
+  test('takes nothing for a digit that another comparison left', () => {
+    const mac = Buffer.alloc(32, 0xa5);
+    const digits = mac.toString('hex');
+    expect(isMacEqual(mac, digits)).toBe(true);
+    expect(isMacEqual(mac, `${digits.slice(0, 63)}\u00e9`)).toBe(false);
+    expect(isMacEqual(mac, `${digits.slice(0, 62)}\ud83d\ude00`)).toBe(false);
+    expect(isMacEqual(mac, `\u00e9${digits.slice(0, 63)}`)).toBe(false);
+  });
 });
