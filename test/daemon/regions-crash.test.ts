@@ -1,15 +1,18 @@
-/** `kill -9` at the steps of ReplicateKey and UpdatePrimaryRegion: at the next start it is done in both Regions, or in none. */
+/**
+ * `kill -9` at the steps of ReplicateKey, UpdatePrimaryRegion and the deletion of a replica: at the next start it is done in both Regions, or in
+ * none, and what was done is on record.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyAuditLog } from '../../src/audit/read-audit-log.ts';
+import { readAuditEvents, verifyAuditLog } from '../../src/audit/read-audit-log.ts';
 import { present } from '../end-to-end/support/daemon.ts';
 import { importMaterial, metadataOf } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { softHsm2 } from '../support/tokens.ts';
 import type { KillStep, RegionAct } from './killed-in-regions.ts';
-import { here, TwoRegions, there } from './two-regions.ts';
+import { arnIn, here, TwoRegions, there } from './two-regions.ts';
 
 const child = fileURLToPath(new URL('killed-in-regions.ts', import.meta.url));
 if (softHsm2.missing !== null) process.stdout.write(`skipped: killed between Regions: ${softHsm2.missing}\n`);
@@ -75,4 +78,27 @@ describe.skipIf(softHsm2.missing !== null)('A daemon that is killed while it', (
       expect(await verifyAuditLog(regions.auditFolder)).toMatchObject({ ok: true });
     },
   );
+
+  test('deletes a replica has that on record, though nothing of it is left that would be gone on with', async () => {
+    const KeyId = present((await regions.in(here).createKey({ MultiRegion: true })).KeyMetadata?.KeyId);
+    await regions.in(here).replicateKey({ KeyId, ReplicaRegion: there });
+    const { CiphertextBlob } = await regions.in(here).encrypt({ KeyId, Plaintext });
+    await regions.in(there).scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    await regions.stop();
+    await regions.release();
+    const args = [child, regions.path, 'delete', 'when the records are gone', KeyId];
+    const { signal, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    expect([signal, stderr]).toEqual(['SIGKILL', '']);
+    await regions.start();
+    await regions.clocks.settled();
+    expect((await refusal(metadataOf(regions.in(there), KeyId))).name).toBe('NotFoundException');
+    expect(regions.rows('SELECT regions FROM backing_key WHERE key_id = ?', KeyId)).toEqual([{ regions: here }]);
+    await regions.in(here).decrypt({ CiphertextBlob });
+    const deleted: string[] = [];
+    for await (const event of readAuditEvents(regions.auditFolder))
+      if (event.eventName === 'DeleteKey') deleted.push(JSON.stringify(event));
+    expect(deleted.filter((event) => event.includes(arnIn(there, KeyId)))).toHaveLength(1);
+    await regions.in(here).replicateKey({ KeyId, ReplicaRegion: there });
+    await regions.in(there).decrypt({ CiphertextBlob });
+  });
 });

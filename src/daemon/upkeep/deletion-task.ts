@@ -85,24 +85,23 @@ export function deletionTask({
       await moves.settle(keyId);
       const { wallMs } = clocks.now();
       const customKeyStore = deletion.customKeyStoreOf(keyId);
-      const destroyed = await deletion.destroy(keyId, (dateMs) => dueOf(dateMs) === dueAtMs, Math.floor(wallMs));
-      if (destroyed === undefined) return;
-      await audit.append(
-        {
-          eventAtMs: clocks.now().wallMs,
-          eventName: 'DeleteKey',
-          awsRegion: realm.region,
-          accountId: realm.account,
-          resources: [keyArn(realm, keyId)],
-          additionalEventData: {
-            ...customKeyStore,
-            ...toldOf(destroyed, { isInCustomKeyStore: customKeyStore !== undefined }),
+      const isInCustomKeyStore = customKeyStore !== undefined;
+      const announce = (destroyed: readonly DoomedObject[]): Promise<void> =>
+        audit.append(
+          {
+            eventAtMs: clocks.now().wallMs,
+            eventName: 'DeleteKey',
+            awsRegion: realm.region,
+            accountId: realm.account,
+            resources: [keyArn(realm, keyId)],
+            additionalEventData: { ...customKeyStore, ...toldOf(destroyed, { isInCustomKeyStore }) },
+            serviceEventDetails: { keyId },
           },
-          serviceEventDetails: { keyId },
-        },
-        'synced',
-      );
-      await deletion.forget(keyId, Math.floor(wallMs));
+          'synced',
+        );
+      const isDue = (dateMs: number): boolean => dueOf(dateMs) === dueAtMs;
+      const destroyed = await deletion.destroy(keyId, isDue, Math.floor(wallMs), announce);
+      if (destroyed !== undefined) await deletion.forget(keyId, Math.floor(wallMs));
     },
   };
 }

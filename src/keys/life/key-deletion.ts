@@ -8,7 +8,7 @@
  * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
  *
  * A replica of a multi-Region key has nothing of its own in an HSM, unless its material is imported: it goes in one turn, tombstone and
- * all, and the material stays with the related keys. With the last replica goes what its primary key waits for.
+ * all, on record before, since nothing is left by which a start would know of it; and the material stays with the related keys. With the last replica goes what its primary key waits for.
  *
  * Who says that the time has come is upkeep (`daemon/upkeep/`).
  */
@@ -18,7 +18,7 @@ import type { Residency } from '../../kms/residencies.ts';
 import type { MetadataStore } from '../../store/metadata-store.ts';
 import { added, type Change, removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord, WrappingKeyRecord } from '../../store/records/records.ts';
-import type { Turns } from '../../store/turns.ts';
+import type { Decided, Turns } from '../../store/turns.ts';
 import { customKeyStoreOnRecord } from '../custom-key-store.ts';
 import type { KeyDirectory } from '../key-directory.ts';
 import type { KmsKey } from '../kms-key.ts';
@@ -89,6 +89,7 @@ export class KeyDeletion {
   /**
    * Steps 1 and 2.
    * @param isDue Asked in the turn about the date that stands on record by then.
+   * @param announce Puts on record what was destroyed: before anything of the key's records goes. It may be called once more after a crash.
    * @returns What was destroyed; `undefined` when the key is not to be deleted, or not yet.
    * @throws KeyStoreError for a key store that is away, with nothing begun, and for one that refuses.
    */
@@ -96,11 +97,12 @@ export class KeyDeletion {
     keyId: KeyId,
     isDue: (deletionDateMs: number) => boolean,
     nowMs: number,
+    announce: (destroyed: readonly DoomedObject[]) => Promise<void>,
   ): Promise<readonly DoomedObject[] | undefined> {
     const key = this.#directory.findKey(keyId);
     if (key === undefined) return undefined;
     if (this.#isShared(keyId)) {
-      const forgotten = await this.#forgetReplica(keyId, isDue, nowMs);
+      const forgotten = await this.#forgetReplica(keyId, isDue, nowMs, () => announce([]));
       // A key store that serves another Region, too, unwraps it for that one again.
       if (forgotten !== undefined) await this.#destroyed.forget(key.materials);
       return forgotten;
@@ -109,7 +111,9 @@ export class KeyDeletion {
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
     await this.#destroyed.destroy(doomed);
-    return doomed.map(toldOf);
+    const told = doomed.map(toldOf);
+    await announce(told);
+    return told;
   }
 
   /** Is its material that of another Region's key, too? */
@@ -123,8 +127,9 @@ export class KeyDeletion {
     keyId: KeyId,
     isDue: (deletionDateMs: number) => boolean,
     deletedAtMs: number,
+    announce: () => Promise<void>,
   ): Promise<readonly DoomedObject[] | undefined> {
-    return this.#turns.take<readonly DoomedObject[] | undefined>(() => {
+    const decide = (): Decided<readonly DoomedObject[] | undefined> => {
       const key = this.#directory.findKey(keyId);
       const dateMs = key?.record.state === 'PendingDeletion' ? key.record.deletionDateMs : null;
       // With related keys, a primary key is in no state in which it could be deleted.
@@ -136,7 +141,8 @@ export class KeyDeletion {
       const left = key.materials.flatMap((material) => renamed(material, regions));
       const changes = [tombstone, ...this.#removals(key), ...left, ...this.#begunWait(key, deletedAtMs)];
       return { changes, response: [] };
-    });
+    };
+    return this.#turns.take(decide, { announce });
   }
 
   /** Of the primary key, when this was its last replica: from now on it waits for its own deletion. */
