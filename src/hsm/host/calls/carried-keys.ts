@@ -100,7 +100,7 @@ export class CarriedKeyCalls {
     secrets.withKey(id, () => {
       const { handle } = this.#session;
       const [object] = this.#table.find(id);
-      if (object === undefined) throw this.#table.missing();
+      if (object === undefined) throw this.#table.missing(id);
       const under = needsTrust ? this.#trusted(trustedId, publicKey) : this.#sessionPublicKey(publicKey);
       try {
         const output = Buffer.alloc(1024);

@@ -182,7 +182,7 @@ export class KeyCalls {
     return this.#session.run(() => {
       const found = this.#keys.find(id);
       const key = found[0];
-      if (key === undefined) throw this.#keys.missing();
+      if (key === undefined) throw this.#keys.missing(id);
       if (found.length > 1)
         throw new HostFailure('keyUnavailable', 'more than one object in the token has this CKA_ID');
       return readKeyAttributes(this.#session.cryptoki, this.#session.handle, key.handle);

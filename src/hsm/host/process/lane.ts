@@ -138,10 +138,10 @@ export class Lane {
 
   /** What is made in the token has to open in the next process that logs in, too. */
   #carryOut({ call, handle }: NumberedHandler, fields: readonly Buffer[]): readonly Uint8Array[] {
-    const makes = 'changesKeys' in call && call !== calls.destroyKey;
-    const opened = makes ? this.#session.run(() => this.#table.openedObject()) : undefined;
+    if (!('changesKeys' in call) || call === calls.destroyKey) return handle(fields);
+    const opened = this.#session.run(() => this.#table.openedObject());
     const reply = handle(fields);
-    if (opened !== undefined) this.#table.assertOpened(opened);
+    this.#session.run(() => this.#table.assertOpened(opened));
     return reply;
   }
 

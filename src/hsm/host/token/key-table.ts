@@ -23,7 +23,14 @@ import { curveOfParams } from './curves.ts';
 import { HostFailure } from './failures.ts';
 import { labelPrefix, readAttribute, ulong } from './key-attributes.ts';
 import { KeyWrapping } from './key-wrapping.ts';
-import { assertOpened, copyRefusals, firstOpened, isSessionObject } from './login-check.ts';
+import {
+  assertOpened,
+  type CheckedObjects,
+  copyRefusals,
+  firstOpened,
+  isSessionObject,
+  maxAsked,
+} from './login-check.ts';
 import type { KeyFacts } from './object-facts.ts';
 import { mlDsaParameterSet } from './parameter-sets.ts';
 import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
@@ -201,30 +208,37 @@ export class KeyTable {
   }
 
   /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
-  missing(): HostFailure {
+  missing(id?: Buffer): HostFailure {
     this.#session.assertLoggedIn();
+    firstOpened(this.#session, this.#checked(false, id?.toString('latin1', 0, idBytes)));
     return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
   }
 
   /** An object that opens for this login; none where that cannot be told. Throws `HostFailure` (`tokenGone`): see `login-check.ts`. */
   openedObject(): Handle | undefined {
     this.#follow();
-    return this.#whileCopying(() => firstOpened(this.#session, this.#tokenObjects()));
+    return this.#whileCopying(() => firstOpened(this.#session, this.#checked(this.#copiedKeyTypes.size > 0)));
   }
 
-  /** Throws as `openedObject`, which has found this one. */
-  assertOpened(object: Handle): void {
-    this.#whileCopying(() => assertOpened(this.#session, object));
+  /** Throws as `openedObject`, which has found this one; where it found none, what was made is the first that can be asked for. */
+  assertOpened(object: Handle | undefined): void {
+    if (object === undefined && this.#entries.size === 0) this.fill(this.#whileCopying(() => this.sweep()));
+    if (object === undefined) return;
+    this.#whileCopying(() => assertOpened(this.#session, object, this.#copiedKeyTypes.size > 0));
   }
 
   #whileCopying<Result>(work: () => Result): Result {
     return this.#lock === null ? work() : this.#lock.copying(work);
   }
 
-  /** The oldest first; none where copies are not used, and say nothing. */
-  *#tokenObjects(): Iterable<Handle> {
-    if (this.#copiedKeyTypes.size === 0) return;
-    for (const { handle, ambiguous } of this.#entries.values()) if (!ambiguous) yield handle;
+  /** The oldest first, without the one of that name. */
+  #checked(areCopied: boolean, without?: string): CheckedObjects {
+    const objects: Handle[] = [];
+    for (const [name, { handle, ambiguous }] of this.#entries) {
+      if (objects.length === maxAsked) break;
+      if (!ambiguous && name !== without) objects.push(handle);
+    }
+    return { objects, areCopied };
   }
 
   /** After a new session: its session copies are gone, and handles are resolved again. */
@@ -321,7 +335,7 @@ export class KeyTable {
       // A key that cannot be copied (it was made elsewhere, not modifiable or not copyable) still works, only slower.
       const code = returnValueOf(error);
       if (copyRefusals.some((name) => constant(name) === code)) return null;
-      if (code !== undefined) firstOpened(this.#session, this.#tokenObjects());
+      if (code !== undefined) firstOpened(this.#session, this.#checked(true));
       this.#session.step = 'C_CopyObject';
       throw error;
     }

@@ -1,6 +1,7 @@
 /**
- * The PIN of a token is changed by somebody else while a host is logged in. NSS softoken encrypts its keys anew then, and the host goes on
- * with what it derived from the former PIN (`login-check.ts`).
+ * The PIN of a token is changed by somebody else while a host is logged in, or the token is initialised anew. NSS softoken encrypts its keys
+ * anew for another PIN, and the host goes on with what it derived from the former one; that of SoftHSM2 goes on with a token
+ * that is not there any more (`login-check.ts`).
  */
 
 import { execFileSync } from 'node:child_process';
@@ -8,8 +9,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { BackingKeyId } from '../../src/kms/names.ts';
-import { nssSoftoken, type TestToken } from '../support/tokens.ts';
-import { failureOf, newKey, openStore, openTestStore, roundTrip, until } from './test-store.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
+import { failureOf, newKey, openStore, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
 if (nssSoftoken.missing !== null) process.stdout.write(`skipped: a changed PIN: ${nssSoftoken.missing}\n`);
 
@@ -67,5 +68,48 @@ describe.skipIf(nssSoftoken.missing !== null)('A host that logged in before the 
     await keyStore.reconnect();
     for (const key of keys) await roundTrip(keyStore, key);
     expect((await keyStore.listKeys()).map(({ backingKeyId }) => backingKeyId).sort()).toEqual([...keys].sort());
+  });
+});
+
+if (softHsm2.missing !== null) process.stdout.write(`skipped: a token initialised anew: ${softHsm2.missing}\n`);
+
+describe.skipIf(softHsm2.missing !== null)('A host whose token is initialised anew (SoftHSM2)', () => {
+  let token: TestToken;
+
+  beforeEach(() => {
+    token = softHsm2.create();
+  });
+  afterEach(() => token.remove());
+
+  function initialiseAnew(): void {
+    const { library, label, pin, soPin } = token;
+    const which = ['--module', library, '--init-token', '--token', label, '--label', label];
+    const environment = { ...process.env, ...token.environment };
+    execFileSync('softhsm2-util', [...which, '--so-pin', soPin ?? '', '--pin', pin], {
+      env: environment,
+      stdio: 'ignore',
+    });
+  }
+
+  test('makes no key in it that is lost with the host', async () => {
+    const keyStore = await openStore(token, { lanes: 2 });
+    for (let made = 0; made < 3; made++) await roundTrip(keyStore, await newKey(keyStore));
+    initialiseAnew();
+    expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
+    const key = await newKey(keyStore);
+    await keyStore.close();
+    const { keyStore: next } = await openTestStore(token);
+    await roundTrip(next, key);
+  });
+
+  test('ends at the first key that it does not find, as it finds none', async () => {
+    const { keyStore } = await openTestStore(token);
+    const [used, unused] = [await newKey(keyStore), await newKey(keyStore)];
+    await roundTrip(keyStore, used);
+    initialiseAnew();
+    const aad = Buffer.from('x');
+    const encrypting = keyStore.encrypt({ backingKeyId: unused, aad, plaintext: plaintextOf('x') });
+    expect(await failureOf(encrypting)).toMatchObject({ failure: 'keyUnavailable' });
+    expect(keyStore.status().restarts).toBe(1);
   });
 });
