@@ -4,6 +4,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import type { CreateKeyRequest, KeyMetadata } from '@aws-sdk/client-kms';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { present } from '../end-to-end/support/daemon.ts';
@@ -207,6 +208,25 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key with imported mat
     await put(here, KeyId, other);
     await regions.in(there).rotateKeyOnDemand({ KeyId });
     expect(await statesOf(KeyId)).toEqual(['Enabled', 'Enabled']);
+  });
+
+  test('has no replica wait for what it was not rotated to and is losing while it is replicated', async () => {
+    for (let times = 0; times < 8; times++) {
+      const material = randomBytes(32);
+      const KeyId = await newPrimary();
+      await put(here, KeyId, material, lasting);
+      const { KeyMaterialId } = await put(here, KeyId, randomBytes(32), asNew);
+      const removed = regions.in(here).deleteImportedKeyMaterial({ KeyId, KeyMaterialId });
+      await setTimeout(times);
+      await Promise.all([removed, regions.in(here).replicateKey({ KeyId, ReplicaRegion: there })]);
+      await put(there, KeyId, material);
+      for (const region of [here, there] as const)
+        expect(await rotationsIn(region, KeyId), `after ${times} ms`).toEqual(['CURRENT IMPORTED']);
+      const next = randomBytes(32);
+      await put(here, KeyId, next, asNew);
+      await put(there, KeyId, next);
+      await regions.in(here).rotateKeyOnDemand({ KeyId });
+    }
   });
 
   test('is deleted in its replica with the material that is there, and then waits for its own deletion', async () => {

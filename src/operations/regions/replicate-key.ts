@@ -9,6 +9,7 @@
 import { defaultKeyPolicy } from '../../authorization/default-key-policy.ts';
 import { assertNoLockout } from '../../authorization/lockout.ts';
 import { assertAffordable } from '../../authorization/worst-case.ts';
+import { isPendingRotation } from '../../keys/imported-material.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
 import { awaitedIn, inOrderOfRegions, relatedKeys } from '../../keys/multi-region.ts';
@@ -178,13 +179,20 @@ function assertTakesMaterial(there: KeyView, { record: { keySpec } }: KmsKey): v
   assertTokenCanWrap(keyStore, keySpec);
 }
 
-/** What was generated here is that of one Region more; what was imported has to be imported there. */
+/**
+ * What was generated here is that of one Region more; what was imported has to be imported there, but for what the key was not rotated to and is
+ * just losing: the primary key forgets it, and takes other material in its place.
+ */
 function materialOf(
-  { record: { origin }, materials }: KmsKey,
+  primary: KmsKey,
   related: readonly { readonly record: Pick<KeyRecord, 'region'> }[],
   there: KeyView,
 ): readonly Change[] {
-  if (origin === 'EXTERNAL') return materials.map((material) => awaitedIn(there, material));
+  const { record, materials } = primary;
+  if (record.origin === 'EXTERNAL') {
+    const kept = materials.filter((each) => each.state !== 'Destroying' || !isPendingRotation(primary, each));
+    return kept.map((material) => awaitedIn(there, material));
+  }
   const regions = related.map(({ record: { region } }) => region);
   return materials.flatMap((material) => renamed(material, regions));
 }
