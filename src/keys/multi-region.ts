@@ -83,6 +83,20 @@ export function isThereInAll(
   });
 }
 
+/**
+ * Have other Regions imported material still, or wait for it, that this one is losing? Then this one is to have it again. Where the primary key loses
+ * it all do; but one that was a replica when it lost it may be the primary key by now.
+ */
+export function isKeptByOthers(
+  directory: Regions,
+  { record: { keyId, region } }: KmsKey,
+  { backingKeyId }: Pick<BackingKeyRecord, 'backingKeyId'>,
+): boolean {
+  const others = relatedKeys(directory, keyId).filter(({ record }) => record.region !== region);
+  const theirs = others.flatMap(({ materials }) => materials.filter((each) => each.backingKeyId === backingKeyId));
+  return theirs.some(({ state }) => state !== 'Destroying');
+}
+
 /** The key whose rotation is that of all related keys; the key itself where there is no other. */
 export function primaryOf({ regions }: Regions, key: KmsKey): KmsKey {
   const { keyId, primaryRegion } = key.record;

@@ -229,6 +229,26 @@ describe.skipIf(softHsm2.missing !== null)('a multi-Region key with imported mat
     }
   });
 
+  test('loses what it was not rotated to in a replica that becomes the primary key just then, and takes it again', async () => {
+    for (let times = 0; times < 8; times++) {
+      const KeyId = await newCompletePair(randomBytes(32));
+      const next = randomBytes(32);
+      await put(here, KeyId, next, asNew);
+      const { KeyMaterialId } = await put(there, KeyId, next);
+      const removed = regions.in(there).deleteImportedKeyMaterial({ KeyId, KeyMaterialId });
+      await setTimeout(times);
+      await Promise.all([removed, regions.in(here).updatePrimaryRegion({ KeyId, PrimaryRegion: there })]);
+      const lengths = [await rotationsIn(here, KeyId), await rotationsIn(there, KeyId)].map(({ length }) => length);
+      expect(lengths[0], `after ${times} ms`).toBe(lengths[1]);
+      // It was the primary key already: then all have lost it.
+      if (lengths[0] === 1) continue;
+      await put(there, KeyId, next);
+      await regions.in(there).rotateKeyOnDemand({ KeyId });
+      for (const region of [here, there] as const)
+        expect(await rotationsIn(region, KeyId)).toEqual(['NON_CURRENT IMPORTED', 'CURRENT IMPORTED']);
+    }
+  });
+
   test('is deleted in its replica with the material that is there, and then waits for its own deletion', async () => {
     const material = randomBytes(32);
     const KeyId = await newCompletePair(material);

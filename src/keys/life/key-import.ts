@@ -39,7 +39,7 @@ import {
 import type { KeyDirectory } from '../key-directory.ts';
 import { fromKeyStoreError, inKeyStore } from '../key-store-errors.ts';
 import type { KmsKey } from '../kms-key.ts';
-import { multiRegionKeyType, primaryOf, relatedKeys } from '../multi-region.ts';
+import { isKeptByOthers, multiRegionKeyType, relatedKeys } from '../multi-region.ts';
 import { DestroyedMaterial } from './destroyed-material.ts';
 import { type DomainKeys, isInHsm } from './domain-keys.ts';
 import {
@@ -360,16 +360,9 @@ export class KeyImports {
     const key = this.#directory.findKey(keyId);
     const isForgotten =
       record.state === 'Creating' ||
-      (key !== undefined && isPendingRotation(key, record) && !this.#isAwaited(key, record));
+      (key !== undefined && isPendingRotation(key, record) && !isKeptByOthers(this.#directory, key, record));
     if (isForgotten) return [removed('backingKey', record)];
     return [replaced('backingKey', record, { state: 'Removed', owner: '' })];
-  }
-
-  /** Will the primary key be rotated to it? Then the replica is to have it again. */
-  #isAwaited(key: KmsKey, { backingKeyId }: BackingKeyRecord): boolean {
-    if (multiRegionKeyType(key.record) !== 'REPLICA') return false;
-    const { materials } = primaryOf(this.#directory, key);
-    return materials.some((each) => each.backingKeyId === backingKeyId && each.state !== 'Destroying');
   }
 
   async #tryToSettle(keyId: KeyId): Promise<void> {
