@@ -145,17 +145,34 @@ async function backupKey(keyStore: KeyStore, { serviceKey }: BackupHeader): Prom
   try {
     await assertServiceKey(keyStore, 'metadata-integrity', serviceKey);
   } catch (error) {
-    if (!(error instanceof KeyStoreError) || error.failure !== 'keyUnavailable') throw error;
-    const { label, serial } = keyStore.capabilities().token;
+    if (!(error instanceof KeyStoreError) || !(error.failure === 'keyUnavailable' || error.failure === 'away'))
+      throw error;
     throw new ConfigurationError(
-      `the token \`${label}\`, serial ${serial}, does not hold the service key \`${serviceKey}\` with which the backup was made: it is another HSM, or its keys are gone; ` +
-        'nothing was written. Restore the token from its own backup first, name the right one (`token: { serial: … }`), or have this one join an HSM that has it (`drawbridge domain invite --help`); what its keys have encrypted cannot be decrypted without them',
+      `${whoLacksIt(keyStore, `the service key \`${serviceKey}\` with which the backup was made`)}; nothing was written. ` +
+        'Restore the token from its own backup first, name the right one (`token: { serial: … }`), or have this one join an HSM that has it (`drawbridge domain invite --help`); what its keys have encrypted cannot be decrypted without them',
       { cause: error },
     );
   }
   const messages = [derivedKeyInput('backup')];
   const [key] = await keyStore.macs({ backingKeyId: serviceKey, algorithm: 'HMAC_SHA_256', messages });
   return key as Buffer; // There is one MAC for one message.
+}
+
+/** Of several members those that are there lack it, and one that is not may have it. */
+function whoLacksIt(keyStore: KeyStore, key: string): string {
+  const members = keyStore.status().members ?? [];
+  const away = members
+    .filter(({ state }) => state !== 'connected')
+    .map(
+      ({ name, lastFailure }) =>
+        `; the member \`${name}\`, which may have it, is away: ${lastFailure ?? 'it is not connected yet'}`,
+    );
+  const present = members.filter(({ state }) => state === 'connected');
+  const tokens = present.length > 0 ? present.map(({ token }) => token) : [keyStore.capabilities().token];
+  const named = tokens.flatMap((token) => (token ? [`the token \`${token.label}\`, serial ${token.serial},`] : []));
+  const [does, is, its] =
+    named.length > 1 ? ['do', 'they are other HSMs', 'their'] : ['does', 'it is another HSM', 'its'];
+  return `${named.join(' and ')} ${does} not hold ${key}: ${is}, or ${its} keys are gone${away.join('')}`;
 }
 
 async function load(
