@@ -77,6 +77,8 @@ interface Passage {
   from: bigint;
   /** Was anything wrapped anew, or something in the way of that? Then it is gone through once more. */
   hasChanged: boolean;
+  /** Did something come under a former domain key meanwhile, perhaps where it was gone through already? */
+  isBehind: boolean;
   /** By `nameOf`: what has been tried in vain, and is passed over. */
   readonly tried: Set<string>;
   /** How many wait for the HSM of another Region, by what is said of it. */
@@ -115,7 +117,7 @@ export class Rewrapping implements Fold {
       const record = change.record as BackingKeyRecord;
       for (const obstacles of this.#obstacles.values()) obstacles.delete(nameOf(record));
       for (const { tried } of this.#passages.values()) tried.delete(nameOf(record));
-      if ('put' in change && this.#isFormer(record)) this.#done.delete(record.keyStore);
+      if ('put' in change && this.#isFormer(record)) this.#missed(record.keyStore);
     }
   }
 
@@ -173,7 +175,7 @@ export class Rewrapping implements Fold {
     this.#waiting.set(name, passage.waiting);
     // A rotation in between has made everything former anew.
     if (this.#current(name)?.backingKeyId !== current.backingKeyId) return true;
-    if (passage.hasChanged) {
+    if (passage.hasChanged || passage.isBehind) {
       this.#passages.set(name, newPassage(passage.tried));
       return true;
     }
@@ -297,6 +299,13 @@ export class Rewrapping implements Fold {
     }
   }
 
+  /** Something came into a key store, or stays in it, that is under a former domain key. */
+  #missed(name: string): void {
+    this.#done.delete(name);
+    const passage = this.#passages.get(name);
+    if (passage !== undefined) passage.isBehind = true;
+  }
+
   #obstaclesIn(name: string): Obstacles {
     const obstacles = this.#obstacles.get(name) ?? new Map<string, string>();
     this.#obstacles.set(name, obstacles);
@@ -352,5 +361,5 @@ function nameOf({ regions, backingKeyId }: Pick<BackingKeyRecord, 'regions' | 'b
 }
 
 function newPassage(tried: ReadonlySet<string> = new Set()): Passage {
-  return { region: 0, from: 0n, hasChanged: false, tried: new Set(tried), waiting: new Map() };
+  return { region: 0, from: 0n, hasChanged: false, isBehind: false, tried: new Set(tried), waiting: new Map() };
 }
