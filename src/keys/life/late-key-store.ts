@@ -2,12 +2,15 @@
  * A key store that was not there at the start: when it is connected, what a start does with those that it needs is done with it.
  *
  * What of a creation in it did not finish is undone, and its objects are compared with the records. Nothing is made in it before
- * that, so whatever is unfinished by then is nobody's who is still at it.
+ * that. But where it was connected before, somebody may have made something in it then whose turn is yet to come.
+ *
+ * INVARIANT: no object is destroyed whose intent has not been given another version before. So either that turn was first, and the object is left
+ * alone, or it is refused.
  */
 
 import type { KeyStore } from '../../hsm/key-store.ts';
 import type { Logger } from '../../kms/logger.ts';
-import { removed } from '../../store/records/changes.ts';
+import { removed, replaced } from '../../store/records/changes.ts';
 import type { BackingKeyRecord } from '../../store/records/records.ts';
 import type { Turns } from '../../store/turns.ts';
 import type { KeyView } from '../key-view.ts';
@@ -39,11 +42,13 @@ export async function settleLateKeyStore(
       log.warn({ keyStore: name, backingKeyId, keyId }, 'an unfinished key creation is left as it is');
       continue;
     }
+    const taken = await takenOver(record, { directory, turns });
+    if (taken === undefined) continue;
     if (!(await isDestroyed(keyStore, backingKeyId, log))) {
-      leftIntents.add(record);
+      leftIntents.add(taken);
       continue;
     }
-    await turns.take(() => ({ changes: [removed('backingKey', record)], response: undefined }), { isQuiet: true });
+    await turns.take(() => ({ changes: [removed('backingKey', taken)], response: undefined }), { isQuiet: true });
     log.info({ keyStore: name, backingKeyId, keyId }, 'undid an unfinished key creation');
   }
   await domainKeys.settle(name, keyStore);
@@ -51,6 +56,21 @@ export async function settleLateKeyStore(
     domainKeys.isThere(backingKeyId) ||
     [...directory.regions.values()].some((each) => each.namesMaterial(backingKeyId));
   await reportDifferences(name, keyStore, { records, isNamed }, log);
+}
+
+/** @returns The intent as nobody else knows it; `undefined` where it is none any more. */
+function takenOver(record: BackingKeyRecord, { directory, turns }: Pick<LateParts, 'directory' | 'turns'>) {
+  return turns.take<BackingKeyRecord | undefined>(
+    () => {
+      const found = [...directory.regions.values()].flatMap(
+        ({ onRecord }) => onRecord.findMaterial(record.backingKeyId)?.record ?? [],
+      );
+      const now = found.find(({ state, regions }) => state === 'Creating' && regions === record.regions);
+      if (now === undefined) return { changes: [], response: undefined };
+      return { changes: [replaced('backingKey', now, {})], response: { ...now, version: now.version + 1 } };
+    },
+    { isQuiet: true },
+  );
 }
 
 function isNeededNow(record: BackingKeyRecord, directory: KeyView): boolean {
