@@ -341,6 +341,13 @@ describe.skipIf(missing !== null)('Custom key stores', () => {
     );
     expect(await run('status')).toMatch(new RegExp(`custom key store +ledger \\(${made}\\)\nstate +CONNECTED`));
     await run('key-stores', 'disconnect', 'ledger');
+    writeFileSync(pinFile, 'not-the-pin\n');
+    await run('key-stores', 'update', 'ledger', '--password-file', pinFile);
+    await expect(run('key-stores', 'connect', 'ledger')).rejects.toThrow();
+    expect(await run('status')).toMatch(
+      /^next +the PIN is not presented again: `drawbridge key-stores disconnect ledger`/m,
+    );
+    await run('key-stores', 'disconnect', 'ledger');
     await expect(run('key-stores', 'delete', 'ledger')).rejects.toThrow(/CustomKeyStoreHasCMKsException/);
     expect(await run('census').catch((error: object) => error)).toMatchObject({
       code: 1,

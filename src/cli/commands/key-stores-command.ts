@@ -121,7 +121,8 @@ Example:
     });
 }
 
-function afterFailure(store: string, code: ConnectionErrorCode): string {
+/** What brings back one that has failed. */
+export function afterFailure(store: string, code: ConnectionErrorCode): string {
   const [disconnect, connect] = ['disconnect', 'connect'].map((act) => `\`drawbridge key-stores ${act} ${store}\``);
   if (!isPasswordRefusal(code)) return `once the cause is mended: ${disconnect}, and then ${connect}`;
   const update = `\`drawbridge key-stores update ${store} --password\``;

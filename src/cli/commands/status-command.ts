@@ -1,10 +1,12 @@
 /** `drawbridge status`: how the daemon is, as it says itself to the account's root. */
 
 import { Command } from 'commander';
+import type { ConnectionErrorCode } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
 import { domainKeysOf, rewrappingText } from '../requests/rewrapping-text.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
+import { afterFailure } from './key-stores-command.ts';
 import { whyNot } from './upkeep-command.ts';
 
 export function statusCommand(): Command {
@@ -161,7 +163,11 @@ function describeResidency(keyStore: Members): readonly (readonly [string, strin
 
 function describeCustomKeyStore(store: Members): string {
   const token = store['token'] as Members | undefined;
-  const code = store['connectionState'] === 'FAILED' ? ` (${store['connectionErrorCode']})` : '';
+  const hasFailed = store['connectionState'] === 'FAILED';
+  const code = hasFailed ? ` (${store['connectionErrorCode']})` : '';
+  // Safe: the daemon says one of these of a store that has failed.
+  const next = () =>
+    afterFailure(String(store['customKeyStoreName']), store['connectionErrorCode'] as ConnectionErrorCode);
   return facts([
     ['custom key store', `${store['customKeyStoreName']} (${store['customKeyStoreId']})`],
     ['state', `${store['connectionState']}${code}`],
@@ -171,5 +177,6 @@ function describeCustomKeyStore(store: Members): string {
       token === undefined ? null : `${token['hosts']} with ${token['lanes']} lanes, ${token['restarts']} replaced`,
     ],
     ['last failure', (token?.['lastFailure'] ?? null) as string | null],
+    ...(hasFailed ? [['next', next()] as const] : []),
   ]);
 }
