@@ -19,6 +19,8 @@ import { PackedRows, type RowToPack, type UnpackedRow } from './packed-rows.ts';
 const unit = 16;
 const wordsPerUnit = unit / 4;
 const headBytes = 20;
+/** Of a line. */
+const fewestBytes = 2 * unit;
 /** Longer ones, of a key with a long policy of its own or much material, are read from the database. */
 const maxLineBytes = 63 * unit;
 const blockBytes = 1024 * 1024;
@@ -52,16 +54,23 @@ export class PackedKeys {
   /** By how many units they have, places that are free again. */
   readonly #free: number[][] = Array.from({ length: maxLineBytes / unit + 1 }, () => []);
   /** Where lines begin, in units from the first block on, and one more; 0 for none. There are a power of two. */
-  #table = new Uint32Array(smallest);
+  #table: Uint32Array;
   #count = 0;
   /** Regions that there are or were lines of, and their numbers. */
   readonly #regions = new Map<string, number>();
   /** What is looked for, as it stands at the beginning of a line. */
   readonly #wanted = new Uint32Array(5);
 
-  /** @param maxBytes All lines together take no more. */
-  constructor(maxBytes: number) {
+  /**
+   * @param maxBytes All lines together take no more.
+   * @param expected So many there will be, roughly: for more the table grows, which takes a tenth of a second with half a million.
+   */
+  constructor(maxBytes: number, expected = 0) {
     this.#maxBytes = maxBytes;
+    const most = Math.min(expected, Math.floor(maxBytes / fewestBytes));
+    let places = smallest;
+    while (places < 2 * most) places *= 2;
+    this.#table = new Uint32Array(places);
   }
 
   get count(): number {
@@ -117,7 +126,7 @@ export class PackedKeys {
     words[(line % unitsPerBlock) * wordsPerUnit] = this.#headOf(line) | grantsFlag;
   }
 
-  /** Takes out what there is of this id in all Regions. @returns What it said. */
+  /** Takes out what there is of this id in all Regions; nothing of it stays in memory, as a blob that was destroyed. @returns What it said. */
   take(keyId: KeyId): readonly UnpackedRow[] {
     const taken: UnpackedRow[] = [];
     for (const region of this.#regions.keys()) {
@@ -125,8 +134,11 @@ export class PackedKeys {
       const index = this.#find();
       const line = this.#lineAt(index);
       taken.push(...this.#rowsOf(line, keyId));
-      this.#free[unitsOf(this.#headOf(line))]?.push(line);
+      const units = unitsOf(this.#headOf(line));
       this.#emptyAt(index);
+      const at = (line % unitsPerBlock) * unit;
+      this.#blockOf(line).bytes.fill(0, at, at + units * unit);
+      this.#free[units]?.push(line);
     }
     return taken;
   }

@@ -1,7 +1,7 @@
 /** Keys in few bytes: what comes out is what went in, and a line is there until it is taken out. */
 
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { KeyId } from '../../src/kms/names.ts';
 import { PackedKeys } from '../../src/store/packed-keys.ts';
 import type { PackedKind, RowToPack } from '../../src/store/packed-rows.ts';
@@ -68,6 +68,34 @@ describe('A key that was packed', () => {
     // What goes makes room for another one.
     keys.take(idOf(7));
     expect(keys.put(region, idOf(count), rows(count), false)).toBe(true);
+  });
+
+  test('leaves nothing of its material in memory when it goes', () => {
+    const wrappedKey = Buffer.from('a blob that is destroyed with its key');
+    const made = vi.spyOn(Buffer, 'alloc');
+    const keys = new PackedKeys(room);
+    const { keyId } = examples.key;
+    keys.put(region, keyId, [rowOf('backingKey', { ...examples.backingKey, wrappedKey })], false);
+    // Where it was packed, the next one is put together: it is not looked for there.
+    const blocks = made.mock.results.map(({ value }) => value as Buffer).filter(({ length }) => length > 4096);
+    made.mockRestore();
+    const isThere = () => blocks.some((block) => block.includes(wrappedKey));
+    expect(isThere()).toBe(true);
+    keys.take(keyId);
+    expect(isThere()).toBe(false);
+  });
+
+  test('has a table of its own size from the beginning where it is known how many there will be, and no larger than there is room', () => {
+    const bytesOf = (maxBytes: number): number => {
+      const before = process.memoryUsage().arrayBuffers;
+      const keys = new PackedKeys(maxBytes, 1_000_000);
+      const bytes = process.memoryUsage().arrayBuffers - before;
+      expect(keys.count).toBe(0);
+      return bytes;
+    };
+    const mebibyte = 1024 * 1024;
+    expect(bytesOf(512 * mebibyte)).toBeGreaterThan(7 * mebibyte);
+    expect(bytesOf(0)).toBeLessThan(mebibyte);
   });
 
   test('is not packed where it is long', () => {
