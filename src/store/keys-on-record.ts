@@ -12,7 +12,7 @@ import type { ReaderParts } from './record-reader.ts';
 import { type KeyFound, type KeysVerified, UnverifiedRecords } from './record-source.ts';
 import { selection, tables } from './record-statements.ts';
 import type { Replaced } from './transactions.ts';
-import { VerifiedKeys } from './verified-keys.ts';
+import { type RoomForKeys, VerifiedKeys } from './verified-keys.ts';
 import type { SeenRow, VerifiedRows } from './verified-rows.ts';
 
 export class KeysOnRecord {
@@ -24,17 +24,12 @@ export class KeysOnRecord {
   /** So many transactions have been followed. */
   #written = 0;
 
-  /** @param packedBytes What keys that were read may take, packed. */
-  constructor(
-    parts: Pick<ReaderParts, 'db' | 'formats'>,
-    reads: PreparedReads,
-    rows: VerifiedRows,
-    packedBytes: number,
-  ) {
+  /** @param room For keys that were read, packed. */
+  constructor(parts: Pick<ReaderParts, 'db' | 'formats'>, reads: PreparedReads, rows: VerifiedRows, room: RoomForKeys) {
     this.#parts = parts;
     this.#reads = reads;
     this.#rows = rows;
-    this.#verified = new VerifiedKeys(rows, parts.formats, packedBytes);
+    this.#verified = new VerifiedKeys(rows, parts.formats, room);
   }
 
   /** As `RecordSource.keysAtHand`. */
@@ -61,6 +56,7 @@ export class KeysOnRecord {
 
   /** As `RecordSource.verifyKeys`. */
   async verify(from: bigint, limit: number): Promise<KeysVerified> {
+    if (this.#verified.isFull) return { verified: 0, next: null };
     const statement = this.#reads.named('keys behind', () => {
       const some = this.#parts.db.selectFrom(tables.key).select(['region', 'keyId', sql<bigint>`rowid`.as('rowid')]);
       return some.where(sql<SqlBool>`rowid >= ${0}`).orderBy(sql`rowid`).limit(1).compile().sql;
@@ -79,9 +75,17 @@ export class KeysOnRecord {
     }
     const written = this.#written;
     await this.#rows.verify(unverified);
-    // What was written meanwhile may be another version of what was read.
-    if (this.#written === written) for (const { region, keyId, of } of seen) this.#foundIn(region, keyId, of, []);
+    for (const { region, keyId, of } of seen) {
+      if (this.#verified.has(region, keyId)) continue;
+      // What was written meanwhile may be another version of what was read.
+      this.#foundIn(region, keyId, this.#written === written ? of : this.#see(region, keyId), []);
+    }
     return { verified: seen.length, next: this.#verified.isFull ? null : next };
+  }
+
+  /** Of what a transaction is about to replace. To be told before the rows are asked of it. */
+  foresee(records: Pick<Replaced, 'rows'>): void {
+    this.#verified.foresee(records);
   }
 
   /** What a transaction has put into the place of what, once it is on disk. To be told before the rows are. */

@@ -34,11 +34,11 @@ import {
   type Tables,
   tables,
 } from './record-statements.ts';
-import { added } from './records/changes.ts';
+import { added, type Change } from './records/changes.ts';
 import type { MetadataRecords, RecordKind } from './records/records.ts';
 import { SharedTexts } from './shared-texts.ts';
 import { rowsOf } from './sqlite-database.ts';
-import { asStoreError } from './store-error.ts';
+import { asStoreError, StoreError } from './store-error.ts';
 
 export interface ReaderParts {
   readonly path: string;
@@ -126,6 +126,16 @@ export class RecordReader {
     if (rows.some((row) => inForce?.has(row[macAt]) === false)) return { reason: notInForce };
     const [verified] = await this.verify(kind, rows);
     return verified;
+  }
+
+  /** That as a change of memory. @throws StoreError `damaged` */
+  async reread(prepared: PreparedChange, inForce?: Pick<MacsInForce, 'has'>): Promise<Change> {
+    const { kind, change } = prepared;
+    const verified = await this.one(kind, prepared, inForce);
+    // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
+    if (verified === undefined) return { remove: kind, record: change.record } as Change;
+    if ('record' in verified) return added(kind, verified.record);
+    throw new StoreError('damaged', `a record in \`${this.#parts.path}\` is refused: ${verified.reason}`);
   }
 
   *#rowsOf(kind: RecordKind, texts: SharedTexts, which: Expression<SqlBool> | undefined): Generator<Row> {

@@ -16,6 +16,7 @@ import type { QuarantinedRecord } from './quarantined-record.ts';
 import { callsAtOnce, macsPerCall } from './record-macs.ts';
 import type { ReaderParts } from './record-reader.ts';
 import {
+  isNumerous,
   type KeyFound,
   type KeysVerified,
   type MaterialPage,
@@ -28,8 +29,9 @@ import {
   type WrappedOtherwise,
 } from './record-source.ts';
 import { idMember, selection, sqlNames, tables } from './record-statements.ts';
-import type { MetadataRecords } from './records/records.ts';
+import type { MetadataRecords, RecordKind } from './records/records.ts';
 import type { Replaced } from './transactions.ts';
+import type { RoomForKeys } from './verified-keys.ts';
 import type { Row, SeenRow, VerifiedRows } from './verified-rows.ts';
 
 export class RecordsOnDemand implements RecordSource {
@@ -42,13 +44,13 @@ export class RecordsOnDemand implements RecordSource {
   /**
    * @param rows Judges those of `parts`.
    * @param atStart What was verified already.
-   * @param packedBytes What keys that were read may take, packed, so that they are not read again.
+   * @param room For keys that were read, packed, so that they are not read again.
    */
-  constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata, packedBytes: number) {
+  constructor(parts: ReaderParts, rows: VerifiedRows, atStart: LoadedMetadata, room: RoomForKeys) {
     this.#parts = parts;
     this.#rows = rows;
     this.#reads = new PreparedReads(parts.database, parts.path);
-    this.#keys = new KeysOnRecord(parts, this.#reads, rows, packedBytes);
+    this.#keys = new KeysOnRecord(parts, this.#reads, rows, room);
     rows.take(atStart);
     parts.database.exec(`PRAGMA cache_size = -${cacheKibibytes}`);
   }
@@ -213,6 +215,17 @@ export class RecordsOnDemand implements RecordSource {
   async verifyAll(isEnough: () => boolean = () => false): Promise<void> {
     for (const kind of numerousKinds) await this.#verifyKind(kind, isEnough);
     if (!isEnough()) this.#isVerified = true;
+  }
+
+  /** As `VerifiedRows.areKnown`, of what a transaction is about to replace. */
+  areKnown(records: Pick<Replaced, 'rows'>): boolean {
+    this.#keys.foresee(records);
+    return this.#rows.areKnown(records);
+  }
+
+  /** A record in force that was verified elsewhere. */
+  show<Kind extends RecordKind>(kind: Kind, record: MetadataRecords[Kind]): void {
+    if (isNumerous(kind)) this.#rows.show(kind, record as MetadataRecords[typeof kind]);
   }
 
   /** What a transaction has put into the place of what, once it is on disk. */

@@ -37,6 +37,7 @@ import type {
   RecordMacs,
   StoreStanding,
 } from './metadata-store.ts';
+import { writeOverKnown } from './over-known.ts';
 import { loadAll, loadAtStart, type RecordsRead, wantedAtStart } from './record-loads.ts';
 import { derivedKeyInput, type RecordFormats, recordFormats } from './record-mac.ts';
 import { callsAtOnce, macsOfCall } from './record-macs.ts';
@@ -45,7 +46,7 @@ import { numerousKinds } from './record-source.ts';
 import { type FormerRow, hasMoreKeys, prepareChange, roughCount, type Tables } from './record-statements.ts';
 import { replacedInSum } from './record-sum.ts';
 import { rewritesOf, writesOf } from './record-writes.ts';
-import { added, type Change } from './records/changes.ts';
+import type { Change } from './records/changes.ts';
 import { RecordsOnDemand } from './records-on-demand.ts';
 import { ofFormerFormat, writeAnew, writeAnewIn } from './rows-of-former-formats.ts';
 import { migrateToLatest } from './schema-migration.ts';
@@ -211,16 +212,20 @@ class OpenSqliteStore implements SqliteStore {
   async write(changes: readonly Change[], options: { readonly intentId?: string | undefined } = {}): Promise<void> {
     // Columns are taken now: what the caller does with its records afterwards changes nothing.
     this.#assertOpen();
-    const { intentsFolder } = this.#parts;
-    const writes = writesOf(this.#parts, changes.map(prepareChange));
+    const prepared = changes.map(prepareChange);
+    const writes = writesOf(this.#parts, prepared);
     // Its turn comes later; until then nobody else listens to a MAC that failed.
     writes.catch(() => undefined);
     return this.#inTurn(async () => {
-      const root = await this.#loadedRoot();
-      const all = await writes;
+      const [root, all] = [await this.#loadedRoot(), await writes];
       // An intent has waited for the disk that it is on.
-      if (options.intentId === undefined || !(await this.#disk.has(intentsFolder))) await this.#disk.answers();
-      if (all.length > 0) this.#transaction(root, all, (records) => root.after(records, options.intentId));
+      if (options.intentId === undefined || !(await this.#disk.has(this.#parts.intentsFolder)))
+        await this.#disk.answers();
+      if (all.length === 0) return;
+      const over = { reader: this.#reader, transactions: this.#transactions, inForce: this.#inForce };
+      await writeOverKnown({ ...over, onDemand: this.#onDemand }, prepared, (known) =>
+        this.#transaction(root, all, (records) => root.after(known(records), options.intentId)),
+      );
     });
   }
 
@@ -244,14 +249,7 @@ class OpenSqliteStore implements SqliteStore {
 
   async reread(changes: readonly Change[]): Promise<readonly Change[]> {
     this.#assertOpen();
-    return mapBounded(changes.map(prepareChange), callsAtOnce, async (prepared) => {
-      const { kind, change } = prepared;
-      const verified = await this.#reader.one(kind, prepared, this.#inForce);
-      // Another one's removal, told of the record as it was seen here. Kind and record are those of the one change.
-      if (verified === undefined) return { remove: kind, record: change.record } as Change;
-      if ('record' in verified) return added(kind, verified.record);
-      throw new StoreError('damaged', `a record in \`${this.#parts.path}\` is refused: ${verified.reason}`);
-    });
+    return mapBounded(changes.map(prepareChange), callsAtOnce, (change) => this.#reader.reread(change, this.#inForce));
   }
 
   copyTo(path: string): Promise<CopiedStore> {
@@ -331,7 +329,10 @@ class OpenSqliteStore implements SqliteStore {
     this.#inForce = macs;
     const bytes = options.packedKeyBytes ?? 0;
     const rows = new VerifiedRows(formats, this.#reader, { records: count, arePacked: bytes > 0 }, macs);
-    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded, bytes);
+    this.#onDemand = new RecordsOnDemand(this.#parts, rows, read.loaded, {
+      bytes,
+      keys: roughCount(this.#parts, ['key']),
+    });
     if (count <= verifiedAtStart) await this.#onDemand.verifyAll();
     const loaded = await this.#written({ ...read, root }, progress, options);
     const write = (some: readonly FormerRow[]) => this.#writeAnew(root, some);

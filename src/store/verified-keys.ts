@@ -2,12 +2,13 @@
  * Keys that were read and verified once, so that they are not read again: packed (`packed-keys.ts`), and kept up to date by what is written.
  *
  * INVARIANT: a key in here is what the database said when all rows of it were in force and verified, and nothing has been written to one
- * of them since. What somebody writes into the file past the daemon changes nothing in here, as it changes nothing of a key in memory.
+ * of them since. What somebody writes into the file past the daemon changes nothing in here, as it changes nothing of a key in memory,
+ * until it is found out: a key of which a row was refused is in here no more.
  *
  * The rows of a key in here need not be among the known forms (`known-forms.ts`): they are put there again when it goes.
  */
 
-import type { KeyId } from '../kms/names.ts';
+import { isMultiRegion, type KeyId, parseKeyId } from '../kms/names.ts';
 import type { SeenKey } from './keys-looked-up.ts';
 import { PackedKeys } from './packed-keys.ts';
 import type { PackedKind, UnpackedRow } from './packed-rows.ts';
@@ -18,20 +19,24 @@ import type { MetadataRecords, RecordKind } from './records/records.ts';
 import type { Replaced } from './transactions.ts';
 import type { SeenRow, VerifiedRows } from './verified-rows.ts';
 
+/** For packed keys. */
+export interface RoomForKeys {
+  /** They take no more. */
+  readonly bytes: number;
+  /** So many there are, roughly. */
+  readonly keys: number;
+}
+
 export class VerifiedKeys {
   readonly #keys: PackedKeys;
   readonly #rows: VerifiedRows;
   readonly #formats: RecordFormats;
 
-  /** @param maxBytes They take no more. */
-  constructor(rows: VerifiedRows, formats: RecordFormats, maxBytes: number) {
-    this.#keys = new PackedKeys(maxBytes);
+  constructor(rows: VerifiedRows, formats: RecordFormats, room: RoomForKeys) {
+    this.#keys = new PackedKeys(room.bytes, room.keys);
     this.#rows = rows;
     this.#formats = formats;
-    rows.whenRefused(({ kind, id, keyId }) => {
-      // As its record says, which did not verify: of any other text there is none.
-      this.#keys.take((kind === 'key' ? id : (keyId ?? '')) as KeyId);
-    });
+    rows.whenRefused(({ kind, id, keyId }) => this.#take(kind === 'key' ? id : keyId));
   }
 
   get count(): number {
@@ -67,7 +72,15 @@ export class VerifiedKeys {
     const rows = [...key, ...keyPolicy, ...backingKey];
     if (!rows.every((seen) => this.#isOfToday(seen))) return;
     const packed = rows.map(({ kind, row }) => ({ kind: kind as PackedKind, row })); // Of these three.
-    if (this.#keys.put(region, keyId, packed, hasGrants)) for (const seen of rows) this.#rows.forget(seen);
+    if (!this.#keys.put(region, keyId, packed, hasGrants)) return;
+    // Material of several Regions stands behind the key of each: those that are not packed yet would have it verified again.
+    const others = isMultiRegion(keyId) ? [...key, ...keyPolicy] : rows;
+    for (const seen of others) this.#rows.forget(seen);
+  }
+
+  /** Keys of which some rows are about to be replaced are packed no more: what was verified of them is known as of others. */
+  foresee({ rows }: Pick<Replaced, 'rows'>): void {
+    for (const { kind, row } of rows.replaced) this.#changed(kind, (name) => row[memberNames(kind).indexOf(name)]);
   }
 
   /** What a transaction has put into the place of what, once it is on disk. To be told before the rows are. */
@@ -77,9 +90,16 @@ export class VerifiedKeys {
   }
 
   #changed(kind: RecordKind, member: (name: string) => unknown): void {
-    const keyId = member('keyId') as KeyId; // Each of these kinds has one.
-    if (kind === 'grant') this.#keys.noteGrants(String(member('region')), keyId);
-    else if (isPacked(kind)) for (const row of this.#keys.take(keyId)) this.#rows.know(row);
+    if (kind === 'grant') {
+      const keyId = parseKeyId(String(member('keyId')));
+      if (keyId !== undefined) this.#keys.noteGrants(String(member('region')), keyId);
+    } else if (isPacked(kind)) this.#take(member('keyId'));
+  }
+
+  /** @param text As it stands in a row, whatever somebody has put there: some texts have the digits of a key's id and are none. */
+  #take(text: unknown): void {
+    const keyId = typeof text === 'string' ? parseKeyId(text) : undefined;
+    if (keyId !== undefined) for (const row of this.#keys.take(keyId)) this.#rows.know(row);
   }
 
   #isOfToday({ kind, row }: SeenRow): boolean {

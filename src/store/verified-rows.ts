@@ -87,10 +87,31 @@ export class VerifiedRows {
     return this.#refused.get(nameOf({ kind, id, region }))?.reason;
   }
 
+  /** One that was verified elsewhere, and is in force. */
+  show<Kind extends NumerousKind>(kind: Kind, record: MetadataRecords[Kind]): void {
+    this.#put(kind, toColumns(kind, record));
+  }
+
   /** What the start has verified already, and what did not verify, of which it told. */
   take(loaded: LoadedMetadata): void {
     for (const record of loaded.quarantined) this.#refused.set(nameOf(record), record);
-    for (const kind of numerousKinds) for (const record of loaded[kind]) this.#put(kind, toColumns(kind, record));
+    for (const kind of numerousKinds) for (const record of loaded[kind]) this.show(kind, record);
+  }
+
+  /**
+   * Is all that a transaction is about to replace what was verified or written, to the letter? What somebody edited is not, and what was
+   * there before would be known for good: put back under a MAC that is in force, it would be taken for a record.
+   */
+  areKnown({ rows }: Pick<Replaced, 'rows'>): boolean {
+    const put = rows.put.flatMap(({ kind, columns }) =>
+      isNumerous(kind) ? this.#hashOf(kind, inOrder(kind, columns)) : [],
+    );
+    return rows.replaced.every(({ kind, row }) => {
+      // Nothing of this name is used until the next start.
+      if (!isNumerous(kind) || this.#refused.has(nameOf(this.#identityOf(kind, row)))) return true;
+      const hashed = this.#hashOf(kind, row);
+      return hashed !== undefined && (this.#known.has(hashed) || put.includes(hashed));
+    });
   }
 
   /** What a transaction has put into the place of what, once it is on disk. */
@@ -214,8 +235,7 @@ export class VerifiedRows {
   }
 
   #put(kind: NumerousKind, columns: Columns): void {
-    const values = memberNames(kind).map((name) => columns[name]);
-    this.know({ kind, row: values });
+    this.know({ kind, row: inOrder(kind, columns) });
   }
 
   #isInForce(kind: NumerousKind, row: Row): boolean {
@@ -256,6 +276,10 @@ export class VerifiedRows {
     if (facts === undefined) throw new TypeError(`${kind} is no kind of which there are many`);
     return facts;
   }
+}
+
+function inOrder(kind: NumerousKind, columns: Columns): Row {
+  return memberNames(kind).map((name) => columns[name]);
 }
 
 /** Of one that is known to be genuine. */

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { LoadOptions } from '../../src/store/metadata-store.ts';
 import { type RecordSource, whenVerified } from '../../src/store/record-source.ts';
 import { added, removed, replaced } from '../../src/store/records/changes.ts';
 import type { KeyPolicyRecord } from '../../src/store/records/records.ts';
 import { openSqliteStore } from '../../src/store/sqlite-store.ts';
 import {
   type AnyPut,
+  aliasPut,
   asPuts,
   conflict,
   eachByItself,
@@ -214,7 +216,7 @@ describe('a row that is edited past a store that reads on demand', () => {
   /** What the store has open, as whoever edits the file's pages has it. */
   let file: DatabaseSync;
   let macsAsked = 0;
-  const begin = async (keysInMemory: number) => {
+  const begin = async (keysInMemory: number, options: LoadOptions = {}) => {
     const opening = vi.spyOn(DatabaseSync.prototype, 'exec');
     const macs = eachByItself((data) => {
       macsAsked++;
@@ -223,13 +225,10 @@ describe('a row that is edited past a store that reads on demand', () => {
     store = await openSqliteStore({ path, macs, formerRegion });
     file = opening.mock.contexts[0] as DatabaseSync;
     opening.mockRestore();
-    return store.begin(keysInMemory);
+    const begun = await store.begin(keysInMemory, undefined, options);
+    if (begun.source !== undefined) ({ source } = begun);
   };
-  beforeEach(async () => {
-    const begun = await begin(0);
-    if (begun.source === undefined) throw new Error('all records are in memory');
-    source = begun.source;
-  });
+  beforeEach(() => begin(0));
   afterEach(() => store.close());
 
   const row = (table: Table) => ({ ...file.prepare(`SELECT * FROM ${table}`).get() });
@@ -287,6 +286,38 @@ describe('a row that is edited past a store that reads on demand', () => {
       expect(row('alias')['version']).toBe(2);
     },
   );
+
+  test.each([0, 1024 * 1024])(
+    'is not written over, so that what stood there before is not known for good (%i bytes of packed keys)',
+    async (packedKeyBytes) => {
+      await store.close();
+      await begin(0, { packedKeyBytes });
+      const found = () => whenVerified(() => source.readKey(formerRegion, keyId)?.policy);
+      expect(await found()).toEqual(keyPolicy);
+      const former = row('key_policy');
+      file.exec(`UPDATE key_policy SET document = 'another'`);
+      const denied = replaced('keyPolicy', keyPolicy, { document: '{"Deny":"all"}' });
+      await expect(store.write([denied])).rejects.toMatchObject({ failure: 'altered' });
+      putBack('key_policy', former);
+      await store.write([denied]);
+      // A MAC that is in force is none of this row.
+      putBack('key_policy', { ...former, mac: String(row('key_policy')['mac']) });
+      expect(await found()).not.toEqual(keyPolicy);
+    },
+  );
+
+  test('that nobody has read since the start is written over, once the HSM says that it is sound', async () => {
+    await store.close();
+    const made = await openSqliteStore({ path, macs: testMacs, formerRegion });
+    // More than a start verifies by itself.
+    await made.write(Array.from({ length: 4100 }, (_, number) => aliasPut(`n${number}`)));
+    await made.close();
+    await begin(0);
+    const renamed = replaced('key', key, { description: 'another' });
+    await store.write([renamed, replaced('key', { ...key, version: 2 }, { description: 'a third' })]);
+    file.exec(`UPDATE key_policy SET document = 'another'`);
+    await expect(store.write([replaced('keyPolicy', keyPolicy, {})])).rejects.toMatchObject({ failure: 'altered' });
+  });
 
   test('is none of what was written here, whoever reads while it is replaced', async () => {
     let newest: KeyPolicyRecord = keyPolicy;

@@ -178,9 +178,39 @@ describe('Keys that were verified', () => {
   test('are verified by nobody ahead where there is no room for them', async () => {
     await store.close();
     await begin(0);
-    expect(await source.verifyKeys(0n, 7)).toMatchObject({ next: null });
+    expect(await source.verifyKeys(0n, 7)).toEqual({ verified: 0, next: null });
+    expect(verified).toBe(0);
     await read(keyIdOf(1));
     expect(verified).toBeGreaterThan(0);
+  });
+
+  test('are kept though something else is written while the HSM is at them', async () => {
+    const done = source.verifyKeys(0n, 100);
+    await store.write([aliasPut('other')]);
+    expect(await done).toMatchObject({ verified: keyCount + 2 });
+    expect(source.keysAtHand).toBe(keyCount + 2);
+  });
+
+  test('of several Regions are at hand in each, though their material is one', async () => {
+    await source.verifyKeys(0n, 100);
+    verified = 0;
+    for (const region of [formerRegion, otherRegion]) expect(await read(multiRegionId, region)).toBeDefined();
+    expect(verified).toBe(0);
+  });
+
+  test('stay where a row is refused whose id has the digits of theirs, and is none', async () => {
+    const other = keyIdOf(10).replace('00000010', '0000000g');
+    await store.close();
+    const file = new DatabaseSync(path);
+    file.prepare('update key_policy set key_id = ? where key_id = ?').run(other, keyIdOf(12));
+    file.close();
+    await begin();
+    await read(keyIdOf(10));
+    const refused: string[] = [];
+    source.whenRefused(({ id }) => refused.push(id));
+    await source.verifyAll();
+    expect(refused).toEqual([other]);
+    expect(source.keysAtHand).toBe(1);
   });
 
   test('are not kept as they were before a write that came while the HSM was at them', async () => {
