@@ -69,7 +69,11 @@ export class KeysVerifiedAhead {
       if (othersUsed > idleBelow) await this.#rest(tookMs * 4);
     }
     this.#isDone = next === null;
-    if (this.#isDone) this.#parts.log.info({ verified }, 'the keys that are not in memory are verified');
+    if (this.#isDone)
+      this.#parts.log.info(
+        { verified },
+        'keys that are not in memory were verified ahead, as many as there is room for',
+      );
   }
 
   async #verifySome(from: bigint, limit: number): Promise<KeysVerified | undefined> {

@@ -83,6 +83,11 @@ export class KeysOnRecord {
     return { verified: seen.length, next: this.#verified.isFull ? null : next };
   }
 
+  /** As `VerifiedKeys.forget`. */
+  forget(rows: readonly SeenRow[]): void {
+    this.#verified.forget(rows);
+  }
+
   /** Of what a transaction is about to replace. To be told before the rows are asked of it. */
   foresee(records: Pick<Replaced, 'rows'>): void {
     this.#verified.foresee(records);

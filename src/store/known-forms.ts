@@ -2,8 +2,8 @@
  * Which records are known to be genuine: a set of hashes of their canonical forms.
  *
  * A record that is read again long after it was verified was verified then, if its form is in here, and costs no call to the HSM. What
- * takes its place puts the new form in here and takes the former one out, which has to be the one that is known (`over-known.ts`). Whether a record is in force is another question
- * (`macs-in-force.ts`).
+ * takes its place puts the new form in here and takes the former one out, which has to be the one that is known (`over-known.ts`).
+ * Whether a record is in force is another question (`macs-in-force.ts`).
  *
  * A hash is keyed with what nobody else knows and no other start has: nobody who edits a row can aim at a form that is known.
  */

@@ -254,6 +254,7 @@ export class RecordsOnDemand implements RecordSource {
     };
     await mapBounded(lists.call(this), callsAtOnce, async (rows) => {
       await this.#rows.verify(rows);
+      this.#keys.forget(rows);
       // Others come first, however many records there are.
       await new Promise((resolve) => setImmediate(resolve));
     });

@@ -78,6 +78,17 @@ export class VerifiedKeys {
     for (const seen of others) this.#rows.forget(seen);
   }
 
+  /** Of rows that were verified for somebody who goes through all of them, those of keys in here need not be known beside. */
+  forget(rows: readonly SeenRow[]): void {
+    for (const seen of rows) {
+      const member = (name: string): unknown => seen.row[memberNames(seen.kind).indexOf(name)];
+      const keyId = isPacked(seen.kind) ? parseKeyId(String(member('keyId'))) : undefined;
+      // Material of several Regions is known beside, as above.
+      const region = String(member(seen.kind === 'backingKey' ? 'regions' : 'region'));
+      if (keyId !== undefined && this.has(region, keyId)) this.#rows.forget(seen);
+    }
+  }
+
   /** Keys of which some rows are about to be replaced are packed no more: what was verified of them is known as of others. */
   foresee({ rows }: Pick<Replaced, 'rows'>): void {
     for (const { kind, row } of rows.replaced) this.#changed(kind, (name) => row[memberNames(kind).indexOf(name)]);

@@ -198,6 +198,19 @@ describe('Keys that were verified', () => {
     expect(verified).toBe(0);
   });
 
+  test('are known in one place, also when all records were verified', async () => {
+    await source.verifyKeys(0n, 100);
+    await source.verifyAll();
+    verified = 0;
+    await source.verifyAll();
+    // But for the material that several Regions have.
+    expect(verified).toBe(3 * keyCount + 4);
+    await replace('keyPolicy', { ...examples.keyPolicy, keyId: keyIdOf(4) });
+    verified = 0;
+    expect(await read(keyIdOf(4))).toBeDefined();
+    expect(verified).toBe(0);
+  });
+
   test('stay where a row is refused whose id has the digits of theirs, and is none', async () => {
     const other = keyIdOf(10).replace('00000010', '0000000g');
     await store.close();
