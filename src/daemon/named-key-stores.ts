@@ -7,11 +7,12 @@ import type { KeyStoreStatus } from '../hsm/key-store-status.ts';
 import type { ConfiguredKeyStore } from '../keys/custom-key-store.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 
-/** Those of a Region. */
+/** Those of a Region. @param createdAtMs Of the instance. */
 export function namedKeyStores(
   { keyStores: names, defaultKeyStore }: RegionConfiguration,
   { account, keyStores: configured }: Pick<Configuration, 'account' | 'keyStores'>,
   keyStores: ReadonlyMap<string, KeyStore>,
+  createdAtMs: number,
 ): ReadonlyMap<string, ConfiguredKeyStore> {
   const others = names.filter((name) => name !== defaultKeyStore);
   return new Map(
@@ -25,6 +26,7 @@ export function namedKeyStores(
     const isConnected = (): boolean => keyStore.status().state === 'connected';
     return {
       customKeyStoreId: name,
+      createdAtMs,
       cloudHsmClusterId: cloudHsmClusterIdOf(account, name),
       keySpecs: configured.get(name)?.keySpecs ?? 'symmetric',
       get isConnected() {

@@ -117,8 +117,9 @@ export async function openRegion(
   const realm = { region, account: foundations.account };
   const keyStores = new Map([...all].filter(([name]) => names.includes(name)));
   const compilePolicy = (document: string) => parsePolicyDocument(document, realm, conditionVocabulary);
-  const named = namedKeyStores(configuration, { account: realm.account, keyStores: configured }, keyStores);
-  const { turns, log } = foundations;
+  const { turns, log, usageTrackedSinceMs: createdAtMs } = foundations;
+  const ofConfiguration = { account: realm.account, keyStores: configured };
+  const named = namedKeyStores(configuration, ofConfiguration, keyStores, createdAtMs);
   const records = metadata.loaded.customKeyStore;
   const attached = { configured: named, hsms, vault, presented };
   const customKeyStores = new CustomKeyStores({ region, records, ...attached, turns, log });

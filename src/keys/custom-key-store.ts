@@ -32,6 +32,8 @@ export interface CustomKeyStore {
 
 /** One that the configuration names, where its name is its id. The daemon connects it by itself. */
 export interface ConfiguredKeyStore extends CustomKeyStore {
+  /** Nobody created it: since when there is this instance, as far as that is on record. */
+  readonly createdAtMs: number;
   readonly connection: {
     readonly state: ConnectionState;
     /** Of `FAILED`. */

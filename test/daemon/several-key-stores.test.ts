@@ -101,8 +101,10 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
     const { kms } = instance;
     const entryOf = (name: string) => ({
       ...{ CustomKeyStoreId: name, CustomKeyStoreName: name, CloudHsmClusterId: cloudHsmClusterIdOf(account, name) },
-      ...{ CustomKeyStoreType: 'AWS_CLOUDHSM', ConnectionState: 'CONNECTED' },
+      ...{ CustomKeyStoreType: 'AWS_CLOUDHSM', ConnectionState: 'CONNECTED', CreationDate: made },
     });
+    // That of the instance, which is some minutes old.
+    const made = expect.toSatisfy((date: Date) => Math.abs(Date.now() - date.getTime()) < 3_600_000);
     const all = await kms.describeCustomKeyStores({});
     expect(all).toMatchObject({ CustomKeyStores: [entryOf('soft'), entryOf('vault')], Truncated: false });
     for (const request of [{ CustomKeyStoreId: 'vault' }, { CustomKeyStoreName: 'vault' }])

@@ -2,7 +2,8 @@
  * `DescribeCustomKeyStores`: the custom key stores of the account, or one of them by its id or its name, and whether they are connected.
  *
  * Those that the configuration names are among them, since DescribeKey names them too: what AWS says where a key is can be asked about.
- * Nobody made them, and so they have no date and no certificate.
+ * They have no certificate; and the date of the instance, since programs of others take for granted that each has one (Terraform's data
+ * source `aws_kms_custom_key_store`).
  */
 
 import type { ConfiguredKeyStore, CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
@@ -102,13 +103,14 @@ function entryOf(record: CustomKeyStoreRecord, state: ConnectionState) {
   } as const;
 }
 
-function configuredEntryOf({ customKeyStoreId, cloudHsmClusterId, connection }: ConfiguredKeyStore) {
+function configuredEntryOf({ customKeyStoreId, cloudHsmClusterId, connection, createdAtMs }: ConfiguredKeyStore) {
   return {
     CustomKeyStoreId: customKeyStoreId,
     CustomKeyStoreName: customKeyStoreId,
     CloudHsmClusterId: cloudHsmClusterId,
     ConnectionState: connection.state,
     ConnectionErrorCode: connection.errorCode,
+    CreationDate: new Date(createdAtMs),
     CustomKeyStoreType: 'AWS_CLOUDHSM',
   } as const;
 }
