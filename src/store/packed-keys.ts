@@ -77,9 +77,10 @@ export class PackedKeys {
     return this.#count;
   }
 
-  /** Is there no room for more? */
+  /** Is there no room for more, whatever they take? */
   get isFull(): boolean {
-    return (this.#blocks.length + 1) * blockBytes > this.#maxBytes;
+    const isLastBlock = (this.#blocks.length + 1) * blockBytes > this.#maxBytes;
+    return isLastBlock && this.#used + maxLineBytes / unit > unitsPerBlock;
   }
 
   has(region: string, keyId: KeyId): boolean {

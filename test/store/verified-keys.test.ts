@@ -175,6 +175,14 @@ describe('Keys that were verified', () => {
     expect(await read(keyIdOf(10))).toMatchObject({ policy: { keyId: keyIdOf(10) } });
   });
 
+  test('are verified ahead as long as there is room', async () => {
+    await store.close();
+    await begin(1024 * 1024);
+    let next: bigint | null = 0n;
+    while (next !== null) ({ next } = await source.verifyKeys(next, 7));
+    expect(source.keysAtHand).toBe(keyCount + 2);
+  });
+
   test('are verified by nobody ahead where there is no room for them', async () => {
     await store.close();
     await begin(0);
