@@ -103,14 +103,21 @@ export class VerifiedRows {
    * there before would be known for good: put back under a MAC that is in force, it would be taken for a record.
    */
   areKnown({ rows }: Pick<Replaced, 'rows'>): boolean {
-    const put = rows.put.flatMap(({ kind, columns }) =>
-      isNumerous(kind) ? this.#hashOf(kind, inOrder(kind, columns)) : [],
-    );
+    let put: ReadonlySet<string | undefined> | undefined;
+    // A record may be changed twice by one. Mostly none is, and nothing is hashed for that.
+    const isPut = (hashed: string): boolean => {
+      put ??= new Set(
+        rows.put.map(({ kind, columns }) =>
+          isNumerous(kind) ? this.#hashOf(kind, inOrder(kind, columns)) : undefined,
+        ),
+      );
+      return put.has(hashed);
+    };
     return rows.replaced.every(({ kind, row }) => {
       // Nothing of this name is used until the next start.
       if (!isNumerous(kind) || this.#refused.has(nameOf(this.#identityOf(kind, row)))) return true;
       const hashed = this.#hashOf(kind, row);
-      return hashed !== undefined && (this.#known.has(hashed) || put.includes(hashed));
+      return hashed !== undefined && (this.#known.has(hashed) || isPut(hashed));
     });
   }
 
