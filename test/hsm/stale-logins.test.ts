@@ -1,14 +1,15 @@
 /**
  * The PIN of a token is changed by somebody else while a host is logged in, or the token is initialised anew. NSS softoken encrypts its keys
  * anew for another PIN, and the host goes on with what it derived from the former one; that of SoftHSM2 goes on with a token
- * that is not there any more (`login-check.ts`).
+ * that is not there any more (`login-check.ts`). Or the database is moved away, or swapped for another (`opened-files.ts`).
  */
 
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { cpSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { BackingKeyId } from '../../src/kms/names.ts';
+import { domainKeyLabelPrefix, type KeyStore } from '../../src/hsm/key-store.ts';
+import { type BackingKeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import { failureOf, newKey, openStore, openTestStore, plaintextOf, roundTrip, until } from './test-store.ts';
 
@@ -102,6 +103,15 @@ describe.skipIf(softHsm2.missing !== null)('A host whose token is initialised an
     await roundTrip(next, key);
   });
 
+  test('wraps no key under a domain key that went with the former token', async () => {
+    const { keyStore } = await openTestStore(token);
+    await newKey(keyStore);
+    const outline = await domainKeyIn(keyStore);
+    await keyStore.generateWrappedKey(outline);
+    initialiseAnew();
+    expect(await failureOf(keyStore.generateWrappedKey(outline))).toMatchObject({ failure: 'keyUnavailable' });
+  });
+
   test('ends at the first key that it does not find, as it finds none', async () => {
     const { keyStore } = await openTestStore(token);
     const [used, unused] = [await newKey(keyStore), await newKey(keyStore)];
@@ -113,3 +123,74 @@ describe.skipIf(softHsm2.missing !== null)('A host whose token is initialised an
     expect(keyStore.status().restarts).toBe(1);
   });
 });
+
+describe.skipIf(nssSoftoken.missing !== null)(
+  'A host whose database is not at its place any more (NSS softoken)',
+  () => {
+    let token: TestToken;
+    let former: string;
+
+    beforeEach(() => {
+      token = nssSoftoken.create();
+      former = `${token.folder}-former`;
+    });
+    afterEach(() => {
+      for (const folder of [former, token.folder]) rmSync(folder, { recursive: true, force: true });
+    });
+
+    /** What the host has open is thrown away in the end. */
+    function swapForCopy(): void {
+      renameSync(token.folder, former);
+      cpSync(former, token.folder, { recursive: true });
+    }
+
+    test('makes the next key in the one that is there', async () => {
+      const keyStore = await openStore(token, { lanes: 2 });
+      const used = await newKey(keyStore);
+      await roundTrip(keyStore, used);
+      swapForCopy();
+      expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
+      const key = await newKey(keyStore);
+      expect(keyStore.status().restarts).toBe(1);
+      await keyStore.close();
+      rmSync(former, { recursive: true });
+      const { keyStore: next } = await openTestStore(token);
+      for (const each of [used, key]) await roundTrip(next, each);
+    });
+
+    test('is found out by the link that it was told', async () => {
+      const link = `${token.folder}-link`;
+      symlinkSync(token.folder, link);
+      const settings = token.settings(2);
+      const libraryParameters = settings.libraryParameters?.replace(token.folder, link) ?? null;
+      const linked = { ...token, settings: () => ({ ...settings, libraryParameters }) };
+      const { keyStore } = await openTestStore(linked, { lanes: 2 });
+      await newKey(keyStore);
+      cpSync(token.folder, former, { recursive: true });
+      unlinkSync(link);
+      symlinkSync(former, link);
+      expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
+      await roundTrip(keyStore, await newKey(keyStore));
+      unlinkSync(link);
+    });
+
+    test('wraps no key that is lost with it', async () => {
+      const { keyStore, log } = await openTestStore(token, { lanes: 2, limits: { reconnectWaitMs: 1000 } });
+      const outline = await domainKeyIn(keyStore);
+      await keyStore.generateWrappedKey(outline);
+      renameSync(token.folder, former);
+      expect(await failureOf(keyStore.generateWrappedKey(outline))).toMatchObject({ failure: 'unavailable' });
+      expect(keyStore.status().state).not.toBe('connected');
+      expect(JSON.stringify(log)).toContain('.db` is not the file any more that the library has open');
+      renameSync(former, token.folder);
+      await until(() => keyStore.status().state === 'connected');
+      await keyStore.generateWrappedKey(outline);
+    });
+  },
+);
+
+async function domainKeyIn(keyStore: KeyStore) {
+  const domainKeyId = newBackingKeyId();
+  await keyStore.generateDomainKey({ backingKeyId: domainKeyId, label: `${domainKeyLabelPrefix}a test's` });
+  return { domainKeyId, keySpec: 'SYMMETRIC_DEFAULT', keyUsage: 'ENCRYPT_DECRYPT' } as const;
+}

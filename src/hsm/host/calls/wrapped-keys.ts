@@ -108,6 +108,7 @@ export class WrappedKeyCalls {
       } finally {
         destroySessionObject(this.#session, handle);
       }
+      this.#keys.assertThere(domainKeyId);
     });
     return blob;
   }

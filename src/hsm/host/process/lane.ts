@@ -25,6 +25,7 @@ import type { Handle } from '../token/cryptoki.ts';
 import { HostFailure } from '../token/failures.ts';
 import { type FoundKey, KeyTable } from '../token/key-table.ts';
 import { initializedCryptoki } from '../token/loaded-libraries.ts';
+import { assertInPlace, type OpenedFile } from '../token/opened-files.ts';
 import { ReturnValues } from '../token/return-values.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { Pipe } from './pipe.ts';
@@ -45,6 +46,8 @@ export interface OpenedToken {
   readonly profile: VendorProfile;
   readonly keys: readonly FoundKey[];
   readonly capabilities: KeyStoreCapabilities;
+  /** That the library has open. */
+  readonly files: readonly OpenedFile[];
   /** The memory of the lanes' `ChangeLock`. */
   readonly changeLock: SharedArrayBuffer;
 }
@@ -65,6 +68,7 @@ export class Lane {
   readonly #handlers: ReadonlyMap<number, NumberedHandler>;
   readonly #session: TokenSession;
   readonly #table: KeyTable;
+  readonly #files: readonly OpenedFile[];
 
   /** Opens the lane's session. The library is initialised and logged in to already. Throws `HostFailure`. */
   constructor(pipe: Pipe, token: OpenedToken) {
@@ -91,6 +95,7 @@ export class Lane {
     const carried = new CarriedKeyCalls(session, table, { secrets, keys, lock, profile });
     this.#session = session;
     this.#table = table;
+    this.#files = token.files;
     this.#holders = [secrets, pairs, dataKeyPairs];
     this.#handlers = handlers({ secrets, pairs, dataKeyPairs, keys, table, carried, importing });
   }
@@ -136,12 +141,15 @@ export class Lane {
     return 'continue';
   }
 
-  /** What is made in the token has to open in the next process that logs in, too. */
+  /** What is made in the token, or wrapped by it, has to open in the next process that logs in, too. */
   #carryOut({ call, handle }: NumberedHandler, fields: readonly Buffer[]): readonly Uint8Array[] {
-    if (!('changesKeys' in call) || call === calls.destroyKey) return handle(fields);
-    const opened = this.#session.run(() => this.#table.openedObject());
+    const changes = 'changesKeys' in call && call !== calls.destroyKey;
+    if (!changes && !wrapping.has(call)) return handle(fields);
+    assertInPlace(this.#files);
+    const opened = changes ? this.#session.run(() => this.#table.openedObject()) : undefined;
     const reply = handle(fields);
-    this.#session.run(() => this.#table.assertOpened(opened));
+    if (changes) this.#session.run(() => this.#table.assertOpened(opened));
+    assertInPlace(this.#files);
     return reply;
   }
 
@@ -154,6 +162,9 @@ export class Lane {
     }
   }
 }
+
+/** The reply is a key, of which nothing is left in the token: it works with what that has for its domain key. */
+const wrapping = new Set<CallNumberedBy>([calls.generateWrappedKey, calls.importWrappedKey, calls.wrapKey]);
 
 const nothing: readonly Uint8Array[] = [];
 const empty = Buffer.alloc(0);

@@ -20,6 +20,7 @@ import { type Cryptoki, constant, type Handle, returnValueOf, type TokenInfo } f
 import { type FailureName, HostFailure } from '../token/failures.ts';
 import { KeyTable } from '../token/key-table.ts';
 import { loadCryptoki } from '../token/loaded-libraries.ts';
+import { openedFiles, openedSince } from '../token/opened-files.ts';
 import { ReturnValues, returnValueName } from '../token/return-values.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';
@@ -28,6 +29,7 @@ import type { OpenedToken } from './lane.ts';
 export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
   const profile = settings.vendorProfile;
   const returnValues = new ReturnValues(profile);
+  const before = openedFiles();
   const cryptoki = loadCryptoki(settings.library);
   initialize(cryptoki, settings);
   const { slot, info } = findToken(cryptoki, settings.token);
@@ -57,6 +59,8 @@ export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
     slot,
     profile,
     keys,
+    // A card's library may have files that come and go, none of which is the token.
+    files: profile.imports.software ? openedSince(before, settings.libraryParameters) : [],
     changeLock: newChangeLockMemory(),
     capabilities: {
       profile: settings.profile,

@@ -28,6 +28,7 @@ import {
   type CheckedObjects,
   copyRefusals,
   firstOpened,
+  isGone,
   isSessionObject,
   maxAsked,
 } from './login-check.ts';
@@ -225,6 +226,15 @@ export class KeyTable {
     if (object === undefined && this.#entries.size === 0) this.fill(this.#whileCopying(() => this.sweep()));
     if (object === undefined) return;
     this.#whileCopying(() => assertOpened(this.#session, object, this.#copiedKeyTypes.size > 0));
+  }
+
+  /** Throws `HostFailure` where the object of a key that was resolved is not there any more: its copy works all the same. */
+  assertThere(id: Buffer): void {
+    const entry = this.#entries.get(id.toString('latin1', 0, idBytes));
+    if (entry === undefined || !isGone(this.#session, entry.handle)) return;
+    firstOpened(this.#session, this.#checked(false));
+    this.forget(id);
+    throw this.missing(id);
   }
 
   #whileCopying<Result>(work: () => Result): Result {

@@ -58,6 +58,11 @@ export function assertOpened(session: TokenSession, object: Handle, areCopied: b
   if (answer === 'gone') throw otherToken();
 }
 
+/** Is the object not there any more, whatever was copied of it? */
+export function isGone(session: TokenSession, object: Handle): boolean {
+  return looking(session, object) === 'gone';
+}
+
 function copying(session: TokenSession, object: Handle): Answer {
   const { cryptoki, handle } = session;
   session.step = 'C_CopyObject';
