@@ -14,6 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 function file(name: string, text: string, mode: number): string {
   const path = join(folder, name);
+  rmSync(path, { force: true }); // One that its owner may not write to.
   writeFileSync(path, text);
   chmodSync(path, mode);
   return path;

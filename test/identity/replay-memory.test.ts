@@ -111,18 +111,20 @@ describe('the memory', () => {
 
   test('is one for all short-lived credentials of a Unix user, and one for each access key', () => {
     const caller = {};
+    const own = process.getuid?.() ?? 0; // That of a daemon's own user is trusted as root's is.
+    const [one, another] = [own + 1000, own + 1001];
     const ofUser = (uid: number, origin?: PeerOrigin) => ({
       caller,
       issuedTo: { kind: 'unix', uid, gid: 1, pid: 1, groups: [], ...(origin === undefined ? {} : { origin }) } as const,
     });
     const signers = [
-      signerOf(ofUser(1000), 'ASIAONE'),
-      signerOf(ofUser(1000), 'ASIATWO'),
-      signerOf(ofUser(1001), 'ASIATHREE'),
+      signerOf(ofUser(one), 'ASIAONE'),
+      signerOf(ofUser(one), 'ASIATWO'),
+      signerOf(ofUser(another), 'ASIATHREE'),
       signerOf({ caller }, 'AKIAONE'),
       signerOf({ caller }, 'AKIATWO'),
     ];
-    expect(signers).toEqual(['uid 1000', 'uid 1000', 'uid 1001', 'AKIAONE', 'AKIATWO']);
+    expect(signers).toEqual([`uid ${one}`, `uid ${one}`, `uid ${another}`, 'AKIAONE', 'AKIATWO']);
     const roots = [ofUser(0, 'machine'), ofUser(0, { container: 'web' }), ofUser(0)];
     expect(roots.map((root) => signerOf(root, 'ASIA'))).toEqual(['uid 0', 'container web', 'container unnamed']);
   });
