@@ -73,13 +73,13 @@ export class HashSet {
     }
   }
 
-  /** There are a power of two of places. */
+  /** As far through the places as its first word is through all words. */
   #homeOf(first: number): number {
-    return first & (this.#places - 1);
+    return Math.floor((first / 2 ** 32) * this.#places);
   }
 
   #after(at: number): number {
-    return (at + 1) & (this.#places - 1);
+    return at + 1 === this.#places ? 0 : at + 1;
   }
 
   #grow(): void {
@@ -97,8 +97,7 @@ export class HashSet {
   }
 }
 
+/** Some more than it takes, so that it does not grow with the next one. */
 function placesFor(expected: number): number {
-  let places = smallest;
-  while (places * 3 < expected * 4) places *= 2;
-  return places;
+  return Math.max(smallest, Math.ceil(expected * 1.6));
 }
