@@ -5,6 +5,7 @@ import type { CensusControl, CensusPlace } from '../http/census-routes.ts';
 import type { KeyDirectory } from '../keys/key-directory.ts';
 import type { DomainKeys } from '../keys/life/domain-keys.ts';
 import { type CensusProblem, type CountedKey, type Orphan, orphansIn, proveKeys } from '../keys/use/key-census.ts';
+import type { ConnectionErrorCode } from '../kms/connection-states.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyId } from '../kms/names.ts';
 import { whenVerified } from '../store/record-source.ts';
@@ -42,12 +43,15 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
     }
     return all;
   };
-  /** By DisconnectCustomKeyStore, or because nobody has connected it yet. */
-  const isDisconnected = (name: string): boolean =>
-    regions.some(
-      ({ directory: { customKeyStores: stores } }) =>
-        stores.record(name) !== undefined && stores.connectionState(name) === 'DISCONNECTED',
-    );
+  /** Of a custom key store: the state, and why it has failed. */
+  const connectionOf = (name: string) => {
+    for (const { directory } of regions) {
+      const record = directory.customKeyStores.record(name);
+      if (record === undefined) continue;
+      return { state: directory.customKeyStores.connectionState(name), code: record.connectionErrorCode };
+    }
+    return undefined;
+  };
   return {
     async part(after): Promise<CensusPart> {
       const at = after === null ? 0 : regions.findIndex(({ directory }) => directory.realm.region === after.region);
@@ -77,6 +81,7 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
       const orphans: Orphan[] = [];
       const unreachable: string[] = [];
       const disconnected: string[] = [];
+      const failed: Record<string, ConnectionErrorCode | null> = {};
       for (const [name, keyStore] of keyStoresNow()) {
         for (const { backingKeyId } of domainKeys.of(name)) named.add(backingKeyId);
         try {
@@ -87,10 +92,12 @@ export function censusControl({ regions, keyStores: configured, domainKeys }: Ce
         } catch (error) {
           if (!(error instanceof KeyStoreError)) throw error;
           unreachable.push(name);
-          if (isDisconnected(name)) disconnected.push(name);
+          const { state, code = null } = connectionOf(name) ?? {};
+          if (state === 'DISCONNECTED') disconnected.push(name);
+          if (state === 'FAILED') failed[name] = code;
         }
       }
-      return { orphans, unreachable, disconnected, damaged };
+      return { orphans, unreachable, disconnected, failed, damaged };
     },
   };
 }

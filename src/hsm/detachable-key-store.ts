@@ -253,6 +253,6 @@ export class DetachableKeyStore implements KeyStore {
 
   #there(): KeyStore {
     if (this.#attached !== undefined) return this.#attached;
-    throw new KeyStoreError('away', `key store \`${this.name}\` is disconnected`);
+    throw new KeyStoreError('away', `key store \`${this.name}\` is not connected`);
   }
 }

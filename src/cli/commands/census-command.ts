@@ -1,10 +1,12 @@
 /** `drawbridge census`: is every key that is on record in the HSM, and does it work? */
 
 import { Command } from 'commander';
+import type { ConnectionErrorCode } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
 import { facts, note, print, printJson, table } from '../terminal/output.ts';
 import { showCount } from '../terminal/progress.ts';
+import { afterFailure } from './key-stores-command.ts';
 
 type Options = SocketOptions & { readonly json?: true };
 
@@ -41,6 +43,8 @@ export interface Census {
   readonly unreachable: readonly string[];
   /** Of these, custom key stores that are disconnected because that is wanted. */
   readonly disconnected: readonly string[];
+  /** And those whose connection has failed, with why. */
+  readonly failed: Readonly<Record<string, ConnectionErrorCode>>;
   /** KMS keys with a record that does not verify. */
   readonly damaged: number;
 }
@@ -69,7 +73,7 @@ async function takeCensus(options: Options): Promise<Census> {
     keys,
     proven,
     problems,
-    ...(rest as unknown as Pick<Census, 'orphans' | 'unreachable' | 'disconnected' | 'damaged'>),
+    ...(rest as unknown as Pick<Census, 'orphans' | 'unreachable' | 'disconnected' | 'failed' | 'damaged'>),
   };
 }
 
@@ -82,7 +86,7 @@ export function isWhole({
   return problems.length === 0 && unreachable.length === 0 && damaged === 0;
 }
 
-function show({ keys, proven, problems, orphans, unreachable, disconnected, damaged }: Census): void {
+function show({ keys, proven, problems, orphans, unreachable, disconnected, failed, damaged }: Census): void {
   print(
     facts([
       ['keys', keys],
@@ -93,12 +97,16 @@ function show({ keys, proven, problems, orphans, unreachable, disconnected, dama
     ]),
   );
   showProblems(problems, orphans);
-  for (const name of unreachable)
-    if (disconnected.includes(name))
+  for (const name of unreachable) {
+    const code = failed[name];
+    if (code !== undefined)
+      note(`the custom key store \`${name}\` has failed (${code}), and is not looked at: ${afterFailure(name, code)}`);
+    else if (disconnected.includes(name))
       note(
         `the custom key store \`${name}\` is disconnected, and not looked at: \`drawbridge key-stores connect ${name}\``,
       );
     else note(`the key store, or member of one, \`${name}\` cannot be listed now`);
+  }
 }
 
 /** Those that whoever uses them misses, those that another member of their key store has, and those of which nothing is known. */

@@ -118,9 +118,11 @@ async function problemAmongMembers(
   const working: string[] = [];
   let wasAsked = false;
   const all = [...holders(keyStore, material)];
-  for (const { member, place } of all) {
+  for (const { member, place, why } of all) {
     const found =
-      place === undefined ? nothingKnown('it is not there, and proves nothing') : await problemIn(place, material);
+      place === undefined
+        ? nothingKnown(`it is not there, and proves nothing${why ? `: ${why}` : ''}`)
+        : await problemIn(place, material);
     if (found === null) working.push(member);
     else problems.push(`member ${member}: ${found.problem}`);
     if (found?.wasAsked === true) wasAsked = true;
@@ -138,10 +140,13 @@ async function problemAmongMembers(
 function* holders(
   keyStore: JoinedKeyStore,
   { record: { residency, backingKeyId } }: Parameters<typeof proveMaterial>[1],
-): Generator<{ readonly member: string; readonly place: KeyStore | undefined }> {
+): Generator<{ readonly member: string; readonly place: KeyStore | undefined; readonly why?: string | null }> {
   const isWrapped = residency === 'wrapped';
   const those = keyStore.members.filter(({ inventory }) => isWrapped || inventory?.has(backingKeyId));
-  for (const { name, isServing, attached } of those) yield { member: name, place: isServing ? attached : undefined };
+  for (const member of those) {
+    const { name, isServing, attached } = member;
+    yield { member: name, place: isServing ? attached : undefined, why: member.status().lastFailure };
+  }
   if (those.length === 0) yield { member: keyStore.members.map(({ name }) => name).join(', '), place: keyStore };
 }
 

@@ -106,7 +106,9 @@ async function join(path: string, { config, keyStore: named, member, out, json }
     .askedFor(file.invitation.keys, only)
     .map(({ backingKeyId, label: of }) => ({ backingKeyId, label: of }));
   if (json) return printJson({ keyStore, token: { label, serial }, keys });
-  print(`the token \`${label}\`, serial ${serial}, has joined the domain: it has all ${keys.length} keys`);
+  print(
+    `the token \`${label}\`, serial ${serial}, has joined the domain: it has ${keys.length === 1 ? 'the only key' : `all ${keys.length} keys`}`,
+  );
   if (members.length > 1) note(`next, if a daemon runs here: drawbridge reconnect ${keyStore} ${member}`);
   else if (configuration.keyStores.size > 1) note(`next, if a daemon runs here: drawbridge reconnect ${keyStore}`);
 }

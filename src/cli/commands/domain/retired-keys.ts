@@ -10,11 +10,8 @@ export function showRetired({ retired, needed }: Members): void {
       note(`the domain key ${domainKeyId} stays: another key store of the domain wraps what is new under it`);
       continue;
     }
-    note(`the domain key ${domainKeyId} stays: ${backingKeys} backing keys are wrapped under it`);
-    const named = keys as readonly HeldKey[];
-    note(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], rowsOf(named)));
-    const others = Number(backingKeys) - named.reduce((sum, key) => sum + key.backingKeys, 0);
-    if (others > 0) note(`and ${others} backing keys more`);
+    note(`the domain key ${domainKeyId} stays: ${countText(Number(backingKeys))} wrapped under it`);
+    for (const line of heldLines(Number(backingKeys), keys as readonly HeldKey[])) note(line);
   }
   if ((retired as string[]).length === 0) print('nothing was retired');
 }
@@ -30,12 +27,32 @@ export interface HeldKey {
   readonly rewrapping: 'coming' | 'failed' | 'never';
 }
 
+/** Those that somebody has to do something about each by itself, and how many the others are. */
+export function heldLines(backingKeys: number, named: readonly HeldKey[]): readonly string[] {
+  const sum = (keys: readonly HeldKey[]) => keys.reduce((total, key) => total + key.backingKeys, 0);
+  const coming = named.filter(({ rewrapping }) => rewrapping === 'coming');
+  const held = named.filter(({ rewrapping }) => rewrapping !== 'coming');
+  const others = backingKeys - sum(named);
+  const lines: string[] = [];
+  if (held.length > 0) lines.push(table(['REGION', 'KEY', 'BACKING KEYS', 'WHAT FREES IT'], rowsOf(held)));
+  if (coming.length > 0)
+    lines.push(
+      `${held.length > 0 ? 'for others there is ' : ''}nothing to do: ${countText(sum(coming))} wrapped anew in the background`,
+    );
+  if (others > 0) lines.push(`and ${others} more`);
+  return lines;
+}
+
+function countText(backingKeys: number): string {
+  return backingKeys === 1 ? '1 backing key is' : `${backingKeys} backing keys are`;
+}
+
 function rowsOf(keys: readonly HeldKey[]): string[][] {
   return keys.map((key) => [key.region, key.keyId, String(key.backingKeys), whatFrees(key)]);
 }
 
+/** Of one that is not wrapped anew by itself. */
 export function whatFrees(key: Omit<HeldKey, 'region' | 'backingKeys'>): string {
-  if (key.rewrapping === 'coming') return 'nothing to do: it is wrapped anew in the background';
   if (key.rewrapping === 'never') return byHand(key);
   return `mend what keeps it from being wrapped anew (the log says what): it is tried again by itself; or ${byHand(key)}`;
 }
