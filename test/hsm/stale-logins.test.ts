@@ -103,15 +103,6 @@ describe.skipIf(softHsm2.missing !== null)('A host whose token is initialised an
     await roundTrip(next, key);
   });
 
-  test('wraps no key under a domain key that went with the former token', async () => {
-    const { keyStore } = await openTestStore(token);
-    await newKey(keyStore);
-    const outline = await domainKeyIn(keyStore);
-    await keyStore.generateWrappedKey(outline);
-    initialiseAnew();
-    expect(await failureOf(keyStore.generateWrappedKey(outline))).toMatchObject({ failure: 'keyUnavailable' });
-  });
-
   test('ends at the first key that it does not find, as it finds none', async () => {
     const { keyStore } = await openTestStore(token);
     const [used, unused] = [await newKey(keyStore), await newKey(keyStore)];
@@ -172,6 +163,16 @@ describe.skipIf(nssSoftoken.missing !== null)(
       expect(await failureOf(newKey(keyStore))).toMatchObject({ failure: 'unavailable' });
       await roundTrip(keyStore, await newKey(keyStore));
       unlinkSync(link);
+    });
+
+    test('wraps no key under a domain key that another process has destroyed', async () => {
+      const { keyStore } = await openTestStore(token, { lanes: 2 });
+      await newKey(keyStore);
+      const outline = await domainKeyIn(keyStore);
+      await keyStore.generateWrappedKey(outline);
+      const { keyStore: other } = await openTestStore(token);
+      await other.destroyKey({ backingKeyId: outline.domainKeyId });
+      expect(await failureOf(keyStore.generateWrappedKey(outline))).toMatchObject({ failure: 'keyUnavailable' });
     });
 
     test('wraps no key that is lost with it', async () => {
