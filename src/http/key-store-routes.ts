@@ -53,7 +53,11 @@ const maxNameCharacters = 64;
 async function reconnect(control: KeyStoreControl, name: string, member?: string): Promise<ActResult> {
   try {
     const state = await control.reconnect(name, member);
-    if (state === undefined) throw new KmsError('NotFoundException', 'There is no member of a key store of this name.');
+    if (state === undefined)
+      throw new KmsError(
+        'NotFoundException',
+        `The key store \`${name}\` has no member \`${member}\`; \`drawbridge status\` shows those that there are.`,
+      );
     return { body: JSON.stringify(state), record: null };
   } catch (error) {
     // Whoever may ask is the operator, who needs to know what the token said.

@@ -77,4 +77,14 @@ describe.skipIf(missing !== null)('A PIN that the token refuses', () => {
       body: { __type: 'NotFoundException', message: 'There is no key store `other` in the configuration.' },
     });
   });
+
+  test('a member that is not there cannot be reconnected, and is named', async () => {
+    expect(await reconnect('default/members/third')).toEqual({
+      status: 400,
+      body: {
+        __type: 'NotFoundException',
+        message: 'The key store `default` has no member `third`; `drawbridge status` shows those that there are.',
+      },
+    });
+  });
 });

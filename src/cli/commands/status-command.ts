@@ -58,11 +58,21 @@ function describeTls(tls: Members | null): readonly (readonly [string, string])[
 function describeKeys(report: Members): readonly (readonly [string, string])[] {
   return [
     ['keys', keysText(report)],
+    ...describeOtherRegions(report),
     ...describeKeysAtHand(report['keysAtHand'] as Members | null),
     ...describeOpenDeletions(Number(report['openDeletions'])),
     ...describeRoles(report['roles'] as Members[]),
     ...describeUpkeep(report['upkeep'] as Members),
   ];
+}
+
+/** Whoever asks in one Region is told where the others are asked. */
+function describeOtherRegions(report: Members): readonly (readonly [string, string])[] {
+  const others = ((report['regions'] ?? []) as Members[]).filter(({ region }) => region !== report['region']);
+  return others.map((other, index) => {
+    const { region, socket } = other;
+    return [index === 0 ? 'also serves' : '', `${region}, on ${socket}; keys: ${keysText(other)}`];
+  });
 }
 
 /** A primary key that is to be deleted after its replicas is pending deletion as any other, and has no date yet. */

@@ -72,7 +72,7 @@ function describeKey(
     ['key', String(metadata['KeyId'])],
     ['arn', String(metadata['Arn'])],
     ['aliases', aliases === null ? notShown : aliases.join(' ') || '-'],
-    ['description', String(metadata['Description'] ?? '')],
+    ['description', String(metadata['Description'] || '-')],
     ...tagFacts(tags),
     ['state', String(metadata['KeyState'])],
     ...awayFacts(metadata),
