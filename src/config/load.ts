@@ -26,6 +26,13 @@ import {
 /** Far above any real configuration; keeps a wrong path (`/dev/zero`) from filling the memory. */
 const maxConfigurationBytes = 1024 * 1024;
 
+/** What to do about a configuration that cannot be read, by what the system says. */
+const adviceOnReading: ReadonlyMap<string, string> = new Map([
+  ['ENOENT', '; `drawbridge init` writes one, `--config` names another'],
+  ['EACCES', "; run this as a user who may read it: root, or the daemon's own"],
+  ['EISDIR', '; it is a folder, and `--config` wants the file in it'],
+]);
+
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError';
 }
@@ -259,10 +266,8 @@ async function readBounded(path: string): Promise<string> {
     return buffer.toString('utf8', 0, length);
   } catch (error) {
     if (error instanceof ConfigurationError) throw error;
-    const code = (error as NodeJS.ErrnoException).code;
-    const advice = code === 'ENOENT' ? '; `drawbridge init` writes one, `--config` names another' : '';
-    throw new ConfigurationError(`cannot read the configuration \`${path}\`: ${code ?? String(error)}${advice}`, {
-      cause: error,
-    });
+    const code = (error as NodeJS.ErrnoException).code ?? String(error);
+    const advice = adviceOnReading.get(code) ?? '';
+    throw new ConfigurationError(`cannot read the configuration \`${path}\`: ${code}${advice}`, { cause: error });
   }
 }

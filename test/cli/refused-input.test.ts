@@ -50,13 +50,17 @@ test.each([
   ],
   [`${ed} FOLDER/empty`, 'Error', 'ED25519_SHA_512 signs the message itself, and `FOLDER/empty` is empty'],
   [`${ed} FOLDER`, 'Error', 'cannot read `FOLDER`: it is a folder'],
-  ['sign --key k --algorithm ECDSA_SHA_256 --in FOLDER/none', 'Error', 'cannot read `FOLDER/none`: ENOENT'],
+  [
+    'sign --key k --algorithm ECDSA_SHA_256 --in FOLDER/none',
+    'Error',
+    'cannot read `FOLDER/none`: there is no such file (ENOENT)',
+  ],
   [
     'sign --key k --encoding octal',
     'CommanderError',
     "argument 'octal' is invalid. Allowed choices are raw, base64, hex.",
   ],
-  ['verify --key k --signature FOLDER/none', 'Error', 'cannot read `FOLDER/none`: ENOENT'],
+  ['verify --key k --signature FOLDER/none', 'Error', 'cannot read `FOLDER/none`: there is no such file (ENOENT)'],
   ['verify --key k --signature FOLDER/big', 'Error', '`FOLDER/big` is too long for a signature'],
   ['verify --key k --signature FOLDER/text --encoding hex', 'Error', '`FOLDER/text` is not hex'],
   ['verify --key k --signature FOLDER/text --encoding base64', 'Error', '`FOLDER/text` is not base64'],
@@ -95,7 +99,11 @@ test.each([
   ['keys import k f --expires 9 --alias alias/a', 'UsageError', '--alias is for a key that --create makes'],
   ['keys import k f --expires 9 --encoding pem', 'CommanderError', 'Allowed choices are raw, hex, base64.'],
   ['keys import k f --expires 9', 'Error', 'cannot reach a daemon at `FOLDER/no.sock`: there is no such socket'],
-  ['keys import --create FOLDER/none --expires 9', 'Error', 'cannot read `FOLDER/none`: ENOENT'],
+  [
+    'keys import --create FOLDER/none --expires 9',
+    'Error',
+    'cannot read `FOLDER/none`: there is no such file (ENOENT)',
+  ],
   ['keys import --create FOLDER --expires 9', 'Error', 'cannot read `FOLDER`: it is a folder'],
   ['keys import --create FOLDER/big --expires 9', 'Error', 'it is larger than 65536 bytes, and no key'],
   [
@@ -110,7 +118,11 @@ test.each([
     '`FOLDER/locked` is encrypted, and nobody is there to be asked: give --passphrase',
   ],
   [`${pair} FOLDER/locked --passphrase-file FOLDER/mule`, 'Error', 'cannot be decrypted: wrong passphrase'],
-  [`${pair} FOLDER/locked --passphrase-file FOLDER/none`, 'Error', 'cannot read `FOLDER/none`: ENOENT'],
+  [
+    `${pair} FOLDER/locked --passphrase-file FOLDER/none`,
+    'Error',
+    'cannot read `FOLDER/none`: there is no such file (ENOENT)',
+  ],
   [`${pair} FOLDER/locked --passphrase-file FOLDER/horse`, 'Error', 'cannot reach a daemon at `FOLDER/no.sock`'],
   [
     'keys import --create FOLDER/link --expires 9 --wipe',

@@ -368,6 +368,23 @@ describe('a configuration', () => {
     );
   });
 
+  test('that is a folder, or may not be read, is refused with what to do', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'drawbridge-unread-'));
+    const path = join(folder, 'drawbridge.yaml');
+    writeFileSync(path, '', { mode: 0 });
+    try {
+      await expect(loadConfiguration(folder)).rejects.toThrow(
+        `cannot read the configuration \`${folder}\`: EISDIR; it is a folder, and \`--config\` wants the file in it`,
+      );
+      if (process.getuid?.() === 0) return; // Who may read everything.
+      await expect(loadConfiguration(path)).rejects.toThrow(
+        `cannot read the configuration \`${path}\`: EACCES; run this as a user who may read it: root, or the daemon's own`,
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test('that never ends is refused in bounded memory', async () => {
     await expect(loadConfiguration('/dev/zero')).rejects.toThrow(
       '`/dev/zero` is larger than 1048576 bytes: not a configuration',

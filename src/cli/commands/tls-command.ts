@@ -14,6 +14,7 @@ import { Command } from 'commander';
 import { collectValues, withJson } from '../requests/command-options.ts';
 import { pem } from '../terminal/binary-output.ts';
 import { UsageError } from '../terminal/cli-error.ts';
+import { unwritable } from '../terminal/file-error.ts';
 import { facts, note, print, printJson } from '../terminal/output.ts';
 import { readSecretFile } from '../terminal/secret-file.ts';
 import { wholeNumber } from '../x509/certificate-options.ts';
@@ -180,8 +181,7 @@ async function writeAll(files: readonly NewFile[]): Promise<void> {
     }
   } catch (error) {
     for (const path of written) await rm(path, { force: true });
-    const { code, path = '', message } = error as NodeJS.ErrnoException;
-    throw new Error(`cannot write \`${path}\`: ${code ?? message}`, { cause: error });
+    throw unwritable((error as NodeJS.ErrnoException).path ?? '', error);
   }
 }
 

@@ -1,9 +1,10 @@
 /** What `encrypt` and `decrypt` share: from one file or pipe through a stream into another. */
 
 import { pipeline } from 'node:stream/promises';
-import { openInput, unreadable } from '../terminal/input.ts';
+import { unreadable, unwritable } from '../terminal/file-error.ts';
+import { openInput } from '../terminal/input.ts';
 import { showProgress } from '../terminal/progress.ts';
-import { openOutput, unwritable } from '../terminal/whole-file.ts';
+import { openOutput } from '../terminal/whole-file.ts';
 import type { MessageStream } from './message-format.ts';
 
 export interface FileTransformation {

@@ -2,7 +2,8 @@
 
 import { Option } from 'commander';
 import { UsageError } from './cli-error.ts';
-import { isTerminal, openOutput, unwritable } from './whole-file.ts';
+import { unwritable } from './file-error.ts';
+import { isTerminal, openOutput } from './whole-file.ts';
 
 const encodings = ['raw', 'base64', 'hex'] as const;
 export type Encoding = (typeof encodings)[number];

@@ -5,6 +5,7 @@ import { fstatSync, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { unreadable } from './file-error.ts';
 import { showProgress } from './progress.ts';
 
 export interface Input {
@@ -76,10 +77,4 @@ export async function hashInput(path: string | undefined, algorithm: string): Pr
     progress.stop();
   }
   return hash.digest();
-}
-
-/** @param path `undefined`: stdin. */
-export function unreadable(path: string | undefined, error: unknown): Error {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return new Error(`cannot read \`${path ?? '-'}\`: ${code ?? message}`, { cause: error });
 }

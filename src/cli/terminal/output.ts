@@ -1,6 +1,6 @@
 /** What commands print: tables for people, JSON for programs. */
 
-import { unwritable } from './whole-file.ts';
+import { unwritable } from './file-error.ts';
 
 let isWatched = false;
 

@@ -11,7 +11,7 @@
 import { randomFillSync } from 'node:crypto';
 import { constants as fileFlags, fstatSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rm } from 'node:fs/promises';
-import { unreadable } from './input.ts';
+import { unreadable } from './file-error.ts';
 
 export const whatWipingIs =
   'overwriting does not reach copies, backups, snapshots, or the blocks that an SSD or a copy-on-write file system has put aside';

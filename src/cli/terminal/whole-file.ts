@@ -15,6 +15,7 @@ import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promis
 import { constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { unwritable } from './file-error.ts';
 
 /** Ctrl-C, `kill`, a terminal that is closed. */
 const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -131,12 +132,6 @@ function fileLocks(): Promise<typeof import('../../secrets/file-lock.ts')> {
 /** Would what is written there come up on a terminal? @param path `undefined` or `-`: stdout. */
 export function isTerminal(path: string | undefined): boolean {
   return (path === undefined || path === '-') && process.stdout.isTTY === true;
-}
-
-/** @param path `undefined`: stdout. */
-export function unwritable(path: string | undefined, error: unknown): Error {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return new Error(`cannot write \`${path ?? '-'}\`: ${code ?? message}`, { cause: error });
 }
 
 function finalOutput(stream: Writable): Output {

@@ -9,6 +9,7 @@ import { auditFolderOf, parseCount } from '../../requests/audit-options.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
 import { UsageError } from '../../terminal/cli-error.ts';
+import { unreadable } from '../../terminal/file-error.ts';
 import { readPolicy } from '../../terminal/input.ts';
 import { note, print, printJson, table } from '../../terminal/output.ts';
 import { groupsOf } from './circumstances.ts';
@@ -91,7 +92,7 @@ function row(newly: string, one: Change, because: string): string[] {
 
 async function readChanges({ changes, key }: Options): Promise<Members> {
   const information = await stat(changes).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`cannot read \`${changes}\`: ${error.code}`, { cause: error });
+    throw unreadable(changes, error);
   });
   if (information.isDirectory()) {
     if (key !== undefined) throw new UsageError('--key is for the key policy in a file, and --changes is a folder');
