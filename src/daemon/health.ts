@@ -38,15 +38,25 @@ export function partlyAway(stores: Stores): string | null {
 
 /** The others of its key store serve; with one less there is one less to lose. */
 function firstMissing({ keyStores }: Pick<Stores, 'keyStores'>): string | null {
-  for (const [name, keyStore] of keyStores)
-    for (const { name: member, state, hasLeft, command } of keyStore.status().members ?? []) {
-      if (state === 'connected') continue;
+  for (const [name, keyStore] of keyStores) {
+    const { members, ...only } = keyStore.status();
+    if (members === undefined && only.state === 'connected' && only.hostsAway > 0)
+      return `key store ${name} is degraded: ${hostsAwayText(only.hostsAway)}`;
+    for (const { name: member, state, hasLeft, command, hostsAway } of members ?? []) {
+      if (state === 'connected' && hostsAway === 0) continue;
+      if (state === 'connected') return `key store ${name} is degraded: member ${member}: ${hostsAwayText(hostsAway)}`;
       const empties = command === null ? '' : `, or empty it first (${command})`;
       if (hasLeft)
         return `key store ${name}: member ${member} has left the domain and serves nothing; take it out of the configuration${state === 'left' ? empties : ''}`;
       return `key store ${name} is degraded: member ${member} is ${state}`;
     }
+  }
   return null;
+}
+
+/** Those that serve go on with the token that they opened; a host that begins anew may have found another one. */
+function hostsAwayText(hosts: number): string {
+  return hosts === 1 ? 'one of its hosts cannot connect' : `${hosts} of its hosts cannot connect`;
 }
 
 function firstAway({ keyStores }: Stores, isMeant: (name: string) => boolean): string | null {

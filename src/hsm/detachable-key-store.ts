@@ -102,7 +102,7 @@ export class DetachableKeyStore implements KeyStore {
   status(): KeyStoreStatus {
     const status = this.#attached?.status();
     if (status === undefined) {
-      const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] };
+      const none = { hosts: 0, hostsAway: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [] };
       return { name: this.name, state: 'closed', ...none, lastFailure: this.#problem };
     }
     const looked = this.#isNotOurs ? 'notOurs' : 'connecting';

@@ -50,6 +50,7 @@ export class HostSupervisor {
   #host: HsmHost | undefined;
   /** All that live: that one, the one that is to take its place, and those whose place was taken. */
   readonly #alive = new Set<HsmHost>();
+  #isAway = false;
   #isConnected = false;
   #isStarted = false;
   #isStopped = false;
@@ -65,6 +66,11 @@ export class HostSupervisor {
   /** The host, once all its lanes serve calls. */
   get connectedHost(): HsmHost | undefined {
     return this.#isConnected ? this.#host : undefined;
+  }
+
+  /** Has the last attempt to connect failed? */
+  get isAway(): boolean {
+    return this.#isAway;
   }
 
   /** The process, connected or connecting. */
@@ -125,6 +131,7 @@ export class HostSupervisor {
         const connectedAtMs = performance.now();
         this.#host = host;
         this.#isConnected = true;
+        this.#isAway = false;
         this.#endAttempt(null);
         const reason = await this.#lastEnd(host);
         this.#forgetHost();
@@ -137,6 +144,7 @@ export class HostSupervisor {
         if (this.#isStopped) break;
         const error = cause instanceof HostOpenError ? cause : this.#unexpected(cause);
         failures++;
+        this.#isAway = true;
         if (error.kind === 'pinRefused') {
           events.pinRefused(error);
           const woken = this.#pause(null);

@@ -8,6 +8,8 @@ export interface KeyStoreStatus {
    */
   readonly state: 'connecting' | 'connected' | 'reconnecting' | 'pinRefused' | 'notOurs' | 'left' | 'closed';
   readonly hosts: number;
+  /** Hosts that could not connect when they tried last, while others may serve: `lastFailure` says why. */
+  readonly hostsAway: number;
   readonly lanes: number;
   /** Hosts replaced since start, with the reason of the last replacement. */
   readonly restarts: number;

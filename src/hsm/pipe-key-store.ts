@@ -127,6 +127,7 @@ export class PipeKeyStore implements KeyStore {
       name: this.name,
       state: this.#state(),
       hosts: this.#supervisors.filter(({ connectedHost }) => connectedHost !== undefined).length,
+      hostsAway: this.#supervisors.filter(({ isAway }) => isAway).length,
       lanes: this.#dispatcher.laneCount,
       restarts: this.#restarts,
       lastFailure: this.#lastFailure,

@@ -110,7 +110,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     await until(b, { hosts: 1 });
     const pending = newKey();
     await until(b, {
-      ...{ state: 'connected', hosts: 1, lanes: 1 },
+      ...{ state: 'connected', hosts: 1, hostsAway: 1, lanes: 1 },
       lastFailure: expect.stringMatching(/does not hold the service key of the records/),
     });
     await encrypt(key);
@@ -119,6 +119,7 @@ describe.skipIf(softHsm2.missing !== null)('Two members with two hosts each', ()
     expect(await foreign.keys()).toEqual([]);
     a.plug();
     await untilServed();
+    for (const member of [a, b]) await until(member, { hostsAway: 0 });
   });
 
   test('log in no more where a PIN was refused, and have what is new made in the other one', async () => {

@@ -127,12 +127,18 @@ function describeKeyStore(keyStore: Members): string {
         : `${token['label']} (${token['manufacturer']} ${token['model']}, serial ${token['serial']})`,
     ],
     ['library', library === undefined ? null : `${library['path']} (${library['description']} ${library['version']})`],
-    ['hosts', `${keyStore['hosts']} with ${keyStore['lanes']} lanes, ${keyStore['restarts']} replaced`],
+    ['hosts', hostsText(keyStore)],
     // Where there are several, each says its own below.
     ...(members.length === 0 ? describeOnlyToken(keyStore) : []),
     ...members.flatMap(describeMember),
     ...describeResidency(keyStore),
   ]);
+}
+
+/** Of a key store or a token, also how many could not connect while others serve on. */
+export function hostsText({ hosts, lanes, restarts, hostsAway }: Members): string {
+  const away = Number(hosts) > 0 && Number(hostsAway) > 0 ? `; ${hostsAway} more cannot connect` : '';
+  return `${hosts} with ${lanes} lanes, ${restarts} replaced${away}`;
 }
 
 /** Why it does not serve, and what brings it back where it does not come back by itself. */
@@ -149,6 +155,8 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
   const which = token === null ? '' : `, ${token['label']}, serial ${token['serial']}`;
   const lines = [`${name}: ${state}${which}, ${inFlight} under way, ${restarts} hosts replaced`];
   if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
+  else if (Number(member['hostsAway']) > 0)
+    lines.push(`${member['hostsAway']} more hosts cannot connect: ${lastFailure}`);
   const lacks = (member['lacks'] ?? []) as readonly string[];
   if (lacks.length > 0)
     lines.push(`lacks of the domain's keys ${lacks.join(', ')}: have it join again (drawbridge domain invite --help)`);
@@ -182,10 +190,7 @@ function describeCustomKeyStore(store: Members): string {
     ['custom key store', `${store['customKeyStoreName']} (${store['customKeyStoreId']})`],
     ['state', `${store['connectionState']}${code}`],
     ['HSM', `${store['clusterId']} (${store['hsm'] ?? 'not in the configuration'})`],
-    [
-      'hosts',
-      token === undefined ? null : `${token['hosts']} with ${token['lanes']} lanes, ${token['restarts']} replaced`,
-    ],
+    ['hosts', token === undefined ? null : hostsText(token)],
     ['last failure', (token?.['lastFailure'] ?? null) as string | null],
     ...(hasFailed ? [['next', next()] as const] : []),
   ]);

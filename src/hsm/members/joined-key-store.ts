@@ -65,13 +65,14 @@ export class JoinedKeyStore implements KeyStore {
   status(): KeyStoreStatus {
     const domainKeys = new Set(this.members.flatMap(({ inventory }) => [...(inventory?.domainKeys ?? [])]));
     const members = this.members.map((member) => ({ ...member.status(domainKeys), hasLeft: this.isGone(member) }));
-    const sumOf = (name: 'hosts' | 'lanes' | 'restarts' | 'inFlight'): number =>
+    const sumOf = (name: 'hosts' | 'hostsAway' | 'lanes' | 'restarts' | 'inFlight'): number =>
       members.reduce((sum, member) => sum + member[name], 0);
     const told = members.find(({ state, lastFailure }) => state !== 'connected' && lastFailure !== null);
     return {
       name: this.name,
       state: this.#stateOf(members.map(({ state }) => state)),
       hosts: sumOf('hosts'),
+      hostsAway: sumOf('hostsAway'),
       lanes: sumOf('lanes'),
       restarts: sumOf('restarts'),
       inFlight: sumOf('inFlight'),

@@ -12,7 +12,7 @@ export interface MemberFindings extends Pick<MemberStatus, 'name' | 'token' | 'l
   readonly calls: number;
 }
 
-const none = { hosts: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [], lastFailure: null } as const;
+const none = { hosts: 0, hostsAway: 0, lanes: 0, restarts: 0, inFlight: 0, pids: [], lastFailure: null } as const;
 
 export function statusOf(findings: MemberFindings): Omit<MemberStatus, 'hasLeft'> {
   const { name, keyStore, problem, calls, token, lacks } = findings;
