@@ -23,7 +23,12 @@ const growth = '--heap-growing-percent';
  * gives (3 of 45 µs of CPU a request).
  */
 const oneCollector = '--no-parallel-scavenge';
-const options = { [youngSpace]: '=4', [growth]: '=30', [oneCollector]: '' };
+/**
+ * Where V8 has seen objects stay, it makes those that come from the same place old at once. So those of keys: the first that come into memory
+ * stay there, and of a million the others go again with the request (88 µs of CPU for one that is at hand and not in memory, 115 without).
+ */
+const noneOldAtOnce = '--no-allocation-site-pretenuring';
+const options = { [youngSpace]: '=4', [growth]: '=30', [oneCollector]: '', [noneOldAtOnce]: '' };
 
 /**
  * Where compiled code is kept. From the TypeScript sources, the new process knows it before it reads its first file: the type stripper of

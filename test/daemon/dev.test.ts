@@ -25,7 +25,16 @@ if (missing !== null) process.stdout.write(`skipped: dev mode: ${missing}\n`);
 
 describe.skipIf(missing !== null)('drawbridge dev', () => {
   test.each([
-    ['SIGTERM', '', ['--max-semi-space-size=4', '--heap-growing-percent=30', '--no-parallel-scavenge']],
+    [
+      'SIGTERM',
+      '',
+      [
+        '--max-semi-space-size=4',
+        '--heap-growing-percent=30',
+        '--no-parallel-scavenge',
+        '--no-allocation-site-pretenuring',
+      ],
+    ],
     ['SIGINT', '--max-semi-space-size=32', []],
   ] as const)(
     'prints one line of JSON, ends on %s, and leaves nothing behind; it takes little memory for garbage unless told otherwise (%j)',
