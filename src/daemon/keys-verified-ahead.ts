@@ -2,13 +2,13 @@
  * Where there are too many KMS keys to have all of them in memory, has the HSM verify those that nobody has asked for yet, so that
  * whoever asks for one waits neither for the disk nor for the HSM (`store/verified-keys.ts`).
  *
- * Others come first. What is done at once takes the HSM some ten milliseconds, whatever it is; and between two such parts this rests for a
- * quarter of what the last one took, or for four times as long where this process had something else to do meanwhile. Once is enough:
- * what is written later, and what is read because somebody asks for it, is kept without it.
+ * Others come first (`kms/others-first.ts`): what is done at once takes the HSM some ten milliseconds, whatever it is. Once is enough: what is
+ * written later, and what is read because somebody asks for it, is kept without it.
  */
 
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '../kms/logger.ts';
+import { othersFirst } from '../kms/others-first.ts';
 import type { KeysVerified, RecordSource } from '../store/record-source.ts';
 
 export interface KeysVerifiedAheadParts {
@@ -26,8 +26,6 @@ export interface AtHand {
 /** Three records of each go to the HSM in one call. */
 const mostAtOnce = 40;
 const partMs = 10;
-/** Of the time in which this rests, what others may use for it to be said that they have nothing to do. */
-const idleBelow = 0.25;
 const defaultFailedDelayMs = 10_000;
 
 export class KeysVerifiedAhead {
@@ -59,14 +57,13 @@ export class KeysVerifiedAhead {
       const done = await this.#verifySome(next, limit);
       const tookMs = performance.now() - beganAtMs;
       if (done === undefined) {
-        await this.#rest(this.#parts.failedDelayMs ?? defaultFailedDelayMs);
+        await this.#wait(this.#parts.failedDelayMs ?? defaultFailedDelayMs);
         continue;
       }
       next = done.next;
       verified += done.verified;
       if (done.verified === limit) limit = atOnce(limit, tookMs);
-      const othersUsed = await this.#rest(tookMs / 4);
-      if (othersUsed > idleBelow) await this.#rest(tookMs * 4);
+      await othersFirst(tookMs, this.#ended.signal);
     }
     this.#isDone = next === null;
     if (this.#isDone)
@@ -86,11 +83,8 @@ export class KeysVerifiedAhead {
     }
   }
 
-  /** @returns Which part of the time this process had something to do. */
-  async #rest(ms: number): Promise<number> {
-    const before = performance.eventLoopUtilization();
+  async #wait(ms: number): Promise<void> {
     await wait(ms, undefined, { ref: false, signal: this.#ended.signal }).catch(() => undefined);
-    return performance.eventLoopUtilization(before).utilization;
   }
 }
 

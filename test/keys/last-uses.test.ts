@@ -93,6 +93,32 @@ test('A change of somebody else comes between the portions of last uses', async 
   expect(order).toEqual([100, 'theirs', 100, 100]);
 });
 
+test('Others who have something to do come first between the portions, and a stop in between writes the rest', async () => {
+  let turns = 0;
+  const turnsBefore: number[] = [];
+  const { uses } = await open({ beforeWrite: () => turnsBefore.push(turns) });
+  const keyIds = Array.from({ length: 1_200 }, () => newKeyId());
+  for (const [index, keyId] of keyIds.entries())
+    uses.used(keyId, 'Encrypt', startedMs + index, `r${index}`, `e${index}`);
+  let isOver = false;
+  const others = (): void => {
+    turns++;
+    for (const untilMs = performance.now() + 1; performance.now() < untilMs; );
+    if (!isOver) setImmediate(others);
+  };
+  others();
+  const written = uses.write();
+  while (turnsBefore.length < 8) await new Promise((resolve) => setImmediate(resolve));
+  // Of a millisecond each, and a portion takes some of these.
+  const between = turnsBefore.slice(1).map((each, index) => each - (turnsBefore[index] ?? 0));
+  expect(between.toSorted((one, other) => one - other)[3]).toBeGreaterThan(8);
+  isOver = true;
+  await uses.close(60_000);
+  await written;
+  expect(turnsBefore).toHaveLength(12);
+  expect((await store.load()).lastUse).toHaveLength(1_200);
+});
+
 test('A key that is used while its last use is written is written once more, with the later use', async () => {
   const { uses, turns } = await open();
   const keyId = newKeyId();
