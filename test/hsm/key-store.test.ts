@@ -215,6 +215,16 @@ describeEachToken('A key store', (token) => {
     }
   });
 
+  test('names a variable for its library whose file is not there', async ({ skip }) => {
+    if (!('SOFTHSM2_CONF' in token().environment)) skip('this library takes no file from a variable');
+    const environment = { SOFTHSM2_CONF: '/nonexistent/softhsm2.conf' };
+    const { failure, message } = await failureOf(openTestStore({ ...token(), environment }));
+    expect(failure).toBe('unavailable');
+    expect(message).toContain(
+      ' (SOFTHSM2_CONF names `/nonexistent/softhsm2.conf`, which is not there): CKR_GENERAL_ERROR',
+    );
+  });
+
   test('says that its PIN cannot be read', async () => {
     const opening = openTestStore(token(), {
       pin: () => {

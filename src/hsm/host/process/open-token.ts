@@ -11,6 +11,7 @@
  * the PIN is wiped.
  */
 
+import { existsSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { HostSettings, OpenSettings } from '../../calls.ts';
 import type { KeyStoreCapabilities } from '../../key-store.ts';
@@ -108,8 +109,21 @@ function initialize(cryptoki: Cryptoki, settings: OpenSettings): void {
       cryptoki.C_Initialize({ ...wanted, flags: constant('CKF_OS_LOCKING_OK') });
     }
   } catch (error) {
-    throw cannotOpen(`cannot initialise the PKCS#11 library \`${settings.library}\``, error);
+    throw cannotOpen(`cannot initialise the PKCS#11 library \`${settings.library}\`${whatIsNotThere()}`, error);
   }
+}
+
+/** Variables that say nothing to a library and whose folders may be missing. */
+const ofTheSystem: ReadonlySet<string> = new Set(['HOME', 'TMPDIR', 'NODE_COMPILE_CACHE']);
+
+/** Of what the library was told by variables such as SOFTHSM2_CONF: it answers that with CKR_GENERAL_ERROR and no more. */
+function whatIsNotThere(): string {
+  const isGone = ([name, path = '']: [string, string | undefined]): boolean =>
+    !ofTheSystem.has(name) && path.startsWith('/') && !path.includes(':') && !existsSync(path);
+  return Object.entries(process.env)
+    .filter(isGone)
+    .map(([name, path]) => ` (${name} names \`${path}\`, which is not there)`)
+    .join('');
 }
 
 /**
