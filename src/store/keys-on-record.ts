@@ -9,7 +9,7 @@ import { rowsOfKey, rowsOfKeyStatement } from './key-rows.ts';
 import { KeysLookedUp, type SeenKey } from './keys-looked-up.ts';
 import { lowestRow, type PreparedReads } from './prepared-reads.ts';
 import type { ReaderParts } from './record-reader.ts';
-import { type KeyFound, type KeysVerified, UnverifiedRecords } from './record-source.ts';
+import { type KeyFound, type KeysVerified, type Members, UnverifiedRecords } from './record-source.ts';
 import { selection, tables } from './record-statements.ts';
 import type { Replaced } from './transactions.ts';
 import { type RoomForKeys, VerifiedKeys } from './verified-keys.ts';
@@ -35,6 +35,14 @@ export class KeysOnRecord {
   /** As `RecordSource.keysAtHand`. */
   get atHand(): number {
     return this.#verified.count;
+  }
+
+  /** Is it a key by its Region and its id that these members name, and one that is verified and kept? */
+  areAtHand({ region, keyId, ...others }: Members<'key'>): boolean {
+    const id = keyId === undefined ? undefined : parseKeyId(keyId);
+    return (
+      region !== undefined && id !== undefined && Object.keys(others).length === 0 && this.#verified.has(region, id)
+    );
   }
 
   /** As `RecordSource.readKey`. */

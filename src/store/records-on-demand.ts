@@ -85,6 +85,7 @@ export class RecordsOnDemand implements RecordSource {
   }
 
   has<Kind extends NumerousKind>(kind: Kind, members: Members<Kind>): boolean {
+    if (kind === 'key' && this.#keys.areAtHand(members)) return true;
     const names = Object.keys(members);
     const statement = this.#reads.named(`has ${kind} ${names.join(' ')}`, () => {
       const one = this.#parts.db.selectFrom(tables[kind] as never).select(sql`1`.as('one'));

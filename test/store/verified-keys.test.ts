@@ -78,7 +78,12 @@ describe('Keys that were verified', () => {
     const statement = vi.spyOn(StatementSync.prototype, 'all');
     try {
       expect(await read(keyIdOf(3))).toEqual(found);
+      expect(source.has('key', { region: formerRegion, keyId: keyIdOf(3) })).toBe(true);
       expect(statement).not.toHaveBeenCalled();
+      // Which says nothing of it but that.
+      expect(source.has('key', { region: formerRegion, keyId: keyIdOf(3), description: 'another' })).toBe(false);
+      expect(source.has('key', { region: otherRegion, keyId: keyIdOf(3) })).toBe(false);
+      expect(statement).toHaveBeenCalledTimes(2);
     } finally {
       statement.mockRestore();
     }
