@@ -155,5 +155,6 @@ function pinOf(bytes: Buffer, where: string): Pin {
 function asConfigurationError(error: unknown, path: string): ConfigurationError {
   if (error instanceof ConfigurationError) return error;
   const code = (error as NodeJS.ErrnoException).code ?? String(error);
-  return new ConfigurationError(`cannot read the PIN from \`${path}\`: ${code}`, { cause: error });
+  const words = code === 'ENOENT' ? 'there is no such file, which `pin:` names (ENOENT)' : code;
+  return new ConfigurationError(`cannot read the PIN from \`${path}\`: ${words}`, { cause: error });
 }

@@ -85,7 +85,11 @@ describe('a PIN', () => {
       { file: file('large', 'x'.repeat(5000), 0o600) },
       `\`${join(folder, 'large')}\` holds no PIN: it is longer than 256 bytes`,
     ],
-    ['in no file', { file: join(folder, 'none') }, `cannot read the PIN from \`${join(folder, 'none')}\`: ENOENT`],
+    [
+      'in no file',
+      { file: join(folder, 'none') },
+      `cannot read the PIN from \`${join(folder, 'none')}\`: there is no such file, which \`pin:\` names (ENOENT)`,
+    ],
     [
       'in a folder',
       { file: '/proc' },

@@ -377,6 +377,17 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
       });
       const people = await drawbridge('census', '--socket', socketPath);
       expect(people.stdout).toMatch(new RegExp(`missing or not working +1\\n[^]*${lost}`));
+      // A restore of it gives back what it can, and says what to do about the rest.
+      const path = file('lacking.backup');
+      expect(await drawbridge('backup', '--socket', socketPath, '--out', path)).toMatchObject({ code: 0 });
+      const { config } = elsewhere('lacking');
+      expect(await drawbridge('restore', '--config', config, path)).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining(lost),
+        stderr: expect.stringMatching(
+          /^not all of it works .*give the HSM's own backup back.*\nnext: drawbridge serve/,
+        ),
+      });
     });
   });
 });
