@@ -6,9 +6,8 @@
  * written later, and what is read because somebody asks for it, is kept without it.
  */
 
-import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from '../kms/logger.ts';
-import { othersFirst } from '../kms/others-first.ts';
+import { othersFirst, rest } from '../kms/others-first.ts';
 import type { KeysVerified, RecordSource } from '../store/record-source.ts';
 
 export interface KeysVerifiedAheadParts {
@@ -57,7 +56,7 @@ export class KeysVerifiedAhead {
       const done = await this.#verifySome(next, limit);
       const tookMs = performance.now() - beganAtMs;
       if (done === undefined) {
-        await this.#wait(this.#parts.failedDelayMs ?? defaultFailedDelayMs);
+        await rest(this.#parts.failedDelayMs ?? defaultFailedDelayMs, this.#ended.signal);
         continue;
       }
       next = done.next;
@@ -81,10 +80,6 @@ export class KeysVerifiedAhead {
         this.#parts.log.debug({ err: error }, 'keys cannot be verified before they are asked for; tried again');
       return undefined;
     }
-  }
-
-  async #wait(ms: number): Promise<void> {
-    await wait(ms, undefined, { ref: false, signal: this.#ended.signal }).catch(() => undefined);
   }
 }
 

@@ -17,12 +17,12 @@ const longestMs = 1000;
  */
 export async function othersFirst(tookMs: number, signal: AbortSignal): Promise<void> {
   const before = performance.eventLoopUtilization();
-  await rest(tookMs / 4, signal);
+  await rest(Math.min(tookMs / 4, longestMs), signal);
   const othersUsed = performance.eventLoopUtilization(before).utilization;
-  if (othersUsed > idleBelow) await rest(tookMs * 4, signal);
+  if (othersUsed > idleBelow) await rest(Math.min(tookMs * 4, longestMs), signal);
 }
 
-/** Keeps no process running. */
-async function rest(ms: number, signal: AbortSignal): Promise<void> {
-  await wait(Math.min(ms, longestMs), undefined, { ref: false, signal }).catch(() => undefined);
+/** Resolves after so long, or when the signal ends it. Keeps no process running. */
+export async function rest(ms: number, signal: AbortSignal): Promise<void> {
+  await wait(ms, undefined, { ref: false, signal }).catch(() => undefined);
 }
