@@ -16,6 +16,7 @@ import type { Pin, Plaintext } from '../secrets/secret-bytes.ts';
 import type { CustomKeyStoreRecord } from '../store/records/records.ts';
 import type { KmsKey } from './kms-key.ts';
 import { SortedNames } from './lists/sorted-names.ts';
+import { NamesInTurn } from './names-in-turn.ts';
 
 export interface CustomKeyStore {
   /** AWS's id of it (`cks-…`), or its name in the configuration. The records of its material name it so. */
@@ -110,6 +111,8 @@ export interface CustomKeyStoreSource {
   seal(password: Plaintext, customKeyStoreId: string): Promise<Buffer>;
   /** Is it the one that the custom key store has? */
   isPasswordOf(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean>;
+  /** By the names of those that are being made: a request that is repeated meanwhile finds what the first one made. */
+  readonly creations: NamesInTurn;
   /** Does somebody who would create one give it the password that this one has? Wrong ones are counted (`GuessedPasswords`). */
   isRepeated(record: CustomKeyStoreRecord, password: Plaintext): Promise<boolean>;
   /** Resolves when the hosts of a connection that was ended are gone. */
@@ -119,6 +122,7 @@ export interface CustomKeyStoreSource {
 export const noCustomKeyStores: CustomKeyStoreSource = {
   configured: new Map(),
   allIds: new SortedNames<string>(),
+  creations: new NamesInTurn(),
   find: () => undefined,
   keyStore: () => undefined,
   ids: new SortedNames<string>(),
@@ -137,6 +141,19 @@ export const noCustomKeyStores: CustomKeyStoreSource = {
 /** The name of the custom key store that the key is in; `undefined` for one in the default key store. */
 export function customKeyStoreIdOf({ record, materials }: Pick<KmsKey, 'record' | 'materials'>): string | undefined {
   return record.origin === 'AWS_CLOUDHSM' ? materials[0]?.keyStore : undefined;
+}
+
+/**
+ * Does it make data key pairs, if it is of the kind that does? A key in a custom key store does not, as in AWS, unless that takes keys of all kinds.
+ *
+ * Source: AWS KMS API reference, `GenerateDataKeyPair`.
+ */
+export function makesDataKeyPairs(
+  key: Pick<KmsKey, 'record' | 'materials'>,
+  stores: Pick<CustomKeyStoreSource, 'find'>,
+): boolean {
+  const id = customKeyStoreIdOf(key);
+  return id === undefined || stores.find(id)?.keySpecs === 'all';
 }
 
 /**

@@ -71,6 +71,10 @@ export function isOperationOf(operation: GrantOperation, { keySpec, keyUsage }: 
   return kind !== 'asymmetric' || (keySpec !== 'SYMMETRIC_DEFAULT' && keyUsage !== 'GENERATE_VERIFY_MAC');
 }
 
+export function makesPairs(operation: GrantOperation): boolean {
+  return operation === 'GenerateDataKeyPair' || operation === 'GenerateDataKeyPairWithoutPlaintext';
+}
+
 /** Does a constraint on the encryption context restrict this operation? */
 export function takesEncryptionContext(operation: GrantOperation): boolean {
   return grantOperations[operation].takesContext;

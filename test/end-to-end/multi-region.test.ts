@@ -80,6 +80,11 @@ describeDaemon(
         message: expect.stringContaining(arnIn(there, KeyId)),
       });
       await kms.replicateKey({ KeyId, ReplicaRegion: there });
+      // The one of its own Region is no replica either, which has to be there.
+      expect(await refusal(kms.updatePrimaryRegion({ KeyId, PrimaryRegion: here }))).toEqual({
+        name: 'UnsupportedOperationException',
+        message: `${arnIn(here, KeyId)} is the primary key already: there is no replica key in the Region ${here}.`,
+      });
       for (const [client, arn] of [[kms, arnIn(here, single)] as const, [other, arnIn(there, KeyId)] as const])
         for (const PrimaryRegion of [here, there, 'sa-east-1'])
           expect(await refusal(client.updatePrimaryRegion({ KeyId: arn, PrimaryRegion }))).toMatchObject({

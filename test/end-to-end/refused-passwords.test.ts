@@ -66,9 +66,8 @@ describe.skipIf(missing !== null)('The password of a custom key store', () => {
     const named = { CustomKeyStoreName: 'ledger', CloudHsmClusterId: clusterOf('ledger'), TrustAnchorCertificate };
     const create = (members: object = {}) => kms.createCustomKeyStore({ ...named, KeyStorePassword, ...members });
     const inUse = { name: 'CustomKeyStoreNameInUseException' };
-    const together = await Promise.allSettled(Array.from({ length: 16 }, () => create()));
-    const made = together.flatMap((each) => (each.status === 'fulfilled' ? [each.value.CustomKeyStoreId] : []));
-    for (const each of together) if (each.status === 'rejected') expect(each.reason).toMatchObject(inUse);
+    const together = await Promise.all(Array.from({ length: 16 }, () => create()));
+    const made = together.map(({ CustomKeyStoreId: one }) => one);
     const [CustomKeyStoreId] = made;
     expect(CustomKeyStoreId).toMatch(/^cks-/);
     expect(new Set(made).size).toBe(1);

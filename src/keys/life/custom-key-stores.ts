@@ -16,6 +16,7 @@
  * The password is unsealed anew for each host that logs in, and kept nowhere in between.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DetachableKeyStore } from '../../hsm/detachable-key-store.ts';
 import { type KeyStore, KeyStoreError } from '../../hsm/key-store.ts';
 import { LoginGate, type LoginNotes } from '../../hsm/login-gate.ts';
@@ -34,6 +35,7 @@ import type {
   PresentedPasswords,
 } from '../custom-key-store.ts';
 import { SortedNames } from '../lists/sorted-names.ts';
+import { NamesInTurn } from '../names-in-turn.ts';
 import { trustAnchorOf } from '../trust-anchor.ts';
 import { codeOf, LostHsm, UnknownAnswer } from './connection-failures.ts';
 import { GuessedPasswords } from './guessed-passwords.ts';
@@ -77,10 +79,12 @@ interface Entry {
 
 /** Between two attempts to put on record how a connection ended, or to look at a token. */
 const retryMs = 2_000;
+const pause = (): Promise<void> => sleep(retryMs, undefined, { ref: false });
 
 export class CustomKeyStores implements CustomKeyStoreSource, Fold {
   readonly ids = new SortedNames<string>();
   readonly allIds = new SortedNames<string>();
+  readonly creations = new NamesInTurn();
   readonly configured: CustomKeyStoreSource['configured'];
   readonly #options: CustomKeyStoresOptions;
   readonly #entries = new Map<string, Entry>();
@@ -391,10 +395,4 @@ function stateOf({ record, place, closing }: Entry): ConnectionState {
 
 function aboutOf({ record: { customKeyStoreId, name, cloudHsmClusterId } }: Entry) {
   return { customKeyStoreId, customKeyStoreName: name, cloudHsmClusterId };
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, retryMs).unref();
-  });
 }

@@ -1,7 +1,7 @@
 /** What `GenerateDataKeyPair` and `GenerateDataKeyPairWithoutPlaintext` share. */
 
 import type { AuthorizedKey } from '../../keys/authorized-key.ts';
-import { customKeyStoreIdOf } from '../../keys/custom-key-store.ts';
+import { makesDataKeyPairs } from '../../keys/custom-key-store.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import { assertTokenCanGenerate } from '../../keys/token-capabilities.ts';
 import { KmsError } from '../../kms/errors.ts';
@@ -35,8 +35,7 @@ export function assertPairsCanBeGenerated(
   spec: Infer<typeof dataKeyPairSpec>,
   directory: KeyView,
 ): void {
-  const id = customKeyStoreIdOf(key);
-  if (id !== undefined && directory.customKeyStores.find(id)?.keySpecs !== 'all') {
+  if (!makesDataKeyPairs(key, directory.customKeyStores)) {
     const { origin } = key.record;
     throw new KmsError(
       'UnsupportedOperationException',

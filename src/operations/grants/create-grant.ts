@@ -73,7 +73,7 @@ export const createGrant = operation({
   recordResponse: ['GrantId'],
   decide({ request, keys, caller, directory, nowMs }) {
     const { record } = keys.key.key;
-    const parameters = requestedGrant(request, record, caller.accountId);
+    const parameters = requestedGrant(request, keys.key.key, caller.accountId, directory);
     const answer = ({ grantId }: GrantRecord) => ({ GrantToken: directory.grants.newToken(grantId), GrantId: grantId });
     const same = directory.grants.ofKey(record.keyId)?.findSame(parameters);
     if (same !== undefined) return { changes: [], response: answer(same) };

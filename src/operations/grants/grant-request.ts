@@ -4,6 +4,7 @@
  * Source: AWS KMS API reference, CreateGrant, RetireGrant, RevokeGrant; developer guide, "Creating grants".
  */
 
+import { makesDataKeyPairs } from '../../keys/custom-key-store.ts';
 import type { GrantParameters } from '../../keys/grants/key-grants.ts';
 import type { KeyView } from '../../keys/key-view.ts';
 import type { KmsKey } from '../../keys/kms-key.ts';
@@ -15,6 +16,7 @@ import {
   type GrantPrincipal,
   type GrantTerms,
   isOperationOf,
+  makesPairs,
   parseGrantId,
   parseGrantPrincipalArn,
   parseServicePrincipal,
@@ -44,9 +46,11 @@ export function termsOf({ Operations, Constraints }: TermsMembers): GrantTerms {
  */
 export function requestedGrant(
   request: PrincipalMembers & TermsMembers & { readonly Name?: string | undefined },
-  key: KeyRecord,
+  kmsKey: KmsKey,
   issuingAccount: string,
+  { customKeyStores }: Pick<KeyView, 'customKeyStores'>,
 ): GrantParameters {
+  const key = kmsKey.record;
   const terms = termsOf(request);
   const grantee = namedPrincipal('Grantee', request.GranteePrincipal, request.GranteeServicePrincipal);
   if (grantee === null) {
@@ -64,6 +68,7 @@ export function requestedGrant(
     }
   }
   assertFits(terms, key);
+  if (!makesDataKeyPairs(kmsKey, customKeyStores)) assertNoPairs(terms, key);
   assertConstraints(terms.constraints, key);
   return {
     region: key.region,
@@ -112,6 +117,13 @@ function assertFits({ operations }: GrantTerms, { keySpec, keyUsage }: KeyRecord
       `Operations [${unfit.join(', ')}] are not valid for a KMS key with key spec ${keySpec} and key usage ${keyUsage}.`,
     );
   }
+}
+
+/** Source: AWS KMS API reference, CreateGrant: "the operation must be supported on the KMS key". */
+function assertNoPairs({ operations }: GrantTerms, { origin }: KeyRecord): void {
+  const unfit = operations.filter(makesPairs);
+  if (unfit.length > 0)
+    throw invalid(`Operations [${unfit.join(', ')}] are not valid for a KMS key with origin ${origin}.`);
 }
 
 const maxContextPairs = 8;

@@ -6,12 +6,13 @@
  * one of them is for one custom key store.
  *
  * A request with all values of a custom key store that there is, and that is disconnected, is taken for a repeated one, and has the id of that
- * one. Of several at the same time one makes it, and the others are refused.
+ * one; so are those that come while it is being made, as from a program that did not wait for the first answer.
  *
  * Source: AWS KMS developer guide, "Creating an AWS CloudHSM key store".
  */
 
 import type { CustomKeyStoreSource } from '../../keys/custom-key-store.ts';
+import type { KeyView } from '../../keys/key-view.ts';
 import { trustAnchorOf } from '../../keys/trust-anchor.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { newCustomKeyStoreId } from '../../kms/names.ts';
@@ -55,17 +56,14 @@ export const createCustomKeyStore = operation({
   record: ['CustomKeyStoreName', 'CloudHsmClusterId', 'CustomKeyStoreType', ...recordedXksMembers],
   recordResponse: ['CustomKeyStoreId'],
   async prepare({ request, directory }) {
-    const stores = directory.customKeyStores;
     const wanted = wantedOf(request);
-    const alike = recordLike(wanted, stores);
-    const former = alike !== undefined && (await stores.isRepeated(alike, wanted.password)) ? alike : undefined;
-    if (former === undefined) {
-      const hsm = assertCanBeMade(wanted, stores, directory.budgets.quotas.customKeyStores);
-      await assertActive(hsm, wanted.clusterId);
+    const end = await directory.customKeyStores.creations.enter(wanted.name);
+    try {
+      return { ...(await prepareOne(wanted, directory)), end, undo: async () => end() };
+    } catch (error) {
+      end();
+      throw error;
     }
-    const customKeyStoreId = newCustomKeyStoreId();
-    const sealedPassword = await stores.seal(wanted.password, customKeyStoreId);
-    return { former, customKeyStoreId, sealedPassword, undo: async () => undefined };
   },
   decide({ request, directory, prepared: { former, customKeyStoreId, sealedPassword }, nowMs }) {
     const wanted = wantedOf(request);
@@ -88,7 +86,20 @@ export const createCustomKeyStore = operation({
     } as const;
     return { changes: [added('customKeyStore', record)], response: { CustomKeyStoreId: customKeyStoreId } };
   },
+  conclude: async ({ prepared }) => prepared.end(),
 });
+
+async function prepareOne(wanted: Wanted, { customKeyStores: stores, budgets }: KeyView) {
+  const alike = recordLike(wanted, stores);
+  const former = alike !== undefined && (await stores.isRepeated(alike, wanted.password)) ? alike : undefined;
+  if (former === undefined) {
+    const hsm = assertCanBeMade(wanted, stores, budgets.quotas.customKeyStores);
+    await assertActive(hsm, wanted.clusterId);
+  }
+  const customKeyStoreId = newCustomKeyStoreId();
+  const sealedPassword = await stores.seal(wanted.password, customKeyStoreId);
+  return { former, customKeyStoreId, sealedPassword };
+}
 
 interface Wanted {
   readonly name: string;

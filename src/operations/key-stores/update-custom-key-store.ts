@@ -1,7 +1,8 @@
 /**
  * `UpdateCustomKeyStore`: another name, another password, another HSM that has the same keys.
  *
- * Only the name of a store that is connected can be changed. What an HSM has refused is not presented to it again because something else was
+ * Only the name of a store that is connected can be changed; the HSM that it has may be named with it, as Terraform does
+ * (`aws_kms_custom_key_store` names it in each update). What an HSM has refused is not presented to it again because something else was
  * updated, nor because the same password was given again (`password-refusals.ts`). Another HSM has to have the same trust anchor certificate; that it has the
  * keys of the store is looked at when it is connected.
  */
@@ -51,7 +52,9 @@ export const updateCustomKeyStore = operation({
     const { CustomKeyStoreId: id, KeyStorePassword: password, CloudHsmClusterId: clusterId } = request;
     const record = recordOf(stores, id);
     assertCanBeUpdated(request, record, stores);
-    if (clusterId !== undefined) await assertActive(hsmOf(stores, clusterId), clusterId);
+    // Of a store that is connected only the name changes.
+    const isAboutHsm = clusterId !== undefined && stores.connectionState(id) === 'DISCONNECTED';
+    if (isAboutHsm) await assertActive(hsmOf(stores, clusterId), clusterId);
     const given = password === undefined ? undefined : await givenPassword(password, record, stores);
     return { given, undo: async () => undefined };
   },
@@ -93,10 +96,10 @@ function assertCanBeUpdated(request: Request, record: CustomKeyStoreRecord, stor
       'You must specify at least one property of the custom key store to update.',
     );
   const state = stores.connectionState(id);
-  const isNameAlone = password === undefined && clusterId === undefined;
+  const isNameAlone = name !== undefined && password === undefined && isHsmKept(request, record);
   if (state !== 'DISCONNECTED' && !(isNameAlone && state === 'CONNECTED')) throw invalidState(id, state);
   if (name !== undefined) assertNameIsFree(stores, name, id);
-  if (clusterId === undefined || clusterId === record.cloudHsmClusterId) return;
+  if (clusterId === undefined || isHsmKept(request, record)) return;
   // What the store was made with, as that HSM may not be in the configuration any more.
   if (hsmOf(stores, clusterId).trustAnchor !== stores.trustAnchorOf(record)) {
     throw new KmsError(
@@ -104,4 +107,9 @@ function assertCanBeUpdated(request: Request, record: CustomKeyStoreRecord, stor
       `The CloudHSM cluster ${clusterId} has another trust anchor certificate than the one of the custom key store.`,
     );
   }
+}
+
+/** Is the HSM that the request names, if it names one, that of the store? */
+function isHsmKept({ CloudHsmClusterId: clusterId }: Request, record: CustomKeyStoreRecord): boolean {
+  return clusterId === undefined || clusterId === record.cloudHsmClusterId;
 }

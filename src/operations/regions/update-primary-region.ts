@@ -1,8 +1,13 @@
 /**
  * `UpdatePrimaryRegion`: a replica becomes the primary key, and the primary key a replica. All related keys say so in one moment:
  * their state is never `Updating`, in which they are on AWS for some seconds.
+ *
+ * The Region of the primary key has no replica key that could become it, and is refused.
+ *
+ * Source: AWS KMS API reference, `UpdatePrimaryRegion`: "There must be an existing replica key in this Region".
  */
 
+import type { KmsKey } from '../../keys/kms-key.ts';
 import { multiRegionKeyType, relatedKeys } from '../../keys/multi-region.ts';
 import { KmsError } from '../../kms/errors.ts';
 import { keyArn } from '../../kms/names.ts';
@@ -46,14 +51,13 @@ export const updatePrimaryRegion = operation({
   // Source: AWS KMS developer guide, log entry of UpdatePrimaryRegion: one in each of the two Regions.
   elsewhere({ request: { PrimaryRegion }, keys }) {
     const { arn, record } = keys.replica.key;
-    if (keys.key.key.record.region === record.region) return undefined;
     const request = { KeyId: arn, PrimaryRegion };
     return { region: record.region, operationName: 'UpdatePrimaryRegion', request, response: {}, resources: [] };
   },
   decide({ request: { PrimaryRegion: primaryRegion }, keys, directory }) {
     const { record } = keys.key.key;
     assertPrimary(keys.key.key);
-    if (primaryRegion === record.region) return { changes: [], response: {} };
+    assertOtherRegion(keys.key.key, primaryRegion);
     // The schedule is that of all, and stands with the primary key.
     const { rotationPeriodDays, nextRotationDateMs } = record;
     const changes = relatedKeys(directory, record.keyId).map((key) =>
@@ -66,3 +70,12 @@ export const updatePrimaryRegion = operation({
     return { changes, response: {} };
   },
 });
+
+/** @throws KmsError `UnsupportedOperationException` where the key of that Region is the primary key already. */
+function assertOtherRegion({ arn, record: { region } }: KmsKey, primaryRegion: string): void {
+  if (primaryRegion !== region) return;
+  throw new KmsError(
+    'UnsupportedOperationException',
+    `${arn} is the primary key already: there is no replica key in the Region ${region}.`,
+  );
+}
