@@ -61,7 +61,7 @@ export function regionEntrance(closed: RegionHandlers): RegionEntrance {
       issueCredentials: (peer, lifetimeSeconds) => now.credentials.issueCredentials(peer, lifetimeSeconds),
     },
     keyStores: { reconnect: (name, member) => now.keyStores.reconnect(name, member) },
-    upkeep: { list: () => now.upkeep.list(), confirm: (work, by) => now.upkeep.confirm(work, by) },
+    upkeep: { list: () => now.upkeep.list(), confirm: (...words) => now.upkeep.confirm(...words) },
     backup: {
       make: () => now.backup.make(),
       read: (id, offset, bytes) => now.backup.read(id, offset, bytes),

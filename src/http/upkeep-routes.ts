@@ -3,7 +3,8 @@
  *
  *     GET  /upkeep            what is scheduled, waiting and late
  *     POST /upkeep/confirm    `{"work": "deletion us-east-1 1234abcd-…"}`: an operator's word that the clock is right, so that
- *                             what waits is done, and what is late is tried at once
+ *                             what waits is done, and what is late is tried at once. With `"leaveMaterial": true` a deletion is done
+ *                             although the HSM of the key cannot be reached: what is in there stays there
  *
  * Nothing can be confirmed before its date. Both are on record, answered or refused.
  */
@@ -17,7 +18,7 @@ import { membersOf, operatorAct } from './operator-acts.ts';
 export interface UpkeepControl {
   list(): object;
   /** @throws KmsError `NotFoundException`, `ValidationException`. */
-  confirm(work: string, by: Announcer): Promise<object>;
+  confirm(work: string, by: Announcer, word: { readonly leavesMaterial: boolean }): Promise<object>;
 }
 
 /** Names come from callers: what is none of ours is cut to this in the audit log. */
@@ -36,25 +37,29 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
       operationName: 'ConfirmUpkeep',
       effect: 'changes',
       parameters(body) {
-        const work = workOf(body);
-        return work === undefined ? null : { work: work.slice(0, maxWorkCharacters) };
+        const confirmed = confirmedBy(body);
+        if (confirmed === undefined) return null;
+        const { work, leavesMaterial } = confirmed;
+        return { work: work.slice(0, maxWorkCharacters), ...(leavesMaterial && { leaveMaterial: true }) };
       },
       async perform(body, by) {
-        const work = workOf(body);
-        if (work === undefined) {
+        const confirmed = confirmedBy(body);
+        if (confirmed === undefined) {
           throw new KmsError(
             'ValidationException',
-            'The request names what is confirmed, and nothing else: {"work": "NAME"}.',
+            'The request names what is confirmed, and nothing else but, of a deletion, "leaveMaterial": {"work": "NAME"}.',
           );
         }
-        return { body: JSON.stringify(await control.confirm(work, by)), record: null };
+        const { work, leavesMaterial } = confirmed;
+        return { body: JSON.stringify(await control.confirm(work, by, { leavesMaterial })), record: null };
       },
     }),
   );
 }
 
 /** `undefined` for what names nothing. */
-function workOf(body: Buffer): string | undefined {
-  const { work, ...others } = membersOf(body) ?? {};
-  return typeof work === 'string' && Object.keys(others).length === 0 ? work : undefined;
+function confirmedBy(body: Buffer): { readonly work: string; readonly leavesMaterial: boolean } | undefined {
+  const { work, leaveMaterial = false, ...others } = membersOf(body) ?? {};
+  if (typeof work !== 'string' || typeof leaveMaterial !== 'boolean') return undefined;
+  return Object.keys(others).length === 0 ? { work, leavesMaterial: leaveMaterial } : undefined;
 }

@@ -215,6 +215,9 @@ describe('Upkeep', () => {
     await expect(machine.upkeep.confirm('other')).rejects.toMatchObject({ name: 'NotFoundException' });
     await take(machine, { kind: 'stop', ms: 2 * day, wallMs: 0, reboots: true });
     machine.obstacle = 'the HSM is away';
+    // What there is of it is not left anywhere, unlike a key's material.
+    const leaving = machine.upkeep.confirm('test', undefined, { leavesMaterial: true });
+    await expect(leaving).rejects.toMatchObject({ name: 'ValidationException' });
     await machine.upkeep.confirm('test');
     await machine.clocks.settled();
     expect(machine.upkeep.report()).toMatchObject([{ state: 'late', because: 'the HSM is away' }]);

@@ -29,13 +29,15 @@ test.each([
   ['a number', '{"work":1}'],
   ['a list', '[]'],
   ['null', 'null'],
+  ['a word that is none', '{"work":"deletion","leaveMaterial":1}'],
   ['more than it takes', '{"work":"deletion","force":true}'],
 ])('nothing is confirmed by %s', async (_, body) => {
   expect(await exchange('POST', '/upkeep/confirm', body)).toEqual({
     status: 400,
     body: {
       __type: 'ValidationException',
-      message: 'The request names what is confirmed, and nothing else: {"work": "NAME"}.',
+      message:
+        'The request names what is confirmed, and nothing else but, of a deletion, "leaveMaterial": {"work": "NAME"}.',
     },
   });
 });

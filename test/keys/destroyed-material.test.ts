@@ -44,7 +44,10 @@ describe.skipIf(softHsm2.missing !== null)('Wrapped material that is destroyed',
       ['here-1', { keyStores }],
       ['there-1', { keyStores: regionOf('there-1', { elsewhere }) }],
     ]);
-    material = new DestroyedMaterial({ keyStore: (name) => keyStores.named(name), keyStores, regions }, store);
+    material = new DestroyedMaterial(
+      { keyStore: (name) => keyStores.named(name), keyStores, defaultKeyStore: 'here', regions },
+      store,
+    );
   });
   afterAll(async () => {
     await store?.close();

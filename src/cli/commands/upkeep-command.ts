@@ -56,17 +56,24 @@ function confirmCommand(): Command {
     withSocket(new Command('confirm').description('say that the clock is right, so that what waits is done')),
   )
     .argument('<work...>', 'what `drawbridge upkeep` calls it')
+    .option('--leave-material', 'of a deletion: do it although the HSM of the key is lost; what is in that stays there')
     .addHelpText(
       'after',
       `
 What is late is tried again at once. Nothing can be confirmed before its date. Only the account's root may; it is on record.
 
-Example:
-  drawbridge upkeep confirm deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab`,
+A key is not deleted while its HSM is away, because its material could not be destroyed. Where that HSM does not come back,
+--leave-material has the key deleted without it. Should it come back, \`drawbridge census\` lists what is left in it.
+
+Examples:
+  drawbridge upkeep confirm deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab
+  drawbridge upkeep confirm --leave-material deletion us-east-1 1234abcd-12ab-34cd-56ef-1234567890ab`,
     )
-    .action(async (words: readonly string[], options: Options) => {
+    .action(async (words: readonly string[], options: Options & { leaveMaterial?: true }) => {
       const work = words.join(' ');
-      const answer = await (await connectTo(options)).post('/upkeep/confirm', { work });
+      const { leaveMaterial } = options;
+      const word = leaveMaterial === undefined ? {} : { leaveMaterial };
+      const answer = await (await connectTo(options)).post('/upkeep/confirm', { work, ...word });
       if (options.json) printJson(answer);
       else print(`${work} is confirmed and done now; \`drawbridge upkeep\` shows it for as long as it is not`);
     });

@@ -75,7 +75,8 @@ export function deletionTask({
       for (const { keyId, deletionDateMs } of deletion.begun())
         yield { work: nameOf(keyId), dueAtMs: dueOf(deletionDateMs), isUrgent: true };
     },
-    async perform({ work, dueAtMs }) {
+    canLeaveMaterial: true,
+    async perform({ work, dueAtMs }, word) {
       const keyId = keyIdIn(work);
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
       assertRecordable(intents);
@@ -100,7 +101,7 @@ export function deletionTask({
           'synced',
         );
       const isDue = (dateMs: number): boolean => dueOf(dateMs) === dueAtMs;
-      const destroyed = await deletion.destroy(keyId, isDue, Math.floor(wallMs), announce);
+      const destroyed = await deletion.destroy(keyId, isDue, Math.floor(wallMs), announce, word);
       if (destroyed !== undefined) await deletion.forget(keyId, Math.floor(wallMs));
     },
   };
@@ -108,15 +109,20 @@ export function deletionTask({
 
 /**
  * As JSON in strings, which is how CloudTrail has it of keys in a custom key store. Of all others it tells nothing, and here what was destroyed.
+ * What an operator had left where it is has the status that AWS gives to what it could not delete.
  *
- * Source: AWS KMS developer guide, log entries of DeleteKey.
+ * Source: AWS KMS developer guide, log entries of DeleteKey, "How to delete orphaned key material".
  */
 function toldOf(
   destroyed: readonly DoomedObject[],
   { isInCustomKeyStore }: { readonly isInCustomKeyStore: boolean },
 ): Readonly<Record<string, string>> {
-  const backingKeys = JSON.stringify(destroyed);
-  if (!isInCustomKeyStore) return { backingKeys };
-  const deleted = destroyed.map((object) => ({ ...object, deletionStatus: 'SUCCESS' }));
+  const objects = destroyed.map(({ isLeft: _isLeft, ...object }) => object);
+  const backingKeys = JSON.stringify(objects);
+  if (!isInCustomKeyStore && !destroyed.some(({ isLeft }) => isLeft)) return { backingKeys };
+  const deleted = objects.map((object, at) => ({
+    ...object,
+    deletionStatus: destroyed[at]?.isLeft === true ? 'FAILURE' : 'SUCCESS',
+  }));
   return { backingKeys, backingKeysDeletionStatus: JSON.stringify(deleted) };
 }

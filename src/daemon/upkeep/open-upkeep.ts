@@ -65,7 +65,7 @@ export function openUpkeep(parts: UpkeepParts): OpenUpkeep {
     report: () => upkeep.report(),
     later: (limit) => upkeep.later(limit),
     list: () => upkeepList(upkeep.report(), (limit) => upkeep.later(limit)),
-    confirm: async (work, by) => told(await upkeep.confirm(work, by)),
+    confirm: async (work, by, word) => told(await upkeep.confirm(work, by, word)),
   };
 }
 

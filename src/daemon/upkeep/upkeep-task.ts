@@ -35,6 +35,12 @@ export interface WorkAhead {
   find(work: string): DueWork | undefined;
 }
 
+/** What an operator has said about a piece of work, beside that it is to be done now. */
+export interface OperatorsWord {
+  /** It is to be done although there are HSMs that cannot be reached: what is in these stays there, and belongs to no key any more. */
+  readonly leavesMaterial: boolean;
+}
+
 export interface UpkeepTask {
   /** `deletion`, `rotation`, `expiry`, …; the first word of what it calls its works. */
   readonly kind: string;
@@ -48,5 +54,7 @@ export interface UpkeepTask {
    * @returns `unfinished`: a part of it is done; the next one is due in a second, after everything else that is.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: a task that does all of it returns nothing.
-  perform(work: DueWork): Promise<void | 'unfinished'>;
+  perform(work: DueWork, word: OperatorsWord): Promise<void | 'unfinished'>;
+  /** Does it go by `OperatorsWord.leavesMaterial`? */
+  readonly canLeaveMaterial?: true;
 }

@@ -20,7 +20,7 @@ import type { Announcer, Fold, Turns } from '../../store/turns.ts';
 import type { Clocks, Reading } from './clocks.ts';
 import { DatedWork } from './dated-work.ts';
 import { isOutdated, judge, pauseMs, type Sight, sightOf, type Verdict } from './due-times.ts';
-import type { DueWork, UpkeepTask } from './upkeep-task.ts';
+import type { DueWork, OperatorsWord, UpkeepTask } from './upkeep-task.ts';
 import type { Waiting, Waits } from './waits.ts';
 
 export interface UpkeepOptions {
@@ -58,8 +58,11 @@ interface Failure {
 interface KnownWork extends Scheduled {
   readonly sight: Sight;
   failure: Failure | undefined;
+  /** Until it is done, as operators said last. */
+  word: OperatorsWord;
 }
 
+const nothingSaid: OperatorsWord = { leavesMaterial: false };
 /** Clocks can be set, so nothing is waited for for longer. */
 const longestSleepMs = 60_000;
 /** Many records change one after the other; they are looked at together. */
@@ -110,9 +113,9 @@ export class Upkeep implements Fold {
 
   /**
    * An operator's word that the wall clock is right about this work, whatever else says that it is too early.
-   * @throws KmsError `NotFoundException` for what is not scheduled, `ValidationException` before its date.
+   * @throws KmsError `NotFoundException` for what is not scheduled, `ValidationException` before its date, and for a word that is about no such work.
    */
-  async confirm(work: string, by?: Announcer): Promise<WorkReport> {
+  async confirm(work: string, by?: Announcer, word = nothingSaid): Promise<WorkReport> {
     this.#look();
     const now = this.#options.clocks.now();
     const known = this.#known.get(work) ?? this.#found(work, now);
@@ -120,7 +123,9 @@ export class Upkeep implements Fold {
       throw new KmsError('NotFoundException', 'Nothing of this name is scheduled, waiting or late.');
     }
     if (this.#judge(known, now).is === 'scheduled') throw notDueBefore(known.due);
+    if (word.leavesMaterial && known.task.canLeaveMaterial !== true) throw leavesNothing();
     await this.#options.waits.confirm(known.due, now, by);
+    known.word = word;
     // Also what is late is tried at once.
     if (known.failure !== undefined) known.failure = { ...known.failure, retryBootMs: now.bootMs };
     const report = this.#describe(known, now);
@@ -202,7 +207,7 @@ export class Upkeep implements Fold {
     const before = known.failure;
     let reason: string;
     try {
-      if ((await task.perform(due)) === 'unfinished') {
+      if ((await task.perform(due, known.word)) === 'unfinished') {
         (this.#known.get(due.work) ?? known).failure = undefined;
         this.#changedAt ??= this.#options.clocks.now();
         return;
@@ -246,7 +251,7 @@ export class Upkeep implements Fold {
       const isUnchanged = isSame && sight === before.sight && isSameWork(before.due, due);
       known.set(
         due.work,
-        isUnchanged ? before : { task, due, isAhead, sight, failure: isSame ? before.failure : undefined },
+        isUnchanged ? before : { task, due, isAhead, sight, ...(isSame ? saidOf(before) : nothingKnown) },
       );
     }
     this.#known = known;
@@ -272,7 +277,7 @@ export class Upkeep implements Fold {
     const found = this.#dated.find(work);
     if (found === undefined || found.due.isHeld === true) return undefined;
     if (found.due.dueAtMs > now.wallMs) throw notDueBefore(found.due);
-    const known = { ...found, isAhead: true, sight: this.#dated.sight(found.due, now), failure: undefined };
+    const known = { ...found, isAhead: true, sight: this.#dated.sight(found.due, now), ...nothingKnown };
     this.#known.set(work, known);
     return known;
   }
@@ -348,6 +353,8 @@ export class Upkeep implements Fold {
   }
 }
 
+const nothingKnown = { failure: undefined, word: nothingSaid } as const;
+const saidOf = ({ failure, word }: KnownWork): Pick<KnownWork, 'failure' | 'word'> => ({ failure, word });
 const isStillThere = 'it was done, and its records say that it is still to be done';
 const cameDueOverStop = 'it came due while the daemon was stopped, when nobody watched the clock';
 const clocksDisagree =
@@ -367,6 +374,10 @@ interface Scheduled {
 function notDueBefore({ dueAtMs }: DueWork): KmsError {
   const date = new Date(dueAtMs).toISOString();
   return new KmsError('ValidationException', `It is not due before ${date}; what waits or is late can be confirmed.`);
+}
+
+function leavesNothing(): KmsError {
+  return new KmsError('ValidationException', 'Only the deletion of a key can leave its material where it is.');
 }
 
 /** For operators: what a caller is told of an internal error says nothing. */

@@ -25,7 +25,10 @@ export type Doomed = Pick<BackingKeyRecord, 'backingKeyId' | 'keyStore'> &
     >
   >;
 
-type Directory = Pick<KeyDirectory, 'keyStore' | 'keyStores'> & {
+const wayOut =
+  'if its HSM is lost for good, `drawbridge upkeep confirm --leave-material` has the key deleted and leaves there what is there';
+
+type Directory = Pick<KeyDirectory, 'keyStore' | 'keyStores' | 'defaultKeyStore'> & {
   readonly regions: ReadonlyMap<string, Pick<KeyDirectory, 'keyStores'>>;
 };
 
@@ -51,12 +54,24 @@ export class DestroyedMaterial {
     this.#store = store;
   }
 
-  /** @throws KeyStoreError (`unavailable`) for a key store that is away. */
-  assertPossible(doomed: Doomed): void {
+  /**
+   * @param leavesMaterial Is only the default key store needed, without which nothing can be put on record?
+   * @throws KeyStoreError (`unavailable`) for a key store that is away.
+   */
+  assertPossible(doomed: Doomed, leavesMaterial = false): void {
     const name = this.#directory.keyStores.servingName({ ...unnamed, ...doomed });
     if (name === undefined) return; // Then no HSM of this Region can have unwrapped it.
     const { state } = this.#directory.keyStore(name).status();
-    if (state !== 'connected') throw new KeyStoreError('unavailable', `the key store \`${name}\` is ${state}`);
+    const isDefault = name === this.#directory.defaultKeyStore;
+    if (state === 'connected' || (leavesMaterial && !isDefault)) return;
+    const away = `the key store \`${name}\` is ${state === 'closed' ? 'not connected' : state}`;
+    throw new KeyStoreError('unavailable', isDefault ? away : `${away}; ${wayOut}`);
+  }
+
+  /** Is it an object of a token that is away? What is wrapped is not in the token: for that the file is enough. */
+  isOutOfReach({ keyStore: name, residency }: Doomed): boolean {
+    if (residency === 'wrapped' || name === this.#directory.defaultKeyStore) return false;
+    return this.#directory.keyStore(name).status().state !== 'connected';
   }
 
   /** Has this Region's lanes forget what it shared with others, which go on using it. */

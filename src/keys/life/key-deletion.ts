@@ -5,7 +5,8 @@
  * deletion, and from now on goes one way: its deletion can be cancelled no more. (2) Each object is destroyed in its HSM, and
  * the HSM is asked whether it is gone; what was wrapped leaves its record in (1) and the file in (2) (`destroyed-material.ts`). (3) A turn removes the key's records, and with them its policy, aliases, grants and last
  * use; only the tombstone stays. Before (3) the records say what there is to destroy, so whoever goes on after a crash finds it
- * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away.
+ * by them, and finds done what is done. Nothing begins while a key store that has a part of it is away, unless an operator says that the
+ * HSM does not come back: then what is in it is left there, on record, and belongs to no key any more. (AWS leaves it without being told.)
  *
  * A replica of a multi-Region key has nothing of its own in an HSM, unless its material is imported: it goes in one turn, tombstone and
  * all, on record before, since nothing is left by which a start would know of it; and the material stays with the related keys. With the last replica goes what its primary key waits for.
@@ -38,6 +39,8 @@ export interface DoomedObject {
   readonly residency?: Extract<Residency, 'wrapped'>;
   /** Of material that is or was wrapped: while this domain key is there, a copy of the metadata from before still has the key. */
   readonly domainKeyId?: BackingKeyId;
+  /** It is where it was: its HSM could not be reached. */
+  readonly isLeft?: true;
 }
 
 export interface KeyDeletionOptions {
@@ -90,7 +93,8 @@ export class KeyDeletion {
    * Steps 1 and 2.
    * @param isDue Asked in the turn about the date that stands on record by then.
    * @param announce Puts on record what was destroyed: before anything of the key's records goes. It may be called once more after a crash.
-   * @returns What was destroyed; `undefined` when the key is not to be deleted, or not yet.
+   * @param leavesMaterial What is in a key store that is away is no obstacle, and is left.
+   * @returns What was destroyed or left; `undefined` when the key is not to be deleted, or not yet.
    * @throws KeyStoreError for a key store that is away, with nothing begun, and for one that refuses.
    */
   async destroy(
@@ -98,6 +102,7 @@ export class KeyDeletion {
     isDue: (deletionDateMs: number) => boolean,
     nowMs: number,
     announce: (destroyed: readonly DoomedObject[]) => Promise<void>,
+    { leavesMaterial }: { readonly leavesMaterial: boolean } = { leavesMaterial: false },
   ): Promise<readonly DoomedObject[] | undefined> {
     const key = this.#directory.findKey(keyId);
     if (key === undefined) return undefined;
@@ -107,11 +112,14 @@ export class KeyDeletion {
       if (forgotten !== undefined) await this.#destroyed.forget(key.materials);
       return forgotten;
     }
-    for (const object of this.#objectsOf(key)) this.#destroyed.assertPossible(object);
+    for (const object of this.#objectsOf(key)) this.#destroyed.assertPossible(object, leavesMaterial);
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
-    await this.#destroyed.destroy(doomed);
-    const told = doomed.map(toldOf);
+    const left = new Set(leavesMaterial ? doomed.filter((object) => this.#destroyed.isOutOfReach(object)) : []);
+    await this.#destroyed.destroy(doomed.filter((object) => !left.has(object)));
+    const told = doomed.map(
+      (object): DoomedObject => ({ ...toldOf(object), ...(left.has(object) && { isLeft: true }) }),
+    );
     await announce(told);
     return told;
   }

@@ -1,0 +1,117 @@
+/** A custom key store whose HSM does not come back: how its keys, and then it, can be deleted. */
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { auditLines } from '../end-to-end/support/audit-trail.ts';
+import { type CustomHsms, startCustomHsms } from '../end-to-end/support/custom-hsms.ts';
+import { refusal } from '../end-to-end/support/refusals.ts';
+import { missingForShim } from '../support/pkcs11-shim.ts';
+import { program } from '../support/program.ts';
+import { SetClocks } from '../support/set-clocks.ts';
+import { nssSoftoken, softHsm2 } from '../support/tokens.ts';
+import type { InstanceOfStores } from './instance-of-stores.ts';
+
+const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
+if (missing !== null) process.stdout.write(`skipped: the lost HSM of a custom key store: ${missing}\n`);
+
+const dayMs = 24 * 60 * 60 * 1000;
+
+describe.skipIf(missing !== null)('The HSM of a custom key store that is lost for good', () => {
+  const clocks = new SetClocks();
+  let hsms: CustomHsms;
+  let instance: InstanceOfStores;
+  let CustomKeyStoreId: string;
+  let KeyId: string;
+
+  beforeAll(async () => {
+    hsms = await startCustomHsms();
+    ({ instance } = hsms);
+    instance.clocks = clocks;
+    await instance.restart();
+    const { kms } = instance;
+    CustomKeyStoreId = String((await kms.createCustomKeyStore(hsms.wanted({}))).CustomKeyStoreId);
+    await kms.connectCustomKeyStore({ CustomKeyStoreId });
+    await hsms.until(CustomKeyStoreId, 'CONNECTED');
+    KeyId = String((await kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId })).KeyMetadata?.KeyId);
+    await kms.disconnectCustomKeyStore({ CustomKeyStoreId });
+    await hsms.until(CustomKeyStoreId, 'DISCONNECTED');
+  });
+  afterAll(() => hsms?.remove());
+
+  const drawbridge = async (...words: readonly string[]): Promise<string> =>
+    (await promisify(execFile)(process.execPath, [program, ...words, '--socket', instance.socket])).stdout;
+  const upkeep = async (): Promise<readonly Record<string, unknown>[]> =>
+    JSON.parse(await drawbridge('upkeep', '--json')).work;
+  const workOf = (keyId: string): readonly string[] => ['deletion', 'us-east-1', keyId];
+  const leave = (keyId: string) => drawbridge('upkeep', 'confirm', '--leave-material', ...workOf(keyId));
+
+  test('keeps its key until an operator says so, who can say it when the waiting period is over', async () => {
+    const { kms } = instance;
+    await kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    await clocks.settled();
+    await expect(leave(KeyId)).rejects.toThrow(/not due before/);
+    await clocks.pass(8 * dayMs);
+    const because = `the key store \`${CustomKeyStoreId}\` is not connected; if its HSM is lost for good, \`drawbridge upkeep confirm --leave-material\` has the key deleted and leaves there what is there`;
+    expect(await upkeep()).toMatchObject([{ work: workOf(KeyId).join(' '), state: 'late', because }]);
+    await drawbridge('upkeep', 'confirm', ...workOf(KeyId));
+    await clocks.settled();
+    expect((await kms.describeKey({ KeyId })).KeyMetadata?.KeyState).toBe('PendingDeletion');
+    expect(await refusal(kms.deleteCustomKeyStore({ CustomKeyStoreId }))).toMatchObject({
+      name: 'CustomKeyStoreHasCMKsException',
+    });
+  });
+
+  test('is left with what is in it, on record, and then the custom key store can be deleted', async () => {
+    const { kms } = instance;
+    await leave(KeyId);
+    await clocks.settled();
+    expect(await refusal(kms.describeKey({ KeyId }))).toMatchObject({ name: 'NotFoundException' });
+    expect(await upkeep()).toEqual([]);
+    const events = auditLines(instance.folder);
+    expect(events.findLast(({ eventName }) => eventName === 'ConfirmUpkeep')?.requestParameters).toEqual({
+      work: workOf(KeyId).join(' '),
+      leaveMaterial: true,
+    });
+    const { additionalEventData } = events.find(({ eventName }) => eventName === 'DeleteKey') as {
+      readonly additionalEventData?: Readonly<Record<string, string>>;
+    };
+    expect(additionalEventData).toMatchObject({ customKeyStoreId: CustomKeyStoreId });
+    const statuses = JSON.parse(additionalEventData?.['backingKeysDeletionStatus'] ?? '') as readonly object[];
+    expect(statuses).toMatchObject([{ keyStore: CustomKeyStoreId, deletionStatus: 'FAILURE' }]);
+    await kms.deleteCustomKeyStore({ CustomKeyStoreId });
+    await instance.restart();
+    expect((await instance.kms.describeCustomKeyStores({})).CustomKeyStores).toEqual([]);
+  });
+
+  test('that comes back after all shows in a census what was left in it', async () => {
+    const { kms } = instance;
+    const made = await kms.createCustomKeyStore(hsms.wanted({}));
+    await kms.connectCustomKeyStore({ CustomKeyStoreId: made.CustomKeyStoreId });
+    await hsms.until(String(made.CustomKeyStoreId), 'CONNECTED');
+    const census = await drawbridge('census').catch((error: { stdout: string }) => error.stdout);
+    expect(census).toContain(`drawbridge:${KeyId}:1`);
+  });
+
+  test('is no word about a key whose HSM is there: that one is destroyed', async () => {
+    const { kms } = instance;
+    const { KeyMetadata } = await kms.createKey({});
+    const here = String(KeyMetadata?.KeyId);
+    await kms.scheduleKeyDeletion({ KeyId: here, PendingWindowInDays: 7 });
+    await clocks.settled();
+    await instance.stop();
+    clocks.jump({ wallMs: 8 * dayMs, bootMs: 1 });
+    await instance.start();
+    await leave(here);
+    await clocks.settled();
+    expect(await refusal(instance.kms.describeKey({ KeyId: here }))).toMatchObject({ name: 'NotFoundException' });
+    const { additionalEventData } = auditLines(instance.folder).findLast(
+      ({ eventName }) => eventName === 'DeleteKey',
+    ) as {
+      readonly additionalEventData?: Readonly<Record<string, string>>;
+    };
+    expect(Object.keys(additionalEventData ?? {})).toEqual(['backingKeys']);
+    const census = await drawbridge('census').catch((error: { stdout: string }) => error.stdout);
+    expect(census).not.toContain(here);
+  });
+});
