@@ -11,7 +11,10 @@ const texts: readonly (readonly [RegExp, OpenFailure])[] = [
   [/CKR_PIN_LOCKED|CKF_USER_PIN_FINAL_TRY/, 'pinLocked'],
   [/CKR_USER_PIN_NOT_INITIALIZED/, 'pinNotInitialized'],
   [pinTexts, 'pinRefused'],
-  [/no token has the|CKR_TOKEN_NOT_(?:PRESENT|RECOGNIZED)|CKR_DEVICE_REMOVED|CKR_SLOT_ID_INVALID/, 'tokenAbsent'],
+  [
+    /no token has the|is not initialised; no PIN|CKR_TOKEN_NOT_(?:PRESENT|RECOGNIZED)|CKR_DEVICE_REMOVED|CKR_SLOT_ID_INVALID/,
+    'tokenAbsent',
+  ],
   [/did not open the token within/, 'noAnswer'],
 ];
 

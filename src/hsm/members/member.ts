@@ -37,10 +37,10 @@ export class Member {
   #proveAgain: BegunToken['proveAgain'] = async () => undefined;
   #inventory: Inventory | undefined;
   #isAdmitted = false;
-  /** Was what is attached found to be ours? */
-  #isProven = false;
   #admissions = 0;
   #admittedSerial = '';
+  /** Had the token that was ours none of our keys when it was connected last? */
+  #isDoubted = false;
   #isClosed = false;
   /** Why it is not ours, or could not be begun or looked at. */
   #problem: string | null = null;
@@ -289,10 +289,10 @@ export class Member {
       const inventory = isNews ? new Inventory(await attached.listKeys()) : this.#inventory;
       if (attached !== this.#attached || attached.status().lanes === 0) return;
       this.#inventory = inventory;
+      this.#isDoubted = false;
       this.#admittedSerial = this.#isAdmitted ? this.#admittedSerial : attached.capabilities().token.serial;
       if (isNews) this.#admissions++;
       this.#isAdmitted = true;
-      this.#isProven = true;
       this.#hasLeft = false;
       this.#lostAtMs = null;
       this.#problem = null;
@@ -307,12 +307,10 @@ export class Member {
         setTimeout(() => void this.#examine(), retryMs).unref();
       } else if (error instanceof LeftError) {
         await this.#becomesLeft(shown);
-      } else if (this.#isProven) {
+      } else {
         // A host whose token was pulled out from under it finds nothing in it, as in one that is not ours: the next host will see.
         log.warn(shown, 'a member of a key store has lost its keys, and is connected anew');
         this.#beginAnew();
-      } else {
-        this.#leaveAlone();
       }
     }
     this.#parts.changed();
@@ -342,23 +340,22 @@ export class Member {
         return this.#lost();
       }
       if (!(error instanceof KeyStoreError) && attached === this.#attached && attached.status().lanes === 0) {
-        this.#problem = messageOf(error);
-        this.#leaveAlone();
-        this.#parts.changed();
+        // Ours that is pulled out while a host connects shows no key either: the next host decides.
+        this.#isDoubted = !this.#isDoubted && connection.capabilities().token.serial === this.#admittedSerial;
+        if (!this.#isDoubted) this.#leaveAlone(messageOf(error));
       }
       throw error;
     }
   }
 
-  #leaveAlone(): void {
-    const { log, keyStore } = this.#parts;
+  #leaveAlone(problem: string): void {
+    const { log, keyStore, changed } = this.#parts;
+    this.#problem = problem;
     this.#isNotOurs = true;
     this.#hasFailed = true;
     this.#detach();
-    log.error(
-      { keyStore, member: this.name, problem: this.#problem },
-      'a member of a key store is not used; the others are',
-    );
+    log.error({ keyStore, member: this.name, problem }, 'a member of a key store is not used; the others are');
+    changed();
   }
 
   #failed(): void {
@@ -380,7 +377,6 @@ export class Member {
   #detach(): void {
     const attached = this.#attached;
     this.#attached = undefined;
-    this.#isProven = false;
     this.#lost();
     if (attached === undefined) return;
     this.#closing.set(

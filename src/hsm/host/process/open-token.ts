@@ -177,6 +177,7 @@ function tokenInfo(cryptoki: Cryptoki, slot: Handle): TokenInfo | undefined {
 }
 
 function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
+  assertInitialized(info);
   assertNotLastTry(info);
   session.step = 'C_Login';
   try {
@@ -188,6 +189,16 @@ function logIn(session: TokenSession, info: TokenInfo, pin: Buffer): void {
     const name = passing.has(failure.failure) ? failure.failure : 'pinRefused';
     throw new HostFailure(name, `token \`${unpadded(info.label)}\`: ${failure.message}`, { cause: error });
   }
+}
+
+/**
+ * One that is neither initialised nor has a user PIN refuses nobody's: there is no token (yet). NSS softoken shows such a one where its
+ * folder is empty, which it is where what is mounted there was taken out.
+ */
+function assertInitialized({ label, flags }: TokenInfo): void {
+  const isOne = ['CKF_TOKEN_INITIALIZED', 'CKF_USER_PIN_INITIALIZED'].some((name) => (flags & constant(name)) !== 0);
+  if (!isOne)
+    throw new HostFailure('cannotOpen', `token \`${unpadded(label)}\` is not initialised; no PIN was presented`);
 }
 
 /**
