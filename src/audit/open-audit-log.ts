@@ -18,6 +18,7 @@ import { dirname, join } from 'node:path';
 import { defaultBudgets } from '../kms/budgets.ts';
 import type { Logger } from '../kms/logger.ts';
 import { tryLock } from '../secrets/file-lock.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { privacyProblem } from '../secrets/private-files.ts';
 import { AppendFile } from './append-file.ts';
 import { AuditError } from './audit-error.ts';
@@ -119,7 +120,9 @@ function openPrivately(folder: string, path: string): number {
     return descriptor;
   } catch (error) {
     if (error instanceof AuditError) throw error;
-    throw new AuditError('io', `cannot open the audit log \`${path}\`: ${(error as Error).message}`, { cause: error });
+    throw new AuditError('io', `cannot open the audit log \`${path}\`: ${fileProblem(error, 'write', 'this user')}`, {
+      cause: error,
+    });
   }
 }
 

@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { AcceptedPlaces } from './accepted-places.ts';
 import { AuditError } from './audit-error.ts';
 import { type Link, readLink } from './chain.ts';
@@ -164,7 +165,9 @@ async function openForReading(path: string): Promise<FileHandle> {
   try {
     return await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    throw new AuditError('io', `cannot read the audit log \`${path}\`: ${(error as Error).message}`, { cause: error });
+    throw new AuditError('io', `cannot read the audit log \`${path}\`: ${fileProblem(error, 'read', 'you')}`, {
+      cause: error,
+    });
   }
 }
 

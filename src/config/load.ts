@@ -10,6 +10,7 @@ import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isNode, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { assertSafePath } from '../secrets/safe-path.ts';
 import {
   type Configuration,
@@ -30,7 +31,7 @@ const maxConfigurationBytes = 1024 * 1024;
 const adviceOnReading: ReadonlyMap<string, string> = new Map([
   ['ENOENT', '; `drawbridge init` writes one, `--config` names another'],
   ['EACCES', "; run this as a user who may read it: root, or the daemon's own"],
-  ['EISDIR', '; it is a folder, and `--config` wants the file in it'],
+  ['EISDIR', ', and `--config` wants the file in it'],
 ]);
 
 export class ConfigurationError extends Error {
@@ -266,8 +267,8 @@ async function readBounded(path: string): Promise<string> {
     return buffer.toString('utf8', 0, length);
   } catch (error) {
     if (error instanceof ConfigurationError) throw error;
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    const advice = adviceOnReading.get(code) ?? '';
-    throw new ConfigurationError(`cannot read the configuration \`${path}\`: ${code}${advice}`, { cause: error });
+    const advice = adviceOnReading.get((error as NodeJS.ErrnoException).code ?? '') ?? '';
+    const why = fileProblem(error, 'read', 'this user');
+    throw new ConfigurationError(`cannot read the configuration \`${path}\`: ${why}${advice}`, { cause: error });
   }
 }

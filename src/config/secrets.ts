@@ -13,6 +13,7 @@
 import { constants, type Stats } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { Pin } from '../secrets/secret-bytes.ts';
 import { secretMemory } from '../secrets/secret-memory.ts';
 import type { KeyStoreConfiguration, PinSource } from './configuration-schema.ts';
@@ -154,7 +155,9 @@ function pinOf(bytes: Buffer, where: string): Pin {
 
 function asConfigurationError(error: unknown, path: string): ConfigurationError {
   if (error instanceof ConfigurationError) return error;
-  const code = (error as NodeJS.ErrnoException).code ?? String(error);
-  const words = code === 'ENOENT' ? 'there is no such file, which `pin:` names (ENOENT)' : code;
+  const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+  const words = isMissing
+    ? 'there is no such file, which `pin:` names (ENOENT)'
+    : fileProblem(error, 'read', 'this user');
   return new ConfigurationError(`cannot read the PIN from \`${path}\`: ${words}`, { cause: error });
 }

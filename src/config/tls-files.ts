@@ -7,6 +7,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { assertSafePath, UnsafePathError } from '../secrets/safe-path.ts';
 import { Secret } from '../secrets/secret-bytes.ts';
 import type { PemSource, TlsConfiguration } from './configuration-schema.ts';
@@ -101,7 +102,7 @@ async function read(path: string, source: PemSource, assertKept?: typeof assertP
     return own;
   } catch (error) {
     if (error instanceof ConfigurationError || error instanceof UnsafePathError) throw error;
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new ConfigurationError(`cannot read \`${path}\`, which \`listen.tls\` names: ${code}`, { cause: error });
+    const why = fileProblem(error, 'read', 'this user');
+    throw new ConfigurationError(`cannot read \`${path}\`, which \`listen.tls\` names: ${why}`, { cause: error });
   }
 }

@@ -9,6 +9,7 @@ import type { AttachableHsm } from '../keys/custom-key-store.ts';
 import { trustAnchorOf } from '../keys/trust-anchor.ts';
 import { cloudHsmClusterIdOf } from '../kms/cluster-id.ts';
 import type { Logger } from '../kms/logger.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { tokenOptions } from './configured-key-stores.ts';
 
 /** @throws ConfigurationError when the certificate of one cannot be read, or is none. */
@@ -58,8 +59,8 @@ async function readTrustAnchor(name: string, path: string): Promise<string> {
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new ConfigurationError(`cannot read \`trustAnchorCertificate\` of the HSM \`${name}\`: ${code}`, {
+    const why = fileProblem(error, 'read', 'this user');
+    throw new ConfigurationError(`cannot read \`trustAnchorCertificate\` of the HSM \`${name}\`: ${why}`, {
       cause: error,
     });
   }

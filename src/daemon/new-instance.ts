@@ -20,6 +20,7 @@ import { initializeToken } from '../hsm/token-initialization.ts';
 import { findLibrary, libraryParametersFor, loadVendorProfile, type VendorProfile } from '../hsm/vendor-profile.ts';
 import { assertSocketPathFits } from '../http/unix-socket.ts';
 import type { Logger } from '../kms/logger.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { makeFolder } from '../secrets/make-folder.ts';
 import { openConfiguredKeyStore } from './configured-key-stores.ts';
 import { assertTokenIsFresh, createDataFolder, createMetadata, metadataPath } from './data-folder.ts';
@@ -208,7 +209,9 @@ async function writeNew(path: string, text: string, mode: number): Promise<void>
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const reason =
-      code === 'EEXIST' ? 'it exists, and is not overwritten; remove it if an interrupted run left it' : code;
+      code === 'EEXIST'
+        ? 'it exists, and is not overwritten; remove it if an interrupted run left it'
+        : fileProblem(error, 'write', 'you');
     throw new ConfigurationError(`cannot write \`${path}\`: ${reason}`, { cause: error });
   }
 }

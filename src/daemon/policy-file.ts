@@ -6,6 +6,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { ConfigurationError } from '../config/load.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 
 /** A policy of AWS's largest size, indented generously, and its attachments. */
 const maxFileBytes = 256 * 1024;
@@ -48,6 +49,6 @@ export function assertNobodyElseWrites(
 
 /** In words for operators. */
 export function unreadable(path: string, error: unknown): ConfigurationError {
-  const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+  const reason = fileProblem(error, 'read', 'this user');
   return new ConfigurationError(`cannot read policies at \`${path}\`: ${reason}`, { cause: error });
 }

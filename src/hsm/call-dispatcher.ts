@@ -26,6 +26,7 @@
 
 import { payerNow } from '../kms/paying.ts';
 import { CallCosts } from './call-costs.ts';
+import { failed } from './call-words.ts';
 import { type Call, type CallName, calls } from './calls.ts';
 import { CallsInFlight } from './calls-in-flight.ts';
 import { FairCalls } from './fair-calls.ts';
@@ -112,12 +113,12 @@ export class CallDispatcher implements CallOwner, CallWatch {
   ): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#closedBecause !== null) {
-        reject(new KeyStoreError('unavailable', `${name}: ${this.#closedBecause}`));
+        reject(new KeyStoreError('unavailable', failed(name, this.#closedBecause)));
         return;
       }
       const alike = this.#inFlight.countOf(isPrompt);
       if (alike >= this.#limits.maxInFlight) {
-        reject(new KeyStoreError('busy', `${name}: ${alike} calls are in flight already`));
+        reject(new KeyStoreError('busy', failed(name, `${alike} calls are in flight already`)));
         return;
       }
       this.#inFlight.begin(isPrompt);

@@ -2,6 +2,7 @@
 
 import type { BackingKeyId } from '../kms/names.ts';
 import { RecentEntries } from '../kms/recent-entries.ts';
+import { failed } from './call-words.ts';
 import { type CallName, type MaterialOutline, maxMacsAtOnce, maxMacsBytes } from './calls.ts';
 import { KeyStoreError, type WrappedMaterial } from './key-store.ts';
 import { type BackingKeyReference, wrappedKeyField } from './wrapped-key.ts';
@@ -32,7 +33,7 @@ export function keyId(backingKeyId: BackingKeyId): Buffer {
 export function materialFields(name: CallName, request: WrappedMaterial): readonly Buffer[] {
   const { wrappingKeyId, wrapped, wrappingAlgorithm, keyIdDigits, keySpec, keyUsage } = request;
   if (wrapped.length > maxWrappedBytes)
-    throw new KeyStoreError('ciphertextInvalid', `${name}: the wrapped key material cannot be unwrapped`);
+    throw new KeyStoreError('ciphertextInvalid', failed(name, 'the wrapped key material cannot be unwrapped'));
   const outline: MaterialOutline = { wrappingAlgorithm, keyIdDigits, keySpec, keyUsage };
   return [keyId(wrappingKeyId), Buffer.from(JSON.stringify(outline)), wrapped];
 }

@@ -2,6 +2,7 @@
 
 import type { CallDispatcher } from './call-dispatcher.ts';
 import { u32 } from './call-fields.ts';
+import { failed } from './call-words.ts';
 import { callOn } from './host-lane.ts';
 import { KeyStoreError } from './key-store.ts';
 import type { CallLane } from './pending-call.ts';
@@ -27,5 +28,5 @@ export async function listPages(dispatcher: CallDispatcher): Promise<readonly re
     offset += page.entries;
     keys.push(...page.keys);
   }
-  throw new KeyStoreError('internal', `listKeys: there is no end after ${maxListedKeys} keys`);
+  throw new KeyStoreError('internal', failed('listKeys', `there is no end after ${maxListedKeys} keys`));
 }

@@ -7,6 +7,7 @@
 
 import type { Payer } from '../kms/payer.ts';
 import type { CallCost } from './call-costs.ts';
+import { failed } from './call-words.ts';
 import { type Call, type CallName, calls } from './calls.ts';
 import { KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 
@@ -118,7 +119,7 @@ export class PendingCall {
   }
 
   fail(failure: KeyStoreFailure, message: string): void {
-    this.#reject(new KeyStoreError(failure, `${this.name}: ${message}`));
+    this.#reject(new KeyStoreError(failure, failed(this.name, message)));
     this.#watch?.settled(this);
   }
 }

@@ -12,6 +12,7 @@ import { isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LineCounter, parseDocument } from 'yaml';
 import { keySpecNames } from '../kms/key-specs.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 
 /**
  * What a PKCS#11 return value means, that is, what is done about it:
@@ -165,7 +166,10 @@ export function loadVendorProfile(nameOrPath: string): VendorProfile {
     const { code } = cause as NodeJS.ErrnoException;
     const hint =
       code === 'ENOENT' && path !== nameOrPath ? `; there are ${namesOfOurs()}, and files by their absolute paths` : '';
-    throw new VendorProfileError(`cannot read vendor profile \`${nameOrPath}\` (${path}): ${code}${hint}`, { cause });
+    throw new VendorProfileError(
+      `cannot read vendor profile \`${nameOrPath}\` (${path}): ${fileProblem(cause, 'read', 'this user')}${hint}`,
+      { cause },
+    );
   }
   const last = known.get(path);
   if (last?.source === source) return last.profile;

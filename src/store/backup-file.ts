@@ -15,6 +15,7 @@ import { createWriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { type BackingKeyId, parseBackingKeyId } from '../kms/names.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { readInPieces, writeFlushed } from './flushed-file.ts';
 import type { CopiedStore } from './metadata-store.ts';
 import { StoreError } from './store-error.ts';
@@ -77,7 +78,7 @@ export async function openBackup(path: string): Promise<OpenBackup> {
   try {
     file = await open(path);
   } catch (error) {
-    throw new StoreError('io', `cannot open the backup \`${path}\`: ${(error as Error).message}`, { cause: error });
+    throw unreadable(path, error);
   }
   try {
     const { header, bytes } = await readHead(file, path);
@@ -89,8 +90,14 @@ export async function openBackup(path: string): Promise<OpenBackup> {
   } catch (error) {
     await file.close();
     if (error instanceof StoreError) throw error;
-    throw new StoreError('io', `cannot read the backup \`${path}\`: ${(error as Error).message}`, { cause: error });
+    throw unreadable(path, error);
   }
+}
+
+function unreadable(path: string, error: unknown): StoreError {
+  return new StoreError('io', `cannot read the backup \`${path}\`: ${fileProblem(error, 'read', 'you')}`, {
+    cause: error,
+  });
 }
 
 async function readHead(file: FileHandle, path: string) {

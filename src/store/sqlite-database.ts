@@ -29,6 +29,7 @@ import {
   type SqliteDatabase,
   SqliteDialect,
 } from 'kysely';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { privacyProblem } from '../secrets/private-files.ts';
 import { asStoreError, StoreError } from './store-error.ts';
 
@@ -75,9 +76,13 @@ function assertPrivate(path: string): void {
     accessSync(path, constants.R_OK | constants.W_OK);
   } catch (error) {
     if (error instanceof StoreError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     const failure = code === 'EROFS' || code === 'EACCES' ? 'readOnly' : 'io';
-    throw new StoreError(failure, `cannot open the metadata store \`${path}\`: ${message}`, { cause: error });
+    throw new StoreError(
+      failure,
+      `cannot open the metadata store \`${path}\`: ${fileProblem(error, 'write', 'this user')}`,
+      { cause: error },
+    );
   }
 }
 

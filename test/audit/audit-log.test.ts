@@ -109,8 +109,7 @@ describe('opening the audit log', () => {
       'a folder in its place',
       (folder) => mkdirSync(auditLogPath(folder)),
       'io',
-      (_folder, path) =>
-        `cannot open the audit log \`${path}\`: EISDIR: illegal operation on a directory, open '${path}'`,
+      (_folder, path) => `cannot open the audit log \`${path}\`: it is a folder (EISDIR)`,
     ],
   ])('refuses %s', async (_what, prepare, failure, message) => {
     const folder = temporaryFolder();

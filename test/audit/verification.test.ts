@@ -139,7 +139,7 @@ describe('verification of the audit log', () => {
     await expect(verifyAuditLog(folder)).rejects.toMatchObject({
       name: 'AuditError',
       failure: 'io',
-      message: `cannot read the audit log \`${path}\`: ENOENT: no such file or directory, open '${path}'`,
+      message: `cannot read the audit log \`${path}\`: there is no such file (ENOENT)`,
     });
   });
 });

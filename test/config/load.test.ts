@@ -364,7 +364,7 @@ describe('a configuration', () => {
 
   test('that is not there is refused with what to do', async () => {
     await expect(loadConfiguration('/nonexistent/drawbridge.yaml')).rejects.toThrow(
-      'cannot read the configuration `/nonexistent/drawbridge.yaml`: ENOENT; `drawbridge init` writes one, `--config` names another',
+      'cannot read the configuration `/nonexistent/drawbridge.yaml`: there is no such file (ENOENT); `drawbridge init` writes one, `--config` names another',
     );
   });
 
@@ -374,11 +374,11 @@ describe('a configuration', () => {
     writeFileSync(path, '', { mode: 0 });
     try {
       await expect(loadConfiguration(folder)).rejects.toThrow(
-        `cannot read the configuration \`${folder}\`: EISDIR; it is a folder, and \`--config\` wants the file in it`,
+        `cannot read the configuration \`${folder}\`: it is a folder (EISDIR), and \`--config\` wants the file in it`,
       );
       if (process.getuid?.() === 0) return; // Who may read everything.
       await expect(loadConfiguration(path)).rejects.toThrow(
-        `cannot read the configuration \`${path}\`: EACCES; run this as a user who may read it: root, or the daemon's own`,
+        `cannot read the configuration \`${path}\`: this user may not read it (EACCES); run this as a user who may read it: root, or the daemon's own`,
       );
     } finally {
       rmSync(folder, { recursive: true });

@@ -46,7 +46,7 @@ describe('is refused, and nothing of the key is said:', () => {
     [
       'a key that is not there',
       () => rmSync(at('server.key')),
-      /cannot read `.*server.key`, which `listen.tls` names: ENOENT/,
+      /cannot read `.*server.key`, which `listen.tls` names: there is no such file \(ENOENT\)/,
     ],
     [
       'a folder that everybody can write to',

@@ -270,7 +270,9 @@ describe.skipIf(softHsm2.missing !== null)('Metadata that is to be kept', () => 
   ])('is refused when the file is %s', async (_what, change, message) => {
     writeFileSync(file('changed.backup'), change(readFileSync(file())));
     await expect(openBackup(file('changed.backup'))).rejects.toThrow(message);
-    await expect(openBackup(instance.folder)).rejects.toThrow(`cannot read the backup \`${instance.folder}\`: EISDIR`);
+    await expect(openBackup(instance.folder)).rejects.toThrow(
+      `cannot read the backup \`${instance.folder}\`: it is a folder (EISDIR)`,
+    );
   });
 
   test('is refused by another HSM, and by the configuration of another account, before anything is written', async () => {

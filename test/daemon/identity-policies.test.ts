@@ -101,7 +101,7 @@ const mistakes: readonly (readonly [name: string, make: () => void, message: () 
   [
     'a link to nowhere',
     () => symlinkSync('/nowhere', join(folder, 'a.json')),
-    () => `cannot read policies at \`${join(folder, 'a.json')}\`: ENOENT`,
+    () => `cannot read policies at \`${join(folder, 'a.json')}\`: there is no such file (ENOENT)`,
   ],
   [
     'a named pipe that nobody writes to',
@@ -113,7 +113,11 @@ const mistakes: readonly (readonly [name: string, make: () => void, message: () 
     () => chmodSync(folder, 0o777),
     () => `\`${folder}\` can be written by others, who could give themselves access; chmod go-w it`,
   ],
-  ['no folder', () => rmSync(folder, { recursive: true }), () => `cannot read policies at \`${folder}\`: ENOENT`],
+  [
+    'no folder',
+    () => rmSync(folder, { recursive: true }),
+    () => `cannot read policies at \`${folder}\`: there is no such file (ENOENT)`,
+  ],
 ];
 
 test.each(mistakes)('%s ends the start', async (_, make, message) => {

@@ -58,7 +58,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     ];
     expect(await poison).toEqual({
       failure: 'unavailable',
-      message: 'sign: the HSM host ended during the call, twice',
+      message: 'cannot sign: the HSM host ended during the call, twice',
     });
     const ends = await Promise.all([...before, ...after]);
     expect(new Set(ends.map(({ failure }) => failure))).toEqual(new Set(['none']));
@@ -93,7 +93,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const probed = generations();
     expect(await failureOf(generation)).toEqual({
       failure: 'unavailable',
-      message: 'generateKey: the HSM host ended during the call, and the call must not be repeated',
+      message: 'cannot make a key: the HSM host ended during the call, and the call must not be repeated',
     });
     expect(probed).toBe(0);
     expect(await keyStore.listKeys()).not.toContainEqual(expect.objectContaining({ backingKeyId }));
@@ -110,7 +110,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const behind = Array.from({ length: 20 }, () => random(keyStore));
     expect(await hung).toEqual({
       failure: 'timeout',
-      message: 'encrypt: no reply within 3000 ms; the HSM host was replaced',
+      message: 'cannot encrypt: no reply within 3000 ms; the HSM host was replaced',
     });
     const ends = await Promise.all(behind.map(failureOf));
     // Either the next host was there within their own deadline, or they were told that it was not, and never as if they had hung.
@@ -157,7 +157,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     token().fault('C_GenerateKey', 'once hang');
     expect(await failureOf(generate())).toEqual({
       failure: 'timeout',
-      message: 'generateKey: no reply within 4000 ms; the HSM host was replaced',
+      message: 'cannot make a key: no reply within 4000 ms; the HSM host was replaced',
     });
   });
 
@@ -208,7 +208,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     const busy = ends.filter(({ failure }) => failure === 'busy');
     expect(busy.length).toBeGreaterThan(0);
     expect(new Set(busy.map(({ message }) => message))).toEqual(
-      new Set(['random: its turn did not come within 2500 ms']),
+      new Set(['cannot generate random bytes: its turn did not come within 2500 ms']),
     );
     expect(calls()).toBe(40 - busy.length);
     expect(keyStore.status().restarts).toBe(0);
@@ -250,7 +250,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     expect(keyStore.status().state).toBe('reconnecting');
     expect(await failureOf(random(keyStore))).toEqual({
       failure: 'unavailable',
-      message: 'random: there is no connection to the token',
+      message: 'cannot generate random bytes: there is no connection to the token',
     });
     token().heal('C_OpenSession');
     await until(() => keyStore.status().state === 'connected');
@@ -263,7 +263,7 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     expect((await random(keyStore)).lengthBytes).toBe(16);
     token().fault('C_GenerateRandom', `return ${functionFailed}`);
     const attempts = token().counting('C_GenerateRandom');
-    const busy = { failure: 'busy', message: 'random: C_GenerateRandom: CKR_FUNCTION_FAILED' };
+    const busy = { failure: 'busy', message: 'cannot generate random bytes: C_GenerateRandom: CKR_FUNCTION_FAILED' };
     expect(await failureOf(random(keyStore))).toEqual(busy);
     expect(attempts()).toBe(4);
     token().heal('C_GenerateRandom');
@@ -383,7 +383,10 @@ describeEachShimmedToken('A key store whose library misbehaves', (token) => {
     token().fault('C_GenerateRandom', 'once hang');
     const hung = failureOf(random(keyStore));
     await keyStore.close();
-    expect(await hung).toEqual({ failure: 'unavailable', message: 'random: the key store was closed' });
+    expect(await hung).toEqual({
+      failure: 'unavailable',
+      message: 'cannot generate random bytes: the key store was closed',
+    });
     expect(pids.filter(isAlive)).toEqual([]);
   });
 });

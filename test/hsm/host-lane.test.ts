@@ -72,7 +72,11 @@ test.each(nonsense)('A lane whose peer sends $what is broken, and answers nobody
   const [answer] = await Promise.allSettled([call]);
   // Of a reply that comes twice the first one is good.
   if (what === 'a reply twice') expect(answer.status).toBe('fulfilled');
-  else expect(answer).toEqual({ status: 'rejected', reason: new KeyStoreError('unavailable', 'random: lost') });
+  else
+    expect(answer).toEqual({
+      status: 'rejected',
+      reason: new KeyStoreError('unavailable', 'cannot generate random bytes: lost'),
+    });
   expect(events).toEqual([`broken: ${reason}`, 'lost']);
   expect(lane.isOpen).toBe(false);
   expect(lane.callCount).toBe(0);
@@ -81,7 +85,7 @@ test.each(nonsense)('A lane whose peer sends $what is broken, and answers nobody
 test('A lane whose peer falls silent in the middle of a frame is lost when the peer ends', async () => {
   const { lane, events, child } = startPeer(frame(1, 0, ofBytes(32)).slice(0, 40));
   const call = callOn(lane, 'random', [Buffer.from([0, 0, 0, 32])], ([field]) => plaintext(field, 32));
-  const lost = expect(call).rejects.toEqual(new KeyStoreError('unavailable', 'random: lost'));
+  const lost = expect(call).rejects.toEqual(new KeyStoreError('unavailable', 'cannot generate random bytes: lost'));
   // Half a frame has been read, and is no reply.
   await until(() => events.length === 1);
   child.kill('SIGKILL');
@@ -92,7 +96,9 @@ test('A lane whose peer falls silent in the middle of a frame is lost when the p
 test('A lane gives back as lost what is sent on it after its end', async () => {
   const { lane, events } = startPeer('');
   lane.destroy();
-  await expect(callOn(lane, 'ping', [], nothing)).rejects.toEqual(new KeyStoreError('unavailable', 'ping: lost'));
+  await expect(callOn(lane, 'ping', [], nothing)).rejects.toEqual(
+    new KeyStoreError('unavailable', 'cannot tell that the lane is alive: lost'),
+  );
   expect(events).toEqual(['lost', 'lost']);
 });
 
@@ -104,7 +110,7 @@ test('A lane refuses a call that no frame holds, and goes on', async () => {
     [Buffer.alloc(16), Buffer.from('HMAC_SHA_256'), Buffer.alloc(256 * 1024)],
     nothing,
   );
-  await expect(tooLarge).rejects.toThrow('mac: a frame has at most 262144 bytes');
+  await expect(tooLarge).rejects.toThrow('cannot make a MAC: a frame has at most 262144 bytes');
   await callOn(lane, 'ping', [], nothing);
   expect(events).toEqual(['replied']);
 });

@@ -90,7 +90,7 @@ describeEachToken('A key store whose hosts are killed', (token, kind) => {
     process.kill(pid, 'SIGSTOP');
     expect(await failureOf(keyStore.random({ lengthBytes: 8 }))).toEqual({
       failure: 'timeout',
-      message: 'random: no reply within 2500 ms; the HSM host was replaced',
+      message: 'cannot generate random bytes: no reply within 2500 ms; the HSM host was replaced',
     });
     await until(() => keyStore.status().state === 'connected');
     expect((await keyStore.random({ lengthBytes: 8 })).lengthBytes).toBe(8);

@@ -130,7 +130,7 @@ describeEachToken('A key store whose token is said to be a device', (token) => {
       expect(reasonOf('RSAES_OAEP_SHA_1')).toBe('the token does not tell the size of what it has unwrapped');
       expect(await failureOf(newWrappingKey(keyStore))).toEqual({
         failure: 'unsupported',
-        message: 'generateWrappingKey: the token does not tell the size of what it has unwrapped',
+        message: 'cannot make a wrapping key: the token does not tell the size of what it has unwrapped',
       });
       return;
     }

@@ -28,7 +28,7 @@ import { aad, failureOf, newKey, openStore, plaintextOf } from './test-store.ts'
 /** The one answer to whatever is wrong with a ciphertext. */
 const cannotUnwrap = {
   failure: 'ciphertextInvalid',
-  message: 'examineImport: the wrapped key material cannot be unwrapped',
+  message: 'cannot look at key material: the wrapped key material cannot be unwrapped',
 };
 const label = 'drawbridge:test:1';
 
@@ -111,7 +111,7 @@ describeEachToken('A key store, imports that it refuses', (token) => {
             length,
             {
               failure: 'materialInvalid',
-              message: `examineImport: the key material has ${length} bytes, not ${right}`,
+              message: `cannot look at key material: the key material has ${length} bytes, not ${right}`,
             },
           ]);
         }
@@ -208,14 +208,14 @@ describeEachToken('A key store, imports that it refuses', (token) => {
       failureOf(keyStore.examineImport({ ...good, keyUsage: 'SIGN_VERIFY' })),
     ]);
     expect(refusals.map(({ message }) => message)).toEqual([
-      'generateWrappingKey: the label of a wrapping key is drawbridge:wrapping:…',
-      'generateKey: drawbridge:wrapping:… is the label of another kind of keys alone',
-      'importKey: drawbridge:wrapping:… is the label of another kind of keys alone',
-      'importKey: a label is drawbridge:… and at most 100 bytes of ASCII',
-      'generateWrappingKey: there are no wrapping keys of `RSA_1024`',
-      'examineImport: there is no wrapping algorithm `RSAES_PKCS1_V1_5`',
-      'examineImport: no import of such keys is built',
-      'examineImport: KeySpec SYMMETRIC_DEFAULT has no KeyUsage `SIGN_VERIFY`',
+      'cannot make a wrapping key: the label of a wrapping key is drawbridge:wrapping:…',
+      'cannot make a key: drawbridge:wrapping:… is the label of another kind of keys alone',
+      'cannot import key material: drawbridge:wrapping:… is the label of another kind of keys alone',
+      'cannot import key material: a label is drawbridge:… and at most 100 bytes of ASCII',
+      'cannot make a wrapping key: there are no wrapping keys of `RSA_1024`',
+      'cannot look at key material: there is no wrapping algorithm `RSAES_PKCS1_V1_5`',
+      'cannot look at key material: no import of such keys is built',
+      'cannot look at key material: KeySpec SYMMETRIC_DEFAULT has no KeyUsage `SIGN_VERIFY`',
     ]);
   });
 

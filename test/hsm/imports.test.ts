@@ -92,7 +92,7 @@ describeEachToken('A key store, its imports', (token) => {
       if (isHeld(kind)) await roundTrip(kind, material, wrappingAlgorithm, wrappingKey);
       else {
         const request = requestOf(kind, wrappingAlgorithm, wrappingKey, material.bytes);
-        const message = `examineImport: ${missing[token().profile]?.[kind.keySpec]}`;
+        const message = `cannot look at key material: ${missing[token().profile]?.[kind.keySpec]}`;
         expect(await failureOf(keyStore.examineImport(request))).toEqual({ failure: 'unsupported', message });
       }
     }
@@ -132,7 +132,7 @@ describeEachToken('A key store, its imports', (token) => {
           await failureOf(keyStore.importKey({ ...request, backingKeyId: newBackingKeyId(), label, fingerprint })),
         ).toEqual({
           failure: 'materialInvalid',
-          message: 'importKey: the key material is not the one that was expected',
+          message: 'cannot import key material: the key material is not the one that was expected',
         });
     }
     expect(await keyStore.listKeys()).toEqual(before);

@@ -43,7 +43,7 @@ describeEachToken('A key store, key by key', (token) => {
     async (keySpec, expected) => {
       const refusal = whyMissing(keySpec);
       if (refusal !== undefined) {
-        const message = `generateKey: ${refusal}`;
+        const message = `cannot make a key: ${refusal}`;
         expect(await failureOf(generate(keySpec, 'SIGN_VERIFY'))).toEqual({ failure: 'unsupported', message });
         return;
       }
@@ -60,7 +60,7 @@ describeEachToken('A key store, key by key', (token) => {
       expect(spki(publicKeyOf({ ...attributes, publicKey }))).toEqual(publicKey);
 
       if (keySpec !== 'ECC_NIST_P256') return;
-      const again = 'generateKey: an object with this CKA_ID is in the token already';
+      const again = 'cannot make a key: an object with this CKA_ID is in the token already';
       expect((await failureOf(generate(keySpec, 'SIGN_VERIFY', backingKeyId))).message).toBe(again);
       const shortLived = (await generate(keySpec, 'SIGN_VERIFY')).backingKeyId;
       await keyStore.destroyKey({ backingKeyId: shortLived });
@@ -240,7 +240,7 @@ describeEachToken('A key store, key by key', (token) => {
       const call = keyStore.generateDataKeyPair({ backingKeyId, aad, keyPairSpec, withPlaintext: true });
       const refusal = whyMissing(keyPairSpec);
       if (refusal !== undefined) {
-        const message = `generateDataKeyPair: ${refusal}`;
+        const message = `cannot make a data key pair: ${refusal}`;
         expect(await failureOf(call)).toEqual({ failure: 'unsupported', message });
         return;
       }
@@ -280,48 +280,52 @@ describeEachToken('A key store, key by key', (token) => {
     const sign = (algorithm: string, content: SignedContent, given = digest) =>
       keyStore.sign({ backingKeyId: ec, algorithm, content, message: given });
     const refusals: readonly [call: () => Promise<unknown>, failure: string, message: string][] = [
-      [() => generate('SM2', 'SIGN_VERIFY'), 'unsupported', `generateKey: ${sm2}`],
+      [() => generate('SM2', 'SIGN_VERIFY'), 'unsupported', `cannot make a key: ${sm2}`],
       [
         () => generate('ML_KEM_768', 'ENCAPSULATE_DECAPSULATE'),
         'unsupported',
-        "generateKey: CKM_ML_KEM_KEY_PAIR_GEN is not in the token's mechanism list",
+        "cannot make a key: CKM_ML_KEM_KEY_PAIR_GEN is not in the token's mechanism list",
       ],
       [
         () => generate('RSA_2048', 'KEY_AGREEMENT'),
         'unsupported',
-        'generateKey: KeySpec RSA_2048 has no KeyUsage `KEY_AGREEMENT`',
+        'cannot make a key: KeySpec RSA_2048 has no KeyUsage `KEY_AGREEMENT`',
       ],
-      [() => pair('SM2'), 'unsupported', `generateDataKeyPair: ${sm2}`],
-      [() => pair('SYMMETRIC_DEFAULT'), 'unsupported', 'generateDataKeyPair: SYMMETRIC_DEFAULT is no kind of key pair'],
-      [() => pair('__proto__'), 'unsupported', 'generateDataKeyPair: there is no KeySpec `__proto__`'],
+      [() => pair('SM2'), 'unsupported', `cannot make a data key pair: ${sm2}`],
+      [
+        () => pair('SYMMETRIC_DEFAULT'),
+        'unsupported',
+        'cannot make a data key pair: SYMMETRIC_DEFAULT is no kind of key pair',
+      ],
+      [() => pair('__proto__'), 'unsupported', 'cannot make a data key pair: there is no KeySpec `__proto__`'],
       [
         () => sign('ED25519_PH_SHA_512', 'DIGEST', Buffer.alloc(64)),
         'unsupported',
-        'sign: the pre-hash variant of CKM_EDDSA takes CK_EDDSA_PARAMS, which pkcs11js 2.1.7 cannot pass',
+        'cannot sign: the pre-hash variant of CKM_EDDSA takes CK_EDDSA_PARAMS, which pkcs11js 2.1.7 cannot pass',
       ],
-      [() => sign('constructor', 'DIGEST'), 'unsupported', 'sign: there is no signing with constructor'],
-      [() => sign('ECDSA_SHA_256', 'RAW'), 'internal', 'sign: ECDSA_SHA_256 signs a DIGEST, not a RAW'],
+      [() => sign('constructor', 'DIGEST'), 'unsupported', 'cannot sign: there is no signing with constructor'],
+      [() => sign('ECDSA_SHA_256', 'RAW'), 'internal', 'cannot sign: ECDSA_SHA_256 signs a DIGEST, not a RAW'],
       [
         () => sign('ECDSA_SHA_256', 'DIGEST', Buffer.alloc(31)),
         'internal',
-        'sign: ECDSA_SHA_256 signs 32 bytes, not 31',
+        'cannot sign: ECDSA_SHA_256 signs 32 bytes, not 31',
       ],
       [
         () => keyStore.mac({ backingKeyId: wrapper, algorithm: 'HMAC_MD5', data: aad }),
         'unsupported',
-        'mac: there is no MAC with HMAC_MD5',
+        'cannot make a MAC: there is no MAC with HMAC_MD5',
       ],
       [
         () => keyStore.decryptAsymmetric({ backingKeyId: wrapper, algorithm: 'SM2PKE', ciphertext: aad }),
         'unsupported',
-        'decryptAsymmetric: there is no decryption with SM2PKE',
+        'cannot decrypt with a private key: there is no decryption with SM2PKE',
       ],
     ];
     for (const [call, failure, message] of refusals) expect(await failureOf(call())).toEqual({ failure, message });
 
     // What a build of SoftHSM2 that has it does is tested in `ml-dsa.test.ts`.
     if (keyStore.capabilities().mechanisms.includes('CKM_ML_DSA')) return;
-    const message = "generateKey: CKM_ML_DSA_KEY_PAIR_GEN is not in the token's mechanism list";
+    const message = "cannot make a key: CKM_ML_DSA_KEY_PAIR_GEN is not in the token's mechanism list";
     expect(await failureOf(generate('ML_DSA_65', 'SIGN_VERIFY'))).toEqual({ failure: 'unsupported', message });
   });
 

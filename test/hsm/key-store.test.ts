@@ -99,7 +99,7 @@ describeEachToken('A key store', (token) => {
       expect(new Set((await decryptEverywhere()).map(({ failure }) => failure))).toEqual(new Set(['none']));
       await keyStore.destroyKey({ backingKeyId });
       expect(new Set((await decryptEverywhere()).map(({ message }) => message))).toEqual(
-        new Set(['decrypt: no object in the token has this CKA_ID']),
+        new Set(['cannot decrypt: no object in the token has this CKA_ID']),
       );
       await keyStore.destroyKey({ backingKeyId });
     });
@@ -165,7 +165,7 @@ describeEachToken('A key store', (token) => {
     const { keyStore } = await openTestStore(token(), { limits: { maxInFlight, maxInLane: 4 } });
     const ends = await Promise.all(Array.from({ length: 200 }, () => failureOf(keyStore.random({ lengthBytes: 8 }))));
     expect(ends.slice(0, maxInFlight).every(({ failure }) => failure === 'none')).toBe(true);
-    const busy = { failure: 'busy', message: 'random: 50 calls are in flight already' };
+    const busy = { failure: 'busy', message: 'cannot generate random bytes: 50 calls are in flight already' };
     expect(ends.slice(maxInFlight)).toEqual(Array.from({ length: 150 }, () => busy));
     expect(keyStore.status().inFlight).toBe(0);
   });
@@ -176,7 +176,7 @@ describeEachToken('A key store', (token) => {
     const closed = keyStore.close();
     expect(await failureOf(keyStore.random({ lengthBytes: 8 }))).toEqual({
       failure: 'unavailable',
-      message: 'random: the key store was closed',
+      message: 'cannot generate random bytes: the key store was closed',
     });
     expect(new Set((await Promise.all(calls)).map(({ failure }) => failure))).toEqual(new Set(['none']));
     await closed;

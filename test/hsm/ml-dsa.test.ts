@@ -70,7 +70,9 @@ describeToken(mlDsaToken, 'A key store, its ML-DSA keys', (token) => {
         await generate(keySpec, shortLived);
         await keyStore.destroyKey({ backingKeyId: shortLived });
       }
-      expect((await failureOf(sign(shortLived, aad))).message).toBe('sign: no object in the token has this CKA_ID');
+      expect((await failureOf(sign(shortLived, aad))).message).toBe(
+        'cannot sign: no object in the token has this CKA_ID',
+      );
     },
   );
 
@@ -101,31 +103,31 @@ describeToken(mlDsaToken, 'A key store, its ML-DSA keys', (token) => {
       [
         () => keyStore.sign({ backingKeyId, algorithm: 'ECDSA_SHA_256', content: 'DIGEST', message: digest }),
         'keyUnavailable',
-        'sign: the key is not of the type CKK_EC',
+        'cannot sign: the key is not of the type CKK_EC',
       ],
-      [() => sign(ec, aad), 'keyUnavailable', 'sign: the key is not of the type CKK_ML_DSA'],
+      [() => sign(ec, aad), 'keyUnavailable', 'cannot sign: the key is not of the type CKK_ML_DSA'],
       [
         () => keyStore.sign({ backingKeyId, algorithm, content: 'DIGEST', message: digest }),
         'internal',
-        'sign: ML_DSA_SHAKE_256 signs a RAW, not a DIGEST',
+        'cannot sign: ML_DSA_SHAKE_256 signs a RAW, not a DIGEST',
       ],
-      [() => sign(backingKeyId, Buffer.alloc(0)), 'internal', 'sign: a message has at least one byte'],
+      [() => sign(backingKeyId, Buffer.alloc(0)), 'internal', 'cannot sign: a message has at least one byte'],
       [
         () => keyStore.deriveSharedSecret({ backingKeyId, publicKey: spki }),
         'keyUnavailable',
-        'deriveSharedSecret: the key is not of the type CKK_EC',
+        'cannot derive a shared secret: the key is not of the type CKK_EC',
       ],
       [
         () =>
           keyStore.decryptAsymmetric({ backingKeyId, algorithm: 'RSAES_OAEP_SHA_256', ciphertext: Buffer.alloc(256) }),
         'keyUnavailable',
-        'decryptAsymmetric: the key is not of the type CKK_RSA',
+        'cannot decrypt with a private key: the key is not of the type CKK_RSA',
       ],
       [
         () =>
           keyStore.generateDataKeyPair({ backingKeyId: wrapper, aad, keyPairSpec: 'ML_DSA_65', withPlaintext: true }),
         'unsupported',
-        'generateDataKeyPair: KMS has no data key pairs of ML_DSA_65',
+        'cannot make a data key pair: KMS has no data key pairs of ML_DSA_65',
       ],
     ];
     for (const [call, failure, message] of refusals) expect(await failureOf(call())).toEqual({ failure, message });

@@ -49,7 +49,7 @@ describeEachShimmedToken('A key store whose library makes pairs that are none', 
         attribute,
         {
           failure: 'internal',
-          message: 'generateDataKeyPair: the halves of the new data key pair do not belong together',
+          message: 'cannot make a data key pair: the halves of the new data key pair do not belong together',
         },
       ]);
       token().heal('C_GetAttributeValue');
@@ -71,7 +71,7 @@ describeEachShimmedToken('A key store whose library makes pairs that are none', 
         keySpec,
         {
           failure: 'internal',
-          message: `generateKey: the new pair does not belong together and was destroyed again: ${why}`,
+          message: `cannot make a key: the new pair does not belong together and was destroyed again: ${why}`,
         },
       ]);
       token().heal(pkcs11Function);

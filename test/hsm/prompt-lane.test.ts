@@ -214,7 +214,7 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
     endHost();
     expect(await generation).toEqual({
       failure: 'unavailable',
-      message: 'generateDataKeyPair: the HSM host ended during the call, twice',
+      message: 'cannot make a data key pair: the HSM host ended during the call, twice',
     });
     const ends = await Promise.all(bystanders);
     expect(new Set(ends.map(({ message }) => message))).toEqual(new Set(['the call succeeded']));
@@ -230,10 +230,12 @@ describeEachShimmedToken('A key store with a lane that never generates', (token,
     const others = Array.from({ length: 40 }, () => random(keyStore).then(() => order.push('random')));
     const own = Array.from({ length: 8 }, () => promptMac(keyStore, hmac).then(() => order.push('mac')));
     expect((await failureOf(keyStore.mac({ backingKeyId: hmac, algorithm: 'HMAC_SHA_256', data: aad }))).message).toBe(
-      'mac: 40 calls are in flight already',
+      'cannot make a MAC: 40 calls are in flight already',
     );
     const further = Array.from({ length: 32 }, () => promptMac(keyStore, hmac));
-    expect((await failureOf(promptMac(keyStore, hmac))).message).toBe('macs: 40 calls are in flight already');
+    expect((await failureOf(promptMac(keyStore, hmac))).message).toBe(
+      'cannot make MACs: 40 calls are in flight already',
+    );
     await Promise.all([...others, ...own, ...further]);
     // What was in the lane already goes before, and what joined it while one after the other was answered.
     expect(order.lastIndexOf('mac')).toBeLessThan(40);

@@ -137,9 +137,11 @@ test('a profile is found by its name or by an absolute path, and nothing else', 
     writeFileSync(path, nss);
     expect(loadVendorProfile(path)).toEqual(loadVendorProfile('nss'));
     expect(() => loadVendorProfile(join(folder, 'none.yaml'))).toThrow(
-      /^cannot read vendor profile `.*none.yaml` .*: ENOENT$/,
+      /^cannot read vendor profile `.*none.yaml` .*: there is no such file \(ENOENT\)$/,
     );
-    expect(() => loadVendorProfile('softhsm3')).toThrow(/: ENOENT; there are `nss`, `softhsm2`, and files/);
+    expect(() => loadVendorProfile('softhsm3')).toThrow(
+      /: there is no such file \(ENOENT\); there are `nss`, `softhsm2`, and files/,
+    );
     for (const wrong of ['', '../nss', 'nss.yaml', 'NSS', 'own/nss', '.'])
       expect(() => loadVendorProfile(wrong)).toThrow(
         new VendorProfileError(`\`${wrong}\` is neither the name of a vendor profile nor an absolute path`),

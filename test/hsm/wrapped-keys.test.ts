@@ -138,7 +138,7 @@ describeEachToken('A key store, its wrapped keys', (token) => {
 
   const unextractable = {
     failure: 'unsupported',
-    message: 'wrapKey: the token does not wrap the key: its CKA_EXTRACTABLE is false (CKR_KEY_UNEXTRACTABLE)',
+    message: 'cannot wrap a key: the token does not wrap the key: its CKA_EXTRACTABLE is false (CKR_KEY_UNEXTRACTABLE)',
   };
 
   test.each(wrappedKinds)(

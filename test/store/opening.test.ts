@@ -64,7 +64,7 @@ describe('opening the metadata store', () => {
       'a folder that is not there',
       () => rmSync(folder, { recursive: true }),
       'io',
-      () => `cannot open the metadata store \`${path}\`: ENOENT: no such file or directory, stat '${folder}'`,
+      () => `cannot open the metadata store \`${path}\`: its folder does not exist (ENOENT)`,
     ],
   ])('refuses %s', async (_what, prepare, failure, message) => {
     prepare();

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import type { ConnectionErrorCode } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
+import { counted } from '../terminal/counted.ts';
 import { facts, note, print, printJson, table } from '../terminal/output.ts';
 import { showCount } from '../terminal/progress.ts';
 import { afterFailure } from './key-stores-command.ts';
@@ -138,6 +139,6 @@ export function showProblems(problems: readonly Members[], orphans: readonly Mem
   const shown = [...problems.filter((problem) => !isUnknown(problem)), ...named];
   if (shown.length > 0) print(`\n${table(['KEY STORE', 'KEY', 'BACKING KEY', 'PROBLEM'], shown.map(rowOf))}`);
   for (const [reason, { length }] of unknown)
-    if (length > namedOfReason) print(`\nand ${length - namedOfReason} more backing keys in ${reason}`);
+    if (length > namedOfReason) print(`\nand ${counted(length - namedOfReason, 'more backing key')} in ${reason}`);
   if (orphans.length > 0) print(`\n${table(['KEY STORE', 'OBJECT', 'WHAT', 'LABEL'], orphans.map(orphanRowOf))}`);
 }

@@ -5,6 +5,7 @@ import type { ConnectionErrorCode } from '../../kms/connection-states.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../requests/command-options.ts';
 import type { Members } from '../requests/kms-client.ts';
 import { domainKeysOf, rewrappingText } from '../requests/rewrapping-text.ts';
+import { counted } from '../terminal/counted.ts';
 import { facts, print, printJson } from '../terminal/output.ts';
 import { afterFailure } from './key-stores-command.ts';
 import { whyNot } from './upkeep-command.ts';
@@ -153,10 +154,10 @@ function describeMember(member: Members): readonly (readonly [string, string])[]
   const { name, state, lastFailure, command, inFlight, restarts } = member;
   const token = member['token'] as Members | null;
   const which = token === null ? '' : `, ${token['label']}, serial ${token['serial']}`;
-  const lines = [`${name}: ${state}${which}, ${inFlight} under way, ${restarts} hosts replaced`];
+  const lines = [`${name}: ${state}${which}, ${inFlight} under way, ${counted(Number(restarts), 'host')} replaced`];
   if (state !== 'connected' && lastFailure !== null) lines.push(String(lastFailure));
   else if (Number(member['hostsAway']) > 0)
-    lines.push(`${member['hostsAway']} more hosts cannot connect: ${lastFailure}`);
+    lines.push(`${counted(Number(member['hostsAway']), 'more host')} cannot connect: ${lastFailure}`);
   const lacks = (member['lacks'] ?? []) as readonly string[];
   if (lacks.length > 0)
     lines.push(`lacks of the domain's keys ${lacks.join(', ')}: have it join again (drawbridge domain invite --help)`);
@@ -169,7 +170,7 @@ function describeResidency(keyStore: Members): readonly (readonly [string, strin
   if (residency === undefined) return [];
   const lines = domainKeysOf(domainKeys).map(
     ({ backingKeyId, standing, backingKeys }) =>
-      ['domain key', `${backingKeyId}, ${standing}, wraps ${backingKeys} backing keys`] as const,
+      ['domain key', domainKeyText({ backingKeyId, standing, backingKeys })] as const,
   );
   const progress = rewrappingText(keyStore);
   return [
@@ -177,6 +178,10 @@ function describeResidency(keyStore: Members): readonly (readonly [string, strin
     ...lines,
     ...(progress === null ? [] : [['rewrapping', progress] as const]),
   ];
+}
+
+export function domainKeyText({ backingKeyId, standing, backingKeys }: Members): string {
+  return `${backingKeyId}, ${standing}, wraps ${counted(Number(backingKeys), 'backing key')}`;
 }
 
 function describeCustomKeyStore(store: Members): string {

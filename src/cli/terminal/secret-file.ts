@@ -11,7 +11,8 @@
 import { randomFillSync } from 'node:crypto';
 import { constants as fileFlags, fstatSync, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, rm } from 'node:fs/promises';
-import { unreadable } from './file-error.ts';
+import { fileProblem } from '../../secrets/file-problem.ts';
+import { unreadable, unwritable } from './file-error.ts';
 
 export const whatWipingIs =
   'overwriting does not reach copies, backups, snapshots, or the blocks that an SSD or a copy-on-write file system has put aside';
@@ -85,7 +86,7 @@ export async function wipingProblem({ path, stats }: SecretFile): Promise<string
     if ((await lstat(path)).isSymbolicLink()) return `\`${path}\` is a symbolic link; name the file that it leads to`;
     await using _ = await openToWipe(path);
   } catch (error) {
-    return `\`${path}\` cannot be written: ${(error as NodeJS.ErrnoException).code}`;
+    return unwritable(path, error).message;
   }
   return undefined;
 }
@@ -100,10 +101,12 @@ export async function wipeFile({ path, stats }: SecretFile): Promise<void> {
     await file.sync();
     await rm(path);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new Error(`the key material was imported, but \`${path}\` was not wiped: ${code ?? message}`, {
-      cause: error,
-    });
+    throw new Error(
+      `the key material was imported, but \`${path}\` was not wiped: ${fileProblem(error, 'write', 'you')}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

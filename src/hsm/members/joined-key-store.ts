@@ -12,6 +12,7 @@
 
 import { keySpecNames, keySpecRow } from '../../kms/key-specs.ts';
 import type { BackingKeyId } from '../../kms/names.ts';
+import { failed } from '../call-words.ts';
 import type { CallName } from '../calls.ts';
 import type { KeyCarrying } from '../key-carrying.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreStatus, keyGeneration } from '../key-store.ts';
@@ -145,7 +146,7 @@ export class JoinedKeyStore implements KeyStore {
     const names = isElsewhere.map((member) => `\`${member.name}\``).join(', ');
     throw new KeyStoreError(
       serving.length === 0 ? 'unavailable' : 'away',
-      `destroyKey: key store \`${this.name}\`: ${names} may have it, and is not there`,
+      failed('destroyKey', `key store \`${this.name}\`: ${names} may have it, and is not there`),
     );
   }
 
@@ -220,7 +221,10 @@ export class JoinedKeyStore implements KeyStore {
   async listKeys(): Promise<readonly ListedObject[]> {
     const serving = this.members.filter((member) => member.isServing);
     if (serving.length === 0)
-      throw new KeyStoreError('unavailable', `listKeys: no member of the key store \`${this.name}\` is connected`);
+      throw new KeyStoreError(
+        'unavailable',
+        failed('listKeys', `no member of the key store \`${this.name}\` is connected`),
+      );
     const lists = await Promise.all(serving.map((member) => member.call((keyStore) => keyStore.listKeys())));
     return [...new Map(lists.flat().map((listed) => [listed.backingKeyId, listed])).values()];
   }

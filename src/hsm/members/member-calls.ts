@@ -25,6 +25,7 @@
 
 import type { BackingKeyId } from '../../kms/names.ts';
 import { Plaintext } from '../../secrets/secret-bytes.ts';
+import { failed } from '../call-words.ts';
 import { type Call, type CallName, calls } from '../calls.ts';
 import { type KeyStore, KeyStoreError, type KeyStoreFailure } from '../key-store.ts';
 import type { Member } from './member.ts';
@@ -117,7 +118,7 @@ export class MemberCalls {
     const mayBeMadeTwice = repeatable && call.isRepeated !== false && changesKeys !== true && isQuick;
     if (!mayBeMadeTwice || this.#members.length === 1) return answer;
     if (!(await member.punctuality.follow(call.name, answer, { saysHung: generates !== true }))) return answer;
-    const error = new KeyStoreError('timeout', `${call.name}: member \`${member.name}\` has not answered yet`);
+    const error = new KeyStoreError('timeout', failed(call.name, `member \`${member.name}\` has not answered yet`));
     const asked: Tried = new Map(tried).set(member, { error, admissions: member.admissions });
     let other = await this.#next(call, asked);
     // One more call does not help those that have overdue ones themselves, but they may answer, or another one come back, before this one does.
@@ -182,7 +183,10 @@ export class MemberCalls {
     const isThere = this.#members.some((member) => member.isServing && hasAll(member, needs));
     if (away.length === 0 || isThere) {
       const [first] = failures;
-      const missing = new KeyStoreError('keyUnavailable', `${name}: no member of \`${this.#keyStore}\` has the key`);
+      const missing = new KeyStoreError(
+        'keyUnavailable',
+        failed(name, `no member of \`${this.#keyStore}\` has the key`),
+      );
       return told ?? first ?? missing;
     }
     const names = away.map(describe).join(', ');
@@ -190,7 +194,7 @@ export class MemberCalls {
     const problem = isAllAway ? 'there is no connection to a token' : 'no member that is there has the key';
     // One that no member has that is there may be back with the others, while these serve everything else.
     const failure = isAllAway ? 'unavailable' : 'away';
-    return new KeyStoreError(failure, `${name}: key store \`${this.#keyStore}\`: ${problem}; ${names}`);
+    return new KeyStoreError(failure, failed(name, `key store \`${this.#keyStore}\`: ${problem}; ${names}`));
   }
 }
 

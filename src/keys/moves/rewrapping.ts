@@ -325,7 +325,8 @@ export class Rewrapping implements Fold {
     const inTheWay = this.#inTheWay(name);
     if (inTheWay === null) return;
     const { backingKeys, because } = inTheWay;
-    throw new KeyStoreError('keyUnavailable', `${backingKeys} backing keys are not wrapped anew: ${because}`);
+    const those = backingKeys === 1 ? '1 backing key is' : `${backingKeys} backing keys are`;
+    throw new KeyStoreError('keyUnavailable', `${those} not wrapped anew: ${because}`);
   }
 
   #isFormer({ state, keyStore, wrappedKey, domainKeyId }: BackingKeyRecord): boolean {

@@ -1,6 +1,7 @@
 /** What `drawbridge domain rotate --retire` says of the former domain keys: which are gone, and of the others what holds them back. */
 
 import type { Members } from '../../requests/kms-client.ts';
+import { counted } from '../../terminal/counted.ts';
 import { note, print, table } from '../../terminal/output.ts';
 
 export function showRetired({ retired, needed }: Members): void {
@@ -44,7 +45,7 @@ export function heldLines(backingKeys: number, named: readonly HeldKey[]): reado
 }
 
 function countText(backingKeys: number): string {
-  return backingKeys === 1 ? '1 backing key is' : `${backingKeys} backing keys are`;
+  return `${counted(backingKeys, 'backing key')} ${backingKeys === 1 ? 'is' : 'are'}`;
 }
 
 function rowsOf(keys: readonly HeldKey[]): string[][] {

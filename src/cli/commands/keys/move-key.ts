@@ -4,7 +4,8 @@ import { Command, Option } from 'commander';
 import { residencies } from '../../../kms/residencies.ts';
 import { connectTo, type SocketOptions, withJson, withSocket } from '../../requests/command-options.ts';
 import type { KmsClient, Members } from '../../requests/kms-client.ts';
-import { UsageError } from '../../terminal/cli-error.ts';
+import { ApiError, UsageError } from '../../terminal/cli-error.ts';
+import { counted } from '../../terminal/counted.ts';
 import { note, print, printJson, table } from '../../terminal/output.ts';
 import { showCount } from '../../terminal/progress.ts';
 
@@ -91,11 +92,15 @@ async function move(client: KmsClient, keys: readonly string[], options: Options
     count.update(looked, Math.max(looked, total));
   };
   const target = { to, residency, dryRun };
+  const post = (what: object): Promise<Members> =>
+    client.post('/moves', { ...target, ...what }).catch((error: unknown) => {
+      throw isMissing(error) && isResidency(to) ? noKeyStore(to) : error;
+    });
   try {
     for (let at = 0; at < keys.length; at += namesAtOnce)
-      take(await client.post('/moves', { ...target, keys: keys.slice(at, at + namesAtOnce) }), keys.length);
+      take(await post({ keys: keys.slice(at, at + namesAtOnce) }), keys.length);
     for (let next: unknown = null; from !== undefined; ) {
-      const part: Members = await client.post('/moves', { ...target, from, after: next });
+      const part: Members = await post({ from, after: next });
       take(part, Number(part['totalKeys']));
       next = part['next'];
       if (next === null) break;
@@ -104,6 +109,14 @@ async function move(client: KmsClient, keys: readonly string[], options: Options
     count.stop();
   }
   return { moved, refused, inPlace };
+}
+
+const isMissing = (error: unknown): boolean => error instanceof ApiError && error.type === 'NotFoundException';
+const isResidency = (name: string | null): name is string => residencies.some((each) => each === name);
+
+/** A key store may be called so, and there is none of this name. */
+function noKeyStore(residency: string): UsageError {
+  return new UsageError(`there is no key store \`${residency}\`; did you mean --residency ${residency}?`);
 }
 
 function show({ moved, refused, inPlace }: Result, { dryRun }: Options): void {
@@ -120,8 +133,4 @@ function show({ moved, refused, inPlace }: Result, { dryRun }: Options): void {
   }
   if (!dryRun && moved.length > 0)
     note('backups from before do not have them there: make a new one (`drawbridge backup`)');
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
