@@ -24,7 +24,14 @@ interface Fault {
 
 const pidsOf = async (instance: InstanceOfMembers, { name }: MemberFolder) => (await instance.statusOf(name)).pids;
 const signalHosts = async (instance: InstanceOfMembers, member: MemberFolder, signal: NodeJS.Signals) => {
-  for (const pid of await pidsOf(instance, member)) process.kill(pid, signal);
+  for (const pid of await pidsOf(instance, member)) {
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      // One that has noticed what became of its token ends by itself.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
 };
 
 /** By a host that serves; one that hung does not answer. */
