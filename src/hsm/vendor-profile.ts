@@ -135,6 +135,13 @@ const readProfile = object({
       cannot: list(object({ keySpec: oneOf(keySpecNames), reason: text })),
     }),
   ),
+  /**
+   * Of a token that loses what it is where a login finds its disk full: the folder whose disk needs room then. It is the value of
+   * `setting` in the file that `variable` names, else in `otherwise`. `null`, or not there: a login loses nothing.
+   */
+  rewrittenAtLogin: orAbsent(
+    object({ variable: matching(/^[A-Z][A-Z0-9_]*$/, 'the name of a variable'), otherwise: text, setting: text }),
+  ),
   /** What the token's mechanism list promises and the token does not do: a KeySpec, an algorithm, or one with the other. */
   cannot: list(object({ keySpec: orNull(oneOf(keySpecNames)), algorithm: orNull(text), reason: text })),
   /** Oddities that somebody met, with the version that has them; for people. */
@@ -297,6 +304,10 @@ function oneOf<const Name extends string>(names: readonly Name[]): Reader<Name> 
 
 function orNull<Value>(reader: Reader<Value>): Reader<Value | null> {
   return (value, path) => (value === null ? null : reader(value, path));
+}
+
+function orAbsent<Value>(reader: Reader<Value>): Reader<Value | null> {
+  return (value, path) => (value === undefined ? null : orNull(reader)(value, path));
 }
 
 function list<Value>(reader: Reader<Value>): Reader<readonly Value[]> {

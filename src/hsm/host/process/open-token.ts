@@ -23,6 +23,7 @@ import { KeyTable } from '../token/key-table.ts';
 import { loadCryptoki } from '../token/loaded-libraries.ts';
 import { openedFiles, openedSince } from '../token/opened-files.ts';
 import { ReturnValues, returnValueName } from '../token/return-values.ts';
+import { assertRoomForLogin } from '../token/room-for-login.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';
 
@@ -36,6 +37,7 @@ export function openToken(settings: OpenSettings, pin: Buffer): OpenedToken {
   const { slot, info } = findToken(cryptoki, settings.token);
 
   const session = new TokenSession({ cryptoki, slot, returnValues });
+  assertRoomForLogin(profile.rewrittenAtLogin);
   logIn(session, info, pin);
   const mechanisms = mechanismNames(session);
   const keys = session.run(() => new KeyTable(session, profile).sweep());
