@@ -31,7 +31,7 @@ interface PlaceRequest {
 
 /**
  * @throws KmsError `ValidationException` for what does not go together, `UnsupportedOperationException`, and for the custom key
- * store `CustomKeyStoreNotFoundException` and `CustomKeyStoreInvalidStateException`.
+ * store `CustomKeyStoreNotFoundException`, `CustomKeyStoreInvalidStateException` and `CloudHsmClusterInvalidConfigurationException`.
  */
 export function placeOf(request: PlaceRequest, keySpec: KeySpec, directory: KeyView): KeyPlace {
   const { Origin: origin = 'AWS_KMS', CustomKeyStoreId: id } = request;
@@ -55,8 +55,19 @@ function inCustomKeyStore(id: string, keySpec: KeySpec, directory: KeyView): Key
   const { keySpecs } = namedKeyStore(directory, id);
   if (keySpecs !== 'all' && keySpec !== 'SYMMETRIC_DEFAULT')
     throw unsupported(`KeySpec ${keySpec} is not supported for Origin AWS_CLOUDHSM.`);
+  assertHsmIsThere(id, directory);
   const customKeyStore = connectedKeyStore(directory, id);
   return { origin: 'AWS_CLOUDHSM', keyStore: customKeyStore.customKeyStoreId, customKeyStore };
+}
+
+/** @throws KmsError `CloudHsmClusterInvalidConfigurationException` where the custom key store is connected, and its HSM is away for a while. */
+function assertHsmIsThere(id: string, directory: KeyView): void {
+  const { isConnected, cloudHsmClusterId } = namedKeyStore(directory, id);
+  if (isConnected || directory.customKeyStores.connectionState(id) !== 'CONNECTED') return;
+  throw new KmsError(
+    'CloudHsmClusterInvalidConfigurationException',
+    `The CloudHSM cluster ${cloudHsmClusterId} has no active HSM, which this operation needs.`,
+  );
 }
 
 function assertMembersFit(origin: KeyOrigin, { CustomKeyStoreId: id, XksKeyId }: PlaceRequest): void {
