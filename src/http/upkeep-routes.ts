@@ -3,8 +3,8 @@
  *
  *     GET  /upkeep            what is scheduled, waiting and late
  *     POST /upkeep/confirm    `{"work": "deletion us-east-1 1234abcd-…"}`: an operator's word that the clock is right, so that
- *                             what waits is done, and what is late is tried at once. With `"leaveMaterial": true` a deletion is done
- *                             although the HSM of the key cannot be reached: what is in there stays there
+ *                             what waits is done, and what is late is tried at once. With `"leaveMaterial": true` a deletion, or the
+ *                             end of a move, is done although the HSM cannot be reached: what is in there stays there
  *
  * Nothing can be confirmed before its date. Both are on record, answered or refused.
  */
@@ -47,7 +47,7 @@ export function addUpkeepRoutes(app: FastifyInstance, wire: Wire, control: Upkee
         if (confirmed === undefined) {
           throw new KmsError(
             'ValidationException',
-            'The request names what is confirmed, and nothing else but, of a deletion, "leaveMaterial": {"work": "NAME"}.',
+            'The request names what is confirmed, and nothing else but "leaveMaterial": {"work": "NAME"}.',
           );
         }
         const { work, leavesMaterial } = confirmed;

@@ -3,14 +3,18 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type KeyId, newBackingKeyId } from '../../src/kms/names.ts';
+import { added } from '../../src/store/records/changes.ts';
 import { auditLines } from '../end-to-end/support/audit-trail.ts';
 import { type CustomHsms, startCustomHsms } from '../end-to-end/support/custom-hsms.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
+import { send } from '../end-to-end/support/wire.ts';
 import { missingForShim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
-import { nssSoftoken, softHsm2 } from '../support/tokens.ts';
+import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
 import type { InstanceOfStores } from './instance-of-stores.ts';
+import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
 const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
 if (missing !== null) process.stdout.write(`skipped: the lost HSM of a custom key store: ${missing}\n`);
@@ -113,5 +117,45 @@ describe.skipIf(missing !== null)('The HSM of a custom key store that is lost fo
     expect(Object.keys(additionalEventData ?? {})).toEqual(['backingKeys']);
     const census = await drawbridge('census').catch((error: { stdout: string }) => error.stdout);
     expect(census).not.toContain(here);
+  });
+});
+
+describe.skipIf(softHsm2.missing !== null)('What a move left in an HSM that is lost for good', () => {
+  const clocks = new SetClocks();
+  let token: TestToken;
+  let upkept: UpkeptInstance;
+  beforeAll(async () => {
+    token = softHsm2.create();
+    upkept = await createUpkeptInstance(token);
+  });
+  afterAll(async () => {
+    await upkept.remove();
+    token.remove();
+  });
+
+  test('is waited for until an operator says that it stays there', async () => {
+    let running = await upkept.start(clocks);
+    const keyId = String((await running.kms.createKey({})).KeyMetadata?.KeyId) as KeyId;
+    await running.stop();
+    const [backingKeyId, createdAtMs] = [newBackingKeyId(), clocks.now().wallMs];
+    await upkept.records((_, owner) => [
+      added('remnant', { keyStore: 'old-hsm', backingKeyId, keyId, version: 1, owner, createdAtMs }),
+    ]);
+    running = await upkept.start(clocks);
+    await clocks.settled();
+    const work = `moved-keys old-hsm ${backingKeyId} ${keyId}`;
+    const ask = async (method: string, path: string, body = '') =>
+      JSON.parse((await send(running.socketPath, { method, path, body })).body);
+    const because = expect.stringContaining('`old-hsm` is no key store that the configuration names');
+    expect((await ask('GET', '/upkeep')).work).toMatchObject([{ work, state: 'late', because }]);
+    await ask('POST', '/upkeep/confirm', JSON.stringify({ work }));
+    await clocks.settled();
+    expect((await ask('GET', '/upkeep')).work).toMatchObject([{ work, state: 'late' }]);
+    await ask('POST', '/upkeep/confirm', JSON.stringify({ work, leaveMaterial: true }));
+    await clocks.settled();
+    expect((await ask('GET', '/upkeep')).work).toEqual([]);
+    await running.kms.encrypt({ KeyId: keyId, Plaintext: Buffer.from('x') });
+    await running.stop();
+    expect((await upkept.records()).remnant).toEqual([]);
   });
 });

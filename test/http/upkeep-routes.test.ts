@@ -36,8 +36,7 @@ test.each([
     status: 400,
     body: {
       __type: 'ValidationException',
-      message:
-        'The request names what is confirmed, and nothing else but, of a deletion, "leaveMaterial": {"work": "NAME"}.',
+      message: 'The request names what is confirmed, and nothing else but "leaveMaterial": {"work": "NAME"}.',
     },
   });
 });

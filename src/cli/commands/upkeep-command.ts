@@ -56,7 +56,10 @@ function confirmCommand(): Command {
     withSocket(new Command('confirm').description('say that the clock is right, so that what waits is done')),
   )
     .argument('<work...>', 'what `drawbridge upkeep` calls it')
-    .option('--leave-material', 'of a deletion: do it although the HSM of the key is lost; what is in that stays there')
+    .option(
+      '--leave-material',
+      'of deletion and moved-keys: do it although the HSM is lost; what is in that stays there',
+    )
     .addHelpText(
       'after',
       `

@@ -83,7 +83,7 @@ export function deletionTask({
       // What an import left that did not end may be in the HSM, and is its to undo only as long as the key is not being destroyed.
       await imports.settle(keyId);
       // Nor is the key gone while an object of it is left where it was before.
-      await moves.settle(keyId);
+      await moves.settle(keyId, word);
       const { wallMs } = clocks.now();
       const customKeyStore = deletion.customKeyStoreOf(keyId);
       const isInCustomKeyStore = customKeyStore !== undefined;

@@ -23,11 +23,12 @@ export function remnantTask({ moves, intents }: RemnantTaskParts): UpkeepTask {
       for (const { keyStore, backingKeyId, keyId, createdAtMs } of moves.unsettled())
         yield { work: `${kind} ${keyStore} ${backingKeyId} ${keyId}`, dueAtMs: createdAtMs, isUrgent: true };
     },
-    async perform({ work }) {
+    canLeaveMaterial: true,
+    async perform({ work }, word) {
       const keyId = parseKeyId(work.slice(work.lastIndexOf(' ') + 1));
       if (keyId === undefined) throw new TypeError(`\`${work}\` names no key`);
       assertRecordable(intents);
-      await moves.settle(keyId);
+      await moves.settle(keyId, word);
     },
   };
 }

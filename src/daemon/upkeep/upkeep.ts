@@ -377,7 +377,10 @@ function notDueBefore({ dueAtMs }: DueWork): KmsError {
 }
 
 function leavesNothing(): KmsError {
-  return new KmsError('ValidationException', 'Only the deletion of a key can leave its material where it is.');
+  return new KmsError(
+    'ValidationException',
+    'Only the deletion of a key, or of what a move left, can leave material where it is.',
+  );
 }
 
 /** For operators: what a caller is told of an internal error says nothing. */

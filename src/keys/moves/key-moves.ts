@@ -136,18 +136,34 @@ export class KeyMoves implements Fold {
 
   /**
    * Destroys what is left of former places of a key, once nobody moves it.
+   * @param leavesMaterial What is in a key store that is away, or that the configuration has dropped, is left there, and is nobody's any more.
    * @throws KeyStoreError for a key store that is in the way, and for what is left alone because it may be all that there is.
    */
-  async settle(keyId: KeyId): Promise<void> {
+  async settle(keyId: KeyId, { leavesMaterial }: { readonly leavesMaterial: boolean }): Promise<void> {
     if (this.#of(keyId).length === 0) return;
     // Wherever the key is; one that is gone is moved by nobody.
     const { life } = [...this.#options.regions.values()].find(({ directory }) => directory.knows(keyId)) ?? {};
     const leave = await life?.alone(keyId);
     try {
-      for (const remnant of this.#of(keyId)) await this.#settle(remnant);
+      for (const remnant of this.#of(keyId))
+        await (leavesMaterial && this.#isOutOfReach(remnant) ? this.#giveUp(remnant) : this.#settle(remnant));
     } finally {
       leave?.();
     }
+  }
+
+  #isOutOfReach({ keyStore }: RemnantRecord): boolean {
+    return this.#options.keyStores.get(keyStore)?.status().state !== 'connected';
+  }
+
+  /** The object that there may be in a token is named nowhere from now on. */
+  async #giveUp(remnant: RemnantRecord): Promise<void> {
+    const { backingKeyId, keyStore, keyId } = remnant;
+    this.#options.log.warn(
+      { keyStore, backingKeyId, keyId },
+      'what a move has left in an HSM is left there, by an operator',
+    );
+    await this.#forget(remnant);
   }
 
   async #moveOne(directory: KeyDirectory, key: KmsKey, move: PlannedMove, by: Announcer): Promise<void> {
@@ -274,7 +290,7 @@ export class KeyMoves implements Fold {
   /** Step 5 for what is in a token, whoever began it. Only for whoever is alone with the key. */
   async #settle(remnant: RemnantRecord): Promise<void> {
     const { backingKeyId, keyStore: name, keyId } = remnant;
-    const { log, turns } = this.#options;
+    const { log } = this.#options;
     const keyStore = this.#keyStore(name);
     const materials = this.#materialsOf(remnant);
     if (materials.some(({ record }) => record.residency === 'token' && record.keyStore === name)) {
@@ -295,7 +311,11 @@ export class KeyMoves implements Fold {
           `the key store \`${name}\` still has \`${backingKeyId}\` after destroying it`,
         );
     }
-    await turns.take(
+    await this.#forget(remnant);
+  }
+
+  async #forget(remnant: RemnantRecord): Promise<void> {
+    await this.#options.turns.take(
       () => {
         const found = this.#remnants.get(nameOf(remnant));
         return { changes: found === undefined ? [] : [removed('remnant', found)], response: undefined };
