@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { KeyStore } from '../../src/hsm/key-store.ts';
+import { type KeyStore, KeyStoreError } from '../../src/hsm/key-store.ts';
 import { authorizeKey } from '../../src/keys/authorized-key.ts';
 import type { KeyDirectory } from '../../src/keys/key-directory.ts';
 import { currentBackingKeyOf, type KmsKey } from '../../src/keys/kms-key.ts';
@@ -265,6 +265,32 @@ describeEachToken('Keys in memory', (token) => {
     expect(await retireDomainKeys(domainKeys, 'vault', places, () => () => 0)).toEqual([former]);
     expect(asked).toEqual([[former, true, 'Destroying']]);
     expect(domainKeys.of('vault').map(({ backingKeyId }) => backingKeyId)).toEqual([newest]);
+  });
+
+  test('have the end of a domain key finished once an HSM is back that held it up, whatever was wrapped under it before', async () => {
+    const said: string[] = [];
+    const note = (_fields: object, message: string): void => void said.push(message);
+    const log = { debug: note, info: note, warn: note, error: note };
+    const [former, newest] = [newBackingKeyId(), newBackingKeyId()];
+    await keyStore.generateDomainKey({ backingKeyId: former, label: 'drawbridge:domain:ours:1' });
+    const common = { keyStore: 'ours', version: 1, createdAtMs: 1, proof: Buffer.alloc(0), owner: '' } as const;
+    const domainKey = [former, newest].map(
+      (backingKeyId, at) => ({ ...common, backingKeyId, state: 'Active', ordinal: at + 1 }) as const,
+    );
+    await put(...domainKey.map((record) => added('domainKey', record)));
+    const wrapped = { keyStore: 'ours', domainKeyId: former, wrappedKey: Buffer.of(1) };
+    const backingKey = [{ ...examples.backingKey, ...wrapped }];
+    const domainKeys = new DomainKeys({ turns, nodeId: store.nodeId, log }, { domainKey, backingKey });
+    const away = {
+      describeKey: (...request: Parameters<typeof keyStore.describeKey>) => keyStore.describeKey(...request),
+      destroyKey: () => Promise.reject(new KeyStoreError('away', 'a member may have it, and is not there')),
+    };
+    const places = { keyStoreOf: () => away, elsewhere: async () => undefined };
+    await expect(retireDomainKeys(domainKeys, 'ours', places, () => () => 0)).rejects.toThrow('is not there');
+    await domainKeys.settle('ours', keyStore);
+    expect(domainKeys.of('ours').map(({ backingKeyId }) => backingKeyId)).toEqual([newest]);
+    expect((await keyStore.listKeys()).some((key) => key.backingKeyId === former)).toBe(false);
+    expect(said.filter((message) => message.includes('old record'))).toEqual([]);
   });
 
   test('have no HSM lose a domain key that another one was to give up alone', async () => {

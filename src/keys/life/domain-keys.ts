@@ -58,7 +58,7 @@ export class DomainKeys implements Fold {
     for (const change of changes) {
       if ('put' in change) {
         if (change.put === 'backingKey') this.#see(change.record);
-        if (change.put === 'domainKey') this.#records.set(nameOf(change.record), change.record);
+        if (change.put === 'domainKey') this.#put(change.record);
       } else if (change.remove === 'domainKey') this.#records.delete(nameOf(change.record));
     }
   }
@@ -68,11 +68,21 @@ export class DomainKeys implements Fold {
     this.#used.add(domainKeyId).add(nameOf({ keyStore, backingKeyId: domainKeyId }));
   }
 
+  #put(record: DomainKeyRecord): void {
+    this.#records.set(nameOf(record), record);
+    if (record.state !== 'Destroying') return;
+    // Whoever marked it has counted in that turn: what was wrapped under it since the start is so no more.
+    this.#used.delete(nameOf(record));
+    if (!this.#isActiveAnywhere(record.backingKeyId)) this.#used.delete(record.backingKeyId);
+  }
+
   /** Would something be lost with it? What is wrapped in another key store that has it, too, is not: this one was to give it up. */
   #isNeeded(record: DomainKeyRecord): boolean {
-    const { backingKeyId } = record;
-    const isElsewhere = this.everywhere(backingKeyId).some(({ state }) => state === 'Active');
-    return this.#used.has(isElsewhere ? nameOf(record) : backingKeyId);
+    return this.#used.has(this.#isActiveAnywhere(record.backingKeyId) ? nameOf(record) : record.backingKeyId);
+  }
+
+  #isActiveAnywhere(backingKeyId: string): boolean {
+    return this.everywhere(backingKeyId).some(({ state }) => state === 'Active');
   }
 
   /** Where new keys of a key store live. */
@@ -116,18 +126,14 @@ export class DomainKeys implements Fold {
    */
   everOf(record: BackingKeyRecord): readonly BackingKeyId[] {
     const { keyStore, domainKeyId, createdAtMs } = record;
-    const elsewhere = formerDomainKeysOf(record);
+    // As on record: what is none of ours there opens nothing.
+    const elsewhere = record.formerDomainKeyIds.split(' ').flatMap((id) => parseBackingKeyId(id) ?? []);
     if (domainKeyId === null) return elsewhere;
     const holders = this.everywhere(domainKeyId);
     const isOwn = holders.some((record) => record.keyStore === keyStore);
     const all = this.of(isOwn ? keyStore : (holders[0]?.keyStore ?? keyStore));
-    const before = all.slice(
-      0,
-      Math.max(
-        0,
-        all.findIndex(({ backingKeyId }) => backingKeyId === domainKeyId),
-      ),
-    );
+    const at = all.findIndex(({ backingKeyId }) => backingKeyId === domainKeyId);
+    const before = all.slice(0, Math.max(0, at));
     const former = before.filter((_, index) => (all[index + 1]?.createdAtMs ?? 0) >= createdAtMs);
     return [...new Set([...elsewhere, ...former.map(({ backingKeyId }) => backingKeyId), domainKeyId])];
   }
@@ -370,11 +376,6 @@ export class DomainKeys implements Fold {
 }
 
 const goneMeanwhile = 'the new domain key was given up meanwhile, and nothing has changed; begin anew';
-
-/** As on record: what is none of ours there opens nothing. */
-function formerDomainKeysOf({ formerDomainKeyIds }: BackingKeyRecord): readonly BackingKeyId[] {
-  return formerDomainKeyIds.split(' ').flatMap((id) => parseBackingKeyId(id) ?? []);
-}
 
 /** Is there a secret or private key object of this id? */
 export async function isInHsm(keyStore: Pick<KeyStore, 'describeKey'>, backingKeyId: BackingKeyId): Promise<boolean> {
