@@ -20,6 +20,7 @@ import { chmod, chown, lstat, open, rename, unlink } from 'node:fs/promises';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { groupIds } from '../identity/user-database.ts';
+import { fileProblem } from '../secrets/file-problem.ts';
 import { FolderError, makeFolder } from '../secrets/make-folder.ts';
 import { assertSafePath, UnsafePathError } from '../secrets/safe-path.ts';
 
@@ -189,7 +190,10 @@ async function freeName(path: string): Promise<string> {
 async function lookAt(path: string): Promise<Stats | undefined> {
   return lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new SocketPathError(`cannot look at the socket path \`${path}\`: ${codeOf(error)}`, { cause: error });
+    throw new SocketPathError(
+      `cannot look at the socket path \`${path}\`: ${fileProblem(error, 'write', 'this user')}`,
+      { cause: error },
+    );
   });
 }
 
@@ -232,7 +236,7 @@ function listen(server: Server, temporary: string, path: string): Promise<void> 
   return new Promise((resolve, reject) => {
     const refused = (error: NodeJS.ErrnoException): void => {
       reject(
-        new SocketPathError(`cannot listen on \`${path}\`: ${codeOf(error)}`, {
+        new SocketPathError(`cannot listen on \`${path}\`: ${fileProblem(error, 'write', 'this user')}`, {
           cause: error,
         }),
       );

@@ -188,6 +188,12 @@ describe('a socket path', () => {
       `there is no folder \`${missing}\`, in which the socket's folder \`${join(missing, 'drawbridge')}\` would be made; make it, or`,
     );
     expect(existsSync(missing)).toBe(false);
+    writeFileSync(missing, 'a file');
+    await expect(
+      listenAt(server(), { path: join(missing, 'drawbridge', 'run', 'kms.sock'), mode: '0600' }),
+    ).rejects.toThrow(
+      `cannot look at the socket path \`${join(missing, 'drawbridge')}\`: a part of its path is no folder (ENOTDIR)`,
+    );
     chmodSync(join(path, '..'), 0o700);
     await listenAt(server(), { path, mode: '0600' });
     expect(statSync(join(path, '..')).mode & 0o7777).toBe(0o700);
