@@ -1,8 +1,11 @@
-/** A custom key store whose HSM does not come back: how its keys, and then it, can be deleted. */
+/** HSMs that do not come back: how their keys, and a custom key store over one, can be deleted. */
 
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type KeyId, newBackingKeyId } from '../../src/kms/names.ts';
 import { added } from '../../src/store/records/changes.ts';
 import { auditLines } from '../end-to-end/support/audit-trail.ts';
@@ -13,7 +16,7 @@ import { missingForShim } from '../support/pkcs11-shim.ts';
 import { program } from '../support/program.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
-import type { InstanceOfStores } from './instance-of-stores.ts';
+import { InstanceOfStores } from './instance-of-stores.ts';
 import { createUpkeptInstance, type UpkeptInstance } from './upkept-instance.ts';
 
 const missing = softHsm2.missing ?? nssSoftoken.missing ?? missingForShim();
@@ -117,6 +120,64 @@ describe.skipIf(missing !== null)('The HSM of a custom key store that is lost fo
     expect(Object.keys(additionalEventData ?? {})).toEqual(['backingKeys']);
     const census = await drawbridge('census').catch((error: { stdout: string }) => error.stdout);
     expect(census).not.toContain(here);
+  });
+});
+
+describe.skipIf(softHsm2.missing !== null)('The HSM of a key store of the configuration that is lost for good', () => {
+  const clocks = new SetClocks();
+  const tokens: TestToken[] = [];
+  let instance: InstanceOfStores;
+  let pins: string;
+  beforeAll(async () => {
+    const settings = (pinFile: string) => {
+      const token = softHsm2.create();
+      tokens.push(token);
+      writeFileSync(pinFile, `${token.pin}\n`, { mode: 0o600 });
+      return InstanceOfStores.settingsOf(token, pinFile);
+    };
+    pins = mkdtempSync(join(tmpdir(), 'drawbridge-lost-'));
+    const annex = { ...settings(join(pins, 'annex')), residency: 'wrapped' };
+    instance = await InstanceOfStores.create({ annex, vault: settings(join(pins, 'vault')) });
+    instance.clocks = clocks;
+    await instance.start();
+  });
+  afterAll(async () => {
+    await instance.remove();
+    for (const token of tokens) token.remove();
+    rmSync(pins, { recursive: true });
+  });
+
+  test('keeps no key from its deletion when an operator says so: a wrapped one is destroyed, an object of the token stays', async () => {
+    const names = ['annex', 'vault'] as const;
+    const ask = async (method: string, path: string, body = '') =>
+      JSON.parse((await send(instance.socket, { method, path, body })).body);
+    const made = async (CustomKeyStoreId: string): Promise<string> => {
+      const create = () => instance.kms.createKey({ Origin: 'AWS_CLOUDHSM', CustomKeyStoreId });
+      const { KeyMetadata } = await vi.waitFor(create, { timeout: 60_000, interval: 50 });
+      return String(KeyMetadata?.KeyId);
+    };
+    const keys = [await made('annex'), await made('vault')] as const;
+    await instance.stop();
+    for (const { folder } of tokens) rmSync(join(folder, 'tokens'), { recursive: true });
+    await instance.start();
+    const works = keys.map((KeyId) => `deletion us-east-1 ${KeyId}`);
+    for (const KeyId of keys) await instance.kms.scheduleKeyDeletion({ KeyId, PendingWindowInDays: 7 });
+    await clocks.settled();
+    await clocks.pass(8 * dayMs);
+    expect((await ask('GET', '/upkeep')).work).toMatchObject(works.map((work) => ({ work, state: 'late' })));
+    for (const work of works) await ask('POST', '/upkeep/confirm', JSON.stringify({ work, leaveMaterial: true }));
+    await clocks.settled();
+    expect((await ask('GET', '/upkeep')).work).toEqual([]);
+    expect((await instance.kms.listKeys({})).Keys).toEqual([]);
+    const deleted = auditLines(instance.folder).filter(({ eventName }) => eventName === 'DeleteKey');
+    const statuses = deleted.map(({ additionalEventData }) => {
+      const { customKeyStoreId, backingKeysDeletionStatus } = additionalEventData as Readonly<Record<string, string>>;
+      const [object] = JSON.parse(backingKeysDeletionStatus ?? '') as readonly { readonly deletionStatus: string }[];
+      return [customKeyStoreId, object?.deletionStatus];
+    });
+    expect(new Map(statuses as [string, string][])).toEqual(
+      new Map(names.map((name) => [name, name === 'annex' ? 'SUCCESS' : 'FAILURE'])),
+    );
   });
 });
 
