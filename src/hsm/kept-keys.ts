@@ -12,7 +12,11 @@
  *   resident, the others go: while their memory is still warm, and in the place of one another.
  * - *names* of visitors that went: one that comes back while its name is here becomes a resident at once. So as many keys as there is
  *   room for are all kept the second time that somebody goes through them.
+ *
+ * What is cheap to have again is a visitor first even where there is room (`fillsAtOnce`): what is asked for once leaves nothing behind.
  */
+
+import { RecentNames } from './recent-names.ts';
 
 /** Session objects live in the memory of the library or of the device: a named limit instead of a surprise. In each lane. */
 export const maxUnwrappedKeys = 1024;
@@ -97,12 +101,18 @@ export class KeptKeys<Value> {
   readonly #maxVisitors: number;
   readonly #residents = new Queue<Kept<Value>>();
   readonly #visitors = new Queue<Kept<Value>>();
-  readonly #namesGone = new Queue<true>();
+  readonly #namesGone: RecentNames;
+  readonly #fillsAtOnce: boolean;
 
-  /** @param max So many are kept, one at least. */
-  constructor(max = maxUnwrappedKeys) {
+  /**
+   * @param max So many are kept, one at least.
+   * @param fillsAtOnce Is what is kept the first time a resident while there is room?
+   */
+  constructor(max = maxUnwrappedKeys, { fillsAtOnce = true } = {}) {
     this.#maxVisitors = Math.min(maxVisitors, Math.floor(max / 4));
     this.#maxResidents = max - this.#maxVisitors;
+    this.#namesGone = new RecentNames(namesPerResident * this.#maxResidents);
+    this.#fillsAtOnce = fillsAtOnce;
   }
 
   get count(): number {
@@ -141,13 +151,14 @@ export class KeptKeys<Value> {
    */
   keep(name: string, value: Value): Value | undefined {
     const kept = { value, wasUsed: false };
-    if (this.hasRoom || this.#namesGone.delete(name) || this.#maxVisitors === 0) return this.#settle(name, kept);
+    const settles = (this.#fillsAtOnce && this.hasRoom) || this.#namesGone.delete(name) || this.#maxVisitors === 0;
+    if (settles) return this.#settle(name, kept);
     this.#visitors.add(name, kept);
     const oldest = this.#visitors.size > this.#maxVisitors ? this.#visitors.takeFirst() : undefined;
     if (oldest === undefined) return undefined;
     const { name: itsName, item: left } = oldest;
     if (left.wasUsed) return this.#settle(itsName, { value: left.value, wasUsed: false });
-    this.#remember(itsName);
+    this.#namesGone.add(itsName);
     return left.value;
   }
 
@@ -184,10 +195,5 @@ export class KeptKeys<Value> {
       this.#residents.add(name, item);
     }
     return undefined;
-  }
-
-  #remember(name: string): void {
-    this.#namesGone.add(name, true);
-    if (this.#namesGone.size > namesPerResident * this.#maxResidents) this.#namesGone.takeFirst();
   }
 }

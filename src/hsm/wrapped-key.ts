@@ -32,13 +32,33 @@ export interface WrappedKeyOutline {
   readonly blob: Buffer;
 }
 
+/** Of what is noted of wrapped keys that have ended (`ended-keys.ts`). */
+export interface PageOfEnded {
+  /** What there is of them since; `undefined` for nothing. */
+  readonly ended: ReadonlyMap<BackingKeyId, WrappedKeyOutline | undefined>;
+  readonly next: PageOfEnded | undefined;
+}
+
+/** Where its holder learns that a wrapped key has ended. */
+export interface WatchedEnd {
+  /** As it is noted there, by whatever name lanes keep it. */
+  readonly backingKeyId: BackingKeyId;
+  readonly from: PageOfEnded;
+}
+
 /** A wrapped key for as long as it may be used. */
 export class WrappedKey {
   readonly #outline: WrappedKeyOutline;
+  readonly #backingKeyId: BackingKeyId | undefined;
+  /** From here on it may be noted that it has ended. */
+  #page: PageOfEnded | undefined;
   #isEnded = false;
 
-  constructor(outline: WrappedKeyOutline) {
+  /** @param watched Absent for one that ends by `end` alone. */
+  constructor(outline: WrappedKeyOutline, watched?: WatchedEnd) {
     this.#outline = outline;
+    this.#backingKeyId = watched?.backingKeyId;
+    this.#page = watched?.from;
   }
 
   get domainKeyId(): BackingKeyId {
@@ -47,20 +67,45 @@ export class WrappedKey {
 
   /** `undefined` once it has ended. */
   get outline(): WrappedKeyOutline | undefined {
+    if (!this.#isEnded && this.#page !== undefined) this.#read(this.#page);
     return this.#isEnded ? undefined : this.#outline;
   }
 
   /** Is it the same key, wrapped to the same bytes, and not ended? */
   isOf(other: WrappedKey | undefined): boolean {
     const [mine, theirs] = [this.outline, other?.outline];
-    if (mine === undefined || theirs === undefined) return false;
-    return mine.domainKeyId === theirs.domainKeyId && mine.blob.equals(theirs.blob);
+    return mine !== undefined && theirs !== undefined && isSameWrapped(mine, theirs);
   }
 
-  /** From now on nobody can use it, whoever holds it still: its key is being destroyed. */
+  /** From now on nobody can use it who has it from here: its key is being destroyed. */
   end(): void {
     this.#isEnded = true;
+    this.#page = undefined;
   }
+
+  /** What was noted before `page` is not of this one: it is what is on record now. */
+  readFrom(page: PageOfEnded): void {
+    if (this.#page !== undefined) this.#page = page;
+  }
+
+  #read(from: PageOfEnded): void {
+    const backingKeyId = this.#backingKeyId as BackingKeyId; // It came with the page.
+    let last = from;
+    for (let page: PageOfEnded | undefined = from; page !== undefined; page = page.next) {
+      const now = page.ended.get(backingKeyId);
+      if (page.ended.has(backingKeyId) && (now === undefined || !isSameWrapped(now, this.#outline))) {
+        this.end();
+        return;
+      }
+      last = page;
+    }
+    this.#page = last;
+  }
+}
+
+/** Wrapping is deterministic: the same bytes are the same key. */
+function isSameWrapped(one: WrappedKeyOutline, other: WrappedKeyOutline): boolean {
+  return one.domainKeyId === other.domainKeyId && one.blob.equals(other.blob);
 }
 
 /** A key that the token has made and wrapped, and kept nothing of. */

@@ -1,7 +1,7 @@
 /** From the record of a backing key to what names it in calls to its key store, wherever it lives. */
 
 import { hash } from 'node:crypto';
-import { type BackingKeyReference, WrappedKey } from '../hsm/wrapped-key.ts';
+import { type BackingKeyReference, type PageOfEnded, WrappedKey, type WrappedKeyOutline } from '../hsm/wrapped-key.ts';
 import type { BackingKeyId } from '../kms/names.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 
@@ -18,18 +18,26 @@ export type LivingKey = Pick<
   | 'wrappedKeyUsage'
 >;
 
-/** @throws TypeError for a residency that this version does not know, and for a wrapped key that is not on record whole. */
-export function referenceOf(record: LivingKey): BackingKeyReference {
-  const { backingKeyId, residency, publicKey, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage } = record;
+/**
+ * @param from Where whoever holds it learns of its end; absent: he does not.
+ * @throws TypeError for a residency that this version does not know, and for a wrapped key that is not on record whole.
+ */
+export function referenceOf(record: LivingKey, from?: PageOfEnded): BackingKeyReference {
+  const { backingKeyId, residency } = record;
   if (residency === 'token') return { backingKeyId };
   if (residency !== 'wrapped') throw new TypeError(`residency ${residency} is not known to this version`);
+  const outline = outlineOf(record);
+  if (outline === undefined) throw new TypeError('a wrapped key is not on record whole');
+  const watched = from && { backingKeyId, from };
+  return { backingKeyId: nameInLanes(record), wrapped: new WrappedKey(outline, watched) };
+}
+
+/** `undefined` where no wrapped key is on record whole. */
+export function outlineOf(record: LivingKey): WrappedKeyOutline | undefined {
+  const { publicKey, wrappedKey, domainKeyId, wrappedKeySpec, wrappedKeyUsage } = record;
   if (wrappedKey === null || domainKeyId === null || wrappedKeySpec === null || wrappedKeyUsage === null)
-    throw new TypeError('a wrapped key is not on record whole');
-  const kind = { keySpec: wrappedKeySpec, keyUsage: wrappedKeyUsage };
-  return {
-    backingKeyId: nameInLanes(record),
-    wrapped: new WrappedKey({ domainKeyId, ...kind, publicKey, blob: wrappedKey }),
-  };
+    return undefined;
+  return { domainKeyId, keySpec: wrappedKeySpec, keyUsage: wrappedKeyUsage, publicKey, blob: wrappedKey };
 }
 
 /** By what it is: a record that is read again has a buffer of its own. */

@@ -20,6 +20,7 @@ export class CompiledPolicies {
   readonly #compiled: CompiledForms;
   /** The one that was asked for last is the last one. */
   readonly #shared = new Map<string, KeptPolicy>();
+  #latest: KeptPolicy | undefined;
 
   /**
    * @param compile Depends on the document alone.
@@ -36,8 +37,14 @@ export class CompiledPolicies {
 
   /** Throws what `compile` throws. */
   get(document: string): KeptPolicy {
+    // Most keys have one policy, so that the same one is asked for again and again.
+    if (this.#latest?.document === document) {
+      this.#latest.isShared = true;
+      return this.#latest;
+    }
     let policy = this.#shared.get(document);
-    if (policy === undefined) {
+    if (policy !== undefined) policy.isShared = true;
+    else {
       policy = new KeptPolicy(document, this.#compiled);
       // A document that cannot be compiled is found now, and not when somebody is refused for it.
       this.#compiled.of(policy);
@@ -50,7 +57,13 @@ export class CompiledPolicies {
         break;
       }
     }
+    this.#latest = policy;
     return policy;
+  }
+
+  /** A key that has this one is in memory no more. Where it was the only one, whoever asks for the policy again has it compiled again. */
+  left(policy: CompiledPolicy | undefined): void {
+    if (policy instanceof KeptPolicy && !policy.isShared) this.#compiled.drop(policy);
   }
 }
 
@@ -60,6 +73,8 @@ export class KeptPolicy implements CompiledPolicy {
   readonly #compiled: CompiledForms;
   /** Of `CompiledForms` alone. */
   form: CompiledForm | undefined;
+  /** Have several keys got it? */
+  isShared = false;
 
   constructor(document: string, compiled: CompiledForms) {
     this.document = document;
@@ -106,6 +121,14 @@ class CompiledForms {
     // It grows with what it was asked.
     if (known.policy.bytes !== known.bytes) this.#weigh(known);
     return known.policy;
+  }
+
+  drop(kept: KeptPolicy): void {
+    const { form } = kept;
+    if (form === undefined) return;
+    this.#forms.delete(form);
+    this.#bytes -= form.bytes;
+    kept.form = undefined;
   }
 
   #add(kept: KeptPolicy): WeighedPolicy {

@@ -3,12 +3,11 @@
  *
  * They are in memory: `take` has what was loaded, and from then on `apply` is the one way in which anything in here becomes different,
  * with changes that are on disk already. Where there are too many, `take` has a source, and what is not in memory is read from it
- * when it is asked for (`keys-on-demand.ts`). Who decides on changes and writes them is `store/turns.ts`; who may, is the
- * pipeline's business; the life of a key in the HSM is that of `life/`.
+ * when it is asked for (`keys-on-demand.ts`). Who decides on changes and writes them is `store/turns.ts`; who may, is the pipeline's
+ * business; the life of a key in the HSM is that of `life/`.
  *
- * A record that did not verify is quarantined by the store. A key that lost one of its records to quarantine is not in
- * the directory but damaged: whoever names it gets `KMSInternalException`, since an answer from half of a key's records could
- * allow what the other half forbids.
+ * A record that did not verify is quarantined by the store. A key that lost one of its records to quarantine is not in the directory but
+ * damaged: whoever names it gets `KMSInternalException`, since an answer from half of a key's records could allow what the other forbids.
  */
 
 import type { CompiledPolicy } from '../authorization/language/compiled-policy.ts';
@@ -41,7 +40,7 @@ import type { KmsKey } from './kms-key.ts';
 import { LastUses } from './last-uses.ts';
 import { type NameList, SortedNames } from './lists/sorted-names.ts';
 import { ManagedServices } from './managed-services.ts';
-import { endOthers, MaterialInUse } from './material-in-use.ts';
+import { MaterialInUse } from './material-in-use.ts';
 import { RecordMemory } from './record-memory.ts';
 import { type FiledMaterial, type KeyRecords, RecordsOfKeys } from './records-of-keys.ts';
 import { isOfRegion, namesRegion, recordsElsewhere } from './regions-of-material.ts';
@@ -92,12 +91,11 @@ export class KeyDirectory implements Fold {
     this.budgets = options.budgets ?? defaultBudgets;
     this.grants = new Grants(grantTokens, this.budgets.quotas);
     this.services = new ManagedServices(options.realm);
-    const { aliases, grants, tombstones } = this;
+    this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
+    const { aliases, grants, tombstones, customKeyStores, realm } = this;
     this.memory = new RecordMemory({ records: this.onRecord, aliases, grants, tombstones }, this.budgets.memory);
     this.lastUses = new LastUses({ ...options, hasKey: (keyId) => this.#isThere(keyId) });
-    this.customKeyStores = options.customKeyStores ?? noCustomKeyStores;
     this.#folds = { records: this.#records, aliases, grants, tombstones, lastUses: this.lastUses };
-    const { realm, customKeyStores } = this;
     const { domains = noDomains, expiryClocks = machineExpiryClocks } = options;
     this.keyStores = new KeyStoresOfRegion({ ...options, region: realm.region, customKeyStores, domains });
     this.#inUse = new MaterialInUse({
@@ -106,6 +104,7 @@ export class KeyDirectory implements Fold {
       startNumbers: options.startNumbers,
       log: options.log,
       keyStores: this.keyStores,
+      inMemory: () => this.#keys.values(),
       find: (backingKeyId) => this.#findMaterial(backingKeyId),
       elsewhere: (material) => recordsElsewhere(this.regions, material),
       numbersRunOut: (keyId, backingKeyId) => this.#numbersRunOut(keyId, backingKeyId),
@@ -183,7 +182,9 @@ export class KeyDirectory implements Fold {
   #putOut(keyId: KeyId): void {
     this.#onDemand?.forget(keyId);
     this.#records.forget(keyId);
+    this.#assembly.policies.left(this.#keys.get(keyId)?.policy);
     this.#keys.delete(keyId);
+    this.grants.forgetNone(keyId);
   }
 
   /** For whoever goes through all keys: what is read of these for it does not stay in memory. */
@@ -377,14 +378,14 @@ export class KeyDirectory implements Fold {
     const former = this.#keys.get(keyId);
     const key = records === undefined ? undefined : assembledKey(records, former, this.#assembly);
     if (key === undefined) {
-      endOthers(former, undefined);
+      this.#inUse.endOthers(former, undefined);
       this.#keys.delete(keyId);
       this.#names.remove(keyId);
       this.#damaged.mend(keyId);
       this.#records.forgetEmpty(keyId);
       return;
     }
-    endOthers(former, typeof key === 'string' ? undefined : key);
+    this.#inUse.endOthers(former, typeof key === 'string' ? undefined : key);
     if (typeof key === 'string') {
       this.#damaged.add(keyId);
       this.#keys.delete(keyId);

@@ -1,7 +1,7 @@
 /**
  * Keys of one Region of which there are too many to have all in memory: those that are asked for again and again are, the others are
  * read again. Which of them go is decided as for wrapped keys in a lane (`kept-keys.ts`): whoever reads through all keys puts nobody's
- * out of memory.
+ * out of memory. One that is asked for once leaves nothing there, since it is put together again in little time (`store/verified-keys.ts`).
  *
  * How many there are is kept beside. What is in memory follows the changes as ever; what is not needs no telling, since it is read from
  * where they were written.
@@ -39,7 +39,7 @@ export class KeysOnDemand {
     this.#damaged = damaged;
     this.source = source;
     this.#region = region;
-    this.#kept = new KeptKeys(Math.max(1, maxKeys));
+    this.#kept = new KeptKeys(Math.max(1, maxKeys), { fillsAtOnce: false });
     this.#count = source.count('key', region);
   }
 

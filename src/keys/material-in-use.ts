@@ -5,7 +5,8 @@
  * another respect goes on counting where it was; one that was away and is there again, from what is on record.
  */
 
-import type { BackingKeyReference, WrappedKey } from '../hsm/wrapped-key.ts';
+import { EndedKeys } from '../hsm/ended-keys.ts';
+import type { BackingKeyReference } from '../hsm/wrapped-key.ts';
 import { KmsError } from '../kms/errors.ts';
 import type { KeyOrigin } from '../kms/key-states.ts';
 import type { Logger } from '../kms/logger.ts';
@@ -13,7 +14,7 @@ import type { BackingKeyId, KeyId } from '../kms/names.ts';
 import { type Change, replaced } from '../store/records/changes.ts';
 import type { BackingKeyRecord } from '../store/records/records.ts';
 import type { Decided, Turns } from '../store/turns.ts';
-import { referenceOf } from './backing-key-reference.ts';
+import { outlineOf, referenceOf } from './backing-key-reference.ts';
 import {
   EncryptionCounter,
   type EncryptionLimits,
@@ -39,11 +40,16 @@ export interface MaterialInUseOptions {
   readonly find: (
     backingKeyId: BackingKeyId,
   ) => { readonly record: BackingKeyRecord; readonly origin: KeyOrigin | undefined } | undefined;
+  /** All keys that are in memory. */
+  readonly inMemory: () => Iterable<KmsKey>;
   /** What is on record of the same backing key for other Regions, each of which has a record of its own. */
   readonly elsewhere: (material: BackingKeyRecord) => readonly BackingKeyRecord[];
   /** Told when the last numbers of a backing key are being used. */
   readonly numbersRunOut: (keyId: KeyId, backingKeyId: BackingKeyId) => void;
 }
+
+/** So many are noted, some hundred bytes each, before those in memory are gone through. */
+const endedAtOnce = 4096;
 
 export class MaterialInUse {
   readonly #options: MaterialInUseOptions;
@@ -52,11 +58,9 @@ export class MaterialInUse {
   readonly #limits: EncryptionLimits;
   /** Of backing keys that nothing but an operator can have replaced: the last step of which he was told since the start. */
   readonly #warnedOf = new Map<BackingKeyId, number>();
-  /** Wrapped keys that somebody may hold, whether their key is in memory or not. INVARIANT: there is one of each. */
-  readonly #wrapped = new Map<BackingKeyId, WeakRef<WrappedKey>>();
-  readonly #collected = new FinalizationRegistry<BackingKeyId>((id) => {
-    if (this.#wrapped.get(id)?.deref() === undefined) this.#wrapped.delete(id);
-  });
+  /** Wrapped keys that somebody may hold, whether their key is in memory or not. */
+  readonly #ended = new EndedKeys();
+  #endedSince = 0;
   /** Of those for which numbers were reserved since the start: forgotten, they would be lost. */
   readonly #counters = new Map<BackingKeyId, EncryptionCounter>();
   readonly #reservations: NumberReservations<BackingKeyId>;
@@ -85,21 +89,12 @@ export class MaterialInUse {
    */
   of(record: BackingKeyRecord, known: BackingKey | undefined): BackingKey {
     if (known?.record === record) return known;
-    const reference = this.#reference(record);
+    const reference = this.#reference(record, known?.reference);
     const { keyStores } = this.#options;
     const { backingKeyId, reservedEncryptions } = record;
     const counter = known?.counter ?? this.#counters.get(backingKeyId) ?? this.#newCounter(record);
     counter.follow(reservedEncryptions);
-    const keyMaterialId = keyMaterialIdOf(record);
-    if (!keyStores.isShared(record))
-      return { record, keyStore: keyStores.serving(record), keyMaterialId, reference, counter };
-    // Which key store of the Region has the domain key may change while the record stays.
-    return {
-      ...{ record, keyMaterialId, reference, counter },
-      get keyStore() {
-        return keyStores.serving(record);
-      },
-    };
+    return new UsedMaterial({ record, reference, counter }, keyStores);
   }
 
   #newCounter(record: BackingKeyRecord): EncryptionCounter {
@@ -124,16 +119,10 @@ export class MaterialInUse {
     return { changes, response: block };
   }
 
-  /** One that was ended stays so for whoever holds it, so what did not change is not made anew. */
-  #reference(record: BackingKeyRecord): BackingKeyReference {
-    const { backingKeyId } = record;
-    const made = referenceOf(record);
-    if (made.wrapped === undefined) return made;
-    const known = this.#wrapped.get(backingKeyId)?.deref();
-    if (known?.isOf(made.wrapped) === true) return { ...made, wrapped: known };
-    this.#wrapped.set(backingKeyId, new WeakRef(made.wrapped));
-    this.#collected.register(made.wrapped, backingKeyId);
-    return made;
+  /** What did not change is not made anew. */
+  #reference(record: BackingKeyRecord, known: BackingKeyReference | undefined): BackingKeyReference {
+    const made = referenceOf(record, this.#ended.end);
+    return known?.wrapped?.isOf(made.wrapped) === true ? { ...made, wrapped: known.wrapped } : made;
   }
 
   /** Of a key that is not in memory: what somebody still holds of its material cannot be used any more, where it changed or is gone. */
@@ -142,11 +131,29 @@ export class MaterialInUse {
     if ((isGone ? change.remove : change.put) !== 'backingKey') return;
     const now = change.record as BackingKeyRecord; // By its kind.
     const { backingKeyId } = now;
-    const known = this.#wrapped.get(backingKeyId)?.deref();
-    const isSame = !isGone && now.wrappedKey !== null && known?.isOf(referenceOf(now).wrapped) === true;
-    if (known !== undefined && !isSame) known.end();
+    this.#end(backingKeyId, isGone ? undefined : now);
     if (isGone || now.state !== 'Active') this.#counters.delete(backingKeyId);
     else this.#counters.get(backingKeyId)?.follow(now.reservedEncryptions);
+  }
+
+  /** Nobody can use a wrapped key any more that a key does not have now: what is destroyed is not unwrapped by a request that comes late. */
+  endOthers(former: KmsKey | undefined, now: KmsKey | undefined): void {
+    for (const [backingKeyId, { reference }] of former?.backingKeys ?? []) {
+      const ofNow = now?.backingKeys.get(backingKeyId);
+      if (reference.wrapped === undefined || reference.wrapped === ofNow?.reference.wrapped) continue;
+      reference.wrapped.end();
+      this.#end(backingKeyId, ofNow?.record);
+    }
+  }
+
+  #end(backingKeyId: BackingKeyId, now: BackingKeyRecord | undefined): void {
+    this.#ended.note(backingKeyId, now?.residency === 'wrapped' ? outlineOf(now) : undefined);
+    if (++this.#endedSince < endedAtOnce) return;
+    this.#endedSince = 0;
+    // What is in memory is as it is on record, so it need not read what was noted: it would hold all of that until somebody uses it.
+    const { end } = this.#ended;
+    for (const { backingKeys } of this.#options.inMemory())
+      for (const { reference } of backingKeys.values()) reference.wrapped?.readFrom(end);
   }
 
   /** Where no new material can be generated, somebody has to import some in time: he hears of it early, once at each step. */
@@ -162,8 +169,33 @@ export class MaterialInUse {
   }
 }
 
-/** Nobody can use a wrapped key any more that a key does not have now: what is destroyed is not unwrapped by a request that comes late. */
-export function endOthers(former: KmsKey | undefined, now: KmsKey | undefined): void {
-  for (const [backingKeyId, { reference }] of former?.backingKeys ?? [])
-    if (reference.wrapped !== now?.backingKeys.get(backingKeyId)?.reference.wrapped) reference.wrapped?.end();
+/** A backing key that is there. A class, so that what is seldom asked for is made when it is. */
+class UsedMaterial implements BackingKey {
+  readonly record: BackingKeyRecord;
+  readonly reference: BackingKeyReference;
+  readonly counter: EncryptionCounter;
+  readonly #keyStores: MaterialInUseOptions['keyStores'];
+  /** Absent where it may change while the record stays: which key store of the Region has the domain key. */
+  readonly #keyStore: BackingKey['keyStore'] | undefined;
+  #keyMaterialId: string | undefined;
+
+  constructor(
+    { record, reference, counter }: Pick<BackingKey, 'record' | 'reference' | 'counter'>,
+    keyStores: MaterialInUseOptions['keyStores'],
+  ) {
+    this.record = record;
+    this.reference = reference;
+    this.counter = counter;
+    this.#keyStores = keyStores;
+    this.#keyStore = keyStores.isShared(record) ? undefined : keyStores.serving(record);
+  }
+
+  get keyStore(): BackingKey['keyStore'] {
+    return this.#keyStore ?? this.#keyStores.serving(this.record);
+  }
+
+  get keyMaterialId(): string {
+    this.#keyMaterialId ??= keyMaterialIdOf(this.record);
+    return this.#keyMaterialId;
+  }
 }

@@ -48,8 +48,10 @@ class PlainlyKept {
   names: string[] = [];
   readonly #maxVisitors: number;
   readonly #maxResidents: number;
+  readonly #fillsAtOnce: boolean;
 
-  constructor(max: number) {
+  constructor(max: number, fillsAtOnce: boolean) {
+    this.#fillsAtOnce = fillsAtOnce;
     this.#maxVisitors = Math.min(32, Math.floor(max / 4));
     this.#maxResidents = max - this.#maxVisitors;
   }
@@ -62,7 +64,7 @@ class PlainlyKept {
 
   keep(name: string): string | undefined {
     const came = this.names.includes(name);
-    if (this.residents.length < this.#maxResidents) return this.#settle(name);
+    if (this.#fillsAtOnce && this.residents.length < this.#maxResidents) return this.#settle(name);
     if (came) this.names = this.names.filter((each) => each !== name);
     if (came || this.#maxVisitors === 0) return this.#settle(name);
     this.visitors.push({ name, wasUsed: false });
@@ -93,15 +95,16 @@ class PlainlyKept {
 test('what goes is what has waited longest of those that were not used, whatever came, went and was forgotten before', () => {
   // Small numbers are no more frequent than others: what is cleared all the time never comes to what is remembered.
   const step = fc.noBias(fc.record({ name: fc.nat(60), drops: fc.nat(12), clears: fc.nat(400) }));
+  const steps = fc.array(step, { maxLength: 800, size: 'max' });
   fc.assert(
-    fc.property(fc.integer({ min: 1, max: 40 }), fc.array(step, { maxLength: 800, size: 'max' }), (max, steps) => {
-      const kept = new KeptKeys<string>(max);
-      let plainly = new PlainlyKept(max);
-      for (const { name: number, drops, clears } of steps) {
+    fc.property(fc.integer({ min: 1, max: 40 }), fc.boolean(), steps, (max, fillsAtOnce, all) => {
+      const kept = new KeptKeys<string>(max, { fillsAtOnce });
+      let plainly = new PlainlyKept(max, fillsAtOnce);
+      for (const { name: number, drops, clears } of all) {
         const name = String(number);
         if (clears === 0) {
           kept.clear();
-          plainly = new PlainlyKept(max);
+          plainly = new PlainlyKept(max, fillsAtOnce);
         } else if (drops === 0) {
           kept.drop(name);
           plainly.drop(name);

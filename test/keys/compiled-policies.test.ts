@@ -50,6 +50,19 @@ test('The policy that is asked again and again stays compiled, and the others ar
   expect(policies.bytes).toBeLessThanOrEqual(maxBytes);
 });
 
+test('The compiled policy of a key that is in memory no more takes no memory, unless other keys have it too', () => {
+  const policies = new CompiledPolicies(compile, maxBytes);
+  const shared = policies.get(documentOf(0));
+  expect(policies.get(documentOf(0))).toBe(shared);
+  const before = policies.bytes;
+  const own = policies.get(documentOf(1));
+  expect(policies.bytes).toBeGreaterThan(before);
+  for (const policy of [own, shared, undefined]) policies.left(policy);
+  expect(policies.bytes).toBe(before);
+  // Whoever holds it still, goes on with it.
+  expect(own.statements).toHaveLength(1);
+});
+
 test('A compiled policy that nobody holds is collected with what is young, as all that requests leave is', () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (options?: { readonly type: 'minor' }) => void;

@@ -82,6 +82,11 @@ export class Grants {
     if (this.#source !== undefined && !this.#byKey.has(keyId)) this.#addWithout(keyId, this.#source.maxKept);
   }
 
+  /** The key is in memory no more. */
+  forgetNone(keyId: KeyId): void {
+    this.#without.delete(keyId);
+  }
+
   /** The records of all grants of a key. */
   allOf(keyId: KeyId): readonly GrantRecord[] {
     const ids = this.ofKey(keyId)?.ids;
