@@ -18,10 +18,8 @@ import { assertTokenCanGenerate } from '../token-capabilities.ts';
 import {
   additionalAuthenticatedData,
   type CiphertextBlob,
-  type EncodedHeader,
   type EncryptionContext,
   encodeCiphertext,
-  encodedHeader,
 } from './ciphertext.ts';
 
 /** What was used, as the API tells it. */
@@ -55,11 +53,10 @@ export async function encrypt(
 ): Promise<Encrypted> {
   assertNotEmpty(plaintext);
   const backingKey = countedNow(authorized) ?? (await countedBackingKey(life, authorized.key));
-  const header = headerOf(authorized, backingKey);
-  const aad = additionalAuthenticatedData(header, context);
+  const aad = aadOf(authorized, backingKey, context);
   const { backingKeyId, wrapped } = backingKey.reference;
   const encrypted = await inKeyStore(() => backingKey.keyStore.encrypt({ backingKeyId, wrapped, aad, plaintext }));
-  return encryptedWith(backingKey, header, encrypted);
+  return encryptedWith(backingKey, aad, encrypted);
 }
 
 /** A data key of `lengthBytes` from the HSM's random generator, in plaintext and encrypted. */
@@ -69,10 +66,10 @@ export async function generateDataKey(
   lengthBytes: number,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted & { readonly plaintext: Plaintext }> {
-  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
+  const { backingKey, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, lengthBytes };
   const made = await inKeyStore(() => backingKey.keyStore.generateDataKey(request));
-  return { ...encryptedWith(backingKey, header, made), plaintext: made.plaintext };
+  return { ...encryptedWith(backingKey, aad, made), plaintext: made.plaintext };
 }
 
 /** As `generateDataKey`; the plaintext never leaves the HSM host. */
@@ -82,10 +79,10 @@ export async function generateDataKeyWithoutPlaintext(
   lengthBytes: number,
   context: EncryptionContext | undefined,
 ): Promise<Encrypted> {
-  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
+  const { backingKey, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, lengthBytes };
   const made = await inKeyStore(() => backingKey.keyStore.generateDataKeyWithoutPlaintext(request));
-  return encryptedWith(backingKey, header, made);
+  return encryptedWith(backingKey, aad, made);
 }
 
 /** A key pair from the HSM: its public key, its private key encrypted and, only if asked for, in plaintext. */
@@ -97,10 +94,10 @@ export async function generateDataKeyPair(
 ): Promise<Encrypted & { readonly publicKey: Buffer; readonly plaintext: Plaintext | null }> {
   // Before an encryption is counted, and in the words of the dry run.
   assertTokenCanGenerate(authorized.material.keyStore, pair.keyPairSpec);
-  const { backingKey, header, aad } = await prepareEncryption(life, authorized, context);
+  const { backingKey, aad } = await prepareEncryption(life, authorized, context);
   const request = { ...backingKey.reference, aad, ...pair };
   const made = await inKeyStore(() => backingKey.keyStore.generateDataKeyPair(request));
-  return { ...encryptedWith(backingKey, header, made), publicKey: made.publicKey, plaintext: made.plaintext };
+  return { ...encryptedWith(backingKey, aad, made), publicKey: made.publicKey, plaintext: made.plaintext };
 }
 
 /**
@@ -115,7 +112,7 @@ export async function decrypt(
   const backingKey = authorized.key.backingKeys.get(blob.backingKeyId);
   if (backingKey === undefined || blob.keyIdDigits !== authorized.key.idDigits) throw invalidCiphertext();
   const { iv, ciphertext } = blob;
-  const aad = additionalAuthenticatedData(encodedHeader(blob), context);
+  const aad = additionalAuthenticatedData(blob, context);
   const plaintext = await inKeyStore(() =>
     backingKey.keyStore.decrypt({ ...backingKey.reference, aad, iv, ciphertext }),
   );
@@ -128,8 +125,7 @@ async function prepareEncryption(
   context: EncryptionContext | undefined,
 ) {
   const backingKey = countedNow(authorized) ?? (await countedBackingKey(life, authorized.key));
-  const header = headerOf(authorized, backingKey);
-  return { backingKey, header, aad: additionalAuthenticatedData(header, context) };
+  return { backingKey, aad: aadOf(authorized, backingKey, context) };
 }
 
 /** What nearly every encryption has: the next number is there. */
@@ -137,16 +133,16 @@ function countedNow({ material }: AuthorizedKey): BackingKey | undefined {
   return material.counter.tryTake() ? material : undefined;
 }
 
-function headerOf({ key }: AuthorizedKey, { record }: BackingKey): EncodedHeader {
-  return encodedHeader({ keyIdDigits: key.idDigits, backingKeyId: record.backingKeyId });
+function aadOf({ key }: AuthorizedKey, { record }: BackingKey, context: EncryptionContext | undefined): Buffer {
+  return additionalAuthenticatedData({ keyIdDigits: key.idDigits, backingKeyId: record.backingKeyId }, context);
 }
 
 function encryptedWith(
   { keyMaterialId }: BackingKey,
-  header: EncodedHeader,
+  aad: Buffer,
   made: Pick<CiphertextBlob, 'iv' | 'ciphertext'>,
 ): Encrypted {
-  return { ciphertextBlob: encodeCiphertext(header, made), algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
+  return { ciphertextBlob: encodeCiphertext(aad, made), algorithm: 'SYMMETRIC_DEFAULT', keyMaterialId };
 }
 
 /** Where the hot path ends: reserves the next numbers, and rotates the key when there are none. */
