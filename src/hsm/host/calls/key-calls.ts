@@ -161,19 +161,23 @@ export class KeyCalls {
     return { attributes, publicKey: readPublicKey(cryptoki, session, { publicKey, privateKey: key }, row) };
   }
 
-  /** Destroys every object of ours with this id; that there is none is success. */
+  /** Destroys every object of ours with this id; that there is none is success, where it is not for the token being gone. */
   destroy(id: Buffer): void {
     this.#keys.forget(id);
-    this.#lock.changing(() => this.discard(id));
+    this.#lock.changing(() => {
+      if (this.discard(id) === 0) this.#session.run(() => this.#keys.assertAbsent(id));
+    });
   }
 
-  /** Destroys every object of ours with this id. Only for whoever holds the lock of changes. */
-  discard(id: Buffer): void {
-    this.#lock.withoutCopies(() => {
+  /** Destroys every object of ours with this id. Only for whoever holds the lock of changes. @returns How many there were. */
+  discard(id: Buffer): number {
+    return this.#lock.withoutCopies(() =>
       this.#session.run(() => {
-        for (const { handle } of this.#keys.findWithPublicKeys(id)) this.#destroy(handle);
-      });
-    });
+        const found = this.#keys.findWithPublicKeys(id);
+        for (const { handle } of found) this.#destroy(handle);
+        return found.length;
+      }),
+    );
   }
 
   /** @param id Of a wrapped key all that names it: the object that it is unwrapped into is what is described. */

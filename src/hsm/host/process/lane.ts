@@ -141,10 +141,11 @@ export class Lane {
     return 'continue';
   }
 
-  /** What is made in the token, or wrapped by it, has to open in the next process that logs in, too. */
+  /** What is made in the token, or wrapped by it, has to open in the next process that logs in, too; and what is destroyed, to be gone. */
   #carryOut({ call, handle }: NumberedHandler, fields: readonly Buffer[]): readonly Uint8Array[] {
-    const changes = 'changesKeys' in call && call !== calls.destroyKey;
-    if (!changes && !wrapping.has(call)) return handle(fields);
+    const destroys = call === calls.destroyKey;
+    const changes = 'changesKeys' in call && !destroys;
+    if (!changes && !destroys && !wrapping.has(call)) return handle(fields);
     assertInPlace(this.#files);
     const opened = changes ? this.#session.run(() => this.#table.openedObject()) : undefined;
     const reply = handle(fields);

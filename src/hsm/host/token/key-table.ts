@@ -210,9 +210,14 @@ export class KeyTable {
 
   /** The failure for an id that no object has. Throws another (`tokenGone`) where that is not the reason. */
   missing(id?: Buffer): HostFailure {
+    this.assertAbsent(id);
+    return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
+  }
+
+  /** Throws `HostFailure` (`tokenGone`) where no object of this id was found for another reason than that there is none. */
+  assertAbsent(id?: Buffer): void {
     this.#session.assertLoggedIn();
     firstOpened(this.#session, this.#checked(false, id?.toString('latin1', 0, idBytes)));
-    return new HostFailure('keyUnavailable', 'no object in the token has this CKA_ID');
   }
 
   /** An object that opens for this login; none where that cannot be told. Throws `HostFailure` (`tokenGone`): see `login-check.ts`. */

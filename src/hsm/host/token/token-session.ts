@@ -76,12 +76,22 @@ export class TokenSession {
 
   /**
    * Throws `HostFailure` (`tokenGone`) when the token no longer knows that we logged in. To such a session every private
-   * object is simply absent, so whoever misses a key asks this before calling it unavailable.
+   * object is simply absent, so whoever misses a key asks this before calling it unavailable. So is any object of a token of SoftHSM2 whose
+   * folder was taken out: the login is there, and the token does not say any more what it is.
    */
   assertLoggedIn(): void {
     this.step = 'C_GetSessionInfo';
-    if (this.cryptoki.C_GetSessionInfo(this.#handle).state === constant('CKS_RW_USER_FUNCTIONS')) return;
-    throw new HostFailure('tokenGone', 'the token has logged us out');
+    const { state } = this.cryptoki.C_GetSessionInfo(this.#handle);
+    if (state !== constant('CKS_RW_USER_FUNCTIONS')) throw new HostFailure('tokenGone', 'the token has logged us out');
+    this.step = 'C_GetTokenInfo';
+    try {
+      this.cryptoki.C_GetTokenInfo(this.slot);
+    } catch (cause) {
+      const code = returnValueOf(cause);
+      if (code === undefined) throw cause;
+      const message = `C_GetTokenInfo: ${returnValueName(code)}: the token may have been taken out`;
+      throw new HostFailure('tokenGone', message, { cause });
+    }
   }
 
   /** The meaning of an error of the library in the current `step`. An error that is not the library's is thrown on. */
