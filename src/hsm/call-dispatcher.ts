@@ -34,7 +34,7 @@ import type { HostLane } from './host-lane.ts';
 import type { CallOwner, HsmHost } from './hsm-host.ts';
 import { type KeyStoreCapabilities, KeyStoreError, type KeyStoreFailure } from './key-store.ts';
 import { type KeyStoreLimits, pauseMs } from './key-store-limits.ts';
-import { LaneChoice, type LaneEntry, type LaneUse, sendOn } from './lane-choice.ts';
+import { LaneChoice, type LaneEntry, type LaneUse } from './lane-choice.ts';
 import { type CallLane, CallList, type CallWatch, PendingCall } from './pending-call.ts';
 import { RetiringHosts } from './retiring-hosts.ts';
 import { keptName } from './wrapped-key.ts';
@@ -251,7 +251,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
     const entry = this.#laneFor(call);
     if (entry === undefined) return false;
     this.#waiting.charge(call);
-    sendOn(entry, call);
+    this.#lanes.send(entry, call);
     return true;
   }
 
@@ -276,19 +276,19 @@ export class CallDispatcher implements CallOwner, CallWatch {
       // Until they are gone nothing else is sent, so a lane becomes empty as soon as it has answered what it has.
       const entry = this.#lanes.empty();
       if (entry === undefined) return;
-      send(entry, this.#repeats);
+      this.#sendFirst(entry, this.#repeats);
     }
     if (this.#change === undefined && this.#removals.first !== undefined) this.#beginRemoval(this.#removals.first);
     for (let list = this.#nextGenerations(); list?.first !== undefined; list = this.#nextGenerations()) {
       const entry = this.#lanes.generation(list.first);
       if (entry === undefined) break;
       if (list === this.#creations) this.#change = list.first;
-      send(entry, list);
+      this.#sendFirst(entry, list);
     }
     while (this.#prompt.count > 0) {
       const entry = this.#lanes.prompt();
       if (entry === undefined) break;
-      send(entry, this.#prompt);
+      this.#sendFirst(entry, this.#prompt);
     }
     while (this.#sendNext());
   }
@@ -303,7 +303,7 @@ export class CallDispatcher implements CallOwner, CallWatch {
       const entry = this.#laneFor(call);
       if (entry === undefined) continue;
       this.#waiting.take(callClass);
-      sendOn(entry, call);
+      this.#lanes.send(entry, call);
       return true;
     }
     return false;
@@ -389,12 +389,12 @@ export class CallDispatcher implements CallOwner, CallWatch {
       }
   }
 
+  #sendFirst(entry: LaneEntry, list: CallList): void {
+    const call = list.shift();
+    if (call !== undefined) this.#lanes.send(entry, call);
+  }
+
   #failLate(call: PendingCall, afterMs: number): void {
     call.fail(this.laneCount === 0 ? 'unavailable' : 'busy', `its turn did not come within ${afterMs} ms`);
   }
-}
-
-function send(entry: LaneEntry, list: CallList): void {
-  const call = list.shift();
-  if (call !== undefined) sendOn(entry, call);
 }

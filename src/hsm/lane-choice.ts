@@ -22,7 +22,9 @@
  *   together, one with a key that only another lane has, which got it while the first had enough to do: once for each such key, and
  *   few keys are all in one place in the end (10 keys, 16 connections, SoftHSM2: 34 µs of CPU in the API process and 16 in the hosts
  *   became 29 and 12). When there is no room any more they go to one by its id: lanes add up what they keep, and a key comes back to
- *   where its name is remembered. To another lane it goes when that one has no room, and, of calls with private keys, when another is
+ *   where its name is remembered. While all that were used lately have room in the first lane, they go there again and come together,
+ *   whatever was divided before, when many others were used (921 keys, 16 connections: each call is one of a batch half as large where
+ *   two hosts have them). To another lane it goes when that one has no room, and, of calls with private keys, when another is
  *   done so much sooner that unwrapping it there is worth it. Once all are full, little calls with a key that none has or remembers keep
  *   together as well: it passes by, and is unwrapped once wherever it goes.
  * - *A far token*: a lane has a call to do while the reply to the one before is on its way back, which takes this process a
@@ -33,8 +35,14 @@ import { dependsOnKey, travelMs } from './call-costs.ts';
 import type { CallName } from './calls.ts';
 import type { HostLane } from './host-lane.ts';
 import type { HsmHost } from './hsm-host.ts';
-import { KeptKeys } from './kept-keys.ts';
+import { KeptKeys, maxUnwrappedKeys } from './kept-keys.ts';
 import type { PendingCall } from './pending-call.ts';
+
+/** Of a wrapped key on one lane. */
+interface UseOfKey {
+  /** Of the last one: so many times calls were counted before. */
+  round: number;
+}
 
 export interface LaneEntry {
   readonly lane: HostLane;
@@ -42,7 +50,7 @@ export interface LaneEntry {
   /** For how long its calls may be thought to keep it busy. */
   readonly maxMs: number;
   /** The wrapped keys that it is thought to have unwrapped. */
-  readonly kept: KeptKeys<true>;
+  readonly kept: KeptKeys<UseOfKey>;
   /** Of the lanes that there were so far, the how manieth it is. */
   readonly ordinal: number;
   /** Carries a repeated call, and takes no other beside it. */
@@ -68,6 +76,10 @@ const unwrappingMs = 1;
 const strayingMs = 0.25;
 /** The same for keys that all take as little: no lane is that busy, but one that generates, or has no room. */
 const awayMs = 10_000;
+/** Calls with wrapped keys after which it is counted anew with how many keys they were: each key that is in use is among them. */
+const callsOfRound = 4 * maxUnwrappedKeys;
+/** So many are few: a lane has them all, beside others that come by. */
+const fewKeys = maxUnwrappedKeys - 64;
 
 export class LaneChoice {
   readonly #use: LaneUse;
@@ -76,6 +88,11 @@ export class LaneChoice {
   #forOrdinary: readonly LaneEntry[] = [];
   #forGenerations: readonly LaneEntry[] = [];
   #laneNumber = 0;
+  /** Were few wrapped keys used in the last round of calls? */
+  #areFew = false;
+  #round = 0;
+  #callsOfRound = 0;
+  #keysOfRound = 0;
 
   constructor(use: LaneUse) {
     this.#use = use;
@@ -97,12 +114,36 @@ export class LaneChoice {
   add(host: HsmHost, lane: HostLane, roundTripMs: number): void {
     // Two of the longest that are not dear: one on its way and one behind it.
     const maxMs = this.#use.maxLaneMs + 2 * travelMs(roundTripMs);
-    const [kept, ordinal] = [new KeptKeys<true>(), ++this.#laneNumber];
+    const [kept, ordinal] = [new KeptKeys<UseOfKey>(), ++this.#laneNumber];
     this.#follow([...this.#all, { lane, host, maxMs, kept, ordinal, alone: false }]);
   }
 
   removeLanesOf(gone: HsmHost): void {
     this.#follow(this.#all.filter(({ host }) => host !== gone));
+  }
+
+  /** Sends a call on a lane, which from then on is thought to have the wrapped key that the call uses. */
+  send(entry: LaneEntry, call: PendingCall): void {
+    if (call.repeated) entry.alone = true;
+    if (call.wrappedKey !== undefined) this.#count(entry.kept, call.wrappedKey);
+    entry.lane.send(call);
+  }
+
+  #count(kept: KeptKeys<UseOfKey>, key: string): void {
+    let use = kept.use(key);
+    if (use === undefined) {
+      use = { round: -1 };
+      kept.keep(key, use);
+    }
+    if (use.round !== this.#round) {
+      use.round = this.#round;
+      this.#keysOfRound++;
+    }
+    if (++this.#callsOfRound < callsOfRound) return;
+    this.#areFew = this.#keysOfRound <= fewKeys;
+    this.#round++;
+    this.#callsOfRound = 0;
+    this.#keysOfRound = 0;
   }
 
   /** A wrapped key is gone from all lanes. */
@@ -150,7 +191,7 @@ export class LaneChoice {
 
   /** Is a little call with this key one of those that keep together? */
   #keepsToFirst(key: string, { kept }: LaneEntry): boolean {
-    if (kept.hasRoom || kept.has(key)) return true;
+    if (this.#areFew || kept.hasRoom || kept.has(key)) return true;
     return this.#forOrdinary.every((entry) => !entry.kept.hasRoom && !entry.kept.knows(key));
   }
 
@@ -220,15 +261,6 @@ export class LaneChoice {
     this.#forOrdinary = [...ordinary.filter((entry) => !isPrompt(entry)), ...ordinary.filter(isPrompt)];
     this.#forGenerations = all.filter((entry) => !isPrompt(entry));
   }
-}
-
-/** Sends a call on a lane, which from then on is thought to have the wrapped key that the call uses. */
-export function sendOn(entry: LaneEntry, call: PendingCall): void {
-  const { lane, kept } = entry;
-  const { wrappedKey } = call;
-  if (call.repeated) entry.alone = true;
-  if (wrappedKey !== undefined && kept.use(wrappedKey) === undefined) kept.keep(wrappedKey, true);
-  lane.send(call);
 }
 
 /** A number that differs between lanes in no order, by the first bytes of an id, which is random (rendezvous hashing). */

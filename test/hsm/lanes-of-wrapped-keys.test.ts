@@ -107,4 +107,31 @@ describeEachToken('Wrapped keys, in a key store of two hosts,', (token) => {
     await roundTrip(store.keyStore, inToken);
     expect(new Set(sent.mock.contexts.slice(-1))).toEqual(new Set(sent.mock.contexts.slice(0, 1)));
   });
+
+  test('come together in the first host again while they are few, whatever was divided before', async () => {
+    const store = await openTestStore(token(), {
+      hosts: 2,
+      sessionsAreParallel: false,
+      limits: { maxLaneMs: 10_000 },
+    });
+    const sent = vi.spyOn(HostLane.prototype, 'send');
+    onTestFinished(() => sent.mockRestore());
+    const lanesOf = async (keys: readonly BackingKeyReference[]) => {
+      sent.mockClear();
+      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+      return new Set(sent.mock.contexts).size;
+    };
+    await lanesOf(keysOf(2.5 * maxUnwrappedKeys));
+    const few = keysOf(60);
+    // At first they are divided by their ids, as all that come back.
+    await lanesOf([...few, ...few, ...few]);
+    expect(await lanesOf(few)).toBe(2);
+    await vi.waitFor(
+      async () => {
+        for (let times = 0; times < 20; times++) await lanesOf(few);
+        expect(await lanesOf(few)).toBe(1);
+      },
+      { timeout: 170_000 },
+    );
+  });
 });
