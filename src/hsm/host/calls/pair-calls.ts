@@ -130,7 +130,7 @@ export class PairCalls {
 
   /** Zeroes what the last call left here. */
   wipe(): void {
-    this.#output.fill(0, 0, this.#outputBytes);
+    if (this.#outputBytes > 0) this.#output.fill(0, 0, this.#outputBytes);
     this.#outputBytes = 0;
   }
 

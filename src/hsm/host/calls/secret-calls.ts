@@ -154,10 +154,10 @@ export class SecretCalls {
   /** Zeroes what the last call left here. */
   wipe(): void {
     this.#output.fill(0, 0, this.#outputBytes);
-    this.#macs.fill(0, 0, this.#macsBytes);
-    this.#macsBytes = 0;
-    this.#random.fill(0, 0, this.#randomBytes);
     this.#outputBytes = 0;
+    if (this.#macsBytes > 0) this.#macs.fill(0, 0, this.#macsBytes);
+    this.#macsBytes = 0;
+    if (this.#randomBytes > 0) this.#random.fill(0, 0, this.#randomBytes);
     this.#randomBytes = 0;
   }
 
@@ -189,7 +189,8 @@ export class SecretCalls {
       this.#generateRandom(this.#ivPool);
       this.#ivPoolAt = 0;
     }
-    this.#ivPool.copy(this.#iv, 0, this.#ivPoolAt, this.#ivPoolAt + ivBytes);
+    // Byte by byte: for so few of them, to call what copies them takes longer.
+    for (let at = 0; at < ivBytes; at++) this.#iv[at] = this.#ivPool[this.#ivPoolAt + at] ?? 0;
     this.#ivPoolAt += ivBytes;
   }
 

@@ -15,9 +15,9 @@
  * Source: PKCS#11 3.1, sections 3.2 (CK_ATTRIBUTE) and 5.7.5 (C_GetAttributeValue); on 64-bit Linux, little-endian.
  */
 
-import koffi from 'koffi';
 import { type Cryptoki, constant, type Handle } from './cryptoki.ts';
 import { type DirectFunctions, directFunctionsOf, handleNumber } from './direct-functions.ts';
+import { FixedMemory } from './fixed-memory.ts';
 import { libraryPathOf } from './loaded-libraries.ts';
 
 const ok = constant('CKR_OK');
@@ -40,6 +40,7 @@ export class AttributeReader {
   readonly #attributes: readonly Attribute[];
   /** The array of `CK_ATTRIBUTE`, and behind it the values. */
   readonly #memory: Buffer;
+  readonly #address: number;
   /** What it is before each call. */
   readonly #blank: Buffer;
   readonly #functions: DirectFunctions | null;
@@ -58,12 +59,12 @@ export class AttributeReader {
       valueAt += bytes;
       return attribute;
     });
-    // Not `Buffer.alloc`: V8 keeps short ones among its objects, and moves them.
-    this.#memory = Buffer.from(new ArrayBuffer(valueAt));
-    const address = BigInt(koffi.address(this.#memory));
+    const { bytes: memory, address } = new FixedMemory(valueAt);
+    this.#memory = memory;
+    this.#address = address;
     for (const { name, at, valueAt: offset, roomBytes: bytes } of this.#attributes) {
       this.#memory.writeBigUInt64LE(BigInt(constant(name)), at);
-      this.#memory.writeBigUInt64LE(address + BigInt(offset), at + 8);
+      this.#memory.writeBigUInt64LE(BigInt(address + offset), at + 8);
       this.#memory.writeBigUInt64LE(BigInt(bytes), at + 16);
     }
     this.#blank = Buffer.from(this.#memory);
@@ -74,10 +75,9 @@ export class AttributeReader {
   /** Whether the library answered `CKR_OK`; if not, the caller asks in the other way, and hears why. */
   ask(session: Handle, object: Handle): boolean {
     if (this.#functions === null) return false;
-    const memory = this.#memory;
-    memory.set(this.#blank);
+    this.#memory.set(this.#blank);
     const [inSession, objectNumber] = [handleNumber(session), handleNumber(object)];
-    const code = this.#functions.getAttributeValue(inSession, objectNumber, memory, this.#attributes.length);
+    const code = this.#functions.getAttributeValue(inSession, objectNumber, this.#address, this.#attributes.length);
     return code === ok;
   }
 

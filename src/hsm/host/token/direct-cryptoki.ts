@@ -10,6 +10,7 @@
 import koffi from 'koffi';
 import { type Attribute, constant, constantName, type Handle, type Mechanism, NativeCryptoki } from './cryptoki.ts';
 import { type DirectFunctions, directFunctionsOf, handleNumber } from './direct-functions.ts';
+import { FixedMemory } from './fixed-memory.ts';
 
 const ok = constant('CKR_OK');
 const gcmType = constant('CK_PARAMS_GCM');
@@ -34,10 +35,10 @@ interface GcmParameter {
 }
 
 interface PreparedTemplate {
-  readonly attributes: Buffer;
+  readonly attributes: FixedMemory;
   readonly count: number;
   /** What the attributes point to lives as long as they do. */
-  readonly values: Buffer;
+  readonly values: FixedMemory;
 }
 
 const preparedTemplates = new WeakMap<readonly Attribute[], PreparedTemplate>();
@@ -47,17 +48,16 @@ const preparedTemplates = new WeakMap<readonly Attribute[], PreparedTemplate>();
  * again and again, and never changed.
  */
 export function prepared(template: readonly Attribute[]): readonly Attribute[] {
-  const values = offHeap(template.length * ulongBytes);
-  const attributes = offHeap(template.length * attributeBytes);
-  const address = BigInt(koffi.address(values));
+  const values = new FixedMemory(template.length * ulongBytes);
+  const attributes = new FixedMemory(template.length * attributeBytes);
   for (const [index, { type, value }] of template.entries()) {
     if (typeof value !== 'number' && typeof value !== 'boolean')
       throw new TypeError('a prepared template has numbers and flags alone');
-    values.writeBigUInt64LE(BigInt(value), index * ulongBytes);
+    values.bytes.writeBigUInt64LE(BigInt(value), index * ulongBytes);
     const at = index * attributeBytes;
-    attributes.writeBigUInt64LE(BigInt(type), at);
-    attributes.writeBigUInt64LE(address + BigInt(index * ulongBytes), at + ulongBytes);
-    attributes.writeBigUInt64LE(BigInt(typeof value === 'boolean' ? 1 : ulongBytes), at + 2 * ulongBytes);
+    attributes.bytes.writeBigUInt64LE(BigInt(type), at);
+    attributes.bytes.writeBigUInt64LE(BigInt(values.address + index * ulongBytes), at + ulongBytes);
+    attributes.bytes.writeBigUInt64LE(BigInt(typeof value === 'boolean' ? 1 : ulongBytes), at + 2 * ulongBytes);
   }
   preparedTemplates.set(template, { attributes, count: template.length, values });
   return template;
@@ -67,21 +67,21 @@ export class DirectCryptoki extends NativeCryptoki {
   #path: string | undefined;
   /** `undefined` until the first call that could use them, when the library is initialised. */
   #functions: DirectFunctions | null | undefined;
-  readonly #mechanism = offHeap(attributeBytes);
+  readonly #mechanism = new FixedMemory(attributeBytes);
   /** Mechanism, parameter and AAD of a GCM call. */
-  readonly #gcm = offHeap(aadAt + maxAadBytes);
+  readonly #gcm = new FixedMemory(aadAt + maxAadBytes);
   /** Its IV is where the caller has it: there are HSMs that take none and write theirs in its place, and the caller has to see that. */
   #iv: Buffer | undefined;
-  readonly #outputBytes = offHeap(ulongBytes);
+  readonly #outputBytes = new FixedMemory(ulongBytes);
   /** The handle of what was unwrapped. */
-  readonly #unwrapped = offHeap(ulongBytes);
+  readonly #unwrapped = new FixedMemory(ulongBytes);
 
   constructor() {
     super();
-    const address = BigInt(koffi.address(this.#gcm));
-    this.#gcm.writeBigUInt64LE(address + BigInt(gcmAt), ulongBytes);
-    this.#gcm.writeBigUInt64LE(BigInt(gcmBytes), 2 * ulongBytes);
-    this.#gcm.writeBigUInt64LE(address + BigInt(aadAt), gcmAt + 3 * ulongBytes);
+    const { bytes, address } = this.#gcm;
+    bytes.writeBigUInt64LE(BigInt(address + gcmAt), ulongBytes);
+    bytes.writeBigUInt64LE(BigInt(gcmBytes), 2 * ulongBytes);
+    bytes.writeBigUInt64LE(BigInt(address + aadAt), gcmAt + 3 * ulongBytes);
   }
 
   override load(path: string): void {
@@ -103,11 +103,12 @@ export class DirectCryptoki extends NativeCryptoki {
       return super.C_UnwrapKey(session, mechanism, unwrappingKey, wrappedKey, template);
     const [inSession, key] = [handleNumber(session), handleNumber(unwrappingKey)];
     const { attributes, count } = known;
-    const unwrapped = this.#unwrapped;
-    assertOk(functions.unwrapKey(inSession, native, key, wrappedKey, wrappedKey.length, attributes, count, unwrapped));
+    const { length } = wrappedKey;
+    const { address } = this.#unwrapped;
+    assertOk(functions.unwrapKey(inSession, native, key, wrappedKey, length, attributes.address, count, address));
     // Memory of its own: a piece of Node.js's pool would keep 64 KB for as long as the key is kept.
     const handle = Buffer.alloc(ulongBytes);
-    handle.set(unwrapped);
+    handle.set(this.#unwrapped.bytes);
     return handle;
   }
 
@@ -127,9 +128,9 @@ export class DirectCryptoki extends NativeCryptoki {
   override C_Encrypt(session: Handle, input: Buffer, output: Buffer): number {
     const functions = this.#direct();
     if (functions === null) return super.C_Encrypt(session, input, output);
-    const bytes = this.#roomOf(output);
-    assertOk(functions.encrypt(handleNumber(session), input, input.length, output, bytes));
-    return bytes.readUInt32LE();
+    const outputBytes = this.#roomOf(output);
+    assertOk(functions.encrypt(handleNumber(session), input, input.length, output, outputBytes.address));
+    return outputBytes.bytes.readUInt32LE();
   }
 
   override C_DecryptInit(session: Handle, mechanism: Mechanism, key: Handle): void {
@@ -142,9 +143,9 @@ export class DirectCryptoki extends NativeCryptoki {
   override C_Decrypt(session: Handle, input: Buffer, output: Buffer): number {
     const functions = this.#direct();
     if (functions === null) return super.C_Decrypt(session, input, output);
-    const bytes = this.#roomOf(output);
-    assertOk(functions.decrypt(handleNumber(session), input, input.length, output, bytes));
-    return bytes.readUInt32LE();
+    const outputBytes = this.#roomOf(output);
+    assertOk(functions.decrypt(handleNumber(session), input, input.length, output, outputBytes.address));
+    return outputBytes.bytes.readUInt32LE();
   }
 
   override C_SignInit(session: Handle, mechanism: Mechanism, key: Handle): void {
@@ -157,9 +158,9 @@ export class DirectCryptoki extends NativeCryptoki {
   override C_Sign(session: Handle, input: Buffer, output: Buffer): number {
     const functions = this.#direct();
     if (functions === null) return super.C_Sign(session, input, output);
-    const bytes = this.#roomOf(output);
-    assertOk(functions.sign(handleNumber(session), input, input.length, output, bytes));
-    return bytes.readUInt32LE();
+    const outputBytes = this.#roomOf(output);
+    assertOk(functions.sign(handleNumber(session), input, input.length, output, outputBytes.address));
+    return outputBytes.bytes.readUInt32LE();
   }
 
   #direct(): DirectFunctions | null {
@@ -168,16 +169,16 @@ export class DirectCryptoki extends NativeCryptoki {
     return this.#functions;
   }
 
-  /** The bytes of a mechanism, valid until the next one; `null` for one that is left to pkcs11js. */
-  #mechanismOf({ mechanism, parameter }: Mechanism): Buffer | null {
+  /** Where the bytes of a mechanism are, valid until the next one; `null` for one that is left to pkcs11js. */
+  #mechanismOf({ mechanism, parameter }: Mechanism): number | null {
     if (parameter === undefined) {
-      this.#mechanism.writeUInt32LE(mechanism);
-      return this.#mechanism;
+      this.#mechanism.bytes.writeUInt32LE(mechanism);
+      return this.#mechanism.address;
     }
     if (!isGcm(parameter)) return null;
     const { iv, ivBits, aad, tagBits } = parameter;
     if (aad.length > maxAadBytes) return null;
-    const native = this.#gcm;
+    const native = this.#gcm.bytes;
     // Valid as long as the IV is: to tell an address, Node.js has V8 take a short array out of its heap for good.
     if (iv !== this.#iv) {
       native.writeBigUInt64LE(BigInt(koffi.address(iv)), gcmAt);
@@ -189,13 +190,13 @@ export class DirectCryptoki extends NativeCryptoki {
     native.writeUInt32LE(aad.length, gcmAt + 4 * ulongBytes);
     native.writeUInt32LE(tagBits, gcmAt + 5 * ulongBytes);
     native.set(aad, aadAt);
-    return native;
+    return this.#gcm.address;
   }
 
   /** All of its bytes, since a call that failed may have left `CK_UNAVAILABLE_INFORMATION`: half of that would be room without end. */
-  #roomOf(output: Buffer): Buffer {
-    this.#outputBytes.writeUInt32LE(output.length);
-    this.#outputBytes.writeUInt32LE(0, ulongBytes / 2);
+  #roomOf(output: Buffer): FixedMemory {
+    this.#outputBytes.bytes.writeUInt32LE(output.length);
+    this.#outputBytes.bytes.writeUInt32LE(0, ulongBytes / 2);
     return this.#outputBytes;
   }
 }
@@ -207,9 +208,4 @@ function isGcm(parameter: object): parameter is GcmParameter {
 /** Throws what pkcs11js throws. */
 function assertOk(code: number): void {
   if (code !== ok) throw new Error(`${constantName('CKR', code)}:${code}`);
-}
-
-/** Memory that stays where it is: V8 keeps short arrays among its objects, and moves them. */
-function offHeap(lengthBytes: number): Buffer {
-  return Buffer.from(new ArrayBuffer(lengthBytes));
 }

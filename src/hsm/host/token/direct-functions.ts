@@ -6,8 +6,8 @@
  * attributes to read, for which it asks the library twice, 23 of 27. Here what is passed on is bytes that are there already (25 to 120 ns
  * a call).
  *
- * Numbers are a `CK_ULONG` each, and memory a `Buffer`. Nothing is looked at: whoever calls sees to it that lengths are those of the memory.
- * They run on koffi's stack, for which `process/host-main.ts` sees to as much room as pkcs11js's calls have.
+ * Numbers are a `CK_ULONG` each, and memory is a `Buffer`, or the address of one that stays. Nothing is looked at: whoever calls sees to it that
+ * lengths are those of the memory. They run on koffi's stack, for which `process/host-main.ts` sees to as much room as pkcs11js's calls have.
  *
  * Source: PKCS#11 3.1, section 3.6 (CK_FUNCTION_LIST); on 64-bit Linux, little-endian.
  */
@@ -16,15 +16,17 @@ import koffi from 'koffi';
 import { constant, type Handle } from './cryptoki.ts';
 
 type Ulong = number | bigint;
-type InitFunction = (session: Ulong, mechanism: Buffer, key: Ulong) => number;
-/** `outputBytes` is how much room there is, and afterwards how much of it is used. */
-type DataFunction = (session: Ulong, input: Buffer, bytes: Ulong, output: Buffer, outputBytes: Buffer) => number;
+/** Of a `FixedMemory`, which whoever calls keeps: to have that of a `Buffer` asked for at each call takes 20 ns. */
+type Address = number;
+type InitFunction = (session: Ulong, mechanism: Address, key: Ulong) => number;
+/** At `outputBytes` is how much room there is, and afterwards how much of it is used. */
+type DataFunction = (session: Ulong, input: Buffer, bytes: Ulong, output: Buffer, outputBytes: Address) => number;
 
 /** Each returns its `CKR_…`. */
 export interface DirectFunctions {
   readonly destroyObject: (session: Ulong, object: Ulong) => number;
   /** `template` is an array of `CK_ATTRIBUTE`. */
-  readonly getAttributeValue: (session: Ulong, object: Ulong, template: Buffer, count: Ulong) => number;
+  readonly getAttributeValue: (session: Ulong, object: Ulong, template: Address, count: Ulong) => number;
   readonly encryptInit: InitFunction;
   readonly encrypt: DataFunction;
   readonly decryptInit: InitFunction;
@@ -33,13 +35,13 @@ export interface DirectFunctions {
   readonly sign: DataFunction;
   readonly unwrapKey: (
     session: Ulong,
-    mechanism: Buffer,
+    mechanism: Address,
     unwrappingKey: Ulong,
     wrapped: Buffer,
     wrappedBytes: Ulong,
-    template: Buffer,
+    template: Address,
     count: Ulong,
-    handle: Buffer,
+    handle: Address,
   ) => number;
 }
 
@@ -51,19 +53,20 @@ const pointerBytes = 8;
 const infoRoomBytes = 256;
 
 const ulong = 'uint64_t';
-const init = [ulong, 'void *', ulong];
-const data = [ulong, 'void *', ulong, 'void *', 'void *'];
+const address = 'uintptr_t';
+const init = [ulong, address, ulong];
+const data = [ulong, 'void *', ulong, 'void *', address];
 /** How many functions are before it, and its parameters. */
 const signatures: Readonly<Record<keyof DirectFunctions, readonly [at: number, parameters: string[]]>> = {
   destroyObject: [22, [ulong, ulong]],
-  getAttributeValue: [24, [ulong, ulong, 'void *', ulong]],
+  getAttributeValue: [24, [ulong, ulong, address, ulong]],
   encryptInit: [29, init],
   encrypt: [30, data],
   decryptInit: [33, init],
   decrypt: [34, data],
   signInit: [42, init],
   sign: [43, data],
-  unwrapKey: [61, [ulong, 'void *', ulong, 'void *', ulong, 'void *', ulong, 'void *']],
+  unwrapKey: [61, [ulong, address, ulong, 'void *', ulong, address, ulong, address]],
 };
 
 const functionsByPath = new Map<string, DirectFunctions | null>();

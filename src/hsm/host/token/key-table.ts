@@ -16,7 +16,6 @@
 
 import { maxUnwrappedKeys } from '../../kept-keys.ts';
 import type { VendorProfile } from '../../vendor-profile.ts';
-import { parseWrappedKeyField } from '../../wrapped-key.ts';
 import type { ChangeLock } from './change-lock.ts';
 import { constant, type Handle, returnValueOf } from './cryptoki.ts';
 import { curveOfParams } from './curves.ts';
@@ -37,6 +36,7 @@ import { mlDsaParameterSet } from './parameter-sets.ts';
 import { privateKeyUsageAttributes } from './pkcs11-key-specs.ts';
 import type { TokenSession } from './token-session.ts';
 import { UnwrappedKeys } from './unwrapped-keys.ts';
+import { WrappedKeyReader } from './wrapped-key-reader.ts';
 
 const idBytes = 16;
 /** The objects that are keys to us. The public half of a pair is not: its `CKA_ID` is that of the private one. */
@@ -77,6 +77,7 @@ export class KeyTable {
   readonly #copied = new Set<Entry>();
   readonly #wrapping: KeyWrapping;
   readonly #unwrapped: UnwrappedKeys;
+  readonly #reader = new WrappedKeyReader();
   #clock = 0;
   /** INVARIANT: the handles here are those of this session number; `#follow` keeps it before any of them is used. */
   #sessionNumber: number;
@@ -135,9 +136,8 @@ export class KeyTable {
   }
 
   /** The handle of a key that wraps others and does nothing else. Throws as `resolve`, and for an object that is none. */
-  domainKey(id: Buffer): Handle {
+  domainKey(id: Buffer, name = id.toString('latin1', 0, idBytes)): Handle {
     this.#follow();
-    const name = id.toString('latin1', 0, idBytes);
     let handle: Handle;
     try {
       handle = this.#tokenObject(id, name);
@@ -153,9 +153,9 @@ export class KeyTable {
   }
 
   #unwrap(id: Buffer, name: string): Handle {
-    const fields = parseWrappedKeyField(id);
+    const fields = this.#reader.read(id);
     if (fields === undefined) throw new HostFailure('internal', 'the field of a wrapped key is none');
-    const domainKey = this.domainKey(fields.domainKeyId);
+    const domainKey = this.domainKey(fields.domainKeyId, fields.domainKeyName);
     return this.#unwrapped.keep(name, this.#wrapping.unwrap(domainKey, fields));
   }
 
@@ -172,7 +172,7 @@ export class KeyTable {
     this.#follow();
     const name = id.toString('latin1', 0, idBytes);
     this.#unwrapped.drop(name);
-    const domainKeyId = isWrapped(id) ? parseWrappedKeyField(id)?.domainKeyId : undefined;
+    const domainKeyId = isWrapped(id) ? this.#reader.read(id)?.domainKeyId : undefined;
     if (domainKeyId !== undefined) this.forget(domainKeyId);
     const entry = this.#entries.get(name);
     if (entry === undefined) return;

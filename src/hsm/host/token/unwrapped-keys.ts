@@ -30,8 +30,8 @@ export class UnwrappedKeys {
     return this.#kept.use(name)?.handle;
   }
 
+  /** One that is not there. */
   keep(name: string, unwrapped: Unwrapped): Handle {
-    this.drop(name);
     const gone = this.#kept.keep(name, unwrapped);
     if (gone !== undefined) destroySessionObject(this.#session, gone.handle);
     return unwrapped.handle;
