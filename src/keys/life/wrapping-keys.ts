@@ -95,8 +95,23 @@ export class WrappingKeys {
     return state !== 'Active' && owner === this.#nodeId;
   }
 
-  /** @throws KmsError for what the key store cannot do, or when there are too many; nothing is left behind then. */
+  /**
+   * One that was lost with its HSM, or with the process before it, nobody has: another one is made while there is an HSM that could.
+   * @throws KmsError for what the key store cannot do, or when there are too many; nothing is left behind then.
+   */
   async make(wanted: NewWrappingKey): Promise<MadeWrappingKey> {
+    try {
+      return await this.#makeOnce(wanted).catch((error: unknown) => {
+        const isLost = error instanceof KeyStoreError && error.failure === 'unavailable';
+        if (!isLost || this.#directory.keyStore(wanted.keyStore).status().state !== 'connected') throw error;
+        return this.#makeOnce(wanted);
+      });
+    } catch (error) {
+      throw fromKeyStoreError(error);
+    }
+  }
+
+  async #makeOnce(wanted: NewWrappingKey): Promise<MadeWrappingKey> {
     const { keyId, keyStore, wrappingKeySpec } = wanted;
     const { region } = this.#directory.realm;
     const createdAtMs = Date.now();
@@ -142,7 +157,7 @@ export class WrappingKeys {
       };
     } catch (error) {
       await undo();
-      throw fromKeyStoreError(error);
+      throw error;
     }
   }
 
