@@ -162,7 +162,7 @@ export class KeptKeys<Value> {
     return left.value;
   }
 
-  /** @returns What was kept of it. Of one that went before, the name stays: whoever keeps it anew drops first what may be there. */
+  /** @returns What was kept of it. Of one that went before, the name stays. */
   drop(name: string): Value | undefined {
     const kept = this.#find(name);
     if (kept === undefined) return undefined;

@@ -335,6 +335,7 @@ export class KeyDirectory implements Fold {
   /** INVARIANT: memory is the fold of all changes; nothing but this and `take` makes anything in here different. */
   apply(changes: readonly Change[]): void {
     const touched = new Set<KeyId>();
+    this.#inUse.follow(changes.filter(({ record }) => this.#isOurs(record)));
     for (const change of changes) this.#applyOne(change, touched);
     for (const keyId of touched) this.#derive(keyId);
   }
@@ -353,9 +354,7 @@ export class KeyDirectory implements Fold {
   /** Then it is read from where it was written. */
   #isOutOfMemory(change: Change): boolean {
     const keyId = keyMadeOf(change);
-    if (this.#onDemand === undefined || keyId === undefined || this.#records.has(keyId)) return false;
-    this.#inUse.follow(change);
-    return true;
+    return this.#onDemand !== undefined && keyId !== undefined && !this.#records.has(keyId);
   }
 
   /** What the store finds in the way of a change may be a row that somebody put back. */

@@ -125,23 +125,33 @@ export class MaterialInUse {
     return known?.wrapped?.isOf(made.wrapped) === true ? { ...made, wrapped: known.wrapped } : made;
   }
 
-  /** Of a key that is not in memory: what somebody still holds of its material cannot be used any more, where it changed or is gone. */
-  follow(change: Change): void {
-    const isGone = 'remove' in change;
-    if ((isGone ? change.remove : change.put) !== 'backingKey') return;
-    const now = change.record as BackingKeyRecord; // By its kind.
-    const { backingKeyId } = now;
-    this.#end(backingKeyId, isGone ? undefined : now);
-    if (isGone || now.state !== 'Active') this.#counters.delete(backingKeyId);
-    else this.#counters.get(backingKeyId)?.follow(now.reservedEncryptions);
+  /**
+   * Told of what is on disk, of this Region, before any key is made anew of it: what somebody holds of material that changed or is gone
+   * cannot be used any more. Whatever is in memory, since a key may have been read already as it is on disk now. What is taken out and put
+   * under other Regions' names is there as before.
+   */
+  follow(changes: readonly Change[]): void {
+    const last = new Map<BackingKeyId, BackingKeyRecord | undefined>();
+    for (const change of changes) {
+      if ('put' in change) {
+        if (change.put === 'backingKey') last.set(change.record.backingKeyId, change.record);
+      } else if (change.remove === 'backingKey') last.set(change.record.backingKeyId, undefined);
+    }
+    for (const [backingKeyId, now] of last) {
+      this.#end(backingKeyId, now);
+      if (now === undefined) this.#counters.delete(backingKeyId);
+      else this.#counters.get(backingKeyId)?.follow(now.reservedEncryptions);
+    }
   }
 
   /** Nobody can use a wrapped key any more that a key does not have now: what is destroyed is not unwrapped by a request that comes late. */
   endOthers(former: KmsKey | undefined, now: KmsKey | undefined): void {
     for (const [backingKeyId, { reference }] of former?.backingKeys ?? []) {
+      const { wrapped } = reference;
       const ofNow = now?.backingKeys.get(backingKeyId);
-      if (reference.wrapped === undefined || reference.wrapped === ofNow?.reference.wrapped) continue;
-      reference.wrapped.end();
+      // Mostly its own change has told everybody.
+      if (wrapped === ofNow?.reference.wrapped || wrapped?.outline === undefined) continue;
+      wrapped.end();
       this.#end(backingKeyId, ofNow?.record);
     }
   }

@@ -9,6 +9,7 @@ import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { GrantTokens } from '../../src/keys/grants/grant-tokens.ts';
 import { KeyDirectory } from '../../src/keys/key-directory.ts';
 import type { KmsKey } from '../../src/keys/kms-key.ts';
+import { renamed } from '../../src/keys/regions-of-material.ts';
 import { defaultBudgets } from '../../src/kms/budgets.ts';
 import { type KeyId, newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { whenVerified } from '../../src/store/record-source.ts';
@@ -21,7 +22,7 @@ import { examples, testMacs } from '../store/records.ts';
 const { region } = realm;
 const domainKeyId = newBackingKeyId();
 const blob = Buffer.from('the blob');
-const keysInMemory = 200;
+const keysInMemory = 40;
 
 function newRecords() {
   const [keyId, backingKeyId] = [newKeyId(), newBackingKeyId()];
@@ -83,13 +84,27 @@ const wrappedOf = (key: KmsKey) => {
   return wrapped;
 };
 
-/** Since then others came, more than are kept of those that are asked for once. */
+/** More than there is room for, more than once. */
+async function readOthers(): Promise<void> {
+  const others = Array.from({ length: 2 * keysInMemory }, newRecords);
+  await change(...others.flatMap(putAll));
+  for (const { key } of others) for (let times = 0; times < 3; times++) await read(key.keyId);
+}
+
+/** Since then others came. */
 async function heldFrom(made: Records) {
-  const others = Array.from({ length: 40 }, newRecords);
-  await change(...[made, ...others].flatMap(putAll));
+  await change(...putAll(made));
   const early = await read(made.key.keyId);
-  for (const { key } of others) await read(key.keyId);
+  await readOthers();
   return { early, again: () => read(made.key.keyId) };
+}
+
+/** A turn, in which others come while it is written. */
+async function changeUnseen(...changes: readonly Change[]): Promise<void> {
+  await whenVerified(() => directory.foresee(changes));
+  await readOthers();
+  await store.write(changes);
+  directory.apply(changes);
 }
 
 const moved = ({ material }: Records): readonly Change[] => [
@@ -123,9 +138,30 @@ describe.each([
   test('is used by nobody who had it before, when it was not in memory', async () => {
     const made = newRecords();
     const { early } = await heldFrom(made);
-    await change(...changesOf(made));
+    await changeUnseen(...changesOf(made));
     expect(wrappedOf(early).outline).toBeUndefined();
   });
+
+  test('is used by nobody who had it before, when somebody read it as it was on disk already and nobody was told', async () => {
+    const made = newRecords();
+    const { early } = await heldFrom(made);
+    const changes = changesOf(made);
+    await store.write(changes);
+    await whenVerified(() => directory.findKey(made.key.keyId));
+    directory.apply(changes);
+    expect(wrappedOf(early).outline).toBeUndefined();
+  });
+});
+
+test.each([
+  ['in memory', change],
+  ['not in memory', changeUnseen],
+])('Material that another Region has too since, when it was %s, is used by whoever has it', async (_, changeIt) => {
+  const made = newRecords();
+  const { early, again } = await heldFrom(made);
+  await changeIt(...renamed(made.material, [region, 'eu-west-1']));
+  expect(wrappedOf(early).outline?.blob).toEqual(blob);
+  expect(wrappedOf(await again()).outline?.blob).toEqual(blob);
 });
 
 test('Material of which something else was written is used by whoever has it', async () => {
