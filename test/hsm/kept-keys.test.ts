@@ -6,10 +6,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { KeptKeys } from '../../src/hsm/kept-keys.ts';
 
-/** As a host does with each call (`unwrapped-keys.ts`): uses what is there, or puts it in place of what may be. Was it there? */
+/** As a host does with each call (`unwrapped-keys.ts`): uses what is there, or keeps it. Was it there? */
 function use(kept: KeptKeys<string>, name: string, gone: string[] = []): boolean {
   if (kept.use(name) !== undefined) return true;
-  kept.drop(name);
   const left = kept.keep(name, name);
   if (left !== undefined) gone.push(left);
   return false;

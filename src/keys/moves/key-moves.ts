@@ -136,7 +136,8 @@ export class KeyMoves implements Fold {
 
   /**
    * Destroys what is left of former places of a key, once nobody moves it.
-   * @param leavesMaterial What is in a key store that is away, or that the configuration has dropped, is left there, and is nobody's any more.
+   * @param leavesMaterial What is in a key store that is away, or that the configuration has dropped, is left there, and is nobody's any more;
+   * but for the default key store, without which nobody is served: that one is back soon.
    * @throws KeyStoreError for a key store that is in the way, and for what is left alone because it may be all that there is.
    */
   async settle(keyId: KeyId, { leavesMaterial }: { readonly leavesMaterial: boolean }): Promise<void> {
@@ -152,8 +153,10 @@ export class KeyMoves implements Fold {
     }
   }
 
-  #isOutOfReach({ keyStore }: RemnantRecord): boolean {
-    return this.#options.keyStores.get(keyStore)?.status().state !== 'connected';
+  #isOutOfReach({ keyStore: name }: RemnantRecord): boolean {
+    const { regions, keyStores } = this.#options;
+    if ([...regions.values()].some(({ directory }) => directory.defaultKeyStore === name)) return false;
+    return keyStores.get(name)?.status().state !== 'connected';
   }
 
   /** The object that there may be in a token is named nowhere from now on. */
