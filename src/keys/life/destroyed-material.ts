@@ -81,11 +81,12 @@ export class DestroyedMaterial {
 
   /**
    * Destroys what is there of it; that nothing is there is fine.
+   * @param left Of these the objects are left where they are: what there may be of them in the file is not.
    * @throws KeyStoreError and StoreError for what is in the way, and `internal` for what is still there afterwards.
    */
-  async destroy(doomed: readonly Doomed[]): Promise<void> {
+  async destroy(doomed: readonly Doomed[], left: ReadonlySet<Doomed> = new Set()): Promise<void> {
     const wrapped = doomed.filter(({ residency }) => residency === 'wrapped');
-    const objects = doomed.filter(({ residency }) => residency !== 'wrapped');
+    const objects = doomed.filter((each) => each.residency !== 'wrapped' && !left.has(each));
     for (const { backingKeyId, keyStore } of objects)
       await this.#directory.keyStore(keyStore).destroyKey({ backingKeyId });
     for (const each of wrapped) {
@@ -101,8 +102,8 @@ export class DestroyedMaterial {
     }
     for (const object of objects) await this.#assertGone(object);
     // A token object that was wrapped once left the blob of then in the file.
-    const wasWrapped = objects.some(({ domainKeyId }) => domainKeyId != null);
-    if (wrapped.length > 0 || wasWrapped) await this.#store.scrub();
+    const wereWrapped = doomed.some(({ domainKeyId }) => domainKeyId != null);
+    if (wrapped.length > 0 || wereWrapped) await this.#store.scrub();
   }
 
   /** @throws KeyStoreError `internal` for an object that is still there, and whatever keeps the HSM from saying so. */

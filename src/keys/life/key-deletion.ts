@@ -116,7 +116,7 @@ export class KeyDeletion {
     const doomed = await this.#turns.take(() => this.#condemn(keyId, isDue, nowMs));
     if (doomed === undefined) return undefined;
     const left = new Set(leavesMaterial ? doomed.filter((object) => this.#destroyed.isOutOfReach(object)) : []);
-    await this.#destroyed.destroy(doomed.filter((object) => !left.has(object)));
+    await this.#destroyed.destroy(doomed, left);
     const told = doomed.map(
       (object): DoomedObject => ({ ...toldOf(object), ...(left.has(object) && { isLeft: true }) }),
     );
