@@ -1,5 +1,6 @@
 /** Members of a key store that have left while they were away, and what is put into the place of others: who serves, and who is left out. */
 
+import { randomBytes } from 'node:crypto';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -14,6 +15,7 @@ import { RecordsOfKeys } from '../../src/keys/records-of-keys.ts';
 import { newBackingKeyId, newKeyId } from '../../src/kms/names.ts';
 import { inToken } from '../../src/store/records/records.ts';
 import { present } from '../end-to-end/support/daemon.ts';
+import { importMaterial } from '../end-to-end/support/imports.ts';
 import { refusal } from '../end-to-end/support/refusals.ts';
 import { send } from '../end-to-end/support/wire.ts';
 import { openStore } from '../hsm/test-store.ts';
@@ -142,6 +144,13 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     await decrypt(before);
     expect(await refusal(decrypt(after)), 'it lacks what is newer').toMatchObject({ name: 'KMSInvalidStateException' });
     await plug('a');
+    await until('b', 'connected', { lacks: [expect.any(String)] });
+    // At once, so that each member has some; a pair in the one that cannot wrap what it opens would be of no use.
+    const imported = Array.from({ length: 4 }, async () => {
+      const { KeyMetadata } = await instance.kms.createKey({ Origin: 'EXTERNAL' });
+      await importMaterial(instance.kms, present(KeyMetadata?.KeyId), randomBytes(32));
+    });
+    await Promise.all(imported);
     await unplug('b');
     replace('b', copies.bNow);
     await plug('b');

@@ -124,9 +124,14 @@ export class JoinedKeyStore implements KeyStore {
     return this.#create('generateKey', backingKeyId, (keyStore) => keyStore.generateKey(request), { suits });
   }
 
+  /** In a member that lacks no domain key while there is one: it alone can wrap what it opens by the pair under the newest. */
   generateWrappingKey(request: Requests['generateWrappingKey']) {
     const make = (keyStore: KeyStore) => keyStore.generateWrappingKey(request);
-    return this.#create('generateWrappingKey', request.backingKeyId, make);
+    const suits = (member: Member): boolean => {
+      const whole = this.#withAllDomainKeys();
+      return whole.length === 0 || whole.includes(member);
+    };
+    return this.#create('generateWrappingKey', request.backingKeyId, make, { suits });
   }
 
   async destroyKey({ backingKeyId }: Requests['destroyKey']): Promise<void> {
@@ -324,6 +329,13 @@ export class JoinedKeyStore implements KeyStore {
 
   #stays({ name }: Member): boolean {
     return !this.leavers.has(name);
+  }
+
+  /** Of those that serve and stay, the ones that have each domain key which another one of them has. */
+  #withAllDomainKeys(): readonly Member[] {
+    const those = this.members.filter((member) => member.isServing && this.#stays(member));
+    const all = new Set(those.flatMap(({ inventory }) => [...(inventory?.domainKeys ?? [])]));
+    return those.filter(({ inventory }) => [...all].every((id) => inventory?.domainKeys.has(id)));
   }
 
   #severalMembers(why: string): KeyStoreError {

@@ -28,6 +28,8 @@ export const wrappingKeyLifeMs = 24 * 60 * 60 * 1000;
 const maxPerPrincipal = 32;
 /** A quarter of what a small HSM holds. */
 const maxInAll = 256;
+/** How many are lost with their hosts before whoever asks is told: a member that is killed has two or more. */
+const maxLosses = 2;
 
 export interface KeyImportsOptions {
   readonly directory: KeyDirectory;
@@ -100,14 +102,15 @@ export class WrappingKeys {
    * @throws KmsError for what the key store cannot do, or when there are too many; nothing is left behind then.
    */
   async make(wanted: NewWrappingKey): Promise<MadeWrappingKey> {
-    try {
-      return await this.#makeOnce(wanted).catch((error: unknown) => {
+    for (let losses = 0; ; losses++) {
+      try {
+        return await this.#makeOnce(wanted);
+      } catch (error) {
         const isLost = error instanceof KeyStoreError && error.failure === 'unavailable';
-        if (!isLost || this.#directory.keyStore(wanted.keyStore).status().state !== 'connected') throw error;
-        return this.#makeOnce(wanted);
-      });
-    } catch (error) {
-      throw fromKeyStoreError(error);
+        const isMadeAgain = isLost && losses < maxLosses;
+        if (!isMadeAgain || this.#directory.keyStore(wanted.keyStore).status().state !== 'connected')
+          throw fromKeyStoreError(error);
+      }
     }
   }
 
