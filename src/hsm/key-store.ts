@@ -267,7 +267,7 @@ export interface KeyStore extends KeyRelocation {
   ): Promise<NewWrappedKey>;
   /**
    * Ends the use of a wrapped key: resolves when no call is under way with it, and no lane has it any more. Whoever calls this has seen to
-   * it that no new call comes (`WrappedKey.end`).
+   * it that no new call comes (`ended-keys.ts`).
    */
   forgetWrappedKey(request: { readonly backingKeyId: BackingKeyId }): Promise<void>;
   /** All key objects on the token whose label begins with `drawbridge:`. */

@@ -186,8 +186,8 @@ export interface MemoryBudget {
    */
   readonly compiledPolicyBytes: number;
   /**
-   * More KMS keys than this, of all Regions together, are read when they are asked for, and of each Region so many of those that were
-   * asked for last are kept in memory. One takes some 4 KB, and to read one anew costs some 100 µs.
+   * More KMS keys than this, of all Regions together, are read when they are asked for, and of each Region so many of those that are
+   * asked for again and again are kept in memory. One takes some 4 KB, and to read one anew costs some 100 µs.
    */
   readonly keysInMemory: number;
   /**

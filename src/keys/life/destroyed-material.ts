@@ -2,7 +2,7 @@
  * The destruction of key material, and the proof that it is gone: a token object by asking the HSM, a wrapped key by overwriting what is left
  * of it in the file.
  *
- * A wrapped key's blob leaves its record in the turn that decides on its destruction, and from then on nobody can use it (`WrappedKey.end`).
+ * A wrapped key's blob leaves its record in the turn that decides on its destruction, and from then on nobody can use it (`MaterialInUse.follow`).
  * Here it is taken from every lane that has unwrapped it, once no call is under way with it, and then from the file that the record was
  * in: from its free bytes and from the write-ahead log, which is what `scrub` sees to; of a token object that was wrapped once, likewise. It is
  * final against copies of that file from before only when its domain key is gone: whoever has such a copy and the HSM has the key.
