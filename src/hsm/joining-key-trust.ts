@@ -18,7 +18,7 @@ export interface JoiningPublicKey {
   readonly publicKey: Buffer;
 }
 
-type TokenSettings = Pick<HostSettings, 'library' | 'libraryParameters' | 'token'>;
+type TokenSettings = Pick<HostSettings, 'library' | 'libraryParameters' | 'token' | 'profile'>;
 
 /**
  * One attempt, of one login. Afterwards the officer trusts these public halves of joining pairs, and no others.
@@ -26,7 +26,7 @@ type TokenSettings = Pick<HostSettings, 'library' | 'libraryParameters' | 'token
  * @returns Why not, for operators; `null`: it is done.
  */
 export async function trustJoiningKeys(
-  { library, libraryParameters, token }: TokenSettings,
+  { library, libraryParameters, token, profile }: TokenSettings,
   { keys, soPin }: { readonly keys: readonly JoiningPublicKey[]; readonly soPin: Pin },
   environment: Readonly<Record<string, string>>,
 ): Promise<string | null> {
@@ -36,7 +36,8 @@ export async function trustJoiningKeys(
     const label = `${joiningKeyLabelPrefix}${backingKeyId}`;
     return { id: backingKeyId, label, modulus: base64(n), exponent: base64(e) };
   });
-  const login = { library, libraryParameters, token, pin: soPin.reveal().toString('utf8') };
+  const { rewrittenAtLogin } = loadVendorProfile(profile);
+  const login = { library, libraryParameters, token, rewrittenAtLogin, pin: soPin.reveal().toString('utf8') };
   const task = JSON.stringify({ ...login, keys: trusted });
   const answer = await runLibraryProcess('trust-joining-keys', task, environment);
   return (answer as { problem: string | null }).problem; // As that program writes it.
@@ -47,14 +48,14 @@ export async function trustJoiningKeys(
  * @param pin Of the user. @returns SubjectPublicKeyInfo, DER; or why the token has no such pair that was generated in it and only joins.
  */
 export async function readJoiningPair(
-  { library, libraryParameters, token, profile }: TokenSettings & Pick<HostSettings, 'profile'>,
+  { library, libraryParameters, token, profile }: TokenSettings,
   { backingKeyId, pin }: { readonly backingKeyId: BackingKeyId; readonly pin: Pin },
   environment: Readonly<Record<string, string>>,
 ): Promise<{ readonly publicKey: Buffer } | { readonly problem: string }> {
-  const { wrapping, attributes } = loadVendorProfile(profile);
+  const { wrapping, attributes, rewrittenAtLogin } = loadVendorProfile(profile);
   const { notReadBack } = attributes;
   const isGuarded = wrapping?.unwrapTemplate === true && wrapping.wrapWithTrusted;
-  const login = { library, libraryParameters, token, pin: pin.reveal().toString('utf8') };
+  const login = { library, libraryParameters, token, rewrittenAtLogin, pin: pin.reveal().toString('utf8') };
   const task = JSON.stringify({ ...login, id: backingKeyId, isGuarded, notReadBack });
   const answer = await runLibraryProcess('read-joining-pair', task, environment);
   // As that program writes it.

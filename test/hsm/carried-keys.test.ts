@@ -228,7 +228,7 @@ describe.skipIf(missing !== null)('Keys of a domain', () => {
       unguarded: /: CKA_UNWRAP_TEMPLATE$/,
     };
     const { library, libraryParameters, token: named } = token.settings();
-    const login = { library, libraryParameters, token: named, pin: token.pin };
+    const login = { library, libraryParameters, token: named, rewrittenAtLogin: null, pin: token.pin };
     const jwk = crypto.generateKeyPairSync('rsa', { modulusLength: 3072 }).privateKey.export({ format: 'jwk' });
     const task = { login, forgeries: forgeries.map((kind, index) => ({ kind, id: ids[index] })), jwk };
     execFileSync(process.execPath, [forger], {

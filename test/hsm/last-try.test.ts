@@ -96,8 +96,8 @@ describe.skipIf(why !== null)('A token', () => {
 
   test('that locks its security officer out at the next wrong PIN is given none of his', async () => {
     writeFileSync(join(folder, 'logins'), '');
-    const { token: wanted } = token.settings(1);
-    const settings = { library: join(folder, 'counting.so'), libraryParameters: null, token: wanted };
+    const { token: wanted, profile } = token.settings(1);
+    const settings = { library: join(folder, 'counting.so'), libraryParameters: null, token: wanted, profile };
     const trust = (flags: number) => {
       const soPin = new Pin(Buffer.from(token.soPin ?? ''));
       return trustJoiningKeys(settings, { keys: [], soPin }, environmentOf(flags));

@@ -38,7 +38,7 @@ if (why !== null) process.stdout.write(`skipped: processes of somebody else's li
 
 const token = { label: 'none' };
 const pin = 'no PIN';
-const login = { libraryParameters: null, token, pin };
+const login = { libraryParameters: null, token, rewrittenAtLogin: null, pin };
 /** What each program that loads the library is told. */
 const programs = {
   'look-for-token': login,

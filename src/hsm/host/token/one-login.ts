@@ -6,12 +6,16 @@
 import pkcs11js from 'pkcs11js';
 import { becomeOwner } from '../../../secrets/act-as-owner.ts';
 import { disableCoreDumps } from '../../../secrets/core-dumps.ts';
+import type { VendorProfile } from '../../vendor-profile.ts';
 import { initializedLibrary } from './initialize-library.ts';
+import { assertRoomForLogin } from './room-for-login.ts';
 
 export interface OneLogin {
   readonly library: string;
   readonly libraryParameters: string | null;
   readonly token: { readonly label: string } | { readonly serial: string };
+  /** As the vendor profile has it. */
+  readonly rewrittenAtLogin: VendorProfile['rewrittenAtLogin'];
   /** PKCS#11 takes PINs as strings here, which cannot be wiped: the process ends right after. */
   readonly pin: string;
 }
@@ -22,13 +26,13 @@ export interface LoggedIn {
 }
 
 /**
- * Logs in once: a wrong PIN is not tried again, and none is presented as the last try that the token has by its own account, as in
- * `open-token.ts`.
+ * Logs in once: a wrong PIN is not tried again, and none is presented as the last try that the token has by its own account, nor to one that
+ * would be lost because its disk is full, as in `open-token.ts`.
  * @param user `CKU_USER` or `CKU_SO`.
- * @throws whatever the library throws, and Error when there is no such token or there are several.
+ * @throws whatever the library throws, and Error when there is no such token or there are several, or no room.
  */
 export function withOneLogin<Result>(
-  { library, libraryParameters, token, pin }: OneLogin,
+  { library, libraryParameters, token, rewrittenAtLogin, pin }: OneLogin,
   user: number,
   work: (at: LoggedIn) => Result,
 ): Result {
@@ -47,6 +51,7 @@ export function withOneLogin<Result>(
     throw new Error(
       "the PIN is not presented, because the token was given wrong ones and locks itself at the next (CKF_…_PIN_FINAL_TRY); log in to it with the right one by the vendor's tool",
     );
+  assertRoomForLogin(rewrittenAtLogin);
   const session = module.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION);
   module.C_Login(session, user, pin);
   const result = work({ module, session });

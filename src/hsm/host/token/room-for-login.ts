@@ -2,8 +2,8 @@
  * Is there room on the token's disk for a login?
  *
  * SoftHSM2 (2.6.1) empties `token.object` in the token's folder at each login, and writes it anew. On a disk that is full, whoever else writes
- * there may take the block meanwhile: the file stays empty, and the token is gone with all keys in it. So a host does not log in then. Those that
- * are connected serve on; this one is tried again.
+ * there may take the block meanwhile: the file stays empty, and the token is gone with all keys in it. So a host does not log in then, nor does a
+ * program of one act (`one-login.ts`). Hosts that are connected serve on; that one is tried again.
  */
 
 import { readFileSync, statfsSync } from 'node:fs';
