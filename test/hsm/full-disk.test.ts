@@ -24,7 +24,7 @@ function tokenOnSmallDisk(): { readonly token: TestToken; readonly tokens: strin
   cpSync(join(token.folder, 'tokens'), tokens, { recursive: true });
   writeFileSync(
     join(token.folder, 'softhsm2.conf'),
-    `directories.tokendir = ${tokens}\nobjectstore.backend = file\nlog.level = ERROR\n`,
+    `# directories.tokendir = /nowhere\ndirectories.tokendir = ${tokens} # a disk of its own\nobjectstore.backend = file\nlog.level = ERROR\n`,
   );
   return { token, tokens };
 }

@@ -28,7 +28,13 @@ function folderIn({
   setting,
 }: NonNullable<VendorProfile['rewrittenAtLogin']>): string | undefined {
   const lines = textOf(process.env[variable] ?? otherwise)?.split('\n') ?? [];
-  const settings = lines.map((line) => line.split('=', 2).map((part) => part.trim()));
+  // As SoftHSM2 reads it: what stands behind a `#` is a comment, in any line.
+  const settings = lines.map((line) =>
+    line
+      .replace(/#.*/, '')
+      .split('=', 2)
+      .map((part) => part.trim()),
+  );
   return settings.findLast(([name]) => name === setting)?.[1];
 }
 
