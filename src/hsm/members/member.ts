@@ -4,7 +4,8 @@
  * It serves once it was proven to be ours, by a key that it holds and not by what it calls itself. That is asked over each of its
  * connections before anything else is, because somebody may have put another one in its place since the others were made. A token that is away is tried for ever. One
  * that refuses the PIN, or has none of our keys, is left alone after one attempt until an operator says otherwise (`reconnect`): a wrong
- * PIN locks HSMs, and what is not ours does not become so by being asked again. One that *has left* stays connected and serves nothing: it is
+ * PIN locks HSMs, and what is not ours does not become so by being asked again; only the token that was ours is asked twice, since it shows no
+ * key either while it is pulled out. One that *has left* stays connected and serves nothing: it is
  * there to be emptied, and is looked at again, because it may have joined anew.
  */
 
