@@ -143,11 +143,14 @@ export class DomainRotations {
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all members have');
     // Nobody else has it before it is given, so that a member which is lost meanwhile keeps nothing of it.
     const maker = {
-      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
-        ofHsm(
+      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) => {
+        // Whoever is lost from now on may have it.
+        giver.inventory?.add(request.backingKeyId);
+        return ofHsm(
           giver.name,
           giver.call((theirs) => theirs.generateDomainKey(request)),
-        ),
+        );
+      },
       destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn([giver], request.backingKeyId),
     };
     const record = await domainKeys.begin(keyStore.name, maker);
@@ -228,6 +231,7 @@ export class DomainRotations {
             throw withRemedy(error, leavers.length === 0 ? 'rotate' : 'leave');
           });
         const receiving = { key, joiningKeyId, wrapped, padding, keep: true } as const;
+        member.inventory?.add(record.backingKeyId);
         const received = member.call((theirs) => theirs.carrying.receive(receiving));
         await ofHsm(member.name, received);
       }
@@ -290,7 +294,10 @@ function stayingMembers(keyStore: JoinedKeyStore, leavers: readonly string[]): r
 }
 
 async function destroyIn(members: readonly Member[], backingKeyId: BackingKeyId): Promise<void> {
-  for (const member of members) await member.call((theirs) => theirs.destroyKey({ backingKeyId }));
+  for (const member of members) {
+    await member.call((theirs) => theirs.destroyKey({ backingKeyId }));
+    member.inventory?.remove(backingKeyId);
+  }
 }
 
 /** Pairs that an attempt left which was killed. */

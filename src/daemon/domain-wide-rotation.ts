@@ -31,6 +31,8 @@ interface Holder {
   readonly token: KeyStore;
   /** What is in it is known anew then. */
   relist(): Promise<void>;
+  /** If it is lost from now on, it may have this. */
+  mayGet(backingKeyId: BackingKeyId): void;
 }
 
 interface Pair {
@@ -139,8 +141,10 @@ export class DomainWideRotation {
       throw new KmsError('UnsupportedOperationException', 'CKM_RSA_PKCS_OAEP: no padding that all HSMs have');
     // Nobody else has it before it is given, so that an HSM which is lost meanwhile keeps nothing of it.
     const maker = {
-      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) =>
-        ofHsm(giver.path, giver.token.generateDomainKey(request)),
+      generateDomainKey: (request: Parameters<KeyStore['generateDomainKey']>[0]) => {
+        giver.mayGet(request.backingKeyId);
+        return ofHsm(giver.path, giver.token.generateDomainKey(request));
+      },
       destroyKey: (request: { readonly backingKeyId: BackingKeyId }) => destroyIn([giver], request.backingKeyId),
     };
     const others = domainKeys.domainOf(name).filter((other) => other !== name && other !== leaver);
@@ -210,6 +214,7 @@ export class DomainWideRotation {
         const wrapped = await giver.token.carrying.give(request).catch((error: unknown) => {
           throw withRemedy(error, leaver === undefined && members === undefined ? 'rotate' : 'leave');
         });
+        holder.mayGet(backingKeyId);
         const received = holder.token.carrying.receive({ key, joiningKeyId, wrapped, padding, keep: true });
         await ofHsm(holder.path, received);
       }
@@ -319,10 +324,13 @@ function holdersIn(keyStore: string, opened: KeyStore, named: string): readonly 
           throw new KmsError('ConflictException', `\`${pathOf(member.name)}\` is not there`);
         },
         relist: () => member.relist(),
+        mayGet: (backingKeyId) => void member.inventory?.add(backingKeyId),
       }));
   return [
     {
-      ...{ keyStore, member: keyStore, path: pathOf(keyStore), token: opened, relist: async () => undefined },
+      ...{ keyStore, member: keyStore, path: pathOf(keyStore), token: opened },
+      relist: async () => undefined,
+      mayGet: () => undefined,
       get isServing() {
         return opened.status().state === 'connected';
       },

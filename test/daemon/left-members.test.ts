@@ -104,6 +104,18 @@ describe.skipIf(softHsm2.missing !== null)('A key store of four members, two of 
     [copies.b, copies.c] = [keep('b', 'backup'), keep('c', 'backup')];
   });
 
+  test('has no new domain key left in the member that was lost when it had made it', async () => {
+    const { domainKeyId } = await post('rotation', {});
+    await unplug('a');
+    expect(await post('rotation/finish', { domainKeyId })).toMatchObject({ __type: expect.any(String) });
+    expect(await plug('a')).toMatchObject({ status: 200 });
+    const undone = () =>
+      instance.logged.filter((line) => line.includes('undid an unfinished creation of a domain key'));
+    await vi.waitFor(() => expect(undone()).toHaveLength(1), patience);
+    const { body } = await send(instance.socket, { path: '/census/orphans', body: '{}' });
+    expect(JSON.parse(body)).toMatchObject({ orphans: [], unreachable: [] });
+  });
+
   test('lets those that are away leave together, and none of them by itself', async () => {
     await unplug('c', 'd');
     expect(await post('rotation', { leaver: 'c' })).toMatchObject({
