@@ -61,7 +61,7 @@ test.skipIf(softHsm2.missing !== null)(
     const renamed = (path: string) => writeFileSync(path, readFileSync(path, 'utf8').replaceAll(former, now));
     renamed(config);
     const early = await drawbridge('restore', backup, '--config', config);
-    expect(early).toMatchObject({ code: 1, stderr: expect.stringContaining('CKR_GENERAL_ERROR') });
+    expect(early).toMatchObject({ code: 1, stderr: expect.stringContaining('which is not there): CKR_GENERAL_ERROR') });
     renamed(join(now, 'token', 'softhsm2.conf'));
     expect(await drawbridge('restore', backup, '--config', config)).toMatchObject({ code: 0 });
     const opened = await whileServing(config, (kms) => kms.decrypt({ CiphertextBlob: sealed }));

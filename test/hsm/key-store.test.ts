@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { KeyStore } from '../../src/hsm/key-store.ts';
 import { pauseMs } from '../../src/hsm/key-store-limits.ts';
 import { openKeyStore } from '../../src/hsm/open-key-store.ts';
@@ -222,6 +224,30 @@ describeEachToken('A key store', (token) => {
     expect(failure).toBe('unavailable');
     expect(message).toContain(
       ' (SOFTHSM2_CONF names `/nonexistent/softhsm2.conf`, which is not there): CKR_GENERAL_ERROR',
+    );
+  });
+
+  test('names the folder of its token, where that is not there', async () => {
+    const { environment, folder, libraryParameters } = token();
+    const elsewhere = mkdtempSync(join(tmpdir(), 'drawbridge-test-elsewhere-'));
+    onTestFinished(() => rmSync(elsewhere, { recursive: true }));
+    const file = join(elsewhere, 'softhsm2.conf');
+    writeFileSync(file, 'directories.tokendir = /nonexistent/tokens\nobjectstore.backend = file\n');
+    const isInFile = 'SOFTHSM2_CONF' in environment;
+    const opening = openTestStore({
+      ...token(),
+      environment: isInFile ? { SOFTHSM2_CONF: file } : environment,
+      settings: (lanes) => ({
+        ...token().settings(lanes),
+        libraryParameters: libraryParameters?.replace(folder, '/nonexistent/tokens') ?? null,
+      }),
+    });
+    const { failure, message } = await failureOf(opening);
+    expect(failure).toBe('unavailable');
+    expect(message).toContain(
+      isInFile
+        ? ` (\`directories.tokendir\` in \`${file}\` names \`/nonexistent/tokens\`, which is not there): CKR_GENERAL_ERROR`
+        : ' (`libraryParameters` names `/nonexistent/tokens`, which is not there): ',
     );
   });
 

@@ -25,8 +25,8 @@ The configuration is there, and the HSM with its keys; the data folder has no me
 key in the HSM, each record in it too, and every backing key is used once, before anything is written; keys in HSMs that are away are
 named. Custom key stores are opened by one login each, and none with a password that was refused before. Then the records are in force
 again as they were: what was revoked since the backup is not revoked any more, and keys that were made since are in the HSM without a
-record. The audit log says which state was given back, and by whom. Exit code 1 of --check says that a key is missing,
-does not work, or could not be asked.
+record, or lost if they were wrapped. The audit log says which state was given back, and by whom. Exit code 1 of --check says that a
+key is missing, does not work, or could not be asked.
 
 Examples:
   drawbridge restore --check /var/backups/drawbridge/metadata.backup

@@ -23,7 +23,7 @@ import { KeyTable } from '../token/key-table.ts';
 import { loadCryptoki } from '../token/loaded-libraries.ts';
 import { openedFiles, openedSince } from '../token/opened-files.ts';
 import { ReturnValues, returnValueName } from '../token/return-values.ts';
-import { assertRoomForLogin } from '../token/room-for-login.ts';
+import { assertRoomForLogin, namedTokenFolder } from '../token/room-for-login.ts';
 import { TokenSession } from '../token/token-session.ts';
 import type { OpenedToken } from './lane.ts';
 
@@ -111,20 +111,29 @@ function initialize(cryptoki: Cryptoki, settings: OpenSettings): void {
       cryptoki.C_Initialize({ ...wanted, flags: constant('CKF_OS_LOCKING_OK') });
     }
   } catch (error) {
-    throw cannotOpen(`cannot initialise the PKCS#11 library \`${settings.library}\`${whatIsNotThere()}`, error);
+    throw cannotOpen(`cannot initialise the PKCS#11 library \`${settings.library}\`${whatIsNotThere(settings)}`, error);
   }
 }
 
 /** Variables that say nothing to a library and whose folders may be missing. */
 const ofTheSystem: ReadonlySet<string> = new Set(['HOME', 'TMPDIR', 'NODE_COMPILE_CACHE']);
 
-/** Of what the library was told by variables such as SOFTHSM2_CONF: it answers that with CKR_GENERAL_ERROR and no more. */
-function whatIsNotThere(): string {
-  const isGone = ([name, path = '']: [string, string | undefined]): boolean =>
-    !ofTheSystem.has(name) && path.startsWith('/') && !path.includes(':') && !existsSync(path);
-  return Object.entries(process.env)
-    .filter(isGone)
-    .map(([name, path]) => ` (${name} names \`${path}\`, which is not there)`)
+/** Of what the library was told, by variables such as SOFTHSM2_CONF too: it answers that with CKR_GENERAL_ERROR, or a number, and no more. */
+function whatIsNotThere({ libraryParameters, vendorProfile }: OpenSettings): string {
+  const variables = Object.entries(process.env)
+    .filter(([name, path = '']) => !ofTheSystem.has(name) && !path.includes(':'))
+    .map(([name, path = '']) => ({ name, path }));
+  const parameters = [...(libraryParameters?.matchAll(/(?<=^|['"=:\s])\/[^'"\s]+/g) ?? [])].map(([path]) => ({
+    name: '`libraryParameters`',
+    path,
+  }));
+  const rewritten = vendorProfile.rewrittenAtLogin;
+  const tokens = rewritten === null ? undefined : namedTokenFolder(rewritten);
+  const settings =
+    tokens === undefined ? [] : [{ name: `\`${rewritten?.setting}\` in \`${tokens.file}\``, path: tokens.folder }];
+  return [...variables, ...parameters, ...settings]
+    .filter(({ path }) => path.startsWith('/') && !existsSync(path))
+    .map(({ name, path }) => ` (${name} names \`${path}\`, which is not there)`)
     .join('');
 }
 

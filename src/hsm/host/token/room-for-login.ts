@@ -15,19 +15,21 @@ const neededBytes = 1024 * 1024;
 
 /** Throws `HostFailure` (`cannotOpen`). Where the disk cannot be asked, the library says what is wrong. */
 export function assertRoomForLogin(rewritten: VendorProfile['rewrittenAtLogin']): void {
-  const folder = rewritten === null ? undefined : folderIn(rewritten);
+  const folder = rewritten === null ? undefined : namedTokenFolder(rewritten)?.folder;
   const freeBytes = folder === undefined ? undefined : freeBytesIn(folder);
   if (freeBytes === undefined || freeBytes >= neededBytes) return;
   const left = `the disk of \`${folder}\` has ${Math.floor(freeBytes / 1024)} KiB left`;
   throw new HostFailure('cannotOpen', `${left}, and a login on a full disk loses the token: it waits for 1,024 KiB`);
 }
 
-function folderIn({
+/** The folder of the tokens, and the file in which the library finds it. */
+export function namedTokenFolder({
   variable,
   otherwise,
   setting,
-}: NonNullable<VendorProfile['rewrittenAtLogin']>): string | undefined {
-  const lines = textOf(process.env[variable] ?? otherwise)?.split('\n') ?? [];
+}: NonNullable<VendorProfile['rewrittenAtLogin']>): { readonly file: string; readonly folder: string } | undefined {
+  const file = process.env[variable] ?? otherwise;
+  const lines = textOf(file)?.split('\n') ?? [];
   // As SoftHSM2 reads it: what stands behind a `#` is a comment, in any line.
   const settings = lines.map((line) =>
     line
@@ -35,7 +37,8 @@ function folderIn({
       .split('=', 2)
       .map((part) => part.trim()),
   );
-  return settings.findLast(([name]) => name === setting)?.[1];
+  const folder = settings.findLast(([name]) => name === setting)?.[1];
+  return folder === undefined ? undefined : { file, folder };
 }
 
 function textOf(path: string): string | undefined {
