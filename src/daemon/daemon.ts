@@ -159,8 +159,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const patience = new Patience((options.waitForTokens ?? false) && isInitialised, log);
   const required = requiredKeyStores(configuration);
   for (const name of required) begun.set(name, beginKeyStore(name, options, proofs, patience));
-  const keyStores = new Map<string, KeyStore>(optional.places);
-  for (const [name, { keyStore }] of begun) keyStores.set(name, keyStore);
+  const keyStores = new Map<string, KeyStore>();
+  // In the configuration's order, in which people are told of them.
+  for (const name of [...configuration.keyStores.keys(), ...begun.keys()]) {
+    const keyStore = begun.get(name)?.keyStore ?? optional.places.get(name);
+    if (keyStore !== undefined) keyStores.set(name, keyStore);
+  }
   if (opened === undefined || audit === undefined) {
     for (const { keyStore, connected } of begun.values()) {
       await connected;

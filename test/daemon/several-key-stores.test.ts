@@ -72,6 +72,11 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
   const stateOf = async (KeyId: string) => (await instance.kms.describeKey({ KeyId })).KeyMetadata?.KeyState;
   const encrypt = (KeyId: string) => instance.kms.encrypt({ KeyId, Plaintext: Buffer.from('x') });
 
+  test('are told of in the order of the configuration', async () => {
+    const { keyStores } = (await ask('/status')).body as { keyStores: { name: string }[] };
+    expect(keyStores.map(({ name }) => name)).toEqual(['default', 'vault', 'soft']);
+  });
+
   test('make keys where the request says, and say where they are', async () => {
     const { kms } = instance;
     const made = await kms.createKey(inStore('vault'));
