@@ -35,12 +35,13 @@ export function assertNothingIsLost(
       if (!isUsed || residency === 'wrapped' || inventory?.has(backingKeyId) === false) continue;
       if (!staying.some((each) => each.inventory?.has(backingKeyId))) lost.add(backingKeyId);
     }
-    if (lost.size > 0) throw new KmsError('ConflictException', `${lost.size} backing keys ${wouldBeLostWith(member)}`);
+    if (lost.size > 0)
+      throw new KmsError('ConflictException', `${lost.size} backing keys ${wouldBeLostWith(member, keyStore.name)}`);
   }
 }
 
-function wouldBeLostWith({ name, isServing, hasLeft }: Member): string {
-  const accept = `accept that (\`drawbridge domain leave ${name} --yes\`)`;
+function wouldBeLostWith({ name, isServing, hasLeft }: Member, keyStore: string): string {
+  const accept = `accept that (\`drawbridge domain leave ${name} --key-store ${keyStore} --yes\`)`;
   if (isServing)
     return `are objects in the member \`${name}\` and nowhere else, and would be lost: move them first (\`drawbridge keys move\`), or delete their keys`;
   if (hasLeft)

@@ -21,7 +21,7 @@ import { refusal } from '../end-to-end/support/refusals.ts';
 import { openStore } from '../hsm/test-store.ts';
 import { SetClocks } from '../support/set-clocks.ts';
 import { nssSoftoken, softHsm2, type TestToken } from '../support/tokens.ts';
-import { drawbridge, nextOf } from './domain-commands.ts';
+import { drawbridge, nextOf, refusedCommand } from './domain-commands.ts';
 import { InstanceOfStores } from './instance-of-stores.ts';
 import { askOf, joinDomain, rotateDomain } from './joining-key-stores.ts';
 
@@ -187,6 +187,15 @@ describe.skipIf(missing !== null)('Regions with an HSM each', () => {
     expect(begins).toEqual([there]);
     expect(parts.reduce((sum, { keys }) => sum + keys, 0)).toBe(parts[0].totalKeys);
     expect(parts.reduce((sum, { inPlace }) => sum + inPlace, 0)).toBeGreaterThan(0);
+  });
+
+  test('are asked for by the way in which a command is told of one', async () => {
+    const several = 'drawbridge: there are several key stores; name one of them';
+    const over = ['--socket', instance.socket];
+    expect(await refusedCommand('rotate', ...over)).toBe(`${several}: default, annex`);
+    expect(await refusedCommand('leave', 'annex', ...over)).toBe(`${several} by --key-store: default, annex`);
+    const beside = ['--config', instance.configurationFile, '--out', join(instance.folder, 'none')];
+    expect(await refusedCommand('join', 'none', ...beside)).toBe(`${several} by --key-store: default, annex`);
   });
 
   test('get a new domain key together, and use what is under the former one', async () => {

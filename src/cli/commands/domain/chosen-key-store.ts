@@ -14,14 +14,17 @@ export async function keyStoresOf(client: KmsClient): Promise<readonly Members[]
   return found.filter(({ domainKeys }) => domainKeys !== undefined);
 }
 
-export async function onlyKeyStore(client: KmsClient): Promise<string> {
-  return onlyOf((await keyStoresOf(client)).map(({ name }) => String(name)));
+/** @param option By which the command is told, where that is not by an argument. */
+export async function onlyKeyStore(client: KmsClient, option?: '--key-store'): Promise<string> {
+  const names = (await keyStoresOf(client)).map(({ name }) => String(name));
+  return onlyOf(names, option);
 }
 
-export function onlyOf(names: readonly string[]): string {
+export function onlyOf(names: readonly string[], option?: '--key-store'): string {
   const [only, ...others] = names;
   if (only !== undefined && others.length === 0) return only;
-  throw new UsageError(`there are several key stores; name one of ${names.join(', ')}`);
+  const by = option === undefined ? '' : ` by ${option}`;
+  throw new UsageError(`there are several key stores; name one of them${by}: ${names.join(', ')}`);
 }
 
 /**

@@ -57,7 +57,7 @@ function choicesOf({
 async function join(path: string, { config, keyStore: named, member, out, json }: Options): Promise<void> {
   const daemon = await import('../../../daemon/index.ts');
   const configuration = await readTrustedConfiguration(config);
-  const keyStore = named ?? onlyOf([...configuration.keyStores.keys()]);
+  const keyStore = named ?? onlyOf([...configuration.keyStores.keys()], '--key-store');
   const members = configuration.keyStores.get(keyStore)?.members ?? [];
   if (member === undefined && members.length > 1)
     throw new UsageError(`--member says which one joins: ${members.map(({ name }) => name).join(', ')}`);

@@ -49,7 +49,7 @@ Examples:
         options: MemberRotationOptions & { readonly keyStore?: string; readonly json?: true },
       ) => {
         const client = await connectTo(options);
-        const keyStore = options.keyStore ?? (await onlyKeyStore(client));
+        const keyStore = options.keyStore ?? (await onlyKeyStore(client, '--key-store'));
         const done = await rotateMembers(client, keyStore, options, leavers);
         if (options.json) return printJson({ keyStore, ...done });
         for (const left of done['allLeft'] as readonly Members[]) {
@@ -68,5 +68,5 @@ function whatIsIn({ member, isEmpty, inUse, heldNothing }: Members): string {
     return `${inUse} domain keys of the others stay in it, under which something is wrapped that it serves: give it one of its own (drawbridge domain rotate ${member}), and have it leave again later`;
   if (heldNothing)
     return 'the token that is in its place holds none of our keys: it was emptied before, or it is another token, and the one that left has what it had; take it out of the configuration';
-  return 'it is not there, and has what it had: `drawbridge domain leave --help` tells what that means';
+  return 'it is not there, and has what it had: `drawbridge domain leave --help` tells what that means; take it out of the configuration, unless it is to be emptied when it is back';
 }
