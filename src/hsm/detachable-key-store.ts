@@ -248,7 +248,9 @@ export class DetachableKeyStore implements KeyStore {
   #served(): KeyStore {
     const attached = this.#there();
     if (this.#isAdmitted) return attached;
-    throw new KeyStoreError('away', `key store \`${this.name}\`: ${this.#problem ?? 'its token is being looked at'}`);
+    const { state, lastFailure } = attached.status();
+    const waitsFor = state === 'connected' || lastFailure === null ? 'its token is being looked at' : lastFailure;
+    throw new KeyStoreError('away', `key store \`${this.name}\`: ${this.#problem ?? waitsFor}`);
   }
 
   #there(): KeyStore {

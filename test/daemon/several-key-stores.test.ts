@@ -239,6 +239,10 @@ describe.skipIf(missing !== null)('Several key stores in one daemon', () => {
       expect(await refusal(kmsAgain().generateRandom(random))).toMatchObject(notConnected);
       await kmsAgain().generateRandom({ NumberOfBytes: 8 });
       await encrypt(defaultKey);
+      await vi.waitFor(async () => {
+        const { body } = await send(instance.socket, { path: '/census', body: '{"after":null}' });
+        expect(body, 'a census says why').toMatch(/key store `vault`: [^"]*no token has the label/);
+      }, 10_000);
       await kmsAgain().disableKey({ KeyId: vaultKey });
       expect(await stateOf(vaultKey)).toBe('Unavailable');
       await kmsAgain().enableKey({ KeyId: vaultKey });
