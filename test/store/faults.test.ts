@@ -94,7 +94,7 @@ describe.skipIf(smallDiskMissing !== null)('a disk', () => {
       await expect(openSqliteStore({ path, macs: testMacs, formerRegion })).rejects.toMatchObject({
         name: 'StoreError',
         failure: 'readOnly',
-        message: `cannot open the metadata store \`${path}\`: EROFS: read-only file system, access '${path}'`,
+        message: `cannot open the metadata store \`${path}\`: the file system is read-only (EROFS)`,
       });
     } finally {
       disk.remove();
