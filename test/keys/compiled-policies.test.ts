@@ -64,6 +64,8 @@ test('The compiled policy of a key that is in memory no more takes no memory, un
 });
 
 test('A compiled policy that nobody holds is collected with what is young, as all that requests leave is', () => {
+  // As a daemon runs (`cli/daemon-process.ts`): else V8 may have learned meanwhile to make some of it old at once.
+  setFlagsFromString('--no-allocation-site-pretenuring');
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as (options?: { readonly type: 'minor' }) => void;
   const documents = Array.from({ length: 500 }, (_, index) => documentOf(index));
