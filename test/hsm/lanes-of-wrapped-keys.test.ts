@@ -22,6 +22,22 @@ describeEachToken('Wrapped keys, in a key store of two hosts,', (token) => {
   const keysOf = (count: number) =>
     Array.from({ length: count }, () => ({ backingKeyId: newBackingKeyId(), wrapped: new WrappedKey(outline) }));
 
+  /** Uses keys one after the other in a new key store whose little calls keep together, and tells how many lanes had them. */
+  async function lanesOfLittleCalls() {
+    const store = await openTestStore(token(), {
+      hosts: 2,
+      sessionsAreParallel: false,
+      limits: { maxLaneMs: 10_000 },
+    });
+    const sent = vi.spyOn(HostLane.prototype, 'send');
+    onTestFinished(() => sent.mockRestore());
+    return async (keys: readonly BackingKeyReference[]) => {
+      sent.mockClear();
+      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
+      return new Set(sent.mock.contexts).size;
+    };
+  }
+
   test('are unwrapped in the first host while it keeps all, then divided among hosts, and used where they are unwrapped', async () => {
     const store = await openTestStore(token(), { hosts: 2 });
     const sent = vi.spyOn(HostLane.prototype, 'send');
@@ -60,18 +76,7 @@ describeEachToken('Wrapped keys, in a key store of two hosts,', (token) => {
   });
 
   test('pass through one host when all are full, and are divided among them once they come back', async () => {
-    const store = await openTestStore(token(), {
-      hosts: 2,
-      sessionsAreParallel: false,
-      limits: { maxLaneMs: 10_000 },
-    });
-    const sent = vi.spyOn(HostLane.prototype, 'send');
-    onTestFinished(() => sent.mockRestore());
-    const lanesOf = async (keys: readonly BackingKeyReference[]) => {
-      sent.mockClear();
-      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
-      return new Set(sent.mock.contexts).size;
-    };
+    const lanesOf = await lanesOfLittleCalls();
     const residents = keysOf(maxUnwrappedKeys - 32);
     await lanesOf(residents);
     // By their ids it is once the one's turn and once the other's.
@@ -109,18 +114,7 @@ describeEachToken('Wrapped keys, in a key store of two hosts,', (token) => {
   });
 
   test('come together in the first host again while they are few, whatever was divided before', async () => {
-    const store = await openTestStore(token(), {
-      hosts: 2,
-      sessionsAreParallel: false,
-      limits: { maxLaneMs: 10_000 },
-    });
-    const sent = vi.spyOn(HostLane.prototype, 'send');
-    onTestFinished(() => sent.mockRestore());
-    const lanesOf = async (keys: readonly BackingKeyReference[]) => {
-      sent.mockClear();
-      for (const key of keys) await store.keyStore.encrypt({ ...key, aad, plaintext: plaintextOf('text') });
-      return new Set(sent.mock.contexts).size;
-    };
+    const lanesOf = await lanesOfLittleCalls();
     await lanesOf(keysOf(2.5 * maxUnwrappedKeys));
     const few = keysOf(60);
     // At first they are divided by their ids, as all that come back.
